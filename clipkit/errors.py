@@ -1,0 +1,76 @@
+"""Every exception clipkit raises on purpose, as one tree.
+
+    ClipkitError                          catch this to catch them all
+      InputError (also ValueError)        wrong shape, type, range, or nothing at all
+        ImageReadError                    one picture that cannot be read; carries path and reason
+        PromptError                       a template without a {} or with more than one
+      CheckpointError                     weights that are missing, damaged or of another architecture
+        OfflineError                      weights that are not on this machine, and no network to fetch them
+      LibraryError                        a picture library that is damaged, locked or of a newer version
+      SpaceMismatchError                  embeddings of two different spaces were about to be compared
+      MissingExtraError (also ImportError) an optional part of clipkit is not installed
+
+A message says what was wrong, what was got, what would be right and what to do.
+"""
+
+from pathlib import Path
+
+
+class ClipkitError(Exception):
+    """Anything clipkit raises on purpose."""
+
+
+class InputError(ClipkitError, ValueError):
+    """A value handed in has the wrong shape, type or range."""
+
+
+class ImageReadError(InputError):
+    """One picture cannot be read.
+
+    Args:
+        path: Where the picture came from: a path, a URL, or a name such as "<bytes>".
+        reason: Why it cannot be read, as a clause without a full stop.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["ImageReadError"], tuple[str, str]]:
+        """Let the error cross process borders: its two parts, not its one message."""
+        return type(self), (self.path, self.reason)
+
+
+class PromptError(InputError):
+    """A prompt template does not have exactly one place for the class name."""
+
+
+class CheckpointError(ClipkitError):
+    """Weights or their description are missing, damaged, or of another architecture."""
+
+
+class OfflineError(CheckpointError):
+    """Weights are not on this machine and could not be fetched."""
+
+
+class LibraryError(ClipkitError):
+    """A picture library cannot be opened or written."""
+
+
+class SpaceMismatchError(ClipkitError):
+    """Embeddings from two different spaces were about to be compared."""
+
+
+class MissingExtraError(ClipkitError, ImportError):
+    """An optional part of clipkit is not installed.
+
+    Args:
+        extra: The name of the extra, as in ``pip install "clipkit[extra]"``.
+        purpose: What needs it, as the start of a sentence.
+    """
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        super().__init__(f'{purpose} needs an optional part: run  pip install "clipkit[{extra}]"')
+        self.extra = extra
+        self.purpose = purpose
