@@ -1,0 +1,1 @@
+"""What a user hands over, as arrays a tower takes. No torch."""

@@ -1,0 +1,44 @@
+"""Text as a tower's tokenizer expects it: the three cleaning rules that checkpoints name.
+
+Source: open_clip 3.3 ``tokenizer.py`` (lower, whitespace) and big_vision's ``prompt_engineering.py``
+(canonicalize), which SigLIP checkpoints were trained with.
+"""
+
+import html
+import string
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _repair(text: str) -> str:
+    """Undo mojibake and HTML entities, as CLIP's own cleaning does."""
+    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates break tokenizers
+    if not (text.isascii() and text.isprintable() and "&" not in text):
+        # Printable ASCII without entities is a fixed point of ftfy, whose import costs 40 ms.
+        import ftfy
+
+        text = ftfy.fix_text(text)
+    return html.unescape(html.unescape(text)).strip()
+
+
+def clean_whitespace(text: str) -> str:
+    """Return the text repaired, with runs of white space as one space."""
+    return " ".join(_repair(text).split())
+
+
+def clean_lower(text: str) -> str:
+    """Return the text repaired, with single spaces, in lower case."""
+    return clean_whitespace(text).lower()
+
+
+def clean_canonicalize(text: str) -> str:
+    """Return the text repaired, without ASCII punctuation, in lower case, with single spaces."""
+    words = _repair(text).replace("_", " ").translate(WITHOUT_PUNCTUATION).lower()
+    return " ".join(words.split())
+
+
+CLEANING_RULES: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {"canonicalize": clean_canonicalize, "lower": clean_lower, "whitespace": clean_whitespace}
+)

@@ -1,0 +1,203 @@
+"""Text to token ids, as a checkpoint says: vocabulary, cleaning, padding, length.
+
+Shapes: N texts, L context length.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from tokenizers import Tokenizer as Vocabulary
+
+from clipkit.errors import CheckpointError, InputError
+from clipkit.inputs.clip_vocabulary import build_clip_tokenizer
+from clipkit.inputs.text_cleaning import CLEANING_RULES
+
+CLIP_CONTEXT_LENGTH = 77  # open_clip's default where a config names none
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class TextCutWarning(UserWarning):
+    """A text was longer than the text tower reads; its end was left out."""
+
+
+class Tokenizer:
+    """Turns text into token ids, equal to open_clip's own for the same checkpoint.
+
+    Args:
+        vocabulary: A tokenizer with its special tokens; truncation and padding are set here.
+        clean: The cleaning rule applied to every text first.
+        context_length: L, tokens in a row of the result, special tokens included.
+        pad_id: Token id that fills a row.
+        erased_id: Token id that becomes 0 in the result; some checkpoints were trained without it.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        clean: Callable[[str], str],
+        context_length: int,
+        pad_id: int = 0,
+        erased_id: int | None = None,
+    ) -> None:
+        vocabulary.enable_truncation(max_length=context_length)
+        vocabulary.enable_padding(length=context_length, pad_id=pad_id)
+        self.context_length = context_length
+        self.pad_id = pad_id
+        self._vocabulary = vocabulary
+        self._clean = clean
+        self._erased_id = erased_id
+
+    @classmethod
+    def from_config(cls, text_cfg: Mapping[str, Any], source: Path) -> "Tokenizer":
+        """Build the tokenizer that a checkpoint's config names.
+
+        Args:
+            text_cfg: The ``text_cfg`` part of an open_clip model config.
+            source: The checkpoint directory with a ``tokenizer.json``, or CLIP's vocabulary file.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            CheckpointError: If the files are missing or damaged, or the config asks for a way of
+                tokenizing that clipkit does not know.
+        """
+        options = dict(text_cfg.get("tokenizer_kwargs") or {})
+        is_hugging_face = bool(text_cfg.get("hf_tokenizer_name"))
+        if text_cfg.get("tokenizer_mode"):
+            raise CheckpointError(
+                f"the checkpoint asks for tokenizer mode {text_cfg['tokenizer_mode']!r}, "
+                "which clipkit does not have; plain and SigLIP tokenizers are known"
+            )
+        rule = str(options.get("clean", "whitespace" if is_hugging_face else "lower"))
+        if rule not in CLEANING_RULES:
+            raise CheckpointError(
+                f"unknown text cleaning {rule!r} in the config; known: {', '.join(CLEANING_RULES)}"
+            )
+        if source.is_file():
+            extra_marks = options.get("additional_special_tokens") or ()
+            vocabulary = build_clip_tokenizer(source, extra_marks=extra_marks)
+        else:
+            vocabulary = _read_vocabulary(source / TOKENIZER_FILE)
+        marks = _special_tokens(source) if is_hugging_face else {}
+        return cls(
+            vocabulary,
+            clean=CLEANING_RULES[rule],
+            context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
+            pad_id=_token_id(vocabulary, marks.get("pad_token")) or 0,
+            erased_id=(
+                _token_id(vocabulary, marks.get("sep_token"))
+                if options.get("strip_sep_token")
+                else None
+            ),
+        )
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the token ids of texts.
+
+        A text that is too long keeps its start and its end token; one TextCutWarning a call shows
+        what was left out.
+
+        Args:
+            texts: N texts of any length, also empty ones.
+
+        Returns:
+            int64, shape (N, L).
+
+        Raises:
+            InputError: If texts is one string, or an item is not a string.
+        """
+        if isinstance(texts, str):
+            raise InputError(f"texts must be a list of strings, got the single string {texts!r}")
+        for text in texts:
+            if not isinstance(text, str):
+                raise InputError(f"every text must be a string, got {type(text).__name__}")
+        cleaned = [self._clean(text) for text in texts]
+        encodings = self._vocabulary.encode_batch(cleaned)
+        _warn_of_cuts(cleaned, encodings, self.context_length)
+        token_ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        if self._erased_id is not None:
+            token_ids[token_ids == self._erased_id] = 0
+        return token_ids.reshape(len(texts), self.context_length)
+
+    def to_json(self) -> str:
+        """Return the vocabulary as the text of a ``tokenizer.json``."""
+        return str(self._vocabulary.to_str())
+
+
+def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:
+    """Return what identifies the vocabulary of a checkpoint, for its space_id.
+
+    CLIP's own vocabulary never changes, so it has a name; others are known by their file's bytes.
+
+    Args:
+        text_cfg: The ``text_cfg`` part of an open_clip model config.
+        source: As for :meth:`Tokenizer.from_config`.
+
+    Returns:
+        "clip" or 64 hex digits.
+    """
+    if not text_cfg.get("hf_tokenizer_name"):
+        return "clip"
+    return hashlib.sha256((source / TOKENIZER_FILE).read_bytes()).hexdigest()
+
+
+def _read_vocabulary(path: Path) -> Vocabulary:
+    try:
+        return Vocabulary.from_str(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"the checkpoint has no {path.name} in {path.parent}") from error
+    except Exception as error:
+        # The Rust library raises plain Exception for every kind of damage.
+        raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
+
+
+def _special_tokens(directory: Path) -> dict[str, Any]:
+    """Return the special tokens that the files beside a tokenizer.json name."""
+    marks: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        path = directory / name
+        if path.is_file():
+            try:
+                marks |= json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return marks
+
+
+def _token_id(vocabulary: Vocabulary, mark: Any) -> int | None:
+    content = mark.get("content") if isinstance(mark, dict) else mark
+    return vocabulary.token_to_id(content) if content else None
+
+
+def _warn_of_cuts(texts: Sequence[str], encodings: Sequence[Encoding], length: int) -> None:
+    cut = [
+        (text, encoding)
+        for text, encoding in zip(texts, encodings, strict=True)
+        if encoding.overflowing
+    ]
+    if not cut:
+        return
+    text, encoding = cut[0]
+    rest = encoding.overflowing[0]
+    start = next(
+        begin
+        for (begin, end), special in zip(rest.offsets, rest.special_tokens_mask, strict=True)
+        if not special and end > begin
+    )
+    others = f" ({len(cut) - 1} more texts were cut)" if len(cut) > 1 else ""
+    left_out = text[start:] if len(text) - start <= 200 else text[start : start + 200] + "…"
+    warnings.warn(
+        f"a text is longer than the {length} tokens the model reads; left out: "
+        f"{left_out!r}{others}",
+        TextCutWarning,
+        stacklevel=3,
+    )

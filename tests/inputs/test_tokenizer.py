@@ -1,0 +1,243 @@
+"""Token ids against open_clip's own, and what is said when text is cut."""
+
+import json
+import random
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipkit.errors import CheckpointError, InputError
+from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer, tokenizer_digest
+
+open_clip = pytest.importorskip("open_clip")
+
+VOCABULARY = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
+LONG = "a very long description of one red boat on a blue lake " * 40
+CORPUS = (
+    "a cat",
+    "",
+    "   ",
+    "A Photo of a SIAMESE Cat!",
+    "é à ñ Ünïcödé naïve café",
+    "cafe\u0301 with a combining accent",
+    "😀👍🏽 flags 🇩🇪 family 👨‍👩‍👧",
+    "漢字 カタカナ 한국어 中文",
+    "مرحبا नमस्ते שלום ภาษาไทย",
+    "it's I'll DON'T we've they're I'd",
+    "x" * 500,
+    "&amp;lt; &eacute; &#65;",
+    "schÃ¶n mojibake â€œquotesâ€\x9d",
+    "“curly” — dash … ellipsis",
+    "\n\t tabs\r\nand lines \x0b ",
+    "null \u0000 escape \x1b[31m zero width \u200b soft\u00adhyphen",
+    "123 4.5e6 ½ ² ٣ ①②",
+    "ÅΩ ﬁ ﬀ ª º İstanbul ẞ ǅ",
+    "under_score, punctuation!? (brackets) [x] {y} #tag @home",
+    "<start_of_text> inside <end_of_text>",
+    "lone surrogate \ud800",
+    LONG,
+)
+
+
+def quietly(tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TextCutWarning)
+        return tokenizer(texts)
+
+
+def without_surrogates(texts: Sequence[str]) -> list[str]:
+    # open_clip cannot take lone surrogates at all; clipkit reads them as question marks.
+    return [text.encode("utf-8", "replace").decode() for text in texts]
+
+
+@pytest.fixture(scope="module")
+def clip_tokenizer() -> Tokenizer:
+    return Tokenizer.from_config({"context_length": 77}, VOCABULARY)
+
+
+@pytest.mark.parametrize("clean", ["lower", "whitespace", "canonicalize"])
+@pytest.mark.parametrize("context_length", [16, 77])
+def test_clip_ids_equal_open_clips(clean: str, context_length: int) -> None:
+    upstream = open_clip.tokenizer.SimpleTokenizer(context_length=context_length, clean=clean)
+    tokenizer = Tokenizer.from_config(
+        {"context_length": context_length, "tokenizer_kwargs": {"clean": clean}}, VOCABULARY
+    )
+    expected = upstream(without_surrogates(CORPUS)).numpy()
+    np.testing.assert_array_equal(quietly(tokenizer, CORPUS), expected)
+
+
+# Whether a character that this Python does not know yet is a letter depends on the Unicode version
+# of each regular expression engine, so those are left out.
+KNOWN_CHARACTERS = st.characters(exclude_categories=("Cn",))
+CLIP_TOKENIZER = Tokenizer.from_config({}, VOCABULARY)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text(KNOWN_CHARACTERS, max_size=60), min_size=1, max_size=8))
+def test_clip_ids_equal_open_clips_on_any_text(texts: list[str]) -> None:
+    tokenizer = CLIP_TOKENIZER
+    upstream = open_clip.tokenizer._tokenizer
+    expected = upstream(without_surrogates(texts)).numpy()
+    np.testing.assert_array_equal(quietly(tokenizer, texts), expected)
+
+
+def test_clip_ids_survive_a_tokenizer_file(clip_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(clip_tokenizer.to_json(), encoding="utf-8")
+    from_file = Tokenizer.from_config({"context_length": 77}, tmp_path)
+    np.testing.assert_array_equal(quietly(from_file, CORPUS), quietly(clip_tokenizer, CORPUS))
+
+
+def write_checkpoint(folder: Path, text_cfg: dict[str, Any]) -> Path:
+    config = {
+        "model_cfg": {"embed_dim": 4, "vision_cfg": {}, "text_cfg": text_cfg},
+        "preprocess_cfg": {},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder with a small T5 vocabulary, made as SigLIP's are."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer as Vocabulary
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    vocabulary = Vocabulary(models.Unigram())
+    vocabulary.normalizer = normalizers.NFKC()
+    vocabulary.pre_tokenizer = pre_tokenizers.Metaspace()
+    vocabulary.decoder = decoders.Metaspace()
+    words = random.Random(0).choices("cat dog boat red blue lake photo of a the".split(), k=4000)
+    lines = [" ".join(words[start : start + 8]) for start in range(0, len(words), 8)]
+    vocabulary.train_from_iterator(
+        [*lines, *without_surrogates(CORPUS)],
+        trainers.UnigramTrainer(
+            vocab_size=400, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>"
+        ),
+    )
+    vocabulary.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    folder = tmp_path_factory.mktemp("siglip")
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=vocabulary, pad_token="</s>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    text_cfg = {
+        "context_length": 64,
+        "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+    }
+    return write_checkpoint(folder, text_cfg)
+
+
+def test_siglip_ids_equal_open_clips(siglip_folder: Path) -> None:
+    upstream = open_clip.get_tokenizer(f"local-dir:{siglip_folder}")
+    text_cfg = json.loads((siglip_folder / "open_clip_config.json").read_text())["model_cfg"][
+        "text_cfg"
+    ]
+    ids = quietly(Tokenizer.from_config(text_cfg, siglip_folder), CORPUS)
+    np.testing.assert_array_equal(ids, upstream(without_surrogates(CORPUS)).numpy())
+    # SigLIP's towers see the padding: every row is full, and the text is in lower case.
+    assert ids.shape == (len(CORPUS), 64)
+    assert (ids[1] == 1).all()
+    np.testing.assert_array_equal(ids[3], quietly(Tokenizer.from_config(text_cfg, siglip_folder), ["a photo of a siamese cat"])[0])
+
+
+def test_wordpiece_ids_equal_open_clips(starter_folder: Path) -> None:
+    upstream = open_clip.get_tokenizer(f"local-dir:{starter_folder}")
+    config = json.loads((starter_folder / "open_clip_config.json").read_text())
+    tokenizer = Tokenizer.from_config(config["model_cfg"]["text_cfg"], starter_folder)
+    expected = upstream(without_surrogates(CORPUS)).numpy()
+    np.testing.assert_array_equal(quietly(tokenizer, CORPUS), expected)
+
+
+def test_erased_separator_equals_open_clips(starter_folder: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (starter_folder / name).exists():
+            (tmp_path / name).write_bytes((starter_folder / name).read_bytes())
+    text_cfg = {
+        "context_length": 20,
+        "hf_tokenizer_name": "bert",
+        "tokenizer_kwargs": {"strip_sep_token": True},
+    }
+    write_checkpoint(tmp_path, text_cfg)
+    upstream = open_clip.get_tokenizer(f"local-dir:{tmp_path}")
+    tokenizer = Tokenizer.from_config(text_cfg, tmp_path)
+    expected = upstream(without_surrogates(CORPUS)).numpy()
+    np.testing.assert_array_equal(quietly(tokenizer, CORPUS), expected)
+
+
+def test_long_text_keeps_its_end_token_and_shows_what_was_cut(clip_tokenizer: Tokenizer) -> None:
+    # word0 to word9 are 2 tokens each and word10 to word31 are 3: of the 75 places between the marks
+    # 20 go to the first ten and 54 to the next 18; the last holds the "word" of word28.
+    text = " ".join(f"word{number}" for number in range(32))
+    with pytest.warns(TextCutWarning) as caught:
+        ids = clip_tokenizer([text, "short", text])
+    assert ids[0, -1] == 49407 == ids[0].max()
+    assert [str(warning.message) for warning in caught] == [
+        "a text is longer than the 77 tokens the model reads; left out: "
+        "'28 word29 word30 word31' (1 more texts were cut)"
+    ]
+
+
+def test_short_text_does_not_warn(clip_tokenizer: Tokenizer) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clip_tokenizer(["a cat", ""])
+
+
+def test_no_texts_give_an_empty_matrix(clip_tokenizer: Tokenizer) -> None:
+    assert clip_tokenizer([]).shape == (0, 77)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [("a cat", "must be a list of strings"), ([1], "every text must be a string, got int")],
+)
+def test_what_is_not_a_list_of_texts_raises(
+    clip_tokenizer: Tokenizer, texts: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        clip_tokenizer(texts)
+
+
+def test_missing_vocabulary_raises(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
+        Tokenizer.from_config({"hf_tokenizer_name": "x"}, tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "not json", '{"model": {"type": "BPE"}}'])
+def test_damaged_vocabulary_raises(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(CheckpointError, match="is not a tokenizer file"):
+        Tokenizer.from_config({"hf_tokenizer_name": "x"}, tmp_path)
+
+
+def test_damaged_clip_vocabulary_raises(tmp_path: Path) -> None:
+    (tmp_path / "vocabulary.txt.gz").write_bytes(b"not gzip")
+    with pytest.raises(CheckpointError, match="is not CLIP's vocabulary file"):
+        Tokenizer.from_config({}, tmp_path / "vocabulary.txt.gz")
+
+
+@pytest.mark.parametrize(
+    ("text_cfg", "message"),
+    [
+        ({"tokenizer_kwargs": {"clean": "upper"}}, "unknown text cleaning 'upper'"),
+        ({"tokenizer_mode": "clips"}, "tokenizer mode 'clips'"),
+    ],
+)
+def test_unknown_ways_of_tokenizing_raise(text_cfg: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        Tokenizer.from_config(text_cfg, VOCABULARY)
+
+
+def test_digest_follows_the_vocabulary(siglip_folder: Path, starter_folder: Path) -> None:
+    named = {"hf_tokenizer_name": "x"}
+    assert tokenizer_digest({}, VOCABULARY) == "clip"
+    assert tokenizer_digest(named, siglip_folder) != tokenizer_digest(named, starter_folder)
