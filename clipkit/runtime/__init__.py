@@ -1,0 +1,1 @@
+"""The two towers as functions from arrays to features, on different engines."""
