@@ -1,0 +1,43 @@
+"""What several tests share: the embedded model, the sample pictures, and a home of their own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import clipkit
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "demo" / "samples"
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own indexes, and none asks the hub."""
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def starter() -> clipkit.Encoder:
+    """The embedded model on its usual engine."""
+    return clipkit.load("starter")
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[Path]:
+    """The sample photographs."""
+    return sorted(SAMPLES.glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def sample_labels() -> dict[str, str]:
+    """The right label of each sample photograph, by file name."""
+    labels: dict[str, str] = json.loads((SAMPLES / "labels.json").read_text())
+    return labels
+
+
+@pytest.fixture(scope="session")
+def starter_folder() -> Path:
+    """The embedded model's checkpoint directory."""
+    return ROOT / "weights" / "starter"
