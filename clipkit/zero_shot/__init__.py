@@ -1,0 +1,1 @@
+"""Classification by prompting: class names and templates in, ranked labels out."""
