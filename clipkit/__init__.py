@@ -1,0 +1,97 @@
+"""Pictures and text as unit vectors in one shared space, and what follows from that.
+
+    >>> import clipkit
+    >>> encoder = clipkit.load()  # doctest: +SKIP
+    >>> clipkit.ZeroShotClassifier(encoder, ["cat", "dog"]).classify(
+    ...     ["photo.jpg"]
+    ... )  # doctest: +SKIP
+
+Names are loaded when they are first used: importing clipkit reads no file and imports no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipkit.embeddings import cosine_similarity, mix_embeddings, normalize_rows, top_k
+    from clipkit.encoder import EncodedBatch, Encoder, EncodingReport, load
+    from clipkit.errors import (
+        CheckpointError,
+        ClipkitError,
+        ImageReadError,
+        InputError,
+        LibraryError,
+        MissingExtraError,
+        OfflineError,
+        PromptError,
+        SpaceMismatchError,
+    )
+    from clipkit.inputs.tokenizer import TextCutWarning
+    from clipkit.models.listing import list_models
+    from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
+    from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
+    from clipkit.zero_shot.templates import TEMPLATE_SETS
+
+__all__ = [
+    "TEMPLATE_SETS",
+    "CheckpointError",
+    "ClipkitError",
+    "EncodedBatch",
+    "Encoder",
+    "EncodingReport",
+    "ImageReadError",
+    "InputError",
+    "LibraryError",
+    "MissingExtraError",
+    "OfflineError",
+    "PhotoLibrary",
+    "PromptError",
+    "SearchHit",
+    "SpaceMismatchError",
+    "SyncReport",
+    "TextCutWarning",
+    "ZeroShotClassifier",
+    "classify_each",
+    "cosine_similarity",
+    "list_models",
+    "load",
+    "mix_embeddings",
+    "normalize_rows",
+    "top_k",
+]
+
+_ROOMS = {
+    "clipkit.embeddings": ("cosine_similarity", "mix_embeddings", "normalize_rows", "top_k"),
+    "clipkit.encoder": ("EncodedBatch", "Encoder", "EncodingReport", "load"),
+    "clipkit.errors": (
+        "CheckpointError",
+        "ClipkitError",
+        "ImageReadError",
+        "InputError",
+        "LibraryError",
+        "MissingExtraError",
+        "OfflineError",
+        "PromptError",
+        "SpaceMismatchError",
+    ),
+    "clipkit.inputs.tokenizer": ("TextCutWarning",),
+    "clipkit.models.listing": ("list_models",),
+    "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
+    "clipkit.zero_shot.classifier": ("ZeroShotClassifier", "classify_each"),
+    "clipkit.zero_shot.templates": ("TEMPLATE_SETS",),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its room when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'clipkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value  # next time without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

@@ -1,0 +1,31 @@
+"""``clipkit fetch``: bring a model to this machine, so that it loads offline from then on."""
+
+import argparse
+
+from clipkit.models.locate import fetch_source
+from clipkit.models.sources import resolve_source
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of the whole command line."""
+    parser = subparsers.add_parser(
+        "fetch",
+        help="download a model, so that it loads offline from then on",
+        description="Download the files of a model into the hub's cache. Needs a network.",
+    )
+    parser.add_argument("model", metavar="NAME", help='as in "clipkit models"')
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fetch and print where every file lies.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0.
+    """
+    for path in fetch_source(resolve_source(arguments.model)):
+        print(path)
+    return 0

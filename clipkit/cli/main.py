@@ -1,0 +1,67 @@
+"""The entry point: words to commands, errors to one line and an exit status.
+
+Exit statuses: 0 done; 1 done, but nothing was found or (with --strict) something was skipped;
+2 could not be done; 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from clipkit.cli import classify, fetch, index, models, search
+from clipkit.errors import ClipkitError
+
+COMMANDS = (search, classify, index, models, fetch)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="clipkit",
+        description="Search and classify pictures by words. Works offline with its embedded model.",
+        epilog="Run  clipkit COMMAND --help  for the options of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"clipkit {version('clipkit')}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after the program's name; None takes those of the process.
+
+    Returns:
+        The exit status.
+    """
+    arguments = build_parser().parse_args(argv)
+    warnings.showwarning = _show_warning
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except ClipkitError as error:
+        print(f"clipkit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("clipkit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of the pipe has seen enough, as in  clipkit search … | head -1.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"clipkit: {place}{error.strerror or error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning as a note for a person, without the line of code it came from."""
+    print(f"clipkit: {message}", file=sys.stderr)

@@ -1,0 +1,97 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from clipkit.cli import main as main_module
+from clipkit.cli.main import COMMANDS, build_parser
+from tests.cli.conftest import Outcome
+
+Run = Callable[..., Outcome]
+NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+
+
+def test_there_are_commands() -> None:
+    assert {"search", "classify", "index", "models", "fetch"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help(run: Run, name: str) -> None:
+    outcome = run(name, "--help")
+    assert outcome.status == 0
+    assert f"clipkit {name}" in outcome.out
+    assert outcome.err == ""
+
+
+def test_help_lists_every_command() -> None:
+    text = build_parser().format_help()
+    assert all(name in text for name in NAMES)
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out.startswith("clipkit 0.")
+
+
+def test_no_command_is_a_usage_error(run: Run) -> None:
+    outcome = run()
+    assert outcome.status == 2
+    assert "usage: clipkit" in outcome.err
+
+
+def test_an_unknown_model_is_one_line_and_status_2(run: Run, samples: list[Path]) -> None:
+    outcome = run("classify", samples[0], "--labels", "cat,dog", "--model", "startr")
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("clipkit: ")
+    assert outcome.err.count("\n") == 1
+    assert "startr" in outcome.err
+
+
+def replace_first_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def add_parser(subparsers: object) -> None:
+        parser = subparsers.add_parser("broken")  # type: ignore[attr-defined]
+        parser.set_defaults(run=fail)
+
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(main_module, "COMMANDS", (SimpleNamespace(add_parser=add_parser),))
+
+
+def test_an_interrupt_ends_with_status_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_first_command(monkeypatch, KeyboardInterrupt())
+    outcome = run("broken")
+    assert (outcome.status, outcome.err) == (130, "clipkit: interrupted\n")
+
+
+def test_an_error_of_the_system_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_first_command(monkeypatch, FileNotFoundError(2, "No such file", "labels.txt"))
+    outcome = run("broken")
+    assert (outcome.status, outcome.err) == (2, "clipkit: labels.txt: No such file\n")
+
+
+def test_a_defect_of_clipkit_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_first_command(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        run("broken")
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(samples: list[Path]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # whoever was behind the pipe is gone already
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "clipkit", "models", "--json"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 0
