@@ -1,0 +1,70 @@
+# Everything a contributor or CI runs. Bare `make` is `make check`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+CONSTRAINTS = .ci/constraints.txt
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: check lint format test try demo notebooks bundle starter-figures
+
+check: lint test
+
+# The core only: no torch, a few hundred megabytes.
+$(VENV)/.core: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "clipkit needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.core
+	$(PIP) --editable ".[demo]"
+	touch $@
+
+# torch first and by itself: its exact build decides what the rest may be.
+$(VENV)/.dev: pyproject.toml $(CONSTRAINTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --constraint $(CONSTRAINTS) torch torchvision
+	$(PIP) --constraint $(CONSTRAINTS) --editable ".[dev]"
+	touch $@ $(VENV)/.core $(VENV)/.demo
+
+try: $(VENV)/.core
+	@echo '$$ clipkit search "a cat" demo/samples -t 3'
+	@$(BIN)/clipkit search "a cat" demo/samples -t 3
+	@echo
+	@echo '$$ clipkit search "sailing boats" demo/samples -t 3'
+	@$(BIN)/clipkit search "sailing boats" demo/samples -t 3
+	@echo
+	@echo '$$ clipkit classify demo/samples/owl.jpg demo/samples/castle.jpg demo/samples/coffee_cup.jpg --labels-file demo/samples/labels.txt'
+	@$(BIN)/clipkit classify demo/samples/owl.jpg demo/samples/castle.jpg demo/samples/coffee_cup.jpg --labels-file demo/samples/labels.txt
+	@echo
+	@echo 'Now your own pictures:  $(BIN)/clipkit search "a red boat" ~/Pictures'
+	@echo 'In a browser:           make demo'
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m demo.app
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pydoclint --quiet clipkit
+	$(BIN)/lint-imports
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# The .ipynb files, from their reviewed sources in percent format.
+notebooks: $(VENV)/.dev
+	$(BIN)/python notebooks/build.py
+
+# The starter's ONNX graphs, from its checkpoint.
+bundle: $(VENV)/.dev
+	$(BIN)/python weights/starter/compile.py
+
+# The figures of weights/starter/CARD.md.
+starter-figures: $(VENV)/.dev
+	cd weights/starter && $(abspath $(BIN))/python -m recipe evaluate
