@@ -41,7 +41,8 @@ def normalize_rows(features: ArrayLike) -> Embeddings:
             f"row {bad[0]} of the features is zero or not finite, so it has no direction; "
             f"{bad.size} of {len(rows)} rows are like this"
         )
-    return (rows / norms[:, None]).astype(np.float32)
+    embeddings: Embeddings = (rows / norms[:, None]).astype(np.float32)
+    return embeddings
 
 
 def cosine_similarity(first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
@@ -67,14 +68,15 @@ def cosine_similarity(first: ArrayLike, second: ArrayLike) -> NDArray[np.float32
             f"embeddings must have shapes (N, D) and (M, D) with the same D, "
             f"got {left.shape} and {right.shape}"
         )
-    return np.clip(left @ right.T, -1.0, 1.0)
+    cosines: NDArray[np.float32] = np.clip(left @ right.T, -1.0, 1.0)
+    return cosines
 
 
 def top_k(scores: ArrayLike, k: int) -> NDArray[np.intp]:
     """Return the positions of the k highest scores, best first.
 
     Args:
-        scores: One score an item, shape (M,). Higher is better; NaN is never returned before a number.
+        scores: One score an item, shape (M,). Higher is better; NaN comes last.
         k: How many, k >= 1. More than M gives all M.
 
     Returns:

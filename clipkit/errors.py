@@ -1,14 +1,14 @@
 """Every exception clipkit raises on purpose, as one tree.
 
-    ClipkitError                          catch this to catch them all
-      InputError (also ValueError)        wrong shape, type, range, or nothing at all
-        ImageReadError                    one picture that cannot be read; carries path and reason
-        PromptError                       a template without a {} or with more than one
-      CheckpointError                     weights that are missing, damaged or of another architecture
-        OfflineError                      weights that are not on this machine, and no network to fetch them
-      LibraryError                        a picture library that is damaged, locked or of a newer version
-      SpaceMismatchError                  embeddings of two different spaces were about to be compared
-      MissingExtraError (also ImportError) an optional part of clipkit is not installed
+    ClipkitError                       catch this to catch them all
+      InputError (also ValueError)     wrong shape, type, range, or nothing at all
+        ImageReadError                 one picture that cannot be read; carries path and reason
+        PromptError                    a template without a {} or with more than one
+      CheckpointError                  weights that are missing, damaged or do not fit
+        OfflineError                   weights that are not here, and no network to fetch them
+      LibraryError                     a picture library that is damaged, locked or newer
+      SpaceMismatchError               embeddings of two spaces were about to be compared
+      MissingExtraError (also ImportError)  an optional part of clipkit is not installed
 
 A message says what was wrong, what was got, what would be right and what to do.
 """

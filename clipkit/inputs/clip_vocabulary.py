@@ -1,6 +1,7 @@
 """CLIP's byte-pair vocabulary as a tokenizer of the ``tokenizers`` library.
 
-Source: openai/CLIP ``clip/simple_tokenizer.py``: 256 bytes, 256 bytes that end a word, 48 894 merges, 2 marks.
+Source: openai/CLIP ``clip/simple_tokenizer.py``: 256 bytes, 256 bytes that end a word, 48 894
+merges, 2 marks.
 """
 
 import gzip

@@ -1,7 +1,7 @@
 """Text as a tower's tokenizer expects it: the three cleaning rules that checkpoints name.
 
-Source: open_clip 3.3 ``tokenizer.py`` (lower, whitespace) and big_vision's ``prompt_engineering.py``
-(canonicalize), which SigLIP checkpoints were trained with.
+Source: open_clip 3.3 ``tokenizer.py`` (lower, whitespace) and big_vision's
+``prompt_engineering.py`` (canonicalize), which SigLIP checkpoints were trained with.
 """
 
 import html
