@@ -1,0 +1,250 @@
+"""An encoded picture -> upright RGB pixels, decoded no larger than needed.
+
+Sizes are (width, height) in pixels. Pillow does the decoding; what it leaves to its callers is
+here: limits, scaled decoding, orientation, and the state it shares between threads.
+"""
+
+import re
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+
+from clipkit.inputs.colors import to_rgb
+from clipkit.inputs.reasons import UnreadableError, is_heif
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in pixels; a border may lie inside a pixel."""
+
+Target = Size | Callable[[Size], Size]
+"""What a picture will be resized to, or a function from its full upright size to that."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """One picture, upright and in RGB, possibly smaller than its file says."""
+
+    pixels: Image.Image  # mode RGB
+    size: Size  # (width, height) of the full upright picture, however much was decoded
+    # The part of pixels that the picture fills; None: all. When a scaled decode of a size that
+    # does not divide evenly ends with a column or row, the picture fills only a part of it.
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a caller asks of the decoder."""
+
+    max_pixels: int
+    target: Target | None = None  # None: decode in full
+    orientation: int = 1  # EXIF orientation of a picture that does not state its own
+
+
+def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
+    """Return the first picture in an open file.
+
+    JPEGs are decoded at 1/2, 1/4 or 1/8 when that leaves at least twice the target on both sides.
+    Raises UnreadableError for a picture that is too large or has no right way to RGB; for damaged
+    files Pillow raises nearly any exception.
+
+    Args:
+        file: A seekable binary file at any position; it is left open.
+        decoding: The limit and the target.
+
+    Returns:
+        The picture.
+    """
+    image = _open_heif(file) if is_heif(_head(file)) else _open(file)
+    full, filled = image.size, None
+    if decoding.target is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+        filled = _scale_down(image, decoding.target, _orientation(image, decoding.orientation))
+    _check_size(image, full, decoding.max_pixels)
+    decoded = _upright(image, decoding.orientation)
+    if filled is None:
+        return decoded
+    turn = _orientation(image, decoding.orientation)
+    box = _turned_box(filled, decoded.size, turn)
+    return DecodedImage(decoded.pixels, size=_turned(full, turn), box=box)
+
+
+def decode_image(image: Image.Image, decoding: Decoding) -> DecodedImage:
+    """Return a Pillow image upright and in RGB; the image itself is at most loaded.
+
+    Raises what decode_file raises.
+
+    Args:
+        image: Any Pillow image, loaded or not.
+        decoding: The limit; the target is not used.
+
+    Returns:
+        The picture.
+    """
+    with _pillow_globals:
+        _quiet_pillow()
+    _check_size(image, image.size, decoding.max_pixels)
+    return _upright(image, decoding.orientation)
+
+
+def _upright(image: Image.Image, unstated: int) -> DecodedImage:
+    _load(image)
+    pixels = to_rgb(image)
+    # After loading: PNG keeps EXIF data behind the pixels, and TIFF turns itself while it loads.
+    turn = _orientation(image, unstated)
+    if turn in _TRANSPOSES:
+        pixels = pixels.transpose(_TRANSPOSES[turn])
+    return DecodedImage(pixels, size=pixels.size)
+
+
+# --- the state Pillow shares between threads --------------------------------------------------
+
+# Pillow knows the common ones without importing its forty plugins. Left out on purpose: EPS, which
+# starts Ghostscript; formats without a signature (TGA), which take any bytes for a picture; and
+# ICO, whose real size shows only while it is decoded.
+_COMMON_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM")
+_OTHER_FORMATS = ("WEBP", "TIFF", "AVIF", "JPEG2000")
+
+_pillow_globals = threading.Lock()
+
+# Damaged metadata make Pillow warn, though the pixels are fine. warnings.catch_warnings swaps the
+# filters of the whole process, so with threads it can leave the wrong ones behind; one filter
+# that concerns nothing but Pillow's own readers cannot.
+_QUIET = ("ignore", None, UserWarning, re.compile(r"PIL\.(Image|\w+ImagePlugin)$"), 0)
+
+
+def _quiet_pillow() -> None:
+    if not warnings.filters or warnings.filters[0] != _QUIET:
+        warnings.filterwarnings("ignore", category=UserWarning, module=_QUIET[3].pattern)
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    with _pillow_globals:
+        _quiet_pillow()
+        # Pillow's own limit knows nothing of scaled decoding: _check_size replaces it.
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return _open_known(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open_known(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=_COMMON_FORMATS)
+    except UnidentifiedImageError:
+        Image.init()
+        return Image.open(file, formats=[name for name in _OTHER_FORMATS if name in Image.OPEN])
+
+
+def _open_heif(file: BinaryIO) -> Image.Image:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UnreadableError('is a HEIC picture: run  pip install "clipkit[heif]"') from error
+    # The class itself: registering it would change Pillow for the whole process.
+    reader: Callable[[BinaryIO], Image.Image] = pillow_heif.HeifImageFile
+    return reader(file)
+
+
+def _head(file: BinaryIO) -> bytes:
+    file.seek(0)
+    head = file.read(64)
+    file.seek(0)
+    return head
+
+
+def _load(image: Image.Image) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is None or image.width * image.height <= limit:
+        image.load()
+        return
+    # Some readers look at Pillow's limit again while they load; such pictures are rare.
+    with _pillow_globals:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image.load()
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(image: Image.Image, full: Size, max_pixels: int) -> None:
+    pixels = image.width * image.height
+    if pixels == 0:
+        raise UnreadableError(f"has no pixels: its size is {full[0]} x {full[1]}")
+    if image.info.get("progressive"):
+        # Its coefficients are held whole whatever the scale.
+        pixels = max(pixels, full[0] * full[1] // 2)
+    check_pixels(pixels, full, max_pixels)
+
+
+def check_pixels(pixels: int, full: Size, max_pixels: int) -> None:
+    """Refuse a picture whose decoding would hold more pixels than allowed.
+
+    Args:
+        pixels: How many pixels decoding holds in memory.
+        full: The size the picture states.
+        max_pixels: The limit.
+
+    Raises:
+        UnreadableError: If there are more.
+    """
+    if pixels > max_pixels:
+        raise UnreadableError(
+            f"is too large: its {full[0]} x {full[1]} pixels need {pixels / 1e6:.4g} megapixels "
+            f"of memory, the limit is {max_pixels / 1e6:.4g}; raise it with max_pixels= or "
+            "--max-megapixels"
+        )
+
+
+# --- scaled decoding and orientation ----------------------------------------------------------
+
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# The same turns as: swap x and y, and then mirror x or y.
+_SWAPS = (5, 6, 7, 8)
+_MIRRORS_X = (2, 3, 6, 7)
+_MIRRORS_Y = (3, 4, 7, 8)
+
+
+def _orientation(image: Image.Image, unstated: int) -> int:
+    try:
+        turn = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001 - damaged EXIF data of any kind say nothing about the pixels
+        return unstated
+    return turn if isinstance(turn, int) else unstated
+
+
+def _scale_down(
+    image: JpegImagePlugin.JpegImageFile, target: Target, turn: int
+) -> tuple[float, float] | None:
+    """Set the decoder's scale; return the width and height it will fill, None if all of it."""
+    wanted = target(_turned(image.size, turn)) if callable(target) else target
+    width, height = _turned(wanted, turn)
+    drafted = image.draft(None, (2 * max(1, width), 2 * max(1, height)))
+    return None if drafted is None else drafted[1][2:]
+
+
+def _turned(size: Size, turn: int) -> Size:
+    return (size[1], size[0]) if turn in _SWAPS else size
+
+
+def _turned_box(filled: tuple[float, float], upright: Size, turn: int) -> Box:
+    right, bottom = (filled[1], filled[0]) if turn in _SWAPS else filled
+    left, top = 0.0, 0.0
+    if turn in _MIRRORS_X:
+        left, right = upright[0] - right, float(upright[0])
+    if turn in _MIRRORS_Y:
+        top, bottom = upright[1] - bottom, float(upright[1])
+    return left, top, right, bottom

@@ -1,0 +1,230 @@
+"""Anything a user hands over as a picture -> an upright RGB picture, or the reason why not.
+
+Sizes are (width, height) in pixels.
+"""
+
+import contextlib
+import functools
+import io
+import os
+import stat
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.decoder import (
+    DecodedImage,
+    Decoding,
+    Size,
+    Target,
+    decode_file,
+    decode_image,
+)
+from clipkit.inputs.raw import RAW_EXTENSIONS, decode_raw
+from clipkit.inputs.reasons import UnreadableError, reason_for
+
+__all__ = [
+    "DecodedImage",
+    "ImageInput",
+    "Size",
+    "Target",
+    "default_max_pixels",
+    "image_name",
+    "read_image",
+]
+
+ImageInput = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
+"""A path, a URL where the caller allows it, an encoded picture as bytes or as an open binary file,
+a Pillow image, or a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."""
+
+
+def read_image(
+    source: ImageInput,
+    *,
+    target: Target | None = None,
+    max_pixels: int | None = None,
+    allow_urls: bool = False,
+) -> DecodedImage:
+    """Return a picture upright and in RGB.
+
+    EXIF orientation is applied to everything that carries it. Transparency is put on white.
+    CMYK, palette, grey and 16-bit pictures become 8-bit RGB without clipping; colour profiles are
+    not applied, as in open_clip. Of an animation or a file of several pages the first picture is
+    read. HEIC needs the extra "heif", camera RAW files the extra "raw".
+
+    Args:
+        source: The picture. Files are read from their start where they can be rewound, and are
+            left open.
+        target: What the picture will be resized to, (width, height), or a function from its full
+            upright size to that. A JPEG may then be decoded at 1/2, 1/4 or 1/8, to at least twice
+            the target on both sides. None: decode in full.
+        max_pixels: How many pixels may be decoded, after that scaling. None: default_max_pixels().
+        allow_urls: Whether a text starting with http:// or https:// is fetched.
+
+    Returns:
+        The picture with its full size.
+
+    Raises:
+        ImageReadError: If the picture is missing, damaged, too large or of an unknown kind. It
+            carries the path and the reason.
+        InputError: If the source is of a wrong type, dtype or shape, a URL that is not allowed,
+            or max_pixels is less than 1.
+
+    Example:
+        >>> picture = read_image(np.zeros((2, 3), dtype=np.uint8))
+        >>> picture.pixels.mode, picture.size
+        ('RGB', (3, 2))
+    """
+    if max_pixels is not None and max_pixels < 1:
+        raise InputError(f"max_pixels must be at least 1, got {max_pixels}")
+    limit = default_max_pixels() if max_pixels is None else max_pixels
+    _check_source(source, allow_urls=allow_urls)
+    head = bytearray()
+    try:
+        return _read(source, Decoding(limit, target), head)
+    except Exception as error:  # on damaged files Pillow raises nearly any
+        raise ImageReadError(image_name(source), reason_for(error, bytes(head))) from error
+
+
+@functools.cache
+def default_max_pixels() -> int:
+    """Return how many pixels one picture may have, from the memory of this machine.
+
+    A quarter of the memory is for pictures, four of which may be decoded at a time; a decoded
+    pixel takes 12 bytes with the copies that converting it makes.
+
+    Returns:
+        Total memory / 4 / 12 / 4: 44 million pixels on a machine with 8 GiB.
+    """
+    import psutil
+
+    return int(psutil.virtual_memory().total) // _MEMORY_SHARE // _BYTES_PER_PIXEL // _AT_A_TIME
+
+
+def image_name(source: ImageInput) -> str:
+    """Return what to call a picture in a message: its path or URL, else what it is.
+
+    Args:
+        source: The picture.
+
+    Returns:
+        For example "holiday/beach.jpg" or "<bytes>".
+    """
+    if isinstance(source, bytes):
+        return "<bytes>"
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or "<PIL image>")
+    name = getattr(source, "name", None)  # an open file has one; a number is a descriptor
+    return name if isinstance(name, str) and name else "<file>"
+
+
+_MEMORY_SHARE = 4
+_BYTES_PER_PIXEL = 12
+_AT_A_TIME = 4
+
+# Up to here a file is read at once and decoded from memory, so that no thread waits for another
+# one's disk, and a file that changes meanwhile does no harm.
+_MAX_BYTES_AT_ONCE = 64 * 1024 * 1024
+
+
+def _check_source(source: object, *, allow_urls: bool) -> None:
+    if isinstance(source, np.ndarray):
+        _check_array(source)
+    elif isinstance(source, str):
+        if _is_url(source):
+            _check_url(source, allow_urls=allow_urls)
+    elif isinstance(source, io.TextIOBase):
+        raise InputError('an image file must be open in binary mode ("rb"), got a text file')
+    elif not isinstance(source, bytes | Image.Image | os.PathLike) and not hasattr(source, "read"):
+        raise InputError(
+            "an image must be a path, bytes, an open binary file, a PIL image or a uint8 array, "
+            f"got {type(source).__name__}"
+        )
+
+
+def _check_array(array: NDArray[np.generic]) -> None:
+    if array.dtype != np.uint8:
+        raise InputError(f"an image array must be uint8 with values 0 to 255, got {array.dtype}")
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
+        raise InputError(
+            "an image array must have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) "
+            f"with H and W at least 1, got {array.shape}"
+        )
+
+
+def _is_url(text: str) -> bool:
+    scheme, separator, _ = text.partition("://")
+    # One letter is a drive on Windows.
+    return bool(separator) and len(scheme) > 1 and scheme.replace("+", "").isalnum()
+
+
+def _check_url(url: str, *, allow_urls: bool) -> None:
+    if url.partition("://")[0].lower() not in ("http", "https"):
+        raise InputError(f"only http:// and https:// URLs can be read, got {url!r}")
+    if not allow_urls:
+        raise InputError(f"{url!r} is a URL, and nothing is fetched unless allow_urls=True is set")
+
+
+def _read(source: ImageInput, decoding: Decoding, head: bytearray) -> DecodedImage:
+    """Read a source; head takes its first bytes, for the message if that fails."""
+    if isinstance(source, Image.Image):
+        return decode_image(source, decoding)
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, bytes):
+        return _decode(io.BytesIO(source), "", decoding, head)
+    if isinstance(source, str) and _is_url(source):
+        from clipkit.inputs.urls import fetch
+
+        return _decode(io.BytesIO(fetch(source)), source, decoding, head)
+    if isinstance(source, str | os.PathLike):
+        return _from_path(Path(source), decoding, head)
+    return _from_file(source, decoding, head)
+
+
+def _from_path(path: Path, decoding: Decoding, head: bytearray) -> DecodedImage:
+    try:
+        status = path.stat()
+    except ValueError as error:  # a null character
+        raise UnreadableError(f"is not a path: {error}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadableError("is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        # Opening a pipe would wait for ever.
+        raise UnreadableError("is not a regular file")
+    with path.open("rb") as file:
+        if status.st_size > _MAX_BYTES_AT_ONCE:
+            return _decode(file, path.name, decoding, head)
+        data = file.read()
+    return _decode(io.BytesIO(data), path.name, decoding, head)
+
+
+def _from_file(file: BinaryIO, decoding: Decoding, head: bytearray) -> DecodedImage:
+    with contextlib.suppress(AttributeError, io.UnsupportedOperation):
+        file.seek(0)
+    return _decode(io.BytesIO(file.read()), image_name(file), decoding, head)
+
+
+def _from_array(array: NDArray[np.uint8]) -> DecodedImage:
+    plane = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    image = Image.fromarray(plane)
+    return decode_image(image, Decoding(max_pixels=array.size))
+
+
+def _decode(file: BinaryIO, name: str, decoding: Decoding, head: bytearray) -> DecodedImage:
+    head += file.read(64)
+    file.seek(0)
+    if not head:
+        raise UnreadableError("is empty (0 bytes)")
+    if PurePath(name).suffix.lower() in RAW_EXTENSIONS:
+        return decode_raw(file, decoding)
+    return decode_file(file, decoding)

@@ -1,0 +1,98 @@
+"""A camera's RAW file -> a picture: the preview the camera put inside, else a quick development."""
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from PIL import Image
+
+from clipkit.inputs.decoder import (
+    DecodedImage,
+    Decoding,
+    Target,
+    check_pixels,
+    decode_file,
+    decode_image,
+)
+from clipkit.inputs.reasons import UnreadableError
+
+if TYPE_CHECKING:
+    import rawpy
+
+RAW_EXTENSIONS = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos",
+    ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+})  # fmt: skip
+"""Lower-case endings of file names that mean a camera's RAW file."""
+
+
+def decode_raw(file: BinaryIO, decoding: Decoding) -> DecodedImage:
+    """Return the picture in a camera's RAW file.
+
+    The preview inside is what the camera would have saved as a JPEG. It is taken unless it is
+    smaller than the target; then the sensor's values are developed at half their size.
+
+    Args:
+        file: A binary file at its start; it is left open.
+        decoding: The limit and the target.
+
+    Returns:
+        The picture. Its size is that of the preview or of the development.
+
+    Raises:
+        UnreadableError: If rawpy is not installed or the picture is too large. On damaged files
+            rawpy raises its own exceptions; they pass through.
+    """
+    try:
+        import rawpy
+    except ImportError as error:
+        raise UnreadableError('is a camera RAW file: run  pip install "clipkit[raw]"') from error
+    try:
+        with rawpy.imread(file) as raw:
+            preview = _preview(raw, decoding)
+            if preview is not None and _is_enough(preview, decoding.target):
+                return preview
+            return _develop(raw, decoding)
+    except rawpy.LibRawError as error:
+        raise UnreadableError(f"is not a RAW file that can be read: {_words(error)}") from error
+
+
+# LibRaw's numbers for how the camera was held, as EXIF orientations.
+_ORIENTATIONS = {3: 3, 5: 8, 6: 6}
+
+
+def _preview(raw: "rawpy.RawPy", decoding: Decoding) -> DecodedImage | None:
+    import rawpy
+
+    try:
+        preview = raw.extract_thumb()
+    except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
+        return None
+    turn = _ORIENTATIONS.get(raw.sizes.flip, 1)
+    decoding = replace(decoding, orientation=turn)
+    if isinstance(preview.data, bytes):
+        return decode_file(io.BytesIO(preview.data), decoding)
+    return decode_image(Image.fromarray(preview.data), decoding)
+
+
+def _is_enough(preview: DecodedImage, target: Target | None) -> bool:
+    if target is None:
+        return True
+    wanted = target(preview.size) if callable(target) else target
+    return preview.size[0] >= wanted[0] and preview.size[1] >= wanted[1]
+
+
+def _develop(raw: "rawpy.RawPy", decoding: Decoding) -> DecodedImage:
+    sizes = raw.sizes
+    # The sensor's values are held whole, with two bytes each; the picture is a quarter of them.
+    check_pixels(
+        sizes.raw_width * sizes.raw_height // 2, (sizes.width, sizes.height), decoding.max_pixels
+    )
+    pixels = Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8))
+    return DecodedImage(pixels, size=pixels.size)
+
+
+def _words(error: Exception) -> str:
+    # LibRaw's messages arrive as bytes.
+    first = error.args[0] if error.args else ""
+    return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
