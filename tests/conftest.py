@@ -1,14 +1,21 @@
 """What several tests share: the embedded model, the sample pictures, and a home of their own."""
 
 import json
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import clipkit
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "demo" / "samples"
+
+# CI says the same twice about the same code; elsewhere every run looks at new examples.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)

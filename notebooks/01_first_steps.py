@@ -1,0 +1,121 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # First search and zero-shot in five minutes
+#
+# Everything here runs offline, on a laptop, with the small model that comes with clipkit. It
+# loads in well under a second and needs no torch.
+
+# %%
+from pathlib import Path
+
+import numpy as np
+from IPython.display import display
+from PIL import Image
+
+import clipkit
+
+encoder = clipkit.load()
+encoder
+
+# %% [markdown]
+# ## One space for pictures and words
+#
+# `encode_images` and `encode_texts` return rows of norm 1 in the same space, so their product is
+# the cosine: higher is closer.
+
+# %%
+samples = Path("../demo/samples")
+pictures = [samples / name for name in ("cat.jpg", "owl.jpg", "castle.jpg", "coffee_cup.jpg")]
+words = ["a cat", "an owl", "a castle", "a cup of coffee"]
+
+similarities = clipkit.cosine_similarity(
+    encoder.encode_texts(words), encoder.encode_images(pictures)
+)
+print("columns:", [path.stem for path in pictures])
+for word, row in zip(words, similarities, strict=True):
+    print(f"{word:>16}", np.array2string(row, precision=2, floatmode="fixed"))
+
+# %% [markdown]
+# The diagonal stands out. That is all there is to search: the rows of a folder's pictures, the
+# row of a query, and the largest products.
+#
+# ## Search a folder
+#
+# A `PhotoLibrary` remembers the rows of a folder, so that each picture goes through the model
+# once. `sync` looks for new, changed and deleted pictures and says what it could not read.
+
+# %%
+library = clipkit.PhotoLibrary.open(samples, encoder)
+report = library.sync()
+print(len(library), "pictures,", len(report.skipped), "skipped")
+
+
+# %%
+def show(query: str, k: int = 4) -> None:
+    """Print the closest pictures and show them side by side."""
+    hits = library.search(query, k=k)
+    print(query, "->", ", ".join(f"{hit.path.stem} {hit.similarity:.2f}" for hit in hits))
+    strip = Image.new("RGB", (112 * k, 84), "white")
+    for place, hit in enumerate(hits):
+        with Image.open(hit.path) as picture:
+            picture.thumbnail((108, 84))
+            strip.paste(picture, (112 * place, 0))
+    display(strip)
+
+
+show("sailing boats")
+
+# %% [markdown]
+# A query may be a picture, and queries add up: `+` and `-` between parts, and a number in front
+# for its weight.
+
+# %%
+show("../demo/samples/owl.jpg")
+
+# %%
+show("a bird + 2:red")
+
+# %% [markdown]
+# ## Classify without training
+#
+# Give the labels; prompts such as "a photo of a …" are filled in and averaged. Scores come out of
+# a softmax, so they are about *these labels against each other*.
+
+# %%
+classifier = clipkit.ZeroShotClassifier(encoder, ["cat", "dog", "owl", "castle", "boat"])
+for path, labels in zip(pictures, classifier.classify(pictures, top=2), strict=True):
+    print(f"{path.name:>15}", [(item["label"], round(item["score"], 2)) for item in labels])
+
+# %% [markdown]
+# There is no coffee among the labels, and still the cup got one: a softmax has to choose. With
+# `multi_label` every label is weighed on its own against everyday words, and none may win.
+
+# %%
+independent = clipkit.ZeroShotClassifier(
+    encoder, ["cat", "dog", "owl", "castle", "boat"], multi_label=True
+)
+for path, labels in zip(pictures, independent.classify(pictures, top=2), strict=True):
+    print(f"{path.name:>15}", [(item["label"], round(item["score"], 2)) for item in labels])
+
+# %% [markdown]
+# ## Bad files are told, not hidden
+
+# %%
+try:
+    encoder.encode_images(["../README.md"])
+except clipkit.ImageReadError as error:
+    print(error)
+
+# %% [markdown]
+# ## Where to go from here
+#
+# - The same from a shell: `clipkit search "a cat" demo/samples`, `clipkit classify …`.
+# - A stronger model: `clipkit.load("ViT-B-32/laion2b_s34b_b79k")`, with the extra `clipkit[torch]`.
+# - What the embedded model can and cannot do, with figures: `weights/starter/CARD.md`.

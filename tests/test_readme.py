@@ -1,0 +1,89 @@
+"""Everything the README shows is run; everything it names is there."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipkit.cli.main import COMMANDS
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SHELL = [
+    line
+    for block in re.findall(r"```shell\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(PYTHON) >= 2
+    assert len(SHELL) >= 6
+
+
+def test_the_python_snippets_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    for snippet in PYTHON:
+        exec(compile(snippet, "README.md", "exec"), names)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for all lines, so that the samples are indexed once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.mark.parametrize("line", SHELL)
+def test_the_shell_lines_run(line: str, home: Path) -> None:
+    program, *words = shlex.split(line)
+    assert program == "clipkit"
+    done = subprocess.run(
+        [sys.executable, "-m", "clipkit", *words],
+        cwd=ROOT,
+        env={**os.environ, "CLIPKIT_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).strip()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda module: module.__name__)
+def test_every_command_is_in_the_readme(command: object) -> None:
+    name = command.__name__.rpartition(".")[2]  # type: ignore[attr-defined]
+    assert f"clipkit {name}" in README
+
+
+def test_every_make_target_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    texts = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:`|    )make ([a-z-]+)", texts))
+    assert {"try", "test"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_tree_names_what_is_there() -> None:
+    (tree,) = re.findall(r"## The house\n\n```\n(.*?)```", README, re.DOTALL)
+    folder = Path()
+    for line in tree.splitlines():
+        name = line.split()[0]
+        if not line.startswith(" "):
+            folder = ROOT / name
+            assert folder.is_dir(), name
+        else:
+            assert (folder / name).exists(), name
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
