@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ClipkitError,
         ImageReadError,
         InputError,
+        LibraryBusyError,
         LibraryError,
         MissingExtraError,
         OfflineError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from clipkit.inputs.tokenizer import TextCutWarning
     from clipkit.models.listing import list_models
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
+    from clipkit.search.query import Query, parse_query
     from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
     from clipkit.zero_shot.templates import TEMPLATE_SETS
 
@@ -41,11 +43,13 @@ __all__ = [
     "EncodingReport",
     "ImageReadError",
     "InputError",
+    "LibraryBusyError",
     "LibraryError",
     "MissingExtraError",
     "OfflineError",
     "PhotoLibrary",
     "PromptError",
+    "Query",
     "SearchHit",
     "SpaceMismatchError",
     "SyncReport",
@@ -57,6 +61,7 @@ __all__ = [
     "load",
     "mix_embeddings",
     "normalize_rows",
+    "parse_query",
     "top_k",
 ]
 
@@ -68,6 +73,7 @@ _ROOMS = {
         "ClipkitError",
         "ImageReadError",
         "InputError",
+        "LibraryBusyError",
         "LibraryError",
         "MissingExtraError",
         "OfflineError",
@@ -77,6 +83,7 @@ _ROOMS = {
     "clipkit.inputs.tokenizer": ("TextCutWarning",),
     "clipkit.models.listing": ("list_models",),
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
+    "clipkit.search.query": ("Query", "parse_query"),
     "clipkit.zero_shot.classifier": ("ZeroShotClassifier", "classify_each"),
     "clipkit.zero_shot.templates": ("TEMPLATE_SETS",),
 }

@@ -6,7 +6,8 @@
         PromptError                    a template without a {} or with more than one
       CheckpointError                  weights that are missing, damaged or do not fit
         OfflineError                   weights that are not here, and no network to fetch them
-      LibraryError                     a picture library that is damaged, locked or newer
+      LibraryError                     a picture library that is damaged or newer
+        LibraryBusyError               another process is writing to it
       SpaceMismatchError               embeddings of two spaces were about to be compared
       MissingExtraError (also ImportError)  an optional part of clipkit is not installed
 
@@ -56,6 +57,10 @@ class OfflineError(CheckpointError):
 
 class LibraryError(ClipkitError):
     """A picture library cannot be opened or written."""
+
+
+class LibraryBusyError(LibraryError):
+    """Another process is writing to a picture library."""
 
 
 class SpaceMismatchError(ClipkitError):

@@ -5,6 +5,7 @@ Exit statuses: 0 done; 1 done, but nothing was found or (with --strict) somethin
 """
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -42,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # File names are printed as they are, also in a console or pipe of another encoding.
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""A folder's pictures, found by words or by another picture."""

@@ -1,0 +1,137 @@
+"""Where the index of a folder lives: in the user's data directory, never among the photos."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipkit.errors import InputError, LibraryError
+
+_CATALOG_NAME = "catalog.sqlite"
+_LOCK_NAME = "writer.lock"
+
+
+@dataclass(frozen=True)
+class LibraryPlace:
+    """Where the pictures of a library and its index lie."""
+
+    folder: Path  # as the user gave it, so that results can be shown that way
+    location: Path  # the directory of the index; it need not exist yet
+    prefix: str = ""  # where the folder lies in the indexed one: "" if it is that, or "a/b/"
+
+    @property
+    def catalog_path(self) -> Path:
+        """The SQLite file."""
+        return self.location / _CATALOG_NAME
+
+    @property
+    def lock_path(self) -> Path:
+        """The file a writer locks."""
+        return self.location / _LOCK_NAME
+
+    @property
+    def indexed_folder(self) -> Path:
+        """The folder that was indexed: this one, or the parent whose part it is."""
+        if not self.prefix:
+            return self.folder
+        return self.folder.resolve().parents[self.prefix.count("/") - 1]
+
+    def path(self, inner: str) -> Path:
+        """Return where a picture of the catalog lies."""
+        return self.folder / inner.removeprefix(self.prefix)
+
+    def inner_paths(self, path: Path) -> set[str]:
+        """Return the catalog's names for a file, none if it lies elsewhere.
+
+        There may be two: of a symbolic link in the folder, the link's and its target's.
+        """
+        folder = self.folder.resolve()
+        spellings = (path.parent.resolve() / path.name, path.resolve())
+        return {
+            self.prefix + spelling.relative_to(folder).as_posix()
+            for spelling in spellings
+            if spelling.is_relative_to(folder)
+        }
+
+    def make_location(self) -> None:
+        """Create the directory of the index if there is none.
+
+        Raises:
+            LibraryError: If that is not possible.
+        """
+        try:
+            self.location.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LibraryError(
+                f"the index of {self.folder} cannot be written at {self.location} "
+                f"({error.strerror}): set CLIPKIT_HOME to a directory that can be written"
+            ) from error
+
+
+def libraries_home() -> Path:
+    """Return the directory that holds one directory for every indexed folder.
+
+    It is ``$CLIPKIT_HOME/libraries`` if that variable is set, else the place the system gives
+    programs for a user's data, such as ``~/.local/share/clipkit/libraries``.
+    """
+    home = os.environ.get("CLIPKIT_HOME")
+    if home:
+        return Path(home).expanduser().absolute() / "libraries"
+    from platformdirs import user_data_dir  # only here: most processes are told or never ask
+
+    return Path(user_data_dir("clipkit", appauthor=False)) / "libraries"
+
+
+def default_location(folder: Path) -> Path:
+    """Return the directory for the index of one folder, whether or not it exists.
+
+    Args:
+        folder: The picture folder. Two spellings of one folder give the same location.
+
+    Returns:
+        A directory whose name a person can recognise and no other folder has.
+    """
+    resolved = os.path.normcase(folder.resolve())
+    digest = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:16]
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(resolved).name)[:40].strip("-.") or "folder"
+    return libraries_home() / f"{readable}-{digest}"
+
+
+def indexed_parents(folder: Path) -> Iterator[LibraryPlace]:
+    """Yield where an index shows a folder: its own index, then those of its parent folders.
+
+    Args:
+        folder: The picture folder.
+
+    Yields:
+        Places whose index exists, nearest first.
+    """
+    resolved = folder.resolve()
+    for candidate in (resolved, *resolved.parents):
+        inner = resolved.relative_to(candidate).as_posix()
+        prefix = "" if inner == "." else f"{inner}/"
+        place = LibraryPlace(folder, default_location(candidate), prefix)
+        if place.catalog_path.is_file():
+            yield place
+
+
+def existing_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder as a path.
+
+    Args:
+        folder: The picture folder as the user wrote it.
+
+    Returns:
+        The same path, unresolved, so that results can be shown as the user wrote it.
+
+    Raises:
+        InputError: If there is no folder there.
+    """
+    path = Path(folder)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such folder")
+    if not path.is_dir():
+        raise InputError(f"{path}: this is a file, and a folder of pictures is needed")
+    return path

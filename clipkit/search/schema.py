@@ -1,0 +1,186 @@
+"""How a catalog file is opened: whose it is, how old it is, and what SQLite's errors mean."""
+
+import shlex
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+from clipkit.errors import LibraryBusyError, LibraryError
+
+APPLICATION_ID = 0x636C6970  # "clip" in ASCII: how `file` and we tell our catalogs from others
+
+# One entry a schema version, oldest first; its statements lead there from the version before.
+# Entries are never edited once released: a change of schema is a new entry.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE images ("
+        " row INTEGER PRIMARY KEY,"  # place in the vectors file
+        " path TEXT NOT NULL UNIQUE,"
+        " size INTEGER NOT NULL,"  # bytes
+        " mtime_ns INTEGER NOT NULL)",
+        "CREATE TABLE skipped ("  # unreadable: not decoded again until the file changes
+        " path TEXT PRIMARY KEY,"
+        " size INTEGER NOT NULL,"
+        " mtime_ns INTEGER NOT NULL,"
+        " reason TEXT NOT NULL) WITHOUT ROWID",
+    ),
+)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+_BUSY_SECONDS = 10.0  # how long a reader waits for a commit, which takes milliseconds
+PATH_ERRORS = sys.getfilesystemencodeerrors()  # keeps names that are not valid Unicode
+
+
+def open_catalog_file(path: Path, folder: Path, *, create: bool) -> sqlite3.Connection:
+    """Return a connection in autocommit mode to a catalog of the current schema.
+
+    Args:
+        path: The SQLite file.
+        folder: The picture folder, for messages.
+        create: Whether to make the file if there is none.
+
+    Returns:
+        The connection; read-only where the file cannot be written.
+
+    Raises:
+        LibraryError: If the file is damaged, not clipkit's, newer than this clipkit or cannot be
+            opened.
+    """
+    with library_errors(path, folder):
+        connection = _connect(path, create=create)
+        try:
+            _prepare(connection, path, folder)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def rebuild_command(folder: Path) -> str:
+    """Return the command that makes a folder's index anew."""
+    return f"clipkit index --rebuild {shlex.quote(str(folder))}"
+
+
+def damaged_library(folder: Path, reason: str) -> LibraryError:
+    """Return the error for an index that cannot be trusted any more."""
+    return LibraryError(
+        f"the index of {folder} is damaged ({reason}): run  {rebuild_command(folder)}"
+    )
+
+
+@contextmanager
+def library_errors(path: Path, folder: Path) -> Iterator[None]:
+    """Turn the errors of SQLite and of the file system into sentences that say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _library_error(error, path, folder) from error
+    except OSError as error:
+        raise _unusable(path, folder, error.strerror or str(error)) from error
+
+
+def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Return a connection in autocommit mode; read-only where writing is not possible."""
+    uri = path.absolute().as_uri()
+    for mode in ("rwc",) if create else ("rw", "ro", "ro&immutable=1"):
+        connection = sqlite3.connect(
+            f"{uri}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.text_factory = partial(str, encoding="utf-8", errors=PATH_ERRORS)
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()  # the first real access
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+            failure = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise failure
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, folder: Path) -> None:
+    """Check whose file this is and how old, and bring it to the current schema."""
+    version = _pragma(connection, "user_version")
+    owner = _pragma(connection, "application_id")
+    is_new = not (version or owner or _pragma(connection, "schema_version"))
+    if not is_new and owner != APPLICATION_ID:
+        raise damaged_library(folder, f"{path} is not a clipkit catalog")
+    if version > SCHEMA_VERSION:
+        raise LibraryError(
+            f"the index of {folder} was written by a newer clipkit (schema {version}, this one "
+            f"knows up to {SCHEMA_VERSION}): upgrade with  pip install --upgrade clipkit , or "
+            f"run  {rebuild_command(folder)}"
+        )
+    connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
+    if version < SCHEMA_VERSION:
+        # Readers go on during a write in WAL mode; where it is impossible SQLite keeps its other.
+        connection.execute("PRAGMA journal_mode = WAL")
+        _migrate(connection)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Climb the ladder from the file's schema to the current one, as one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again inside the transaction: another process may have climbed meanwhile.
+        for statements in MIGRATIONS[_pragma(connection, "user_version") :]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    """Return the whole number a pragma answers."""
+    with closing(connection.execute(f"PRAGMA {name}")) as answer:
+        return int(answer.fetchone()[0])
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code, 0 if the error is not SQLite's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _unusable(path: Path, folder: Path, reason: str) -> LibraryError:
+    return LibraryError(
+        f"the index of {folder} cannot be opened or written at {path.parent}: {reason}"
+    )
+
+
+def _library_error(error: sqlite3.Error, path: Path, folder: Path) -> LibraryError:
+    """Return the sentence for one of SQLite's errors."""
+    code = _code(error)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return LibraryBusyError(
+            f"another process is writing to the index of {folder}: try again when it is done"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return LibraryError(
+            f"no space is left for the index of {folder} at {path.parent}: what was committed is "
+            "kept; make room and run the same command again"
+        )
+    if code in (
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_IOERR,
+    ):
+        return _unusable(path, folder, str(error))
+    return damaged_library(folder, f"{path}: {error}")

@@ -1,0 +1,150 @@
+"""Writing to a library: vectors first, then the catalog, a commit every few seconds."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from clipkit.embeddings import Embeddings
+from clipkit.errors import LibraryError
+from clipkit.search.catalog import Catalog, CatalogMeta, ImageRow, SkippedFile
+from clipkit.search.changes import FileState
+from clipkit.search.vectors import (
+    VectorReader,
+    VectorWriter,
+    copy_rows,
+    next_vectors_name,
+    vectors_files,
+)
+
+_MAX_DEAD_SHARE = 0.25  # of the rows in the file; above it the live ones are copied
+
+
+class LibraryWriter:
+    """Collects changes and commits them; used in a ``with`` block, under the writer's lock.
+
+    The order of a commit is what makes a kill harmless: the vectors are on the disk before the
+    catalog says that they exist.
+
+    Args:
+        catalog: Open for writing.
+        location: The library's directory.
+        meta: What holds for the library from the first commit on.
+
+    Raises:
+        LibraryError: If the vectors file cannot be opened.
+    """
+
+    def __init__(self, catalog: Catalog, location: Path, meta: CatalogMeta) -> None:
+        self._catalog = catalog
+        self._location = location
+        self._meta = meta
+        path = location / meta.vectors_file
+        with _disk_errors(location):
+            self._vectors = VectorWriter(path, meta.embed_dim, meta.num_rows)
+        self._images: list[ImageRow] = []
+        self._skipped: list[SkippedFile] = []
+        self._removed: list[str] = []
+
+    def add(self, files: Iterable[FileState], embeddings: Embeddings) -> None:
+        """Add pictures, or give pictures their new vectors.
+
+        Args:
+            files: K pictures.
+            embeddings: Their embeddings, shape (K, D).
+
+        Raises:
+            LibraryError: If the vectors cannot be written.
+        """
+        with _disk_errors(self._location):
+            rows = self._vectors.append(embeddings)
+        self._images.extend(
+            ImageRow(file.path, file.size, file.mtime_ns, row)
+            for file, row in zip(files, rows, strict=True)
+        )
+
+    def skip(self, file: FileState, reason: str) -> None:
+        """Remember that a file cannot be read as a picture."""
+        self._skipped.append(SkippedFile(file.path, file.size, file.mtime_ns, reason))
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget files that are gone."""
+        self._removed.extend(paths)
+
+    def commit(self) -> None:
+        """Make everything collected so far durable, as one change.
+
+        Raises:
+            LibraryError: If it cannot be written; then nothing of this commit is kept.
+        """
+        images, skipped, removed = self._images, self._skipped, self._removed
+        meta = dataclasses.replace(self._meta, num_rows=self._vectors.num_rows)
+        if not (images or skipped or removed or self._catalog.meta() != meta):
+            return
+        self._images, self._skipped, self._removed = [], [], []
+        if images:
+            with _disk_errors(self._location):
+                self._vectors.flush()
+        self._catalog.write(meta, images=images, skipped=skipped, removed=removed)
+        self._meta = meta
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Commit what is collected, also on the way out of Ctrl-C, and close the file."""
+        try:
+            self.commit()
+        finally:
+            self._vectors.close()
+
+
+def compact(catalog: Catalog, location: Path, folder: Path) -> None:
+    """Copy the live rows to a new file if many rows are dead; delete files not in use.
+
+    A reader that still has the old file open goes on with it undisturbed.
+
+    Args:
+        catalog: Open for writing, under the writer's lock, with nothing left to commit.
+        location: The library's directory.
+        folder: The picture folder, for messages.
+
+    Raises:
+        LibraryError: If a file is damaged or cannot be written.
+    """
+    meta = catalog.meta()
+    if meta is None:
+        return
+    num_live = catalog.count()
+    with _disk_errors(location):
+        if meta.num_rows - num_live > _MAX_DEAD_SHARE * meta.num_rows:
+            rows = catalog.rows()
+            name = next_vectors_name(meta.vectors_file)
+            old = VectorReader(location / meta.vectors_file, meta.embed_dim, meta.num_rows, folder)
+            copy_rows(old, rows, location / name, meta.embed_dim)
+            meta = dataclasses.replace(meta, vectors_file=name, num_rows=len(rows))
+            catalog.renumber(meta, rows)
+        for path in vectors_files(location):
+            if path.name != meta.vectors_file:
+                with contextlib.suppress(PermissionError):  # still mapped by a reader on Windows
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def _disk_errors(location: Path) -> Iterator[None]:
+    """Turn a full or failing disk into a sentence that says what is kept."""
+    try:
+        yield
+    except OSError as error:
+        raise LibraryError(
+            f"the index at {location} cannot be written ({error.strerror or error}): what was "
+            "committed is kept; mend the cause and run the same command again"
+        ) from error

@@ -1,0 +1,243 @@
+"""``clipkit search``, with a fake encoder in the place of a model.
+
+Cosines by hand: red.png is (255, 0, 0, 1) / 255.00, orange.png (255, 128, 0, 1) / 285.33.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clipkit.cli import search
+from clipkit.cli.main import main
+from clipkit.search.library import PhotoLibrary
+from clipkit.search.lock import WriterLock
+from tests.fakes import FakeEncoder, save_picture
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def encoder(monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
+    fake = FakeEncoder()
+    monkeypatch.setattr(search, "load_encoder", lambda arguments: fake)
+    return fake
+
+
+@pytest.fixture(autouse=True)
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    save_picture(tmp_path / "photos" / "red.png", (255, 0, 0))
+    save_picture(tmp_path / "photos" / "orange.png", (255, 128, 0))
+    save_picture(tmp_path / "photos" / "trip" / "blue.png", (0, 0, 255))
+    return tmp_path / "photos"
+
+
+def _paths(capsys: Captured) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_search_indexes_and_prints_as_rclip_does(capsys: Captured) -> None:
+    assert main(["search", "red", "photos"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == (
+        "score\tfilepath\n"
+        '1.000\t"photos/red.png"\n'
+        '0.894\t"photos/orange.png"\n'
+        '0.000\t"photos/trip/blue.png"\n'
+    )
+    assert captured.err == "indexed: 3 new\n"
+
+
+def test_search_says_nothing_when_nothing_changed(capsys: Captured) -> None:
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    assert main(["search", "red", "photos", "-f", "-t", "1"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("photos/red.png\n", "")
+
+
+def test_json_is_one_object_a_line(capsys: Captured) -> None:
+    assert main(["search", "red", "photos/", "--json", "--top", "2"]) == 0
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert list(first) == ["path", "similarity"]
+    assert (first["path"], second["path"]) == ("photos/red.png", "photos/orange.png")
+    assert first["similarity"] == pytest.approx(0.999992, abs=1e-6)
+    assert isinstance(second["similarity"], float)
+
+
+def test_paths_can_end_with_a_null_and_names_with_quotes_stay_one_field(
+    photos: Path, capsys: Captured
+) -> None:
+    save_picture(photos / 'a\n"b".png', (255, 0, 0))
+    main(["search", "red", "photos", "-0", "-t2"])
+    assert capsys.readouterr().out == 'photos/a\n"b".png\0photos/red.png\0'
+    main(["search", "red", "photos", "-t1"])
+    assert capsys.readouterr().out.splitlines()[1:] == ['1.000\t"photos/a\\n\\"b\\".png"']
+
+
+def test_the_folder_is_here_by_default(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(photos)
+    assert main(["search", "-f", "red"]) == 0
+    assert _paths(capsys) == ["./red.png", "./orange.png", "./trip/blue.png"]
+    # What was printed is a query.
+    assert main(["search", "./red.png", "-f", "-t1"]) == 0
+    assert _paths(capsys) == ["./orange.png"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["blue", "+", "3:red", "-", "blue", "photos"],
+        ["blue", "photos", "+", "3:red", "-", "blue"],
+        ["blue", "--add", "3:red", "photos", "--subtract", "blue"],
+        ["blue", "-a", "3:red", "--sub", "blue", "photos"],
+        ["-t", "1", "-s", "blue", "-a3:red", "blue", "photos"],
+        ["blue", "-s", "blue", "-n", "--add=3:red", "photos", "-t", "1"],
+    ],
+)
+def test_queries_are_added_and_subtracted_wherever_the_folder_stands(
+    words: list[str], capsys: Captured
+) -> None:
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    assert main(["search", *words, "-f"]) == 0
+    assert _paths(capsys)[0] == "photos/red.png"
+
+
+def test_a_query_may_begin_with_a_dash(encoder: FakeEncoder) -> None:
+    assert main(["search", "-f", "--", "-weird", "photos"]) == 0
+    assert main(["search", "red", "-", "-40 degrees", "photos"]) == 0
+    assert encoder.encoded_texts == ["-weird", "red", "-40 degrees"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["red", "-"], "argument --subtract/--sub/-s/-: expected one argument"),
+        (["red", "photos", "+"], "argument --add/-a/+: expected one argument"),
+        (["red", "photos", "-t", "0"], "argument --top/-t: must be at least 1, got 0"),
+        (["red", "photos", "--json", "-f"], "not allowed with argument"),
+        ([], "the following arguments are required: QUERY"),
+    ],
+)
+def test_usage_errors_are_argparses(words: list[str], message: str, capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["search", *words])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["./absent.jpg", "photos"], "./absent.jpg: there is no such picture"),
+        (["red", "absent"], "absent: there is no such folder"),
+        (["red", "photos", "-n"], "photos has not been indexed: run  clipkit index photos"),
+        (["", "photos"], "a part of the query is empty"),
+        (["red", "photos", "-", "red"], "cancel out"),
+    ],
+)
+def test_other_errors_are_one_line(
+    words: list[str], message: str, encoder: FakeEncoder, capsys: Captured
+) -> None:
+    assert main(["search", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines()[-1].startswith("clipkit: ")
+    assert message in captured.err
+
+
+def test_a_mistake_in_the_query_is_told_before_anything_is_indexed(photos: Path) -> None:
+    assert main(["search", "./absent.jpg", "photos"]) == 2
+    assert not PhotoLibrary.open(photos).is_indexed
+
+
+def test_a_missing_folder_is_told_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(search, "load_encoder", pytest.fail)
+    assert main(["search", "red", "absent"]) == 2
+    assert capsys.readouterr().err == "clipkit: absent: there is no such folder\n"
+
+
+def test_no_indexing_searches_what_was_indexed(photos: Path, capsys: Captured) -> None:
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    save_picture(photos / "new.png", (255, 1, 0))
+    assert main(["search", "red", "photos", "--skip-index", "-f", "-t2"]) == 0
+    assert _paths(capsys) == ["photos/red.png", "photos/orange.png"]
+    assert main(["search", "red", "photos", "-f", "-t2"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["photos/red.png", "photos/new.png"]
+    assert captured.err == "indexed: 1 new\n"
+
+
+def test_a_folder_inside_an_indexed_one_is_searched_in_its_index(
+    encoder: FakeEncoder, capsys: Captured
+) -> None:
+    main(["search", "red", "photos"])
+    encoder.encoded_images.clear()
+    capsys.readouterr()
+    assert main(["search", "red", "photos/trip", "-f"]) == 0
+    assert _paths(capsys) == ["photos/trip/blue.png"]
+    assert encoder.encoded_images == []
+
+
+def test_no_result_is_status_1(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["search", "red", "empty", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "no pictures found in empty\n")
+
+
+def test_skipped_pictures_are_counted_and_strict_makes_them_count(
+    photos: Path, capsys: Captured
+) -> None:
+    (photos / "broken.png").write_bytes(b"no picture")
+    assert main(["search", "red", "photos", "-f", "-t1"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "photos/red.png\n"
+    assert captured.err == "indexed: 3 new; 1 skipped, listed by  clipkit index photos\n"
+    assert main(["search", "red", "photos", "-f", "-t1", "--strict"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "photos/red.png\n"
+    assert captured.err == "1 skipped, listed by  clipkit index photos\n"
+
+
+def test_while_another_process_indexes_what_it_has_committed_is_searched(
+    photos: Path, capsys: Captured
+) -> None:
+    location = PhotoLibrary.open(photos).location
+    location.mkdir(parents=True)
+    with WriterLock(location / "writer.lock", photos):
+        assert main(["search", "red", "photos"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("clipkit: another process is indexing photos: wait until it is done")
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    with WriterLock(location / "writer.lock", photos):
+        assert main(["search", "red", "photos", "-f", "-t1"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "photos/red.png\n"
+    assert captured.err == (
+        "another process is indexing photos: searching what it has indexed so far\n"
+    )
+
+
+def test_ctrl_c_keeps_what_is_done(encoder: FakeEncoder, capsys: Captured) -> None:
+    def interrupt(number: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+
+    encoder.before_image = interrupt
+    assert main(["search", "red", "photos"]) == 130
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("interrupted: what is indexed so far is kept (pictures: 2);")
+    encoder.before_image = None
+    assert main(["search", "red", "photos"]) == 0
+    assert capsys.readouterr().err == "indexed: 1 new\n"

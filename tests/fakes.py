@@ -1,0 +1,125 @@
+"""An encoder without a model: its vectors can be computed by hand.
+
+A picture's vector is its mean colour and a constant, (red, green, blue, 1) with colours 0..255,
+scaled to norm 1. The words of `WORDS` point along the axes; other words along a direction of
+their own. So the cosine of "red" and a picture is r / sqrt(r² + g² + b² + 1).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.encoder import EncodedBatch, Encoder, Progress
+from clipkit.errors import ImageReadError
+from clipkit.inputs.images import ImageInput
+from clipkit.runtime.base import Scoring
+
+WORDS = {
+    "red": (1.0, 0.0, 0.0, 0.0),
+    "green": (0.0, 1.0, 0.0, 0.0),
+    "blue": (0.0, 0.0, 1.0, 0.0),
+    "dark": (0.0, 0.0, 0.0, 1.0),
+}
+
+
+class FakeEncoder(Encoder):
+    """Stands in for an encoder of any model and remembers what it was asked.
+
+    Args:
+        space_id: Identity of the space it pretends to have.
+        name: The model it pretends to be.
+        batch_size: Pictures a batch, whatever the caller asks for.
+        before_image: Called before each picture with how many came before.
+    """
+
+    embed_dim = 4
+    engine = "fake"
+    device = "cpu"
+    precision = "fp32"
+    scoring = Scoring(logit_scale=0.0)
+    space_id = "fake-space"  # like the others a plain attribute, so that a test can change it
+
+    def __init__(
+        self,
+        *,
+        space_id: str = "fake-space",
+        name: str = "fake",
+        batch_size: int = 2,
+        before_image: Callable[[int], object] | None = None,
+    ) -> None:
+        self.name = name
+        self.space_id = space_id
+        self.max_pixels = None
+        self.batch_size = batch_size
+        self.before_image = before_image
+        self.encoded_images: list[str] = []  # file names, one for each forward pass
+        self.encoded_texts: list[str] = []
+
+    def encode_texts(
+        self, texts: Sequence[str], *, batch_size: int = 1, progress: Progress | None = None
+    ) -> Embeddings:
+        """Return the vectors of words, shape (N, 4)."""
+        self.encoded_texts += texts
+        return np.concatenate([np.empty((0, 4), np.float32), *map(word_embedding, texts)])
+
+    def stream_images(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        batch_size: int = 1,
+        progress: Progress | None = None,
+        allow_urls: bool = False,
+    ) -> Iterator[EncodedBatch]:
+        """Yield batches of vectors, shape (K, 4); the methods that take pictures all use it."""
+        items = list(images)
+        for start in range(0, len(items), self.batch_size):
+            positions: list[int] = []
+            rows = [np.empty((0, 4), np.float32)]
+            skipped: list[tuple[int, ImageReadError]] = []
+            for position in range(start, min(start + self.batch_size, len(items))):
+                try:
+                    rows.append(self._encode(items[position]))
+                except ImageReadError as error:
+                    skipped.append((position, error))
+                else:
+                    positions.append(position)
+            yield EncodedBatch(positions, np.concatenate(rows), skipped)
+
+    def _encode(self, image: ImageInput) -> Embeddings:
+        if self.before_image is not None:
+            self.before_image(len(self.encoded_images))
+        if isinstance(image, Image.Image):
+            self.encoded_images.append("<PIL image>")
+            return picture_embedding(image)
+        assert isinstance(image, str | Path), image
+        self.encoded_images.append(Path(image).name)
+        try:
+            with Image.open(image) as picture:
+                return picture_embedding(picture)
+        except (OSError, SyntaxError) as error:
+            raise ImageReadError(image, "is not a picture") from error
+
+
+def word_embedding(word: str) -> Embeddings:
+    """Return the vector of a word, shape (1, 4), norm 1."""
+    if word in WORDS:
+        return np.array([WORDS[word]], dtype=np.float32)
+    digest = hashlib.sha256(word.encode()).digest()
+    return normalize_rows(np.frombuffer(digest, dtype=np.int16)[None, :4])
+
+
+def picture_embedding(picture: Image.Image) -> Embeddings:
+    """Return the vector of a picture, shape (1, 4), norm 1."""
+    red, green, blue = np.asarray(picture.convert("RGB"), dtype=np.float64).mean(axis=(0, 1))
+    return normalize_rows([[red, green, blue, 1.0]])
+
+
+def save_picture(path: Path, color: tuple[int, int, int], *, size: int = 2) -> Path:
+    """Write a picture of one colour, with its folders, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (size, size), color).save(path)
+    return path

@@ -1,0 +1,39 @@
+"""What happened in a folder, told from two lists."""
+
+from clipkit.inputs.folders import FolderEntry
+from clipkit.search.catalog import ImageRow, SkippedFile
+from clipkit.search.changes import find_changes
+
+IMAGES = {
+    name: ImageRow(name, 10, 100, row) for row, name in enumerate(["a", "b", "c", "in/d", "in/e"])
+}
+SKIPPED = {name: SkippedFile(name, 10, 100, "is broken") for name in ("x", "y", "z")}
+
+
+def test_each_file_is_in_exactly_one_group() -> None:
+    files = [
+        FolderEntry("a", 10, 100),  # as it was
+        FolderEntry("b", 11, 100),  # another size
+        FolderEntry("c", 10, 99),  # another time, even an earlier one
+        FolderEntry("new", 10, 100),
+        FolderEntry("x", 10, 100),  # broken as before
+        FolderEntry("y", 10, 101),  # broken before, changed since
+    ]
+    changes = find_changes(files, IMAGES, SKIPPED)
+    assert [file.path for file in changes.added] == ["new", "y"]
+    assert [file.path for file in changes.changed] == ["b", "c"]
+    assert sorted(changes.removed) == ["in/d", "in/e", "z"]
+    assert changes.num_removed == 2
+    assert changes.num_unchanged == 1
+    assert [file.path for file in changes.still_unreadable] == ["x"]
+
+
+def test_pictures_in_a_folder_that_could_not_be_listed_are_kept() -> None:
+    changes = find_changes([], IMAGES, {}, unlisted=["in"])
+    assert sorted(changes.removed) == ["a", "b", "c"]
+    assert changes.num_unchanged == 2
+
+
+def test_a_name_that_only_begins_like_an_unlisted_folder_is_gone() -> None:
+    images = {"inn/d": ImageRow("inn/d", 1, 1, 0), "in": ImageRow("in", 1, 1, 1)}
+    assert find_changes([], images, {}, unlisted=["in"]).removed == ("inn/d", "in")

@@ -1,0 +1,165 @@
+"""Whatever happens to a folder, its library equals one built from scratch."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from clipkit.embeddings import Embeddings
+from clipkit.search.catalog import Catalog
+from clipkit.search.library import PhotoLibrary
+from clipkit.search.vectors import VectorReader
+from tests.fakes import FakeEncoder, save_picture
+
+NAMES = st.sampled_from(["a.png", "b.png", "in/c.png", "in/d.png", "in/deep/e.png", "inn.png"])
+# A library waits for the disk at every commit; here a disk in memory will do where there is one.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+COLORS = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+class InterruptedSyncError(Exception):
+    """Stands for anything that ends a sync early."""
+
+
+@dataclass
+class InterruptAfter:
+    """Ends a sync before it encodes one picture more than it may."""
+
+    allowed: int
+    seen: int = field(default=0)
+
+    def __call__(self, _: int) -> None:
+        self.seen += 1
+        if self.seen > self.allowed:
+            raise InterruptedSyncError
+
+
+class Histories(RuleBasedStateMachine):
+    """A folder changes and is synced, at times only a part of it, at times not to the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._home = TemporaryDirectory(dir=MEMORY)
+        self.folder = Path(self._home.name) / "photos"
+        self.location = Path(self._home.name) / "index"
+        self.folder.mkdir()
+        self.encoder = FakeEncoder()
+        self.in_step: dict[str, int] = {}  # what the last whole sync saw: path to time of change
+        self.time = 1_000_000_000
+
+    def teardown(self) -> None:
+        self._home.cleanup()
+
+    @property
+    def library(self) -> PhotoLibrary:
+        """A new object each time, as another process would have."""
+        return PhotoLibrary.open(self.folder, self.encoder, location=self.location)
+
+    @rule(name=NAMES, color=COLORS)
+    def write(self, name: str, color: tuple[int, int, int]) -> None:
+        path = save_picture(self.folder / name, color)
+        self._stamp(path)
+
+    @rule(name=NAMES)
+    def write_nonsense(self, name: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no picture")
+        self._stamp(path)
+
+    @rule(name=NAMES)
+    def delete(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
+    @rule(name=NAMES, other=NAMES)
+    def rename(self, name: str, other: str) -> None:
+        if (self.folder / name).exists():
+            (self.folder / other).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).replace(self.folder / other)
+
+    @rule()
+    def sync(self) -> None:
+        before = len(self.encoder.encoded_images)
+        report = self.library.sync()
+        now = self._times()
+        assert report.added + report.changed + report.unchanged == len(self.library)
+        assert len(now) == len(self.library) + len(report.skipped)
+        # Nothing is encoded twice: only what differs from the last time.
+        most = sum(self.in_step.get(path) != time for path, time in now.items())
+        assert len(self.encoder.encoded_images) - before <= most
+        self.in_step = now
+        self._compare_with_a_new_library()
+
+    @rule(allowed=st.integers(0, 3))
+    def sync_not_to_the_end(self, allowed: int) -> None:
+        encoder = FakeEncoder(batch_size=1, before_image=InterruptAfter(allowed))
+        library = PhotoLibrary.open(self.folder, encoder, location=self.location)
+        try:
+            library.sync()
+        except InterruptedSyncError:
+            assert len(encoder.encoded_images) == allowed
+
+    @precondition(lambda self: self.in_step)
+    @rule()
+    def sync_again(self) -> None:
+        self.sync()
+        before = len(self.encoder.encoded_images)
+        report = self.library.sync()
+        assert (report.added, report.changed, report.removed) == (0, 0, 0)
+        assert len(self.encoder.encoded_images) == before
+
+    @invariant()
+    def every_indexed_picture_has_its_vector(self) -> None:
+        for path, vector in _contents(self.location).items():
+            assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5), path
+
+    def _stamp(self, path: Path) -> None:
+        self.time += 1
+        os.utime(path, ns=(self.time, self.time))
+
+    def _times(self) -> dict[str, int]:
+        return {
+            path.relative_to(self.folder).as_posix(): path.stat().st_mtime_ns
+            for path in self.folder.rglob("*.png")
+        }
+
+    def _compare_with_a_new_library(self) -> None:
+        with TemporaryDirectory(dir=MEMORY) as scratch:
+            new = PhotoLibrary.open(self.folder, FakeEncoder(), location=scratch)
+            new.sync()
+            expected = _contents(Path(scratch))
+            found = _contents(self.location)
+            assert found.keys() == expected.keys()
+            for path, vector in expected.items():
+                assert found[path].tobytes() == vector.tobytes(), path
+            for query in ("red", "something else"):
+                assert self.library.search(query) == new.search(query)
+
+
+def _contents(location: Path) -> dict[str, Embeddings]:
+    """Return the vector of each path, read as plainly as can be."""
+    catalog = Catalog.open(location / "catalog.sqlite", Path())
+    if catalog is None:
+        return {}
+    with catalog:
+        meta = catalog.meta()
+        assert meta is not None
+        reader = VectorReader(location / meta.vectors_file, meta.embed_dim, meta.num_rows, Path())
+        return {
+            path: reader.take(np.array([image.row]))[0] for path, image in catalog.images().items()
+        }
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=30,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

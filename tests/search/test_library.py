@@ -1,0 +1,729 @@
+"""A folder of real pictures kept in step with a real index, and searched.
+
+The expected similarities are computed by hand from colours: see `tests.fakes`.
+"""
+
+import math
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipkit.embeddings import Embeddings
+from clipkit.errors import (
+    ImageReadError,
+    InputError,
+    LibraryBusyError,
+    LibraryError,
+    SpaceMismatchError,
+)
+from clipkit.search import sync
+from clipkit.search.catalog import Catalog
+from clipkit.search.library import PhotoLibrary, SyncReport
+from clipkit.search.lock import WriterLock
+from clipkit.search.query import parse_query
+from tests.fakes import FakeEncoder, save_picture
+
+RED = 255 / math.hypot(255, 1)
+ORANGE = 255 / math.hypot(255, 128, 1)
+
+
+def _counts(report: SyncReport) -> tuple[int, int, int, int, int]:
+    return report.added, report.changed, report.removed, report.unchanged, len(report.skipped)
+
+
+def _touch(path: Path) -> None:
+    """Give a file another time of change, whatever the clock of the file system."""
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+def _names(library: PhotoLibrary, query: str, k: int = 10) -> list[str]:
+    return [hit.path.relative_to(library.folder).as_posix() for hit in library.search(query, k=k)]
+
+
+# Searching
+
+
+def test_search_ranks_by_cosine(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    hits = library.search("red")
+    assert [hit.path for hit in hits] == [
+        photos / "red.png",
+        photos / "orange.png",
+        photos / "trip" / "blue.png",
+        photos / "trip" / "green.png",
+    ]
+    expected = [RED, ORANGE, 0, 0]
+    assert [hit.similarity for hit in hits] == pytest.approx(expected, abs=1e-6)
+    assert [type(hit.similarity) for hit in hits] == [float] * 4
+
+
+def test_search_returns_at_most_k(library: PhotoLibrary) -> None:
+    library.sync()
+    assert _names(library, "red", k=2) == ["red.png", "orange.png"]
+    with pytest.raises(InputError, match="k must be at least 1, got 0"):
+        library.search("red", k=0)
+
+
+def test_equal_similarities_are_in_the_order_of_the_paths(photos: Path) -> None:
+    for name in ("e", "c", "a", "d", "b"):
+        save_picture(photos / f"{name}.png", (255, 0, 0))
+        PhotoLibrary.open(photos, FakeEncoder()).sync()  # rows in another order than the paths
+    library = PhotoLibrary.open(photos, FakeEncoder())
+    assert _names(library, "red", k=3) == ["a.png", "b.png", "c.png"]
+
+
+def test_a_query_picture_is_left_out_of_its_results_and_not_encoded_again(
+    library: PhotoLibrary, photos: Path, encoder: FakeEncoder
+) -> None:
+    library.sync()
+    encoder.encoded_images.clear()
+    hits = library.search(f"{photos / 'red.png'}", k=1)
+    assert [hit.path.name for hit in hits] == ["orange.png"]
+    expected = (255 * 255 + 1) / (math.hypot(255, 1) * math.hypot(255, 128, 1))
+    assert hits[0].similarity == pytest.approx(expected, abs=1e-6)
+    assert encoder.encoded_images == []
+
+
+def test_a_query_picture_that_changed_since_is_encoded(
+    library: PhotoLibrary, photos: Path, encoder: FakeEncoder
+) -> None:
+    library.sync()
+    encoder.encoded_images.clear()
+    save_picture(photos / "red.png", (0, 0, 255))
+    _touch(photos / "red.png")
+    assert _names(library, f"{photos / 'red.png'}", k=1) == ["trip/blue.png"]
+    assert encoder.encoded_images == ["red.png"]
+
+
+def test_a_link_to_a_query_picture_is_left_out_as_well(library: PhotoLibrary, photos: Path) -> None:
+    (photos / "link.png").symlink_to(photos / "red.png")
+    library.sync()
+    assert _names(library, str(photos / "link.png"), k=1) == ["orange.png"]
+
+
+def test_a_query_picture_from_elsewhere_hides_nothing(
+    library: PhotoLibrary, tmp_path: Path
+) -> None:
+    library.sync()
+    other = save_picture(tmp_path / "red.png", (255, 0, 0))
+    assert _names(library, str(other), k=1) == ["red.png"]
+
+
+def test_parts_of_a_query_are_added_and_subtracted_with_their_weights(
+    library: PhotoLibrary,
+) -> None:
+    library.sync()
+    hits = library.search(parse_query("4:red", "-", "3:green"))
+    # The mix is (4, -3, 0, 0) / 5.
+    by_name = {hit.path.name: hit.similarity for hit in hits}
+    assert by_name["red.png"] == pytest.approx(0.8 * RED, abs=1e-6)
+    assert by_name["green.png"] == pytest.approx(-0.6 * RED, abs=1e-6)
+    orange = (0.8 * 255 - 0.6 * 128) / math.hypot(255, 128, 1)
+    assert by_name["orange.png"] == pytest.approx(orange, abs=1e-6)
+    assert by_name["blue.png"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_query_of_a_picture_and_words(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    query = parse_query(str(photos / "trip" / "blue.png"), "+", "green")
+    assert [hit.path.name for hit in library.search(query, k=1)] == ["green.png"]
+
+
+def test_parts_that_cancel_out_are_refused(library: PhotoLibrary) -> None:
+    library.sync()
+    with pytest.raises(InputError, match="cancel out"):
+        library.search(parse_query("red", "-", "red"))
+
+
+def test_search_by_an_embedding_needs_no_encoder(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    plain = PhotoLibrary.open(photos)
+    blue = np.array([[0, 0, 1, 0]], dtype=np.float32)
+    assert plain.search(blue, k=1)[0].path.name == "blue.png"
+    assert plain.search(blue[0], k=1) == plain.search(blue, k=1)
+    with pytest.raises(InputError, match=r"must have shape \(4,\) or \(1, 4\), got \(3,\)"):
+        plain.search(blue[0, :3])
+    assert plain.search(blue.astype(np.float64), k=1) == plain.search(blue, k=1)
+    for wrong in (2 * blue, np.full_like(blue, np.nan)):
+        with pytest.raises(InputError, match=r"must have norm 1, got (2|nan): normalize_rows"):
+            plain.search(wrong)
+    with pytest.raises(InputError, match="this needs a model"):
+        plain.search("red")
+    with pytest.raises(InputError, match="this needs a model"):
+        plain.sync()
+
+
+def test_a_text_query_over_an_index_in_step_encodes_no_picture(
+    library: PhotoLibrary, encoder: FakeEncoder
+) -> None:
+    library.sync()
+    encoder.encoded_images.clear()
+    library.sync()
+    library.search("red")
+    assert encoder.encoded_images == []
+    assert encoder.encoded_texts == ["red"]
+
+
+def test_searching_what_was_never_indexed_says_what_to_run(
+    library: PhotoLibrary, encoder: FakeEncoder
+) -> None:
+    assert not library.is_indexed
+    assert len(library) == 0
+    with pytest.raises(LibraryError, match=r"has not been indexed: run  clipkit index .*photos"):
+        library.search("red")
+    assert encoder.encoded_texts == []
+
+
+def test_a_broken_query_picture_is_an_error(library: PhotoLibrary, tmp_path: Path) -> None:
+    library.sync()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(ImageReadError, match=r"broken.png: is not a picture"):
+        library.search(str(broken))
+
+
+def test_a_picture_on_the_web_is_fetched_by_the_encoder_only_when_it_is_named(
+    library: PhotoLibrary, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.sync()
+    asked: list[tuple[list[object], bool]] = []
+
+    def encode_images(images: list[object], *, allow_urls: bool = False) -> Embeddings:
+        asked.append((images, allow_urls))
+        return np.array([[0, 1, 0, 0]], dtype=np.float32)
+
+    monkeypatch.setattr(encoder, "encode_images", encode_images)
+    assert _names(library, "https://example.org/a.png", k=1) == ["trip/green.png"]
+    assert asked == [(["https://example.org/a.png"], True)]
+
+
+# Keeping in step
+
+
+def test_sync_tells_new_changed_deleted_and_unchanged(
+    library: PhotoLibrary, photos: Path, encoder: FakeEncoder
+) -> None:
+    assert _counts(library.sync()) == (4, 0, 0, 0, 0)
+    assert _counts(library.sync()) == (0, 0, 0, 4, 0)
+    encoder.encoded_images.clear()
+    save_picture(photos / "red.png", (0, 9, 200))
+    _touch(photos / "red.png")
+    save_picture(photos / "new.png", (255, 1, 0))
+    shutil.rmtree(photos / "trip")
+    assert _counts(library.sync()) == (1, 1, 2, 1, 0)
+    assert sorted(encoder.encoded_images) == ["new.png", "red.png"]
+    assert _names(library, "red") == ["new.png", "orange.png", "red.png"]
+    assert len(library) == 3
+
+
+def test_a_change_that_keeps_the_time_is_seen_by_the_size(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    library.sync()
+    before = (photos / "red.png").stat()
+    save_picture(photos / "red.png", (0, 0, 255), size=40)
+    os.utime(photos / "red.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert _counts(library.sync()) == (0, 1, 0, 3, 0)
+    assert _names(library, "blue", k=2) == ["red.png", "trip/blue.png"]
+
+
+def test_an_unreadable_file_is_reported_each_time_but_decoded_once(
+    library: PhotoLibrary, photos: Path, encoder: FakeEncoder
+) -> None:
+    broken = photos / "trip" / "broken.png"
+    broken.write_bytes(b"no picture")
+    first = library.sync()
+    assert _counts(first) == (4, 0, 0, 0, 1)
+    assert (first.skipped[0].path, first.skipped[0].reason) == (str(broken), "is not a picture")
+    encoder.encoded_images.clear()
+    second = library.sync()
+    assert _counts(second) == (0, 0, 0, 4, 1)
+    assert str(second.skipped[0]) == str(first.skipped[0])
+    assert encoder.encoded_images == []
+    save_picture(broken, (1, 2, 3))
+    _touch(broken)
+    assert _counts(library.sync()) == (1, 0, 0, 4, 0)
+    broken.write_bytes(b"no picture again")
+    assert _counts(library.sync()) == (0, 0, 0, 4, 1)
+    assert "trip/broken.png" not in _names(library, "red")
+    broken.unlink()
+    assert _counts(library.sync()) == (0, 0, 0, 4, 0)
+
+
+def test_a_folder_that_cannot_be_listed_keeps_its_pictures(
+    library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.sync()
+    scandir = os.scandir
+
+    def failing(path: str | os.PathLike[str]) -> object:
+        if Path(path).name == "trip":
+            raise OSError(5, "Input/output error")
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", failing)
+        assert _counts(library.sync()) == (0, 0, 0, 4, 1)
+    assert _names(library, "green", k=1) == ["trip/green.png"]
+
+
+def test_what_to_leave_out_is_remembered(library: PhotoLibrary, photos: Path) -> None:
+    save_picture(photos / ".hidden.png", (1, 1, 1))
+    assert _counts(library.sync(exclude=["trip"])) == (2, 0, 0, 0, 0)
+    assert _counts(library.sync()) == (0, 0, 0, 2, 0)
+    assert _counts(library.sync(include_hidden=True)) == (1, 0, 0, 2, 0)
+    assert _counts(library.sync()) == (0, 0, 0, 3, 0)
+    assert _counts(library.sync(exclude=[""], include_hidden=False)) == (2, 0, 1, 2, 0)
+
+
+def test_progress_counts_what_there_is_to_do(library: PhotoLibrary, photos: Path) -> None:
+    (photos / "broken.png").write_bytes(b"no picture")
+    calls: list[tuple[int, int | None]] = []
+    library.sync(progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(0, 5), (2, 5), (4, 5), (5, 5)]
+    calls.clear()
+    library.sync(progress=lambda done, total: calls.append((done, total)))
+    assert calls == []
+
+
+def test_names_of_all_kinds(library: PhotoLibrary, photos: Path) -> None:
+    names = ["猫 \U0001f431.png", "line\nbreak.png", 'quo"te.png', "-dash.png", "%_*.png"]
+    names += ["x" * 251 + ".png", "e\u0301.png", "\u00e9.png", "PHOTO.PNG"]
+    for number, name in enumerate(names):
+        save_picture(photos / name, (0, 0, 255 - number))
+    (photos / ("long" * 50)).mkdir()
+    save_picture(photos / ("long" * 50) / ("long" * 50) / "deep.png", (3, 3, 3))
+    assert _counts(library.sync()) == (5 + len(names), 0, 0, 0, 0)
+    assert {path.name for path in photos.rglob("*.[pP][nN][gG]")} == {
+        hit.path.name for hit in library.search("blue", k=100)
+    }
+    assert _counts(library.sync()) == (0, 0, 0, 5 + len(names), 0)
+
+
+def test_an_empty_folder_is_indexed_and_finds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    library = PhotoLibrary.open(tmp_path / "empty", FakeEncoder())
+    assert _counts(library.sync()) == (0, 0, 0, 0, 0)
+    assert library.is_indexed
+    assert library.search("red") == []
+
+
+def test_a_folder_that_was_emptied_finds_nothing(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    for path in photos.rglob("*.png"):
+        path.unlink()
+    assert _counts(library.sync()) == (0, 0, 4, 0, 0)
+    assert library.search("red") == []
+    save_picture(photos / "red.png", (255, 0, 0))
+    library.sync()
+    assert _names(library, "red") == ["red.png"]
+
+
+def test_a_disk_that_is_not_connected_costs_no_index(
+    library: PhotoLibrary, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of a disk that is not mounted is an empty folder on another one."""
+    library.sync()
+    photos.rename(tmp_path / "disk")
+    photos.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(sync, "_device", lambda place: 0)
+        with pytest.raises(LibraryError, match=r"connect that disk, or, .*--rebuild .*photos"):
+            library.sync()
+        assert len(library) == 4
+        photos.rmdir()
+        (tmp_path / "disk").rename(photos)
+        assert _counts(library.sync()) == (0, 0, 0, 4, 0)  # the same disk under another number
+    for path in photos.rglob("*.png"):
+        path.unlink()
+    save_picture(photos / "one.png", (1, 1, 1))
+    assert _counts(library.sync()) == (1, 0, 4, 0, 0)  # on another disk, and not empty
+
+
+def test_a_missing_folder_is_a_sentence(tmp_path: Path, library: PhotoLibrary) -> None:
+    with pytest.raises(InputError, match="absent: there is no such folder"):
+        PhotoLibrary.open(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: this is a file"):
+        PhotoLibrary.open_nearest(tmp_path / "file")
+
+
+def test_a_folder_that_is_gone_later_keeps_its_index(
+    library: PhotoLibrary, photos: Path, tmp_path: Path
+) -> None:
+    library.sync()
+    photos.rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="photos: there is no such folder"):
+        library.sync()
+    (tmp_path / "elsewhere").rename(photos)
+    assert _counts(library.sync()) == (0, 0, 0, 4, 0)
+
+
+def test_nothing_is_written_among_the_pictures(library: PhotoLibrary, photos: Path) -> None:
+    before = sorted(photos.rglob("*"))
+    library.sync()
+    library.search("red")
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_a_sync_without_changes_writes_nothing(library: PhotoLibrary) -> None:
+    library.sync()
+    before = {path: path.stat().st_mtime_ns for path in library.location.iterdir()}
+    library.sync()
+    assert {path: path.stat().st_mtime_ns for path in library.location.iterdir()} == before
+
+
+# Commits
+
+
+class Clock:
+    """Goes on by a number of seconds each time it is asked."""
+
+    def __init__(self, step: float) -> None:
+        self._step = step
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        self._now += self._step
+        return self._now
+
+
+@pytest.mark.parametrize(
+    ("step", "committed"),
+    [(0.5, [0, 0, 0, 0]), (0.75, [0, 0, 0, 6]), (1.0, [0, 0, 4, 4]), (2.0, [0, 2, 4, 6])],
+)
+def test_work_is_committed_by_the_clock(photos: Path, step: float, committed: list[int]) -> None:
+    """Two pictures a batch; the clock is asked at the start, after a batch and after a commit."""
+    for number in range(4):
+        save_picture(photos / f"{number}.png", (number, 0, 0))
+    seen: list[int] = []
+
+    def before_image(number: int) -> None:
+        if number % 2 == 0:  # the first picture of a batch
+            seen.append(len(library))
+
+    library = PhotoLibrary.open(photos, FakeEncoder(before_image=before_image))
+    library.sync(clock=Clock(step))
+    assert seen == committed
+    assert len(library) == 8
+
+
+def test_ctrl_c_commits_what_is_done_and_the_next_sync_does_the_rest(photos: Path) -> None:
+    def interrupt(number: int) -> None:
+        if number == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        PhotoLibrary.open(photos, FakeEncoder(before_image=interrupt)).sync(clock=Clock(0))
+    encoder = FakeEncoder()
+    library = PhotoLibrary.open(photos, encoder)
+    assert len(library) == 2
+    assert len(library.search("red")) == 2
+    assert _counts(library.sync()) == (2, 0, 0, 2, 0)
+    assert len(encoder.encoded_images) == 2
+
+
+def test_a_commit_that_fails_keeps_what_was_committed_before(
+    library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.sync()
+    save_picture(photos / "new.png", (1, 2, 3))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(LibraryError, match=r"No space left on device\): what was committed is"):
+            library.sync()
+    assert len(library) == 4
+    assert _counts(library.sync()) == (1, 0, 0, 4, 0)
+
+
+# The vectors file
+
+
+def test_dead_rows_are_dropped_once_there_are_many(library: PhotoLibrary, photos: Path) -> None:
+    for number in range(16):
+        save_picture(photos / f"{number}.png", (0, 0, 100 + number))
+    library.sync()
+    assert [path.name for path in library.location.glob("vectors*")] == ["vectors-1.f32"]
+    for number in range(5):  # 5 of 20 rows: a quarter, not more
+        (photos / f"{number}.png").unlink()
+    library.sync()
+    assert [path.name for path in library.location.glob("vectors*")] == ["vectors-1.f32"]
+    expected = _names(library, "blue", k=3)
+    (photos / "5.png").unlink()
+    library.sync()
+    vectors = list(library.location.glob("vectors*"))
+    assert [path.name for path in vectors] == ["vectors-2.f32"]
+    assert vectors[0].stat().st_size == 14 * 4 * 4
+    assert _names(library, "blue", k=3) == expected
+    save_picture(photos / "last.png", (0, 0, 255))
+    library.sync()
+    assert _names(library, "blue", k=2) == ["last.png", "trip/blue.png"]
+
+
+def test_a_search_goes_on_while_the_vectors_file_is_replaced(
+    library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader has read the catalog; before it opens the vectors a writer replaces them."""
+    library.sync()
+    other = PhotoLibrary.open(photos, FakeEncoder())
+    meta = Catalog.meta
+    is_first = True
+
+    def meta_then_replace(catalog: Catalog) -> object:
+        nonlocal is_first
+        found = meta(catalog)
+        if is_first:
+            is_first = False
+            shutil.rmtree(photos / "trip")
+            other.sync()
+        return found
+
+    monkeypatch.setattr(Catalog, "meta", meta_then_replace)
+    red = np.array([1, 0, 0, 0], dtype=np.float32)
+    hits = PhotoLibrary.open(photos).search(red)
+    assert [path.name for path in library.location.glob("vectors*")] == ["vectors-2.f32"]
+    assert [hit.path.name for hit in hits] == ["red.png", "orange.png"]
+
+
+@pytest.mark.parametrize("act", [PhotoLibrary.sync, lambda library: library.search("red")])
+def test_lost_vectors_are_damage_and_never_zeros(
+    library: PhotoLibrary, act: Callable[[PhotoLibrary], object]
+) -> None:
+    library.sync()
+    path = library.location / "vectors-1.f32"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(LibraryError, match=r"has 63 bytes instead of 64\): run .*--rebuild"):
+        act(library)
+    path.unlink()
+    with pytest.raises(LibraryError, match=r"vectors-1.f32 is missing\): run .*--rebuild"):
+        act(library)
+
+
+# Several models, processes and threads
+
+
+def test_another_models_index_is_refused_with_both_ways_out(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    library.sync()
+    other = FakeEncoder(space_id="other-space", name="ViT-B-32/x")
+    with pytest.raises(SpaceMismatchError) as caught:
+        PhotoLibrary.open(photos, other)
+    assert str(caught.value) == (
+        f"the index of {photos} was built with fake (space fake-space), this model is ViT-B-32/x "
+        "(space other-space): search with the model it was built with, or run"
+        f"  clipkit index --rebuild {photos}  with the one you want"
+    )
+
+
+def test_a_rebuild_meanwhile_with_another_model_is_noticed(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    library.sync()
+    library.remove()
+    PhotoLibrary.open(photos, FakeEncoder(space_id="other-space")).sync()
+    with pytest.raises(SpaceMismatchError):
+        library.search("red")
+    with pytest.raises(SpaceMismatchError):
+        library.search(str(photos / "red.png"))
+    with pytest.raises(SpaceMismatchError):
+        library.sync()
+
+
+def test_remove_deletes_the_index_and_nothing_else(library: PhotoLibrary, photos: Path) -> None:
+    library.remove()  # of nothing
+    library.sync()
+    (library.location / "mine.txt").touch()
+    library.remove()
+    assert [path.name for path in library.location.iterdir()] == ["mine.txt"]
+    assert len(list(photos.rglob("*.png"))) == 4
+    (library.location / "mine.txt").unlink()
+    assert _counts(library.sync()) == (4, 0, 0, 0, 0)
+    library.remove()
+    assert not library.location.exists()
+
+
+def test_a_damaged_index_can_be_removed(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    (library.location / "catalog.sqlite").write_bytes(b"no database" * 500)
+    with pytest.raises(LibraryError, match="--rebuild"):
+        PhotoLibrary.open(photos, FakeEncoder())
+    PhotoLibrary.open(photos).remove()
+    assert _counts(library.sync()) == (4, 0, 0, 0, 0)
+
+
+def test_while_one_writes_others_read_and_do_not_write(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    with WriterLock(library.location / "writer.lock", photos):
+        with pytest.raises(LibraryBusyError):
+            library.sync()
+        with pytest.raises(LibraryBusyError):
+            library.remove()
+        assert _names(library, "red", k=1) == ["red.png"]
+
+
+def test_threads_search_one_library_during_a_sync(photos: Path) -> None:
+    PhotoLibrary.open(photos, FakeEncoder()).sync()
+    for number in range(6):
+        save_picture(photos / f"{number}.png", (0, number, 0))
+    found: list[str] = []
+
+    def search_elsewhere(_: int) -> None:
+        thread = threading.Thread(target=lambda: found.append(_names(library, "red", k=1)[0]))
+        thread.start()
+        thread.join()
+
+    library = PhotoLibrary.open(photos, FakeEncoder(before_image=search_elsewhere))
+    library.sync(clock=Clock(10))
+    assert found == ["red.png"] * 6
+
+
+# Where the index lies
+
+
+def test_the_place_of_the_index_can_be_chosen(photos: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen" / "place"
+    PhotoLibrary.open(photos, FakeEncoder(), location=chosen).sync()
+    assert (chosen / "catalog.sqlite").is_file()
+    assert len(PhotoLibrary.open(photos, location=chosen)) == 4
+    assert len(PhotoLibrary.open(photos)) == 0
+
+
+def test_a_place_that_cannot_be_made_is_a_sentence(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "file"))
+    library = PhotoLibrary.open(photos, FakeEncoder())
+    with pytest.raises(
+        LibraryError, match=r"cannot be written at .*Not a directory\): set CLIPKIT"
+    ):
+        library.sync()
+
+
+def test_a_read_only_index_is_searched_but_not_written(
+    library: PhotoLibrary, unprivileged: None
+) -> None:
+    assert _names(library, "red", k=1) == ["red.png"]
+    with pytest.raises(LibraryError, match="cannot be opened or written at"):
+        library.sync()
+    with pytest.raises(LibraryError):
+        library.remove()
+
+
+@pytest.fixture
+def unprivileged(library: PhotoLibrary) -> Iterator[None]:
+    """An indexed library in a place where this process may read but not write."""
+    library.sync()
+    for path in (library.location, *library.location.iterdir()):
+        path.chmod(path.stat().st_mode & ~0o222)
+    is_root = os.geteuid() == 0
+    opened = []
+    if is_root:  # whom permissions do not stop: be nobody for a while
+        for parent in (library.location, *library.location.parents):
+            if not parent.stat().st_mode & 0o001:
+                opened.append((parent, parent.stat().st_mode))
+                parent.chmod(parent.stat().st_mode | 0o055)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+            for parent, mode in opened:
+                parent.chmod(mode)
+        library.location.chmod(0o755)
+
+
+def test_paths_are_as_the_folder_was_given(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos.parent)
+    library = PhotoLibrary.open("photos", FakeEncoder())
+    (photos / "broken.png").write_bytes(b"no picture")
+    assert [error.path for error in library.sync().skipped] == ["photos/broken.png"]
+    assert [error.path for error in library.sync().skipped] == ["photos/broken.png"]
+    assert library.search("red", k=1)[0].path == Path("photos/red.png")
+
+
+# Folders inside an indexed folder
+
+
+def test_a_folder_inside_an_indexed_one_is_a_part_of_its_library(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    library.sync()
+    encoder = FakeEncoder()
+    part = PhotoLibrary.open_nearest(photos / "trip", encoder)
+    assert part.location == library.location
+    assert part.indexed_folder == photos.resolve()
+    assert len(part) == 2
+    assert _counts(part.sync()) == (0, 0, 0, 2, 0)
+    assert [hit.path for hit in part.search("red")] == [
+        photos / "trip" / "blue.png",
+        photos / "trip" / "green.png",
+    ]
+    assert _names(part, str(photos / "trip" / "blue.png")) == ["green.png"]
+    assert encoder.encoded_images == []
+
+
+def test_a_part_is_kept_in_step_without_looking_at_the_rest(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    library.sync()
+    part = PhotoLibrary.open_nearest(photos / "trip", FakeEncoder())
+    (photos / "red.png").unlink()
+    (photos / "trip" / "blue.png").unlink()
+    save_picture(photos / "trip" / "far" / "grey.png", (9, 9, 9))
+    (photos / "trip" / "broken.png").write_bytes(b"no picture")
+    report = part.sync()
+    assert _counts(report) == (1, 0, 1, 1, 1)
+    assert report.skipped[0].path == str(photos / "trip" / "broken.png")
+    assert len(library) == 4
+    assert _counts(library.sync()) == (0, 0, 1, 3, 1)
+    assert sorted(_names(library, "red")) == ["orange.png", "trip/far/grey.png", "trip/green.png"]
+
+
+def test_a_part_knows_what_its_parent_leaves_out(library: PhotoLibrary, photos: Path) -> None:
+    save_picture(photos / "trip" / "raw" / "a.png", (1, 1, 1))
+    save_picture(photos / "trip" / "raw.png", (1, 1, 1))
+    library.sync(exclude=["trip/raw"])
+    part = PhotoLibrary.open_nearest(photos / "trip", FakeEncoder())
+    assert _counts(part.sync()) == (0, 0, 0, 3, 0)
+    with pytest.raises(InputError, match=r"is a part of the index of .*photos"):
+        part.sync(exclude=["raw"])
+    with pytest.raises(InputError, match=r"is a part of the index of .*photos"):
+        part.remove()
+
+
+def test_a_folder_its_parent_leaves_out_gets_an_index_of_its_own(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    library.sync(exclude=["trip"])
+    own = PhotoLibrary.open_nearest(photos / "trip", FakeEncoder())
+    assert own.location != library.location
+    assert _counts(own.sync()) == (2, 0, 0, 0, 0)
+    assert PhotoLibrary.open_nearest(photos / "trip").location == own.location
+
+
+def test_the_nearest_index_wins(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    own = PhotoLibrary.open(photos / "trip", FakeEncoder())
+    own.sync()
+    assert PhotoLibrary.open_nearest(photos / "trip").location == own.location
+    assert PhotoLibrary.open_nearest(photos).location == library.location
+
+
+def test_a_folder_without_any_index_gets_its_own(photos: Path) -> None:
+    library = PhotoLibrary.open_nearest(photos / "trip", FakeEncoder())
+    assert (library.folder, library.is_indexed) == (photos / "trip", False)
+    assert library.indexed_folder == photos / "trip"

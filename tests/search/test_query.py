@@ -1,0 +1,120 @@
+"""The grammar of queries, against what rclip documents and does."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipkit.errors import InputError
+from clipkit.search.query import Query, QueryPart, parse_query
+from tests.fakes import save_picture
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    for name in ("new york city.jpg", "swimming pool.jpg", "racing car.jpg"):
+        save_picture(folder / name, (9, 9, 9))
+    save_picture(tmp_path / "up.png", (9, 9, 9))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return folder
+
+
+def _text(content: str, weight: float = 1.0) -> QueryPart:
+    return QueryPart(content, weight)
+
+
+def _picture(content: str, weight: float = 1.0) -> QueryPart:
+    return QueryPart(content, weight, is_picture=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["horse"], [_text("horse")]),
+        (["horse", "+", "stripes"], [_text("horse"), _text("stripes")]),
+        (["apple", "-", "fruit"], [_text("apple"), _text("fruit", -1)]),
+        (
+            ["./new york city.jpg", "+", "night"],
+            [_picture("new york city.jpg"), _text("night")],
+        ),
+        (
+            ["2:golden retriever", "+", "./swimming pool.jpg"],
+            [_text("golden retriever", 2), _picture("swimming pool.jpg")],
+        ),
+        (
+            ["./racing car.jpg", "-", "2:sports car", "+", "2:snow"],
+            [_picture("racing car.jpg"), _text("sports car", -2), _text("snow", 2)],
+        ),
+        (["0.5:./swimming pool.jpg"], [_picture("swimming pool.jpg", 0.5)]),
+        ([".5:cat"], [_text("cat", 0.5)]),
+        (["2.:cat"], [_text("cat", 2)]),
+        (["../up.png"], [_picture("../up.png")]),
+        (["HTTPS://example.org/cat.jpg"], [_picture("HTTPS://example.org/cat.jpg")]),
+        (["3:http://example.org/a"], [_picture("http://example.org/a", 3)]),
+        # Words that only look like something else.
+        (["cat.jpg"], [_text("cat.jpg")]),
+        (["cat + dog"], [_text("cat + dog")]),
+        (["cat: the musical"], [_text("cat: the musical")]),
+        (["-1:cat"], [_text("-1:cat")]),
+        (["1:3:10 to Yuma"], [_text("3:10 to Yuma")]),
+        (["http is a protocol"], [_text("http is a protocol")]),
+        (["~ 3 cats"], [_text("~ 3 cats")]),
+        (["...and dogs"], [_text("...and dogs")]),
+        ([" /r/cats"], [_text("/r/cats")]),
+        (["dog", "+", "+"], [_text("dog"), _text("+")]),
+    ],
+)
+def test_parse_query_reads_rclips_grammar(words: list[str], parts: list[QueryPart]) -> None:
+    assert list(parse_query(*words).parts) == parts
+
+
+def test_parse_query_takes_absolute_and_home_and_file_url_pictures(
+    tmp_path: Path, here: Path
+) -> None:
+    pool = here / "swimming pool.jpg"
+    assert parse_query(str(pool)).parts == (_picture(str(pool)),)
+    assert parse_query("2:~/up.png").parts == (_picture(str(tmp_path / "up.png"), 2),)
+    url = pool.as_uri()
+    assert "%20" in url
+    assert parse_query(url).parts == (_picture(str(pool)),)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["./absent.jpg"], "./absent.jpg: there is no such picture"),
+        (["cat", "-", "/absent.jpg"], "/absent.jpg: there is no such picture"),
+        (["./"], "./: this is a folder"),
+        (["./" + "x" * 300], "cannot be read as a picture: File name too long"),
+        ([], "got 0 words"),
+        (["cat", "+"], r"got 2 words: 'cat \+'"),
+        (["cat", "*", "dog"], r"must be \+ or -, got '\*'"),
+        ([""], "a part of the query is empty"),
+        (["cat", "-", "2: "], "a part of the query is empty"),
+        (["0:cat"], "the weight in '0:cat' is 0"),
+        (["cat", "+", "0.0:dog"], "the weight in '0.0:dog' is 0"),
+    ],
+)
+def test_parse_query_refuses_with_a_sentence(words: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_query(*words)
+
+
+def test_a_query_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="the query is empty"):
+        Query(())
+
+
+def test_path_is_that_of_local_pictures_only() -> None:
+    parts = parse_query("cat", "+", "./racing car.jpg", "-", "https://example.org/a.png").parts
+    assert [part.path for part in parts] == [None, Path("racing car.jpg"), None]
+
+
+@given(st.text(min_size=1), st.integers(1, 10**6).map(lambda number: number / 1000))
+def test_a_shielded_text_always_is_that_text(text: str, weight: float) -> None:
+    # A weight and a space in front: nothing else in the text has a meaning.
+    if text.strip():
+        assert parse_query(f"{weight}: {text}").parts == (_text(text.strip(), weight),)
