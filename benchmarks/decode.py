@@ -41,9 +41,8 @@ def main() -> None:
         std = np.array(preprocess.std).reshape(3, 1, 1)
         differences.append(float(np.abs((pixels[True] - pixels[False]) * std).mean()))
     scaled, full = (statistics.median(times[is_scaled]) for is_scaled in (True, False))
-    print(
-        f"12 megapixels: scaled {scaled * 1e3:.0f} ms, full {full * 1e3:.0f} ms, {full / scaled:.1f}x"
-    )
+    ratio = full / scaled
+    print(f"12 megapixels: scaled {scaled * 1e3:.0f} ms, full {full * 1e3:.0f} ms, {ratio:.1f}x")
     print(f"mean difference of the pixels: {max(differences):.4f} of full scale at most")
 
 

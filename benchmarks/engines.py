@@ -43,9 +43,8 @@ def main() -> None:
     }
     for name, work in works.items():
         onnx, torch = medians(*(lambda e=encoder, w=work: w(e) for encoder in encoders))
-        print(
-            f"{name:>12}: onnx {onnx * 1e3:7.1f} ms, torch {torch * 1e3:7.1f} ms, {torch / onnx:.2f}x"
-        )
+        line = f"{name:>12}: onnx {onnx * 1e3:7.1f} ms, torch {torch * 1e3:7.1f} ms"
+        print(f"{line}, {torch / onnx:.2f}x")
     onnx, torch = (
         seconds(
             lambda e=engine: subprocess.run(

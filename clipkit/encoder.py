@@ -291,6 +291,23 @@ class Encoder:
             raise InputError("patch features need at least one picture, got none")
         return runtime.patch_features(np.stack([o for o in outcomes if isinstance(o, np.ndarray)]))
 
+    def save(self, directory: str | Path) -> None:
+        """Write the model as a checkpoint directory in open_clip's layout, whole or not at all.
+
+        Plain open_clip opens it as "local-dir:directory" with equal embeddings, and so does
+        :func:`load`, with the same space_id.
+
+        Args:
+            directory: Where to. A checkpoint that is there is replaced; anything else is not.
+
+        Raises:
+            InputError: If the encoder runs on an engine that does not hold the weights, or they
+                were rounded when they were loaded.
+            CheckpointError: If something that is no checkpoint lies there, or writing fails.
+        """
+        runtime = self._fine_runtime("weights to save")
+        runtime.save(Path(directory), tokenizer_json=self._tokenizer.to_json())
+
     def _fine_runtime(self, what: str) -> FineRuntime:
         if not isinstance(self._runtime, FineRuntime):
             raise InputError(

@@ -207,7 +207,7 @@ _FILTERS: dict[str, Image.Resampling] = {
 }
 _RESIZE_MODES = ("shortest", "longest", "squash")
 # 256 MiB. Of a strip so long that it would need more (1275 : 1 at 224 x 224), only what is kept is
-# resized; the last bit of that may differ from open_clip's.
+# resized; its pixels may differ from open_clip's by a few levels.
 _MAX_RESIZED_PIXELS = 1 << 26
 
 

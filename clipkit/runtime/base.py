@@ -4,6 +4,7 @@ Shapes: B inputs, S image size, L context length, D dimensions of the shared spa
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -59,10 +60,13 @@ class Runtime(Protocol):
 
 @runtime_checkable
 class FineRuntime(Runtime, Protocol):
-    """A runtime that also gives what the towers see before they pool it."""
+    """A runtime that has the towers at hand: their inner features, and their weights."""
 
     def token_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return one feature a token, shape (B, L, W), for token ids (B, L). W: tower width."""
 
     def patch_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return one feature a patch, shape (B, P, W), for pixel values (B, 3, S, S)."""
+
+    def save(self, directory: Path, *, tokenizer_json: str) -> None:
+        """Write the towers as a checkpoint directory."""

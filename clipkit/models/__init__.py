@@ -1,0 +1,5 @@
+"""Where towers come from: names, files, the hub, and checkpoint directories both ways.
+
+``sources``, ``hub``, ``listing``, ``known_models`` and ``space`` need no torch; ``checkpoint``,
+``weights`` and ``towers`` do, and are imported only when weights are opened.
+"""

@@ -1,0 +1,333 @@
+"""Checkpoints in open_clip's hub layout, both ways: source -> towers, towers -> directory.
+
+A directory holds ``open_clip_config.json`` ("model_cfg", "preprocess_cfg", and "clipkit_cfg" for
+what open_clip has no word for), ``open_clip_model.safetensors``, the tokenizer's files, and the
+``config.json`` of a Hugging Face text tower. Plain open_clip opens it as "local-dir:DIRECTORY"
+and computes equal embeddings; for a Hugging Face text tower its ``hf_model_name`` must then be
+given as the directory, because open_clip looks for it from where the process runs.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from clipkit.errors import CheckpointError, MissingExtraError
+from clipkit.models.hub import SAFE_WEIGHTS
+from clipkit.models.locate import (
+    TEXT_CONFIG_NAME,
+    TOKENIZER_FILES,
+    TOKENIZER_NAME,
+    CheckpointFiles,
+    locate,
+)
+from clipkit.models.sources import CONFIG_NAME, Source
+from clipkit.models.towers import Towers
+from clipkit.models.weights import StateDict, read_weights
+
+try:
+    import torch
+    from safetensors.torch import save_file
+    from torch import Tensor, nn
+    from torch.overrides import TorchFunctionMode
+except ImportError as error:
+    raise MissingExtraError("torch", "Loading a checkpoint") from error
+
+
+_RANDOM_FILLS = frozenset(
+    [Tensor.normal_, Tensor.uniform_, Tensor.erfinv_]
+    + [getattr(nn.init, f"{name}_") for name in ("normal", "uniform", "trunc_normal")]
+    + [
+        getattr(nn.init, f"{kind}_{name}_")
+        for kind in ("kaiming", "xavier")
+        for name in ("normal", "uniform")
+    ]
+)
+
+
+def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
+    """Return the towers of a source, in float32 on the CPU, ready to compute features.
+
+    Args:
+        source: Where the weights come from.
+        cache_dir: The hub cache to use; the usual one if None.
+
+    Returns:
+        Towers whose every weight comes from the checkpoint.
+
+    Raises:
+        OfflineError: If the name needs the network and it does not answer.
+        CheckpointError: If weights or configuration are missing, damaged or do not fit together.
+        MissingExtraError: If open_clip is not installed.
+    """
+    files = locate(source, cache_dir=cache_dir)
+    if files.weights is None:
+        raise CheckpointError(f"{files.name} holds no weights: it should have a {SAFE_WEIGHTS}")
+    state = read_weights(files.weights)
+    model_cfg = _with_bias(files.model_cfg, state)
+    model = _build_model(model_cfg, files)
+    _load_state(model, state, files)
+    size = model.visual.image_size
+    if not isinstance(size, int):
+        size = size[0] if size[0] == size[1] else list(size)
+    towers = Towers(
+        model.float(),
+        model_cfg=model_cfg,
+        preprocess_cfg={"size": size, **files.preprocess_cfg},
+        tokenizer_source=files.tokenizer,
+        kept_dims=files.kept_dims,
+    ).eval()
+    _check_kept_dims(towers, files)
+    return towers
+
+
+def save_towers(
+    towers: Towers,
+    directory: Path,
+    *,
+    tokenizer_json: str | None = None,
+    space_id: str | None = None,
+) -> None:
+    """Write towers as a checkpoint directory that appears whole or not at all.
+
+    Args:
+        towers: What to save; weights are written as float32.
+        directory: Where to. A checkpoint that is there already is replaced once the new one is
+            whole.
+        tokenizer_json: The text of a tokenizer.json, for readers without open_clip; needed only
+            for CLIP's own vocabulary.
+        space_id: The identity of the space, written down for whoever reads the config.
+
+    Raises:
+        CheckpointError: If something that is not a checkpoint lies there, or writing fails.
+    """
+    place = directory.resolve()
+    if place.exists() and not (place / CONFIG_NAME).is_file() and _holds_something(place):
+        raise CheckpointError(
+            f"{place} exists and is not a checkpoint directory: it would be overwritten; "
+            "choose another place"
+        )
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.parent / f".{place.name}.{uuid.uuid4().hex}.part"
+        draft.mkdir()
+        try:
+            _write(towers, draft, tokenizer_json, space_id)
+            _swap(draft, place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(f"{place} cannot be written: {error}") from error
+
+
+class _NoRandomInit(TorchFunctionMode):
+    """Leaves new weights as they are: all are overwritten, and random numbers cost seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Skip the calls that fill a tensor with random numbers."""
+        if func in _RANDOM_FILLS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _with_bias(model_cfg: Mapping[str, Any], state: StateDict) -> dict[str, Any]:
+    """Return the config with a logit bias if the weights have one, as after sigmoid training."""
+    completed = deepcopy(dict(model_cfg))
+    if "logit_bias" in state and completed.get("init_logit_bias") is None:
+        completed["init_logit_bias"] = 0.0
+    return completed
+
+
+def _build_model(model_cfg: Mapping[str, Any], files: CheckpointFiles) -> Any:
+    try:
+        from open_clip import CLIP, CoCa, CustomTextCLIP
+    except ImportError as error:
+        raise MissingExtraError("torch", "Building an open_clip model") from error
+
+    config = deepcopy(dict(model_cfg))
+    vision_cfg, text_cfg = config["vision_cfg"], config["text_cfg"]
+    if ":" in str(vision_cfg.get("timm_model_name") or ""):
+        raise CheckpointError(
+            f"{files.name} takes its image tower from {vision_cfg['timm_model_name']}, "
+            "outside the checkpoint; clipkit builds only towers that timm knows by name"
+        )
+    is_custom = config.pop("custom_text", False) or files.text_config is not None
+    if files.text_config is not None:
+        text_cfg |= {"hf_model_name": str(files.text_config), "hf_model_pretrained": False}
+    if vision_cfg.get("timm_model_name"):
+        vision_cfg["timm_model_pretrained"] = False
+    if is_custom and "multimodal_cfg" in config:
+        kind = CoCa
+    else:
+        kind = CustomTextCLIP if is_custom else CLIP
+    try:
+        with torch.random.fork_rng(devices=[]), _NoRandomInit():
+            return kind(**config)
+    except Exception as error:
+        # open_clip, timm and transformers each refuse a config in their own way.
+        raise CheckpointError(
+            f"open_clip cannot build the model that {files.name} describes: {error}"
+        ) from error
+
+
+def _load_state(model: nn.Module, state: StateDict, files: CheckpointFiles) -> None:
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    state = convert_state_dict(model, state)  # Apple's original MobileCLIP names
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    wanted = model.state_dict()
+    for name in ("logit_scale", "logit_bias"):
+        if name in state and name in wanted and state[name].numel() == 1:
+            state[name] = state[name].reshape(wanted[name].shape)
+    for name in [name for name in state if name.endswith(".position_ids")]:
+        if name not in wanted:  # transformers wrote it until 4.31; it only counts 0, 1, 2, …
+            del state[name]
+    problems = [f"{name} is missing" for name in wanted if name not in state]
+    problems += [f"{name} is not in the architecture" for name in state if name not in wanted]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in state and state[name].shape != wanted[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"the weights in {files.weights} do not fit the architecture of {files.name}: "
+            f"{'; '.join(problems[:3])}{more}"
+        )
+    model.load_state_dict(state)
+
+
+def _check_kept_dims(towers: Towers, files: CheckpointFiles) -> None:
+    """Refuse a kept_dims that cuts off coordinates which are not zero."""
+    if towers.kept_dims is None:
+        return
+    generator = torch.Generator().manual_seed(0)
+    height, width = towers.image_size
+    pixel_values = torch.randn(2, 3, height, width, generator=generator)
+    token_ids = torch.randint(1, 99, (2, towers.context_length), generator=generator)
+    with torch.inference_mode():
+        image = towers.model.encode_image(pixel_values, normalize=False)
+        text = towers.model.encode_text(token_ids, normalize=False)
+    for tower, features in (("image", image), ("text", text)):
+        if features[:, towers.kept_dims :].any():
+            raise CheckpointError(
+                f"{files.name} keeps {towers.kept_dims} dimensions, "
+                f"but its {tower} features are not zero past them"
+            )
+
+
+def _holds_something(place: Path) -> bool:
+    return not place.is_dir() or any(place.iterdir())
+
+
+def _write(towers: Towers, draft: Path, tokenizer_json: str | None, space_id: str | None) -> None:
+    _write_tokenizer(towers.tokenizer_source, draft, tokenizer_json)
+    _write_text_config(towers.model, draft)
+    save_file(_tensors(towers.model), draft / SAFE_WEIGHTS, metadata={"format": "pt"})
+    extras = {"kept_dims": towers.kept_dims, "space_id": space_id}
+    config = {
+        "model_cfg": _portable(towers.model_cfg),
+        "preprocess_cfg": towers.preprocess_cfg,
+        "clipkit_cfg": {key: value for key, value in extras.items() if value is not None},
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    (draft / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    for path in draft.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _write_tokenizer(source: Path, draft: Path, tokenizer_json: str | None) -> None:
+    for name in TOKENIZER_FILES if source.is_dir() else ():
+        if (source / name).is_file():
+            shutil.copyfile(source / name, draft / name)
+    if tokenizer_json is not None:
+        (draft / TOKENIZER_NAME).write_text(tokenizer_json, encoding="utf-8")
+
+
+def _write_text_config(model: nn.Module, draft: Path) -> None:
+    config = getattr(getattr(model, "text", None), "config", None)
+    if config is None:
+        return
+    content = json.loads(config.to_json_string(use_diff=True))
+    # Half precision named here would make open_clip build, and so round, the tower that way.
+    content.pop("torch_dtype", None)
+    content["dtype"] = "float32"
+    (draft / TEXT_CONFIG_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _tensors(model: nn.Module) -> StateDict:
+    tensors: StateDict = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        value = tensor.detach().cpu()
+        value = value.float() if value.is_floating_point() else value
+        if value.data_ptr() in seen or not value.is_contiguous():
+            value = value.clone(memory_format=torch.contiguous_format)
+        seen.add(value.data_ptr())
+        tensors[name] = value
+    return tensors
+
+
+def _portable(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config without paths of this machine and without switches of loading."""
+    config = deepcopy(dict(model_cfg))
+    text_cfg = config["text_cfg"]
+    for key in ("hf_model_name", "hf_tokenizer_name"):
+        if key in text_cfg and Path(text_cfg[key] or "").is_absolute():
+            text_cfg[key] = "."
+    if "hf_model_name" in text_cfg:
+        text_cfg["hf_model_pretrained"] = False
+    return config
+
+
+def _swap(draft: Path, place: Path) -> None:
+    """Put a finished directory in its place; what was there stays whole until that moment."""
+    if not place.exists():
+        draft.rename(place)
+    elif not _exchange(draft, place):
+        old = draft.with_suffix(".old")
+        place.rename(old)
+        try:
+            draft.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    _sync_directory(place.parent)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two directories in one step; return whether this system can."""
+    names = os.fsencode(first), os.fsencode(second)
+    swap = 2  # RENAME_EXCHANGE on Linux, RENAME_SWAP on macOS
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        if hasattr(library, "renameat2"):
+            here = -100  # AT_FDCWD
+            status: int = library.renameat2(here, names[0], here, names[1], swap)
+        else:
+            status = library.renamex_np(*names, swap)
+    except (OSError, AttributeError, TypeError):
+        return False
+    return status == 0
+
+
+def _sync_directory(directory: Path) -> None:
+    if os.name == "nt":  # Windows does not open directories
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

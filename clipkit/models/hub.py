@@ -1,0 +1,207 @@
+"""Files of published models: found in the caches of this machine, or fetched from the hub.
+
+The Hugging Face cache is where every tool that uses it looks: HF_HOME, HF_HUB_CACHE and
+HF_HUB_OFFLINE are honoured, and a cache directory given by hand wins. What is in the cache is
+used as it is, without asking the network whether there is something newer.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from clipkit.errors import CheckpointError, OfflineError
+from clipkit.models.known_models import Tag, known_architectures
+from clipkit.models.sources import CONFIG_NAME, starter_directory
+
+SAFE_WEIGHTS = "open_clip_model.safetensors"
+WEIGHT_NAMES = (
+    SAFE_WEIGHTS,
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)  # in the order in which open_clip prefers them in a directory
+HUB_WEIGHT_NAMES = (SAFE_WEIGHTS, "open_clip_pytorch_model.bin")
+_REPLY_SECONDS = 4.0  # for the hub's first answer; a download takes as long as it takes
+
+
+def weight_names(entry: Tag) -> tuple[str, ...]:
+    """Return the names that a tag's weights may have in its repo, safest first."""
+    if not entry.filename:
+        return HUB_WEIGHT_NAMES
+    stem, _, suffix = entry.filename.rpartition(".")
+    if suffix in {"bin", "pth"}:
+        return (f"{stem}.safetensors", entry.filename)
+    return (entry.filename,)
+
+
+def cached_file(
+    repo: str, filename: str, *, revision: str | None = None, cache_dir: Path | None = None
+) -> Path | None:
+    """Return a hub file's place in the cache, or None when it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    place = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=revision)
+    return Path(place) if isinstance(place, str) and Path(place).is_file() else None
+
+
+def cached_weights(entry: Tag, cache_dir: Path | None = None) -> Path | None:
+    """Return where a tag's weights lie on this machine, or None.
+
+    Args:
+        entry: The tag.
+        cache_dir: Where to look; the hub's cache and ``~/.cache/clip`` if None.
+
+    Returns:
+        A file of the hub's cache, else one that open_clip downloaded by its URL.
+    """
+    for name in weight_names(entry):
+        place = cached_file(entry.repo, name, cache_dir=cache_dir)
+        if place is not None:
+            return place
+    if entry.url and "openaipublic" not in entry.url:  # those are programs, not tensors
+        by_url = (cache_dir or Path.home() / ".cache" / "clip") / entry.url.rpartition("/")[2]
+        if by_url.is_file():
+            return by_url
+    return None
+
+
+def models_here(cache_dir: Path | None = None) -> dict[str, Path]:
+    """Return the models that load without a network, by name.
+
+    Args:
+        cache_dir: The cache to look in; the usual ones if None.
+
+    Returns:
+        A weights file by name; for the starter and for other hub checkpoints, the directory.
+    """
+    here: dict[str, Path] = {}
+    if (starter_directory() / CONFIG_NAME).is_file():
+        here["starter"] = starter_directory()
+    repos = set()
+    for name, architecture in known_architectures().items():
+        for tag, entry in architecture.tags.items():
+            repos.add(entry.repo)
+            place = cached_weights(entry, cache_dir)
+            if place is not None and not name.endswith("-quickgelu"):
+                here[f"{name}/{tag}"] = place
+    for config in sorted(_hub_cache(cache_dir).glob(f"models--*/snapshots/*/{CONFIG_NAME}")):
+        repo = config.parts[-4].removeprefix("models--").replace("--", "/")
+        weights = [cached_file(repo, name, cache_dir=cache_dir) for name in HUB_WEIGHT_NAMES]
+        if repo not in repos and any(weights):
+            here[f"hf-hub:{repo}"] = config.parent
+    return here
+
+
+@dataclass
+class FileFinder:
+    """Finds the files of one model, in the cache first and on the network where that is allowed."""
+
+    model: str  # the name that messages give
+    cache_dir: Path | None = None
+    is_network_allowed: bool = True
+    found: list[Path] = field(default_factory=list)
+
+    def file(self, repo: str, *names: str, revision: str | None = None) -> Path:
+        """Return the first of several files of a repo that exists.
+
+        Args:
+            repo: "org/repo".
+            *names: File names, best first.
+            revision: A branch, tag or commit; None: the main branch.
+
+        Returns:
+            Its place in the cache.
+
+        Raises:
+            OfflineError: If none is on this machine and the network cannot or may not be used.
+            CheckpointError: If the repo has no such file, or does not let this user in.
+        """
+        for name in names:
+            place = cached_file(repo, name, revision=revision, cache_dir=self.cache_dir)
+            if place is not None:
+                self.found.append(place)
+                return place
+        if not self.is_network_allowed:
+            raise OfflineError(self._sentence(repo, names[0], "and loading it uses no network"))
+        for name in names:
+            place = self._download(repo, name, revision)
+            if place is not None:
+                self.found.append(place)
+                return place
+        raise CheckpointError(f"{repo} on the hub has no {' or '.join(names)}")
+
+    def optional_file(self, repo: str, name: str, *, revision: str | None = None) -> None:
+        """Fetch a file that a repo may lack, where the network may be used."""
+        try:
+            self.file(repo, name, revision=revision)
+        except CheckpointError:
+            return
+
+    def _download(self, repo: str, name: str, revision: str | None) -> Path | None:
+        from huggingface_hub import errors as hub_errors
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+        try:
+            # One short question first: hf_hub_download retries for minutes without a network.
+            url = hf_hub_url(repo, name, revision=revision)
+            _ask(lambda: get_hf_file_metadata(url, timeout=_REPLY_SECONDS))
+            return Path(hf_hub_download(repo, name, revision=revision, cache_dir=self.cache_dir))
+        except (hub_errors.GatedRepoError, hub_errors.RepositoryNotFoundError) as error:
+            raise CheckpointError(
+                f"the hub has no {repo} for this user: check the name, or run "
+                '"hf auth login" if it is gated'
+            ) from error
+        except hub_errors.RevisionNotFoundError as error:
+            raise CheckpointError(f"{repo} on the hub has no revision {revision}") from error
+        except Exception as error:
+            if isinstance(error, hub_errors.EntryNotFoundError) and not isinstance(
+                error, hub_errors.LocalEntryNotFoundError
+            ):
+                return None
+            # The hub's client has had three HTTP libraries, each with errors of its own.
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            why = f"and the hub answers {status}" if status else "and the hub does not answer"
+            raise OfflineError(self._sentence(repo, name, why)) from error
+
+    def _sentence(self, repo: str, name: str, why: str) -> str:
+        here = ", ".join(models_here(self.cache_dir)) or "no model at all"
+        parts = ", ".join(path.name for path in self.found)
+        return (
+            f"{self.model} is not all on this machine, {why}: {name} of {repo} is missing "
+            f"({f'{parts} of it is here; ' if parts else ''}what loads here: {here}); "
+            f'run  clipkit fetch "{self.model}"  on a machine with network '
+            f"and copy its cache to {_hub_cache(self.cache_dir)}"
+        )
+
+
+def _ask(question: Callable[[], object]) -> None:
+    """Ask the hub something and wait a moment: looking up a host name has no timeout of its own."""
+    answers: SimpleQueue[Exception | None] = SimpleQueue()
+
+    def answer() -> None:
+        try:
+            question()
+        except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+            answers.put(error)
+        else:
+            answers.put(None)
+
+    threading.Thread(target=answer, daemon=True).start()
+    try:
+        error = answers.get(timeout=_REPLY_SECONDS + 1)
+    except Empty as empty:
+        raise TimeoutError("the hub did not answer") from empty
+    if error is not None:
+        raise error
+
+
+def _hub_cache(cache_dir: Path | None) -> Path:
+    from huggingface_hub import constants
+
+    return cache_dir or Path(constants.HF_HUB_CACHE)

@@ -1,0 +1,55 @@
+"""What models there are, how large and how good, and which of them are on this machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipkit.models.hub import models_here
+from clipkit.models.known_models import known_architectures, published_accuracy
+
+
+@dataclass(frozen=True)
+class ModelListing:
+    """One model that clipkit.load takes by name."""
+
+    name: str
+    parameters: int | None  # of both towers; None: not known
+    image_size: int | tuple[int, int] | None  # pixels; None: not known
+    imagenet_top1: float | None  # published zero-shot accuracy, fraction; None: not known
+    place: Path | None  # where it lies on this machine; None: not here
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it loads without a network."""
+        return self.place is not None
+
+
+def list_models(*, cache_dir: Path | None = None) -> list[ModelListing]:
+    """Return every model that loads by name: those on this machine first, then open_clip's order.
+
+    Args:
+        cache_dir: The hub cache to look in; the usual one if None.
+
+    Returns:
+        One entry a model.
+    """
+    here = models_here(cache_dir)
+    accuracy = published_accuracy()
+    listings = [
+        ModelListing(
+            name=f"{name}/{tag}",
+            parameters=architecture.parameters,
+            image_size=architecture.image_size,
+            imagenet_top1=accuracy.get(f"{name}/{tag}"),
+            place=here.get(f"{name}/{tag}"),
+        )
+        for name, architecture in known_architectures().items()
+        if not name.endswith("-quickgelu")  # the same weights under another name
+        for tag in architecture.tags
+    ]
+    known = {listing.name for listing in listings}
+    others = [
+        ModelListing(name, None, None, None, place)
+        for name, place in here.items()
+        if name not in known
+    ]
+    return sorted(others + listings, key=lambda listing: not listing.is_here)

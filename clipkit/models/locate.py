@@ -1,0 +1,322 @@
+"""A source -> every file that its towers are made of, and their configuration. Imports no torch."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipkit.errors import CheckpointError
+from clipkit.models.hub import (
+    HUB_WEIGHT_NAMES,
+    WEIGHT_NAMES,
+    FileFinder,
+    cached_file,
+    cached_weights,
+    weight_names,
+)
+from clipkit.models.known_models import (
+    Tag,
+    architecture_config,
+    clip_vocabulary,
+    installed_architectures,
+    is_open_clip_installed,
+    known_architectures,
+)
+from clipkit.models.sources import (
+    CONFIG_NAME,
+    DirectorySource,
+    FileSource,
+    HubSource,
+    PretrainedSource,
+    Source,
+)
+
+TEXT_CONFIG_NAME = "config.json"
+TOKENIZER_NAME = "tokenizer.json"
+TOKENIZER_SETTINGS = (
+    "tokenizer_config.json"  # with the padding token, without which SigLIP is wrong
+)
+SPECIAL_TOKENS = "special_tokens_map.json"
+TOKENIZER_FILES = (
+    TOKENIZER_NAME,
+    TOKENIZER_SETTINGS,
+    SPECIAL_TOKENS,
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+TEXT_MODEL_TYPES = ("roberta", "xlm-roberta", "mt5", "bert", "m2m_100")  # those open_clip builds
+DEFAULT_PREPROCESS: Mapping[str, Any] = {
+    "mode": "RGB",
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "fill_color": 0,
+}  # open_clip's PreprocessCfg, without the size, which the image tower knows
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """What towers are built from, all of it on this machine."""
+
+    name: str
+    model_cfg: dict[str, Any]
+    preprocess_cfg: dict[str, Any]  # complete but for the size
+    kept_dims: int | None  # None: all
+    weights: Path | None  # None: a directory of compiled graphs alone
+    tokenizer: Path  # directory with a tokenizer.json, or CLIP's vocabulary file
+    text_config: Path | None  # directory with a Hugging Face text tower's config.json
+
+
+def locate(
+    source: Source, *, cache_dir: Path | None = None, is_fetching: bool = False
+) -> CheckpointFiles:
+    """Return the files of a source, fetched from the network only if its name needs it.
+
+    Args:
+        source: Where the weights come from.
+        cache_dir: The hub cache to use; the usual one if None.
+        is_fetching: Whether a local source may use the network too, for a text tower's
+            configuration or a tokenizer that its directory names but does not hold.
+
+    Returns:
+        Every file on this machine.
+
+    Raises:
+        OfflineError: If a file is not here and cannot be fetched.
+        CheckpointError: If a file is missing for good, or a configuration is damaged.
+        MissingExtraError: If the source needs open_clip and it is not installed.
+    """
+    is_remote = isinstance(source, HubSource | PretrainedSource)
+    finder = FileFinder(source.name, cache_dir, is_network_allowed=is_remote or is_fetching)
+    return _locate(source, finder)
+
+
+def fetch_source(source: Source, *, cache_dir: Path | None = None) -> list[Path]:
+    """Return every file of a source after fetching those that are not on this machine.
+
+    Args:
+        source: Where the weights come from.
+        cache_dir: The hub cache to fetch into; the usual one if None.
+
+    Returns:
+        The files, weights last.
+
+    Raises:
+        OfflineError: If a file is not here and the network does not answer.
+        CheckpointError: If a file is missing for good, or a configuration is damaged.
+        MissingExtraError: If the source needs open_clip and it is not installed.
+    """
+    finder = FileFinder(source.name, cache_dir)
+    files = _locate(source, finder)
+    small = [path for path in finder.found if path != files.weights]
+    return [*small, *([files.weights] if files.weights else [])]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of an ``open_clip_config.json``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A dict with a complete "model_cfg".
+
+    Raises:
+        CheckpointError: If it cannot be read or is not such a file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    model_cfg = content.get("model_cfg") if isinstance(content, dict) else None
+    if not isinstance(model_cfg, dict):
+        raise CheckpointError(f'{path} has no "model_cfg", so it is not an open_clip config')
+    for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
+        if not isinstance(model_cfg.get(key), kind):
+            raise CheckpointError(f'{path} has no valid "{key}" in its "model_cfg"')
+    return dict(content)
+
+
+def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
+    if isinstance(source, DirectorySource):
+        config = read_config(source.directory / CONFIG_NAME)
+        weights = source.weights or _weights_in(source.directory)
+        return _assemble(config, finder, source.directory, lambda: weights)
+    if isinstance(source, HubSource):
+        place = finder.file(source.repo, CONFIG_NAME, revision=source.revision)
+        return _assemble(
+            read_config(place),
+            finder,
+            source,
+            lambda: finder.file(source.repo, *HUB_WEIGHT_NAMES, revision=source.revision),
+        )
+    config = {"model_cfg": architecture_config(source.architecture)}
+    if isinstance(source, FileSource):
+        entry = _published_entry(source)
+        _apply_tag(config, entry, _usual_preprocess(source.architecture))
+        return _assemble(config, finder, None, lambda: source.path)
+    _apply_tag(config, source.entry, {})
+    return _assemble(config, finder, None, lambda: _tag_weights(source.entry, finder))
+
+
+def _assemble(
+    config: dict[str, Any],
+    finder: FileFinder,
+    home: Path | HubSource | None,
+    find_weights: Callable[[], Path | None],
+) -> CheckpointFiles:
+    """Find the small files first, so that what is missing is known before a long download."""
+    text_cfg = config["model_cfg"]["text_cfg"]
+    text_config = _text_config(text_cfg, finder, home)
+    tokenizer = _tokenizer(text_cfg, finder, home)
+    return CheckpointFiles(
+        name=finder.model,
+        model_cfg=config["model_cfg"],
+        preprocess_cfg=_complete(config.get("preprocess_cfg") or {}),
+        kept_dims=(config.get("clipkit_cfg") or {}).get("kept_dims"),
+        weights=find_weights(),
+        tokenizer=tokenizer,
+        text_config=text_config,
+    )
+
+
+def _tag_weights(entry: Tag, finder: FileFinder) -> Path:
+    place = cached_weights(entry, finder.cache_dir)
+    return place or finder.file(entry.repo, *weight_names(entry))
+
+
+def _apply_tag(config: dict[str, Any], entry: Tag | None, usual: Mapping[str, Any]) -> None:
+    """Set the preprocess and the activation that published weights were trained with."""
+    config["preprocess_cfg"] = entry.preprocess if entry else usual
+    if entry is None:
+        return
+    # open_clip only warns when the activation differs, and then computes wrong features.
+    if entry.is_quick_gelu:
+        config["model_cfg"]["quick_gelu"] = True
+    else:
+        config["model_cfg"].pop("quick_gelu", None)
+
+
+def _published_entry(source: FileSource) -> Tag | None:
+    """Return the tag whose published file this is, known by the hash or name of its URL."""
+    table = known_architectures() | installed_architectures()
+    plain_name = source.architecture.removesuffix("-quickgelu")
+    digest = ""
+    for entry in (table.get(plain_name) or table[source.architecture]).tags.values():
+        filename = entry.url.rpartition("/")[2]
+        hash_start = re.search(r"-([0-9a-f]{8})\.pth?$", filename)
+        if hash_start:
+            digest = digest or _sha256(source.path)
+            if digest.startswith(hash_start[1]):
+                return entry
+        elif filename == source.path.name and "openaipublic" not in entry.url:
+            return entry
+    return None
+
+
+def _usual_preprocess(architecture: str) -> Mapping[str, Any]:
+    """Return the preprocess that all tags of an architecture share, or open_clip's default."""
+    table = known_architectures() | installed_architectures()
+    shared = [entry.preprocess for entry in table[architecture].tags.values()]
+    return shared[0] if shared and all(item == shared[0] for item in shared) else {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _weights_in(directory: Path) -> Path | None:
+    for name in WEIGHT_NAMES:
+        if (directory / name).is_file():
+            return directory / name
+    others = [
+        path for suffix in ("safetensors", "bin", "pth") for path in directory.glob(f"*.{suffix}")
+    ]
+    if len(others) > 1:
+        raise CheckpointError(
+            f"{directory} holds {len(others)} weights files and none is called {WEIGHT_NAMES[0]}: "
+            "give the path of the one you mean"
+        )
+    return others[0] if others else None
+
+
+def _complete(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    given = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in preprocess_cfg.items()
+        if key in DEFAULT_PREPROCESS and value is not None
+    }
+    return {**DEFAULT_PREPROCESS, **given}
+
+
+def _is_repo(name: str) -> bool:
+    """Return whether a Hugging Face name means a repo: not a path, not "." for the directory."""
+    return re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name) is not None
+
+
+def _text_config(
+    text_cfg: Mapping[str, Any], finder: FileFinder, home: Path | HubSource | None
+) -> Path | None:
+    """Return the directory with the text tower's own config, if it is a Hugging Face one."""
+    name = text_cfg.get("hf_model_name")
+    if not name:
+        return None
+    if isinstance(home, Path) and _is_text_config(home / TEXT_CONFIG_NAME):
+        return home
+    if Path(name).is_absolute() and _is_text_config(Path(name) / TEXT_CONFIG_NAME):
+        return Path(name)
+    if _is_repo(name):
+        place = finder.file(name, TEXT_CONFIG_NAME)
+    elif isinstance(home, HubSource):
+        place = finder.file(home.repo, TEXT_CONFIG_NAME, revision=home.revision)
+    else:
+        raise CheckpointError(
+            f"{home} holds no {TEXT_CONFIG_NAME} of a text tower, "
+            f'and its hf_model_name "{name}" is not a name on the hub'
+        )
+    if not _is_text_config(place):
+        raise CheckpointError(
+            f"{place} does not describe a text tower that open_clip builds; "
+            f"its model_type must be one of {', '.join(TEXT_MODEL_TYPES)}"
+        )
+    return place.parent
+
+
+def _is_text_config(path: Path) -> bool:
+    """Return whether a file describes a text tower of open_clip's, with no code of its own."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if not isinstance(content, dict) or "auto_map" in content:
+        return False
+    return content.get("model_type") in TEXT_MODEL_TYPES
+
+
+def _tokenizer(
+    text_cfg: Mapping[str, Any], finder: FileFinder, home: Path | HubSource | None
+) -> Path:
+    """Return the directory of the tokenizer's files, or CLIP's own vocabulary file."""
+    name = text_cfg.get("hf_tokenizer_name")
+    if isinstance(home, Path) and (name or not is_open_clip_installed()):
+        return home
+    if not name:
+        return clip_vocabulary()
+    revision = None
+    if isinstance(home, HubSource) and (name == home.repo or not _is_repo(name)):
+        name, revision = home.repo, home.revision
+    place = finder.file(name, TOKENIZER_NAME, revision=revision)
+    is_known = cached_file(name, TOKENIZER_SETTINGS, revision=revision, cache_dir=finder.cache_dir)
+    finder.file(name, TOKENIZER_SETTINGS, revision=revision)
+    if is_known is None:  # a repo may lack this one, so it is asked for once
+        finder.optional_file(name, SPECIAL_TOKENS, revision=revision)
+    return place.parent

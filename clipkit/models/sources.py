@@ -1,0 +1,288 @@
+"""A name, as people write it, to where its weights come from. Reads no weights, imports no torch.
+
+What names mean, first match wins:
+
+    starter                          the model that comes with clipkit
+    local-dir:PATH, or a directory   a checkpoint directory in open_clip's layout
+    hf-hub:ORG/REPO[@REVISION]       such a directory on the Hugging Face hub
+    ARCHITECTURE=FILE                a weights file and its architecture: "ViT-B-32=epoch_32.pt"
+    a weights FILE                   only if an open_clip_config.json lies beside it
+    ARCHITECTURE/TAG                 published weights, "ViT-B-32/laion2b_s34b_b79k"; case and
+                                     separators do not matter, and "open_clip:", OpenAI's
+                                     "ViT-B/32" and hub names of known weights work as well
+
+Published weights get the activation their tag was trained with, whatever the spelling. A weights
+file gets its architecture's: write "ViT-B-32-quickgelu=FILE" for one trained from QuickGELU
+weights, unless it is a published file, which is recognised by its hash or name.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipkit.errors import CheckpointError
+from clipkit.models.known_models import (
+    Architecture,
+    Tag,
+    installed_architectures,
+    known_architectures,
+)
+
+CONFIG_NAME = "open_clip_config.json"
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_QUICK_GELU_SUFFIX = "-quickgelu"
+# Names of OpenAI's own weights elsewhere: openai/CLIP, sentence-transformers, transformers.
+_OPENAI_NAMES = {
+    "ViT-L/14@336px": "ViT-L-14-336",
+    "clip-ViT-B-32": "ViT-B-32",
+    "clip-ViT-B-16": "ViT-B-16",
+    "clip-ViT-L-14": "ViT-L-14",
+    "openai/clip-vit-base-patch32": "ViT-B-32",
+    "openai/clip-vit-base-patch16": "ViT-B-16",
+    "openai/clip-vit-large-patch14": "ViT-L-14",
+    "openai/clip-vit-large-patch14-336": "ViT-L-14-336",
+}
+
+
+@dataclass(frozen=True)
+class DirectorySource:
+    """A checkpoint directory on this machine."""
+
+    name: str
+    directory: Path
+    weights: Path | None = None  # one file of the directory; None: the usual one
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A checkpoint directory on the Hugging Face hub."""
+
+    name: str
+    repo: str
+    revision: str | None = None  # a branch, tag or commit; None: the main branch
+
+
+@dataclass(frozen=True)
+class PretrainedSource:
+    """Published weights of one of open_clip's architectures."""
+
+    name: str
+    architecture: str
+    tag: str
+    entry: Tag
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A weights file whose architecture the name says."""
+
+    name: str
+    architecture: str
+    path: Path
+
+
+Source = DirectorySource | HubSource | PretrainedSource | FileSource
+
+
+def resolve_source(name: str | Path) -> Source:
+    """Return where the weights that a name means come from.
+
+    Args:
+        name: Any spelling in the list above; a Path is always a directory or file.
+
+    Returns:
+        The source; its own name is the canonical spelling of the one given.
+
+    Raises:
+        CheckpointError: If the name is not known, is ambiguous, or names a path without a model.
+
+    Example:
+        >>> resolve_source("vit-b/32:LAION2B-s34b-b79k").name
+        'ViT-B-32/laion2b_s34b_b79k'
+        >>> resolve_source("ViT-B/32").name
+        'ViT-B-32/openai'
+    """
+    if isinstance(name, Path):
+        return _resolve_path(name)
+    text = name.strip()
+    if text == "starter":
+        return DirectorySource("starter", starter_directory())
+    if text.startswith("local-dir:"):
+        return _resolve_path(Path(text.removeprefix("local-dir:")))
+    if text.startswith("hf-hub:"):
+        return _resolve_hub(text.removeprefix("hf-hub:"))
+    path = Path(text).expanduser()
+    if (path / CONFIG_NAME).is_file() or (path.is_file() and path.suffix in WEIGHT_SUFFIXES):
+        return _resolve_path(path)
+    if "=" in text:
+        return _resolve_file(*text.split("=", 1))
+    if _looks_like_path(text):
+        return _resolve_path(path)
+    return _resolve_pretrained(text.removeprefix("open_clip:"))
+
+
+def starter_directory() -> Path:
+    """Return the checkpoint directory of the model that comes with clipkit.
+
+    Returns:
+        Inside an installed package, or in the checkout that clipkit runs from.
+    """
+    package = Path(__file__).parents[1]
+    installed = package / "weights" / "starter"
+    return installed if installed.is_dir() else package.parent / "weights" / "starter"
+
+
+def _looks_like_path(text: str) -> bool:
+    is_marked = text.startswith(("/", "./", "../", "~", ".\\", "..\\")) or "\\" in text
+    return bool(text) and (is_marked or text.endswith(WEIGHT_SUFFIXES) or text in {".", ".."})
+
+
+def _resolve_path(path: Path) -> Source:
+    path = path.expanduser()
+    place = path.absolute()  # not resolve(): a symlink's name is the user's
+    if place.is_dir():
+        if (place / CONFIG_NAME).is_file():
+            return DirectorySource(f"local-dir:{place}", place)
+        raise CheckpointError(
+            f"the directory {place} is not a checkpoint: it holds no {CONFIG_NAME}"
+        )
+    if place.is_file():
+        if (place.parent / CONFIG_NAME).is_file():
+            return DirectorySource(str(place), place.parent, weights=place)
+        raise CheckpointError(
+            f"the file {place} does not say its architecture: write "
+            f'"ARCHITECTURE={path}", for example "ViT-B-32={path}", '
+            f"or put its {CONFIG_NAME} beside it"
+        )
+    raise CheckpointError(f"there is no file or directory {place}")
+
+
+def _resolve_hub(text: str) -> HubSource:
+    repo, _, revision = text.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or (not revision and "@" in text):
+        raise CheckpointError(
+            f'"hf-hub:{text}" must be hf-hub:ORG/REPO or hf-hub:ORG/REPO@REVISION, '
+            'for example "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"'
+        )
+    return HubSource(f"hf-hub:{text}", repo, revision or None)
+
+
+def _resolve_file(architecture: str, file: str) -> FileSource:
+    place = Path(file).expanduser().absolute()
+    if not place.is_file():
+        raise CheckpointError(f"there is no file {place}")
+    wanted = _plain(architecture)
+    for table in _tables():
+        for name in table:
+            if _plain(name) == wanted:
+                return FileSource(f"{name}={place}", name, place)
+    raise CheckpointError(
+        f'open_clip has no architecture "{architecture}"'
+        f"{_nearest(architecture, known_architectures())}"
+    )
+
+
+def _resolve_pretrained(text: str) -> PretrainedSource:
+    for table in _tables():
+        openai = _openai_architecture(text, table)
+        if openai is not None:
+            return _pretrained(openai, "openai", table)
+        for name, architecture in table.items():
+            for tag, entry in architecture.tags.items():
+                if text == entry.repo and not name.endswith(_QUICK_GELU_SUFFIX):
+                    return _pretrained(name, tag, table)
+        readings = list(_readings(_plain(text), table))
+        exact = [(name, tags[0]) for name, rest, tags in readings if rest and len(tags) == 1]
+        if exact:
+            # "ViT-B-32-256/x" also reads as "ViT-B-32" with the tag "256_x": longest name first.
+            return _pretrained(*max(exact, key=lambda reading: len(reading[0])), table)
+        alone = [name for name, rest, _ in readings if not rest]
+        if alone and len(table[alone[0]].tags) == 1:
+            return _pretrained(alone[0], next(iter(table[alone[0]].tags)), table)
+        if readings:
+            raise CheckpointError(_which_tag(text, readings, table))
+    names = [f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags]
+    raise CheckpointError(
+        f'no model is called "{text}"{_nearest(text, names)}; "clipkit models" lists the names'
+    )
+
+
+def _tables() -> Iterator[Mapping[str, Architecture]]:
+    yield known_architectures()
+    installed = installed_architectures()
+    if installed:
+        yield installed
+
+
+def _plain(text: str) -> str:
+    """Return a name without the case and separators that people vary."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _openai_architecture(text: str, table: Mapping[str, Architecture]) -> str | None:
+    for spelling, name in _OPENAI_NAMES.items():
+        if text.lower() == spelling.lower():
+            return name
+    # OpenAI writes the patch size after a slash, which open_clip never does.
+    match = re.fullmatch(r"(ViT-[A-Za-z])/(\d+)", text, flags=re.IGNORECASE)
+    if match:
+        for name, architecture in table.items():
+            if _plain(name) == _plain(text) and "openai" in architecture.tags:
+                return name
+    return None
+
+
+def _readings(text: str, table: Mapping[str, Architecture]) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield (architecture, rest, tags the rest may mean) for every way to split a plain name."""
+    for name, architecture in table.items():
+        head = _plain(name)
+        if text != head and not text.startswith(f"{head}-"):
+            continue
+        rest = text[len(head) + 1 :]
+        tags = [tag for tag in architecture.tags if _plain(tag) == rest]
+        if not tags:
+            # "datacomp" for "datacomp_xl_s13b_b90k", as far as it is the only one.
+            tags = [tag for tag in architecture.tags if f"{_plain(tag)}-".startswith(f"{rest}-")]
+        if not rest or tags:
+            yield name, rest, tags
+        elif name.endswith(_QUICK_GELU_SUFFIX):
+            _refuse_other_activation(name, rest, table)
+
+
+def _refuse_other_activation(name: str, rest: str, table: Mapping[str, Architecture]) -> None:
+    plain_name = name.removesuffix(_QUICK_GELU_SUFFIX)
+    for tag in table[plain_name].tags if plain_name in table else ():
+        if _plain(tag) == rest:
+            raise CheckpointError(
+                f'the weights "{tag}" were trained with GELU, not QuickGELU: '
+                f'write "{plain_name}/{tag}"'
+            )
+
+
+def _pretrained(name: str, tag: str, table: Mapping[str, Architecture]) -> PretrainedSource:
+    # The tag says its activation, so both spellings of the architecture are one model.
+    plain_name = name.removesuffix(_QUICK_GELU_SUFFIX)
+    if plain_name in table and tag in table[plain_name].tags:
+        name = plain_name
+    return PretrainedSource(f"{name}/{tag}", name, tag, table[name].tags[tag])
+
+
+def _which_tag(
+    text: str, readings: list[tuple[str, str, list[str]]], table: Mapping[str, Architecture]
+) -> str:
+    name, _, tags = max(readings, key=lambda reading: len(reading[0]))
+    choices = tags or list(table[name].tags)
+    if not choices:
+        return (
+            f'open_clip publishes no weights for "{name}": load a file of yours with "{name}=FILE"'
+        )
+    listed = ", ".join(f"{name}/{tag}" for tag in choices)
+    return f'"{text}" has {len(choices)} sets of weights: add one of {listed}'
+
+
+def _nearest(text: str, names: Mapping[str, object] | list[str]) -> str:
+    by_plain = {_plain(name): name for name in names}
+    close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=0.5)
+    return f"; near it: {', '.join(by_plain[item] for item in close)}" if close else ""

@@ -1,0 +1,189 @@
+"""The two towers of a checkpoint: open_clip's modules, and what is known about them.
+
+Shapes: N inputs, S image size, L context length, D dimensions of the shared space, P patches of
+the image tower's grid, W width of a tower.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.errors import CheckpointError, MissingExtraError
+from clipkit.models.space import space_id
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ImportError as error:
+    raise MissingExtraError("torch", "Running towers in torch") from error
+
+
+class Towers(nn.Module):
+    """Image tower and text tower of one checkpoint, with open_clip's model inside.
+
+    Args:
+        model: A model of open_clip's: CLIP, CustomTextCLIP or CoCa.
+        model_cfg: The config it was built from.
+        preprocess_cfg: How pictures become pixel values: size, mean, std, interpolation,
+            resize_mode, fill_color, mode.
+        tokenizer_source: A directory with a tokenizer.json, or CLIP's vocabulary file.
+        kept_dims: D, where the checkpoint's other coordinates are zero; None keeps all.
+
+    Raises:
+        CheckpointError: If kept_dims is not between 1 and the config's embed_dim.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        model_cfg: Mapping[str, Any],
+        preprocess_cfg: Mapping[str, Any],
+        tokenizer_source: Path,
+        kept_dims: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.model: Any = model  # open_clip's classes bring no types
+        self.model_cfg = dict(model_cfg)
+        self.preprocess_cfg = dict(preprocess_cfg)
+        self.tokenizer_source = tokenizer_source
+        self.kept_dims = kept_dims
+        if kept_dims is not None and not 1 <= kept_dims <= self.model_cfg["embed_dim"]:
+            raise CheckpointError(
+                f"kept_dims must be between 1 and {self.model_cfg['embed_dim']}, got {kept_dims}"
+            )
+
+    @property
+    def embed_dim(self) -> int:
+        """D, the size of the shared space."""
+        return self.kept_dims or int(self.model_cfg["embed_dim"])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pixel values, in pixels."""
+        size = self.preprocess_cfg["size"]
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    @property
+    def context_length(self) -> int:
+        """L, tokens in a row of token ids."""
+        return int(self.model_cfg["text_cfg"].get("context_length") or 77)
+
+    @property
+    def logit_scale(self) -> float:
+        """Natural log of the multiplier of cosines."""
+        return float(self.model.logit_scale.detach())
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What is added to logits; None where the checkpoint was trained with softmax."""
+        bias = self.model.logit_bias
+        return None if bias is None else float(bias.detach())
+
+    def space_id(self, tokenizer_digest: str) -> str:
+        """Return the identity of the space, from the weights as they are now.
+
+        Args:
+            tokenizer_digest: What identifies the vocabulary.
+
+        Returns:
+            16 hex digits.
+        """
+        config = {
+            "model_cfg": self.model_cfg,
+            "preprocess_cfg": self.preprocess_cfg,
+            "kept_dims": self.kept_dims,
+        }
+        return space_id(config, self._arrays(), tokenizer_digest)
+
+    def image_features(self, pixel_values: Tensor) -> Tensor:
+        """Return image features of any norm, shape (N, D), for pixel values (N, 3, S, S)."""
+        features: Tensor = self.model.encode_image(pixel_values, normalize=False)
+        return features[:, : self.kept_dims]
+
+    def text_features(self, token_ids: Tensor) -> Tensor:
+        """Return text features of any norm, shape (N, D), for token ids (N, L)."""
+        features: Tensor = self.model.encode_text(token_ids, normalize=False)
+        return features[:, : self.kept_dims]
+
+    def token_features(self, token_ids: Tensor) -> Tensor:
+        """Return one feature vector a token, as image generators take them from CLIP.
+
+        Args:
+            token_ids: Shape (N, L).
+
+        Returns:
+            The text tower's last layer after its final layer norm, before pooling and projection,
+            shape (N, L, W): transformers' ``last_hidden_state``. L includes padding.
+        """
+        text = getattr(self.model, "text", None)
+        if text is None:  # open_clip's CLIP class holds the parts of its text tower itself
+            outputs = self.model.forward_intermediates(
+                text=token_ids,
+                text_indices=1,
+                normalize_intermediates=True,
+                intermediates_only=True,
+            )
+        elif hasattr(text, "forward_intermediates"):
+            outputs = text.forward_intermediates(
+                token_ids,
+                indices=1,
+                normalize_intermediates=True,
+                intermediates_only=True,
+                output_fmt="NLC",
+            )
+        else:
+            attention_mask = (token_ids != text.config.pad_token_id).long()
+            hidden: Tensor = text.transformer(
+                input_ids=token_ids, attention_mask=attention_mask
+            ).last_hidden_state
+            return hidden
+        last: Tensor = outputs["text_intermediates"][-1]
+        return last
+
+    def patch_features(self, pixel_values: Tensor) -> Tensor:
+        """Return one feature vector a patch, in reading order.
+
+        Args:
+            pixel_values: Shape (N, 3, S, S).
+
+        Returns:
+            The image tower's last layer without class tokens, before pooling and projection,
+            shape (N, P, W). It is after the final layer norm where that comes before pooling.
+            For a ResNet or another convolutional tower, P are the positions of the last stage.
+        """
+        visual = self.model.visual
+        if hasattr(visual, "trunk"):
+            return _trunk_patches(visual.trunk, pixel_values)
+        if not hasattr(visual, "conv1") or not hasattr(visual, "ln_post"):
+            outputs = visual.forward_intermediates(pixel_values, indices=1, intermediates_only=True)
+            stage: Tensor = outputs["image_intermediates"][-1]  # (N, W, height, width)
+            return stage.flatten(2).transpose(1, 2)
+        is_norm_before_pool = visual.attn_pool is None and not visual.final_ln_after_pool
+        outputs = visual.forward_intermediates(
+            pixel_values,
+            indices=1,
+            normalize_intermediates=is_norm_before_pool,
+            intermediates_only=True,
+            output_fmt="NLC",
+        )
+        patches: Tensor = outputs["image_intermediates"][-1]
+        return patches
+
+    def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for name, tensor in self.model.state_dict().items():
+            # NumPy has no bfloat16; float32 holds every value of it.
+            value = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+            yield name, np.asarray(value.detach().cpu().numpy())
+
+
+def _trunk_patches(trunk: Any, pixel_values: Tensor) -> Tensor:
+    features: Tensor = trunk.forward_features(pixel_values)
+    if features.ndim == 3:  # (N, class tokens and patches, W)
+        return features[:, getattr(trunk, "num_prefix_tokens", 0) :]
+    if getattr(trunk, "output_fmt", "NCHW") == "NHWC":
+        return features.flatten(1, 2)
+    return features.flatten(2).transpose(1, 2)  # (N, W, height, width) -> (N, P, W)

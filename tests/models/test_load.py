@@ -1,0 +1,130 @@
+"""clipkit.load on every family against open_clip's own pipeline: files in, embeddings out."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+import clipkit
+from clipkit.encoder import Encoder
+from clipkit.errors import CheckpointError, InputError
+from tests.models.conftest import FAMILIES, Family
+
+TEXTS = ["a photo of a cat", "", "w1 w2 w94 A Dog, on a LAKE!", "w7 " * 90]
+
+
+@pytest.fixture(scope="module")
+def pictures(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Samples as PNG, which no decoder scales, so that pixels are equal to the last bit."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = [folder / f"{path.stem}.png" for path in samples[:3]]
+    for path, sample in zip(paths, samples, strict=False):
+        with Image.open(sample) as image:
+            image.convert("RGB").resize((300, 260)).save(path)
+    return paths
+
+
+def upstream(case: Family, pictures: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Return image and text embeddings by open_clip's own preprocess, tokenizer and model."""
+    preprocess = image_transform_v2(
+        PreprocessCfg(**case.model.visual.preprocess_cfg), is_train=False
+    )
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{case.directory}")
+    pixel_values = torch.stack([preprocess(Image.open(path)) for path in pictures])
+    with torch.inference_mode():
+        image = case.model.encode_image(pixel_values, normalize=True)
+        text = case.model.encode_text(tokenizer(TEXTS), normalize=True)
+    return image.numpy(), text.numpy()
+
+
+def encode(encoder: Encoder, pictures: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", clipkit.TextCutWarning)
+        return encoder.encode_images(pictures), encoder.encode_texts(TEXTS)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_embeddings_equal_open_clips_and_survive_saving(
+    family: Callable[[str], Family], pictures: list[Path], name: str, tmp_path: Path
+) -> None:
+    case = family(name)
+    encoder = clipkit.load(case.directory, device="cpu", precision="fp32")
+    image, text = encode(encoder, pictures)
+    expected_image, expected_text = upstream(case, pictures)
+    np.testing.assert_allclose(image, expected_image, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(text, expected_text, atol=1e-5, rtol=0)
+
+    encoder.save(tmp_path / "saved")
+    again = clipkit.load(f"local-dir:{tmp_path / 'saved'}", device="cpu")
+    assert again.space_id == encoder.space_id
+    assert again.scoring == encoder.scoring
+    for first, second in zip((image, text), encode(again, pictures), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_sigmoid_checkpoints_score_with_their_bias(
+    family: Callable[[str], Family], pictures: list[Path]
+) -> None:
+    case = family("ViT-B-16-SigLIP")
+    encoder = clipkit.load(case.directory, device="cpu")
+    classifier = clipkit.ZeroShotClassifier(encoder, ["w1", "w2"], templates="{}")
+    embeddings = encoder.encode_images(pictures)
+    logits = np.exp(3.25) * embeddings @ encoder.encode_texts(["w1", "w2"]).T - 7.5
+    np.testing.assert_allclose(classifier.scores(embeddings), 1 / (1 + np.exp(-logits)), rtol=1e-4)
+
+
+def test_saved_clip_brings_a_vocabulary_for_readers_without_open_clip(
+    family: Callable[[str], Family], tmp_path: Path
+) -> None:
+    clipkit.load(family("convnext").directory, device="cpu").save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "tokenizer.json").is_file()
+
+
+def test_rounded_weights_are_not_saved(family: Callable[[str], Family], tmp_path: Path) -> None:
+    encoder = clipkit.load(family("convnext").directory, device="cpu", precision="bf16")
+    with pytest.raises(InputError, match=r'rounded to bf16 .* precision="fp32"'):
+        encoder.save(tmp_path / "saved")
+
+
+def test_half_precision_on_the_cpu_stays_close(
+    family: Callable[[str], Family], pictures: list[Path]
+) -> None:
+    directory = family("ViT-B-32").directory
+    full = clipkit.load(directory, device="cpu").encode_images(pictures)
+    half = clipkit.load(directory, device="cpu", precision="bf16").encode_images(pictures)
+    assert np.einsum("nd,nd->n", full, half).min() > 0.999
+
+
+def test_the_compiled_engine_does_not_save(starter: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='engine="torch"'):
+        starter.save(tmp_path / "saved")
+
+
+def test_saving_over_something_else_is_refused(
+    family: Callable[[str], Family], tmp_path: Path
+) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"precious")
+    encoder = clipkit.load(family("convnext").directory, device="cpu")
+    with pytest.raises(CheckpointError, match="is not a checkpoint directory"):
+        encoder.save(tmp_path)
+    assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
+
+
+def test_a_weights_file_with_its_architecture(
+    family: Callable[[str], Family], tmp_path: Path
+) -> None:
+    case = family("ViT-B-32-quickgelu")
+    torch.save({"epoch": 3, "state_dict": case.model.state_dict()}, tmp_path / "epoch_3.pt")
+    encoder = clipkit.load(f"ViT-B-32-quickgelu={tmp_path / 'epoch_3.pt'}", device="cpu")
+    texts = ["a photo of a cat"]
+    with torch.inference_mode():
+        tokens: Any = open_clip.get_tokenizer("ViT-B-32")(texts)
+        expected = case.model.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(encoder.encode_texts(texts), expected, atol=1e-5, rtol=0)

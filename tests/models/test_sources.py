@@ -1,0 +1,198 @@
+"""Names: every spelling to one source, and every refusal."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from clipkit.errors import CheckpointError
+from clipkit.models import known_models
+from clipkit.models.sources import (
+    CONFIG_NAME,
+    DirectorySource,
+    FileSource,
+    HubSource,
+    PretrainedSource,
+    resolve_source,
+    starter_directory,
+)
+
+LAION = "ViT-B-32/laion2b_s34b_b79k"
+SPELLINGS = {
+    "ViT-B-32/laion2b_s34b_b79k": LAION,
+    "ViT-B-32:laion2b_s34b_b79k": LAION,
+    "ViT-B-32,laion2b_s34b_b79k": LAION,
+    "ViT-B-32 laion2b_s34b_b79k": LAION,
+    "vit-b-32/LAION2B-s34B-b79K": LAION,
+    " ViT-B/32/laion2b_s34b_b79k ": LAION,
+    "open_clip:ViT-B-32/laion2b_s34b_b79k": LAION,
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": LAION,
+    "ViT-B-32/openai": "ViT-B-32/openai",
+    "ViT-B-32-quickgelu/openai": "ViT-B-32/openai",
+    "ViT-B/32": "ViT-B-32/openai",
+    "vit-l/14": "ViT-L-14/openai",
+    "ViT-L/14@336px": "ViT-L-14-336/openai",
+    "clip-ViT-B-32": "ViT-B-32/openai",
+    "openai/clip-vit-base-patch32": "ViT-B-32/openai",
+    "RN50:openai": "RN50/openai",
+    "ViT-B-16-SigLIP": "ViT-B-16-SigLIP/webli",
+    "ViT-B-32-256/datacomp": "ViT-B-32-256/datacomp_s34b_b86k",
+    "ViT-B-32/datacomp_xl": "ViT-B-32/datacomp_xl_s13b_b90k",
+    "ViT-H-14-378-quickgelu/dfn5b": "ViT-H-14-378/dfn5b",
+    "xlm-roberta-base-ViT-B-32": "xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k",
+}
+
+
+@pytest.mark.parametrize(("spelling", "name"), SPELLINGS.items())
+def test_spellings_of_published_weights_resolve_to_one_name(spelling: str, name: str) -> None:
+    source = resolve_source(spelling)
+
+    assert isinstance(source, PretrainedSource)
+    assert source.name == name
+    assert resolve_source(source.name) == source
+
+
+def test_every_architecture_with_every_tag_and_separator_resolves_to_itself() -> None:
+    count = 0
+    for name, architecture in known_models.known_architectures().items():
+        for tag in architecture.tags:
+            for separator in "/:, -":
+                source = resolve_source(f"{name}{separator}{tag}")
+                assert isinstance(source, PretrainedSource)
+                assert source.architecture == name.removesuffix("-quickgelu")
+                assert source.tag == tag
+                count += 1
+    assert count > 900
+
+
+def test_the_table_is_the_installed_open_clips() -> None:
+    content = json.loads(known_models._TABLE.read_text())
+    without_counts = {
+        name: {**entry, "parameters": None} for name, entry in content["architectures"].items()
+    }
+
+    assert content["open_clip_version"] == version("open_clip_torch"), (
+        "open_clip changed: make known_models.json again from read_open_clip_table()"
+    )
+    assert without_counts == json.loads(json.dumps(known_models.read_open_clip_table()))
+
+
+def test_names_of_a_newer_open_clip_resolve_by_its_own_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known_models.installed_architectures.cache_clear()
+    monkeypatch.setattr(known_models, "version", lambda _: "99.0")
+    table = {"ViT-X-1": {**known_models.read_open_clip_table()["ViT-B-16"], "quick_gelu": False}}
+    monkeypatch.setattr(known_models, "read_open_clip_table", lambda: table)
+
+    assert resolve_source("vit-x-1/openai").name == "ViT-X-1/openai"
+    known_models.installed_architectures.cache_clear()
+
+
+def test_published_accuracy_is_of_known_names_and_is_a_fraction() -> None:
+    accuracy = known_models.published_accuracy()
+
+    assert accuracy["ViT-B-32/openai"] == 0.6332
+    for name, value in accuracy.items():
+        assert resolve_source(name).name == name
+        assert 0.3 < value < 0.9
+
+
+def test_starter_resolves_to_its_directory() -> None:
+    source = resolve_source("starter")
+
+    assert source == DirectorySource("starter", starter_directory())
+    assert starter_directory().parts[-2:] == ("weights", "starter")
+
+
+def test_hub_names_resolve_with_and_without_revision() -> None:
+    assert resolve_source("hf-hub:org/repo") == HubSource("hf-hub:org/repo", "org/repo")
+    assert resolve_source("hf-hub:org/re.po@v1") == HubSource(
+        "hf-hub:org/re.po@v1", "org/re.po", "v1"
+    )
+
+
+def test_directories_resolve_by_prefix_path_and_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "ViT-B-32" / "openai"
+    directory.mkdir(parents=True)
+    (directory / CONFIG_NAME).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    expected = DirectorySource(f"local-dir:{directory}", directory)
+
+    assert resolve_source(f"local-dir:{directory}") == expected
+    assert resolve_source("local-dir:ViT-B-32/openai") == expected
+    assert resolve_source(directory) == expected
+    assert resolve_source(str(directory)) == expected
+    assert resolve_source("ViT-B-32/openai") == expected, "a checkpoint directory comes first"
+    assert isinstance(resolve_source("ViT-B-32:openai"), PretrainedSource)
+
+
+def test_files_resolve_with_their_architecture_or_the_config_beside_them(tmp_path: Path) -> None:
+    file = tmp_path / "epoch=3.pt"
+    file.write_bytes(b"")
+
+    named = resolve_source(f"vit-b-32-QuickGELU={file}")
+    (tmp_path / CONFIG_NAME).write_text("{}")
+    beside = resolve_source(file)
+
+    assert named == FileSource(f"ViT-B-32-quickgelu={file}", "ViT-B-32-quickgelu", file)
+    assert beside == DirectorySource(str(file), tmp_path, weights=file)
+    assert resolve_source(str(file)) == beside
+
+
+ERRORS = {
+    "ViT-B-32": '"ViT-B-32" has 22 sets of weights: add one of ViT-B-32/openai, ',
+    "ViT-B-32/laion2b": "add one of ViT-B-32/laion2b_e16, ViT-B-32/laion2b_s34b_b79k",
+    "ViT-B-32-quickgelu/laion2b_s34b_b79k": (
+        'the weights "laion2b_s34b_b79k" were trained with GELU, not QuickGELU: '
+        'write "ViT-B-32/laion2b_s34b_b79k"'
+    ),
+    "ViT-B-32/openaii": 'no model is called "ViT-B-32/openaii"; near it: ViT-B-32/openai, ',
+    "xyz": 'no model is called "xyz"; "clipkit models" lists the names',
+    "": 'no model is called ""',
+    "ViT-e-14": (
+        'open_clip publishes no weights for "ViT-e-14": load a file of yours with "ViT-e-14=FILE"'
+    ),
+    "hf-hub:repo": '"hf-hub:repo" must be hf-hub:ORG/REPO or hf-hub:ORG/REPO@REVISION',
+    "hf-hub:org/repo@": '"hf-hub:org/repo@" must be hf-hub:ORG/REPO',
+    "./nothing": "there is no file or directory ",
+    "nothing.safetensors": "there is no file or directory ",
+    "local-dir:nothing": "there is no file or directory ",
+    "ViT-B-32=nothing.pt": "there is no file ",
+}
+
+
+@pytest.mark.parametrize(("name", "message"), ERRORS.items())
+def test_other_names_are_refused_with_what_would_be_right(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        resolve_source(name)
+    assert message in str(caught.value)
+
+
+def test_paths_without_a_model_are_refused_with_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"")
+
+    with pytest.raises(CheckpointError, match=f"{tmp_path} is not a checkpoint: it holds no open_"):
+        resolve_source(tmp_path)
+    with pytest.raises(CheckpointError, match=f'write "ARCHITECTURE={file}", for example "ViT-B-'):
+        resolve_source(str(file))
+    with pytest.raises(CheckpointError, match='no architecture "ViT-B-33"; near it: ViT-B-32'):
+        resolve_source(f"ViT-B-33={file}")
+
+
+def test_names_and_listing_load_no_torch() -> None:
+    code = (
+        "import sys, clipkit.models.listing, clipkit.models.sources as s\n"
+        "s.resolve_source('ViT-B/32'); clipkit.models.listing.list_models()\n"
+        "assert not {'torch', 'open_clip', 'safetensors.torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
