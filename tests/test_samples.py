@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 import clipkit
 from tests.conftest import SAMPLES
 
-QUERIES: list[dict[str, object]] = json.loads((SAMPLES / "queries.json").read_text())
+QUERIES: list[dict[str, Any]] = json.loads((SAMPLES / "queries.json").read_text())
 
 
 def test_there_are_enough_of_both(samples: list[Path]) -> None:
@@ -39,28 +40,34 @@ def test_pictures_are_small_and_carry_no_metadata(samples: list[Path]) -> None:
 
 def test_every_expected_picture_exists() -> None:
     for query in QUERIES:
-        assert isinstance(query["expected"], list)
         for name in query["expected"]:
             assert (SAMPLES / name).is_file(), query
 
 
 @pytest.fixture(scope="module")
-def first_hits(starter: clipkit.Encoder, samples: list[Path]) -> list[str]:
+def first_hits(starter: clipkit.Encoder, samples: list[Path]) -> dict[str, str]:
     pictures = starter.encode_images(samples)
-    queries = starter.encode_texts([str(query["query"]) for query in QUERIES])
-    best = np.argmax(clipkit.cosine_similarity(queries, pictures), axis=1)
-    return [samples[place].name for place in best]
+    words = [query["query"] for query in QUERIES]
+    similarities = clipkit.cosine_similarity(starter.encode_texts(words), pictures)
+    best = np.argmax(similarities, axis=1)
+    return {word: samples[place].name for word, place in zip(words, best, strict=True)}
 
 
-def test_most_queries_find_their_picture_first(first_hits: list[str]) -> None:
-    wrong = [
-        f"{query['query']}: {hit}"
-        for query, hit in zip(QUERIES, first_hits, strict=True)
-        if hit not in query["expected"]  # type: ignore[operator]
-    ]
-    assert len(QUERIES) - len(wrong) >= len(QUERIES) * 25 / 30, wrong
+def right(queries: list[dict[str, Any]], first_hits: dict[str, str]) -> list[str]:
+    """Return the queries whose first hit is one of the expected pictures."""
+    return [q["query"] for q in queries if first_hits[q["query"]] in q["expected"]]
 
 
-def test_a_cat_is_the_cat(first_hits: list[str]) -> None:
-    place = [query["query"] for query in QUERIES].index("a cat")
-    assert first_hits[place] == "cat.jpg"
+def test_most_queries_find_their_picture_first(first_hits: dict[str, str]) -> None:
+    """Queries marked "beyond" are about things that are none of the 1000 classes the embedded
+    model's image tower was trained on (nor a kind that one of them belongs to): it may fail them.
+    """
+    within = [query for query in QUERIES if not query.get("beyond")]
+    found = right(within, first_hits)
+    missed = {q["query"]: first_hits[q["query"]] for q in within if q["query"] not in found}
+    assert len(within) == 30
+    assert len(found) >= 25, missed
+
+
+def test_a_cat_is_the_cat(first_hits: dict[str, str]) -> None:
+    assert first_hits["a cat"] == "cat.jpg"

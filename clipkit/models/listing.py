@@ -1,10 +1,16 @@
 """What models there are, how large and how good, and which of them are on this machine."""
 
+import json
+import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipkit.models.hub import models_here
+from clipkit.errors import CheckpointError
+from clipkit.models.hub import SAFE_WEIGHTS, models_here
 from clipkit.models.known_models import known_architectures, published_accuracy
+from clipkit.models.locate import read_config
+from clipkit.models.sources import CONFIG_NAME
 
 
 @dataclass(frozen=True)
@@ -47,9 +53,28 @@ def list_models(*, cache_dir: Path | None = None) -> list[ModelListing]:
         for tag in architecture.tags
     ]
     known = {listing.name for listing in listings}
-    others = [
-        ModelListing(name, None, None, None, place)
-        for name, place in here.items()
-        if name not in known
-    ]
+    others = [_of_directory(name, place) for name, place in here.items() if name not in known]
     return sorted(others + listings, key=lambda listing: not listing.is_here)
+
+
+def _of_directory(name: str, directory: Path) -> ModelListing:
+    """Return the listing of a checkpoint directory, as far as its own files tell."""
+    try:
+        image_size = read_config(directory / CONFIG_NAME)["model_cfg"]["vision_cfg"]["image_size"]
+    except (CheckpointError, KeyError):
+        image_size = None
+    return ModelListing(
+        name, _count_parameters(directory / SAFE_WEIGHTS), image_size, None, directory
+    )
+
+
+def _count_parameters(weights: Path) -> int | None:
+    """Return how many numbers a safetensors file holds, from its header alone."""
+    try:
+        with weights.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+    except (OSError, ValueError, struct.error):
+        return None
+    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+    return sum(math.prod(entry["shape"]) for entry in tensors if entry["dtype"].startswith("F"))

@@ -196,8 +196,7 @@ def _resolve_pretrained(text: str) -> PretrainedSource:
         readings = list(_readings(_plain(text), table))
         exact = [(name, tags[0]) for name, rest, tags in readings if rest and len(tags) == 1]
         if exact:
-            # "ViT-B-32-256/x" also reads as "ViT-B-32" with the tag "256_x": longest name first.
-            return _pretrained(*max(exact, key=lambda reading: len(reading[0])), table)
+            return _pretrained(*exact[0], table)
         alone = [name for name, rest, _ in readings if not rest]
         if alone and len(table[alone[0]].tags) == 1:
             return _pretrained(alone[0], next(iter(table[alone[0]].tags)), table)

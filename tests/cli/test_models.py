@@ -11,6 +11,8 @@ def test_the_starter_is_listed_as_here(run: Run) -> None:
     (entry,) = [json.loads(line) for line in outcome.out.splitlines()]
     assert entry["name"] == "starter"
     assert entry["path"]
+    assert entry["image_size"] in (224, 260)
+    assert 28e6 < entry["parameters"] < 36e6
 
 
 def test_published_figures_are_listed(run: Run) -> None:
