@@ -76,5 +76,9 @@ def _count_parameters(weights: Path) -> int | None:
             header = json.loads(file.read(length))
     except (OSError, ValueError, struct.error):
         return None
-    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    return sum(math.prod(entry["shape"]) for entry in tensors if entry["dtype"].startswith("F"))
+    shapes: list[list[int]] = [
+        entry["shape"]
+        for name, entry in header.items()
+        if name != "__metadata__" and entry["dtype"].startswith(("F", "BF"))
+    ]
+    return sum(map(math.prod, shapes))
