@@ -67,4 +67,5 @@ bundle: $(VENV)/.dev
 
 # The figures of weights/starter/CARD.md.
 starter-figures: $(VENV)/.dev
+	$(PIP) --constraint $(CONSTRAINTS) --requirement weights/starter/requirements.txt
 	cd weights/starter && $(abspath $(BIN))/python -m recipe evaluate
