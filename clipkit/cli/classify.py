@@ -66,13 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
     class_names = check_class_names(_read_labels(arguments))
     paths, skipped = _collect(arguments.paths)
     encoder = load_encoder(arguments)
-    classifier = ZeroShotClassifier(
-        encoder,
-        class_names,
-        templates=arguments.templates,
-        domain=arguments.domain,
-        multi_label=arguments.multi_label,
-    )
+    with progress_bar("reading labels", unit="prompt") as progress:
+        classifier = ZeroShotClassifier(
+            encoder,
+            class_names,
+            templates=arguments.templates,
+            domain=arguments.domain,
+            multi_label=arguments.multi_label,
+            progress=progress,
+        )
     if len(classifier.class_names) == 1 and not classifier.multi_label:
         _note("one label always scores 1; add more labels, or --multi-label to score it on its own")
     num_ranked = 0

@@ -40,6 +40,7 @@ class ZeroShotClassifier:
         domain: What kind of things the classes are, in the singular: "food", "bird".
         multi_label: Whether every class is scored on its own, so that several or none may apply.
             Checkpoints trained with the sigmoid loss always do so.
+        progress: Called after every batch of prompts with (done, total).
 
     Raises:
         InputError: If there is no class name, or one is empty.
@@ -54,13 +55,14 @@ class ZeroShotClassifier:
         templates: str | Sequence[str] = DEFAULT_TEMPLATES,
         domain: str | None = None,
         multi_label: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self.class_names = check_class_names(class_names)
         self.templates = resolve_templates(templates)
         self.multi_label = multi_label or encoder.scoring.is_sigmoid
         self._encoder = encoder
         self.class_embeddings = embed_classes(
-            encoder, self.class_names, templates=self.templates, domain=domain
+            encoder, self.class_names, templates=self.templates, domain=domain, progress=progress
         )
 
     def classify(
@@ -226,6 +228,7 @@ def embed_classes(
     *,
     templates: Sequence[str],
     domain: str | None = None,
+    progress: Progress | None = None,
 ) -> Embeddings:
     """Return one embedding a class: the mean over its prompts, as CLIP's authors do it.
 
@@ -237,6 +240,7 @@ def embed_classes(
         class_names: C names.
         templates: At least one text with one {}.
         domain: What kind of things the classes are, or None.
+        progress: Called after every batch of prompts with (done, total).
 
     Returns:
         Shape (C, D), rows of norm 1.
@@ -253,7 +257,7 @@ def embed_classes(
         for _, name, *_ in missing
         for template in templates
     ]
-    means = encoder.encode_texts(prompts)
+    means = encoder.encode_texts(prompts, progress=progress)
     means = means.reshape(len(missing), len(templates), encoder.embed_dim).mean(axis=1)
     rows |= dict(zip(missing, normalize_rows(means), strict=True))
     with _cache_lock:

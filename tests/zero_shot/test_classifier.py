@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.encoder import Encoder
+from clipkit.encoder import Encoder, Progress
 from clipkit.errors import InputError, PromptError
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.background import BACKGROUND_NAMES
@@ -34,8 +34,10 @@ class DirectionEncoder:
         self.space_id = space_id
         self.texts: list[str] = []
 
-    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+    def encode_texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> Embeddings:
         self.texts += texts
+        if progress:
+            progress(len(texts), len(texts))
         rows = [DIRECTIONS.get(text, ELSEWHERE) for text in texts]
         return np.array(rows, dtype=np.float32).reshape(-1, 3)
 
@@ -162,6 +164,12 @@ def test_classes_are_embedded_once_for_each_space_name_and_template() -> None:
     other = DirectionEncoder(space_id="y")
     make(["cat"], other)
     assert other.texts == ["cat"]
+
+
+def test_progress_counts_the_prompts() -> None:
+    calls: list[tuple[int, int | None]] = []
+    make(["cat", "dog"], templates=["{}", "a {}"], progress=lambda *call: calls.append(call))
+    assert calls == [(4, 4)]
 
 
 def test_remembered_classes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
