@@ -2,6 +2,7 @@
 
 import json
 import random
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from clipkit.errors import CheckpointError, InputError
+from clipkit.inputs.text_cleaning import clean_lower
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer, tokenizer_digest
 
 open_clip = pytest.importorskip("open_clip")
@@ -72,15 +74,16 @@ def test_clip_ids_equal_open_clips(clean: str, context_length: int) -> None:
     np.testing.assert_array_equal(quietly(tokenizer, CORPUS), expected)
 
 
-# Whether a character that this Python does not know yet is a letter depends on the Unicode version
-# of each regular expression engine, so those are left out.
-KNOWN_CHARACTERS = st.characters(exclude_categories=["Cn"])
 CLIP_TOKENIZER = Tokenizer.from_config({}, VOCABULARY)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.text(KNOWN_CHARACTERS, max_size=60), min_size=1, max_size=8))
+@given(st.lists(st.text(max_size=60), min_size=1, max_size=8))
 def test_clip_ids_equal_open_clips_on_any_text(texts: list[str]) -> None:
+    # Whether a character that this Python does not know yet is a letter depends on the Unicode
+    # version of each regular expression engine. Cleaning can make some out of others.
+    cleaned = "".join(clean_lower(text) for text in texts)
+    assume(all(unicodedata.category(character) != "Cn" for character in cleaned))
     tokenizer = CLIP_TOKENIZER
     upstream = open_clip.tokenizer._tokenizer
     expected = upstream(without_surrogates(texts)).numpy()
