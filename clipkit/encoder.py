@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.images import ImageInput, check_is_several
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
 from clipkit.models.locate import locate
@@ -232,6 +232,7 @@ class Encoder:
         Raises:
             InputError: If an item is no picture at all.
         """
+        check_is_several(images)
         total = len(images) if isinstance(images, Sequence) else None
         batch_size = _checked(batch_size)
         positions: list[int] = []
@@ -283,6 +284,7 @@ class Encoder:
             ImageReadError: At the first picture that cannot be read.
         """
         runtime = self._fine_runtime("patch features")
+        check_is_several(images)
         outcomes = list(self._decode(images, 2 * IMAGE_BATCH, allow_urls=False))
         for outcome in outcomes:
             if isinstance(outcome, ImageReadError):

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +186,28 @@ def test_batches_of_nothing_raise(encoder: Encoder, batch_size: int) -> None:
         encoder.encode_texts(["a"], batch_size=batch_size)
     with pytest.raises(InputError, match=f"batch_size must be at least 1, got {batch_size}"):
         list(encoder.stream_images([], batch_size=batch_size))
+
+
+@pytest.mark.parametrize(
+    ("one", "name"),
+    [
+        ("cat.jpg", "cat.jpg"),
+        (Path("cat.jpg"), "cat.jpg"),
+        (b"\xff\xd8", "<bytes>"),
+        (np.zeros((4, 4, 3), dtype=np.uint8), "<array>"),
+        (Image.new("RGB", (2, 2)), "<PIL image>"),
+    ],
+)
+def test_one_picture_is_not_a_list(encoder: Encoder, one: Any, name: str) -> None:
+    with pytest.raises(InputError, match=rf"a list of pictures, got one: {name}; .*\[image\]"):
+        encoder.encode_images(one)
+
+
+def test_a_stack_of_arrays_is_several_pictures(encoder: Encoder) -> None:
+    stack = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    stack[0, ..., 1] = stack[1, ..., 2] = 255
+    expected = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    np.testing.assert_allclose(encoder.encode_images(stack), expected, atol=1e-6)
 
 
 def test_a_url_is_refused_unless_asked_for(encoder: Encoder) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "ImageInput",
     "Size",
     "Target",
+    "check_is_several",
     "default_max_pixels",
     "image_name",
     "read_image",
@@ -88,6 +89,26 @@ def read_image(
         return _read(source, Decoding(limit, target), head)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(image_name(source), reason_for(error, bytes(head))) from error
+
+
+def check_is_several(images: object) -> None:
+    """Raise where one picture was given in the place of a list of pictures.
+
+    A path, bytes and an array can be gone through item by item too, with letters, numbers and rows
+    for pictures.
+
+    Args:
+        images: What should be an iterable of pictures.
+
+    Raises:
+        InputError: If it is one picture.
+    """
+    is_array = isinstance(images, np.ndarray) and images.ndim < 4
+    if is_array or isinstance(images, str | bytes | os.PathLike | Image.Image):
+        raise InputError(
+            f"images must be a list of pictures, got one: {image_name(images)}; "  # type: ignore[arg-type]
+            "put it in a list, as in [image]"
+        )
 
 
 @functools.cache
