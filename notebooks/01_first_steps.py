@@ -58,10 +58,10 @@ print(len(library), "pictures,", len(report.skipped), "skipped")
 
 
 # %%
-def show(query: str, k: int = 4) -> None:
+def show(query: str | clipkit.Query, k: int = 4) -> None:
     """Print the closest pictures and show them side by side."""
     hits = library.search(query, k=k)
-    print(query, "->", ", ".join(f"{hit.path.stem} {hit.similarity:.2f}" for hit in hits))
+    print(", ".join(f"{hit.path.stem} {hit.similarity:.2f}" for hit in hits))
     strip = Image.new("RGB", (112 * k, 84), "white")
     for place, hit in enumerate(hits):
         with Image.open(hit.path) as picture:
@@ -80,7 +80,7 @@ show("sailing boats")
 show("../demo/samples/owl.jpg")
 
 # %%
-show("a bird + 2:red")
+show(clipkit.parse_query("a bird", "+", "0.5:red"))
 
 # %% [markdown]
 # ## Classify without training

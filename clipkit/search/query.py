@@ -4,6 +4,7 @@ The grammar is rclip's, so that its users keep their habits:
 
     horse                              words
     ./cat.jpg                          a picture; also /a/b.jpg, ../b.jpg, ~/b.jpg, https://...
+    photos/cat.jpg                     words for rclip; here a picture, if there is such a file
     horse + stripes                    both
     apple - fruit                      one without the other
     2:dog + ./pool.jpg - 0.5:night     with weights
@@ -15,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from clipkit.errors import InputError
+from clipkit.inputs.folders import IMAGE_EXTENSIONS
 
 _WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d*)?|\.\d+):(?P<content>.+)", re.DOTALL)
 _LOCAL_PICTURE = re.compile(r"/|\.\.?/|~[^/\s]*/|file://|(?:[A-Za-z]:|\.\.?)\\")
@@ -98,9 +100,17 @@ def _parse_part(word: str, sign: float) -> QueryPart:
         raise InputError("a part of the query is empty: give words, or a picture such as ./cat.jpg")
     if may_be_picture and _WEB_PICTURE.fullmatch(content):
         return QueryPart(content, sign * weight, is_picture=True)
-    if may_be_picture and _LOCAL_PICTURE.match(content):
+    if may_be_picture and (_LOCAL_PICTURE.match(content) or _names_a_picture(content)):
         return QueryPart(str(_existing_picture(content)), sign * weight, is_picture=True)
     return QueryPart(content, sign * weight)
+
+
+def _names_a_picture(content: str) -> bool:
+    """Return whether words are the path of a picture file, though they do not begin like one."""
+    try:
+        return Path(content).suffix.lower() in IMAGE_EXTENSIONS and Path(content).is_file()
+    except (OSError, ValueError):  # too long for a path, or with a null inside
+        return False
 
 
 def _existing_picture(content: str) -> Path:

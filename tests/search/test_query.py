@@ -54,6 +54,12 @@ def _picture(content: str, weight: float = 1.0) -> QueryPart:
         (["../up.png"], [_picture("../up.png")]),
         (["HTTPS://example.org/cat.jpg"], [_picture("HTTPS://example.org/cat.jpg")]),
         (["3:http://example.org/a"], [_picture("http://example.org/a", 3)]),
+        # Existing picture files are meant, whatever they begin with; a space makes them words.
+        (["racing car.jpg"], [_picture("racing car.jpg")]),
+        (["2:racing car.jpg"], [_picture("racing car.jpg", 2)]),
+        ([" racing car.jpg"], [_text("racing car.jpg")]),
+        (["x" * 5000 + ".jpg"], [_text("x" * 5000 + ".jpg")]),
+        (["null\0.jpg"], [_text("null\0.jpg")]),
         # Words that only look like something else.
         (["cat.jpg"], [_text("cat.jpg")]),
         (["cat + dog"], [_text("cat + dog")]),
