@@ -100,7 +100,7 @@ def top_k(scores: ArrayLike, k: int) -> NDArray[np.intp]:
         threshold = np.partition(values, len(values) - k)[len(values) - k]
         above = np.flatnonzero(values > threshold)
         ties = np.flatnonzero(values == threshold)[: k - len(above)]
-        candidates = np.sort(np.concatenate([above, ties]))
+        candidates = np.concatenate([above, ties])
     else:
         candidates = np.arange(len(values))
     order: NDArray[np.intp] = candidates[np.argsort(-values[candidates], kind="stable")]

@@ -61,6 +61,8 @@ def test_top_k_equals_a_stable_full_sort(scores: np.ndarray, k: int) -> None:
 
 def test_top_k_puts_nan_last() -> None:
     assert top_k([np.nan, 0.1, -1.0], 3).tolist() == [1, 2, 0]
+    assert top_k([np.nan, 0.1, -1.0], 2).tolist() == [1, 2]
+    assert top_k([np.nan, 0.1, -1.0], 1).tolist() == [1]
 
 
 @pytest.mark.parametrize("k", [0, -3])
