@@ -34,6 +34,9 @@ CORPUS = (
     "it's I'll DON'T we've they're I'd",
     "x" * 500,
     "&amp;lt; &eacute; &#65;",
+    "<b> twice: &amp;lt;",  # with a bracket ftfy leaves entities to the two rounds after it
+    "four times: &amp;amp;amp;lt;",
+    "&EACUTE; is known to ftfy only",
     "schÃ¶n mojibake â€œquotesâ€\x9d",
     "“curly” — dash … ellipsis",
     "\n\t tabs\r\nand lines \x0b ",
