@@ -1,0 +1,78 @@
+"""From packages to a trained head and a written checkpoint; the settings of the shipped starter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from recipe.baselines import FeatureEmbedder
+from recipe.benchmarks import build_validation
+from recipe.calibration import honest_scale, naming_cosines
+from recipe.checkpoint import write_checkpoint
+from recipe.concepts import build_concepts
+from recipe.head import Head, HeadConfig
+from recipe.imagenet import TextWeights, prototypes, read_class_texts
+from recipe.packages import Cache
+from recipe.pairs import build_pairs
+from recipe.synthetic import build_synthetic_features
+from recipe.texts import TextStore
+from recipe.training import TrainingConfig, TrainingData, train_head
+from recipe.trunk import Trunk
+
+TRUNK_VERSION = 2
+SEED = 0
+HEAD = HeadConfig()
+TEXT_WEIGHTS = TextWeights()
+TRAINING = TrainingConfig()
+
+
+class Workshop:
+    """The frozen parts and the cached features that training needs."""
+
+    def __init__(self, cache: Cache, version: int) -> None:
+        """Compute or read all features and texts."""
+        self.cache = cache
+        self.trunk = Trunk(cache, version)
+        self.store = TextStore(cache)
+        self.texts = read_class_texts(cache)
+        pairs = build_pairs(cache, self.trunk, self.store)
+        self.data = TrainingData(
+            self.trunk,
+            pairs,
+            build_concepts(cache, self.texts, self.store),
+            build_synthetic_features(self.trunk, pairs.crops, pairs.composites),
+        )
+
+    def train(self, seed: int) -> Head:
+        """Return a head trained with the shipped settings."""
+        class_prototypes = prototypes(self.texts, self.store, TEXT_WEIGHTS)
+        torch.manual_seed(seed)  # the free units' first weights are random too
+        head = Head(self.trunk.class_weight, self.trunk.class_bias, class_prototypes, HEAD)
+        train_head(head, self.data, TRAINING, seed=seed)
+        return head
+
+    def embedder(self, head: Head, features: Tensor) -> FeatureEmbedder:
+        """Return the embedder of a head for pictures with the given trunk features."""
+        return FeatureEmbedder(
+            features,
+            self.store,
+            image_function=head.embed_images,
+            text_function=head.embed_texts,
+        )
+
+    def calibrate(self, head: Head) -> float:
+        """Return the scale that makes short lists honest on the validation photographs."""
+        validation = build_validation(self.cache)
+        images = self.trunk.features("validation", validation.jobs)
+        embedder = self.embedder(head, images.features)
+        return honest_scale(naming_cosines(validation, embedder))
+
+
+def build_checkpoint(folder: Path, cache: Cache, *, version: int, seed: int) -> None:
+    """Train the head and write the checkpoint folder."""
+    torch.set_num_threads(1)  # results depend on the number of threads in the last digits
+    workshop = Workshop(cache, version)
+    head = workshop.train(seed)
+    write_checkpoint(folder, cache, workshop.trunk, head, scale=workshop.calibrate(head))

@@ -1,0 +1,33 @@
+"""The noise of training: the same recipe with several seeds, measured on cached features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recipe.benchmarks import BenchmarkSuite, build_suite, build_validation
+from recipe.build import Workshop
+from recipe.evaluation import Row, mean_row, measure_row
+from recipe.head import Head
+
+
+def evaluate_seeds(workshop: Workshop, seeds: Sequence[int]) -> tuple[list[Row], list[Row]]:
+    """Return one row per seed and their mean: on the benchmarks, and on the validation set."""
+    heads = {seed: workshop.train(seed) for seed in seeds}
+    return (
+        _rows(workshop, build_suite(workshop.cache), "benchmarks", heads),
+        _rows(workshop, build_validation(workshop.cache), "validation", heads),
+    )
+
+
+def _rows(
+    workshop: Workshop, suite: BenchmarkSuite, name: str, heads: dict[int, Head]
+) -> list[Row]:
+    """Return the rows of all heads on one suite, and their mean."""
+    images = workshop.trunk.features(name, suite.jobs)
+    rows = [
+        measure_row(
+            f"seed {seed}", suite, workshop.embedder(head, images.features), images.is_readable
+        )
+        for seed, head in heads.items()
+    ]
+    return [*rows, mean_row(f"mean of {len(rows)} seeds", rows)]
