@@ -65,7 +65,11 @@ notebooks: $(VENV)/.dev
 bundle: $(VENV)/.dev
 	$(BIN)/python weights/starter/compile.py
 
-# The figures of weights/starter/CARD.md.
-starter-figures: $(VENV)/.dev
-	$(PIP) --constraint $(CONSTRAINTS) --requirement weights/starter/requirements.txt
-	cd weights/starter && $(abspath $(BIN))/python -m recipe evaluate
+# The figures of weights/starter/CARD.md, in an environment of its own: the recipe pins versions.
+$(VENV)-starter/.installed: weights/starter/requirements.txt
+	test -x $(VENV)-starter/bin/python || $(PYTHON) -m venv $(VENV)-starter
+	$(VENV)-starter/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+starter-figures: $(VENV)-starter/.installed
+	cd weights/starter && $(abspath $(VENV)-starter)/bin/python -m recipe evaluate
