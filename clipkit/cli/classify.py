@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
-from clipkit.cli.progress import progress_bar
+from clipkit.cli.progress import note, progress_bar
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.folders import find_images
 from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier, check_class_names
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     if len(classifier.class_names) == 1 and not classifier.multi_label:
-        _note("one label always scores 1; add more labels, or --multi-label to score it on its own")
+        note("one label always scores 1; add more labels, or --multi-label to score it on its own")
     num_ranked = 0
     with progress_bar("classifying") as progress:
         writer = _choose_writer(arguments)
@@ -87,9 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
             num_ranked += len(ranked)
             skipped += [error for _, error in batch.skipped]
     for line in skipped_lines(skipped):
-        _note(line)
+        note(line)
     if not paths and not skipped:
-        _note("no pictures found")
+        note("no pictures found")
     return 1 if not num_ranked or (skipped and arguments.strict) else 0
 
 
@@ -147,7 +147,3 @@ def _choose_writer(arguments: argparse.Namespace) -> _Writer:
     if arguments.json:
         return _JsonWriter()
     return _CsvWriter() if arguments.csv else _TextWriter()
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr)

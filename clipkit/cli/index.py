@@ -3,10 +3,9 @@
 import argparse
 import json
 import shlex
-import sys
 
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
-from clipkit.cli.progress import progress_bar
+from clipkit.cli.progress import note, progress_bar
 from clipkit.search.library import PhotoLibrary, SyncReport
 
 
@@ -65,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     except KeyboardInterrupt:
         folder = shlex.quote(arguments.folder)
-        _note(
+        note(
             f"interrupted: what is indexed so far is kept (pictures: {len(library)}) and can be "
             f"searched with  clipkit search QUERY {folder} --no-indexing ; to go on, run  "
             f"clipkit index {folder}"
@@ -90,8 +89,4 @@ def _print_report(library: PhotoLibrary, report: SyncReport, *, as_json: bool) -
     listed = ", ".join(f"{number} {name}" for name, number in counts.items())
     print(f"{library.folder}: {listed}, {len(report.skipped)} skipped")
     for line in skipped_lines(report.skipped):
-        _note(line)
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr)
+        note(line)

@@ -1,10 +1,15 @@
-"""Progress on stderr, so that stdout stays clean for pipes."""
+"""Notes and progress on stderr, so that stdout stays clean for pipes."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from clipkit.encoder import Progress
+
+
+def note(line: str) -> None:
+    """Tell a person something that is no result."""
+    print(line, file=sys.stderr)
 
 
 @contextmanager

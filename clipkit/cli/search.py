@@ -3,12 +3,11 @@
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clipkit.cli.options import add_model_options, load_encoder
-from clipkit.cli.progress import progress_bar
+from clipkit.cli.progress import note, progress_bar
 from clipkit.errors import LibraryBusyError
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, parse_query
@@ -103,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             has_skipped = _sync(library, arguments.folder)
         except KeyboardInterrupt:
-            _note(
+            note(
                 f"interrupted: what is indexed so far is kept (pictures: {len(library)}); search "
                 "it with --no-indexing, or run the same command again to go on"
             )
@@ -111,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     hits = library.search(query, k=arguments.top)
     _print_hits(hits, arguments)
     if not hits:
-        _note(f"no pictures found in {arguments.folder}")
+        note(f"no pictures found in {arguments.folder}")
     return 1 if not hits or (has_skipped and arguments.strict) else 0
 
 
@@ -131,10 +130,10 @@ def _sync(library: PhotoLibrary, folder: str) -> bool:
     except LibraryBusyError:
         if not library.is_indexed:
             raise
-        _note(f"another process is indexing {folder}: searching what it has indexed so far")
+        note(f"another process is indexing {folder}: searching what it has indexed so far")
         return False
-    if note := _summary(report, folder):
-        _note(note)
+    if summary := _summary(report, folder):
+        note(summary)
     return bool(report.skipped)
 
 
@@ -172,7 +171,3 @@ def _whole_number(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr)

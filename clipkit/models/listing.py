@@ -1,8 +1,6 @@
 """What models there are, how large and how good, and which of them are on this machine."""
 
-import json
 import math
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from clipkit.errors import CheckpointError
 from clipkit.models.hub import SAFE_WEIGHTS, models_here
 from clipkit.models.known_models import known_architectures, published_accuracy
 from clipkit.models.locate import read_config
+from clipkit.models.safetensors_header import read_header
 from clipkit.models.sources import CONFIG_NAME
 
 
@@ -71,14 +70,10 @@ def _of_directory(name: str, directory: Path) -> ModelListing:
 def _count_parameters(weights: Path) -> int | None:
     """Return how many numbers a safetensors file holds, from its header alone."""
     try:
-        with weights.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-    except (OSError, ValueError, struct.error):
+        header, _ = read_header(weights)
+    except (OSError, ValueError):
         return None
     shapes: list[list[int]] = [
-        entry["shape"]
-        for name, entry in header.items()
-        if name != "__metadata__" and entry["dtype"].startswith(("F", "BF"))
+        entry["shape"] for entry in header.values() if entry["dtype"].startswith(("F", "BF"))
     ]
     return sum(map(math.prod, shapes))

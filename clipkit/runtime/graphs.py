@@ -5,17 +5,16 @@ tensors, so a graph can point straight at a checkpoint's half-precision weights:
 twice, and the graph cannot drift from the weights. The runtime widens them once, when it starts.
 """
 
-import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from onnx import TensorProto, helper
 from torch import nn
+
+from clipkit.models.safetensors_header import read_header
 
 ONNX_TYPES = {"F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16, "F32": TensorProto.FLOAT}
 # Folding beyond this would copy weights into the graph: transposed, they match nothing in the file.
@@ -34,22 +33,16 @@ class StoredTensor:
 
 
 def stored_tensors(weights: Path) -> dict[str, StoredTensor]:
-    """Return where every floating-point tensor of a safetensors file lies.
-
-    Source:
-        The safetensors format: 8 bytes of header length, little-endian; a JSON header; the tensors.
-    """
-    with weights.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header: dict[str, Any] = json.loads(file.read(length))
+    """Return where every floating-point tensor of a safetensors file lies."""
+    header, start = read_header(weights)
     tensors = {}
     for name, entry in header.items():
-        if entry.get("dtype") in ONNX_TYPES:
+        if entry["dtype"] in ONNX_TYPES:
             begin, end = entry["data_offsets"]
             tensors[name] = StoredTensor(
                 onnx_type=ONNX_TYPES[entry["dtype"]],
                 shape=tuple(entry["shape"]),
-                offset=8 + length + begin,
+                offset=start + begin,
                 length=end - begin,
             )
     return tensors

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.search.closing import Closing
 from clipkit.search.schema import PATH_ERRORS, damaged_library, library_errors, open_catalog_file
 
 _PATHS_A_QUESTION = 500  # SQLite allows 999 parameters in its oldest versions in use
@@ -59,7 +59,7 @@ class CatalogMeta:
     include_hidden: bool = False
 
 
-class Catalog:
+class Catalog(Closing):
     """One open catalog.
 
     Open it with `Catalog.open`; close it, or use it in a ``with`` block.
@@ -229,19 +229,6 @@ class Catalog:
     def close(self) -> None:
         """Close the file; committed work stays."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        """Return the catalog."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the catalog."""
-        self.close()
 
     def _write_meta(self, meta: CatalogMeta) -> None:
         """Store each field under its name, inside a transaction."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from clipkit.embeddings import Embeddings, mix_embeddings
 from clipkit.errors import InputError, LibraryError
 from clipkit.search.catalog import Catalog, CatalogMeta
+from clipkit.search.closing import Closing
 from clipkit.search.location import (
     LibraryPlace,
     default_location,
@@ -52,7 +52,7 @@ class SearchHit:
     path: Path  # the library's folder, as it was given, joined with the path inside it
 
 
-class PhotoLibrary:
+class PhotoLibrary(Closing):
     """A folder of pictures and its index: `sync` brings them in step, `search` finds pictures.
 
     Make one with `PhotoLibrary.open` or `PhotoLibrary.open_nearest`. The index lies in the
@@ -272,19 +272,6 @@ class PhotoLibrary:
 
     def close(self) -> None:
         """Do nothing: there is nothing open between two calls."""
-
-    def __enter__(self) -> Self:
-        """Return the library."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the library."""
-        self.close()
 
     def _checked(self) -> Self:
         """Return the library, unless no call could use it with its encoder."""

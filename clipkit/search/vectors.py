@@ -12,13 +12,12 @@ Shapes: N rows, K of them, D dimensions.
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
+from clipkit.search.closing import Closing
 from clipkit.search.schema import damaged_library
 
 _ROW_TYPE = np.dtype("<f4")  # named by the file's suffix; another precision is another suffix
@@ -41,7 +40,7 @@ def vectors_files(location: Path) -> Iterator[Path]:
     return location.glob(f"vectors-*{_SUFFIX}")
 
 
-class VectorWriter:
+class VectorWriter(Closing):
     """Appends rows to a vectors file, used in a ``with`` block.
 
     Args:
@@ -85,19 +84,6 @@ class VectorWriter:
     def close(self) -> None:
         """Close the file; rows not flushed may be lost in a power cut."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        """Return the writer."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the file."""
-        self.close()
 
 
 class VectorReader:
