@@ -11,10 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import PIL
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from clipkit.inputs.colors import to_rgb
-from clipkit.inputs.reasons import UnreadableError, is_heif
+from clipkit.inputs.files import HeaderReader, check_read_whole
+from clipkit.inputs.reasons import UnreadableError, is_heif, is_read_whole
+
+DECODER = f"Pillow {PIL.__version__}"
+"""What decodes: two versions may differ in a picture's last bits."""
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -134,11 +139,17 @@ def _open(file: BinaryIO) -> Image.Image:
 
 
 def _open_known(file: BinaryIO) -> Image.Image:
+    if is_read_whole(_head(file)):
+        check_read_whole(file)
+    reader = HeaderReader(file)
     try:
-        return Image.open(file, formats=_COMMON_FORMATS)
+        image = Image.open(reader, formats=_COMMON_FORMATS)
     except UnidentifiedImageError:
         Image.init()
-        return Image.open(file, formats=[name for name in _OTHER_FORMATS if name in Image.OPEN])
+        formats = [name for name in _OTHER_FORMATS if name in Image.OPEN]
+        image = Image.open(reader, formats=formats)
+    reader.reads_left = float("inf")
+    return image
 
 
 def _open_heif(file: BinaryIO) -> Image.Image:
@@ -146,6 +157,7 @@ def _open_heif(file: BinaryIO) -> Image.Image:
         import pillow_heif
     except ImportError as error:
         raise UnreadableError('is a HEIC picture: run  pip install "clipkit[heif]"') from error
+    check_read_whole(file)
     # The class itself: registering it would change Pillow for the whole process.
     reader: Callable[[BinaryIO], Image.Image] = pillow_heif.HeifImageFile
     return reader(file)

@@ -1,11 +1,15 @@
-"""A folder -> the picture files in it, and what looked like one but cannot be taken."""
+"""A folder -> the picture files in it, what cannot be taken, and what was left out on purpose."""
 
+import contextlib
+import fnmatch
+import functools
 import heapq
 import os
+import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.errors import ImageReadError, InputError
@@ -18,6 +22,9 @@ IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
 }  # fmt: skip
 """Lower-case endings of the file names that find_images takes."""
 
+INDEX_FOLDER = ".clipkit"
+"""Name of the folder that holds an index kept beside its pictures; find_images never sees it."""
+
 
 class FolderEntry(NamedTuple):
     """One picture file, as far as the folder knows it."""
@@ -27,12 +34,20 @@ class FolderEntry(NamedTuple):
     mtime_ns: int  # time of the last change, nanoseconds since 1970
 
 
+class LeftOut(NamedTuple):
+    """A picture file or a folder that was left out on purpose, a folder with all that is in it."""
+
+    path: str  # relative to the folder, with / between its parts
+    reason: str  # a clause without a full stop
+
+
 @dataclass(frozen=True)
 class FolderScan:
-    """What find_images saw."""
+    """What find_images saw; every list is sorted by path."""
 
-    entries: list[FolderEntry]  # sorted by path
-    skipped: list[ImageReadError]  # sorted by path; each says why
+    entries: list[FolderEntry]
+    skipped: list[ImageReadError]  # looked like a picture or a folder but cannot be taken
+    left_out: list[LeftOut]
 
 
 def find_images(
@@ -43,22 +58,21 @@ def find_images(
     Files count by their ending, in upper or lower case; nothing is opened. Links to files are
     taken. Links to folders are followed, each folder once: a folder that can be reached both
     directly and by a link appears under its own name. Folders that computers fill by themselves
-    (thumbnails, recycle bins, caches) are left out.
+    (thumbnails, recycle bins, caches) are left out. Names may hold any bytes: those that are not
+    UTF-8 come as Python's file functions have them, and `os.fsencode` gives them back.
 
     Args:
         folder: Where to look.
         include_hidden: Whether names that start with a dot count.
-        exclude: Patterns of what to leave out, with * ? and [..]; case matters. One without /
-            is compared with the name of each file and folder, one with / with its whole path
-            relative to the folder.
+        exclude: Patterns of what to leave out, as `matches_glob` takes them.
 
     Returns:
-        The files, and what looked like a picture file but cannot be taken.
+        The files, what looked like a picture file but cannot be taken, and what was left out.
 
     Raises:
         InputError: If the folder is missing, is not a folder, or cannot be opened.
     """
-    scan = _Scan(Path(folder), include_hidden, tuple(pattern.rstrip("/") for pattern in exclude))
+    scan = _Scan(Path(folder), include_hidden, tuple(exclude))
     try:
         scan.run()
     except OSError as error:
@@ -66,7 +80,67 @@ def find_images(
     return FolderScan(
         entries=sorted(scan.entries),
         skipped=sorted(scan.skipped, key=lambda error: (error.path, error.reason)),
+        left_out=sorted(scan.left_out),
     )
+
+
+def matches_glob(path: str, pattern: str) -> bool:
+    """Return whether a pattern matches a path, or a folder that the path lies in.
+
+    As in .gitignore and rsync: ``*`` matches any letters, ``?`` one letter, ``[abc]``, ``[a-c]``
+    and ``[!abc]`` one of some, none of them a /. A pattern without / is compared with every part
+    of the path; one with /, if only in front as in /name or ./name, with the path from its start,
+    and ``**`` in it stands for any number of folders, also none. Case matters. A / at the end
+    changes nothing.
+
+    Args:
+        path: A relative path with / between its parts. A folder with a / at its end matches also
+            if all that can be in it does.
+        pattern: The pattern.
+
+    Returns:
+        Whether it matches; an empty pattern matches nothing.
+
+    Example:
+        >>> matches_glob("trips/2019/rome.jpg", "trips/**/*.jpg")
+        True
+        >>> matches_glob("trips/2019/rome.jpg", "2019")
+        True
+        >>> matches_glob("trips/2019/rome.jpg", "/2019")
+        False
+    """
+    return _glob(pattern).match(path) is not None
+
+
+@functools.lru_cache
+def _glob(pattern: str) -> re.Pattern[str]:
+    """Return what a path must start with to match a pattern."""
+    parts = pattern.rstrip("/").split("/")
+    if not parts[-1]:
+        return re.compile("(?!)")
+    if len(parts) == 1:
+        parts = ["**", *parts]
+    elif parts[0] in ("", "."):
+        parts = parts[1:]
+    steps = ["(?:[^/]+/)*" if part == "**" else _glob_part(part) + "/" for part in parts]
+    if parts[-1] != "**":
+        steps[-1] = steps[-1][:-1] + "(?:/|\\Z)"
+    return re.compile("".join(steps))
+
+
+def _glob_part(part: str) -> str:
+    """Return the regular expression of a pattern between two slashes."""
+    return "".join(
+        {"*": "[^/]*", "?": "[^/]"}.get(token[0]) or _glob_letter(token)
+        for token in re.findall(r"\*+|\?|\[!?\]?[^]]*\]|.", part, re.DOTALL)
+    )
+
+
+def _glob_letter(token: str) -> str:
+    if len(token) == 1:
+        return re.escape(token)
+    # What fnmatch makes of brackets, without the end of text it adds: \z since Python 3.14.
+    return "(?!/)" + re.sub(r"\\[Zz]$", "", fnmatch.translate(token))
 
 
 _JUNK_FOLDERS = frozenset(
@@ -92,11 +166,17 @@ class _Scan:
     exclude: tuple[str, ...]
     entries: list[FolderEntry] = field(default_factory=list)
     skipped: list[ImageReadError] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     folders: list[str] = field(default_factory=lambda: [""])  # still to be read
     linked_folders: list[str] = field(default_factory=list)  # a heap, read after all others
-    seen: set[tuple[int, int]] = field(default_factory=set)  # (device, inode) of folders read
+    # Why a folder, known by device and inode, is not to be read once more.
+    seen: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def run(self) -> None:
+        # Following a link upwards would take in all that lies beside the root.
+        for parent in Path(os.path.realpath(self.root)).parents:
+            with contextlib.suppress(OSError):
+                self.seen[_identity(parent)] = "leads to a folder that the indexed one lies in"
         while self.folders or self.linked_folders:
             folder = self.folders.pop() if self.folders else heapq.heappop(self.linked_folders)
             try:
@@ -109,70 +189,82 @@ class _Scan:
 
     def _read_folder(self, folder: str) -> None:
         location = self.root / folder
-        status = location.stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in self.seen:
+        identity = _identity(location)
+        if folder and identity in self.seen:
+            self.left_out.append(LeftOut(folder, self.seen[identity]))
             return
-        self.seen.add(identity)
+        name = folder or "the indexed folder itself"
+        self.seen[identity] = f"is another way to a folder that is indexed already: {name}"
         with os.scandir(location) as children:
             for child in children:
-                path = f"{folder}/{child.name}" if folder else child.name
-                if not self._is_left_out(child.name, path):
-                    self._visit(child, path)
+                self._visit(child, f"{folder}/{child.name}" if folder else child.name)
 
     def _visit(self, child: "os.DirEntry[str]", path: str) -> None:
-        looks_like_picture = PurePosixPath(child.name).suffix.lower() in IMAGE_EXTENSIONS
+        name = child.name
+        is_picture = _is_picture_name(name)
         try:
-            if child.is_dir():
-                self._add_folder(child, path)
-            elif looks_like_picture:
-                self._add_file(child, path)
-        except OSError as error:
-            if looks_like_picture:
-                self._skip(path, reason_for(error, b""))
-
-    def _add_folder(self, child: "os.DirEntry[str]", path: str) -> None:
-        name = child.name.casefold()
-        if name in _JUNK_FOLDERS or name.startswith(".trash"):
+            is_folder = child.is_dir()
+        except OSError:
+            is_folder = False  # what is wrong is seen below
+        if not (is_folder or is_picture or child.is_symlink()) or name == INDEX_FOLDER:
             return
-        if not _is_utf8(child.name):
-            self._skip(path, "is a folder whose name is not valid UTF-8: rename it")
+        reason = self._why_left_out(name, path, is_folder=is_folder)
+        if reason:
+            if is_folder or is_picture:
+                self.left_out.append(LeftOut(path, reason))
+        elif not is_folder:
+            self._add_file(child, path, is_picture=is_picture)
         elif child.is_symlink():
             heapq.heappush(self.linked_folders, path)
         else:
             self.folders.append(path)
 
-    def _add_file(self, child: "os.DirEntry[str]", path: str) -> None:
-        if not _is_utf8(child.name):
-            self._skip(path, "has a name that is not valid UTF-8: rename it")
-        elif child.is_file():
+    def _add_file(self, child: "os.DirEntry[str]", path: str, *, is_picture: bool) -> None:
+        try:
             status = child.stat()
+        except OSError as error:
+            # A link that leads nowhere is told of whatever its name: it may be a folder of
+            # pictures on a disk that is not connected.
+            leads_nowhere = isinstance(error, FileNotFoundError) and child.is_symlink()
+            reason = "is a link that leads nowhere" if leads_nowhere else reason_for(error, b"")
+            self._skip(path, reason)
+            return
+        if not is_picture:
+            return
+        if stat.S_ISREG(status.st_mode):
             self.entries.append(FolderEntry(path, status.st_size, status.st_mtime_ns))
-        elif child.is_symlink():
-            self._skip(path, "is a link to a file that is not there")
         else:
             self._skip(path, "is not a regular file")
 
-    def _is_left_out(self, name: str, path: str) -> bool:
-        # ._name is what macOS keeps about a file on a foreign disk, never a picture.
-        if name.startswith("." if not self.include_hidden else "._"):
-            return True
-        return any(
-            fnmatchcase(path if "/" in pattern else name, pattern) for pattern in self.exclude
-        )
+    def _why_left_out(self, name: str, path: str, *, is_folder: bool) -> str:
+        if name.startswith("._"):
+            return "is what macOS keeps about another file"
+        if name.startswith(".") and not self.include_hidden:
+            return "is hidden: its name starts with a dot"
+        if is_folder and _is_junk(name.casefold()):
+            return "is a folder that programs fill: thumbnails, caches, deleted files"
+        for pattern in self.exclude:
+            if matches_glob(path + "/" if is_folder else path, pattern):
+                return f"matches the exclude pattern {pattern}"
+        return ""
 
     def _skip(self, path: str, reason: str) -> None:
-        # A name that is not UTF-8 could not even be printed.
-        printable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        self.skipped.append(ImageReadError(printable, reason))
+        self.skipped.append(ImageReadError(path, reason))
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_picture_name(name: str) -> bool:
+    stem, dot, ending = name.rpartition(".")
+    # A blank at the end is invisible to whoever named the file.
+    return stem != "" and (dot + ending).rstrip().lower() in IMAGE_EXTENSIONS
+
+
+def _is_junk(lowered: str) -> bool:
+    return lowered in _JUNK_FOLDERS or lowered.startswith(".trash")
 
 
 def _no_root(folder: Path, error: OSError) -> str:

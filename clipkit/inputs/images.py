@@ -7,7 +7,6 @@ import contextlib
 import functools
 import io
 import os
-import stat
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -24,6 +23,7 @@ from clipkit.inputs.decoder import (
     decode_file,
     decode_image,
 )
+from clipkit.inputs.files import open_file
 from clipkit.inputs.raw import RAW_EXTENSIONS, decode_raw
 from clipkit.inputs.reasons import UnreadableError, reason_for
 
@@ -213,19 +213,11 @@ def _read(source: ImageInput, decoding: Decoding, head: bytearray) -> DecodedIma
 
 
 def _from_path(path: Path, decoding: Decoding, head: bytearray) -> DecodedImage:
-    try:
-        status = path.stat()
-    except ValueError as error:  # a null character
-        raise UnreadableError(f"is not a path: {error}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise UnreadableError("is a folder")
-    if not stat.S_ISREG(status.st_mode):
-        # Opening a pipe would wait for ever.
-        raise UnreadableError("is not a regular file")
-    with path.open("rb") as file:
-        if status.st_size > _MAX_BYTES_AT_ONCE:
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MAX_BYTES_AT_ONCE:
             return _decode(file, path.name, decoding, head)
-        data = file.read()
+        data = file.read(size)  # no more: it may be growing
     return _decode(io.BytesIO(data), path.name, decoding, head)
 
 

@@ -14,6 +14,7 @@ from clipkit.inputs.decoder import (
     decode_file,
     decode_image,
 )
+from clipkit.inputs.files import check_read_whole
 from clipkit.inputs.reasons import UnreadableError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def decode_raw(file: BinaryIO, decoding: Decoding) -> DecodedImage:
         import rawpy
     except ImportError as error:
         raise UnreadableError('is a camera RAW file: run  pip install "clipkit[raw]"') from error
+    check_read_whole(file)
     try:
         with rawpy.imread(file) as raw:
             preview = _preview(raw, decoding)

@@ -56,6 +56,18 @@ def is_heif(head: bytes) -> bool:
     return not found & {b"avif", b"avis"} and bool(found & _HEIF_BRANDS)
 
 
+def is_read_whole(head: bytes) -> bool:
+    """Return whether Pillow's reader for a picture, not HEIF, takes all of its file into memory.
+
+    Args:
+        head: The first bytes of the file; 64 are plenty.
+
+    Returns:
+        True for WebP and AVIF.
+    """
+    return _SIGNATURES["WebP"](head) or _SIGNATURES["AVIF"](head)
+
+
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 _BY_TYPE: dict[type[Exception], str] = {

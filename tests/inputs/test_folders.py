@@ -2,12 +2,21 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.folders import IMAGE_EXTENSIONS, FolderEntry, FolderScan, find_images
+from clipkit.inputs.folders import (
+    IMAGE_EXTENSIONS,
+    FolderEntry,
+    FolderScan,
+    LeftOut,
+    find_images,
+    matches_glob,
+)
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX names and links")
 
@@ -27,6 +36,17 @@ def reasons_of(scan: FolderScan) -> dict[str, str]:
     return {error.path: error.reason for error in scan.skipped}
 
 
+def left_out_of(scan: FolderScan) -> dict[str, str]:
+    assert scan.left_out == sorted(scan.left_out)
+    assert all(isinstance(item, LeftOut) for item in scan.left_out)
+    return {item.path: item.reason for item in scan.left_out}
+
+
+HIDDEN = "is hidden: its name starts with a dot"
+JUNK = "is a folder that programs fill: thumbnails, caches, deleted files"
+MACOS = "is what macOS keeps about another file"
+
+
 def test_pictures_in_all_folders_sorted_with_size_and_time(tmp_path: Path) -> None:
     fill(tmp_path, "z.jpg", "a/b/c.png", "a/B.JPG", "a.jpg", "notes.txt", "a/jpg", "b.jpg.txt")
     os.utime(tmp_path / "z.jpg", ns=(5, 1_234_567_890_123_456_700))
@@ -38,7 +58,7 @@ def test_pictures_in_all_folders_sorted_with_size_and_time(tmp_path: Path) -> No
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    assert find_images(tmp_path) == FolderScan([], [])
+    assert find_images(tmp_path) == FolderScan([], [], [])
 
 
 @pytest.mark.parametrize(
@@ -48,33 +68,57 @@ def test_empty_folder(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_endings(tmp_path: Path, ending: str) -> None:
     assert f".{ending.lower()}" in IMAGE_EXTENSIONS
-    fill(tmp_path, f"picture.{ending}", f"picture{ending}", f"{ending}.mp4")
-    assert paths_of(find_images(tmp_path)) == [f"picture.{ending}"]
+    fill(tmp_path, f"picture.{ending}", f"picture{ending}", f"{ending}.mp4", f".{ending}")
+    assert paths_of(find_images(tmp_path, include_hidden=True)) == [f"picture.{ending}"]
 
 
-def test_hidden_and_junk_are_left_out(tmp_path: Path) -> None:
+def test_hidden_and_junk_are_left_out_and_told_of(tmp_path: Path) -> None:
     fill(
         tmp_path,
         "ok/a.jpg",
         ".hidden.jpg",
-        ".git/a.jpg",
+        ".hidden.txt",
+        "ok/.git/deep/a.jpg",
         "._a.jpg",
         "@eaDir/a.jpg",
         "ok/node_modules/deep/a.jpg",
         "__pycache__/a.jpg",
         ".Trash-1000/a.jpg",
-        ".Trashes/a.jpg",
         "System Volume Information/a.jpg",
         "$RECYCLE.BIN/a.jpg",
         "Thumbnails/a.jpg",
         ".thumbnails/a.jpg",
+        "Thumbs.db",
     )
-    assert paths_of(find_images(tmp_path)) == ["ok/a.jpg"]
-    assert paths_of(find_images(tmp_path, include_hidden=True)) == [
-        ".git/a.jpg",
-        ".hidden.jpg",
-        "ok/a.jpg",
-    ]
+    scan = find_images(tmp_path)
+    assert paths_of(scan) == ["ok/a.jpg"]
+    assert scan.skipped == []
+    assert left_out_of(scan) == {
+        "$RECYCLE.BIN": JUNK,
+        ".Trash-1000": HIDDEN,
+        "._a.jpg": MACOS,
+        ".hidden.jpg": HIDDEN,
+        ".thumbnails": HIDDEN,
+        "@eaDir": JUNK,
+        "System Volume Information": JUNK,
+        "Thumbnails": JUNK,
+        "__pycache__": JUNK,
+        "ok/.git": HIDDEN,
+        "ok/node_modules": JUNK,
+    }
+    scan = find_images(tmp_path, include_hidden=True)
+    assert paths_of(scan) == [".hidden.jpg", "ok/.git/deep/a.jpg", "ok/a.jpg"]
+    left_out = left_out_of(scan)
+    assert {left_out[".Trash-1000"], left_out[".thumbnails"]} == {JUNK}
+    assert left_out["._a.jpg"] == MACOS
+
+
+def test_the_index_in_the_folder_is_neither_entered_nor_told_of(tmp_path: Path) -> None:
+    fill(tmp_path, ".clipkit/a.jpg", "trips/.clipkit/b.jpg", "trips/c.jpg")
+    for include_hidden in (False, True):
+        scan = find_images(tmp_path, include_hidden=include_hidden)
+        assert scan == FolderScan([scan.entries[0]], [], [])
+        assert paths_of(scan) == ["trips/c.jpg"]
 
 
 def test_the_folder_itself_may_be_hidden_or_called_thumbnails(tmp_path: Path) -> None:
@@ -99,30 +143,120 @@ def test_exclude(tmp_path: Path, exclude: tuple[str, ...], expected: list[str]) 
     assert paths_of(find_images(tmp_path, exclude=exclude)) == expected
 
 
+def test_what_a_pattern_leaves_out_is_told_of_with_the_pattern(tmp_path: Path) -> None:
+    fill(tmp_path, "a.gif", "a.txt", "private/deep/b.gif", "trips/raw/c.gif", "trips/d.gif")
+    scan = find_images(tmp_path, exclude=["private/", "a.*", "trips/**"])
+    assert left_out_of(scan) == {
+        "a.gif": "matches the exclude pattern a.*",
+        "private": "matches the exclude pattern private/",
+        "trips": "matches the exclude pattern trips/**",
+    }
+    assert paths_of(scan) == []
+
+
+TRIPS = ["a.jpg", "trips/b.jpg", "trips/rome/c.jpg", "trips/rome/raw/d.jpg", "old/trips/e.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matched"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("*", "abcde"),
+        ("**", "abcde"),
+        ("*.jpg", "abcde"),
+        ("/*.jpg", "a"),
+        ("./*.jpg", "a"),
+        ("**/*.jpg", "abcde"),
+        ("trips", "bcde"),
+        ("trips/", "bcde"),
+        ("/trips", "bcd"),
+        ("./trips", "bcd"),
+        ("trips/*", "bcd"),
+        ("trips/*.jpg", "b"),
+        ("trips/**", "bcd"),
+        ("trips/**/*", "bcd"),
+        ("trips/**/raw", "d"),
+        ("trips/**/rome", "cd"),
+        ("trips/**/**/[cd].jpg", "cd"),
+        ("trips/**.jpg", "b"),
+        ("*/**", "bcde"),
+        ("*/*", "bcde"),
+        ("*/*/*", "cde"),
+        ("*.jpg/**", ""),
+        ("**/trips", "bcde"),
+        ("**/trips/*.jpg", "be"),
+        ("*/trips", "e"),
+        ("**/rome/**/d.jpg", "d"),
+        ("rome/c.jpg", ""),
+        ("trip", ""),
+        ("rips", ""),
+        ("tri?s/??me", "cd"),
+        ("trips?b.jpg", ""),
+        ("trips[!x]b.jpg", ""),
+        ("trips[/]b.jpg", ""),
+        ("[!ab].jpg", "cde"),
+        ("[b-d].jpg", "bcd"),
+        ("[d-b].jpg", ""),
+        ("TRIPS", ""),
+        ("a.jpg/b", ""),
+        ("a[.]jpg", "a"),
+        ("(a).jpg", ""),
+        ("a+.jpg", ""),
+    ],
+)
+def test_globs_match_as_in_gitignore(pattern: str, matched: str, tmp_path: Path) -> None:
+    expected = [path for path in TRIPS if Path(path).stem in matched]
+    assert [path for path in TRIPS if matches_glob(path, pattern)] == expected
+    fill(tmp_path, *TRIPS)
+    kept = sorted(set(TRIPS) - set(expected))
+    assert paths_of(find_images(tmp_path, exclude=[pattern])) == kept
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("new\nline.jpg", "new?line.*"),
+        ("new\nline/a.jpg", "new[\n]line"),
+        ("new\nline.jpg", "new\nline.*"),
+        ("caf\udce9/a.jpg", "caf?"),
+        ("[1] x.jpg", "[[]1] *"),
+        ("]x.jpg", "[]]x*"),
+        ("-.jpg", "[!]a].jpg"),
+        ("[.jpg", "[.jpg"),
+        ("写真.jpg", "写?.jpg"),
+        ("back\\slash.jpg", "back\\*"),
+    ],
+)
+def test_globs_match_names_of_any_letters(path: str, pattern: str) -> None:
+    assert matches_glob(path, pattern)
+    assert not matches_glob(f"x{path}", pattern)
+
+
 @posix_only
 def test_names_with_spaces_newlines_and_other_scripts(tmp_path: Path) -> None:
-    names = ["new\nline.jpg", "two words.jpg", "ünïcödé.jpg", "写真.jpg", "back\\slash.jpg"]
+    names = ["new\nline.jpg", "two words.jpg", "ünïcödé.jpg", "写真.jpg", "back\\slash.jpg",
+             "blank.jpg ", "break.png\n", " .jpg", "\t.jpg", "'.jpg", '".jpg', "-.jpg", "😀.jpg",
+             "2:cat.jpg", "+.jpg", "a" * 251 + ".jpg"]  # fmt: skip
     fill(tmp_path, *names)
     assert paths_of(find_images(tmp_path)) == sorted(names)
 
 
 @posix_only
-def test_names_that_are_not_utf8(tmp_path: Path) -> None:
-    fill(tmp_path, "good.jpg")
+def test_names_that_are_not_utf8_are_taken_with_their_bytes(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path)
+    pictures = {b"caf\xe9.jpg", b"d\xe9j\xe0/a.jpg", b"d\xe9j\xe0/\xff\xfe.JPG"}
     try:
-        Path(os.fsdecode(root + b"/caf\xe9.jpg")).touch()
+        Path(os.fsdecode(root + b"/d\xe9j\xe0")).mkdir()
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    Path(os.fsdecode(root + b"/d\xe9j\xe0")).mkdir()
-    Path(os.fsdecode(root + b"/d\xe9j\xe0/a.jpg")).touch()
-    Path(os.fsdecode(root + b"/caf\xe9.txt")).touch()
-    scan = find_images(tmp_path)
-    assert paths_of(scan) == ["good.jpg"]
-    assert reasons_of(scan) == {
-        r"caf\xe9.jpg": "has a name that is not valid UTF-8: rename it",
-        r"d\xe9j\xe0": "is a folder whose name is not valid UTF-8: rename it",
-    }
+    for name in {*pictures, b"caf\xe9.txt", b"skip\xe9.jpg", b".\xe9.jpg"}:
+        Path(os.fsdecode(root + b"/" + name)).touch()
+    os.mkfifo(root + b"/pip\xe9.jpg")
+    scan = find_images(tmp_path, exclude=["skip?.*"])
+    assert {os.fsencode(entry.path) for entry in scan.entries} == pictures
+    assert [os.fsencode(error.path) for error in scan.skipped] == [b"pip\xe9.jpg"]
+    assert [os.fsencode(item.path) for item in scan.left_out] == [b".\xe9.jpg", b"skip\xe9.jpg"]
 
 
 @posix_only
@@ -147,6 +281,28 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     scan = find_images(photos)
     assert paths_of(scan) == ["one/deep/a.jpg", "z/b.jpg"]
     assert scan.skipped == []
+    another = "is another way to a folder that is indexed already: "
+    assert left_out_of(scan) == {
+        "a": another + "z",
+        "one/deep/self": another + "one",
+        "two": another + "one",
+        "z/up": another + "the indexed folder itself",
+    }
+
+
+@posix_only
+def test_links_to_what_the_folder_lies_in_are_not_followed(tmp_path: Path) -> None:
+    fill(tmp_path, "disk/beside/a.jpg", "disk/photos/z/b.jpg")
+    photos = tmp_path / "disk" / "photos"
+    (photos / "up").symlink_to("..")
+    (photos / "z" / "disk").symlink_to("/")
+    (photos / "beside").symlink_to("../beside")
+    (tmp_path / "way").symlink_to(photos)
+    for root in (photos, tmp_path / "way"):
+        scan = find_images(root)
+        assert paths_of(scan) == ["beside/a.jpg", "z/b.jpg"]
+        reason = "leads to a folder that the indexed one lies in"
+        assert left_out_of(scan) == {"up": reason, "z/disk": reason}
 
 
 @posix_only
@@ -162,16 +318,45 @@ def test_what_looks_like_a_picture_but_is_none(tmp_path: Path) -> None:
     (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "dangling.txt").symlink_to(tmp_path / "gone.txt")
+    (tmp_path / ".dangling").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros.png").symlink_to("/dev/zero")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
     fill(tmp_path, "folder.jpg/a.jpg")
     scan = find_images(tmp_path)
     assert paths_of(scan) == ["folder.jpg/a.jpg"]
     assert reasons_of(scan) == {
+        "circle": "is a link that leads back to itself",  # which might have led to a folder
         "circle.jpg": "is a link that leads back to itself",
-        "dangling.jpg": "is a link to a file that is not there",
+        "dangling": "is a link that leads nowhere",
+        "dangling.jpg": "is a link that leads nowhere",
+        "dangling.txt": "is a link that leads nowhere",
         "pipe.jpg": "is not a regular file",
+        "zeros.png": "is not a regular file",
     }
+    assert scan.left_out == []
     assert all(isinstance(error, ImageReadError) for error in scan.skipped)
+
+
+def test_a_file_that_vanishes_while_it_is_listed_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "gone.jpg", "here.jpg")
+    scandir = os.scandir
+
+    @contextmanager
+    def list_and_remove(path: Path) -> Iterator[Iterator["os.DirEntry[str]"]]:
+        with scandir(path) as children:
+            listed = list(children)
+        (tmp_path / "gone.jpg").unlink()
+        yield iter(listed)
+
+    monkeypatch.setattr(os, "scandir", list_and_remove)
+    scan = find_images(tmp_path)
+    assert paths_of(scan) == ["here.jpg"]
+    assert reasons_of(scan) == {"gone.jpg": "no such file"}
 
 
 def test_folder_that_cannot_be_read_is_reported(

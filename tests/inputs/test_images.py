@@ -198,12 +198,12 @@ def test_links_and_pipes(tmp_path: Path) -> None:
 
 def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret.jpg"
-    path.touch()
+    path.write_bytes(b"a")
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)  # root may read everything, so modes do not help
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything, so modes do not help
     assert reason_of(path) == "permission denied"
 
 
