@@ -1,0 +1,196 @@
+"""What a picture file says about itself, read from its header: no pixels are decoded."""
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+
+from clipkit.errors import ImageReadError
+from clipkit.inputs.decoder import _head, _open, _open_heif, _turned
+from clipkit.inputs.files import check_read_whole, open_file
+from clipkit.inputs.raw import _ORIENTATIONS, RAW_EXTENSIONS
+from clipkit.inputs.reasons import UnreadableError, is_heif, reason_for
+
+
+@dataclass(frozen=True)
+class PictureDetails:
+    """What a picture file says about itself."""
+
+    width: int  # pixels, as a person sees it: after the EXIF orientation
+    height: int  # pixels
+    # When it was taken, "2024-06-01T12:30:00", as the camera's clock showed it. The offset from
+    # UTC is left out: few files state one, a person asks for a day where the picture was taken,
+    # and texts of one form sort by time.
+    taken_at: str | None
+    camera: str | None  # maker and model, for example "Canon EOS 80D"; at most 100 characters
+
+
+def read_details(path: str | Path) -> PictureDetails:
+    """Return what the header of a picture file says.
+
+    The formats are those of read_image. A RAW file has the size of its sensor's picture. Damaged
+    or senseless EXIF data count as absent. The pixels are not looked at: a file whose header is
+    fine but that is cut off later has details.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The details.
+
+    Raises:
+        ImageReadError: If the file is missing or is no picture.
+    """
+    path = Path(path)
+    head = b""
+    try:
+        with open_file(path) as file:
+            head = _head(file)
+            if path.suffix.lower() in RAW_EXTENSIONS:
+                return _raw_details(file)
+            with _open_heif(file) if is_heif(head) else _open(file) as image:
+                return _details(image, file)
+    except Exception as error:  # on damaged files Pillow raises nearly any
+        raise ImageReadError(path, reason_for(error, head)) from error
+
+
+_MAX_CAMERA_LENGTH = 100
+_MAX_EXIF_BYTES = 1 << 20
+_MAX_CHUNKS = 1_000_000  # of a PNG: half a second, and 8 GB of pixels as most write them
+_FIRST_PHOTOGRAPH = 1826  # earlier years are clocks that were never set, such as 0001 and 1601
+
+
+def _details(image: Image.Image, file: BinaryIO) -> PictureDetails:
+    if 0 in image.size:
+        raise UnreadableError(f"has no pixels: its size is {image.width} x {image.height}")
+    exif = _exif(image, file)
+    # Pillow states the size of a TIFF as it is after turning.
+    is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)
+    size = image.size if is_turned else _turned(image.size, _orientation(exif))
+    return PictureDetails(*size, taken_at=_taken_at(exif), camera=_camera(exif))
+
+
+def _raw_details(file: BinaryIO) -> PictureDetails:
+    try:
+        import rawpy
+    except ImportError as error:
+        raise UnreadableError('is a camera RAW file: run  pip install "clipkit[raw]"') from error
+    check_read_whole(file)
+    try:
+        with rawpy.imread(file) as raw:
+            sizes = raw.sizes
+            try:
+                preview = raw.extract_thumb().data
+            except rawpy.LibRawError:
+                preview = None
+    except rawpy.LibRawError as error:
+        raise UnreadableError("is not a RAW file that can be read") from error
+    size = _turned((sizes.width, sizes.height), _ORIENTATIONS.get(sizes.flip, 1))
+    exif = _preview_exif(preview) if isinstance(preview, bytes) else Image.Exif()
+    return PictureDetails(*size, taken_at=_taken_at(exif), camera=_camera(exif))
+
+
+def _preview_exif(preview: bytes) -> Image.Exif:
+    """Return what the camera wrote into a RAW file's preview, or LibRaw where it wrote nothing."""
+    file = io.BytesIO(preview)
+    try:
+        with _open(file) as image:
+            return _exif(image, file)
+    except Exception:  # noqa: BLE001 - a damaged preview of any kind says nothing
+        return Image.Exif()
+
+
+# --- EXIF data ----------------------------------------------------------------------------------
+
+
+def _exif(image: Image.Image, file: BinaryIO) -> Image.Exif:
+    if isinstance(image, PngImagePlugin.PngImageFile) and "exif" not in image.info:
+        # Pillow would decode the picture to reach what stands behind its pixels.
+        late = _chunk_behind_pixels(file)
+        if late is not None:
+            image.info["exif"] = late
+    try:
+        return Image.Image.getexif(image)
+    except Exception:  # noqa: BLE001 - damaged EXIF data of any kind say nothing
+        return Image.Exif()
+
+
+def _chunk_behind_pixels(file: BinaryIO) -> bytes | None:
+    """Return a PNG's eXIf chunk, wherever it is."""
+    file.seek(8)
+    for _ in range(_MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] == b"eXIf":
+            return file.read(min(length, _MAX_EXIF_BYTES))
+        file.seek(length + 4, io.SEEK_CUR)
+    return None
+
+
+def _orientation(exif: Image.Exif) -> int:
+    turn = _value(exif, ExifTags.Base.Orientation)
+    return turn if isinstance(turn, int) else 1
+
+
+def _taken_at(exif: Image.Exif) -> str | None:
+    try:
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # noqa: BLE001 - as above
+        details = {}
+    stated = (
+        _value(details, ExifTags.Base.DateTimeOriginal),
+        _value(details, ExifTags.Base.DateTimeDigitized),
+        _value(exif, ExifTags.Base.DateTime),
+    )
+    return next((time for time in map(_time, stated) if time), None)
+
+
+def _time(value: object) -> str | None:
+    match = _DATE_AND_TIME.match(_text(value))
+    if match is None:
+        return None
+    try:
+        time = datetime(*map(int, match.groups()))  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    return time.isoformat() if time.year >= _FIRST_PHOTOGRAPH else None
+
+
+# With : between the parts of the date as EXIF asks, or as other programs write it.
+_DATE_AND_TIME = re.compile(
+    r"([0-9]{4})[:/.-]([0-9]{2})[:/.-]([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})"
+)
+
+
+def _camera(exif: Image.Exif) -> str | None:
+    make = _text(_value(exif, ExifTags.Base.Make))
+    model = _text(_value(exif, ExifTags.Base.Model))
+    # "NIKON CORPORATION" makes the "NIKON D90".
+    repeats = bool(make) and model.lower().startswith(make.lower().split()[0])
+    name = model if repeats else f"{make} {model}"
+    return name.strip()[:_MAX_CAMERA_LENGTH].rstrip() or None
+
+
+def _text(value: object) -> str:
+    """Return a text up to its first null, with single spaces and nothing that moves a cursor."""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")  # as Pillow does with what is marked as text
+    if not isinstance(value, str):
+        return ""
+    text = value.partition("\0")[0][:1000]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _value(tags: Image.Exif | Mapping[int, Any], tag: int) -> Any:
+    read: Callable[[int], Any] = tags.get
+    try:
+        return read(tag)
+    except Exception:  # noqa: BLE001 - as above
+        return None

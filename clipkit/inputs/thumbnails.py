@@ -1,0 +1,56 @@
+"""A picture made small, for a person to look at."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipkit.inputs.decoder import Size
+from clipkit.inputs.images import ImageInput, read_image
+
+_QUALITY = 85  # of JPEGs, 0..100
+
+
+def read_thumbnail(
+    source: ImageInput, *, box: Size, max_pixels: int | None = None
+) -> NDArray[np.uint8]:
+    """Return a picture upright, and made small enough for a box.
+
+    Its sides keep their ratio. It is never enlarged.
+
+    Args:
+        source: The picture, as for read_image.
+        box: The largest (width, height) in pixels, each at least 1.
+        max_pixels: How many pixels may be decoded. None: default_max_pixels().
+
+    Returns:
+        RGB, shape (H, W, 3), uint8.
+
+    Raises:
+        ImageReadError: If the picture cannot be read.
+    """
+
+    def fit(size: Size) -> Size:
+        scale = min(1.0, box[0] / size[0], box[1] / size[1])
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+    picture = read_image(source, target=fit, max_pixels=max_pixels)
+    small = picture.pixels.resize(
+        fit(picture.size), Image.Resampling.BICUBIC, box=picture.box, reducing_gap=3.0
+    )
+    return np.asarray(small)
+
+
+def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """Return pixels as a JPEG file.
+
+    Args:
+        pixels: RGB, shape (H, W, 3), uint8.
+
+    Returns:
+        The file's bytes.
+    """
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
