@@ -65,7 +65,7 @@ def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
     Returns:
         The picture.
     """
-    image = _open_heif(file) if is_heif(_head(file)) else _open(file)
+    image = open_image(file)
     full, filled = image.size, None
     if decoding.target is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
         filled = _scale_down(image, decoding.target, _orientation(image, decoding.orientation))
@@ -75,7 +75,7 @@ def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
         return decoded
     turn = _orientation(image, decoding.orientation)
     box = _turned_box(filled, decoded.size, turn)
-    return DecodedImage(decoded.pixels, size=_turned(full, turn), box=box)
+    return DecodedImage(decoded.pixels, size=turned(full, turn), box=box)
 
 
 def decode_image(image: Image.Image, decoding: Decoding) -> DecodedImage:
@@ -127,19 +127,31 @@ def _quiet_pillow() -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module=_QUIET[3].pattern)
 
 
-def _open(file: BinaryIO) -> Image.Image:
+def open_image(file: BinaryIO) -> Image.Image:
+    """Return a picture of which only the header has been read.
+
+    Args:
+        file: A seekable binary file at any position; the picture goes on reading from it.
+
+    Returns:
+        The picture, however large it says it is.
+
+    Raises:
+        UnreadableError: If it is too large for its format, or an extra is missing; for damaged
+            files Pillow raises nearly any exception.
+    """
     with _pillow_globals:
         _quiet_pillow()
         # Pillow's own limit knows nothing of scaled decoding: _check_size replaces it.
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return _open_known(file)
+            return _open_heif(file) if is_heif(read_head(file)) else _open_known(file)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
 def _open_known(file: BinaryIO) -> Image.Image:
-    if is_read_whole(_head(file)):
+    if is_read_whole(read_head(file)):
         check_read_whole(file)
     reader = HeaderReader(file)
     try:
@@ -163,7 +175,8 @@ def _open_heif(file: BinaryIO) -> Image.Image:
     return reader(file)
 
 
-def _head(file: BinaryIO) -> bytes:
+def read_head(file: BinaryIO) -> bytes:
+    """Return the first bytes of a seekable file, which is left at its start."""
     file.seek(0)
     head = file.read(64)
     file.seek(0)
@@ -242,13 +255,14 @@ def _scale_down(
     image: JpegImagePlugin.JpegImageFile, target: Target, turn: int
 ) -> tuple[float, float] | None:
     """Set the decoder's scale; return the width and height it will fill, None if all of it."""
-    wanted = target(_turned(image.size, turn)) if callable(target) else target
-    width, height = _turned(wanted, turn)
+    wanted = target(turned(image.size, turn)) if callable(target) else target
+    width, height = turned(wanted, turn)
     drafted = image.draft(None, (2 * max(1, width), 2 * max(1, height)))
     return None if drafted is None else drafted[1][2:]
 
 
-def _turned(size: Size, turn: int) -> Size:
+def turned(size: Size, turn: int) -> Size:
+    """Return the upright size of a picture with an EXIF orientation."""
     return (size[1], size[0]) if turn in _SWAPS else size
 
 

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.decoder import _head, _open, _open_heif, _turned
+from clipkit.inputs.decoder import open_image, read_head, turned
 from clipkit.inputs.files import check_read_whole, open_file
-from clipkit.inputs.raw import _ORIENTATIONS, RAW_EXTENSIONS
-from clipkit.inputs.reasons import UnreadableError, is_heif, reason_for
+from clipkit.inputs.raw import ORIENTATIONS, RAW_EXTENSIONS
+from clipkit.inputs.reasons import UnreadableError, reason_for
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def read_details(path: str | Path) -> PictureDetails:
     head = b""
     try:
         with open_file(path) as file:
-            head = _head(file)
+            head = read_head(file)
             if path.suffix.lower() in RAW_EXTENSIONS:
                 return _raw_details(file)
-            with _open_heif(file) if is_heif(head) else _open(file) as image:
+            with open_image(file) as image:
                 return _details(image, file)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(path, reason_for(error, head)) from error
@@ -71,7 +71,7 @@ def _details(image: Image.Image, file: BinaryIO) -> PictureDetails:
     exif = _exif(image, file)
     # Pillow states the size of a TIFF as it is after turning.
     is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)
-    size = image.size if is_turned else _turned(image.size, _orientation(exif))
+    size = image.size if is_turned else turned(image.size, _orientation(exif))
     return PictureDetails(*size, taken_at=_taken_at(exif), camera=_camera(exif))
 
 
@@ -90,7 +90,7 @@ def _raw_details(file: BinaryIO) -> PictureDetails:
                 preview = None
     except rawpy.LibRawError as error:
         raise UnreadableError("is not a RAW file that can be read") from error
-    size = _turned((sizes.width, sizes.height), _ORIENTATIONS.get(sizes.flip, 1))
+    size = turned((sizes.width, sizes.height), ORIENTATIONS.get(sizes.flip, 1))
     exif = _preview_exif(preview) if isinstance(preview, bytes) else Image.Exif()
     return PictureDetails(*size, taken_at=_taken_at(exif), camera=_camera(exif))
 
@@ -99,7 +99,7 @@ def _preview_exif(preview: bytes) -> Image.Exif:
     """Return what the camera wrote into a RAW file's preview, or LibRaw where it wrote nothing."""
     file = io.BytesIO(preview)
     try:
-        with _open(file) as image:
+        with open_image(file) as image:
             return _exif(image, file)
     except Exception:  # noqa: BLE001 - a damaged preview of any kind says nothing
         return Image.Exif()

@@ -59,8 +59,8 @@ def decode_raw(file: BinaryIO, decoding: Decoding) -> DecodedImage:
         raise UnreadableError(f"is not a RAW file that can be read: {_words(error)}") from error
 
 
-# LibRaw's numbers for how the camera was held, as EXIF orientations.
-_ORIENTATIONS = {3: 3, 5: 8, 6: 6}
+ORIENTATIONS = {3: 3, 5: 8, 6: 6}
+"""LibRaw's numbers for how the camera was held, as EXIF orientations."""
 
 
 def _preview(raw: "rawpy.RawPy", decoding: Decoding) -> DecodedImage | None:
@@ -70,7 +70,7 @@ def _preview(raw: "rawpy.RawPy", decoding: Decoding) -> DecodedImage | None:
         preview = raw.extract_thumb()
     except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
         return None
-    turn = _ORIENTATIONS.get(raw.sizes.flip, 1)
+    turn = ORIENTATIONS.get(raw.sizes.flip, 1)
     decoding = replace(decoding, orientation=turn)
     if isinstance(preview.data, bytes):
         return decode_file(io.BytesIO(preview.data), decoding)
