@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.encoder import Encoder, Progress
 from clipkit.errors import InputError, PromptError
 from clipkit.runtime.base import Scoring
-from clipkit.zero_shot.background import BACKGROUND_NAMES
 from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each, embed_classes
 
 DIRECTIONS = {

@@ -1,0 +1,195 @@
+"""How relevant a picture is to a query, in [0, 1], whatever the query is made of.
+
+A cosine means nothing by itself: it differs between words and pictures, between general and special
+words, and from model to model. So each picture is asked how unusual the query's score is among the
+scores of alternatives, queries of the same kind that mean something else: everyday words in the
+place of words, other pictures of the library in the place of pictures. The answer is a z-score,
+which carries over; a fixed logistic curve turns it into a relevance.
+
+Pictures of the library are poor alternatives while there are few of them, or if all show the same.
+Therefore a picture in a query counts a second time as the everyday words that describe it, which
+are weighed against other words, and the fewer pictures there are, the more this counts.
+
+Shapes: P parts of a query, K hits, D dimensions, B everyday words, S pictures of the library,
+A alternatives.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clipkit.errors import InputError
+
+Vectors = NDArray[np.float64]
+
+DEFAULT_MIN_RELEVANCE = 0.5
+
+# Fitted on the development queries of benchmarks/relevance.py. Their F1 is best at a z-score of 4.2
+# to 5.8 for words, depending on the model, and of 5.5 for words and pictures together.
+CUT_Z = 5.0  # relevance .5
+SLOPE = 1.2  # of the logistic regression of "is a match" on z, with the starter
+# Fixed beforehand: the results hardly depend on them.
+SYNONYM_SPREADS = 4.0  # an alternative this much liker the query than most means the same
+SAMPLE_PRIOR = 100  # as many pictures of the library are trusted as much as the words
+
+
+class NullDistribution:
+    """What unrelated queries score on the pictures of one library.
+
+    Args:
+        bank: clipkit.background_names, embedded: shape (B, D), rows of norm 1, B >= 2.
+        sample: Pictures of the library, embedded: shape (S, D), rows of norm 1; S may be 0. Some
+            hundreds, drawn evenly, say as much as all.
+
+    Raises:
+        InputError: If the shapes do not fit together or there are fewer than two words.
+    """
+
+    def __init__(self, bank: ArrayLike, sample: ArrayLike) -> None:
+        words, pictures = np.asarray(bank, np.float64), np.asarray(sample, np.float64)
+        if words.ndim != 2 or len(words) < 2 or pictures.shape[1:] != words.shape[1:]:
+            raise InputError(
+                "the bank must have shape (B, D) with B of 2 or more and the sample (S, D) with "
+                f"the same D, got {words.shape} and {pictures.shape}"
+            )
+        self._word_centre = words.mean(axis=0)
+        self._words = _directions(words - self._word_centre)
+        self._picture_centre = pictures.mean(axis=0) if len(pictures) else self._word_centre
+        self._pictures = _directions(pictures - self._picture_centre)
+
+    def relevance(
+        self,
+        parts: ArrayLike,
+        weights: Sequence[float],
+        is_picture: Sequence[bool],
+        hits: ArrayLike,
+    ) -> Vectors:
+        """Return the relevance of pictures to a query.
+
+        Args:
+            parts: The query's texts and pictures, embedded: shape (P, D), rows of norm 1, P >= 1.
+            weights: One a part; negative ones subtract.
+            is_picture: Whether each part is a picture.
+            hits: The pictures, embedded: shape (K, D), rows of norm 1.
+
+        Returns:
+            float64, shape (K,), in [0, 1].
+
+        Raises:
+            InputError: If the shapes do not fit together or there is no part.
+        """
+        return relevance_of(self.z_scores(parts, weights, is_picture, hits))
+
+    def z_scores(
+        self,
+        parts: ArrayLike,
+        weights: Sequence[float],
+        is_picture: Sequence[bool],
+        hits: ArrayLike,
+    ) -> Vectors:
+        """Return how many standard deviations above its alternatives the query scores.
+
+        Args:
+            parts: The query's texts and pictures, embedded: shape (P, D), rows of norm 1, P >= 1.
+            weights: One a part; negative ones subtract.
+            is_picture: Whether each part is a picture.
+            hits: The pictures, embedded: shape (K, D), rows of norm 1.
+
+        Returns:
+            float64, shape (K,).
+
+        Raises:
+            InputError: If the shapes do not fit together or there is no part.
+        """
+        rows, targets = np.asarray(parts, np.float64), np.asarray(hits, np.float64)
+        shape = (len(weights), self._words.shape[1])
+        if rows.shape != shape or len(is_picture) != len(weights) or not len(weights):
+            raise InputError(
+                f"a query needs parts of shape {shape}, with one weight and one kind each and at "
+                f"least one part, got {rows.shape} and {len(is_picture)} kinds"
+            )
+        if targets.shape[1:] != shape[1:]:
+            raise InputError(f"hits must have shape (K, {shape[1]}), got {targets.shape}")
+        described = [
+            (self._describe(row) if kind else row - self._word_centre, self._words)
+            for row, kind in zip(rows, is_picture, strict=True)
+        ]
+        by_words = _standardise(described, weights, targets)
+        if not any(is_picture) or not len(self._pictures):
+            return by_words
+        seen = [
+            (row - self._picture_centre, self._pictures) if kind else others
+            for row, kind, others in zip(rows, is_picture, described, strict=True)
+        ]
+        by_pictures = _standardise(seen, weights, targets)
+        trust = len(self._pictures) / (len(self._pictures) + SAMPLE_PRIOR)
+        return trust * by_pictures + (1 - trust) * by_words
+
+    def _describe(self, picture: Vectors) -> Vectors:
+        """Return the mean of the everyday words, those most that fit a picture best, shape (D,)."""
+        fits = self._words @ picture
+        powers = np.exp((fits - fits.max()) / max(fits.std(), _ROUNDING))
+        described: Vectors = (powers / powers.sum()) @ self._words
+        return described
+
+
+def relevance_of(z_scores: ArrayLike) -> Vectors:
+    """Return the relevance that z-scores stand for: a logistic curve, .5 at CUT_Z.
+
+    Args:
+        z_scores: Of any shape.
+
+    Returns:
+        float64, the same shape, in [0, 1].
+
+    Example:
+        >>> relevance_of([CUT_Z]).tolist()
+        [0.5]
+    """
+    # tanh does not overflow as exp does.
+    distance = np.asarray(z_scores, dtype=np.float64) - CUT_Z
+    curve: Vectors = 0.5 + 0.5 * np.tanh(0.5 * SLOPE * distance)
+    return curve
+
+
+_ROUNDING = 1e-6  # smaller differences are rounding errors of the embeddings
+
+
+def _standardise(
+    parts: Sequence[tuple[Vectors, Vectors]], weights: Sequence[float], hits: Vectors
+) -> Vectors:
+    """Return the query's z-scores, shape (K,), given each part and its alternatives (A, D)."""
+    count = max(len(others) for _, others in parts)
+    query = np.zeros(hits.shape[1])
+    alternatives = np.zeros((count, hits.shape[1]))
+    for number, ((part, others), weight) in enumerate(zip(parts, weights, strict=True)):
+        query += weight * _directions(part)
+        # Shifted, so that the parts of an alternative differ as those of a query do.
+        shift = number * len(others) // len(parts)
+        alternatives += weight * others[(np.arange(count) + shift) % len(others)]
+    query, alternatives = _directions(query), _directions(alternatives)
+    scores = hits @ alternatives[_differs(alternatives @ query)].T  # (K, A)
+    spread = scores.std(axis=1)
+    # Alternatives that are all the same, such as a single picture's, say nothing: a z-score of 0.
+    is_known = spread > _ROUNDING
+    z_scores: Vectors = (hits @ query - scores.mean(axis=1)) / np.where(is_known, spread, np.inf)
+    return z_scores
+
+
+def _differs(likeness: Vectors) -> NDArray[np.bool_]:
+    """Return which alternatives mean something else than the query, by likeness to it.
+
+    Medians, because a library may hold many copies of the picture that is sought.
+    """
+    middle = np.median(likeness)
+    spread = 1.4826 * np.median(np.abs(likeness - middle))  # the factor makes it a deviation
+    differs: NDArray[np.bool_] = likeness <= middle + SYNONYM_SPREADS * spread
+    return differs
+
+
+def _directions(rows: Vectors) -> Vectors:
+    """Return rows scaled to norm 1; a zero row, such as a lone picture at its centre, stays."""
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    directions: Vectors = np.where(norms > _ROUNDING, rows / np.maximum(norms, _ROUNDING), 0.0)
+    return directions
