@@ -1,0 +1,275 @@
+"""Queries of two parts on labelled photographs: centred parts beside the plain sum.
+
+Run as  python benchmarks/composition.py ; the photographs are fetched on the first run. Every
+figure is a mean average precision, 0 to 1, with 95 % intervals from a paired bootstrap.
+
+Shapes: N pictures, D dimensions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from labelled_photos import LabelledPhoto, LabelledQuery, fetch_photos, read_queries, true_matches
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+import clipkit
+from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.embeddings import Embeddings, mix_embeddings
+from clipkit.search.mixing import center_rows, centered_similarities, estimate_center, mix_parts
+
+Vector = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+SHIFTS = (1, 7, 16)  # each name is paired with these neighbours in the list of names
+
+
+@dataclass(frozen=True)
+class Library:
+    """Pictures, plain and seen from their centre."""
+
+    pictures: Embeddings
+    center: Vector
+    text_center: Vector
+
+    def similarities(self, direction: Vector) -> Vector:
+        """Return the centred cosine of every picture, as a scan of the plain rows gives it."""
+        scores = self.pictures @ np.stack([direction, self.center], axis=1)
+        return centered_similarities(scores, direction, self.center)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A query of two parts, and what answers it."""
+
+    unit: str  # queries of one unit are resampled together
+    parts: Embeddings  # (2, D)
+    are_pictures: tuple[bool, bool]
+    sign: float  # of the second part
+    relevant: Mask
+    hidden: tuple[int, ...]  # pictures of the query
+
+
+Scorer = Callable[[Library, Composed], Vector]
+
+
+def plain_sum(
+    library: Library, query: Composed, *, text_weight: float = 1.0, subtracted: float = 1.0
+) -> Vector:
+    """Return scores of the weighted sum of the parts as they are."""
+    first, second = (1.0 if is_picture else text_weight for is_picture in query.are_pictures)
+    if query.sign < 0:
+        second *= -subtracted
+    return np.asarray(library.pictures @ mix_embeddings(query.parts, [first, second])[0])
+
+
+def centred_sum(library: Library, query: Composed) -> Vector:
+    """Return scores of the sum of the centred parts: what clipkit does."""
+    return library.similarities(mix_parts(query.parts, [1.0, query.sign], centers(library, query)))
+
+
+def centred_in_full(library: Library, query: Composed) -> Vector:
+    """Return scores of the centred parts with nothing taken off a subtraction."""
+    parts = center_rows(query.parts, centers(library, query))
+    return library.similarities(mix_embeddings(parts, [1.0, query.sign])[0])
+
+
+def equal_spread(library: Library, query: Composed) -> Vector:
+    """Return the sum of both parts' centred scores, each divided by its deviation."""
+    parts = center_rows(query.parts, centers(library, query))
+    first, second = (library.similarities(part) for part in parts)
+    return np.asarray(first / first.std() + query.sign * second / second.std(), np.float32)
+
+
+def centers(library: Library, query: Composed) -> Embeddings:
+    """Return the centre of each part."""
+    both = (library.center, library.text_center)
+    return np.stack([both[0] if is_picture else both[1] for is_picture in query.are_pictures])
+
+
+SCORERS: dict[str, Scorer] = {
+    "1st part": lambda library, query: library.pictures @ query.parts[0],
+    "2nd part": lambda library, query: library.pictures @ query.parts[1],
+    "plain": plain_sum,
+    "text x1.5": partial(plain_sum, text_weight=1.5),
+    "text x2": partial(plain_sum, text_weight=2.0),
+    "plain -/3": partial(plain_sum, subtracted=1 / 3),
+    "cent. -1": centred_in_full,
+    "spread -1": equal_spread,
+    "centred": centred_sum,
+}
+
+
+def average_precision(scores: Vector, relevant: Mask, hidden: Sequence[int] = ()) -> float:
+    """Return the mean, over relevant pictures, of the precision down to each."""
+    kept = np.ones(len(scores), dtype=bool)
+    kept[list(hidden)] = False
+    hits = relevant[kept][np.argsort(-scores[kept], kind="stable")]
+    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+
+
+def interval(differences: Sequence[float]) -> str:
+    """Return the mean of paired differences and its bootstrap interval, as words."""
+    values = np.asarray(differences)
+    picks = np.random.default_rng(0).integers(len(values), size=(10_000, len(values)))
+    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+    return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def collage(first: LabelledPhoto, second: LabelledPhoto) -> Image.Image:
+    """Return a chessboard of two pictures, so that every crop shows both."""
+    board = Image.new("RGB", (400, 400))
+    for photo, corners in ((first, ((0, 0), (200, 200))), (second, ((200, 0), (0, 200)))):
+        with Image.open(photo.path) as image:
+            layered = ImageOps.pad(image.convert("RGBA"), (200, 200))
+        for corner in corners:
+            board.paste("white", (*corner, corner[0] + 200, corner[1] + 200))
+            board.paste(layered, corner, layered)
+    return board
+
+
+def composed_queries(
+    encoder: clipkit.Encoder, photos: list[LabelledPhoto], singles: Embeddings
+) -> tuple[Embeddings, dict[str, list[Composed]]]:
+    """Return the pictures with collages added, and the queries of each task.
+
+    Of each name its first picture asks and its last is in the collages.
+    """
+    showing = {
+        name: np.flatnonzero([name in photo.names for photo in photos])
+        for name in sorted({name for photo in photos for name in photo.names})
+    }
+    names = [name for name, places in showing.items() if len(places) > 1]
+    pairs = [
+        (name, names[(place + shift) % len(names)])
+        for shift in SHIFTS
+        for place, name in enumerate(names)
+    ]
+    pairs = [(a, b) for a, b in pairs if not set(showing[a]) & set(showing[b])]
+    tiles = [(photos[showing[a][-1]], photos[showing[b][-1]]) for a, b in pairs]
+    pictures = np.concatenate([singles, encoder.encode_images([collage(*two) for two in tiles])])
+    shown = [photo.names for photo in photos] + [one.names | two.names for one, two in tiles]
+    words = dict(zip(names, encoder.encode_texts(names), strict=True))
+    tasks: dict[str, list[Composed]] = {}
+    for a, b in [*pairs, *((b, a) for a, b in pairs)]:
+        asks = {name: int(showing[name][0]) for name in (a, b)}
+        has = {name: np.array([name in there for there in shown]) for name in (a, b)}
+        for kinds in ((True, False), (False, True), (False, False), (True, True)):
+            parts = np.stack(
+                [
+                    pictures[asks[name]] if is_picture else words[name]
+                    for name, is_picture in zip((a, b), kinds, strict=True)
+                ]
+            )
+            title = " {} ".join("picture" if is_picture else "word" for is_picture in kinds)
+            for sign, goal, relevant in (
+                (1.0, "both", has[a] & has[b]),
+                (1.0, "either", has[a] | has[b]),
+                (-1.0, "1st only", has[a] & ~has[b]),
+            ):
+                if sign > 0 and kinds == (False, True):
+                    continue  # the same as a picture plus a word
+                task = f"{title.format('+' if sign > 0 else '-')}: {goal}"
+                query = Composed(a, parts, kinds, sign, relevant, tuple(asks.values()))
+                tasks.setdefault(task, []).append(query)
+    for name in names:
+        for place in showing[name].tolist():
+            parts = np.stack([pictures[place], words[name]])
+            relevant = np.array([name in there for there in shown])
+            query = Composed(name, parts, (True, False), 1.0, relevant, (place,))
+            tasks.setdefault("picture + its own word", []).append(query)
+    return pictures, tasks
+
+
+def wider_without_narrower(
+    queries: list[LabelledQuery], words: Embeddings, matches: Mask
+) -> list[Composed]:
+    """Return queries such as "bird - toucan": words less other words that they include."""
+    return [
+        Composed(
+            queries[wide].words,
+            words[[wide, narrow]],
+            (False, False),
+            -1.0,
+            matches[wide] & ~matches[narrow],
+            (),
+        )
+        for wide, narrow in np.ndindex(len(queries), len(queries))
+        if matches[narrow].any()
+        and not (matches[narrow] & ~matches[wide]).any()
+        and matches[wide].sum() >= matches[narrow].sum() + 3
+    ]
+
+
+def print_composed(library: Library, tasks: dict[str, list[Composed]]) -> None:
+    """Print one line a task, the interval that of centred minus plain over the first names."""
+    print(f"{len(library.pictures)} pictures\n")
+    print(f"{'':26}", *(f"{name:>9}" for name in SCORERS), " centred - plain")
+    for task, queries in tasks.items():
+        by_unit: dict[str, list[list[float]]] = {}
+        for query in queries:
+            values = [
+                average_precision(score(library, query), query.relevant, query.hidden)
+                for score in SCORERS.values()
+            ]
+            by_unit.setdefault(query.unit, []).append(values)
+        table = np.array([np.mean(values, axis=0) for values in by_unit.values()])
+        columns = dict(zip(SCORERS, table.T, strict=True))
+        means = (f"{column.mean():9.3f}" for column in columns.values())
+        print(f"{task:26}", *means, "", interval(columns["centred"] - columns["plain"]))
+
+
+def print_single(library: Library, words: Embeddings, matches: Mask) -> None:
+    """Print whether centring would help a query of one part."""
+    rows = []
+    for word, relevant in zip(words, matches, strict=True):
+        if relevant.any():
+            centred = library.similarities(center_rows(word[None, :], library.text_center)[0])
+            plain = average_precision(library.pictures @ word, relevant)
+            rows.append((plain, average_precision(centred, relevant)))
+    print_pair("one word", rows)
+    rows = []
+    for relevant in matches[matches.sum(axis=1) > 1]:
+        for place in np.flatnonzero(relevant).tolist():
+            picture = library.pictures[place]
+            centred = library.similarities(center_rows(picture[None, :], library.center)[0])
+            plain = average_precision(library.pictures @ picture, relevant, [place])
+            rows.append((plain, average_precision(centred, relevant, [place])))
+    print_pair("one picture", rows)
+
+
+def print_pair(title: str, rows: list[tuple[float, float]]) -> None:
+    """Print the means of plain and centred, and the interval of their difference."""
+    plain, centred = np.array(rows).T
+    difference = interval(centred - plain)
+    print(
+        f"{title:12} {len(rows)} queries: plain {plain.mean():.3f}, centred {centred.mean():.3f}",
+        f"centred - plain {difference}",
+    )
+
+
+def build_library(encoder: clipkit.Encoder, pictures: Embeddings) -> Library:
+    """Return pictures with their centre and that of the background names."""
+    names = encoder.encode_texts(list(BACKGROUND_NAMES))
+    center, text_center = (
+        estimate_center(rows.mean(axis=0), len(rows)) for rows in (pictures, names)
+    )
+    return Library(pictures, center, text_center)
+
+
+def main() -> None:
+    """Print the table of composed queries, that of narrowed words, and queries of one part."""
+    encoder, photos, queries = clipkit.load(), fetch_photos(), read_queries()
+    singles = encoder.encode_images([photo.path for photo in photos])
+    pictures, tasks = composed_queries(encoder, photos, singles)
+    print_composed(build_library(encoder, pictures), tasks)
+    words = encoder.encode_texts([query.words for query in queries])
+    matches, library = true_matches(queries, photos), build_library(encoder, singles)
+    print_composed(library, {"wider - narrower": wider_without_narrower(queries, words, matches)})
+    print_single(library, words, matches)
+
+
+if __name__ == "__main__":
+    main()
