@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     )
     from clipkit.inputs.tokenizer import TextCutWarning
     from clipkit.models.listing import list_models
+    from clipkit.search.duplicates import DuplicateGroup, DuplicateReport
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
-    from clipkit.search.query import Query, parse_query
+    from clipkit.search.query import Query, QueryPart, parse_query
+    from clipkit.search.status import LibraryStatus
     from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
     from clipkit.zero_shot.templates import TEMPLATE_SETS
 
@@ -38,6 +40,8 @@ __all__ = [
     "TEMPLATE_SETS",
     "CheckpointError",
     "ClipkitError",
+    "DuplicateGroup",
+    "DuplicateReport",
     "EncodedBatch",
     "Encoder",
     "EncodingReport",
@@ -45,11 +49,13 @@ __all__ = [
     "InputError",
     "LibraryBusyError",
     "LibraryError",
+    "LibraryStatus",
     "MissingExtraError",
     "OfflineError",
     "PhotoLibrary",
     "PromptError",
     "Query",
+    "QueryPart",
     "SearchHit",
     "SpaceMismatchError",
     "SyncReport",
@@ -82,8 +88,10 @@ _ROOMS = {
     ),
     "clipkit.inputs.tokenizer": ("TextCutWarning",),
     "clipkit.models.listing": ("list_models",),
+    "clipkit.search.duplicates": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
-    "clipkit.search.query": ("Query", "parse_query"),
+    "clipkit.search.query": ("Query", "QueryPart", "parse_query"),
+    "clipkit.search.status": ("LibraryStatus",),
     "clipkit.zero_shot.classifier": ("ZeroShotClassifier", "classify_each"),
     "clipkit.zero_shot.templates": ("TEMPLATE_SETS",),
 }

@@ -9,54 +9,23 @@ import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.embeddings import Embeddings
+from clipkit.inputs.folders import matches_glob
 from clipkit.search.closing import Closing
+from clipkit.search.entries import CatalogMeta, ImageRow, IndexedFile, SkippedFile
+from clipkit.search.filters import PictureFilter
 from clipkit.search.schema import PATH_ERRORS, damaged_library, library_errors, open_catalog_file
 
-_PATHS_A_QUESTION = 500  # SQLite allows 999 parameters in its oldest versions in use
-
-
-class ImageRow(NamedTuple):
-    """One indexed picture."""
-
-    path: str
-    size: int  # bytes
-    mtime_ns: int
-    row: int  # place in the vectors file
-
-
-class SkippedFile(NamedTuple):
-    """One file that could not be read as a picture when it had this size and time."""
-
-    path: str
-    size: int  # bytes
-    mtime_ns: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class CatalogMeta:
-    """What holds for the whole library."""
-
-    folder: str  # resolved, for people: paths are relative to wherever it is now
-    space_id: str  # identity of the space the vectors are in
-    embed_dim: int  # D
-    model: str  # the name it was asked for by; this and the next two are for people
-    engine: str
-    precision: str
-    clipkit_version: str  # the last that wrote here
-    vectors_file: str  # name of the file in use, in the library's directory
-    num_rows: int = 0  # rows of that file in use, dead ones included
-    device: int = 0  # the disk the folder was on, as the system numbers them
-    exclude: tuple[str, ...] = ()  # what the folder's owner asked to leave out
-    include_hidden: bool = False
+_ROWS_A_QUESTION = 500  # SQLite allows 999 parameters in its oldest versions in use
+_COLUMNS = ", ".join(ImageRow._fields)
+_EVERY_PICTURE = PictureFilter()
 
 
 class Catalog(Closing):
@@ -72,6 +41,7 @@ class Catalog(Closing):
 
     def __init__(self, connection: sqlite3.Connection, path: Path, folder: Path) -> None:
         self._connection = connection
+        self._connection.create_function("matches_glob", 2, _matches_glob, deterministic=True)
         self._path = path
         self._folder = folder
 
@@ -106,7 +76,7 @@ class Catalog(Closing):
         Raises:
             LibraryError: If the entry is damaged.
         """
-        with library_errors(self._path, self._folder):
+        with self._errors():
             stored = dict(self._connection.execute("SELECT key, value FROM meta"))
         if not stored:
             return None
@@ -117,52 +87,95 @@ class Catalog(Closing):
         except (TypeError, ValueError) as error:
             raise damaged_library(self._folder, f"{self._path}: {error}") from error
 
-    def images(self, prefix: str = "") -> dict[str, ImageRow]:
+    def images(self, prefix: str = "") -> dict[str, IndexedFile]:
         """Return the indexed pictures by path, those under `prefix` ("" or "folder/") only."""
         where, bounds = _under(prefix)
-        sql = f"SELECT path, size, mtime_ns, row FROM images{where}"
-        with library_errors(self._path, self._folder):
-            return {row[0]: ImageRow._make(row) for row in self._connection.execute(sql, bounds)}
+        # A row without a digest is of the first schema: its file must be looked at again.
+        settled = "is_settled AND digest IS NOT NULL"
+        sql = f"SELECT path, size, mtime_ns, row, {settled} FROM images{where}"
+        with self._errors():
+            found = self._connection.execute(sql, bounds)
+            return {row[0]: IndexedFile._make((*row[:-1], bool(row[-1]))) for row in found}
 
     def skipped(self, prefix: str = "") -> dict[str, SkippedFile]:
         """Return the unreadable files by path, those under `prefix` only."""
         where, bounds = _under(prefix)
-        sql = f"SELECT path, size, mtime_ns, reason FROM skipped{where}"
-        with library_errors(self._path, self._folder):
-            return {row[0]: SkippedFile._make(row) for row in self._connection.execute(sql, bounds)}
+        sql = f"SELECT path, size, mtime_ns, reason, is_settled FROM skipped{where}"
+        with self._errors():
+            found = self._connection.execute(sql, bounds)
+            return {row[0]: SkippedFile._make((*row[:-1], bool(row[-1]))) for row in found}
 
     def count(self, prefix: str = "") -> int:
         """Return how many pictures are indexed under `prefix`."""
         where, bounds = _under(prefix)
-        with library_errors(self._path, self._folder):
+        with self._errors():
             found = self._connection.execute(f"SELECT count(*) FROM images{where}", bounds)
             return int(found.fetchone()[0])
 
-    def rows(self, prefix: str = "") -> NDArray[np.int64]:
-        """Return the live rows under `prefix`, ascending, shape (K,)."""
+    def rows(self, prefix: str = "", accepted: PictureFilter = _EVERY_PICTURE) -> NDArray[np.int64]:
+        """Return the live rows under `prefix` that pass a filter, ascending, shape (K,)."""
         where, bounds = _under(prefix)
-        with library_errors(self._path, self._folder):
-            found = self._connection.execute(f"SELECT row FROM images{where}", bounds)
+        conditions = accepted.conditions()
+        if conditions:
+            where += f"{' AND' if where else ' WHERE'} {' AND '.join(sql for sql, _ in conditions)}"
+        values = (*bounds, *(value for _, value in conditions))
+        with self._errors():
+            found = self._connection.execute(f"SELECT row FROM images{where}", values)
             return np.sort(np.fromiter((row for (row,) in found), dtype=np.int64))
+
+    def sample(self, size: int) -> NDArray[np.int64]:
+        """Return the rows of a random sample of the pictures, no two of equal content.
+
+        The sample is of the smallest digests, so it does not depend on the library's history,
+        and it is read from an index without looking at the other rows.
+        """
+        sql = (
+            "SELECT min(row) FROM images WHERE digest > x'' GROUP BY digest ORDER BY digest LIMIT ?"
+        )
+        with self._errors():
+            found = self._connection.execute(sql, (size,))
+            return np.fromiter((row for (row,) in found), dtype=np.int64)
 
     def paths(self, rows: Iterable[int]) -> dict[int, str]:
         """Return the path of each of these rows; dead rows are missing from the answer."""
-        wanted = [int(row) for row in rows]
-        paths: dict[int, str] = {}
-        with library_errors(self._path, self._folder):
-            for start in range(0, len(wanted), _PATHS_A_QUESTION):
-                part = wanted[start : start + _PATHS_A_QUESTION]
-                marks = ",".join("?" * len(part))
-                sql = f"SELECT row, path FROM images WHERE row IN ({marks})"
-                paths.update(self._connection.execute(sql, part))
-        return paths
+        return dict(self._select("row, path", rows))
+
+    def entries(self, rows: Iterable[int]) -> dict[int, ImageRow]:
+        """Return all that is known of each of these rows; dead rows are missing."""
+        return {image.row: image for image in map(_image_row, self._select(_COLUMNS, rows))}
 
     def find(self, path: str) -> ImageRow | None:
         """Return the entry of one picture, None if it is not indexed."""
-        sql = "SELECT path, size, mtime_ns, row FROM images WHERE path = CAST(? AS TEXT)"
-        with library_errors(self._path, self._folder):
-            found = self._connection.execute(sql, (_encode(path),)).fetchone()
-        return ImageRow(*found) if found else None
+        return self._find("path = CAST(? AS TEXT)", _encode(path))
+
+    def find_content(self, digest: bytes) -> ImageRow | None:
+        """Return the entry of a picture with this content, None if there is none."""
+        return self._find("digest = ? ORDER BY row LIMIT 1", digest)
+
+    def contents(self) -> Iterator[ImageRow]:
+        """Yield every picture, in the order of the paths."""
+        with self._errors():
+            found = self._connection.execute(f"SELECT {_COLUMNS} FROM images ORDER BY path")
+            yield from map(_image_row, found)
+
+    def background(self) -> dict[str, NDArray[np.float32]]:
+        """Return the embeddings of the words that queries are weighed against, shape (D,) each."""
+        with self._errors():
+            found = self._connection.execute("SELECT name, embedding FROM background")
+            return {name: np.frombuffer(blob, dtype="<f4") for name, blob in found}
+
+    def write_background(self, names: Sequence[str], embeddings: Embeddings) -> None:
+        """Commit the words that queries are weighed against, in place of any other.
+
+        Args:
+            names: B of them.
+            embeddings: Shape (B, D).
+        """
+        rows = np.ascontiguousarray(embeddings, dtype="<f4")
+        pairs = [(name, row.tobytes()) for name, row in zip(names, rows, strict=True)]
+        with self._transaction("BEGIN IMMEDIATE"):
+            self._connection.execute("DELETE FROM background")
+            self._connection.executemany("INSERT INTO background VALUES (?, ?)", pairs)
 
     def write(
         self,
@@ -176,7 +189,8 @@ class Catalog(Closing):
 
         Args:
             meta: Replaces what held for the whole library.
-            images: New pictures and pictures with a new vector.
+            images: New pictures and pictures with a new vector. One that takes the row of
+                another path takes it away from there.
             skipped: Files found unreadable; they are no longer indexed.
             removed: Paths to forget, indexed or unreadable.
 
@@ -191,16 +205,22 @@ class Catalog(Closing):
             for image in images:
                 execute("DELETE FROM skipped WHERE path = CAST(? AS TEXT)", (_encode(image.path),))
                 execute(
-                    "INSERT OR REPLACE INTO images (path, size, mtime_ns, row)"
-                    " VALUES (CAST(? AS TEXT), ?, ?, ?)",
+                    f"INSERT OR REPLACE INTO images ({_COLUMNS})"
+                    " VALUES (CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (_encode(image.path), *image[1:]),
                 )
             for file in skipped:
                 execute("DELETE FROM images WHERE path = CAST(? AS TEXT)", (_encode(file.path),))
                 execute(
-                    "INSERT OR REPLACE INTO skipped (path, size, mtime_ns, reason)"
-                    " VALUES (CAST(? AS TEXT), ?, ?, CAST(? AS TEXT))",
-                    (_encode(file.path), file.size, file.mtime_ns, _encode(file.reason)),
+                    "INSERT OR REPLACE INTO skipped (path, size, mtime_ns, reason, is_settled)"
+                    " VALUES (CAST(? AS TEXT), ?, ?, CAST(? AS TEXT), ?)",
+                    (
+                        _encode(file.path),
+                        file.size,
+                        file.mtime_ns,
+                        _encode(file.reason),
+                        file.is_settled,
+                    ),
                 )
             self._write_meta(meta)
 
@@ -230,6 +250,25 @@ class Catalog(Closing):
         """Close the file; committed work stays."""
         self._connection.close()
 
+    def _errors(self) -> AbstractContextManager[None]:
+        return library_errors(self._path, self._folder)
+
+    def _find(self, condition: str, value: bytes) -> ImageRow | None:
+        with self._errors():
+            sql = f"SELECT {_COLUMNS} FROM images WHERE {condition}"
+            found = self._connection.execute(sql, (value,)).fetchone()
+        return _image_row(found) if found else None
+
+    def _select(self, columns: str, rows: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+        """Yield columns of chosen rows, in any order."""
+        wanted = [int(row) for row in rows]
+        with self._errors():
+            for start in range(0, len(wanted), _ROWS_A_QUESTION):
+                part = wanted[start : start + _ROWS_A_QUESTION]
+                marks = ",".join("?" * len(part))
+                sql = f"SELECT {columns} FROM images WHERE row IN ({marks})"
+                yield from self._connection.execute(sql, part)
+
     def _write_meta(self, meta: CatalogMeta) -> None:
         """Store each field under its name, inside a transaction."""
         values = [(key, json.dumps(value)) for key, value in dataclasses.asdict(meta).items()]
@@ -239,7 +278,7 @@ class Catalog(Closing):
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
         """Commit what happens in the block; undo it if the block is left by an exception."""
-        with library_errors(self._path, self._folder):
+        with self._errors():
             self._connection.execute(begin)
             try:
                 yield
@@ -248,6 +287,20 @@ class Catalog(Closing):
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _image_row(found: tuple[Any, ...]) -> ImageRow:
+    image = ImageRow._make(found)
+    return image._replace(is_settled=bool(image.is_settled))
+
+
+def _matches_glob(path: bytes, pattern: bytes) -> bool:
+    """Compare as SQLite's own functions could not: names need not be valid Unicode."""
+    return matches_glob(_decode(path), _decode(pattern))
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", PATH_ERRORS)
 
 
 def _encode(text: str) -> bytes:

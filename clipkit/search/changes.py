@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from clipkit.search.catalog import ImageRow, SkippedFile
+from clipkit.search.entries import IndexedFile, SkippedFile
 
 
 class FileState(Protocol):
@@ -28,24 +28,26 @@ class Changes:
     """The work that brings a catalog in step with a folder."""
 
     added: tuple[FileState, ...]  # new, or unreadable before and changed since
-    changed: tuple[FileState, ...]  # indexed, but of another size or time now
+    changed: tuple[FileState, ...]  # indexed, and perhaps of other content now
     removed: tuple[str, ...]  # in the catalog, indexed or unreadable, and gone from the folder
     num_removed: int  # of those, how many were indexed
+    familiar_sizes: frozenset[int]  # of pictures whose content may be found under another name
     num_unchanged: int
     still_unreadable: tuple[SkippedFile, ...]  # as they were when reading them failed
 
 
 def find_changes(
     files: Iterable[FileState],
-    images: Mapping[str, ImageRow],
+    images: Mapping[str, IndexedFile],
     skipped: Mapping[str, SkippedFile],
     *,
     unlisted: Iterable[str] = (),
 ) -> Changes:
     """Return what is new, changed, gone, unchanged and still unreadable.
 
-    A file counts as changed if its size or its time of change differs from what the catalog
-    says. What lies in a part of the folder that could not be listed counts as unchanged: a
+    A file may have changed if its size or its time of change differs from what the catalog
+    says, or if it was indexed so soon after a change that another one could carry the same time.
+    What lies in a part of the folder that could not be listed counts as unchanged: a
     drive that fails for a moment must not cost the work of hours.
 
     Args:
@@ -83,14 +85,19 @@ def find_changes(
         changed=tuple(changed),
         removed=tuple(missing),
         num_removed=sum(path in images for path in missing),
+        familiar_sizes=frozenset(
+            images[path].size
+            for path in (*missing, *(file.path for file in changed))
+            if path in images
+        ),
         num_unchanged=num_unchanged + kept,
         still_unreadable=tuple(still_unreadable),
     )
 
 
-def _is_same(file: FileState, known: ImageRow | SkippedFile) -> bool:
-    """Return whether a file still is what the catalog saw."""
-    return file.size == known.size and file.mtime_ns == known.mtime_ns
+def _is_same(file: FileState, known: IndexedFile | SkippedFile) -> bool:
+    """Return whether a file certainly is what the catalog saw."""
+    return known.is_settled and (file.size, file.mtime_ns) == (known.size, known.mtime_ns)
 
 
 def _is_within(path: str, folders: Iterable[str]) -> bool:

@@ -7,56 +7,52 @@ Shapes: D dimensions of the shared space.
 """
 
 import os
-import shlex
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clipkit.embeddings import Embeddings, mix_embeddings
-from clipkit.errors import InputError, LibraryError
-from clipkit.search.catalog import Catalog, CatalogMeta
+from clipkit.embeddings import Embeddings
+from clipkit.errors import InputError, LibraryBusyError, LibraryError
+from clipkit.search.answering import Answering, SearchHit
+from clipkit.search.background import make_background, stored_background
+from clipkit.search.catalog import Catalog
 from clipkit.search.closing import Closing
+from clipkit.search.comparing import find_duplicates
+from clipkit.search.duplicates import DuplicateReport
+from clipkit.search.embedding import QueryEmbedder, needed_encoder
+from clipkit.search.filters import FilterOptions, PictureFilter
 from clipkit.search.location import (
     LibraryPlace,
-    default_location,
     existing_folder,
+    existing_location,
     indexed_parents,
+    inner_location,
+    take_index_along,
 )
 from clipkit.search.lock import WriterLock
 from clipkit.search.query import Query, parse_query
-from clipkit.search.ranking import rank
-from clipkit.search.schema import damaged_library
+from clipkit.search.ranking import Candidates
+from clipkit.search.snapshot import committed, not_indexed, stored_meta
+from clipkit.search.status import LibraryStatus, read_status
 from clipkit.search.sync import Progress, SyncOptions, SyncReport, check_space, sync_library
-from clipkit.search.vectors import VectorReader, vectors_files
+from clipkit.search.vectors import vectors_files
+from clipkit.search.watching import watch_folder
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
 
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 
-_NORM_ERROR = 1e-3  # of embeddings that went through half precision
-_ATTEMPTS = 5  # to read a library whose vectors file is being replaced
-
-
-@dataclass(frozen=True)
-class SearchHit:
-    """One picture a search found."""
-
-    similarity: float  # cosine to the query, -1..1; higher is closer
-    path: Path  # the library's folder, as it was given, joined with the path inside it
+PicturePath = str | os.PathLike[str]
 
 
 class PhotoLibrary(Closing):
     """A folder of pictures and its index: `sync` brings them in step, `search` finds pictures.
 
     Make one with `PhotoLibrary.open` or `PhotoLibrary.open_nearest`. The index lies in the
-    user's data directory (or ``$CLIPKIT_HOME``), never among the pictures.
+    user's data directory (or ``$CLIPKIT_HOME``), never among the pictures unless asked to.
 
     Args:
         place: The pictures and the index.
@@ -71,34 +67,42 @@ class PhotoLibrary(Closing):
     @classmethod
     def open(
         cls,
-        folder: str | os.PathLike[str],
+        folder: PicturePath,
         encoder: "Encoder | None" = None,
         *,
-        location: str | os.PathLike[str] | None = None,
+        location: PicturePath | None = None,
+        here: bool = False,
     ) -> "PhotoLibrary":
         """Return the library of a folder, indexed or not; nothing is read but its catalog.
+
+        An index inside the folder is found by itself, wherever folder and index have moved.
 
         Args:
             folder: The picture folder.
             encoder: Makes embeddings of pictures and queries.
             location: Another directory for the index than the usual one.
+            here: Whether to keep the index inside the folder, as ``.clipkit``. The next sync
+                takes one in the user's data directory along.
 
         Returns:
             The library.
 
         Raises:
-            InputError: If there is no such folder.
+            InputError: If there is no such folder, or both `location` and `here` are given.
             LibraryError: If the index is damaged or of a newer clipkit.
             SpaceMismatchError: If the index was built with another model.
         """
         path = existing_folder(folder)
-        index = default_location(path) if location is None else Path(location)
+        if here and location is not None:
+            raise InputError("an index can be kept here or at a location, not both: leave one out")
+        if location is not None:
+            index = Path(location)
+        else:
+            index = inner_location(path) if here else existing_location(path)
         return cls(LibraryPlace(path, index), encoder)._checked()
 
     @classmethod
-    def open_nearest(
-        cls, folder: str | os.PathLike[str], encoder: "Encoder | None" = None
-    ) -> "PhotoLibrary":
+    def open_nearest(cls, folder: PicturePath, encoder: "Encoder | None" = None) -> "PhotoLibrary":
         """Return the library of a folder, or its part of the nearest parent's that knows it.
 
         Somebody who has indexed ``photos`` and searches ``photos/2024`` gets what is in there
@@ -143,15 +147,24 @@ class PhotoLibrary(Closing):
     @property
     def is_indexed(self) -> bool:
         """Whether there is an index to search."""
-        return self._stored_meta() is not None
+        return stored_meta(self._place) is not None
 
     def __len__(self) -> int:
         """Return how many pictures of the folder are indexed."""
-        catalog = self._open_catalog()
+        catalog = Catalog.open(self._place.catalog_path, self.indexed_folder)
         if catalog is None:
             return 0
         with catalog:
             return catalog.count(self._place.prefix)
+
+    def status(self) -> LibraryStatus:
+        """Return what the index holds and how far it lags behind the folder; change nothing.
+
+        Raises:
+            InputError: If the folder is gone.
+            LibraryError: If the folder has not been indexed, or the index is damaged.
+        """
+        return read_status(self._place)
 
     def sync(
         self,
@@ -161,8 +174,9 @@ class PhotoLibrary(Closing):
         include_hidden: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> SyncReport:
-        """Bring the index in step with the folder: new, changed and deleted pictures.
+        """Bring the index in step with the folder: new, changed, moved and deleted pictures.
 
+        A moved, renamed or copied picture costs reading it once, a new one is also encoded.
         What is done is committed every two seconds, and on the way out of Ctrl-C; the next sync
         goes on from there. A file that cannot be read is reported, and not tried again
         until it changes.
@@ -188,6 +202,8 @@ class PhotoLibrary(Closing):
                 f"{self.folder} is a part of the index of {self.indexed_folder}: what to leave "
                 "out is said for the whole of it"
             )
+        if self.location == inner_location(self.folder):
+            take_index_along(self._place)
         return sync_library(
             self._place,
             self._needed_encoder(),
@@ -196,49 +212,128 @@ class PhotoLibrary(Closing):
             clock=clock,
         )
 
-    def search(self, query: str | Query | Embeddings, *, k: int = 10) -> list[SearchHit]:
-        """Return the pictures closest to a query, as of the last commit.
+    def watch(self, stop: threading.Event | None = None) -> Iterator[SyncReport]:
+        """Sync now, and again whenever something in the folder has changed.
 
-        Pictures of the query are left out of its results.
+        While another process is writing, its turn is waited for.
 
         Args:
-            query: Words, a picture such as "./cat.jpg", a parsed query, or one embedding of
-                shape (D,) or (1, D) and norm 1.
+            stop: Set it, from another thread, to end the watch; otherwise Ctrl-C does.
+
+        Yields:
+            What each sync did.
+
+        Raises:
+            InputError: If the folder is gone, or there is no encoder.
+            LibraryError: If the system cannot watch the folder, or as `sync` raises it.
+            SpaceMismatchError: If the index was built with another model.
+        """
+        is_behind = True
+        for has_changed in watch_folder(self.folder, stop):
+            is_behind = is_behind or has_changed
+            if not is_behind:
+                continue
+            try:
+                report = self.sync()
+            except LibraryBusyError:
+                continue
+            is_behind = False
+            yield report
+
+    def search(
+        self,
+        query: str | Query | Embeddings | None = None,
+        *,
+        k: int = 10,
+        min_relevance: float = 0.0,
+        diversity: float = 0.0,
+        more_like: Sequence[PicturePath] = (),
+        less_like: Sequence[PicturePath] = (),
+        **filters: Unpack[FilterOptions],
+    ) -> list[SearchHit]:
+        """Return the pictures closest to a query, as of the last commit.
+
+        Filters come before the ranking: k pictures come back whenever k pass them. Pictures of
+        the query, and those marked as more or less like what is sought, are left out.
+
+        Args:
+            query: Words, a picture such as "./cat.jpg", a parsed query, one embedding of a text
+                or picture, shape (D,) or (1, D) and norm 1, or nothing if pictures are marked.
             k: The most pictures to return, k >= 1.
+            min_relevance: Pictures that are less relevant than this are left out, 0..1; from
+                0.5 on a picture more likely than not fits the query.
+            diversity: How much results should differ from each other, 0..1; 0 ranks by the
+                query alone.
+            more_like: Pictures like what is sought: the query is refitted to them.
+            less_like: Pictures unlike what is sought.
+            **filters: What results must be like; `PictureFilter` has them: path, after,
+                before, min_width, min_height, orientation, camera.
 
         Returns:
-            Best first; equal similarities in the order of the paths.
+            Best first; equals in the order of the paths.
 
         Raises:
             InputError: If the query is empty or names no existing picture, an embedding has
-                another shape or norm, k is less than 1, or there is no encoder.
+                another shape or norm, a number or a filter is out of range, or there is no
+                encoder.
             ImageReadError: If a picture of the query cannot be read.
             LibraryError: If the folder has not been indexed, or the index is damaged.
             SpaceMismatchError: If the index was built with another model.
         """
-        if k < 1:
-            raise InputError(f"k must be at least 1, got {k}")
+        answering = Answering(k=k, min_relevance=min_relevance, diversity=diversity)
+        accepted = PictureFilter(**filters)
         if not self.is_indexed:
-            raise self._not_indexed()  # before a model is loaded for it
-        hidden: set[str] = set()
-        if isinstance(query, np.ndarray):
-            embedding = _one_embedding(query)
-        else:
-            parsed = parse_query(query) if isinstance(query, str) else query
-            pictures = [part.path for part in parsed.parts if part.path is not None]
-            hidden = {inner for path in pictures for inner in self._place.inner_paths(path)}
-            embedding = self._embed(parsed)
-        with self._committed() as (catalog, meta, vectors):
-            if not isinstance(query, np.ndarray):
-                check_space(meta, self._needed_encoder(), self._place)
-            if embedding.shape != (meta.embed_dim,):
-                raise InputError(
-                    f"an embedding to search for must have shape ({meta.embed_dim},) or "
-                    f"(1, {meta.embed_dim}), got {embedding.shape}"
-                )
-            prefix = self._place.prefix
-            best = rank(catalog, vectors, embedding, k=k, prefix=prefix, hidden=hidden)
-        return [SearchHit(similarity, self._place.path(path)) for path, similarity in best]
+            raise not_indexed(self._place)  # before a model is loaded for it
+        embedder = QueryEmbedder(self._place, self._encoder)
+        parsed = parse_query(query) if isinstance(query, str) else query
+        question = embedder.embed(parsed, more_like=more_like, less_like=less_like)
+        candidates = Candidates(self._place.prefix, accepted, question.hidden)
+        with committed(self._place) as snapshot:
+            if self._encoder is not None:
+                check_space(snapshot.meta, self._encoder, self._place)
+            background = stored_background(snapshot.catalog)
+            if background is None:  # of an older clipkit, or not synced since
+                background = make_background(self._needed_encoder())
+            answers = answering.answer(snapshot, question, candidates, background)
+        return [
+            SearchHit(
+                similarity=answer.similarity,
+                relevance=answer.relevance,
+                path=self._place.path(answer.image.path),
+                width=answer.image.width,
+                height=answer.image.height,
+                taken_at=answer.image.taken_at,
+            )
+            for answer in answers
+        ]
+
+    def duplicates(
+        self,
+        *,
+        near: bool = True,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+    ) -> DuplicateReport:
+        """Return which pictures the folder has more than once; nothing is deleted.
+
+        Args:
+            near: Whether to look for pictures made anew (re-encoded, resized, lightly cropped)
+                too, besides files of equal content.
+            threshold: How like near duplicates must be, 0..1; None calibrates it on copies of
+                pictures of this library.
+            progress: Called with how much is done, and how much there is to do.
+
+        Returns:
+            Groups, the best copy of each first; paths are relative to the folder.
+
+        Raises:
+            InputError: If a threshold is out of range, or near duplicates are looked for and
+                there is no encoder.
+            LibraryError: If the folder has not been indexed, or the index is damaged.
+            SpaceMismatchError: If the index was built with another model.
+        """
+        encoder = self._needed_encoder() if near else None
+        return find_duplicates(self._place, encoder, threshold=threshold, progress=progress)
 
     def remove(self) -> None:
         """Delete the index, and nothing else: the pictures stay.
@@ -276,91 +371,8 @@ class PhotoLibrary(Closing):
     def _checked(self) -> Self:
         """Return the library, unless no call could use it with its encoder."""
         if self._encoder is not None:
-            check_space(self._stored_meta(), self._encoder, self._place)
+            check_space(stored_meta(self._place), self._encoder, self._place)
         return self
 
     def _needed_encoder(self) -> "Encoder":
-        if self._encoder is None:
-            raise InputError(
-                "this needs a model: open the library with one, as in "
-                "PhotoLibrary.open(folder, clipkit.load())"
-            )
-        return self._encoder
-
-    def _open_catalog(self) -> Catalog | None:
-        return Catalog.open(self._place.catalog_path, self.indexed_folder)
-
-    def _stored_meta(self) -> CatalogMeta | None:
-        catalog = self._open_catalog()
-        if catalog is None:
-            return None
-        with catalog:
-            return catalog.meta()
-
-    @contextmanager
-    def _committed(self) -> Iterator[tuple[Catalog, CatalogMeta, VectorReader]]:
-        """Hold one committed state: the catalog, what holds for it, and its vectors."""
-        for _ in range(_ATTEMPTS):
-            catalog = self._open_catalog()
-            if catalog is None:
-                raise self._not_indexed()
-            with catalog, catalog.snapshot():
-                meta = catalog.meta()
-                if meta is None:
-                    raise self._not_indexed()
-                path = self.location / meta.vectors_file
-                try:
-                    vectors = VectorReader(path, meta.embed_dim, meta.num_rows, self.indexed_folder)
-                except FileNotFoundError:
-                    continue  # a writer has replaced it since: look again
-                yield catalog, meta, vectors
-                return
-        raise damaged_library(self.indexed_folder, f"{path} is missing")
-
-    def _not_indexed(self) -> LibraryError:
-        folder = shlex.quote(str(self.folder))
-        return LibraryError(f"{self.folder} has not been indexed: run  clipkit index {folder}")
-
-    def _embed(self, query: Query) -> NDArray[np.float32]:
-        """Return the embedding of a query, shape (D,)."""
-        encoder = self._needed_encoder()
-        rows: list[Embeddings] = []
-        for part in query.parts:
-            if not part.is_picture:
-                rows.append(encoder.encode_texts([part.content]))
-            elif part.path is None:
-                rows.append(encoder.encode_images([part.content], allow_urls=True))
-            else:
-                known = self._known_embedding(part.path)
-                rows.append(encoder.encode_images([part.path]) if known is None else known)
-        weights = [part.weight for part in query.parts]
-        mixed: NDArray[np.float32] = mix_embeddings(np.concatenate(rows), weights)[0]
-        return mixed
-
-    def _known_embedding(self, path: Path) -> Embeddings | None:
-        """Return the embedding of a picture that is indexed as it is now, shape (1, D).
-
-        It spares loading the image tower, which costs more than the search.
-        """
-        names = self._place.inner_paths(path)
-        if not names or not self.is_indexed:
-            return None
-        status = path.stat()
-        with self._committed() as (catalog, meta, vectors):
-            check_space(meta, self._needed_encoder(), self._place)
-            for name in names:
-                image = catalog.find(name)
-                if image and (image.size, image.mtime_ns) == (status.st_size, status.st_mtime_ns):
-                    return vectors.take(np.array([image.row]))
-        return None
-
-
-def _one_embedding(query: Embeddings) -> NDArray[np.float32]:
-    """Return a query that is an embedding already as float32, shape (D,)."""
-    row: NDArray[np.float32] = query[0] if query.ndim == 2 and len(query) == 1 else query
-    norm = float(np.linalg.norm(row))
-    if not abs(norm - 1) < _NORM_ERROR:
-        raise InputError(
-            f"an embedding to search for must have norm 1, got {norm:.6g}: normalize_rows does that"
-        )
-    return row.astype(np.float32)
+        return needed_encoder(self._encoder)

@@ -1,16 +1,20 @@
-"""Where the index of a folder lives: in the user's data directory, never among the photos."""
+"""Where the index of a folder lives: in the user's data directory, or in the folder if asked."""
 
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipkit.errors import InputError, LibraryError
+from clipkit.inputs.folders import INDEX_FOLDER
+from clipkit.search.lock import WriterLock
 
 _CATALOG_NAME = "catalog.sqlite"
 _LOCK_NAME = "writer.lock"
+_NOT_TAKEN_ALONG = shutil.ignore_patterns(f"{_LOCK_NAME}*", "*-shm")  # of one process each
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,53 @@ def default_location(folder: Path) -> Path:
     return libraries_home() / f"{readable}-{digest}"
 
 
+def inner_location(folder: Path) -> Path:
+    """Return the directory for an index that moves with its folder, whether or not it exists."""
+    return folder.resolve() / INDEX_FOLDER
+
+
+def known_locations() -> Iterator[Path]:
+    """Yield the directories of all indexes in the user's data directory."""
+    yield from (path.parent for path in libraries_home().glob(f"*/{_CATALOG_NAME}"))
+
+
+def existing_location(folder: Path) -> Path:
+    """Return the directory of a folder's index: the one inside it if there is one."""
+    inner = inner_location(folder)
+    return inner if (inner / _CATALOG_NAME).is_file() else default_location(folder)
+
+
+def take_index_along(place: LibraryPlace) -> None:
+    """Move a folder's index from the user's data directory to the place inside the folder.
+
+    Nothing happens if there is none, or if the place has one already.
+
+    Args:
+        place: Where the index shall be.
+
+    Raises:
+        LibraryError: If it cannot be written there; then it stays where it was.
+    """
+    source = default_location(place.folder)
+    if place.catalog_path.is_file() or not (source / _CATALOG_NAME).is_file():
+        return
+    unfinished = place.location.with_name(f"{place.location.name}.part")
+    with WriterLock(source / _LOCK_NAME, place.folder):
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
+            shutil.copytree(source, unfinished, ignore=_NOT_TAKEN_ALONG)
+            if place.location.is_dir():  # empty, or it would not be without a catalog
+                place.lock_path.unlink(missing_ok=True)
+                place.location.rmdir()
+            unfinished.rename(place.location)
+        except (OSError, shutil.Error) as error:
+            raise LibraryError(
+                f"the index of {place.folder} cannot be moved to {place.location}: {error}; it "
+                f"stays at {source}"
+            ) from error
+    shutil.rmtree(source, ignore_errors=True)
+
+
 def indexed_parents(folder: Path) -> Iterator[LibraryPlace]:
     """Yield where an index shows a folder: its own index, then those of its parent folders.
 
@@ -112,7 +163,7 @@ def indexed_parents(folder: Path) -> Iterator[LibraryPlace]:
     for candidate in (resolved, *resolved.parents):
         inner = resolved.relative_to(candidate).as_posix()
         prefix = "" if inner == "." else f"{inner}/"
-        place = LibraryPlace(folder, default_location(candidate), prefix)
+        place = LibraryPlace(folder, existing_location(candidate), prefix)
         if place.catalog_path.is_file():
             yield place
 

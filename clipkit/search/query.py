@@ -86,6 +86,12 @@ def parse_query(*words: str) -> Query:
     return Query(tuple(parts))
 
 
+def picture_argument(path: str) -> str:
+    """Return a picture's path or address as a word that `parse_query` takes for a picture."""
+    is_clear = _WEB_PICTURE.fullmatch(path) or _LOCAL_PICTURE.match(path)
+    return path if is_clear else f"./{path}"
+
+
 def _parse_part(word: str, sign: float) -> QueryPart:
     """Return one part with its weight."""
     weight, content = 1.0, word
@@ -95,7 +101,8 @@ def _parse_part(word: str, sign: float) -> QueryPart:
         raise InputError(f"the weight in {word!r} is 0, so it says nothing: leave this part out")
     # A space in front keeps words that look like a path words.
     may_be_picture = not content[:1].isspace()
-    content = content.strip()
+    is_exact = may_be_picture and _names_a_picture(content)  # blanks at the end of a name included
+    content = content if is_exact else content.strip()
     if not content:
         raise InputError("a part of the query is empty: give words, or a picture such as ./cat.jpg")
     if may_be_picture and _WEB_PICTURE.fullmatch(content):
@@ -108,7 +115,8 @@ def _parse_part(word: str, sign: float) -> QueryPart:
 def _names_a_picture(content: str) -> bool:
     """Return whether words are the path of a picture file, though they do not begin like one."""
     try:
-        return Path(content).suffix.lower() in IMAGE_EXTENSIONS and Path(content).is_file()
+        ending = Path(content).suffix.strip().lower()
+        return ending in IMAGE_EXTENSIONS and Path(content).is_file()
     except (OSError, ValueError):  # too long for a path, or with a null inside
         return False
 

@@ -1,59 +1,111 @@
-"""The best pictures for one embedding: a fast scan of every row, then exact scores for the few.
+"""The best pictures for a query: a fast scan of every row, then exact scores for the few.
 
 The order does not depend on the library's history: a library that grew, shrank and was compacted
 ranks as one built from scratch. Equal similarities are in the order of the paths.
 
-Shapes: N rows of the vectors file, D dimensions.
+Shapes: N rows of the vectors file, K of them, D dimensions.
 """
 
 from collections.abc import Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import top_k
 from clipkit.search.catalog import Catalog
-from clipkit.search.vectors import VectorReader
+from clipkit.search.filters import PictureFilter
+from clipkit.search.mixing import centered_similarities
+from clipkit.search.vectors import SCAN_ERROR, VectorReader
 
-_SCAN_ERROR = 1e-5  # more than the scan's rounding can be at any D in use
+
+class Target(NamedTuple):
+    """What pictures should be close to."""
+
+    direction: NDArray[np.float32]  # shape (D,), norm 1
+    # Where angles are measured from, shape (D,): the mean of the pictures for a query in which
+    # modalities were mixed; None for the plain cosine.
+    center: NDArray[np.float32] | None = None
+
+
+class Candidates(NamedTuple):
+    """Which pictures may be results."""
+
+    prefix: str = ""  # only paths under it: "" or "folder/"
+    accepted: PictureFilter = PictureFilter()
+    hidden: Collection[str] = ()  # paths to leave out
+
+
+_ALL = Candidates()
+
+
+class Ranked(NamedTuple):
+    """One of the best pictures."""
+
+    row: int
+    similarity: float  # cosine to the target, -1..1
+    path: str
 
 
 def rank(
     catalog: Catalog,
     vectors: VectorReader,
-    embedding: NDArray[np.float32],
+    target: Target,
     *,
     k: int,
-    prefix: str = "",
-    hidden: Collection[str] = (),
-) -> list[tuple[str, float]]:
-    """Return the k pictures closest to an embedding.
+    candidates: Candidates = _ALL,
+) -> list[Ranked]:
+    """Return the k pictures closest to a target.
+
+    Filters come before the ranking: k pictures come back whenever k pass them.
 
     Args:
         catalog: Inside the snapshot that named the vectors file.
         vectors: That file.
-        embedding: Shape (D,), norm 1.
+        target: What to look for.
         k: How many, k >= 1.
-        prefix: Search only paths under it: "" or "folder/".
-        hidden: Paths to leave out.
+        candidates: Which pictures to rank.
 
     Returns:
-        At most k pairs of path and cosine, best first.
+        At most k, best first.
     """
-    scores = vectors.similarities(embedding)
-    pool = catalog.rows(prefix) if prefix else np.arange(len(scores))
-    if prefix:
+    scores = _scan(vectors, target)
+    pool = np.arange(len(scores))  # dead rows included, which is cheaper than to ask for the others
+    if candidates.prefix or candidates.accepted != PictureFilter():
+        pool = catalog.rows(candidates.prefix, candidates.accepted)
         scores = scores[pool]
-    threshold = _threshold(catalog, scores, pool, k, hidden)
-    rows = pool[scores >= threshold - 2 * _SCAN_ERROR]
+    threshold = _threshold(catalog, scores, pool, k, candidates.hidden)
+    rows = pool[scores >= threshold - 2 * SCAN_ERROR]
     paths = catalog.paths(rows)
-    exact = vectors.exact_similarities(rows, embedding)
+    exact = _exact(vectors, rows, target)
     found = [
-        (paths[row], float(similarity))
+        Ranked(row, float(similarity), paths[row])
         for row, similarity in zip(rows.tolist(), exact, strict=True)
-        if row in paths and paths[row] not in hidden
+        if row in paths and paths[row] not in candidates.hidden
     ]
-    return sorted(found, key=lambda hit: (-hit[1], hit[0]))[:k]
+    return sorted(found, key=lambda hit: (-hit.similarity, hit.path))[:k]
+
+
+def _scan(vectors: VectorReader, target: Target) -> NDArray[np.float32]:
+    """Return the cosine of every row to the target, good to SCAN_ERROR."""
+    if target.center is None:
+        plain: NDArray[np.float32] = vectors.similarities(target.direction[None, :])[0]
+        return plain
+    # Near the center a small error of a product is a large one of the angle: each direction is
+    # scanned as its half precision and what that leaves out, which is exact to 1e-6.
+    whole = np.stack([target.direction, target.center])
+    rounded = whole.astype(np.float16).astype(np.float32)
+    products = vectors.similarities(np.concatenate([rounded, whole - rounded]))
+    return centered_similarities((products[:2] + products[2:]).T, target.direction, target.center)
+
+
+def _exact(vectors: VectorReader, rows: NDArray[np.int64], target: Target) -> NDArray[Any]:
+    """Return the cosine of chosen rows to the target, the same wherever a row lies."""
+    similarities = vectors.exact_similarities(rows, target.direction)
+    if target.center is None:
+        return similarities
+    products = np.stack([similarities, vectors.exact_similarities(rows, target.center)], axis=1)
+    return centered_similarities(products, target.direction, target.center)
 
 
 def _threshold(

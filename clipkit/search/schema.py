@@ -28,6 +28,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " mtime_ns INTEGER NOT NULL,"
         " reason TEXT NOT NULL) WITHOUT ROWID",
     ),
+    (
+        "ALTER TABLE images ADD COLUMN is_settled INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE images ADD COLUMN digest BLOB",  # of the file's bytes, 16 of its own
+        "ALTER TABLE images ADD COLUMN width INTEGER",  # pixels
+        "ALTER TABLE images ADD COLUMN height INTEGER",
+        "ALTER TABLE images ADD COLUMN taken_at TEXT",  # ISO 8601, local time
+        "ALTER TABLE images ADD COLUMN camera TEXT",
+        "CREATE INDEX images_by_digest ON images (digest)",
+        "ALTER TABLE skipped ADD COLUMN is_settled INTEGER NOT NULL DEFAULT 1",
+        "CREATE TABLE background ("  # what a query's words are weighed against
+        " name TEXT PRIMARY KEY,"
+        " embedding BLOB NOT NULL) WITHOUT ROWID",  # float32, little-endian
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, LibraryError, SpaceMismatchError
-from clipkit.inputs.folders import FolderEntry, find_images
-from clipkit.search.catalog import Catalog, CatalogMeta
+from clipkit.inputs.decoder import DECODER
+from clipkit.inputs.folders import FolderScan, LeftOut, find_images
+from clipkit.search.background import make_background, stored_background
+from clipkit.search.catalog import Catalog
 from clipkit.search.changes import Changes, find_changes
+from clipkit.search.entries import CatalogMeta
+from clipkit.search.intake import Intake, Tally
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.lock import WriterLock
 from clipkit.search.schema import damaged_library, rebuild_command
@@ -26,18 +31,23 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int | None], None]
 """Called with how many pictures are done and how many there are to do."""
 
-COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
-
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What a sync did: after it, added + changed + unchanged pictures are indexed."""
+    """What a sync did: after it, added + changed + moved + unchanged are indexed."""
 
     added: int
     changed: int
+    moved: int  # moved or renamed: indexed under another path before
     removed: int
     unchanged: int
     skipped: list[ImageReadError]  # what could not be read, with reasons; not indexed
+    left_out: list[LeftOut]  # what was not to be indexed, with reasons
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the index is another than before."""
+        return bool(self.added or self.changed or self.moved or self.removed)
 
 
 @dataclass(frozen=True)
@@ -79,21 +89,38 @@ def sync_library(
     with WriterLock(place.lock_path, place.folder), _create_catalog(place) as catalog:
         stored = catalog.meta()
         meta = _next_meta(stored, place, encoder, options)
-        files, unlisted = _scan(place, meta)
-        if not files and stored and stored.device != meta.device and catalog.count(place.prefix):
+        scan = scan_folder(place, meta)
+        has_lost_all = not scan.entries and catalog.count(place.prefix)
+        if has_lost_all and stored and stored.device != meta.device:
             raise _disk_is_missing(place)
+        if stored_background(catalog) is None:
+            catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
+        known = catalog.images(place.prefix)
         changes = find_changes(
-            files,
-            catalog.images(place.prefix),
+            scan.entries,
+            known,
             catalog.skipped(place.prefix),
-            unlisted=[error.path for error in unlisted],
+            unlisted=[error.path for error in scan.skipped],
         )
+        files = (*changes.added, *changes.changed)
+        tell = _teller(progress, len(files))
         with LibraryWriter(catalog, place.location, meta) as writer:
+            intake = Intake(
+                catalog,
+                writer,
+                encoder,
+                known=known,
+                missing=changes.removed,
+                locate=place.path,
+                after_step=tell,
+                clock=clock,
+            )
+            # What may have moved comes first, while the rows of the missing are still there.
+            intake.take([file for file in files if file.size in changes.familiar_sizes])
             writer.remove(changes.removed)
-            work = _Work(place, writer, changes, progress, clock)
-            failed = work.run(encoder)
+            intake.take([file for file in files if file.size not in changes.familiar_sizes])
         compact(catalog, place.location, place.folder)
-    return _report(place, changes, unlisted, failed)
+    return _report(place, changes, scan, intake.tally)
 
 
 def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: LibraryPlace) -> None:
@@ -147,6 +174,7 @@ def _next_meta(
         model=encoder.name,
         engine=encoder.engine,
         precision=encoder.precision,
+        decoder=DECODER,
         clipkit_version=_clipkit_version(),
         device=_device(place),
         exclude=base.exclude if exclude is None else tuple(filter(None, exclude)),
@@ -176,7 +204,7 @@ def _device(place: LibraryPlace) -> int:
     return place.indexed_folder.stat().st_dev
 
 
-def _scan(place: LibraryPlace, meta: CatalogMeta) -> tuple[list[FolderEntry], list[ImageReadError]]:
+def scan_folder(place: LibraryPlace, meta: CatalogMeta) -> FolderScan:
     """Return the pictures now in the folder, and what could not be looked at.
 
     Paths are as the catalog has them, relative to the indexed folder.
@@ -185,67 +213,44 @@ def _scan(place: LibraryPlace, meta: CatalogMeta) -> tuple[list[FolderEntry], li
     if prefix and any("/" in pattern for pattern in meta.exclude):
         folder, prefix = place.indexed_folder, ""  # such patterns are about its whole paths
     scan = find_images(folder, include_hidden=meta.include_hidden, exclude=meta.exclude)
-    files = [file._replace(path=prefix + file.path) for file in scan.entries]
-    unlisted = [ImageReadError(prefix + error.path, error.reason) for error in scan.skipped]
-    return (
-        [file for file in files if file.path.startswith(place.prefix)],
-        [error for error in unlisted if error.path.startswith(place.prefix)],
+    files = (file._replace(path=prefix + file.path) for file in scan.entries)
+    errors = (ImageReadError(prefix + error.path, error.reason) for error in scan.skipped)
+    others = (other._replace(path=prefix + other.path) for other in scan.left_out)
+    return FolderScan(
+        entries=[file for file in files if file.path.startswith(place.prefix)],
+        skipped=[error for error in errors if error.path.startswith(place.prefix)],
+        left_out=[other for other in others if other.path.startswith(place.prefix)],
     )
 
 
-@dataclass(frozen=True)
-class _Work:
-    """The encoding of one sync."""
-
-    place: LibraryPlace
-    writer: LibraryWriter
-    changes: Changes
-    progress: Progress | None
-    clock: Callable[[], float]
-
-    def run(self, encoder: "Encoder") -> dict[int, ImageReadError]:
-        """Encode new and changed pictures; return the errors by position among those."""
-        files = (*self.changes.added, *self.changes.changed)
-        failed: dict[int, ImageReadError] = {}
-        num_done, last_commit = 0, self.clock()
-        self._tell(num_done, len(files))
-        for batch in encoder.stream_images([self.place.path(file.path) for file in files]):
-            self.writer.add([files[position] for position in batch.positions], batch.embeddings)
-            for position, error in batch.skipped:
-                self.writer.skip(files[position], error.reason)
-                failed[position] = error
-            num_done += len(batch.positions) + len(batch.skipped)
-            if self.clock() - last_commit >= COMMIT_SECONDS:
-                self.writer.commit()
-                last_commit = self.clock()
-            self._tell(num_done, len(files))
-        return failed
-
-    def _tell(self, num_done: int, num_files: int) -> None:
-        if self.progress and num_files:
-            self.progress(num_done, num_files)
+def _teller(progress: Progress | None, num_files: int) -> Callable[[int], None]:
+    """Return what to call with how many files are done."""
+    if progress is None or not num_files:
+        return lambda _: None
+    progress(0, num_files)
+    return lambda num_done: progress(num_done, num_files)
 
 
 def _report(
     place: LibraryPlace,
     changes: Changes,
-    unlisted: list[ImageReadError],
-    failed: dict[int, ImageReadError],
+    scan: FolderScan,
+    tally: Tally,
 ) -> SyncReport:
     """Return what was done, with paths as the user writes them."""
-    num_new = len(changes.added)
-    num_failed_new = sum(position < num_new for position in failed)
-    elsewhere = [(error.path, error.reason) for error in unlisted]
+    elsewhere = [(error.path, error.reason) for error in scan.skipped]
     before = [(file.path, file.reason) for file in changes.still_unreadable]
     return SyncReport(
-        added=num_new - num_failed_new,
-        changed=len(changes.changed) - (len(failed) - num_failed_new),
-        removed=changes.num_removed,
-        unchanged=changes.num_unchanged,
+        added=tally.added,
+        changed=tally.changed,
+        moved=tally.moved,
+        removed=changes.num_removed - tally.moved,
+        unchanged=changes.num_unchanged + tally.unchanged,
         skipped=[
             *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
-            *failed.values(),
+            *tally.failed,
         ],
+        left_out=[left._replace(path=str(place.path(left.path))) for left in scan.left_out],
     )
 
 

@@ -9,12 +9,13 @@ from typing import Self
 
 from clipkit.embeddings import Embeddings
 from clipkit.errors import LibraryError
-from clipkit.search.catalog import Catalog, CatalogMeta, ImageRow, SkippedFile
-from clipkit.search.changes import FileState
+from clipkit.search.catalog import Catalog
+from clipkit.search.entries import CatalogMeta, ImageRow, SkippedFile
 from clipkit.search.vectors import (
     VectorReader,
     VectorWriter,
     copy_rows,
+    is_of_old_precision,
     next_vectors_name,
     vectors_files,
 )
@@ -45,14 +46,19 @@ class LibraryWriter:
         with _disk_errors(location):
             self._vectors = VectorWriter(path, meta.embed_dim, meta.num_rows)
         self._images: list[ImageRow] = []
+        self._contents: dict[bytes, ImageRow] = {}  # of those that are not committed yet
         self._skipped: list[SkippedFile] = []
         self._removed: list[str] = []
 
-    def add(self, files: Iterable[FileState], embeddings: Embeddings) -> None:
+    def find_content(self, digest: bytes) -> ImageRow | None:
+        """Return a picture with this content, committed or not, None if there is none."""
+        return self._contents.get(digest) or self._catalog.find_content(digest)
+
+    def add(self, images: Iterable[ImageRow], embeddings: Embeddings) -> None:
         """Add pictures, or give pictures their new vectors.
 
         Args:
-            files: K pictures.
+            images: K pictures; their rows are not looked at.
             embeddings: Their embeddings, shape (K, D).
 
         Raises:
@@ -60,14 +66,32 @@ class LibraryWriter:
         """
         with _disk_errors(self._location):
             rows = self._vectors.append(embeddings)
-        self._images.extend(
-            ImageRow(file.path, file.size, file.mtime_ns, row)
-            for file, row in zip(files, rows, strict=True)
-        )
+        for image, row in zip(images, rows, strict=True):
+            self.keep(image._replace(row=row))
 
-    def skip(self, file: FileState, reason: str) -> None:
+    def keep(self, image: ImageRow) -> None:
+        """Add a picture whose vector is in its row already, or say something new about one."""
+        self._images.append(image)
+        if image.digest is not None:
+            self._contents[image.digest] = image
+
+    def copy(self, image: ImageRow, row: int) -> None:
+        """Add a picture with the vector of another one's row.
+
+        Args:
+            image: The picture; its own row is not looked at.
+            row: A row that was committed or added before.
+
+        Raises:
+            LibraryError: If the vector cannot be written.
+        """
+        with _disk_errors(self._location):
+            embedding = self._vectors.take(row)
+        self.add([image], embedding)
+
+    def skip(self, file: SkippedFile) -> None:
         """Remember that a file cannot be read as a picture."""
-        self._skipped.append(SkippedFile(file.path, file.size, file.mtime_ns, reason))
+        self._skipped.append(file)
 
     def remove(self, paths: Iterable[str]) -> None:
         """Forget files that are gone."""
@@ -83,7 +107,7 @@ class LibraryWriter:
         meta = dataclasses.replace(self._meta, num_rows=self._vectors.num_rows)
         if not (images or skipped or removed or self._catalog.meta() != meta):
             return
-        self._images, self._skipped, self._removed = [], [], []
+        self._images, self._skipped, self._removed, self._contents = [], [], [], {}
         if images:
             with _disk_errors(self._location):
                 self._vectors.flush()
@@ -108,7 +132,9 @@ class LibraryWriter:
 
 
 def compact(catalog: Catalog, location: Path, folder: Path) -> None:
-    """Copy the live rows to a new file if many rows are dead; delete files not in use.
+    """Copy the live rows to a new file if many rows are dead, or all are of an old precision.
+
+    Files not in use are deleted.
 
     A reader that still has the old file open goes on with it undisturbed.
 
@@ -125,7 +151,8 @@ def compact(catalog: Catalog, location: Path, folder: Path) -> None:
         return
     num_live = catalog.count()
     with _disk_errors(location):
-        if meta.num_rows - num_live > _MAX_DEAD_SHARE * meta.num_rows:
+        num_dead = meta.num_rows - num_live
+        if num_dead > _MAX_DEAD_SHARE * meta.num_rows or is_of_old_precision(meta.vectors_file):
             rows = catalog.rows()
             name = next_vectors_name(meta.vectors_file)
             old = VectorReader(location / meta.vectors_file, meta.embed_dim, meta.num_rows, folder)

@@ -1,11 +1,11 @@
-"""A folder of four pictures and a library whose index lies beside it."""
+"""A folder of four pictures, an hour old, and a library whose index lies beside it."""
 
 from pathlib import Path
 
 import pytest
 
 from clipkit.search.library import PhotoLibrary
-from tests.fakes import FakeEncoder, save_picture
+from tests.fakes import FakeEncoder, age_files, save_picture
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,7 @@ def photos(tmp_path: Path) -> Path:
     save_picture(folder / "orange.png", (255, 128, 0))
     save_picture(folder / "trip" / "green.png", (0, 255, 0))
     save_picture(folder / "trip" / "blue.png", (0, 0, 255))
+    age_files(folder)
     return folder
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from clipkit.errors import LibraryError
 from clipkit.search import schema
-from clipkit.search.catalog import Catalog, CatalogMeta, ImageRow, SkippedFile
+from clipkit.search.catalog import Catalog
+from clipkit.search.entries import CatalogMeta, ImageRow, IndexedFile, SkippedFile
 
 FOLDER = Path("my photos")
 META = CatalogMeta(
@@ -21,7 +22,7 @@ META = CatalogMeta(
     engine="onnx",
     precision="fp32",
     clipkit_version="1",
-    vectors_file="vectors-1.f32",
+    vectors_file="vectors-1.f16",
     num_rows=3,
     exclude=("raw", "a/*"),
 )
@@ -47,14 +48,18 @@ def _open(path: Path, *, create: bool = False) -> Catalog:
 
 
 def _rows(names: list[str]) -> list[ImageRow]:
-    return [ImageRow(name, 10 + row, 2**62 + row, row) for row, name in enumerate(names)]
+    return [
+        ImageRow(name, 10 + row, 2**62 + row, row, digest=row.to_bytes(16), width=row)
+        for row, name in enumerate(names)
+    ]
 
 
 def test_what_is_written_is_read_back_whatever_the_names(catalog: Catalog, path: Path) -> None:
     catalog.write(META, images=_rows(NAMES), skipped=[SkippedFile("\udcfe", 1, 2, "is ü")])
     with _open(path) as reader:
         assert reader.meta() == META
-        assert reader.images() == {row.path: row for row in _rows(NAMES)}
+        assert reader.images() == {row.path: IndexedFile(*row[:5]) for row in _rows(NAMES)}
+        assert reader.entries(range(100)) == {row.row: row for row in _rows(NAMES)}
         assert reader.skipped() == {"\udcfe": SkippedFile("\udcfe", 1, 2, "is ü")}
         assert [reader.find(name) for name in NAMES] == _rows(NAMES)
         assert reader.find("absent") is None
@@ -129,7 +134,7 @@ def test_there_is_no_catalog_before_one_is_created(path: Path) -> None:
 def test_the_file_says_whose_it_is_and_its_version(catalog: Catalog, path: Path) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (0x636C6970,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -141,7 +146,7 @@ def test_a_newer_schema_is_refused_with_both_ways_out(catalog: Catalog, path: Pa
     with pytest.raises(LibraryError) as caught:
         Catalog.open(path, FOLDER)
     assert str(caught.value) == (
-        "the index of my photos was written by a newer clipkit (schema 7, this one knows up to 1):"
+        "the index of my photos was written by a newer clipkit (schema 7, this one knows up to 2):"
         " upgrade with  pip install --upgrade clipkit , or run"
         "  clipkit index --rebuild 'my photos'"
     )
@@ -152,14 +157,14 @@ def test_an_older_schema_climbs_the_ladder_and_keeps_its_pictures(
 ) -> None:
     with _open(path, create=True) as old:
         old.write(META, images=_rows(["a"]))
-    step = ("ALTER TABLE images ADD COLUMN sha256 BLOB",)
+    step = ("ALTER TABLE images ADD COLUMN colors BLOB",)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
     with _open(path) as new:
         assert set(new.images()) == {"a"}
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
-        assert connection.execute("SELECT sha256 FROM images").fetchall() == [(None,)]
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("SELECT colors FROM images").fetchall() == [(None,)]
     connection.close()
 
 
@@ -167,10 +172,10 @@ def test_a_step_of_the_ladder_that_fails_leaves_the_old_schema(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _open(path, create=True).close()
-    step = ("ALTER TABLE images ADD COLUMN sha256 BLOB", "nonsense")
+    step = ("ALTER TABLE images ADD COLUMN colors BLOB", "nonsense")
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
-        patch.setattr(schema, "SCHEMA_VERSION", 2)
+        patch.setattr(schema, "SCHEMA_VERSION", 3)
         with pytest.raises(LibraryError, match="nonsense"):
             Catalog.open(path, FOLDER)
     with _open(path) as old:

@@ -1,11 +1,11 @@
 """What happened in a folder, told from two lists."""
 
 from clipkit.inputs.folders import FolderEntry
-from clipkit.search.catalog import ImageRow, SkippedFile
 from clipkit.search.changes import find_changes
+from clipkit.search.entries import IndexedFile, SkippedFile
 
 IMAGES = {
-    name: ImageRow(name, 10, 100, row) for row, name in enumerate(["a", "b", "c", "in/d", "in/e"])
+    name: IndexedFile(name, 10, 100, row) for row, name in enumerate(["a", "b", "c", "in/d", "in/e"])
 }
 SKIPPED = {name: SkippedFile(name, 10, 100, "is broken") for name in ("x", "y", "z")}
 
@@ -35,5 +35,5 @@ def test_pictures_in_a_folder_that_could_not_be_listed_are_kept() -> None:
 
 
 def test_a_name_that_only_begins_like_an_unlisted_folder_is_gone() -> None:
-    images = {"inn/d": ImageRow("inn/d", 1, 1, 0), "in": ImageRow("in", 1, 1, 1)}
+    images = {"inn/d": IndexedFile("inn/d", 1, 1, 0), "in": IndexedFile("in", 1, 1, 1)}
     assert find_changes([], images, {}, unlisted=["in"]).removed == ("inn/d", "in")

@@ -1,0 +1,177 @@
+"""From a question as vectors to the pictures that answer it.
+
+Shapes: D dimensions of the shared space, K candidates, B background words, S sampled pictures.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.embeddings import Embeddings, mix_embeddings, normalize_rows
+from clipkit.errors import InputError
+from clipkit.search.diversity import diversify
+from clipkit.search.embedding import EmbeddedPart, Question
+from clipkit.search.entries import ImageRow
+from clipkit.search.feedback import refit_direction
+from clipkit.search.mixing import center_rows, damp_weights, estimate_center, mix_parts
+from clipkit.search.ranking import Candidates, Target, rank
+from clipkit.search.relevance import NullDistribution
+from clipkit.search.snapshot import Snapshot
+
+_SAMPLE = 1024  # pictures that stand for the library: their mean is good to 3 % of their spread
+_POOL = 200  # candidates that relevance and variety choose from, at least
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """One picture a search found."""
+
+    similarity: float  # cosine to the query, -1..1; higher is closer
+    relevance: float  # how likely it fits the query, 0..1, comparable between queries
+    path: Path  # the library's folder, as it was given, joined with the path inside it
+    width: int | None = None  # pixels, upright; None where the file does not say
+    height: int | None = None
+    taken_at: str | None = None  # local time, as in 2024-06-01T12:30:00; from EXIF data only
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One picture that answers a question."""
+
+    image: ImageRow
+    similarity: float  # cosine to the query
+    relevance: float  # 0..1
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How questions are answered: as `PhotoLibrary.search` says."""
+
+    k: int = 10
+    min_relevance: float = 0.0
+    diversity: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        if self.k < 1:
+            raise InputError(f"k must be at least 1, got {self.k}")
+        for name in ("min_relevance", "diversity"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} must be between 0 and 1, got {value}")
+
+    def answer(
+        self,
+        snapshot: Snapshot,
+        question: Question,
+        candidates: Candidates,
+        background: Embeddings,
+    ) -> list[Answer]:
+        """Return the pictures that answer a question.
+
+        Args:
+            snapshot: The library's state.
+            question: What is sought.
+            candidates: Which pictures may be answers.
+            background: Everyday words that a query is weighed against, shape (B, D).
+
+        Returns:
+            At most k, best first.
+
+        Raises:
+            InputError: If an embedding of the question has another size than the library's, or
+                its parts cancel out.
+        """
+        _check_size(question, snapshot.meta.embed_dim)
+        sample = normalize_rows(snapshot.vectors.take(snapshot.catalog.sample(_SAMPLE)))
+        pool = rank(
+            snapshot.catalog,
+            snapshot.vectors,
+            _target(question, sample, background),
+            k=max(_POOL, 4 * self.k),
+            candidates=candidates,
+        )
+        if not pool:
+            return []
+        rows = normalize_rows(snapshot.vectors.take(np.array([hit.row for hit in pool])))
+        null = NullDistribution(background, sample)
+        embeddings, weights, is_picture = zip(*_parts(question), strict=True)
+        relevance = null.relevance(np.stack(embeddings), damp_weights(weights), is_picture, rows)
+        chosen = self._choose(relevance, center_rows(rows, _center(sample)))
+        entries = snapshot.catalog.entries(pool[place].row for place in chosen)
+        return [
+            Answer(entries[pool[place].row], pool[place].similarity, float(relevance[place]))
+            for place in chosen
+        ]
+
+    def _choose(self, relevance: NDArray[np.float64], spread: Embeddings) -> list[int]:
+        """Return which of the candidates, best first, to show, and in which order.
+
+        Args:
+            relevance: Of the K candidates.
+            spread: Their embeddings as seen from the pictures' centre, shape (K, D).
+        """
+        relevant = np.flatnonzero(relevance >= self.min_relevance)
+        if self.diversity == 0:
+            return [int(place) for place in relevant[: self.k]]
+        if not len(relevant):
+            return []
+        order = diversify(
+            relevance[relevant], spread[relevant], k=self.k, tradeoff=1 - self.diversity
+        )
+        return [int(place) for place in relevant[order]]
+
+
+def _check_size(question: Question, embed_dim: int) -> None:
+    """Refuse embeddings of another model."""
+    for part in question.parts:
+        if part.embedding.shape != (embed_dim,):
+            raise InputError(
+                f"an embedding to search for must have shape ({embed_dim},) or (1, {embed_dim}), "
+                f"got {part.embedding.shape}"
+            )
+
+
+def _target(question: Question, sample: Embeddings, background: Embeddings) -> Target:
+    """Return what pictures should be close to.
+
+    One text or picture is compared as it is. In a mixture, or with marked pictures, each kind is
+    seen from its own centre.
+    """
+    parts = question.parts
+    has_marks = len(question.liked) or len(question.disliked)
+    rows = np.array([part.embedding for part in parts], dtype=np.float32)
+    weights = [part.weight for part in parts]
+    if len(parts) == 1 and not has_marks:
+        return Target(mix_embeddings(rows, weights)[0])
+    pictures, texts = _center(sample), _center(background)
+    query = None
+    if parts:
+        centers = np.stack([pictures if part.is_picture else texts for part in parts])
+        query = mix_parts(rows, weights, centers)
+    if has_marks:
+        query = refit_direction(question.liked, question.disliked, pictures, query)
+    assert query is not None
+    return Target(query, pictures)
+
+
+def _center(embeddings: Embeddings) -> NDArray[np.float32]:
+    """Return the centre of a kind of embeddings; of none, the origin."""
+    if not len(embeddings):
+        return np.zeros(embeddings.shape[1], dtype=np.float32)
+    return estimate_center(embeddings.mean(axis=0), len(embeddings))
+
+
+def _parts(question: Question) -> list[EmbeddedPart]:
+    """Return the parts of a question, pictures that were marked among them."""
+    signs = ((question.liked, 1.0), (question.disliked, -1.0))
+    marked = [
+        EmbeddedPart(row, sign / len(rows), is_picture=True)
+        for rows, sign in signs
+        for row in rows
+        # What is sought is not the opposite of what is wrong, if anything else is known.
+        if sign > 0 or not (len(question.parts) or len(question.liked))
+    ]
+    return [*question.parts, *marked]

@@ -1,0 +1,85 @@
+"""What a file holds, without decoding its pixels: a hash of its bytes and what its header says."""
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipkit.errors import ImageReadError
+from clipkit.inputs.details import PictureDetails, read_details
+from clipkit.inputs.files import open_file
+from clipkit.inputs.reasons import UnreadableError
+
+DIGEST_BYTES = 16  # of SHA-256: enough for any number of pictures, half the room in the catalog
+
+# A file changed twice within the coarsest clock of a file system in use (FAT) can keep its time.
+_TICK_NS = 2_000_000_000
+_MAX_BYTES_HASHED = 2**30
+_END_BYTES = 2**24
+_AHEAD = 4 * (os.cpu_count() or 1)  # files read before they are needed
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was seen of one file."""
+
+    digest: bytes | None  # None if its header cannot be read: the encoder will say why
+    details: PictureDetails | None
+    is_settled: bool  # whether a later change must show in its time
+
+
+def hash_file(path: Path) -> bytes:
+    """Return the digest of a file's bytes: equal for copies, whatever they are called.
+
+    Of files of more than 1 GiB, which no camera makes, it is that of the size and of both ends.
+
+    Args:
+        path: The file.
+
+    Returns:
+        DIGEST_BYTES bytes.
+
+    Raises:
+        OSError: If it cannot be read.
+        UnreadableError: If it is no regular file, or is empty.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= _MAX_BYTES_HASHED:
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # it has readinto
+        else:
+            digest = hashlib.sha256(f"{size} bytes".encode() + file.read(_END_BYTES))
+            file.seek(-_END_BYTES, os.SEEK_END)
+            digest.update(file.read())
+    return digest.digest()[:DIGEST_BYTES]
+
+
+def inspect_file(path: Path) -> Inspection:
+    """Return what a file holds; one that cannot be read has neither digest nor details."""
+    is_settled = False
+    try:
+        is_settled = abs(time.time_ns() - path.stat().st_mtime_ns) > _TICK_NS
+        details = read_details(path)  # first: what is no picture may be endless
+        return Inspection(hash_file(path), details, is_settled)
+    except (OSError, ImageReadError, UnreadableError):
+        return Inspection(None, None, is_settled)
+
+
+def inspect_files(paths: Iterable[Path]) -> Iterator[Inspection]:
+    """Yield what each file holds, in order, reading ahead in threads."""
+    pending: deque[Future[Inspection]] = deque()
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="inspect")
+    try:
+        for path in paths:
+            pending.append(pool.submit(inspect_file, path))
+            if len(pending) > _AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # Also when the caller stops early: what is queued must not be read for nobody.
+        pool.shutdown(wait=True, cancel_futures=True)

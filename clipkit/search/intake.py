@@ -1,0 +1,230 @@
+"""Taking files into a library: by their content if that is known, else through the encoder.
+
+A picture that was moved, renamed, copied or only touched costs a hash. One that is really new
+costs a forward pass, and two files of equal content cost one.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipkit.errors import ImageReadError
+from clipkit.inputs.reasons import UnreadableError
+from clipkit.search.catalog import Catalog
+from clipkit.search.changes import FileState
+from clipkit.search.entries import ImageRow, IndexedFile, SkippedFile
+from clipkit.search.inspection import Inspection, hash_file, inspect_files
+from clipkit.search.writer import LibraryWriter
+
+if TYPE_CHECKING:
+    from clipkit.encoder import EncodedBatch, Encoder
+
+COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
+
+_NO_ROW = -1
+
+
+@dataclass
+class Tally:
+    """How the files of a sync fared."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    unchanged: int = 0  # touched, but of the same content
+    failed: list[ImageReadError] = field(default_factory=list)
+
+    @property
+    def num_done(self) -> int:
+        """How many files that is."""
+        return self.added + self.changed + self.moved + self.unchanged + len(self.failed)
+
+
+class Intake:
+    """Takes files in, commits every few seconds, and counts.
+
+    Args:
+        catalog: What is indexed already.
+        writer: Where pictures go.
+        encoder: Makes embeddings.
+        known: What was indexed under each path before.
+        missing: Paths that are gone: the rows of those may be given to moved pictures.
+        locate: From a path in the catalog to the file.
+        after_step: Called whenever something was done.
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - it joins these; nobody but sync_library makes one
+        self,
+        catalog: Catalog,
+        writer: LibraryWriter,
+        encoder: "Encoder",
+        *,
+        known: Mapping[str, IndexedFile],
+        missing: Collection[str],
+        locate: Callable[[str], Path],
+        after_step: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.tally = Tally()
+        self._catalog = catalog
+        self._writer = writer
+        self._encoder = encoder
+        self._known = known
+        self._missing = set(missing)
+        self._locate = locate
+        self._after_step = after_step
+        self._clock = clock
+        self._last_commit = clock()
+        # What changed files held before: no commit of this sync takes the rows out of the file.
+        self._replaced: dict[bytes, ImageRow] = {}
+        # Pictures on their way through the encoder, each with files of equal content.
+        self._in_flight: dict[bytes, list[tuple[FileState, Inspection]]] = {}
+
+    def take(self, files: Sequence[FileState]) -> None:
+        """Take files in, in this order."""
+        left = files
+        while left:
+            sent: list[tuple[FileState, Inspection]] = []
+            again: list[FileState] = []
+            for batch in self._encoder.stream_images(self._unknown(left, sent)):
+                self._take_batch(batch, sent, again)
+                self._step()
+            left = again
+
+    def _unknown(
+        self, files: Sequence[FileState], sent: list[tuple[FileState, Inspection]]
+    ) -> Iterator[Path]:
+        """Yield the pictures that need the encoder; take the others in on the way."""
+        paths = (self._locate(file.path) for file in files)
+        for file, inspection in zip(files, inspect_files(paths), strict=True):
+            if self._take_known(file, inspection):
+                self._step()
+            else:
+                sent.append((file, inspection))
+                yield self._locate(file.path)
+
+    def _take_known(self, file: FileState, inspection: Inspection) -> bool:
+        """Take a picture in without the encoder, if its content is known; return whether."""
+        digest = inspection.digest
+        own = self._catalog.find(file.path) if file.path in self._known else None
+        if own is not None and _is_same_content(file, digest, own):
+            self._writer.keep(_image_row(file, inspection, own.row))
+            self.tally.unchanged += 1
+            return True
+        if own is not None and own.digest is not None:
+            self._replaced[own.digest] = own
+        if digest is None:
+            return False
+        if digest in self._in_flight:
+            self._in_flight[digest].append((file, inspection))
+            return True
+        source = self._writer.find_content(digest) or self._replaced.get(digest)
+        if source is None:
+            self._in_flight[digest] = []
+            return False
+        if source.path in self._missing:
+            self._missing.remove(source.path)  # its row has found its new owner
+            self._writer.keep(_image_row(file, inspection, source.row))
+            self._count(file, is_move=True)
+        else:
+            self._writer.copy(_image_row(file, inspection), source.row)
+            self._count(file)
+        return True
+
+    def _take_batch(
+        self,
+        batch: "EncodedBatch",
+        sent: Sequence[tuple[FileState, Inspection]],
+        again: list[FileState],
+    ) -> None:
+        """Take in what came out of the encoder, and the files that waited for it."""
+        images = []
+        for position in batch.positions:
+            file, inspection = sent[position]
+            images.append(self._confirmed(file, inspection))
+            self._count(file)
+        self._writer.add(images, batch.embeddings)
+        for position in batch.positions:
+            for file, inspection in self._waiting(sent[position][1]):
+                assert inspection.digest is not None
+                source = self._writer.find_content(inspection.digest)
+                if source is None:  # the first one changed under the encoder's hands
+                    again.append(file)
+                else:
+                    self._writer.copy(_image_row(file, inspection), source.row)
+                    self._count(file)
+        for position, error in batch.skipped:
+            file, inspection = sent[position]
+            self._skip(file, error, is_settled=inspection.is_settled)
+            again += [file for file, _ in self._waiting(inspection)]  # each has its own reason
+
+    def _waiting(self, inspection: Inspection) -> list[tuple[FileState, Inspection]]:
+        """Return the files that have waited for a picture, which no longer is in flight."""
+        if inspection.digest is None:
+            return []
+        return self._in_flight.pop(inspection.digest)
+
+    def _confirmed(self, file: FileState, inspection: Inspection) -> ImageRow:
+        """Return the entry of an encoded picture; its digest only if it surely fits the vector.
+
+        Hash and pixels are read one after the other. What changes in between would give other
+        files of the old content the new one's vector.
+        """
+        image = _image_row(file, inspection)
+        path = self._locate(file.path)
+        try:
+            status = path.stat()
+            is_as_before = (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
+            if inspection.digest is not None and inspection.is_settled and is_as_before:
+                return image
+            digest = hash_file(path)
+        except (OSError, UnreadableError):  # gone since: the next sync will see
+            return image._replace(digest=None, is_settled=False)
+        if digest == inspection.digest:
+            return image
+        return image._replace(digest=None, is_settled=False)
+
+    def _skip(self, file: FileState, error: ImageReadError, *, is_settled: bool) -> None:
+        self._writer.skip(
+            SkippedFile(file.path, file.size, file.mtime_ns, error.reason, is_settled)
+        )
+        self.tally.failed.append(error)
+
+    def _count(self, file: FileState, *, is_move: bool = False) -> None:
+        if file.path in self._known:
+            self.tally.changed += 1
+        elif is_move:
+            self.tally.moved += 1
+        else:
+            self.tally.added += 1
+
+    def _step(self) -> None:
+        if self._clock() - self._last_commit >= COMMIT_SECONDS:
+            self._writer.commit()
+            self._last_commit = self._clock()
+        self._after_step(self.tally.num_done)
+
+
+def _is_same_content(file: FileState, digest: bytes | None, own: ImageRow) -> bool:
+    """Return whether a file still holds what it was indexed with."""
+    if own.digest is None:  # of the first schema, which went by size and time alone
+        return own.is_settled and (file.size, file.mtime_ns) == (own.size, own.mtime_ns)
+    return digest == own.digest
+
+
+def _image_row(file: FileState, inspection: Inspection, row: int = _NO_ROW) -> ImageRow:
+    image = ImageRow(
+        path=file.path,
+        size=file.size,
+        mtime_ns=file.mtime_ns,
+        row=row,
+        is_settled=inspection.is_settled,
+        digest=inspection.digest,
+    )
+    if inspection.details is None:
+        return image
+    return image._replace(**dataclasses.asdict(inspection.details))
