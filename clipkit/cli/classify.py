@@ -2,13 +2,13 @@
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
+from clipkit.cli.stdout import to_json
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.folders import find_images
 from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier, check_class_names
@@ -121,7 +121,7 @@ def _collect(words: Sequence[str]) -> tuple[list[str], list[ImageReadError]]:
 class _JsonWriter:
     def write(self, path: str, labels: list[LabelScore]) -> None:
         pairs = [{"label": item["label"], "score": item["score"]} for item in labels]
-        print(json.dumps({"path": path, "labels": pairs}, ensure_ascii=False), flush=True)
+        print(to_json({"path": path, "labels": pairs}), flush=True)
 
 
 class _CsvWriter:

@@ -1,12 +1,16 @@
-"""``clipkit index``: a folder's index brought in step with its pictures."""
+"""``clipkit index``: a folder's index brought in step with its pictures, kept so, or looked at."""
 
 import argparse
-import json
+import dataclasses
 import shlex
+from collections import Counter
 
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
+from clipkit.cli.stdout import to_json, visible
+from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary, SyncReport
+from clipkit.search.status import LibraryStatus, indexed_folders
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,20 +18,42 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "index",
         help="index a folder of pictures, so that searching it is instant",
-        description="Bring a folder's index in step with its pictures: new, changed and deleted "
-        "ones. The index lies in your data directory (or $CLIPKIT_HOME), never among the pictures. "
-        "Interrupt it whenever you like: the next run goes on from there.",
+        description="Bring a folder's index in step with its pictures: new, changed, moved and "
+        "deleted ones. The index lies in your data directory (or $CLIPKIT_HOME), never among the "
+        "pictures unless you say --here. Interrupt it whenever you like: the next run goes on "
+        "from there.",
     )
-    parser.add_argument("folder", metavar="FOLDER", help="a folder of pictures")
-    parser.add_argument(
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="a folder of pictures")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
         "--rebuild", action="store_true", help="forget the folder's index first and make it anew"
+    )
+    action.add_argument(
+        "--status",
+        action="store_true",
+        help="say what the index holds and how far it lags behind, and change nothing; without "
+        "FOLDER: which folders are indexed",
+    )
+    action.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on until Ctrl-C: pictures that appear, change or go are seen to at once",
+    )
+    action.add_argument(
+        "--forget", action="store_true", help="delete the folder's index; the pictures stay"
+    )
+    parser.add_argument(
+        "--here",
+        action="store_true",
+        help="keep the index in the folder itself (.clipkit), so that it moves with the pictures; "
+        "one in your data directory is taken along",
     )
     parser.add_argument(
         "--exclude",
         action="append",
         metavar="PATTERN",
         help="leave out files and folders of this name, or with a / of this path inside FOLDER; "
-        '* and ? work; may be repeated; kept for next time, --exclude "" clears it',
+        '*, ? and ** work; may be repeated; kept for next time, --exclude "" clears it',
     )
     parser.add_argument(
         "--include-hidden",
@@ -50,18 +76,27 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0; 1 if a picture was skipped and --strict was given; 130 after Ctrl-C.
     """
-    PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
+    if arguments.folder is None:
+        return _list_folders(arguments)
+    library = PhotoLibrary.open(arguments.folder, here=arguments.here)  # is there such a folder?
+    if arguments.status:
+        _print_status(library.status(), as_json=arguments.json)
+        return 0
+    if arguments.forget:
+        _forget(library)
+        return 0
     encoder = load_encoder(arguments)
     if arguments.rebuild:
-        PhotoLibrary.open(arguments.folder).remove()
-    library = PhotoLibrary.open(arguments.folder, encoder)
+        library.remove()
+    library = PhotoLibrary.open(arguments.folder, encoder, here=arguments.here)
     try:
-        with progress_bar("indexing") as progress:
-            report = library.sync(
-                progress=progress,
-                exclude=arguments.exclude,
-                include_hidden=arguments.include_hidden,
-            )
+        report = _sync(library, arguments)
+        _print_report(library, report, as_json=arguments.json)
+        if arguments.watch:
+            note(f"watching {arguments.folder}; Ctrl-C ends it")
+            for report in library.watch():
+                if report.has_news:
+                    _print_report(library, report, as_json=arguments.json)
     except KeyboardInterrupt:
         folder = shlex.quote(arguments.folder)
         note(
@@ -70,23 +105,69 @@ def run(arguments: argparse.Namespace) -> int:
             f"clipkit index {folder}"
         )
         return 130
-    _print_report(library, report, as_json=arguments.json)
     return 1 if report.skipped and arguments.strict else 0
+
+
+def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
+    with progress_bar("indexing") as progress:
+        return library.sync(
+            progress=progress,
+            exclude=arguments.exclude,
+            include_hidden=arguments.include_hidden,
+        )
+
+
+def _forget(library: PhotoLibrary) -> None:
+    if not library.is_indexed:
+        note(f"{library.folder} has no index: there is nothing to forget")
+        return
+    library.remove()
+    note(f"forgot the index of {library.folder}; the pictures are untouched")
+
+
+def _list_folders(arguments: argparse.Namespace) -> int:
+    """Print which folders are indexed."""
+    if not arguments.status:
+        raise InputError("which folder? Give one, as in  clipkit index ~/Pictures")
+    folders = [str(folder) for folder in indexed_folders()]
+    for folder in folders:
+        print(to_json({"folder": folder}) if arguments.json else visible(folder))
+    if not folders:
+        note("no folder is indexed")
+    return 0
+
+
+def _print_status(status: LibraryStatus, *, as_json: bool) -> None:
+    values = dataclasses.asdict(status)
+    for name in ("folder", "location"):
+        values[name] = str(values[name])
+    if as_json:
+        print(to_json(values))
+        return
+    for name, value in values.items():
+        shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+        print(f"{name:<15} {visible(shown)}")
 
 
 def _print_report(library: PhotoLibrary, report: SyncReport, *, as_json: bool) -> None:
     counts = {
         "added": report.added,
         "changed": report.changed,
+        "moved": report.moved,
         "removed": report.removed,
         "unchanged": report.unchanged,
     }
     if as_json:
         skipped = [{"path": error.path, "reason": error.reason} for error in report.skipped]
-        whole = {"folder": str(library.folder), **counts, "skipped": skipped}
-        print(json.dumps(whole, ensure_ascii=False))
+        left_out = [left._asdict() for left in report.left_out]
+        folder = str(library.folder)
+        whole = {"folder": folder, **counts, "skipped": skipped, "left_out": left_out}
+        print(to_json(whole), flush=True)
         return
     listed = ", ".join(f"{number} {name}" for name, number in counts.items())
-    print(f"{library.folder}: {listed}, {len(report.skipped)} skipped")
+    print(f"{visible(str(library.folder))}: {listed}, {len(report.skipped)} skipped", flush=True)
     for line in skipped_lines(report.skipped):
         note(line)
+    reasons = Counter(left.reason for left in report.left_out)
+    for reason, number in sorted(reasons.items()):
+        note(f"left out: {number} x {reason}")

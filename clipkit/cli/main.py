@@ -12,10 +12,12 @@ import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from clipkit.cli import classify, fetch, index, models, search
+from clipkit.cli import classify, duplicates, fetch, index, models, search
+from clipkit.cli.progress import note
+from clipkit.cli.stdout import use_file_system_encoding
 from clipkit.errors import ClipkitError
 
-COMMANDS = (search, classify, index, models, fetch)
+COMMANDS = (search, classify, index, duplicates, models, fetch)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,18 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     warnings.showwarning = _show_warning
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # File names are printed as they are, also in a console or pipe of another encoding.
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    use_file_system_encoding()
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        # Names in notes are printed as they are, also in a console of another encoding.
+        sys.stderr.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except ClipkitError as error:
-        print(f"clipkit: {error}", file=sys.stderr)
+        note(f"clipkit: {error}")
         return 2
     except KeyboardInterrupt:
-        print("clipkit: interrupted", file=sys.stderr)
+        note("clipkit: interrupted")
         return 130
     except BrokenPipeError:
         # The reader of the pipe has seen enough, as in  clipkit search … | head -1.
@@ -62,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"clipkit: {place}{error.strerror or error}", file=sys.stderr)
+        note(f"clipkit: {place}{error.strerror or error}")
         return 2
     return status
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning as a note for a person, without the line of code it came from."""
-    print(f"clipkit: {message}", file=sys.stderr)
+    note(f"clipkit: {message}")

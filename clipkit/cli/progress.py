@@ -4,12 +4,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clipkit.cli.stdout import visible
 from clipkit.encoder import Progress
 
 
 def note(line: str) -> None:
     """Tell a person something that is no result."""
-    print(line, file=sys.stderr)
+    print(visible(line), file=sys.stderr)
 
 
 @contextmanager

@@ -1,16 +1,19 @@
 """``clipkit search``: words or pictures in, the closest pictures of a folder out."""
 
 import argparse
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from clipkit.cli.contact_sheet import write_contact_sheet
 from clipkit.cli.options import add_model_options, load_encoder
+from clipkit.cli.preview import Preview, add_preview_options, open_preview
 from clipkit.cli.progress import note, progress_bar
-from clipkit.errors import LibraryBusyError
+from clipkit.cli.stdout import to_json
+from clipkit.errors import InputError, LibraryBusyError, LibraryError
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
-from clipkit.search.query import Query, parse_query
+from clipkit.search.query import Query, parse_query, picture_argument
+from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
 
 _EPILOG = """\
 a query is words or a picture:
@@ -22,6 +25,9 @@ queries can be added, subtracted and weighted:
   clipkit search horse + stripes
   clipkit search "2:golden retriever" + ./pool.jpg - 0.5:night
   clipkit search -- -40C                   a query that begins with a dash
+
+a score of .3 means one thing for one query and another for the next; relevance means the same for
+all: from 0.5 on, a picture more likely fits the query than not
 """
 
 
@@ -31,18 +37,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "search",
         help="find pictures by words or by another picture",
         description="Find the pictures of a folder that are closest to a query. New, changed and\n"
-        "deleted pictures are seen to first. Exits 1 if there is nothing to show.",
+        "deleted pictures are seen to first. Exits 1 if nothing is relevant.",
         usage="%(prog)s [options] QUERY [+ QUERY] [- QUERY] [FOLDER]",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         prefix_chars="-+",  # so that + alone is an option, as - is
     )
-    parser.add_argument("query", metavar="QUERY", help="words, or a picture such as ./cat.jpg")
+    query = parser.add_argument(
+        "query", metavar="QUERY", default=None, help="words, or a picture such as ./cat.jpg"
+    )
     folder = parser.add_argument(
-        "folder", metavar="FOLDER", default=".", help="where to search (default: here)"
+        "folder", metavar="FOLDER", default=None, help="where to search (default: here)"
     )
     # Not nargs="?": that would take its default as soon as an option follows the query.
-    folder.required = False
+    query.required = folder.required = False
     parser.add_argument(
         "--add",
         "-a",
@@ -65,12 +73,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--top", "-t", type=_whole_number, default=10, metavar="K", help="most results (default 10)"
     )
+    parser.add_argument(
+        "--min-relevance",
+        type=float,
+        metavar="R",
+        help=f"leave out what is less relevant, 0 to 1; {DEFAULT_MIN_RELEVANCE} is a good cut, and "
+        "without one the closest are shown, with a note if nothing reaches that",
+    )
+    _add_more_options(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--filepath-only", "-f", action="store_true", help="print paths only")
     form.add_argument(
         "--print0", "-0", action="store_true", help="paths only, each ended by a null, for xargs -0"
     )
     form.add_argument("--json", action="store_true", help="one JSON object a result and line")
+    add_preview_options(parser, form)
+    parser.add_argument(
+        "--html", metavar="FILE", help="write the results as a page of pictures, in one file"
+    )
     parser.add_argument(
         "--no-indexing",
         "--skip-index",
@@ -84,6 +104,66 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(run=run)
 
 
+def _add_more_options(parser: argparse.ArgumentParser) -> None:
+    """Add what refines a query and what results must be like."""
+    refine = parser.add_argument_group("refining")
+    refine.add_argument(
+        "--like",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="add a picture to the query; may be repeated, and be all of it",
+    )
+    refine.add_argument(
+        "--more-like",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a picture that is right: the query is refitted to those marked; may be repeated",
+    )
+    refine.add_argument(
+        "--less-like", metavar="PATH", action="append", default=[], help="a picture that is wrong"
+    )
+    refine.add_argument(
+        "--diverse",
+        type=float,
+        nargs="?",
+        const=0.3,
+        default=0.0,
+        metavar="D",
+        help="results that differ from each other, 0 to 1 (0.3 without a number)",
+    )
+    group = parser.add_argument_group("only pictures that are")
+    group.add_argument(
+        "--path",
+        metavar="GLOB",
+        help="of this name, or with a / of this path inside FOLDER; *, ? and ** work",
+    )
+    group.add_argument(
+        "--after",
+        metavar="DATE",
+        help="taken on a day or later: 2024, 2024-06 or 2024-06-01, by EXIF data or else the file",
+    )
+    group.add_argument("--before", metavar="DATE", help="taken earlier than that")
+    group.add_argument(
+        "--min-size",
+        type=_size,
+        default=(0, 0),
+        metavar="WxH",
+        help="at least so many pixels wide and high, as in 1920x1080; 1000 means both",
+    )
+    shape = group.add_mutually_exclusive_group()
+    for orientation in ("portrait", "landscape"):
+        shape.add_argument(
+            f"--{orientation}",
+            dest="orientation",
+            action="store_const",
+            const=orientation,
+            help={"portrait": "higher than wide", "landscape": "wider than high"}[orientation],
+        )
+    group.add_argument("--camera", metavar="NAME", help="taken with a camera whose name has this")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Search and print.
 
@@ -91,12 +171,15 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; 1 if there is no result, or a picture was skipped and --strict was given; 130 after
-        Ctrl-C.
+        0; 1 if nothing relevant was found, or a picture was skipped and --strict was given; 130
+        after Ctrl-C.
     """
+    _settle_folder(arguments)
     query = _query(arguments)
     PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
-    library = PhotoLibrary.open_nearest(arguments.folder, load_encoder(arguments))
+    encoder = load_encoder(arguments)
+    library = PhotoLibrary.open_nearest(arguments.folder, encoder)
+    preview = open_preview(arguments.preview_height) if arguments.preview else None
     has_skipped = False
     if not arguments.no_indexing:
         try:
@@ -107,19 +190,79 @@ def run(arguments: argparse.Namespace) -> int:
                 "it with --no-indexing, or run the same command again to go on"
             )
             return 130
-    hits = library.search(query, k=arguments.top)
-    _print_hits(hits, arguments)
-    if not hits:
-        note(f"no pictures found in {arguments.folder}")
-    return 1 if not hits or (has_skipped and arguments.strict) else 0
+    min_width, min_height = arguments.min_size
+    hits = library.search(
+        query,
+        k=arguments.top,
+        min_relevance=arguments.min_relevance or 0.0,
+        diversity=arguments.diverse,
+        more_like=arguments.more_like,
+        less_like=arguments.less_like,
+        path=arguments.path,
+        after=arguments.after,
+        before=arguments.before,
+        min_width=min_width,
+        min_height=min_height,
+        orientation=arguments.orientation,
+        camera=arguments.camera,
+    )
+    if arguments.html:
+        write_contact_sheet(arguments.html, _title(arguments), hits, max_pixels=encoder.max_pixels)
+    is_answered = any(hit.relevance >= _wanted_relevance(arguments) for hit in hits)
+    if not is_answered:
+        note(_no_answer(library, arguments, is_shown=bool(hits)))
+    _print_hits(hits, arguments, preview)
+    return 1 if not is_answered or (has_skipped and arguments.strict) else 0
 
 
-def _query(arguments: argparse.Namespace) -> Query:
-    words = [arguments.query]
-    for sign, others in (("+", arguments.add), ("-", arguments.subtract)):
+def _settle_folder(arguments: argparse.Namespace) -> None:
+    """Decide whether a lone word is a query or, where pictures are the query, the folder."""
+    has_pictures = arguments.like or arguments.more_like or arguments.less_like
+    is_lone = arguments.query is not None and arguments.folder is None
+    if has_pictures and is_lone and Path(arguments.query).is_dir():
+        arguments.query, arguments.folder = None, arguments.query
+    arguments.folder = arguments.folder or "."
+
+
+def _query(arguments: argparse.Namespace) -> Query | None:
+    added = [*arguments.add, *(picture_argument(path) for path in arguments.like)]
+    words = [] if arguments.query is None else [arguments.query]
+    if not words and added:
+        words.append(added.pop(0))
+    for sign, others in (("+", added), ("-", arguments.subtract)):
         for other in others:
             words += [sign, other]
+    if not words and (arguments.more_like or arguments.less_like):
+        return None
+    if not words:
+        raise InputError('what to search for? Give words, as in  clipkit search "a cat" ~/Pictures')
     return parse_query(*words)
+
+
+def _title(arguments: argparse.Namespace) -> str:
+    """Return the query as a person reads it."""
+    parts = [arguments.query or "", *(f"+ {word}" for word in [*arguments.add, *arguments.like])]
+    parts += [f"− {word}" for word in arguments.subtract]  # noqa: RUF001 - a minus for people
+    return " ".join(filter(None, parts)) or "more of the same"
+
+
+def _wanted_relevance(arguments: argparse.Namespace) -> float:
+    """Return from where on a result is an answer."""
+    wanted: float | None = arguments.min_relevance
+    return DEFAULT_MIN_RELEVANCE if wanted is None else wanted
+
+
+def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown: bool) -> str:
+    """Return what to say when no result is relevant."""
+    number = len(library)
+    if not number:
+        return f"no pictures found in {arguments.folder}"
+    nothing = f"nothing relevant among {number:,} pictures".replace(",", " ")
+    if is_shown:
+        return f"{nothing}; these are the closest"
+    if arguments.min_relevance:
+        return f"{nothing}; without --min-relevance the closest are shown"
+    return f"no picture in {arguments.folder} passes the filters"
 
 
 def _sync(library: PhotoLibrary, folder: str) -> bool:
@@ -127,10 +270,13 @@ def _sync(library: PhotoLibrary, folder: str) -> bool:
     try:
         with progress_bar("indexing") as progress:
             report = library.sync(progress=progress)
-    except LibraryBusyError:
+    except LibraryError as error:
         if not library.is_indexed:
             raise
-        note(f"another process is indexing {folder}: searching what it has indexed so far")
+        # Another process is writing, or nobody can: what there is can be searched all the same.
+        is_busy = isinstance(error, LibraryBusyError)
+        reason = f"another process is indexing {folder}" if is_busy else str(error)
+        note(f"{reason}: searching what is indexed so far")
         return False
     if summary := _summary(report, folder):
         note(summary)
@@ -139,7 +285,12 @@ def _sync(library: PhotoLibrary, folder: str) -> bool:
 
 def _summary(report: SyncReport, folder: str) -> str:
     """Return what to say about a sync, nothing if it found nothing to do."""
-    counts = {"new": report.added, "changed": report.changed, "deleted": report.removed}
+    counts = {
+        "new": report.added,
+        "changed": report.changed,
+        "moved": report.moved,
+        "deleted": report.removed,
+    }
     news = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     if not report.skipped:
         return f"indexed: {news}" if news else ""
@@ -148,22 +299,36 @@ def _summary(report: SyncReport, folder: str) -> str:
     return f"indexed: {news}; {skipped}" if news else skipped
 
 
-def _print_hits(hits: Sequence[SearchHit], arguments: argparse.Namespace) -> None:
+def _print_hits(
+    hits: Sequence[SearchHit], arguments: argparse.Namespace, preview: Preview | None
+) -> None:
     # As find does: what is printed for "." can be used as a query, and never looks like an option.
     is_here = Path(arguments.folder) == Path()
     paths = [f"./{hit.path}" if is_here else str(hit.path) for hit in hits]
     if arguments.json:
         for hit, path in zip(hits, paths, strict=True):
-            result = {"path": path, "similarity": round(hit.similarity, 6)}
-            print(json.dumps(result, ensure_ascii=False))
+            print(to_json(_as_json(hit, path)))
     elif arguments.filepath_only or arguments.print0:
         for path in paths:
             print(path, end="\0" if arguments.print0 else "\n")
-    else:
-        print("score\tfilepath")
+    elif hits:
+        print("score\tfilepath\trelevance")
         for hit, path in zip(hits, paths, strict=True):
             # JSON's quotes: rclip's, but a name with a quote or a line break stays one field.
-            print(f"{hit.similarity:.3f}\t{json.dumps(path, ensure_ascii=False)}")
+            print(f"{hit.similarity:.3f}\t{to_json(path)}\t{hit.relevance:.2f}")
+            if preview:
+                preview.show(hit.path)
+
+
+def _as_json(hit: SearchHit, path: str) -> dict[str, object]:
+    return {
+        "path": path,
+        "similarity": round(hit.similarity, 6),
+        "relevance": round(hit.relevance, 4),
+        "width": hit.width,
+        "height": hit.height,
+        "taken_at": hit.taken_at,
+    }
 
 
 def _whole_number(text: str) -> int:
@@ -171,3 +336,14 @@ def _whole_number(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        size = int(width), int(height or width)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be like 1920x1080 or 1000, got {text!r}") from error
+    if min(size) < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 pixels or more, got {text!r}")
+    return size

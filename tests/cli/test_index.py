@@ -1,13 +1,14 @@
 """``clipkit index``, with a fake encoder in the place of a model."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from clipkit.cli import index
 from clipkit.cli.main import main
+from clipkit.search import library
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, save_picture
 
@@ -34,13 +35,17 @@ def test_index_reports_what_it_did(
     (photos / "broken.png").write_bytes(b"no picture")
     assert main(["index", "my photos"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == ("my photos: 2 added, 0 changed, 0 removed, 0 unchanged, 1 skipped\n")
+    assert captured.out == (
+        "my photos: 2 added, 0 changed, 0 moved, 0 removed, 0 unchanged, 1 skipped\n"
+    )
     assert captured.err == "1 picture skipped:\n  my photos/broken.png: is not a picture\n"
     (photos / "red.png").unlink()
     (photos / "broken.png").unlink()
     assert main(["index", "my photos"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == ("my photos: 0 added, 0 changed, 1 removed, 1 unchanged, 0 skipped\n")
+    assert captured.out == (
+        "my photos: 0 added, 0 changed, 0 moved, 1 removed, 1 unchanged, 0 skipped\n"
+    )
     assert captured.err == ""
 
 
@@ -54,9 +59,11 @@ def test_index_prints_the_report_as_json(
         "folder": "my photos",
         "added": 2,
         "changed": 0,
+        "moved": 0,
         "removed": 0,
         "unchanged": 0,
         "skipped": [{"path": "my photos/broken.png", "reason": "is not a picture"}],
+        "left_out": [],
     }
     assert captured.err == ""
 
@@ -77,9 +84,9 @@ def test_exclude_and_hidden_are_kept_for_next_time(
         (["--exclude", ""], 1),
     ]:
         assert main(["index", "my photos", *words]) == 0
-        assert f": {added} added, 0 changed, 0 removed," in capsys.readouterr().out
+        assert f": {added} added, 0 changed, 0 moved, 0 removed," in capsys.readouterr().out
     assert main(["index", "my photos", "--no-include-hidden"]) == 0
-    assert ": 0 added, 0 changed, 1 removed," in capsys.readouterr().out
+    assert ": 0 added, 0 changed, 0 moved, 1 removed," in capsys.readouterr().out
 
 
 def test_rebuild_starts_anew_also_from_damage_and_from_another_model(
@@ -140,3 +147,113 @@ def _interrupt_at(count: int) -> Callable[[int], None]:
             raise KeyboardInterrupt
 
     return interrupt
+
+
+def test_status_says_what_a_sync_would_see_and_changes_nothing(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.png").write_bytes(b"no picture")
+    main(["index", "my photos"])
+    save_picture(photos / "new.png", (1, 2, 3))
+    (photos / "red.png").unlink()
+    capsys.readouterr()
+    assert main(["index", "my photos", "--status", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    expected = {
+        "folder": "my photos",
+        "num_images": 2,
+        "num_skipped": 1,
+        "num_new": 1,
+        "num_missing": 1,
+        "model": "fake",
+        "space_id": "fake-space",
+        "exclude": [],
+    }
+    assert {name: status[name] for name in expected} == expected
+    assert len(encoder.encoded_images) == 3
+    assert main(["index", "my photos", "--status"]) == 0
+    assert "num_new         1\n" in capsys.readouterr().out
+
+
+def test_status_lists_the_folders_that_are_indexed(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", "--status"]) == 0
+    assert capsys.readouterr() == ("", "no folder is indexed\n")
+    main(["index", "my photos"])
+    main(["index", "my photos/raw"])
+    capsys.readouterr()
+    assert main(["index", "--status", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"folder": str(photos)},
+        {"folder": str(photos / "raw")},
+    ]
+
+
+def test_a_folder_is_needed_for_all_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index"]) == 2
+    assert "which folder? Give one, as in  clipkit index" in capsys.readouterr().err
+
+
+def test_forget_deletes_the_index_and_nothing_else(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["index", "my photos"])
+    location = PhotoLibrary.open(photos).location
+    pictures = sorted(photos.rglob("*.png"))
+    assert main(["index", "my photos", "--forget"]) == 0
+    assert not location.exists()
+    assert sorted(photos.rglob("*.png")) == pictures
+    assert "forgot the index of my photos" in capsys.readouterr().err
+    assert main(["index", "my photos", "--forget"]) == 0
+    assert "nothing to forget" in capsys.readouterr().err
+
+
+def test_an_index_kept_here_moves_with_its_folder(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["index", "my photos"])
+    assert main(["index", "my photos", "--here"]) == 0
+    assert "0 added, 0 changed, 0 moved, 0 removed, 2 unchanged" in capsys.readouterr().out
+    photos.rename(photos.with_name("elsewhere"))
+    assert main(["index", "elsewhere"]) == 0
+    assert "0 added, 0 changed, 0 moved, 0 removed, 2 unchanged" in capsys.readouterr().out
+    assert len(encoder.encoded_images) == 2
+
+
+def test_what_is_left_out_on_purpose_is_counted_by_reason(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (".a.png", ".b.png", "c.png"):
+        save_picture(photos / name, (1, 1, 1))
+    assert main(["index", "my photos", "--exclude", "c.*"]) == 0
+    captured = capsys.readouterr()
+    assert "2 added" in captured.out
+    assert captured.err == (
+        "left out: 2 x is hidden: its name starts with a dot\n"
+        "left out: 1 x matches the exclude pattern c.*\n"
+    )
+
+
+def test_watch_goes_on_until_it_is_interrupted(
+    photos: Path,
+    encoder: FakeEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def watch(folder: Path, stop: object) -> Iterator[bool]:
+        yield False  # the watch has begun
+        save_picture(folder / "new.png", (1, 2, 3))
+        yield True
+        yield True  # nothing new for a picture
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, "watch_folder", watch)
+    assert main(["index", "my photos", "--watch"]) == 130
+    captured = capsys.readouterr()
+    assert [line.split(",")[0] for line in captured.out.splitlines()] == [
+        "my photos: 2 added",
+        "my photos: 1 added",
+    ]
+    assert captured.err.startswith("watching my photos; Ctrl-C ends it\n")

@@ -4,14 +4,22 @@ Cosines by hand: red.png is (255, 0, 0, 1) / 255.00, orange.png (255, 128, 0, 1)
 """
 
 import json
+import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
+from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.cli import search
 from clipkit.cli.main import main
+from clipkit.search import lock
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.lock import WriterLock
+from clipkit.search.relevance import NullDistribution
 from tests.fakes import FakeEncoder, save_picture
 
 Captured = pytest.CaptureFixture[str]
@@ -21,6 +29,8 @@ Captured = pytest.CaptureFixture[str]
 def encoder(monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
     fake = FakeEncoder()
     monkeypatch.setattr(search, "load_encoder", lambda arguments: fake)
+    # What is relevant to a fake encoder's words is chance; tests of relevance ask for it.
+    monkeypatch.setattr(search, "DEFAULT_MIN_RELEVANCE", 0.0)
     return fake
 
 
@@ -41,12 +51,14 @@ def _paths(capsys: Captured) -> list[str]:
 def test_search_indexes_and_prints_as_rclip_does(capsys: Captured) -> None:
     assert main(["search", "red", "photos"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == (
-        "score\tfilepath\n"
-        '1.000\t"photos/red.png"\n'
-        '0.894\t"photos/orange.png"\n'
-        '0.000\t"photos/trip/blue.png"\n'
-    )
+    heading, *rows = (line.split("\t") for line in captured.out.splitlines())
+    assert heading == ["score", "filepath", "relevance"]
+    assert [row[:2] for row in rows] == [
+        ["1.000", '"photos/red.png"'],
+        ["0.894", '"photos/orange.png"'],
+        ["0.000", '"photos/trip/blue.png"'],
+    ]
+    assert all(0 <= float(relevance) <= 1 for _, _, relevance in rows)
     assert captured.err == "indexed: 3 new\n"
 
 
@@ -61,10 +73,12 @@ def test_search_says_nothing_when_nothing_changed(capsys: Captured) -> None:
 def test_json_is_one_object_a_line(capsys: Captured) -> None:
     assert main(["search", "red", "photos/", "--json", "--top", "2"]) == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert list(first) == ["path", "similarity"]
+    assert list(first) == ["path", "similarity", "relevance", "width", "height", "taken_at"]
     assert (first["path"], second["path"]) == ("photos/red.png", "photos/orange.png")
-    assert first["similarity"] == pytest.approx(0.999992, abs=1e-6)
+    assert first["similarity"] == pytest.approx(0.999992, abs=5e-4)
     assert isinstance(second["similarity"], float)
+    assert 0 <= second["relevance"] <= 1
+    assert (first["width"], first["height"], first["taken_at"]) == (2, 2, None)
 
 
 def test_paths_can_end_with_a_null_and_names_with_quotes_stay_one_field(
@@ -74,7 +88,8 @@ def test_paths_can_end_with_a_null_and_names_with_quotes_stay_one_field(
     main(["search", "red", "photos", "-0", "-t2"])
     assert capsys.readouterr().out == 'photos/a\n"b".png\0photos/red.png\0'
     main(["search", "red", "photos", "-t1"])
-    assert capsys.readouterr().out.splitlines()[1:] == ['1.000\t"photos/a\\n\\"b\\".png"']
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.startswith('1.000\t"photos/a\\n\\"b\\".png"\t')
 
 
 def test_the_folder_is_here_by_default(
@@ -111,7 +126,8 @@ def test_queries_are_added_and_subtracted_wherever_the_folder_stands(
 def test_a_query_may_begin_with_a_dash(encoder: FakeEncoder) -> None:
     assert main(["search", "-f", "--", "-weird", "photos"]) == 0
     assert main(["search", "red", "-", "-40 degrees", "photos"]) == 0
-    assert encoder.encoded_texts == ["-weird", "red", "-40 degrees"]
+    asked = [text for text in encoder.encoded_texts if text not in BACKGROUND_NAMES]
+    assert asked == ["-weird", "red", "-40 degrees"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +137,6 @@ def test_a_query_may_begin_with_a_dash(encoder: FakeEncoder) -> None:
         (["red", "photos", "+"], "argument --add/-a/+: expected one argument"),
         (["red", "photos", "-t", "0"], "argument --top/-t: must be at least 1, got 0"),
         (["red", "photos", "--json", "-f"], "not allowed with argument"),
-        ([], "the following arguments are required: QUERY"),
     ],
 )
 def test_usage_errors_are_argparses(words: list[str], message: str, capsys: Captured) -> None:
@@ -138,7 +153,7 @@ def test_usage_errors_are_argparses(words: list[str], message: str, capsys: Capt
         (["red", "absent"], "absent: there is no such folder"),
         (["red", "photos", "-n"], "photos has not been indexed: run  clipkit index photos"),
         (["", "photos"], "a part of the query is empty"),
-        (["red", "photos", "-", "red"], "cancel out"),
+        (["red", "photos", "-", "3:red"], "cancel out"),
     ],
 )
 def test_other_errors_are_one_line(
@@ -224,7 +239,7 @@ def test_while_another_process_indexes_what_it_has_committed_is_searched(
     captured = capsys.readouterr()
     assert captured.out == "photos/red.png\n"
     assert captured.err == (
-        "another process is indexing photos: searching what it has indexed so far\n"
+        "another process is indexing photos: searching what is indexed so far\n"
     )
 
 
@@ -241,3 +256,109 @@ def test_ctrl_c_keeps_what_is_done(encoder: FakeEncoder, capsys: Captured) -> No
     encoder.before_image = None
     assert main(["search", "red", "photos"]) == 0
     assert capsys.readouterr().err == "indexed: 1 new\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["red", "--path", "trip/*"], ["blue"]),
+        (["red", "--path", "*.png", "-t1"], ["red"]),
+        (["red", "--min-size", "3"], ["wide"]),
+        (["red", "--min-size", "3x3"], ["wide"]),
+        (["red", "--landscape"], ["wide"]),
+        (["red", "--portrait"], []),
+        (["red", "--after", "2021-05", "--before", "2021-06"], ["wide"]),
+        (["red", "--camera", "acme"], ["wide"]),
+        (["red", "--camera", "other"], []),
+    ],
+)
+def test_filters_come_before_the_ranking(
+    words: list[str], names: list[str], photos: Path, capsys: Captured
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Acme One"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2021:05:31 23:59:59"
+    Image.new("RGB", (5, 3), (0, 255, 0)).save(photos / "wide.png", exif=exif)
+    status = main(["search", *words, "photos", "-f"])
+    assert [Path(path).stem for path in _paths(capsys)] == names
+    assert status == (0 if names else 1)
+
+
+def test_an_unknown_date_and_size_say_what_would_be_right(capsys: Captured) -> None:
+    assert main(["search", "red", "photos", "--after", "yesterday"]) == 2
+    assert "after must be a year, month, day or moment such as 2024" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["search", "red", "photos", "--min-size", "big"])
+    assert "must be like 1920x1080 or 1000, got 'big'" in capsys.readouterr().err
+
+
+def test_pictures_alone_are_a_query(capsys: Captured) -> None:
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    for words in (["--like", "photos/red.png", "photos"], ["photos", "--more-like=photos/red.png"]):
+        assert main(["search", *words, "-f", "-t1"]) == 0
+        assert _paths(capsys) == ["photos/orange.png"]
+    # Two words: the first is the query, though there is a folder of that name.
+    assert main(["search", "photos", "photos", "--like", "photos/red.png", "-f"]) == 0
+
+
+def test_a_picture_marked_as_wrong_pushes_its_like_down(photos: Path, capsys: Captured) -> None:
+    save_picture(photos / "violet.png", (255, 0, 255))
+    save_picture(photos / "plum.png", (250, 0, 240))
+    assert main(["search", "red", "photos", "-f", "-t4"]) == 0
+    assert [Path(path).stem for path in _paths(capsys)][:2] == ["red", "orange"]
+    marks = ["--less-like", "photos/violet.png", "--more-like", "photos/orange.png"]
+    assert main(["search", "red", "photos", "-f", *marks]) == 0
+    assert Path(_paths(capsys)[0]).stem == "red"
+
+
+def test_nothing_relevant_is_an_answer(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr(search, "DEFAULT_MIN_RELEVANCE", 0.5)
+
+    def nothing_fits(self: object, *_: object) -> NDArray[np.float64]:
+        return np.full(3, 0.49)
+
+    monkeypatch.setattr(NullDistribution, "relevance", nothing_fits)
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    # The closest are shown all the same, as rclip does; a program looks at the exit status.
+    assert main(["search", "red", "photos", "-f"]) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.err == "nothing relevant among 3 pictures; these are the closest\n"
+    assert main(["search", "red", "photos", "-f", "--min-relevance", "0.5"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
+        "nothing relevant among 3 pictures; without --min-relevance the closest are shown\n"
+    )
+    assert main(["search", "red", "photos", "--min-relevance", "0.49", "-f"]) == 0
+    assert len(_paths(capsys)) == 3
+    assert main(["search", "red", "photos", "--min-relevance", "7"]) == 2
+    assert "min_relevance must be between 0 and 1, got 7" in capsys.readouterr().err
+
+
+def test_results_can_be_a_page_of_pictures(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["search", "red", "+", "blue", "photos", "--html", "found.html", "-f"]) == 0
+    page = (tmp_path / "found.html").read_text(encoding="utf-8")
+    assert "red + blue" in page
+    assert page.count("data:image/jpeg;base64,") == len(_paths(capsys)) == 3
+
+
+def test_an_index_that_cannot_be_written_is_searched(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    main(["search", "red", "photos"])
+    save_picture(photos / "new.png", (9, 9, 9))
+    capsys.readouterr()
+
+    def read_only(path: object, **_: object) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    without_lock = SimpleNamespace(**{**vars(sqlite3), "connect": read_only})
+    monkeypatch.setattr(lock, "sqlite3", without_lock)
+    assert main(["search", "red", "photos", "-f", "-t1"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "photos/red.png\n"
+    assert "cannot be written" in captured.err
+    assert captured.err.endswith("searching what is indexed so far\n")

@@ -1,0 +1,184 @@
+"""Search results as one HTML page that needs nothing else: ``clipkit search --html FILE``."""
+
+import base64
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from clipkit.cli.stdout import visible
+from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.reasons import reason_for
+from clipkit.inputs.thumbnails import encode_jpeg, read_thumbnail
+
+
+class Found(Protocol):
+    """One picture that a search found."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
+    @property
+    def similarity(self) -> float:
+        """Cosine to the query, -1..1."""
+
+    @property
+    def relevance(self) -> float | None:
+        """How surely it is what was asked for, 0..1; None: not known."""
+
+    @property
+    def width(self) -> int | None:
+        """Pixels; None: not known."""
+
+    @property
+    def height(self) -> int | None:
+        """Pixels; None: not known."""
+
+    @property
+    def taken_at(self) -> str | None:
+        """When it was taken, "2024-06-01T12:30:00"; None: not known."""
+
+
+def write_contact_sheet(
+    file: str | Path, title: str, hits: Sequence[Found], *, max_pixels: int | None = None
+) -> None:
+    """Write a page that shows pictures, best first, each a link to its file.
+
+    The links are relative where they can be, so that page and pictures can move together. A
+    picture that cannot be read has a card that says why. The page appears whole or not at all.
+
+    Args:
+        file: The page; an older one is replaced.
+        title: What was asked.
+        hits: The pictures.
+        max_pixels: How many pixels of one picture may be decoded. None: default_max_pixels().
+
+    Raises:
+        InputError: If the page cannot be written.
+    """
+    place = Path(os.path.abspath(file))  # noqa: PTH100 - as browsers do: links are not followed
+    if not place.parent.is_dir():
+        raise InputError(f"{file} cannot be written: there is no folder {place.parent}")
+    # Four at a time, as many as default_max_pixels reckons with.
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        cards = pool.map(lambda hit: _card(hit, place.parent, max_pixels), hits)
+        try:
+            _write_whole(place, _page(title, len(hits), cards))
+        except OSError as error:
+            raise InputError(f"{file} cannot be written: {reason_for(error, b'')}") from error
+
+
+_THUMBNAIL_SIDE = 320  # pixels
+
+
+def _write_whole(place: Path, parts: Iterable[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix=".clipkit-", dir=place.parent) as folder:
+        draft = Path(folder) / "page"
+        with draft.open("x", encoding="utf-8", newline="\n") as file:
+            file.writelines(parts)
+        draft.replace(place)
+
+
+def _page(title: str, number: int, cards: Iterable[str]) -> Iterator[str]:
+    heading = escape(visible(title))
+    count = "1 picture" if number == 1 else f"{number} pictures"
+    yield f"""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{heading} &ndash; clipkit</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<header>
+<h1><bdi>{heading}</bdi></h1>
+<p>{count}, the closest first</p>
+</header>
+<main>
+<ol>
+"""
+    yield from cards
+    yield "</ol>\n</main>\n</body>\n</html>\n"
+
+
+def _card(hit: Found, folder: Path, max_pixels: int | None) -> str:
+    name = escape(visible(str(hit.path)))
+    facts = [f"<span>similarity {hit.similarity:.3f}</span>"]
+    if hit.relevance is not None:
+        facts.insert(0, f'<meter value="{hit.relevance:.3f}" aria-label="relevance"></meter>')
+        facts.insert(1, f"<b>relevance {hit.relevance:.2f}</b>")
+    if hit.taken_at is not None:
+        time = escape(hit.taken_at)
+        facts.append(f'<time datetime="{time}">{time.replace("T", " ")}</time>')
+    if hit.width is not None and hit.height is not None:
+        facts.append(f"<span>{hit.width} &times; {hit.height}</span>")
+    return f"""\
+<li>
+<a href="{escape(_link(hit.path, folder))}">{_picture(hit.path, name, max_pixels)}</a>
+<p class="path"><bdi>{name.replace("/", "/<wbr>")}</bdi></p>
+<p class="facts">{" ".join(facts)}</p>
+</li>
+"""
+
+
+def _picture(path: Path, name: str, max_pixels: int | None) -> str:
+    """Return a picture's small copy, or why there is none, as HTML."""
+    box = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
+    try:
+        pixels = read_thumbnail(path, box=box, max_pixels=max_pixels)
+    except ImageReadError as error:
+        return f'<span class="missing">cannot be shown: {escape(visible(error.reason))}</span>'
+    height, width, _ = pixels.shape
+    data = base64.b64encode(encode_jpeg(pixels)).decode("ascii")
+    return (
+        f'<img src="data:image/jpeg;base64,{data}" alt="{name}" '
+        f'width="{width}" height="{height}" loading="lazy">'
+    )
+
+
+def _link(path: Path, folder: Path) -> str:
+    place = os.path.abspath(path)  # noqa: PTH100 - as above
+    try:
+        relative = os.path.relpath(place, folder)
+    except ValueError:  # another drive of Windows
+        return Path(place).as_uri()
+    # The bytes of the name: a browser asks the file system for just these.
+    return quote(os.fsencode(relative.replace(os.sep, "/")))
+
+
+_STYLE = """
+:root { --back: #fafafa; --card: #fff; --line: #ddd; --text: #1b1b1b; --quiet: #5c5c5c; }
+@media (prefers-color-scheme: dark) {
+  :root { --back: #141414; --card: #1f1f1f; --line: #383838; --text: #eee; --quiet: #a8a8a8; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 110rem; padding: 1.5rem; background: var(--back);
+  color: var(--text); font: 1rem/1.5 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.5rem; overflow-wrap: anywhere; }
+header p { margin: 0 0 1.5rem; color: var(--quiet); }
+ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr));
+  gap: 1rem; margin: 0; padding: 0; list-style: none; }
+li { display: flex; flex-direction: column; overflow: hidden; background: var(--card);
+  border: 1px solid var(--line); border-radius: .6rem; }
+a { display: block; color: inherit; background: var(--back); text-decoration: none; }
+a:focus-visible { outline: 3px solid Highlight; outline-offset: -3px; }
+img, .missing { display: block; width: 100%; height: auto; aspect-ratio: 4 / 3; }
+img { object-fit: scale-down; }
+.missing { padding: 1rem; color: var(--quiet); overflow: auto; overflow-wrap: anywhere; }
+li p { margin: 0; padding: .5rem .75rem 0; overflow-wrap: anywhere; }
+.path { flex: 1; font-size: .9rem; white-space: pre-wrap; }
+.facts { display: flex; flex-wrap: wrap; gap: 0 .75rem; padding-bottom: .6rem;
+  color: var(--quiet); font-size: .8rem; }
+.facts b { color: var(--text); }
+meter { width: 100%; height: .5rem; }
+"""
