@@ -61,7 +61,7 @@ print(len(library), "pictures,", len(report.skipped), "skipped")
 def show(query: str | clipkit.Query, k: int = 4) -> None:
     """Print the closest pictures and show them side by side."""
     hits = library.search(query, k=k)
-    print(", ".join(f"{hit.path.stem} {hit.similarity:.2f}" for hit in hits))
+    print(", ".join(f"{hit.path.stem} {hit.similarity:.2f} ({hit.relevance:.0%})" for hit in hits))
     strip = Image.new("RGB", (112 * k, 84), "white")
     for place, hit in enumerate(hits):
         with Image.open(hit.path) as picture:
@@ -71,6 +71,15 @@ def show(query: str | clipkit.Query, k: int = 4) -> None:
 
 
 show("sailing boats")
+
+# %% [markdown]
+# Behind each cosine stands its relevance: how far the query stands out from what else the picture
+# could show. A cosine of .3 may be a match for one query and none for another; a relevance from
+# 50 % on means the same for all. So a search can say that there is nothing:
+
+# %%
+show("a zebra")
+print(library.search("a zebra", min_relevance=0.5))
 
 # %% [markdown]
 # A query may be a picture, and queries add up: `+` and `-` between parts, and a number in front

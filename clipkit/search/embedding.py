@@ -46,7 +46,13 @@ class Question:
 
 
 def needed_encoder(encoder: "Encoder | None") -> "Encoder":
-    """Return the encoder.
+    """Return the encoder of a library, for what cannot be done without one.
+
+    Args:
+        encoder: What the library was opened with.
+
+    Returns:
+        The same.
 
     Raises:
         InputError: If there is none.

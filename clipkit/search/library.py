@@ -160,6 +160,9 @@ class PhotoLibrary(Closing):
     def status(self) -> LibraryStatus:
         """Return what the index holds and how far it lags behind the folder; change nothing.
 
+        Returns:
+            The status.
+
         Raises:
             InputError: If the folder is gone.
             LibraryError: If the folder has not been indexed, or the index is damaged.
