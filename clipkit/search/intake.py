@@ -8,7 +8,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from clipkit.errors import ImageReadError
@@ -159,8 +159,16 @@ class Intake:
                     self._count(file)
         for position, error in batch.skipped:
             file, inspection = sent[position]
-            self._skip(file, error, is_settled=inspection.is_settled)
-            again += [file for file, _ in self._waiting(inspection)]  # each has its own reason
+            self._skip(file, inspection, error.reason)
+            waiting = self._waiting(inspection)
+            has_failed_by_content = bool(waiting) and self._holds(file, inspection)
+            for other, its_inspection in waiting:
+                # By another ending it may be read in another way.
+                is_alike = PurePath(other.path).suffix == PurePath(file.path).suffix
+                if has_failed_by_content and is_alike:
+                    self._skip(other, its_inspection, error.reason)
+                else:
+                    again.append(other)
 
     def _waiting(self, inspection: Inspection) -> list[tuple[FileState, Inspection]]:
         """Return the files that have waited for a picture, which no longer is in flight."""
@@ -188,11 +196,18 @@ class Intake:
             return image
         return image._replace(digest=None, is_settled=False)
 
-    def _skip(self, file: FileState, error: ImageReadError, *, is_settled: bool) -> None:
+    def _holds(self, file: FileState, inspection: Inspection) -> bool:
+        """Return whether a file still has the bytes that were seen."""
+        try:
+            return hash_file(self._locate(file.path)) == inspection.digest
+        except (OSError, UnreadableError):
+            return False
+
+    def _skip(self, file: FileState, inspection: Inspection, reason: str) -> None:
         self._writer.skip(
-            SkippedFile(file.path, file.size, file.mtime_ns, error.reason, is_settled)
+            SkippedFile(file.path, file.size, file.mtime_ns, reason, inspection.is_settled)
         )
-        self.tally.failed.append(error)
+        self.tally.failed.append(ImageReadError(self._locate(file.path), reason))
 
     def _count(self, file: FileState, *, is_move: bool = False) -> None:
         if file.path in self._known:

@@ -179,13 +179,19 @@ def test_an_equal_file_that_cannot_be_read_does_not_stand_in_the_way(
     assert _counts(library.sync()) == (0, 0, 0, 0, 5)
 
 
-def test_equal_files_that_are_no_pictures_each_have_their_reason(photos: Path) -> None:
+def test_equal_files_that_are_no_pictures_each_have_their_reason_and_are_tried_once(
+    photos: Path,
+) -> None:
     whole = (photos / "red.png").read_bytes()
-    for name in ("a.png", "b.png", "c.png"):
+    for name in ("a.png", "b.png", "c.png", "d.gif"):
         (photos / name).write_bytes(whole[:45])  # a header, and no pixels
-    report = PhotoLibrary.open(photos, FakeEncoder()).sync()
-    assert [Path(error.path).name for error in report.skipped] == ["a.png", "b.png", "c.png"]
+    encoder = FakeEncoder()
+    report = PhotoLibrary.open(photos, encoder).sync()
+    names = ["a.png", "b.png", "c.png", "d.gif"]
+    assert sorted(Path(error.path).name for error in report.skipped) == names
     assert report.added == 4
+    # Another ending may be read in another way.
+    assert [name for name in encoder.encoded_images if name in names] == ["a.png", "d.gif"]
 
 
 def test_a_change_within_one_tick_of_the_clock_is_noticed(
