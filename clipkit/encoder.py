@@ -4,10 +4,7 @@ Shapes: N inputs, K readable ones, L context length, D dimensions of the shared 
 W width of a tower.
 """
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -22,11 +19,9 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
 from clipkit.models.locate import locate
 from clipkit.models.sources import DirectorySource, resolve_source
+from clipkit.progress import Progress, map_ahead
 from clipkit.runtime.base import FineRuntime, Runtime, Scoring
 from clipkit.runtime.bundle import is_bundle
-
-Progress = Callable[[int, int | None], None]
-"""Called with (how many are done, how many there are or None)."""
 
 IMAGE_BATCH = 16  # beyond it a small CPU gains nothing (METHODS: 16 to 32 saturate)
 TEXT_BATCH = 64
@@ -335,7 +330,7 @@ class Encoder:
         ahead: int,
         allow_urls: bool,  # noqa: FBT001 - private, and every caller names it
     ) -> Iterator[NDArray[np.float32] | ImageReadError]:
-        """Yield pixel values or the reason why there are none, in order, decoding ahead."""
+        """Return pixel values or the reason why there are none, in order, decoding ahead."""
 
         def decode(image: ImageInput) -> NDArray[np.float32] | ImageReadError:
             try:
@@ -345,18 +340,7 @@ class Encoder:
             except ImageReadError as error:
                 return error
 
-        pending: deque[Future[NDArray[np.float32] | ImageReadError]] = deque()
-        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
-        try:
-            for image in images:
-                pending.append(pool.submit(decode, image))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            # Also when the caller stops early: what is queued must not be decoded for nobody.
-            pool.shutdown(wait=True, cancel_futures=True)
+        return map_ahead(decode, images, ahead=ahead)
 
 
 def load(

@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.encoder import EncodedBatch, Encoder, Progress
+from clipkit.encoder import EncodedBatch, Encoder
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import ImageInput
+from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
 
 WORDS = {

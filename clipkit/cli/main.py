@@ -10,7 +10,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from clipkit.cli import classify, duplicates, fetch, index, models, search
 from clipkit.cli.progress import note
@@ -27,11 +26,22 @@ def build_parser() -> argparse.ArgumentParser:
         description="Search and classify pictures by words. Works offline with its embedded model.",
         epilog="Run  clipkit COMMAND --help  for the options of a command.",
     )
-    parser.add_argument("--version", action="version", version=f"clipkit {version('clipkit')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that takes as long as a search."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the version and end."""
+        from importlib.metadata import version
+
+        print(f"clipkit {version('clipkit')}")
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

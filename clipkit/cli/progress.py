@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from clipkit.cli.stdout import visible
-from clipkit.encoder import Progress
+from clipkit.progress import Progress
 
 
 def note(line: str) -> None:

@@ -3,10 +3,7 @@
 Shapes: S cells a side, N pictures.
 """
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +12,7 @@ from PIL import Image
 
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import ImageInput, read_image
+from clipkit.progress import map_ahead
 
 SKETCH_SIDE = 32
 """S, cells a side; wide and high pictures are squeezed into the square."""
@@ -99,15 +97,4 @@ def _read_ahead(
         except ImageReadError as error:
             return error
 
-    pending: deque[Future[NDArray[np.uint8] | ImageReadError]] = deque()
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="sketch")
-    try:
-        for source in sources:
-            pending.append(pool.submit(read, source))
-            if len(pending) > _AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        # Also after Ctrl-C: what is queued must not be decoded for nobody.
-        pool.shutdown(wait=True, cancel_futures=True)
+    return map_ahead(read, sources, ahead=_AHEAD)

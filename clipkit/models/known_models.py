@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,6 +54,8 @@ def installed_architectures() -> dict[str, Architecture]:
     Returns:
         Architectures by name; empty when open_clip is missing or is the table's own version.
     """
+    from importlib.metadata import PackageNotFoundError, version  # only here: it takes 30 ms
+
     made_from = json.loads(_TABLE.read_text(encoding="utf-8"))["open_clip_version"]
     try:
         is_same = version("open_clip_torch") == made_from

@@ -85,16 +85,21 @@ class Answering:
                 its parts cancel out.
         """
         _check_size(question, snapshot.meta.embed_dim)
-        sample = normalize_rows(snapshot.vectors.take(snapshot.catalog.sample(_SAMPLE)))
+        is_plain = len(question.parts) == 1 and not (len(question.liked) or len(question.disliked))
+        if is_plain:
+            target = _plain_target(question.parts[0])
+        else:
+            target = _mixed_target(question, _sample(snapshot), background)
         pool = rank(
             snapshot.catalog,
             snapshot.vectors,
-            _target(question, sample, background),
+            target,
             k=max(_POOL, 4 * self.k),
             candidates=candidates,
         )
         if not pool:
             return []
+        sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
         rows = normalize_rows(snapshot.vectors.take(np.array([hit.row for hit in pool])))
         null = NullDistribution(background, sample)
         embeddings, weights, is_picture = zip(*_parts(question), strict=True)
@@ -134,24 +139,30 @@ def _check_size(question: Question, embed_dim: int) -> None:
             )
 
 
-def _target(question: Question, sample: Embeddings, background: Embeddings) -> Target:
-    """Return what pictures should be close to.
+def _sample(snapshot: Snapshot) -> Embeddings:
+    """Return pictures that stand for the library, shape (S, D)."""
+    return normalize_rows(snapshot.vectors.take(snapshot.catalog.sample(_SAMPLE)))
 
-    One text or picture is compared as it is. In a mixture, or with marked pictures, each kind is
-    seen from its own centre.
+
+def _plain_target(part: EmbeddedPart) -> Target:
+    """Return what pictures should be close to, if that is one text or picture."""
+    return Target(mix_embeddings(part.embedding[None, :], [part.weight])[0])
+
+
+def _mixed_target(question: Question, sample: Embeddings, background: Embeddings) -> Target:
+    """Return what pictures should be close to, if several things are mixed or pictures marked.
+
+    Each kind is seen from its own centre.
     """
-    parts = question.parts
-    has_marks = len(question.liked) or len(question.disliked)
-    rows = np.array([part.embedding for part in parts], dtype=np.float32)
-    weights = [part.weight for part in parts]
-    if len(parts) == 1 and not has_marks:
-        return Target(mix_embeddings(rows, weights)[0])
     pictures, texts = _center(sample), _center(background)
     query = None
-    if parts:
-        centers = np.stack([pictures if part.is_picture else texts for part in parts])
-        query = mix_parts(rows, weights, centers)
-    if has_marks:
+    if question.parts:
+        query = mix_parts(
+            np.stack([part.embedding for part in question.parts]),
+            [part.weight for part in question.parts],
+            np.stack([pictures if part.is_picture else texts for part in question.parts]),
+        )
+    if len(question.liked) or len(question.disliked):
         query = refit_direction(question.liked, question.disliked, pictures, query)
     assert query is not None
     return Target(query, pictures)

@@ -18,10 +18,11 @@ from clipkit.embeddings import top_k
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.copies import make_copies
 from clipkit.inputs.sketches import Sketches, read_sketch, read_sketches
+from clipkit.progress import Progress
 from clipkit.search.likeness import likeness
 
 if TYPE_CHECKING:
-    from clipkit.encoder import Encoder, Progress
+    from clipkit.encoder import Encoder
 
 _SAMPLE = 64  # pictures
 _NEIGHBOURS = 8  # other pictures that each is compared with: the closest in embedding
@@ -59,7 +60,7 @@ def calibrate(
     embeddings: NDArray[np.floating[Any]],
     encoder: "Encoder",
     *,
-    progress: "Progress | None" = None,
+    progress: Progress | None = None,
 ) -> Calibration:
     """Return thresholds for a library, from copies of 64 of its pictures.
 

@@ -115,7 +115,7 @@ class Catalog(Closing):
     def rows(self, prefix: str = "", accepted: PictureFilter = _EVERY_PICTURE) -> NDArray[np.int64]:
         """Return the live rows under `prefix` that pass a filter, ascending, shape (K,)."""
         where, bounds = _under(prefix)
-        conditions = accepted.conditions()
+        conditions = accepted.conditions(prefix)
         if conditions:
             where += f"{' AND' if where else ' WHERE'} {' AND '.join(sql for sql, _ in conditions)}"
         values = (*bounds, *(value for _, value in conditions))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clipkit.errors import InputError
+from clipkit.progress import Progress
 from clipkit.search.calibration import calibrate
 from clipkit.search.duplicates import (
     DuplicateReport,
@@ -17,7 +18,7 @@ from clipkit.search.duplicates import (
 from clipkit.search.entries import ImageRow
 from clipkit.search.location import LibraryPlace
 from clipkit.search.snapshot import committed
-from clipkit.search.sync import Progress, check_space
+from clipkit.search.sync import check_space
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder

@@ -7,7 +7,7 @@ deleted.
 Shapes: N pictures, D dimensions, S cells a side of a sketch.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 
 from clipkit.errors import ImageReadError
 from clipkit.inputs.sketches import Sketches, read_sketches
+from clipkit.progress import Progress
 from clipkit.search.calibration import Calibration
 from clipkit.search.likeness import likeness
 from clipkit.search.linkage import Pairs, complete_link
 
 _BLOCK = 2048  # rows compared with as many others at once: matrices of 16 MB
-
-Progress = Callable[[int, int | None], None]
-"""Called with how many pictures are done and how many there are to do."""
 
 
 class PictureFile(NamedTuple):

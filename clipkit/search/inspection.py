@@ -3,9 +3,7 @@
 import hashlib
 import os
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.details import PictureDetails, read_details
 from clipkit.inputs.files import open_file
 from clipkit.inputs.reasons import UnreadableError
+from clipkit.progress import map_ahead
 
 DIGEST_BYTES = 16  # of SHA-256: enough for any number of pictures, half the room in the catalog
 
@@ -70,16 +69,5 @@ def inspect_file(path: Path) -> Inspection:
 
 
 def inspect_files(paths: Iterable[Path]) -> Iterator[Inspection]:
-    """Yield what each file holds, in order, reading ahead in threads."""
-    pending: deque[Future[Inspection]] = deque()
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="inspect")
-    try:
-        for path in paths:
-            pending.append(pool.submit(inspect_file, path))
-            if len(pending) > _AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        # Also when the caller stops early: what is queued must not be read for nobody.
-        pool.shutdown(wait=True, cancel_futures=True)
+    """Return what each file holds, in order, reading ahead in threads."""
+    return map_ahead(inspect_file, paths, ahead=_AHEAD)

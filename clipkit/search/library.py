@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError, LibraryBusyError, LibraryError
+from clipkit.progress import Progress
 from clipkit.search.answering import Answering, SearchHit
 from clipkit.search.background import make_background, stored_background
 from clipkit.search.catalog import Catalog
@@ -36,7 +37,7 @@ from clipkit.search.query import Query, parse_query
 from clipkit.search.ranking import Candidates
 from clipkit.search.snapshot import committed, not_indexed, stored_meta
 from clipkit.search.status import LibraryStatus, read_status
-from clipkit.search.sync import Progress, SyncOptions, SyncReport, check_space, sync_library
+from clipkit.search.sync import SyncOptions, SyncReport, check_space, sync_library
 from clipkit.search.vectors import vectors_files
 from clipkit.search.watching import watch_folder
 

@@ -7,13 +7,13 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, LibraryError, SpaceMismatchError
 from clipkit.inputs.decoder import DECODER
 from clipkit.inputs.folders import FolderScan, LeftOut, find_images
+from clipkit.progress import Progress
 from clipkit.search.background import make_background, stored_background
 from clipkit.search.catalog import Catalog
 from clipkit.search.changes import Changes, find_changes
@@ -27,9 +27,6 @@ from clipkit.search.writer import LibraryWriter, compact
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
-
-Progress = Callable[[int, int | None], None]
-"""Called with how many pictures are done and how many there are to do."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +252,8 @@ def _report(
 
 
 def _clipkit_version() -> str:
+    from importlib import metadata  # only here: it takes 30 ms, and a search never asks
+
     try:
         return metadata.version("clipkit")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed

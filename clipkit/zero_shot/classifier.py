@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings, cosine_similarity, normalize_rows, top_k
-from clipkit.encoder import Encoder, Progress
+from clipkit.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.inputs.images import ImageInput
+from clipkit.progress import Progress
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
 
 # A background name this close to a label is a synonym, which must not count against it.

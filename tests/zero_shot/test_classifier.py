@@ -10,8 +10,9 @@ import pytest
 
 from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.encoder import Encoder, Progress
+from clipkit.encoder import Encoder
 from clipkit.errors import InputError, PromptError
+from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each, embed_classes
 

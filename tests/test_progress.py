@@ -1,0 +1,72 @@
+"""Working ahead: in order, not too far, and not for nobody."""
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from clipkit.progress import map_ahead
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    first_may_end = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            first_may_end.wait(60)
+        else:
+            first_may_end.set()  # a later item is worked on while the first one lasts
+        return number * number
+
+    assert list(map_ahead(work, range(5), ahead=2)) == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_no_more_items_are_taken_than_may_wait(ahead: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = map_ahead(str, items(), ahead=ahead)
+    assert next(results) == "0"
+    assert len(taken) == ahead + 1
+    assert next(results) == "1"
+    assert len(taken) == ahead + 2
+
+
+def test_an_error_is_raised_in_its_turn() -> None:
+    results = map_ahead(lambda number: 1 // number, [1, 0, 1], ahead=5)
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_what_is_queued_is_dropped_when_nobody_asks_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[int] = []
+    may_go_on = threading.Event()
+    shut_down = ThreadPoolExecutor.shutdown
+
+    def shut_down_then_go_on(
+        pool: ThreadPoolExecutor, *, wait: bool, cancel_futures: bool = False
+    ) -> None:
+        shut_down(pool, wait=False, cancel_futures=cancel_futures)
+        may_go_on.set()
+        shut_down(pool, wait=wait)
+
+    def work(number: int) -> None:
+        if number:
+            may_go_on.wait(60)
+        done.append(number)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut_down_then_go_on)
+    results = map_ahead(work, range(1000), ahead=500)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(done) <= 1 + (os.cpu_count() or 1)  # the first, and what was under way
