@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import metadata
 from importlib.metadata import version
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_names_of_a_newer_open_clip_resolve_by_its_own_tables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known_models.installed_architectures.cache_clear()
-    monkeypatch.setattr(known_models, "version", lambda _: "99.0")
+    monkeypatch.setattr(metadata, "version", lambda _: "99.0")
     table = {"ViT-X-1": {**known_models.read_open_clip_table()["ViT-B-16"], "quick_gelu": False}}
     monkeypatch.setattr(known_models, "read_open_clip_table", lambda: table)
 
