@@ -1,5 +1,6 @@
 """The demo in a real browser: what a visitor types, clicks and sees."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.conftest import SAMPLES
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
+client = pytest.importorskip("gradio_client", reason="the API is called by gradio_client")
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
 
 CHROMIUM = next(
@@ -68,14 +70,45 @@ def page(browser: Any, address: str, asked: list[str]) -> Iterator[Any]:
     page.close()
 
 
-def search(page: Any, words: str) -> list[str]:
+TOLD = "#told [role=status]"  # the line above the gallery
+
+
+def search(page: Any, words: str, told: str = "pictures") -> list[str]:
     """Type a query, press Enter, and return the captions of what is found, best first."""
+    type_query(page, words)
+    page.keyboard.press("Enter")
+    return found(page, told)
+
+
+def type_query(page: Any, words: str) -> None:
     page.locator("#query textarea, #query input").first.fill(words)
-    with page.expect_response(lambda response: "/queue/data" in response.url):
-        page.keyboard.press("Enter")
-    page.locator("#found img").first.wait_for()
+
+
+def found(page: Any, told: str) -> list[str]:
+    """Wait until the line above the gallery tells something; return the captions."""
+    page.locator(TOLD, has_text=told).wait_for()
     captions: list[str] = page.locator("#found .caption-label").all_inner_texts()
     return captions
+
+
+def relevances(captions: list[str]) -> dict[str, int]:
+    """Return each picture's relevance in percent."""
+    return {caption.split()[0]: int(caption.split()[1]) for caption in captions}
+
+
+def names(captions: list[str]) -> list[str]:
+    return [caption.split()[0] for caption in captions]
+
+
+def upload(page: Any, picture: Path) -> None:
+    page.locator("#sought input[type=file]").set_input_files(str(picture))
+    page.locator("#sought img").wait_for()
+
+
+def mark(page: Any, name: str, kind: str) -> None:
+    """Pick a picture in the gallery and say that more, or less, of its like is sought."""
+    page.locator("#found button", has_text=name).click()
+    page.get_by_role("button", name=f"{kind} like {name}").click()
 
 
 def test_a_visitor_finds_the_cat(page: Any) -> None:
@@ -84,6 +117,108 @@ def test_a_visitor_finds_the_cat(page: Any) -> None:
     assert captions[0].startswith("cat")
     picture = page.locator("#found img").first
     assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+def test_a_caption_tells_name_relevance_and_cosine(page: Any) -> None:
+    captions = search(page, "a castle")
+    best = re.fullmatch(r"castle\s+(\d+) %\s+\((0\.\d\d)\)", captions[0])
+    assert best
+    assert 50 <= int(best[1]) <= 100
+
+
+def test_how_many_are_relevant_is_told(page: Any) -> None:
+    captions = search(page, "a castle", told="Relevant:")
+    relevant = sum(percent >= 50 for percent in relevances(captions).values())
+    told = (
+        f"Relevant: {relevant} of the 8 shown, among {len(list(SAMPLES.glob('*.jpg')))} pictures."
+    )
+    assert page.locator(TOLD).inner_text() == told
+
+
+def test_that_nothing_is_likely_what_was_asked_is_told(page: Any) -> None:
+    captions = search(page, "a tax return form", told="the closest are shown")
+    assert len(captions) == 8
+    assert max(relevances(captions).values()) < 50
+
+
+def test_marks_add_up_and_can_be_forgotten(page: Any) -> None:
+    sync_api.expect(page.locator("#more")).to_be_disabled()
+    before = names(search(page, "a building"))
+    sync_api.expect(page.locator("#more")).to_be_disabled()
+    mark(page, before[1], "Less")
+    after = names(found(page, f"Less like: {before[1]}."))
+    assert before[1] not in after
+    mark(page, after[2], "More")
+    last = names(found(page, f"More like: {after[2]}. Less like: {before[1]}."))
+    assert not {before[1], after[2]} & set(last)
+    mark(page, last[3], "Less")
+    found(page, f"More like: {after[2]}. Less like: {before[1]}, {last[3]}.")
+    page.locator("#forget").click()
+    page.locator(TOLD, has_not_text="like:").wait_for()
+    assert names(found(page, "pictures")) == before
+
+
+def test_more_like_a_picture_makes_its_like_more_relevant(page: Any) -> None:
+    before = relevances(search(page, "a castle"))
+    mark(page, "temple", "More")
+    after = relevances(found(page, "More like: temple."))
+    assert after["colosseum"] > before["colosseum"]
+
+
+def test_another_query_forgets_the_marks_and_the_same_keeps_them(page: Any) -> None:
+    first, *_ = names(search(page, "a building"))
+    mark(page, first, "Less")
+    found(page, "Less like")
+    page.locator("#count input[type=number]").fill("5")
+    page.locator("#count input[type=number]").blur()
+    page.locator("#search").click()
+    sync_api.expect(page.locator("#found .caption-label")).to_have_count(5)
+    assert first not in names(found(page, "Less like"))
+    type_query(page, "a tower")
+    page.keyboard.press("Enter")
+    page.locator(TOLD, has_not_text="Less like").wait_for()
+
+
+def test_a_picture_of_their_own_is_a_query(page: Any) -> None:
+    upload(page, SAMPLES / "owl.jpg")
+    page.locator("#search").click()
+    assert names(found(page, "pictures"))[0] == "owl"
+
+
+def test_words_and_a_picture_are_one_query(page: Any) -> None:
+    upload(page, SAMPLES / "owl.jpg")
+    both = names(search(page, "a castle"))
+    assert {"owl", "castle"} <= set(both[:4])
+
+
+def test_words_are_never_read_as_a_path(page: Any) -> None:
+    # As the path of a picture in the library, it would be left out of its own results.
+    assert "owl" in names(search(page, str(SAMPLES / "owl.jpg")))
+
+
+def test_a_picture_that_cannot_be_read_is_told(page: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes((SAMPLES / "owl.jpg").read_bytes()[:2000])
+    upload(page, broken)
+    page.locator("#search").click()
+    page.get_by_test_id("toast-body").filter(has_text="broken.jpg").wait_for()
+
+
+def test_results_can_differ_from_each_other(page: Any) -> None:
+    alike = names(search(page, "an animal"))
+    page.locator("#diversity input[type=number]").fill("0.9")
+    page.locator("#diversity input[type=number]").blur()
+    page.locator("#search").click()
+    different = page.locator("#found .caption-label").filter(
+        has_not_text=re.compile("|".join(alike))
+    )
+    different.first.wait_for()
+
+
+def test_the_api_takes_a_query_and_a_count(address: str) -> None:
+    gallery = client.Client(address, verbose=False).predict("a cat", 3, api_name="/search")
+    assert len(gallery) == 3
+    assert gallery[0]["caption"].startswith("cat ")
 
 
 def test_an_empty_query_is_told(page: Any) -> None:
