@@ -1,0 +1,153 @@
+"""A library of made pictures in clipkit's index, and how many of the best it finds.
+
+Each function is run in a process of its own: some need gigabytes, and `measured` wants its own
+process small.
+
+Shapes: N pictures, Q queries, D dimensions.
+"""
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from made_pictures import MadePictures, month_glob
+from numpy.typing import NDArray
+
+import clipkit
+from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.search.catalog import Catalog
+from clipkit.search.entries import CatalogMeta, ImageRow
+from clipkit.search.location import inner_location
+from clipkit.search.vectors import vectors_name
+from clipkit.search.writer import LibraryWriter
+
+SAMPLES = Path(__file__).parents[1] / "demo" / "samples"
+_BLOCKS_A_COMMIT = 16  # with fewer, the disk is busy with the same pages of the catalog again
+_NUM_QUERIES = 24  # of each kind
+
+
+def make_towers(architecture: str, path: Path) -> None:
+    """Write an open_clip model with random weights, the same ones every time, as a state dict."""
+    import open_clip
+    import torch
+
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model(architecture).state_dict(), path)
+
+
+def compile_towers(architecture: str, path: Path, directory: Path) -> None:
+    """Compile weights of an open_clip model for ONNX Runtime, as a directory clipkit loads."""
+    from clipkit.runtime.compile import compile_directory
+
+    clipkit.load(f"{architecture}={path}", engine="torch").save(directory)
+    compile_directory(directory, pictures=sorted(SAMPLES.glob("*.jpg"))[:2], texts=["a red boat"])
+
+
+def write_library(num: int, folder: Path, model: str) -> None:
+    """Write the index of a folder of made pictures; the pictures themselves do not exist.
+
+    Args:
+        num: How many pictures.
+        folder: Where they would be.
+        model: What is said to have embedded them.
+    """
+    encoder = clipkit.load(model)
+    pictures = MadePictures(num, encoder.embed_dim)
+    unfinished = folder / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    meta = CatalogMeta(
+        folder=str(folder.resolve()),
+        space_id=encoder.space_id,
+        embed_dim=encoder.embed_dim,
+        model=model,
+        engine=encoder.engine,
+        precision=encoder.precision,
+        clipkit_version=metadata.version("clipkit"),
+        vectors_file=vectors_name(1),
+        device=folder.stat().st_dev,
+    )
+    catalog = Catalog.open(unfinished / "catalog.sqlite", folder, create=True)
+    assert catalog is not None
+    with catalog, LibraryWriter(catalog, unfinished, meta) as writer:
+        for number, (first, embeddings) in enumerate(pictures.blocks(), start=1):
+            writer.add(_image_rows(pictures, first, len(embeddings)), embeddings)
+            if number % _BLOCKS_A_COMMIT == 0:
+                writer.commit()
+        writer.commit()
+        catalog.write_background(BACKGROUND_NAMES, encoder.encode_texts(BACKGROUND_NAMES))
+    unfinished.rename(inner_location(folder))
+
+
+def measure_recall(num: int, folder: Path, model: str, k: int, month: int) -> dict[str, float]:
+    """Return what share of the k best pictures searches find, by kind of query.
+
+    What the best are is float32 arithmetic of NumPy's on embeddings made anew.
+
+    Args:
+        num: How many pictures.
+        folder: The folder whose index `write_library` wrote.
+        model: As for that.
+        k: How many to find.
+        month: A month for searches with a filter.
+
+    Returns:
+        Means over 24 queries, in [0, 1].
+    """
+    pictures = MadePictures(num, clipkit.load(model).embed_dim)
+    library = clipkit.PhotoLibrary.open(folder)
+    texts, images = (
+        make(_NUM_QUERIES) for make in (pictures.text_queries, pictures.picture_queries)
+    )
+    best = _exact_paths(pictures, np.concatenate([texts, images]), k, None)
+    best_of_month = _exact_paths(pictures, texts, k, month)
+    globs = {"texts": None, "pictures": None, "texts, 1 % of the pictures": month_glob(month)}
+    kinds = zip(
+        globs.items(),
+        (texts, images, texts),
+        (best[:_NUM_QUERIES], best[_NUM_QUERIES:], best_of_month),
+        strict=True,
+    )
+    recalls = {}
+    for (name, pattern), queries, expected in kinds:
+        shares = []
+        for query, paths in zip(queries, expected, strict=True):
+            hits = library.search(query, k=k, path=pattern)
+            found = {hit.path.relative_to(folder).as_posix() for hit in hits}
+            shares.append(len(found & paths) / len(paths))
+        recalls[name] = float(np.mean(shares))
+    return recalls
+
+
+def _image_rows(pictures: MadePictures, first: int, count: int) -> list[ImageRow]:
+    return [
+        ImageRow(
+            path=details.path,
+            size=details.size,
+            mtime_ns=details.mtime_ns,
+            row=0,  # the writer says which
+            digest=details.digest,
+            width=details.width,
+            height=details.height,
+            taken_at=details.taken_at,
+            camera=details.camera,
+        )
+        for details in pictures.details(first, count)
+    ]
+
+
+def _exact_paths(
+    pictures: MadePictures, queries: NDArray[np.float32], k: int, month: int | None
+) -> list[set[str]]:
+    """Return the paths of the k closest pictures to each query, of one month or of all."""
+    scores = np.empty((len(queries), pictures.num), dtype=np.float32)
+    for first, embeddings in pictures.blocks():
+        scores[:, first : first + len(embeddings)] = queries @ embeddings.T
+    if month is not None:
+        months = np.array([pictures.month(number) for number in range(pictures.num)])
+        scores[:, months != month] = -np.inf
+    return [
+        {pictures.path(number) for number in np.argpartition(-row, k)[:k].tolist()}
+        for row in scores
+    ]
