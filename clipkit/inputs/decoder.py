@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import BinaryIO
 
 import PIL
@@ -17,9 +18,6 @@ from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 from clipkit.inputs.colors import to_rgb
 from clipkit.inputs.files import HeaderReader, check_read_whole
 from clipkit.inputs.reasons import UnreadableError, is_heif, is_read_whole
-
-DECODER = f"Pillow {PIL.__version__}"
-"""What decodes: two versions may differ in a picture's last bits."""
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -49,6 +47,12 @@ class Decoding:
     max_pixels: int
     target: Target | None = None  # None: decode in full
     orientation: int = 1  # EXIF orientation of a picture that does not state its own
+
+
+def decoder_name() -> str:
+    """Return what decodes: versions differ in a picture's last bits, extras in what they read."""
+    extras = [name for name in ("pillow_heif", "rawpy") if find_spec(name)]
+    return " + ".join([f"Pillow {PIL.__version__}", *extras])
 
 
 def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:

@@ -64,8 +64,14 @@ def inspect_file(path: Path) -> Inspection:
         is_settled = abs(time.time_ns() - path.stat().st_mtime_ns) > _TICK_NS
         details = read_details(path)  # first: what is no picture may be endless
         return Inspection(hash_file(path), details, is_settled)
-    except (OSError, ImageReadError, UnreadableError):
-        return Inspection(None, None, is_settled)
+    except (OSError, ImageReadError, UnreadableError) as error:
+        return Inspection(None, None, is_settled and not _is_of_the_moment(error))
+
+
+def _is_of_the_moment(error: Exception) -> bool:
+    """Return whether the system refused a file, which may be otherwise next time."""
+    cause = error.__cause__ if isinstance(error, ImageReadError) else error
+    return isinstance(cause, OSError) and cause.errno is not None  # Pillow's own have no number
 
 
 def inspect_files(paths: Iterable[Path]) -> Iterator[Inspection]:

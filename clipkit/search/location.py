@@ -4,17 +4,20 @@ import hashlib
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
 from clipkit.search.lock import WriterLock
+from clipkit.search.schema import library_errors, open_catalog_file
 
 _CATALOG_NAME = "catalog.sqlite"
 _LOCK_NAME = "writer.lock"
-_NOT_TAKEN_ALONG = shutil.ignore_patterns(f"{_LOCK_NAME}*", "*-shm")  # of one process each
+_NOT_COPIED = shutil.ignore_patterns(f"{_LOCK_NAME}*", f"{_CATALOG_NAME}*")
 
 
 @dataclass(frozen=True)
@@ -137,17 +140,29 @@ def take_index_along(place: LibraryPlace) -> None:
     with WriterLock(source / _LOCK_NAME, place.folder):
         try:
             shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
-            shutil.copytree(source, unfinished, ignore=_NOT_TAKEN_ALONG)
+            shutil.copytree(source, unfinished, ignore=_NOT_COPIED)
+            _copy_catalog(source, unfinished, place.folder)
             if place.location.is_dir():  # empty, or it would not be without a catalog
                 place.lock_path.unlink(missing_ok=True)
                 place.location.rmdir()
             unfinished.rename(place.location)
-        except (OSError, shutil.Error) as error:
+        except (OSError, shutil.Error, LibraryError) as error:
             raise LibraryError(
                 f"the index of {place.folder} cannot be moved to {place.location}: {error}; it "
                 f"stays at {source}"
             ) from error
     shutil.rmtree(source, ignore_errors=True)
+
+
+def _copy_catalog(source: Path, destination: Path, folder: Path) -> None:
+    """Copy a catalog that readers have open: the files alone may change under a copy."""
+    path = destination / _CATALOG_NAME
+    with (
+        library_errors(path, folder),
+        closing(open_catalog_file(source / _CATALOG_NAME, folder, create=False)) as catalog,
+        closing(sqlite3.connect(path)) as copy,
+    ):
+        catalog.backup(copy)
 
 
 def indexed_parents(folder: Path) -> Iterator[LibraryPlace]:

@@ -1,8 +1,10 @@
 """How a catalog file is opened: whose it is, how old it is, and what SQLite's errors mean."""
 
 import shlex
+import shutil
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -100,14 +102,9 @@ def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """Return a connection in autocommit mode; read-only where writing is not possible."""
     uri = path.absolute().as_uri()
     for mode in ("rwc",) if create else ("rw", "ro", "ro&immutable=1"):
-        connection = sqlite3.connect(
-            f"{uri}?mode={mode}",
-            uri=True,
-            timeout=_BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        connection.text_factory = partial(str, encoding="utf-8", errors=PATH_ERRORS)
+        if mode.endswith("immutable=1") and _has_log(path):
+            return _connect_to_copy(path)  # SQLite would look past what was committed last
+        connection = _open(f"{uri}?mode={mode}")
         try:
             connection.execute("PRAGMA schema_version").fetchone()  # the first real access
         except sqlite3.OperationalError as error:
@@ -121,6 +118,37 @@ def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
         else:
             return connection
     raise failure
+
+
+def _has_log(path: Path) -> bool:
+    """Return whether a killed writer has left commits in the log beside a catalog."""
+    log = path.with_name(f"{path.name}-wal")
+    return log.is_file() and log.stat().st_size > 0
+
+
+def _connect_to_copy(path: Path) -> sqlite3.Connection:
+    """Return a connection to the state of a catalog and its log, in memory."""
+    with tempfile.TemporaryDirectory(prefix="clipkit-") as scratch:
+        copy = Path(scratch) / path.name
+        for name in (path.name, f"{path.name}-wal"):
+            shutil.copyfile(path.with_name(name), copy.with_name(name))
+        connection = _open(":memory:")
+        with closing(_open(copy.as_uri())) as whole:
+            whole.backup(connection)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _open(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.text_factory = partial(str, encoding="utf-8", errors=PATH_ERRORS)
+    return connection
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, LibraryError, SpaceMismatchError
-from clipkit.inputs.decoder import DECODER
+from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import FolderScan, LeftOut, find_images
 from clipkit.progress import Progress
 from clipkit.search.background import make_background, stored_background
@@ -93,10 +93,13 @@ def sync_library(
         if stored_background(catalog) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
         known = catalog.images(place.prefix)
+        skipped = catalog.skipped(place.prefix)
+        if stored and stored.decoder not in ("", meta.decoder):  # another one may read more
+            skipped = {path: file._replace(is_settled=False) for path, file in skipped.items()}
         changes = find_changes(
             scan.entries,
             known,
-            catalog.skipped(place.prefix),
+            skipped,
             unlisted=[error.path for error in scan.skipped],
         )
         files = (*changes.added, *changes.changed)
@@ -171,7 +174,7 @@ def _next_meta(
         model=encoder.name,
         engine=encoder.engine,
         precision=encoder.precision,
-        decoder=DECODER,
+        decoder=decoder_name(),
         clipkit_version=_clipkit_version(),
         device=_device(place),
         exclude=base.exclude if exclude is None else tuple(filter(None, exclude)),

@@ -34,7 +34,7 @@ _ROW_TYPES: dict[str, np.dtype[Any]] = {
 _BLOCK_BYTES = 32 << 20  # read at a time: large enough for full speed, small enough for any machine
 _HALF_EPSILON = 2.0**-11  # relative rounding of a number of half precision
 
-SCAN_ERROR = 1.25 * _HALF_EPSILON
+SCAN_ERROR = 2.25 * _HALF_EPSILON
 """More than `VectorReader.similarities` can be off, which is what rounding the query does."""
 
 

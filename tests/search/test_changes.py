@@ -5,7 +5,8 @@ from clipkit.search.changes import find_changes
 from clipkit.search.entries import IndexedFile, SkippedFile
 
 IMAGES = {
-    name: IndexedFile(name, 10, 100, row) for row, name in enumerate(["a", "b", "c", "in/d", "in/e"])
+    name: IndexedFile(name, 10, 100, row)
+    for row, name in enumerate(["a", "b", "c", "in/d", "in/e"])
 }
 SKIPPED = {name: SkippedFile(name, 10, 100, "is broken") for name in ("x", "y", "z")}
 

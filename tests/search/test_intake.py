@@ -1,23 +1,26 @@
 """Files taken into a library: what is known by its content costs no forward pass."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 
+from clipkit.inputs import details, files
+from clipkit.search import sync
 from clipkit.search.catalog import Catalog
 from clipkit.search.entries import ImageRow
-from clipkit.search.inspection import hash_file
+from clipkit.search.inspection import Inspection, hash_file, inspect_file
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.vectors import VectorReader
 from tests.fakes import (
     FakeEncoder,
     age_files,
     change_time,
-    picture_embedding,
     save_picture,
 )
 
@@ -305,3 +308,35 @@ def test_a_picture_moved_out_of_a_part_and_into_another_is_known(
     assert _counts(part.sync()) == (1, 0, 0, 0, 2)  # what is gone elsewhere it does not know
     assert _counts(library.sync()) == (0, 0, 0, 1, 4)
     assert encoder.encoded_images == []
+
+
+def test_what_only_another_decoder_could_read_is_tried_again_with_that(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "new.heic").write_bytes(b"not without an extra")
+    age_files(photos)
+    encoder = FakeEncoder()
+    library = PhotoLibrary.open(photos, encoder)
+    library.sync()
+    library.sync()
+    assert encoder.encoded_images.count("new.heic") == 1
+    monkeypatch.setattr(sync, "decoder_name", lambda: "Pillow and an extra")
+    assert len(library.sync().skipped) == 1
+    assert encoder.encoded_images.count("new.heic") == 2
+
+
+def test_what_the_system_refused_is_tried_again(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    age_files(photos)
+    open_really = files.open_file
+
+    def refuse(path: Path) -> BinaryIO:
+        if path.name == "red.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_really(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(details, "open_file", refuse)
+        assert inspect_file(photos / "red.png") == Inspection(None, None, is_settled=False)
+    assert inspect_file(photos / "red.png").is_settled

@@ -139,7 +139,8 @@ def _center(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     cosines = rows @ rows.T
     count = len(rows)
     square = (cosines.sum() - count) / (count * (count - 1))  # without those of a row and itself
-    return _direction(rows.mean(axis=0)) * max(square, 0) / float(np.linalg.norm(rows.mean(axis=0)))
+    mean: NDArray[np.float64] = rows.mean(axis=0)
+    return mean * float(max(square, 0) / (mean @ mean))
 
 
 def test_a_query_of_a_picture_and_words(library: PhotoLibrary, photos: Path) -> None:

@@ -1,12 +1,23 @@
 """Where an index lies."""
 
 import os
+import shutil
 from pathlib import Path
 
 import platformdirs
 import pytest
 
-from clipkit.search.location import default_location, libraries_home
+from clipkit.errors import LibraryBusyError, LibraryError
+from clipkit.search.library import PhotoLibrary
+from clipkit.search.location import (
+    LibraryPlace,
+    default_location,
+    inner_location,
+    libraries_home,
+    take_index_along,
+)
+from clipkit.search.lock import WriterLock
+from tests.fakes import FakeEncoder
 
 
 def test_the_environment_says_where_libraries_lie(clipkit_home: Path) -> None:
@@ -47,3 +58,81 @@ def test_the_name_of_a_location_is_readable_and_safe(tmp_path: Path, name: str, 
     assert location.name.startswith(start)
     assert len(os.fsencode(location.name)) <= 60
     assert location.name.isascii()
+
+
+def test_a_folder_moved_with_its_index_answers_without_encoding_anything(
+    photos: Path, tmp_path: Path
+) -> None:
+    PhotoLibrary.open(photos, FakeEncoder(), here=True).sync()
+    expected = PhotoLibrary.open(photos, FakeEncoder()).search("red")
+    (tmp_path / "another disk").mkdir()
+    moved = tmp_path / "another disk" / "pictures"
+    photos.rename(moved)
+    encoder = FakeEncoder()
+    library = PhotoLibrary.open(moved, encoder)
+    assert library.location == inner_location(moved)
+    found = library.search("red")
+    assert [hit.path for hit in found] == [moved / hit.path.relative_to(photos) for hit in expected]
+    assert [hit.similarity for hit in found] == [hit.similarity for hit in expected]
+    report = library.sync()
+    assert (report.added, report.changed, report.moved, report.unchanged) == (0, 0, 0, 4)
+    part = PhotoLibrary.open_nearest(moved / "trip", encoder)
+    assert len(part.search("green")) == 2
+    assert encoder.encoded_images == []
+    assert not libraries_home().exists()
+
+
+def test_an_index_in_the_users_data_is_taken_along(photos: Path, library: PhotoLibrary) -> None:
+    library.sync()
+    expected = library.search("red")
+    encoder = FakeEncoder()
+    inner = PhotoLibrary.open(photos, encoder, here=True)
+    report = inner.sync()
+    assert report.unchanged == 4
+    assert encoder.encoded_images == []
+    assert inner.location == inner_location(photos)
+    assert not default_location(photos).exists()
+    assert inner.search("red") == expected
+    assert PhotoLibrary.open(photos).location == inner.location
+    assert {path.name for path in inner.location.iterdir()} >= {"catalog.sqlite", "vectors-1.f16"}
+
+
+def test_an_index_is_taken_along_after_an_attempt_that_was_killed(
+    photos: Path, library: PhotoLibrary
+) -> None:
+    library.sync()
+    place = LibraryPlace(photos, inner_location(photos))
+    unfinished = place.location.with_name(".clipkit.part")
+    unfinished.mkdir()
+    (unfinished / "catalog.sqlite").write_bytes(b"half a catalog")
+    place.location.mkdir()
+    (place.location / "writer.lock").touch()
+    take_index_along(place)
+    assert len(PhotoLibrary.open(photos)) == 4
+    assert not unfinished.exists()
+
+
+def test_an_index_that_cannot_be_taken_along_stays(
+    photos: Path, library: PhotoLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.sync()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(shutil, "copytree", fail)
+    with pytest.raises(LibraryError, match=r"Read-only file system.*; it stays at "):
+        take_index_along(LibraryPlace(photos, inner_location(photos)))
+    assert len(PhotoLibrary.open(photos)) == 4
+
+
+def test_an_index_in_use_is_not_taken_along(photos: Path, library: PhotoLibrary) -> None:
+    library.sync()
+    place = LibraryPlace(photos, inner_location(photos))
+    with (
+        WriterLock(library.location / "writer.lock", photos),
+        pytest.raises(LibraryBusyError),
+    ):
+        take_index_along(place)
+    assert library.is_indexed
+    assert not place.location.exists()

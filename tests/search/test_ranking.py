@@ -82,7 +82,7 @@ def test_rank_finds_the_same_as_exact_arithmetic(
     """Directions lie so close together that a scan in half precision mistakes their order."""
     generator = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     # A wide library has its pictures far from their center, a narrow one all in one place.
-    spread = data.draw(st.sampled_from([0.5, 1.0] if is_centered else [1e-3, 1e-2, 1.0]))
+    spread = data.draw(st.sampled_from([1e-3, 1e-2, 1.0]))
     middle = generator.normal(size=dim)
     rows = normalize_rows(middle + spread * generator.normal(size=(num_rows, dim)))
     query = normalize_rows(generator.normal(size=(1, dim)))[0]

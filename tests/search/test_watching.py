@@ -84,7 +84,12 @@ def test_while_another_process_writes_its_turn_is_waited_for(
 
     monkeypatch.setattr(library, "sync", busy_sync)
     reports = library.watch(stop)
-    release = threading.Thread(target=lambda: (looked.wait(), lock.__exit__(None, None, None)))
+
+    def release_after_a_look() -> None:
+        looked.wait(60)
+        lock.__exit__(None, None, None)
+
+    release = threading.Thread(target=release_after_a_look)
     release.start()
     assert next(reports).added == 4
     release.join()

@@ -1,0 +1,120 @@
+"""An index of the first schema: taken over without encoding a picture."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipkit.search.catalog import Catalog
+from clipkit.search.inspection import hash_file
+from clipkit.search.library import PhotoLibrary
+from tests.fakes import FakeEncoder, change_time, picture_embedding, save_picture
+
+SCHEMA_1 = """
+PRAGMA application_id = 0x636C6970;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (
+    row INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL);
+CREATE TABLE skipped (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL) WITHOUT ROWID;
+"""
+NAMES = ["trip/blue.png", "orange.png", "red.png", "trip/green.png"]
+
+
+@pytest.fixture
+def old_index(photos: Path, tmp_path: Path) -> Path:
+    """Four pictures, a dead row among them, and a broken file."""
+    location = tmp_path / "old"
+    location.mkdir()
+    broken = photos / "broken.png"
+    broken.write_bytes(b"no picture")
+    change_time(broken, -3600 * 10**9)
+    meta = {
+        "folder": str(photos),
+        "space_id": "fake-space",
+        "embed_dim": 4,
+        "model": "fake",
+        "engine": "fake",
+        "precision": "fp32",
+        "clipkit_version": "0.2.0",
+        "vectors_file": "vectors-3.f32",
+        "num_rows": 5,
+        "device": photos.stat().st_dev,
+        "exclude": ["raw"],
+        "include_hidden": False,
+    }
+    rows = [np.array([0.5, 0.5, 0.5, 0.5], dtype="<f4")]
+    connection = sqlite3.connect(location / "catalog.sqlite")
+    with connection:
+        connection.executescript(SCHEMA_1)
+        values = [(key, json.dumps(value)) for key, value in meta.items()]
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", values)
+        for row, name in enumerate(NAMES, start=1):
+            status = (photos / name).stat()
+            image = (row, name, status.st_size, status.st_mtime_ns)
+            connection.execute("INSERT INTO images VALUES (?, ?, ?, ?)", image)
+            with Image.open(photos / name) as picture:
+                rows.append(picture_embedding(picture)[0].astype("<f4"))
+        status = broken.stat()
+        skipped = ("broken.png", status.st_size, status.st_mtime_ns, "was broken in its time")
+        connection.execute("INSERT INTO skipped VALUES (?, ?, ?, ?)", skipped)
+    connection.close()
+    (location / "vectors-3.f32").write_bytes(np.stack(rows).tobytes())
+    return location
+
+
+def test_an_index_of_the_first_schema_is_searched_as_it_is(photos: Path, old_index: Path) -> None:
+    library = PhotoLibrary.open(photos, FakeEncoder(), location=old_index)
+    assert [hit.path.name for hit in library.search("red", k=2)] == ["red.png", "orange.png"]
+    assert (old_index / "vectors-3.f32").is_file()
+
+
+def test_an_index_of_the_first_schema_is_taken_over_without_a_forward_pass(
+    photos: Path, old_index: Path, tmp_path: Path
+) -> None:
+    encoder = FakeEncoder()
+    library = PhotoLibrary.open(photos, encoder, location=old_index)
+    report = library.sync()
+    assert (report.added, report.changed, report.removed, report.unchanged) == (0, 0, 0, 4)
+    assert [error.reason for error in report.skipped] == ["was broken in its time"]
+    assert encoder.encoded_images == []
+    catalog = Catalog.open(old_index / "catalog.sqlite", photos)
+    assert catalog is not None
+    with catalog:
+        images = list(catalog.contents())
+        meta = catalog.meta()
+    assert [image.path for image in images] == sorted(NAMES)
+    for image in images:
+        assert image.digest == hash_file(photos / image.path)
+        assert (image.width, image.height) == (2, 2)
+    assert meta is not None
+    assert (meta.vectors_file, meta.num_rows, meta.exclude) == ("vectors-4.f16", 4, ("raw",))
+    assert [path.name for path in old_index.glob("vectors*")] == ["vectors-4.f16"]
+    rows = np.fromfile(old_index / "vectors-4.f16", dtype="<f2").reshape(4, 4)
+    for image in images:
+        with Image.open(photos / image.path) as picture:
+            expected = picture_embedding(picture)[0].astype(np.float16)
+        assert rows[image.row].tobytes() == expected.tobytes()
+    fresh = PhotoLibrary.open(photos, FakeEncoder(), location=tmp_path / "fresh")
+    fresh.sync()
+    assert library.search("red") == fresh.search("red")
+    assert library.sync().unchanged == 4
+    assert encoder.encoded_images == []
+
+
+def test_a_picture_that_changed_since_the_first_schema_is_encoded(
+    photos: Path, old_index: Path
+) -> None:
+    save_picture(photos / "red.png", (0, 0, 255))
+    encoder = FakeEncoder()
+    report = PhotoLibrary.open(photos, encoder, location=old_index).sync()
+    # Its content is that of a picture whose digest may be known by then, or not.
+    assert report.changed == 1
+    assert set(encoder.encoded_images) <= {"red.png"}
