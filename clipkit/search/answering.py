@@ -117,6 +117,9 @@ class Answering:
         Args:
             relevance: Of the K candidates.
             spread: Their embeddings as seen from the pictures' centre, shape (K, D).
+
+        Returns:
+            Positions among the candidates, at most k.
         """
         relevant = np.flatnonzero(relevance >= self.min_relevance)
         if self.diversity == 0:
