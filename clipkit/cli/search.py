@@ -126,12 +126,18 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
     )
     refine.add_argument(
         "--diverse",
-        type=float,
-        nargs="?",
+        dest="diversity",
+        action="store_const",
         const=0.3,
         default=0.0,
+        help="results that differ from each other, as --diversity 0.3",
+    )
+    refine.add_argument(
+        "--diversity",
+        type=float,
+        default=0.0,
         metavar="D",
-        help="results that differ from each other, 0 to 1 (0.3 without a number)",
+        help="how much results should differ, 0 to 1 (default 0)",
     )
     group = parser.add_argument_group("only pictures that are")
     group.add_argument(
@@ -195,7 +201,7 @@ def run(arguments: argparse.Namespace) -> int:
         query,
         k=arguments.top,
         min_relevance=arguments.min_relevance or 0.0,
-        diversity=arguments.diverse,
+        diversity=arguments.diversity,
         more_like=arguments.more_like,
         less_like=arguments.less_like,
         path=arguments.path,

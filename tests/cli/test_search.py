@@ -338,6 +338,19 @@ def test_nothing_relevant_is_an_answer(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "min_relevance must be between 0 and 1, got 7" in capsys.readouterr().err
 
 
+def test_results_can_be_made_to_differ(photos: Path, capsys: Captured) -> None:
+    save_picture(photos / "red again.png", (255, 0, 0), size=3)
+    main(["search", "red", "photos", "-f", "-t2"])
+    assert {Path(path).stem for path in _paths(capsys)} == {"red", "red again"}
+    for words in (["--diversity", "0.9"], ["--diverse", "--diversity=0.9"]):
+        main(["search", *words, "red", "photos", "-f", "-t2"])
+        assert not {"red", "red again"} <= {Path(path).stem for path in _paths(capsys)}
+    assert main(["search", "--diverse", "red", "photos", "-f"]) == 0
+    assert len(_paths(capsys)) == 4
+    assert main(["search", "red", "photos", "--diversity", "2"]) == 2
+    assert "diversity must be between 0 and 1, got 2" in capsys.readouterr().err
+
+
 def test_results_can_be_a_page_of_pictures(tmp_path: Path, capsys: Captured) -> None:
     assert main(["search", "red", "+", "blue", "photos", "--html", "found.html", "-f"]) == 0
     page = (tmp_path / "found.html").read_text(encoding="utf-8")
