@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError, LibraryBusyError, LibraryError
 from clipkit.progress import Progress
+from clipkit.search.adoption import adopt_index
 from clipkit.search.answering import Answering, SearchHit
 from clipkit.search.background import make_background, stored_background
 from clipkit.search.catalog import Catalog
@@ -76,7 +77,8 @@ class PhotoLibrary(Closing):
     ) -> "PhotoLibrary":
         """Return the library of a folder, indexed or not; nothing is read but its catalog.
 
-        An index inside the folder is found by itself, wherever folder and index have moved.
+        An index inside the folder is found wherever the two have moved; one in the user's data
+        directory if the folder was moved or renamed on the same disk.
 
         Args:
             folder: The picture folder.
@@ -99,6 +101,7 @@ class PhotoLibrary(Closing):
         if location is not None:
             index = Path(location)
         else:
+            adopt_index(path)
             index = inner_location(path) if here else existing_location(path)
         return cls(LibraryPlace(path, index), encoder)._checked()
 
@@ -124,6 +127,7 @@ class PhotoLibrary(Closing):
             SpaceMismatchError: If the index was built with another model.
         """
         path = existing_folder(folder)
+        adopt_index(path)
         for place in indexed_parents(path):
             library = cls(place, encoder)
             if not place.prefix or len(library):

@@ -177,6 +177,7 @@ def _next_meta(
         decoder=decoder_name(),
         clipkit_version=_clipkit_version(),
         device=_device(place),
+        inode=place.indexed_folder.stat().st_ino,
         exclude=base.exclude if exclude is None else tuple(filter(None, exclude)),
         include_hidden=base.include_hidden if include_hidden is None else include_hidden,
     )
