@@ -69,13 +69,13 @@ def rank(
     Returns:
         At most k, best first.
     """
-    scores = _scan(vectors, target)
-    pool = np.arange(len(scores))  # dead rows included, which is cheaper than to ask for the others
+    lowest, highest = _scan(vectors, target)
+    pool = np.arange(len(lowest))  # dead rows included, which is cheaper than to ask for the others
     if candidates.prefix or candidates.accepted != PictureFilter():
         pool = catalog.rows(candidates.prefix, candidates.accepted)
-        scores = scores[pool]
-    threshold = _threshold(catalog, scores, pool, k, candidates.hidden)
-    rows = pool[scores >= threshold - 2 * SCAN_ERROR]
+        lowest, highest = lowest[pool], highest[pool]
+    threshold = _threshold(catalog, lowest, pool, k, candidates.hidden)
+    rows = pool[highest >= threshold]
     paths = catalog.paths(rows)
     exact = _exact(vectors, rows, target)
     found = [
@@ -86,17 +86,25 @@ def rank(
     return sorted(found, key=lambda hit: (-hit.similarity, hit.path))[:k]
 
 
-def _scan(vectors: VectorReader, target: Target) -> NDArray[np.float32]:
-    """Return the cosine of every row to the target, good to SCAN_ERROR."""
+class Bounds(NamedTuple):
+    """Between what the cosine of every row to a target lies, shape (N,) each."""
+
+    lowest: NDArray[np.float32]
+    highest: NDArray[np.float32]
+
+
+def _scan(vectors: VectorReader, target: Target) -> Bounds:
+    """Return about how close every row is to the target."""
     if target.center is None:
-        plain: NDArray[np.float32] = vectors.similarities(target.direction[None, :])[0]
-        return plain
-    # Near the center a small error of a product is a large one of the angle: each direction is
-    # scanned as its half precision and what that leaves out, which is exact to 1e-6.
-    whole = np.stack([target.direction, target.center])
-    rounded = whole.astype(np.float16).astype(np.float32)
-    products = vectors.similarities(np.concatenate([rounded, whole - rounded]))
-    return centered_similarities((products[:2] + products[2:]).T, target.direction, target.center)
+        plain = vectors.similarities(target.direction[None, :])[0]
+        return Bounds(plain - SCAN_ERROR, plain + SCAN_ERROR)
+    products = vectors.similarities(np.stack([target.direction, target.center]))
+    cosines = centered_similarities(products.T, target.direction, target.center)
+    # The nearer a row is to the center, the more a small error of a product turns its angle.
+    squared = np.maximum(1 - 2 * products[1] + target.center @ target.center, 1e-6)
+    errors = SCAN_ERROR * (1 / np.sqrt(squared) + np.abs(cosines) / squared)
+    errors = np.where(squared < 10 * SCAN_ERROR, 2.0, errors)  # it may be anywhere
+    return Bounds(cosines - errors, cosines + errors)
 
 
 def _exact(vectors: VectorReader, rows: NDArray[np.int64], target: Target) -> NDArray[Any]:
@@ -110,17 +118,17 @@ def _exact(vectors: VectorReader, rows: NDArray[np.int64], target: Target) -> ND
 
 def _threshold(
     catalog: Catalog,
-    scores: NDArray[np.float32],
+    lowest: NDArray[np.float32],
     pool: NDArray[np.int64],
     k: int,
     hidden: Collection[str],
 ) -> float:
-    """Return a score that k pictures reach, or minus infinity if there are not that many."""
+    """Return a cosine that k pictures reach, or minus infinity if there are not that many."""
     wanted = k + len(hidden)
-    while wanted < len(scores):
-        best = top_k(scores, wanted)
+    while wanted < len(lowest):
+        best = top_k(lowest, wanted)
         paths = catalog.paths(pool[best])  # dead rows have none
         if sum(path not in hidden for path in paths.values()) >= k:
-            return float(scores[best[-1]])
+            return float(lowest[best[-1]])
         wanted *= 4
     return -np.inf
