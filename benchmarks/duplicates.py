@@ -23,9 +23,9 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 import clipkit
 from clipkit.inputs.images import read_image
 from clipkit.inputs.sketches import read_sketch
-from clipkit.search.calibration import Calibration, calibrate
-from clipkit.search.duplicates import PictureFile, near_groups, rows_in_company
-from clipkit.search.likeness import likeness
+from clipkit.search.duplicates.calibration import Calibration, calibrate
+from clipkit.search.duplicates.groups import PictureFile, near_groups, rows_in_company
+from clipkit.search.duplicates.likeness import likeness
 
 NUM_COPIED = 150  # photographs that are copied, of the labelled ones
 USUAL_DISTANCE = 10  # bits of 64: imagededup's default for all its hashes

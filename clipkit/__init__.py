@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from clipkit.inputs.tokenizer import TextCutWarning
     from clipkit.models.listing import list_models
-    from clipkit.search.duplicates import DuplicateGroup, DuplicateReport
+    from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
     from clipkit.search.query import Query, QueryPart, parse_query
     from clipkit.search.status import LibraryStatus
@@ -88,7 +88,7 @@ _ROOMS = {
     ),
     "clipkit.inputs.tokenizer": ("TextCutWarning",),
     "clipkit.models.listing": ("list_models",),
-    "clipkit.search.duplicates": ("DuplicateGroup", "DuplicateReport"),
+    "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
     "clipkit.search.query": ("Query", "QueryPart", "parse_query"),
     "clipkit.search.status": ("LibraryStatus",),

@@ -8,7 +8,7 @@ from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
 from clipkit.errors import ImageReadError, LibraryBusyError
-from clipkit.search.duplicates import DuplicateGroup, PictureFile
+from clipkit.search.duplicates.groups import DuplicateGroup, PictureFile
 from clipkit.search.library import PhotoLibrary
 
 _EPILOG = """\

@@ -21,8 +21,8 @@ from clipkit.search.answering import Answering, SearchHit
 from clipkit.search.background import make_background, stored_background
 from clipkit.search.catalog import Catalog
 from clipkit.search.closing import Closing
-from clipkit.search.comparing import find_duplicates
-from clipkit.search.duplicates import DuplicateReport
+from clipkit.search.duplicates.finding import find_duplicates
+from clipkit.search.duplicates.groups import DuplicateReport
 from clipkit.search.embedding import QueryEmbedder, needed_encoder
 from clipkit.search.filters import FilterOptions, PictureFilter
 from clipkit.search.location import (

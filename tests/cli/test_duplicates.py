@@ -9,7 +9,7 @@ import pytest
 
 from clipkit.cli import duplicates
 from clipkit.errors import ImageReadError, LibraryBusyError
-from clipkit.search.duplicates import DuplicateGroup, DuplicateReport, PictureFile
+from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport, PictureFile
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, save_picture
 

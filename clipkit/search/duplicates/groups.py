@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from clipkit.errors import ImageReadError
 from clipkit.inputs.sketches import Sketches, read_sketches
 from clipkit.progress import Progress
-from clipkit.search.calibration import Calibration
-from clipkit.search.likeness import likeness
-from clipkit.search.linkage import Pairs, complete_link
+from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.likeness import likeness
+from clipkit.search.duplicates.linkage import Pairs, complete_link
 
 _BLOCK = 2048  # rows compared with as many others at once: matrices of 16 MB
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from clipkit.errors import InputError
 from clipkit.progress import Progress
-from clipkit.search.calibration import calibrate
-from clipkit.search.duplicates import (
+from clipkit.search.duplicates.calibration import calibrate
+from clipkit.search.duplicates.groups import (
     DuplicateReport,
     PictureFile,
     distinct,

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clipkit.inputs.sketches import SKETCH_SIDE, read_sketches
-from clipkit.search.likeness import likeness
+from clipkit.search.duplicates.likeness import likeness
 
 Sketches = NDArray[np.uint8]
 

@@ -7,8 +7,8 @@ import pytest
 
 import clipkit
 from clipkit.errors import InputError
-from clipkit.search import calibration
-from clipkit.search.calibration import Evidence, calibrate, choose_thresholds
+from clipkit.search.duplicates import calibration
+from clipkit.search.duplicates.calibration import Evidence, calibrate, choose_thresholds
 
 
 def _evidence(

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.inputs.sketches import SKETCH_SIDE
-from clipkit.search import duplicates
-from clipkit.search.calibration import Calibration
-from clipkit.search.duplicates import (
+from clipkit.search.duplicates import groups as module
+from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.groups import (
     DuplicateGroup,
     PictureFile,
     distinct,
@@ -118,14 +118,14 @@ def test_groups_depend_neither_on_the_order_nor_on_the_blocks(seed: int, order: 
     noise = rng.integers(-40, 41, (30, SKETCH_SIDE, SKETCH_SIDE))
     sketches = np.clip(_sketches(8, seed)[families].astype(int) + noise, 0, 255).astype(np.uint8)
     groups = near_groups(files, embeddings, sketches, THRESHOLDS)
-    whole = duplicates._BLOCK
+    whole = module._BLOCK
     try:
-        duplicates._BLOCK = 7
+        module._BLOCK = 7
         shuffled = near_groups(
             [files[place] for place in order], embeddings[order], sketches[order], THRESHOLDS
         )
     finally:
-        duplicates._BLOCK = whole
+        module._BLOCK = whole
     assert _paths(shuffled) == _paths(groups)
     for group in groups:
         rows = embeddings[[int(file.path) for file in group.pictures]]
@@ -147,7 +147,7 @@ def _slow_company(embeddings: Embeddings, cosine: float) -> list[int]:
 def test_only_rows_with_a_close_neighbour_are_in_company(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "_BLOCK", block)
+    monkeypatch.setattr(module, "_BLOCK", block)
     embeddings = normalize_rows(np.random.default_rng(1).standard_normal((20, 3)))
     told: list[tuple[int, int | None]] = []
     rows = rows_in_company(embeddings, 0.95, progress=lambda *progress: told.append(progress))

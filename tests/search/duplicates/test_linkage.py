@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-untyped]
 from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 
-from clipkit.search import linkage as module
-from clipkit.search.linkage import LinkedGroup, Pairs, complete_link
+from clipkit.search.duplicates import linkage as module
+from clipkit.search.duplicates.linkage import LinkedGroup, Pairs, complete_link
 
 Matrix = NDArray[np.float32]
 

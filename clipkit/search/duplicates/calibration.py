@@ -19,7 +19,7 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.copies import make_copies
 from clipkit.inputs.sketches import Sketches, read_sketch, read_sketches
 from clipkit.progress import Progress
-from clipkit.search.likeness import likeness
+from clipkit.search.duplicates.likeness import likeness
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder

@@ -1,0 +1,1 @@
+"""Pictures that a folder has more than once."""
