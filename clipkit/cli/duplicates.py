@@ -7,7 +7,7 @@ from pathlib import Path
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
-from clipkit.errors import ImageReadError, LibraryBusyError
+from clipkit.cli.syncing import sync_if_possible
 from clipkit.search.duplicates.groups import DuplicateGroup, PictureFile
 from clipkit.search.library import PhotoLibrary
 
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
     library = PhotoLibrary.open_nearest(arguments.folder, load_encoder(arguments))
     try:
-        skipped = [] if arguments.no_indexing else _sync(library, arguments.folder)
+        done = None if arguments.no_indexing else sync_if_possible(library, arguments.folder)
         with progress_bar("comparing") as progress:
             report = library.duplicates(
                 near=not arguments.exact, threshold=arguments.threshold, progress=progress
@@ -83,23 +83,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
     for line in _lines(report.groups, arguments):
         print(line, end="\0" if arguments.print0 else "\n")
-    skipped += report.skipped
+    skipped = [*(done.skipped if done else []), *report.skipped]
     for line in skipped_lines(skipped):
         note(line)
     note(_summary(report.groups, arguments.folder))
     return 1 if not report.groups or (skipped and arguments.strict) else 0
-
-
-def _sync(library: PhotoLibrary, folder: str) -> list[ImageReadError]:
-    """See to new, changed and deleted pictures; return why some are missing."""
-    try:
-        with progress_bar("indexing") as progress:
-            return library.sync(progress=progress).skipped
-    except LibraryBusyError:
-        if not library.is_indexed:
-            raise
-        note(f"another process is indexing {folder}: comparing what it has indexed so far")
-        return []
 
 
 def _lines(groups: Sequence[DuplicateGroup], arguments: argparse.Namespace) -> Iterator[str]:

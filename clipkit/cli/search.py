@@ -8,9 +8,10 @@ from pathlib import Path
 from clipkit.cli.contact_sheet import write_contact_sheet
 from clipkit.cli.options import add_model_options, load_encoder
 from clipkit.cli.preview import Preview, add_preview_options, open_preview
-from clipkit.cli.progress import note, progress_bar
+from clipkit.cli.progress import note
 from clipkit.cli.stdout import to_json
-from clipkit.errors import InputError, LibraryBusyError, LibraryError
+from clipkit.cli.syncing import sync_if_possible
+from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, parse_query, picture_argument
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
@@ -272,17 +273,9 @@ def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown
 
 
 def _sync(library: PhotoLibrary, folder: str) -> bool:
-    """See to new, changed and deleted pictures; return whether any was skipped."""
-    try:
-        with progress_bar("indexing") as progress:
-            report = library.sync(progress=progress)
-    except LibraryError as error:
-        if not library.is_indexed:
-            raise
-        # Another process is writing, or nobody can: what there is can be searched all the same.
-        is_busy = isinstance(error, LibraryBusyError)
-        reason = f"another process is indexing {folder}" if is_busy else str(error)
-        note(f"{reason}: searching what is indexed so far")
+    """Bring the index up to date; return whether a picture was skipped."""
+    report = sync_if_possible(library, folder)
+    if report is None:
         return False
     if summary := _summary(report, folder):
         note(summary)

@@ -239,7 +239,7 @@ def test_while_another_process_indexes_what_it_has_committed_is_searched(
     captured = capsys.readouterr()
     assert captured.out == "photos/red.png\n"
     assert captured.err == (
-        "another process is indexing photos: searching what is indexed so far\n"
+        "another process is indexing photos: using what is indexed so far\n"
     )
 
 
@@ -374,4 +374,4 @@ def test_an_index_that_cannot_be_written_is_searched(
     captured = capsys.readouterr()
     assert captured.out == "photos/red.png\n"
     assert "cannot be written" in captured.err
-    assert captured.err.endswith("searching what is indexed so far\n")
+    assert captured.err.endswith("using what is indexed so far\n")

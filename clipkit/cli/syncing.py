@@ -1,0 +1,33 @@
+"""Bringing an index up to date before it is used, where that is possible."""
+
+from clipkit.cli.progress import note, progress_bar
+from clipkit.errors import LibraryBusyError, LibraryError
+from clipkit.search.library import PhotoLibrary, SyncReport
+
+
+def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
+    """See to new, changed, moved and deleted pictures, with a bar on stderr.
+
+    While another process is writing, or where nobody can, a note says so: what is indexed
+    already can be used all the same.
+
+    Args:
+        library: The library.
+        folder: Its folder as the user wrote it.
+
+    Returns:
+        What was done; None if nothing could be.
+
+    Raises:
+        LibraryError: If nothing is indexed yet.
+    """
+    try:
+        with progress_bar("indexing") as progress:
+            return library.sync(progress=progress)
+    except LibraryError as error:
+        if not library.is_indexed:
+            raise
+        is_busy = isinstance(error, LibraryBusyError)
+        reason = f"another process is indexing {folder}" if is_busy else str(error)
+        note(f"{reason}: using what is indexed so far")
+        return None
