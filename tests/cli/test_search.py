@@ -238,9 +238,7 @@ def test_while_another_process_indexes_what_it_has_committed_is_searched(
         assert main(["search", "red", "photos", "-f", "-t1"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "photos/red.png\n"
-    assert captured.err == (
-        "another process is indexing photos: using what is indexed so far\n"
-    )
+    assert captured.err == ("another process is indexing photos: using what is indexed so far\n")
 
 
 def test_ctrl_c_keeps_what_is_done(encoder: FakeEncoder, capsys: Captured) -> None:
