@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
+from clipkit.places import data_directory, readable_name
 from clipkit.search.lock import WriterLock
 from clipkit.search.schema import library_errors, open_catalog_file
 
@@ -78,17 +78,8 @@ class LibraryPlace:
 
 
 def libraries_home() -> Path:
-    """Return the directory that holds one directory for every indexed folder.
-
-    It is ``$CLIPKIT_HOME/libraries`` if that variable is set, else the place the system gives
-    programs for a user's data, such as ``~/.local/share/clipkit/libraries``.
-    """
-    home = os.environ.get("CLIPKIT_HOME")
-    if home:
-        return Path(home).expanduser().absolute() / "libraries"
-    from platformdirs import user_data_dir  # only here: most processes are told or never ask
-
-    return Path(user_data_dir("clipkit", appauthor=False)) / "libraries"
+    """Return the directory that holds one directory for every indexed folder."""
+    return data_directory() / "libraries"
 
 
 def default_location(folder: Path) -> Path:
@@ -102,8 +93,8 @@ def default_location(folder: Path) -> Path:
     """
     resolved = os.path.normcase(folder.resolve())
     digest = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:16]
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(resolved).name)[:40].strip("-.") or "folder"
-    return libraries_home() / f"{readable}-{digest}"
+    name = readable_name(Path(resolved).name, fallback="folder")
+    return libraries_home() / f"{name}-{digest}"
 
 
 def inner_location(folder: Path) -> Path:
