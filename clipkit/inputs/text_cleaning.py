@@ -8,6 +8,9 @@ import html
 import string
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
+
+from clipkit.errors import CheckpointError
 
 WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -42,3 +45,24 @@ def clean_canonicalize(text: str) -> str:
 CLEANING_RULES: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {"canonicalize": clean_canonicalize, "lower": clean_lower, "whitespace": clean_whitespace}
 )
+
+
+def cleaning_rule(text_cfg: Mapping[str, Any]) -> str:
+    """Return the name of the rule that a checkpoint cleans its texts by.
+
+    Args:
+        text_cfg: The ``text_cfg`` part of an open_clip model config.
+
+    Returns:
+        A key of CLEANING_RULES.
+
+    Raises:
+        CheckpointError: If the config names another one.
+    """
+    usual = "whitespace" if text_cfg.get("hf_tokenizer_name") else "lower"
+    rule = str((text_cfg.get("tokenizer_kwargs") or {}).get("clean", usual))
+    if rule not in CLEANING_RULES:
+        raise CheckpointError(
+            f"unknown text cleaning {rule!r} in the config; known: {', '.join(CLEANING_RULES)}"
+        )
+    return rule

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer as Vocabulary
 
 from clipkit.errors import CheckpointError, InputError
 from clipkit.inputs.clip_vocabulary import build_clip_tokenizer
-from clipkit.inputs.text_cleaning import CLEANING_RULES
+from clipkit.inputs.text_cleaning import CLEANING_RULES, cleaning_rule
 
 CLIP_CONTEXT_LENGTH = 77  # open_clip's default where a config names none
 TOKENIZER_FILE = "tokenizer.json"
@@ -77,11 +77,6 @@ class Tokenizer:
                 f"the checkpoint asks for tokenizer mode {text_cfg['tokenizer_mode']!r}, "
                 "which clipkit does not have; plain and SigLIP tokenizers are known"
             )
-        rule = str(options.get("clean", "whitespace" if is_hugging_face else "lower"))
-        if rule not in CLEANING_RULES:
-            raise CheckpointError(
-                f"unknown text cleaning {rule!r} in the config; known: {', '.join(CLEANING_RULES)}"
-            )
         if source.is_file():
             extra_marks = options.get("additional_special_tokens") or ()
             vocabulary = build_clip_tokenizer(source, extra_marks=extra_marks)
@@ -90,7 +85,7 @@ class Tokenizer:
         marks = _special_tokens(source) if is_hugging_face else {}
         return cls(
             vocabulary,
-            clean=CLEANING_RULES[rule],
+            clean=CLEANING_RULES[cleaning_rule(text_cfg)],
             context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
             pad_id=_token_id(vocabulary, marks.get("pad_token")) or 0,
             erased_id=(
