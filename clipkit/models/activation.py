@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.models.locate import TEXT_CONFIG_NAME
 
 
 def image_activation(model_cfg: Mapping[str, Any]) -> str:
@@ -46,13 +47,33 @@ def text_activation(model_cfg: Mapping[str, Any], text_config: Path | None) -> s
     """
     if text_config is None:
         return _native(model_cfg, model_cfg["text_cfg"])
-    path = text_config / "config.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    content = _read(text_config)
     stated = content.get("hidden_act") or content.get("feed_forward_proj")
     return str(stated or content.get("activation_function") or f"as {content['model_type']} has it")
+
+
+def text_kind(text_config: Path) -> str:
+    """Return what kind of tower a Hugging Face ``config.json`` describes, as in "bert".
+
+    Args:
+        text_config: The directory that holds it.
+
+    Returns:
+        Its model_type.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    return str(_read(text_config)["model_type"])
+
+
+def _read(text_config: Path) -> dict[str, Any]:
+    path = text_config / TEXT_CONFIG_NAME
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return content
 
 
 def _native(model_cfg: Mapping[str, Any], tower_cfg: Mapping[str, Any]) -> str:

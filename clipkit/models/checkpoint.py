@@ -118,7 +118,7 @@ def save_towers(
         draft.mkdir()
         try:
             _write(towers, draft, tokenizer_json, space_id)
-            _swap(draft, place)
+            put_in_place(draft, place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
@@ -291,7 +291,7 @@ def _portable(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _swap(draft: Path, place: Path) -> None:
+def put_in_place(draft: Path, place: Path) -> None:
     """Put a finished directory in its place; what was there stays whole until that moment."""
     if not place.exists():
         draft.rename(place)

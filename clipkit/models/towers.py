@@ -21,6 +21,13 @@ except ImportError as error:
     raise MissingExtraError("torch", "Running towers in torch") from error
 
 
+# Text towers of transformers that mask their padding and count positions from the start or from
+# the mask. Each was compared with itself at the full length; another one has to be before it joins.
+MASKING_TOWERS = ("bert", "m2m_100", "mt5", "roberta", "xlm-roberta")
+# Their poolers that never look at padding. open_clip's max_pooler looks at nothing else.
+MASKING_POOLERS = ("ClsLastHiddenStatePooler", "ClsPooler", "MeanPooler")
+
+
 class Towers(nn.Module):
     """Image tower and text tower of one checkpoint, with open_clip's model inside.
 
@@ -73,6 +80,34 @@ class Towers(nn.Module):
         return int(self.model_cfg["text_cfg"].get("context_length") or 77)
 
     @property
+    def padding_id(self) -> int | None:
+        """Token id whose last columns may be cut off token ids; None where rows stay whole.
+
+        A column may go if it, and every one after it, holds this id in every row. Features are
+        then the same but for rounding.
+        """
+        text_cfg = self.model_cfg["text_cfg"]
+        if text_cfg.get("hf_model_name"):
+            tower = self.model.text
+            is_masked = tower.config.model_type in MASKING_TOWERS
+            is_ignored = type(tower.pooler).__name__ in MASKING_POOLERS
+            # The tower masks the id of its own config, whatever the tokenizer pads with.
+            return int(tower.config.pad_token_id) if is_masked and is_ignored else None
+        # Without a causal mask (SigLIP, CLIPA, MobileCLIP-S) every token attends to the padding:
+        # open_clip has a mask for it, but no config switches it on. And a class token (CoCa)
+        # comes after the padding, at a position with an embedding of its own.
+        if text_cfg.get("no_causal_mask") or text_cfg.get("embed_cls"):
+            return None
+        # Behind a causal mask a token sees none that follow, so what follows the end may go.
+        pool_type = text_cfg.get("pool_type", "argmax")
+        if pool_type == "argmax":  # the end has the highest id; 0 can never be it, others can
+            return 0
+        padding_id = int(text_cfg.get("pad_id", 0))
+        if pool_type == "eos" and padding_id != self._eos_id:
+            return padding_id
+        return None  # "last" pools the padding itself
+
+    @property
     def logit_scale(self) -> float:
         """Natural log of the multiplier of cosines."""
         return float(self.model.logit_scale.detach())
@@ -105,8 +140,15 @@ class Towers(nn.Module):
         return features[:, : self.kept_dims]
 
     def text_features(self, token_ids: Tensor) -> Tensor:
-        """Return text features of any norm, shape (N, D), for token ids (N, L)."""
-        features: Tensor = self.model.encode_text(token_ids, normalize=False)
+        """Return text features of any norm, shape (N, D), for token ids (N, L).
+
+        L may be shorter than the context length where the cut is as ``padding_id`` says.
+        """
+        is_native = not self.model_cfg["text_cfg"].get("hf_model_name")
+        if is_native and self.padding_id is not None:
+            features = self._causal_text_features(token_ids)
+        else:
+            features = self.model.encode_text(token_ids, normalize=False)
         return features[:, : self.kept_dims]
 
     def token_features(self, token_ids: Tensor) -> Tensor:
@@ -172,6 +214,32 @@ class Towers(nn.Module):
         )
         patches: Tensor = outputs["image_intermediates"][-1]
         return patches
+
+    @property
+    def _eos_id(self) -> int:
+        return int(self.model_cfg["text_cfg"].get("eos_id", 2))  # open_clip's own default
+
+    def _causal_text_features(self, token_ids: Tensor) -> Tensor:
+        """Return what ``encode_text`` does, at any length: open_clip's takes the full one only."""
+        # open_clip's CLIP class holds the parts of its text tower itself.
+        text = getattr(self.model, "text", self.model)
+        length = token_ids.shape[1]
+        dtype = text.transformer.get_cast_dtype()
+        embedded = text.token_embedding(token_ids).to(dtype)
+        positions = text.positional_embedding[:length].to(dtype)
+        tokens = text.transformer(embedded + positions, attn_mask=text.attn_mask[:length, :length])
+        if self.model_cfg["text_cfg"].get("pool_type") == "eos":
+            ends = (token_ids == self._eos_id).int().argmax(dim=-1)
+        else:
+            ends = token_ids.argmax(dim=-1)
+        rows = torch.arange(token_ids.shape[0], device=token_ids.device)  # len() has no symbol
+        pooled: Tensor = text.ln_final(tokens)[rows, ends]
+        projection = text.text_projection
+        if isinstance(projection, nn.Linear):
+            pooled = projection(pooled)
+        elif projection is not None:
+            pooled = pooled @ projection
+        return pooled
 
     def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, tensor in self.model.state_dict().items():

@@ -51,6 +51,14 @@ class Runtime(Protocol):
     def scoring(self) -> Scoring:
         """How cosines become logits."""
 
+    @property
+    def image_batch(self) -> int:
+        """How many pictures a call of image_features should have, of a stream of them."""
+
+    @property
+    def image_workers(self) -> int:
+        """How many threads may call image_features at once with a gain, at least 1."""
+
     def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return image features of any norm, shape (B, D), for pixel values (B, 3, S, S)."""
 
@@ -70,3 +78,21 @@ class FineRuntime(Runtime, Protocol):
 
     def save(self, directory: Path, *, tokenizer_json: str) -> None:
         """Write the towers as a checkpoint directory."""
+
+
+def trim_padding(token_ids: NDArray[np.int64], padding_id: int | None) -> NDArray[np.int64]:
+    """Return token ids without the columns at the end that hold nothing but padding.
+
+    Args:
+        token_ids: Shape (B, L).
+        padding_id: What the text tower takes no notice of at the end of a row; None: there is no
+            such id, and rows stay whole.
+
+    Returns:
+        Shape (B, length of the longest row), at least two columns where there are two: a text has a
+        start and an end, and compiled graphs are made for no less.
+    """
+    if padding_id is None:
+        return token_ids
+    used = np.flatnonzero((token_ids != padding_id).any(axis=0))
+    return token_ids[:, : max(int(used[-1]) + 1 if len(used) else 0, 2)]

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from clipkit.errors import InputError, MissingExtraError
 from clipkit.models.checkpoint import save_towers
 from clipkit.models.towers import Towers
-from clipkit.runtime.base import Scoring
+from clipkit.runtime.base import Scoring, trim_padding
+from clipkit.runtime.torch_device import (
+    DTYPES,
+    Lanes,
+    choose_device,
+    choose_precision,
+    image_layout,
+)
 
 try:
     import torch
@@ -21,11 +28,11 @@ try:
 except ImportError as error:
     raise MissingExtraError("torch", "Running towers in torch") from error
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 class TorchRuntime:
     """Towers on a device, as functions from arrays to arrays.
+
+    Any number of threads may call at once.
 
     Args:
         towers: The towers; they are moved to the device and cast in place.
@@ -33,6 +40,8 @@ class TorchRuntime:
         precision: "auto" takes bf16 on a CUDA device that has it, else fp32; or "fp32", "bf16",
             "fp16".
         space_id: Identity of the space, as the caller computed it from the towers in float32.
+        compile: Whether torch.compile makes the image tower faster, which takes a minute or so at
+            the first batch of a size; it pays for many thousand pictures.
     """
 
     def __init__(
@@ -42,6 +51,7 @@ class TorchRuntime:
         device: str = "auto",
         precision: str = "auto",
         space_id: str,
+        compile: bool = False,
     ) -> None:
         self._device = choose_device(device)
         self._precision = choose_precision(precision, self._device)
@@ -50,6 +60,10 @@ class TorchRuntime:
         self._dtype = DTYPES[self._precision]
         # Weights are cast once: autocast casts them again in every call.
         self._towers = towers.eval().to(self._device, self._dtype)
+        self._layout = image_layout(towers.model.visual, self._device)
+        towers.model.visual.to(memory_format=self._layout)
+        self._lanes = Lanes(self._device)
+        self._compiled = torch.compile(towers.image_features, dynamic=False) if compile else None
 
     @property
     def engine(self) -> str:
@@ -77,6 +91,19 @@ class TorchRuntime:
         return self._space_id
 
     @property
+    def image_batch(self) -> int:
+        """How many pictures a call of image_features should have, of a stream of them."""
+        return 64 if self._device.type == "cuda" else 8
+
+    @property
+    def image_workers(self) -> int:
+        """How many threads may call image_features at once with a gain.
+
+        On CUDA one sends a batch while another's is computed on. On a CPU a call has all cores.
+        """
+        return 2 if self._device.type == "cuda" else 1
+
+    @property
     def scoring(self) -> Scoring:
         """How cosines become logits."""
         return self._scoring
@@ -93,10 +120,19 @@ class TorchRuntime:
         Raises:
             InputError: If the shape is another.
         """
-        return self._run(self._towers.image_features, self._pixel_values(pixel_values))
+        pixel_values = self._checked_pixels(pixel_values)
+        if self._compiled is None:
+            return self._run(self._towers.image_features, pixel_values)
+        # Every other size would be compiled again: sizes are powers of two, the rest is made up.
+        rows = 1 << max(len(pixel_values) - 1, 0).bit_length()
+        padded = np.zeros((rows, *pixel_values.shape[1:]), dtype=np.float32)
+        padded[: len(pixel_values)] = pixel_values
+        return self._run(self._compiled, padded)[: len(pixel_values)]
 
     def text_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return text features of any norm.
+
+        The tower runs at the length of the longest text, where its padding changes nothing.
 
         Args:
             token_ids: Shape (B, L).
@@ -107,7 +143,8 @@ class TorchRuntime:
         Raises:
             InputError: If the shape is another.
         """
-        return self._run(self._towers.text_features, self._token_ids(token_ids))
+        token_ids = trim_padding(self._checked_tokens(token_ids), self._towers.padding_id)
+        return self._run(self._towers.text_features, token_ids)
 
     def token_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the text tower's last layer, one vector a token, after its final layer norm.
@@ -121,7 +158,7 @@ class TorchRuntime:
         Raises:
             InputError: If the shape is another.
         """
-        return self._run(self._towers.token_features, self._token_ids(token_ids))
+        return self._run(self._towers.token_features, self._checked_tokens(token_ids))
 
     def patch_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the image tower's last layer, one vector a patch, in reading order.
@@ -135,7 +172,7 @@ class TorchRuntime:
         Raises:
             InputError: If the shape is another.
         """
-        return self._run(self._towers.patch_features, self._pixel_values(pixel_values))
+        return self._run(self._towers.patch_features, self._checked_pixels(pixel_values))
 
     def save(self, directory: Path, *, tokenizer_json: str) -> None:
         """Write the towers as a checkpoint directory that appears whole or not at all.
@@ -161,71 +198,30 @@ class TorchRuntime:
             space_id=self._space_id,
         )
 
-    def _pixel_values(self, pixel_values: NDArray[np.float32]) -> Tensor:
+    def _checked_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = self._towers.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, height, width):
             raise InputError(
                 f"pixel values must have shape (B, 3, {height}, {width}), got {pixel_values.shape}"
             )
-        return torch.from_numpy(np.ascontiguousarray(pixel_values)).to(self._device, self._dtype)
+        return pixel_values
 
-    def _token_ids(self, token_ids: NDArray[np.int64]) -> Tensor:
+    def _checked_tokens(self, token_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         length = self._towers.context_length
         if token_ids.ndim != 2 or token_ids.shape[1] != length:
             raise InputError(f"token ids must have shape (B, {length}), got {token_ids.shape}")
-        return torch.from_numpy(np.ascontiguousarray(token_ids, dtype=np.int64)).to(self._device)
+        return token_ids.astype(np.int64, copy=False)
 
-    def _run(self, tower: Callable[[Tensor], Tensor], inputs: Tensor) -> NDArray[np.float32]:
+    def _run(
+        self, tower: Callable[[Tensor], Tensor], inputs: NDArray[np.float32] | NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         # No tower takes an empty batch, so one made-up input finds the shape of the result.
-        batch = inputs if len(inputs) else inputs.new_zeros((1, *inputs.shape[1:]))
-        with torch.inference_mode():
+        some = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), inputs.dtype)
+        with self._lanes.lane(), torch.inference_mode():
+            batch = self._lanes.send(some)
+            if batch.is_floating_point():
+                batch = batch.to(self._dtype, memory_format=self._layout)
             features = tower(batch)[: len(inputs)]
-        array: NDArray[np.float32] = features.float().cpu().numpy()
+            # Waits for this thread's lane only, and lets other threads run meanwhile.
+            array: NDArray[np.float32] = features.float().cpu().numpy()
         return array
-
-
-def choose_device(device: str) -> torch.device:
-    """Return a device that this machine has.
-
-    Args:
-        device: "auto", or a device as torch spells it.
-
-    Returns:
-        The device, with its number where it has one.
-
-    Raises:
-        InputError: If there is no such device here.
-    """
-    present = ["cpu"]
-    present += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    present += ["mps"] if torch.backends.mps.is_available() else []
-    if device == "auto":
-        best = [name for name in present if name.startswith("cuda")] or present[-1:]
-        return torch.device(best[0])
-    name = "cuda:0" if device == "cuda" else device
-    if name not in present:
-        raise InputError(
-            f'there is no device "{device}" here; there is {", ".join(present)}, or "auto"'
-        )
-    return torch.device(name)
-
-
-def choose_precision(precision: str, device: torch.device) -> str:
-    """Return the number format to compute in.
-
-    Args:
-        precision: "auto", "fp32", "bf16" or "fp16".
-        device: Where the computation runs.
-
-    Returns:
-        "fp32", "bf16" or "fp16".
-
-    Raises:
-        InputError: If precision is another word.
-    """
-    if precision == "auto":
-        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return "bf16" if has_bf16 else "fp32"
-    if precision not in DTYPES:
-        raise InputError(f'precision must be auto, {", ".join(DTYPES)}; got "{precision}"')
-    return precision

@@ -268,7 +268,7 @@ def test_an_unwritable_place_is_a_checkpoint_error(towers: Towers, tmp_path: Pat
         save_towers(towers, tmp_path / "file" / "saved")
 
 
-@pytest.mark.parametrize("step", ["save_file", "_swap"])
+@pytest.mark.parametrize("step", ["save_file", "put_in_place"])
 def test_a_failure_while_saving_leaves_the_old_checkpoint_and_nothing_else(
     towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -1,5 +1,6 @@
 """Token and patch features against open_clip's own tokens, of every kind of tower."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,14 @@ from clipkit.errors import CheckpointError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import resolve_source
 from clipkit.models.towers import Towers
-from tests.models.conftest import TINY_TEXT, Family, make_open_clip, tiny_config, write_directory
+from tests.models.conftest import (
+    TINY_BERT,
+    TINY_TEXT,
+    Family,
+    make_open_clip,
+    tiny_config,
+    write_directory,
+)
 
 PIXEL_VALUES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
 TOKEN_IDS = torch.randint(1, 99, (2, 16), generator=torch.Generator().manual_seed(4))
@@ -169,3 +177,160 @@ def test_kept_dims_outside_the_space_are_refused() -> None:
                 tokenizer_source=Path(),
                 kept_dims=kept_dims,
             )
+
+
+TINY_HUGGING_FACE = {
+    "bert": TINY_BERT,
+    "roberta": {**TINY_BERT, "model_type": "roberta", "pad_token_id": 1},
+    "xlm-roberta": {**TINY_BERT, "model_type": "xlm-roberta", "pad_token_id": 1},
+    "mt5": {
+        "model_type": "mt5",
+        "vocab_size": 99,
+        "d_model": 32,
+        "d_kv": 16,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 2,
+        "pad_token_id": 0,
+    },
+    "m2m_100": {  # NLLB
+        "model_type": "m2m_100",
+        "vocab_size": 99,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": 64,
+        "pad_token_id": 1,
+    },
+}
+
+
+def _plain_towers(config: dict[str, Any], model: Any = None) -> Towers:
+    return Towers(
+        model or make_open_clip(config),
+        model_cfg=config,
+        preprocess_cfg={"size": 32},
+        tokenizer_source=Path(),
+    ).eval()
+
+
+def _native_towers(text_cfg: dict[str, Any], *, is_custom: bool) -> Towers:
+    return _plain_towers(tiny_config(text_cfg={**TINY_TEXT, **text_cfg}, custom_text=is_custom))
+
+
+def _hugging_face_towers(name: str, pooler: str, place: Path) -> Towers:
+    (place / "config.json").write_text(json.dumps(TINY_HUGGING_FACE[name]))
+    text_cfg = {
+        "hf_model_name": str(place),
+        "hf_model_pretrained": False,
+        "hf_proj_type": "linear",
+        "hf_pooler_type": pooler,
+        "context_length": 16,
+    }
+    return _plain_towers(tiny_config(text_cfg=text_cfg))
+
+
+def _padded_rows(padding_id: int, end_id: int) -> torch.Tensor:
+    """Return rows of 4, 9 and 6 tokens, each with its end, and then padding."""
+    token_ids = torch.randint(3, 90, (3, 16), generator=torch.Generator().manual_seed(5))
+    for row, length in zip(token_ids, (4, 9, 6), strict=True):
+        row[length - 1] = end_id
+        row[length:] = padding_id
+    return token_ids
+
+
+@pytest.mark.parametrize("is_custom", [False, True], ids=["CLIP", "CustomTextCLIP"])
+@pytest.mark.parametrize(
+    ("text_cfg", "padding_id", "end_id"),
+    [
+        ({}, 0, 98),
+        ({"pool_type": "argmax", "pad_id": 7}, 0, 98),  # 7 could be a row's highest id
+        ({"pool_type": "eos", "eos_id": 2}, 0, 2),
+        ({"pool_type": "eos", "pad_id": 1}, 1, 2),
+        ({"proj_bias": True}, 0, 98),
+        ({"proj_type": "none", "width": 24}, 0, 98),
+        ({"qk_norm": True, "scale_heads": True}, 0, 98),  # blocks of another class
+    ],
+)
+def test_causal_towers_take_rows_without_their_padding(
+    text_cfg: dict[str, Any], padding_id: int, end_id: int, is_custom: bool
+) -> None:
+    towers = _native_towers(text_cfg, is_custom=is_custom)
+    assert towers.padding_id == padding_id
+    token_ids = _padded_rows(padding_id, end_id)
+    with torch.inference_mode():
+        expected = towers.model.encode_text(token_ids)
+        assert torch.equal(towers.text_features(token_ids), expected)
+        torch.testing.assert_close(
+            towers.text_features(token_ids[:, :9]), expected, atol=1e-5, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    "text_cfg",
+    [
+        {"no_causal_mask": True},  # MobileCLIP-S
+        {"no_causal_mask": True, "pool_type": "last"},  # SigLIP, CLIPA
+        {"pool_type": "last"},
+        {"pool_type": "first"},
+        {"pool_type": "eos", "eos_id": 0},  # the end is the padding
+        {"embed_cls": True},  # CoCa
+    ],
+)
+def test_native_towers_that_see_their_padding_keep_rows_whole(text_cfg: dict[str, Any]) -> None:
+    towers = _native_towers(text_cfg, is_custom=True)
+    assert towers.padding_id is None
+    with torch.inference_mode():
+        assert torch.equal(towers.text_features(TOKEN_IDS), towers.model.encode_text(TOKEN_IDS))
+
+
+@pytest.mark.parametrize("text_cfg", [{"no_causal_mask": True}, {"embed_cls": True}])
+def test_what_keeps_rows_whole_does_change_with_the_padding(text_cfg: dict[str, Any]) -> None:
+    """What open_clip's own tower gives at another length, where it takes one."""
+    towers = _native_towers(text_cfg, is_custom=True)
+    token_ids = _padded_rows(0, 98)
+    with torch.inference_mode():
+        whole, cut = towers.model.text(token_ids), towers.model.text(token_ids[:, :9])
+    assert (whole - cut).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("pooler", ["mean_pooler", "cls_pooler", "cls_last_hidden_state_pooler"])
+@pytest.mark.parametrize("name", TINY_HUGGING_FACE)
+def test_hugging_face_towers_take_rows_without_their_padding(
+    name: str, pooler: str, tmp_path: Path
+) -> None:
+    towers = _hugging_face_towers(name, pooler, tmp_path)
+    padding_id: Any = TINY_HUGGING_FACE[name]["pad_token_id"]
+    assert towers.padding_id == padding_id
+    token_ids = _padded_rows(padding_id, 2)
+    with torch.inference_mode():
+        expected = towers.model.encode_text(token_ids)
+        torch.testing.assert_close(
+            towers.text_features(token_ids[:, :9]), expected, atol=1e-5, rtol=1e-5
+        )
+
+
+def test_hugging_face_towers_that_were_not_compared_keep_rows_whole(tmp_path: Path) -> None:
+    assert _hugging_face_towers("bert", "max_pooler", tmp_path).padding_id is None
+    towers = _hugging_face_towers("bert", "mean_pooler", tmp_path)
+    towers.model.text.config.model_type = "another"
+    assert towers.padding_id is None
+
+
+def test_coca_without_a_class_token_takes_rows_without_their_padding() -> None:
+    import open_clip
+
+    decoder = {"context_length": 16, "vocab_size": 99, "width": 32, "heads": 2, "layers": 1}
+    config = tiny_config(text_cfg={**TINY_TEXT, "output_tokens": True}, multimodal_cfg=decoder)
+    towers = _plain_towers(config, open_clip.CoCa(**config))
+    assert towers.padding_id == 0
+    token_ids = _padded_rows(0, 98)
+    with torch.inference_mode():
+        expected = towers.model.encode_text(token_ids, normalize=False)
+        torch.testing.assert_close(
+            towers.text_features(token_ids[:, :9]), expected, atol=1e-5, rtol=1e-5
+        )
