@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.runtime.bundle import Bundle
+from clipkit.runtime.bundle import Bundle, verify
+from clipkit.runtime.reference import reference_digest
 
 
 def test_the_card_describes_these_very_weights(starter_folder: Path) -> None:
     weights = (starter_folder / "open_clip_model.safetensors").read_bytes()
     digest = hashlib.sha256(weights).hexdigest()
     assert digest in (starter_folder / "CARD.md").read_text(encoding="utf-8")
-    assert Bundle.read(starter_folder).weights_sha256 == digest
+    bundle = verify(starter_folder)  # every file is the one it was compiled with
+    assert bundle.files[bundle.weights].sha256 == digest
 
 
 @pytest.mark.parametrize("word", ["ConSE", "chance", "licence", "cannot", "seed"])
@@ -36,11 +38,13 @@ def test_the_config_names_no_path_of_the_machine_it_was_made_on(starter_folder: 
 
 
 def test_the_measured_parity_is_above_the_gate(starter_folder: Path) -> None:
-    parity = Bundle.read(starter_folder).parity
+    bundle = Bundle.read(starter_folder)
+    assert bundle.reference == reference_digest()
+    parity = bundle.precisions["fp32"]
     assert parity.num_pictures >= 30
     assert parity.num_texts >= 30
     assert min(parity.mean_image_cosine, parity.mean_text_cosine) >= 0.999
-    assert min(parity.lowest_image_cosine, parity.lowest_text_cosine) >= 0.995
+    assert min(parity.p1_image_cosine, parity.p1_text_cosine) >= 0.995
 
 
 def test_plain_open_clip_opens_it(starter_folder: Path) -> None:

@@ -1,53 +1,112 @@
 """A compiled bundle: a checkpoint directory with its two towers as ONNX graphs.
 
-Beside the checkpoint's own files lie ``image_tower.onnx``, ``text_tower.onnx`` and, written last,
-the manifest ``onnx_bundle.json``. Without a manifest there is no bundle.
+Beside the checkpoint's own files lie two graphs a precision (``image_tower.onnx`` and
+``text_tower.onnx`` in float32, the same with ``.int8`` in 8 bits), the golden vectors, and the
+manifest ``onnx_bundle.json``, written last. Without a manifest there is no bundle.
 """
 
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from clipkit.errors import CheckpointError
 from clipkit.runtime.base import Scoring
 
 MANIFEST = "onnx_bundle.json"
-IMAGE_TOWER = "image_tower.onnx"
-TEXT_TOWER = "text_tower.onnx"
-FORMAT = 1
+GOLDEN_VECTORS = "golden_vectors.npz"
+FORMAT = 2
+PRECISIONS = ("fp32", "int8")  # safest first
+# The gate: the least mean and 1st percentile of cosines to the towers in float32 on torch.
+_LEAST_COSINES = {
+    "fp32": (0.999, 0.995),
+    "bf16": (0.999, 0.995),
+    "fp16": (0.999, 0.995),
+    "int8": (0.99, 0.97),
+}
+_CLOSE_COSINES = (0.999, 0.99)  # from here on a precision may be taken without being asked for
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How close the graphs come to the float32 towers in torch, measured on real inputs."""
+    """How close graphs come to the float32 towers on torch, measured on the reference inputs."""
 
     num_pictures: int
     num_texts: int
     mean_image_cosine: float
-    lowest_image_cosine: float
+    p1_image_cosine: float  # 1st percentile
     mean_text_cosine: float
-    lowest_text_cosine: float
+    p1_text_cosine: float
+    same_first_picture: float  # share of the texts whose closest picture stays the same
+    top5_overlap: float  # mean share of a text's five closest pictures that stay among them
+
+    @property
+    def is_close(self) -> bool:
+        """Whether nothing is lost that an embedding is used for."""
+        return self._reaches(*_CLOSE_COSINES)
+
+    def passes(self, precision: str) -> bool:
+        """Return whether a precision may be used at all."""
+        return self._reaches(*_LEAST_COSINES[precision])
+
+    def _reaches(self, mean: float, first_percentile: float) -> bool:
+        return (  # one by one: a cosine that is not a number reaches nothing
+            self.mean_image_cosine >= mean
+            and self.mean_text_cosine >= mean
+            and self.p1_image_cosine >= first_percentile
+            and self.p1_text_cosine >= first_percentile
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"cosine mean {self.mean_image_cosine:.5f}, 1st percentile "
+            f"{self.p1_image_cosine:.5f} for {self.num_pictures} pictures; "
+            f"mean {self.mean_text_cosine:.5f}, 1st percentile {self.p1_text_cosine:.5f} "
+            f"for {self.num_texts} texts"
+        )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a precision is not in a bundle."""
+
+    reason: str
+    parity: Parity | None = None  # where it was built and measured
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What a file of the bundle was when it was compiled."""
+
+    size: int  # bytes
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Bundle:
     """What a manifest says."""
 
+    name: str  # of the model, as it was asked for
     space_id: str
     embed_dim: int
+    image_size: tuple[int, int]  # height and width, pixels
     scoring: Scoring
+    padding_id: int | None  # token that rows of a batch are cut after; None: they stay whole
     weights: str  # name of the file that the graphs borrow their weights from
-    weights_sha256: str  # of that file when the graphs were made
-    parity: Parity
-    padding_id: int | None = (
-        None  # token that the text tower masks out, so that rows may be shorter
-    )
+    reference: str  # digest of the inputs that parity and golden vectors are of
+    precisions: dict[str, Parity]  # those that may be used
+    refused: dict[str, Refusal] = field(default_factory=dict)  # those that may not
+    files: dict[str, StoredFile] = field(default_factory=dict)  # by name; all but the manifest
+    origin: dict[str, tuple[int, int]] = field(default_factory=dict)  # path: bytes, mtime in ns
+    versions: dict[str, str] = field(default_factory=dict)  # of what compiled it
 
     @classmethod
     def read(cls, directory: Path) -> "Bundle":
-        """Read the manifest of a bundle and check that its files belong together.
+        """Read the manifest of a bundle and check that its files are there, in full length.
+
+        Their content is not read, which takes longer than a query; :func:`verify` does.
 
         Args:
             directory: The bundle.
@@ -56,26 +115,35 @@ class Bundle:
             The manifest.
 
         Raises:
-            CheckpointError: If the directory is no bundle, is damaged, or its weights have changed.
+            CheckpointError: If the directory is no bundle, is damaged or is of another format.
         """
         path = directory / MANIFEST
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))
-            if entries.pop("format") != FORMAT:
-                raise CheckpointError(f"{path} was written by a newer clipkit; update clipkit")
-            entries["scoring"] = Scoring(**entries["scoring"])
-            entries["parity"] = Parity(**entries["parity"])
-            bundle = cls(**entries)
+            version = entries.pop("format")
+            if version == FORMAT:
+                bundle = cls(**_decoded(entries))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path} cannot be read as a manifest: {error}") from error
-        for name in (IMAGE_TOWER, TEXT_TOWER, bundle.weights):
-            if not (directory / name).is_file():
-                raise CheckpointError(f"the compiled model in {directory} has no {name}")
-        if sha256_of(directory / bundle.weights) != bundle.weights_sha256:
+        if version != FORMAT:
+            is_newer = isinstance(version, int) and version > FORMAT
             raise CheckpointError(
-                f"{directory / bundle.weights} is not the file this bundle was compiled from: "
-                "it is damaged or was replaced; fetch or compile it again"
+                f"{path} was written by a newer clipkit; update clipkit"
+                if is_newer
+                else f"{directory} was compiled by an older clipkit: compile it again"
             )
+        for name, stored in bundle.files.items():
+            try:
+                size = (directory / name).stat().st_size
+            except OSError as error:
+                raise CheckpointError(
+                    f"the compiled model in {directory} has no {name}: compile it again"
+                ) from error
+            if size != stored.size:
+                raise CheckpointError(
+                    f"{directory / name} has {size} bytes, not the {stored.size} it was compiled "
+                    "with: it is damaged or was replaced; fetch or compile it again"
+                )
         return bundle
 
     def to_json(self) -> str:
@@ -88,6 +156,38 @@ def is_bundle(directory: Path) -> bool:
     return (directory / MANIFEST).is_file()
 
 
+def verify(directory: Path) -> Bundle:
+    """Read a bundle and every byte of its files.
+
+    Args:
+        directory: The bundle.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        CheckpointError: If the bundle cannot be read, or a file is not as it was compiled.
+    """
+    bundle = Bundle.read(directory)
+    for name, stored in bundle.files.items():
+        if sha256_of(directory / name) != stored.sha256:
+            raise CheckpointError(
+                f"{directory / name} is not the file this bundle was compiled with: it is damaged "
+                "or was replaced; fetch or compile it again"
+            )
+    return bundle
+
+
+def graph_name(tower: str, precision: str) -> str:
+    """Return the name of a graph's file, for tower "image" or "text"."""
+    return f"{tower}_tower.onnx" if precision == "fp32" else f"{tower}_tower.{precision}.onnx"
+
+
+def stored_file(path: Path) -> StoredFile:
+    """Return size and digest of a file."""
+    return StoredFile(path.stat().st_size, sha256_of(path))
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, as 64 hex digits."""
     try:
@@ -95,3 +195,22 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _decoded(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a bundle from what JSON keeps of them."""
+    height, width = entries["image_size"]
+    return {
+        **entries,
+        "image_size": (height, width),
+        "scoring": Scoring(**entries["scoring"]),
+        "precisions": {key: Parity(**value) for key, value in entries["precisions"].items()},
+        "refused": {key: _refusal(value) for key, value in entries["refused"].items()},
+        "files": {key: StoredFile(**value) for key, value in entries["files"].items()},
+        "origin": {key: (size, mtime) for key, (size, mtime) in entries["origin"].items()},
+    }
+
+
+def _refusal(entry: dict[str, Any]) -> Refusal:
+    parity = entry["parity"]
+    return Refusal(entry["reason"], None if parity is None else Parity(**parity))

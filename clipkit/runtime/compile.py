@@ -1,40 +1,75 @@
-"""Compile a checkpoint directory for ONNX Runtime, and refuse what does not match the original.
+"""Compile a model for ONNX Runtime, and refuse what does not match the original.
+
+ViT-B/32 of 256 pixels takes 53 s of processor time, some 80 s on two cores that are shared with
+other work, and 2.2 GB of memory at most. Half of the time goes into embedding the reference inputs
+with the original, a quarter into export.
 
 Shapes: B inputs, D dimensions of the shared space.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import shutil
+import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from clipkit.embeddings import normalize_rows
-from clipkit.errors import CheckpointError, InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.errors import CheckpointError
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
-from clipkit.models.checkpoint import load_towers
-from clipkit.models.sources import resolve_source
+from clipkit.models.checkpoint import load_towers, put_in_place, save_towers
+from clipkit.models.hub import SAFE_WEIGHTS
+from clipkit.models.locate import TEXT_CONFIG_NAME, TOKENIZER_NAME, CheckpointFiles, locate
+from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
 from clipkit.models.towers import Towers
-from clipkit.runtime.base import Scoring
+from clipkit.runtime.base import Scoring, trim_padding
 from clipkit.runtime.bundle import (
-    IMAGE_TOWER,
+    GOLDEN_VECTORS,
     MANIFEST,
-    TEXT_TOWER,
     Bundle,
     Parity,
-    sha256_of,
+    Refusal,
+    graph_name,
+    stored_file,
 )
-from clipkit.runtime.graphs import borrow_weights, export_graph, fold_batch_norms
+from clipkit.runtime.compiled import compiler_versions
+from clipkit.runtime.graphs import export_graph
 from clipkit.runtime.onnx_runtime import OnnxRuntime
+from clipkit.runtime.parity import ReferenceEmbeddings, compare, embed
+from clipkit.runtime.quantize import quantize_products
+from clipkit.runtime.reference import reference_digest, reference_pictures, reference_texts
+from clipkit.runtime.rewriting import fold_batch_norms, fuse_transposed_weights
 
-WEIGHTS = "open_clip_model.safetensors"
-LOWEST_MEAN_COSINE = 0.999  # the gate; float32 graphs come out at 1 - 1e-6
+WEIGHTS = SAFE_WEIGHTS
+LEAST_SHARE = 0.5  # of a tower's multiplications, in products that 8 bits make faster
+_PREFIX = "towers.model."  # what parameters are called in a tower, before their names in the file
+_TORCH_BATCH = 8
+_ABANDONED_SECONDS = 3600  # after which a draft belongs to no process that still runs
+
+Progress = Callable[[str], None]
+
+
+class RefusedError(CheckpointError):
+    """A model that cannot be compiled, however often it is tried.
+
+    Args:
+        reason: Why, as a sentence.
+        origin: The files it was made from, as in a manifest.
+    """
+
+    def __init__(self, reason: str, origin: dict[str, tuple[int, int]]) -> None:
+        super().__init__(reason)
+        self.origin = origin
 
 
 class _ImageTower(nn.Module):
@@ -50,116 +85,272 @@ class _TextTower(nn.Module):
     def __init__(self, towers: Towers) -> None:
         super().__init__()
         self.towers = towers
+        transformer: Any = getattr(getattr(towers.model, "text", None), "transformer", None)
+        if hasattr(transformer, "set_attn_implementation"):  # a tower from transformers
+            transformer.set_attn_implementation("eager")  # torch cannot export mT5's other one
 
     def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
         return self.towers.text_features(token_ids)
 
 
-def compile_directory(
-    directory: Path, *, pictures: Sequence[ImageInput], texts: Sequence[str]
-) -> Parity:
-    """Write the graphs and the manifest of a bundle into a checkpoint directory.
+def compile_model(
+    source: Source,
+    directory: Path,
+    *,
+    progress: Progress | None = None,
+    cache_dir: Path | None = None,
+) -> Bundle:
+    """Compile a model into a bundle that appears whole or not at all.
+
+    Args:
+        source: Where its weights come from.
+        directory: Where to; a bundle that is there is replaced.
+        progress: Called with a word or two before each step.
+        cache_dir: The hub cache to use; the usual one if None.
+
+    Returns:
+        The manifest, with what was measured.
+
+    Raises:
+        RefusedError: If the model cannot be exported, or its graphs are further from the original
+            than the gate allows.
+        CheckpointError: If the model cannot be loaded, or the directory cannot be written.
+        OfflineError: If weights would have to be fetched and there is no network.
+    """
+    tell = progress or _tell_nobody
+    place = directory.resolve()
+    if place.exists() and not (place / MANIFEST).is_file():
+        raise CheckpointError(f"{place} exists and is not a compiled model: choose another place")
+    tell("loading the model")
+    origin = _origin(source, locate(source, cache_dir=cache_dir))
+    towers = load_towers(source, cache_dir=cache_dir)
+    tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+    _remove_abandoned(place)
+    draft = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
+    brings_vocabulary = towers.tokenizer_source.is_dir()
+    try:
+        tell("writing weights")
+        save_towers(
+            towers,
+            draft,
+            tokenizer_json=None if brings_vocabulary else tokenizer.to_json(),
+            space_id=_space_id(towers),
+        )
+        try:
+            bundle = _compile_into(draft, towers, source.name, tell)
+        except CheckpointError as error:
+            raise RefusedError(str(error), origin) from error
+        bundle = dataclasses.replace(bundle, origin=origin)
+        _write_manifest(bundle, draft)
+        put_in_place(draft, place)
+    except OSError as error:
+        raise CheckpointError(f"{place} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return bundle
+
+
+def compile_directory(directory: Path, *, name: str, progress: Progress | None = None) -> Bundle:
+    """Make a checkpoint directory a bundle, in place.
 
     Args:
         directory: A checkpoint in open_clip's layout, with its weights as safetensors.
-        pictures: Real pictures that graphs and original are compared on, at least one.
-        texts: Real texts for the same, at least one.
+        name: What the model is called.
+        progress: Called with a word or two before each step.
 
     Returns:
-        The measured parity.
+        The manifest, with what was measured.
 
     Raises:
-        InputError: If there is nothing to compare on.
         CheckpointError: If the graphs are further from the original than the gate allows; the
             directory is then left as it was.
     """
-    if not pictures or not texts:
-        raise InputError("compiling needs at least one picture and one text to compare on")
-    towers = load_towers(resolve_source(directory))
+    towers = load_towers(DirectorySource(name, directory))
+    with TemporaryDirectory(prefix=".compile-", dir=directory) as temporary:
+        draft = Path(temporary)
+        # The graphs only find their weights in their own directory.
+        (draft / WEIGHTS).hardlink_to(directory / WEIGHTS)
+        bundle = _compile_into(draft, towers, name, progress or _tell_nobody)
+        (draft / WEIGHTS).unlink()
+        for path in sorted(draft.iterdir(), key=lambda path: path.name == MANIFEST):
+            path.replace(directory / path.name)
+    return bundle
+
+
+def _compile_into(draft: Path, towers: Towers, name: str, tell: Progress) -> Bundle:
+    """Write graphs, golden vectors and manifest beside the weights that lie in a directory."""
     text_cfg = towers.model_cfg["text_cfg"]
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
     tokenizer = Tokenizer.from_config(text_cfg, towers.tokenizer_source)
+    pixel_values = np.stack([preprocess.pixel_values(path) for path in reference_pictures()])
+    token_ids = tokenizer(reference_texts())
+    tell("embedding the reference pictures")
+    original = _embed_in_torch(towers, pixel_values, token_ids)
+    original.save(draft / GOLDEN_VECTORS)
+
     bundle = Bundle(
-        space_id=towers.space_id(tokenizer_digest(text_cfg, towers.tokenizer_source)),
+        name=name,
+        space_id=_space_id(towers),
         embed_dim=towers.embed_dim,
+        image_size=towers.image_size,
         scoring=Scoring(towers.logit_scale, towers.logit_bias),
+        padding_id=towers.padding_id,
         weights=WEIGHTS,
-        weights_sha256=sha256_of(directory / WEIGHTS),
-        parity=Parity(0, 0, 0.0, 0.0, 0.0, 0.0),  # until it is measured
-        # A tower from transformers masks its padding; others see it and need the full length.
-        padding_id=tokenizer.pad_id if text_cfg.get("hf_model_name") else None,
+        reference=reference_digest(),
+        precisions={},
+        versions=compiler_versions(),
     )
-    pixel_values = np.stack([preprocess.pixel_values(picture) for picture in pictures])
-    token_ids = tokenizer(texts)
-
-    graphs = {
-        IMAGE_TOWER: export_graph(
-            _ImageTower(towers).eval(),
-            torch.from_numpy(pixel_values[[0, -1]]),
-            input_name="pixel_values",
-            dynamic={0: "batch"},
-        ),
-        TEXT_TOWER: export_graph(
-            _TextTower(towers).eval(),
-            torch.from_numpy(token_ids[[0, -1]]),
-            input_name="token_ids",
-            dynamic={0: "batch"} if bundle.padding_id is None else {0: "batch", 1: "length"},
-        ),
-    }
-    with TemporaryDirectory(prefix=".compile-", dir=directory) as temporary:
-        draft = Path(temporary)
-        for name, graph in graphs.items():
-            fold_batch_norms(graph.graph)
-            inside = borrow_weights(graph.graph, directory / WEIGHTS, prefix="towers.model.")
-            assert not any(name.startswith("towers.model.") and "weight" in name for name in inside)
-            (draft / name).write_bytes(graph.SerializeToString())
-        # The graphs only find their weights in their own directory.
-        (draft / WEIGHTS).hardlink_to(directory / WEIGHTS)
-        (draft / MANIFEST).write_text(bundle.to_json(), encoding="utf-8")
-        parity = _measure_parity(OnnxRuntime(draft), towers, pixel_values, token_ids)
-        bundle = dataclasses.replace(bundle, parity=parity)
-        (draft / MANIFEST).write_text(bundle.to_json(), encoding="utf-8")
-        for name in graphs:
-            (draft / name).replace(directory / name)
-        (draft / MANIFEST).replace(directory / MANIFEST)
-    return parity
-
-
-def _measure_parity(
-    runtime: OnnxRuntime,
-    towers: Towers,
-    pixel_values: NDArray[np.float32],
-    token_ids: NDArray[np.int64],
-) -> Parity:
-    """Return how close a runtime comes to the towers; refuse what is below the gate."""
-    with torch.inference_mode():
-        images = _cosines(
-            np.concatenate([runtime.image_features(one[None]) for one in pixel_values]),
-            towers.image_features(torch.from_numpy(pixel_values)).numpy(),
-        )
-        texts = _cosines(
-            np.concatenate([runtime.text_features(one[None]) for one in token_ids]),
-            towers.text_features(torch.from_numpy(token_ids)).numpy(),
-        )
-    parity = Parity(
-        num_pictures=len(images),
-        num_texts=len(texts),
-        mean_image_cosine=float(images.mean()),
-        lowest_image_cosine=float(images.min()),
-        mean_text_cosine=float(texts.mean()),
-        lowest_text_cosine=float(texts.min()),
-    )
-    if min(parity.mean_image_cosine, parity.mean_text_cosine) < LOWEST_MEAN_COSINE:
+    graphs = {}
+    for tower, module, inputs in _exports(towers, pixel_values, token_ids):
+        tell(f"exporting the {tower} tower")
+        graphs[tower] = _export(tower, module, inputs, bundle, draft)
+        (draft / graph_name(tower, "fp32")).write_bytes(graphs[tower].SerializeToString())
+    tell("comparing with the original")
+    bundle = _admit(bundle, "fp32", draft, original, (pixel_values, token_ids))
+    if "fp32" in bundle.refused:
         raise CheckpointError(
-            f"the compiled towers do not match the original: mean cosine "
-            f"{parity.mean_image_cosine:.5f} for pictures and {parity.mean_text_cosine:.5f} for "
-            f"texts, at least {LOWEST_MEAN_COSINE} is needed"
+            f"the compiled towers of {name} do not match the original: "
+            f"{bundle.refused['fp32'].parity}"
         )
-    return parity
+
+    slow = [
+        tower
+        for tower, module, inputs in _exports(towers, pixel_values, token_ids)
+        if _share_of_products(module, inputs) < LEAST_SHARE
+    ]
+    if slow:
+        reason = f"most of the {slow[0]} tower is convolutions, which 8 bits make no faster"
+        bundle = dataclasses.replace(bundle, refused={"int8": Refusal(reason)})
+    else:
+        tell("rounding to 8 bits")
+        for tower, graph in graphs.items():
+            file = graph_name(tower, "int8")
+            quantize_products(graph.graph, draft, f"{tower}_tower.int8.bin")
+            (draft / file).write_bytes(graph.SerializeToString())
+        bundle = _admit(bundle, "int8", draft, original, (pixel_values, token_ids))
+        if "int8" in bundle.refused:
+            for path in draft.glob("*.int8.*"):
+                path.unlink()
+    tell("writing the manifest")
+    made = [path for path in draft.iterdir() if path.suffix in (".onnx", ".bin", ".npz")]
+    files = {path.name: stored_file(path) for path in sorted([*made, draft / WEIGHTS])}
+    bundle = dataclasses.replace(bundle, files=files)
+    _write_manifest(bundle, draft)
+    return bundle
 
 
-def _cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the cosine of each row of one matrix to the same row of the other, shape (B,)."""
-    left, right = normalize_rows(first), normalize_rows(second)
-    cosines: NDArray[np.float64] = np.einsum("nd,nd->n", left, right, dtype=np.float64)
-    return cosines
+def _exports(
+    towers: Towers, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
+) -> list[tuple[str, nn.Module, torch.Tensor]]:
+    """Return each tower with two inputs: batches of one are exported as if they had to be."""
+    return [
+        ("image", _ImageTower(towers).eval(), torch.from_numpy(pixel_values[[0, -1]])),
+        ("text", _TextTower(towers).eval(), torch.from_numpy(token_ids[[0, -1]])),
+    ]
+
+
+def _export(
+    tower: str, module: nn.Module, inputs: torch.Tensor, bundle: Bundle, draft: Path
+) -> onnx.ModelProto:
+    axes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if tower == "text" and bundle.padding_id is not None:
+        axes[1] = torch.export.Dim("length", min=2, max=inputs.shape[1])
+    try:
+        graph = export_graph(
+            module,
+            inputs,
+            input_name="pixel_values" if tower == "image" else "token_ids",
+            dynamic=axes,
+            prefix=_PREFIX,
+            weights=draft / WEIGHTS,
+        )
+    except Exception as error:  # torch and onnxscript raise whatever they meet
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the exporter wraps what happened in advice
+            cause = cause.__cause__
+        reason = str(cause).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"torch cannot export the {tower} tower of {bundle.name}: {reason}"
+        ) from error
+    fold_batch_norms(graph.graph)
+    fuse_transposed_weights(graph.graph)
+    graph.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    return graph
+
+
+def _admit(
+    bundle: Bundle,
+    precision: str,
+    draft: Path,
+    original: ReferenceEmbeddings,
+    inputs: tuple[NDArray[np.float32], NDArray[np.int64]],
+) -> Bundle:
+    """Return the bundle with a precision measured: among those it has, or refused."""
+    unmeasured = Parity(0, 0, *[0.0] * 6)
+    trial = dataclasses.replace(bundle, precisions={**bundle.precisions, precision: unmeasured})
+    _write_manifest(trial, draft)
+    parity = compare(original, embed(OnnxRuntime(draft, precision), *inputs))
+    if parity.passes(precision):
+        return dataclasses.replace(bundle, precisions={**bundle.precisions, precision: parity})
+    refusal = Refusal(f"too far from the original: {parity}", parity)
+    return dataclasses.replace(bundle, refused={**bundle.refused, precision: refusal})
+
+
+def _embed_in_torch(
+    towers: Towers, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
+) -> ReferenceEmbeddings:
+    """Return the embeddings of the original, the reference for everything else."""
+    starts = range(0, len(token_ids), _TORCH_BATCH)
+    rows = [token_ids[start : start + _TORCH_BATCH] for start in starts]
+    # The first texts stay whole, so that a cut which is not exact shows; all would take 10 s.
+    rows[1:] = [trim_padding(part, towers.padding_id) for part in rows[1:]]
+    with torch.inference_mode():
+        images = [
+            towers.image_features(part).numpy()
+            for part in torch.split(torch.from_numpy(pixel_values), _TORCH_BATCH)
+        ]
+        texts = [towers.text_features(torch.from_numpy(part)).numpy() for part in rows]
+    return ReferenceEmbeddings(
+        normalize_rows(np.concatenate(images)), normalize_rows(np.concatenate(texts))
+    )
+
+
+def _share_of_products(tower: nn.Module, inputs: torch.Tensor) -> float:
+    """Return the share of a tower's multiplications that are products with a weight."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        tower(inputs)
+    counts = counter.get_flop_counts()["Global"]
+    products = counts.get(torch.ops.aten.addmm, 0) + counts.get(torch.ops.aten.mm, 0)
+    return products / sum(counts.values())
+
+
+def _space_id(towers: Towers) -> str:
+    text_cfg = towers.model_cfg["text_cfg"]
+    return towers.space_id(tokenizer_digest(text_cfg, towers.tokenizer_source))
+
+
+def _origin(source: Source, files: CheckpointFiles) -> dict[str, tuple[int, int]]:
+    """Return size and modification time of the files that a user may change."""
+    paths = [files.weights] if files.weights else []
+    if isinstance(source, DirectorySource):
+        paths += [
+            source.directory / name for name in (CONFIG_NAME, TEXT_CONFIG_NAME, TOKENIZER_NAME)
+        ]
+    found = {str(path): path.stat() for path in paths if path.is_file()}
+    return {path: (status.st_size, status.st_mtime_ns) for path, status in found.items()}
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove the drafts of compilations of the same model that were killed."""
+    for draft in place.parent.glob(f".{place.name}.*.part"):
+        if time.time() - draft.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_manifest(bundle: Bundle, directory: Path) -> None:
+    (directory / MANIFEST).write_text(bundle.to_json(), encoding="utf-8")
+
+
+def _tell_nobody(step: str) -> None:
+    pass

@@ -1,15 +1,35 @@
 """A small checkpoint with the starter's parts: a timm trunk with batch norms, a BERT text tower."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from clipkit.runtime import reference
 
 CONTEXT_LENGTH = 12
 KEPT_DIMS = 5
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package", autouse=True)
+def few_inputs(
+    samples: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[list[Path], list[str]]]:
+    """Models are measured on six photographs and eleven texts, so that compiling takes seconds."""
+    folder = tmp_path_factory.mktemp("samples")
+    for path in samples[:6]:
+        shutil.copyfile(path, folder / path.name)
+    queries = ["a cat", "the red boat on the lake", "a", "of a boat", "a cat on the boat"] * 2
+    (folder / "queries.json").write_text(json.dumps([{"query": query} for query in queries]))
+    (folder / "labels.txt").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "reference_directory", lambda: folder)
+        yield sorted(folder.glob("*.jpg")), [*queries, ""]
+
+
+@pytest.fixture(scope="package")
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint directory in open_clip's layout, half precision, random weights."""
     open_clip = pytest.importorskip("open_clip")
@@ -87,20 +107,18 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def checkpoint(small_checkpoint: Path, tmp_path: Path) -> Path:
     """A copy of the small checkpoint that a test may change."""
-    import shutil
-
     return Path(shutil.copytree(small_checkpoint, tmp_path / "small"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bundle(
-    small_checkpoint: Path, samples: list[Path], tmp_path_factory: pytest.TempPathFactory
+    small_checkpoint: Path,
+    few_inputs: tuple[list[Path], list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The small checkpoint, compiled."""
-    import shutil
-
     from clipkit.runtime.compile import compile_directory
 
     folder = Path(shutil.copytree(small_checkpoint, tmp_path_factory.mktemp("bundle") / "small"))
-    compile_directory(folder, pictures=samples[:3], texts=["a cat", "", "the red boat on the lake"])
+    compile_directory(folder, name="small")
     return folder

@@ -1,6 +1,6 @@
-"""Compiling: equal to torch, borrowed weights, folded batch norms, and what the gate refuses."""
+"""Compiling: equal to torch, borrowed weights, rewritten graphs, and what the gate refuses."""
 
-import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,22 @@ import pytest
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from clipkit.errors import CheckpointError, InputError  # noqa: E402
+import onnxruntime  # noqa: E402
+
+from clipkit.errors import CheckpointError  # noqa: E402
 from clipkit.models.checkpoint import load_towers  # noqa: E402
 from clipkit.models.sources import resolve_source  # noqa: E402
 from clipkit.runtime import compile as compiler  # noqa: E402
-from clipkit.runtime import graphs  # noqa: E402
-from clipkit.runtime.bundle import IMAGE_TOWER, MANIFEST, TEXT_TOWER, Bundle, is_bundle  # noqa: E402
-from clipkit.runtime.compile import compile_directory  # noqa: E402
-from clipkit.runtime.graphs import fold_batch_norms, stored_tensors  # noqa: E402
+from clipkit.runtime.bundle import Parity, graph_name, is_bundle, verify  # noqa: E402
+from clipkit.runtime.compile import RefusedError, compile_directory, compile_model  # noqa: E402
+from clipkit.runtime.graphs import stored_tensors  # noqa: E402
 from clipkit.runtime.onnx_runtime import OnnxRuntime  # noqa: E402
+from clipkit.runtime.quantize import quantize_products  # noqa: E402
+from clipkit.runtime.rewriting import fold_batch_norms, fuse_transposed_weights  # noqa: E402
+from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory  # noqa: E402
 from tests.runtime.conftest import CONTEXT_LENGTH, KEPT_DIMS  # noqa: E402
+
+IMAGE_TOWER, TEXT_TOWER = graph_name("image", "fp32"), graph_name("text", "fp32")
 
 
 def test_graphs_compute_what_the_towers_compute(bundle: Path) -> None:
@@ -129,93 +135,204 @@ def test_stored_tensors_point_at_the_very_bytes(small_checkpoint: Path) -> None:
             )
 
 
+def test_a_product_with_a_transposed_weight_is_one_operation() -> None:
+    from onnx import TensorProto, helper
+
+    random = np.random.default_rng(2)
+    weight = random.normal(size=(4, 3)).astype(np.float32)
+    inputs = random.normal(size=(2, 5, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Transpose", ["w"], ["turned"], perm=[1, 0]),
+            helper.make_node("MatMul", ["x", "turned"], ["y"]),
+            helper.make_node("Transpose", ["v"], ["shown"], perm=[1, 0]),
+            helper.make_node("MatMul", ["x", "shown"], ["z"]),
+            helper.make_node("Abs", ["shown"], ["kept"]),  # so this one is still needed
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 5, 3])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+            for name in ("y", "z", "kept")
+        ],
+        [onnx.numpy_helper.from_array(weight, name) for name in ("w", "v")],
+    )
+    assert fuse_transposed_weights(graph) == 1
+    assert [node.op_type for node in graph.node] == ["FusedMatMul", "Transpose", "MatMul", "Abs"]
+    domains = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=domains, ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for result in session.run(["y", "z"], {"x": inputs}):
+        np.testing.assert_allclose(result, inputs @ weight.T, rtol=1e-5)
+
+
+def test_embedding_tables_are_widened_row_by_row(bundle: Path) -> None:
+    graph = onnx.load(str(bundle / TEXT_TOWER), load_external_data=False).graph
+    tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    assert any(name.endswith("word_embeddings.weight.stored") for name in tables)
+
+
 def test_the_manifest_says_what_the_checkpoint_is(bundle: Path) -> None:
-    manifest = Bundle.read(bundle)
+    manifest = verify(bundle)
     towers = load_towers(resolve_source(bundle))
+    assert manifest.name == "small"
     assert manifest.embed_dim == KEPT_DIMS
+    assert manifest.image_size == (64, 64)
     assert manifest.scoring.logit_scale == pytest.approx(towers.logit_scale)
     assert manifest.padding_id == 0
-    assert manifest.parity.mean_image_cosine > 0.9999
-    assert manifest.parity.num_texts == 3
+    assert manifest.precisions["fp32"].mean_image_cosine > 0.9999
+    assert manifest.precisions["fp32"].num_texts == 11
+    assert manifest.precisions["fp32"].top5_overlap == 1
+    assert not (bundle / graph_name("image", "int8")).exists()
+    assert "convolutions" in manifest.refused["int8"].reason
+
+
+def _spoil(graph: Any) -> None:
+    """Replace the last layer's input by its absolute value: close, but not the same."""
+    products = ("Gemm", "MatMul", "FusedMatMul")
+    last = next(node for node in reversed(graph.node) if node.op_type in products)
+    node = onnx.helper.make_node("Abs", [last.input[0]], ["spoiled"])
+    last.input[0] = "spoiled"
+    graph.node.insert(list(graph.node).index(last), node)
 
 
 def test_poor_graphs_are_refused_and_leave_the_directory_alone(
-    checkpoint: Path, samples: list[Path], monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = graphs.export_graph
-
-    def spoil(*args: object, **options: object) -> Any:
-        model = real(*args, **options)  # type: ignore[arg-type]
-        # The last layer's input is replaced by its absolute value: close, but not the same.
-        gemm = next(
-            node for node in reversed(model.graph.node) if node.op_type in ("Gemm", "MatMul")
-        )
-        node = onnx.helper.make_node("Abs", [gemm.input[0]], ["spoiled"])
-        gemm.input[0] = "spoiled"
-        model.graph.node.insert(list(model.graph.node).index(gemm), node)
+    def export(*_: Any, input_name: str, **__: Any) -> Any:
+        name = IMAGE_TOWER if input_name == "pixel_values" else TEXT_TOWER
+        model = onnx.load(str(bundle / name), load_external_data=False)
+        _spoil(model.graph)
         return model
 
-    monkeypatch.setattr(compiler, "export_graph", spoil)
-    before = sorted(path.name for path in checkpoint.iterdir())
-    with pytest.raises(CheckpointError, match=r"do not match the original: mean cosine 0\.\d+"):
-        compile_directory(checkpoint, pictures=samples[:2], texts=["a cat"])
-    assert sorted(path.name for path in checkpoint.iterdir()) == before
+    monkeypatch.setattr(compiler, "export_graph", export)
+    before = {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()}
+    with pytest.raises(CheckpointError, match=r"do not match the original: cosine mean 0\.\d+"):
+        compile_directory(checkpoint, name="small")
+    assert {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()} == before
     assert not is_bundle(checkpoint)
 
 
-def test_compiling_needs_something_to_compare(checkpoint: Path, samples: list[Path]) -> None:
-    with pytest.raises(InputError, match="at least one picture and one text"):
-        compile_directory(checkpoint, pictures=[], texts=["a cat"])
-    with pytest.raises(InputError, match="at least one picture and one text"):
-        compile_directory(checkpoint, pictures=samples[:1], texts=[])
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a tiny ViT."""
+    folder = tmp_path_factory.mktemp("vit")
+    config = tiny_config(text_cfg={**TINY_TEXT, "vocab_size": 49408})
+    write_directory(folder, make_open_clip(config), config)
+    return folder
 
 
-def test_changed_weights_are_noticed(bundle: Path, tmp_path: Path) -> None:
-    import shutil
+@pytest.fixture(scope="module")
+def compiled_vit(vit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It, compiled with 8-bit weights that are wrong."""
+    folder = tmp_path_factory.mktemp("compiled") / "vit"
+    with pytest.MonkeyPatch.context() as patch:
+        real = quantize_products
 
-    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    content = bytearray((copy / "open_clip_model.safetensors").read_bytes())
-    content[-1] ^= 1
-    (copy / "open_clip_model.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match="is not the file this bundle was compiled from"):
-        OnnxRuntime(copy)
+        def quantize(graph: Any, directory: Path, name: str) -> int:
+            count = real(graph, directory, name)
+            values = np.fromfile(directory / name, np.int8)
+            values[::3] = 0
+            values.tofile(directory / name)
+            return count
 
-
-@pytest.mark.parametrize("name", [IMAGE_TOWER, TEXT_TOWER, "open_clip_model.safetensors"])
-def test_a_missing_file_is_named(bundle: Path, tmp_path: Path, name: str) -> None:
-    import shutil
-
-    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    (copy / name).unlink()
-    with pytest.raises(CheckpointError, match=f"has no {name}"):
-        OnnxRuntime(copy)
+        patch.setattr(compiler, "quantize_products", quantize)
+        compile_model(resolve_source(vit), folder)
+    return folder
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', "null"])
-def test_a_damaged_manifest_is_named(bundle: Path, tmp_path: Path, content: str) -> None:
-    import shutil
-
-    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    (copy / MANIFEST).write_text(content)
-    with pytest.raises(CheckpointError, match="cannot be read as a manifest"):
-        OnnxRuntime(copy)
-
-
-def test_a_newer_manifest_is_refused(bundle: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    entries = json.loads((copy / MANIFEST).read_text())
-    (copy / MANIFEST).write_text(json.dumps({**entries, "format": 99}))
-    with pytest.raises(CheckpointError, match="written by a newer clipkit"):
-        OnnxRuntime(copy)
+def test_int8_that_is_too_far_is_left_out_with_its_figures(compiled_vit: Path) -> None:
+    manifest = verify(compiled_vit)
+    assert list(manifest.precisions) == ["fp32"]
+    refusal = manifest.refused["int8"]
+    assert refusal.parity is not None
+    assert not refusal.parity.passes("int8")
+    assert "too far from the original: cosine mean 0." in refusal.reason
+    assert not list(compiled_vit.glob("*int8*"))
+    assert manifest.origin.keys() >= {
+        str(Path(next(iter(manifest.origin))).parent / name)
+        for name in ("open_clip_model.safetensors", "open_clip_config.json")
+    }
 
 
-def test_a_damaged_graph_is_named(bundle: Path, tmp_path: Path) -> None:
-    import shutil
+def test_a_compiled_model_is_a_checkpoint_of_its_own(vit: Path, compiled_vit: Path) -> None:
+    for size in (2, 9, 16):  # texts of any length, as long as their end is in it
+        token_ids = np.zeros((3, 16), np.int64)
+        token_ids[:, : size - 1] = np.random.default_rng(size).integers(1, 40_000, (3, size - 1))
+        token_ids[:, size - 1] = 49_407
+        whole = torch.from_numpy(token_ids)
+        for folder in (vit, compiled_vit):
+            towers = load_towers(resolve_source(folder))
+            with torch.inference_mode():
+                expected = towers.model.encode_text(whole).numpy()
+            result = OnnxRuntime(compiled_vit).text_features(token_ids)
+            np.testing.assert_allclose(result, expected, atol=1e-5)
 
-    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    (copy / TEXT_TOWER).write_bytes(b"not a graph")
-    runtime = OnnxRuntime(copy)
-    with pytest.raises(CheckpointError, match=f"{TEXT_TOWER} cannot be loaded"):
-        runtime.text_features(np.ones((1, CONTEXT_LENGTH), dtype=np.int64))
+
+@pytest.mark.parametrize("step", ["save_towers", "export_graph", "put_in_place"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_goes_wrong_midway_leaves_what_was_there(
+    compiled_vit: Path,
+    vit: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    is_there: bool,
+) -> None:
+    class Unforeseen(BaseException):  # as when the user interrupts
+        pass
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise Unforeseen
+
+    if step == "put_in_place":  # or else each case would export both towers
+        unmeasured = Parity(0, 0, *[1.0] * 6)
+        graph = onnx.load(str(compiled_vit / IMAGE_TOWER), load_external_data=False)
+        monkeypatch.setattr(compiler, "export_graph", lambda *_, **__: graph)
+        monkeypatch.setattr(compiler, "embed", lambda *_: None)
+        monkeypatch.setattr(compiler, "compare", lambda *_: unmeasured)
+    place = tmp_path / "place"
+    if is_there:
+        shutil.copytree(compiled_vit, place)
+    monkeypatch.setattr(compiler, step, fail)
+    with pytest.raises(Unforeseen):
+        compile_model(resolve_source(vit), place)
+    assert [path.name for path in tmp_path.iterdir()] == (["place"] if is_there else [])
+    if is_there:
+        verify(place)
+
+
+def test_a_tower_that_torch_cannot_export_is_refused(
+    vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        try:
+            raise ValueError("no such operation\nand a long story")
+        except ValueError as error:
+            raise RuntimeError("advice") from error
+
+    monkeypatch.setattr(compiler, "export_graph", fail)
+    with pytest.raises(RefusedError, match=r"cannot export the image tower .*: no such operation$"):
+        compile_model(resolve_source(vit), tmp_path / "place")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_directories_are_not_replaced(vit: Path, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is not a compiled model: choose another place"):
+        compile_model(resolve_source(vit), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_drafts_that_were_killed_are_removed(tmp_path: Path) -> None:
+    import os
+    import time
+
+    old, new, other = (tmp_path / name for name in (".a.1.part", ".a.2.part", ".b.1.part"))
+    for folder in (old, new, other):
+        folder.mkdir()
+    long_ago = time.time() - 2 * 3600
+    os.utime(old, (long_ago, long_ago))
+    os.utime(other, (long_ago, long_ago))
+    compiler._remove_abandoned(tmp_path / "a")
+    assert {path.name for path in tmp_path.iterdir()} == {".a.2.part", ".b.1.part"}

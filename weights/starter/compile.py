@@ -11,16 +11,14 @@ from pathlib import Path
 from clipkit.runtime.compile import compile_directory
 
 STARTER = Path(__file__).parent
-SAMPLES = STARTER.parents[1] / "demo" / "samples"
 
 
 def main() -> None:
-    """Compile and print the parity."""
-    texts = [entry["query"] for entry in json.loads((SAMPLES / "queries.json").read_text())]
-    texts += (SAMPLES / "labels.txt").read_text().split("\n")
-    pictures = sorted(SAMPLES.glob("*.jpg"))
-    parity = compile_directory(STARTER, pictures=pictures, texts=texts)
-    json.dump(dataclasses.asdict(parity), sys.stdout, indent=2)
+    """Compile and print the parity of each precision, and why others are missing."""
+    bundle = compile_directory(STARTER, name="starter")
+    measured = {key: dataclasses.asdict(parity) for key, parity in bundle.precisions.items()}
+    refused = {key: refusal.reason for key, refusal in bundle.refused.items()}
+    json.dump({"measured": measured, "refused": refused}, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 

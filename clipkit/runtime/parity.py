@@ -1,0 +1,96 @@
+"""How close one way to compute embeddings comes to another, and the vectors that say it later.
+
+Golden vectors are the float32 embeddings of the reference inputs as torch computed them when the
+bundle was compiled. They let a machine without torch check what it computes.
+
+Shapes: P pictures, T texts, D dimensions of the shared space.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.errors import CheckpointError
+from clipkit.runtime.base import Runtime
+from clipkit.runtime.bundle import Parity
+
+_BATCH = 16
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class ReferenceEmbeddings:
+    """Embeddings of pictures and texts, rows of norm 1."""
+
+    images: Embeddings  # (P, D)
+    texts: Embeddings  # (T, D)
+
+    def save(self, path: Path) -> None:
+        """Write them in half precision, which moves a cosine by less than 1e-6."""
+        np.savez(path, images=self.images.astype(np.float16), texts=self.texts.astype(np.float16))
+
+    @classmethod
+    def read(cls, path: Path) -> "ReferenceEmbeddings":
+        """Read them from a file.
+
+        Args:
+            path: What :meth:`save` wrote.
+
+        Returns:
+            The embeddings.
+
+        Raises:
+            CheckpointError: If the file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                images, texts = (content[key].astype(np.float32) for key in ("images", "texts"))
+        except Exception as error:  # zipfile, NumPy and zlib each have their own
+            raise CheckpointError(f"{path} cannot be read as golden vectors: {error}") from error
+        return cls(normalize_rows(images), normalize_rows(texts))
+
+
+def compare(original: ReferenceEmbeddings, other: ReferenceEmbeddings) -> Parity:
+    """Return how close embeddings come to others of the same inputs."""
+    images = _cosines(original.images, other.images)
+    texts = _cosines(original.texts, other.texts)
+    before, after = (
+        np.argsort(-(each.texts @ each.images.T), axis=1, kind="stable")
+        for each in (original, other)
+    )
+    top = min(_TOP, before.shape[1])
+    overlaps = [
+        len(np.intersect1d(first[:top], second[:top])) / top
+        for first, second in zip(before, after, strict=True)
+    ]
+    return Parity(
+        num_pictures=len(images),
+        num_texts=len(texts),
+        mean_image_cosine=float(images.mean()),
+        p1_image_cosine=float(np.percentile(images, 1)),
+        mean_text_cosine=float(texts.mean()),
+        p1_text_cosine=float(np.percentile(texts, 1)),
+        same_first_picture=float((before[:, 0] == after[:, 0]).mean()),
+        top5_overlap=float(np.mean(overlaps)),
+    )
+
+
+def embed(
+    runtime: Runtime, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
+) -> ReferenceEmbeddings:
+    """Return the embeddings of inputs: pictures in batches, as for an index, texts alone."""
+    starts = range(0, len(pixel_values), _BATCH)  # in 8 bits a batch shares its scales
+    images = [runtime.image_features(pixel_values[start : start + _BATCH]) for start in starts]
+    texts = [runtime.text_features(one[None]) for one in token_ids]
+    return ReferenceEmbeddings(
+        normalize_rows(np.concatenate(images)), normalize_rows(np.concatenate(texts))
+    )
+
+
+def _cosines(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
+    """Return the cosine of each row of one matrix to the same row of the other, shape (N,)."""
+    cosines: NDArray[np.float64] = np.einsum("nd,nd->n", first, second, dtype=np.float64)
+    return cosines

@@ -1,0 +1,105 @@
+"""The manifest: round trip, older and newer ones, and files that are missing, cut or changed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clipkit.errors import CheckpointError
+from clipkit.runtime.base import Scoring
+from clipkit.runtime.bundle import (
+    GOLDEN_VECTORS,
+    MANIFEST,
+    Bundle,
+    Parity,
+    Refusal,
+    StoredFile,
+    is_bundle,
+    verify,
+)
+
+FILES = ("image_tower.onnx", "text_tower.onnx", "open_clip_model.safetensors", GOLDEN_VECTORS)
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+def test_a_manifest_says_after_reading_what_it_said_before(tmp_path: Path) -> None:
+    parity = Parity(2, 3, 0.99, 0.98, 0.97, 0.96, 0.5, 0.4)
+    bundle = Bundle(
+        name="x/y",
+        space_id="0" * 16,
+        embed_dim=5,
+        image_size=(224, 196),
+        scoring=Scoring(2.5, -10.0),
+        padding_id=None,
+        weights="w",
+        reference="1" * 64,
+        precisions={"fp32": parity},
+        refused={"int8": Refusal("too far", parity), "int4": Refusal("never tried")},
+        files={"w": StoredFile(3, "2" * 64)},
+        origin={"/a/b.pt": (12, 34)},
+        versions={"torch": "2.9"},
+    )
+    (tmp_path / MANIFEST).write_text(bundle.to_json())
+    (tmp_path / "w").write_bytes(b"abc")
+    assert Bundle.read(tmp_path) == bundle
+
+
+def test_a_whole_bundle_is_verified(bundle: Path) -> None:
+    assert is_bundle(bundle)
+    assert set(verify(bundle).files) == set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(CheckpointError, match=f"has no {name}: compile it again"):
+        Bundle.read(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_cut_short_is_named(copy: Path, name: str) -> None:
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[:-1])
+    with pytest.raises(CheckpointError, match=rf"{name} has {len(content) - 1} bytes, not the"):
+        Bundle.read(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_changed_bytes_are_found_by_verifying(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[-1] ^= 1
+    (copy / name).write_bytes(content)
+    Bundle.read(copy)  # which reads no weights
+    with pytest.raises(CheckpointError, match=f"{name} is not the file this bundle was compiled"):
+        verify(copy)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', "null", '{"format": [2]'])
+def test_a_damaged_manifest_is_named(copy: Path, content: str) -> None:
+    (copy / MANIFEST).write_text(content)
+    with pytest.raises(CheckpointError, match="cannot be read as a manifest"):
+        Bundle.read(copy)
+
+
+@pytest.mark.parametrize("field", ["parity", "precisions", "files"])
+def test_a_manifest_of_other_entries_is_damaged(copy: Path, field: str) -> None:
+    entries = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps({**entries, field: [1]}))
+    with pytest.raises(CheckpointError, match="cannot be read as a manifest"):
+        Bundle.read(copy)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(99, "written by a newer clipkit"), (1, "compiled by an older clipkit: compile it again")],
+)
+def test_other_formats_are_refused(copy: Path, number: int, message: str) -> None:
+    entries = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps({**entries, "format": number}))
+    with pytest.raises(CheckpointError, match=message):
+        Bundle.read(copy)
