@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,24 +13,50 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def map_ahead(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], *, ahead: int
-) -> Iterator[_Result]:
-    """Yield what a function makes of each item, in order, working ahead in a thread for each core.
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    *,
+    ahead: int,
+    workers: int | None = None,
+) -> Generator[_Result]:
+    """Yield what a function makes of each item, in order, working ahead in threads.
+
+    Work goes on while the caller does something else, until ``ahead`` results wait for it. So one
+    may be put behind another, each a stage of its own: what is slowest in the end sets the pace.
 
     Args:
         function: Called in other threads; what it raises is raised here, in its turn.
-        items: Taken one by one, no more than are needed.
+        items: Taken one by one in the caller's thread, no more than are needed; what they raise is
+            raised after the results of those before.
         ahead: How many results may wait to be asked for.
+        workers: How many threads; None: one for each core.
 
     Yields:
         The results.
     """
     pending: deque[Future[_Result]] = deque()
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix=function.__name__)
+    pool = ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix=function.__name__)
+
+    def submitted() -> Iterator[Future[_Result]]:
+        try:
+            for item in items:
+                yield pool.submit(function, item)
+        except Exception as error:  # noqa: BLE001 - it is raised again in its turn
+            failed: Future[_Result] = Future()
+            failed.set_exception(error)
+            yield failed
+
     try:
-        for item in items:
-            pending.append(pool.submit(function, item))
+        for future in submitted():
+            pending.append(future)
             if len(pending) > ahead:
                 yield pending.popleft().result()
         while pending:

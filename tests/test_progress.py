@@ -68,5 +68,82 @@ def test_what_is_queued_is_dropped_when_nobody_asks_any_more(
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut_down_then_go_on)
     results = map_ahead(work, range(1000), ahead=500)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(done) <= 1 + (os.cpu_count() or 1)  # the first, and what was under way
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_as_many_threads_work_as_asked_for(workers: int) -> None:
+    all_there = threading.Barrier(workers)
+    lock = threading.Lock()
+    at_work: list[int] = []
+    most = 0
+
+    def work(number: int) -> None:
+        nonlocal most
+        with lock:
+            at_work.append(number)
+            most = max(most, len(at_work))
+        all_there.wait(60)  # opens only if as many are here at once
+        with lock:
+            at_work.remove(number)
+
+    list(map_ahead(work, range(4 * workers), ahead=4 * workers, workers=workers))
+    assert most == workers
+
+
+def test_two_stages_work_at_the_same_time() -> None:
+    both = threading.Barrier(2)
+
+    def decode(number: int) -> int:
+        if number == 1:
+            both.wait(60)
+        return number
+
+    def embed(number: int) -> int:
+        if number == 0:
+            both.wait(60)  # opens only while the next one is decoded
+        return -number
+
+    decoded = map_ahead(decode, range(3), ahead=1, workers=1)
+    assert list(map_ahead(embed, decoded, ahead=1, workers=1)) == [0, -1, -2]
+
+
+def test_work_goes_on_while_the_caller_is_busy() -> None:
+    is_done = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 2:
+            is_done.set()
+        return number
+
+    results = map_ahead(work, range(9), ahead=2, workers=1)
+    assert next(results) == 0
+    assert is_done.wait(60)
+    results.close()
+
+
+def test_an_error_of_the_items_comes_after_the_results_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise LookupError("no more")
+
+    results = map_ahead(str, items(), ahead=10)
+    assert next(results) == "1"
+    assert next(results) == "2"
+    with pytest.raises(LookupError, match="no more"):
+        next(results)
+    assert next(results, "nothing") == "nothing"
+
+
+def test_an_interrupt_ends_at_once_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise KeyboardInterrupt  # as Ctrl-C would, while an item is asked for
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_ahead(str, items(), ahead=10))
+    assert threading.active_count() == before

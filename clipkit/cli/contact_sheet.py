@@ -64,8 +64,7 @@ def write_contact_sheet(
     place = Path(os.path.abspath(file))  # noqa: PTH100 - as browsers do: links are not followed
     if not place.parent.is_dir():
         raise InputError(f"{file} cannot be written: there is no folder {place.parent}")
-    # Four at a time, as many as default_max_pixels reckons with.
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor() as pool:
         cards = pool.map(lambda hit: _card(hit, place.parent, max_pixels), hits)
         try:
             _write_whole(place, _page(title, len(hits), cards))

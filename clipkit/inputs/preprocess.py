@@ -4,6 +4,7 @@ The arithmetic is open_clip's evaluation transform (``open_clip.transform.image_
 for pixel, on Pillow and NumPy alone. C = 3 channels; H and W are the tower's input size.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from clipkit.errors import CheckpointError, InputError
-from clipkit.inputs.images import DecodedImage, ImageInput, Size, read_image
+from clipkit.inputs.images import DecodedImage, ImageInput, Size, borrow_image
 
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "longest", "squash"]
@@ -143,21 +144,16 @@ class Preprocess:
         Returns:
             Standardised values, shape (3, H, W).
         """
-        if not isinstance(source, DecodedImage):
-            source = read_image(
-                source,
-                target=self.resized_size if scaled_decode else None,
-                max_pixels=max_pixels,
-                allow_urls=allow_urls,
-            )
-        image = self._fitted(source)
-        # Every value through a table of 256: the same float32 steps as dividing and subtracting
-        # pixel by pixel, done once.
-        levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
-        mean, std = np.array([self.mean, self.std], dtype=np.float32)
-        table = (levels - mean) / std  # (256, C)
-        pixels = np.asarray(image)  # (H, W, C)
-        return np.stack([table[:, channel][pixels[:, :, channel]] for channel in range(3)])
+        if isinstance(source, DecodedImage):
+            return self._standardized(self._fitted(source))
+        with borrow_image(
+            source,
+            target=self.resized_size if scaled_decode else None,
+            max_pixels=max_pixels,
+            allow_urls=allow_urls,
+        ) as picture:
+            image = self._fitted(picture)
+        return self._standardized(image)
 
     def resized_size(self, size: Size) -> Size:
         """Return what a picture is resized to, before anything is cut off or filled up.
@@ -192,6 +188,25 @@ class Preprocess:
             resized, box = (columns, rows), (left, top, right, bottom)
         image = picture.pixels.resize(resized, self._filter(), box=box)
         return _center_crop_or_pad(image, (width, height), self.fill_color)
+
+    def _standardized(self, image: Image.Image) -> NDArray[np.float32]:
+        pixels = np.asarray(image)  # (H, W, C)
+        values = np.empty((3, *pixels.shape[:2]), dtype=np.float32)
+        for channel in range(3):
+            # Nothing lies outside the table; clip only spares NumPy a check and a copy.
+            np.take(self._table[channel], pixels[:, :, channel], out=values[channel], mode="clip")
+        return values
+
+    @functools.cached_property
+    def _table(self) -> NDArray[np.float32]:
+        """What each level of each channel becomes, shape (C, 256).
+
+        The same float32 steps as dividing and subtracting pixel by pixel, done once.
+        """
+        levels = np.arange(256, dtype=np.float32) / np.float32(255)
+        mean, std = np.array([self.mean, self.std], dtype=np.float32)[:, :, None]
+        table: NDArray[np.float32] = (levels - mean) / std
+        return table
 
     def _filter(self) -> Image.Resampling:
         # open_clip passes no interpolation on when it fits a picture to an input that is not

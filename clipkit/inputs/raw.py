@@ -15,6 +15,7 @@ from clipkit.inputs.decoder import (
     decode_image,
 )
 from clipkit.inputs.files import check_read_whole
+from clipkit.inputs.memory import BYTES_PER_PIXEL
 from clipkit.inputs.reasons import UnreadableError
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def decode_raw(file: BinaryIO, decoding: Decoding) -> DecodedImage:
     check_read_whole(file)
     try:
         with rawpy.imread(file) as raw:
+            # Measured on none, reckoned: the sensor's values, their development and its copies.
+            decoding.hold(BYTES_PER_PIXEL * raw.sizes.raw_width * raw.sizes.raw_height)
             preview = _preview(raw, decoding)
             if preview is not None and _is_enough(preview, decoding.target):
                 return preview

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput, read_image
+from clipkit.inputs.images import ImageInput, borrow_image
 from clipkit.progress import map_ahead
 
 SKETCH_SIDE = 32
@@ -49,10 +49,10 @@ def read_sketch(source: ImageInput, *, max_pixels: int | None = None) -> NDArray
         ImageReadError: If the picture cannot be read.
     """
     decoded = 2 * SKETCH_SIDE, 2 * SKETCH_SIDE  # at least; nearer to the sketch, cells change more
-    picture = read_image(source, target=decoded, max_pixels=max_pixels)
-    grey = picture.pixels.convert("L")
     side = SKETCH_SIDE, SKETCH_SIDE
-    return np.asarray(grey.resize(side, Image.Resampling.BILINEAR, box=picture.box))
+    with borrow_image(source, target=decoded, max_pixels=max_pixels) as picture:
+        grey = picture.pixels.convert("L")
+        return np.asarray(grey.resize(side, Image.Resampling.BILINEAR, box=picture.box))
 
 
 def read_sketches(

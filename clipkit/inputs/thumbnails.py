@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.inputs.decoder import Size
-from clipkit.inputs.images import ImageInput, read_image
+from clipkit.inputs.images import ImageInput, borrow_image
 
 _QUALITY = 85  # of JPEGs, 0..100
 
@@ -35,10 +35,10 @@ def read_thumbnail(
         scale = min(1.0, box[0] / size[0], box[1] / size[1])
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
-    picture = read_image(source, target=fit, max_pixels=max_pixels)
-    small = picture.pixels.resize(
-        fit(picture.size), Image.Resampling.BICUBIC, box=picture.box, reducing_gap=3.0
-    )
+    with borrow_image(source, target=fit, max_pixels=max_pixels) as picture:
+        small = picture.pixels.resize(
+            fit(picture.size), Image.Resampling.BICUBIC, box=picture.box, reducing_gap=3.0
+        )
     return np.asarray(small)
 
 

@@ -3,21 +3,22 @@
 Shapes: N texts, L context length.
 """
 
-import hashlib
+import functools
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
-from tokenizers import Tokenizer as Vocabulary
 
 from clipkit.errors import CheckpointError, InputError
-from clipkit.inputs.clip_vocabulary import build_clip_tokenizer
 from clipkit.inputs.text_cleaning import CLEANING_RULES, cleaning_rule
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from tokenizers import Tokenizer as Vocabulary
 
 CLIP_CONTEXT_LENGTH = 77  # open_clip's default where a config names none
 TOKENIZER_FILE = "tokenizer.json"
@@ -27,33 +28,43 @@ class TextCutWarning(UserWarning):
     """A text was longer than the text tower reads; its end was left out."""
 
 
+class TokenizedTexts(NamedTuple):
+    """Texts as a text tower takes them."""
+
+    token_ids: NDArray[np.int64]  # (N, L)
+    is_cut: NDArray[np.bool_]  # (N,), whether the end of the text was left out
+
+
 class Tokenizer:
     """Turns text into token ids, equal to open_clip's own for the same checkpoint.
 
+    The vocabulary is read when it is first needed: that takes longer than a search, and texts
+    whose embeddings are cached need none.
+
     Args:
-        vocabulary: A tokenizer with its special tokens; truncation and padding are set here.
+        read_vocabulary: Returns a tokenizer with its special tokens; truncation and padding are
+            set here.
         clean: The cleaning rule applied to every text first.
         context_length: L, tokens in a row of the result, special tokens included.
-        pad_id: Token id that fills a row.
-        erased_id: Token id that becomes 0 in the result; some checkpoints were trained without it.
+        pad_token: The token that fills a row; None or one that is not in the vocabulary: number 0.
+        erased_token: The token that becomes 0 in the result; some checkpoints were trained
+            without it.
     """
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        read_vocabulary: "Callable[[], Vocabulary]",
         *,
         clean: Callable[[str], str],
         context_length: int,
-        pad_id: int = 0,
-        erased_id: int | None = None,
+        pad_token: str | None = None,
+        erased_token: str | None = None,
     ) -> None:
-        vocabulary.enable_truncation(max_length=context_length)
-        vocabulary.enable_padding(length=context_length, pad_id=pad_id)
         self.context_length = context_length
-        self.pad_id = pad_id
-        self._vocabulary = vocabulary
+        self._read_vocabulary = read_vocabulary
         self._clean = clean
-        self._erased_id = erased_id
+        self._pad_token = pad_token
+        self._erased_token = erased_token
 
     @classmethod
     def from_config(cls, text_cfg: Mapping[str, Any], source: Path) -> "Tokenizer":
@@ -64,11 +75,11 @@ class Tokenizer:
             source: The checkpoint directory with a ``tokenizer.json``, or CLIP's vocabulary file.
 
         Returns:
-            The tokenizer.
+            The tokenizer. Damage to its vocabulary is a CheckpointError of its first use.
 
         Raises:
-            CheckpointError: If the files are missing or damaged, or the config asks for a way of
-                tokenizing that clipkit does not know.
+            CheckpointError: If the files are missing, or the config asks for a way of tokenizing
+                that clipkit does not know.
         """
         options = dict(text_cfg.get("tokenizer_kwargs") or {})
         is_hugging_face = bool(text_cfg.get("hf_tokenizer_name"))
@@ -79,27 +90,29 @@ class Tokenizer:
             )
         if source.is_file():
             extra_marks = options.get("additional_special_tokens") or ()
-            vocabulary = build_clip_tokenizer(source, extra_marks=extra_marks)
+            read = functools.partial(_build_clip_vocabulary, source, extra_marks)
         else:
-            vocabulary = _read_vocabulary(source / TOKENIZER_FILE)
+            if not (source / TOKENIZER_FILE).is_file():
+                raise CheckpointError(f"the checkpoint has no {TOKENIZER_FILE} in {source}")
+            read = functools.partial(_read_vocabulary, source / TOKENIZER_FILE)
         marks = _special_tokens(source) if is_hugging_face else {}
         return cls(
-            vocabulary,
+            read,
             clean=CLEANING_RULES[cleaning_rule(text_cfg)],
             context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
-            pad_id=_token_id(vocabulary, marks.get("pad_token")) or 0,
-            erased_id=(
-                _token_id(vocabulary, marks.get("sep_token"))
-                if options.get("strip_sep_token")
-                else None
+            pad_token=_content(marks.get("pad_token")),
+            erased_token=(
+                _content(marks.get("sep_token")) if options.get("strip_sep_token") else None
             ),
         )
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return the token ids of texts.
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills a row."""
+        return _token_id(self._vocabulary, self._pad_token) or 0
 
-        A text that is too long keeps its start and its end token; one TextCutWarning a call shows
-        what was left out.
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the token ids of texts, as :meth:`tokenize` does.
 
         Args:
             texts: N texts of any length, also empty ones.
@@ -109,23 +122,66 @@ class Tokenizer:
 
         Raises:
             InputError: If texts is one string, or an item is not a string.
+            CheckpointError: If the vocabulary is damaged.
         """
-        if isinstance(texts, str):
-            raise InputError(f"texts must be a list of strings, got the single string {texts!r}")
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"every text must be a string, got {type(text).__name__}")
+        return self.tokenize(texts).token_ids
+
+    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Return the token ids of texts and which of them were too long.
+
+        A text that is too long keeps its start and its end token; one TextCutWarning a call shows
+        what was left out.
+
+        Args:
+            texts: N texts of any length, also empty ones.
+
+        Returns:
+            Token ids, shape (N, L), and the claim for each text.
+
+        Raises:
+            InputError: If texts is one string, or an item is not a string.
+            CheckpointError: If the vocabulary is damaged.
+        """
+        check_are_texts(texts)
         cleaned = [self._clean(text) for text in texts]
         encodings = self._vocabulary.encode_batch(cleaned)
         _warn_of_cuts(cleaned, encodings, self.context_length)
         token_ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
-        if self._erased_id is not None:
-            token_ids[token_ids == self._erased_id] = 0
-        return token_ids.reshape(len(texts), self.context_length)
+        erased_id = _token_id(self._vocabulary, self._erased_token)
+        if erased_id is not None:
+            token_ids[token_ids == erased_id] = 0
+        return TokenizedTexts(
+            token_ids.reshape(len(texts), self.context_length),
+            np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_),
+        )
 
     def to_json(self) -> str:
         """Return the vocabulary as the text of a ``tokenizer.json``."""
         return str(self._vocabulary.to_str())
+
+    @functools.cached_property
+    def _vocabulary(self) -> "Vocabulary":
+        vocabulary = self._read_vocabulary()
+        vocabulary.enable_truncation(max_length=self.context_length)
+        pad_id = _token_id(vocabulary, self._pad_token) or 0
+        vocabulary.enable_padding(length=self.context_length, pad_id=pad_id)
+        return vocabulary
+
+
+def check_are_texts(texts: Sequence[str]) -> None:
+    """Refuse what is no list of texts.
+
+    Args:
+        texts: What was handed over.
+
+    Raises:
+        InputError: If it is one string, or an item is not a string.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"texts must be a list of strings, got the single string {texts!r}")
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"every text must be a string, got {type(text).__name__}")
 
 
 def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:
@@ -142,17 +198,25 @@ def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:
     """
     if not text_cfg.get("hf_tokenizer_name"):
         return "clip"
+    import hashlib  # only here: it takes 3 ms
+
     return hashlib.sha256((source / TOKENIZER_FILE).read_bytes()).hexdigest()
 
 
-def _read_vocabulary(path: Path) -> Vocabulary:
+def _read_vocabulary(path: Path) -> "Vocabulary":
+    from tokenizers import Tokenizer as Vocabulary
+
     try:
         return Vocabulary.from_str(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"the checkpoint has no {path.name} in {path.parent}") from error
     except Exception as error:
         # The Rust library raises plain Exception for every kind of damage.
         raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
+
+
+def _build_clip_vocabulary(file: Path, extra_marks: Sequence[str]) -> "Vocabulary":
+    from clipkit.inputs.clip_vocabulary import build_clip_tokenizer
+
+    return build_clip_tokenizer(file, extra_marks=extra_marks)
 
 
 def _special_tokens(directory: Path) -> dict[str, Any]:
@@ -168,12 +232,16 @@ def _special_tokens(directory: Path) -> dict[str, Any]:
     return marks
 
 
-def _token_id(vocabulary: Vocabulary, mark: Any) -> int | None:
-    content = mark.get("content") if isinstance(mark, dict) else mark
-    return vocabulary.token_to_id(content) if content else None
+def _content(mark: Any) -> str | None:
+    """Return a special token as text, however its file spells it."""
+    return (mark.get("content") if isinstance(mark, dict) else mark) or None
 
 
-def _warn_of_cuts(texts: Sequence[str], encodings: Sequence[Encoding], length: int) -> None:
+def _token_id(vocabulary: "Vocabulary", token: str | None) -> int | None:
+    return vocabulary.token_to_id(token) if token else None
+
+
+def _warn_of_cuts(texts: Sequence[str], encodings: "Sequence[Encoding]", length: int) -> None:
     cut = [
         (text, encoding)
         for text, encoding in zip(texts, encodings, strict=True)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.details import PictureDetails, read_details
 from clipkit.inputs.files import open_file
 from clipkit.inputs.reasons import UnreadableError
-from clipkit.progress import map_ahead
+from clipkit.progress import map_ahead, usable_cores
 
 DIGEST_BYTES = 16  # of SHA-256: enough for any number of pictures, half the room in the catalog
 
@@ -19,7 +19,7 @@ DIGEST_BYTES = 16  # of SHA-256: enough for any number of pictures, half the roo
 _TICK_NS = 2_000_000_000
 _MAX_BYTES_HASHED = 2**30
 _END_BYTES = 2**24
-_AHEAD = 4 * (os.cpu_count() or 1)  # files read before they are needed
+_AHEAD = 4 * usable_cores()  # files read before they are needed
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,6 @@ def _is_of_the_moment(error: Exception) -> bool:
     return isinstance(cause, OSError) and cause.errno is not None  # Pillow's own have no number
 
 
-def inspect_files(paths: Iterable[Path]) -> Iterator[Inspection]:
+def inspect_files(paths: Iterable[Path]) -> Generator[Inspection]:
     """Return what each file holds, in order, reading ahead in threads."""
     return map_ahead(inspect_file, paths, ahead=_AHEAD)

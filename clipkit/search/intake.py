@@ -6,7 +6,8 @@ costs a forward pass, and two files of equal content cost one.
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -90,22 +91,26 @@ class Intake:
         while left:
             sent: list[tuple[FileState, Inspection]] = []
             again: list[FileState] = []
-            for batch in self._encoder.stream_images(self._unknown(left, sent)):
-                self._take_batch(batch, sent, again)
-                self._step()
+            unknown = self._unknown(left, sent)
+            batches = self._encoder.stream_images(unknown)
+            with closing(unknown), closing(batches):  # no thread goes on, whatever fails here
+                for batch in batches:
+                    self._take_batch(batch, sent, again)
+                    self._step()
             left = again
 
     def _unknown(
         self, files: Sequence[FileState], sent: list[tuple[FileState, Inspection]]
-    ) -> Iterator[Path]:
+    ) -> Generator[Path]:
         """Yield the pictures that need the encoder; take the others in on the way."""
-        paths = (self._locate(file.path) for file in files)
-        for file, inspection in zip(files, inspect_files(paths), strict=True):
-            if self._take_known(file, inspection):
-                self._step()
-            else:
-                sent.append((file, inspection))
-                yield self._locate(file.path)
+        inspections = inspect_files(self._locate(file.path) for file in files)
+        with closing(inspections):
+            for file, inspection in zip(files, inspections, strict=True):
+                if self._take_known(file, inspection):
+                    self._step()
+                else:
+                    sent.append((file, inspection))
+                    yield self._locate(file.path)
 
     def _take_known(self, file: FileState, inspection: Inspection) -> bool:
         """Take a picture in without the encoder, if its content is known; return whether."""

@@ -189,11 +189,14 @@ def test_limit_counts_what_is_decoded(encode: Callable[..., bytes]) -> None:
         read_image(data, max_pixels=100 * 50 - 1, target=(50, 25))
 
 
-def test_limit_counts_half_of_a_progressive_jpeg(encode: Callable[..., bytes]) -> None:
+def test_limit_counts_the_coefficients_of_a_progressive_jpeg(
+    encode: Callable[..., bytes],
+) -> None:
     data = encode(Image.new("L", (800, 400)), "JPEG", progressive=True)
-    assert read_image(data, max_pixels=160_000, target=(50, 25)).size == (800, 400)
-    with pytest.raises(ImageReadError, match=r"need 0\.16 megapixels"):
-        read_image(data, max_pixels=159_999, target=(50, 25))
+    pixels = 100 * 50 + 800 * 400 // 4  # a coefficient has two bytes, a pixel eight
+    assert read_image(data, max_pixels=pixels, target=(50, 25)).size == (800, 400)
+    with pytest.raises(ImageReadError, match=r"need 0\.085 megapixels"):
+        read_image(data, max_pixels=pixels - 1, target=(50, 25))
 
 
 def png_of_zeros(width: int, height: int) -> bytes:

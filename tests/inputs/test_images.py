@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import default_max_pixels, image_name, read_image
+from clipkit.inputs.images import image_name, read_image
 from clipkit.inputs.reasons import reason_for
 
 Pixels = NDArray[np.uint8]
@@ -153,18 +152,6 @@ def test_names(tmp_path: Path, encode: Encode, noise: Pixels) -> None:
         assert image_name(file) == image_name(image) == str(path)
     with tempfile.TemporaryFile() as unnamed:  # its name is a number
         assert image_name(unnamed) == "<file>"
-
-
-def test_default_limit_is_a_share_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Memory:
-        total = 8 * 1024**3
-
-    default_max_pixels.cache_clear()
-    monkeypatch.setattr(psutil, "virtual_memory", Memory)
-    try:
-        assert default_max_pixels() == 8 * 1024**3 // 192 == 44_739_242
-    finally:
-        default_max_pixels.cache_clear()
 
 
 # --- what cannot be read, and why -------------------------------------------------------------

@@ -227,13 +227,13 @@ def test_missing_vocabulary_raises(tmp_path: Path) -> None:
 def test_damaged_vocabulary_raises(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(CheckpointError, match="is not a tokenizer file"):
-        Tokenizer.from_config({"hf_tokenizer_name": "x"}, tmp_path)
+        Tokenizer.from_config({"hf_tokenizer_name": "x"}, tmp_path)(["a cat"])
 
 
 def test_damaged_clip_vocabulary_raises(tmp_path: Path) -> None:
     (tmp_path / "vocabulary.txt.gz").write_bytes(b"not gzip")
     with pytest.raises(CheckpointError, match="is not CLIP's vocabulary file"):
-        Tokenizer.from_config({}, tmp_path / "vocabulary.txt.gz")
+        Tokenizer.from_config({}, tmp_path / "vocabulary.txt.gz")(["a cat"])
 
 
 @pytest.mark.parametrize(
