@@ -4,10 +4,10 @@ Shapes: N inputs, K readable ones, L context length, D dimensions of the shared 
 W width of a tower.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,14 @@ from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput, check_is_several
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
-from clipkit.models.locate import locate
-from clipkit.models.sources import DirectorySource, resolve_source
-from clipkit.progress import Progress, map_ahead
+from clipkit.inputs.tokenizer import Tokenizer, check_are_texts
+from clipkit.progress import Progress, map_ahead, usable_cores
 from clipkit.runtime.base import FineRuntime, Runtime, Scoring
-from clipkit.runtime.bundle import is_bundle
+from clipkit.text_cache import TextCache
 
-IMAGE_BATCH = 16  # beyond it a small CPU gains nothing (METHODS: 16 to 32 saturate)
 TEXT_BATCH = 64
+
+_Outcome = NDArray[np.float32] | ImageReadError
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class Encoder:
         tokenizer: Text to token ids, as the checkpoint says.
         name: What the model was asked for by.
         max_pixels: Pictures that decode to more are refused; None takes a share of the memory.
+        text_cache: Where embeddings of texts are kept and looked up; None: nowhere.
     """
 
     def __init__(
@@ -64,12 +64,14 @@ class Encoder:
         *,
         name: str,
         max_pixels: int | None = None,
+        text_cache: TextCache | None = None,
     ) -> None:
         self.name = name
         self.preprocess = preprocess
         self.max_pixels = max_pixels
         self._runtime = runtime
         self._tokenizer = tokenizer
+        self._text_cache = text_cache
 
     def __repr__(self) -> str:
         return (
@@ -118,6 +120,7 @@ class Encoder:
 
         Args:
             texts: N texts. One that is longer than the model reads is cut, with a TextCutWarning.
+                Each goes through the tower once, and not at all if its embedding is cached.
             batch_size: Texts that go through the tower at once; it changes speed and memory only.
             progress: Called after every batch.
 
@@ -127,20 +130,35 @@ class Encoder:
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        token_ids = self._tokenizer(texts)
-        rows = [np.empty((0, self.embed_dim), dtype=np.float32)]
-        for start in range(0, len(token_ids), _checked(batch_size)):
-            features = self._runtime.text_features(token_ids[start : start + batch_size])
-            rows.append(normalize_rows(features))
+        check_are_texts(texts)
+        batch_size = _checked(batch_size)
+        numerics = f"{self.engine} {self.precision}"
+        known = {}
+        if self._text_cache is not None and len(texts):
+            known = self._text_cache.get(self.space_id, numerics, texts)
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:  # or else neither vocabulary nor tower are loaded
+            token_ids, is_cut = self._tokenizer.tokenize(missing)
+        for start in range(0, len(missing), batch_size):
+            batch = slice(start, start + batch_size)
+            features = self._runtime.text_features(token_ids[batch])
+            rows = dict(zip(missing[batch], normalize_rows(features), strict=True))
+            known |= rows
+            if self._text_cache is not None:
+                # A text that was cut stays out: its warning must come again.
+                cuts = zip(rows, is_cut[batch], strict=True)
+                whole = {text: rows[text] for text, has_cut in cuts if not has_cut}
+                self._text_cache.put(self.space_id, numerics, whole)
             if progress:
-                progress(min(start + batch_size, len(token_ids)), len(token_ids))
-        return np.concatenate(rows)
+                progress(len(texts) - max(len(missing) - batch.stop, 0), len(texts))
+        no_rows = np.empty((0, self.embed_dim), dtype=np.float32)
+        return np.stack([known[text] for text in texts]) if len(texts) else no_rows
 
     def encode_images(
         self,
         images: Iterable[ImageInput],
         *,
-        batch_size: int = IMAGE_BATCH,
+        batch_size: int | None = None,
         progress: Progress | None = None,
         allow_urls: bool = False,
     ) -> Embeddings:
@@ -148,7 +166,8 @@ class Encoder:
 
         Args:
             images: N pictures: paths, bytes, file objects, PIL images or uint8 arrays.
-            batch_size: Pictures that go through the tower at once; changes speed and memory only.
+            batch_size: Pictures that go through the tower at once; None: what suits the engine.
+                It changes speed and memory only.
             progress: Called after every batch.
             allow_urls: Whether strings that begin with http:// or https:// are fetched.
 
@@ -173,7 +192,7 @@ class Encoder:
         self,
         images: Iterable[ImageInput],
         *,
-        batch_size: int = IMAGE_BATCH,
+        batch_size: int | None = None,
         progress: Progress | None = None,
         allow_urls: bool = False,
     ) -> EncodingReport:
@@ -181,7 +200,7 @@ class Encoder:
 
         Args:
             images: N pictures, as for :meth:`encode_images`.
-            batch_size: Pictures that go through the tower at once.
+            batch_size: As for :meth:`encode_images`.
             progress: Called after every batch.
             allow_urls: Whether strings that begin with http:// or https:// are fetched.
 
@@ -206,17 +225,22 @@ class Encoder:
         self,
         images: Iterable[ImageInput],
         *,
-        batch_size: int = IMAGE_BATCH,
+        batch_size: int | None = None,
         progress: Progress | None = None,
         allow_urls: bool = False,
-    ) -> Iterator[EncodedBatch]:
+    ) -> Generator[EncodedBatch]:
         """Yield embeddings batch by batch, in memory that does not grow with their number.
 
-        Pictures are decoded in threads, at most two batches ahead, while the tower computes.
+        Threads decode while others compute and the caller does something with the batch it has. In
+        memory are at most batch_size x (image_workers + 3) + 2 x cores + 1 decoded pictures, scaled
+        to what the tower takes, and those being decoded, which share :func:`picture_memory`.
+
+        Whatever fails, here or in the caller, no thread is left behind once the generator is
+        closed, and what was embedded before is yielded first.
 
         Args:
             images: Any number of pictures, as for :meth:`encode_images`.
-            batch_size: Readable pictures a batch.
+            batch_size: Readable pictures a batch; None: as many as suit the engine.
             progress: Called after every batch.
             allow_urls: Whether strings that begin with http:// or https:// are fetched.
 
@@ -229,26 +253,21 @@ class Encoder:
         """
         check_is_several(images)
         total = len(images) if isinstance(images, Sequence) else None
-        batch_size = _checked(batch_size)
-        positions: list[int] = []
-        pixel_values: list[NDArray[np.float32]] = []
-        skipped: list[tuple[int, ImageReadError]] = []
+        batch_size = self._runtime.image_batch if batch_size is None else _checked(batch_size)
+        workers = self._runtime.image_workers
+        # Enough for the decoders while the engine is waited for.
+        decoded = self._decode(images, batch_size + 2 * usable_cores(), allow_urls)
+        # Each worker has a batch, and one waits: none stands still while the caller is busy.
+        embedded = map_ahead(
+            self._embed, _batches(decoded, batch_size), ahead=workers + 1, workers=workers
+        )
         done = 0
-        for done, outcome in enumerate(self._decode(images, 2 * batch_size, allow_urls), start=1):
-            if isinstance(outcome, ImageReadError):
-                skipped.append((done - 1, outcome))
-            else:
-                positions.append(done - 1)
-                pixel_values.append(outcome)
-            if len(positions) == batch_size or len(skipped) == batch_size:
-                yield self._embed(positions, pixel_values, skipped)
-                positions, pixel_values, skipped = [], [], []
+        with closing(decoded), closing(embedded):  # both at once, whoever fails
+            for batch in embedded:
+                yield batch
+                done += len(batch.positions) + len(batch.skipped)
                 if progress:
                     progress(done, total)
-        if positions or skipped:
-            yield self._embed(positions, pixel_values, skipped)
-            if progress:
-                progress(done, total)
 
     def token_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one feature a token: what the text tower sees before it pools.
@@ -280,7 +299,7 @@ class Encoder:
         """
         runtime = self._fine_runtime("patch features")
         check_is_several(images)
-        outcomes = list(self._decode(images, 2 * IMAGE_BATCH, allow_urls=False))
+        outcomes = list(self._decode(images, 2 * runtime.image_batch, allow_urls=False))
         for outcome in outcomes:
             if isinstance(outcome, ImageReadError):
                 raise outcome
@@ -313,26 +332,21 @@ class Encoder:
             )
         return self._runtime
 
-    def _embed(
-        self,
-        positions: list[int],
-        pixel_values: list[NDArray[np.float32]],
-        skipped: list[tuple[int, ImageReadError]],
-    ) -> EncodedBatch:
-        if not positions:
-            return EncodedBatch([], np.empty((0, self.embed_dim), dtype=np.float32), skipped)
-        features = self._runtime.image_features(np.stack(pixel_values))
-        return EncodedBatch(positions, normalize_rows(features), skipped)
+    def _embed(self, batch: "_Batch") -> EncodedBatch:
+        if not batch.positions:
+            return EncodedBatch([], np.empty((0, self.embed_dim), dtype=np.float32), batch.skipped)
+        features = self._runtime.image_features(np.stack(batch.pixel_values))
+        return EncodedBatch(batch.positions, normalize_rows(features), batch.skipped)
 
     def _decode(
         self,
         images: Iterable[ImageInput],
         ahead: int,
         allow_urls: bool,  # noqa: FBT001 - private, and every caller names it
-    ) -> Iterator[NDArray[np.float32] | ImageReadError]:
+    ) -> Generator[_Outcome]:
         """Return pixel values or the reason why there are none, in order, decoding ahead."""
 
-        def decode(image: ImageInput) -> NDArray[np.float32] | ImageReadError:
+        def decode(image: ImageInput) -> _Outcome:
             try:
                 return self.preprocess.pixel_values(
                     image, max_pixels=self.max_pixels, allow_urls=allow_urls
@@ -343,77 +357,29 @@ class Encoder:
         return map_ahead(decode, images, ahead=ahead)
 
 
-def load(
-    name: str | Path = "starter",
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    engine: Literal["auto", "onnx", "torch"] = "auto",
-    cache_dir: str | Path | None = None,
-) -> Encoder:
-    """Return the encoder of a model.
+@dataclass
+class _Batch:
+    """Some decoded pictures of a stream, in order."""
 
-    Nothing is fetched unless the name asks for it: "starter", directories and files never do.
-
-    Args:
-        name: "starter" (embedded, works without torch); an open_clip name with its tag, as in
-            "ViT-B-32/laion2b_s34b_b79k"; "hf-hub:org/repo"; "local-dir:path" or the path of a
-            checkpoint directory; or a weights file with its architecture, as
-            :func:`clipkit.models.sources.resolve_source` describes.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        precision: "auto", "fp32", "bf16" or "fp16".
-        engine: "onnx" needs a compiled model and runs on the CPU in float32; "torch" runs
-            anything; "auto" takes the first that can.
-        cache_dir: Where weights from a hub are kept, if not in the hub's own cache.
-
-    Returns:
-        The encoder, ready to encode.
-
-    Raises:
-        InputError: If device, precision or engine is not one of the above, or they do not fit.
-        CheckpointError: If the name is unknown or the weights are missing or damaged.
-        OfflineError: If weights would have to be fetched and there is no network.
-        MissingExtraError: If the model needs torch and torch is not installed.
-    """
-    if engine not in ("auto", "onnx", "torch"):
-        raise InputError(f'engine must be "auto", "onnx" or "torch", got {engine!r}')
-    source = resolve_source(name)
-    fits_onnx = device in ("auto", "cpu") and precision in ("auto", "fp32")
-    if engine == "onnx" and not fits_onnx:
-        raise InputError(
-            f"the onnx engine runs on the CPU in fp32, got device {device!r} and precision "
-            f'{precision!r}; use engine="torch" for others'
-        )
-    bundle = source if isinstance(source, DirectorySource) and is_bundle(source.directory) else None
-    if bundle is not None and fits_onnx and engine != "torch":
-        return _load_bundle(bundle)
-    if engine == "onnx":
-        raise InputError(f'{name} is not compiled for the onnx engine; use engine="torch"')
-
-    from clipkit.models.checkpoint import load_towers
-    from clipkit.runtime.torch_runtime import TorchRuntime
-
-    towers = load_towers(source, cache_dir=None if cache_dir is None else Path(cache_dir))
-    text_cfg = towers.model_cfg["text_cfg"]
-    space_id = towers.space_id(tokenizer_digest(text_cfg, towers.tokenizer_source))
-    return Encoder(
-        TorchRuntime(towers, device=device, precision=precision, space_id=space_id),
-        Preprocess.from_config(towers.preprocess_cfg, towers.image_size),
-        Tokenizer.from_config(text_cfg, towers.tokenizer_source),
-        name=source.name,
-    )
+    positions: list[int] = field(default_factory=list)
+    pixel_values: list[NDArray[np.float32]] = field(default_factory=list)
+    skipped: list[tuple[int, ImageReadError]] = field(default_factory=list)
 
 
-def _load_bundle(source: DirectorySource) -> Encoder:
-    from clipkit.runtime.onnx_runtime import OnnxRuntime
-
-    files = locate(source)
-    return Encoder(
-        OnnxRuntime(source.directory),
-        Preprocess.from_config(files.preprocess_cfg, files.model_cfg["vision_cfg"]["image_size"]),
-        Tokenizer.from_config(files.model_cfg["text_cfg"], files.tokenizer),
-        name=source.name,
-    )
+def _batches(outcomes: Iterable[_Outcome], batch_size: int) -> Iterator[_Batch]:
+    """Yield decoded pictures in batches, of which none waits for many unreadable ones."""
+    batch = _Batch()
+    for position, outcome in enumerate(outcomes):
+        if isinstance(outcome, ImageReadError):
+            batch.skipped.append((position, outcome))
+        else:
+            batch.positions.append(position)
+            batch.pixel_values.append(outcome)
+        if batch_size in (len(batch.positions), len(batch.skipped)):
+            yield batch
+            batch = _Batch()
+    if batch.positions or batch.skipped:
+        yield batch
 
 
 def _checked(batch_size: int) -> int:

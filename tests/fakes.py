@@ -9,7 +9,7 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +77,10 @@ class FakeEncoder(Encoder):
         self,
         images: Iterable[ImageInput],
         *,
-        batch_size: int = 1,
+        batch_size: int | None = None,
         progress: Progress | None = None,
         allow_urls: bool = False,
-    ) -> Iterator[EncodedBatch]:
+    ) -> Generator[EncodedBatch]:
         """Yield batches of vectors, shape (K, 4); the methods that take pictures all use it."""
         items = enumerate(images)  # asked for one batch at a time
         while batch := list(itertools.islice(items, self.batch_size)):

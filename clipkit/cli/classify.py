@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths, skipped = _collect(arguments.paths)
     encoder = load_encoder(arguments)
     with progress_bar("reading labels", unit="prompt") as progress:
+        progress(0, None)
         classifier = ZeroShotClassifier(
             encoder,
             class_names,
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         note("one label always scores 1; add more labels, or --multi-label to score it on its own")
     num_ranked = 0
     with progress_bar("classifying") as progress:
+        progress(0, len(paths))
         writer = _choose_writer(arguments)
         for batch in encoder.stream_images(paths, progress=progress):
             ranked = classifier.rank(batch.embeddings, top=arguments.top)

@@ -1,6 +1,5 @@
 """Pictures in the terminal, among the results: ``clipkit search --preview``."""
 
-import argparse
 import base64
 import os
 import shutil
@@ -19,23 +18,6 @@ from clipkit.inputs.thumbnails import encode_jpeg, read_thumbnail
 
 Pixels = NDArray[np.uint8]
 """RGB, shape (H, W, 3)."""
-
-
-def add_preview_options(
-    parser: argparse.ArgumentParser, form: "argparse._MutuallyExclusiveGroup"
-) -> None:
-    """Add --preview to the forms of output, and --preview-height, as rclip has them."""
-    form.add_argument(
-        "--preview", "-p", action="store_true", help="show the pictures in the terminal"
-    )
-    parser.add_argument(
-        "--preview-height",
-        "-H",
-        type=int,
-        default=400,
-        metavar="PIXELS",
-        help="how high a preview may be (default 400)",
-    )
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
 
 from clipkit.cli.stdout import visible
 from clipkit.progress import Progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def note(line: str) -> None:
@@ -15,7 +19,7 @@ def note(line: str) -> None:
 
 @contextmanager
 def progress_bar(label: str, *, unit: str = "picture") -> Iterator[Progress]:
-    """Show a bar on stderr while the block runs, if stderr is a terminal.
+    """Show a bar on stderr from the first report on until the block ends, if it is a terminal.
 
     Args:
         label: What is being done.
@@ -24,14 +28,22 @@ def progress_bar(label: str, *, unit: str = "picture") -> Iterator[Progress]:
     Yields:
         A function to call with (how many are done, how many there are or None).
     """
-    from tqdm import tqdm
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    bar: tqdm[NoReturn] | None = None
 
-    with tqdm(
-        desc=label, unit=f" {unit}s", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False
-    ) as bar:
+    def update(done: int, total: int | None) -> None:
+        nonlocal bar
+        if bar is None:
+            from tqdm import tqdm  # only here: it takes 20 ms, and often there is nothing to do
 
-        def update(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            bar = tqdm(desc=label, unit=f" {unit}s", file=sys.stderr, leave=False)
+        bar.total = total
+        bar.update(done - bar.n)
 
+    try:
         yield update
+    finally:
+        if bar is not None:
+            bar.close()

@@ -4,10 +4,9 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clipkit.cli.contact_sheet import write_contact_sheet
 from clipkit.cli.options import add_model_options, load_encoder
-from clipkit.cli.preview import Preview, add_preview_options, open_preview
 from clipkit.cli.progress import note
 from clipkit.cli.stdout import to_json
 from clipkit.cli.syncing import sync_if_possible
@@ -15,6 +14,9 @@ from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, parse_query, picture_argument
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
+
+if TYPE_CHECKING:
+    from clipkit.cli.preview import Preview
 
 _EPILOG = """\
 a query is words or a picture:
@@ -88,7 +90,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--print0", "-0", action="store_true", help="paths only, each ended by a null, for xargs -0"
     )
     form.add_argument("--json", action="store_true", help="one JSON object a result and line")
-    add_preview_options(parser, form)
+    form.add_argument(  # this and the next as rclip has them
+        "--preview", "-p", action="store_true", help="show the pictures in the terminal"
+    )
+    parser.add_argument(
+        "--preview-height",
+        "-H",
+        type=int,
+        default=400,
+        metavar="PIXELS",
+        help="how high a preview may be (default 400)",
+    )
     parser.add_argument(
         "--html", metavar="FILE", help="write the results as a page of pictures, in one file"
     )
@@ -186,7 +198,7 @@ def run(arguments: argparse.Namespace) -> int:
     PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
     encoder = load_encoder(arguments)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
-    preview = open_preview(arguments.preview_height) if arguments.preview else None
+    preview = _open_preview(arguments)
     has_skipped = False
     if not arguments.no_indexing:
         try:
@@ -214,12 +226,22 @@ def run(arguments: argparse.Namespace) -> int:
         camera=arguments.camera,
     )
     if arguments.html:
+        from clipkit.cli.contact_sheet import write_contact_sheet  # it decodes pictures
+
         write_contact_sheet(arguments.html, _title(arguments), hits, max_pixels=encoder.max_pixels)
     is_answered = any(hit.relevance >= _wanted_relevance(arguments) for hit in hits)
     if not is_answered:
         note(_no_answer(library, arguments, is_shown=bool(hits)))
     _print_hits(hits, arguments, preview)
     return 1 if not is_answered or (has_skipped and arguments.strict) else 0
+
+
+def _open_preview(arguments: argparse.Namespace) -> "Preview | None":
+    if not arguments.preview:
+        return None
+    from clipkit.cli.preview import open_preview  # it decodes pictures, which most searches do not
+
+    return open_preview(arguments.preview_height)
 
 
 def _settle_folder(arguments: argparse.Namespace) -> None:
@@ -299,7 +321,7 @@ def _summary(report: SyncReport, folder: str) -> str:
 
 
 def _print_hits(
-    hits: Sequence[SearchHit], arguments: argparse.Namespace, preview: Preview | None
+    hits: Sequence[SearchHit], arguments: argparse.Namespace, preview: "Preview | None"
 ) -> None:
     # As find does: what is printed for "." can be used as a query, and never looks like an option.
     is_here = Path(arguments.folder) == Path()

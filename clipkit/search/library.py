@@ -21,8 +21,6 @@ from clipkit.search.answering import Answering, SearchHit
 from clipkit.search.background import make_background, stored_background
 from clipkit.search.catalog import Catalog
 from clipkit.search.closing import Closing
-from clipkit.search.duplicates.finding import find_duplicates
-from clipkit.search.duplicates.groups import DuplicateReport
 from clipkit.search.embedding import QueryEmbedder, needed_encoder
 from clipkit.search.filters import FilterOptions, PictureFilter
 from clipkit.search.location import (
@@ -37,13 +35,14 @@ from clipkit.search.lock import WriterLock
 from clipkit.search.query import Query, parse_query
 from clipkit.search.ranking import Candidates
 from clipkit.search.snapshot import committed, not_indexed, stored_meta
-from clipkit.search.status import LibraryStatus, read_status
 from clipkit.search.sync import SyncOptions, SyncReport, check_space, sync_library
 from clipkit.search.vectors import vectors_files
 from clipkit.search.watching import watch_folder
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
+    from clipkit.search.duplicates.groups import DuplicateReport
+    from clipkit.search.status import LibraryStatus
 
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 
@@ -162,7 +161,7 @@ class PhotoLibrary(Closing):
         with catalog:
             return catalog.count(self._place.prefix)
 
-    def status(self) -> LibraryStatus:
+    def status(self) -> "LibraryStatus":
         """Return what the index holds and how far it lags behind the folder; change nothing.
 
         Returns:
@@ -172,6 +171,8 @@ class PhotoLibrary(Closing):
             InputError: If the folder is gone.
             LibraryError: If the folder has not been indexed, or the index is damaged.
         """
+        from clipkit.search.status import read_status  # as find_duplicates
+
         return read_status(self._place)
 
     def sync(
@@ -321,7 +322,7 @@ class PhotoLibrary(Closing):
         near: bool = True,
         threshold: float | None = None,
         progress: Progress | None = None,
-    ) -> DuplicateReport:
+    ) -> "DuplicateReport":
         """Return which pictures the folder has more than once; nothing is deleted.
 
         Args:
@@ -340,6 +341,8 @@ class PhotoLibrary(Closing):
             LibraryError: If the folder has not been indexed, or the index is damaged.
             SpaceMismatchError: If the index was built with another model.
         """
+        from clipkit.search.duplicates.finding import find_duplicates  # a search needs none of it
+
         encoder = self._needed_encoder() if near else None
         return find_duplicates(self._place, encoder, threshold=threshold, progress=progress)
 

@@ -3,23 +3,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from clipkit.cli import main as main_module
+from clipkit.cli import models
 from clipkit.cli.main import COMMANDS, build_parser
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]
-NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
 
 def test_there_are_commands() -> None:
-    assert {"search", "classify", "index", "models", "fetch"} <= set(NAMES)
+    assert {"search", "classify", "index", "models", "fetch"} <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(run: Run, name: str) -> None:
     outcome = run(name, "--help")
     assert outcome.status == 0
@@ -29,7 +27,7 @@ def test_every_command_has_help(run: Run, name: str) -> None:
 
 def test_help_lists_every_command() -> None:
     text = build_parser().format_help()
-    assert all(name in text for name in NAMES)
+    assert all(name in text for name in COMMANDS)
 
 
 def test_version(run: Run) -> None:
@@ -51,33 +49,29 @@ def test_an_unknown_model_is_one_line_and_status_2(run: Run, samples: list[Path]
     assert "startr" in outcome.err
 
 
-def replace_first_command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def add_parser(subparsers: object) -> None:
-        parser = subparsers.add_parser("broken")  # type: ignore[attr-defined]
-        parser.set_defaults(run=fail)
-
+def break_models(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(_: object) -> int:
         raise error
 
-    monkeypatch.setattr(main_module, "COMMANDS", (SimpleNamespace(add_parser=add_parser),))
+    monkeypatch.setattr(models, "run", fail)
 
 
 def test_an_interrupt_ends_with_status_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_first_command(monkeypatch, KeyboardInterrupt())
-    outcome = run("broken")
+    break_models(monkeypatch, KeyboardInterrupt())
+    outcome = run("models")
     assert (outcome.status, outcome.err) == (130, "clipkit: interrupted\n")
 
 
 def test_an_error_of_the_system_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_first_command(monkeypatch, FileNotFoundError(2, "No such file", "labels.txt"))
-    outcome = run("broken")
+    break_models(monkeypatch, FileNotFoundError(2, "No such file", "labels.txt"))
+    outcome = run("models")
     assert (outcome.status, outcome.err) == (2, "clipkit: labels.txt: No such file\n")
 
 
 def test_a_defect_of_clipkit_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_first_command(monkeypatch, ZeroDivisionError())
+    break_models(monkeypatch, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        run("broken")
+        run("models")
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(samples: list[Path]) -> None:

@@ -1,6 +1,5 @@
 """Pictures in the terminal: what is printed, taken apart again as a terminal would."""
 
-import argparse
 import base64
 import io
 import re
@@ -17,9 +16,9 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipkit.cli.main import build_parser
 from clipkit.cli.preview import (
     Preview,
-    add_preview_options,
     choose_drawing,
     draw_blocks,
     draw_coarse_blocks,
@@ -238,11 +237,14 @@ def test_only_a_terminal_shows_pictures(
 
 
 def test_options_are_those_of_rclip() -> None:
-    parser = argparse.ArgumentParser()
-    add_preview_options(parser, parser.add_mutually_exclusive_group())
-    assert vars(parser.parse_args([])) == {"preview": False, "preview_height": 400}
-    chosen = vars(parser.parse_args(["-p", "-H", "200"]))
-    assert chosen == {"preview": True, "preview_height": 200}
-    assert vars(parser.parse_args(["--preview", "--preview-height", "200"])) == chosen
+    parser = build_parser(["search"])
+
+    def chosen(*words: str) -> tuple[bool, int]:
+        arguments = parser.parse_args(["search", "a cat", *words])
+        return arguments.preview, arguments.preview_height
+
+    assert chosen() == (False, 400)
+    assert chosen("-p", "-H", "200") == (True, 200)
+    assert chosen("--preview", "--preview-height", "200") == (True, 200)
     with pytest.raises(InputError, match="at least 1 pixel, got 0"):
         open_preview(0)

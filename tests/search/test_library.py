@@ -744,3 +744,31 @@ def test_a_folder_without_any_index_gets_its_own(photos: Path) -> None:
     library = PhotoLibrary.open_nearest(photos / "trip", FakeEncoder())
     assert (library.folder, library.is_indexed) == (photos / "trip", False)
     assert library.indexed_folder == photos / "trip"
+
+
+# Engines and precisions
+
+
+class RoundedEncoder(FakeEncoder):
+    """The same space, computed in 8 bits."""
+
+    precision = "int8"
+
+
+def test_the_index_says_which_precisions_its_vectors_are_of(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    library.sync()
+    assert library.status().precision == "fp32"
+    other = PhotoLibrary.open(photos, RoundedEncoder())
+    other.sync()  # nothing is encoded, so nothing is mixed
+    assert library.status().precision == "fp32"
+    save_picture(photos / "new.png", (9, 9, 9))
+    other.sync()
+    assert library.status().precision == "fp32 + int8"
+    save_picture(photos / "newer.png", (9, 99, 9))
+    library.sync()
+    assert library.status().precision == "fp32 + int8"
+    library.remove()
+    PhotoLibrary.open(photos, RoundedEncoder()).sync()
+    assert library.status().precision == "int8"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.encoder import load
 from clipkit.errors import InputError, LibraryError
+from clipkit.loading import load
 from clipkit.search.library import PhotoLibrary
 from tests.conftest import SAMPLES
 from tests.fakes import FakeEncoder
