@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clipkit.embeddings import cosine_similarity, mix_embeddings, normalize_rows, top_k
-    from clipkit.encoder import EncodedBatch, Encoder, EncodingReport, load
+    from clipkit.encoder import EncodedBatch, Encoder, EncodingReport
     from clipkit.errors import (
         CheckpointError,
         ClipkitError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SpaceMismatchError,
     )
     from clipkit.inputs.tokenizer import TextCutWarning
+    from clipkit.loading import compile_model, load
     from clipkit.models.listing import list_models
     from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
@@ -62,6 +63,7 @@ __all__ = [
     "TextCutWarning",
     "ZeroShotClassifier",
     "classify_each",
+    "compile_model",
     "cosine_similarity",
     "list_models",
     "load",
@@ -73,7 +75,7 @@ __all__ = [
 
 _ROOMS = {
     "clipkit.embeddings": ("cosine_similarity", "mix_embeddings", "normalize_rows", "top_k"),
-    "clipkit.encoder": ("EncodedBatch", "Encoder", "EncodingReport", "load"),
+    "clipkit.encoder": ("EncodedBatch", "Encoder", "EncodingReport"),
     "clipkit.errors": (
         "CheckpointError",
         "ClipkitError",
@@ -87,6 +89,7 @@ _ROOMS = {
         "SpaceMismatchError",
     ),
     "clipkit.inputs.tokenizer": ("TextCutWarning",),
+    "clipkit.loading": ("compile_model", "load"),
     "clipkit.models.listing": ("list_models",),
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),

@@ -28,7 +28,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 @pytest.fixture(scope="session")
 def starter() -> clipkit.Encoder:
     """The embedded model on its usual engine."""
-    return clipkit.load("starter")
+    return clipkit.load("starter", is_caching_texts=False)  # a session has no home of its own
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.forget:
         _forget(library)
         return 0
+    if arguments.precision == "auto":
+        arguments.precision = "fastest"  # over many pictures half a minute of measuring pays
     encoder = load_encoder(arguments)
     if arguments.rebuild:
         library.remove()

@@ -3,8 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
-from clipkit.encoder import Encoder, load
+from clipkit.cli.compiling import compile_if_it_pays
+from clipkit.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
+from clipkit.loading import load
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -16,16 +18,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help='which model; "clipkit models" lists them (default: the embedded starter)',
     )
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
-    group.add_argument(
-        "--precision",
-        default="auto",
-        choices=("auto", "fp32", "bf16", "fp16"),
-        help="number format",
-    )
-    group.add_argument(
-        "--engine", default="auto", choices=("auto", "onnx", "torch"), help="what computes"
-    )
+    add_engine_options(group)
     group.add_argument(
         "--max-megapixels",
         type=float,
@@ -34,8 +27,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_engine_options(parser: "argparse._ActionsContainer") -> None:
+    """Add --device, --precision and --engine."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "fastest", "fp32", "bf16", "fp16", "int8"),
+        help="number format (default: the fastest here that changes nothing noticeably)",
+    )
+    parser.add_argument(
+        "--engine", default="auto", choices=("auto", "onnx", "torch"), help="what computes"
+    )
+
+
 def load_encoder(arguments: argparse.Namespace) -> Encoder:
     """Return the encoder that the options of add_model_options ask for."""
+    compile_if_it_pays(arguments)
     encoder = load(
         arguments.model,
         device=arguments.device,

@@ -1,0 +1,67 @@
+"""``clipkit compile``: make a model start in about a second and run without torch."""
+
+import argparse
+import dataclasses
+
+from clipkit.cli.progress import note
+from clipkit.cli.stdout import to_json
+from clipkit.loading import compile_model
+from clipkit.models.sources import resolve_source
+from clipkit.runtime.bundle import Bundle
+from clipkit.runtime.compiled import compiled_directory, find_compiled
+from clipkit.runtime.precision import choose_compiled_precision
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of the whole command line."""
+    parser = subparsers.add_parser(
+        "compile",
+        help="make a model start in about a second, without torch",
+        description=(
+            "Compile a model for ONNX Runtime, compare it with the original on real pictures and "
+            "texts, and keep it in the cache directory. Commands do so by themselves the first "
+            "time; this does it now, or again."
+        ),
+    )
+    parser.add_argument("model", metavar="NAME", help='as in "clipkit models"')
+    parser.add_argument("--again", action="store_true", help="also if it is compiled already")
+    parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compile and print where it lies and how close it comes.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0.
+    """
+    source = resolve_source(arguments.model)
+    directory = find_compiled(source)
+    if directory is not None and arguments.again and directory != compiled_directory(source):
+        note(f"{source.name} is a compiled model itself: there is nothing to compile")
+    elif directory is None or arguments.again:
+        directory = compile_model(arguments.model, progress=note)
+    bundle = Bundle.read(directory)
+    chosen = choose_compiled_precision(directory)
+    if arguments.json:
+        parities = {name: dataclasses.asdict(parity) for name, parity in bundle.precisions.items()}
+        print(
+            to_json(
+                {
+                    "directory": str(directory),
+                    "precision": chosen,
+                    "precisions": parities,
+                    "refused": {name: refusal.reason for name, refusal in bundle.refused.items()},
+                }
+            )
+        )
+        return 0
+    print(directory)
+    for name, parity in bundle.precisions.items():
+        note(f"{name}{' (in use)' if name == chosen else ''}: {parity}")
+    for name, refusal in bundle.refused.items():
+        note(f"not {name}: {refusal.reason}")
+    return 0

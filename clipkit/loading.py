@@ -1,0 +1,149 @@
+"""A name -> an encoder, on the fastest engine that computes the same; and compiling for that."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from clipkit.encoder import Encoder
+from clipkit.errors import InputError
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
+from clipkit.models.locate import locate
+from clipkit.models.sources import DirectorySource, resolve_source
+from clipkit.runtime.bundle import PRECISIONS
+from clipkit.runtime.compiled import compile_source, find_compiled
+from clipkit.runtime.precision import choose_compiled_precision
+from clipkit.text_cache import TextCache, user_text_cache
+
+Engine = Literal["auto", "onnx", "torch"]
+
+
+def load(
+    name: str | Path = "starter",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    engine: Engine = "auto",
+    cache_dir: str | Path | None = None,
+    is_caching_texts: bool = True,
+) -> Encoder:
+    """Return the encoder of a model.
+
+    Nothing is fetched unless the name asks for it: "starter", directories and files never do.
+    A compiled model starts in a fraction of a second and needs no torch; :func:`compile_model`
+    compiles one, and the command line does so by itself.
+
+    Embeddings of texts are kept in the user's cache directory under hashes of the texts, and
+    looked up there, unless the environment variable CLIPKIT_NO_CACHE is set.
+
+    Args:
+        name: "starter" (embedded, works without torch); an open_clip name with its tag, as in
+            "ViT-B-32/laion2b_s34b_b79k"; "hf-hub:org/repo"; "local-dir:path" or the path of a
+            checkpoint directory; or a weights file with its architecture, as
+            :func:`clipkit.models.sources.resolve_source` describes.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        precision: "fp32", "bf16" or "fp16" on torch; "fp32" or "int8" of a compiled model.
+            "fastest" is the fastest, as measured once on this machine, that changes no embedding
+            noticeably; "auto" is that too, but for torch on a CPU, where it is "fp32": measuring
+            takes half a minute there.
+        engine: "onnx" needs a compiled model and runs on the CPU; "torch" runs anything; "auto"
+            takes the first that can.
+        cache_dir: Where weights from a hub are kept, if not in the hub's own cache.
+        is_caching_texts: Whether embeddings of texts are looked up and kept on disk.
+
+    Returns:
+        The encoder, ready to encode.
+
+    Raises:
+        InputError: If device, precision or engine is not one of the above, or they do not fit.
+        CheckpointError: If the name is unknown or the weights are missing or damaged.
+        OfflineError: If weights would have to be fetched and there is no network.
+        MissingExtraError: If the model needs torch and torch is not installed.
+    """
+    if engine not in ("auto", "onnx", "torch"):
+        raise InputError(f'engine must be "auto", "onnx" or "torch", got {engine!r}')
+    source = resolve_source(name)
+    fits_onnx = device in ("auto", "cpu") and precision in ("auto", "fastest", *PRECISIONS)
+    if engine == "onnx" and not fits_onnx:
+        raise InputError(
+            f"the onnx engine runs on the CPU in {' or '.join(PRECISIONS)}, got device {device!r} "
+            f'and precision {precision!r}; use engine="torch" for others'
+        )
+    text_cache = user_text_cache() if is_caching_texts else None
+    compiled = find_compiled(source) if fits_onnx and engine != "torch" else None
+    if compiled is not None:
+        return _load_compiled(compiled, source.name, precision, text_cache)
+    if engine == "onnx" or precision == "int8":
+        raise InputError(
+            f"{source.name} is not compiled, which {'engine onnx' if engine == 'onnx' else 'int8'} "
+            f'needs: run  clipkit compile "{name}"'
+        )
+
+    from clipkit.models.checkpoint import load_towers
+    from clipkit.runtime.torch_device import choose_device
+    from clipkit.runtime.torch_precision import fastest_precision
+    from clipkit.runtime.torch_runtime import TorchRuntime
+
+    towers = load_towers(source, cache_dir=None if cache_dir is None else Path(cache_dir))
+    text_cfg = towers.model_cfg["text_cfg"]
+    space_id = towers.space_id(tokenizer_digest(text_cfg, towers.tokenizer_source))
+    preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
+    tokenizer = Tokenizer.from_config(text_cfg, towers.tokenizer_source)
+    if precision == "fastest":
+        precision = "auto"  # on a GPU that is the fastest
+        if choose_device(device).type == "cpu":
+            trial = fastest_precision(towers, preprocess, tokenizer, space_id=space_id)
+            precision = trial.chosen
+    runtime = TorchRuntime(towers, device=device, precision=precision, space_id=space_id)
+    return Encoder(runtime, preprocess, tokenizer, name=source.name, text_cache=text_cache)
+
+
+def compile_model(
+    name: str | Path,
+    *,
+    cache_dir: str | Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Compile a model for ONNX Runtime into the user's cache, where :func:`load` finds it.
+
+    The compiled towers are compared with the original on real pictures and texts; what is too far
+    from it is not used. Then the precisions that pass are timed on this machine.
+
+    Args:
+        name: A model, as for :func:`load`.
+        cache_dir: The hub cache to use; the usual one if None.
+        progress: Called with a word or two before each step.
+
+    Returns:
+        The directory of the compiled model, a whole checkpoint by itself.
+
+    Raises:
+        CheckpointError: If the model cannot be loaded, exported or written, or if the compiled
+            towers compute something else.
+        OfflineError: If weights would have to be fetched and there is no network.
+        MissingExtraError: If torch is not installed.
+    """
+    hub_cache = None if cache_dir is None else Path(cache_dir)
+    directory = compile_source(resolve_source(name), progress=progress, cache_dir=hub_cache)
+    if progress:
+        progress("measuring which precision is fastest here")
+    choose_compiled_precision(directory)
+    return directory
+
+
+def _load_compiled(
+    directory: Path, name: str, precision: str, text_cache: TextCache | None
+) -> Encoder:
+    from clipkit.runtime.onnx_runtime import OnnxRuntime
+
+    files = locate(DirectorySource(name, directory))
+    is_free = precision in ("auto", "fastest")
+    chosen = choose_compiled_precision(directory) if is_free else precision
+    runtime = OnnxRuntime(directory, chosen)
+    return Encoder(
+        runtime,
+        Preprocess.from_config(files.preprocess_cfg, runtime.bundle.image_size),
+        Tokenizer.from_config(files.model_cfg["text_cfg"], files.tokenizer),
+        name=name,
+        text_cache=text_cache,
+    )

@@ -1,0 +1,153 @@
+"""clipkit compile and clipkit doctor, and compiling by itself before a command."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clipkit.models.sources import resolve_source
+from clipkit.runtime.compiled import compiled_directory, find_compiled
+from tests.cli.conftest import Outcome
+from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("model") / "tiny"
+    config = tiny_config(text_cfg={**TINY_TEXT, "vocab_size": 49408})
+    directory.mkdir()
+    write_directory(directory, make_open_clip(config), config)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def shared_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests of this module follow one another in one home: compiling takes seconds."""
+    monkeypatch.setenv("CLIPKIT_HOME", str(home))
+
+
+@pytest.fixture
+def folder(samples: list[Path], tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in samples[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_torch_by_wish_compiles_nothing(run: Run, checkpoint: Path, folder: Path) -> None:
+    outcome = run("search", "a cat", folder, "--model", checkpoint, "--engine", "torch")
+    assert "compiling" not in outcome.err
+    assert find_compiled(resolve_source(checkpoint)) is None
+    run("index", folder, "--forget")
+
+
+def test_a_command_compiles_its_model_once_and_says_so(
+    run: Run, checkpoint: Path, folder: Path
+) -> None:
+    first = run("index", folder, "--model", checkpoint)
+    assert first.status == 0
+    assert f"compiling local-dir:{checkpoint}, once" in first.err
+    assert find_compiled(resolve_source(checkpoint)) is not None
+    second = run("search", "a cat", folder, "--model", checkpoint)
+    assert "compiling" not in second.err
+    assert run("index", folder, "--status").out.count("onnx") == 1
+
+
+def test_compile_prints_the_place_and_what_was_measured(run: Run, checkpoint: Path) -> None:
+    place = compiled_directory(resolve_source(checkpoint))
+    before = place.stat().st_ino
+    outcome = run("compile", checkpoint)
+    assert outcome.status == 0
+    assert outcome.out == f"{place}\n"
+    assert "fp32" in outcome.err
+    assert "cosine mean 1.0000" in outcome.err
+    assert place.stat().st_ino == before  # it was compiled already
+    report = json.loads(run("compile", checkpoint, "--again", "--json").out)
+    assert report["directory"] == str(place)
+    assert report["precisions"]["fp32"]["num_pictures"] == 45
+    assert place.stat().st_ino != before
+
+
+def test_what_is_compiled_by_itself_is_left_alone(run: Run) -> None:
+    outcome = run("compile", "starter", "--again")
+    assert outcome.status == 0
+    assert "there is nothing to compile" in outcome.err
+
+
+def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
+    run: Run, checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    from clipkit.errors import CheckpointError
+    from clipkit.runtime import compile as compiler
+
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint, other)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise CheckpointError("torch cannot export the image tower: no such operator")
+
+    monkeypatch.setattr(compiler, "export_graph", refuse)
+    first = run("search", "a cat", folder, "--model", other, "--device", "cpu")
+    assert "not compiled, running on torch: torch cannot export the image tower" in first.err
+    assert "score\tfilepath" in first.out
+    second = run("search", "a cat", folder, "--model", other, "--device", "cpu")
+    assert "compil" not in second.err
+    doctor = run("doctor", other)
+    assert "it cannot be compiled: torch cannot export the image tower" in doctor.out
+
+
+def test_doctor_tells_everything_that_decides_the_embeddings(run: Run, checkpoint: Path) -> None:
+    outcome = run("doctor", checkpoint)
+    assert outcome.status == 0, outcome.out
+    for words in (
+        "ViT, patch 16, 2 layers, width 64; activation: GELU",
+        "32 x 32 pixels, bicubic, resize: squash",
+        "mean 0.5, 0.4, 0.3, std 0.2, 0.3, 0.4",
+        "16 tokens, filled up with token 0",
+        "cleaning: lower, lower case",
+        "softmax of cosines times 25.79",  # e^3.25
+        "onnx on cpu in",
+        "fastest here:",
+        "same first picture for",
+        "nothing wrong was found",
+    ):
+        assert words in outcome.out
+    report = json.loads(run("doctor", checkpoint, "--json").out)
+    assert report["is_healthy"] is True
+    assert report["image"]["mean"] == [0.5, 0.4, 0.3]
+    assert report["golden"]["mean_text_cosine"] > 0.99
+    assert report["compilation"]["trial"]["chosen"] == report["precision"]
+
+
+def test_doctor_exits_1_where_embeddings_are_wrong(
+    run: Run, starter_folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(starter_folder, copy, ignore=shutil.ignore_patterns("recipe"))
+    config = json.loads((copy / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["mean"] = [0.1, 0.5, 0.9]
+    (copy / "open_clip_config.json").write_text(json.dumps(config))
+    outcome = run("doctor", copy)
+    assert outcome.status == 1
+    assert "PROBLEM" in outcome.out
+    assert "embeddings are wrong" in outcome.out
+
+
+def test_doctor_of_nothing_is_one_line(run: Run, tmp_path: Path) -> None:
+    outcome = run("doctor", tmp_path)
+    assert outcome.status == 2
+    assert "is not a checkpoint" in outcome.err
+    assert "Traceback" not in outcome.err
