@@ -27,4 +27,7 @@ labels = json.loads(
     run("classify", str(SAMPLES / "owl.jpg"), "--labels", "cat,owl,castle,boat", "--json")
 )
 assert labels["labels"][0]["label"] == "owl", labels
+health = json.loads(run("doctor", "starter", "--json"))  # the golden vectors came along
+assert health["is_healthy"], health["problems"]
+assert health["golden"]["num_pictures"] == 45, health["golden"]
 print(f"core without torch works on Python {sys.version.split()[0]}")
