@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CONSTRAINTS = .ci/constraints.txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: check lint format test try demo notebooks bundle starter-figures
+.PHONY: check lint format test try demo notebooks bundle bench starter-figures
 
 check: lint test
 
@@ -56,6 +56,11 @@ lint: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Side by side with peers, in .bench (7 GB), on an idle machine. To add options:
+# make bench BENCH="--quick"  or  BENCH="--only zero_shot"  or  BENCH="--write-docs".
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run_all.py $(BENCH)
 
 # The .ipynb files, from their reviewed sources in percent format.
 notebooks: $(VENV)/.dev

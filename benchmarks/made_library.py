@@ -22,26 +22,8 @@ from clipkit.search.location import inner_location
 from clipkit.search.vectors import vectors_name
 from clipkit.search.writer import LibraryWriter
 
-SAMPLES = Path(__file__).parents[1] / "demo" / "samples"
 _BLOCKS_A_COMMIT = 16  # with fewer, the disk is busy with the same pages of the catalog again
 _NUM_QUERIES = 24  # of each kind
-
-
-def make_towers(architecture: str, path: Path) -> None:
-    """Write an open_clip model with random weights, the same ones every time, as a state dict."""
-    import open_clip
-    import torch
-
-    torch.manual_seed(0)
-    torch.save(open_clip.create_model(architecture).state_dict(), path)
-
-
-def compile_towers(architecture: str, path: Path, directory: Path) -> None:
-    """Compile weights of an open_clip model for ONNX Runtime, as a directory clipkit loads."""
-    from clipkit.runtime.compile import compile_directory
-
-    clipkit.load(f"{architecture}={path}", engine="torch").save(directory)
-    compile_directory(directory, pictures=sorted(SAMPLES.glob("*.jpg"))[:2], texts=["a red boat"])
 
 
 def write_library(num: int, folder: Path, model: str) -> None:

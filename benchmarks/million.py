@@ -1,7 +1,7 @@
 """A query from a cold start among 62, 100 000 and 1 000 000 made pictures, beside rclip.
 
 Run as  python benchmarks/million.py  with clipkit[torch] installed, on Linux and an idle machine.
-It takes ten minutes; with --work DIR what is made (4 GB) is kept, and the next time takes five.
+It takes ten minutes and keeps what it makes (4 GB): the next time takes five.
 
 Every query is a process of its own, timed from its start to its end. All take turns: each runs
 with its files out of the system's file cache, and once again with them in it. clipkit runs with
@@ -9,42 +9,40 @@ its starter, as it comes, and with rclip's architecture and the same random weig
 the programs differ. How long the model alone takes is in the table too.
 """
 
-import argparse
-import json
-import multiprocessing
 import os
 import statistics
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-from made_library import compile_towers, make_towers, measure_recall, write_library
+from made_library import measure_recall, write_library
+from made_models import compiled_files, compiled_model, random_weights, space_of
 from made_pictures import month_glob
 from measured import Run, forget_files, run
-from rclip_peer import ARCHITECTURE, RclipPeer
+from rclip_peer import ARCHITECTURE, REQUIREMENT, RclipPeer
+from report import Figure, Report, ratios, system_load
+from workplace import Workplace, apart
 
-from clipkit.models.sources import starter_directory
-from clipkit.runtime.bundle import is_bundle
 from clipkit.search.location import inner_location
 
 TEXTS = ("a red boat", "my cat asleep", "birthday cake", "snow on a mountain", "an old bicycle")
 K = 50
+ROUNDS = 5
 MONTH = 37  # one of 100, so that a filter on it keeps 1 %
-SMALL, LARGE, MILLION = 62, 100_000, 1_000_000
 ALONE = "model alone"
 STARTER, SAME, RCLIP = "clipkit, starter", "clipkit, rclip's model", "rclip"
-BARS = (
-    f"bars: {LARGE:,} pictures in at most .30 of rclip's seconds and .40 of its memory; "
-    f"{MILLION:,} in at most 2 seconds, with a recall@{K} of at least .99"
-)
 _TEXT = "{text}"  # stands for the words of a query in a command
 _MODEL_ALONE = "import sys, clipkit; clipkit.load(sys.argv[1]).encode_texts(sys.argv[2:])"
 
-Result = TypeVar("Result")
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many pictures the libraries have."""
+
+    small: int = 62
+    large: int = 100_000
+    million: int = 1_000_000  # clipkit with its starter alone
 
 
 @dataclass(frozen=True)
@@ -71,99 +69,84 @@ class Timing:
 
 def main() -> None:
     """Make what is missing, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, help="keep what is made in this directory")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each command (default 5)")
-    parser.add_argument("--json", action="store_true", help="print all of it as one JSON object")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        work = (arguments.work or Path(temporary)).resolve()
-        work.mkdir(parents=True, exist_ok=True)
-        cases = [*clipkit_cases(work), *rclip_cases(work)]
-        folder = folder_of(work, STARTER, MILLION)
-        recalls = apart(measure_recall, MILLION, folder, "starter", K, MONTH)
-        load = os.getloadavg()[0]
-        timings = measure(cases, arguments.rounds, work / "bytecode")
-    if arguments.json:
-        report = {"load": load, "recall": recalls, "timings": [asdict(one) for one in timings]}
-        print(json.dumps(report))
-        return
-    print(f"{arguments.rounds} rounds on {os.cpu_count()} cores, load before them {load:.1f}")
+    workplace = Workplace.from_command_line(__doc__)
+    rounds = workplace.num_rounds(ROUNDS)
+    sizes = Sizes(62, 2_000, 5_000) if workplace.is_quick else Sizes()
+    cases = [*clipkit_cases(workplace, sizes), *rclip_cases(workplace, sizes)]
+    folder = library_folder(workplace, "starter", sizes.million)
+    recalls = apart(measure_recall, sizes.million, folder, "starter", K, MONTH)
+    load = system_load()
+    timings = measure(cases, rounds)
+    print(f"{rounds} rounds on {os.cpu_count()} cores, load before them {load:.1f}")
     print_timings(timings)
-    print_ratios(timings)
-    for kind, recall in recalls.items():
-        print(f"recall@{K} among {MILLION:,}, {kind}: {recall:.4f}")
-    print(BARS)
+    print_ratios(timings, sizes)
+    report = Report(
+        "million",
+        {f"{one.program}: {one.task}": vars(one) for one in timings},
+        query_figures(timings, recalls, sizes),
+        {"architecture of rclip's model": ARCHITECTURE, "rounds": rounds, "k": K},
+        dict([REQUIREMENT.split("==")]),
+    )
+    report.save(workplace, load)
 
 
-def clipkit_cases(work: Path) -> list[Case]:
+def clipkit_cases(workplace: Workplace, sizes: Sizes) -> list[Case]:
     """Return clipkit's commands, with everything in place that they need."""
-    towers, compiled = work / "towers.pt", work / ARCHITECTURE
-    if not towers.exists():
-        apart(make_towers, ARCHITECTURE, towers)
-    if not is_bundle(compiled):
-        apart(compile_towers, ARCHITECTURE, towers, compiled)
     search = [sys.executable, "-m", "clipkit", "search", _TEXT]
     options = ["--no-indexing", "--json", "-t", str(K), "--min-relevance", "0", "--model"]
     cases = []
-    for program, model, directory, sizes in (
-        (STARTER, "starter", starter_directory(), (SMALL, LARGE, MILLION)),
-        (SAME, str(compiled), compiled, (SMALL, LARGE)),
+    same = compiled_model(workplace, ARCHITECTURE)
+    for program, model, nums in (
+        (STARTER, "starter", (sizes.small, sizes.large, sizes.million)),
+        (SAME, same, (sizes.small, sizes.large)),
     ):
-        weights = [path for path in directory.iterdir() if path.is_file()]
+        weights = [path for path in compiled_files(model) if path.is_file()]
         alone = [sys.executable, "-c", _MODEL_ALONE, model, _TEXT]
-        cases.append(Case(program, ALONE, alone, weights, work))
-        for num in sizes:
-            folder = folder_of(work, program, num)
+        cases.append(Case(program, ALONE, alone, weights, workplace.directory))
+        for num in nums:
+            folder = library_folder(workplace, model, num)
             if not inner_location(folder).exists():
+                print(f"making a library of {num:,} pictures", flush=True)
                 apart(write_library, num, folder, model)
             command = [*search, str(folder), *options, model]
             files = [*weights, *inner_location(folder).iterdir()]
-            cases.append(Case(program, f"{num:,} pictures", command, files, work))
-            if num == MILLION:
+            cases.append(Case(program, f"{num:,} pictures", command, files, workplace.directory))
+            if num == sizes.million:
                 command = [*command, "--path", month_glob(MONTH)]
-                cases.append(Case(program, f"1 % of {num:,}", command, files, work))
+                task = f"1 % of {num:,}"
+                cases.append(Case(program, task, command, files, workplace.directory))
     return cases
 
 
-def rclip_cases(work: Path) -> list[Case]:
+def rclip_cases(workplace: Workplace, sizes: Sizes) -> list[Case]:
     """Return rclip's commands, with everything in place that they need."""
-    peer = RclipPeer(work / "rclip")
-    peer.install()
-    apart(peer.export_model, work / "towers.pt")
+    peer = RclipPeer(workplace)
+    peer.prepare(random_weights(workplace, ARCHITECTURE))
+    model = compiled_model(workplace, ARCHITECTURE)
     cases = []
-    for num in (SMALL, LARGE):
-        folder = folder_of(work, SAME, num)
-        peer.fill(num, folder)
+    for num in (sizes.small, sizes.large):
+        folder = library_folder(workplace, model, num)
+        data = peer.fill(num, folder)
         commands = {f"{num:,} pictures": peer.query_command(_TEXT, k=K)}
-        if num == SMALL:
+        if num == sizes.small:
             commands = {ALONE: peer.model_command(_TEXT), **commands}
         for task, command in commands.items():
-            case = Case(RCLIP, task, command, peer.files(num), folder, peer.variables(num))
+            case = Case(RCLIP, task, command, peer.files(data), folder, peer.variables(data))
             cases.append(case)
     return cases
 
 
-def folder_of(work: Path, program: str, num: int) -> Path:
-    """Return the folder of made pictures that a program searches."""
-    return work / f"{'starter' if program == STARTER else 'same'}-{num}"
+def library_folder(workplace: Workplace, model: str, num: int) -> Path:
+    """Return the folder of made pictures that are indexed with a model."""
+    return workplace.directory / "libraries" / f"{space_of(model)}-{num}"
 
 
-def apart(task: Callable[..., Result], *arguments: object) -> Result:
-    """Return the result of a task, done in a process of its own: this one stays small."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(task, *arguments).result()
-
-
-def measure(cases: Sequence[Case], rounds: int, bytecode: Path) -> list[Timing]:
+def measure(cases: Sequence[Case], rounds: int) -> list[Timing]:
     """Return the runs of every case, which take turns.
 
     Args:
         cases: The commands.
         rounds: How many runs each has, after one that is not counted.
-        bytecode: Where Python keeps compiled modules, also if the environment forbids it: what a
-            user has installed is compiled.
 
     Returns:
         One entry a case.
@@ -171,7 +154,6 @@ def measure(cases: Sequence[Case], rounds: int, bytecode: Path) -> list[Timing]:
     Raises:
         RuntimeError: If a search does not print K results.
     """
-    everywhere = {"PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONDONTWRITEBYTECODE": ""}
     timings = [Timing(case.program, case.task) for case in cases]
     for number in range(rounds + 1):
         text = TEXTS[number % len(TEXTS)]
@@ -179,7 +161,7 @@ def measure(cases: Sequence[Case], rounds: int, bytecode: Path) -> list[Timing]:
             command = [text if word == _TEXT else word for word in case.command]
             forget_files(case.files)
             for runs in (timing.uncached, timing.cached):
-                measured = run(command, cwd=case.cwd, variables=case.variables | everywhere)
+                measured = run(command, cwd=case.cwd, variables=case.variables)
                 if len(measured.output) != (0 if case.task == ALONE else K):
                     raise RuntimeError(f"{command} printed {len(measured.output)} lines")
                 if number:
@@ -206,12 +188,43 @@ def print_timings(timings: Sequence[Timing]) -> None:
         print(row(f"{timing.program}: {timing.task}", *cells))
 
 
-def print_ratios(timings: Sequence[Timing]) -> None:
+def query_figures(
+    timings: Sequence[Timing], recalls: dict[str, float], sizes: Sizes
+) -> list[Figure]:
+    """Return what the bars are about."""
+    by_case = {(timing.program, timing.task): timing for timing in timings}
+    task = f"{sizes.large:,} pictures"
+    theirs = by_case[RCLIP, task]
+    figures = []
+    for program in (STARTER, SAME):
+        ours = by_case[program, task]
+        for name, quantity, is_cached, bar in (
+            ("seconds", "time", True, 0.3),
+            ("seconds", "time, uncached", False, 0.3),
+            ("peak", "memory", True, 0.4),
+        ):
+            values = [
+                [getattr(each, name) for each in (one.cached if is_cached else one.uncached)]
+                for one in (ours, theirs)
+            ]
+            what = f"cold query, {task} ({program}): {quantity} beside rclip's"
+            figures.append(Figure(what, ratios(*values), "x", at_most=bar))
+    task = f"{sizes.million:,} pictures"
+    for state in ("cached", "uncached"):
+        seconds = [each.seconds for each in getattr(by_case[STARTER, task], state)]
+        figures.append(Figure(f"cold query, {task}, {state}", seconds, " s", at_most=2))
+    for kind, recall in recalls.items():
+        what = f"recall@{K} against exact, {task}, {kind}"
+        figures.append(Figure(what, [recall], at_least=0.99))
+    return figures
+
+
+def print_ratios(timings: Sequence[Timing], sizes: Sizes) -> None:
     """Print what clipkit takes of what rclip takes, from pairs of runs of one round."""
     by_case = {(timing.program, timing.task): timing for timing in timings}
     print(row("parts of rclip's", "seconds", "uncached", "processor", "MB"))
     for program in (STARTER, SAME):
-        for task in (ALONE, f"{SMALL:,} pictures", f"{LARGE:,} pictures"):
+        for task in (ALONE, f"{sizes.small:,} pictures", f"{sizes.large:,} pictures"):
             ours, theirs = by_case[program, task], by_case[RCLIP, task]
             cached = list(zip(ours.cached, theirs.cached, strict=True))
             uncached = list(zip(ours.uncached, theirs.uncached, strict=True))

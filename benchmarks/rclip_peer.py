@@ -3,7 +3,7 @@
 Its model is published on a hub; here the same architecture has random weights, exported the way
 rclip's own ``scripts/convert_model.py`` does it. A query takes as long with any weights.
 
-Run by rclip's Python, as  python rclip_peer.py NUM FOLDER , it writes an index of NUM pictures
+Run by rclip's Python, as  python rclip_peer.py NUM FOLDER FILE , it writes an index of NUM pictures
 with rclip's own code, so that schema and vector format are rclip's.
 """
 
@@ -12,13 +12,16 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from made_pictures import MadePictures
+from workplace import Workplace, apart
 
 REQUIREMENT = "rclip==3.3.0"
 ARCHITECTURE = "ViT-B-32-256"
 EMBED_DIM = 512
+_INDEX = "db.sqlite3"
 _MODEL_FOLDER = "ViT-B-32-256-datacomp_s34b_b86k"
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 _TEXT_ALONE = (
@@ -28,24 +31,26 @@ _TEXT_ALONE = (
 
 @dataclass(frozen=True)
 class RclipPeer:
-    """rclip with an index of its own for each number of pictures."""
+    """rclip with data directories of its own, each with the model and an index."""
 
-    work: Path  # the directory that all of it lies in
+    workplace: Workplace
 
-    def install(self) -> None:
-        """Make rclip's environment, unless it is there."""
-        if self._program("rclip").exists():
-            return
-        subprocess.run([sys.executable, "-m", "venv", str(self.work / "environment")], check=True)
-        pip = [str(self._program("python")), "-m", "pip", "install", "--quiet", REQUIREMENT]
-        subprocess.run(pip, check=True)
+    @cached_property
+    def python(self) -> Path:
+        """The Python of its environment, which is made unless it is there."""
+        return self.workplace.environment("rclip", (REQUIREMENT,))
 
-    def export_model(self, checkpoint: Path) -> None:
-        """Write the towers and the vocabulary as rclip reads them, unless they are there.
+    def prepare(self, checkpoint: Path) -> None:
+        """Make what a query needs, unless it is there; exporting is done in another process.
 
         Args:
             checkpoint: The weights of an open_clip model of ARCHITECTURE, as a state dict.
         """
+        assert self.python.is_file()
+        apart(self._export_model, checkpoint)
+
+    def _export_model(self, checkpoint: Path) -> None:
+        """Write the towers and the vocabulary as rclip reads them, unless they are there."""
         vocabulary = self._models / "tokenizer" / _VOCABULARY  # written last
         if vocabulary.exists():
             return
@@ -76,67 +81,73 @@ class RclipPeer:
         vocabulary.parent.mkdir()
         vocabulary.write_bytes((Path(open_clip.__file__).parent / _VOCABULARY).read_bytes())
 
-    def fill(self, num: int, folder: Path) -> None:
+    def data_directory(self, name: str) -> Path:
+        """Return a data directory with the model and no pictures yet, or as it was left."""
+        data = self._work / f"data-{name}"
+        if not data.exists():
+            unfinished = data.with_suffix(".part")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            for path in self._models.rglob("*.*"):
+                place = unfinished / path.relative_to(self._models)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.hardlink_to(path)
+            unfinished.rename(data)
+        return data
+
+    def fill(self, num: int, folder: Path) -> Path:
         """Write an index of made pictures, unless it is there.
 
         Args:
             num: How many pictures.
             folder: Where they would be.
-        """
-        data = self._data(num)
-        if data.exists():
-            return
-        unfinished = data.with_suffix(".part")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for path in self._models.rglob("*.*"):
-            place = unfinished / path.relative_to(self._models)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.hardlink_to(path)
-        command = [str(self._program("python")), __file__, str(num), str(folder)]
-        environment = {**os.environ, "RCLIP_DATADIR": str(unfinished)}
-        subprocess.run(command, check=True, env=environment)
-        unfinished.rename(data)
 
-    def query_command(self, query: str, *, k: int) -> list[str]:
+        Returns:
+            The data directory.
+        """
+        data = self.data_directory(folder.name)
+        if not (data / _INDEX).exists():
+            (data / "unfinished").unlink(missing_ok=True)
+            command = [str(self.python), __file__, str(num), str(folder), str(data / "unfinished")]
+            subprocess.run(command, check=True, env={**os.environ, **self.variables(data)})
+            (data / "unfinished").rename(data / _INDEX)
+        return data
+
+    def forget(self, data: Path) -> None:
+        """Delete the index of a data directory."""
+        for path in data.glob(f"{_INDEX}*"):
+            path.unlink()
+
+    def query_command(self, query: str, *, k: int, is_indexing: bool = False) -> list[str]:
         """Return the command that prints the paths of the k best, run in the folder."""
-        return [
-            str(self._program("rclip")),
-            "--no-indexing",
-            "--filepath-only",
-            "-t",
-            str(k),
-            query,
-        ]
+        command = [str(self.python.with_name("rclip")), "--filepath-only", "-t", str(k), query]
+        return command if is_indexing else [*command, "--no-indexing"]
 
     def model_command(self, text: str) -> list[str]:
         """Return the command that loads the model and embeds a text, and nothing else."""
-        return [str(self._program("python")), "-c", _TEXT_ALONE, text]
+        return [str(self.python), "-c", _TEXT_ALONE, text]
 
-    def variables(self, num: int) -> dict[str, str]:
-        """Return the environment variables that make rclip use the index of so many pictures."""
-        return {"RCLIP_DATADIR": str(self._data(num)), "HF_HUB_OFFLINE": "1"}
+    def variables(self, data: Path) -> dict[str, str]:
+        """Return the environment variables that make rclip use a data directory."""
+        return {"RCLIP_DATADIR": str(data)}
 
-    def files(self, num: int) -> list[Path]:
+    def files(self, data: Path) -> list[Path]:
         """Return what a query reads: the model and the index."""
-        return [path for path in self._data(num).rglob("*") if path.is_file()]
+        return [path for path in data.rglob("*") if path.is_file()]
+
+    @property
+    def _work(self) -> Path:
+        return self.workplace.directory / "peers" / "rclip"
 
     @property
     def _models(self) -> Path:
-        return self.work / "models"
-
-    def _data(self, num: int) -> Path:
-        return self.work / f"data-{num}"
-
-    def _program(self, name: str) -> Path:
-        return self.work / "environment" / ("Scripts" if os.name == "nt" else "bin") / name
+        return self._work / "models"
 
 
-def _write_index(num: int, folder: Path) -> None:
+def _write_index(num: int, folder: Path, path: Path) -> None:
     """Write an index with rclip's own classes, in rclip's environment."""
     from rclip.db import DB, NewImage  # type: ignore[import-not-found]
-    from rclip.utils.helpers import get_app_datadir  # type: ignore[import-not-found]
 
-    database = DB(get_app_datadir() / "db.sqlite3")
+    database = DB(path)
     pictures = MadePictures(num, EMBED_DIM)
     for first, embeddings in pictures.blocks():
         for details, row in zip(pictures.details(first, len(embeddings)), embeddings, strict=True):
@@ -152,4 +163,4 @@ def _write_index(num: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _write_index(int(sys.argv[1]), Path(sys.argv[2]))
+    _write_index(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

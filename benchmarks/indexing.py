@@ -1,0 +1,200 @@
+"""Indexing folders of 12-megapixel photographs, beside rclip: its speed, and a first index.
+
+Run as  python benchmarks/indexing.py  with clipkit[torch] installed, on Linux. clipkit has rclip's
+architecture with the same random weights, and its starter for information. Each run is a process
+of its own over a folder that has no index; models are on the disk, exported or compiled.
+
+Speed: the pictures of a large folder but one, divided by the seconds that it takes longer than a
+folder of one picture: starting, loading the model and the query are in both. A first index: a
+query over 60 pictures, from the process's start to its answer, with models and pictures out of
+the system's file cache. With a model that clipkit has never seen, it compiles it first: that is
+measured once.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from made_models import compiled_files, compiled_model, random_weights
+from made_photos import LARGE, make_photos
+from measured import Run, forget_files, run
+from rclip_peer import ARCHITECTURE, REQUIREMENT, RclipPeer
+from report import Figure, Report, ratios, system_load, take_turns
+from workplace import Workplace
+
+RCLIP, SAME, STARTER = "rclip", "clipkit", "clipkit, starter"
+QUERY = "a red boat"
+K = 10
+ROUNDS = 4
+FIRST = 60  # pictures of a first index
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Folders of photographs, the same files in all."""
+
+    one: Path
+    first: Path
+    all: Path
+    num_first: int
+    num_all: int
+
+
+def main() -> None:
+    """Make what is missing, measure, report."""
+    workplace = Workplace.from_command_line(__doc__)
+    rounds = workplace.num_rounds(ROUNDS)
+    folders = make_folders(workplace)
+    model = compiled_model(workplace, ARCHITECTURE)
+    peer = RclipPeer(workplace)
+    peer.prepare(random_weights(workplace, ARCHITECTURE))
+    data = peer.data_directory("photos")
+    weights = {RCLIP: peer.files(data), SAME: compiled_files(model)}
+    load = system_load()
+
+    def rclip(folder: Path) -> Run:
+        peer.forget(data)
+        command = peer.query_command(QUERY, k=K, is_indexing=True)
+        return run(command, cwd=folder, variables=peer.variables(data))
+
+    def index(name: str, folder: Path) -> Run:
+        forget_index(folder)
+        command = clipkit("index", str(folder), "--model", name)
+        return run(command, cwd=folder, variables={})
+
+    def first(program: str) -> Run:
+        folder = folders.first
+        forget_index(folder)
+        forget_files([*weights[program], *folder.iterdir()])
+        measured = rclip(folder) if program == RCLIP else search(model, folder)
+        check_found(measured, min(K, folders.num_first))
+        return measured
+
+    runs = {
+        "one picture": take_turns(
+            {
+                RCLIP: lambda: rclip(folders.one),
+                SAME: lambda: index(model, folders.one),
+                STARTER: lambda: index("starter", folders.one),
+            },
+            rounds,
+        ),
+        "all pictures": take_turns(
+            {
+                RCLIP: lambda: rclip(folders.all),
+                SAME: lambda: index(model, folders.all),
+                STARTER: lambda: index("starter", folders.all),
+            },
+            rounds,
+        ),
+        "a first index": take_turns(
+            {name: lambda name=name: first(name) for name in weights}, rounds
+        ),
+    }
+    compiling = first_index_with_compiling(workplace, model, folders.first)
+    figures = speed_figures(runs["one picture"], runs["all pictures"], folders.num_all)
+    figures += first_figures(runs["a first index"], compiling, folders.num_first)
+    report = Report(
+        "indexing",
+        {**runs, "a first index with compiling": compiling},
+        figures,
+        {"architecture": ARCHITECTURE, "pictures": folders.num_all, "rounds": rounds},
+        dict([REQUIREMENT.split("==")]),
+    )
+    report.save(workplace, load)
+
+
+def make_folders(workplace: Workplace) -> Folders:
+    """Make the photographs and the folders, which hold links to them."""
+    num_all, num_first = workplace.size(120, 8), workplace.size(FIRST, 4)
+    photos = workplace.directory / "photos"
+    paths = make_photos(LARGE, num_all, photos / LARGE.name)
+    found = []
+    for num in (1, num_first, num_all):
+        folder = photos / f"{LARGE.name}-{num}"
+        folder.mkdir(exist_ok=True)
+        for path in paths[:num]:
+            if not (folder / path.name).exists():
+                (folder / path.name).hardlink_to(path)
+        found.append(folder)
+    return Folders(*found, num_first, num_all)
+
+
+def clipkit(*words: str) -> list[str]:
+    """Return a command of clipkit's."""
+    return [sys.executable, "-m", "clipkit", *words]
+
+
+def forget_index(folder: Path) -> None:
+    """Delete clipkit's index of a folder."""
+    run(clipkit("index", str(folder), "--forget"), cwd=folder, variables={})
+
+
+def search(model: str, folder: Path, **variables: str) -> Run:
+    """Run a query over a folder, which is indexed if it has no index."""
+    words = ("search", QUERY, str(folder), "--filepath-only", "-t", str(K))
+    command = clipkit(*words, "--min-relevance", "0", "--model", model)
+    return run(command, cwd=folder, variables=variables)
+
+
+def check_found(measured: Run, num: int) -> None:
+    """Raise unless so many pictures were found."""
+    if len(measured.output) != num:
+        raise RuntimeError(f"{num} results expected, got {measured.output}")
+
+
+def first_index_with_compiling(workplace: Workplace, model: str, folder: Path) -> Run:
+    """Run a query with a model that clipkit has never seen over a folder without index."""
+    home = workplace.directory / "empty-home"
+    shutil.rmtree(home, ignore_errors=True)
+    try:
+        return search(model, folder, CLIPKIT_HOME=str(home))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def speed_figures(one: dict[str, list[Run]], every: dict[str, list[Run]], num: int) -> list[Figure]:
+    """Return the speeds, and how they compare with rclip's."""
+    steady = {
+        name: [
+            (whole.seconds - start.seconds) / (num - 1)
+            for start, whole in zip(one[name], runs, strict=True)
+        ]
+        for name, runs in every.items()
+    }
+    what = f"index a folder of {LARGE.name} JPEGs, same architecture: speed beside rclip's"
+    figures = [Figure(what, ratios(steady[RCLIP], steady[SAME]), "x", at_least=3.5)]
+    whole = {name: [each.seconds for each in runs] for name, runs in every.items()}
+    what = f"the same with start and loading, {num} pictures: speed beside rclip's"
+    figures.append(Figure(what, ratios(whole[RCLIP], whole[SAME]), "x"))
+    what = "the same with the starter instead: speed beside rclip's"
+    figures.append(Figure(what, ratios(steady[RCLIP], steady[STARTER]), "x"))
+    for name, values in steady.items():
+        figures.append(Figure(f"index {LARGE.name} JPEGs: {name}", invert(values), "/s"))
+    for name, runs in every.items():
+        peaks = [each.peak / 1e6 for each in runs]
+        figures.append(Figure(f"memory of indexing {num} pictures: {name}", peaks, " MB"))
+    return figures
+
+
+def first_figures(runs: dict[str, list[Run]], compiling: Run, num: int) -> list[Figure]:
+    """Return how long a first index takes, and how that compares with rclip's."""
+    seconds = {name: [each.seconds for each in every] for name, every in runs.items()}
+    what = f"the same from a cold start with {num} images: speed beside rclip's"
+    figures = [Figure(what, ratios(seconds[RCLIP], seconds[SAME]), "x", at_least=2)]
+    for name, values in seconds.items():
+        figures.append(Figure(f"query over {num} images without index: {name}", values, " s"))
+    what = f"query over {num} images without index: clipkit, compiling included"
+    figures.append(Figure(what, [compiling.seconds], " s"))
+    return figures
+
+
+def invert(values: Sequence[float]) -> list[float]:
+    """Return one divided by each."""
+    return [1 / value for value in values]
+
+
+if __name__ == "__main__":
+    main()
