@@ -48,3 +48,15 @@ def sample_labels() -> dict[str, str]:
 def starter_folder() -> Path:
     """The embedded model's checkpoint directory."""
     return ROOT / "weights" / "starter"
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint directory of a tiny random ViT with CLIP's own vocabulary, not compiled."""
+    from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
+
+    directory = tmp_path_factory.mktemp("model") / "tiny"
+    config = tiny_config(text_cfg={**TINY_TEXT, "vocab_size": 49408})
+    directory.mkdir()
+    write_directory(directory, make_open_clip(config), config)
+    return directory

@@ -19,7 +19,7 @@ def test_both_engines_rank_the_samples_alike(samples: list[Path]) -> None:
     similarities = []
     for engine in ("onnx", "torch"):
         encoder = clipkit.load(
-            engine=engine,  # type: ignore[arg-type]
+            engine=engine,
             device="cpu",
             precision="fp32",
             is_caching_texts=False,

@@ -16,30 +16,19 @@ from clipkit.runtime import precision as precision_module
 from clipkit.runtime.bundle import MANIFEST, Bundle
 from clipkit.runtime.compiled import compiled_directory, find_compiled
 from clipkit.runtime.trial import Trial
-from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
 
 TEXTS = ["a cat", "a red boat on a lake"]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random ViT with CLIP's own vocabulary, not compiled."""
-    directory = tmp_path_factory.mktemp("model") / "tiny"
-    config = tiny_config(text_cfg={**TINY_TEXT, "vocab_size": 49408})
-    directory.mkdir()
-    write_directory(directory, make_open_clip(config), config)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def home(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which the model is compiled."""
     home = tmp_path_factory.mktemp("compiled-home")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("CLIPKIT_HOME", str(home))
         steps: list[str] = []
-        place = clipkit.compile_model(checkpoint, progress=steps.append)
-        assert place == compiled_directory(resolve_source(checkpoint))
+        place = clipkit.compile_model(tiny_checkpoint, progress=steps.append)
+        assert place == compiled_directory(resolve_source(tiny_checkpoint))
     assert steps[0] == "loading the model"
     assert steps[-1] == "measuring which precision is fastest here"
     return home
@@ -50,18 +39,18 @@ def compiled(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPKIT_HOME", str(home))
 
 
-def test_a_model_runs_on_torch_until_it_is_compiled(checkpoint: Path) -> None:
-    encoder = clipkit.load(checkpoint, device="cpu")
+def test_a_model_runs_on_torch_until_it_is_compiled(tiny_checkpoint: Path) -> None:
+    encoder = clipkit.load(tiny_checkpoint, device="cpu")
     assert (encoder.engine, encoder.precision) == ("torch", "fp32")
 
 
 @pytest.mark.usefixtures("compiled")
 def test_a_compiled_model_is_found_by_the_name_it_was_compiled_by(
-    checkpoint: Path, samples: list[Path]
+    tiny_checkpoint: Path, samples: list[Path]
 ) -> None:
-    original = clipkit.load(checkpoint, engine="torch", device="cpu", is_caching_texts=False)
+    original = clipkit.load(tiny_checkpoint, engine="torch", device="cpu", is_caching_texts=False)
     for precision, least in (("fp32", 1 - 1e-6), ("int8", 0.99)):
-        encoder = clipkit.load(checkpoint, precision=precision, is_caching_texts=False)
+        encoder = clipkit.load(tiny_checkpoint, precision=precision, is_caching_texts=False)
         assert (encoder.engine, encoder.precision) == ("onnx", precision)
         assert encoder.space_id == original.space_id
         for mine, theirs in (
@@ -74,14 +63,14 @@ def test_a_compiled_model_is_found_by_the_name_it_was_compiled_by(
 
 @pytest.mark.usefixtures("compiled")
 def test_auto_takes_what_the_trial_chose_among_what_is_close(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = Bundle.read(find_compiled(resolve_source(checkpoint)) or Path())
+    bundle = Bundle.read(find_compiled(resolve_source(tiny_checkpoint)) or Path())
     assert bundle.precisions["int8"].is_close
     for chosen in ("fp32", "int8"):
         trial = loading_trial(bundle, chosen)
         monkeypatch.setattr(precision_module, "compiled_trial", lambda _, trial=trial: trial)
-        assert clipkit.load(checkpoint).precision == chosen
+        assert clipkit.load(tiny_checkpoint).precision == chosen
 
 
 def loading_trial(bundle: Bundle, chosen: str) -> Trial:
@@ -93,10 +82,10 @@ def loading_trial(bundle: Bundle, chosen: str) -> Trial:
 
 @pytest.mark.usefixtures("compiled")
 def test_a_precision_that_is_only_good_enough_must_be_asked_for(
-    checkpoint: Path, tmp_path: Path
+    tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(find_compiled(resolve_source(checkpoint)) or Path(), copy)
+    shutil.copytree(find_compiled(resolve_source(tiny_checkpoint)) or Path(), copy)
     bundle = Bundle.read(copy)
     poor = dataclasses.replace(bundle.precisions["int8"], mean_image_cosine=0.9985)
     changed = dataclasses.replace(bundle, precisions={**bundle.precisions, "int8": poor})
@@ -105,25 +94,25 @@ def test_a_precision_that_is_only_good_enough_must_be_asked_for(
     assert clipkit.load(copy, precision="int8").precision == "int8"
 
 
-def test_what_does_not_fit_together_is_refused_with_what_would(checkpoint: Path) -> None:
+def test_what_does_not_fit_together_is_refused_with_what_would(tiny_checkpoint: Path) -> None:
     with pytest.raises(InputError, match='must be "auto", "onnx" or "torch", got \'tensorrt\''):
         clipkit.load(engine="tensorrt")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="runs on the CPU in fp32 or int8, got device 'cuda'"):
         clipkit.load(engine="onnx", device="cuda")
     with pytest.raises(InputError, match="is not compiled, which engine onnx needs: run  clipkit"):
-        clipkit.load(checkpoint, engine="onnx")
+        clipkit.load(tiny_checkpoint, engine="onnx")
     with pytest.raises(InputError, match="is not compiled, which int8 needs: run  clipkit compile"):
-        clipkit.load(checkpoint, precision="int8")
+        clipkit.load(tiny_checkpoint, precision="int8")
     with pytest.raises(InputError, match="starter is not compiled for int8, only for fp32: most"):
         clipkit.load("starter", precision="int8")
 
 
 @pytest.mark.usefixtures("compiled")
 def test_texts_are_cached_unless_that_is_switched_off(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def calls(*, is_caching_texts: bool = True) -> int:
-        encoder = clipkit.load(checkpoint, is_caching_texts=is_caching_texts)
+        encoder = clipkit.load(tiny_checkpoint, is_caching_texts=is_caching_texts)
         with patch.object(
             encoder._runtime, "text_features", wraps=encoder._runtime.text_features
         ) as text_features:
@@ -137,10 +126,10 @@ def test_texts_are_cached_unless_that_is_switched_off(
 
 
 def test_a_model_that_cannot_be_loaded_is_not_compiled_and_leaves_nothing(
-    checkpoint: Path, tmp_path: Path
+    tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
-    shutil.copytree(checkpoint, broken)
+    shutil.copytree(tiny_checkpoint, broken)
     (broken / "open_clip_model.safetensors").write_bytes(b"no weights")
     with pytest.raises(CheckpointError):
         clipkit.compile_model(broken)
@@ -152,10 +141,10 @@ def test_a_model_that_cannot_be_loaded_is_not_compiled_and_leaves_nothing(
 
 @pytest.mark.usefixtures("compiled")
 def test_8_bit_embeddings_do_not_depend_on_their_neighbours(
-    checkpoint: Path, samples: list[Path]
+    tiny_checkpoint: Path, samples: list[Path]
 ) -> None:
     """All that a call computes shares one range of numbers, so each is computed alone."""
-    encoder = clipkit.load(checkpoint, precision="int8", is_caching_texts=False)
+    encoder = clipkit.load(tiny_checkpoint, precision="int8", is_caching_texts=False)
     texts = [*TEXTS, "a very old stone bridge over a river", "!"]
     for together, alone in (
         (encoder.encode_images(samples[:5]), [encoder.encode_images([s]) for s in samples[:5]]),

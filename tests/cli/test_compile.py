@@ -9,18 +9,8 @@ import pytest
 from clipkit.models.sources import resolve_source
 from clipkit.runtime.compiled import compiled_directory, find_compiled
 from tests.cli.conftest import Outcome
-from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
 
 Run = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("model") / "tiny"
-    config = tiny_config(text_cfg={**TINY_TEXT, "vocab_size": 49408})
-    directory.mkdir()
-    write_directory(directory, make_open_clip(config), config)
-    return directory
 
 
 @pytest.fixture(scope="module")
@@ -43,35 +33,35 @@ def folder(samples: list[Path], tmp_path: Path) -> Path:
     return folder
 
 
-def test_torch_by_wish_compiles_nothing(run: Run, checkpoint: Path, folder: Path) -> None:
-    outcome = run("search", "a cat", folder, "--model", checkpoint, "--engine", "torch")
+def test_torch_by_wish_compiles_nothing(run: Run, tiny_checkpoint: Path, folder: Path) -> None:
+    outcome = run("search", "a cat", folder, "--model", tiny_checkpoint, "--engine", "torch")
     assert "compiling" not in outcome.err
-    assert find_compiled(resolve_source(checkpoint)) is None
+    assert find_compiled(resolve_source(tiny_checkpoint)) is None
     run("index", folder, "--forget")
 
 
 def test_a_command_compiles_its_model_once_and_says_so(
-    run: Run, checkpoint: Path, folder: Path
+    run: Run, tiny_checkpoint: Path, folder: Path
 ) -> None:
-    first = run("index", folder, "--model", checkpoint)
+    first = run("index", folder, "--model", tiny_checkpoint)
     assert first.status == 0
-    assert f"compiling local-dir:{checkpoint}, once" in first.err
-    assert find_compiled(resolve_source(checkpoint)) is not None
-    second = run("search", "a cat", folder, "--model", checkpoint)
+    assert f"compiling local-dir:{tiny_checkpoint}, once" in first.err
+    assert find_compiled(resolve_source(tiny_checkpoint)) is not None
+    second = run("search", "a cat", folder, "--model", tiny_checkpoint)
     assert "compiling" not in second.err
     assert run("index", folder, "--status").out.count("onnx") == 1
 
 
-def test_compile_prints_the_place_and_what_was_measured(run: Run, checkpoint: Path) -> None:
-    place = compiled_directory(resolve_source(checkpoint))
+def test_compile_prints_the_place_and_what_was_measured(run: Run, tiny_checkpoint: Path) -> None:
+    place = compiled_directory(resolve_source(tiny_checkpoint))
     before = place.stat().st_ino
-    outcome = run("compile", checkpoint)
+    outcome = run("compile", tiny_checkpoint)
     assert outcome.status == 0
     assert outcome.out == f"{place}\n"
     assert "fp32" in outcome.err
     assert "cosine mean 1.0000" in outcome.err
     assert place.stat().st_ino == before  # it was compiled already
-    report = json.loads(run("compile", checkpoint, "--again", "--json").out)
+    report = json.loads(run("compile", tiny_checkpoint, "--again", "--json").out)
     assert report["directory"] == str(place)
     assert report["precisions"]["fp32"]["num_pictures"] == 45
     assert place.stat().st_ino != before
@@ -84,7 +74,7 @@ def test_what_is_compiled_by_itself_is_left_alone(run: Run) -> None:
 
 
 def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
-    run: Run, checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tiny_checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
 
@@ -92,7 +82,7 @@ def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
     from clipkit.runtime import compile as compiler
 
     other = tmp_path / "other"
-    shutil.copytree(checkpoint, other)
+    shutil.copytree(tiny_checkpoint, other)
 
     def refuse(*_: object, **__: object) -> None:
         raise CheckpointError("torch cannot export the image tower: no such operator")
@@ -107,8 +97,10 @@ def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
     assert "it cannot be compiled: torch cannot export the image tower" in doctor.out
 
 
-def test_doctor_tells_everything_that_decides_the_embeddings(run: Run, checkpoint: Path) -> None:
-    outcome = run("doctor", checkpoint)
+def test_doctor_tells_everything_that_decides_the_embeddings(
+    run: Run, tiny_checkpoint: Path
+) -> None:
+    outcome = run("doctor", tiny_checkpoint)
     assert outcome.status == 0, outcome.out
     for words in (
         "ViT, patch 16, 2 layers, width 64; activation: GELU",
@@ -123,7 +115,7 @@ def test_doctor_tells_everything_that_decides_the_embeddings(run: Run, checkpoin
         "nothing wrong was found",
     ):
         assert words in outcome.out
-    report = json.loads(run("doctor", checkpoint, "--json").out)
+    report = json.loads(run("doctor", tiny_checkpoint, "--json").out)
     assert report["is_healthy"] is True
     assert report["image"]["mean"] == [0.5, 0.4, 0.3]
     assert report["golden"]["mean_text_cosine"] > 0.99
