@@ -7,7 +7,7 @@ import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from clipkit.runtime.bundle import Bundle, graph_name
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+_Inputs = NDArray[Any]  # float32 or int64
+
+# Up to so many inputs a session for small calls is the better one, if there is no other yet.
+_FEW_PICTURES = 1
+_FEW_TEXTS = 8
 ERRORS_ONLY = 3  # ONNX Runtime's log level; below it, advice about the graph reaches stderr
 
 
@@ -52,9 +57,9 @@ class OnnxRuntime:
                 f"{self._bundle.name} is not compiled for {precision}, only for "
                 f"{', '.join(self._bundle.precisions)}{f': {refused.reason}' if refused else ''}"
             )
-        self._lock = threading.Lock()
-        self._single: InferenceSession | None = None
-        self._many: InferenceSession | None = None
+        self._towers = {
+            tower: _Tower(directory / graph_name(tower, precision)) for tower in ("image", "text")
+        }
 
     @property
     def space_id(self) -> str:
@@ -82,76 +87,78 @@ class OnnxRuntime:
         return usable_cores()
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return image features of any norm.
-
-        A batch is cut into parts, each computed by one thread: two threads with a picture each are
-        faster than both on one picture. A lone picture is given all cores while no batch has been
-        seen. In 8 bits every picture is a part: all that a call computes shares one range of
-        numbers there, and an embedding must not depend on its neighbours (it moved by up to .001
-        of a cosine; alone ViT-B/32 is 6 % slower).
-
-        Args:
-            pixel_values: Shape (B, 3, S, S).
-
-        Returns:
-            float32, shape (B, D).
-        """
-        session = self._image_session(is_lone=len(pixel_values) == 1)
-        num_parts = len(pixel_values)
-        if self.precision != "int8":
-            num_parts = min(num_parts, self.image_workers)
-        parts = np.array_split(pixel_values, max(1, num_parts))
-        run = functools.partial(_run, session, "pixel_values")
-        return np.concatenate(list(self._pool.map(run, parts) if parts[1:] else map(run, parts)))
+        """Return image features of any norm, shape (B, D), for pixel values (B, 3, S, S)."""
+        return self._features("image", "pixel_values", pixel_values, _FEW_PICTURES)
 
     def text_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return text features of any norm, shape (B, D), for token ids (B, L)."""
-        is_alone = self.precision == "int8" and len(token_ids) > 1  # as for pictures
-        parts = np.split(token_ids, len(token_ids)) if is_alone else [token_ids]
-        trimmed = (trim_padding(part, self._bundle.padding_id) for part in parts)
-        return np.concatenate([_run(self._text_session, "token_ids", part) for part in trimmed])
+        return self._features("text", "token_ids", token_ids, _FEW_TEXTS)
 
-    def _image_session(self, *, is_lone: bool) -> "InferenceSession":
-        """Return the session for a call. There is one at a time: weights are large."""
-        with self._lock:
-            if self._many is None and is_lone:
-                self._single = self._single or self._session("image")
-                return self._single
-            self._single = None
-            self._many = self._many or self._session("image", is_for_many=True)
-            return self._many
+    def _features(self, tower: str, name: str, inputs: _Inputs, few: int) -> NDArray[np.float32]:
+        """Cut a batch into parts, each computed by one thread, unless it is a small one.
 
-    @functools.cached_property
-    def _text_session(self) -> "InferenceSession":
-        return self._session("text")
+        Two threads with a part each are faster than both on one part. In 8 bits every input is a
+        part: all that a call computes shares one range of numbers there, and an embedding must not
+        depend on its neighbours (it moved by up to .001 of a cosine; alone, pictures take 6 % more
+        in ViT-B/32).
+        """
+        num_parts = len(inputs) if self.precision == "int8" else usable_cores()
+        parts: list[_Inputs] = np.array_split(inputs, max(1, min(len(inputs), num_parts)))
+        if tower == "text":
+            parts = [trim_padding(part, self._bundle.padding_id) for part in parts]
+        session = self._towers[tower].session(is_small=len(inputs) <= few)
+        run = functools.partial(_run, session, name)
+        if len(inputs) <= few:  # all cores work on each part
+            return np.concatenate(list(map(run, parts)))
+        return np.concatenate(list(self._pool.map(run, parts)))
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.image_workers, thread_name_prefix="image_features")
+        return ThreadPoolExecutor(usable_cores(), thread_name_prefix="features")
 
-    def _session(self, tower: str, *, is_for_many: bool = False) -> "InferenceSession":
+
+class _Tower:
+    """One graph, and the session it runs in: one at a time, because weights are large.
+
+    Until there was a batch, the session is one for small calls: ready soon, all cores for each. The
+    first batch brings one that takes longer to be ready and runs in as many threads as call it.
+    """
+
+    def __init__(self, graph: Path) -> None:
+        self._graph = graph
+        self._lock = threading.Lock()
+        self._session: InferenceSession | None = None
+        self._is_for_batches = False
+
+    def session(self, *, is_small: bool) -> "InferenceSession":
+        """Return the session for a call of a few inputs, or of many."""
+        with self._lock:
+            if self._session is None or not (is_small or self._is_for_batches):
+                self._session = None  # before the next one is there
+                self._session = self._open(is_for_batches=not is_small)
+                self._is_for_batches = not is_small
+            return self._session
+
+    def _open(self, *, is_for_batches: bool) -> "InferenceSession":
         import onnxruntime  # only here: a query whose texts are cached needs none of its 20 ms
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
-        options.intra_op_num_threads = 1 if is_for_many else usable_cores()
-        if not is_for_many:
+        options.intra_op_num_threads = 1 if is_for_batches else usable_cores()
+        if not is_for_batches:
             # Weights are read where they lie and not packed first. ViT-B/32's text tower is ready
             # 150 ms sooner, and a query takes 8 ms longer; for the image tower 330 and 20 ms.
             options.add_session_config_entry("session.disable_prepacking", "1")
         # Waiting threads must not spin: the cores they would hold are decoding pictures meanwhile.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = self._directory / graph_name(tower, self.precision)
         try:
             return onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(self._graph), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its errors share no other base class
-            raise CheckpointError(f"{path} cannot be loaded: {error}") from error
+            raise CheckpointError(f"{self._graph} cannot be loaded: {error}") from error
 
 
-def _run(
-    session: "InferenceSession", name: str, inputs: NDArray[np.float32 | np.int64]
-) -> NDArray[np.float32]:
+def _run(session: "InferenceSession", name: str, inputs: _Inputs) -> NDArray[np.float32]:
     (features,) = session.run(None, {name: inputs})
     return np.asarray(features, dtype=np.float32)

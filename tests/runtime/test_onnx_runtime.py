@@ -61,6 +61,20 @@ def test_a_lone_picture_has_all_cores_and_batches_a_thread_for_each(
     np.testing.assert_allclose(np.concatenate(alone), together, atol=1e-5)
 
 
+def test_many_texts_have_a_thread_for_each_part_and_few_share_all_cores(
+    bundle: Path, made: list[tuple[str, int]]
+) -> None:
+    runtime = OnnxRuntime(bundle)
+    token_ids = np.random.default_rng(2).integers(1, 11, size=(9, CONTEXT_LENGTH))
+    few = runtime.text_features(token_ids[:8])
+    assert made == [("text_tower.onnx", 3)]
+    many = runtime.text_features(token_ids)
+    assert made[1:] == [("text_tower.onnx", 1)]
+    np.testing.assert_allclose(many[:8], few, atol=1e-5)
+    runtime.text_features(token_ids[:1])
+    assert len(made) == 2
+
+
 def test_no_inputs_give_no_rows(bundle: Path) -> None:
     runtime = OnnxRuntime(bundle)
     assert runtime.image_features(_pixels(0)).shape == (0, KEPT_DIMS)
