@@ -193,7 +193,7 @@ def describe_text_side(files: CheckpointFiles) -> TextSide:
     return TextSide(
         tower=tower,
         activation=text_activation(files.model_cfg, files.text_config),
-        context_length=int(text_cfg.get("context_length") or 77),
+        context_length=tokenizer.context_length,
         pad_id=tokenizer.pad_id,
         cleaning=cleaning_rule(text_cfg),
         is_lower_cased=bool((upper == lower).all()),

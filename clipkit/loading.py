@@ -1,6 +1,5 @@
 """A name -> an encoder, on the fastest engine that computes the same; and compiling for that."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +9,7 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
 from clipkit.models.locate import locate
 from clipkit.models.sources import DirectorySource, resolve_source
+from clipkit.progress import StepProgress
 from clipkit.runtime.bundle import PRECISIONS
 from clipkit.runtime.compiled import compile_source, find_compiled
 from clipkit.runtime.precision import choose_compiled_precision
@@ -63,14 +63,14 @@ def load(
     if engine not in ("auto", "onnx", "torch"):
         raise InputError(f'engine must be "auto", "onnx" or "torch", got {engine!r}')
     source = resolve_source(name)
-    fits_onnx = device in ("auto", "cpu") and precision in ("auto", "fastest", *PRECISIONS)
-    if engine == "onnx" and not fits_onnx:
+    may_be_compiled = fits_compiled(engine, device, precision)
+    if engine == "onnx" and not may_be_compiled:
         raise InputError(
             f"the onnx engine runs on the CPU in {' or '.join(PRECISIONS)}, got device {device!r} "
             f'and precision {precision!r}; use engine="torch" for others'
         )
     text_cache = user_text_cache() if is_caching_texts else None
-    compiled = find_compiled(source) if fits_onnx and engine != "torch" else None
+    compiled = find_compiled(source) if may_be_compiled else None
     if compiled is not None:
         return _load_compiled(compiled, source.name, precision, text_cache)
     if engine == "onnx" or precision == "int8":
@@ -98,11 +98,26 @@ def load(
     return Encoder(runtime, preprocess, tokenizer, name=source.name, text_cache=text_cache)
 
 
+def fits_compiled(engine: str, device: str, precision: str) -> bool:
+    """Return whether a compiled model can do what is asked for.
+
+    Args:
+        engine: As for :func:`load`.
+        device: As for :func:`load`.
+        precision: As for :func:`load`.
+
+    Returns:
+        True if it is on the CPU, in one of its precisions, and torch is not insisted on.
+    """
+    is_on_cpu = engine != "torch" and device in ("auto", "cpu")
+    return is_on_cpu and precision in ("auto", "fastest", *PRECISIONS)
+
+
 def compile_model(
     name: str | Path,
     *,
     cache_dir: str | Path | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: StepProgress | None = None,
 ) -> Path:
     """Compile a model for ONNX Runtime into the user's cache, where :func:`load` finds it.
 

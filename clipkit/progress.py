@@ -9,6 +9,9 @@ from typing import TypeVar
 Progress = Callable[[int, int | None], None]
 """Called with (how many are done, how many there are or None)."""
 
+StepProgress = Callable[[str], None]
+"""Called with a word or two before each step of work whose steps are not alike."""
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 

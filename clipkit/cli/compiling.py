@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 from clipkit.cli.progress import note
 from clipkit.errors import CheckpointError
+from clipkit.loading import compile_model, fits_compiled
 from clipkit.models.sources import resolve_source
-from clipkit.runtime.bundle import PRECISIONS
 from clipkit.runtime.compiled import find_compiled, remembered_refusal
 
 
@@ -19,8 +19,7 @@ def compile_if_it_pays(arguments: argparse.Namespace) -> None:
     Args:
         arguments: With the options of ``add_model_options``.
     """
-    asks_for_torch = arguments.engine == "torch" or arguments.device not in ("auto", "cpu")
-    if asks_for_torch or arguments.precision not in ("auto", "fastest", *PRECISIONS):
+    if not fits_compiled(arguments.engine, arguments.device, arguments.precision):
         return
     source = resolve_source(arguments.model)
     if find_compiled(source) is not None or remembered_refusal(source) is not None:
@@ -29,8 +28,6 @@ def compile_if_it_pays(arguments: argparse.Namespace) -> None:
         return  # loading it says what is missing
     if arguments.device == "auto" and _has_accelerator():
         return
-
-    from clipkit.loading import compile_model
 
     note(
         f"compiling {source.name}, once: from then on it starts in about a second, without torch "

@@ -11,7 +11,6 @@ import dataclasses
 import shutil
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +31,7 @@ from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import TEXT_CONFIG_NAME, TOKENIZER_NAME, CheckpointFiles, locate
 from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
 from clipkit.models.towers import Towers
+from clipkit.progress import StepProgress
 from clipkit.runtime.base import Scoring, trim_padding
 from clipkit.runtime.bundle import (
     GOLDEN_VECTORS,
@@ -55,8 +55,6 @@ LEAST_SHARE = 0.5  # of a tower's multiplications, in products that 8 bits make 
 _PREFIX = "towers.model."  # what parameters are called in a tower, before their names in the file
 _TORCH_BATCH = 8
 _ABANDONED_SECONDS = 3600  # after which a draft belongs to no process that still runs
-
-Progress = Callable[[str], None]
 
 
 class RefusedError(CheckpointError):
@@ -97,7 +95,7 @@ def compile_model(
     source: Source,
     directory: Path,
     *,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     cache_dir: Path | None = None,
 ) -> Bundle:
     """Compile a model into a bundle that appears whole or not at all.
@@ -150,7 +148,9 @@ def compile_model(
     return bundle
 
 
-def compile_directory(directory: Path, *, name: str, progress: Progress | None = None) -> Bundle:
+def compile_directory(
+    directory: Path, *, name: str, progress: StepProgress | None = None
+) -> Bundle:
     """Make a checkpoint directory a bundle, in place.
 
     Args:
@@ -177,7 +177,7 @@ def compile_directory(directory: Path, *, name: str, progress: Progress | None =
     return bundle
 
 
-def _compile_into(draft: Path, towers: Towers, name: str, tell: Progress) -> Bundle:
+def _compile_into(draft: Path, towers: Towers, name: str, tell: StepProgress) -> Bundle:
     """Write graphs, golden vectors and manifest beside the weights that lie in a directory."""
     text_cfg = towers.model_cfg["text_cfg"]
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)

@@ -7,12 +7,12 @@ beside it, so that it is tried again only when something has changed.
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from clipkit.errors import CheckpointError
 from clipkit.models.sources import DirectorySource, Source
 from clipkit.places import cache_directory, readable_name
+from clipkit.progress import StepProgress
 from clipkit.runtime.bundle import Bundle, is_bundle
 
 _COMPILERS = ("clipkit", "onnxruntime", "torch", "open_clip_torch")  # whose versions matter
@@ -57,7 +57,7 @@ def find_compiled(source: Source) -> Path | None:
 def compile_source(
     source: Source,
     *,
-    progress: Callable[[str], None] | None = None,
+    progress: StepProgress | None = None,
     cache_dir: Path | None = None,
 ) -> Path:
     """Compile a model into the user's cache.

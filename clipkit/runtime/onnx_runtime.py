@@ -48,7 +48,6 @@ class OnnxRuntime:
     image_batch = 8  # 4 to 16 take the same time a picture, and memory grows with them
 
     def __init__(self, directory: Path, precision: str = "fp32") -> None:
-        self._directory = directory
         self._bundle = Bundle.read(directory)
         self.precision = precision
         if precision not in self._bundle.precisions:

@@ -82,7 +82,7 @@ def embed(
     runtime: Runtime, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
 ) -> ReferenceEmbeddings:
     """Return the embeddings of inputs: pictures in batches, as for an index, texts alone."""
-    starts = range(0, len(pixel_values), _BATCH)  # in 8 bits a batch shares its scales
+    starts = range(0, len(pixel_values), _BATCH)
     images = [runtime.image_features(pixel_values[start : start + _BATCH]) for start in starts]
     texts = [runtime.text_features(one[None]) for one in token_ids]
     return ReferenceEmbeddings(
