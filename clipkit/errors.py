@@ -9,6 +9,7 @@
       LibraryError                     a picture library that is damaged or newer
         LibraryBusyError               another process is writing to it
       SpaceMismatchError               embeddings of two spaces were about to be compared
+      TrainingError                    a training run that cannot begin or go on
       MissingExtraError (also ImportError)  an optional part of clipkit is not installed
 
 A message says what was wrong, what was got, what would be right and what to do.
@@ -65,6 +66,10 @@ class LibraryBusyError(LibraryError):
 
 class SpaceMismatchError(ClipkitError):
     """Embeddings from two different spaces were about to be compared."""
+
+
+class TrainingError(ClipkitError):
+    """A training run cannot begin or cannot go on; what it has written so far stays whole."""
 
 
 class MissingExtraError(ClipkitError, ImportError):

@@ -19,7 +19,19 @@ from clipkit.cli.stdout import use_file_system_encoding
 from clipkit.errors import ClipkitError
 
 # Each is a module of this name in clipkit.cli.
-COMMANDS = ("search", "classify", "index", "duplicates", "models", "fetch", "compile", "doctor")
+COMMANDS = (
+    "search",
+    "classify",
+    "index",
+    "duplicates",
+    "train",
+    "score",
+    "filter",
+    "models",
+    "fetch",
+    "compile",
+    "doctor",
+)
 
 
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

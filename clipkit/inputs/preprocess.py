@@ -145,7 +145,7 @@ class Preprocess:
             Standardised values, shape (3, H, W).
         """
         if isinstance(source, DecodedImage):
-            return self._standardized(self._fitted(source))
+            return self.standardized(self._fitted(source))
         with borrow_image(
             source,
             target=self.resized_size if scaled_decode else None,
@@ -153,7 +153,7 @@ class Preprocess:
             allow_urls=allow_urls,
         ) as picture:
             image = self._fitted(picture)
-        return self._standardized(image)
+        return self.standardized(image)
 
     def resized_size(self, size: Size) -> Size:
         """Return what a picture is resized to, before anything is cut off or filled up.
@@ -186,10 +186,18 @@ class Preprocess:
             columns, left, right = _kept(resized[0], width, box[0], box[2])
             rows, top, bottom = _kept(resized[1], height, box[1], box[3])
             resized, box = (columns, rows), (left, top, right, bottom)
-        image = picture.pixels.resize(resized, self._filter(), box=box)
+        image = picture.pixels.resize(resized, self.filter, box=box)
         return _center_crop_or_pad(image, (width, height), self.fill_color)
 
-    def _standardized(self, image: Image.Image) -> NDArray[np.float32]:
+    def standardized(self, image: Image.Image) -> NDArray[np.float32]:
+        """Return a picture of exactly the tower's size as the tower takes it.
+
+        Args:
+            image: Mode RGB, W x H.
+
+        Returns:
+            Standardised values, shape (3, H, W).
+        """
         pixels = np.asarray(image)  # (H, W, C)
         values = np.empty((3, *pixels.shape[:2]), dtype=np.float32)
         for channel in range(3):
@@ -208,7 +216,9 @@ class Preprocess:
         table: NDArray[np.float32] = (levels - mean) / std
         return table
 
-    def _filter(self) -> Image.Resampling:
+    @property
+    def filter(self) -> Image.Resampling:
+        """How a picture is resampled."""
         # open_clip passes no interpolation on when it fits a picture to an input that is not
         # square.
         if self.resize_mode == "shortest" and self.size[0] != self.size[1]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError, MissingExtraError
+from clipkit.models.building import build_model, picture_size
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import (
     TEXT_CONFIG_NAME,
@@ -70,15 +71,13 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
         raise CheckpointError(f"{files.name} holds no weights: it should have a {SAFE_WEIGHTS}")
     state = read_weights(files.weights)
     model_cfg = _with_bias(files.model_cfg, state)
-    model = _build_model(model_cfg, files)
+    with torch.random.fork_rng(devices=[]), _NoRandomInit():
+        model = build_model(model_cfg, files.name, files.text_config)
     _load_state(model, state, files)
-    size = model.visual.image_size
-    if not isinstance(size, int):
-        size = size[0] if size[0] == size[1] else list(size)
     towers = Towers(
         model.float(),
         model_cfg=model_cfg,
-        preprocess_cfg={"size": size, **files.preprocess_cfg},
+        preprocess_cfg={"size": picture_size(model), **files.preprocess_cfg},
         tokenizer_source=files.tokenizer,
         kept_dims=files.kept_dims,
     ).eval()
@@ -143,38 +142,6 @@ def _with_bias(model_cfg: Mapping[str, Any], state: StateDict) -> dict[str, Any]
     if "logit_bias" in state and completed.get("init_logit_bias") is None:
         completed["init_logit_bias"] = 0.0
     return completed
-
-
-def _build_model(model_cfg: Mapping[str, Any], files: CheckpointFiles) -> Any:
-    try:
-        from open_clip import CLIP, CoCa, CustomTextCLIP
-    except ImportError as error:
-        raise MissingExtraError("torch", "Building an open_clip model") from error
-
-    config = deepcopy(dict(model_cfg))
-    vision_cfg, text_cfg = config["vision_cfg"], config["text_cfg"]
-    if ":" in str(vision_cfg.get("timm_model_name") or ""):
-        raise CheckpointError(
-            f"{files.name} takes its image tower from {vision_cfg['timm_model_name']}, "
-            "outside the checkpoint; clipkit builds only towers that timm knows by name"
-        )
-    is_custom = config.pop("custom_text", False) or files.text_config is not None
-    if files.text_config is not None:
-        text_cfg |= {"hf_model_name": str(files.text_config), "hf_model_pretrained": False}
-    if vision_cfg.get("timm_model_name"):
-        vision_cfg["timm_model_pretrained"] = False
-    if is_custom and "multimodal_cfg" in config:
-        kind = CoCa
-    else:
-        kind = CustomTextCLIP if is_custom else CLIP
-    try:
-        with torch.random.fork_rng(devices=[]), _NoRandomInit():
-            return kind(**config)
-    except Exception as error:
-        # open_clip, timm and transformers each refuse a config in their own way.
-        raise CheckpointError(
-            f"open_clip cannot build the model that {files.name} describes: {error}"
-        ) from error
 
 
 def _load_state(model: nn.Module, state: StateDict, files: CheckpointFiles) -> None:
@@ -304,7 +271,7 @@ def put_in_place(draft: Path, place: Path) -> None:
             old.rename(place)
             raise
         shutil.rmtree(old, ignore_errors=True)
-    _sync_directory(place.parent)
+    sync_directory(place.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -323,7 +290,8 @@ def _exchange(first: Path, second: Path) -> bool:
     return status == 0
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk."""
     if os.name == "nt":  # Windows does not open directories
         return
     handle = os.open(directory, os.O_RDONLY)

@@ -139,10 +139,51 @@ def read_config(path: Path) -> dict[str, Any]:
     model_cfg = content.get("model_cfg") if isinstance(content, dict) else None
     if not isinstance(model_cfg, dict):
         raise CheckpointError(f'{path} has no "model_cfg", so it is not an open_clip config')
+    check_model_cfg(model_cfg, path)
+    return dict(content)
+
+
+def check_model_cfg(model_cfg: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model config without its main parts.
+
+    Args:
+        model_cfg: What a file holds as its "model_cfg".
+        path: The file.
+
+    Raises:
+        CheckpointError: If a part is missing or of another kind.
+    """
     for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
         if not isinstance(model_cfg.get(key), kind):
             raise CheckpointError(f'{path} has no valid "{key}" in its "model_cfg"')
-    return dict(content)
+
+
+def complete_preprocess(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a preprocess config with open_clip's default for what it leaves out.
+
+    Args:
+        preprocess_cfg: What a config names; other keys than the defaults' are left out.
+
+    Returns:
+        Every key of DEFAULT_PREPROCESS.
+    """
+    given = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in preprocess_cfg.items()
+        if key in DEFAULT_PREPROCESS and value is not None
+    }
+    return {**DEFAULT_PREPROCESS, **given}
+
+
+def is_text_config(path: Path) -> bool:
+    """Return whether a file describes a text tower of open_clip's, with no code of its own."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if not isinstance(content, dict) or "auto_map" in content:
+        return False
+    return content.get("model_type") in TEXT_MODEL_TYPES
 
 
 def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
@@ -180,7 +221,7 @@ def _assemble(
     return CheckpointFiles(
         name=finder.model,
         model_cfg=config["model_cfg"],
-        preprocess_cfg=_complete(config.get("preprocess_cfg") or {}),
+        preprocess_cfg=complete_preprocess(config.get("preprocess_cfg") or {}),
         kept_dims=(config.get("clipkit_cfg") or {}).get("kept_dims"),
         weights=find_weights(),
         tokenizer=tokenizer,
@@ -249,15 +290,6 @@ def _weights_in(directory: Path) -> Path | None:
     return others[0] if others else None
 
 
-def _complete(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    given = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in preprocess_cfg.items()
-        if key in DEFAULT_PREPROCESS and value is not None
-    }
-    return {**DEFAULT_PREPROCESS, **given}
-
-
 def _is_repo(name: str) -> bool:
     """Return whether a Hugging Face name means a repo: not a path, not "." for the directory."""
     return re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name) is not None
@@ -270,9 +302,9 @@ def _text_config(
     name = text_cfg.get("hf_model_name")
     if not name:
         return None
-    if isinstance(home, Path) and _is_text_config(home / TEXT_CONFIG_NAME):
+    if isinstance(home, Path) and is_text_config(home / TEXT_CONFIG_NAME):
         return home
-    if Path(name).is_absolute() and _is_text_config(Path(name) / TEXT_CONFIG_NAME):
+    if Path(name).is_absolute() and is_text_config(Path(name) / TEXT_CONFIG_NAME):
         return Path(name)
     if _is_repo(name):
         place = finder.file(name, TEXT_CONFIG_NAME)
@@ -283,23 +315,12 @@ def _text_config(
             f"{home} holds no {TEXT_CONFIG_NAME} of a text tower, "
             f'and its hf_model_name "{name}" is not a name on the hub'
         )
-    if not _is_text_config(place):
+    if not is_text_config(place):
         raise CheckpointError(
             f"{place} does not describe a text tower that open_clip builds; "
             f"its model_type must be one of {', '.join(TEXT_MODEL_TYPES)}"
         )
     return place.parent
-
-
-def _is_text_config(path: Path) -> bool:
-    """Return whether a file describes a text tower of open_clip's, with no code of its own."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(content, dict) or "auto_map" in content:
-        return False
-    return content.get("model_type") in TEXT_MODEL_TYPES
 
 
 def _tokenizer(

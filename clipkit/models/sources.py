@@ -123,6 +123,32 @@ def resolve_source(name: str | Path) -> Source:
     return _resolve_pretrained(text.removeprefix("open_clip:"))
 
 
+def resolve_architecture(name: str) -> str:
+    """Return an architecture as open_clip spells it.
+
+    Args:
+        name: The architecture; case and separators do not matter.
+
+    Returns:
+        A name of open_clip's.
+
+    Raises:
+        CheckpointError: If open_clip has no such architecture.
+
+    Example:
+        >>> resolve_architecture("vit-b/32")
+        'ViT-B-32'
+    """
+    wanted = _plain(name)
+    for table in _tables():
+        for spelling in table:
+            if _plain(spelling) == wanted:
+                return spelling
+    raise CheckpointError(
+        f'open_clip has no architecture "{name}"{_nearest(name, known_architectures())}'
+    )
+
+
 def starter_directory() -> Path:
     """Return the checkpoint directory of the model that comes with clipkit.
 
@@ -173,15 +199,8 @@ def _resolve_file(architecture: str, file: str) -> FileSource:
     place = Path(file).expanduser().absolute()
     if not place.is_file():
         raise CheckpointError(f"there is no file {place}")
-    wanted = _plain(architecture)
-    for table in _tables():
-        for name in table:
-            if _plain(name) == wanted:
-                return FileSource(f"{name}={place}", name, place)
-    raise CheckpointError(
-        f'open_clip has no architecture "{architecture}"'
-        f"{_nearest(architecture, known_architectures())}"
-    )
+    name = resolve_architecture(architecture)
+    return FileSource(f"{name}={place}", name, place)
 
 
 def _resolve_pretrained(text: str) -> PretrainedSource:

@@ -250,8 +250,12 @@ class Cache:
     root: Path
 
     def package_folder(self, name: str) -> Path:
-        """Return the folder with the unpacked files of a package."""
-        return self.root / "unpacked" / _package(name).folder_name
+        """Return the folder with the unpacked files of a package of the recipe."""
+        return self.folder(_package(name))
+
+    def folder(self, package: Package) -> Path:
+        """Return the folder with the unpacked files of any package."""
+        return self.root / "unpacked" / package.folder_name
 
     def fetch(self, package: Package) -> None:
         """Download, check and unpack one package; do nothing if that has been done.
@@ -259,7 +263,7 @@ class Cache:
         Raises:
             RecipeError: If the client fails or the file has another SHA-256.
         """
-        folder = self.package_folder(package.name)
+        folder = self.folder(package)
         if folder.is_dir():
             return
         archive = self.root / "packages" / package.file_name

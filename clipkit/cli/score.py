@@ -1,0 +1,133 @@
+"""``clipkit score``: how well the captions of pairs fit their pictures."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.pair_options import add_pair_options, open_source
+from clipkit.cli.progress import note, progress_bar
+from clipkit.cli.stdout import to_json, visible
+from clipkit.curation.scoring import CaptionScore, References, score_pairs
+from clipkit.errors import ImageReadError, InputError
+
+_EPILOG = """\
+a score is 2.5 times the cosine of picture and caption, negative ones count as 0 (CLIPScore, Hessel
+et al. 2021). Scores of two models do not compare; published ones are those of
+--model ViT-B-32/openai
+
+FILE.json holds captions that are right, by the name of the picture's file, with or without its
+ending: {"beach.jpg": ["people on a beach", "a sunny beach"]}
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of the whole command line."""
+    parser = subparsers.add_parser(
+        "score",
+        help="say how well captions fit their pictures",
+        description="Print one line a caption: its CLIPScore, with --references its RefCLIPScore,\n"
+        "the picture, and the caption. The mean is told at the end.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_pair_options(parser)
+    parser.add_argument(
+        "--references", metavar="FILE.json", help="captions that are right, for RefCLIPScore"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a caption and line, and one with the means at the end",
+    )
+    parser.add_argument("--strict", action="store_true", help="exit 1 if a pair was skipped")
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score and print.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0; or 1 if no picture could be read, or one was skipped and --strict was given.
+
+    Raises:
+        InputError: If the pairs or the references make no sense.
+    """
+    references = None
+    if arguments.references is not None:
+        references = _read_references(Path(arguments.references))
+    source = open_source(arguments)
+    skipped = list(source.skipped)
+    encoder = load_encoder(arguments)
+    fits: list[float] = []
+    referenced: list[float] = []
+    with progress_bar("scoring", unit="pair") as progress:
+        progress(0, len(source))
+        for batch in score_pairs(encoder, source, references=references, progress=progress):
+            for score in batch.scores:
+                print(_line(score, arguments), flush=True)
+                fits.append(score.clip_score)
+                if score.ref_clip_score is not None:
+                    referenced.append(score.ref_clip_score)
+            skipped += batch.skipped
+    for line in skipped_lines(skipped):
+        note(line)
+    if not fits:
+        note("no pairs that can be scored")
+        return 1
+    _tell_means(fits, referenced, skipped, arguments)
+    return 1 if skipped and arguments.strict else 0
+
+
+def _line(score: CaptionScore, arguments: argparse.Namespace) -> str:
+    reference = score.ref_clip_score
+    if arguments.json:
+        found = {"name": score.name, "caption": score.caption, "clip_score": score.clip_score}
+        if arguments.references is not None:
+            found["ref_clip_score"] = reference
+        return to_json(found)
+    columns = [f"{score.clip_score:.4f}", visible(score.name), visible(score.caption)]
+    if arguments.references is not None:
+        columns.insert(1, "-" if reference is None else f"{reference:.4f}")
+    return "\t".join(columns)
+
+
+def _tell_means(
+    fits: Sequence[float],
+    referenced: Sequence[float],
+    skipped: Sequence[ImageReadError],
+    arguments: argparse.Namespace,
+) -> None:
+    means = {"clip_score": fmean(fits)}
+    if referenced:
+        means["ref_clip_score"] = fmean(referenced)
+    if arguments.json:
+        listed = [{"path": error.path, "reason": error.reason} for error in skipped]
+        print(to_json({"mean": means, "captions": len(fits), "skipped": listed}))
+    note(f"captions: {len(fits)}, mean CLIPScore {means['clip_score']:.4f}")
+    if arguments.references is not None:
+        mean = f", mean RefCLIPScore {means['ref_clip_score']:.4f}" if referenced else ""
+        note(f"captions with references: {len(referenced)}{mean}")
+
+
+def _read_references(path: Path) -> References:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise InputError(f"{path} is not a JSON file in UTF-8: {error}") from error
+    is_right = isinstance(found, dict) and all(
+        isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+        for texts in found.values()
+    )
+    if not is_right:
+        raise InputError(
+            f"{path} must hold an object with a list of captions for each name, as in "
+            '{"beach.jpg": ["people on a beach"]}'
+        )
+    return dict(found)

@@ -1,0 +1,81 @@
+"""clipkit train: train a dual encoder, from scratch or from any model."""
+
+import argparse
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from clipkit.cli.progress import note, progress_bar
+from clipkit.errors import InputError
+from clipkit.progress import Progress
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a model on your own pairs of pictures and texts",
+        description=(
+            "Train a dual encoder as RUN.toml says: from scratch or from any model. The same "
+            "command goes on with a run that was interrupted. With several processes: torchrun "
+            "--nproc-per-node=4 -m clipkit train RUN.toml"
+        ),
+    )
+    parser.add_argument("config", type=Path, metavar="RUN.toml", help="what to train on what")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="replace a setting, as in --set optimizer.lr=1e-5; may be given several times",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="read the data once and say what training would meet, and how long it would take",
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or check, and print the report.
+
+    Args:
+        arguments: The parsed command line.
+
+    Returns:
+        0 when the run is at its end; 130 when it was asked to stop and can go on.
+    """
+    # Here, so that the other commands start without torch.
+    from clipkit.runs.check import check
+    from clipkit.runs.listener import Listener
+    from clipkit.runs.run import train
+    from clipkit.runs.tables import report_lines
+    from clipkit.training.config_file import read_config
+
+    if not arguments.config.is_file():
+        raise InputError(f"there is no file {arguments.config}: give the RUN.toml of a run")
+    config = read_config(arguments.config, arguments.overrides)
+    listener = Listener(say=lambda line: note(f"clipkit: {line}"), progress_for=_bar)
+    if arguments.check:
+        found = check(config, listener=listener)
+        print(found.to_json() if arguments.json else "\n".join(found.lines()))
+        return 0
+    report = train(config, listener=listener)
+    if os.environ.get("RANK", "0") == "0":
+        if arguments.json:
+            print(report.to_json(), end="")
+        elif report.is_finished:
+            print("\n".join(report_lines(report)))
+        if not report.is_finished:
+            note(
+                f"clipkit: stopped after step {report.step} of {report.num_steps}; the same "
+                "command goes on"
+            )
+    return 0 if report.is_finished else 130
+
+
+def _bar(label: str) -> AbstractContextManager[Progress]:
+    return progress_bar(label, unit="step" if label == "training" else "picture")

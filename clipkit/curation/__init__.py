@@ -1,0 +1,1 @@
+"""Pairs worth training on: how well texts fit their pictures, and which pairs to leave out."""

@@ -1,0 +1,139 @@
+"""Pairs to a table that can be opened as pairs again, and files that appear whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipkit.curation.filtering import KeptPair
+from clipkit.errors import ImageReadError, InputError
+from clipkit.pairs.pair import Pair, PairSource
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_JSON_LINES = ".jsonl"
+_COLUMNS = ("filepath", "title")
+
+
+def check_is_table(path: Path) -> None:
+    """Raise unless a path ends like a table that can be written.
+
+    Args:
+        path: Where the table shall be.
+
+    Raises:
+        InputError: If it does not end in .csv, .tsv or .jsonl.
+    """
+    if path.suffix.lower() not in (*_DELIMITERS, _JSON_LINES):
+        raise InputError(f"a table ends in .csv, .tsv or .jsonl, got {path}")
+
+
+def check_has_files(source: PairSource) -> None:
+    """Raise if the pictures of pairs are no files, which a table could not name.
+
+    Args:
+        source: The pairs; the first readable one stands for all.
+
+    Raises:
+        InputError: If they lie in shards.
+    """
+    for row in range(len(source)):
+        try:
+            pair = source[row]
+        except ImageReadError:
+            continue
+        _file(pair)
+        return
+
+
+def table_text(path: Path, source: PairSource, kept: Sequence[KeptPair]) -> str:
+    """Return a table of pairs, as open_pairs reads it.
+
+    Pictures are named relative to the table's folder, so that both can move together. Of several
+    captions a .csv or .tsv has one line each, a .jsonl has a list.
+
+    Args:
+        path: Where the table shall be; its ending says which kind.
+        source: Where the pairs come from.
+        kept: Which pairs, and which of their captions.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        InputError: If a picture is no file.
+    """
+    check_is_table(path)
+    files = [(_relative(_file(source[pair.row]), path.parent), pair.captions) for pair in kept]
+    if path.suffix.lower() == _JSON_LINES:
+        # ASCII: an odd byte of a file name is written as an escape that comes back as it was.
+        return "".join(
+            json.dumps(dict(zip(_COLUMNS, (file, list(captions)), strict=True))) + "\n"
+            for file, captions in files
+        )
+    text = io.StringIO()
+    rows = csv.writer(text, delimiter=_DELIMITERS[path.suffix.lower()], lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows((file, caption) for file, captions in files for caption in captions)
+    return text.getvalue()
+
+
+def _file(pair: Pair) -> Path:
+    if not isinstance(pair.image, str | Path):
+        raise InputError(
+            f"the picture of {pair.name} is no file by itself, so a table cannot name it: unpack "
+            "the shards into a folder first, or see what would be dropped with --dry-run"
+        )
+    return Path(pair.image)
+
+
+def _relative(file: Path, folder: Path) -> str:
+    # Links resolved: ".." leads out of where a folder really is.
+    real = file.parent.resolve() / file.name
+    try:
+        return Path(os.path.relpath(real, folder.resolve())).as_posix()
+    except ValueError:  # another drive on Windows
+        return str(real)
+
+
+def check_may_write(path: Path, *, replace: bool) -> None:
+    """Raise if a file cannot be put in its place.
+
+    Args:
+        path: Where it shall be.
+        replace: Whether a file that is there may go.
+
+    Raises:
+        InputError: If something is there that may not go, or there is no such folder.
+    """
+    if path.is_dir() or (path.exists() and not replace):
+        what = "is a folder" if path.is_dir() else "is there already"
+        raise InputError(f"{path} {what}: choose another name, or say --force to replace a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder: make it first")
+
+
+def write_whole(path: Path, text: str, *, replace: bool) -> None:
+    """Write a text file so that it is there whole or not at all.
+
+    Args:
+        path: Where to.
+        text: Its content. Odd bytes of file names, as Python has them, are written as they were.
+        replace: Whether a file that is there may go.
+
+    Raises:
+        InputError: As check_may_write does.
+        OSError: If writing fails; what was there stays.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with draft.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        check_may_write(path, replace=replace)  # once more: work may have taken hours
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,132 @@
+"""Retrieval both ways: the right texts of a picture, and the right pictures of a text.
+
+Shapes: N pictures, T captions, M different texts, D dimensions, E pairs of a picture and a text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clipkit.embeddings import Embeddings
+from clipkit.errors import InputError
+from clipkit.evaluation.metrics import retrieval_ranks, share_within
+
+RECALL_KS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class RetrievalReport:
+    """How well pictures find their texts and texts their pictures."""
+
+    num_pictures: int
+    num_texts: int  # different ones
+    # "image_to_text_recall@1", "text_to_image_recall@1", …: fractions in 0..1. A k that is larger
+    # than the number of texts or of pictures to choose from would always be 1, and is left out.
+    recalls: dict[str, float]
+
+
+def evaluate_retrieval(
+    image_embeddings: Embeddings,
+    text_embeddings: Embeddings,
+    picture_of_text: ArrayLike,
+    *,
+    texts: Sequence[str] | None = None,
+    ks: Sequence[int] = RECALL_KS,
+) -> RetrievalReport:
+    """Return recall@k from pictures to texts and from texts to pictures.
+
+    A picture finds its texts if any of them is among the k closest of all texts; a text finds its
+    picture if any that carries it is among the k closest of all pictures. Equal captions are one
+    text, which is right for every picture that carries it, is ranked once and asked once: fifty
+    cards with the caption "card" are neither fifty mistakes nor fifty successes.
+
+    Figures of different sets do not compare: they fall as the set grows.
+
+    Args:
+        image_embeddings: Shape (N, D), rows of norm 1. A picture without a text is there to be
+            found by mistake.
+        text_embeddings: One row a caption, shape (T, D), rows of norm 1.
+        picture_of_text: Number of the picture that each caption belongs to, shape (T,), in
+            0..N-1.
+        texts: What the captions say, T of them, to know which are equal; None: no two are.
+        ks: Lengths of the ranked lists, each at least 1.
+
+    Returns:
+        The recalls.
+
+    Raises:
+        InputError: If there is no picture or no text, shapes do not fit, or a number is out of
+            range.
+
+    Source:
+        Karpathy & Fei-Fei 2015 (arXiv 1412.2306); several captions a picture as in
+        LAION-AI/CLIP_benchmark, ``metrics/zeroshot_retrieval.py``. Equal captions: own.
+    """
+    pictures = np.asarray(picture_of_text)
+    _check(image_embeddings, text_embeddings, pictures, texts)
+    if min(ks, default=1) < 1:
+        raise InputError(f"every k must be at least 1, got {list(ks)}")
+    first, text_of_caption = _distinct(len(text_embeddings), texts)
+    distinct = text_embeddings[first]  # (M, D)
+    # The pictures that ask: those with a text.
+    asking, asker_of_caption = np.unique(pictures, return_inverse=True)
+    to_text = retrieval_ranks(image_embeddings[asking], distinct, asker_of_caption, text_of_caption)
+    to_image = retrieval_ranks(distinct, image_embeddings, text_of_caption, pictures)
+    recalls = {
+        f"{name}_recall@{k}": share_within(ranks, k=k)
+        for name, ranks, num_items in (
+            ("image_to_text", to_text, len(distinct)),
+            ("text_to_image", to_image, len(image_embeddings)),
+        )
+        for k in ks
+        if k <= num_items
+    }
+    return RetrievalReport(len(image_embeddings), len(distinct), recalls)
+
+
+def _distinct(
+    num_captions: int, texts: Sequence[str] | None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first caption of each text, (M,), and the text of each caption, (T,)."""
+    if texts is None:
+        return np.arange(num_captions), np.arange(num_captions)
+    number_of: dict[str, int] = {}
+    first: list[int] = []
+    for caption, text in enumerate(texts):
+        if number_of.setdefault(text, len(first)) == len(first):
+            first.append(caption)
+    return np.array(first), np.array([number_of[text] for text in texts])
+
+
+def _check(
+    images: Embeddings,
+    captions: Embeddings,
+    pictures: NDArray[np.integer[Any]],
+    texts: Sequence[str] | None,
+) -> None:
+    if images.ndim != 2 or captions.ndim != 2 or images.shape[1] != captions.shape[1]:
+        raise InputError(
+            "embeddings must have shapes (N, D) and (T, D) with the same D, "
+            f"got {images.shape} and {captions.shape}"
+        )
+    if not len(images) or not len(captions):
+        raise InputError(
+            "retrieval needs at least one picture and one text, "
+            f"got {len(images)} pictures and {len(captions)} texts"
+        )
+    num_texts = len(captions) if texts is None else len(texts)
+    if pictures.shape != (len(captions),) or num_texts != len(captions):
+        raise InputError(
+            f"each of {len(captions)} caption embeddings needs the number of its picture and its "
+            f"text, got numbers of shape {pictures.shape} and {num_texts} texts"
+        )
+    if not np.issubdtype(pictures.dtype, np.integer):
+        raise InputError(f"picture_of_text must be whole numbers, got {pictures.dtype}")
+    if not ((pictures >= 0) & (pictures < len(images))).all():
+        raise InputError(
+            f"picture_of_text must be in 0..{len(images) - 1} for {len(images)} pictures, "
+            f"got {pictures.min()}..{pictures.max()}"
+        )

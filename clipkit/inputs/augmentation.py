@@ -1,0 +1,167 @@
+"""A picture as training sees it: another crop each time, and what else is asked for.
+
+The crop is torchvision's RandomResizedCrop, which open_clip trains with. All randomness comes from
+the generator that the caller gives, so equal generators give equal pixel values.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from clipkit.inputs.images import ImageInput, Size, borrow_image
+from clipkit.inputs.preprocess import Preprocess
+
+# Strengths of open_clip's own recipe with colour jitter: brightness, contrast and saturation by a
+# factor of 1 ± .32, hue by ± .08 of the circle.
+_JITTER = 0.32
+_HUE = 0.08
+_CROP_TRIES = 10
+# Of the picture's area, and width / height: Zhong et al. 2020 (arXiv 1708.04896), section 3.
+_ERASED_SHARE = (0.02, 1 / 3)
+_ERASED_RATIO = (0.3, 1 / 0.3)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much a picture may change from one time to the next."""
+
+    crop_scale: tuple[float, float] = (1.0, 1.0)  # share of the area that is kept
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of what is kept
+    horizontal_flip: float = 0.0  # probability, like all that follow
+    color_jitter: float = 0.0
+    grayscale: float = 0.0
+    random_erasing: float = 0.0
+
+    @property
+    def is_none(self) -> bool:
+        """Whether a picture always gives the pixel values that it gives in use."""
+        chances = (self.horizontal_flip, self.color_jitter, self.grayscale, self.random_erasing)
+        return self.crop_scale == (1.0, 1.0) and not any(chances)
+
+    def pixel_values(
+        self,
+        source: ImageInput,
+        preprocesses: list[Preprocess],
+        generator: np.random.Generator,
+    ) -> list[NDArray[np.float32]]:
+        """Return one random view of a picture, as each of several image towers takes it.
+
+        Args:
+            source: A picture, as read_image takes it.
+            preprocesses: One for each tower; all see the same view.
+            generator: Where chance comes from.
+
+        Returns:
+            Standardised values, shape (3, H, W) for each tower.
+
+        Raises:
+            ImageReadError: If the picture cannot be read.
+            InputError: If the source is no picture at all.
+        """
+        if self.is_none:
+            return [preprocess.pixel_values(source) for preprocess in preprocesses]
+        # What is cut off is decoded too: the crop alone must still be twice the size it goes to.
+        zoom = 1 / math.sqrt(self.crop_scale[0])
+        height, width = np.max([preprocess.size for preprocess in preprocesses], axis=0)
+        target = math.ceil(width * zoom), math.ceil(height * zoom)
+        with borrow_image(source, target=target) as picture:
+            box = self._draw_crop(picture.size, generator)
+            filled = picture.box or (0.0, 0.0, *picture.pixels.size)
+            across = (filled[2] - filled[0]) / picture.size[0]
+            down = (filled[3] - filled[1]) / picture.size[1]
+            area = (
+                filled[0] + box[0] * across,
+                filled[1] + box[1] * down,
+                filled[0] + box[2] * across,
+                filled[1] + box[3] * down,
+            )
+            look = self._draw_look(generator)
+            return [look.apply(picture.pixels, area, preprocess) for preprocess in preprocesses]
+
+    def _draw_crop(self, size: Size, generator: np.random.Generator) -> tuple[int, int, int, int]:
+        """Return (left, top, right, bottom) of a random part, in pixels of the full picture.
+
+        Source:
+            Szegedy et al. 2015 (arXiv 1409.4842), section 6, as in torchvision.
+        """
+        width, height = size
+        for _ in range(_CROP_TRIES):
+            area = width * height * generator.uniform(*self.crop_scale)
+            ratio = math.exp(generator.uniform(*np.log(self.crop_ratio)))
+            columns = round(math.sqrt(area * ratio))
+            rows = round(math.sqrt(area / ratio))
+            if 0 < columns <= width and 0 < rows <= height:
+                left = int(generator.integers(width - columns + 1))
+                top = int(generator.integers(height - rows + 1))
+                return left, top, left + columns, top + rows
+        # A panorama holds no such part: the largest of an allowed shape, from its middle.
+        columns, rows = width, height
+        if width / height < self.crop_ratio[0]:
+            rows = round(width / self.crop_ratio[0])
+        elif width / height > self.crop_ratio[1]:
+            columns = round(height * self.crop_ratio[1])
+        left, top = (width - columns) // 2, (height - rows) // 2
+        return left, top, left + columns, top + rows
+
+    def _draw_look(self, generator: np.random.Generator) -> "_Look":
+        is_flipped = generator.random() < self.horizontal_flip
+        jitter = None
+        if generator.random() < self.color_jitter:
+            factors = generator.uniform(1 - _JITTER, 1 + _JITTER, size=3)
+            jitter = (*map(float, factors), float(generator.uniform(-_HUE, _HUE)))
+        is_gray = generator.random() < self.grayscale
+        erased = None
+        if generator.random() < self.random_erasing:
+            share = generator.uniform(*_ERASED_SHARE)
+            ratio = math.exp(generator.uniform(*np.log(_ERASED_RATIO)))
+            width = min(math.sqrt(share * ratio), 1.0)
+            height = min(math.sqrt(share / ratio), 1.0)
+            left, top = generator.random(2) * (1 - width, 1 - height)
+            erased = (float(left), float(top), float(left + width), float(top + height))
+        return _Look(is_flipped, jitter, is_gray, erased)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What happens to a crop, drawn once for all towers."""
+
+    is_flipped: bool
+    jitter: tuple[float, ...] | None  # brightness, contrast, saturation, shift of hue
+    is_gray: bool
+    erased: tuple[float, float, float, float] | None  # left, top, right, bottom in 0..1
+
+    def apply(
+        self,
+        pixels: Image.Image,
+        area: tuple[float, float, float, float],
+        preprocess: Preprocess,
+    ) -> NDArray[np.float32]:
+        height, width = preprocess.size
+        image = pixels.resize((width, height), preprocess.filter, box=area)
+        if self.is_flipped:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self.jitter is not None:
+            image = _recolored(image, self.jitter)
+        if self.is_gray:
+            image = image.convert("L").convert("RGB")
+        values = preprocess.standardized(image)
+        if self.erased is not None:
+            left, top, right, bottom = self.erased
+            rows = slice(round(top * height), round(bottom * height))
+            # 0 is the mean colour of what the tower was trained on.
+            values[:, rows, round(left * width) : round(right * width)] = 0
+        return values
+
+
+def _recolored(image: Image.Image, jitter: tuple[float, ...]) -> Image.Image:
+    for enhance, factor in zip(
+        (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), jitter, strict=False
+    ):
+        image = enhance(image).enhance(factor)
+    hue, saturation, value = image.convert("HSV").split()
+    shift = round(jitter[3] * 256)
+    hue = hue.point([(level + shift) % 256 for level in range(256)])
+    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")

@@ -1,0 +1,1 @@
+"""Pairs of pictures and texts, wherever they lie: folders, tables, shards."""

@@ -1,0 +1,129 @@
+"""Several sources as one, a part of a source, and the order in which an epoch goes through them."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.errors import ImageReadError, InputError
+from clipkit.pairs.pair import Pair, PairSource
+
+
+class MixedPairs:
+    """Sources one after the other.
+
+    Args:
+        sources: At least one. Classes are kept only where all have the same.
+    """
+
+    def __init__(self, sources: Sequence[PairSource]) -> None:
+        if not sources:
+            raise InputError("there must be at least one source of pairs, got none")
+        self.sources = tuple(sources)
+        self.sizes = tuple(len(source) for source in sources)
+        self._ends = np.cumsum(self.sizes)
+        same = {source.class_names for source in sources}
+        self.class_names = sources[0].class_names if len(same) == 1 else ()
+
+    def __len__(self) -> int:
+        """How many pairs."""
+        return int(self._ends[-1])
+
+    def __getitem__(self, row: int) -> Pair:
+        """Return a pair."""
+        source, row = self._find(row)
+        return source[row]
+
+    def label(self, row: int) -> int | None:
+        """Return the class of a pair, None where the sources have no classes in common."""
+        source, row = self._find(row)
+        return source.label(row) if self.class_names else None
+
+    @property
+    def skipped(self) -> list[ImageReadError]:
+        """What looked like pairs but are none."""
+        return [error for source in self.sources for error in source.skipped]
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the listings."""
+        return _joined(source.fingerprint for source in self.sources)
+
+    def _find(self, row: int) -> tuple[PairSource, int]:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        place = int(np.searchsorted(self._ends, row, side="right"))
+        return self.sources[place], row - int(self._ends[place]) + self.sizes[place]
+
+
+class PairSubset:
+    """Some pairs of a source.
+
+    Args:
+        source: All of them.
+        rows: Which, in the order they are to have.
+        skipped: What the source skipped, if this part is to answer for it.
+    """
+
+    def __init__(
+        self,
+        source: PairSource,
+        rows: NDArray[np.integer],
+        *,
+        skipped: Sequence[ImageReadError] = (),
+    ) -> None:
+        self._source = source
+        self._rows = rows
+        self.skipped = skipped
+        self.class_names = source.class_names
+
+    def __len__(self) -> int:
+        """How many pairs."""
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> Pair:
+        """Return a pair."""
+        return self._source[int(self._rows[row])]
+
+    def label(self, row: int) -> int | None:
+        """Return the class of a pair."""
+        return self._source.label(int(self._rows[row]))
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the listing and the choice."""
+        rows = np.ascontiguousarray(self._rows, dtype=np.int64)
+        return _joined([self._source.fingerprint, hashlib.sha256(rows.tobytes()).hexdigest()])
+
+
+def draw_order(
+    sizes: Sequence[int], weights: Sequence[float], *, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """Return which pairs an epoch goes through, in which order.
+
+    Args:
+        sizes: How many pairs each source has.
+        weights: How often each source's pairs are drawn: 2 draws each of them twice, 0.5 every
+            other one, 1.3 each once and three in ten of them again.
+        seed: Of the run.
+        epoch: Counted from 0.
+
+    Returns:
+        Rows of the sources one after the other, shape (about the sum of sizes x weights,), int64;
+        equal arguments give equal orders, and each epoch has as many.
+    """
+    drawn, start = [], 0
+    for place, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
+        whole = int(weight)
+        rest = round((weight - whole) * size)
+        generator = np.random.default_rng([seed, epoch, place + 1])
+        rows = np.concatenate([np.tile(np.arange(size), whole), generator.permutation(size)[:rest]])
+        drawn.append(start + rows)
+        start += size
+    order = np.concatenate(drawn).astype(np.int64)
+    return np.random.default_rng([seed, epoch, 0]).permutation(order)
+
+
+def _joined(parts: "Sequence[str] | object") -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()  # type: ignore[arg-type]

@@ -1,0 +1,108 @@
+"""A draft of the model card: what was trained on what, by which command, with which results."""
+
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from clipkit.training.config import RunConfig, SourceConfig
+
+_PACKAGES = ("clipkit", "torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow")
+
+
+def draft_card(
+    config: RunConfig,
+    *,
+    name: str,
+    num_pairs: Mapping[str, int],
+    results: Sequence[tuple[str, Mapping[str, float]]],
+    facts: Mapping[str, Any],
+) -> str:
+    """Return a model card as Markdown, with the places marked that only a person can fill in.
+
+    Args:
+        config: The run.
+        name: Of the model.
+        num_pairs: How many pairs there were, by what they were for.
+        results: What was measured, by the state of the weights: the start, the end.
+        facts: Other things worth knowing, by name: steps, hours, the chosen mixture.
+
+    Returns:
+        The text of a README.md, with the header that model hubs read.
+    """
+    start = config.model.start or f"random weights of {config.model.architecture}"
+    lines = [
+        "---",
+        "library_name: open_clip",
+        "pipeline_tag: zero-shot-image-classification",
+        "tags: [clip, clipkit]",
+        "license: other # TODO: yours, as far as the start and the data allow it",
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"A dual encoder for pictures and text, trained with clipkit from {start}.",
+        "",
+        "TODO: what it is for, and what it must not be used for.",
+        "",
+        "## Data",
+        "",
+        *(_place(place, "trained on") for place in config.data.train),
+        *(_place(place, "validated on") for place in config.data.validation),
+        *(f"- {count:,} pairs for {purpose}" for purpose, count in num_pairs.items()),
+        "",
+        "TODO: where the pictures and texts come from, their licences, who is in them.",
+        "",
+        "## Results",
+        "",
+        *_table(results),
+        "",
+        "TODO: what it gets wrong. Measured on the pairs above and nothing else.",
+        "",
+        "## Training",
+        "",
+        f"    {shlex.join(['clipkit', *sys.argv[1:]])}",
+        "",
+        *(f"- {fact}: {value}" for fact, value in facts.items()),
+        "- all settings: run.toml; all measurements: metrics.jsonl, curves.png",
+        "",
+        "## Versions",
+        "",
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}; "
+        + ", ".join(_versions()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _place(place: SourceConfig, purpose: str) -> str:
+    weight = "" if place.weight == 1 else f", drawn {place.weight:g} times an epoch"
+    return f"- {purpose} `{place.path}`{weight}"
+
+
+def _table(results: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
+    if not results:
+        return ["Nothing was measured: the run had no validation pairs."]
+    names = list(dict.fromkeys(name for _, metrics in results for name in metrics))
+    header = ["weights", *names]
+    rows = [
+        [state, *(f"{metrics[name]:.4f}" if name in metrics else "" for name in names)]
+        for state, metrics in results
+    ]
+    return [
+        f"| {' | '.join(header)} |",
+        f"|{'---|' * len(header)}",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+
+
+def _versions() -> list[str]:
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,151 @@
+"""The end of a run: the best weights, mixed with the start where that is better, and the papers."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from clipkit.inputs.tokenizer import tokenizer_digest
+from clipkit.models.averaging import average_state
+from clipkit.models.checkpoint import load_towers, save_towers
+from clipkit.models.sources import DirectorySource
+from clipkit.models.towers import Towers
+from clipkit.runs.assembly import Inputs, live_encoder, start_towers, tokenizer_json
+from clipkit.runs.averaging import ALPHAS, PUBLISHED_ALPHA, Mixture, choose_mixture
+from clipkit.runs.card import draft_card
+from clipkit.runs.curves import draw_curves
+from clipkit.runs.data import RunData
+from clipkit.runs.journal import read_metrics
+from clipkit.runs.report import FINAL_NAME, TrainingReport, write_report
+from clipkit.runs.validating import TRIPWIRE, Measure
+from clipkit.training.config import RunConfig
+from clipkit.training.loop import Validation
+
+CARD_NAME = "README.md"
+
+
+def end_run(
+    config: RunConfig,
+    data: RunData,
+    measure: Measure,
+    checkpoint: Path,
+    report: TrainingReport,
+) -> TrainingReport:
+    """Write the final checkpoint of a run, its report, its curves and the draft of its card.
+
+    Args:
+        config: The run, resolved.
+        data: Its pairs.
+        measure: What the weights are measured by.
+        checkpoint: Of the step whose weights are the best.
+        report: What is known of the run so far.
+
+    Returns:
+        The whole report, which lies in the run's directory too.
+    """
+    directory = Path(config.output)
+    towers = load_towers(DirectorySource(str(checkpoint), checkpoint))
+    inputs = Inputs.of(towers)
+    ending = measure(live_encoder(towers, inputs, config.compute.device))
+    report = replace(
+        report, start=_start_metrics(directory), end=ending.metrics, final=ending.metrics
+    )
+    if config.watch.average_with_start:
+        report = _mix(config, data, measure, towers, report)
+    report = replace(report, notes=(*report.notes, *_notes(config, data, report)))
+    digest = tokenizer_digest(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+    final = directory / FINAL_NAME
+    save_towers(
+        towers,
+        final,
+        tokenizer_json=tokenizer_json(towers, inputs),
+        space_id=towers.space_id(digest),
+    )
+    draw_curves(read_metrics(directory), directory / "curves.png")
+    (final / CARD_NAME).write_text(_card(config, data, report), encoding="utf-8")
+    write_report(report)
+    return report
+
+
+def _mix(
+    config: RunConfig,
+    data: RunData,
+    measure: Measure,
+    towers: Towers,
+    report: TrainingReport,
+) -> TrainingReport:
+    """Put the towers at the best place between start and end."""
+    start = start_towers(config).model.state_dict()
+    end = {
+        name: tensor.detach().cpu().clone() for name, tensor in towers.model.state_dict().items()
+    }
+    inputs = Inputs.of(towers)
+
+    def put(alpha: float) -> None:
+        towers.model.load_state_dict(average_state(start, end, alpha))
+
+    def measure_at(alpha: float) -> Validation:
+        put(alpha)
+        return measure(live_encoder(towers, inputs, config.compute.device))
+
+    if data.validation is None:
+        found = measure_at(PUBLISHED_ALPHA)
+        return replace(report, alpha=PUBLISHED_ALPHA, final=found.metrics)
+    mixtures = [Mixture(alpha, measure_at(alpha)) for alpha in ALPHAS]
+    chosen = choose_mixture(mixtures, max_forgetting=config.watch.max_forgetting)
+    put(chosen.alpha)
+    return replace(
+        report,
+        alpha=chosen.alpha,
+        final=chosen.validation.metrics,
+        mixtures=tuple((mixture.alpha, mixture.validation.metrics) for mixture in mixtures),
+    )
+
+
+def _notes(config: RunConfig, data: RunData, report: TrainingReport) -> list[str]:
+    notes = []
+    before, after = report.start.get(TRIPWIRE), report.end.get(TRIPWIRE)
+    if before is not None and after is not None and not config.is_from_scratch:
+        lost = before - after
+        if lost > config.watch.max_forgetting:
+            notes.append(
+                f"the trained weights forgot: accuracy on the reference set fell from {before:.1%} "
+                f"to {after:.1%}. A lower optimizer.lr or fewer epochs forget less"
+            )
+    if report.alpha == 0:
+        notes.append(
+            "training was not worth it: no mixture was better than the start without forgetting "
+            "more than watch.max_forgetting allows, so the final weights are the start's"
+        )
+    if data.validation is None:
+        notes.append(
+            "nothing was measured, as there are no validation pairs: set data.validation or "
+            "data.validation_fraction to know what the model is worth"
+        )
+    return notes
+
+
+def _start_metrics(directory: Path) -> Mapping[str, float]:
+    for entry in read_metrics(directory):
+        if entry["step"] == 0:
+            return {name: value for name, value in entry.items() if name != "step"}
+    return {}
+
+
+def _card(config: RunConfig, data: RunData, report: TrainingReport) -> str:
+    results = [("start", report.start), ("trained", report.end)]
+    if report.alpha is not None:
+        results.append((f"final, {report.alpha:g} of the trained", report.final))
+    num_pairs = {"training": report.num_pairs}
+    if data.validation is not None:
+        num_pairs["validation"] = len(data.validation)
+    return draft_card(
+        config,
+        name=Path(config.output).name,
+        num_pairs=num_pairs,
+        results=[(name, metrics) for name, metrics in results if metrics],
+        facts={
+            "steps": f"{report.best_step} of {report.num_steps} planned",
+            "hours": f"{report.seconds / 3600:.2f}",
+            "pairs that could not be read": len(report.bad),
+        },
+    )

@@ -1,0 +1,200 @@
+"""One training run: from its config to a directory with a model in it.
+
+Started as several processes by torchrun, all of them train and the first one writes.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+from clipkit.models.checkpoint import load_towers
+from clipkit.models.sources import DirectorySource
+from clipkit.models.towers import Towers
+from clipkit.runs.assembly import (
+    Inputs,
+    build_batches,
+    live_encoder,
+    load_teacher,
+    locked_features,
+    prepare_towers,
+    start_towers,
+    tokenizer_json,
+)
+from clipkit.runs.data import open_data
+from clipkit.runs.directory import claimed_directory, keep_config, with_precision
+from clipkit.runs.ending import end_run
+from clipkit.runs.journal import Journal, read_metrics
+from clipkit.runs.listener import Listener
+from clipkit.runs.report import TrainingReport, read_report
+from clipkit.runs.validating import build_measure
+from clipkit.training.advice import advise, refuse
+from clipkit.training.batch import Batch
+from clipkit.training.checkpoints import RunCheckpoints
+from clipkit.training.config import RunConfig
+from clipkit.training.learning import Learning
+from clipkit.training.loop import Validation
+from clipkit.training.pair_batches import PairBatches
+from clipkit.training.precision import choose_training_precision
+from clipkit.training.ranks import Ranks, joined_ranks
+from clipkit.training.trained_towers import TrainedTowers
+
+CHECKPOINTS_NAME = "checkpoints"
+
+
+def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingReport:
+    """Train a dual encoder, or go on with a run that was interrupted.
+
+    The run's directory is ``config.output``. A run that is there already and was told the same
+    goes on where it stopped, bit for bit on a CPU; one that has ended is reported again.
+
+    Args:
+        config: What to train on what, and how.
+        listener: Who is told how it goes on; None: nobody.
+
+    Returns:
+        What the run came to; if someone asked to stop, as far as it is.
+
+    Raises:
+        InputError: If the config or the data cannot be trained with.
+        CheckpointError: If the start cannot be loaded.
+        TrainingError: If the run cannot go on; what it has written stays.
+        MissingExtraError: If torch is not installed.
+    """
+    resolved = config.resolve()
+    with joined_ranks() as ranks:
+        if ranks.rank > 0:
+            return _follow(resolved, ranks)
+        listener = listener or Listener()
+        with claimed_directory(resolved) as claimed:
+            ended = read_report(Path(claimed.output))
+            ranks.collect((claimed, ended))
+            if ended is not None:
+                listener.say(f"{claimed.output} has ended already: this is what it came to")
+                return ended
+            return _Run(claimed, ranks, listener).run()
+
+
+def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
+    """Take part in a run that another process leads."""
+    claimed, ended = ranks.collect(None)[0]
+    return ended or _Run(claimed, ranks, Listener()).run()
+
+
+class _Run:
+    """A run on one process."""
+
+    def __init__(self, config: RunConfig, ranks: Ranks, listener: Listener) -> None:
+        self._config = config
+        self._ranks = ranks
+        self._listener = listener
+        self._directory = Path(config.output)
+        self._data = open_data(config.data, seed=config.seed)
+        self._measure = build_measure(config, self._data)
+
+    def run(self) -> TrainingReport:
+        towers = start_towers(self._config)
+        self._warn(towers)
+        prepare_towers(towers, self._config.model)
+        inputs = Inputs.of(towers)
+        checkpoints = RunCheckpoints(
+            self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
+        )
+        learning = self._assemble(towers, inputs, checkpoints)
+        is_finished = self._learn(learning, inputs, checkpoints)
+        report = self._report(learning, is_finished=is_finished)
+        if not is_finished or self._ranks.rank > 0:
+            return report
+        self._listener.say("choosing the final weights")
+        best = checkpoints.path(report.best_step or report.step)
+        return end_run(self._config, self._data, self._measure, best, report)
+
+    def _assemble(self, towers: Towers, inputs: Inputs, checkpoints: RunCheckpoints) -> Learning:
+        """Return what learns, where the newest checkpoint left it."""
+        found = checkpoints.load_newest()
+        with self._listener.progress_for("picture features") as progress:
+            features = locked_features(
+                self._config,
+                self._data,
+                live_encoder(towers, inputs, self._config.compute.device),
+                self._directory,
+                ranks=self._ranks,
+                progress=progress,
+            )
+        teacher = load_teacher(self._config)
+        batches = build_batches(
+            self._config,
+            self._data,
+            towers,
+            ranks=self._ranks,
+            teacher=teacher,
+            features=features,
+        )
+        self._choose_precision(towers, batches)
+        if found is not None:
+            place, state = found
+            saved = load_towers(DirectorySource(str(place), place))
+            towers.model.load_state_dict(saved.model.state_dict())
+        learning = Learning(
+            self._config,
+            towers,
+            batches,
+            ranks=self._ranks,
+            teacher=teacher,
+        )
+        if found is not None:
+            learning.restore(state)
+            self._listener.say(
+                f"going on after step {learning.progression.step} of {learning.num_steps}"
+            )
+        return learning
+
+    def _learn(self, learning: Learning, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
+        device = self._config.compute.device
+
+        def measure() -> Validation:
+            return self._measure(live_encoder(learning.measured_towers, inputs, device))
+
+        if self._ranks.rank > 0:
+            return learning.run(checkpoints, measure=measure)
+        step = learning.progression.step
+        with (
+            closing(Journal(self._directory, step=step)) as journal,
+            self._listener.progress_for("training") as progress,
+        ):
+            if not read_metrics(self._directory):
+                journal.write(0, measure().metrics)
+            return learning.run(checkpoints, measure=measure, log=journal.write, progress=progress)
+
+    def _choose_precision(self, towers: Towers, batches: PairBatches) -> None:
+        def first_batch() -> Batch:
+            with closing(batches.after(0)) as several:
+                return next(several).batch
+
+        precision = choose_training_precision(self._config, TrainedTowers(towers), first_batch)
+        precision = self._ranks.collect(precision)[0]
+        self._config = with_precision(self._config, precision)
+        if self._ranks.rank == 0:
+            keep_config(self._config)
+
+    def _warn(self, towers: Towers) -> None:
+        num_pairs = len(self._data.train)
+        refuse(self._config, num_pairs=num_pairs, embed_dim=towers.embed_dim)
+        num_parameters = sum(item.numel() for item in towers.parameters())
+        for line in advise(self._config, num_pairs=num_pairs, num_parameters=num_parameters):
+            self._listener.say(f"warning: {line}")
+        if self._data.skipped:
+            self._listener.say(f"{len(self._data.skipped)} pairs are left out: they are damaged")
+
+    def _report(self, learning: Learning, *, is_finished: bool) -> TrainingReport:
+        progression = learning.progression
+        has_score = progression.best_score is not None and self._data.validation is not None
+        bad = {error.path: error.reason for error in self._data.skipped} | progression.bad
+        return TrainingReport(
+            directory=str(self._directory),
+            is_finished=is_finished,
+            step=progression.step,
+            num_steps=learning.num_steps,
+            seconds=progression.seconds,
+            num_pairs=len(self._data.train),
+            best_step=progression.best_step if has_score else progression.step,
+            bad=bad,
+        )

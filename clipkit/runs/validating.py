@@ -1,0 +1,108 @@
+"""What is measured on the way: pairs that are not trained on, and what the start could do before.
+
+Shapes: N pairs, D dimensions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipkit.encoder import Encoder
+from clipkit.evaluation.retrieval import evaluate_retrieval
+from clipkit.evaluation.zero_shot import ZeroShotReport, evaluate_classes, sample_accuracy
+from clipkit.pair_embeddings import embed_pairs
+from clipkit.pairs.pair import PairSource
+from clipkit.runs.data import RunData, open_tripwire
+from clipkit.training.config import RunConfig
+from clipkit.training.loop import Validation
+from clipkit.training.validation_loss import mean_loss
+
+TRIPWIRE = "tripwire_accuracy"
+
+
+Measure = Callable[[Encoder], Validation]
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Measures a model, while and after it is trained.
+
+    Its score, by which the best checkpoint is chosen, is the accuracy on class folders, and else
+    the mean of all recalls.
+    """
+
+    source: PairSource | None  # None: only the tripwire is measured
+    tripwire: Callable[[Encoder], ZeroShotReport] | None
+    templates: tuple[str, ...]
+    batch_size: int  # of the loss
+
+    def __call__(self, encoder: Encoder) -> Validation:
+        """Return what a model is worth.
+
+        Args:
+            encoder: The model.
+
+        Returns:
+            The score and all metrics; a score of 0 where there are no pairs to measure it on.
+        """
+        metrics: dict[str, float] = {}
+        score = 0.0
+        if self.source is not None and self.source.class_names:
+            report = evaluate_classes(encoder, self.source, templates=self.templates)
+            metrics["accuracy"] = score = report.top_1
+            metrics["accuracy_log_probability"] = report.mean_log_probability
+        elif self.source is not None:
+            metrics |= self._measure_pairs(encoder, self.source)
+            recalls = [value for name, value in metrics.items() if "recall" in name]
+            score = float(np.mean(recalls))
+        if self.tripwire is not None:
+            reference = self.tripwire(encoder)
+            metrics[TRIPWIRE] = reference.top_1
+            metrics["tripwire_log_probability"] = reference.mean_log_probability
+        return Validation(score, metrics)
+
+    def _measure_pairs(self, encoder: Encoder, source: PairSource) -> dict[str, float]:
+        embedded = embed_pairs(encoder, source)
+        captions = [caption for pair in embedded.pairs for caption in pair.captions]
+        counts = [len(pair.captions) for pair in embedded.pairs]
+        texts = encoder.encode_texts(captions)
+        report = evaluate_retrieval(
+            embedded.embeddings,
+            texts,
+            np.repeat(np.arange(len(counts)), counts),
+            texts=captions,
+        )
+        firsts = np.cumsum([0, *counts[:-1]])
+        loss = mean_loss(
+            embedded.embeddings,
+            texts[firsts],
+            [captions[first] for first in firsts],
+            scoring=encoder.scoring,
+            batch_size=self.batch_size,
+        )
+        return {"validation_loss": loss, **report.recalls}
+
+
+def build_measure(config: RunConfig, data: RunData) -> Measure:
+    """Return what a run measures.
+
+    Args:
+        config: Of the run.
+        data: Its pairs.
+
+    Returns:
+        A function from a model to its score and metrics.
+
+    Raises:
+        InputError: If the reference set holds no classes.
+    """
+    tripwire: Callable[[Encoder], ZeroShotReport] | None = None
+    if config.watch.tripwire:
+        folders = open_tripwire(config.watch.tripwire, config.data)
+        tripwire = sample_accuracy if folders is None else _accuracy_on(folders)
+    return Validator(data.validation, tripwire, config.data.templates, config.compute.batch_size)
+
+
+def _accuracy_on(folders: PairSource) -> Callable[[Encoder], ZeroShotReport]:
+    return lambda encoder: evaluate_classes(encoder, folders)

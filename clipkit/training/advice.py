@@ -1,0 +1,212 @@
+"""What is known to go wrong with a run's settings, said before it starts."""
+
+import math
+import re
+from collections.abc import Iterator
+
+from clipkit.errors import InputError
+from clipkit.training.config import RunConfig
+
+# Fine-tunings of both towers that kept what the start could do: FLYP (arXiv 2212.00638) at 1e-5,
+# WiSE-FT (arXiv 2109.01903) at 3e-5. At 1e-3, users of open_clip saw their validation loss rise.
+_GOOD_RATE, _ALSO_GOOD_RATE, _MOST_TUNING_RATE = 1e-5, 3e-5, 1e-4
+# Recipes from scratch: 1e-4 (DataComp debug) to 1e-3 (DataComp xlarge at batch 90 112, MobileCLIP).
+_MOST_RATE = 1e-3
+# DataComp small: a ViT-B/32 of 151 million parameters that has seen 12.8 million pairs.
+_SMALL_SEEN, _LARGE_MODEL = 12_800_000, 100_000_000
+# big_vision's small SigLIP config, at a batch of 512, starts its bias at -2.71 instead of -10.
+_SMALL_BATCH = 512
+_MANY_SHOWINGS = 100
+_FEW_NEGATIVES = 32
+
+
+def refuse(
+    config: RunConfig, *, num_pairs: int, embed_dim: int, num_captions: int | None = None
+) -> None:
+    """Refuse a run that cannot learn anything, whatever its data show.
+
+    Args:
+        config: The run, resolved.
+        num_pairs: Pairs that are trained on in an epoch.
+        embed_dim: Dimensions of the towers' shared space.
+        num_captions: Different captions among them; None if they were not read.
+
+    Raises:
+        InputError: If there are too few pairs or captions for a batch, nothing is trained, the
+            loss is always zero, or a setting needs what is not there.
+    """
+    model, loss, watch = config.model, config.loss, config.watch
+    if num_pairs < 2:
+        raise InputError(
+            f"training needs at least 2 pairs, got {num_pairs}: a pair is learnt against others"
+        )
+    if num_captions == 1:
+        raise InputError(
+            f"all {num_pairs} pairs have the same caption: equal captions are no negatives, so "
+            "there is nothing to tell apart; captions must differ"
+        )
+    if config.compute.batch_size > num_pairs:
+        raise InputError(
+            f"compute.batch_size {config.compute.batch_size} is more than all {num_pairs} pairs: "
+            f"an epoch has no whole batch; set at most {num_pairs}"
+        )
+    is_image_fixed = model.lock_image and not model.unlocked_image_groups
+    if is_image_fixed and model.lock_text and not model.unlocked_text_layers:
+        raise InputError(
+            "model.lock_image and model.lock_text leave nothing to train: unlock a tower, or some "
+            "of its groups by unlocked_image_groups or unlocked_text_layers"
+        )
+    if is_image_fixed and model.patch_dropout:
+        raise InputError(
+            "model.patch_dropout is for an image tower that is trained, and lock_image keeps it "
+            "as it is: set patch_dropout = 0"
+        )
+    weights = (
+        loss.contrastive_weight,
+        *((loss.feature_weight, loss.logit_weight) if loss.teacher else ()),
+    )
+    if not any(weights):
+        raise InputError(
+            "every part of the loss has weight 0: set loss.contrastive_weight = 1, or name a "
+            "loss.teacher"
+        )
+    if max(loss.matryoshka_dims, default=0) > embed_dim:
+        raise InputError(
+            f"loss.matryoshka_dims must be at most {embed_dim}, the size of the shared space, got "
+            f"{max(loss.matryoshka_dims)}"
+        )
+    if watch.patience and not (config.data.validation or config.data.validation_fraction):
+        raise InputError(
+            "watch.patience ends a run by its validation pairs, and there are none: set "
+            "data.validation or data.validation_fraction, or patience = 0"
+        )
+
+
+def advise(
+    config: RunConfig,
+    *,
+    num_pairs: int,
+    num_parameters: int,
+    num_directional: int = 0,
+    is_bias_new: bool = False,
+) -> list[str]:
+    """Return what about a run is known to spoil a model, each with the reason and what is right.
+
+    Args:
+        config: The run, resolved; one that :func:`refuse` lets pass.
+        num_pairs: Pairs that are trained on in an epoch.
+        num_parameters: Weights of both towers, locked ones included.
+        num_directional: How many captions name a side, as :func:`names_side` says.
+        is_bias_new: Whether the logit bias starts at -10, not where a training has left it.
+
+    Returns:
+        Sentences, the gravest first; empty if nothing is known against it.
+    """
+    num_steps = (config.compute.epochs or 0) * (num_pairs // config.compute.batch_size)
+    return [
+        *_rate_advice(config),
+        *_step_advice(config, num_steps),
+        *(_bias_advice(config, num_steps) if is_bias_new else ()),
+        *_data_advice(config, num_pairs, num_parameters),
+        *_picture_advice(config, num_directional),
+    ]
+
+
+def names_side(caption: str) -> bool:
+    """Return whether a caption says left or right, which a mirrored picture turns into a lie."""
+    return re.search(r"\b(left|right)\b", caption, flags=re.IGNORECASE) is not None
+
+
+def _rate_advice(config: RunConfig) -> Iterator[str]:
+    rate = config.optimizer.lr or 0.0
+    is_tuning = not config.is_from_scratch and not config.model.lock_image
+    if is_tuning and rate > _MOST_TUNING_RATE:
+        yield (
+            f"optimizer.lr {rate:g} is {rate / _GOOD_RATE:.0f} times the {_GOOD_RATE:g} at which "
+            f"both towers are fine-tuned (FLYP {_GOOD_RATE:g}, WiSE-FT {_ALSO_GOOD_RATE:g}): what "
+            "the start has learnt is overwritten before the new pairs are learnt; set lr = "
+            f"{_GOOD_RATE:g}, or train less with lock_image = true"
+        )
+    elif rate > _MOST_RATE:
+        yield (
+            f"optimizer.lr {rate:g} is above {_MOST_RATE:g}, the highest of the published recipes, "
+            "which goes with batches of 8 192 and more: the loss may jump or stay where it is; "
+            f"set lr = {5e-4 if config.is_from_scratch else _GOOD_RATE:g}"
+        )
+
+
+def _step_advice(config: RunConfig, num_steps: int) -> Iterator[str]:
+    optimizer = config.optimizer
+    memory = round(1 / (1 - optimizer.beta2))
+    if num_steps < memory:
+        yield (
+            f"the run has {num_steps} steps, and AdamW sizes a step by the gradients of the last "
+            f"{memory} (1 / (1 - beta2)): it ends before that has settled; more epochs or a "
+            "smaller batch_size give more steps"
+        )
+    if optimizer.warmup_fraction > 0.5:
+        yield (
+            f"optimizer.warmup_fraction {optimizer.warmup_fraction:g} makes the run end soon after "
+            "the learning rate has reached its height, so that it hardly falls again; 0.1 would "
+            "be usual"
+        )
+
+
+def _bias_advice(config: RunConfig, num_steps: int) -> Iterator[str]:
+    """Advise on the sigmoid loss at small batches, whose bias belongs at the odds of a match."""
+    batch_size = config.compute.batch_size
+    right = -math.log(batch_size - 1)
+    reach = (config.optimizer.lr or 0.0) * num_steps  # AdamW moves a weight by about lr a step
+    if config.loss.kind != "sigmoid" or batch_size > _SMALL_BATCH or reach >= right + 10:
+        return
+    yield (
+        f"the sigmoid loss starts with a bias of -10, right for one match in 22 000, and a batch "
+        f"of {batch_size} has one in {batch_size} (a bias of {right:.1f}): the run can move it by "
+        f"{reach:.2g} at most, and until it fits, all pictures are only pulled towards all texts; "
+        'set loss.kind = "infonce" or a larger batch_size (chunk_size keeps its memory small)'
+        + (
+            f', or "init_logit_bias": {right:.1f} in the JSON file of the architecture'
+            if config.is_from_scratch
+            else ""
+        )
+    )
+
+
+def _data_advice(config: RunConfig, num_pairs: int, num_parameters: int) -> Iterator[str]:
+    batch_size, epochs = config.compute.batch_size, config.compute.epochs or 0
+    if config.is_from_scratch and num_parameters > _LARGE_MODEL:
+        num_seen = num_pairs * epochs
+        if num_seen < _SMALL_SEEN:
+            yield (
+                f"{num_parameters / 1e6:.0f} million weights from scratch see {num_seen / 1e6:.2g} "
+                "million pairs: a ViT-B/32 (151 million) that saw 12.8 million (DataComp small) "
+                "names 2.7 to 5.1 % of ImageNet; start from a checkpoint, or train a smaller "
+                "architecture"
+            )
+    showings = epochs * max(source.weight for source in config.data.train)
+    if showings >= _MANY_SHOWINGS and not config.watch.patience:
+        yield (
+            f"each pair is shown {showings:.0f} times: once it is known by heart the loss falls on "
+            "while other pictures get worse (FLYP shows it 10 to 20 times, CLIP 32); set fewer "
+            "compute.epochs, or watch.patience with validation pairs"
+        )
+    if batch_size < _FEW_NEGATIVES <= num_pairs:
+        yield (
+            f"in a batch of {batch_size} a pair is learnt against {batch_size - 1} others, most of "
+            "which are easy to tell apart (FLYP takes 256 to 512); a larger batch_size needs no "
+            f"more memory with compute.chunk_size = {batch_size}"
+        )
+
+
+def _picture_advice(config: RunConfig, num_directional: int) -> Iterator[str]:
+    if config.data.horizontal_flip and num_directional:
+        yield (
+            f"data.horizontal_flip mirrors pictures, and {num_directional} captions say left or "
+            "right, which is then wrong; set horizontal_flip = 0"
+        )
+    if config.model.patch_dropout and not config.is_from_scratch:
+        yield (
+            f"model.patch_dropout {config.model.patch_dropout:g} shows the start pictures with "
+            "holes, which it has not learnt from, and FLIP ends its own training with whole ones; "
+            "set patch_dropout = 0 for a fine-tuning"
+        )

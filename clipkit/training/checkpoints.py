@@ -1,0 +1,116 @@
+"""The checkpoints of a run: each a directory that appears whole, the last good one always there.
+
+RUN/checkpoints/step-00001200/    a checkpoint that clipkit and open_clip load
+    training_state.pt             what it takes to go on from it
+"""
+
+import os
+import pickle
+import re
+import shutil
+import uuid
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipkit.errors import CheckpointError, TrainingError
+from clipkit.models.checkpoint import put_in_place, save_towers, sync_directory
+from clipkit.models.towers import Towers
+
+STATE_NAME = "training_state.pt"
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+class RunCheckpoints:
+    """The checkpoints below one directory.
+
+    Args:
+        directory: Where they are; made when the first is written.
+        tokenizer_json: The vocabulary, for a model without a file of its own.
+    """
+
+    def __init__(self, directory: Path, *, tokenizer_json: str | None = None) -> None:
+        self.directory = directory
+        self._tokenizer_json = tokenizer_json
+
+    def save(self, step: int, towers: Towers, state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint: whole and on the disk when this returns, or not at all.
+
+        Args:
+            step: How many steps are done.
+            towers: The weights.
+            state: What else it takes to go on.
+
+        Returns:
+            The checkpoint's directory.
+
+        Raises:
+            TrainingError: If it cannot be written; those before it are untouched.
+        """
+        place = self.directory / f"step-{step:08}"
+        draft = self.directory / f".{place.name}.{uuid.uuid4().hex}.part"
+        try:
+            draft.mkdir(parents=True)
+            try:
+                save_towers(towers, draft, tokenizer_json=self._tokenizer_json)
+                torch.save(state, draft / STATE_NAME)
+                with (draft / STATE_NAME).open("rb+") as file:
+                    os.fsync(file.fileno())
+                sync_directory(draft)
+                put_in_place(draft, place)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        except (OSError, CheckpointError, RuntimeError) as error:
+            # torch reports a full disk as a RuntimeError.
+            kept = self.steps()
+            last = f"the last good one is of step {kept[-1]}" if kept else "there is none yet"
+            raise TrainingError(
+                f"the checkpoint of step {step} cannot be written: {error}; {last}. "
+                "Make room and give the same command to go on"
+            ) from error
+        return place
+
+    def load_newest(self) -> tuple[Path, dict[str, Any]] | None:
+        """Return the newest checkpoint that can be read, with its state.
+
+        Returns:
+            Its directory and state, None if there is none. One that is damaged is passed over
+            with a warning.
+        """
+        for step in reversed(self.steps()):
+            place = self.path(step)
+            try:
+                state = torch.load(place / STATE_NAME, map_location="cpu", weights_only=True)
+            except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+                warnings.warn(f"{place} is damaged and is passed over: {error}", stacklevel=2)
+                continue
+            return place, dict(state)
+        return None
+
+    def path(self, step: int) -> Path:
+        """Return where the checkpoint of a step is."""
+        return self.directory / f"step-{step:08}"
+
+    def steps(self) -> list[int]:
+        """Return the steps of all checkpoints, in ascending order."""
+        if not self.directory.is_dir():
+            return []
+        names = (_NAME.fullmatch(path.name) for path in self.directory.iterdir())
+        return sorted(int(match[1]) for match in names if match)
+
+    def prune(self, keep: int, best: int) -> None:
+        """Delete all checkpoints but the newest ones and the best, and what killed runs left.
+
+        Args:
+            keep: How many of the newest stay.
+            best: The step of the best one.
+        """
+        for step in self.steps()[:-keep]:
+            if step != best:
+                shutil.rmtree(self.path(step), ignore_errors=True)
+        if self.directory.is_dir():
+            for path in self.directory.glob(".*.part"):
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,168 @@
+"""Batches of pairs, read ahead while the towers compute.
+
+Shapes: B pairs, L context length, S image size, D dimensions of the shared space.
+"""
+
+import hashlib
+import itertools
+import multiprocessing
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
+from clipkit.progress import map_ahead
+from clipkit.runtime.base import trim_padding
+from clipkit.training.batch import Batch
+from clipkit.training.reading import Order, PairReader, ReadPairs
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """One process's share of a step, and what was noticed while reading it."""
+
+    batch: Batch
+    captions: Sequence[str]
+    teacher_pixel_values: torch.Tensor | None  # as the teacher's image tower takes them
+    bad: dict[str, str]  # pairs that could not be read: name -> reason
+
+
+@dataclass(frozen=True, eq=False)
+class Assembler:
+    """Makes tensors of the pairs that were read."""
+
+    tokenizer: Tokenizer
+    padding_id: int | None  # what may be cut off the ends of token ids; None: they stay whole
+    # Of every pair's picture, from a locked image tower, (N, D); None: pictures are read.
+    image_features: NDArray[np.float32] | None = None
+    teacher_view: int | None = None  # which pixel values are the teacher's; None: there is none
+
+    def assemble(self, read: ReadPairs) -> LoadedBatch:
+        """Return pairs as the towers take them.
+
+        Args:
+            read: One process's share of a step.
+
+        Returns:
+            The share.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TextCutWarning)  # the pre-flight counts them once
+            token_ids = self.tokenizer(read.captions)
+        views = [torch.as_tensor(view) for view in read.pixel_values]
+        features = self.image_features
+        batch = Batch(
+            token_ids=torch.from_numpy(trim_padding(token_ids, self.padding_id)),
+            caption_keys=torch.tensor([text_key(caption) for caption in read.captions]),
+            picture_keys=torch.as_tensor(read.rows),
+            pixel_values=views[0] if features is None else None,
+            image_features=None if features is None else torch.from_numpy(features[read.rows]),
+        )
+        teacher = None if self.teacher_view is None else views[self.teacher_view]
+        return LoadedBatch(batch, read.captions, teacher, read.bad)
+
+
+class PairBatches:
+    """The batches of a run, each a function of its number.
+
+    Args:
+        reader: Reads the pairs of a share.
+        order: Which pairs those are.
+        assembler: Makes tensors of them.
+        share: Which process this is, and how many there are.
+        workers: Processes that read; 0: a thread of this one.
+    """
+
+    def __init__(
+        self,
+        reader: PairReader,
+        order: Order,
+        assembler: Assembler,
+        *,
+        share: tuple[int, int] = (0, 1),
+        workers: int = 0,
+    ) -> None:
+        self._shares = _Shares(reader, order, *share)
+        self._reader = reader
+        self._order = order
+        self._assembler = assembler
+        self._workers = workers
+
+    @property
+    def num_pairs(self) -> int:
+        """How many pairs there are."""
+        return len(self._reader.source)
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the pairs and how often each is drawn."""
+        return f"{self._reader.source.fingerprint} {self._order.weights}"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches go through all the pairs once."""
+        return self._order.steps_per_epoch
+
+    def after(self, step: int) -> Generator[LoadedBatch]:
+        """Yield the batches that follow the first so many, without end.
+
+        Args:
+            step: How many are done.
+
+        Yields:
+            This process's shares.
+        """
+        if not self._workers:
+            read = self._shares.__getitem__
+            with closing(map_ahead(read, itertools.count(step), ahead=2, workers=1)) as shares:
+                for share in shares:
+                    yield self._assembler.assemble(share)
+            return
+        loader = DataLoader(
+            self._shares,
+            sampler=itertools.count(step),
+            batch_size=None,
+            collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item, not of a list
+            num_workers=self._workers,
+            multiprocessing_context=_context(),
+        )
+        for share in loader:
+            yield self._assembler.assemble(share)
+
+
+class _Shares(Dataset[ReadPairs]):
+    """The shares of one process by step, for worker processes."""
+
+    def __init__(self, reader: PairReader, order: Order, rank: int, world_size: int) -> None:
+        self._reader = reader
+        self._order = order
+        self._rank = rank
+        self._world_size = world_size
+
+    def __getitem__(self, step: int) -> ReadPairs:
+        share = self._order.share(step, rank=self._rank, world_size=self._world_size)
+        return self._reader.read(share)
+
+
+def _as_tensors(read: ReadPairs) -> ReadPairs:
+    """Return pairs with tensors for arrays, which cross to another process in shared memory."""
+    views: list[Any] = [torch.from_numpy(view) for view in read.pixel_values]
+    return replace(read, pixel_values=views)
+
+
+def text_key(caption: str) -> int:
+    """Return a number that equal captions share, in every process."""
+    digest = hashlib.blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _context() -> str | None:
+    """Return how workers begin: a fork shares the listing of pairs with them."""
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None

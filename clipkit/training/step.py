@@ -1,0 +1,189 @@
+"""One step's gradient: of the global batch, whatever part of it fits into memory at once.
+
+Shapes: B pairs of one process, of which C <= B are computed at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from clipkit.training.batch import Batch
+from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.sharding import unwrap, without_sync
+from clipkit.training.trained_towers import Representations, TrainedTowers
+
+
+class ContrastiveStep:
+    """Leaves the gradient of a batch's loss in the parameters.
+
+    With chunks this is GradCache (Gao et al. 2021, arXiv 2101.06983): all chunks go forward
+    without gradient; the loss is taken once, over all of them, and differentiated as far as the
+    features; then each chunk goes forward again, under the random numbers of the first time, and
+    the rest of the gradient goes through it. The gradient is that of the whole batch at once, also
+    with dropout, and the logit scale's is counted once. A chunk costs one more forward pass, and
+    memory grows with C, not B.
+
+    Batch norm in training mode takes its mean over a chunk, not over the batch: nothing else could
+    be computed in chunks. Its running statistics move once for each chunk.
+
+    Args:
+        module: :class:`TrainedTowers`, or what :func:`clipkit.training.sharding.wrap` made of it.
+        loss: What is made small.
+        chunk_size: C, how many pairs are computed at once; 0: all.
+        autocast_dtype: What the towers compute in by autocast; None: as their weights are.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: ContrastiveLoss,
+        *,
+        chunk_size: int = 0,
+        autocast_dtype: torch.dtype | None = None,
+    ) -> None:
+        self._module = module
+        self._towers: TrainedTowers = unwrap(module)
+        self._loss = loss
+        self._chunk_size = chunk_size
+        self._autocast_dtype = autocast_dtype
+
+    def backward(self, batch: Batch) -> dict[str, Tensor]:
+        """Add the gradient of a batch's loss to the parameters.
+
+        The random state afterwards is that of one forward pass, chunk by chunk.
+
+        Args:
+            batch: This process's share, as large as the others'.
+
+        Returns:
+            The loss and its parts over the global batch, and "logit_scale" (a natural log);
+            shape (), without gradient.
+        """
+        if 0 < self._chunk_size < len(batch):
+            losses, logit_scale = self._backward_in_chunks(batch)
+        else:
+            representations = self._forward(batch)
+            losses, logit_scale = self._loss(representations, batch), representations.logit_scale
+            torch.autograd.backward(losses["loss"])
+        means = self._loss.ranks.mean(torch.stack(list(losses.values())))
+        return {**dict(zip(losses, means, strict=True)), "logit_scale": logit_scale.detach()}
+
+    def _backward_in_chunks(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        chunks = batch.chunks(self._chunk_size)
+        moments, parts = [], []
+        with torch.no_grad(), without_sync(self._module):
+            for chunk in chunks:
+                moments.append(_Moment.now(batch.device))
+                parts.append(self._forward(chunk))
+        whole = _join(parts)
+        losses = self._loss(whole, batch)
+        torch.autograd.backward(losses["loss"])
+        for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
+            is_last = number == len(chunks) - 1
+            with nullcontext() if is_last else without_sync(self._module):
+                with moments[number].again(), _still_statistics(self._module):
+                    again = self._forward(self._without_fixed(chunk, part))
+                start = number * self._chunk_size
+                gradients = _gradients(whole, start, start + len(chunk), is_last=is_last)
+                _backward_from(again, gradients)
+        return losses, whole.logit_scale
+
+    def _forward(self, batch: Batch) -> Representations:
+        dtype = self._autocast_dtype
+        with torch.autocast(batch.device.type, dtype=dtype, enabled=dtype is not None):
+            representations: Representations = self._module(batch)
+        return representations
+
+    def _without_fixed(self, chunk: Batch, part: Representations) -> Batch:
+        """Return a chunk with features where a tower would give the same once more."""
+        if self._towers.is_image_fixed:
+            chunk = replace(chunk, pixel_values=None, image_features=part.image_features)
+        if self._towers.is_text_fixed:
+            chunk = replace(chunk, token_ids=None, text_features=part.text_features)
+        return chunk
+
+
+def _join(parts: list[Representations]) -> Representations:
+    """Return the representations of all chunks as one, each a leaf that gradients end in."""
+    joined: list[Tensor | None] = []
+    for first, *others in zip(*parts, strict=True):
+        if first is None:
+            joined.append(None)
+        else:  # the scale and the bias have no rows: they are the same in each chunk
+            whole = torch.cat([first, *others]) if first.ndim else first
+            joined.append(whole.detach().requires_grad_())
+    return Representations(*joined)  # type: ignore[arg-type]
+
+
+def _gradients(
+    whole: Representations, start: int, stop: int, *, is_last: bool
+) -> list[Tensor | None]:
+    """Return what a chunk's representations get; the last gets what belongs to no row."""
+    gradients: list[Tensor | None] = []
+    for leaf in whole:
+        gradient = None if leaf is None else leaf.grad
+        if gradient is not None and gradient.ndim:
+            gradient = gradient[start:stop]
+        elif not is_last:
+            gradient = None
+        gradients.append(gradient)
+    return gradients
+
+
+def _backward_from(representations: Representations, gradients: list[Tensor | None]) -> None:
+    """Send gradients from representations into the parameters."""
+    roots = [
+        (tensor, gradient)
+        for tensor, gradient in zip(representations, gradients, strict=True)
+        if tensor is not None and gradient is not None and tensor.requires_grad
+    ]
+    if roots:
+        tensors, grad_tensors = zip(*roots, strict=True)
+        torch.autograd.backward(tensors, grad_tensors)
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """The state of the generators that a forward pass draws from."""
+
+    cpu: Tensor
+    device: torch.device
+    own: Tensor | None  # the device's, if that is not the CPU
+
+    @classmethod
+    def now(cls, device: torch.device) -> "_Moment":
+        """Return the present one."""
+        own = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state()
+        return cls(torch.get_rng_state(), device, own)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Go back to it, and return to the present at the end."""
+        present = _Moment.now(self.device)
+        self._restore()
+        try:
+            yield
+        finally:
+            present._restore()
+
+    def _restore(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.own is not None:
+            torch.get_device_module(self.device).set_rng_state(self.own)
+
+
+@contextmanager
+def _still_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep running means from moving: the first pass has moved them."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

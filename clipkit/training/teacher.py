@@ -1,0 +1,56 @@
+"""A teacher: another dual encoder whose features of the same pairs a student learns from."""
+
+from collections.abc import Sequence
+
+import torch
+
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.models.towers import Towers
+from clipkit.runtime.base import trim_padding
+from clipkit.training.batch import TeacherFeatures
+
+
+class Teacher:
+    """Towers that are not trained, with what turns pairs into their inputs.
+
+    Args:
+        towers: The towers; they are moved to the device.
+        tokenizer: Their own.
+        device: Where they compute.
+    """
+
+    def __init__(self, towers: Towers, tokenizer: Tokenizer, device: torch.device) -> None:
+        # Weights are cast once; on a CPU half precision is not known to be faster here.
+        self._dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        frozen = towers.eval().requires_grad_(False)  # noqa: FBT003
+        self._towers = frozen.to(device, self._dtype)
+        self._tokenizer = tokenizer
+        self._device = device
+        self.preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
+
+    @property
+    def embed_dim(self) -> int:
+        """Size of its space."""
+        return self._towers.embed_dim
+
+    @property
+    def logit_scale(self) -> float:
+        """Natural log of its multiplier of cosines."""
+        return self._towers.logit_scale
+
+    def features(self, pixel_values: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
+        """Return what the teacher makes of pairs.
+
+        Args:
+            pixel_values: As its own preprocess makes them, shape (B, 3, S, S).
+            captions: B texts.
+
+        Returns:
+            Features of any norm, without gradient.
+        """
+        token_ids = trim_padding(self._tokenizer(captions), self._towers.padding_id)
+        with torch.no_grad():
+            images = self._towers.image_features(pixel_values.to(self._device, self._dtype))
+            texts = self._towers.text_features(torch.from_numpy(token_ids).to(self._device))
+        return TeacherFeatures(images.float(), texts.float())

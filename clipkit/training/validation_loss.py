@@ -1,0 +1,60 @@
+"""The loss of pairs that are not trained on, from their embeddings.
+
+Shapes: N pairs, D dimensions of the shared space.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from clipkit.embeddings import Embeddings
+from clipkit.runtime.base import Scoring
+from clipkit.training.batch import Batch
+from clipkit.training.config import LossConfig, LossKind
+from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.pair_batches import text_key
+from clipkit.training.ranks import Ranks
+from clipkit.training.trained_towers import Representations
+
+
+def mean_loss(
+    images: Embeddings,
+    texts: Embeddings,
+    captions: Sequence[str],
+    *,
+    scoring: Scoring,
+    batch_size: int,
+) -> float:
+    """Return the mean loss over batches of pairs, always the same batches.
+
+    Args:
+        images: Shape (N, D).
+        texts: Of each picture's caption, shape (N, D).
+        captions: N texts; equal ones are no negatives of each other.
+        scoring: The towers' scale and bias; with a bias the loss is the sigmoid one.
+        batch_size: Pairs in a batch; the loss of fewer is lower.
+
+    Returns:
+        The mean, each pair counted once.
+    """
+    kind: LossKind = "sigmoid" if scoring.is_sigmoid else "infonce"
+    loss = ContrastiveLoss(LossConfig(kind=kind), Ranks())
+    scale = torch.tensor(scoring.logit_scale)
+    bias = None if scoring.logit_bias is None else torch.tensor(scoring.logit_bias)
+    # Neighbours in a listing are often alike; a batch of training is not.
+    order = np.random.default_rng(0).permutation(len(images))
+    keys = torch.tensor([text_key(captions[place]) for place in order])
+    total = 0.0
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = Batch(
+            caption_keys=keys[start : start + batch_size],
+            picture_keys=torch.from_numpy(rows),
+            image_features=torch.from_numpy(images[rows]),
+            text_features=torch.from_numpy(texts[rows]),
+        )
+        assert batch.image_features is not None and batch.text_features is not None
+        found = Representations(batch.image_features, batch.text_features, scale, bias)
+        total += len(rows) * float(loss(found, batch)["loss"])
+    return total / len(order)

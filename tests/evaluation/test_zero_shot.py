@@ -1,0 +1,140 @@
+"""Accuracies by hand on coloured pictures; then the embedded model on the sample photographs."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import clipkit
+from clipkit.errors import ImageReadError, InputError
+from clipkit.evaluation.zero_shot import evaluate_classes, evaluate_zero_shot, sample_accuracy
+from clipkit.pairs.pair import Pair
+from clipkit.runtime.base import Scoring
+from tests.fake_pairs import ListSource
+from tests.fakes import FakeEncoder, save_picture
+
+NAMES = ("red", "green", "blue")
+# The last one is called blue, but is greener than blue and redder than green.
+COLORS = [(255, 0, 0), (255, 0, 0), (0, 255, 0), (204, 102, 51)]
+LABELS = [0, 0, 1, 2]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    return [save_picture(tmp_path / f"{n}.png", color) for n, color in enumerate(COLORS)]
+
+
+def _log_probability(color: tuple[int, int, int], label: int, scale: float = 1.0) -> float:
+    norm = math.sqrt(sum(part**2 for part in color) + 1)
+    logits = [scale * part / norm for part in color]
+    return logits[label] - math.log(sum(map(math.exp, logits)))
+
+
+def test_accuracies_by_hand(pictures: list[Path]) -> None:
+    report = evaluate_zero_shot(FakeEncoder(), pictures, LABELS, NAMES, templates="{}")
+    assert (report.num_pictures, report.num_classes) == (4, 3)
+    assert report.top_1 == 3 / 4
+    assert report.top_5 == 1.0
+    assert report.mean_per_class == pytest.approx((1 + 1 + 0) / 3)
+    expected = [_log_probability(*case) for case in zip(COLORS, LABELS, strict=True)]
+    assert report.mean_log_probability == pytest.approx(sum(expected) / 4, abs=1e-6)
+    assert report.skipped == []
+
+
+def test_the_sixth_guess_does_not_count(pictures: list[Path]) -> None:
+    # A red picture: "dark" is last but for "green" and "blue", at a cosine of 0.
+    names = ["green", "blue", "dark", "red"]
+    report = evaluate_zero_shot(FakeEncoder(), pictures[:1], [2], names, templates="{}")
+    assert (report.top_1, report.top_5) == (0.0, 1.0)
+    # Six classes, all 0 but red and dark; of equal ones the lower number comes first, so that
+    # class 5 is sixth.
+    names = ["red", "dark", "green", "blue", "cyan", "black"]
+    encoder = FakeEncoder()
+    encoder.encode_texts = lambda texts, **_: np.eye(4, dtype=np.float32)[  # type: ignore[method-assign]
+        [{"red": 0, "dark": 3}.get(text, 1) for text in texts]
+    ]
+    for label, top_5 in ((4, 1.0), (5, 0.0)):
+        report = evaluate_zero_shot(encoder, pictures[:1], [label], names, templates="{}")
+        assert (report.top_1, report.top_5) == (0.0, top_5)
+
+
+def test_a_vanishing_probability_has_a_logarithm(pictures: list[Path]) -> None:
+    encoder = FakeEncoder()
+    encoder.scoring = Scoring(logit_scale=math.log(1e4))
+    report = evaluate_zero_shot(encoder, pictures[:1], [1], ("red", "green"), templates="{}")
+    # cosines 255 / sqrt(255² + 1) and 0: the probability is e^-10000
+    assert report.mean_log_probability == pytest.approx(-1e4 * 255 / math.sqrt(255**2 + 1))
+
+
+def test_the_bias_of_sigmoid_checkpoints_changes_nothing(pictures: list[Path]) -> None:
+    encoder = FakeEncoder()
+    plain = evaluate_zero_shot(encoder, pictures, LABELS, NAMES, templates="{}")
+    encoder.scoring = Scoring(logit_scale=0.0, logit_bias=-10.0)
+    assert evaluate_zero_shot(encoder, pictures, LABELS, NAMES, templates="{}") == plain
+
+
+def test_unreadable_pictures_are_left_out_with_their_labels(
+    pictures: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    report = evaluate_zero_shot(
+        FakeEncoder(), [tmp_path / "bad.png", *pictures], [2, *LABELS], NAMES, templates="{}"
+    )
+    assert (report.num_pictures, report.top_1) == (4, 3 / 4)
+    assert [Path(error.path).name for error in report.skipped] == ["bad.png"]
+
+
+def test_class_folders_are_labelled_by_row(pictures: list[Path]) -> None:
+    rows: list[Pair | ImageReadError] = [Pair(path, (), path.name) for path in pictures]
+    gone = ImageReadError("gone.png", "no such file")
+    source = ListSource([gone, *rows], labels=[1, *LABELS], class_names=NAMES)
+    report = evaluate_classes(FakeEncoder(), source, templates="{}")
+    direct = evaluate_zero_shot(FakeEncoder(), pictures, LABELS, NAMES, templates="{}")
+    assert report.skipped == [gone]
+    assert report.top_1 == direct.top_1
+    assert report.mean_log_probability == pytest.approx(direct.mean_log_probability)
+
+
+def test_what_has_no_classes_is_told(pictures: list[Path]) -> None:
+    rows = [Pair(path, ("red",), path.name) for path in pictures]
+    with pytest.raises(InputError, match="got pairs without: give a folder with one folder"):
+        evaluate_classes(FakeEncoder(), ListSource(rows))
+    with pytest.raises(InputError, match="row 0 has none"):
+        evaluate_classes(FakeEncoder(), ListSource(rows, class_names=NAMES))
+
+
+def test_what_does_not_fit_is_told(pictures: list[Path], tmp_path: Path) -> None:
+    encoder = FakeEncoder()
+    with pytest.raises(InputError, match="got 4 pictures and 3 labels"):
+        evaluate_zero_shot(encoder, pictures, LABELS[:3], NAMES)
+    with pytest.raises(InputError, match="got 2 of which only 1 are different"):
+        evaluate_zero_shot(encoder, pictures, [0, 0, 1, 1], ("red", " red"))
+    with pytest.raises(InputError, match=r"labels must be in 0\.\.1"):
+        evaluate_zero_shot(encoder, pictures, LABELS, NAMES[:2])
+    with pytest.raises(InputError, match=r"none of the pictures can be read.*1 were skipped"):
+        evaluate_zero_shot(encoder, [tmp_path / "gone.png"], [0], NAMES)
+
+
+def test_the_samples_are_classified_as_the_classifier_does(
+    starter: clipkit.Encoder, sample_labels: dict[str, str], samples: list[Path]
+) -> None:
+    report = sample_accuracy(starter)
+    names = sorted(set(sample_labels.values()))
+    classifier = clipkit.ZeroShotClassifier(starter, names)
+    ranked = classifier.classify(samples, top=5)
+    right = [
+        [item["label"] for item in labels].index(sample_labels[path.name])
+        if sample_labels[path.name] in [item["label"] for item in labels]
+        else 5
+        for path, labels in zip(samples, ranked, strict=True)
+    ]
+    assert (report.num_pictures, report.num_classes) == (len(samples), len(names))
+    assert report.top_1 == pytest.approx(np.mean(np.array(right) == 0))
+    assert report.top_5 == pytest.approx(np.mean(np.array(right) < 5))
+    scores = classifier.scores(starter.encode_images(samples)).astype(np.float64)
+    chosen = [
+        scores[row, names.index(sample_labels[path.name])] for row, path in enumerate(samples)
+    ]
+    assert report.mean_log_probability == pytest.approx(np.mean(np.log(chosen)), rel=1e-4)
+    assert report.skipped == []

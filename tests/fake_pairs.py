@@ -1,0 +1,59 @@
+"""Pairs in a list, for tests of what is done with pairs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clipkit.errors import ImageReadError
+from clipkit.pairs.pair import Pair
+from tests.fakes import save_picture
+
+
+class ListSource:
+    """A source of pairs that are given.
+
+    Args:
+        pairs: The pairs; in the place of one that cannot be had its error.
+        labels: The class of each pair, if they have classes.
+        class_names: Their names.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair | ImageReadError],
+        *,
+        labels: Sequence[int] = (),
+        class_names: tuple[str, ...] = (),
+    ) -> None:
+        self._pairs = pairs
+        self._labels = labels
+        self.class_names = class_names
+        self.skipped: Sequence[ImageReadError] = []
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, row: int) -> Pair:
+        pair = self._pairs[row]
+        if isinstance(pair, ImageReadError):
+            raise pair
+        return pair
+
+    def label(self, row: int) -> int | None:
+        """Return the class of a pair."""
+        return self._labels[row] if self._labels else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what identifies the listing."""
+        return "a list"
+
+
+COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+
+def colored_pairs(folder: Path, captions: Mapping[str, tuple[str, ...]]) -> list[Pair]:
+    """Return pairs with pictures of one colour, which is the first word of their names."""
+    return [
+        Pair(save_picture(folder / f"{name}.png", COLORS[name.split()[0]]), texts, f"{name}.png")
+        for name, texts in captions.items()
+    ]

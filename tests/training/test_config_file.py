@@ -1,0 +1,483 @@
+"""RUN.toml: every key can be written, what is wrong is named, and what is written reads back."""
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clipkit.errors import InputError
+from clipkit.training.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    SourceConfig,
+)
+from clipkit.training.config_file import differing_keys, read_config, write_config
+from clipkit.training.config_keys import field_types, section_types
+
+SMALLEST = """
+[model]
+start = "starter"
+[data]
+train = "photos"
+"""
+Read = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Return a function that reads a text as run.toml, after the smallest sections if wanted."""
+
+    def read_text(text: str, *overrides: str) -> RunConfig:
+        path = tmp_path / "run.toml"
+        path.write_text(text)
+        return read_config(path, overrides)
+
+    return read_text
+
+
+def test_the_smallest_file_has_every_default(read: Read, tmp_path: Path) -> None:
+    assert read(SMALLEST) == RunConfig(
+        output=str(tmp_path / "run"),
+        model=ModelConfig(start="starter"),
+        data=DataConfig(train=(SourceConfig(str(tmp_path / "photos")),)),
+    )
+
+
+def test_values_come_as_the_types_of_their_fields(read: Read) -> None:
+    config = read(
+        """
+        seed = 7
+        [model]
+        architecture = "ViT-B-32"
+        lock_image = true
+        unlocked_image_groups = 2
+        [data]
+        train = "photos"
+        crop_scale = [0.5, 1]
+        templates = ["a {}", "the {}"]
+        format = "classes"
+        [loss]
+        matryoshka_dims = [64, 128]
+        [optimizer]
+        lr = 1
+        clip_norm = 2
+        schedule = "constant"
+        """
+    )
+    assert config.seed == 7
+    assert (config.model.lock_image, config.model.unlocked_image_groups) == (True, 2)
+    assert config.data.crop_scale == (0.5, 1.0)
+    assert config.data.templates == ("a {}", "the {}")
+    assert config.loss.matryoshka_dims == (64, 128)
+    assert (config.optimizer.lr, config.optimizer.clip_norm) == (1.0, 2.0)
+    assert type(config.optimizer.lr) is float
+    assert type(config.data.crop_scale[1]) is float
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ('"a"', [("a", 1.0)]),
+        ('"a::b"', [("a", 1.0), ("b", 1.0)]),
+        ('["a", "b::c"]', [("a", 1.0), ("b", 1.0), ("c", 1.0)]),
+        ('[{path = "a", weight = 2}, "b"]', [("a", 2.0), ("b", 1.0)]),
+        ('{path = "a::b", weight = 0.5}', [("a", 0.5), ("b", 0.5)]),
+        ('"s-{000..099}.tar"', [("s-{000..099}.tar", 1.0)]),
+    ],
+)
+@pytest.mark.parametrize("key", ["train", "validation"])
+def test_places_with_pairs_have_several_forms(
+    read: Read, tmp_path: Path, key: str, train: str, expected: list[tuple[str, float]]
+) -> None:
+    other = "" if key == "train" else 'train = "x"'
+    config = read(f'[model]\nstart = "starter"\n[data]\n{key} = {train}\n{other}')
+    places = tuple(SourceConfig(str(tmp_path / path), weight) for path, weight in expected)
+    assert getattr(config.data, key) == places
+
+
+def test_tables_of_places_may_be_written_as_sections(read: Read, tmp_path: Path) -> None:
+    config = read(f'{SMALLEST}[[data.validation]]\npath = "a"\nweight = 3\n')
+    assert config.data.validation == (SourceConfig(str(tmp_path / "a"), 3.0),)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "[optimizer]\nlearning_rate = 1",
+            r"\[optimizer\] has no learning_rate; did you mean lr\?",
+        ),
+        ("[optimizer]\nweigth_decay = 1", r"has no weigth_decay; did you mean weight_decay\?"),
+        ("[optimizer]\nbatch_size = 8", r"has no batch_size; batch_size belongs to \[compute\]"),
+        ("[compute]\nnum_workers = 8", r"has no num_workers; did you mean workers of \[data\]\?"),
+        ("[watch]\nseed = 8", r"\[watch\] has no seed; seed belongs to the top of the file"),
+        ("[loss]\nxyzzy = 8", r"\[loss\] has no xyzzy; its keys are kind, teacher"),
+        ("[optimiser]\nlr = 1", r"no section \[optimiser\]; did you mean \[optimizer\]\?"),
+        ("[data.train]\npath = 'a'\nweigth = 2", r"data\.train has no weigth; its keys are path"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest(read: Read, text: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as error:
+        read(text if "data.train" not in text else f'[model]\nstart = "starter"\n{text}')
+    assert "run.toml: " in str(error.value)
+
+
+def test_a_key_outside_of_its_section_is_refused(read: Read) -> None:
+    with pytest.raises(InputError, match=r"no lr outside of sections; lr belongs to \[optimizer\]"):
+        read(f"lr = 1{SMALLEST}")
+    with pytest.raises(InputError, match=r"model is a section: write \[model\]"):
+        read('model = "starter"')
+    with pytest.raises(InputError, match="seed is no section"):
+        read(f"{SMALLEST}[seed]\nvalue = 3")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[optimizer]\nlr = '1e-5'", r'optimizer\.lr must be a number, got the text "1e-5"'),
+        ("[optimizer]\nlr = true", r"optimizer\.lr must be a number, got true"),
+        ("[compute]\nbatch_size = true", r"compute\.batch_size must be a whole number, got true"),
+        ("[compute]\nbatch_size = 64.0", r"must be a whole number, got 64\.0"),
+        ("[compute]\ncompile = 1", r"compute\.compile must be true or false, got 1"),
+        ("[loss]\nteacher = 3", r"loss\.teacher must be a text"),
+        ("[loss]\nmatryoshka_dims = 64", r"must be a list of a whole number, got 64"),
+        (
+            "[loss]\nmatryoshka_dims = [64, 1.5]",
+            r"matryoshka_dims must be a whole number, got 1\.5",
+        ),
+        ("[loss]\nkind = 'clip'", r'must be one of "infonce", "sigmoid", got the text "clip"'),
+        ("[watch]\nkeep = 2026-01-01", r"watch\.keep must be a whole number"),
+        ("[compute]\nbatch_size = 1", r"compute\.batch_size must be at least 2"),
+    ],
+)
+def test_a_wrong_type_or_value_is_refused(read: Read, text: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        read(f"{SMALLEST}{text}")
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ("train = 3", r"data\.train must be a path, a list of paths, or tables .* got 3"),
+        ("train = [{weight = 2}]", r"data\.train must be a path"),
+        ("train = 'a::'", "needs a path, got an empty one"),
+        ("train = [{path = 'a', weight = 'much'}]", r"data\.train\.weight must be a number"),
+        ("train = 'a'\ncrop_scale = [0.5]", r"crop_scale must be a list of 2 items, each a number"),
+        ("train = 'a'\ncrop_scale = 0.5", r"must be a list of 2 items"),
+        ("train = 'a'\nformat = 'csv'", r"data\.format must be one of"),
+        ("", r"\[data\] needs train"),
+    ],
+)
+def test_wrong_data_are_refused(read: Read, data: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        read(f'[model]\nstart = "starter"\n[data]\n{data}')
+
+
+def test_what_is_no_toml_is_refused_with_its_line(read: Read, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.toml is not valid TOML: .*line 3"):
+        read("seed = 1\n[model]\nstart starter\n")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes("# \xe9\n".encode("latin-1"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_config(tmp_path / "latin.toml")
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(SMALLEST, encoding="utf-8-sig")
+    assert read_config(tmp_path / "run.toml").model.start == "starter"
+
+
+def test_a_file_without_model_or_data_says_what_they_need(read: Read) -> None:
+    with pytest.raises(InputError, match=r"\[model\] needs either start"):
+        read("[data]\ntrain = 'a'")
+    with pytest.raises(InputError, match=r"\[data\] needs train"):
+        read("[model]\nstart = 'starter'")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "expected"),
+    [
+        ("optimizer.lr=1e-5", "optimizer.lr", 1e-5),
+        ("optimizer.lr = 2", "optimizer.lr", 2.0),
+        ("model.start=ViT-B-32/openai", "model.start", "ViT-B-32/openai"),
+        ('model.start="ViT-B-32/openai"', "model.start", "ViT-B-32/openai"),
+        ("model.lock_image=true", "model.lock_image", True),
+        ("data.templates=['a {}', 'x=y {}']", "data.templates", ("a {}", "x=y {}")),
+        ("data.crop_scale=[0.2, 1]", "data.crop_scale", (0.2, 1.0)),
+        ("loss.teacher=2026", "loss.teacher", "2026"),
+        ("seed=3", "seed", 3),
+        ("watch={keep = 5}", "watch.keep", 5),
+    ],
+)
+def test_overrides_replace_keys(read: Read, override: str, key: str, expected: object) -> None:
+    text = f"seed = 1\n{SMALLEST}[optimizer]\nlr = 0.5\nbeta1 = 0.5\n"
+    value: Any = read(text, override)
+    for part in key.split("."):
+        value = getattr(value, part)
+    assert value == expected
+    assert read(text, override).optimizer.beta1 == 0.5
+
+
+def test_the_last_override_wins_and_replaces_whole_lists(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    config = read(SMALLEST, "data.train=x", "data.train=['a::b']", "seed=1", "seed=2")
+    assert config.data.train == (SourceConfig("/a"), SourceConfig("/b"))
+    assert config.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("optimizer.lr", "must be KEY=VALUE"),
+        ("=3", "must be KEY=VALUE"),
+        ("optimizer.=3", "must be KEY=VALUE"),
+        ("optimizer.learning_rate=3", r"did you mean lr\?"),
+        ("optimiser.lr=3", r"did you mean \[optimizer\]\?"),
+        ("lr=3", r"lr belongs to \[optimizer\]"),
+        ("seed.x=3", "seed is no section"),
+        ("optimizer=3", "optimizer is a section"),
+        ("model.lock_image=True", r"must be true or false, got the text \"True\""),
+        ("seed=1\nlr=3", "seed must be a whole number"),
+    ],
+)
+def test_a_wrong_override_is_refused(read: Read, override: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        read(SMALLEST, override)
+
+
+def test_paths_count_from_the_file_and_in_overrides_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (project, elsewhere):
+        (folder / "models" / "lr=1").mkdir(parents=True)
+        (folder / "epoch_3.pt").touch()
+    (project / "run.toml").write_text(
+        """
+        output = "runs/first"
+        [model]
+        start = "models/lr=1"
+        [data]
+        train = ["photos", "/absolute", "https://host/a.tar"]
+        [loss]
+        teacher = "ViT-B-32=epoch_3.pt"
+        [watch]
+        tripwire = "reference"
+        """
+    )
+    monkeypatch.chdir(elsewhere)
+    config = read_config(Path("../project/run.toml"))
+    base = elsewhere / ".." / "project"
+    assert config.output == str(base / "runs/first")
+    assert config.model.start == str(base / "models/lr=1")
+    assert [source.path for source in config.data.train] == [
+        str(base / "photos"),
+        "/absolute",
+        "https://host/a.tar",
+    ]
+    assert config.loss.teacher == f"ViT-B-32={base / 'epoch_3.pt'}"
+    assert config.watch.tripwire == str(base / "reference")
+
+    overrides = ("model.start=local-dir:models", "output=out", "data.validation=photos")
+    config = read_config(project / "run.toml", overrides)
+    assert config.model.start == f"local-dir:{elsewhere / 'models'}"
+    assert config.output == str(elsewhere / "out")
+    assert config.data.validation == (SourceConfig(str(elsewhere / "photos")),)
+    assert config.data.train[0].path == str(project / "photos")
+
+
+@pytest.mark.parametrize("start", ["starter", "ViT-B-32/openai", "hf-hub:org/repo", "x" * 5000])
+def test_a_name_that_is_no_path_stays_a_name(read: Read, tmp_path: Path, start: str) -> None:
+    (tmp_path / "starter").mkdir()  # the name comes first, as everywhere
+    assert read(f'[model]\nstart = "{start}"\n[data]\ntrain = "a"').model.start == start
+
+
+def test_an_architecture_is_a_path_if_it_ends_so(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    text = '[model]\narchitecture = "{}"\ntokenizer = "{}"\n[data]\ntrain = "~nobody-here/a"'
+    model = read(text.format("ViT-B-32", "words")).model
+    assert (model.architecture, model.tokenizer) == ("ViT-B-32", str(tmp_path / "words"))
+    config = read(text.format("small.json", "~/words"))
+    assert config.model.architecture == str(tmp_path / "small.json")
+    assert config.model.tokenizer == "/home/me/words"
+    assert config.data.train[0].path == str(tmp_path / "~nobody-here/a")
+
+
+def _values(hint: Any, key: str) -> st.SearchStrategy[Any]:
+    """Return values that a field's type allows; those out of range are left to the classes."""
+    options = typing.get_args(hint)
+    if key in ("output", "tokenizer", "tripwire"):  # paths read back absolute
+        return st.text("ab c/.", max_size=5).map(lambda text: f"/r/{text}x")
+    if hint is SourceConfig:
+        places = st.text("ab{}.\"'\\é", min_size=1, max_size=5).map(lambda text: f"/r/{text}")
+        return st.builds(SourceConfig, places, st.floats(0.01, 100))
+    if typing.get_origin(hint) is typing.Literal:
+        return st.sampled_from(options)
+    if typing.get_origin(hint) is tuple:
+        if options[-1] is Ellipsis:
+            return st.lists(_values(options[0], key), max_size=3).map(tuple)
+        return st.tuples(*(_values(option, key) for option in options))
+    if options:
+        return st.one_of(*(_values(option, key) for option in options))
+    if dataclasses.is_dataclass(hint):
+        return _configs(hint)
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        str: st.text("ab \n\"'\\=é", max_size=6),
+        bool: st.booleans(),
+        int: st.integers(-1, 300),
+        float: st.floats(0, 2) | st.just(float("inf")),
+        type(None): st.none(),
+    }
+    return simple[hint]
+
+
+def _configs(kind: Any) -> st.SearchStrategy[Any]:
+    fields = {key: _values(hint, key) for key, hint in field_types(kind).items()}
+
+    @st.composite
+    def draw_config(draw: st.DrawFn) -> Any:
+        config = SMALLEST_CONFIGS.get(kind, kind)()
+        for key, values in fields.items():
+            try:
+                config = dataclasses.replace(config, **{key: draw(values)})
+            except InputError:
+                continue  # the classes' own tests see to ranges
+        return config
+
+    return draw_config()
+
+
+SMALLEST_CONFIGS: dict[Any, Callable[[], Any]] = {
+    ModelConfig: lambda: ModelConfig(architecture="ViT-B-32"),
+    DataConfig: lambda: DataConfig(train=(SourceConfig("/r/a"),)),
+    RunConfig: lambda: RunConfig(
+        "/r/x", ModelConfig(start="starter"), DataConfig(train=(SourceConfig("/r/a"),))
+    ),
+}
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(config=_configs(RunConfig))
+def test_what_is_written_reads_back_equal(config: RunConfig, tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    write_config(config, path)
+    assert read_config(path) == config
+    write_config(config.resolve(), path)
+    assert read_config(path) == config.resolve()
+
+
+def test_relative_paths_are_written_so_that_they_mean_the_same_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "run").mkdir()
+    config = RunConfig(
+        "run", ModelConfig(start="model"), DataConfig(train=(SourceConfig("a::b", 2.0),))
+    )
+    write_config(config, tmp_path / "run" / "config.toml")
+    monkeypatch.chdir("/")
+    assert read_config(tmp_path / "run" / "config.toml") == RunConfig(
+        str(tmp_path / "run"),
+        ModelConfig(start=str(tmp_path / "model")),
+        DataConfig(train=tuple(SourceConfig(str(tmp_path / name), 2.0) for name in "ab")),
+    )
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    config = SMALLEST_CONFIGS[RunConfig]()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_config(config, tmp_path / "none" / "config.toml")
+
+
+def _changed(config: RunConfig, key: str) -> RunConfig:
+    """Return a config in which one key has another value."""
+    section, _, name = key.rpartition(".")
+    owner: Any = getattr(config, section) if section else config
+    value = getattr(owner, name)
+    others: dict[Any, list[Any]] = {
+        bool: [not value],
+        int: [3, 500] if not isinstance(value, bool) else [],
+        float: [0.123, 0.9],
+        str: ["other", "sigmoid", "constant", "fp32", "fsdp", "table"],
+        tuple: [(SourceConfig("/other"),), ("other {}",), (0.5, 0.75), (7, 9)],
+        type(None): [True, 3, 0.123],
+    }
+    for other in others[type(value)]:
+        try:
+            part = dataclasses.replace(owner, **{name: other})
+            return part if not section else dataclasses.replace(config, **{section: part})
+        except (InputError, AttributeError, TypeError):
+            continue
+    raise AssertionError(f"no other value for {key}")
+
+
+def _keys() -> list[str]:
+    top = [
+        key for key, hint in field_types(RunConfig).items() if not dataclasses.is_dataclass(hint)
+    ]
+    return top + [
+        f"{name}.{key}" for name, kind in section_types().items() for key in field_types(kind)
+    ]
+
+
+FREE = {
+    "output",
+    "data.workers",
+    "data.max_bad_fraction",
+    "model.gradient_checkpointing",
+    "loss.row_chunk",
+    "compute.chunk_size",
+    "compute.device",
+    "compute.sharding",
+    "compute.compile",
+    "watch.every_epochs",
+    "watch.patience",
+    "watch.max_forgetting",
+    "watch.average_with_start",
+    "watch.checkpoint_minutes",
+    "watch.keep",
+    "watch.log_steps",
+}
+
+
+@pytest.mark.parametrize("key", _keys())
+def test_every_key_is_known_to_make_another_run_or_not(key: str) -> None:
+    base = SMALLEST_CONFIGS[RunConfig]()
+    name = key.rpartition(".")[2]
+    if name in (
+        "start",
+        "architecture",
+        "tokenizer",
+        "unlocked_image_groups",
+        "unlocked_text_layers",
+    ):
+        base = dataclasses.replace(
+            base, model=ModelConfig(architecture="ViT-B-32", lock_image=True, lock_text=True)
+        )
+    if name == "start":
+        changed = dataclasses.replace(base, model=ModelConfig(start="starter"))
+        assert {"model.start", "model.architecture"} <= set(differing_keys(base, changed))
+        return
+    changed = _changed(base, key)
+    assert changed != base
+    assert differing_keys(base, changed) == ([] if key in FREE else [key])
+    assert differing_keys(base, base) == []
+
+
+def test_optimizer_rates_are_no_free_keys() -> None:
+    base = SMALLEST_CONFIGS[RunConfig]()
+    changed = dataclasses.replace(base, optimizer=OptimizerConfig(lr=1.0, eps=1.0), seed=4)
+    assert differing_keys(base, changed) == ["optimizer.eps", "optimizer.lr", "seed"]
