@@ -16,7 +16,15 @@ from typing import Any
 from report import Figure, Report, line, read_figures, result_path, system_load
 from workplace import ROOT, Workplace, add_work_options
 
-COMPARISONS = ("indexing", "million", "zero_shot", "embedding", "fidelity", "sample_search")
+COMPARISONS = (
+    "indexing",
+    "million",
+    "zero_shot",
+    "embedding",
+    "fidelity",
+    "sample_search",
+    "training",
+)
 PIPELINE = "pipeline"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- table of benchmarks/run_all.py -->", "<!-- end of table -->"

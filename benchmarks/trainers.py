@@ -153,7 +153,13 @@ class Trainers:
 
 
 def run_toml(recipe: Recipe, config: Path, output: Path) -> str:
-    """Return the recipe as clipkit's RUN.toml, every step in its metrics."""
+    """Return the recipe as clipkit's RUN.toml, every step in its metrics.
+
+    The peer goes through the rows of the table. For clipkit the rows of a picture are one pair with
+    several captions, so each pair is drawn as often as a picture has rows on average.
+    """
+    rows = read_table(Path(recipe.table))
+    weight = len(rows) / len({path for path, _ in rows})
     return f"""output = {json.dumps(str(output))}
 seed = {recipe.seed}
 
@@ -161,7 +167,7 @@ seed = {recipe.seed}
 architecture = {json.dumps(str(config))}
 
 [data]
-train = {json.dumps(recipe.table)}
+train = {{ path = {json.dumps(recipe.table)}, weight = {weight!r} }}
 workers = {recipe.workers}
 
 [optimizer]

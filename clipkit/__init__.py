@@ -26,14 +26,19 @@ if TYPE_CHECKING:
         OfflineError,
         PromptError,
         SpaceMismatchError,
+        TrainingError,
     )
     from clipkit.inputs.tokenizer import TextCutWarning
     from clipkit.loading import compile_model, load
     from clipkit.models.listing import list_models
+    from clipkit.runs.report import TrainingReport
+    from clipkit.runs.run import train
     from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
     from clipkit.search.query import Query, QueryPart, parse_query
     from clipkit.search.status import LibraryStatus
+    from clipkit.training.config import RunConfig
+    from clipkit.training.config_file import parse_config, read_config
     from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
     from clipkit.zero_shot.templates import TEMPLATE_SETS
 
@@ -57,10 +62,13 @@ __all__ = [
     "PromptError",
     "Query",
     "QueryPart",
+    "RunConfig",
     "SearchHit",
     "SpaceMismatchError",
     "SyncReport",
     "TextCutWarning",
+    "TrainingError",
+    "TrainingReport",
     "ZeroShotClassifier",
     "classify_each",
     "compile_model",
@@ -69,8 +77,11 @@ __all__ = [
     "load",
     "mix_embeddings",
     "normalize_rows",
+    "parse_config",
     "parse_query",
+    "read_config",
     "top_k",
+    "train",
 ]
 
 _ROOMS = {
@@ -87,14 +98,19 @@ _ROOMS = {
         "OfflineError",
         "PromptError",
         "SpaceMismatchError",
+        "TrainingError",
     ),
     "clipkit.inputs.tokenizer": ("TextCutWarning",),
     "clipkit.loading": ("compile_model", "load"),
     "clipkit.models.listing": ("list_models",),
+    "clipkit.runs.report": ("TrainingReport",),
+    "clipkit.runs.run": ("train",),
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
     "clipkit.search.query": ("Query", "QueryPart", "parse_query"),
     "clipkit.search.status": ("LibraryStatus",),
+    "clipkit.training.config": ("RunConfig",),
+    "clipkit.training.config_file": ("parse_config", "read_config"),
     "clipkit.zero_shot.classifier": ("ZeroShotClassifier", "classify_each"),
     "clipkit.zero_shot.templates": ("TEMPLATE_SETS",),
 }

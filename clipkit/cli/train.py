@@ -49,7 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
         0 when the run is at its end; 130 when it was asked to stop and can go on.
     """
     # Here, so that the other commands start without torch.
-    from clipkit.runs.check import check
     from clipkit.runs.listener import Listener
     from clipkit.runs.run import train
     from clipkit.runs.tables import report_lines
@@ -60,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config, arguments.overrides)
     listener = Listener(say=lambda line: note(f"clipkit: {line}"), progress_for=_bar)
     if arguments.check:
+        from clipkit.runs.check import check
+
         found = check(config, listener=listener)
         print(found.to_json() if arguments.json else "\n".join(found.lines()))
         return 0

@@ -1,119 +1,84 @@
 """A folder of pictures, each with its captions in a file of the same name beside it.
 
-``boat.jpg`` has its captions in ``boat.txt``, one a line, or in ``boat.json``: a text, a list of
-texts, or an object with one of them under "caption", "captions", "title" or "text".
+``boat.jpg`` has its captions in ``boat.txt``, one a line, or in ``boat.json``.
 """
 
-import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.folders import IMAGE_EXTENSIONS, find_images
-from clipkit.pairs.pair import ListedPairs, Pair
-
-CAPTION_SUFFIXES = (".txt", ".json")
-CAPTION_KEYS = ("captions", "caption", "title", "text")
+from clipkit.inputs.folders import FolderScan
+from clipkit.pairs.captions import CAPTION_SUFFIXES, read_captions
+from clipkit.pairs.listed_pairs import ListedPairs
 
 
-def open_captions_folder(folder: Path) -> ListedPairs:
+def open_captions_folder(folder: Path, scan: FolderScan) -> ListedPairs:
     """Return the pictures of a folder, and of the folders in it, with their captions.
 
     Args:
-        folder: Where to look.
+        folder: Where they are.
+        scan: What find_images saw in it.
 
     Returns:
         Pairs in the order of their paths. A picture without captions and captions without a
         picture are listed as skipped.
-
-    Raises:
-        InputError: If the folder cannot be opened.
     """
-    scan = find_images(folder)
-    pairs, skipped = [], list(scan.skipped)
-    used: set[Path] = set()
-    for entry in scan.entries:
-        path = folder / entry.path
-        found = [file for file in _caption_files(path) if file.is_file()]
-        used.update(found)
-        try:
-            captions = [text for file in found for text in read_captions(file)]
-        except ValueError as error:
-            skipped.append(ImageReadError(path, str(error)))
-            continue
-        if captions:
-            pairs.append(Pair(path, tuple(dict.fromkeys(captions)), str(path)))
-        else:
-            wanted = " or ".join(file.name for file in _caption_files(path))
-            reason = f"{found[0].name} holds no caption" if found else f"there is no {wanted}"
-            skipped.append(ImageReadError(path, reason))
-    for suffix in CAPTION_SUFFIXES:
-        for file in sorted(folder.rglob(f"*{suffix}")):
-            if file not in used and not _is_beside_picture(file):
-                skipped.append(ImageReadError(file, "there is no picture of this name"))
-    return ListedPairs(pairs, skipped=skipped)
+    skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
+
+    def pairs() -> Iterator[tuple[str, tuple[str, ...]]]:
+        for entry in scan.entries:
+            try:
+                yield entry.path, _captions_beside(folder / entry.path)
+            except ValueError as error:
+                skipped.append(ImageReadError(folder / entry.path, str(error)))
+
+    found = ListedPairs(folder, pairs(), skipped=skipped)
+    for path in _captions_alone(folder, scan):
+        skipped.append(ImageReadError(folder / path, "there is no picture of this name"))
+    return found
 
 
-def has_captions(folder: Path) -> bool:
+def has_captions(folder: Path, scan: FolderScan) -> bool:
     """Return whether any picture of a folder has a caption file beside it."""
-    return any(
-        file.is_file()
-        for entry in find_images(folder).entries
-        for file in _caption_files(folder / entry.path)
-    )
+    return any(_caption_file(folder / entry.path) for entry in scan.entries)
 
 
-def read_captions(file: Path) -> list[str]:
-    """Return the captions in a file.
-
-    Args:
-        file: With lines of text, or JSON.
-
-    Returns:
-        Texts without space around them, none empty; none if the file holds none.
-
-    Raises:
-        ValueError: If it is not text, or not JSON of the kinds above; the message is a reason.
-    """
+def _captions_beside(picture: Path) -> tuple[str, ...]:
+    """Return a picture's captions, or raise ValueError with the reason why there are none."""
+    file = _caption_file(picture)
+    if file is None:
+        names = " or ".join(picture.with_suffix(suffix).name for suffix in CAPTION_SUFFIXES)
+        raise ValueError(f"has no captions: there is no {names} beside it")
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "is not UTF-8" if isinstance(error, ValueError) else error.strerror
-        raise ValueError(f"{file.name} {reason}") from error
-    if file.suffix != ".json":
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    try:
-        return captions_of(json.loads(text))
+        captions = read_captions(file.read_bytes(), file.suffix)
+    except OSError as error:
+        raise ValueError(f"{file.name} cannot be opened: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"{file.name} is not JSON with a caption: {error}") from error
+        raise ValueError(f"{file.name} {error}") from error
+    if not captions:
+        raise ValueError(f"{file.name} holds no caption")
+    return captions
 
 
-def captions_of(value: Any) -> list[str]:
-    """Return the captions in a JSON value.
-
-    Args:
-        value: A text, a list of texts, or an object with one of them.
-
-    Returns:
-        Texts without space around them, none empty.
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    if isinstance(value, dict):
-        keys = [key for key in CAPTION_KEYS if value.get(key) is not None]
-        return captions_of(value[keys[0]]) if keys else []
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"a caption must be a text or a list of texts, got {value!r:.80}")
-    return [text.strip() for text in value if text.strip()]
+def _caption_file(picture: Path) -> Path | None:
+    files = (picture.with_suffix(suffix) for suffix in CAPTION_SUFFIXES)
+    return next((file for file in files if file.is_file()), None)
 
 
-def _caption_files(picture: Path) -> list[Path]:
-    return [picture.with_suffix(suffix) for suffix in CAPTION_SUFFIXES]
-
-
-def _is_beside_picture(file: Path) -> bool:
-    """Return whether a file has a picture that could not be taken, which is listed itself."""
-    return any(file.with_suffix(suffix).exists() for suffix in IMAGE_EXTENSIONS)
+def _captions_alone(folder: Path, scan: FolderScan) -> list[str]:
+    """Return the caption files without a picture beside them, relative to the folder."""
+    # Pictures that cannot be taken are told of themselves; so are folders left out.
+    left_out = {item.path for item in scan.left_out}
+    pictures = {*(entry.path for entry in scan.entries), *(error.path for error in scan.skipped)}
+    stems = {os.path.splitext(path)[0] for path in pictures | left_out}  # noqa: PTH122 - a million
+    alone = []
+    for place, folders, files in os.walk(folder):
+        below = Path(place).relative_to(folder).as_posix() + "/"
+        below = "" if below == "./" else below
+        folders[:] = [name for name in folders if below + name not in left_out]
+        for name in files:
+            stem, suffix = os.path.splitext(below + name)  # noqa: PTH122
+            if suffix in CAPTION_SUFFIXES and name[0] != "." and stem not in stems:
+                alone.append(below + name)
+    return sorted(alone)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from clipkit.errors import InputError
-from clipkit.inputs.folders import find_images
+from clipkit.inputs.folders import FolderScan, find_images
 from clipkit.pairs.captions_folder import has_captions, open_captions_folder
 from clipkit.pairs.class_folders import open_class_folders
 from clipkit.pairs.pair import PairSource
@@ -29,7 +29,8 @@ def open_pairs(
     Args:
         path: A folder of pictures with caption files, a folder of class folders, a table, or
             shards ("data-{000..099}.tar").
-        format: Which of these it is; "auto" looks.
+        format: Which of these it is; "auto" looks. A folder with both class folders and captions
+            is taken for its captions.
         image_column: The column of a table with the pictures' paths.
         caption_column: That with the captions.
         templates: Texts with one {}, which make captions of class names.
@@ -39,50 +40,76 @@ def open_pairs(
 
     Raises:
         InputError: If there is nothing, or it is none of these, or holds no pairs.
-        MissingExtraError: If the table is Parquet and its reader is not installed.
+        PromptError: If a template has not one {}, for class folders.
+        MissingExtraError: If the reader of shards or Parquet is not installed.
     """
     place = Path(path).expanduser()
-    kind = _find_kind(str(path), place) if format == "auto" else format
     source: PairSource
-    if kind == "shards":
+    if format == "shards" or (format == "auto" and is_shards(str(path))):
         source = open_shards(str(path))
-    elif kind == "table":
+    elif format == "table" or (format == "auto" and _is_table(place)):
         source = open_table(place, image_column=image_column, caption_column=caption_column)
-    elif kind == "classes":
-        source = open_class_folders(place, templates=templates)
     else:
-        source = open_captions_folder(place)
+        scan = find_images(place)
+        if format == "classes" or (format == "auto" and _is_classes(place, scan)):
+            source = open_class_folders(place, scan, templates=templates)
+        else:
+            source = open_captions_folder(place, scan)
     if not len(source):
-        reasons = "; ".join(str(error) for error in source.skipped[:3])
-        raise InputError(f"{path} holds no pairs{f': {reasons}' if reasons else ''}")
+        raise InputError(_no_pairs(place, source))
     return source
 
 
 def split_places(text: str) -> list[str]:
-    """Return the places that a text names: "a::b" are two."""
-    return [place for place in text.split("::") if place]
+    """Return the places that a text names.
+
+    Args:
+        text: Places with :: between them, as webdataset has it.
+
+    Returns:
+        One or more.
+
+    Raises:
+        InputError: If there is none.
+
+    Example:
+        >>> split_places("photos::table.csv")
+        ['photos', 'table.csv']
+    """
+    places = [place.strip() for place in text.split("::") if place.strip()]
+    if not places:
+        raise InputError(f'a place with pairs needs a path, got "{text}"')
+    return places
 
 
-def _find_kind(text: str, place: Path) -> Format:
-    if is_shards(text):
-        return "shards"
-    if not place.exists():
-        raise InputError(f"there is no file or folder {place}")
-    if place.is_file():
-        if place.suffix.lower() in TABLE_SUFFIXES:
-            return "table"
+def _is_table(place: Path) -> bool:
+    if not place.is_file():
+        return False
+    if place.suffix.lower() not in TABLE_SUFFIXES:
         known = ", ".join(sorted(TABLE_SUFFIXES))
         raise InputError(
             f"{place} is no source of pairs: give a folder, a table ({known}) or shards (.tar)"
         )
-    if has_captions(place):
-        return "folder"
-    pictures = find_images(place).entries
-    if any("/" in entry.path for entry in pictures):
-        return "classes"
-    if pictures:
+    return True
+
+
+def _is_classes(place: Path, scan: FolderScan) -> bool:
+    if has_captions(place, scan):
+        return False
+    if any("/" in entry.path for entry in scan.entries):
+        return True
+    if scan.entries:
         raise InputError(
-            f"{place} has {len(pictures)} pictures and no captions: put a text file with the same "
-            "name beside each (boat.jpg, boat.txt), or sort the pictures into one folder a class"
+            f"{place} has {len(scan.entries)} pictures and no captions: put a text file of the "
+            "same name beside each (boat.jpg, boat.txt), or sort them into one folder a class"
         )
+    shards = sorted(path.name for path in place.glob("*.tar"))
+    if shards:
+        raise InputError(f"{place} holds shards: name them, as in {place}/{{{shards[0]},…}}")
     raise InputError(f"{place} holds no pictures")
+
+
+def _no_pairs(place: Path, source: PairSource) -> str:
+    reasons = "; ".join(map(str, source.skipped[:3]))
+    more = f"; and {len(source.skipped) - 3} more" if len(source.skipped) > 3 else ""
+    return f"{place} holds no pairs{f': {reasons}{more}' if reasons else ''}"

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,19 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.pairs.mixing import PairSubset
 from clipkit.pairs.pair import PairSource
 
+_Key = Callable[[PairSource, int], Hashable]
 
-def split_pairs(
-    source: PairSource, fraction: float, seed: int
-) -> tuple[PairSubset, PairSubset]:
+
+def split_pairs(source: PairSource, fraction: float, seed: int) -> tuple[PairSubset, PairSubset]:
     """Return the pairs to train on and those to validate on.
 
     Pictures of equal bytes are on the same side, so that nothing of one side is known on the
-    other. Of each class with two different pictures, one at least is on each side.
+    other. Of each class with two different pictures, one at least is on each side, unless these
+    are in other classes too.
 
     Args:
         source: The pairs, at least two different pictures.
-        fraction: About which share is for validation, above 0 and below 1.
+        fraction: About which share of the pictures is for validation, above 0 and below 1.
         seed: Equal seeds split equally.
 
     Returns:
@@ -39,19 +41,16 @@ def split_pairs(
             f"{len(source)} pairs of {len(groups)} different pictures cannot be split: training "
             "and validation need at least one each"
         )
-    by_class: dict[int | None, list[list[int]]] = defaultdict(list)
+    by_class: dict[int, list[list[int]]] = defaultdict(list)
     for group in groups:
-        by_class[source.label(group[0])].append(group)
+        by_class[source.label(group[0]) or 0].append(group)
     generator = np.random.default_rng(seed)
-    held: list[int] = []
-    for label in sorted(by_class, key=lambda value: -1 if value is None else value):
-        members = by_class[label]
+    is_held = np.zeros(len(source), dtype=np.bool_)
+    for _, members in sorted(by_class.items()):
         # At least one on each side, where there are two.
         number = min(max(round(fraction * len(members)), 1), len(members) - 1)
         for place in generator.permutation(len(members))[:number]:
-            held += members[place]
-    is_held = np.zeros(len(source), dtype=np.bool_)
-    is_held[held] = True
+            is_held[members[place]] = True
     train = PairSubset(source, np.flatnonzero(~is_held), skipped=source.skipped)
     return train, PairSubset(source, np.flatnonzero(is_held))
 
@@ -61,25 +60,32 @@ def _equal_pictures(source: PairSource) -> list[list[int]]:
 
     Only files of equal size can be equal, so only those are read.
     """
-    by_size: dict[object, list[int]] = defaultdict(list)
-    for row in range(len(source)):
-        by_size[_size_of(source, row)].append(row)
-    groups: dict[object, list[int]] = defaultdict(list)
-    for size, rows in by_size.items():
-        for row in rows:
-            groups[(size, _digest(source, row)) if len(rows) > 1 else size].append(row)
-    return sorted(groups.values())
+    groups = [list(range(len(source)))]
+    for key in (_size, _digest):
+        groups = [part for group in groups for part in _parted(source, group, key)]
+    return sorted(groups)
 
 
-def _size_of(source: PairSource, row: int) -> object:
-    try:
-        image = source[row].image
-        return Path(image).stat().st_size if isinstance(image, str | Path) else len(image)  # type: ignore[arg-type]
-    except (OSError, ImageReadError):
-        return f"unreadable {row}"
+def _parted(source: PairSource, group: list[int], key: _Key) -> list[list[int]]:
+    if len(group) == 1:
+        return [group]
+    parts: dict[Hashable, list[int]] = defaultdict(list)
+    for row in group:
+        try:
+            parts[key(source, row)].append(row)
+        except (OSError, ImageReadError):
+            parts[f"row {row}"].append(row)  # who knows what it shows
+    return list(parts.values())
+
+
+def _size(source: PairSource, row: int) -> int:
+    image = source[row].image
+    if isinstance(image, bytes):
+        return len(image)
+    return Path(image).stat().st_size  # type: ignore[arg-type]  # sources give paths or bytes
 
 
 def _digest(source: PairSource, row: int) -> bytes:
     image = source[row].image
-    content = Path(image).read_bytes() if isinstance(image, str | Path) else image
-    return hashlib.sha256(content).digest()  # type: ignore[arg-type]
+    content = image if isinstance(image, bytes) else Path(image).read_bytes()  # type: ignore[arg-type]
+    return hashlib.sha256(content).digest()

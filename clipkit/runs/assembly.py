@@ -121,6 +121,12 @@ def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
     return Encoder(runtime, inputs.preprocess, inputs.tokenizer, name="in training")
 
 
+def keeps_features(config: RunConfig) -> bool:
+    """Return whether pictures give the same features in every epoch, so that once is enough."""
+    is_locked = config.model.lock_image and not config.model.unlocked_image_groups
+    return is_locked and not config.data.is_augmented
+
+
 def locked_features(
     config: RunConfig,
     data: RunData,
@@ -143,8 +149,7 @@ def locked_features(
     Returns:
         The features; None where pictures have to be read each time.
     """
-    is_locked = config.model.lock_image and not config.model.unlocked_image_groups
-    if not is_locked or config.data.is_augmented:
+    if not keeps_features(config):
         return None
     key = f"{config.model.start} {data.train.fingerprint}"
     place = directory / FEATURES_NAME

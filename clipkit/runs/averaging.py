@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from clipkit.runs.validating import TRIPWIRE
 from clipkit.training.loop import Validation
 
-ALPHAS = tuple(step / 10 for step in range(11))
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 PUBLISHED_ALPHA = 0.5  # the paper's own, where nothing can be measured
 
 
@@ -44,4 +44,4 @@ def choose_mixture(mixtures: Sequence[Mixture], *, max_forgetting: float) -> Mix
         # A hair more than allowed is rounding: 43/45 - 42/45 is not exactly 1/45.
         if start is None or (mixture.tripwire or 0.0) >= start - max_forgetting - 1e-9
     ]
-    return max(allowed, key=lambda mixture: (mixture.validation.score, -mixture.alpha))
+    return max(allowed, key=lambda mixture: (mixture.validation.score or 0.0, -mixture.alpha))

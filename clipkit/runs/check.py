@@ -2,20 +2,37 @@
 
 import json
 import time
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
+from clipkit.errors import ImageReadError
+from clipkit.models.building import SIGMOID_BIAS
+from clipkit.models.towers import Towers
+from clipkit.pairs.pair import PairSource
 from clipkit.pairs.survey import PairSurvey, survey_pairs
-from clipkit.runs.assembly import Inputs, build_batches, load_teacher, prepare_towers, start_towers
-from clipkit.runs.data import open_data
+from clipkit.runs.assembly import (
+    Inputs,
+    build_batches,
+    keeps_features,
+    load_teacher,
+    prepare_towers,
+    start_towers,
+)
+from clipkit.runs.data import RunData, open_data
 from clipkit.runs.directory import with_precision
 from clipkit.runs.listener import Listener
+from clipkit.runs.validating import build_measure
 from clipkit.training.advice import advise, names_side, refuse
-from clipkit.training.config import RunConfig
+from clipkit.training.config import Precision, RunConfig
 from clipkit.training.learning import Learning
+from clipkit.training.pair_batches import PairBatches
 from clipkit.training.precision import choose_training_precision
 from clipkit.training.ranks import Ranks
+from clipkit.training.teacher import Teacher
 from clipkit.training.trained_towers import TrainedTowers
 
 _TIMED_STEPS = 2  # after a first one, which is slower
@@ -89,6 +106,7 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
     assert config.compute.epochs is not None  # it is resolved
     listener = listener or Listener()
     data = open_data(config.data, seed=config.seed)
+    build_measure(config, data)  # which looks at the reference set
     towers = start_towers(config)
     inputs = Inputs.of(towers)
     size = config.compute.batch_size
@@ -104,48 +122,73 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
         config,
         num_pairs=train.num_pairs,
         embed_dim=towers.embed_dim,
-        num_captions=train.num_captions,
+        num_captions=train.num_different_captions,
     )
-    prepare_towers(towers, config.model)
-    teacher = load_teacher(config)
-    batches = build_batches(config, data, towers, ranks=Ranks(), teacher=teacher)
     num_parameters = sum(item.numel() for item in towers.parameters())
-    num_trained = sum(item.numel() for item in towers.parameters() if item.requires_grad)
-    with closing(batches.after(0)) as several:
-        listener.say("timing a few steps")
-        first = next(several)
-        trained = TrainedTowers(towers)
-        precision = choose_training_precision(config, trained, lambda: first.batch)
-        learning = Learning(
-            with_precision(config, precision),
-            towers,
-            batches,
-            ranks=Ranks(),
-            teacher=teacher,
-        )
-        learning.try_step(first)
-        begun = time.perf_counter()
-        for _ in range(_TIMED_STEPS):
-            learning.try_step(first)
-        step_seconds = (time.perf_counter() - begun) / _TIMED_STEPS
-    captions = (caption for row in range(len(data.train)) for caption in data.train[row].captions)
     advice = advise(
         config,
         num_pairs=train.num_pairs,
         num_parameters=num_parameters,
-        num_directional=sum(names_side(caption) for caption in captions),
+        num_directional=_count_directional(data.train),
+        is_bias_new=towers.logit_bias == SIGMOID_BIAS,
     )
+    prepare_towers(towers, config.model)
+    teacher = load_teacher(config)
+    batches = build_batches(config, data, towers, ranks=Ranks(), teacher=teacher)
+    listener.say("timing a few steps")
+    precision, step_seconds = _time_step(config, towers, batches, teacher)
     return Check(
         train=train,
         validation=validation,
         num_parameters=num_parameters,
-        num_trained=num_trained,
+        num_trained=sum(item.numel() for item in towers.parameters() if item.requires_grad),
         steps_per_epoch=batches.steps_per_epoch,
         epochs=config.compute.epochs,
         precision=precision,
         step_seconds=step_seconds,
-        advice=tuple(advice),
+        advice=(*_bad_advice(config, data, train), *advice),
     )
+
+
+def _time_step(
+    config: RunConfig, towers: Towers, batches: PairBatches, teacher: Teacher | None
+) -> tuple[Precision, float]:
+    """Return the precision that a run takes, and how many seconds a step takes in it."""
+    with closing(batches.after(0)) as several:
+        first = next(several)
+    trained = TrainedTowers(towers)
+    precision = choose_training_precision(config, trained, lambda: first.batch)
+    if keeps_features(config):  # computed once in a run, before its first step
+        with torch.no_grad():
+            features = trained.eval()(first.batch).image_features
+        batch = replace(first.batch, pixel_values=None, image_features=features)
+        first = replace(first, batch=batch)
+    config = with_precision(config, precision)
+    learning = Learning(config, towers, batches, ranks=Ranks(), teacher=teacher)
+    learning.try_step(first)
+    begun = time.perf_counter()
+    for _ in range(_TIMED_STEPS):
+        learning.try_step(first)
+    return precision, (time.perf_counter() - begun) / _TIMED_STEPS
+
+
+def _bad_advice(config: RunConfig, data: RunData, survey: PairSurvey) -> Iterator[str]:
+    found = len(survey.unreadable) - len(data.skipped)  # of the rest the run knows when it begins
+    most = int(config.data.max_bad_fraction * len(data.train))
+    if found > most:
+        yield (
+            f"{found} of {len(data.train)} pairs cannot be read, data.max_bad_fraction allows "
+            f"{most}: the run would end when it meets them; mend them, or raise the limit"
+        )
+
+
+def _count_directional(source: PairSource) -> int:
+    """Return how many captions name a side."""
+    count = 0
+    for row in range(len(source)):
+        with suppress(ImageReadError):  # the survey has told
+            count += sum(names_side(caption) for caption in source[row].captions)
+    return count
 
 
 def _duration(hours: float) -> str:

@@ -1,6 +1,5 @@
 """The end of a run: the best weights, mixed with the start where that is better, and the papers."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from clipkit.runs.averaging import ALPHAS, PUBLISHED_ALPHA, Mixture, choose_mixt
 from clipkit.runs.card import draft_card
 from clipkit.runs.curves import draw_curves
 from clipkit.runs.data import RunData
-from clipkit.runs.journal import read_metrics
+from clipkit.runs.journal import read_metrics, read_validation
 from clipkit.runs.report import FINAL_NAME, TrainingReport, write_report
 from clipkit.runs.validating import TRIPWIRE, Measure
 from clipkit.training.config import RunConfig
@@ -45,12 +44,11 @@ def end_run(
     directory = Path(config.output)
     towers = load_towers(DirectorySource(str(checkpoint), checkpoint))
     inputs = Inputs.of(towers)
+    start = read_validation(directory, step=0)
     ending = measure(live_encoder(towers, inputs, config.compute.device))
-    report = replace(
-        report, start=_start_metrics(directory), end=ending.metrics, final=ending.metrics
-    )
+    report = replace(report, start=start.metrics, end=ending.metrics, final=ending.metrics)
     if config.watch.average_with_start:
-        report = _mix(config, data, measure, towers, report)
+        report = _mix(config, measure, towers, (start, ending), report)
     report = replace(report, notes=(*report.notes, *_notes(config, data, report)))
     digest = tokenizer_digest(towers.model_cfg["text_cfg"], towers.tokenizer_source)
     final = directory / FINAL_NAME
@@ -68,9 +66,9 @@ def end_run(
 
 def _mix(
     config: RunConfig,
-    data: RunData,
     measure: Measure,
     towers: Towers,
+    ends: tuple[Validation, Validation],
     report: TrainingReport,
 ) -> TrainingReport:
     """Put the towers at the best place between start and end."""
@@ -87,10 +85,11 @@ def _mix(
         put(alpha)
         return measure(live_encoder(towers, inputs, config.compute.device))
 
-    if data.validation is None:
+    if not ends[0].is_scored:
         found = measure_at(PUBLISHED_ALPHA)
         return replace(report, alpha=PUBLISHED_ALPHA, final=found.metrics)
-    mixtures = [Mixture(alpha, measure_at(alpha)) for alpha in ALPHAS]
+    between = [Mixture(alpha, measure_at(alpha)) for alpha in ALPHAS[1:-1]]
+    mixtures = [Mixture(0.0, ends[0]), *between, Mixture(1.0, ends[1])]
     chosen = choose_mixture(mixtures, max_forgetting=config.watch.max_forgetting)
     put(chosen.alpha)
     return replace(
@@ -122,13 +121,6 @@ def _notes(config: RunConfig, data: RunData, report: TrainingReport) -> list[str
             "data.validation_fraction to know what the model is worth"
         )
     return notes
-
-
-def _start_metrics(directory: Path) -> Mapping[str, float]:
-    for entry in read_metrics(directory):
-        if entry["step"] == 0:
-            return {name: value for name, value in entry.items() if name != "step"}
-    return {}
 
 
 def _card(config: RunConfig, data: RunData, report: TrainingReport) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import MissingExtraError
+from clipkit.training.loop import Validation
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -35,16 +36,31 @@ class Journal:
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write what was measured after a step.
+        """Write what a step was like.
 
         Args:
             step: How many steps are done.
             metrics: Numbers by name.
         """
-        self._file.write(_line({"step": step, **metrics}))
+        self._write({"step": step, "kind": "training", **metrics})
+
+    def write_validation(self, step: int, validation: Validation) -> None:
+        """Write what was measured after a step.
+
+        Args:
+            step: How many steps are done.
+            validation: The measurement.
+        """
+        self._write(
+            {"step": step, "kind": "validation", "score": validation.score, **validation.metrics}
+        )
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        self._file.write(_line(entry))
         self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        for name, value in entry.items():
+            if isinstance(value, float):
+                self._board.add_scalar(name, value, entry["step"])
 
     def close(self) -> None:
         """Write out what is buffered."""
@@ -75,6 +91,23 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
         if isinstance(entry, dict) and isinstance(entry.get("step"), int):
             entries.append(entry)
     return entries
+
+
+def read_validation(directory: Path, *, step: int) -> Validation:
+    """Return what was measured after a step.
+
+    Args:
+        directory: Of the run.
+        step: How many steps were done.
+
+    Returns:
+        The measurement; without metrics if there was none.
+    """
+    for entry in read_metrics(directory):
+        if entry.pop("step") == step and entry.pop("kind", "") == "validation":
+            score = entry.pop("score", None)
+            return Validation(score, entry)
+    return Validation(None, {})
 
 
 def _line(entry: Mapping[str, Any]) -> str:

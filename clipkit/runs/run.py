@@ -6,6 +6,8 @@ Started as several processes by torchrun, all of them train and the first one wr
 from contextlib import closing
 from pathlib import Path
 
+from clipkit.errors import TrainingError
+from clipkit.models.building import SIGMOID_BIAS
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
@@ -75,7 +77,10 @@ def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingRep
 
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
     """Take part in a run that another process leads."""
-    claimed, ended = ranks.collect(None)[0]
+    try:
+        claimed, ended = ranks.collect(None)[0]
+    except RuntimeError as error:  # gloo has no word of its own for a lost connection
+        raise TrainingError("the first process has ended before the run began") from error
     return ended or _Run(claimed, ranks, Listener()).run()
 
 
@@ -161,8 +166,14 @@ class _Run:
             self._listener.progress_for("training") as progress,
         ):
             if not read_metrics(self._directory):
-                journal.write(0, measure().metrics)
-            return learning.run(checkpoints, measure=measure, log=journal.write, progress=progress)
+                journal.write_validation(0, measure())
+            return learning.run(
+                checkpoints,
+                measure=measure,
+                log=journal.write,
+                log_validation=journal.write_validation,
+                progress=progress,
+            )
 
     def _choose_precision(self, towers: Towers, batches: PairBatches) -> None:
         def first_batch() -> Batch:
@@ -179,14 +190,19 @@ class _Run:
         num_pairs = len(self._data.train)
         refuse(self._config, num_pairs=num_pairs, embed_dim=towers.embed_dim)
         num_parameters = sum(item.numel() for item in towers.parameters())
-        for line in advise(self._config, num_pairs=num_pairs, num_parameters=num_parameters):
+        advice = advise(
+            self._config,
+            num_pairs=num_pairs,
+            num_parameters=num_parameters,
+            is_bias_new=towers.logit_bias == SIGMOID_BIAS,
+        )
+        for line in advice:
             self._listener.say(f"warning: {line}")
         if self._data.skipped:
             self._listener.say(f"{len(self._data.skipped)} pairs are left out: they are damaged")
 
     def _report(self, learning: Learning, *, is_finished: bool) -> TrainingReport:
         progression = learning.progression
-        has_score = progression.best_score is not None and self._data.validation is not None
         bad = {error.path: error.reason for error in self._data.skipped} | progression.bad
         return TrainingReport(
             directory=str(self._directory),
@@ -195,6 +211,6 @@ class _Run:
             num_steps=learning.num_steps,
             seconds=progression.seconds,
             num_pairs=len(self._data.train),
-            best_step=progression.best_step if has_score else progression.step,
+            best_step=progression.best_step or progression.step,
             bad=bad,
         )

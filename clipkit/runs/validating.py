@@ -44,10 +44,10 @@ class Validator:
             encoder: The model.
 
         Returns:
-            The score and all metrics; a score of 0 where there are no pairs to measure it on.
+            The score and all metrics; no score where there are no pairs to measure it on.
         """
         metrics: dict[str, float] = {}
-        score = 0.0
+        score: float | None = None
         if self.source is not None and self.source.class_names:
             report = evaluate_classes(encoder, self.source, templates=self.templates)
             metrics["accuracy"] = score = report.top_1

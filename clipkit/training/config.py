@@ -29,13 +29,13 @@ class ModelConfig:
     start: str = ""  # any model that clipkit loads; empty: from scratch
     architecture: str = ""  # from scratch: a config of open_clip's by name, or a JSON file
     tokenizer: str = ""  # from scratch: a directory with tokenizer.json; empty: the config's own
-    lock_image: bool = False
+    lock_image: bool = False  # the image tower stays as it is (LiT)
     unlocked_image_groups: int = 0  # the last so many groups are trained although it is locked
-    lock_text: bool = False
-    unlocked_text_layers: int = 0
+    lock_text: bool = False  # the text tower stays as it is
+    unlocked_text_layers: int = 0  # the last so many layers are trained although it is locked
     freeze_batch_norm: bool | None = None  # running means stay; None: yes, unless from scratch
     patch_dropout: float = 0.0  # share of patches left out of each picture, 0..1 (FLIP: .5)
-    gradient_checkpointing: bool = False  # half the speed of a third, much less memory
+    gradient_checkpointing: bool = False  # a third slower or so, with much less memory
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model.
@@ -84,12 +84,13 @@ class SourceConfig:
 class DataConfig:
     """Pairs of pictures and texts, and how a picture is changed each time."""
 
-    train: tuple[SourceConfig, ...] = ()
+    train: tuple[SourceConfig, ...] = ()  # places with pairs: see above
     validation: tuple[SourceConfig, ...] = ()  # never trained on
     validation_fraction: float = 0.0  # share of train kept for validation, if that is empty
+    # "auto" looks; or "folder", "classes", "table", "shards".
     format: Literal["auto", "folder", "classes", "table", "shards"] = "auto"
     image_column: str = "filepath"  # of a table
-    caption_column: str = "title"
+    caption_column: str = "title"  # of a table
     templates: tuple[str, ...] = ("a photo of a {}.",)  # class folders: name -> caption
     max_bad_fraction: float = 0.05  # of pairs that cannot be read; more ends the run
     workers: int = -1  # processes that read pictures; -1: as many as pay here, 0: none
@@ -130,9 +131,9 @@ class DataConfig:
 class LossConfig:
     """What is made small."""
 
-    kind: LossKind = "infonce"
+    kind: LossKind = "infonce"  # or "sigmoid", which suits small batches
     teacher: str = ""  # a model to learn from as well; any that clipkit loads
-    contrastive_weight: float = 1.0
+    contrastive_weight: float = 1.0  # of the loss above
     feature_weight: float = 2000.0  # with a teacher: squared distance of embeddings (CLIP-KD)
     logit_weight: float = 1.0  # with a teacher: cross-entropy to its softmax
     matryoshka_dims: tuple[int, ...] = ()  # prefixes that are spaces of their own
@@ -156,12 +157,12 @@ class OptimizerConfig:
     """AdamW and the path of its learning rate."""
 
     lr: float | None = None  # the highest; None: 1e-5 from a checkpoint, 5e-4 from scratch
-    beta1: float = 0.9
-    beta2: float = 0.98
-    eps: float = 1e-6
+    beta1: float = 0.9  # how slowly the mean of gradients moves
+    beta2: float = 0.98  # how slowly the mean of their squares moves
+    eps: float = 1e-6  # AdamW's
     weight_decay: float = 0.2  # of matrices; gains, biases, scale and positions have none
     clip_norm: float = 1.0  # of the whole gradient; 0: none
-    schedule: ScheduleKind = "cosine"
+    schedule: ScheduleKind = "cosine"  # after the warm-up, to 0; or "constant"
     warmup_fraction: float = 0.1  # of all steps
 
     def __post_init__(self) -> None:
@@ -187,7 +188,7 @@ class ComputeConfig:
     batch_size: int = 64  # pairs in a step, over all processes
     chunk_size: int = 0  # pairs computed at once by a process (GradCache); 0: all of its share
     epochs: int | None = None  # None: 5 from a checkpoint, 32 from scratch
-    device: str = "auto"
+    device: str = "auto"  # "cpu", "cuda", "mps"
     precision: Precision = "auto"  # bf16 by autocast, where it is fast
     sharding: Sharding = "ddp"  # of several processes; fsdp: weights are split as well
     compile: bool = False  # torch.compile of the towers
@@ -244,7 +245,7 @@ class RunConfig:
     output: str  # directory of the run
     model: ModelConfig
     data: DataConfig
-    seed: int = 0
+    seed: int = 0  # of weights, order, captions, crops and dropout
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)

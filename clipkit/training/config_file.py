@@ -4,6 +4,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ _FREE_KEYS = frozenset(
 )
 
 
-def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Return the run that a file describes.
 
     Paths in the file count from the file's folder, paths in overrides from the working directory;
@@ -54,22 +55,44 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         InputError: If the file cannot be read, a key is unknown or in the wrong section, or a
             value has the wrong type or range.
     """
-    place = path.expanduser().absolute()
+    place = Path(path).expanduser().absolute()
     try:
         content = tomllib.loads(place.read_text(encoding="utf-8-sig"))  # Notepad writes the mark
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    content.setdefault("output", default_output(place))
     try:
-        check_keys(content)
-        anchor_paths(content, place.parent)
-        for override in overrides:
-            _merge(content, _parse_override(override))
-        content.setdefault("output", default_output(place))
-        return typing.cast(RunConfig, _build(RunConfig, content, ""))
+        return parse_config(content, overrides, folder=place.parent)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def parse_config(
+    content: Mapping[str, Any], overrides: Sequence[str] = (), *, folder: Path | None = None
+) -> RunConfig:
+    """Return the run that sections and keys describe, as a RUN.toml has them.
+
+    Args:
+        content: For example ``{"output": "run", "model": {"start": "starter"}, "data": {"train":
+            "photos"}}``.
+        overrides: As for :func:`read_config`.
+        folder: Where relative paths count from; None: the working directory.
+
+    Returns:
+        The config, not resolved yet.
+
+    Raises:
+        InputError: If a key is unknown or in the wrong section, something that is needed is
+            missing, or a value has the wrong type or range.
+    """
+    parts = deepcopy(dict(content))
+    check_keys(parts)
+    anchor_paths(parts, folder or Path.cwd())
+    for override in overrides:
+        _merge(parts, _parse_override(override))
+    return typing.cast(RunConfig, _build(RunConfig, parts, ""))
 
 
 def write_config(config: RunConfig, path: Path) -> None:

@@ -121,6 +121,7 @@ class Learning:
         *,
         measure: Callable[[], Validation],
         log: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
+        log_validation: Callable[[int, Validation], None] = lambda step, validation: None,
         progress: Progress = lambda done, total: None,
     ) -> bool:
         """Train to the end.
@@ -129,7 +130,8 @@ class Learning:
             checkpoints: Where they are written.
             measure: Called now and then on the first process, with the towers of
                 :attr:`measured_towers` up to date.
-            log: Called with (step, metrics).
+            log: Called with (step, metrics) now and then.
+            log_validation: Called with (step, what was measured).
             progress: Called after every step with (done, total).
 
         Returns:
@@ -141,6 +143,7 @@ class Learning:
         assert self._config.compute.epochs is not None  # the config is resolved
         hooks = Hooks(
             log=log,
+            log_validation=log_validation,
             validate=lambda: self._validate(measure),
             save=lambda: self._save(checkpoints),
             after_step=lambda: clamp_logit_scale(self.towers),

@@ -47,8 +47,15 @@ class Batches(Protocol[_BatchOut]):
 class Validation:
     """What was measured on pairs that are not trained on."""
 
-    score: float  # what decides which checkpoint is best; higher is better
+    # What decides which checkpoint is best; higher is better. None: there is nothing to decide by,
+    # and the last one is the best.
+    score: float | None
     metrics: Mapping[str, float]
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether weights can be chosen by it."""
+        return self.score is not None
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class Hooks:
     """What the loop calls, on this process."""
 
     log: Callable[[int, Mapping[str, float]], None]  # step, metrics
+    log_validation: Callable[[int, Validation], None]
     validate: Callable[[], Validation | None]  # None: another process measures
     save: Callable[[], None]
     after_step: Callable[[], None]
@@ -71,7 +79,8 @@ class TrainingLoop(Generic[_Batch]):
         module: What is trained; put into training mode.
         step: Leaves gradients in it.
         batches: What is learnt from.
-        optimizer: Moves the parameters.
+        optimizer: Moves the parameters; the rate is multiplied by a group's "rate_factor", if it
+            has one.
         hooks: What happens now and then.
     """
 
@@ -154,7 +163,7 @@ class TrainingLoop(Generic[_Batch]):
         self, batch: _Batch, rate: float, clip_norm: float, step: int
     ) -> dict[str, float]:
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._step.backward(batch)
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
@@ -180,11 +189,11 @@ class TrainingLoop(Generic[_Batch]):
         validation = self._hooks.validate()
         is_best = False
         if validation is not None:
-            self._hooks.log(progression.step, validation.metrics)
-            best = progression.best_score
-            is_best = best is None or validation.score > best
+            self._hooks.log_validation(progression.step, validation)
+            score, best = validation.score, progression.best_score
+            is_best = score is None or best is None or score > best
             if is_best:
-                progression.best_score, progression.best_step = validation.score, progression.step
+                progression.best_score, progression.best_step = score, progression.step
             progression.num_worse = 0 if is_best else progression.num_worse + 1
             progression.is_ended_early = 0 < patience <= progression.num_worse
         is_ended_early = self._hooks.agree(float(progression.is_ended_early))

@@ -54,7 +54,8 @@ class ContrastiveStep:
     def backward(self, batch: Batch) -> dict[str, Tensor]:
         """Add the gradient of a batch's loss to the parameters.
 
-        The random state afterwards is that of one forward pass, chunk by chunk.
+        The random state afterwards is that of one forward pass, chunk by chunk: the last chunk's
+        second one ends where its first one did.
 
         Args:
             batch: This process's share, as large as the others'.
@@ -85,7 +86,8 @@ class ContrastiveStep:
         for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
             is_last = number == len(chunks) - 1
             with nullcontext() if is_last else without_sync(self._module):
-                with moments[number].again(), _still_statistics(self._module):
+                moments[number].restore()
+                with _still_statistics(self._module):
                     again = self._forward(self._without_fixed(chunk, part))
                 start = number * self._chunk_size
                 gradients = _gradients(whole, start, start + len(chunk), is_last=is_last)
@@ -160,17 +162,8 @@ class _Moment:
         own = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state()
         return cls(torch.get_rng_state(), device, own)
 
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        """Go back to it, and return to the present at the end."""
-        present = _Moment.now(self.device)
-        self._restore()
-        try:
-            yield
-        finally:
-            present._restore()
-
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Go back to it."""
         torch.set_rng_state(self.cpu)
         if self.own is not None:
             torch.get_device_module(self.device).set_rng_state(self.own)

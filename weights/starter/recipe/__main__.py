@@ -12,11 +12,13 @@ from pathlib import Path
 
 import torch
 
-from recipe.build import SEED, TRUNK_VERSION, Workshop, build_checkpoint
+from clipkit.errors import ClipkitError
+from recipe.build import TRUNK_VERSION, Workshop, build_checkpoint
 from recipe.evaluation import evaluate_checkpoint, report_as_json, report_as_text, table_lines
 from recipe.latency import measure_latency
 from recipe.packages import PACKAGES, Cache, RecipeError
 from recipe.seeds import evaluate_seeds
+from recipe.settings import read_settings
 
 _MEASURED_SEEDS = (0, 1)
 CHECKPOINT_FOLDER = Path(__file__).resolve().parent.parent
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for command in _COMMANDS[options.command]:
             command(options, cache)
-    except RecipeError as error:
+    except (RecipeError, ClipkitError) as error:
         _say(f"recipe: {error}")
         return 1
     _say(f"{options.command}: {time.monotonic() - started:.0f} s")
@@ -51,7 +53,9 @@ def _features(options: argparse.Namespace, cache: Cache) -> None:
 
 
 def _train(options: argparse.Namespace, cache: Cache) -> None:
-    build_checkpoint(options.folder, cache, version=options.trunk, seed=options.seed)
+    settings = read_settings()
+    seed = settings.seed if options.seed is None else options.seed
+    build_checkpoint(options.folder, cache, settings, version=options.trunk, seed=seed)
     _say(f"wrote {options.folder}")
 
 
@@ -62,7 +66,7 @@ def _evaluate(options: argparse.Namespace, cache: Cache) -> None:
 
 def _seeds(options: argparse.Namespace, cache: Cache) -> None:
     workshop = Workshop(cache, options.trunk)
-    for rows in evaluate_seeds(workshop, _MEASURED_SEEDS):
+    for rows in evaluate_seeds(workshop, read_settings(), _MEASURED_SEEDS):
         _write("\n".join(table_lines(rows)))
 
 
@@ -107,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the checkpoint to write or to measure (default: %(default)s)",
     )
     parser.add_argument("--trunk", type=int, choices=(0, 2), default=TRUNK_VERSION)
-    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--seed", type=int, help="instead of the one in RUN.toml")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser
 

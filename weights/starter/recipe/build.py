@@ -1,4 +1,4 @@
-"""From packages to a trained head and a written checkpoint; the settings of the shipped starter."""
+"""From packages to a trained head and a written checkpoint; what is written, not trained, of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from clipkit.training.progression import seed_everything
 from recipe.baselines import FeatureEmbedder
+from recipe.batches import TrainingData
 from recipe.benchmarks import build_validation
 from recipe.calibration import honest_scale, naming_cosines
 from recipe.checkpoint import write_checkpoint
@@ -16,16 +18,15 @@ from recipe.head import Head, HeadConfig
 from recipe.imagenet import TextWeights, prototypes, read_class_texts
 from recipe.packages import Cache
 from recipe.pairs import build_pairs
+from recipe.settings import Settings
 from recipe.synthetic import build_synthetic_features
 from recipe.texts import TextStore
-from recipe.training import TrainingConfig, TrainingData, train_head
+from recipe.training import train_head
 from recipe.trunk import Trunk
 
 TRUNK_VERSION = 2
-SEED = 0
 HEAD = HeadConfig()
 TEXT_WEIGHTS = TextWeights()
-TRAINING = TrainingConfig()
 
 
 class Workshop:
@@ -39,18 +40,17 @@ class Workshop:
         self.texts = read_class_texts(cache)
         pairs = build_pairs(cache, self.trunk, self.store)
         self.data = TrainingData(
-            self.trunk,
             pairs,
             build_concepts(cache, self.texts, self.store),
             build_synthetic_features(self.trunk, pairs.crops, pairs.composites),
         )
 
-    def train(self, seed: int) -> Head:
-        """Return a head trained with the shipped settings."""
+    def train(self, settings: Settings, seed: int) -> Head:
+        """Return a trained head."""
         class_prototypes = prototypes(self.texts, self.store, TEXT_WEIGHTS)
-        torch.manual_seed(seed)  # the free units' first weights are random too
+        seed_everything(seed, rank=0)  # the free units' first weights are random too
         head = Head(self.trunk.class_weight, self.trunk.class_bias, class_prototypes, HEAD)
-        train_head(head, self.data, TRAINING, seed=seed)
+        train_head(head, self.data, settings, seed=seed, runs=self.cache.root / "runs")
         return head
 
     def embedder(self, head: Head, features: Tensor) -> FeatureEmbedder:
@@ -70,9 +70,11 @@ class Workshop:
         return honest_scale(naming_cosines(validation, embedder))
 
 
-def build_checkpoint(folder: Path, cache: Cache, *, version: int, seed: int) -> None:
+def build_checkpoint(
+    folder: Path, cache: Cache, settings: Settings, *, version: int, seed: int
+) -> None:
     """Train the head and write the checkpoint folder."""
     torch.set_num_threads(1)  # results depend on the number of threads in the last digits
     workshop = Workshop(cache, version)
-    head = workshop.train(seed)
+    head = workshop.train(settings, seed)
     write_checkpoint(folder, cache, workshop.trunk, head, scale=workshop.calibrate(head))

@@ -31,14 +31,16 @@ class Concepts:
     members: Tensor  # (H, C): 1 where a class belongs to a concept
     prompts: Tensor  # (H, 6, 384)
 
-    def draw_class_prompts(self) -> Tensor:
+    def draw_class_prompts(self, random: torch.Generator) -> Tensor:
         """Return one random prompt of every class, shape (C, 384)."""
-        positions = (torch.rand(len(self.class_prompts)) * self.num_class_prompts).long()
+        shares = torch.rand(len(self.class_prompts), generator=random)
+        positions = (shares * self.num_class_prompts).long()
         return self.class_prompts[torch.arange(len(positions)), positions]
 
-    def draw_prompts(self, rows: Tensor) -> Tensor:
+    def draw_prompts(self, rows: Tensor, random: torch.Generator) -> Tensor:
         """Return one random prompt of each given concept, shape (number of rows, 384)."""
-        return self.prompts[rows, torch.randint(CONCEPT_TEMPLATES, (len(rows),))]
+        templates = torch.randint(CONCEPT_TEMPLATES, (len(rows),), generator=random)
+        return self.prompts[rows, templates]
 
 
 def build_concepts(

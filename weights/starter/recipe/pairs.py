@@ -43,9 +43,9 @@ class TextChoices:
     rows: Tensor  # (N, longest), padded with 0
     counts: Tensor  # (N,)
 
-    def draw(self, pictures: Tensor) -> Tensor:
+    def draw(self, pictures: Tensor, random: torch.Generator) -> Tensor:
         """Return one random row for each given picture, shape (B,)."""
-        positions = (torch.rand(len(pictures)) * self.counts[pictures]).long()
+        positions = (torch.rand(len(pictures), generator=random) * self.counts[pictures]).long()
         return self.rows[pictures, positions]
 
 

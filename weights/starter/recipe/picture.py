@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import resvg_py
 from PIL import Image
 
 Split = Literal["train", "test"]
@@ -53,17 +52,20 @@ def open_picture(path: Path) -> Image.Image:
         UnreadablePictureError: If the file is damaged or has more than 6 million pixels.
     """
     try:
-        if path.suffix == ".svg":
-            data = bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=_SVG_WIDTH))
-            image: Image.Image = Image.open(io.BytesIO(data))
-        else:
-            image = _open_bitmap(path)
+        image = _draw_svg(path) if path.suffix == ".svg" else _open_bitmap(path)
         if image.width * image.height > MAX_PIXELS:
             raise UnreadablePictureError(f"{path} has {image.width} x {image.height} pixels")
         image.load()
     except (OSError, ValueError, SyntaxError, *_TOO_LARGE) as error:
         raise UnreadablePictureError(f"{path} cannot be decoded: {error}") from error
     return image
+
+
+def _draw_svg(path: Path) -> Image.Image:
+    import resvg_py  # nothing else needs it, so what never draws runs without
+
+    data = bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=_SVG_WIDTH))
+    return Image.open(io.BytesIO(data))
 
 
 def _open_bitmap(path: Path) -> Image.Image:

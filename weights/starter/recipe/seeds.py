@@ -8,11 +8,14 @@ from recipe.benchmarks import BenchmarkSuite, build_suite, build_validation
 from recipe.build import Workshop
 from recipe.evaluation import Row, mean_row, measure_row
 from recipe.head import Head
+from recipe.settings import Settings
 
 
-def evaluate_seeds(workshop: Workshop, seeds: Sequence[int]) -> tuple[list[Row], list[Row]]:
+def evaluate_seeds(
+    workshop: Workshop, settings: Settings, seeds: Sequence[int]
+) -> tuple[list[Row], list[Row]]:
     """Return one row per seed and their mean: on the benchmarks, and on the validation set."""
-    heads = {seed: workshop.train(seed) for seed in seeds}
+    heads = {seed: workshop.train(settings, seed) for seed in seeds}
     return (
         _rows(workshop, build_suite(workshop.cache), "benchmarks", heads),
         _rows(workshop, build_validation(workshop.cache), "validation", heads),

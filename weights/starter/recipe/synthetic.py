@@ -32,16 +32,16 @@ class SyntheticFeatures:
     class_means: Tensor  # (C, F)
     residuals: Tensor  # (M, F): real variation around the mean
 
-    def draw(self, count: int) -> Tensor:
+    def draw(self, count: int, random: torch.Generator) -> Tensor:
         """Return features of random classes, some with a second class mixed in, shape (N, F)."""
-        first = self.class_means[torch.randint(NUM_CLASSES, (count,))] - self.mean
-        second = self.class_means[torch.randint(NUM_CLASSES, (count,))] - self.mean
-        strength = 0.5 + 0.9 * torch.rand(count, 1)
-        share = 0.5 * torch.rand(count, 1) ** 2
-        noise = self.residuals[torch.randint(len(self.residuals), (count,))]
+        classes = torch.randint(NUM_CLASSES, (2, count), generator=random)
+        first, second = (self.class_means[row] - self.mean for row in classes)
+        strength = 0.5 + 0.9 * torch.rand(count, 1, generator=random)
+        share = 0.5 * torch.rand(count, 1, generator=random) ** 2
+        rows = torch.randint(len(self.residuals), (count,), generator=random)
         direction = strength * ((1 - share) * first + share * second)
-        sample = self.mean + direction + torch.rand(count, 1) * noise
-        return sample.clamp(0, FEATURE_LIMIT)
+        noise = torch.rand(count, 1, generator=random) * self.residuals[rows]
+        return (self.mean + direction + noise).clamp(0, FEATURE_LIMIT)
 
 
 def build_synthetic_features(trunk: Trunk, crops: Tensor, composites: Tensor) -> SyntheticFeatures:

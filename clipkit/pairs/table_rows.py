@@ -1,0 +1,224 @@
+"""The rows of a table, whatever kind of file it is: two cells each, or what is wrong with it."""
+
+import csv
+import difflib
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clipkit.errors import InputError, MissingExtraError
+
+_SEPARATORS = ("\t", ",", ";", "|")
+
+
+class Columns(NamedTuple):
+    """The names of the two columns that matter."""
+
+    picture: str
+    captions: str
+
+
+class TableRow(NamedTuple):
+    """One row."""
+
+    place: str  # for people: "line 12"
+    picture: Any = None  # the cell, whatever the file has there
+    captions: Any = None
+    damage: str = ""  # why it has no cells
+
+
+def read_table(path: Path, columns: Columns) -> Iterator[TableRow]:
+    """Yield the rows of a table.
+
+    Args:
+        path: The file; its ending says what it is, others than these three are taken for CSV.
+        columns: Which columns.
+
+    Yields:
+        All rows but empty ones, in order.
+
+    Raises:
+        InputError: If the table lacks a column, or is Parquet that cannot be read.
+        MissingExtraError: If it is Parquet and pyarrow is not installed.
+        OSError: If the file cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet_rows(path, columns)
+    elif suffix in (".jsonl", ".ndjson"):
+        yield from _json_rows(path, columns)
+    else:
+        yield from _separated_rows(path, columns)
+
+
+# --- CSV and TSV --------------------------------------------------------------------------------
+
+
+def _separated_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
+    # Bytes that are not UTF-8 are kept: they may belong to the name of a file.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        header = file.readline()
+        if header.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+            raise InputError(f"{path} is in UTF-16: save it as UTF-8")
+        # Whatever the ending says: open_clip's .csv files have tabs between the columns.
+        by_separator = {mark: _names(header, mark) for mark in _SEPARATORS}
+        separator = max(by_separator, key=lambda mark: _count(columns, by_separator[mark]))
+        names = by_separator[separator]
+        _check_has_columns(path, columns, names)
+        places = [names.index(column) for column in columns]
+        for number, cells in _records(file, separator):
+            place = f"line {number}"
+            if isinstance(cells, str):
+                yield TableRow(place, damage=cells)
+            elif not any(cells):
+                continue
+            elif len(cells) <= max(places) or any(cells[len(names) :]):
+                # One too many is a caption with a separator in it: its rest must not get lost.
+                counts = f"has {len(cells)} columns, the first line {len(names)}"
+                yield TableRow(place, damage=f"{counts}: put captions in quotation marks")
+            else:
+                yield TableRow(place, *(cells[at] for at in places))
+
+
+def _count(columns: Columns, names: Sequence[str]) -> tuple[int, int]:
+    """Return how many of the columns are there, then how many there are at all."""
+    return len(set(columns) & set(names)), len(names)
+
+
+def _names(header: str, separator: str) -> list[str]:
+    return [name.strip() for name in _split(header, separator)]
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """Return the cells of a line by itself; a quotation mark where none belongs is a letter."""
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return []
+
+
+class _Lines:
+    """Lines that can be put back."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.taken: list[str] = []  # since it was last cleared
+        self._lines = lines
+        self._again: deque[str] = deque()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self.taken.append(line)
+        return line
+
+    def put_back_but_one(self) -> None:
+        """Keep the first of the lines taken; the others will be taken again."""
+        self._again.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
+
+
+def _records(file: Iterator[str], separator: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the number of each record's first line with its cells, or with what is wrong.
+
+    A quotation mark without its end swallows all up to the next one. It costs its own line only:
+    the lines that it swallowed are read again.
+    """
+    number = 2  # the first line is the header
+    lines = _Lines(file)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    while True:
+        lines.taken.clear()
+        cells: list[str] | str
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            has_no_end = len(lines.taken) > 1 or "unexpected end" in str(error)
+            lines.put_back_but_one()
+            # A mark that ends inside a cell, as in  "Hello" she said,  is taken as it stands.
+            cells = [] if has_no_end else _split(lines.taken[0], separator)
+            if not cells:
+                cells = (
+                    "has a quotation mark without its end" if has_no_end else f"is no row: {error}"
+                )
+        yield number, cells
+        number += len(lines.taken)
+
+
+# --- JSON Lines ---------------------------------------------------------------------------------
+
+
+def _json_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
+    keys: dict[str, None] = {}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            place = f"line {number}"
+            try:
+                # Only the file's start may have a mark of its encoding.
+                entry = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
+            except UnicodeDecodeError:
+                yield TableRow(place, damage="is not UTF-8")
+                continue
+            except (ValueError, RecursionError) as error:
+                yield TableRow(place, damage=f"is not JSON: {error}")
+                continue
+            if not isinstance(entry, dict):
+                yield TableRow(place, damage="is no JSON object")
+                continue
+            keys |= dict.fromkeys(entry)
+            yield TableRow(place, entry.get(columns.picture), entry.get(columns.captions))
+    if keys:
+        _check_has_columns(path, columns, list(keys))
+
+
+# --- Parquet ------------------------------------------------------------------------------------
+
+
+def _parquet_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise MissingExtraError("parquet", "Reading a Parquet table") from error
+
+    number = 0
+    try:
+        with ParquetFile(path) as table:
+            _check_has_columns(path, columns, table.schema_arrow.names)
+            for batch in table.iter_batches(columns=list(columns)):
+                for cells in zip(*map(batch.column, columns), strict=True):
+                    number += 1
+                    yield _parquet_row(f"row {number}", cells)
+    except FileNotFoundError:
+        raise
+    except (ArrowException, OSError) as error:
+        raise InputError(f"{path} is damaged, or not Parquet: {error}") from error
+
+
+def _parquet_row(place: str, cells: tuple[Any, ...]) -> TableRow:
+    try:
+        return TableRow(place, *(cell.as_py() for cell in cells))
+    except UnicodeDecodeError:
+        return TableRow(place, damage="is not UTF-8")
+
+
+def _check_has_columns(path: Path, columns: Columns, names: Sequence[str]) -> None:
+    """Raise InputError if a column is not there."""
+    for key, column in zip(("image_column", "caption_column"), columns, strict=True):
+        if column in names:
+            continue
+        if not names:
+            raise InputError(f"{path} holds no table: its first line is empty")
+        near = difflib.get_close_matches(column, names, n=1, cutoff=0.4)
+        hint = f" (nearest: {near[0]})" if near else ""
+        raise InputError(
+            f"{path} has no column {column}, it has {', '.join(names)}{hint}: say which by "
+            f"data.{key} in RUN.toml or --{key.replace('_', '-')}"
+        )

@@ -1,0 +1,83 @@
+"""The files in a tar, by their headers only, as far as the tar is whole."""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from clipkit.errors import ImageReadError, InputError
+
+# Names that webdataset keeps for itself; its reader leaves them out by the same rule.
+_RESERVED = re.compile(r"__[^/]*__($|/)")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
+
+
+class Member(NamedTuple):
+    """Where a file lies in a tar."""
+
+    name: str
+    offset: int  # bytes
+    size: int  # bytes
+
+
+def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> Iterator[Member]:
+    """Yield the files in a tar whose bytes are all there.
+
+    Args:
+        file: The tar; others may change its position meanwhile.
+        path: Where it lies, for messages.
+        skipped: If the tar is cut off or damaged, that is added here.
+
+    Yields:
+        Regular files in their order.
+
+    Raises:
+        InputError: If it is no tar from its first byte.
+    """
+    is_tar, number = False, 0
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            is_tar = True
+            for number, info in enumerate(_whole(tar, file), 1):
+                if info.issparse():
+                    skipped.append(ImageReadError(f"{path.name}/{info.name}", "is stored sparse"))
+                elif info.isreg() and not _RESERVED.match(info.name):
+                    yield Member(info.name, info.offset_data, info.size)
+    except Exception as error:  # on damaged headers tarfile raises nearly any
+        if not is_tar:
+            raise InputError(f"{path} is no tar file{_what_instead(file)}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        skipped.append(
+            ImageReadError(path, f"is damaged or cut off after {number} files: {reason}")
+        )
+
+
+def _whole(tar: tarfile.TarFile, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Yield what is in a tar, or raise at the first that is not whole."""
+    size = file.seek(0, 2)
+    end = 0
+    while (info := tar.next()) is not None:
+        # A size below 0 would lead back to where it was, again and again.
+        if info.offset_data < end or info.size < 0:
+            raise tarfile.ReadError("a header is damaged")
+        end = info.offset_data + (info.size if info.isreg() else 0)
+        if end > size:
+            raise tarfile.ReadError(f"{info.name} is not whole")
+        yield info
+        tar.members.clear()  # type: ignore[attr-defined]  # a million would take a gigabyte
+    # At a damaged header tarfile ends as at the mark of the end, which is a block of zeros.
+    file.seek(tar.offset)  # type: ignore[attr-defined]
+    mark = file.read(tarfile.BLOCKSIZE)  # type: ignore[attr-defined]
+    if not mark or mark.strip(b"\0"):
+        raise tarfile.ReadError("a header is damaged" if mark else "the mark of its end is missing")
+
+
+def _what_instead(file: BinaryIO) -> str:
+    file.seek(0)
+    head = file.read(8)
+    if not head:
+        return ": it is empty (0 bytes)"
+    if head.startswith(_COMPRESSED):
+        return " by itself but compressed: unpack it, so that it can be read in any order"
+    return f": it starts with {head!r}"

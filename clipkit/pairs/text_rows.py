@@ -1,0 +1,52 @@
+"""Many short rows of texts in one block of memory."""
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+class TextRows:
+    """Rows of texts, kept as UTF-8 and made into strings when a row is asked for.
+
+    A million rows cost what their letters do and 8 bytes a text, and processes that are forked
+    share them: counting references to strings would copy them page by page.
+
+    Args:
+        rows: The texts of each row; also half surrogates, as in names of files that are not UTF-8.
+    """
+
+    def __init__(self, rows: Iterable[Sequence[str]]) -> None:
+        content = bytearray()
+        text_ends, row_ends = array("q", [0]), array("q", [0])
+        for row in rows:
+            for text in row:
+                content += text.encode("utf-8", "surrogatepass")
+                text_ends.append(len(content))
+            row_ends.append(len(text_ends) - 1)
+        self._content = bytes(content)
+        self._text_ends = np.array(text_ends)  # with a 0 in front
+        self._row_ends = np.array(row_ends)  # likewise, in texts
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self._row_ends) - 1
+
+    def __getitem__(self, row: int) -> tuple[str, ...]:
+        """Return the texts of a row."""
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        first, last = self._row_ends[row : row + 2].tolist()
+        ends = self._text_ends[first : last + 1].tolist()
+        return tuple(
+            self._content[start:end].decode("utf-8", "surrogatepass")
+            for start, end in zip(ends, ends[1:], strict=False)
+        )
+
+    def digest(self) -> str:
+        """Return what identifies the rows, 64 hex digits."""
+        digest = hashlib.sha256(self._content)
+        for ends in (self._text_ends, self._row_ends):
+            digest.update(ends.tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,131 @@
+"""``clipkit WORDS…`` in a process of its own, which begins with everything imported.
+
+A fork of a server that has imported torch: it can be killed, and costs no seconds to start.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clipkit.cli import train as command
+from clipkit.cli.main import main
+from clipkit.progress import Progress
+from clipkit.runs import check, run  # noqa: F401 - so that no process has to
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__, "open_clip", "matplotlib.figure", "tensorboardX"])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a process left behind."""
+
+    status: int  # negative: ended by that signal
+    out: str
+    err: str
+
+
+class ClipkitProcess:
+    """A running command.
+
+    Args:
+        words: Of the command line.
+        folder: Where its output is caught.
+        environment: Variables that it has besides.
+        signal_at: (step, signal) that it sends itself after a training step.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[object],
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        signal_at: tuple[int, signal.Signals] | None = None,
+    ) -> None:
+        rank = (environment or {}).get("RANK", "0")
+        self._out, self._err = folder / f"stdout.{rank}", folder / f"stderr.{rank}"
+        texts = [str(word) for word in words]
+        arguments = (texts, self._out, self._err, dict(environment or {}), signal_at)
+        self._process = _CONTEXT.Process(target=_run, args=arguments)
+        self._process.start()
+
+    def kill_after(self, seconds: float) -> None:
+        """Let it live so long and kill it, unless it has ended."""
+        self._process.join(seconds)
+        self._process.kill()
+
+    def outcome(self) -> Outcome:
+        """Wait until it ends, and return what it left."""
+        self._process.join(300)
+        assert self._process.exitcode is not None, self._err.read_text()
+        texts = [path.read_text() if path.exists() else "" for path in (self._out, self._err)]
+        return Outcome(self._process.exitcode, *texts)
+
+
+def run_ranks(
+    words: Sequence[object],
+    folder: Path,
+    *,
+    world_size: int,
+    signal_at: tuple[int, signal.Signals] | None = None,
+) -> list[Outcome]:
+    """Run a command on several processes, as torchrun starts them; return how each ended.
+
+    A signal reaches all of them.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+    processes = [
+        ClipkitProcess(
+            words,
+            folder,
+            environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            signal_at=signal_at,
+        )
+        for rank in range(world_size)
+    ]
+    return [process.outcome() for process in processes]
+
+
+def _run(
+    words: list[str],
+    out: Path,
+    err: Path,
+    environment: dict[str, str],
+    signal_at: tuple[int, signal.Signals] | None,
+) -> None:
+    os.environ.update(environment)
+    for path, number in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    torch.set_num_threads(1)
+    sys.argv = ["clipkit", *words]
+    if signal_at is not None:
+        command._bar = lambda label: _signalling(label, *signal_at)
+    sys.exit(main(words))
+
+
+@contextmanager
+def _signalling(label: str, step: int, number: signal.Signals) -> Iterator[Progress]:
+    """Send this process a signal after a step, where a bar would be shown."""
+
+    def progress(done: int, total: int | None) -> None:
+        if label == "training" and done == step:
+            os.kill(os.getpid(), number)
+
+    yield progress

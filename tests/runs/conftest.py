@@ -1,0 +1,116 @@
+"""Real pictures in small, tiny towers, and a way to write a RUN.toml."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+import torch
+from PIL import Image
+
+from tests.conftest import SAMPLES
+from tests.models.conftest import tiny_config
+from tests.runs.clipkit_process import ClipkitProcess, Outcome
+
+# CLIP's own vocabulary; what is left of the tower trains in milliseconds.
+_TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+_VISION = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8}
+
+WriteRun = Callable[..., Path]
+Train = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep to one thread and leave the process's random state as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def captions_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 sample photographs in small, each with two captions in a file beside it."""
+    folder = tmp_path_factory.mktemp("pairs") / "photos"
+    folder.mkdir()
+    labels = json.loads((SAMPLES / "labels.json").read_text())
+    for name, label in sorted(labels.items())[:40]:
+        _shrunk(SAMPLES / name).save(folder / f"{Path(name).stem}.png")
+        (folder / f"{Path(name).stem}.txt").write_text(f"a photo of a {label}\nthe {label}\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six classes of five pictures each: cuts of one photograph."""
+    folder = tmp_path_factory.mktemp("classes") / "things"
+    for name in ("castle", "clownfish", "dandelion", "fig", "koala", "lightning"):
+        (folder / name).mkdir(parents=True)
+        picture = _shrunk(SAMPLES / f"{name}.jpg")
+        width, height = picture.size
+        for number in range(5):
+            left, top = number * width // 20, number * height // 20
+            cut = picture.crop((left, top, left + width * 3 // 4, top + height * 3 // 4))
+            cut.save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def architecture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny ViT and text transformer, as a JSON file."""
+    path = tmp_path_factory.mktemp("architecture") / "tiny.json"
+    path.write_text(json.dumps(tiny_config(vision_cfg=_VISION, text_cfg=_TEXT)))
+    return path
+
+
+@pytest.fixture
+def write_run(tmp_path: Path, architecture: Path, captions_folder: Path) -> WriteRun:
+    """Return a function that writes a RUN.toml: tiny towers, 5 steps an epoch, 2 epochs."""
+
+    def write(name: str = "run", **changes: Any) -> Path:
+        config: dict[str, Any] = {
+            "model": {"architecture": str(architecture)},
+            "data": {"train": str(captions_folder), "workers": 0},
+            "optimizer": {"lr": 0.001},
+            "compute": {"batch_size": 8, "epochs": 2, "precision": "fp32", "device": "cpu"},
+            "watch": {"log_steps": 1, "tripwire": ""},
+        }
+        for section, values in changes.items():
+            if isinstance(values, dict):
+                values = config.get(section, {}) | values
+                if values.get("start"):
+                    values.pop("architecture", None)
+            config[section] = values
+        path = tmp_path / f"{name}.toml"
+        path.write_text(tomli_w.dumps(config))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Train:
+    """Return a function that runs ``clipkit train WORDS…`` in a process to its end."""
+
+    def train(*words: object, **options: Any) -> Outcome:
+        environment = {name: os.environ[name] for name in ("CLIPKIT_HOME", "HF_HUB_OFFLINE")}
+        process = ClipkitProcess(["train", *words], tmp_path, environment=environment, **options)
+        return process.outcome()
+
+    return train
+
+
+def final_weights(run: Path) -> bytes:
+    """Return the file of the final weights of a run, whose RUN.toml is given."""
+    return (run.with_suffix("") / "final" / "open_clip_model.safetensors").read_bytes()
+
+
+def _shrunk(path: Path) -> Image.Image:
+    picture = Image.open(path).convert("RGB")
+    picture.thumbnail((64, 64))
+    return picture

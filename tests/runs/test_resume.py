@@ -1,0 +1,100 @@
+"""A run that is interrupted and goes on ends where an undisturbed one does, bit for bit."""
+
+import json
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runs.clipkit_process import ClipkitProcess
+from tests.runs.conftest import Train, WriteRun, final_weights
+
+# What draws from torch's random state in every step, and what cuts a batch into portions.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "patch dropout": {"model": {"patch_dropout": 0.5}},
+    "GradCache": {"model": {"patch_dropout": 0.5}, "compute": {"chunk_size": 3}},
+    "augmented": {"data": {"horizontal_flip": 0.5, "color_jitter": 0.5}},
+    "sigmoid, validated": {
+        "loss": {"kind": "sigmoid"},
+        "data": {"validation_fraction": 0.2},
+        "compute": {"batch_size": 6},
+    },
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_killed_run_goes_on_bit_for_bit(write_run: WriteRun, train: Train, setting: str) -> None:
+    whole = write_run("whole", **SETTINGS[setting])
+    assert train(whole).status == 0
+    # (killed after step, minutes between checkpoints, goes on after step); 5 steps an epoch.
+    cases = [(6, 10, 5), (8, 0, 7), (2, 10, 0)]
+
+    for number, (killed_at, minutes, goes_on_at) in enumerate(cases):
+        killed = write_run(f"killed{number}", **SETTINGS[setting])
+        words = (killed, "--set", f"watch.checkpoint_minutes={minutes}")
+        first = train(*words, signal_at=(killed_at, signal.SIGKILL))
+        second = train(*words)
+
+        assert first.status == -signal.SIGKILL
+        assert second.status == 0, second.err
+        assert (f"going on after step {goes_on_at} of 10" in second.err) == (goes_on_at > 0)
+        assert final_weights(killed) == final_weights(whole)
+        assert _measured(killed) == _measured(whole)
+
+
+def test_run_killed_many_times_ends_as_the_undisturbed_one(
+    write_run: WriteRun, train: Train, tmp_path: Path
+) -> None:
+    changes = {"model": {"patch_dropout": 0.5}, "data": {"validation_fraction": 0.2}}
+    changes["compute"] = {"epochs": 6}
+    whole, killed = write_run("whole", **changes), write_run("killed", **changes)
+    assert train(whole).status == 0
+    moments = random.Random(0)
+    words = ["train", killed, "--set", "watch.checkpoint_minutes=0"]
+
+    statuses = []
+    for _ in range(15):
+        process = ClipkitProcess(words, tmp_path)
+        process.kill_after(moments.uniform(0.2, 1.2))
+        statuses.append(process.outcome().status)
+    last = train(*words[1:])
+
+    assert last.status == 0, last.err
+    assert statuses.count(-signal.SIGKILL) > 0
+    assert final_weights(killed) == final_weights(whole)
+    assert _measured(killed) == _measured(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_asked_to_stop_writes_its_last_step_and_goes_on(
+    write_run: WriteRun, train: Train, number: signal.Signals
+) -> None:
+    whole, stopped = write_run("whole"), write_run("stopped")
+    assert train(whole).status == 0
+
+    first = train(stopped, signal_at=(3, number))
+
+    checkpoints = stopped.with_suffix("") / "checkpoints"
+    assert first.status == 130
+    assert first.out == ""
+    assert "stopped after step 3 of 10; the same command goes on" in first.err
+    assert [path.name for path in checkpoints.iterdir()] == ["step-00000003"]
+    second = train(stopped)
+    assert second.status == 0
+    assert "going on after step 3 of 10" in second.err
+    assert final_weights(stopped) == final_weights(whole)
+    assert _measured(stopped) == _measured(whole)
+
+
+def _measured(run: Path) -> list[dict[str, Any]]:
+    """Return the metrics of a run without how long things took; each step's only once."""
+    entries = []
+    for line in (run.with_suffix("") / "metrics.jsonl").read_text().splitlines():
+        metrics = json.loads(line)
+        timed = ("step_seconds", "data_seconds")
+        entries.append({name: value for name, value in metrics.items() if name not in timed})
+    assert set(Counter((entry["step"], entry["kind"]) for entry in entries).values()) == {1}
+    return entries

@@ -1,0 +1,424 @@
+"""Whole runs on real pictures: what they learn, choose, write and say."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+import clipkit
+from clipkit.errors import InputError, TrainingError
+from clipkit.evaluation.zero_shot import evaluate_classes
+from clipkit.pairs.opening import open_pairs
+from clipkit.runs import run as run_module
+from clipkit.runs.data import open_data
+from clipkit.runs.ending import end_run
+from clipkit.runs.journal import Journal, read_metrics
+from clipkit.runs.listener import Listener
+from clipkit.runs.report import TrainingReport, read_report
+from clipkit.runs.run import train
+from clipkit.runs.validating import TRIPWIRE
+from clipkit.training.config_file import read_config
+from clipkit.training.loop import Validation
+from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
+from tests.runs.conftest import WriteRun
+
+VOCABULARY = {**TINY_TEXT, "vocab_size": 49408}
+
+
+@pytest.fixture
+def fine_tune(
+    write_run: WriteRun, tiny_checkpoint: Path, class_folder: Path
+) -> Callable[..., Path]:
+    """Return a function that writes a RUN.toml of a fine-tuning on class folders."""
+
+    def write(name: str = "tuned", **changes: Any) -> Path:
+        changes["model"] = {"start": str(tiny_checkpoint), **changes.get("model", {})}
+        data = {"train": str(class_folder), "validation_fraction": 0.4}
+        changes["data"] = data | changes.get("data", {})
+        changes["watch"] = {"tripwire": str(class_folder), **changes.get("watch", {})}
+        return write_run(name, **changes)
+
+    return write
+
+
+def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) -> None:
+    path = write_run(data={"validation_fraction": 0.2})
+
+    report = train(read_config(path))
+
+    directory = tmp_path / "run"
+    assert read_report(directory) == report
+    assert json.loads((directory / "report.json").read_text())["is_finished"] is True
+    assert (report.step, report.num_steps, report.num_pairs) == (8, 8, 32)
+    with Image.open(directory / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert np.asarray(picture.convert("L")).std() > 0
+    card = (directory / "final" / "README.md").read_text()
+    for fact in ("32 pairs for training", "8 pairs for validation", f"torch {version('torch')}"):
+        assert fact in card
+    assert f"{report.end['validation_loss']:.4f}" in card
+    assert list(directory.glob("**/*.part")) == []
+
+
+def test_kept_config_is_the_same_run(write_run: WriteRun, tmp_path: Path) -> None:
+    path = write_run()
+    first = train(read_config(path))
+    kept = tmp_path / "run" / "run.toml"
+    lines: list[str] = []
+
+    again = train(read_config(kept), listener=Listener(say=lines.append))
+
+    assert read_config(kept) == read_config(path).resolve()
+    assert again == first
+    assert lines == [f"{tmp_path / 'run'} has ended already: this is what it came to"]
+
+
+def test_final_model_is_equal_in_clipkit_and_open_clip(
+    write_run: WriteRun, tmp_path: Path, captions_folder: Path
+) -> None:
+    train(read_config(write_run()))
+    final = tmp_path / "run" / "final"
+    pictures = sorted(captions_folder.glob("*.png"))[:3]
+    encoder = clipkit.load(str(final), is_caching_texts=False)
+
+    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{final}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{final}")
+    pixels = torch.stack([preprocess(Image.open(path)) for path in pictures])
+    with torch.no_grad():
+        images = model.encode_image(pixels, normalize=True).numpy()
+        texts = model.encode_text(tokenizer(["a photo of a cat", "bee"]), normalize=True).numpy()
+
+    np.testing.assert_allclose(encoder.encode_images(pictures), images, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(["a photo of a cat", "bee"]), texts, atol=1e-5)
+
+
+def test_fine_tuning_measures_start_mixtures_and_end(fine_tune: Callable[..., Path]) -> None:
+    path = fine_tune(compute={"batch_size": 6, "epochs": 4})
+
+    report = train(read_config(path))
+
+    metrics = read_metrics(path.with_suffix(""))
+    assert metrics[0].items() >= {"step": 0, "kind": "validation", **report.start}.items()
+    assert {"accuracy", TRIPWIRE} <= report.start.keys()
+    assert report.end != report.start
+    mixtures = dict(report.mixtures)
+    assert mixtures[0.0] == report.start
+    assert mixtures[1.0] == report.end
+    assert report.alpha is not None
+    assert mixtures[report.alpha] == report.final
+    assert report.final["accuracy"] == max(
+        found["accuracy"]
+        for found in mixtures.values()
+        if found[TRIPWIRE] >= report.start[TRIPWIRE] - 0.02 - 1e-9
+    )
+
+
+# For alpha = 0, 0.2, … 1: (score, accuracy on the reference set).
+RISING = [(0.1, 0.9), (0.2, 0.9), (0.3, 0.89), (0.4, 0.88), (0.5, 0.87), (0.6, 0.9)]
+FORGETS = [(0.1, 0.9), (0.2, 0.9), (0.3, 0.89), (0.4, 0.88), (0.5, 0.87), (0.6, 0.5)]
+WORSE = [(0.6, 0.9), (0.5, 0.9), (0.6, 0.9), (0.4, 0.9), (0.3, 0.9), (0.1, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("measured", "max_forgetting", "alpha", "note"),
+    [
+        (RISING, 0.02, 1.0, None),
+        (FORGETS, 0.02, 0.6, "the trained weights forgot"),
+        (FORGETS, 0.5, 1.0, None),
+        (WORSE, 0.02, 0.0, "training was not worth it"),
+    ],
+)
+def test_chosen_mixture_is_the_best_that_does_not_forget(
+    fine_tune: Callable[..., Path],
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    measured: Sequence[tuple[float, float]],
+    max_forgetting: float,
+    alpha: float,
+    note: str | None,
+) -> None:
+    config = read_config(fine_tune(watch={"max_forgetting": max_forgetting})).resolve()
+    start = load_file(tiny_checkpoint / "open_clip_model.safetensors")
+    checkpoint = tmp_path / "trained"
+    write_directory_of_seed(checkpoint, seed=1)
+    end = load_file(checkpoint / "open_clip_model.safetensors")
+    directory = Path(config.output)
+    directory.mkdir()
+    start_line, *between, last = [Validation(score, {TRIPWIRE: kept}) for score, kept in measured]
+    with closing(Journal(directory)) as journal:
+        journal.write_validation(0, start_line)
+    answers = iter([last, *between])  # the end is measured first
+    report = TrainingReport(str(directory), True, 8, 8, 1.0, 18)
+
+    report = end_run(
+        config,
+        open_data(config.data, seed=0),
+        lambda encoder: next(answers),
+        checkpoint,
+        report,
+    )
+
+    assert report.alpha == alpha
+    assert [line for line in report.notes if note and line.startswith(note)] == list(
+        report.notes
+    ), report.notes
+    final = load_file(directory / "final" / "open_clip_model.safetensors")
+    for name, tensor in final.items():
+        expected = (1 - alpha) * start[name] + alpha * end[name]
+        np.testing.assert_allclose(tensor, expected, atol=1e-6, err_msg=name)
+
+
+def test_without_validation_half_of_the_way_is_taken(fine_tune: Callable[..., Path]) -> None:
+    path = fine_tune(data={"validation_fraction": 0.0})
+
+    report = train(read_config(path))
+
+    assert report.alpha == 0.5
+    assert report.mixtures == ()
+    assert report.start.keys() == {TRIPWIRE, "tripwire_log_probability"}
+    assert any(line.startswith("nothing was measured") for line in report.notes)
+
+
+def test_every_measurement_is_of_the_weights_of_its_step(
+    fine_tune: Callable[..., Path], class_folder: Path
+) -> None:
+    """Class embeddings of a step before would be remembered under an equal space_id."""
+    path = fine_tune(compute={"batch_size": 6, "epochs": 4}, watch={"keep": 9})
+    classes = open_pairs(class_folder)
+
+    report = train(read_config(path))
+
+    found = {
+        entry["step"]: entry["tripwire_log_probability"]
+        for entry in read_metrics(path.with_suffix(""))
+        if TRIPWIRE in entry and entry["step"] > 0
+    }
+    assert len(set(found.values())) == 4
+    for step, value in found.items():
+        place = path.with_suffix("") / "checkpoints" / f"step-{step:08}"
+        encoder = clipkit.load(str(place), engine="torch", is_caching_texts=False)
+        expected = evaluate_classes(encoder, classes).mean_log_probability
+        assert value == pytest.approx(expected, abs=1e-5)
+    assert report.step == max(found)
+
+
+def test_locked_image_tower_computes_features_once(
+    write_run: WriteRun, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path
+) -> None:
+    changes = {
+        "model": {"start": str(tiny_checkpoint), "lock_image": True},
+        "data": {"crop_scale": [1.0, 1.0]},
+        "optimizer": {"lr": 1e-4},
+        "watch": {"average_with_start": False},
+    }
+    once, always = write_run("once", **changes), write_run("always", **changes)
+    train(read_config(once))
+    monkeypatch.setattr(run_module, "locked_features", lambda *_, **__: None)
+    train(read_config(always))
+
+    features = np.load(once.with_suffix("") / "features" / "image_features.npy")
+    assert features.shape == (40, 24)
+    assert not (always.with_suffix("") / "features").exists()
+    start = load_file(tiny_checkpoint / "open_clip_model.safetensors")
+    first, second = (
+        load_file(path.with_suffix("") / "final" / "open_clip_model.safetensors")
+        for path in (once, always)
+    )
+    for name, tensor in first.items():
+        if name.startswith("visual."):
+            np.testing.assert_array_equal(tensor, start[name], err_msg=name)
+        np.testing.assert_allclose(tensor, second[name], rtol=0, atol=1e-6, err_msg=name)
+    assert any(not np.array_equal(first[name], start[name]) for name in first)
+
+
+@pytest.mark.parametrize("has_start", [False, True])
+def test_sigmoid_run_starts_at_its_own_scale_and_bias(
+    write_run: WriteRun, tiny_checkpoint: Path, has_start: bool
+) -> None:
+    model = {"start": str(tiny_checkpoint)} if has_start else {}
+    path = write_run(model=model, loss={"kind": "sigmoid"}, watch={"average_with_start": False})
+
+    train(read_config(path))
+
+    first = next(entry for entry in read_metrics(path.with_suffix("")) if "loss" in entry)
+    assert first["logit_scale"] == pytest.approx(np.log(10))
+    encoder = clipkit.load(str(path.with_suffix("") / "final"), is_caching_texts=False)
+    # AdamW moves a weight by about lr = 0.001 a step, of which there are 10.
+    assert encoder.scoring.logit_bias == pytest.approx(-10, abs=0.011)
+    assert encoder.scoring.logit_bias != -10
+
+
+def test_teacher_of_another_size_is_learnt_from(write_run: WriteRun, tmp_path: Path) -> None:
+    vision = {"image_size": 48, "layers": 1, "width": 64, "patch_size": 16}
+    config = tiny_config(vision_cfg=vision, text_cfg=VOCABULARY, embed_dim=20)
+    (tmp_path / "teacher").mkdir()
+    write_directory(tmp_path / "teacher", make_open_clip(config), config)
+    path = write_run(loss={"teacher": str(tmp_path / "teacher"), "contrastive_weight": 0.0})
+
+    train(read_config(path))
+
+    entries = [entry for entry in read_metrics(path.with_suffix("")) if "loss" in entry]
+    assert {"feature_loss", "logit_loss"} <= entries[0].keys()
+    assert entries[-1]["loss"] < entries[0]["loss"]
+    state = load_file(path.with_suffix("") / "final" / "open_clip_model.safetensors")
+    assert not any("map" in name for name in state)
+
+
+def test_places_are_drawn_as_often_as_they_weigh(
+    write_run: WriteRun, class_folder: Path, captions_folder: Path
+) -> None:
+    places = [
+        {"path": str(captions_folder), "weight": 2},
+        {"path": str(class_folder), "weight": 0.5},
+    ]
+    path = write_run(data={"train": places}, compute={"epochs": 1})
+
+    report = train(read_config(path))
+
+    assert report.num_pairs == 40 + 30
+    assert report.num_steps == (2 * 40 + 30 // 2) // 8
+
+
+def test_matryoshka_run_teaches_prefixes(write_run: WriteRun, captions_folder: Path) -> None:
+    """Of the same run without, the loss of eight dimensions is higher at the end."""
+    losses = {}
+    for name, dims in (("whole", []), ("prefixes", [8])):
+        path = write_run(
+            name,
+            loss={"matryoshka_dims": dims},
+            compute={"epochs": 8},
+            optimizer={"lr": 0.003},
+        )
+        train(read_config(path))
+        encoder = clipkit.load(str(path.with_suffix("") / "final"), is_caching_texts=False)
+        pictures = sorted(captions_folder.glob("*.png"))
+        texts = [path.with_suffix(".txt").read_text().splitlines()[0] for path in pictures]
+        images, captions = encoder.encode_images(pictures), encoder.encode_texts(texts)
+        losses[name] = _prefix_loss(np.asarray(images), np.asarray(captions), 8)
+
+    assert losses["prefixes"] < losses["whole"]
+
+
+def test_validation_place_is_measured_and_not_trained_on(
+    write_run: WriteRun, class_folder: Path
+) -> None:
+    path = write_run(data={"validation": str(class_folder)}, watch={"every_epochs": 0.5})
+
+    report = train(read_config(path))
+
+    assert report.num_pairs == 40
+    measured = [entry for entry in read_metrics(path.with_suffix("")) if "accuracy" in entry]
+    # Twice an epoch of 5 steps is after 2 and 4, and again at the end.
+    assert [entry["step"] for entry in measured] == [0, 2, 4, 6, 8, 10]
+    best = max(entry["accuracy"] for entry in measured[1:])
+    assert report.end["accuracy"] == pytest.approx(best)
+
+
+def test_run_without_progress_ends_early(write_run: WriteRun, class_folder: Path) -> None:
+    path = write_run(
+        data={"validation": str(class_folder)},
+        optimizer={"lr": 0.0},
+        watch={"patience": 2},
+        compute={"epochs": 9},
+    )
+
+    report = train(read_config(path))
+
+    # The first measurement is the best, and two more are no better.
+    assert (report.step, report.best_step, report.num_steps) == (15, 5, 45)
+    assert report.is_finished
+
+
+def test_run_goes_on_only_as_itself(write_run: WriteRun) -> None:
+    path = write_run()
+    config = read_config(path)
+    train(config)
+
+    with pytest.raises(InputError, match=r"holds another run: seed was 0, is 1"):
+        train(replace(config, seed=1))
+    train(replace(config, watch=replace(config.watch, log_steps=3)))
+
+
+def test_output_that_holds_something_else_is_left_alone(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
+    config = read_config(write_run())
+    letter = tmp_path / "run" / "letter.txt"
+    letter.parent.mkdir()
+    letter.write_text("dear")
+
+    with pytest.raises(InputError, match="choose another output"):
+        train(config)
+
+    assert [path.name for path in letter.parent.iterdir()] == ["letter.txt"]
+
+
+def test_too_many_bad_pictures_end_a_run_and_mended_ones_let_it_go_on(
+    write_run: WriteRun, captions_folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "photos"
+    place.mkdir()
+    for source in captions_folder.iterdir():
+        (place / source.name).write_bytes(source.read_bytes())
+    bad = sorted(place.glob("*.png"))[:3]
+    whole = {path: path.read_bytes() for path in bad}
+    for path in bad:
+        path.write_bytes(whole[path][:100])
+    config = read_config(write_run(data={"train": str(place)}))
+
+    with pytest.raises(TrainingError, match=r"3 pairs could not be read, .* allows 2"):
+        train(config)
+    bad[0].write_bytes(whole[bad[0]])
+    report = train(config)
+
+    assert report.is_finished
+    assert set(report.bad) == {str(path) for path in bad[1:]}
+
+
+def test_run_on_other_pairs_is_refused(
+    write_run: WriteRun, captions_folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "photos"
+    place.mkdir()
+    for source in captions_folder.iterdir():
+        (place / source.name).write_bytes(source.read_bytes())
+    config = read_config(write_run(data={"train": str(place)}))
+    stopped = replace(config, watch=replace(config.watch, checkpoint_minutes=0))
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, listener=Listener(progress_for=lambda label: nullcontext(stop)))
+    caption = next(place.glob("*.txt"))
+    caption.write_text("something else\n")
+
+    with pytest.raises(TrainingError, match="the pairs are not those"):
+        train(stopped)
+
+
+def write_directory_of_seed(directory: Path, *, seed: int) -> None:
+    """Write the tiny checkpoint's architecture with other weights."""
+    config = tiny_config(text_cfg=VOCABULARY)
+    directory.mkdir()
+    write_directory(directory, make_open_clip(config, seed), config)
+
+
+def _prefix_loss(images: np.ndarray, texts: np.ndarray, dims: int) -> float:
+    """Return InfoNCE from pictures to texts in a prefix, at a scale of 10."""
+    images, texts = images[:, :dims], texts[:, :dims]
+    images = images / np.linalg.norm(images, axis=1, keepdims=True)
+    texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    logits = 10 * images @ texts.T
+    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits)))
