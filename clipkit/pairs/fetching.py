@@ -10,7 +10,7 @@ from clipkit.errors import InputError
 from clipkit.places import cache_directory, readable_name
 
 # More than one letter, or it were a drive on Windows.
-_SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9]+:")
+_SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9]+:(?!:)")
 
 
 def is_remote(url: str) -> bool:

@@ -1,7 +1,8 @@
 """Several sources as one, a part of a source, and the order in which an epoch goes through them."""
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class MixedPairs:
         """What looked like pairs but are none."""
         return [error for source in self.sources for error in source.skipped]
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """What identifies the listings."""
         return _joined(source.fingerprint for source in self.sources)
@@ -90,11 +91,15 @@ class PairSubset:
         """Return the class of a pair."""
         return self._source.label(int(self._rows[row]))
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """What identifies the listing and the choice."""
         rows = np.ascontiguousarray(self._rows, dtype=np.int64)
         return _joined([self._source.fingerprint, hashlib.sha256(rows.tobytes()).hexdigest()])
+
+
+# Kinds of random numbers, other than what the same seed is used for elsewhere.
+_PLACES, _EPOCHS = 0x706C, 0x6570
 
 
 def draw_order(
@@ -104,8 +109,9 @@ def draw_order(
 
     Args:
         sizes: How many pairs each source has.
-        weights: How often each source's pairs are drawn: 2 draws each of them twice, 0.5 every
-            other one, 1.3 each once and three in ten of them again.
+        weights: How often each source's pairs are drawn, above 0: 2 draws each of them twice, 1.3
+            each once and three in ten again. These are others in the next epoch, until all have
+            had their turn: 0.5 draws one half and then the other.
         seed: Of the run.
         epoch: Counted from 0.
 
@@ -113,17 +119,16 @@ def draw_order(
         Rows of the sources one after the other, shape (about the sum of sizes x weights,), int64;
         equal arguments give equal orders, and each epoch has as many.
     """
-    drawn, start = [], 0
+    drawn, start = [np.empty(0, dtype=np.int64)], 0
     for place, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
         whole = int(weight)
         rest = round((weight - whole) * size)
-        generator = np.random.default_rng([seed, epoch, place + 1])
-        rows = np.concatenate([np.tile(np.arange(size), whole), generator.permutation(size)[:rest]])
-        drawn.append(start + rows)
+        turns = np.random.default_rng([seed, 0, place, _PLACES]).permutation(size)
+        turn = np.arange(epoch * rest, (epoch + 1) * rest) % max(size, 1)
+        drawn += [start + np.tile(np.arange(size), whole), start + turns[turn]]
         start += size
-    order = np.concatenate(drawn).astype(np.int64)
-    return np.random.default_rng([seed, epoch, 0]).permutation(order)
+    return np.random.default_rng([seed, epoch, 0, _EPOCHS]).permutation(np.concatenate(drawn))
 
 
-def _joined(parts: "Sequence[str] | object") -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()  # type: ignore[arg-type]
+def _joined(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

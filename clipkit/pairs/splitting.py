@@ -1,6 +1,5 @@
 """Pairs kept for validation: a share of a source, no picture of which is trained on."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from clipkit.errors import ImageReadError, InputError
 from clipkit.pairs.mixing import PairSubset
 from clipkit.pairs.pair import PairSource
+from clipkit.pairs.picture_digest import picture_digest
 
 _Key = Callable[[PairSource, int], Hashable]
 
@@ -31,7 +31,7 @@ def split_pairs(source: PairSource, fraction: float, seed: int) -> tuple[PairSub
         source skipped.
 
     Raises:
-        InputError: If the fraction is out of range, or all pictures are equal.
+        InputError: If the fraction is out of range, or no side can have a picture.
     """
     if not 0 < fraction < 1:
         raise InputError(f"the share for validation must be above 0 and below 1, got {fraction}")
@@ -51,6 +51,11 @@ def split_pairs(source: PairSource, fraction: float, seed: int) -> tuple[PairSub
         number = min(max(round(fraction * len(members)), 1), len(members) - 1)
         for place in generator.permutation(len(members))[:number]:
             is_held[members[place]] = True
+    if not is_held.any():
+        raise InputError(
+            f"no class of {len(by_class)} has two different pictures, so none can be kept for "
+            "validation: add pictures, or name others by data.validation"
+        )
     train = PairSubset(source, np.flatnonzero(~is_held), skipped=source.skipped)
     return train, PairSubset(source, np.flatnonzero(is_held))
 
@@ -61,7 +66,7 @@ def _equal_pictures(source: PairSource) -> list[list[int]]:
     Only files of equal size can be equal, so only those are read.
     """
     groups = [list(range(len(source)))]
-    for key in (_size, _digest):
+    for key in (_first_key, _digest):
         groups = [part for group in groups for part in _parted(source, group, key)]
     return sorted(groups)
 
@@ -78,14 +83,11 @@ def _parted(source: PairSource, group: list[int], key: _Key) -> list[list[int]]:
     return list(parts.values())
 
 
-def _size(source: PairSource, row: int) -> int:
+def _first_key(source: PairSource, row: int) -> Hashable:
+    """Return a file's size; a picture out of a shard has been read when its size is known."""
     image = source[row].image
-    if isinstance(image, bytes):
-        return len(image)
-    return Path(image).stat().st_size  # type: ignore[arg-type]  # sources give paths or bytes
+    return Path(image).stat().st_size if isinstance(image, str | Path) else picture_digest(image)
 
 
 def _digest(source: PairSource, row: int) -> bytes:
-    image = source[row].image
-    content = image if isinstance(image, bytes) else Path(image).read_bytes()  # type: ignore[arg-type]
-    return hashlib.sha256(content).digest()
+    return picture_digest(source[row].image)

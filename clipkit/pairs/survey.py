@@ -1,25 +1,26 @@
 """The pairs of a source, read once: what training on them would meet."""
 
-import hashlib
 import warnings
-from collections import defaultdict
+from array import array
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
 from clipkit.pairs.pair import PairSource
+from clipkit.pairs.picture_digest import picture_digest
 from clipkit.progress import Progress, map_ahead
 
 _AHEAD = 32  # pictures
 _CAPTIONS_AT_ONCE = 1024
 _LISTED = 10  # names of bad pairs that a person is shown
-# A JPEG is decoded at an eighth: damage shows all the same, in a tenth of the time.
+_MOST_REPEATED = 3
+# A JPEG is decoded at an eighth: damage shows all the same, in a fraction of the time.
 _TARGET = 64, 64
 
 
@@ -30,11 +31,13 @@ class PairSurvey:
     num_pairs: int  # that can be read
     num_captions: int  # all of them
     num_different_captions: int
+    most_repeated: dict[str, int]  # captions of several pairs -> of how many; at most three
     unreadable: dict[str, str]  # name -> reason, the listing's own included
     num_duplicates: int  # pictures whose bytes another one before has too
     num_cut: int  # captions longer than the text tower reads
     median_tokens: float  # of a caption, with the marks of its start and end
-    # In a batch, ordered pairs of pairs that say the same: InfoNCE would call them negatives.
+    # In a batch, ordered pairs of pairs that say the same, as expected: InfoNCE would call them
+    # negatives.
     false_negatives: float
     batch_size: int
 
@@ -44,6 +47,11 @@ class PairSurvey:
             f"{self.num_pairs:,} pairs with {self.num_captions:,} captions, "
             f"{self.num_different_captions:,} of them different, "
             f"{self.median_tokens:g} tokens in the middle",
+        ]
+        found += [
+            f"  {count:,} pairs say: {text:.70}" for text, count in self.most_repeated.items()
+        ]
+        found += [
             f"{self.num_duplicates:,} pictures are copies of others",
             f"{self.num_cut:,} captions are longer than the model reads, and are cut",
             f"in a batch of {self.batch_size}, {self.false_negatives:.1f} of "
@@ -74,112 +82,124 @@ def survey_pairs(
     Args:
         source: The pairs.
         tokenizer: Of the text tower.
-        batch_size: Pairs in a step.
+        batch_size: Pairs in a step, drawn from all that can be read.
         progress: Called after each pair with (done, total).
 
     Returns:
         The survey.
     """
-    tally = _Tally(tokenizer)
+    tally = _Tally()
     unreadable = {error.path: error.reason for error in source.skipped}
 
-    def look(row: int) -> _Look:
-        return _look(source, row)
+    def read(row: int) -> _Look | ImageReadError:
+        return _read(source, row)
 
-    with closing(map_ahead(look, range(len(source)), ahead=_AHEAD)) as looks:
-        for done, item in enumerate(looks, 1):
-            if item.reason is None:
-                tally.count(item)
+    with closing(map_ahead(read, range(len(source)), ahead=_AHEAD)) as looks:
+        for done, look in enumerate(looks, 1):
+            if isinstance(look, ImageReadError):
+                unreadable[look.path] = look.reason
             else:
-                unreadable[item.name] = item.reason
+                tally.count(look)
             if progress:
                 progress(done, len(source))
-    return tally.survey(unreadable, batch_size)
+    return tally.survey(tokenizer, unreadable, batch_size=batch_size)
 
 
 class _Look(NamedTuple):
     """What one pair turned out to be."""
 
-    name: str
     captions: tuple[str, ...]
     digest: bytes  # of the picture's bytes
-    reason: str | None  # why it cannot be read
+
+
+def _read(source: PairSource, row: int) -> _Look | ImageReadError:
+    """Return what a pair is, or why it cannot be read."""
+    try:
+        pair = source[row]
+    except ImageReadError as error:
+        return error
+    try:
+        with borrow_image(pair.image, target=_TARGET):
+            pass
+        return _Look(pair.captions, picture_digest(pair.image))
+    except ImageReadError as error:
+        # Bytes out of a shard do not know where they come from.
+        return ImageReadError(pair.name, error.reason)
 
 
 class _Tally:
     """Counts pairs as they come."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self) -> None:
+        self.num_pairs = 0
+        self.num_duplicates = 0
         self._seen: set[bytes] = set()
-        self._waiting: list[str] = []  # captions whose tokens are not counted yet
-        self._lengths: list[int] = []
-        # Of each caption: how many pairs draw it, as expected, and the sum of squares of that.
-        self._drawn: defaultdict[str, float] = defaultdict(float)
-        self._squares: defaultdict[str, float] = defaultdict(float)
-        self._num_pairs = self._num_captions = self._num_duplicates = self._num_cut = 0
+        # Of each different caption, by its number: how many pairs have it, how many of them draw
+        # it, as expected, and the sum of squares of these chances.
+        self._numbers: dict[str, int] = {}
+        self._counts = array("q")
+        self._drawn = array("d")
+        self._squares = array("d")
 
     def count(self, look: _Look) -> None:
-        self._num_pairs += 1
-        self._num_duplicates += look.digest in self._seen
+        self.num_pairs += 1
+        self.num_duplicates += look.digest in self._seen
         self._seen.add(look.digest)
-        self._num_captions += len(look.captions)
-        share = 1 / len(look.captions)
+        chance = 1 / len(look.captions)
         for caption in look.captions:
-            self._drawn[caption] += share
-            self._squares[caption] += share**2
-        self._waiting += look.captions
-        if len(self._waiting) >= _CAPTIONS_AT_ONCE:
-            self._count_tokens()
+            number = self._numbers.setdefault(caption, len(self._numbers))
+            if number == len(self._counts):
+                self._counts.append(0)
+                self._drawn.append(0)
+                self._squares.append(0)
+            self._counts[number] += 1
+            self._drawn[number] += chance
+            self._squares[number] += chance**2
 
-    def survey(self, unreadable: dict[str, str], batch_size: int) -> PairSurvey:
-        self._count_tokens()
-        pairs = self._num_pairs
-        size = min(batch_size, pairs)
-        # Of all ordered pairs of pairs, those that draw the same caption, as expected; a batch
-        # holds its share of them.
-        equal = sum(drawn**2 - self._squares[caption] for caption, drawn in self._drawn.items())
-        share = size * (size - 1) / (pairs * (pairs - 1)) if pairs > 1 else 0.0
+    def survey(
+        self, tokenizer: Tokenizer, unreadable: dict[str, str], *, batch_size: int
+    ) -> PairSurvey:
+        captions = list(self._numbers)
+        counts = np.array(self._counts)
+        most = np.argsort(-counts, kind="stable")[:_MOST_REPEATED].tolist()
+        lengths, is_cut = _tokens(captions, tokenizer)
         return PairSurvey(
-            num_pairs=pairs,
-            num_captions=self._num_captions,
-            num_different_captions=len(self._drawn),
+            num_pairs=self.num_pairs,
+            num_captions=int(counts.sum()),
+            num_different_captions=len(captions),
+            most_repeated={captions[at]: int(counts[at]) for at in most if counts[at] > 1},
             unreadable=unreadable,
-            num_duplicates=self._num_duplicates,
-            num_cut=self._num_cut,
-            median_tokens=float(np.median(self._lengths)) if self._lengths else 0.0,
-            false_negatives=max(equal, 0.0) * share,
+            num_duplicates=self.num_duplicates,
+            num_cut=int(counts[is_cut].sum()),
+            median_tokens=float(np.median(np.repeat(lengths, counts))) if captions else 0.0,
+            false_negatives=self._false_negatives(batch_size),
             batch_size=batch_size,
         )
 
-    def _count_tokens(self) -> None:
-        if not self._waiting:
-            return
+    def _false_negatives(self, batch_size: int) -> float:
+        """Return how many ordered pairs of a batch draw the same caption, as expected.
+
+        Of all n (n - 1) ordered pairs these are the sum over captions of (sum of chances)^2 minus
+        the sum of their squares; with one caption a pair, of c (c - 1). A batch of B drawn without
+        replacement has the share B (B - 1) / (n (n - 1)) of them.
+        """
+        if self.num_pairs < 2:
+            return 0.0
+        size = min(batch_size, self.num_pairs)
+        equal = float(np.sum(np.array(self._drawn) ** 2 - np.array(self._squares)))
+        return equal * size * (size - 1) / (self.num_pairs * (self.num_pairs - 1))
+
+
+def _tokens(
+    captions: list[str], tokenizer: Tokenizer
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return how many tokens each caption has, and whether it is cut."""
+    lengths, is_cut = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.bool_)]
+    for start in range(0, len(captions), _CAPTIONS_AT_ONCE):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TextCutWarning)
-            tokens = self._tokenizer.tokenize(self._waiting)
-        used = tokens.token_ids != self._tokenizer.pad_id
-        # Where padding is the end mark too, all that follows the first one is padding.
-        ends = used.shape[1] - used[:, ::-1].argmax(axis=1)
-        self._lengths += ends.tolist()
-        self._num_cut += int(tokens.is_cut.sum())
-        self._waiting.clear()
-
-
-def _look(source: PairSource, row: int) -> _Look:
-    try:
-        pair = source[row]
-    except ImageReadError as error:
-        return _Look(error.path, (), b"", error.reason)
-    try:
-        content = pair.image
-        if isinstance(content, str | Path):
-            content = Path(content).read_bytes()
-        with borrow_image(content, target=_TARGET):
-            pass
-    except ImageReadError as error:
-        return _Look(pair.name, (), b"", error.reason)
-    except OSError as error:
-        return _Look(pair.name, (), b"", f"cannot be opened: {error.strerror}")
-    assert isinstance(content, bytes)  # sources give paths or bytes
-    return _Look(pair.name, pair.captions, hashlib.sha256(content).digest(), None)
+            warnings.simplefilter("ignore", TextCutWarning)  # they are counted
+            tokens = tokenizer.tokenize(captions[start : start + _CAPTIONS_AT_ONCE])
+        is_used = tokens.token_ids != tokenizer.pad_id  # but the same token may stand in a text
+        lengths.append(np.max(is_used * np.arange(1, is_used.shape[1] + 1), axis=1))
+        is_cut.append(tokens.is_cut)
+    return np.concatenate(lengths), np.concatenate(is_cut)

@@ -82,4 +82,4 @@ def _find(cell: str, folder: Path) -> str:
         return _find(stripped, folder)
     if "://" in cell:
         raise ValueError(f"names an address, {cell}: download the pictures first")
-    raise ValueError(f"names a picture that is not there: {cell}")
+    raise ValueError(f"no such file: {cell}")

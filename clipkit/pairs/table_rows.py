@@ -140,12 +140,10 @@ def _records(file: Iterator[str], separator: str) -> Iterator[tuple[int, list[st
         except csv.Error as error:
             has_no_end = len(lines.taken) > 1 or "unexpected end" in str(error)
             lines.put_back_but_one()
-            # A mark that ends inside a cell, as in  "Hello" she said,  is taken as it stands.
-            cells = [] if has_no_end else _split(lines.taken[0], separator)
-            if not cells:
-                cells = (
-                    "has a quotation mark without its end" if has_no_end else f"is no row: {error}"
-                )
+            if has_no_end:
+                cells = "has a quotation mark without its end"
+            else:  # one that ends inside a cell, as in  "Hello" she said,  is taken as it stands
+                cells = _split(lines.taken[0], separator) or f"is no row: {error}"
         yield number, cells
         number += len(lines.taken)
 
@@ -190,7 +188,7 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
 
     number = 0
     try:
-        with ParquetFile(path) as table:
+        with path.open("rb") as file, ParquetFile(file) as table:
             _check_has_columns(path, columns, table.schema_arrow.names)
             for batch in table.iter_batches(columns=list(columns)):
                 for cells in zip(*map(batch.column, columns), strict=True):

@@ -35,11 +35,12 @@ def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> I
     Raises:
         InputError: If it is no tar from its first byte.
     """
-    is_tar, number = False, 0
+    is_tar, count = False, 0
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             is_tar = True
-            for number, info in enumerate(_whole(tar, file), 1):
+            for info in _whole(tar, file):
+                count += 1
                 if info.issparse():
                     skipped.append(ImageReadError(f"{path.name}/{info.name}", "is stored sparse"))
                 elif info.isreg() and not _RESERVED.match(info.name):
@@ -48,9 +49,7 @@ def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> I
         if not is_tar:
             raise InputError(f"{path} is no tar file{_what_instead(file)}") from error
         reason = " ".join(str(error).split()) or type(error).__name__
-        skipped.append(
-            ImageReadError(path, f"is damaged or cut off after {number} files: {reason}")
-        )
+        skipped.append(ImageReadError(path, f"is damaged or cut off after {count} files: {reason}"))
 
 
 def _whole(tar: tarfile.TarFile, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -67,8 +66,8 @@ def _whole(tar: tarfile.TarFile, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
         yield info
         tar.members.clear()  # type: ignore[attr-defined]  # a million would take a gigabyte
     # At a damaged header tarfile ends as at the mark of the end, which is a block of zeros.
-    file.seek(tar.offset)  # type: ignore[attr-defined]
-    mark = file.read(tarfile.BLOCKSIZE)  # type: ignore[attr-defined]
+    file.seek(tar.offset)
+    mark = file.read(tarfile.BLOCKSIZE)
     if not mark or mark.strip(b"\0"):
         raise tarfile.ReadError("a header is damaged" if mark else "the mark of its end is missing")
 

@@ -1,6 +1,7 @@
 """Many short rows of texts in one block of memory."""
 
 import hashlib
+import itertools
 from array import array
 from collections.abc import Iterable, Sequence
 
@@ -41,7 +42,7 @@ class TextRows:
         ends = self._text_ends[first : last + 1].tolist()
         return tuple(
             self._content[start:end].decode("utf-8", "surrogatepass")
-            for start, end in zip(ends, ends[1:], strict=False)
+            for start, end in itertools.pairwise(ends)
         )
 
     def digest(self) -> str:

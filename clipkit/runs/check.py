@@ -7,8 +7,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from clipkit.errors import ImageReadError
 from clipkit.models.building import SIGMOID_BIAS
 from clipkit.models.towers import Towers
@@ -159,10 +157,7 @@ def _time_step(
     trained = TrainedTowers(towers)
     precision = choose_training_precision(config, trained, lambda: first.batch)
     if keeps_features(config):  # computed once in a run, before its first step
-        with torch.no_grad():
-            features = trained.eval()(first.batch).image_features
-        batch = replace(first.batch, pixel_values=None, image_features=features)
-        first = replace(first, batch=batch)
+        first = replace(first, batch=trained.with_image_features(first.batch))
     config = with_precision(config, precision)
     learning = Learning(config, towers, batches, ranks=Ranks(), teacher=teacher)
     learning.try_step(first)

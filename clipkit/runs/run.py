@@ -4,6 +4,7 @@ Started as several processes by torchrun, all of them train and the first one wr
 """
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from clipkit.errors import TrainingError
@@ -88,7 +89,9 @@ class _Run:
     """A run on one process."""
 
     def __init__(self, config: RunConfig, ranks: Ranks, listener: Listener) -> None:
-        self._config = config
+        self._kept = config  # as the directory has it
+        device = str(ranks.choose_device(config.compute.device))  # each process has its own
+        self._config = replace(config, compute=replace(config.compute, device=device))
         self._ranks = ranks
         self._listener = listener
         self._directory = Path(config.output)
@@ -184,7 +187,7 @@ class _Run:
         precision = self._ranks.collect(precision)[0]
         self._config = with_precision(self._config, precision)
         if self._ranks.rank == 0:
-            keep_config(self._config)
+            keep_config(with_precision(self._kept, precision))
 
     def _warn(self, towers: Towers) -> None:
         num_pairs = len(self._data.train)

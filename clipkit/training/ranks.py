@@ -3,6 +3,7 @@
 Shapes: B rows of one process, N rows of all processes, the first process's first.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from clipkit.runtime.torch_device import choose_device
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,20 @@ class Ranks:
 
     rank: int = 0  # 0..world_size - 1
     world_size: int = 1
+
+    def choose_device(self, device: str) -> torch.device:
+        """Return where this process computes.
+
+        Args:
+            device: As :func:`clipkit.runtime.torch_device.choose_device` takes it. Of several
+                processes on CUDA each takes a device of its own.
+
+        Returns:
+            A device that this machine has.
+        """
+        if self.world_size > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
+            device = f"cuda:{_local_rank()}"
+        return choose_device(device)
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the rows of all processes, shape (N, ...), for rows (B, ...); no gradient."""
@@ -75,6 +92,8 @@ def joined_ranks() -> Iterator[Ranks]:
     if not dist.is_torchelastic_launched():
         yield Ranks()
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(_local_rank())  # where NCCL sends from
     dist.init_process_group()  # gloo for tensors on the CPU, NCCL for those on CUDA
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
@@ -97,6 +116,11 @@ class _GatherRows(torch.autograd.Function):
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.own], None
+
+
+def _local_rank() -> int:
+    """Return which of its machine's processes this is, as torchrun says."""
+    return int(os.environ["LOCAL_RANK"])
 
 
 def _all_rows(rows: Tensor) -> Tensor:

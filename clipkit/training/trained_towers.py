@@ -4,6 +4,7 @@ Shapes: B pairs, D dimensions of the shared space, T dimensions of a teacher's s
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple, Self
 
 import torch
@@ -102,6 +103,21 @@ class TrainedTowers(nn.Module):
             mapped_images=None if self.image_map is None else self.image_map(images),
             mapped_texts=None if self.text_map is None else self.text_map(texts),
         )
+
+    def with_image_features(self, batch: Batch) -> Batch:
+        """Return a batch with features in the place of its pictures, as a locked tower gives them.
+
+        Args:
+            batch: With pixel values.
+
+        Returns:
+            The batch with features that have no gradient.
+        """
+        assert batch.pixel_values is not None
+        self.towers.eval()
+        with torch.no_grad():
+            features = self.towers.image_features(batch.pixel_values)
+        return replace(batch, pixel_values=None, image_features=features)
 
     def _text_features(self, token_ids: Tensor) -> Tensor:
         """Return text features, computed by captions of about the same length where that pays.

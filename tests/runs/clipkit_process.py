@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ class ClipkitProcess:
         words: Of the command line.
         folder: Where its output is caught.
         environment: Variables that it has besides.
-        signal_at: (step, signal) that it sends itself after a training step.
+        signal_at: (step, signal) that it sends its process group, as a terminal does, after a
+            training step.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ def _run(
     environment: dict[str, str],
     signal_at: tuple[int, signal.Signals] | None,
 ) -> None:
+    os.setpgrp()  # processes that read pictures are in it too
     os.environ.update(environment)
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -122,10 +125,12 @@ def _run(
 
 @contextmanager
 def _signalling(label: str, step: int, number: signal.Signals) -> Iterator[Progress]:
-    """Send this process a signal after a step, where a bar would be shown."""
+    """Send this process group a signal after a step, where a bar would be shown."""
 
     def progress(done: int, total: int | None) -> None:
         if label == "training" and done == step:
-            os.kill(os.getpid(), number)
+            # From outside: what reads pictures takes a signal of its parent as the end of work.
+            words = ["kill", "-s", number.name[3:], "--", f"-{os.getpgrp()}"]
+            subprocess.run(words, start_new_session=True, check=True)
 
     yield progress

@@ -36,13 +36,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def captions_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 sample photographs in small, each with two captions in a file beside it."""
-    folder = tmp_path_factory.mktemp("pairs") / "photos"
-    folder.mkdir()
-    labels = json.loads((SAMPLES / "labels.json").read_text())
-    for name, label in sorted(labels.items())[:40]:
-        _shrunk(SAMPLES / name).save(folder / f"{Path(name).stem}.png")
-        (folder / f"{Path(name).stem}.txt").write_text(f"a photo of a {label}\nthe {label}\n")
-    return folder
+    return save_captions_folder(tmp_path_factory.mktemp("pairs") / "photos")
 
 
 @pytest.fixture(scope="session")
@@ -63,32 +57,15 @@ def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def architecture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny ViT and text transformer, as a JSON file."""
-    path = tmp_path_factory.mktemp("architecture") / "tiny.json"
-    path.write_text(json.dumps(tiny_config(vision_cfg=_VISION, text_cfg=_TEXT)))
-    return path
+    return save_architecture(tmp_path_factory.mktemp("architecture") / "tiny.json")
 
 
 @pytest.fixture
 def write_run(tmp_path: Path, architecture: Path, captions_folder: Path) -> WriteRun:
-    """Return a function that writes a RUN.toml: tiny towers, 5 steps an epoch, 2 epochs."""
+    """Return a function that writes a RUN.toml, see :func:`save_run`."""
 
     def write(name: str = "run", **changes: Any) -> Path:
-        config: dict[str, Any] = {
-            "model": {"architecture": str(architecture)},
-            "data": {"train": str(captions_folder), "workers": 0},
-            "optimizer": {"lr": 0.001},
-            "compute": {"batch_size": 8, "epochs": 2, "precision": "fp32", "device": "cpu"},
-            "watch": {"log_steps": 1, "tripwire": ""},
-        }
-        for section, values in changes.items():
-            if isinstance(values, dict):
-                values = config.get(section, {}) | values
-                if values.get("start"):
-                    values.pop("architecture", None)
-            config[section] = values
-        path = tmp_path / f"{name}.toml"
-        path.write_text(tomli_w.dumps(config))
-        return path
+        return save_run(tmp_path / f"{name}.toml", architecture, captions_folder, **changes)
 
     return write
 
@@ -103,6 +80,48 @@ def train(tmp_path: Path) -> Train:
         return process.outcome()
 
     return train
+
+
+def save_captions_folder(folder: Path, num_pictures: int = 40) -> Path:
+    """Write sample photographs in small, each with two captions; return their folder."""
+    folder.mkdir()
+    labels = json.loads((SAMPLES / "labels.json").read_text())
+    for name, label in sorted(labels.items())[:num_pictures]:
+        _shrunk(SAMPLES / name).save(folder / f"{Path(name).stem}.png")
+        (folder / f"{Path(name).stem}.txt").write_text(f"a photo of a {label}\nthe {label}\n")
+    return folder
+
+
+def save_architecture(path: Path) -> Path:
+    """Write the config of tiny towers; return its path."""
+    path.write_text(json.dumps(tiny_config(vision_cfg=_VISION, text_cfg=_TEXT)))
+    return path
+
+
+def save_run(path: Path, architecture: Path, train: Path, **changes: Any) -> Path:
+    """Write a RUN.toml: tiny towers, two epochs of batches of 8; return its path.
+
+    Args:
+        path: Where to.
+        architecture: Of the towers; left out where the changes name a start.
+        train: The place with pairs.
+        changes: Sections with other settings, and seed or output.
+    """
+    config: dict[str, Any] = {
+        "model": {"architecture": str(architecture)},
+        "data": {"train": str(train), "workers": 0},
+        "optimizer": {"lr": 0.001},
+        "compute": {"batch_size": 8, "epochs": 2, "precision": "fp32", "device": "cpu"},
+        "watch": {"log_steps": 1, "tripwire": ""},
+    }
+    for section, values in changes.items():
+        if isinstance(values, dict):
+            values = config.get(section, {}) | values
+            if values.get("start"):
+                values.pop("architecture", None)
+        config[section] = values
+    path.write_text(tomli_w.dumps(config))
+    return path
 
 
 def final_weights(run: Path) -> bytes:

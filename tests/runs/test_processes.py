@@ -35,11 +35,7 @@ def test_two_processes_reach_the_weights_of_one(
     assert (first.status, second.status) == (0, 0), first.err + second.err
     assert (second.out, second.err) == ("", "")
     assert "10 steps on 40 pairs" in first.out
-    expected = load_file(one.with_suffix("") / "final" / "open_clip_model.safetensors")
-    found = load_file(two.with_suffix("") / "final" / "open_clip_model.safetensors")
-    assert expected.keys() == found.keys()
-    for name, tensor in expected.items():
-        np.testing.assert_allclose(found[name], tensor, rtol=0, atol=1e-5, err_msg=name)
+    assert_equal_weights(one, two)
 
 
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
@@ -60,19 +56,73 @@ def test_two_killed_processes_go_on_bit_for_bit(
     assert final_weights(killed) == final_weights(whole)
 
 
-def test_torchrun_stopped_by_one_process_goes_on(write_run: WriteRun, train: Train) -> None:
-    """Torchrun itself; the signal reaches one process, and both stop at the same step."""
-    whole, stopped = write_run("whole"), write_run("stopped")
+def test_run_goes_on_with_another_number_of_processes(
+    write_run: WriteRun, train: Train, tmp_path: Path
+) -> None:
+    whole, killed = write_run("whole"), write_run("killed")
     assert train(whole).status == 0
+
+    train(killed, signal_at=(7, signal.SIGKILL))
+    first, second = run_ranks(["train", killed], tmp_path, world_size=2)
+
+    assert (first.status, second.status) == (0, 0), first.err + second.err
+    assert "going on after step 5 of 10" in first.err
+    assert_equal_weights(whole, killed)
+
+
+def test_what_two_processes_cannot_do_ends_both(write_run: WriteRun, tmp_path: Path) -> None:
+    uneven, taken = write_run("uneven", compute={"batch_size": 7}), write_run("taken")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("dear")
+
+    uneven_ended = run_ranks(["train", uneven], tmp_path, world_size=2)
+    taken_ended = run_ranks(["train", taken], tmp_path, world_size=2)
+
+    first, second = uneven_ended
+    assert (first.status, second.status) == (2, 2)
+    assert "batch_size is 7, which 2 processes cannot share evenly: take 6" in first.err
+    first, second = taken_ended
+    assert (first.status, second.status) == (2, 2)
+    assert first.err.endswith("holds something that is no training run: choose another output\n")
+    assert second.err == "clipkit: the first process has ended before the run began\n"
+
+
+def test_both_processes_stop_when_one_is_asked_to(
+    write_run: WriteRun, train: Train, tmp_path: Path
+) -> None:
+    whole, stopped = write_run("whole"), write_run("stopped")
+    run_ranks(["train", whole], tmp_path, world_size=2)
+
+    ended = run_ranks(["train", stopped], tmp_path, world_size=2, signal_at=(3, signal.SIGTERM))
+    goes_on = run_ranks(["train", stopped], tmp_path, world_size=2)
+
+    assert [outcome.status for outcome in ended] == [130, 130]
+    assert "stopped after step 3 of 10" in ended[0].err
+    assert ended[1].err == ""
+    assert "going on after step 3 of 10" in goes_on[0].err
+    assert final_weights(stopped) == final_weights(whole)
+
+
+def test_torchrun_runs_the_command(write_run: WriteRun, train: Train) -> None:
+    one, two = write_run("one"), write_run("two")
+    assert train(one).status == 0
     program = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [*program, "-m", "clipkit", "train", str(stopped)]
+    command = [*program, "-m", "clipkit", "train", str(two)]
 
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("10 steps on 40 pairs") == 1
-    expected = load_file(whole.with_suffix("") / "final" / "open_clip_model.safetensors")
-    found = load_file(stopped.with_suffix("") / "final" / "open_clip_model.safetensors")
+    assert_equal_weights(one, two)
+
+
+def assert_equal_weights(first: Path, second: Path) -> None:
+    """Compare the final weights of two runs."""
+    expected, found = (
+        load_file(path.with_suffix("") / "final" / "open_clip_model.safetensors")
+        for path in (first, second)
+    )
+    assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         np.testing.assert_allclose(found[name], tensor, rtol=0, atol=1e-5, err_msg=name)

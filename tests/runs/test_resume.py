@@ -68,11 +68,12 @@ def test_run_killed_many_times_ends_as_the_undisturbed_one(
     assert _measured(killed) == _measured(whole)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_run_asked_to_stop_writes_its_last_step_and_goes_on(
-    write_run: WriteRun, train: Train, number: signal.Signals
+    write_run: WriteRun, train: Train, number: signal.Signals, workers: int
 ) -> None:
-    whole, stopped = write_run("whole"), write_run("stopped")
+    whole, stopped = write_run("whole"), write_run("stopped", data={"workers": workers})
     assert train(whole).status == 0
 
     first = train(stopped, signal_at=(3, number))

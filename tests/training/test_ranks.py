@@ -147,12 +147,31 @@ def test_one_process_has_nobody_to_ask() -> None:
 
 def test_joined_processes_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """As torchrun starts a single one."""
-    variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    variables = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "0",
+    }
     for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():
         monkeypatch.setenv(name, value)
     with joined_ranks() as ranks:
         assert dist.is_initialized() and ranks == Ranks(0, 1)
     assert not dist.is_initialized()
+
+
+def test_each_process_of_a_machine_takes_a_device_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Ranks(3, 8).choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert Ranks(7, 8).choose_device("auto") == torch.device("cuda:3")
+    assert Ranks(7, 8).choose_device("cuda") == torch.device("cuda:3")
+    assert Ranks(7, 8).choose_device("cpu") == torch.device("cpu")
+    assert Ranks().choose_device("auto") == torch.device("cuda:0")
 
 
 def _whole_batch(loss: str) -> Batch:

@@ -99,6 +99,17 @@ def test_gradients_in_chunks_are_those_of_the_whole_batch_with_dropout(
         assert cached["towers.model.logit_bias"].abs() > 1e-3
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gradients_in_chunks_are_those_of_the_whole_batch_on_cuda(towers_of: TowersOf) -> None:
+    device = torch.device("cuda")
+    module, batch = towers_of("bert").to(device), make_batch(NUM).to(device)
+    torch.manual_seed(5)
+    loss = _loss()(_forward(module, batch, 3), batch)["loss"]
+    expected = contrastive.gradients(module, loss)
+    assert _largest_difference(_step(module, batch, 3), expected) <= EXACT
+
+
 def test_dropout_is_on_in_these_towers(towers_of: TowersOf) -> None:
     batch = make_batch(NUM)
     for kind, is_random in (("vit", (True, False)), ("bert", (True, True))):

@@ -20,7 +20,7 @@ from recipe.packages import PACKAGES, Cache, RecipeError
 from recipe.seeds import evaluate_seeds
 from recipe.settings import read_settings
 
-_MEASURED_SEEDS = (0, 1)
+_MEASURED_SEEDS = range(6)
 CHECKPOINT_FOLDER = Path(__file__).resolve().parent.parent
 
 

@@ -160,6 +160,17 @@ def mean_row(name: str, rows: Sequence[Row]) -> Row:
     return Row(name, tuple(_mean_score(items) for items in columns))
 
 
+def deviation_row(name: str, rows: Sequence[Row]) -> Row:
+    """Return the standard deviation over several rows, benchmark by benchmark."""
+    columns = zip(*(row.scores for row in rows), strict=True)
+    return Row(name, tuple(_deviation_score(items) for items in columns))
+
+
+def _deviation_score(items: Sequence[Score]) -> Score:
+    means = torch.stack([item.units.mean(0) for item in items])
+    return Score(items[0].name, items[0].ranks, means.std(0, keepdim=True))
+
+
 def _mean_score(items: Sequence[Score]) -> Score:
     units = torch.stack([item.units.mean(0) for item in items])
     return Score(items[0].name, items[0].ranks, units)

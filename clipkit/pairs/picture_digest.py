@@ -1,0 +1,30 @@
+"""What pictures of equal bytes share."""
+
+import hashlib
+from pathlib import Path
+
+from clipkit.errors import ImageReadError
+from clipkit.inputs.images import ImageInput
+from clipkit.inputs.reasons import reason_for
+
+
+def picture_digest(image: ImageInput) -> bytes:
+    """Return a hash of an encoded picture.
+
+    Args:
+        image: A path or the bytes of a file, as sources of pairs give them.
+
+    Returns:
+        32 bytes, equal for equal files only.
+
+    Raises:
+        ImageReadError: If the file cannot be read.
+    """
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).digest()
+    assert isinstance(image, str | Path)
+    try:
+        with Path(image).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise ImageReadError(image, reason_for(error, b"")) from error

@@ -1,0 +1,87 @@
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from clipkit.errors import InputError
+from clipkit.pairs.opening import open_pairs, split_places
+from tests.pairs.conftest import contents, picture, write_shard
+
+Write = Callable[[Mapping[str, bytes | str]], Path]
+CAPTIONED: dict[str, bytes | str] = {"a.png": picture(1), "a.txt": "a cat"}
+CLASSES: dict[str, bytes | str] = {"cat/a.png": picture(1), "dog/b.png": picture(2)}
+
+
+def test_each_kind_is_found_by_looking(write: Write, tmp_path: Path) -> None:
+    pair = [(picture(1), ("a cat",))]
+    write({**CAPTIONED, "t.csv": "filepath,title\na.png,a cat\n"})
+    write({f"classes/{name}": content for name, content in CLASSES.items()})
+    shard = write_shard(tmp_path / "0.tar", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
+    assert contents(open_pairs(tmp_path / "t.csv")) == pair
+    assert contents(open_pairs(str(shard))) == pair
+    source = open_pairs(tmp_path / "classes", templates=("{}!",))
+    assert source.class_names == ("cat", "dog")
+    assert source[1].captions == ("dog!",)
+    assert contents(open_pairs(tmp_path, templates=("{}!",))) == pair
+    for place in (tmp_path, tmp_path / "t.csv", shard):
+        assert open_pairs(place).label(0) is None
+
+
+def test_captions_beside_pictures_come_before_classes(write: Write) -> None:
+    folder = write({**CLASSES, "dog/b.txt": "my dog"})
+    source = open_pairs(folder)
+    assert contents(source) == [(picture(2), ("my dog",))]
+    assert len(source.skipped) == 1
+    assert open_pairs(folder, format="classes").class_names == ("cat", "dog")
+
+
+def test_a_format_may_be_given(write: Write, tmp_path: Path) -> None:
+    folder = write({**CAPTIONED, "list": "name\ttext\na.png\ta dog\n", "shard.bin": b""})
+    source = open_pairs(folder / "list", format="table", image_column="name", caption_column="text")
+    assert contents(source) == [(picture(1), ("a dog",))]
+    write_shard(tmp_path / "shard.bin", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
+    assert len(open_pairs(folder / "shard.bin", format="shards")) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "message"),
+    [
+        ({}, "", "holds no pictures$"),
+        ({}, "gone", "no such folder: .*gone"),
+        ({"a.png": picture(1)}, "", "has 1 pictures and no captions: put a text file"),
+        ({"a.txt": "a cat"}, "", "holds no pictures$"),
+        ({"0.tar": b""}, "", r"holds shards: name them, as in .*\{0\.tar,…\}"),
+        ({"a.xls": b"x"}, "a.xls", r"a\.xls is no source of pairs: give a folder, a table \(\.csv"),
+        ({"t.csv": "filepath,title\n"}, "t.csv", r"t\.csv holds no pairs$"),
+        (
+            {"t.csv": "filepath,title\n" + "no.png,a\n" * 5},
+            "t.csv",
+            r"holds no pairs: .*line 2: no such file.*line 4: no such file: no\.png; and 2 more",
+        ),
+        ({"a.png": picture(1), "a.txt": ""}, "", r"holds no pairs: .*a\.txt holds no caption"),
+        ({}, "gone.tar", "1 of 1 shards are not there"),
+        ({"0.tar": b"\0" * 1024}, "0.tar", r"0\.tar (holds no pairs|is no tar file)"),
+    ],
+)
+def test_what_is_no_source_is_told(
+    write: Write, files: dict[str, bytes | str], path: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        open_pairs(write(files) / path)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_pair_is_a_source(write: Write) -> None:
+    assert len(open_pairs(write(CAPTIONED))) == 1
+
+
+def test_pairs_in_a_users_home_are_found(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(write(CAPTIONED)))
+    assert len(open_pairs("~")) == 1
+
+
+def test_places_are_split_as_webdataset_does() -> None:
+    assert split_places("a::b/{0..1}.tar :: c") == ["a", "b/{0..1}.tar", "c"]
+    for text in ("", " ", "::"):
+        with pytest.raises(InputError, match="needs a path, got"):
+            split_places(text)

@@ -1,0 +1,122 @@
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.folders import find_images
+from clipkit.pairs.class_folders import open_class_folders
+from clipkit.pairs.mixing import PairSubset
+from clipkit.pairs.pair import Pair
+from clipkit.pairs.shards import open_shards
+from clipkit.pairs.splitting import split_pairs
+from tests.fake_pairs import ListSource
+from tests.pairs.conftest import contents, picture, write_shard
+
+
+def _source(values: list[int], labels: list[int] | None = None) -> ListSource:
+    pairs = [Pair(b"x" * (value % 3 + 1) + bytes([value]), ("c",), str(value)) for value in values]
+    names = tuple(map(str, range(max(labels) + 1))) if labels else ()
+    return ListSource(pairs, labels=labels or (), class_names=names)
+
+
+def _names(part: PairSubset) -> list[str]:
+    return [part[row].name for row in range(len(part))]
+
+
+FRACTIONS = st.floats(0.01, 0.99)
+
+
+@given(
+    values=st.lists(st.integers(0, 40), min_size=2).filter(lambda v: len(set(v)) > 1),
+    fraction=FRACTIONS,
+    seed=st.integers(0, 2**31),
+)
+def test_equal_pictures_stay_together(values: list[int], fraction: float, seed: int) -> None:
+    train, kept = split_pairs(_source(values), fraction, seed)
+    assert sorted([*_names(train), *_names(kept)]) == sorted(map(str, values))
+    assert not set(_names(train)) & set(_names(kept))
+    assert _names(train)
+    assert _names(kept)
+    num_pictures = len(set(values))
+    share = min(max(fraction * num_pictures, 1), num_pictures - 1)
+    assert abs(len(set(_names(kept))) - share) <= 0.5
+    again = split_pairs(_source(values), fraction, seed)
+    assert [_names(part) for part in again] == [_names(train), _names(kept)]
+    order = list(map(str, values))
+    assert _names(kept) == [name for name in order if name in set(_names(kept))]
+
+
+@given(
+    by_class=st.lists(st.lists(st.integers(0, 9), min_size=1), min_size=1, max_size=5),
+    fraction=FRACTIONS,
+    seed=st.integers(0, 2**31),
+)
+def test_each_class_has_pictures_on_both_sides(
+    by_class: list[list[int]], fraction: float, seed: int
+) -> None:
+    # No picture is in two classes.
+    values = [10 * label + value for label, members in enumerate(by_class) for value in members]
+    labels = [label for label, members in enumerate(by_class) for _ in members]
+    source = _source(values, labels)
+    if all(len(set(members)) < 2 for members in by_class):
+        with pytest.raises(InputError, match=r"cannot be split|no class of"):
+            split_pairs(source, fraction, seed)
+        return
+    sides: defaultdict[int | None, set[int]] = defaultdict(set)
+    for side, part in enumerate(split_pairs(source, fraction, seed)):
+        for row in range(len(part)):
+            sides[part.label(row)].add(side)
+    for label, members in enumerate(by_class):
+        assert sides[label] == ({0, 1} if len(set(members)) > 1 else {0})
+
+
+def test_files_and_shards_split_by_their_bytes(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for number in range(20):  # each picture twice, in folders of one class
+        for place in ("a", "b/c"):
+            path = folder / "cat" / place / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(number))
+    files = open_class_folders(folder, find_images(folder), templates=["{}"])
+    rows = [
+        {"__key__": f"{number:03}", "png": picture(number % 20), "txt": b"a"}
+        for number in range(40)
+    ]
+    shards = open_shards(str(write_shard(tmp_path / "a.tar", rows)))
+    for source in (files, shards):
+        train, kept = (
+            {image for image, _ in contents(part)} for part in split_pairs(source, 0.3, 1)
+        )
+        assert (len(train), len(kept)) == (14, 6)
+        assert not train & kept
+
+
+def test_rows_that_cannot_be_read_are_not_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "b.png").mkdir()
+    pairs: list[Pair | ImageReadError] = [
+        Pair(tmp_path / "a.png", ("a",), "a"),
+        Pair(tmp_path / "gone.png", ("a",), "gone"),
+        Pair(tmp_path / "b.png", ("a",), "folder"),
+        ImageReadError("x", "is bad"),
+    ]
+    source = ListSource(pairs)
+    source.skipped = [ImageReadError("y", "is bad")]
+    train, kept = split_pairs(source, 0.5, 0)
+    assert (len(train), len(kept)) == (2, 2)
+    assert train.skipped == source.skipped
+    assert kept.skipped == ()
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
+    with pytest.raises(InputError, match="above 0 and below 1, got"):
+        split_pairs(_source([1, 2]), fraction, 0)
+
+
+def test_one_picture_cannot_be_split() -> None:
+    with pytest.raises(InputError, match="2 pairs of 1 different pictures cannot be split"):
+        split_pairs(_source([1, 1]), 0.5, 0)

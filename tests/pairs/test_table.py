@@ -1,0 +1,308 @@
+import csv
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipkit.errors import ImageReadError, InputError
+from clipkit.pairs.listed_pairs import ListedPairs
+from clipkit.pairs.table import open_table
+from tests.pairs.conftest import contents, picture, reasons
+
+Write = Callable[[Mapping[str, bytes | str]], Path]
+PICTURES = {"photos/a.png": picture(1), "photos/b.png": picture(2)}
+
+
+def _open(path: Path, image: str = "filepath", caption: str = "title") -> ListedPairs:
+    return open_table(path, image_column=image, caption_column=caption)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "filepath,title\nphotos/a.png,a cat\nphotos/b.png,a dog\n"),
+        ("t.csv", "filepath\ttitle\nphotos/a.png\ta cat\nphotos/b.png\ta dog\n"),  # open_clip's
+        ("t.tsv", "n\ttitle\tfilepath\r\n1\ta cat\tphotos/a.png\r\n\r\n2\ta dog\tphotos/b.png"),
+        ("t.csv", "title;filepath;x\na cat;photos/a.png;\na dog;photos/b.png\n;;\n"),
+        ("t.csv", '\ufeff"filepath", title\nphotos/a.png, a cat\n photos/b.png ,a dog\n'),
+        ("t.txt", "filepath|title\nphotos/a.png|a cat\nphotos/b.png|a dog"),
+        (
+            "t.jsonl",
+            '{"filepath": "photos/a.png", "title": "a cat"}\n\n'
+            '{"title": ["a dog"], "filepath": "photos/b.png"}',
+        ),
+    ],
+)
+def test_each_kind_of_table_is_read(write: Write, name: str, content: str) -> None:
+    source = _open(write({**PICTURES, name: content}) / name)
+    assert contents(source) == [(picture(1), ("a cat",)), (picture(2), ("a dog",))]
+    assert source.skipped == []
+
+
+def test_rows_of_one_picture_are_one_pair(write: Write) -> None:
+    rows = "b,a dog\na,a cat\nb,an animal\nb,a dog\n"
+    table = "filepath,title\n" + rows.replace("a,", "photos/a.png,").replace("b,", "photos/b.png,")
+    source = _open(write({**PICTURES, "t.csv": table}) / "t.csv")
+    assert contents(source) == [
+        (picture(2), ("a dog", "an animal")),
+        (picture(1), ("a cat",)),
+    ]
+
+
+def test_paths_count_from_the_table_then_from_here_and_may_be_whole(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    lines = ["filepath,title", "x.png,a", "y.png,b", f"{tmp_path}/z.png,c"]
+    write(
+        {
+            "there/x.png": picture(1),
+            "here/x.png": picture(2),
+            "here/y.png": picture(3),
+            "z.png": picture(4),
+            "there/t.csv": "\n".join(lines),
+        }
+    )
+    monkeypatch.chdir(here)
+    source = _open(there / "t.csv")
+    monkeypatch.chdir(tmp_path)  # what was found stays found
+    assert [content for content, _ in contents(source)] == [picture(1), picture(3), picture(4)]
+
+
+def test_bad_rows_are_skipped_with_their_lines(write: Write) -> None:
+    lines = [
+        b"filepath,title",
+        b"photos/a.png,a cat",
+        b"photos/a.png",
+        b"photos/a.png,a cat, asleep",
+        b"photos/gone.png,a cat",
+        b",a cat",
+        b"photos/a.png,",
+        b"photos/a.png,caf\xe9",
+        b"https://a.org/b.png,a cat",
+        b'photos/a.png,"first line',
+        b'second line"',
+        b'photos/b.png,"no end',
+        b"photos/b.png,a dog",
+        b'photos/b.png,"Hi" she said',
+    ]
+    source = _open(write({**PICTURES, "t.csv": b"\n".join(lines)}) / "t.csv")
+    assert contents(source) == [
+        (picture(1), ("a cat", "first line\nsecond line")),
+        (picture(2), ("a dog", "Hi she said")),
+    ]
+    counts = "the first line 2: put captions in quotation marks"
+    assert reasons(source) == [
+        f"t.csv line 3: has 1 columns, {counts}",
+        f"t.csv line 4: has 3 columns, {counts}",
+        "t.csv line 5: no such file: photos/gone.png",
+        "t.csv line 6: has nothing in the column filepath",
+        "t.csv line 7: has nothing in the column title",
+        "t.csv line 8: holds a caption that is not Unicode text, in the column title",
+        "t.csv line 9: names an address, https://a.org/b.png: download the pictures first",
+        "t.csv line 12: has a quotation mark without its end",
+    ]
+
+
+def test_a_quotation_mark_without_its_end_costs_one_line_at_the_end_of_the_file_too(
+    write: Write,
+) -> None:
+    lines = ["filepath,title", 'photos/a.png,"open', *(["photos/b.png,a dog"] * 3)]
+    source = _open(write({**PICTURES, "t.csv": "\n".join(lines)}) / "t.csv")
+    assert contents(source) == [(picture(2), ("a dog",))]
+    assert reasons(source) == ["t.csv line 2: has a quotation mark without its end"]
+
+
+def test_bad_lines_of_json_are_skipped_with_their_lines(write: Write) -> None:
+    good = '{"filepath": "photos/a.png", "title": "a cat"}'
+    lines = [
+        good.encode(),
+        b"{",
+        b"[1]",
+        b'{"filepath": 7, "title": "a cat"}',
+        b'{"filepath": "photos/a.png", "title": 7}',
+        b'{"filepath": "photos/a.png"}',
+        b'{"filepath": "photos/a.png", "title": "caf\xe9"}',
+        b'{"a": ' * 100_000,
+        b'{"filepath": "photos/a\\u0000.png", "title": "zero"}',
+        json.dumps({"filepath": "x" * 5000, "title": "long"}).encode(),
+        b'{"filepath": "photos/b.png", "title": ["a dog", "an animal"]}',
+    ]
+    source = _open(write({**PICTURES, "t.jsonl": b"\n".join(lines)}) / "t.jsonl")
+    assert contents(source) == [
+        (picture(1), ("a cat",)),
+        (picture(2), ("a dog", "an animal")),
+    ]
+    starts = [
+        "line 2: is not JSON: Expecting",
+        "line 3: is no JSON object",
+        "line 4: has no path in the column filepath: 7",
+        "line 5: holds no text or list of texts: 7, in the column title",
+        "line 6: has nothing in the column title",
+        "line 7: is not UTF-8",
+        "line 8: is not JSON: maximum recursion",
+        "line 9: no such file: photos/a\0.png",
+        "line 10: no such file: xxx",
+    ]
+    for found, start in zip(reasons(source), starts, strict=True):
+        assert found.startswith(f"t.jsonl {start}")
+
+
+def test_parquet_holds_texts_or_lists(write: Write) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    folder = write(PICTURES)
+    rows = [("photos/a.png", ["a cat", "an animal"]), ("photos/b.png", ["a dog"]), (None, ["x"])]
+    table = pyarrow.table({"filepath": [name for name, _ in rows], "title": [t for _, t in rows]})
+    parquet.write_table(table, folder / "lists.parquet")
+    source = _open(folder / "lists.parquet")
+    assert contents(source) == [
+        (picture(1), ("a cat", "an animal")),
+        (picture(2), ("a dog",)),
+    ]
+    assert reasons(source) == ["lists.parquet row 3: has nothing in the column filepath"]
+    raw = pyarrow.array([b"a cat", b"caf\xe9"], pyarrow.binary()).view(pyarrow.string())
+    names = pyarrow.array([*PICTURES])
+    parquet.write_table(
+        pyarrow.table({"filepath": names.dictionary_encode(), "title": raw}), folder / "t.parquet"
+    )
+    source = _open(folder / "t.parquet")
+    assert contents(source) == [(picture(1), ("a cat",))]
+    assert reasons(source) == ["t.parquet row 2: is not UTF-8"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_missing_column_is_told_with_those_there_are(write: Write, suffix: str) -> None:
+    folder = write({"t.csv": "file_path,caption\na.png,a cat\n"})
+    if suffix == "jsonl":
+        write({"t.jsonl": '{"file_path": "a.png", "caption": "a cat"}\n'})
+    if suffix == "parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        table = pyarrow.table({"file_path": ["a.png"], "caption": ["a cat"]})
+        parquet.write_table(table, folder / "t.parquet")
+    with pytest.raises(
+        InputError,
+        match=r"has no column filepath, it has file_path, caption \(nearest: file_path\): say "
+        r"which by data\.image_column in RUN\.toml or --image-column",
+    ):
+        _open(folder / f"t.{suffix}")
+    with pytest.raises(InputError, match=r"has no column title, it has .* data\.caption_column"):
+        _open(folder / f"t.{suffix}", image="file_path")
+
+
+def test_json_needs_each_column_in_some_line_only(write: Write) -> None:
+    lines = '{"filepath": "photos/a.png"}\n{"title": "a cat"}\n'
+    source = _open(write({**PICTURES, "t.jsonl": lines}) / "t.jsonl")
+    assert len(source) == 0
+    assert len(source.skipped) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no table: its first line is empty"),
+        ("filepath\ttitle\n".encode("utf-16"), "is in UTF-16: save it as UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_told(write: Write, content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _open(write({"t.csv": content}) / "t.csv")
+
+
+def test_parquet_that_is_damaged_is_told(write: Write) -> None:
+    with pytest.raises(InputError, match="is damaged, or not Parquet"):
+        _open(write({"t.parquet": b"PAR1 no"}) / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_a_table_that_is_not_there_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} cannot be read: No such file"):
+        _open(tmp_path / name)
+
+
+# Names of files are bytes; a caption is a text.
+NAMES = st.binary(min_size=1, max_size=20).filter(
+    lambda name: (
+        not {b"/", b"\0"} & {name[at : at + 1] for at in range(len(name))}
+        and name not in (b".", b"..")
+    )
+)
+ODD = st.text(st.sampled_from("ab \t\n\r\"',;|\\\u2028é😀"), max_size=12)
+CAPTIONS = (st.text(max_size=20) | ODD).filter(str.strip)
+
+
+@given(rows=st.dictionaries(NAMES, CAPTIONS, max_size=5), separator=st.sampled_from(",\t;"))
+def test_a_table_comes_back_as_csv_wrote_it(
+    tmp_path_factory: pytest.TempPathFactory, rows: dict[bytes, str], separator: str
+) -> None:
+    folder = tmp_path_factory.mktemp("table")
+    for name in rows:
+        (folder / os.fsdecode(name)).write_bytes(name)
+    table = folder.parent / f"{folder.name}.csv"
+    with table.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, delimiter=separator)
+        writer.writerow(["filepath", "title"])
+        writer.writerows((f"{folder.name}/{os.fsdecode(n)}", text) for n, text in rows.items())
+    source = _open(table)
+    assert contents(source) == [(name, (text.strip(),)) for name, text in rows.items()]
+    assert source.skipped == []
+
+
+@given(rows=st.dictionaries(NAMES, st.lists(CAPTIONS, min_size=1, max_size=3), max_size=5))
+def test_a_table_comes_back_as_json_wrote_it(
+    tmp_path_factory: pytest.TempPathFactory, rows: dict[bytes, list[str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("table")
+    for name in rows:
+        (folder / os.fsdecode(name)).write_bytes(name)
+    table = folder.parent / f"{folder.name}.jsonl"
+    with table.open("w") as file:
+        for name, texts in rows.items():
+            entry = {"filepath": str(folder / os.fsdecode(name)), "title": texts}
+            file.write(json.dumps(entry) + "\n")
+    source = _open(table)
+    assert contents(source) == [
+        (name, tuple(dict.fromkeys(text.strip() for text in texts))) for name, texts in rows.items()
+    ]
+
+
+@given(data=st.data(), suffix=st.sampled_from([".csv", ".jsonl"]))
+def test_damage_is_skipped_or_told(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, suffix: str
+) -> None:
+    folder = tmp_path_factory.mktemp("table")
+    (folder / "a.png").touch()
+    rows = [("a.png", "a cat, asleep"), ("a.png", 'the "cat"'), ("a.png", "two\nlines")]
+    table = folder / f"t{suffix}"
+    with table.open("w", newline="") as file:
+        if suffix == ".csv":
+            csv.writer(file).writerows([("filepath", "title"), *rows])
+        else:
+            file.writelines(
+                json.dumps({"filepath": name, "title": [text]}) + "\n" for name, text in rows
+            )
+    content = bytearray(table.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 9))] = data.draw(
+            st.binary(max_size=4)
+            | st.sampled_from([b'"', b"\n", b"\r", b"\0", b"\xff", b"\\ud800"])
+        )
+        if not content:
+            break
+    table.write_bytes(content)
+    try:
+        source = _open(table)
+    except InputError as error:
+        assert not isinstance(error, ImageReadError)
+        return
+    for row in range(len(source)):
+        assert all(caption.encode("utf-8").strip() for caption in source[row].captions)
+    assert all(error.reason for error in source.skipped)

@@ -1,0 +1,78 @@
+"""Noise in the shapes of the starter's recipe, and its settings in small."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from recipe.batches import TrainingData
+from recipe.concepts import CONCEPT_TEMPLATES, Concepts
+from recipe.head import Head, HeadConfig
+from recipe.pairs import COMPOSITE, DRAWING, SCENE, Pairs, TextChoices
+from recipe.settings import Amount, Settings, read_settings
+from recipe.synthetic import SyntheticFeatures
+from recipe.texts import TEXT_WIDTH
+from recipe.trunk import NUM_CLASSES, NUM_FEATURES
+from torch import Tensor
+from torch.nn.functional import normalize
+
+NUM_OF_EACH_KIND = 20
+NUM_CONCEPTS = 5
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep to one thread and leave the process's random state as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """The shipped settings with 20 pairs in a step and 3 steps in each of 2 epochs."""
+    settings = read_settings()
+    draws = replace(settings.draws, concepts_per_step=3)
+    return replace(settings, amount=Amount(batch_size=20, epochs=2), draws=draws)
+
+
+@pytest.fixture
+def data() -> TrainingData:
+    """60 pictures: each kind has the same number, and concept numbers of its own."""
+    kinds = torch.tensor([DRAWING, COMPOSITE, SCENE]).repeat_interleave(NUM_OF_EACH_KIND)
+    num = len(kinds)
+    two_each = TextChoices(torch.arange(2 * num).view(num, 2), torch.full((num,), 2))
+    features = 3 * torch.rand(num, NUM_FEATURES)
+    pairs = Pairs(
+        features=features,
+        kinds=kinds,
+        concepts=100 * kinds + torch.arange(num) % NUM_OF_EACH_KIND,
+        texts=_directions(2 * num),
+        captions=two_each,
+        tags=two_each,
+        crops=3 * torch.rand(30, NUM_FEATURES),
+        is_validation=torch.arange(num) % NUM_OF_EACH_KIND == 0,
+    )
+    concepts = Concepts(
+        class_prompts=_directions(2 * NUM_CLASSES).view(NUM_CLASSES, 2, TEXT_WIDTH),
+        num_class_prompts=torch.full((NUM_CLASSES,), 2),
+        members=(torch.rand(NUM_CONCEPTS, NUM_CLASSES) < 0.1).float(),
+        prompts=_directions(NUM_CONCEPTS * CONCEPT_TEMPLATES).view(NUM_CONCEPTS, -1, TEXT_WIDTH),
+    )
+    mean = features.mean(0)
+    class_means = 3 * torch.rand(NUM_CLASSES, NUM_FEATURES)
+    return TrainingData(pairs, concepts, SyntheticFeatures(mean, class_means, features - mean))
+
+
+@pytest.fixture
+def head() -> Head:
+    """A head whose classes are noise, with four free units."""
+    weight, bias = torch.randn(NUM_CLASSES, NUM_FEATURES) / 20, torch.zeros(NUM_CLASSES)
+    return Head(weight, bias, _directions(NUM_CLASSES), HeadConfig(num_free_units=4))
+
+
+def _directions(count: int) -> Tensor:
+    return normalize(torch.randn(count, TEXT_WIDTH), dim=-1)

@@ -1,0 +1,182 @@
+"""The pre-flight tells what training would meet, and leaves nothing behind."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipkit.errors import InputError
+from clipkit.runs import check as check_module
+from clipkit.runs.check import Check, check
+from clipkit.training.config_file import read_config
+from tests.runs.conftest import WriteRun
+
+
+@pytest.fixture
+def mixed_folder(captions_folder: Path, tmp_path: Path) -> Path:
+    """Twelve pictures of which one is damaged, one is another's copy, and two say the same."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for path in sorted(captions_folder.glob("*.png"))[:12]:
+        shutil.copy(path, folder)
+        shutil.copy(path.with_suffix(".txt"), folder)
+    pictures = sorted(folder.glob("*.png"))
+    pictures[0].write_bytes(pictures[0].read_bytes()[:200])
+    pictures[2].write_bytes(pictures[1].read_bytes())
+    pictures[3].with_suffix(".txt").write_text("the same")
+    pictures[4].with_suffix(".txt").write_text("the same")
+    pictures[5].with_suffix(".txt").write_text("a very long caption " * 10)
+    return folder
+
+
+def test_check_counts_what_is_in_the_data(
+    write_run: WriteRun, mixed_folder: Path, tmp_path: Path
+) -> None:
+    path = write_run(
+        data={"train": str(mixed_folder), "max_bad_fraction": 0.1}, compute={"batch_size": 4}
+    )
+    before = sorted(tmp_path.rglob("*"))
+
+    found = check(read_config(path))
+
+    damaged = sorted(mixed_folder.glob("*.png"))[0]
+    assert sorted(tmp_path.rglob("*")) == before
+    assert found.train.num_pairs == 11
+    assert list(found.train.unreadable) == [str(damaged)]
+    assert found.train.num_duplicates == 1
+    assert found.train.num_cut == 1
+    # Three say one thing, all others two.
+    assert found.train.num_captions == 3 * 1 + 8 * 2
+    assert found.train.num_different_captions == found.train.num_captions - 1
+    # Two ordered pairs of the 11 * 10 are equal, and a batch holds 4 * 3 ordered pairs.
+    assert found.train.false_negatives == pytest.approx(2 * 12 / 110)
+    assert (found.epochs, found.steps_per_epoch) == (2, 3)
+    assert found.step_seconds > 0
+    assert found.hours == pytest.approx(found.step_seconds * 6 / 3600)
+    assert found.num_trained == found.num_parameters
+    assert found.validation is None
+
+
+def test_check_looks_at_validation_pairs_too(write_run: WriteRun) -> None:
+    found = check(read_config(write_run(data={"validation_fraction": 0.25})))
+
+    assert found.validation is not None
+    assert (found.train.num_pairs, found.validation.num_pairs) == (30, 10)
+
+
+def test_check_says_when_more_is_damaged_than_a_run_may_meet(
+    write_run: WriteRun, mixed_folder: Path
+) -> None:
+    path = write_run(
+        data={"train": str(mixed_folder), "max_bad_fraction": 0.05}, compute={"batch_size": 4}
+    )
+
+    advice = check(read_config(path)).advice
+
+    assert advice[0].startswith("1 of 12 pairs cannot be read, data.max_bad_fraction allows 0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer": {"lr": 1e-3}, "start": True}, ("optimizer.lr 0.001", "set lr = 1e-05")),
+        ({"data": {"horizontal_flip": 0.5}}, ("2 captions say left or right",)),
+        (
+            {"loss": {"kind": "sigmoid"}},
+            ("starts with a bias of -10", "a batch of 8 has one in 8 (a bias of -1.9)"),
+        ),
+        ({"loss": {"kind": "sigmoid"}, "start": True}, ("starts with a bias of -10",)),
+        ({"compute": {"epochs": 100}}, ("each pair is shown 100 times",)),
+    ],
+)
+def test_check_warns_and_says_what_is_right(
+    write_run: WriteRun,
+    captions_folder: Path,
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    changes: dict[str, Any],
+    words: Sequence[str],
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(captions_folder, folder)
+    sorted(folder.glob("*.txt"))[0].write_text("a cat on the left\na cat, right of a dog")
+    data = {"train": str(folder), **changes.get("data", {})}
+    has_start = changes.get("start", False)
+    model = {"start": str(tiny_checkpoint)} if has_start else {}
+    settings = {name: value for name, value in changes.items() if name != "start"}
+
+    found = check(read_config(write_run(**settings | {"model": model, "data": data})))
+
+    assert any(all(word in line for word in words) for line in found.advice), found.advice
+
+
+def test_check_of_good_settings_warns_of_none_of_these(
+    write_run: WriteRun, tiny_checkpoint: Path
+) -> None:
+    path = write_run(
+        model={"start": str(tiny_checkpoint)},
+        optimizer={"lr": 1e-5},
+        compute={"batch_size": 32, "epochs": 50},
+    )
+
+    assert check(read_config(path)).advice == ()
+
+
+def test_check_of_locked_tower_times_what_a_run_would_do(
+    write_run: WriteRun, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its features are computed once, so no step runs it."""
+    seen: list[bool] = []
+
+    class Learning(check_module.Learning):
+        def try_step(self, batch: Any) -> None:
+            seen.append(batch.batch.pixel_values is None)
+            super().try_step(batch)
+
+    monkeypatch.setattr(check_module, "Learning", Learning)
+    for scale in ([1.0, 1.0], [0.9, 1.0]):
+        path = write_run(
+            model={"start": str(tiny_checkpoint), "lock_image": True},
+            data={"crop_scale": scale},
+        )
+        found = check(read_config(path))
+
+    assert seen == [True] * 3 + [False] * 3
+    assert 0 < found.num_trained < found.num_parameters
+
+
+def test_lines_name_every_finding(write_run: WriteRun, mixed_folder: Path) -> None:
+    path = write_run(
+        data={"train": str(mixed_folder), "max_bad_fraction": 0.1}, compute={"batch_size": 4}
+    )
+
+    found: Check = check(read_config(path))
+    text = "\n".join(found.lines())
+
+    assert "11 pairs with 19 captions, 18 of them different" in text
+    assert "1 pictures are copies" in text
+    assert "1 captions are longer" in text
+    assert str(sorted(mixed_folder.glob("*.png"))[0]) in text
+    assert "2 epochs of 3 steps of" in text
+    assert "warning: " in text
+
+
+def test_same_caption_everywhere_is_refused(
+    write_run: WriteRun, captions_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(captions_folder, folder)
+    for path in folder.glob("*.txt"):
+        path.write_text("a photo")
+
+    with pytest.raises(InputError, match="all 40 pairs have the same caption"):
+        check(read_config(write_run(data={"train": str(folder)})))
+
+
+def test_missing_reference_set_is_refused(write_run: WriteRun, tmp_path: Path) -> None:
+    path = write_run(watch={"tripwire": str(tmp_path / "nowhere")})
+
+    with pytest.raises(InputError, match="nowhere"):
+        check(read_config(path))
