@@ -33,6 +33,7 @@ from clipkit.models.weights import StateDict, read_weights
 
 try:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     from torch import Tensor, nn
     from torch.overrides import TorchFunctionMode
@@ -120,7 +121,7 @@ def save_towers(
             put_in_place(draft, place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{place} cannot be written: {error}") from error
 
 

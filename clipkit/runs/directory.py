@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clipkit.errors import InputError, TrainingError
+from clipkit.runs.journal import read_metrics
 from clipkit.training.config import Precision, RunConfig
 from clipkit.training.config_file import differing_keys, read_config, write_config
 
@@ -60,11 +61,14 @@ def _as_before(directory: Path, config: RunConfig) -> RunConfig:
     """Return the run as it began, if it is the one that lies in the directory."""
     place = directory / CONFIG_NAME
     if not place.is_file():
-        if any(path.name != _LOCK_NAME for path in directory.iterdir()):
+        # A kill while run.toml was first written leaves its draft.
+        if any(path.name not in (_LOCK_NAME, "run.part") for path in directory.iterdir()):
             raise InputError(
                 f"output {directory} holds something that is no training run: choose another output"
             )
         return config
+    if not read_metrics(directory):
+        return config  # it was refused or stopped before it began: no other run is lost
     before = read_config(place).resolve()
     if config.compute.precision == "auto":
         config = with_precision(config, before.compute.precision)

@@ -115,9 +115,12 @@ def write_config(config: RunConfig, path: Path) -> None:
 
     content = _without_none(asdict(config))
     anchor_paths(content, Path.cwd())
+    draft = path.with_suffix(".part")
     try:
-        path.write_text(tomli_w.dumps(content), encoding="utf-8")
+        draft.write_text(tomli_w.dumps(content), encoding="utf-8")
+        draft.replace(path)
     except OSError as error:
+        draft.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written: {error}") from error
 
 

@@ -6,6 +6,7 @@ Shapes: B pairs, L context length, S image size, D dimensions of the shared spac
 import hashlib
 import itertools
 import multiprocessing
+import signal
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -131,6 +132,7 @@ class PairBatches:
             batch_size=None,
             collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item, not of a list
             num_workers=self._workers,
+            worker_init_fn=_ignore_signals,
             multiprocessing_context=_context(),
         )
         for share in loader:
@@ -161,6 +163,12 @@ def text_key(caption: str) -> int:
     """Return a number that equal captions share, in every process."""
     digest = hashlib.blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
+
+
+def _ignore_signals(worker: int) -> None:
+    """Leave a request to stop to the process that trains; a worker ends when that tells it to."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _context() -> str | None:

@@ -11,6 +11,8 @@ from clipkit.errors import InputError
 from clipkit.runs import check as check_module
 from clipkit.runs.check import Check, check
 from clipkit.training.config_file import read_config
+from clipkit.training.learning import Learning
+from clipkit.training.pair_batches import LoadedBatch
 from tests.runs.conftest import WriteRun
 
 
@@ -130,12 +132,12 @@ def test_check_of_locked_tower_times_what_a_run_would_do(
     """Its features are computed once, so no step runs it."""
     seen: list[bool] = []
 
-    class Learning(check_module.Learning):
-        def try_step(self, batch: Any) -> None:
+    class Watched(Learning):
+        def try_step(self, batch: LoadedBatch) -> None:
             seen.append(batch.batch.pixel_values is None)
             super().try_step(batch)
 
-    monkeypatch.setattr(check_module, "Learning", Learning)
+    monkeypatch.setattr(check_module, "Learning", Watched)
     for scale in ([1.0, 1.0], [0.9, 1.0]):
         path = write_run(
             model={"start": str(tiny_checkpoint), "lock_image": True},

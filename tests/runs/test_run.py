@@ -30,7 +30,7 @@ from clipkit.runs.validating import TRIPWIRE
 from clipkit.training.config_file import read_config
 from clipkit.training.loop import Validation
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
-from tests.runs.conftest import WriteRun
+from tests.runs.conftest import WriteRun, final_weights
 
 VOCABULARY = {**TINY_TEXT, "vocab_size": 49408}
 
@@ -289,24 +289,21 @@ def test_places_are_drawn_as_often_as_they_weigh(
     assert report.num_steps == (2 * 40 + 30 // 2) // 8
 
 
-def test_matryoshka_run_teaches_prefixes(write_run: WriteRun, captions_folder: Path) -> None:
-    """Of the same run without, the loss of eight dimensions is higher at the end."""
-    losses = {}
-    for name, dims in (("whole", []), ("prefixes", [8])):
-        path = write_run(
-            name,
-            loss={"matryoshka_dims": dims},
-            compute={"epochs": 8},
-            optimizer={"lr": 0.003},
-        )
-        train(read_config(path))
-        encoder = clipkit.load(str(path.with_suffix("") / "final"), is_caching_texts=False)
-        pictures = sorted(captions_folder.glob("*.png"))
-        texts = [path.with_suffix(".txt").read_text().splitlines()[0] for path in pictures]
-        images, captions = encoder.encode_images(pictures), encoder.encode_texts(texts)
-        losses[name] = _prefix_loss(np.asarray(images), np.asarray(captions), 8)
+def test_matryoshka_run_learns_the_mean_over_prefixes(write_run: WriteRun) -> None:
+    """Before the first step, with W of the whole and P of prefixes.
 
-    assert losses["prefixes"] < losses["whole"]
+    (W + P8 + P4) / 3 follows from W, (W + P8) / 2 and (W + P4) / 2.
+    """
+    first = {}
+    for name, dims in (("none", []), ("eight", [8]), ("four", [4]), ("both", [4, 8])):
+        path = write_run(name, loss={"matryoshka_dims": dims}, compute={"epochs": 1})
+        train(read_config(path))
+        entries = read_metrics(path.with_suffix(""))
+        first[name] = next(entry["loss"] for entry in entries if "loss" in entry)
+
+    expected = (2 * first["eight"] + 2 * first["four"] - first["none"]) / 3
+    assert first["both"] == pytest.approx(expected, abs=1e-5)
+    assert first["eight"] != pytest.approx(first["none"], abs=1e-3)
 
 
 def test_validation_place_is_measured_and_not_trained_on(
@@ -322,6 +319,25 @@ def test_validation_place_is_measured_and_not_trained_on(
     assert [entry["step"] for entry in measured] == [0, 2, 4, 6, 8, 10]
     best = max(entry["accuracy"] for entry in measured[1:])
     assert report.end["accuracy"] == pytest.approx(best)
+
+
+def test_best_checkpoint_is_kept_and_taken(
+    write_run: WriteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Before the first step, after each of four epochs, and of the final weights.
+    scores = iter([0.1, 0.3, 0.9, 0.2, 0.4, 0.9])
+    measure = lambda encoder: Validation(next(scores), {})  # noqa: E731
+    monkeypatch.setattr(run_module, "build_measure", lambda *_: measure)
+    path = write_run(data={"validation_fraction": 0.2}, compute={"epochs": 4}, watch={"keep": 1})
+
+    report = train(read_config(path))
+
+    # 32 pairs are 4 batches of 8 an epoch.
+    assert (report.best_step, report.step) == (8, 16)
+    kept = tmp_path / "run" / "checkpoints"
+    assert sorted(item.name for item in kept.iterdir()) == ["step-00000008", "step-00000016"]
+    best = kept / "step-00000008" / "open_clip_model.safetensors"
+    assert final_weights(path) == best.read_bytes()
 
 
 def test_run_without_progress_ends_early(write_run: WriteRun, class_folder: Path) -> None:
@@ -413,12 +429,3 @@ def write_directory_of_seed(directory: Path, *, seed: int) -> None:
     config = tiny_config(text_cfg=VOCABULARY)
     directory.mkdir()
     write_directory(directory, make_open_clip(config, seed), config)
-
-
-def _prefix_loss(images: np.ndarray, texts: np.ndarray, dims: int) -> float:
-    """Return InfoNCE from pictures to texts in a prefix, at a scale of 10."""
-    images, texts = images[:, :dims], texts[:, :dims]
-    images = images / np.linalg.norm(images, axis=1, keepdims=True)
-    texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
-    logits = 10 * images @ texts.T
-    return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits)))
