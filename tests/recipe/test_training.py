@@ -42,7 +42,8 @@ def test_a_stopped_training_goes_on_bit_for_bit(
         batches.append(batch)
         if len(batches) == 2:
             signal.raise_signal(signal.SIGTERM)
-        return plain(step, batch)
+        losses: dict[str, torch.Tensor] = plain(step, batch)
+        return losses
 
     monkeypatch.setattr(HeadStep, "backward", stop_in_the_second)
     runs = tmp_path / "stopped"
