@@ -73,7 +73,7 @@ bundle: $(VENV)/.dev
 # The figures of weights/starter/CARD.md, in an environment of its own: the recipe pins versions.
 $(VENV)-starter/.installed: weights/starter/requirements.txt
 	test -x $(VENV)-starter/bin/python || $(PYTHON) -m venv $(VENV)-starter
-	$(VENV)-starter/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(VENV)-starter/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< --editable '.[torch]'
 	touch $@
 
 starter-figures: $(VENV)-starter/.installed
