@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clipkit.curation.near_duplicates import find_near_duplicates
-from clipkit.curation.pictures import picture_digest, picture_size
+from clipkit.curation.pictures import picture_size
 from clipkit.curation.rules import RULES, Fault, FilterRules
 from clipkit.embeddings import Embeddings
 from clipkit.encoder import Encoder
@@ -21,6 +21,7 @@ from clipkit.inputs.images import ImageInput
 from clipkit.pair_embeddings import picture_name, stream_pairs
 from clipkit.pairs.mixing import PairSubset
 from clipkit.pairs.pair import PairSource
+from clipkit.pairs.picture_digest import picture_digest
 from clipkit.progress import Progress, map_ahead, usable_cores
 
 

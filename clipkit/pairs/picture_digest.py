@@ -4,8 +4,9 @@ import hashlib
 from pathlib import Path
 
 from clipkit.errors import ImageReadError
+from clipkit.inputs.files import open_file
 from clipkit.inputs.images import ImageInput
-from clipkit.inputs.reasons import reason_for
+from clipkit.inputs.reasons import UnreadableError, reason_for
 
 
 def picture_digest(image: ImageInput) -> bytes:
@@ -24,7 +25,7 @@ def picture_digest(image: ImageInput) -> bytes:
         return hashlib.sha256(image).digest()
     assert isinstance(image, str | Path)
     try:
-        with Path(image).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
+        with open_file(Path(image)) as file:
+            return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
+    except (OSError, UnreadableError) as error:
         raise ImageReadError(image, reason_for(error, b"")) from error
