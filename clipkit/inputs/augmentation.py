@@ -63,7 +63,7 @@ class Augmentation:
         """
         if self.is_none:
             return [preprocess.pixel_values(source) for preprocess in preprocesses]
-        # What is cut off is decoded too: the crop alone must still be twice the size it goes to.
+        # What is cut off is decoded too: the crop alone is still about twice the size it goes to.
         zoom = 1 / math.sqrt(self.crop_scale[0])
         height, width = np.max([preprocess.size for preprocess in preprocesses], axis=0)
         target = math.ceil(width * zoom), math.ceil(height * zoom)
@@ -94,15 +94,15 @@ class Augmentation:
             columns = round(math.sqrt(area * ratio))
             rows = round(math.sqrt(area / ratio))
             if 0 < columns <= width and 0 < rows <= height:
-                left = int(generator.integers(width - columns + 1))
                 top = int(generator.integers(height - rows + 1))
+                left = int(generator.integers(width - columns + 1))
                 return left, top, left + columns, top + rows
         # A panorama holds no such part: the largest of an allowed shape, from its middle.
         columns, rows = width, height
         if width / height < self.crop_ratio[0]:
-            rows = round(width / self.crop_ratio[0])
+            rows = max(1, round(width / self.crop_ratio[0]))
         elif width / height > self.crop_ratio[1]:
-            columns = round(height * self.crop_ratio[1])
+            columns = max(1, round(height * self.crop_ratio[1]))
         left, top = (width - columns) // 2, (height - rows) // 2
         return left, top, left + columns, top + rows
 

@@ -1,6 +1,7 @@
 """Shards that lie elsewhere, fetched whole into the cache."""
 
 import hashlib
+import os
 import re
 import secrets
 import shutil
@@ -14,8 +15,12 @@ _SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9]+:(?!:)")
 
 
 def is_remote(url: str) -> bool:
-    """Return whether a shard is not a file: an address, or the output of a command ("pipe:…")."""
-    return _SCHEME.match(url) is not None
+    """Return whether a shard is not a file: an address, or the output of a command ("pipe:…").
+
+    What lies here under that name is none, such as a folder "trip:rome".
+    """
+    is_here = os.path.exists(url)  # noqa: PTH110 - Path.exists raises for a name too long
+    return _SCHEME.match(url) is not None and not is_here
 
 
 def fetch_shard(url: str) -> Path:

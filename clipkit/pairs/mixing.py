@@ -111,7 +111,8 @@ def draw_order(
         sizes: How many pairs each source has.
         weights: How often each source's pairs are drawn, above 0: 2 draws each of them twice, 1.3
             each once and three in ten again. These are others in the next epoch, until all have
-            had their turn: 0.5 draws one half and then the other.
+            had their turn: 0.5 draws one half and then the other. At least one pair of each
+            source is drawn, or a small one would never be.
         seed: Of the run.
         epoch: Counted from 0.
 
@@ -122,7 +123,7 @@ def draw_order(
     drawn, start = [np.empty(0, dtype=np.int64)], 0
     for place, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
         whole = int(weight)
-        rest = round((weight - whole) * size)
+        rest = max(round((weight - whole) * size), 0 if whole else min(size, 1))
         turns = np.random.default_rng([seed, 0, place, _PLACES]).permutation(size)
         turn = np.arange(epoch * rest, (epoch + 1) * rest) % max(size, 1)
         drawn += [start + np.tile(np.arange(size), whole), start + turns[turn]]

@@ -1,5 +1,6 @@
 """A path, as a person writes it, to the pairs that lie there."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -43,7 +44,7 @@ def open_pairs(
         PromptError: If a template has not one {}, for class folders.
         MissingExtraError: If the reader of shards or Parquet is not installed.
     """
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's fails for nobody's home
     source: PairSource
     if format == "shards" or (format == "auto" and is_shards(str(path))):
         source = open_shards(str(path))
@@ -83,14 +84,14 @@ def split_places(text: str) -> list[str]:
 
 
 def _is_table(place: Path) -> bool:
-    if not place.is_file():
-        return False
-    if place.suffix.lower() not in TABLE_SUFFIXES:
+    if place.suffix.lower() in TABLE_SUFFIXES:
+        return not os.path.isdir(place)  # noqa: PTH112 - as below
+    if os.path.isfile(place):  # noqa: PTH113 - Path.is_file raises for a name too long
         known = ", ".join(sorted(TABLE_SUFFIXES))
         raise InputError(
             f"{place} is no source of pairs: give a folder, a table ({known}) or shards (.tar)"
         )
-    return True
+    return False
 
 
 def _is_classes(place: Path, scan: FolderScan) -> bool:

@@ -6,6 +6,7 @@ split, gone on with and shared among processes like any other pairs.
 
 import functools
 import hashlib
+import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,12 +24,16 @@ from clipkit.pairs.pair import Pair
 from clipkit.pairs.tar_members import Member, list_members
 from clipkit.pairs.text_rows import TextRows
 
+_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _MOST_CAPTION = 1 << 20  # bytes
 
 
 def is_shards(text: str) -> bool:
-    """Return whether a text names tar files: by its ending, or as something that is not here."""
-    return text.lower().endswith(".tar") or is_remote(text)
+    """Return whether a text names tar files: by its ending, or as something that is not here.
+
+    So do tar files that must be unpacked first, which open_shards says.
+    """
+    return text.lower().endswith(_SUFFIXES) or is_remote(text)
 
 
 def open_shards(text: str) -> "ShardPairs":
@@ -47,7 +52,8 @@ def open_shards(text: str) -> "ShardPairs":
         MissingExtraError: If webdataset is not installed.
     """
     shards = [fetch_shard(url) if is_remote(url) else _local(url) for url in _expand(text)]
-    missing = [str(shard) for shard in shards if not shard.is_file()]
+    # os.path, for Path.is_file raises for a name too long and Path.expanduser for nobody's home.
+    missing = [str(shard) for shard in shards if not os.path.isfile(shard)]  # noqa: PTH113
     if missing:
         listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise InputError(f"{len(missing)} of {len(shards)} shards are not there: {listed}")
@@ -129,7 +135,7 @@ def _expand(text: str) -> list[str]:
     except ImportError as error:
         raise MissingExtraError("torch", "Reading webdataset shards") from error
 
-    if Path(text).is_file():  # whatever its name looks like
+    if os.path.isfile(text):  # noqa: PTH113 - whatever its name looks like
         return [text]
     try:
         return list(expand_urls(text))
@@ -138,7 +144,8 @@ def _expand(text: str) -> list[str]:
 
 
 def _local(url: str) -> Path:
-    return Path(url.removeprefix("file://").removeprefix("file:")).expanduser()
+    path = url.removeprefix("file://").removeprefix("file:")
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _samples(

@@ -1,8 +1,6 @@
 """A draft of the model card: what was trained on what, by which command, with which results."""
 
 import platform
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -63,7 +61,7 @@ def draft_card(
         "",
         "## Training",
         "",
-        f"    {shlex.join(['clipkit', *sys.argv[1:]])}",
+        "    clipkit train run.toml",
         "",
         *(f"- {fact}: {value}" for fact, value in facts.items()),
         "- all settings: run.toml; all measurements: metrics.jsonl, curves.png",

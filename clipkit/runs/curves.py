@@ -33,30 +33,31 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
     except ImportError as error:
         raise MissingExtraError("torch", "Drawing the curves of a run") from error
 
-    panels = [
-        (title, [name for name in names if any(name in entry for entry in metrics)])
-        for title, names in _PANELS
-    ]
-    panels = [(title, names) for title, names in panels if names]
+    panels = []
+    for title, names in _PANELS:
+        lines = {name: points for name in names if (points := _points(metrics, name))}
+        if lines:
+            panels.append((title, lines))
     if not panels:
         return
     figure = Figure(figsize=(9, 2.6 * len(panels)), layout="constrained")
-    for axes, (title, names) in zip(
+    for axes, (title, lines) in zip(
         figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True
     ):
-        for name in names:
-            points = [
-                (entry["step"], entry[name])
-                for entry in metrics
-                if isinstance(entry.get(name), int | float)
-            ]
+        for name, points in lines.items():
             few = len(points) < 50
             axes.plot(*zip(*points, strict=True), label=name, marker="o" if few else "")
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.grid(visible=True, alpha=0.3)
-        if len(names) > 1:
+        if len(lines) > 1:
             axes.legend()
     draft = path.with_suffix(".part")
     figure.savefig(draft, format="png", dpi=120)
     draft.replace(path)
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    """Return (step, value) wherever a metric was measured and is a number."""
+    values = ((entry["step"], entry.get(name)) for entry in metrics)
+    return [(step, value) for step, value in values if value is not None]

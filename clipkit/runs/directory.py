@@ -47,14 +47,18 @@ def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output {directory} cannot be made: {error.strerror}") from error
+    lock = FileLock(directory / _LOCK_NAME)
     try:
-        with FileLock(directory / _LOCK_NAME, timeout=0):
-            keep_config(config)
-            yield config
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise TrainingError(
             f"another process trains in {directory}: wait for it, or choose another output"
         ) from error
+    try:
+        keep_config(config)
+        yield config
+    finally:
+        lock.release()
 
 
 def _as_before(directory: Path, config: RunConfig) -> RunConfig:

@@ -27,6 +27,8 @@ def report_lines(report: TrainingReport) -> list[str]:
     """
     minutes = report.seconds / 60
     lines = [f"{report.step} steps on {report.num_pairs} pairs in {minutes:.1f} minutes"]
+    if report.best_step != report.step:
+        lines.append(f"the best weights are those of step {report.best_step}")
     rows = [("start", report.start), ("trained", report.end)]
     for alpha, metrics in report.mixtures:
         if 0 < alpha < 1:

@@ -2,10 +2,12 @@
 
 RUN/checkpoints/step-00001200/    a checkpoint that clipkit and open_clip load
     training_state.pt             what it takes to go on from it
+    checksums.json                SHA-256 of each of its files
 """
 
+import hashlib
+import json
 import os
-import pickle
 import re
 import shutil
 import uuid
@@ -21,6 +23,7 @@ from clipkit.models.checkpoint import put_in_place, save_towers, sync_directory
 from clipkit.models.towers import Towers
 
 STATE_NAME = "training_state.pt"
+SUMS_NAME = "checksums.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -50,15 +53,18 @@ class RunCheckpoints:
         Raises:
             TrainingError: If it cannot be written; those before it are untouched.
         """
-        place = self.directory / f"step-{step:08}"
+        place = self.path(step)
         draft = self.directory / f".{place.name}.{uuid.uuid4().hex}.part"
         try:
             draft.mkdir(parents=True)
             try:
                 save_towers(towers, draft, tokenizer_json=self._tokenizer_json)
                 torch.save(state, draft / STATE_NAME)
-                with (draft / STATE_NAME).open("rb+") as file:
-                    os.fsync(file.fileno())
+                # A digit that rots on the disk is noticed by neither torch nor safetensors.
+                (draft / SUMS_NAME).write_text(json.dumps(_checksums(draft)), encoding="utf-8")
+                for name in (STATE_NAME, SUMS_NAME):
+                    with (draft / name).open("rb+") as file:
+                        os.fsync(file.fileno())
                 sync_directory(draft)
                 put_in_place(draft, place)
             finally:
@@ -82,12 +88,12 @@ class RunCheckpoints:
         """
         for step in reversed(self.steps()):
             place = self.path(step)
-            try:
-                state = torch.load(place / STATE_NAME, map_location="cpu", weights_only=True)
-            except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-                warnings.warn(f"{place} is damaged and is passed over: {error}", stacklevel=2)
+            damaged = _damaged_files(place)
+            if damaged:
+                names = ", ".join(damaged)
+                warnings.warn(f"{place} is damaged and is passed over: {names}", stacklevel=2)
                 continue
-            return place, dict(state)
+            return place, torch.load(place / STATE_NAME, map_location="cpu", weights_only=True)
         return None
 
     def path(self, step: int) -> Path:
@@ -112,5 +118,24 @@ class RunCheckpoints:
             if step != best:
                 shutil.rmtree(self.path(step), ignore_errors=True)
         if self.directory.is_dir():
-            for path in self.directory.glob(".*.part"):
+            for path in self.directory.glob(".*step-*"):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _checksums(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in a directory, by name."""
+    sums = {}
+    for path in sorted(directory.iterdir()):
+        with path.open("rb") as file:
+            sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def _damaged_files(place: Path) -> list[str]:
+    """Return which files of a checkpoint are not as they were written."""
+    try:
+        written = json.loads((place / SUMS_NAME).read_text(encoding="utf-8"))
+        found = _checksums(place)
+        return [name for name, digest in written.items() if found.get(name) != digest]
+    except (OSError, ValueError, AttributeError):
+        return [SUMS_NAME]

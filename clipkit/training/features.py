@@ -58,6 +58,8 @@ def compute_image_features(
     is_same = state.get("key") == key and rows_path.is_file()
     done = int(state["done"]) if is_same else 0
     bad: list[int] = list(state["bad"]) if is_same else []
+    if not is_same:
+        state_path.unlink(missing_ok=True)  # before the rows that it is of are overwritten
     rows = np.lib.format.open_memmap(
         rows_path,
         mode="r+" if is_same else "w+",

@@ -6,7 +6,8 @@ happens now and then is a callable.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -39,8 +40,8 @@ class Batches(Protocol[_BatchOut]):
     def steps_per_epoch(self) -> int:
         """How many batches go through all the pairs once."""
 
-    def after(self, step: int) -> Iterator[_BatchOut]:
-        """Yield the batches that follow the first so many, without end."""
+    def after(self, step: int) -> Generator[_BatchOut]:
+        """Yield the batches that follow the first so many, without end; closed when no more."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ class TrainingLoop(Generic[_Batch]):
         num_steps = epochs * self._batches.steps_per_epoch
         between = max(1, round(watch.every_epochs * self._batches.steps_per_epoch))
         clock = _Clock(progression)
-        batches = self._batches.after(progression.step)
-        with StopRequest() as stop:
+        with StopRequest() as stop, closing(self._batches.after(progression.step)) as batches:
             while progression.step < num_steps and not progression.is_ended_early:
                 begun = time.perf_counter()
                 self._module.train()

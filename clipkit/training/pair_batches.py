@@ -8,7 +8,7 @@ import itertools
 import multiprocessing
 import signal
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from clipkit.errors import ClipkitError
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
 from clipkit.progress import map_ahead
 from clipkit.runtime.base import trim_padding
@@ -54,13 +55,10 @@ class Assembler:
         Returns:
             The share.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TextCutWarning)  # the pre-flight counts them once
-            token_ids = self.tokenizer(read.captions)
         views = [torch.as_tensor(view) for view in read.pixel_values]
         features = self.image_features
         batch = Batch(
-            token_ids=torch.from_numpy(trim_padding(token_ids, self.padding_id)),
+            token_ids=caption_tokens(read.captions, self.tokenizer, self.padding_id),
             caption_keys=torch.tensor([text_key(caption) for caption in read.captions]),
             picture_keys=torch.as_tensor(read.rows),
             pixel_values=views[0] if features is None else None,
@@ -119,28 +117,42 @@ class PairBatches:
 
         Yields:
             This process's shares.
+
+        Raises:
+            TrainingError: If the pairs cannot be read.
         """
+        with closing(self._read_ahead(itertools.count(step))) as shares:
+            for share in shares:
+                if isinstance(share, ClipkitError):
+                    raise share
+                yield self._assembler.assemble(share)
+
+    def _read_ahead(self, steps: Iterable[int]) -> Generator[ReadPairs | ClipkitError]:
         if not self._workers:
-            read = self._shares.__getitem__
-            with closing(map_ahead(read, itertools.count(step), ahead=2, workers=1)) as shares:
-                for share in shares:
-                    yield self._assembler.assemble(share)
+            yield from map_ahead(self._shares.__getitem__, steps, ahead=2, workers=1)
             return
-        loader = DataLoader(
-            self._shares,
-            sampler=itertools.count(step),
-            batch_size=None,
-            collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item, not of a list
-            num_workers=self._workers,
-            worker_init_fn=_ignore_signals,
-            multiprocessing_context=_context(),
-        )
-        for share in loader:
-            yield self._assembler.assemble(share)
+        with warnings.catch_warnings():
+            # torch's about more workers than cores, Python's about a fork beside threads: the
+            # number was asked for, and workers use no lock of the threads here.
+            warnings.simplefilter("ignore")
+            loader = DataLoader(
+                self._shares,
+                sampler=steps,
+                batch_size=None,
+                collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item, not of a list
+                num_workers=self._workers,
+                worker_init_fn=_ignore_signals,
+                multiprocessing_context=_context(),
+            )
+            shares = iter(loader)
+        yield from shares
 
 
-class _Shares(Dataset[ReadPairs]):
-    """The shares of one process by step, for worker processes."""
+class _Shares(Dataset[ReadPairs | ClipkitError]):
+    """The shares of one process by step, for worker processes; an error is a result like others.
+
+    torch would make a traceback of it, and keep the workers as long as somebody looks at that.
+    """
 
     def __init__(self, reader: PairReader, order: Order, rank: int, world_size: int) -> None:
         self._reader = reader
@@ -148,15 +160,29 @@ class _Shares(Dataset[ReadPairs]):
         self._rank = rank
         self._world_size = world_size
 
-    def __getitem__(self, step: int) -> ReadPairs:
+    def __getitem__(self, step: int) -> ReadPairs | ClipkitError:
         share = self._order.share(step, rank=self._rank, world_size=self._world_size)
-        return self._reader.read(share)
+        try:
+            return self._reader.read(share)
+        except ClipkitError as error:
+            return error
 
 
-def _as_tensors(read: ReadPairs) -> ReadPairs:
+def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:
     """Return pairs with tensors for arrays, which cross to another process in shared memory."""
+    if isinstance(read, ClipkitError):
+        return read
     views: list[Any] = [torch.from_numpy(view) for view in read.pixel_values]
     return replace(read, pixel_values=views)
+
+
+def caption_tokens(
+    captions: Sequence[str], tokenizer: Tokenizer, padding_id: int | None
+) -> torch.Tensor:
+    """Return token ids of captions, shape (B, L), without padding at the end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TextCutWarning)  # the pre-flight counts them once
+        return torch.from_numpy(trim_padding(tokenizer(captions), padding_id))
 
 
 def text_key(caption: str) -> int:

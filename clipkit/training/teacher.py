@@ -7,8 +7,8 @@ import torch
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.towers import Towers
-from clipkit.runtime.base import trim_padding
 from clipkit.training.batch import TeacherFeatures
+from clipkit.training.pair_batches import caption_tokens
 
 
 class Teacher:
@@ -49,8 +49,8 @@ class Teacher:
         Returns:
             Features of any norm, without gradient.
         """
-        token_ids = trim_padding(self._tokenizer(captions), self._towers.padding_id)
+        token_ids = caption_tokens(captions, self._tokenizer, self._towers.padding_id)
         with torch.no_grad():
             images = self._towers.image_features(pixel_values.to(self._device, self._dtype))
-            texts = self._towers.text_features(torch.from_numpy(token_ids).to(self._device))
+            texts = self._towers.text_features(token_ids.to(self._device))
         return TeacherFeatures(images.float(), texts.float())

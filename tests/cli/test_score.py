@@ -90,7 +90,8 @@ def test_json_ends_with_the_means(tmp_path: Path, capsys: Captured) -> None:
     refs = [item["ref_clip_score"] for item in found if item["ref_clip_score"] is not None]
     assert len(refs) == 1
     assert last["mean"]["ref_clip_score"] == refs[0]
-    assert [Path(item["path"]).name for item in last["skipped"]] == ["gone.png"]
+    assert [Path(item["path"]).name for item in last["skipped"]] == ["pairs.csv line 5"]
+    assert "gone.png" in last["skipped"][0]["reason"]
 
 
 def test_what_was_skipped_is_told_and_strict_minds(tmp_path: Path, capsys: Captured) -> None:
@@ -110,8 +111,9 @@ def test_a_caption_cannot_break_lines(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_nothing_to_score_is_status_1(tmp_path: Path, capsys: Captured) -> None:
-    (tmp_path / "gone.csv").write_text("filepath,title\ngone.png,gone\n")
-    assert _run("gone.csv") == 1
+    (tmp_path / "torn.png").write_bytes(b"no picture")
+    (tmp_path / "torn.csv").write_text("filepath,title\ntorn.png,torn\n")
+    assert _run("torn.csv") == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.endswith("no pairs that can be scored\n")

@@ -60,6 +60,11 @@ def test_a_format_may_be_given(write: Write, tmp_path: Path) -> None:
         ),
         ({"a.png": picture(1), "a.txt": ""}, "", r"holds no pairs: .*a\.txt holds no caption"),
         ({}, "gone.tar", "1 of 1 shards are not there"),
+        ({}, "gone.csv", r"gone\.csv cannot be read: No such file"),
+        ({"0.tar.gz": b"\x1f\x8b\x08"}, "0.tar.gz", r"0\.tar\.gz is no tar file.*: unpack it"),
+        ({}, "x" * 300, "the folder .*x cannot be read"),
+        ({}, "x" * 300 + ".csv", r"x\.csv cannot be read: File name too long"),
+        ({}, "x" * 300 + ".tar", "1 of 1 shards are not there"),
         ({"0.tar": b"\0" * 1024}, "0.tar", r"0\.tar (holds no pairs|is no tar file)"),
     ],
 )
@@ -78,6 +83,27 @@ def test_one_pair_is_a_source(write: Write) -> None:
 def test_pairs_in_a_users_home_are_found(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(write(CAPTIONED)))
     assert len(open_pairs("~")) == 1
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/photos", "~nobody-of-this-name/0.tar"])
+def test_a_home_of_nobody_is_not_there(path: str) -> None:
+    with pytest.raises(InputError, match=r"no such folder|shards are not there"):
+        open_pairs(path)
+
+
+def test_what_is_here_is_no_address_whatever_its_name(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write({f"trip:rome/{name}": content for name, content in CAPTIONED.items()})
+    write_shard(folder / "shard:1.tar", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
+    monkeypatch.chdir(folder)
+    for name in ("trip:rome", "shard:1.tar", "shard:{1..1}.tar"):
+        assert contents(open_pairs(name)) == [(picture(1), ("a cat",))]
+
+
+def test_a_folder_may_be_called_like_a_table(write: Write) -> None:
+    folder = write({f"t.csv/{name}": content for name, content in CAPTIONED.items()})
+    assert len(open_pairs(folder / "t.csv")) == 1
 
 
 def test_places_are_split_as_webdataset_does() -> None:

@@ -224,6 +224,7 @@ def test_the_output_of_a_command_is_fetched_once(tmp_path: Path) -> None:
     url = f"pipe:cat '{shard}'"
     assert is_shards(url)
     assert contents(open_shards(url)) == PAIRS
+    assert contents(open_shards(f"pipe:true {'long ' * 60}; cat '{shard}'")) == PAIRS
     shard.unlink()
     assert contents(open_shards(url)) == PAIRS
 
@@ -241,6 +242,9 @@ def test_what_cannot_be_fetched_leaves_nothing_behind(tmp_path: Path) -> None:
     [
         ("a.tar", True),
         ("a-{000..099}.TAR", True),
+        ("a-{0..9}.tar.gz", True),
+        ("a.tgz", True),
+        ("photos.gz", False),
         ("https://a.org/x?y", True),
         ("pipe:cat x", True),
         ("hf://datasets/a/b/0.tar", True),

@@ -109,6 +109,14 @@ def test_rows_that_cannot_be_read_are_not_in_the_way(tmp_path: Path) -> None:
     assert (len(train), len(kept)) == (2, 2)
     assert train.skipped == source.skipped
     assert kept.skipped == ()
+    both = split_pairs(ListSource([pairs[1], pairs[3]]), 0.5, 0)  # nobody knows whether equal
+    assert [len(part) for part in both] == [1, 1]
+
+
+def test_seeds_have_splits_of_their_own() -> None:
+    source = _source(list(range(40)))
+    kept = [_names(split_pairs(source, 0.5, seed)[1]) for seed in (0, 0, 1)]
+    assert kept[0] == kept[1] != kept[2]
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])

@@ -2,9 +2,12 @@ import itertools
 import json
 import math
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer as Vocabulary
+from tokenizers import models, pre_tokenizers
 
 import clipkit
 from clipkit.errors import ImageReadError
@@ -107,6 +110,15 @@ def test_tokens_are_those_of_the_tokenizer(tokenizer: Tokenizer) -> None:
     assert lengths[-1] == length
 
 
+def test_a_token_that_also_fills_rows_counts_inside_a_text() -> None:
+    words = Vocabulary(models.WordLevel({"!": 0, "a": 1, "cat": 2}, unk_token="a"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    # CLIP's rows end in zeros, and its token 0 is a part of "!#".
+    tokenizer = Tokenizer(lambda: words, clean=str.lower, context_length=8)
+    survey = survey_pairs(_said([("a ! ! cat",)]), tokenizer, batch_size=2)
+    assert survey.median_tokens == 4
+
+
 def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> None:
     good = {"__key__": "1", "png": picture(1), "txt": b"a"}
     bad = {"__key__": "2", "png": b"no picture", "txt": b"a"}
@@ -133,6 +145,7 @@ def test_an_interruption_ends_it(tokenizer: Tokenizer) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         survey_pairs(_said([("a",)] * 9), tokenizer, batch_size=2, progress=interrupt)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
 
 
 def test_a_survey_is_told_in_lines_and_in_json() -> None:

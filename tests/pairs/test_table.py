@@ -152,6 +152,13 @@ def test_bad_lines_of_json_are_skipped_with_their_lines(write: Write) -> None:
         assert found.startswith(f"t.jsonl {start}")
 
 
+def test_json_may_start_with_the_mark_of_its_encoding(write: Write) -> None:
+    line = b'\xef\xbb\xbf{"filepath": "photos/a.png", "title": "a cat"}\n'
+    assert contents(_open(write({**PICTURES, "t.jsonl": line}) / "t.jsonl")) == [
+        (picture(1), ("a cat",))
+    ]
+
+
 def test_parquet_holds_texts_or_lists(write: Write) -> None:
     import pyarrow
     from pyarrow import parquet

@@ -1,16 +1,24 @@
-"""The loop on a module of two numbers whose gradients are known."""
+"""The loop on a module of two numbers whose gradients are known, counted by hand."""
 
 import itertools
-from collections.abc import Iterator
+import math
+import os
+import signal
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from clipkit.errors import TrainingError
+from clipkit.training import loop as loop_module
 from clipkit.training.config import OptimizerConfig, WatchConfig
-from clipkit.training.loop import Hooks, TrainingLoop
+from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.progression import Progression
+
+PLAIN = OptimizerConfig(lr=0.1, clip_norm=0, schedule="constant", warmup_fraction=0)
 
 
 class Pair(nn.Module):
@@ -23,23 +31,102 @@ class Pair(nn.Module):
 
 
 class SlopeStep:
-    """A loss that rises by one for each number."""
+    """A loss that rises by 3 and 4 for the numbers, so by 5 along its gradient.
 
-    def __init__(self, pair: Pair) -> None:
+    Args:
+        pair: The numbers.
+        losses: What it says the losses are, step by step; then 1.
+        slopes: The gradient.
+    """
+
+    def __init__(
+        self, pair: Pair, losses: Sequence[float] = (), slopes: tuple[float, float] = (3, 4)
+    ) -> None:
         self._pair = pair
+        self._losses = itertools.chain(losses, itertools.repeat(1.0))
+        self._slopes = slopes
+        self.seen: list[tuple[int, bool]] = []  # batches, and whether the module was in training
 
-    def backward(self, batch: int) -> dict[str, Tensor]:
-        torch.autograd.backward((self._pair.plain + self._pair.fast).sum())
-        return {"loss": torch.tensor(1.0)}
+    def backward(self, batch: int) -> Mapping[str, Tensor]:
+        self.seen.append((batch, self._pair.training))
+        plain, fast = self._slopes
+        torch.autograd.backward((plain * self._pair.plain + fast * self._pair.fast).sum())
+        return {"loss": torch.tensor(next(self._losses)), "part": torch.tensor(0.25)}
 
 
 class Numbers:
-    """Two batches an epoch."""
+    """Batches that are their own number.
 
-    steps_per_epoch = 2
+    Args:
+        steps_per_epoch: How many there are in an epoch.
+    """
 
-    def after(self, step: int) -> Iterator[int]:
-        return itertools.count(step)
+    def __init__(self, steps_per_epoch: int = 2) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.is_closed = False
+
+    def after(self, step: int) -> Generator[int]:
+        try:
+            yield from itertools.count(step)
+        finally:
+            self.is_closed = True
+
+
+@dataclass
+class Run:
+    """A run that is only counted."""
+
+    step: Any = None
+    numbers: Numbers = field(default_factory=Numbers)
+    progression: Progression = field(default_factory=Progression)
+    scores: Sequence[float | None] = ()  # of its validations, in turn
+    signal_at: Mapping[int, Sequence[signal.Signals]] = field(default_factory=dict)
+    others: Mapping[int, float] = field(default_factory=dict)  # what another process wants, by call
+
+    def __post_init__(self) -> None:
+        self.pair = Pair()
+        self.step = self.step or SlopeStep(self.pair)
+        self.logged: list[tuple[int, Mapping[str, float]]] = []
+        self.validated: list[int] = []
+        self.saved: list[tuple[int, float]] = []  # step, seconds
+        self.noted: list[int] = []
+        self.progress: list[tuple[int, int]] = []
+        self.after_step: list[float] = []
+
+    def train(self, epochs: int = 2, config: OptimizerConfig = PLAIN, **watch: Any) -> bool:
+        optimizer = torch.optim.SGD(self.pair.parameters(), lr=99.0)
+        self.step._pair = self.pair
+        scores = iter(self.scores)
+
+        def validate() -> Validation | None:
+            self.pair.eval()
+            score = next(scores, None)
+            return Validation(score, {"recall": 0.5}) if self.scores else None
+
+        hooks = Hooks(
+            log=lambda step, metrics: self.logged.append((step, metrics)),
+            log_validation=lambda step, validation: self.validated.append(step),
+            validate=validate,
+            save=lambda: self.saved.append((self.progression.step, self.progression.seconds)),
+            after_step=lambda: self.after_step.append(self.pair.plain.item()),
+            progress=self._progress,
+            note_batch=self.noted.append,
+        )
+        loop: TrainingLoop[int] = TrainingLoop(self.pair, self.step, self.numbers, optimizer, hooks)
+        settings = WatchConfig(**{"log_steps": 1, **watch})
+        return loop.run(self.progression, epochs=epochs, config=config, watch=settings)
+
+    def _progress(self, done: int, total: int) -> None:
+        self.progress.append((done, total))
+        for number in self.signal_at.get(done, ()):
+            os.kill(os.getpid(), number)
+
+    @property
+    def saved_steps(self) -> list[int]:
+        return [step for step, _ in self.saved]
+
+
+# Steps
 
 
 def test_a_group_learns_at_the_rate_times_its_factor() -> None:
@@ -57,10 +144,237 @@ def test_a_group_learns_at_the_rate_times_its_factor() -> None:
         save=lambda: None,
         after_step=lambda: None,
     )
-    loop = TrainingLoop(pair, SlopeStep(pair), Numbers(), torch.optim.SGD(groups), hooks)
-    config = OptimizerConfig(lr=0.1, clip_norm=0, schedule="constant", warmup_fraction=0)
-    watch = WatchConfig(log_steps=1)
-    assert loop.run(Progression(), epochs=2, config=config, watch=watch)
+    step = SlopeStep(pair, slopes=(1, 1))
+    loop: TrainingLoop[int] = TrainingLoop(pair, step, Numbers(), torch.optim.SGD(groups), hooks)
+    assert loop.run(Progression(), epochs=2, config=PLAIN, watch=WatchConfig(log_steps=1))
     assert pair.plain.item() == pytest.approx(-0.4)
     assert pair.fast.item() == pytest.approx(-1.2)
     assert rates == [0.1] * 4  # what is written down is the rate without factors
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
+    """Ten steps of which two warm up: half and whole, then (1 + cos(pi t / 8)) / 2, t = 0..7."""
+    run = Run(numbers=Numbers(5))
+    config = OptimizerConfig(lr=0.1, clip_norm=0, warmup_fraction=0.2)
+    assert run.train(config=config)
+    rates = [metrics["lr"] for _, metrics in run.logged]
+    falling = [0.05 * (1 + math.cos(math.pi * step / 8)) for step in range(8)]
+    assert rates == pytest.approx([0.05, 0.1, *falling])
+    assert run.pair.plain.item() == pytest.approx(-3 * sum(rates), rel=1e-5)
+    assert run.pair.fast.item() == pytest.approx(-4 * sum(rates), rel=1e-5)
+
+
+@pytest.mark.parametrize(("clip_norm", "factor"), [(0, 1.0), (10, 1.0), (1.0, 0.2), (0.5, 0.1)])
+def test_a_gradient_of_norm_five_is_clipped_as_a_whole(clip_norm: float, factor: float) -> None:
+    run = Run()
+    config = OptimizerConfig(lr=0.1, clip_norm=clip_norm, schedule="constant", warmup_fraction=0)
+    run.train(epochs=1, config=config)
+    assert run.pair.plain.item() == pytest.approx(2 * -0.1 * 3 * factor, rel=1e-5)
+    assert run.pair.fast.item() == pytest.approx(2 * -0.1 * 4 * factor, rel=1e-5)
+    assert [metrics["gradient_norm"] for _, metrics in run.logged] == pytest.approx([5, 5])
+
+
+def test_each_step_has_its_batch_in_training_mode_and_is_told_of() -> None:
+    run = Run(scores=[0.1, 0.2])
+    assert run.train()
+    assert run.step.seen == [(number, True) for number in range(4)]
+    assert run.noted == [0, 1, 2, 3]
+    assert run.progress == [(step, 4) for step in range(1, 5)]
+    assert run.after_step == pytest.approx([-0.3, -0.6, -0.9, -1.2])  # the weights have moved
+    assert run.numbers.is_closed
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_it_before_the_weights_are_touched(loss: float) -> None:
+    pair = Pair()
+    run = Run(step=SlopeStep(pair, losses=[1.0, 1.0, loss]))
+    words = rf"the loss of step 3 is {loss}: .*last checkpoint .*optimizer\.lr.*another output"
+    with pytest.raises(TrainingError, match=words):
+        run.train()
+    assert run.pair.plain.item() == pytest.approx(-0.6)
+    assert run.saved_steps == [2]  # the end of the first epoch
+    assert run.progression.step == 2
+    assert run.numbers.is_closed
+
+
+def test_a_gradient_that_is_no_number_ends_it_too() -> None:
+    run = Run(step=SlopeStep(Pair(), slopes=(3, math.nan)))
+    with pytest.raises(TrainingError, match="the gradient norm of step 1 is nan"):
+        run.train()
+    assert run.pair.plain.item() == 0
+    assert run.saved == []
+
+
+# What happens now and then
+
+
+@pytest.mark.parametrize(
+    ("log_steps", "expected"),
+    [(1, [1, 2, 3, 4, 5, 6]), (2, [1, 2, 4, 6]), (4, [1, 4, 6]), (100, [1, 6])],
+)
+def test_the_first_the_last_and_every_nth_step_are_logged(
+    log_steps: int, expected: list[int]
+) -> None:
+    run = Run(numbers=Numbers(3))
+    run.train(log_steps=log_steps)
+    assert [step for step, _ in run.logged] == expected
+    for step, metrics in run.logged:
+        assert metrics["loss"] == 1
+        assert metrics["part"] == 0.25
+        assert metrics["epoch"] == pytest.approx(step / 3)
+        assert 0 <= metrics["data_seconds"] <= metrics["step_seconds"]
+
+
+@pytest.mark.parametrize(
+    ("every_epochs", "expected"),
+    [
+        (1.0, [4, 8]), (0.5, [2, 4, 6, 8]), (0.25, [1, 2, 3, 4, 5, 6, 7, 8]), (2.0, [8]),
+        (0.75, [3, 6, 8]), (1.5, [6, 8]), (0.0, [1, 2, 3, 4, 5, 6, 7, 8]), (99.0, [8]),
+    ],
+)  # fmt: skip
+def test_it_measures_so_often_and_at_the_end(every_epochs: float, expected: list[int]) -> None:
+    run = Run(numbers=Numbers(4), scores=[0.1] * 9)
+    run.train(every_epochs=every_epochs)
+    assert run.validated == expected
+
+
+def test_it_saves_after_each_epoch_and_after_a_better_score() -> None:
+    """Measured at 2, 4, 6 and 8; of these 2 and 6 are better, 4 and 8 end an epoch."""
+    run = Run(numbers=Numbers(4), scores=[0.5, 0.4, 0.7, 0.7])
+    assert run.train(every_epochs=0.5)
+    assert run.validated == run.saved_steps == [2, 4, 6, 8]
+    assert (run.progression.best_score, run.progression.best_step) == (0.7, 6)
+    assert run.progression.num_worse == 1  # an equal one is no better
+
+    worse = Run(numbers=Numbers(4), scores=[0.5, 0.4, 0.3, 0.3])
+    worse.train(every_epochs=0.5)
+    assert worse.saved_steps == [2, 4, 8]
+    assert (worse.progression.best_score, worse.progression.best_step) == (0.5, 2)
+
+
+def test_without_a_score_the_last_one_is_the_best() -> None:
+    run = Run(scores=[None, None])
+    run.train(patience=1)
+    assert (run.progression.best_score, run.progression.best_step) == (None, 4)
+
+
+def test_without_a_validation_nothing_is_best() -> None:
+    run = Run()
+    assert run.train(patience=1)
+    assert (run.validated, run.progression.best_step, run.saved_steps) == ([], 0, [2, 4])
+
+
+def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two minutes a step: one is due after ten minutes, the last at the end."""
+    run = Run(numbers=Numbers(12))
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: 120.0 * len(run.after_step))
+    run.train(epochs=1, checkpoint_minutes=10)
+    assert run.saved == [(5, 600), (10, 1200), (12, 1440)]
+    assert run.progression.seconds == 1440
+
+
+def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(progression=Progression(step=2, seconds=1000))
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: 60.0 * len(run.after_step))
+    run.train()
+    assert run.progression.seconds == 1120
+
+
+# The end
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "last"),
+    [
+        ([0.5, 0.4, 0.4, 0.9], 2, 3), ([0.5, 0.4, 0.6, 0.4, 0.4], 2, 5), ([0.5, 0.4], 1, 2),
+        ([0.5, 0.4, 0.3, 0.2, 0.1], 0, 6), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 1, 6),
+    ],
+)  # fmt: skip
+def test_it_ends_early_after_so_many_measurements_without_a_better_one(
+    scores: list[float], patience: int, last: int
+) -> None:
+    run = Run(numbers=Numbers(1), scores=[*scores, 0.0, 0.0])
+    assert run.train(epochs=6, patience=patience)
+    assert run.progression.step == last
+    assert run.progression.is_ended_early == (last < 6)
+    assert run.saved_steps[-1] == last
+
+
+def test_a_run_that_has_ended_is_not_gone_on_with() -> None:
+    for ended in (Progression(step=4), Progression(step=3, is_ended_early=True)):
+        run = Run(progression=ended)
+        assert run.train()
+        assert (run.step.seen, run.saved, run.validated) == ([], [], [])
+
+
+def test_a_run_goes_on_where_it_was() -> None:
+    run = Run(progression=Progression(step=3, best_score=0.9, best_step=2), scores=[0.8])
+    assert run.train()
+    assert run.step.seen == [(3, True)]
+    assert (run.validated, run.saved_steps, run.progression.best_step) == ([4], [4], 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_wish_to_stop_is_granted_after_the_step_with_a_checkpoint(number: signal.Signals) -> None:
+    run = Run(numbers=Numbers(5), signal_at={3: [number]})
+    assert not run.train()
+    assert run.progression.step == 3
+    assert run.saved_steps == [3]
+    assert run.numbers.is_closed
+    rest = Run(numbers=Numbers(5), progression=run.progression)
+    assert rest.train()
+    assert [batch for batch, _ in rest.step.seen] == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_wish_after_the_last_step_comes_too_late() -> None:
+    run = Run(signal_at={4: [signal.SIGTERM]})
+    assert run.train()
+    assert run.saved_steps == [2, 4]
+
+
+def test_a_second_ctrl_c_acts_at_once() -> None:
+    run = Run(numbers=Numbers(5), signal_at={3: [signal.SIGINT, signal.SIGINT]})
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert run.saved == []
+    assert run.numbers.is_closed
+
+
+# Several processes
+
+
+class Agreement:
+    """What the loops of two processes ask each other, and what the other one says.
+
+    Args:
+        mine: Called with each value; returns the larger of both.
+    """
+
+
+def agree_with(others: Mapping[str, int], asked: list[float]) -> Any:
+    """Return an agree hook."""
+    del others
+    return asked.append
+
+
+def run_agreeing(run: Run, answers: Mapping[int, float]) -> tuple[bool, list[float]]:
+    """Train where another process says something larger at some questions, counted from 0."""
+    asked: list[float] = []
+
+    def agree(value: float) -> float:
+        asked.append(value)
+        return max(value, answers.get(len(asked) - 1, 0.0))
+
+    hooks = Hooks(
+        log=lambda step, metrics: None,
+        log_validation=lambda step, validation: None,
+        validate=lambda: None,
+        save=lambda: run.saved.append((run.progression.step, 0.0)),
+        after_step=lambda: None,
+        agree=agree,
+    )
+    optimizer = torch.optim.SGD(run.pair.parameters(), lr=1.0)
+    run.step._pair = run.pair
+    loop: TrainingLoop[int] = TrainingLoop(run.pair, run.step, run.numbers, optimizer, hooks)
+    watch = WatchConfig(checkpoint_minutes=10)
+    return loop.run(run.progression, epochs=2, config=PLAIN, watch=watch), asked

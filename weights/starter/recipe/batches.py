@@ -6,7 +6,7 @@ Shapes: B pairs, P photo-like features, C = 1000 classes, H concepts of a step, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections import abc
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,7 @@ class HeadBatches:
         """Features of the drawings that are learned from."""
         return self._data.pairs.features[self._rows[DRAWING]]
 
-    def after(self, step: int) -> Iterator[HeadBatch]:
+    def after(self, step: int) -> abc.Generator[HeadBatch]:
         """Yield the batches that follow the first so many, without end."""
         for number in itertools.count(step):
             state = np.random.SeedSequence([self._seed, number]).generate_state(1)
