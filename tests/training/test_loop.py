@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from clipkit.errors import TrainingError
-from clipkit.training import loop as loop_module
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.progression import Progression
@@ -267,7 +266,7 @@ def test_without_a_validation_nothing_is_best() -> None:
 def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two minutes a step: one is due after ten minutes, the last at the end."""
     run = Run(numbers=Numbers(12))
-    monkeypatch.setattr(loop_module.time, "monotonic", lambda: 120.0 * len(run.after_step))
+    monkeypatch.setattr("clipkit.training.loop.time.monotonic", lambda: 120.0 * len(run.after_step))
     run.train(epochs=1, checkpoint_minutes=10)
     assert run.saved == [(5, 600), (10, 1200), (12, 1440)]
     assert run.progression.seconds == 1440
@@ -275,7 +274,7 @@ def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(progression=Progression(step=2, seconds=1000))
-    monkeypatch.setattr(loop_module.time, "monotonic", lambda: 60.0 * len(run.after_step))
+    monkeypatch.setattr("clipkit.training.loop.time.monotonic", lambda: 60.0 * len(run.after_step))
     run.train()
     assert run.progression.seconds == 1120
 
