@@ -44,6 +44,8 @@ def open_pairs(
         PromptError: If a template has not one {}, for class folders.
         MissingExtraError: If the reader of shards or Parquet is not installed.
     """
+    if not str(path) or "\0" in str(path):
+        raise InputError(f"a place with pairs needs a path, got {str(path)!r}")
     place = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's fails for nobody's home
     source: PairSource
     if format == "shards" or (format == "auto" and is_shards(str(path))):

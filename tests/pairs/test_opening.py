@@ -91,6 +91,12 @@ def test_a_home_of_nobody_is_not_there(path: str) -> None:
         open_pairs(path)
 
 
+@pytest.mark.parametrize("path", ["", "photos\0"])
+def test_what_is_no_path_is_told(path: str) -> None:
+    with pytest.raises(InputError, match=r"a place with pairs needs a path, got '(photos.*)?'"):
+        open_pairs(path)
+
+
 def test_what_is_here_is_no_address_whatever_its_name(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
