@@ -27,22 +27,29 @@ def test_there_is_something_to_run() -> None:
     assert len(SHELL) >= 6
 
 
-def test_the_python_snippets_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    names: dict[str, object] = {}
-    for snippet in PYTHON:
-        exec(compile(snippet, "README.md", "exec"), names)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One home for all lines, so that the samples are indexed once."""
     return tmp_path_factory.mktemp("home")
 
 
+def elsewhere(text: str, folder: Path) -> str:
+    """Point what the README writes below /tmp into `folder`: /tmp may hold another clone's run."""
+    return text.replace("/tmp/", f"{folder}/")
+
+
+def test_the_python_snippets_run_one_after_the_other(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    for snippet in PYTHON:
+        exec(compile(elsewhere(snippet, home), "README.md", "exec"), names)
+
+
 @pytest.mark.parametrize("line", SHELL)
 def test_the_shell_lines_run(line: str, home: Path) -> None:
-    program, *words = shlex.split(line)
+    program, *words = shlex.split(elsewhere(line, home))
     assert program == "clipkit"
     done = subprocess.run(
         [sys.executable, "-m", "clipkit", *words],
