@@ -23,23 +23,23 @@ class MixedPairs:
             raise InputError("there must be at least one source of pairs, got none")
         self.sources = tuple(sources)
         self.sizes = tuple(len(source) for source in sources)
-        self._ends = np.cumsum(self.sizes)
+        self.ends = np.cumsum(self.sizes)
         same = {source.class_names for source in sources}
         self.class_names = sources[0].class_names if len(same) == 1 else ()
 
     def __len__(self) -> int:
         """How many pairs."""
-        return int(self._ends[-1])
+        return int(self.ends[-1])
 
     def __getitem__(self, row: int) -> Pair:
         """Return a pair."""
-        source, row = self._find(row)
-        return source[row]
+        place, row = self.find(row)
+        return self.sources[place][row]
 
     def label(self, row: int) -> int | None:
         """Return the class of a pair, None where the sources have no classes in common."""
-        source, row = self._find(row)
-        return source.label(row) if self.class_names else None
+        place, row = self.find(row)
+        return self.sources[place].label(row) if self.class_names else None
 
     @property
     def skipped(self) -> list[ImageReadError]:
@@ -51,11 +51,12 @@ class MixedPairs:
         """What identifies the listings."""
         return _joined(source.fingerprint for source in self.sources)
 
-    def _find(self, row: int) -> tuple[PairSource, int]:
+    def find(self, row: int) -> tuple[int, int]:
+        """Return which source a pair is of, counted from 0, and its row there."""
         if not 0 <= row < len(self):
             raise IndexError(row)
-        place = int(np.searchsorted(self._ends, row, side="right"))
-        return self.sources[place], row - int(self._ends[place]) + self.sizes[place]
+        place = int(np.searchsorted(self.ends, row, side="right"))
+        return place, row - int(self.ends[place]) + self.sizes[place]
 
 
 class PairSubset:

@@ -1,51 +1,55 @@
-"""Pairs kept for validation: a share of a source, no picture of which is trained on."""
+"""Pairs kept for validation: a share of each source, no picture of which is trained on."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.mixing import PairSubset
+from clipkit.pairs.mixing import MixedPairs, PairSubset
 from clipkit.pairs.pair import PairSource
 from clipkit.pairs.picture_digest import picture_digest
 
 _Key = Callable[[PairSource, int], Hashable]
 
 
-def split_pairs(source: PairSource, fraction: float, seed: int) -> tuple[PairSubset, PairSubset]:
-    """Return the pairs to train on and those to validate on.
+def split_pairs(
+    sources: Sequence[PairSource], fraction: float, seed: int
+) -> tuple[list[PairSubset], list[PairSubset]]:
+    """Return the pairs of each source to train on and those to validate on.
 
-    Pictures of equal bytes are on the same side, so that nothing of one side is known on the
-    other. Of each class with two different pictures, one at least is on each side, unless these
-    are in other classes too.
+    Pictures of equal bytes are on the same side, whichever sources they are in, so that nothing
+    of one side is known on the other. Of each class of a source with two different pictures, one
+    at least is on each side, unless these are in other classes or sources too.
 
     Args:
-        source: The pairs, at least two different pictures.
-        fraction: About which share of the pictures is for validation, above 0 and below 1.
+        sources: The pairs, together at least two different pictures.
+        fraction: About which share of each class's pictures is for validation, above 0 and below 1.
         seed: Equal seeds split equally.
 
     Returns:
-        Training and validation, each in the order of the source; the first answers for what the
-        source skipped.
+        Training and validation part of each source, in its order, maybe empty; the first answers
+        for what the source skipped.
 
     Raises:
         InputError: If the fraction is out of range, or no side can have a picture.
     """
     if not 0 < fraction < 1:
         raise InputError(f"the share for validation must be above 0 and below 1, got {fraction}")
-    groups = _equal_pictures(source)
+    pairs = MixedPairs(sources)
+    groups = _equal_pictures(pairs)
     if len(groups) < 2:
         raise InputError(
-            f"{len(source)} pairs of {len(groups)} different pictures cannot be split: training "
+            f"{len(pairs)} pairs of {len(groups)} different pictures cannot be split: training "
             "and validation need at least one each"
         )
-    by_class: dict[int, list[list[int]]] = defaultdict(list)
+    by_class: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
     for group in groups:
-        by_class[source.label(group[0]) or 0].append(group)
+        place, row = pairs.find(group[0])
+        by_class[place, sources[place].label(row) or 0].append(group)
     generator = np.random.default_rng(seed)
-    is_held = np.zeros(len(source), dtype=np.bool_)
+    is_held = np.zeros(len(pairs), dtype=np.bool_)
     for _, members in sorted(by_class.items()):
         # At least one on each side, where there are two.
         number = min(max(round(fraction * len(members)), 1), len(members) - 1)
@@ -56,8 +60,11 @@ def split_pairs(source: PairSource, fraction: float, seed: int) -> tuple[PairSub
             f"no class of {len(by_class)} has two different pictures, so none can be kept for "
             "validation: add pictures, or name others by data.validation"
         )
-    train = PairSubset(source, np.flatnonzero(~is_held), skipped=source.skipped)
-    return train, PairSubset(source, np.flatnonzero(is_held))
+    train, kept = [], []
+    for source, is_kept in zip(sources, np.split(is_held, pairs.ends[:-1]), strict=True):
+        train.append(PairSubset(source, np.flatnonzero(~is_kept), skipped=source.skipped))
+        kept.append(PairSubset(source, np.flatnonzero(is_kept)))
+    return train, kept
 
 
 def _equal_pictures(source: PairSource) -> list[list[int]]:

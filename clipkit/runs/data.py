@@ -35,15 +35,11 @@ def open_data(config: DataConfig, *, seed: int) -> RunData:
         InputError: If a place is missing, is no source of pairs or holds none, or so many of its
             pairs are bad that the config forbids to go on.
     """
-    trained: list[PairSource] = []
-    measured: list[PairSource] = []
-    for place in config.train:
-        source = _open(place, config)
-        if config.validation_fraction:
-            source, kept = split_pairs(source, config.validation_fraction, seed)
-            measured.append(kept)
-        trained.append(source)
-    measured += [_open(place, config) for place in config.validation]
+    trained = [_open(place, config) for place in config.train]
+    measured = [_open(place, config) for place in config.validation]
+    if config.validation_fraction:
+        parts, kept = split_pairs(trained, config.validation_fraction, seed)
+        trained, measured = list(parts), [part for part in kept if len(part)]
     validation: PairSource | None = None
     if measured:
         validation = measured[0] if len(measured) == 1 else MixedPairs(measured)

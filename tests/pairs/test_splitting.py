@@ -9,7 +9,7 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.folders import find_images
 from clipkit.pairs.class_folders import open_class_folders
 from clipkit.pairs.mixing import PairSubset
-from clipkit.pairs.pair import Pair
+from clipkit.pairs.pair import Pair, PairSource
 from clipkit.pairs.shards import open_shards
 from clipkit.pairs.splitting import split_pairs
 from tests.fake_pairs import ListSource
@@ -26,6 +26,11 @@ def _names(part: PairSubset) -> list[str]:
     return [part[row].name for row in range(len(part))]
 
 
+def _split(source: PairSource, fraction: float, seed: int) -> tuple[PairSubset, PairSubset]:
+    (train,), (kept,) = split_pairs([source], fraction, seed)
+    return train, kept
+
+
 FRACTIONS = st.floats(0.01, 0.99)
 
 
@@ -35,7 +40,7 @@ FRACTIONS = st.floats(0.01, 0.99)
     seed=st.integers(0, 2**31),
 )
 def test_equal_pictures_stay_together(values: list[int], fraction: float, seed: int) -> None:
-    train, kept = split_pairs(_source(values), fraction, seed)
+    train, kept = _split(_source(values), fraction, seed)
     assert sorted([*_names(train), *_names(kept)]) == sorted(map(str, values))
     assert not set(_names(train)) & set(_names(kept))
     assert _names(train)
@@ -43,7 +48,7 @@ def test_equal_pictures_stay_together(values: list[int], fraction: float, seed: 
     num_pictures = len(set(values))
     share = min(max(fraction * num_pictures, 1), num_pictures - 1)
     assert abs(len(set(_names(kept))) - share) <= 0.5
-    again = split_pairs(_source(values), fraction, seed)
+    again = _split(_source(values), fraction, seed)
     assert [_names(part) for part in again] == [_names(train), _names(kept)]
     order = list(map(str, values))
     assert _names(kept) == [name for name in order if name in set(_names(kept))]
@@ -63,14 +68,45 @@ def test_each_class_has_pictures_on_both_sides(
     source = _source(values, labels)
     if all(len(set(members)) < 2 for members in by_class):
         with pytest.raises(InputError, match=r"cannot be split|no class of"):
-            split_pairs(source, fraction, seed)
+            _split(source, fraction, seed)
         return
     sides: defaultdict[int | None, set[int]] = defaultdict(set)
-    for side, part in enumerate(split_pairs(source, fraction, seed)):
+    for side, part in enumerate(_split(source, fraction, seed)):
         for row in range(len(part)):
             sides[part.label(row)].add(side)
     for label, members in enumerate(by_class):
         assert sides[label] == ({0, 1} if len(set(members)) > 1 else {0})
+
+
+@given(
+    places=st.lists(st.lists(st.integers(0, 20), min_size=1), min_size=1, max_size=4).filter(
+        lambda places: len({value for place in places for value in place}) > len(places)
+    ),
+    fraction=FRACTIONS,
+    seed=st.integers(0, 2**31),
+)
+def test_equal_pictures_of_several_sources_stay_together(
+    places: list[list[int]], fraction: float, seed: int
+) -> None:
+    train, kept = split_pairs([_source(values) for values in places], fraction, seed)
+    assert len(train) == len(kept) == len(places)
+    for values, *parts in zip(places, train, kept, strict=True):
+        assert sorted(name for part in parts for name in _names(part)) == sorted(map(str, values))
+    trained, held = ({name for part in parts for name in _names(part)} for parts in (train, kept))
+    assert trained
+    assert held
+    assert not trained & held
+
+
+def test_each_source_has_its_share_and_its_classes() -> None:
+    """A place of 20 pictures in 2 classes of 10, and one of 5 without: 2 + 2 and 1."""
+    classes = _source(list(range(20)), [0] * 10 + [1] * 10)
+    plain = _source(list(range(20, 25)))
+    train, kept = split_pairs([classes, plain], 0.2, 3)
+    assert [len(part) for part in train] == [16, 4]
+    assert [kept[0].label(row) for row in range(len(kept[0]))] == [0, 0, 1, 1]
+    assert kept[0].class_names == ("0", "1")
+    assert len(kept[1]) == 1
 
 
 def test_files_and_shards_split_by_their_bytes(tmp_path: Path) -> None:
@@ -87,9 +123,7 @@ def test_files_and_shards_split_by_their_bytes(tmp_path: Path) -> None:
     ]
     shards = open_shards(str(write_shard(tmp_path / "a.tar", rows)))
     for source in (files, shards):
-        train, kept = (
-            {image for image, _ in contents(part)} for part in split_pairs(source, 0.3, 1)
-        )
+        train, kept = ({image for image, _ in contents(part)} for part in _split(source, 0.3, 1))
         assert (len(train), len(kept)) == (14, 6)
         assert not train & kept
 
@@ -105,26 +139,26 @@ def test_rows_that_cannot_be_read_are_not_in_the_way(tmp_path: Path) -> None:
     ]
     source = ListSource(pairs)
     source.skipped = [ImageReadError("y", "is bad")]
-    train, kept = split_pairs(source, 0.5, 0)
+    train, kept = _split(source, 0.5, 0)
     assert (len(train), len(kept)) == (2, 2)
     assert train.skipped == source.skipped
     assert kept.skipped == ()
-    both = split_pairs(ListSource([pairs[1], pairs[3]]), 0.5, 0)  # nobody knows whether equal
+    both = _split(ListSource([pairs[1], pairs[3]]), 0.5, 0)  # nobody knows whether equal
     assert [len(part) for part in both] == [1, 1]
 
 
 def test_seeds_have_splits_of_their_own() -> None:
     source = _source(list(range(40)))
-    kept = [_names(split_pairs(source, 0.5, seed)[1]) for seed in (0, 0, 1)]
+    kept = [_names(_split(source, 0.5, seed)[1]) for seed in (0, 0, 1)]
     assert kept[0] == kept[1] != kept[2]
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
     with pytest.raises(InputError, match="above 0 and below 1, got"):
-        split_pairs(_source([1, 2]), fraction, 0)
+        _split(_source([1, 2]), fraction, 0)
 
 
 def test_one_picture_cannot_be_split() -> None:
     with pytest.raises(InputError, match="2 pairs of 1 different pictures cannot be split"):
-        split_pairs(_source([1, 1]), 0.5, 0)
+        _split(_source([1, 1]), 0.5, 0)
