@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,12 @@ class Journal:
         draft.write_text("".join(_line(entry) for entry in kept), encoding="utf-8")
         draft.replace(self._path)
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        self._board = SummaryWriter(
+            str(directory / "tensorboard"),
+            purge_step=step + 1,
+            # A second sitting in the same second would take the first one's file over.
+            filename_suffix=f".{time.time_ns()}",
+        )
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write what a step was like.
@@ -83,7 +89,7 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
         except ValueError:

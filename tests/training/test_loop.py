@@ -4,7 +4,9 @@ import itertools
 import math
 import os
 import signal
-from collections.abc import Generator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,16 +77,17 @@ class Numbers:
 class Run:
     """A run that is only counted."""
 
-    step: Any = None
     numbers: Numbers = field(default_factory=Numbers)
     progression: Progression = field(default_factory=Progression)
     scores: Sequence[float | None] = ()  # of its validations, in turn
+    losses: Sequence[float] = ()
+    slopes: tuple[float, float] = (3, 4)
     signal_at: Mapping[int, Sequence[signal.Signals]] = field(default_factory=dict)
-    others: Mapping[int, float] = field(default_factory=dict)  # what another process wants, by call
+    agree: Callable[[float], float] = lambda value: value
 
     def __post_init__(self) -> None:
         self.pair = Pair()
-        self.step = self.step or SlopeStep(self.pair)
+        self.step = SlopeStep(self.pair, self.losses, self.slopes)
         self.logged: list[tuple[int, Mapping[str, float]]] = []
         self.validated: list[int] = []
         self.saved: list[tuple[int, float]] = []  # step, seconds
@@ -94,7 +97,6 @@ class Run:
 
     def train(self, epochs: int = 2, config: OptimizerConfig = PLAIN, **watch: Any) -> bool:
         optimizer = torch.optim.SGD(self.pair.parameters(), lr=99.0)
-        self.step._pair = self.pair
         scores = iter(self.scores)
 
         def validate() -> Validation | None:
@@ -108,6 +110,7 @@ class Run:
             validate=validate,
             save=lambda: self.saved.append((self.progression.step, self.progression.seconds)),
             after_step=lambda: self.after_step.append(self.pair.plain.item()),
+            agree=self.agree,
             progress=self._progress,
             note_batch=self.noted.append,
         )
@@ -185,8 +188,7 @@ def test_each_step_has_its_batch_in_training_mode_and_is_told_of() -> None:
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_ends_it_before_the_weights_are_touched(loss: float) -> None:
-    pair = Pair()
-    run = Run(step=SlopeStep(pair, losses=[1.0, 1.0, loss]))
+    run = Run(losses=[1.0, 1.0, loss])
     words = rf"the loss of step 3 is {loss}: .*last checkpoint .*optimizer\.lr.*another output"
     with pytest.raises(TrainingError, match=words):
         run.train()
@@ -197,7 +199,7 @@ def test_a_loss_that_is_no_number_ends_it_before_the_weights_are_touched(loss: f
 
 
 def test_a_gradient_that_is_no_number_ends_it_too() -> None:
-    run = Run(step=SlopeStep(Pair(), slopes=(3, math.nan)))
+    run = Run(slopes=(3, math.nan))
     with pytest.raises(TrainingError, match="the gradient norm of step 1 is nan"):
         run.train()
     assert run.pair.plain.item() == 0
@@ -343,37 +345,56 @@ def test_a_second_ctrl_c_acts_at_once() -> None:
 
 
 class Agreement:
-    """What the loops of two processes ask each other, and what the other one says.
+    """Two loops in two threads ask each other, as processes do."""
 
-    Args:
-        mine: Called with each value; returns the larger of both.
-    """
+    def __init__(self) -> None:
+        self._barrier = threading.Barrier(2, timeout=30)
+        self._values = [0.0, 0.0]
+
+    def hook(self, rank: int) -> Callable[[float], float]:
+        """Return what one of them asks by: the larger of both values."""
+
+        def agree(value: float) -> float:
+            self._values[rank] = value
+            self._barrier.wait()
+            largest = max(self._values)
+            self._barrier.wait()
+            return largest
+
+        return agree
 
 
-def agree_with(others: Mapping[str, int], asked: list[float]) -> Any:
-    """Return an agree hook."""
-    del others
-    return asked.append
+def train_both(first: Run, second: Run, **watch: Any) -> list[bool]:
+    """Train two runs as two processes do; the second has the signals."""
+    agreement = Agreement()
+    first.agree, second.agree = agreement.hook(0), agreement.hook(1)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(first.train, **watch)
+        return [second.train(**watch), future.result()]
 
 
-def run_agreeing(run: Run, answers: Mapping[int, float]) -> tuple[bool, list[float]]:
-    """Train where another process says something larger at some questions, counted from 0."""
-    asked: list[float] = []
+def test_what_the_first_process_measures_ends_all() -> None:
+    first, second = Run(numbers=Numbers(3), scores=[0.5, 0.4]), Run(numbers=Numbers(3))
+    assert train_both(first, second, epochs=4, patience=1) == [True, True]
+    for run in (first, second):
+        assert run.progression.step == 6
+        assert run.progression.is_ended_early
+        assert run.saved_steps == [3, 6]
+    assert second.validated == []
 
-    def agree(value: float) -> float:
-        asked.append(value)
-        return max(value, answers.get(len(asked) - 1, 0.0))
 
-    hooks = Hooks(
-        log=lambda step, metrics: None,
-        log_validation=lambda step, validation: None,
-        validate=lambda: None,
-        save=lambda: run.saved.append((run.progression.step, 0.0)),
-        after_step=lambda: None,
-        agree=agree,
-    )
-    optimizer = torch.optim.SGD(run.pair.parameters(), lr=1.0)
-    run.step._pair = run.pair
-    loop: TrainingLoop[int] = TrainingLoop(run.pair, run.step, run.numbers, optimizer, hooks)
-    watch = WatchConfig(checkpoint_minutes=10)
-    return loop.run(run.progression, epochs=2, config=PLAIN, watch=watch), asked
+def test_all_save_when_the_first_finds_a_better_score() -> None:
+    scores = [0.5, 0.4, 0.7, 0.6]
+    first, second = Run(numbers=Numbers(8), scores=scores), Run(numbers=Numbers(8))
+    train_both(first, second, epochs=1, every_epochs=0.25)
+    assert first.validated == [2, 4, 6, 8]
+    assert first.saved_steps == second.saved_steps == [2, 6, 8]
+
+
+def test_a_wish_that_one_process_hears_stops_all_after_the_same_step() -> None:
+    first = Run(numbers=Numbers(5))
+    second = Run(numbers=Numbers(5), signal_at={3: [signal.SIGTERM]})
+    assert train_both(first, second) == [False, False]
+    for run in (first, second):
+        assert run.progression.step == 3
+        assert run.saved_steps == [3]

@@ -1,0 +1,44 @@
+"""Which mixture of start and end is taken, by examples."""
+
+import pytest
+
+from clipkit.runs.averaging import ALPHAS, Mixture, choose_mixture
+from clipkit.runs.validating import TRIPWIRE
+from clipkit.training.loop import Validation
+
+
+def mixtures(scores: list[float | None], tripwire: list[float] | None = None) -> list[Mixture]:
+    """Return mixtures at equal distances with these scores, and accuracies on a reference set."""
+    return [
+        Mixture(
+            number / (len(scores) - 1),
+            Validation(score, {} if tripwire is None else {TRIPWIRE: tripwire[number]}),
+        )
+        for number, score in enumerate(scores)
+    ]
+
+
+def test_the_ends_and_four_between_are_measured() -> None:
+    assert ALPHAS[0] == 0 and ALPHAS[-1] == 1 and len(ALPHAS) == 6
+
+
+@pytest.mark.parametrize(
+    ("scores", "tripwire", "max_forgetting", "alpha"),
+    [
+        ([0.1, 0.5, 0.3], None, 0.0, 0.5),  # the best
+        ([0.1, 0.3, 0.3], None, 0.0, 0.5),  # of equal ones that nearest to the start
+        ([0.3, 0.3, 0.3], None, 0.0, 0.0),
+        ([0.1, 0.2, 0.3], [0.9, 0.9, 0.9], 0.0, 1.0),
+        ([0.1, 0.2, 0.3], [0.9, 0.88, 0.8], 0.02, 0.5),  # 0.9 - 0.88 is 0.02 and a rounding
+        ([0.1, 0.2, 0.3], [0.9, 0.8, 0.88], 0.02, 1.0),
+        ([0.1, 0.2, 0.3], [0.9, 0.8, 0.7], 0.02, 0.0),  # none but the start itself
+        ([0.1, 0.2, 0.3], [0.9, 0.8, 0.7], 1.0, 1.0),
+        ([0.1, 0.2, 0.3], [0.5, 0.9, 0.6], 0.0, 1.0),  # more than the start can do is no loss
+        ([0.1, 0.2, 0.3], [0.0, 0.0, 0.0], 0.0, 1.0),
+        ([0.1, 0.2, 0.3], [43 / 45, 42 / 45, 41 / 45], 1 / 45, 0.5),
+    ],
+)
+def test_the_best_that_has_not_forgotten_too_much(
+    scores: list[float | None], tripwire: list[float] | None, max_forgetting: float, alpha: float
+) -> None:
+    assert choose_mixture(mixtures(scores, tripwire), max_forgetting=max_forgetting).alpha == alpha

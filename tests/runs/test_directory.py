@@ -1,0 +1,189 @@
+"""A run's directory is its own, for one process at a time."""
+
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from filelock import Timeout
+
+from clipkit.errors import InputError, TrainingError
+from clipkit.runs.directory import claimed_directory, keep_config, with_precision
+from clipkit.training.config import (
+    ComputeConfig,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    SourceConfig,
+    WatchConfig,
+)
+from clipkit.training.config_file import read_config
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    return RunConfig(
+        str(tmp_path / "runs" / "first"),
+        ModelConfig(architecture="ViT-B-32"),
+        DataConfig(train=(SourceConfig(str(tmp_path)),)),
+    ).resolve()
+
+
+def begin(config: RunConfig) -> Path:
+    """Let a run begin, and leave it after its first line; return its directory."""
+    with claimed_directory(config):
+        directory = Path(config.output)
+        (directory / "metrics.jsonl").write_text('{"step": 0}\n')
+    return directory
+
+
+def test_a_new_directory_holds_the_config_with_every_default(config: RunConfig) -> None:
+    with claimed_directory(config) as claimed:
+        assert claimed == config
+        kept = Path(config.output) / "run.toml"
+        assert read_config(kept) == config
+        for key in ("lr = ", "beta1 = ", "patience = ", "crop_scale = "):
+            assert key in kept.read_text()
+
+
+def test_the_same_run_goes_on(config: RunConfig) -> None:
+    begin(config)
+    with claimed_directory(config) as claimed:
+        assert claimed == config
+
+
+def test_a_run_goes_on_with_the_precision_that_was_chosen(config: RunConfig) -> None:
+    directory = begin(config)
+    keep_config(with_precision(config, "bf16"))
+    with claimed_directory(config) as claimed:
+        assert claimed == with_precision(config, "bf16")
+    assert read_config(directory / "run.toml").compute.precision == "bf16"
+    with (
+        pytest.raises(InputError, match=r"compute\.precision was 'bf16', is 'fp32'"),
+        claimed_directory(with_precision(config, "fp32")),
+    ):
+        pass
+
+
+def test_what_does_not_change_the_weights_may_be_changed(config: RunConfig) -> None:
+    begin(config)
+    other = replace(config, watch=WatchConfig(log_steps=3, average_with_start=False, tripwire=""))
+    with claimed_directory(other) as claimed:
+        assert claimed.watch.log_steps == 3
+
+
+def test_another_run_is_refused_key_by_key_and_nothing_is_touched(config: RunConfig) -> None:
+    directory = begin(config)
+    before = (directory / "run.toml").read_bytes()
+    other = replace(
+        config,
+        seed=3,
+        optimizer=replace(config.optimizer, lr=0.25),
+        compute=replace(config.compute, batch_size=8),
+    )
+    words = (
+        r"first holds another run: compute\.batch_size was 64, is 8; optimizer\.lr was 0\.0005, "
+        r"is 0\.25; seed was 0, is 3\. Choose another output, or set these back"
+    )
+    with pytest.raises(InputError, match=words), claimed_directory(other):
+        pass
+    assert (directory / "run.toml").read_bytes() == before
+
+
+def test_a_run_that_never_began_gives_way(config: RunConfig) -> None:
+    with claimed_directory(config):
+        pass
+    other = replace(config, optimizer=OptimizerConfig(lr=0.25))
+    with claimed_directory(other) as claimed:
+        assert claimed == other
+
+
+def test_a_directory_of_something_else_is_left_alone(config: RunConfig) -> None:
+    directory = Path(config.output)
+    directory.mkdir(parents=True)
+    (directory / "thesis.txt").write_text("years of work")
+    words = "holds something that is no training run: choose another output"
+    with pytest.raises(InputError, match=words), claimed_directory(config):
+        pass
+    assert [path.name for path in directory.iterdir()] == ["thesis.txt"]
+
+
+def test_an_empty_directory_and_what_a_kill_left_will_do(config: RunConfig) -> None:
+    directory = Path(config.output)
+    directory.mkdir(parents=True)
+    (directory / "run.part").write_text("seed = ")
+    (directory / ".lock").touch()
+    with claimed_directory(config) as claimed:
+        assert claimed == config
+
+
+def test_a_place_that_cannot_be_made_is_refused(config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    placed = replace(config, output=str(tmp_path / "file" / "run"))
+    with (
+        pytest.raises(InputError, match="cannot be made: Not a directory"),
+        claimed_directory(placed),
+    ):
+        pass
+
+
+def test_a_second_run_in_the_same_process_is_refused(config: RunConfig) -> None:
+    with (
+        claimed_directory(config),
+        pytest.raises(TrainingError, match=r"another process trains in .*: wait for it"),
+        claimed_directory(config),
+    ):
+        pass
+    with claimed_directory(config):
+        pass  # once it has ended there is room
+
+
+def _hold(config: RunConfig, connection: Connection) -> None:
+    with claimed_directory(config):
+        connection.send("held")
+        connection.recv()
+
+
+@contextmanager
+def held_elsewhere(config: RunConfig) -> Iterator[multiprocessing.context.ForkProcess]:
+    """Let another process train there."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=_hold, args=(config, there))
+    process.start()
+    try:
+        assert here.poll(60)
+        yield process
+    finally:
+        here.send("end")
+        process.join()
+
+
+def test_two_processes_at_once_are_refused_and_a_dead_one_is_none(config: RunConfig) -> None:
+    with held_elsewhere(config) as process:
+        with (
+            pytest.raises(TrainingError, match="another process trains"),
+            claimed_directory(config),
+        ):
+            pass
+        process.kill()
+        process.join()
+        with claimed_directory(config):
+            pass
+
+
+def test_another_lock_that_is_waited_for_in_vain_is_not_taken_for_this_one(
+    config: RunConfig,
+) -> None:
+    with pytest.raises(Timeout, match="the hub"), claimed_directory(config):
+        raise Timeout("the hub")
+
+
+def test_compute_is_replaced_and_nothing_else(config: RunConfig) -> None:
+    changed = with_precision(config, "bf16")
+    assert changed.compute == ComputeConfig(epochs=32, precision="bf16")
+    assert replace(changed, compute=config.compute) == config

@@ -1,0 +1,86 @@
+"""What a run came to: written, read again, and as lines for a person."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clipkit.runs.report import TrainingReport, read_report, write_report
+from clipkit.runs.tables import report_lines
+
+REPORT = TrainingReport(
+    directory="",
+    is_finished=True,
+    step=40,
+    num_steps=50,
+    seconds=90.0,
+    num_pairs=12,
+    best_step=40,
+    alpha=0.4,
+    start={"accuracy": 0.25, "validation_loss": 2.5, "tripwire_accuracy": 0.9},
+    end={"accuracy": 0.75, "validation_loss": 1.25, "tripwire_accuracy": 0.8},
+    final={"accuracy": 0.5, "validation_loss": 1.5},
+    mixtures=((0.0, {"accuracy": 0.25}), (0.4, {"accuracy": 0.5}), (1.0, {"accuracy": 0.75})),
+    bad={"Käse.jpg": "is cut off"},
+    notes=("nothing was lost",),
+)
+
+
+def test_a_report_that_is_written_is_read_as_it_was(tmp_path: Path) -> None:
+    report = replace(REPORT, directory=str(tmp_path))
+    assert read_report(tmp_path) is None
+    write_report(report)
+    assert read_report(tmp_path) == report
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert content["bad"] == {"Käse.jpg": "is cut off"}
+    assert content["mixtures"][1] == [0.4, {"accuracy": 0.5}]
+    assert report.checkpoint == tmp_path / "final"
+
+
+def test_a_report_of_a_run_without_mixtures_is_read_too(tmp_path: Path) -> None:
+    report = TrainingReport(str(tmp_path), is_finished=True, step=1, num_steps=1, seconds=0,
+                            num_pairs=2)  # fmt: skip
+    write_report(report)
+    assert read_report(tmp_path) == report
+
+
+@pytest.mark.parametrize("content", ["", "{"])
+def test_half_a_report_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "report.json").write_text(content)
+    assert read_report(tmp_path) is None
+
+
+def test_lines_are_a_table_with_what_was_measured(tmp_path: Path) -> None:
+    lines = report_lines(replace(REPORT, directory="runs/first"))
+    assert lines[0] == "40 steps on 12 pairs in 1.5 minutes"
+    cells = [[cell for cell in line.split("  ") if cell.strip()] for line in lines[1:6]]
+    assert [[cell.strip() for cell in row] for row in cells] == [
+        ["accuracy", "validation loss", "reference set"],
+        ["start", "25.0%", "2.5000", "90.0%"],
+        ["trained", "75.0%", "1.2500", "80.0%"],
+        ["0.4 of it", "50.0%"],
+        ["final (0.4)", "50.0%", "1.5000"],
+    ]
+    # Numbers stand below the ends of their heads.
+    ends = [lines[1].index(head) + len(head) for head in ("accuracy", "validation loss")]
+    for line, number in ((lines[2], "25.0%"), (lines[3], "75.0%")):
+        assert line.index(number) + len(number) == ends[0]
+    assert lines[2].index("2.5000") + len("2.5000") == ends[1]
+    assert lines[6:] == [
+        "1 pairs could not be read: report.json lists them",
+        "note: nothing was lost",
+        "runs/first/final",
+    ]
+
+
+def test_without_a_measurement_there_is_no_table() -> None:
+    bare = TrainingReport("runs/first", is_finished=True, step=5, num_steps=5, seconds=30,
+                          num_pairs=8, best_step=5)  # fmt: skip
+    assert report_lines(bare) == ["5 steps on 8 pairs in 0.5 minutes", "runs/first/final"]
+
+
+def test_best_weights_of_an_earlier_step_are_told_of() -> None:
+    lines = report_lines(replace(REPORT, best_step=30))
+    assert lines[1] == "the best weights are those of step 30"

@@ -1,0 +1,155 @@
+"""Features of pictures: computed once, and never of other pictures or another tower."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import clipkit
+from clipkit.errors import ImageReadError
+from clipkit.pairs.pair import Pair
+from clipkit.training import features as features_module
+from clipkit.training.features import ImageFeatures, compute_image_features
+from tests.fake_pairs import ListSource
+from tests.fakes import FakeEncoder, picture_embedding, save_picture
+
+NUM_PAIRS = 11
+BAD = (0, 4, 9)  # a file that is no picture, an error of the source, a file that is gone
+GOOD = [row for row in range(NUM_PAIRS) if row not in BAD]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> ListSource:
+    """Pictures of one colour each, of which three are bad."""
+    paths = [tmp_path / "pictures" / f"{number}.png" for number in range(NUM_PAIRS)]
+    for number, path in enumerate(paths):
+        save_picture(path, (20 * number, 99, 255 - 20 * number))
+    paths[0].write_bytes(b"no picture")
+    paths[9].unlink()
+    pairs: list[Pair | ImageReadError] = [Pair(path, ("text",), path.name) for path in paths]
+    pairs[4] = ImageReadError("4.png", "is cut off")
+    return ListSource(pairs)
+
+
+@pytest.fixture(autouse=True)
+def saved_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features_module, "_SAVE_EVERY", 3)
+
+
+def expected_rows(source: ListSource) -> NDArray[np.float32]:
+    rows = np.zeros((NUM_PAIRS, 4), dtype=np.float32)
+    for row in GOOD:
+        image = source[row].image
+        assert isinstance(image, Path)
+        with Image.open(image) as picture:
+            rows[row] = picture_embedding(picture)
+    return rows
+
+
+def check(found: ImageFeatures, source: ListSource) -> None:
+    np.testing.assert_array_equal(found.rows, expected_rows(source))
+    assert np.flatnonzero(found.is_bad).tolist() == list(BAD)
+
+
+def compute(encoder: FakeEncoder, source: ListSource, folder: Path, key: str = "a") -> None:
+    check(compute_image_features(encoder, source, folder, key=key), source)
+
+
+def stop_at(count: int) -> FakeEncoder:
+    """Return an encoder that is interrupted before the picture that so many come before."""
+
+    def interrupt(num_before: int) -> None:
+        if num_before == count:
+            raise KeyboardInterrupt
+
+    return FakeEncoder(before_image=interrupt)
+
+
+def test_features_are_the_encoders_and_bad_pictures_are_marked(
+    source: ListSource, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int | None]] = []
+    encoder = FakeEncoder()
+    found = compute_image_features(
+        encoder,
+        source,
+        tmp_path / "run" / "features",
+        key="a",
+        progress=lambda done, total: told.append((done, total)),
+    )
+    check(found, source)
+    assert found.rows.dtype == np.float32
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert told[-1] == (NUM_PAIRS, NUM_PAIRS)
+
+
+def test_a_second_time_nothing_is_computed(source: ListSource, tmp_path: Path) -> None:
+    compute(FakeEncoder(), source, tmp_path / "features")
+    again = FakeEncoder()
+    compute(again, source, tmp_path / "features")
+    assert again.encoded_images == []
+
+
+@pytest.mark.parametrize("count", range(9))
+def test_interrupted_work_goes_on_without_doing_again_what_was_kept(
+    source: ListSource, tmp_path: Path, count: int
+) -> None:
+    """Batches of two are kept once three pairs are done since the last time."""
+    first = stop_at(count)
+    with pytest.raises(KeyboardInterrupt):
+        compute_image_features(first, source, tmp_path / "features", key="a")
+    state = tmp_path / "features" / "state.json"
+    done = json.loads(state.read_text())["done"] if state.exists() else 0
+    assert done >= count - 3
+
+    second = FakeEncoder()
+    compute(second, source, tmp_path / "features")
+    left = [f"{row}.png" for row in range(done, NUM_PAIRS) if row != 4]
+    assert second.encoded_images == left
+
+
+def test_under_another_key_all_is_computed_anew(source: ListSource, tmp_path: Path) -> None:
+    compute(FakeEncoder(), source, tmp_path / "features", "a")
+    other = FakeEncoder()
+    compute(other, source, tmp_path / "features", "b")
+    assert len(other.encoded_images) == NUM_PAIRS - 1
+
+
+def test_what_another_key_began_to_overwrite_is_not_taken_for_the_old(
+    source: ListSource, tmp_path: Path
+) -> None:
+    compute(FakeEncoder(), source, tmp_path / "features", "a")
+    with pytest.raises(KeyboardInterrupt):
+        compute_image_features(stop_at(0), source, tmp_path / "features", key="b")
+    compute(FakeEncoder(), source, tmp_path / "features", "a")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"done": 11, "bad": []}'])
+def test_a_state_that_says_nothing_is_none(
+    source: ListSource, tmp_path: Path, content: str
+) -> None:
+    compute(FakeEncoder(), source, tmp_path / "features")
+    (tmp_path / "features" / "state.json").write_text(content)
+    again = FakeEncoder()
+    compute(again, source, tmp_path / "features")
+    assert len(again.encoded_images) == NUM_PAIRS - 1
+
+
+def test_rows_that_are_gone_are_computed_anew(source: ListSource, tmp_path: Path) -> None:
+    compute(FakeEncoder(), source, tmp_path / "features")
+    (tmp_path / "features" / "image_features.npy").unlink()
+    compute(FakeEncoder(), source, tmp_path / "features")
+
+
+def test_a_real_encoder_gives_what_it_gives_elsewhere(
+    source: ListSource, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    encoder = clipkit.load(str(tiny_checkpoint))
+    found = compute_image_features(encoder, source, tmp_path / "features", key="a")
+    expected = encoder.encode_images([source[row].image for row in GOOD])
+    np.testing.assert_allclose(found.rows[GOOD], expected, atol=1e-6)
+    assert np.flatnonzero(found.is_bad).tolist() == list(BAD)
+    assert not found.rows[list(BAD)].any()

@@ -1,0 +1,103 @@
+"""A teacher gives the features of its own towers, and learns nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
+from clipkit.models.checkpoint import load_towers
+from clipkit.models.sources import DirectorySource
+from clipkit.models.towers import Towers
+from clipkit.training.batch import Batch
+from clipkit.training.config import LossConfig
+from clipkit.training.loaded_step import LoadedStep
+from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.pair_batches import LoadedBatch
+from clipkit.training.ranks import Ranks
+from clipkit.training.step import ContrastiveStep
+from clipkit.training.teacher import Teacher
+from clipkit.training.trained_towers import TrainedTowers
+
+CPU = torch.device("cpu")
+CAPTIONS = ["a cat", "a dog that is larger", "word " * 99]
+
+
+@pytest.fixture
+def towers(tiny_checkpoint: Path) -> Towers:
+    return load_towers(DirectorySource("tiny", tiny_checkpoint))
+
+
+@pytest.fixture
+def tokenizer(towers: Towers) -> Tokenizer:
+    return Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+
+
+@pytest.fixture
+def pixel_values() -> torch.Tensor:
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_features_are_those_of_its_towers(
+    towers: Towers, tokenizer: Tokenizer, pixel_values: torch.Tensor
+) -> None:
+    """The longest caption is cut without a word: the pre-flight counts those."""
+    with pytest.warns(TextCutWarning):
+        token_ids = torch.from_numpy(tokenizer(CAPTIONS))
+    with torch.no_grad():
+        images = towers.image_features(pixel_values)
+        texts = towers.text_features(token_ids)
+    teacher = Teacher(towers.train(), tokenizer, CPU)
+    found = teacher.features(pixel_values, CAPTIONS)
+    torch.testing.assert_close(found.image_features, images)
+    torch.testing.assert_close(found.text_features, texts)
+    assert not found.image_features.requires_grad
+    assert not any(item.requires_grad for item in towers.parameters())
+    assert (teacher.embed_dim, teacher.logit_scale) == (24, 3.25)
+    assert teacher.preprocess.size == (32, 32)
+    assert teacher.preprocess.mean == (0.5, 0.4, 0.3)
+
+
+def test_a_step_hands_over_what_the_teacher_sees(
+    towers: Towers, tokenizer: Tokenizer, pixel_values: torch.Tensor, tiny_checkpoint: Path
+) -> None:
+    """A student of the same weights is as far from its teacher as its pixels are."""
+    student = TrainedTowers(load_towers(DirectorySource("tiny", tiny_checkpoint)))
+    teacher = Teacher(towers, tokenizer, CPU)
+    loss = ContrastiveLoss(LossConfig(), Ranks(), teacher_logit_scale=teacher.logit_scale)
+    step = LoadedStep(ContrastiveStep(student, loss), CPU, torch.channels_last, teacher)
+    captions = CAPTIONS[:2]
+    pairs = Batch(
+        token_ids=torch.from_numpy(tokenizer(captions)),
+        caption_keys=torch.arange(2),
+        picture_keys=torch.arange(2),
+        pixel_values=pixel_values[:2],
+    )
+    same = step.backward(LoadedBatch(pairs, captions, pixel_values[:2], {}))
+    other = step.backward(LoadedBatch(pairs, captions, pixel_values[1:], {}))
+    assert float(same["feature_loss"]) == pytest.approx(0, abs=1e-6)
+    assert float(other["feature_loss"]) > 1e-3
+    assert all(value.shape == () and not value.requires_grad for value in same.values())
+
+
+def test_pictures_come_in_the_layout_that_the_tower_likes(
+    pixel_values: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Batch] = []
+
+    def note(step: ContrastiveStep, batch: Batch) -> dict[str, torch.Tensor]:
+        seen.append(batch)
+        return {}
+
+    monkeypatch.setattr(ContrastiveStep, "backward", note)
+    inner = object.__new__(ContrastiveStep)
+    keys, rows = torch.arange(3), torch.ones(3, 2)
+    pictures = Batch(keys, keys, text_features=rows, pixel_values=pixel_values)
+    features = Batch(keys, keys, text_features=rows, image_features=rows)
+    for batch in (pictures, features):
+        loaded = LoadedBatch(batch, CAPTIONS, None, {})
+        LoadedStep(inner, CPU, torch.channels_last).backward(loaded)
+    assert seen[0].pixel_values is not None
+    assert seen[0].pixel_values.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(seen[0].pixel_values, pixel_values)
+    assert seen[1].pixel_values is None
