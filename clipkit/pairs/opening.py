@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from clipkit.errors import InputError
 from clipkit.inputs.folders import FolderScan, find_images
@@ -40,12 +40,16 @@ def open_pairs(
         The pairs, at least one; no picture has been decoded.
 
     Raises:
-        InputError: If there is nothing, or it is none of these, or holds no pairs.
+        InputError: If there is nothing, or it is none of these, or holds no pairs; or if no such
+            format is known.
         PromptError: If a template has not one {}, for class folders.
         MissingExtraError: If the reader of shards or Parquet is not installed.
     """
     if not str(path) or "\0" in str(path):
         raise InputError(f"a place with pairs needs a path, got {str(path)!r}")
+    if format not in get_args(Format):
+        known = ", ".join(get_args(Format))
+        raise InputError(f'the format of pairs must be one of {known}, got "{format}"')
     place = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's fails for nobody's home
     source: PairSource
     if format == "shards" or (format == "auto" and is_shards(str(path))):
@@ -61,28 +65,6 @@ def open_pairs(
     if not len(source):
         raise InputError(_no_pairs(place, source))
     return source
-
-
-def split_places(text: str) -> list[str]:
-    """Return the places that a text names.
-
-    Args:
-        text: Places with :: between them, as webdataset has it.
-
-    Returns:
-        One or more.
-
-    Raises:
-        InputError: If there is none.
-
-    Example:
-        >>> split_places("photos::table.csv")
-        ['photos', 'table.csv']
-    """
-    places = [place.strip() for place in text.split("::") if place.strip()]
-    if not places:
-        raise InputError(f'a place with pairs needs a path, got "{text}"')
-    return places
 
 
 def _is_table(place: Path) -> bool:

@@ -3,7 +3,7 @@
 import warnings
 from array import array
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,12 +34,14 @@ class PairSurvey:
     most_repeated: dict[str, int]  # captions of several pairs -> of how many; at most three
     unreadable: dict[str, str]  # name -> reason, the listing's own included
     num_duplicates: int  # pictures whose bytes another one before has too
+    num_shared: int  # pairs whose picture is among those it was to be apart from
     num_cut: int  # captions longer than the text tower reads
     median_tokens: float  # of a caption, with the marks of its start and end
     # In a batch, ordered pairs of pairs that say the same, as expected: InfoNCE would call them
     # negatives.
     false_negatives: float
     batch_size: int
+    digests: frozenset[bytes] = field(repr=False)  # of the pictures' bytes
 
     def lines(self) -> list[str]:
         """Return the survey as lines for a person."""
@@ -67,7 +69,7 @@ class PairSurvey:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the survey as values that JSON can hold."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "digests"}
 
 
 def survey_pairs(
@@ -75,6 +77,7 @@ def survey_pairs(
     tokenizer: Tokenizer,
     *,
     batch_size: int,
+    apart_from: PairSurvey | None = None,
     progress: Progress | None = None,
 ) -> PairSurvey:
     """Return what is among pairs, after reading all of them once.
@@ -83,12 +86,14 @@ def survey_pairs(
         source: The pairs.
         tokenizer: Of the text tower.
         batch_size: Pairs in a step, drawn from all that can be read.
+        apart_from: Of pairs no picture of which should be here, as those trained on are not to be
+            among those validated on; None: there are none.
         progress: Called after each pair with (done, total).
 
     Returns:
         The survey.
     """
-    tally = _Tally()
+    tally = _Tally(frozenset() if apart_from is None else apart_from.digests)
     unreadable = {error.path: error.reason for error in source.skipped}
 
     def read(row: int) -> _Look | ImageReadError:
@@ -130,9 +135,11 @@ def _read(source: PairSource, row: int) -> _Look | ImageReadError:
 class _Tally:
     """Counts pairs as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: frozenset[bytes]) -> None:
         self.num_pairs = 0
         self.num_duplicates = 0
+        self.num_shared = 0
+        self._others = others
         self._seen: set[bytes] = set()
         # Of each different caption, by its number: how many pairs have it, how many of them draw
         # it, as expected, and the sum of squares of these chances.
@@ -144,6 +151,7 @@ class _Tally:
     def count(self, look: _Look) -> None:
         self.num_pairs += 1
         self.num_duplicates += look.digest in self._seen
+        self.num_shared += look.digest in self._others
         self._seen.add(look.digest)
         chance = 1 / len(look.captions)
         for caption in look.captions:
@@ -170,10 +178,12 @@ class _Tally:
             most_repeated={captions[at]: int(counts[at]) for at in most if counts[at] > 1},
             unreadable=unreadable,
             num_duplicates=self.num_duplicates,
+            num_shared=self.num_shared,
             num_cut=int(counts[is_cut].sum()),
             median_tokens=float(np.median(np.repeat(lengths, counts))) if captions else 0.0,
             false_negatives=self._false_negatives(batch_size),
             batch_size=batch_size,
+            digests=frozenset(self._seen),
         )
 
     def _false_negatives(self, batch_size: int) -> float:

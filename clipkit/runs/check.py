@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +15,7 @@ from clipkit.pairs.survey import PairSurvey, survey_pairs
 from clipkit.runs.assembly import (
     Inputs,
     build_batches,
+    choose_workers,
     keeps_features,
     load_teacher,
     prepare_towers,
@@ -33,7 +34,7 @@ from clipkit.training.ranks import Ranks
 from clipkit.training.teacher import Teacher
 from clipkit.training.trained_towers import TrainedTowers
 
-_TIMED_STEPS = 2  # after a first one, which is slower
+_TIMED = 2  # batches, after a first one, which is slower
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,14 @@ class Check:
     epochs: int
     precision: str
     step_seconds: float  # measured
+    features_seconds: float  # of all pictures, where they are computed once; else 0
     advice: tuple[str, ...]
 
     @property
     def hours(self) -> float:
         """How long training takes on this machine, without validation."""
-        return self.step_seconds * self.steps_per_epoch * self.epochs / 3600
+        steps = self.steps_per_epoch * self.epochs
+        return (self.features_seconds + self.step_seconds * steps) / 3600
 
     def lines(self) -> list[str]:
         """Return the check as lines for a person."""
@@ -61,8 +64,13 @@ class Check:
         if self.validation is not None:
             lines += ["pairs to validate on", *(f"  {line}" for line in self.validation.lines())]
         share = self.num_trained / self.num_parameters
+        lines.append(
+            f"{self.num_trained:,} of {self.num_parameters:,} weights are trained ({share:.0%})"
+        )
+        if self.features_seconds:
+            hours = self.features_seconds / 3600
+            lines.append(f"features of all pictures, computed once: about {_duration(hours)}")
         lines += [
-            f"{self.num_trained:,} of {self.num_parameters:,} weights are trained ({share:.0%})",
             f"{self.epochs} epochs of {self.steps_per_epoch} steps of {self.step_seconds:.2f} s in "
             f"{self.precision}: about {_duration(self.hours)} on this machine",
             *(f"warning: {line}" for line in self.advice),
@@ -80,6 +88,7 @@ class Check:
             "epochs": self.epochs,
             "precision": self.precision,
             "step_seconds": self.step_seconds,
+            "features_seconds": self.features_seconds,
             "hours": self.hours,
             "warnings": list(self.advice),
         }
@@ -114,7 +123,11 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
     if data.validation is not None:
         with listener.progress_for("reading validation pairs") as progress:
             validation = survey_pairs(
-                data.validation, inputs.tokenizer, batch_size=size, progress=progress
+                data.validation,
+                inputs.tokenizer,
+                batch_size=size,
+                apart_from=train,
+                progress=progress,
             )
     refuse(
         config,
@@ -134,7 +147,7 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
     teacher = load_teacher(config)
     batches = build_batches(config, data, towers, ranks=Ranks(), teacher=teacher)
     listener.say("timing a few steps")
-    precision, step_seconds = _time_step(config, towers, batches, teacher)
+    precision, step_seconds, batch_seconds = _time_step(config, towers, batches, teacher)
     return Check(
         train=train,
         validation=validation,
@@ -144,27 +157,56 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
         epochs=config.compute.epochs,
         precision=precision,
         step_seconds=step_seconds,
-        advice=(*_bad_advice(config, data, train), *advice),
+        features_seconds=batch_seconds * len(data.train) / size,
+        advice=(*_bad_advice(config, data, train), *_shared_advice(validation), *advice),
     )
 
 
 def _time_step(
     config: RunConfig, towers: Towers, batches: PairBatches, teacher: Teacher | None
-) -> tuple[Precision, float]:
-    """Return the precision that a run takes, and how many seconds a step takes in it."""
+) -> tuple[Precision, float, float]:
+    """Return the precision that a run takes, and seconds: of a step, and of a batch's features.
+
+    A step reads the next batch meanwhile. Features count where a run computes them once, before
+    its first step; elsewhere they are 0.
+    """
     with closing(batches.after(0)) as several:
         first = next(several)
+        # Readers side by side finish theirs at once: each has to be waited for twice.
+        workers = choose_workers(config.data, config.compute.device)
+        reading = _mean_seconds(lambda: next(several), times=max(_TIMED, 2 * workers))
     trained = TrainedTowers(towers)
     precision = choose_training_precision(config, trained, lambda: first.batch)
-    if keeps_features(config):  # computed once in a run, before its first step
-        first = replace(first, batch=trained.with_image_features(first.batch))
+    features_seconds = 0.0
+    if keeps_features(config):
+        pictures = first.batch
+        first = replace(first, batch=trained.with_image_features(pictures))
+        computing = _mean_seconds(lambda: trained.with_image_features(pictures))
+        reading, features_seconds = 0.0, max(computing, reading)
     config = with_precision(config, precision)
     learning = Learning(config, towers, batches, ranks=Ranks(), teacher=teacher)
     learning.try_step(first)
+    return (
+        precision,
+        max(_mean_seconds(lambda: learning.try_step(first)), reading),
+        features_seconds,
+    )
+
+
+def _mean_seconds(work: Callable[[], object], *, times: int = _TIMED) -> float:
     begun = time.perf_counter()
-    for _ in range(_TIMED_STEPS):
-        learning.try_step(first)
-    return precision, (time.perf_counter() - begun) / _TIMED_STEPS
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begun) / times
+
+
+def _shared_advice(validation: PairSurvey | None) -> Iterator[str]:
+    if validation is not None and validation.num_shared:
+        yield (
+            f"{validation.num_shared:,} of {validation.num_pairs:,} pictures to validate on are "
+            "trained on too, so the measurements would flatter: take them out of one of both, or "
+            "let data.validation_fraction divide the pairs"
+        )
 
 
 def _bad_advice(config: RunConfig, data: RunData, survey: PairSurvey) -> Iterator[str]:

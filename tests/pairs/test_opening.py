@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from clipkit.errors import InputError
-from clipkit.pairs.opening import open_pairs, split_places
+from clipkit.pairs.opening import open_pairs
 from tests.pairs.conftest import contents, picture, write_shard
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
@@ -41,6 +41,13 @@ def test_a_format_may_be_given(write: Write, tmp_path: Path) -> None:
     assert contents(source) == [(picture(1), ("a dog",))]
     write_shard(tmp_path / "shard.bin", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
     assert len(open_pairs(folder / "shard.bin", format="shards")) == 1
+
+
+def test_a_format_that_nobody_knows_is_refused(write: Write) -> None:
+    with pytest.raises(
+        InputError, match='one of auto, folder, classes, table, shards, got "tabel"'
+    ):
+        open_pairs(write(CAPTIONED), format="tabel")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -110,10 +117,3 @@ def test_what_is_here_is_no_address_whatever_its_name(
 def test_a_folder_may_be_called_like_a_table(write: Write) -> None:
     folder = write({f"t.csv/{name}": content for name, content in CAPTIONED.items()})
     assert len(open_pairs(folder / "t.csv")) == 1
-
-
-def test_places_are_split_as_webdataset_does() -> None:
-    assert split_places("a::b/{0..1}.tar :: c") == ["a", "b/{0..1}.tar", "c"]
-    for text in ("", " ", "::"):
-        with pytest.raises(InputError, match="needs a path, got"):
-            split_places(text)

@@ -1,18 +1,21 @@
 """The pre-flight tells what training would meet, and leaves nothing behind."""
 
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clipkit.errors import InputError
+from clipkit.runs import assembly
 from clipkit.runs import check as check_module
 from clipkit.runs.check import Check, check
 from clipkit.training.config_file import read_config
 from clipkit.training.learning import Learning
-from clipkit.training.pair_batches import LoadedBatch
+from clipkit.training.pair_batches import LoadedBatch, PairBatches
+from tests.fakes import save_picture
 from tests.runs.conftest import WriteRun
 
 
@@ -138,6 +141,7 @@ def test_check_of_locked_tower_times_what_a_run_would_do(
             super().try_step(batch)
 
     monkeypatch.setattr(check_module, "Learning", Watched)
+    checks = []
     for scale in ([1.0, 1.0], [0.9, 1.0]):
         path = write_run(
             model={"start": str(tiny_checkpoint), "lock_image": True},
@@ -145,8 +149,61 @@ def test_check_of_locked_tower_times_what_a_run_would_do(
         )
         found = check(read_config(path))
 
+        checks.append(found)
+
+    once, each = checks
     assert seen == [True] * 3 + [False] * 3
-    assert 0 < found.num_trained < found.num_parameters
+    assert 0 < each.num_trained < each.num_parameters
+    assert each.features_seconds == 0 < once.features_seconds
+    steps = once.epochs * once.steps_per_epoch
+    seconds = once.features_seconds + steps * once.step_seconds
+    assert once.hours == pytest.approx(seconds / 3600)
+    assert "features of all pictures, computed once: about" in "\n".join(once.lines())
+    assert "computed once" not in "\n".join(each.lines())
+
+
+def test_a_step_takes_as_long_as_reading_its_batch(
+    write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only reading moves: two hours a batch."""
+    clock = 0.0
+
+    class Slow(PairBatches):
+        def after(self, step: int) -> Generator[LoadedBatch]:
+            nonlocal clock
+            for batch in super().after(step):
+                clock += 7200
+                yield batch
+
+    monkeypatch.setattr(assembly, "PairBatches", Slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock)
+
+    found = check(read_config(write_run(compute={"precision": "fp32"})))
+
+    assert found.step_seconds == 7200
+    assert found.hours == 2 * found.epochs * found.steps_per_epoch
+
+
+def test_check_warns_of_pictures_that_are_validated_on_and_trained_on(
+    write_run: WriteRun, captions_folder: Path, tmp_path: Path
+) -> None:
+    """Two of three, under other names and captions."""
+    folder = tmp_path / "held"
+    folder.mkdir()
+    first, second, *_ = sorted(captions_folder.glob("*.png"))
+    for name, picture in (("a", first), ("b", second)):
+        shutil.copy(picture, folder / f"{name}.png")
+    save_picture(folder / "c.png", (1, 2, 3))
+    for name in "abc":
+        (folder / f"{name}.txt").write_text(f"picture {name}")
+
+    found = check(read_config(write_run(data={"validation": str(folder)})))
+
+    assert found.validation is not None
+    assert found.validation.num_shared == 2
+    assert found.train.num_shared == 0
+    assert found.advice[0].startswith("2 of 3 pictures to validate on are trained on too")
+    assert "digests" not in found.to_json()
 
 
 def test_lines_name_every_finding(write_run: WriteRun, mixed_folder: Path) -> None:
