@@ -222,3 +222,28 @@ def test_a_step_that_is_only_tried_changes_nothing(towers: Towers) -> None:
     for name, tensor in towers.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert learning.measured_towers is towers
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, unless it is an error
+def test_compiled_towers_learn_the_same_under_the_same_names(
+    towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced, but run as it was: to write the C++ takes a minute."""
+    plain, compiled = copy.deepcopy(towers), towers
+    run(learning_of(plain), tmp_path / "plain")
+    compile_module = torch.nn.Module.compile
+    asked: list[torch.nn.Module] = []
+
+    def trace(module: torch.nn.Module, **options: Any) -> None:
+        asked.append(module)
+        compile_module(module, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    config = replace(CONFIG, compute=replace(CONFIG.compute, compile=True))
+    run(learning_of(compiled, config=config), tmp_path / "compiled")
+
+    assert len(asked) == 2
+    expected, found = plain.state_dict(), compiled.state_dict()
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4, msg=name)
