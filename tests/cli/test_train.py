@@ -2,16 +2,15 @@
 
 import json
 import re
-import resource
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Outcome
+from tests.full_disk import full_disk
 from tests.runs.conftest import save_architecture, save_captions_folder, save_run
 
 Run = Callable[..., Outcome]
@@ -33,17 +32,6 @@ def write(tmp_path: Path, photos: Path) -> Callable[..., Path]:
         return save_run(tmp_path / f"{name}.toml", architecture, photos, **changes)
 
     return write
-
-
-@contextmanager
-def full_disk(num_bytes: int) -> Iterator[None]:
-    """Let no file become larger than this: to a program the same as a disk without room."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def refused(run: Run, *words: object) -> str:

@@ -1,6 +1,5 @@
 """Noise in the shapes of the starter's recipe, and its settings in small."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,19 +15,16 @@ from recipe.trunk import NUM_CLASSES, NUM_FEATURES
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from tests.one_thread import one_thread as one_thread
+
 NUM_OF_EACH_KIND = 20
 NUM_CONCEPTS = 5
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep to one thread and leave the process's random state as it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(before)
+def seeded(one_thread: None) -> None:
+    """Let every test draw the same numbers."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -2,17 +2,17 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli_w
-import torch
 from PIL import Image
 
 from tests.conftest import SAMPLES
 from tests.models.conftest import tiny_config
+from tests.one_thread import one_thread as one_thread
 from tests.runs.clipkit_process import ClipkitProcess, Outcome
 
 # CLIP's own vocabulary; what is left of the tower trains in milliseconds.
@@ -21,16 +21,6 @@ _VISION = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8}
 
 WriteRun = Callable[..., Path]
 Train = Callable[..., Outcome]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep to one thread and leave the process's random state as it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Disks that are full or cannot be written to: what was committed is kept, and searched."""
 
 import os
-import resource
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -13,17 +12,7 @@ import pytest
 from clipkit.errors import LibraryError
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, age_files, save_picture
-
-
-@contextmanager
-def _full_disk(num_bytes: int) -> Iterator[None]:
-    """Let no file become larger than this: to a program the same as a disk without room."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from tests.full_disk import full_disk
 
 
 @pytest.mark.parametrize("num_bytes", [0, 40, 100, 4096, 9000, 20000, 33000, 40000, 50000])
@@ -39,7 +28,7 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_committed(
         save_picture(photos / f"{number:0100}.png", (number, 1, 255 - number))
     age_files(photos)
     now = iter(range(10**6))
-    with pytest.raises(LibraryError) as caught, _full_disk(num_bytes):
+    with pytest.raises(LibraryError) as caught, full_disk(num_bytes):
         library.sync(clock=lambda: next(now) * 3600.0)
     assert str(photos) in str(caught.value) or str(library.location) in str(caught.value)
     assert "damaged" not in str(caught.value)

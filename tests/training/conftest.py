@@ -1,7 +1,7 @@
 """Tiny towers that draw random numbers as they run, and pairs of noise."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch
 from clipkit.training.trained_towers import TrainedTowers
 from tests.models.conftest import TINY_BERT, TINY_TEXT, make_open_clip, tiny_config
+from tests.one_thread import one_thread as one_thread
 
 PATCHES_DROPPED = {
     "image_size": 32,
@@ -22,16 +23,6 @@ PATCHES_DROPPED = {
 }
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 TINY_DIM = 24
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Keep to one thread and leave the process's random state as it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,9 @@ import json
 import multiprocessing
 import os
 import random
-import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +23,7 @@ from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
 from clipkit.training.checkpoints import RunCheckpoints
 from tests.fakes import MEMORY
+from tests.full_disk import full_disk
 from tests.models.conftest import make_open_clip, tiny_config
 
 WEIGHTS, STATE = "open_clip_model.safetensors", "training_state.pt"
@@ -174,17 +173,6 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
 # A full disk
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file grow larger: writing on is an error of the system, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize(
     ("limit", "size"),
     [(1000, 100), (100_000, 100), (1_000_000, 1_000_000)],
@@ -193,12 +181,12 @@ def largest_file(size: int) -> Iterator[None]:
 def test_what_cannot_be_written_leaves_the_last_good_one(
     checkpoints: RunCheckpoints, towers: Towers, limit: int, size: int
 ) -> None:
-    with largest_file(limit), pytest.raises(TrainingError, match="there is none yet"):
+    with full_disk(limit), pytest.raises(TrainingError, match="there is none yet"):
         save(checkpoints, towers, 1, size=size)
     save(checkpoints, towers, 1)
     assert 100_000 < (checkpoints.path(1) / WEIGHTS).stat().st_size < 1_000_000
     with (
-        largest_file(limit),
+        full_disk(limit),
         pytest.raises(TrainingError, match=r"step 2 cannot .* of step 1\. Make room and give"),
     ):
         save(checkpoints, towers, 2, size=size)
