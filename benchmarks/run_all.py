@@ -16,17 +16,26 @@ from typing import Any
 from report import Figure, Report, line, read_figures, result_path, system_load
 from workplace import ROOT, Workplace, add_work_options
 
-COMPARISONS = (
-    "indexing",
-    "million",
-    "zero_shot",
-    "embedding",
-    "fidelity",
-    "sample_search",
-    "training",
-)
 PIPELINE = "pipeline"
-PAGE = ROOT / "docs" / "performance.md"
+# Which page has the table of which comparisons.
+PAGES = {
+    ROOT / "docs" / "performance.md": (
+        "indexing",
+        "million",
+        "zero_shot",
+        "embedding",
+        "fidelity",
+        "sample_search",
+        PIPELINE,
+    ),
+    ROOT / "docs" / "training.md": (
+        "training",
+        "training_step",
+        "gradient_cache_memory",
+        "fine_tuning",
+    ),
+}
+COMPARISONS = tuple(name for names in PAGES.values() for name in names)
 BEGIN, END = "<!-- table of benchmarks/run_all.py -->", "<!-- end of table -->"
 _HERE = Path(__file__).parent
 
@@ -35,16 +44,16 @@ def main() -> None:
     """Run, print, and write if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_work_options(parser)
-    parser.add_argument("--only", nargs="+", choices=(*COMPARISONS, PIPELINE), help="some of them")
+    parser.add_argument("--only", nargs="+", choices=COMPARISONS, help="some of them")
     parser.add_argument(
-        "--write-docs", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}"
+        "--write-docs", action="store_true", help="put the tables that are whole into docs/"
     )
     parser.add_argument(
         "--no-run", action="store_true", help="take the results that are there from before"
     )
     arguments = parser.parse_args()
     workplace = Workplace.from_options(arguments)
-    names = arguments.only or (*COMPARISONS, PIPELINE)
+    names = arguments.only or COMPARISONS
     start = time.perf_counter()
     failed = [] if arguments.no_run else [name for name in names if not run(workplace, name)]
     reports = read_reports(workplace, [name for name in names if name not in failed])
@@ -58,9 +67,12 @@ def main() -> None:
     if failed:
         print("failed:", ", ".join(failed))
     if arguments.write_docs:
-        if failed or is_partial(reports):
-            sys.exit("not written: the table is made of whole runs, without --quick")
-        write_table(reports)
+        whole = [page for page, of_page in PAGES.items() if is_whole(reports, of_page)]
+        for page in whole:
+            write_table(page, {name: reports[name] for name in PAGES[page]})
+            print("written:", page.relative_to(ROOT))
+        if not whole:
+            sys.exit("not written: a page's table is made of whole runs of all it shows")
     sys.exit(1 if failed else 0)
 
 
@@ -117,20 +129,18 @@ def read_reports(workplace: Workplace, names: Sequence[str]) -> dict[str, Mappin
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
 
 
-def is_partial(reports: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Return whether some report is missing or of a quick run."""
-    missing = {*COMPARISONS, PIPELINE} - reports.keys()
-    return bool(missing) or any(report["is_quick"] for report in reports.values())
+def is_whole(reports: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Return whether each of these reports is there and not of a quick run."""
+    return all(name in reports and not reports[name]["is_quick"] for name in names)
 
 
-def write_table(reports: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put the table into the page, in place of the one that is there."""
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
+def write_table(page: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put the table into a page, in place of the one that is there."""
+    before, _, rest = page.read_text().partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
-        raise ValueError(f"{PAGE} has no {BEGIN} with {END} after it")
-    PAGE.write_text(f"{before}{BEGIN}\n{table(reports)}\n{END}{after}")
+        raise ValueError(f"{page} has no {BEGIN} with {END} after it")
+    page.write_text(f"{before}{BEGIN}\n{table(reports)}\n{END}{after}")
 
 
 def table(reports: Mapping[str, Mapping[str, Any]]) -> str:

@@ -57,12 +57,9 @@ def test_programs_take_turns_and_the_first_round_does_not_count(report: Any) -> 
     assert found == {"a": [3, 6], "b": [4, 5]}
 
 
-def test_the_table_replaces_the_one_on_the_page(
-    run_all: Any, report: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_replaces_the_one_on_the_page(run_all: Any, report: Any, tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{run_all.BEGIN}\nyesterday\n{run_all.END}\nafter\n")
-    monkeypatch.setattr(run_all, "PAGE", page)
     figures = [
         {"what": "a ratio", "values": [2.0, 4.0, 3.0], "unit": "x", "at_least": 5, "at_most": None}
     ]
@@ -78,10 +75,26 @@ def test_the_table_replaces_the_one_on_the_page(
         "versions": {"clipkit": "1"},
         "figures": figures,
     }
-    run_all.write_table({"one": json.loads(json.dumps(content))})
+    run_all.write_table(page, {"one": json.loads(json.dumps(content))})
     after = page.read_text()
     assert after.startswith("before\n")
     assert after.endswith("\nafter\n")
     assert "yesterday" not in after
     assert "| a ratio | at least 5x | 3.00x (2.00-4.00) | **no** |" in after
     assert "2026-01-02" in after
+
+
+def test_every_page_has_a_place_for_its_table_and_every_comparison_is_a_script(
+    run_all: Any,
+) -> None:
+    for page, names in run_all.PAGES.items():
+        _, _, rest = page.read_text().partition(run_all.BEGIN)
+        assert run_all.END in rest
+        assert [name for name in names if not (BENCHMARKS / f"{name}.py").is_file()] == []
+
+
+def test_a_table_is_written_of_whole_runs_only(run_all: Any) -> None:
+    whole, quick = {"is_quick": False}, {"is_quick": True}
+    assert run_all.is_whole({"a": whole, "b": whole, "c": quick}, ["a", "b"])
+    assert not run_all.is_whole({"a": whole, "b": quick}, ["a", "b"])
+    assert not run_all.is_whole({"a": whole}, ["a", "b"])
