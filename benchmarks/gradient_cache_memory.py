@@ -2,7 +2,7 @@
 
 Run as  python benchmarks/gradient_cache_memory.py  with clipkit[torch] installed, on Linux. Every
 step is a process of its own, whose peak the system counts: torch, weights, AdamW's moments and the
-batch's pixel values included. On CUDA it is the peak that torch allocated. For comparison, the same
+batch's pictures included. On CUDA it is the peak that torch allocated. For comparison, the same
 without chunks, where memory grows with the batch.
 """
 
@@ -20,7 +20,7 @@ SMALL, LARGE = 64, 512
 WHOLE_LARGE = 128  # without chunks, 512 pairs would not fit into many a machine
 ROUNDS = 3  # a peak varies by 4 % with how the threads happen to meet
 MODEL = "ViT-S-32"
-PICTURE_BYTES = 3 * 224 * 224 * 4
+PICTURE_BYTES = 3 * 224 * 224
 MEAN_TOKENS = 12
 
 
@@ -105,7 +105,7 @@ def step_memory(model: str, batch_size: int, chunk_size: int) -> dict[str, float
         caption_keys=torch.arange(batch_size),
         picture_keys=torch.arange(batch_size),
         token_ids=token_ids,
-        pixel_values=torch.randn(batch_size, 3, *towers.image_size),
+        levels=torch.randint(0, 256, (batch_size, 3, *towers.image_size), dtype=torch.uint8),
     ).to(device)
     step = ContrastiveStep(module, ContrastiveLoss(LossConfig(), Ranks()), chunk_size=chunk_size)
     step.backward(batch)

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from emoji_pairs import EmojiPairs, as_table, make_emoji_pairs, read_table
 from open_clip_train_peer import REQUIREMENTS
@@ -171,7 +172,7 @@ def differences(file: Path, config: Path, seed: int) -> dict[str, float]:
         caption_keys=keys,
         picture_keys=keys,
         token_ids=torch.from_numpy(trim_padding(tokens, towers.padding_id)),
-        pixel_values=peer["pictures"],
+        levels=_levels(peer["pictures"], towers),
     )
     step = ContrastiveStep(TrainedTowers(towers).train(), ContrastiveLoss(LossConfig(), Ranks()))
     loss = step.backward(batch)["loss"]
@@ -183,6 +184,19 @@ def differences(file: Path, config: Path, seed: int) -> dict[str, float]:
         "gradient": max(float((own - expected).abs().max()) for own, expected in found),
         "largest gradient": max(float(expected.abs().max()) for _, expected in found),
     }
+
+
+def _levels(pictures: Any, towers: Any) -> Any:
+    """Return the levels 0..255 that the peer has standardised."""
+    import torch
+
+    from clipkit.inputs.preprocess import Preprocess
+
+    preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
+    mean, std = (
+        torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std)
+    )
+    return (255 * (pictures * std + mean)).round().to(torch.uint8)
 
 
 def _first_rows(pairs: EmojiPairs, count: int) -> Path:

@@ -24,6 +24,7 @@ from report import Figure, Report, ratios, system_load, take_turns
 from torch import Tensor, nn
 from workplace import Workplace
 
+from clipkit.inputs.preprocess import Preprocess
 from clipkit.models.towers import Towers
 from clipkit.runtime.base import trim_padding
 from clipkit.training.batch import Batch
@@ -31,6 +32,7 @@ from clipkit.training.config import LossConfig, OptimizerConfig
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.optimizer import build_optimizer, clamp_logit_scale
 from clipkit.training.ranks import Ranks
+from clipkit.training.standardizing import standardize
 from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import TrainedTowers
 
@@ -52,9 +54,10 @@ def main() -> None:
     model = open_clip.create_model(MODEL, output_dict=True)
     captions = made_captions(BATCH_SIZE, seed=1)
     token_ids = open_clip.get_tokenizer(MODEL)(captions)
-    pixel_values = torch.randn(BATCH_SIZE, 3, 224, 224)
+    levels = torch.randint(0, 256, (BATCH_SIZE, 3, 224, 224), dtype=torch.uint8)
     own, peer = OwnStep(model), PeerStep(model)
-    own_gradient = own.gradient(pixel_values, token_ids)
+    pixel_values = standardize(levels, Preprocess(size=(224, 224)))  # which the peer's loader does
+    own_gradient = own.gradient(levels, token_ids)
     peer_gradient = peer.gradient(pixel_values, token_ids)
     difference = max(
         float((own_gradient[name] - gradient).norm() / gradient.norm().clamp(min=1e-12))
@@ -66,7 +69,7 @@ def main() -> None:
     measurements: dict[str, object] = {}
     for precision in PRECISIONS:
         works: dict[str, Callable[[], float]] = {
-            "clipkit": own.timed(precision, pixel_values, token_ids),
+            "clipkit": own.timed(precision, levels, token_ids),
             "open_clip_train": peer.timed(precision, pixel_values, token_ids),
         }
         found = take_turns(works, workplace.num_rounds(ROUNDS))
@@ -90,37 +93,37 @@ class OwnStep:
             preprocess_cfg={"size": 224},
             tokenizer_source=Path(),
         )
-        self._towers = towers
+        self.towers = towers
         self._module = TrainedTowers(towers).train()
         self._loss = ContrastiveLoss(LossConfig(), Ranks())
         config = OptimizerConfig(lr=SETTINGS["lr"])
         no_decay = {name for name, item in self._module.named_parameters() if item.ndim < 2}
         self._optimizer = build_optimizer(self._module, config, no_decay)
 
-    def gradient(self, pixel_values: Tensor, token_ids: Tensor) -> dict[str, Tensor]:
+    def gradient(self, levels: Tensor, token_ids: Tensor) -> dict[str, Tensor]:
         """Return the gradient of the first step, not clipped."""
-        ContrastiveStep(self._module, self._loss).backward(self._batch(pixel_values, token_ids))
-        return _gradients(self._towers.model)
+        ContrastiveStep(self._module, self._loss).backward(self._batch(levels, token_ids))
+        return _gradients(self.towers.model)
 
-    def timed(self, precision: str, pixel_values: Tensor, token_ids: Tensor) -> Callable[[], float]:
+    def timed(self, precision: str, levels: Tensor, token_ids: Tensor) -> Callable[[], float]:
         """Return a function that takes a step and returns its processor time, seconds."""
         step = ContrastiveStep(self._module, self._loss, autocast_dtype=PRECISIONS[precision])
 
         def take() -> float:
             begun = time.process_time()
             self._optimizer.zero_grad()
-            step.backward(self._batch(pixel_values, token_ids))
+            step.backward(self._batch(levels, token_ids))
             nn.utils.clip_grad_norm_(self._module.parameters(), 1.0)
             self._optimizer.step()
-            clamp_logit_scale(self._towers)
+            clamp_logit_scale(self.towers)
             return time.process_time() - begun
 
         return take
 
-    def _batch(self, pixel_values: Tensor, token_ids: Tensor) -> Batch:
-        trimmed = trim_padding(token_ids.numpy(), self._towers.padding_id)
+    def _batch(self, levels: Tensor, token_ids: Tensor) -> Batch:
+        trimmed = trim_padding(token_ids.numpy(), self.towers.padding_id)
         keys = torch.arange(len(token_ids))
-        return Batch(keys, keys, token_ids=torch.from_numpy(trimmed), pixel_values=pixel_values)
+        return Batch(keys, keys, token_ids=torch.from_numpy(trimmed), levels=levels)
 
 
 class PeerStep:

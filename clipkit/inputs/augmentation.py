@@ -41,13 +41,15 @@ class Augmentation:
         chances = (self.horizontal_flip, self.color_jitter, self.grayscale, self.random_erasing)
         return self.crop_scale == (1.0, 1.0) and not any(chances)
 
-    def pixel_values(
+    def levels(
         self,
         source: ImageInput,
         preprocesses: list[Preprocess],
         generator: np.random.Generator,
-    ) -> list[NDArray[np.float32]]:
-        """Return one random view of a picture, as each of several image towers takes it.
+    ) -> list[NDArray[np.uint8]]:
+        """Return one random view of a picture, in the size that each of several image towers takes.
+
+        The towers' mean and deviation are left to the step: a batch waits in a quarter of the room.
 
         Args:
             source: A picture, as read_image takes it.
@@ -55,14 +57,14 @@ class Augmentation:
             generator: Where chance comes from.
 
         Returns:
-            Standardised values, shape (3, H, W) for each tower.
+            Levels 0..255, shape (3, H, W) for each tower.
 
         Raises:
             ImageReadError: If the picture cannot be read.
             InputError: If the source is no picture at all.
         """
         if self.is_none:
-            return [preprocess.pixel_values(source) for preprocess in preprocesses]
+            return [_plain(source, preprocess) for preprocess in preprocesses]
         # What is cut off is decoded too: the crop alone is still about twice the size it goes to.
         zoom = 1 / math.sqrt(self.crop_scale[0])
         height, width = np.max([preprocess.size for preprocess in preprocesses], axis=0)
@@ -138,7 +140,7 @@ class _Look:
         pixels: Image.Image,
         area: tuple[float, float, float, float],
         preprocess: Preprocess,
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.uint8]:
         height, width = preprocess.size
         image = pixels.resize((width, height), preprocess.filter, box=area)
         if self.is_flipped:
@@ -147,13 +149,25 @@ class _Look:
             image = _recolored(image, self.jitter)
         if self.is_gray:
             image = image.convert("L").convert("RGB")
-        values = preprocess.standardized(image)
+        levels = _channels_first(image)
         if self.erased is not None:
             left, top, right, bottom = self.erased
             rows = slice(round(top * height), round(bottom * height))
-            # 0 is the mean colour of what the tower was trained on.
-            values[:, rows, round(left * width) : round(right * width)] = 0
-        return values
+            mean = np.rint(255 * np.array(preprocess.mean)).clip(0, 255)  # 0 when standardised
+            columns = slice(round(left * width), round(right * width))
+            levels[:, rows, columns] = mean[:, None, None]
+        return levels
+
+
+def _plain(source: ImageInput, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Return a picture as it is in use."""
+    with borrow_image(source, target=preprocess.resized_size) as picture:
+        return _channels_first(preprocess.fitted(picture))
+
+
+def _channels_first(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture's levels, shape (3, H, W), to be written to."""
+    return np.array(np.asarray(image).transpose(2, 0, 1), order="C")
 
 
 def _recolored(image: Image.Image, jitter: tuple[float, ...]) -> Image.Image:

@@ -145,14 +145,14 @@ class Preprocess:
             Standardised values, shape (3, H, W).
         """
         if isinstance(source, DecodedImage):
-            return self.standardized(self._fitted(source))
+            return self.standardized(self.fitted(source))
         with borrow_image(
             source,
             target=self.resized_size if scaled_decode else None,
             max_pixels=max_pixels,
             allow_urls=allow_urls,
         ) as picture:
-            image = self._fitted(picture)
+            image = self.fitted(picture)
         return self.standardized(image)
 
     def resized_size(self, size: Size) -> Size:
@@ -177,8 +177,8 @@ class Preprocess:
         ratio = max(ratios) if self.resize_mode == "longest" else min(ratios)
         return max(1, round(width / ratio)), max(1, round(height / ratio))
 
-    def _fitted(self, picture: DecodedImage) -> Image.Image:
-        """Resize a picture and bring it to exactly the tower's size."""
+    def fitted(self, picture: DecodedImage) -> Image.Image:
+        """Return a picture at exactly the tower's size, resized and cropped or filled up."""
         height, width = self.size
         resized = self.resized_size(picture.size)
         box = picture.box or (0.0, 0.0, float(picture.pixels.width), float(picture.pixels.height))

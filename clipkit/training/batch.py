@@ -31,7 +31,7 @@ class Batch:
     picture_keys: Tensor  # (B,) int64; equal where it is the same picture
     token_ids: Tensor | None = None  # (B, L) int64, trimmed as Towers.padding_id allows
     text_features: Tensor | None = None  # (B, D), any norm
-    pixel_values: Tensor | None = None  # (B, 3, S, S)
+    levels: Tensor | None = None  # (B, 3, S, S) uint8: pictures, to be standardised by the towers
     image_features: Tensor | None = None  # (B, D), any norm
     teacher: TeacherFeatures | None = None
 
@@ -43,8 +43,8 @@ class Batch:
         """
         if (self.token_ids is None) == (self.text_features is None):
             raise InputError("a batch needs either token_ids or text_features")
-        if (self.pixel_values is None) == (self.image_features is None):
-            raise InputError("a batch needs either pixel_values or image_features")
+        if (self.levels is None) == (self.image_features is None):
+            raise InputError("a batch needs either levels or image_features")
         sizes = {name: len(tensor) for name, tensor in self._tensors().items()}
         if len(set(sizes.values())) > 1:
             raise InputError(f"the parts of a batch must have one row for each pair, got {sizes}")

@@ -31,10 +31,9 @@ class LoadedStep:
         """
         pairs = batch.batch
         if self.teacher is not None:
-            assert batch.teacher_pixel_values is not None  # the loader was told of the teacher
-            features = self.teacher.features(batch.teacher_pixel_values, batch.captions)
+            assert batch.teacher_levels is not None  # the loader was told of the teacher
+            features = self.teacher.features(batch.teacher_levels, batch.captions)
             pairs = replace(pairs, teacher=features)
-        if pairs.pixel_values is not None:
-            pixel_values = pairs.pixel_values.contiguous(memory_format=self.layout)
-            pairs = replace(pairs, pixel_values=pixel_values)
+        if pairs.levels is not None:
+            pairs = replace(pairs, levels=pairs.levels.contiguous(memory_format=self.layout))
         return self.step.backward(pairs.to(self.device))

@@ -32,7 +32,7 @@ class LoadedBatch:
 
     batch: Batch
     captions: Sequence[str]
-    teacher_pixel_values: torch.Tensor | None  # as the teacher's image tower takes them
+    teacher_levels: torch.Tensor | None  # the same view, in the size that the teacher takes
     bad: dict[str, str]  # pairs that could not be read: name -> reason
 
 
@@ -44,7 +44,7 @@ class Assembler:
     padding_id: int | None  # what may be cut off the ends of token ids; None: they stay whole
     # Of every pair's picture, from a locked image tower, (N, D); None: pictures are read.
     image_features: NDArray[np.float32] | None = None
-    teacher_view: int | None = None  # which pixel values are the teacher's; None: there is none
+    teacher_view: int | None = None  # which levels are the teacher's; None: there is none
 
     def assemble(self, read: ReadPairs) -> LoadedBatch:
         """Return pairs as the towers take them.
@@ -55,13 +55,13 @@ class Assembler:
         Returns:
             The share.
         """
-        views = [torch.as_tensor(view) for view in read.pixel_values]
+        views = [torch.as_tensor(view) for view in read.levels]
         features = self.image_features
         batch = Batch(
             token_ids=caption_tokens(read.captions, self.tokenizer, self.padding_id),
             caption_keys=torch.tensor([text_key(caption) for caption in read.captions]),
             picture_keys=torch.as_tensor(read.rows),
-            pixel_values=views[0] if features is None else None,
+            levels=views[0] if features is None else None,
             image_features=None if features is None else torch.from_numpy(features[read.rows]),
         )
         teacher = None if self.teacher_view is None else views[self.teacher_view]
@@ -141,6 +141,8 @@ class PairBatches:
                 batch_size=None,
                 collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item, not of a list
                 num_workers=self._workers,
+                # Or it draws from torch's own, which dropout goes on with after an interruption.
+                generator=torch.Generator(),
                 worker_init_fn=_ignore_signals,
                 multiprocessing_context=_context(),
             )
@@ -172,8 +174,8 @@ def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:
     """Return pairs with tensors for arrays, which cross to another process in shared memory."""
     if isinstance(read, ClipkitError):
         return read
-    views: list[Any] = [torch.from_numpy(view) for view in read.pixel_values]
-    return replace(read, pixel_values=views)
+    views: list[Any] = [torch.from_numpy(view) for view in read.levels]
+    return replace(read, levels=views)
 
 
 def caption_tokens(

@@ -42,7 +42,7 @@ def choose_training_precision(
         return config.compute.precision
     device = choose_device(config.compute.device)
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type != "cpu":
         return "fp32"
     batch = first_batch().chunks(_PAIRS)[0]

@@ -115,7 +115,8 @@ def restore_random_state(state: dict[str, Any]) -> None:
     """Put all generators of this process into a state that :func:`random_state` returned."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        # A machine that it was moved to may have fewer.
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = state["python"]

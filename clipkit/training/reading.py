@@ -30,7 +30,7 @@ class ReadPairs:
 
     rows: NDArray[np.int64]  # (B,), of the pairs in their source
     captions: list[str]
-    pixel_values: list[NDArray[np.float32]]  # (B, 3, S, S) for each image tower that sees them
+    levels: list[NDArray[np.uint8]]  # (B, 3, S, S) for each image tower that sees them
     bad: dict[str, str] = field(default_factory=dict)  # name -> reason; others took their places
 
 
@@ -136,7 +136,7 @@ class PairReader:
 
     def _read_one(
         self, row: int, generator: np.random.Generator, bad: dict[str, str]
-    ) -> tuple[int, str, list[NDArray[np.float32]]]:
+    ) -> tuple[int, str, list[NDArray[np.uint8]]]:
         for attempt in itertools.count(1):
             try:
                 return row, *self._view(row, generator)
@@ -152,7 +152,7 @@ class PairReader:
 
     def _view(
         self, row: int, generator: np.random.Generator
-    ) -> tuple[str, list[NDArray[np.float32]]]:
+    ) -> tuple[str, list[NDArray[np.uint8]]]:
         pair = self.source[row]
         if self._known_bad is not None and self._known_bad[row]:
             raise ImageReadError(pair.name, "it could not be read when features were computed")
@@ -160,7 +160,7 @@ class PairReader:
         if not self._preprocesses:
             return caption, []
         try:
-            views = self._augmentation.pixel_values(pair.image, self._preprocesses, generator)
+            views = self._augmentation.levels(pair.image, self._preprocesses, generator)
         except ImageReadError as error:
             # Bytes out of a shard do not know where they come from.
             raise ImageReadError(pair.name, error.reason) from error

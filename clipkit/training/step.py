@@ -103,7 +103,7 @@ class ContrastiveStep:
     def _without_fixed(self, chunk: Batch, part: Representations) -> Batch:
         """Return a chunk with features where a tower would give the same once more."""
         if self._towers.is_image_fixed:
-            chunk = replace(chunk, pixel_values=None, image_features=part.image_features)
+            chunk = replace(chunk, levels=None, image_features=part.image_features)
         if self._towers.is_text_fixed:
             chunk = replace(chunk, token_ids=None, text_features=part.text_features)
         return chunk
@@ -159,14 +159,21 @@ class _Moment:
     @classmethod
     def now(cls, device: torch.device) -> "_Moment":
         """Return the present one."""
-        own = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state()
+        if device.type == "cpu":
+            return cls(torch.get_rng_state(), device, None)
+        own = torch.get_device_module(device).get_rng_state(*_which(device))
         return cls(torch.get_rng_state(), device, own)
 
     def restore(self) -> None:
         """Go back to it."""
         torch.set_rng_state(self.cpu)
         if self.own is not None:
-            torch.get_device_module(self.device).set_rng_state(self.own)
+            torch.get_device_module(self.device).set_rng_state(self.own, *_which(self.device))
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    """Return what tells a device's generator from those of others of its kind; MPS has but one."""
+    return (device,) if device.type == "cuda" else ()
 
 
 @contextmanager

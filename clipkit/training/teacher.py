@@ -7,8 +7,10 @@ import torch
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.towers import Towers
+from clipkit.runtime.torch_device import choose_precision
 from clipkit.training.batch import TeacherFeatures
 from clipkit.training.pair_batches import caption_tokens
+from clipkit.training.standardizing import standardize
 
 
 class Teacher:
@@ -22,7 +24,8 @@ class Teacher:
 
     def __init__(self, towers: Towers, tokenizer: Tokenizer, device: torch.device) -> None:
         # Weights are cast once; on a CPU half precision is not known to be faster here.
-        self._dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        has_bf16 = choose_precision("auto", device) == "bf16"
+        self._dtype = torch.bfloat16 if has_bf16 else torch.float32
         frozen = towers.eval().requires_grad_(False)  # noqa: FBT003
         self._towers = frozen.to(device, self._dtype)
         self._tokenizer = tokenizer
@@ -39,11 +42,11 @@ class Teacher:
         """Natural log of its multiplier of cosines."""
         return self._towers.logit_scale
 
-    def features(self, pixel_values: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
+    def features(self, levels: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
         """Return what the teacher makes of pairs.
 
         Args:
-            pixel_values: As its own preprocess makes them, shape (B, 3, S, S).
+            levels: Pictures in the size that it takes, 0..255, shape (B, 3, S, S).
             captions: B texts.
 
         Returns:
@@ -51,6 +54,7 @@ class Teacher:
         """
         token_ids = caption_tokens(captions, self._tokenizer, self._towers.padding_id)
         with torch.no_grad():
-            images = self._towers.image_features(pixel_values.to(self._device, self._dtype))
+            pixel_values = standardize(levels.to(self._device), self.preprocess)
+            images = self._towers.image_features(pixel_values.to(self._dtype))
             texts = self._towers.text_features(token_ids.to(self._device))
         return TeacherFeatures(images.float(), texts.float())

@@ -10,8 +10,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from clipkit.inputs.preprocess import Preprocess
 from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch
+from clipkit.training.standardizing import standardize
 
 # With fewer rows matrix products are slower than what they spare; more groups spare little more.
 _GROUP_ROWS = 32
@@ -47,6 +49,7 @@ class TrainedTowers(nn.Module):
     def __init__(self, towers: Towers, *, teacher_dim: int | None = None) -> None:
         super().__init__()
         self.towers = towers
+        self._preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
         dim = towers.embed_dim
         self.image_map: nn.Linear | None = None
         self.text_map: nn.Linear | None = None
@@ -88,8 +91,8 @@ class TrainedTowers(nn.Module):
             Features in the precision that the towers compute in.
         """
         images, texts = batch.image_features, batch.text_features
-        if batch.pixel_values is not None:
-            images = self.towers.image_features(batch.pixel_values).clone()
+        if batch.levels is not None:
+            images = self._image_features(batch.levels).clone()
         if batch.token_ids is not None:
             texts = self._text_features(batch.token_ids).clone()
         assert images is not None and texts is not None  # a batch has either
@@ -108,16 +111,20 @@ class TrainedTowers(nn.Module):
         """Return a batch with features in the place of its pictures, as a locked tower gives them.
 
         Args:
-            batch: With pixel values.
+            batch: With pictures.
 
         Returns:
             The batch with features that have no gradient.
         """
-        assert batch.pixel_values is not None
+        assert batch.levels is not None
         self.towers.eval()
         with torch.no_grad():
-            features = self.towers.image_features(batch.pixel_values)
-        return replace(batch, pixel_values=None, image_features=features)
+            features = self._image_features(batch.levels)
+        return replace(batch, levels=None, image_features=features)
+
+    def _image_features(self, levels: Tensor) -> Tensor:
+        dtype = self.towers.model.logit_scale.dtype
+        return self.towers.image_features(standardize(levels, self._preprocess).to(dtype))
 
     def _text_features(self, token_ids: Tensor) -> Tensor:
         """Return text features, computed by captions of about the same length where that pays.

@@ -137,7 +137,7 @@ def test_check_of_locked_tower_times_what_a_run_would_do(
 
     class Watched(Learning):
         def try_step(self, batch: LoadedBatch) -> None:
-            seen.append(batch.batch.pixel_values is None)
+            seen.append(batch.batch.levels is None)
             super().try_step(batch)
 
     monkeypatch.setattr(check_module, "Learning", Watched)

@@ -72,7 +72,7 @@ def make_towers(
 
 
 def make_batch(num: int, **parts: Any) -> Batch:
-    """Return so many pairs of noise, with captions of 3 to 12 tokens, in float64.
+    """Return so many pairs of noise, with captions of 3 to 12 tokens.
 
     The last caption is the first's, and the last picture but one the second's.
     """
@@ -81,15 +81,15 @@ def make_batch(num: int, **parts: Any) -> Batch:
     for row, end in enumerate(torch.randint(2, 12, (num,), generator=generator).tolist()):
         token_ids[row, end] = 98
         token_ids[row, end + 1 :] = 0
-    pixel_values = torch.randn(num, 3, 32, 32, generator=generator, dtype=torch.float64)
+    levels = torch.randint(0, 256, (num, 3, 32, 32), generator=generator, dtype=torch.uint8)
     captions, pictures = torch.arange(num), torch.arange(num)
     if num > 3:
         token_ids[-1], captions[-1] = token_ids[0], captions[0]
-        pixel_values[-2], pictures[-2] = pixel_values[1], pictures[1]
+        levels[-2], pictures[-2] = levels[1], pictures[1]
     whole = {
         "caption_keys": captions,
         "picture_keys": pictures,
         "token_ids": token_ids,
-        "pixel_values": pixel_values,
+        "levels": levels,
     }
     return Batch(**(whole | parts))

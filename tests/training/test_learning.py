@@ -83,6 +83,7 @@ def learning_of(towers: Towers, pairs: ListSource | None = None, **options: Any)
         PairReader(pairs or source(), [preprocess], Augmentation((0.5, 1.0)), seed=1),
         Order((NUM_PAIRS,), (1.0,), seed=1, batch_size=BATCH),
         Assembler(tokenizer, towers.padding_id),
+        workers=options.get("workers", 0),
     )
     return Learning(options.get("config", CONFIG), towers, batches, ranks=Ranks())
 
@@ -105,11 +106,14 @@ def stop_after(step: int) -> Any:
     return progress
 
 
-@pytest.mark.parametrize("killed_after", [1, 3, 4, 5])
+@pytest.mark.parametrize(("killed_after", "workers"), [(1, 0), (3, 0), (4, 0), (5, 0), (3, 1)])
 def test_a_run_that_goes_on_ends_where_it_would_have_ended(
-    towers: Towers, tmp_path: Path, killed_after: int
+    towers: Towers, tmp_path: Path, killed_after: int, workers: int
 ) -> None:
-    """A checkpoint is written after every step, but for the one that is lost."""
+    """A checkpoint is written after every step, but for the one that is lost.
+
+    Reading processes draw nothing from the generator that dropout draws from.
+    """
     start = copy.deepcopy(towers)
     whole = learning_of(towers)
     assert run(whole, tmp_path / "whole")
@@ -118,7 +122,7 @@ def test_a_run_that_goes_on_ends_where_it_would_have_ended(
     each = replace(CONFIG, watch=replace(CONFIG.watch, checkpoint_minutes=0.0))
     with pytest.raises(StopRunError):
         run(
-            learning_of(start, config=each),
+            learning_of(start, config=each, workers=workers),
             tmp_path / "killed",
             progress=stop_after(killed_after),
         )
@@ -129,7 +133,7 @@ def test_a_run_that_goes_on_ends_where_it_would_have_ended(
     place, state = found
     again = load_towers(DirectorySource("killed", place))
     set_patch_dropout(again, 0.5)
-    rest = learning_of(again)
+    rest = learning_of(again, workers=workers)
     torch.rand(5)  # whatever happened in between
     rest.restore(state)
     assert rest.progression.step == killed_after - 1

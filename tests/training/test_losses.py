@@ -228,7 +228,7 @@ def test_the_weight_of_the_contrastive_loss_scales_it() -> None:
     ("parts", "message"),
     [
         ({}, "either token_ids or text_features"),
-        ({"text_features": torch.ones(2, 4)}, "either pixel_values or image_features"),
+        ({"text_features": torch.ones(2, 4)}, "either levels or image_features"),
         (
             {"text_features": torch.ones(2, 4), "image_features": torch.ones(3, 4)},
             "one row for each pair, got .*'image_features': 3",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from clipkit.errors import TrainingError
 from clipkit.inputs.augmentation import Augmentation
@@ -77,7 +78,7 @@ def check_equal(found: list[LoadedBatch], expected: list[LoadedBatch]) -> None:
     assert [batch.captions for batch in found] == [batch.captions for batch in expected]
     assert [batch.bad for batch in found] == [batch.bad for batch in expected]
     for one, other in zip(found, expected, strict=True):
-        for name in ("token_ids", "pixel_values", "caption_keys", "picture_keys"):
+        for name in ("token_ids", "levels", "caption_keys", "picture_keys"):
             first, second = getattr(one.batch, name), getattr(other.batch, name)
             assert torch.equal(first, second), name
             assert first.dtype == second.dtype, name
@@ -113,7 +114,7 @@ def test_processes_together_see_what_one_would(
     for step, expected in enumerate(whole):
         together = [part[step] for part in parts]
         assert [caption for part in together for caption in part.captions] == expected.captions
-        for name in ("pixel_values", "caption_keys", "picture_keys"):
+        for name in ("levels", "caption_keys", "picture_keys"):
             joined = torch.cat([getattr(part.batch, name) for part in together])
             assert torch.equal(joined, getattr(expected.batch, name)), name
 
@@ -157,29 +158,29 @@ def test_a_batch_that_is_never_asked_for_again_is_read_no_further(tokenizer: Tok
 def test_a_batch_holds_what_the_towers_take(tokenizer: Tokenizer) -> None:
     (loaded,) = take(batches(tokenizer, batch_size=24), 0, 1)
     batch, expected = loaded.batch, tokenizer(loaded.captions)
-    assert batch.token_ids is not None and batch.pixel_values is not None
+    assert batch.token_ids is not None and batch.levels is not None
     width = batch.token_ids.shape[1]
     np.testing.assert_array_equal(batch.token_ids.numpy(), expected[:, :width])
     assert not expected[:, width:].any() and expected[:, width - 1].any()
-    assert batch.pixel_values.shape == (24, 3, 8, 8)
+    assert batch.levels.shape == (24, 3, 8, 8)
     keys = batch.caption_keys.tolist()
     for first in range(24):
         for second in range(24):
             is_equal = loaded.captions[first] == loaded.captions[second]
             assert (keys[first] == keys[second]) == is_equal
     assert loaded.captions.count("the same") >= 2
-    assert loaded.teacher_pixel_values is None
+    assert loaded.teacher_levels is None
 
 
 def test_rows_stay_whole_where_padding_may_not_be_cut_off(tokenizer: Tokenizer) -> None:
-    read = ReadPairs(np.arange(2), ["one", "two"], [np.zeros((2, 3, 8, 8), np.float32)])
+    read = ReadPairs(np.arange(2), ["one", "two"], [np.zeros((2, 3, 8, 8), np.uint8)])
     loaded = Assembler(tokenizer, padding_id=None).assemble(read)
     assert loaded.batch.token_ids is not None
     assert loaded.batch.token_ids.shape == (2, 16)
 
 
 def test_captions_that_are_too_long_are_cut_without_a_word(tokenizer: Tokenizer) -> None:
-    read = ReadPairs(np.arange(2), ["one " * 99, "two"], [np.zeros((2, 3, 8, 8), np.float32)])
+    read = ReadPairs(np.arange(2), ["one " * 99, "two"], [np.zeros((2, 3, 8, 8), np.uint8)])
     loaded = Assembler(tokenizer, padding_id=0).assemble(read)
     assert loaded.batch.token_ids is not None
     assert loaded.batch.token_ids.shape == (2, 16)
@@ -200,11 +201,11 @@ def test_features_of_the_pairs_take_the_place_of_their_pictures(
     )
     (loaded,) = take(these, 0, 1)
     batch = loaded.batch
-    assert batch.pixel_values is None and batch.image_features is not None
+    assert batch.levels is None and batch.image_features is not None
     assert torch.equal(batch.image_features, torch.from_numpy(features)[batch.picture_keys])
     assert 9 not in batch.picture_keys.tolist()
-    assert loaded.teacher_pixel_values is not None
-    assert loaded.teacher_pixel_values.shape == (24, 3, 16, 16)
+    assert loaded.teacher_levels is not None
+    assert loaded.teacher_levels.shape == (24, 3, 16, 16)
 
 
 def test_the_teacher_has_its_own_view_of_the_same_pairs(tokenizer: Tokenizer) -> None:
@@ -214,10 +215,11 @@ def test_the_teacher_has_its_own_view_of_the_same_pairs(tokenizer: Tokenizer) ->
         Assembler(tokenizer, padding_id=0, teacher_view=1),
     )
     (loaded,) = take(these, 0, 1)
-    assert loaded.teacher_pixel_values is not None
-    for row, pixels in zip(loaded.batch.picture_keys, loaded.teacher_pixel_values, strict=True):
+    assert loaded.teacher_levels is not None
+    for row, pixels in zip(loaded.batch.picture_keys, loaded.teacher_levels, strict=True):
         expected = LARGE.pixel_values(source()[int(row)].image)
-        np.testing.assert_array_equal(pixels.numpy(), expected)
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        np.testing.assert_array_equal(LARGE.standardized(image), expected)
 
 
 def test_what_identifies_the_pairs_tells_weights_apart(tokenizer: Tokenizer) -> None:

@@ -33,9 +33,7 @@ def config(precision: Precision, device: str = "cpu") -> RunConfig:
 
 
 def first_batch() -> Batch:
-    batch = make_batch(12)
-    assert batch.pixel_values is not None
-    return make_batch(12, pixel_values=batch.pixel_values.float())
+    return make_batch(12)
 
 
 def nothing() -> Batch:
@@ -89,6 +87,6 @@ def test_on_other_devices_nothing_is_tried(
     expected: Precision,
 ) -> None:
     monkeypatch.setattr(precision_module, "choose_device", torch.device)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16)
     found = choose_training_precision(config("auto", device), towers_of("vit"), nothing)
     assert found == expected

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from clipkit.errors import ImageReadError, TrainingError
 from clipkit.inputs.augmentation import Augmentation
@@ -42,7 +43,7 @@ def joined(parts: list[ReadPairs]) -> tuple[list[int], list[str], NDArray[np.flo
     return (
         [int(row) for part in parts for row in part.rows],
         [caption for part in parts for caption in part.captions],
-        np.concatenate([part.pixel_values[0] for part in parts]),
+        np.concatenate([part.levels[0] for part in parts]),
     )
 
 
@@ -88,7 +89,7 @@ def test_captions_and_views_change_from_epoch_to_epoch_and_each_caption_has_its_
     read = PairReader(source, [SMALL], CHANGING, seed=5).read
     row = np.zeros(1, dtype=np.int64)
     first, second = read(Share(0, 0, row)), read(Share(1, 0, row))
-    assert (first.pixel_values[0] != second.pixel_values[0]).any()
+    assert (first.levels[0] != second.levels[0]).any()
 
     captions = PairReader(source, [], CHANGING, seed=5).read(Share(0, 0, np.repeat(row, 3000)))
     counts = Counter(captions.captions)
@@ -104,23 +105,29 @@ def test_another_seed_draws_other_captions() -> None:
     assert one.rows.tolist() == other.rows.tolist() == list(range(NUM_PAIRS))
 
 
-def test_each_preprocess_has_its_own_pixel_values_of_a_pair() -> None:
+def test_each_preprocess_has_its_own_levels_of_a_pair() -> None:
     source = ListSource(pairs())
     read = PairReader(source, [SMALL, LARGE], CHANGING, seed=5).read(Share(0, 0, np.arange(4)))
-    assert [values.shape for values in read.pixel_values] == [(4, 3, 8, 8), (4, 3, 16, 16)]
+    assert [values.shape for values in read.levels] == [(4, 3, 8, 8), (4, 3, 16, 16)]
+
+
+def standardized(levels: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.float32]:
+    """Return what ``Preprocess`` makes of pictures of the tower's size."""
+    images = [Image.fromarray(one.transpose(1, 2, 0)) for one in levels]
+    return np.stack([preprocess.standardized(image) for image in images])
 
 
 def test_without_augmentation_pixels_are_those_of_use() -> None:
     source = ListSource(pairs())
     read = PairReader(source, [SMALL], Augmentation(), seed=5).read(Share(3, 9, np.arange(4)))
-    expected = [SMALL.pixel_values(source[row].image) for row in range(4)]
-    np.testing.assert_array_equal(read.pixel_values[0], np.stack(expected))
+    expected = np.stack([SMALL.pixel_values(source[row].image) for row in range(4)])
+    np.testing.assert_array_equal(standardized(read.levels[0], SMALL), expected)
 
 
 def test_without_a_preprocess_no_picture_is_read(tmp_path: Path) -> None:
     source = ListSource([Pair(tmp_path / "gone.png", ("one",), "gone.png")])
     read = PairReader(source, [], CHANGING, seed=5).read(Share(0, 0, np.zeros(1, np.int64)))
-    assert (read.captions, read.pixel_values, read.bad) == (["one"], [], {})
+    assert (read.captions, read.levels, read.bad) == (["one"], [], {})
 
 
 def with_bad() -> list[Pair | ImageReadError]:
@@ -148,7 +155,7 @@ def test_another_pair_takes_the_place_of_one_that_cannot_be_read() -> None:
         else:
             assert read.rows[place] == row
             assert read.captions[place] == whole.captions[place]
-            np.testing.assert_array_equal(read.pixel_values[0][place], whole.pixel_values[0][place])
+            np.testing.assert_array_equal(read.levels[0][place], whole.levels[0][place])
     assert joined([read])[:2] == joined([again])[:2]
     assert read.bad == again.bad
 

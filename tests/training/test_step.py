@@ -246,7 +246,7 @@ def test_features_may_stand_for_a_locked_towers_inputs(towers_of: TowersOf) -> N
     module = towers_of("bert")
     module.towers.model.visual.requires_grad_(False)
     features = torch.randn(NUM, 24, dtype=torch.float64)
-    batch = make_batch(NUM, pixel_values=None, image_features=features)
+    batch = make_batch(NUM, levels=None, image_features=features)
     calls = _count_calls(module.towers.model.visual)
     torch.manual_seed(5)
     loss = _loss()(_forward(module, batch, 3), batch)["loss"]
@@ -296,8 +296,6 @@ def test_many_captions_give_the_features_and_gradients_of_each_alone(
 def test_autocast_is_for_the_towers_alone(towers_of: TowersOf) -> None:
     module = towers_of("vit").float()
     batch = make_batch(NUM)
-    assert batch.pixel_values is not None
-    batch = replace(batch, pixel_values=batch.pixel_values.float())
     torch.manual_seed(5)
     parts = []
     for chunk in batch.chunks(3):
@@ -324,7 +322,7 @@ def test_a_batch_goes_to_a_device_whole() -> None:
     batch = make_batch(4, teacher=teacher).to(torch.device("meta"))
     assert batch.device.type == "meta"
     assert batch.teacher is not None
-    tensors = (batch.token_ids, batch.pixel_values, batch.teacher.text_features)
+    tensors = (batch.token_ids, batch.levels, batch.teacher.text_features)
     assert all(tensor is not None and tensor.is_meta for tensor in tensors)
     assert batch.image_features is None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
@@ -15,6 +16,7 @@ from clipkit.training.loaded_step import LoadedStep
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.pair_batches import LoadedBatch
 from clipkit.training.ranks import Ranks
+from clipkit.training.standardizing import standardize
 from clipkit.training.step import ContrastiveStep
 from clipkit.training.teacher import Teacher
 from clipkit.training.trained_towers import TrainedTowers
@@ -34,21 +36,23 @@ def tokenizer(towers: Towers) -> Tokenizer:
 
 
 @pytest.fixture
-def pixel_values() -> torch.Tensor:
-    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+def levels() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, 3, 32, 32), generator=generator, dtype=torch.uint8)
 
 
 def test_features_are_those_of_its_towers(
-    towers: Towers, tokenizer: Tokenizer, pixel_values: torch.Tensor
+    towers: Towers, tokenizer: Tokenizer, levels: torch.Tensor
 ) -> None:
     """The longest caption is cut without a word: the pre-flight counts those."""
     with pytest.warns(TextCutWarning):
         token_ids = torch.from_numpy(tokenizer(CAPTIONS))
+    preprocess = Preprocess.from_config(towers.preprocess_cfg, 32)
     with torch.no_grad():
-        images = towers.image_features(pixel_values)
+        images = towers.image_features(standardize(levels, preprocess))
         texts = towers.text_features(token_ids)
     teacher = Teacher(towers.train(), tokenizer, CPU)
-    found = teacher.features(pixel_values, CAPTIONS)
+    found = teacher.features(levels, CAPTIONS)
     torch.testing.assert_close(found.image_features, images)
     torch.testing.assert_close(found.text_features, texts)
     assert not found.image_features.requires_grad
@@ -59,7 +63,7 @@ def test_features_are_those_of_its_towers(
 
 
 def test_a_step_hands_over_what_the_teacher_sees(
-    towers: Towers, tokenizer: Tokenizer, pixel_values: torch.Tensor, tiny_checkpoint: Path
+    towers: Towers, tokenizer: Tokenizer, levels: torch.Tensor, tiny_checkpoint: Path
 ) -> None:
     """A student of the same weights is as far from its teacher as its pixels are."""
     student = TrainedTowers(load_towers(DirectorySource("tiny", tiny_checkpoint)))
@@ -71,17 +75,17 @@ def test_a_step_hands_over_what_the_teacher_sees(
         token_ids=torch.from_numpy(tokenizer(captions)),
         caption_keys=torch.arange(2),
         picture_keys=torch.arange(2),
-        pixel_values=pixel_values[:2],
+        levels=levels[:2],
     )
-    same = step.backward(LoadedBatch(pairs, captions, pixel_values[:2], {}))
-    other = step.backward(LoadedBatch(pairs, captions, pixel_values[1:], {}))
+    same = step.backward(LoadedBatch(pairs, captions, levels[:2], {}))
+    other = step.backward(LoadedBatch(pairs, captions, levels[1:], {}))
     assert float(same["feature_loss"]) == pytest.approx(0, abs=1e-6)
     assert float(other["feature_loss"]) > 1e-3
     assert all(value.shape == () and not value.requires_grad for value in same.values())
 
 
 def test_pictures_come_in_the_layout_that_the_tower_likes(
-    pixel_values: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    levels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Batch] = []
 
@@ -92,12 +96,12 @@ def test_pictures_come_in_the_layout_that_the_tower_likes(
     monkeypatch.setattr(ContrastiveStep, "backward", note)
     inner = object.__new__(ContrastiveStep)
     keys, rows = torch.arange(3), torch.ones(3, 2)
-    pictures = Batch(keys, keys, text_features=rows, pixel_values=pixel_values)
+    pictures = Batch(keys, keys, text_features=rows, levels=levels)
     features = Batch(keys, keys, text_features=rows, image_features=rows)
     for batch in (pictures, features):
         loaded = LoadedBatch(batch, CAPTIONS, None, {})
         LoadedStep(inner, CPU, torch.channels_last).backward(loaded)
-    assert seen[0].pixel_values is not None
-    assert seen[0].pixel_values.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(seen[0].pixel_values, pixel_values)
-    assert seen[1].pixel_values is None
+    assert seen[0].levels is not None
+    assert seen[0].levels.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(seen[0].levels, levels)
+    assert seen[1].levels is None
