@@ -5,6 +5,7 @@ from pathlib import Path
 
 from clipkit.errors import ImageReadError
 from clipkit.pairs.pair import Pair
+from clipkit.pairs.picture_digest import file_stamp
 from tests.fakes import save_picture
 
 
@@ -41,6 +42,17 @@ class ListSource:
     def label(self, row: int) -> int | None:
         """Return the class of a pair."""
         return self._labels[row] if self._labels else None
+
+    def local_name(self, row: int) -> str:
+        """Return the name of a pair."""
+        pair = self._pairs[row]
+        return pair.path if isinstance(pair, ImageReadError) else pair.name
+
+    def stamp(self, row: int) -> bytes:
+        """Return the stamp of a file, and the same for all that is none."""
+        pair = self._pairs[row]
+        is_file = isinstance(pair, Pair) and isinstance(pair.image, Path)
+        return file_stamp(pair.image) if is_file else b"no file"  # type: ignore[union-attr, arg-type]
 
     @property
     def fingerprint(self) -> str:

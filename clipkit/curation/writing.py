@@ -74,9 +74,15 @@ def table_text(path: Path, source: PairSource, kept: Sequence[KeptPair]) -> str:
             for file, captions in files
         )
     text = io.StringIO()
-    rows = csv.writer(text, delimiter=_DELIMITERS[path.suffix.lower()], lineterminator="\n")
-    rows.writerow(_COLUMNS)
-    rows.writerows((file, caption) for file, captions in files for caption in captions)
+    delimiter = _DELIMITERS[path.suffix.lower()]
+    plain = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    quoting = csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(_COLUMNS)
+    for file, captions in files:
+        for caption in captions:
+            # Before Python 3.13 a carriage return alone got no quotation marks, and ended the row.
+            rows = quoting if "\r" in file + caption else plain
+            rows.writerow((file, caption))
     return text.getvalue()
 
 

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 CAPTION_SUFFIXES = (".txt", ".json")
-"""Endings of caption files; of two beside one picture the first of these is read."""
+"""Endings of caption files, in lower case; of two beside one picture the first of these is read."""
 
 _KEYS = ("caption", "captions", "title", "text")
 

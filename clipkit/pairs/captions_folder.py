@@ -1,6 +1,7 @@
 """A folder of pictures, each with its captions in a file of the same name beside it.
 
-``boat.jpg`` has its captions in ``boat.txt``, one a line, or in ``boat.json``.
+``boat.jpg`` has its captions in ``boat.txt``, one a line, or in ``boat.json``; the ending may be in
+upper case.
 """
 
 import os
@@ -51,7 +52,7 @@ def _captions_beside(picture: Path) -> tuple[str, ...]:
         names = " or ".join(picture.with_suffix(suffix).name for suffix in CAPTION_SUFFIXES)
         raise ValueError(f"has no captions: there is no {names} beside it")
     try:
-        captions = read_captions(file.read_bytes(), file.suffix)
+        captions = read_captions(file.read_bytes(), file.suffix.lower())
     except OSError as error:
         raise ValueError(f"{file.name} cannot be opened: {error.strerror}") from error
     except ValueError as error:
@@ -62,8 +63,14 @@ def _captions_beside(picture: Path) -> tuple[str, ...]:
 
 
 def _caption_file(picture: Path) -> Path | None:
-    files = (picture.with_suffix(suffix) for suffix in CAPTION_SUFFIXES)
-    return next((file for file in files if file.is_file()), None)
+    # os.path, for a folder may have a million pictures.
+    stem = os.path.splitext(picture)[0]  # noqa: PTH122
+    # DOS and some cameras write names in upper case, which most systems but not all take for equal.
+    for suffix in CAPTION_SUFFIXES:
+        for file in (stem + suffix, stem + suffix.upper()):
+            if os.path.isfile(file):  # noqa: PTH113
+                return Path(file)
+    return None
 
 
 def _captions_alone(folder: Path, scan: FolderScan) -> list[str]:
@@ -79,6 +86,6 @@ def _captions_alone(folder: Path, scan: FolderScan) -> list[str]:
         folders[:] = [name for name in folders if below + name not in left_out]
         for name in files:
             stem, suffix = os.path.splitext(below + name)  # noqa: PTH122
-            if suffix in CAPTION_SUFFIXES and name[0] != "." and stem not in stems:
+            if suffix.lower() in CAPTION_SUFFIXES and name[0] != "." and stem not in stems:
                 alone.append(below + name)
     return sorted(alone)

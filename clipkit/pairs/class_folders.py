@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clipkit.errors import ImageReadError, InputError, PromptError
 from clipkit.inputs.folders import FolderScan
 from clipkit.pairs.pair import Pair
+from clipkit.pairs.picture_digest import file_stamp
 from clipkit.pairs.text_rows import TextRows
 
 
@@ -112,6 +113,14 @@ class ClassFolders:
     def label(self, row: int) -> int:
         """Return the class of a pair."""
         return int(self._labels[row])
+
+    def local_name(self, row: int) -> str:
+        """Return a picture's path, relative to the folder."""
+        return self._paths[row][0]
+
+    def stamp(self, row: int) -> bytes:
+        """Return the size of a picture's file and when it was written."""
+        return file_stamp(self._folder / self._paths[row][0])
 
     @functools.cached_property
     def fingerprint(self) -> str:

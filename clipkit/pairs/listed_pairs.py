@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clipkit.errors import ImageReadError
 from clipkit.pairs.pair import Pair
+from clipkit.pairs.picture_digest import file_stamp
 from clipkit.pairs.text_rows import TextRows
 
 
@@ -43,6 +44,14 @@ class ListedPairs:
 
     def label(self, row: int) -> None:
         """Return None: the pictures have no class."""
+
+    def local_name(self, row: int) -> str:
+        """Return a picture's path, relative to the folder if it lies there."""
+        return self._rows[row][0]
+
+    def stamp(self, row: int) -> bytes:
+        """Return the size of a picture's file and when it was written."""
+        return file_stamp(self._folder / self._rows[row][0])
 
     @functools.cached_property
     def fingerprint(self) -> str:

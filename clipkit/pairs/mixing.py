@@ -41,10 +41,20 @@ class MixedPairs:
         place, row = self.find(row)
         return self.sources[place].label(row) if self.class_names else None
 
+    def local_name(self, row: int) -> str:
+        """Return what a pair is called within its own source."""
+        place, row = self.find(row)
+        return self.sources[place].local_name(row)
+
     @property
     def skipped(self) -> list[ImageReadError]:
         """What looked like pairs but are none."""
         return [error for source in self.sources for error in source.skipped]
+
+    def stamp(self, row: int) -> bytes:
+        """Return the stamp of a pair in its source."""
+        place, row = self.find(row)
+        return self.sources[place].stamp(row)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -92,6 +102,14 @@ class PairSubset:
         """Return the class of a pair."""
         return self._source.label(int(self._rows[row]))
 
+    def local_name(self, row: int) -> str:
+        """Return what a pair is called within its source."""
+        return self._source.local_name(int(self._rows[row]))
+
+    def stamp(self, row: int) -> bytes:
+        """Return the stamp of a pair in its source."""
+        return self._source.stamp(int(self._rows[row]))
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """What identifies the listing and the choice."""
@@ -101,6 +119,7 @@ class PairSubset:
 
 # Kinds of random numbers, other than what the same seed is used for elsewhere.
 _PLACES, _EPOCHS = 0x706C, 0x6570
+_MOST_DRAWN = 1 << 31  # pairs: 16 GiB of their numbers alone
 
 
 def draw_order(
@@ -120,7 +139,16 @@ def draw_order(
     Returns:
         Rows of the sources one after the other, shape (about the sum of sizes x weights,), int64;
         equal arguments give equal orders, and each epoch has as many.
+
+    Raises:
+        InputError: If there were more than have room in memory.
     """
+    expected = sum(size * weight for size, weight in zip(sizes, weights, strict=True))
+    if expected > _MOST_DRAWN:
+        raise InputError(
+            f"an epoch may draw up to {_MOST_DRAWN:,} pairs, with these weights it were "
+            f"{expected:.3g}: lower the weights of the largest places"
+        )
     drawn, start = [np.empty(0, dtype=np.int64)], 0
     for place, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
         whole = int(weight)

@@ -12,7 +12,7 @@ class Pair(NamedTuple):
 
     image: ImageInput  # a path, or encoded bytes
     captions: tuple[str, ...]  # at least one, none empty
-    name: str  # where it comes from, for reports: a path, "000.tar/0001"
+    name: str  # where it comes from, for reports: a path, "shards/000.tar/0001"
 
 
 class PairSource(Protocol):
@@ -37,6 +37,12 @@ class PairSource(Protocol):
 
     def label(self, row: int) -> int | None:
         """Return the class of a pair, None where pictures have no class."""
+
+    def local_name(self, row: int) -> str:
+        """Return what a pair is called within its place, wherever that lies."""
+
+    def stamp(self, row: int) -> bytes:
+        """Return what changes when the file with a pair's picture does; empty: it is not there."""
 
     @property
     def fingerprint(self) -> str:

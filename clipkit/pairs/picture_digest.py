@@ -1,4 +1,4 @@
-"""What pictures of equal bytes share."""
+"""What pictures of equal bytes share, and what a file changes with its bytes."""
 
 import hashlib
 from pathlib import Path
@@ -29,3 +29,12 @@ def picture_digest(image: ImageInput) -> bytes:
             return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
     except (OSError, UnreadableError) as error:
         raise ImageReadError(image, reason_for(error, b"")) from error
+
+
+def file_stamp(path: Path) -> bytes:
+    """Return the size of a file and when it was written, as bytes; none if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return b""
+    return f"{found.st_size} {found.st_mtime_ns}".encode()

@@ -10,7 +10,7 @@ import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from clipkit.inputs.reasons import reason_for
 from clipkit.pairs.captions import CAPTION_SUFFIXES, read_captions
 from clipkit.pairs.fetching import fetch_shard, is_remote
 from clipkit.pairs.pair import Pair
+from clipkit.pairs.picture_digest import file_stamp
 from clipkit.pairs.tar_members import Member, list_members
 from clipkit.pairs.text_rows import TextRows
 
@@ -51,9 +52,9 @@ def open_shards(text: str) -> "ShardPairs":
         InputError: If a shard is missing, cannot be fetched, or is no tar file.
         MissingExtraError: If webdataset is not installed.
     """
-    shards = [fetch_shard(url) if is_remote(url) else _local(url) for url in _expand(text)]
+    shards = [_shard(url) for url in _expand(text)]
     # os.path, for Path.is_file raises for a name too long and Path.expanduser for nobody's home.
-    missing = [str(shard) for shard in shards if not os.path.isfile(shard)]  # noqa: PTH113
+    missing = [shard.name for shard in shards if not os.path.isfile(shard.file)]  # noqa: PTH113
     if missing:
         listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise InputError(f"{len(missing)} of {len(shards)} shards are not there: {listed}")
@@ -62,14 +63,21 @@ def open_shards(text: str) -> "ShardPairs":
 
     def rows() -> Iterator[tuple[str, ...]]:
         for number, shard in enumerate(shards):
-            for name, picture, captions in _samples(shard, skipped):
+            for key, picture, captions in _samples(shard, skipped):
                 numbers.append(number)
                 offsets.append(picture.offset)
                 sizes.append(picture.size)
-                yield name, *captions
+                yield f"{shard.file.name}/{key}", *captions
 
     listed_rows = TextRows(rows())
     return ShardPairs(shards, listed_rows, np.array([numbers, offsets, sizes]), skipped=skipped)
+
+
+class Shard(NamedTuple):
+    """A tar file."""
+
+    file: Path
+    name: str  # for people: its path or address as given, which no other shard shares
 
 
 class ShardPairs:
@@ -77,7 +85,7 @@ class ShardPairs:
 
     Args:
         shards: The files.
-        rows: Name and captions of each pair.
+        rows: Of each pair the name, as in "000.tar/0001" wherever the shard lies, and captions.
         pictures: Of each pair's picture its shard, the offset in it, and its size in bytes, shape
             (3, number of pairs).
         skipped: What is no pair.
@@ -87,7 +95,7 @@ class ShardPairs:
 
     def __init__(
         self,
-        shards: Sequence[Path],
+        shards: Sequence[Shard],
         rows: TextRows,
         pictures: NDArray[np.int64],
         *,
@@ -107,11 +115,14 @@ class ShardPairs:
 
         Raises ImageReadError if the shard has gone or has become shorter.
         """
-        name, *captions = self._rows[row]
+        local_name, *captions = self._rows[row]
         number, offset, size = self._pictures[:, row].tolist()
+        file_path, shard_name = self._shards[number]
+        # Shards of several folders may have equal names.
+        name = shard_name + local_name[len(file_path.name) :]
         try:
             # Opened each time, so that threads and forked processes share no position in it.
-            with self._shards[number].open("rb") as file:
+            with file_path.open("rb") as file:
                 content = _read(file, offset, size)
         except OSError as error:
             raise ImageReadError(name, reason_for(error, b"")) from error
@@ -121,6 +132,14 @@ class ShardPairs:
 
     def label(self, row: int) -> None:
         """Return None: samples have no class."""
+
+    def local_name(self, row: int) -> str:
+        """Return the name of a pair's shard, without its folder, and of its sample."""
+        return self._rows[row][0]
+
+    def stamp(self, row: int) -> bytes:
+        """Return the size of a pair's shard and when it was written."""
+        return file_stamp(self._shards[int(self._pictures[0, row])].file)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -143,15 +162,18 @@ def _expand(text: str) -> list[str]:
         raise InputError(f"{text} does not name shards: {error}") from error
 
 
-def _local(url: str) -> Path:
+def _shard(url: str) -> Shard:
+    if is_remote(url):
+        return Shard(fetch_shard(url), url)
     path = url.removeprefix("file://").removeprefix("file:")
-    return Path(os.path.expanduser(path))  # noqa: PTH111
+    file = Path(os.path.expanduser(path))  # noqa: PTH111
+    return Shard(file, str(file))
 
 
 def _samples(
-    shard: Path, skipped: list[ImageReadError]
+    shard: Shard, skipped: list[ImageReadError]
 ) -> Iterator[tuple[str, Member, tuple[str, ...]]]:
-    """Yield name, picture and captions of each sample; what is none is added to skipped."""
+    """Yield key, picture and captions of each sample; what is none is added to skipped."""
     from webdataset.tariterators import group_by_keys
 
     def told(error: Exception) -> bool:
@@ -160,19 +182,19 @@ def _samples(
         return True
 
     try:
-        with shard.open("rb") as file:
+        with shard.file.open("rb") as file:
             members = (
                 {"fname": member.name, "data": member, "__url__": ""}
-                for member in list_members(file, shard, skipped)
+                for member in list_members(file, shard.file, skipped)
             )
             for sample in group_by_keys(members, handler=told):
-                name = f"{shard.name}/{sample['__key__']}"
+                key = sample["__key__"]
                 try:
-                    yield name, _picture(sample), _captions(file, sample)
+                    yield key, _picture(sample), _captions(file, sample)
                 except ValueError as error:
-                    skipped.append(ImageReadError(name, str(error)))
+                    skipped.append(ImageReadError(f"{shard.name}/{key}", str(error)))
     except OSError as error:
-        raise InputError(f"{shard} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{shard.name} cannot be read: {error.strerror or error}") from error
 
 
 def _picture(sample: Mapping[str, Any]) -> Member:

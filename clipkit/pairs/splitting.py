@@ -1,5 +1,6 @@
 """Pairs kept for validation: a share of each source, no picture of which is trained on."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.details import read_details
+from clipkit.inputs.images import borrow_image
 from clipkit.pairs.mixing import MixedPairs, PairSubset
 from clipkit.pairs.pair import PairSource
 from clipkit.pairs.picture_digest import picture_digest
@@ -22,6 +25,12 @@ def split_pairs(
     Pictures of equal bytes are on the same side, whichever sources they are in, so that nothing
     of one side is known on the other. Of each class of a source with two different pictures, one
     at least is on each side, unless these are in other classes or sources too.
+
+    Pictures are kept in an order that the seed and their paths in their sources give. So one that
+    comes, goes or changes into another moves, besides itself and those equal to it before or
+    after, at most one other picture of each class that these are in, to keep the fraction. Files
+    that are no pictures at all are each by themselves, though their bytes be equal: mending one
+    moves nothing, unless it now equals another.
 
     Args:
         sources: The pairs, together at least two different pictures.
@@ -48,13 +57,14 @@ def split_pairs(
     for group in groups:
         place, row = pairs.find(group[0])
         by_class[place, sources[place].label(row) or 0].append(group)
-    generator = np.random.default_rng(seed)
     is_held = np.zeros(len(pairs), dtype=np.bool_)
-    for _, members in sorted(by_class.items()):
+    for members in by_class.values():
         # At least one on each side, where there are two.
         number = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        for place in generator.permutation(len(members))[:number]:
-            is_held[members[place]] = True
+        # By their names, not by their numbers: those change with what else there is.
+        members.sort(key=lambda group: _turn(pairs.local_name(group[0]), seed))
+        for group in members[:number]:
+            is_held[group] = True
     if not is_held.any():
         raise InputError(
             f"no class of {len(by_class)} has two different pictures, so none can be kept for "
@@ -67,15 +77,42 @@ def split_pairs(
     return train, kept
 
 
+def _turn(name: str, seed: int) -> bytes:
+    """Return what pairs are ordered by: a hash of the name, another for each seed."""
+    return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogatepass")).digest()
+
+
 def _equal_pictures(source: PairSource) -> list[list[int]]:
     """Return the rows of each different picture, in the order of the first row.
 
-    Only files of equal size can be equal, so only those are read.
+    Only files of equal size can be equal, so only those are read. Equal files that are no pictures
+    are different: pages that say "not found", or nothing but zeros, in the places of pictures.
     """
     groups = [list(range(len(source)))]
     for key in (_first_key, _digest):
         groups = [part for group in groups for part in _parted(source, group, key)]
-    return sorted(groups)
+    return sorted(part for group in groups for part in _without_broken(source, group))
+
+
+def _without_broken(source: PairSource, group: list[int]) -> list[list[int]]:
+    """Return rows of equal bytes as they are, or each by itself if they are no picture."""
+    if len(group) == 1 or _is_picture(source, group[0]):
+        return [group]
+    return [[row] for row in group]
+
+
+def _is_picture(source: PairSource, row: int) -> bool:
+    """Return whether a pair has a picture; of a file only the header is read."""
+    try:
+        image = source[row].image
+        if isinstance(image, str | Path):
+            read_details(image)
+        else:
+            with borrow_image(image, target=(1, 1)):
+                pass
+    except ImageReadError:
+        return False
+    return True
 
 
 def _parted(source: PairSource, group: list[int], key: _Key) -> list[list[int]]:

@@ -42,7 +42,7 @@ def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> I
             for info in _whole(tar, file):
                 count += 1
                 if info.issparse():
-                    skipped.append(ImageReadError(f"{path.name}/{info.name}", "is stored sparse"))
+                    skipped.append(ImageReadError(f"{path}/{info.name}", "is stored sparse"))
                 elif info.isreg() and not _RESERVED.match(info.name):
                     yield Member(info.name, info.offset_data, info.size)
     except Exception as error:  # on damaged headers tarfile raises nearly any

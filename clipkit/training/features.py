@@ -3,6 +3,7 @@
 Shapes: N pairs, D dimensions of the shared space.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,6 +21,9 @@ from clipkit.pairs.pair import PairSource
 from clipkit.progress import Progress
 
 _SAVE_EVERY = 1000  # pictures; what a kill costs
+_ROWS_NAME, _STATE_NAME = "image_features.npy", "state.json"
+_STAMPS_NAME = "stamps.npy"  # for each row the state of the file that it was computed from, (N,)
+_NOTHING = 0  # instead of a stamp: the row is not computed, or its picture cannot be read
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ def compute_image_features(
 ) -> ImageFeatures:
     """Return the features of all pictures, computed once and kept in a directory.
 
-    Work that was interrupted goes on where it stopped.
+    Work that was interrupted goes on where it stopped. Pictures whose files have changed since,
+    and those that could not be read, are computed again.
 
     Args:
         encoder: With the tower that is locked.
@@ -53,65 +58,88 @@ def compute_image_features(
         The features, mapped from the disk.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    state_path, rows_path = directory / "state.json", directory / "image_features.npy"
-    state = _read_state(state_path)
-    is_same = state.get("key") == key and rows_path.is_file()
-    done = int(state["done"]) if is_same else 0
-    bad: list[int] = list(state["bad"]) if is_same else []
-    if not is_same:
+    state_path = directory / _STATE_NAME
+    files = [directory / name for name in (_ROWS_NAME, _STAMPS_NAME)]
+    if _read_state(state_path) != {"key": key} or not all(map(Path.is_file, files)):
         state_path.unlink(missing_ok=True)  # before the rows that it is of are overwritten
-    rows = np.lib.format.open_memmap(
-        rows_path,
-        mode="r+" if is_same else "w+",
-        dtype=np.float32,
-        shape=None if is_same else (len(source), encoder.embed_dim),
-    )
-    if done < len(source):
-        given: list[int] = []  # rows whose pictures were handed over
-        seen, saved = 0, done
-        pictures = _pictures(source, done, given, bad)
-        with closing(encoder.stream_images(pictures)) as batches:
-            for batch in batches:
-                rows[[given[place] for place in batch.positions]] = batch.embeddings
-                bad += [given[place] for place, _ in batch.skipped]
-                done = 1 + given[len(batch.positions) + len(batch.skipped) + seen - 1]
-                seen += len(batch.positions) + len(batch.skipped)
-                if done - saved >= _SAVE_EVERY:
-                    _save(rows, state_path, {"key": key, "done": done, "bad": bad})
-                    saved = done
-                if progress:
-                    progress(done, len(source))
-        _save(rows, state_path, {"key": key, "done": len(source), "bad": bad})
-    is_bad = np.zeros(len(source), dtype=np.bool_)
-    is_bad[bad] = True
-    return ImageFeatures(np.load(rows_path, mmap_mode="r"), is_bad)
+        _write_zeros(files[0], np.float32, (len(source), encoder.embed_dim))
+        _write_zeros(files[1], np.uint64, (len(source),))
+        _write_state(state_path, {"key": key})
+    rows, stamps = (np.load(file, mmap_mode="r+") for file in files)
+    now = np.array([_stamp(source, row) for row in range(len(source))], dtype=np.uint64)
+    stale = np.flatnonzero((stamps != now) & (stamps != _NOTHING))
+    stamps[stale] = _NOTHING
+    rows[stale] = 0
+    wanted = np.flatnonzero(stamps == _NOTHING)
+    given: list[int] = []  # rows whose pictures were handed over
+    fresh: list[int] = []  # rows that are computed and not yet safe
+    num_done = len(source) - len(wanted)
+    with closing(encoder.stream_images(_pictures(source, wanted, given))) as batches:
+        for batch in batches:
+            places = [given[place] for place in batch.positions]
+            rows[places] = batch.embeddings
+            fresh += places
+            if len(fresh) >= _SAVE_EVERY:
+                _save(rows, stamps, now, fresh)
+            num_done += len(batch.positions) + len(batch.skipped)
+            if progress:
+                progress(num_done, len(source))
+    _save(rows, stamps, now, fresh)
+    if progress and num_done < len(source):  # the rest had no picture to hand over
+        progress(len(source), len(source))
+    return read_image_features(directory)
+
+
+def read_image_features(directory: Path) -> ImageFeatures:
+    """Return the features that are kept in a directory, mapped from the disk."""
+    rows = np.load(directory / _ROWS_NAME, mmap_mode="r")
+    return ImageFeatures(rows, np.load(directory / _STAMPS_NAME) == _NOTHING)
+
+
+def _write_zeros(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    """Write an array of zeros, which takes no room on the disk yet."""
+    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+
+
+def _stamp(source: PairSource, row: int) -> int:
+    """Return a number for the state of a pair's file: never _NOTHING, unless it is not there."""
+    stamp = source.stamp(row)
+    if not stamp:
+        return _NOTHING
+    return int.from_bytes(hashlib.blake2b(stamp, digest_size=8).digest(), "big") | 1
 
 
 def _pictures(
-    source: PairSource, start: int, given: list[int], bad: list[int]
+    source: PairSource, wanted: NDArray[np.intp], given: list[int]
 ) -> Iterator[ImageInput]:
-    """Yield pictures from a row on; say which rows they are of, and which have none."""
-    for row in range(start, len(source)):
+    """Yield the pictures of rows; say which rows those were that have one."""
+    for row in wanted.tolist():
         try:
             image = source[row].image
         except ImageReadError:
-            bad.append(row)
             continue
         given.append(row)
         yield image
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
-def _save(rows: NDArray[np.float32], path: Path, state: dict[str, Any]) -> None:
-    """Write down how far the rows are, once they are on the disk."""
+def _save(
+    rows: NDArray[np.float32], stamps: NDArray[np.uint64], now: NDArray[np.uint64], fresh: list[int]
+) -> None:
+    """Write down which rows are there, once they are on the disk."""
     rows.flush()  # type: ignore[attr-defined]
+    stamps[fresh] = now[fresh]
+    stamps.flush()  # type: ignore[attr-defined]
+    fresh.clear()
+
+
+def _read_state(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_state(path: Path, state: dict[str, str]) -> None:
     draft = path.with_suffix(".part")
     draft.write_text(json.dumps(state), encoding="utf-8")
     draft.replace(path)

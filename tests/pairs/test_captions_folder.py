@@ -36,6 +36,7 @@ def test_each_picture_has_the_captions_beside_it(write: Write) -> None:
     ]
     assert source.skipped == []
     assert source[2].name == str(folder / "deep/er/a.b.PNG")
+    assert source.local_name(2) == "deep/er/a.b.PNG"
     assert source.class_names == ()
 
 
@@ -71,6 +72,34 @@ def test_what_is_no_pair_is_listed_with_its_reason(write: Write) -> None:
         "line 1 column 2 (char 1)",
     ]
     assert all(Path(error.path).parent.is_relative_to(folder) for error in source.skipped)
+
+
+def test_endings_may_be_in_upper_case(write: Write) -> None:
+    folder = write(
+        {
+            "A.JPG": picture(1),
+            "A.TXT": "a cat",
+            "B.JPG": picture(2),
+            "B.JSON": '{"caption": "a dog"}',
+            "C.JPG": picture(3),
+            "C.TXT": "new",
+            "C.json": '"the text comes first"',
+            "D.JPG": picture(4),
+            "D.txt": "the plain one comes first",
+            "D.TXT": "old",
+            "E.JPG": picture(5),
+            "E.JSON": "no text",
+            "LOST.TXT": "a boat",
+        }
+    )
+    assert has_captions(folder, find_images(folder))
+    source = _open(folder)
+    captions = [captions for _, (captions,) in contents(source)]
+    assert captions == ["a cat", "a dog", "new", "the plain one comes first"]
+    assert reasons(source) == [
+        "E.JPG: E.JSON is not JSON: Expecting value: line 1 column 1 (char 0)",
+        "LOST.TXT: there is no picture of this name",
+    ]
 
 
 def test_captions_count_only_beside_a_picture(write: Write) -> None:

@@ -36,6 +36,7 @@ def test_captions_are_the_templates_filled_in(write: Write) -> None:
     assert source.class_names == ("Zebra", "owl monkey", "red panda")
     assert source[3].captions == ("a red panda.", "red panda outside")
     assert [source.label(row) for row in range(4)] == [0, 1, 2, 2]
+    assert source.local_name(3) == "red_panda/deep/a.png"
     assert source.fingerprint == _open(write({}), "a {}.", "{} outside").fingerprint
     assert source.fingerprint != _open(write({}), "a {}.").fingerprint
 

@@ -20,6 +20,7 @@ def test_mixed_pairs_are_one_after_the_other() -> None:
     mixed = MixedPairs(parts)
     assert mixed.sizes == (1, 0, 3, 2)
     assert [mixed[row] for row in range(len(mixed))] == PAIRS
+    assert [mixed.local_name(row) for row in range(len(mixed))] == list("abcdef")
     assert mixed.skipped == parts[2].skipped
     for row in (-1, 6):
         with pytest.raises(IndexError):
@@ -47,6 +48,7 @@ def test_a_subset_is_the_rows_it_names() -> None:
     subset = PairSubset(source, np.array([5, 0, 3]))
     assert [subset[row].name for row in range(len(subset))] == ["f", "a", "d"]
     assert [subset.label(row) for row in range(3)] == [5, 0, 3]
+    assert [subset.local_name(row) for row in range(3)] == ["f", "a", "d"]
     assert subset.class_names == source.class_names
     assert subset.skipped == ()
     others = ([5, 0], [0, 5, 3], [5, 0, 4])
@@ -107,3 +109,8 @@ def test_every_order_is_as_likely() -> None:
     counts = Counter(orders)
     assert len(counts) == 6
     assert all(abs(count - 1000) < 145 for count in counts.values())
+
+
+def test_an_epoch_without_room_in_memory_is_refused() -> None:
+    with pytest.raises(InputError, match=r"up to 2,147,483,648 pairs, .* were 4e\+12: lower the"):
+        draw_order([4_000_000], [1e6], seed=0, epoch=0)

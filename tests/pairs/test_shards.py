@@ -54,8 +54,7 @@ def test_pairs_are_those_that_webdataset_yields(tmp_path: Path, samples: list[Pa
     gc.collect()
     source = open_shards(urls)
     assert contents(source) == [(item["jpg"], (item["txt"].decode(),)) for item in theirs]
-    shards = [Path(item["__url__"]).name for item in theirs]
-    names = [f"{shard}/{item['__key__']}" for shard, item in zip(shards, theirs, strict=True)]
+    names = [f"{item['__url__']}/{item['__key__']}" for item in theirs]
     assert [source[row].name for row in range(9)] == names
     assert source.skipped == []
     assert read_image(source[4].image).size == read_image(samples[4]).size
@@ -64,7 +63,7 @@ def test_pairs_are_those_that_webdataset_yields(tmp_path: Path, samples: list[Pa
 def test_captions_are_lines_or_json(tmp_path: Path) -> None:
     source = open_shards(str(write_shard(tmp_path / "a.tar", SAMPLES)))
     assert contents(source) == PAIRS
-    assert source[2].name == "a.tar/deep/0003"
+    assert source[2].name == f"{tmp_path}/a.tar/deep/0003"
     assert source.class_names == ()
 
 
@@ -114,7 +113,7 @@ def test_samples_that_lack_something_are_listed(tmp_path: Path) -> None:
         "twice.png: is there twice: the first counts",
         "mask: has no picture, only .seg.png, .txt",
     ]
-    assert source.skipped[0].path == "a.tar/alone"
+    assert {error.path.partition("a.tar/")[0] for error in source.skipped} == {f"{tmp_path}/"}
 
 
 def test_a_shard_that_is_cut_off_keeps_its_whole_samples(tmp_path: Path) -> None:
@@ -203,6 +202,29 @@ def test_several_places_are_read_in_their_order(tmp_path: Path) -> None:
     assert contents(open_shards(f"{first}::file:{second}")) == [PAIRS[1], PAIRS[0]]
 
 
+def test_pairs_of_shards_of_equal_names_have_names_of_their_own(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("a", "b")]
+    for place in places:
+        place.mkdir()
+        write_shard(place / "0.tar", [*SAMPLES, {"__key__": "9", "jpg": b"without captions"}])
+    sources = [open_shards(f"file:{place}/0.tar") for place in places]
+    names = {source[row].name for source in sources for row in range(3)}
+    skipped = {error.path for source in sources for error in source.skipped}
+    for place in places:
+        (place / "0.tar").unlink()
+    for source in sources:
+        for row in range(3):
+            with pytest.raises(ImageReadError) as error:
+                source[row]
+            assert error.value.path in names
+    keys = ("0001", "0002", "deep/0003")
+    assert names == {f"{place}/0.tar/{key}" for place in places for key in keys}
+    assert skipped == {f"{place}/0.tar/9" for place in places}
+    # What identifies the pairs, and what splits them, does not know where they lie.
+    assert sources[0].fingerprint == sources[1].fingerprint
+    assert [sources[1].local_name(row) for row in range(3)] == [f"0.tar/{key}" for key in keys]
+
+
 def test_fingerprints_know_names_captions_and_sizes(tmp_path: Path) -> None:
     shard = tmp_path / "a.tar"
     sample: dict[str, object] = {"__key__": "1", "jpg": b"123", "txt": b"a cat"}
@@ -224,6 +246,7 @@ def test_the_output_of_a_command_is_fetched_once(tmp_path: Path) -> None:
     url = f"pipe:cat '{shard}'"
     assert is_shards(url)
     assert contents(open_shards(url)) == PAIRS
+    assert open_shards(url)[0].name == f"{url}/0001"
     assert contents(open_shards(f"pipe:true {'long ' * 60}; cat '{shard}'")) == PAIRS
     shard.unlink()
     assert contents(open_shards(url)) == PAIRS

@@ -1,4 +1,6 @@
+import functools
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.folders import find_images
+from clipkit.pairs.captions_folder import open_captions_folder
 from clipkit.pairs.class_folders import open_class_folders
 from clipkit.pairs.mixing import PairSubset
 from clipkit.pairs.pair import Pair, PairSource
@@ -15,9 +18,11 @@ from clipkit.pairs.splitting import split_pairs
 from tests.fake_pairs import ListSource
 from tests.pairs.conftest import contents, picture, write_shard
 
+_picture = functools.cache(picture)
+
 
 def _source(values: list[int], labels: list[int] | None = None) -> ListSource:
-    pairs = [Pair(b"x" * (value % 3 + 1) + bytes([value]), ("c",), str(value)) for value in values]
+    pairs = [Pair(_picture(value), ("c",), str(value)) for value in values]
     names = tuple(map(str, range(max(labels) + 1))) if labels else ()
     return ListSource(pairs, labels=labels or (), class_names=names)
 
@@ -107,6 +112,77 @@ def test_each_source_has_its_share_and_its_classes() -> None:
     assert [kept[0].label(row) for row in range(len(kept[0]))] == [0, 0, 1, 1]
     assert kept[0].class_names == ("0", "1")
     assert len(kept[1]) == 1
+
+
+class NumberedSource(ListSource):
+    """A source whose pairs are called by their numbers."""
+
+    def local_name(self, row: int) -> str:
+        return f"{row}.png"
+
+
+def _held(values: Sequence[int], labels: Sequence[int], fraction: float, seed: int) -> list[bool]:
+    """Return of each pair, called by its number, whether it is kept for validation."""
+    pairs = [Pair(_picture(value), ("c",), str(row)) for row, value in enumerate(values)]
+    source = NumberedSource(pairs, labels=labels, class_names=("0", "1", "2"))
+    kept = _names(_split(source, fraction, seed)[1])
+    return [str(row) in kept for row in range(len(values))]
+
+
+@given(data=st.data(), fraction=FRACTIONS, seed=st.integers(0, 2**31))
+def test_a_picture_that_changes_moves_one_other_of_a_class_at_most(
+    data: st.DataObject, fraction: float, seed: int
+) -> None:
+    # Two pictures a class that stay, so that it can always be split.
+    values = [100, 101, *data.draw(st.lists(st.integers(0, 30), min_size=1, max_size=40))]
+    label = st.integers(0, 2)
+    labels = [0, 0, *data.draw(st.lists(label, min_size=len(values) - 2, max_size=len(values) - 2))]
+    row = data.draw(st.integers(2, len(values) - 1))
+    changed = [*values]
+    changed[row] = data.draw(st.integers(0, 30))
+    before, after = (_held(each, labels, fraction, seed) for each in (values, changed))
+    own = {values[row], changed[row]}
+    moved = defaultdict(set)
+    for at, value in enumerate(changed):
+        if value not in own and before[at] != after[at]:
+            moved[labels[changed.index(value)]].add(value)
+    assert all(len(others) == 1 for others in moved.values())
+    concerned = {labels[each.index(value)] for each in (values, changed) for value in {each[row]}}
+    concerned |= {labels[at] for at, value in enumerate(changed) if value in own}
+    assert set(moved) <= concerned
+
+
+def test_broken_files_can_be_mended_one_by_one(tmp_path: Path) -> None:
+    """Three pages of a server in the places of pictures, which are no equal pictures."""
+    broken = {3: b"<html>404</html>", 8: b"<html>404</html>", 9: b"<html>404</html>"}
+    for number in range(20):
+        (tmp_path / f"{number:02}.png").write_bytes(broken.get(number, picture(number)))
+        (tmp_path / f"{number:02}.txt").write_text(f"number {number}")
+    rows = [
+        {"__key__": f"{number}", "png": broken.get(number, picture(number)), "txt": b"a"}
+        for number in range(20)
+    ]
+    shards = open_shards(str(write_shard(tmp_path / "a.tar", rows)))
+    for seed in range(10):
+        assert [len(part) for part in _split(shards, 0.5, seed)] == [10, 10]
+
+    def split(folder: Path, seed: int) -> list[list[str]]:
+        source = open_captions_folder(folder, find_images(folder))
+        parts = _split(source, 0.5, seed)
+        return [[part.local_name(row) for row in range(len(part))] for part in parts]
+
+    splits = [split(tmp_path, seed) for seed in range(10)]
+    assert {len(kept) for _, kept in splits} == {10}
+    for number in broken:
+        (tmp_path / f"{number:02}.png").write_bytes(picture(number))
+        assert [split(tmp_path, seed) for seed in range(10)] == splits
+    # One more, or another place for all of them, is no other beginning either.
+    moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
+    assert [split(moved, seed) for seed in range(10)] == splits
+    (moved / "20.png").write_bytes(picture(20))
+    (moved / "20.txt").write_text("number 20")
+    for seed, (_, kept) in enumerate(splits):
+        assert len(set(kept) - set(split(moved, seed)[1])) <= 1
 
 
 def test_files_and_shards_split_by_their_bytes(tmp_path: Path) -> None:

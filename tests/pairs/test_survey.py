@@ -127,7 +127,7 @@ def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> 
     survey = survey_pairs(MixedPairs([source, lost]), tokenizer, batch_size=2)
     assert survey.num_pairs == 2
     assert survey.num_duplicates == 1
-    assert list(survey.unreadable) == ["a.tar/2", "b.tar/1"]
+    assert list(survey.unreadable) == [f"{tmp_path}/a.tar/2", "b.tar/1"]
     assert survey.unreadable["b.tar/1"] == "its shard has become shorter"
 
 

@@ -20,7 +20,7 @@ def _tar(sizes: list[int]) -> bytearray:
 
 def _list(content: bytearray) -> tuple[list[Member], list[str]]:
     skipped: list[ImageReadError] = []
-    members = list(list_members(io.BytesIO(content), Path("a.tar"), skipped))
+    members = list(list_members(io.BytesIO(content), Path("shards/a.tar"), skipped))
     return members, [str(error) for error in skipped]
 
 
@@ -40,7 +40,7 @@ def test_a_size_below_zero_does_not_lead_back(size: int) -> None:
     content[1024 + 148 : 1024 + 156] = f"{total:06o}\0 ".encode()
     members, skipped = _list(content)
     assert members == [("0.jpg", 512, 3)]
-    assert skipped == ["a.tar: is damaged or cut off after 1 files: a header is damaged"]
+    assert skipped == ["shards/a.tar: is damaged or cut off after 1 files: a header is damaged"]
 
 
 def test_files_with_holes_are_told_of() -> None:
@@ -51,4 +51,4 @@ def test_files_with_holes_are_told_of() -> None:
     content[148:156] = f"{total:06o}\0 ".encode()
     members, skipped = _list(content)
     assert [member.name for member in members] == ["1.jpg"]
-    assert skipped == ["a.tar/0.jpg: is stored sparse"]
+    assert skipped == ["shards/a.tar/0.jpg: is stored sparse"]

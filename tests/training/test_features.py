@@ -1,6 +1,5 @@
 """Features of pictures: computed once, and never of other pictures or another tower."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,11 @@ import clipkit
 from clipkit.errors import ImageReadError
 from clipkit.pairs.pair import Pair
 from clipkit.training import features as features_module
-from clipkit.training.features import ImageFeatures, compute_image_features
+from clipkit.training.features import (
+    ImageFeatures,
+    compute_image_features,
+    read_image_features,
+)
 from tests.fake_pairs import ListSource
 from tests.fakes import FakeEncoder, picture_embedding, save_picture
 
@@ -86,11 +89,32 @@ def test_features_are_the_encoders_and_bad_pictures_are_marked(
     assert told[-1] == (NUM_PAIRS, NUM_PAIRS)
 
 
-def test_a_second_time_nothing_is_computed(source: ListSource, tmp_path: Path) -> None:
+def test_a_second_time_only_bad_pictures_are_tried(source: ListSource, tmp_path: Path) -> None:
     compute(FakeEncoder(), source, tmp_path / "features")
     again = FakeEncoder()
     compute(again, source, tmp_path / "features")
-    assert again.encoded_images == []
+    assert again.encoded_images == ["0.png", "9.png"]
+
+
+def test_pictures_that_were_mended_replaced_or_broken_are_computed_again(
+    source: ListSource, tmp_path: Path
+) -> None:
+    folder = tmp_path / "features"
+    compute(FakeEncoder(), source, folder)
+    paths = tmp_path / "pictures"
+    save_picture(paths / "0.png", (1, 2, 3))
+    save_picture(paths / "1.png", (200, 100, 0))
+    (paths / "2.png").write_bytes(b"rotten")
+
+    again = FakeEncoder()
+    found = compute_image_features(again, source, folder, key="a")
+
+    assert again.encoded_images == ["0.png", "1.png", "2.png", "9.png"]
+    assert np.flatnonzero(found.is_bad).tolist() == [2, 4, 9]
+    for row in (0, 1):
+        with Image.open(paths / f"{row}.png") as picture:
+            np.testing.assert_array_equal(found.rows[row], picture_embedding(picture)[0])
+    assert not found.rows[2].any()
 
 
 @pytest.mark.parametrize("count", range(9))
@@ -98,16 +122,15 @@ def test_interrupted_work_goes_on_without_doing_again_what_was_kept(
     source: ListSource, tmp_path: Path, count: int
 ) -> None:
     """Batches of two are kept once three pairs are done since the last time."""
-    first = stop_at(count)
+    folder = tmp_path / "features"
     with pytest.raises(KeyboardInterrupt):
-        compute_image_features(first, source, tmp_path / "features", key="a")
-    state = tmp_path / "features" / "state.json"
-    done = json.loads(state.read_text())["done"] if state.exists() else 0
-    assert done >= count - 3
+        compute_image_features(stop_at(count), source, folder, key="a")
+    kept = [row for row in range(NUM_PAIRS) if not read_image_features(folder).is_bad[row]]
+    assert len(kept) >= count - 3 - len(BAD)
 
     second = FakeEncoder()
-    compute(second, source, tmp_path / "features")
-    left = [f"{row}.png" for row in range(done, NUM_PAIRS) if row != 4]
+    compute(second, source, folder)
+    left = [f"{row}.png" for row in range(NUM_PAIRS) if row not in (4, *kept)]
     assert second.encoded_images == left
 
 
