@@ -7,9 +7,9 @@ from scratch follows the published recipes.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from clipkit.errors import InputError
 
@@ -20,6 +20,12 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 SAMPLES = "samples"
 """Stands for the photographs that come with clipkit, where a reference set is asked for."""
+
+# Of numbers of any kind. What is beyond is a slip, and products of a few such numbers would leave
+# the range of float32; TOML knows inf and nan besides.
+_LEAST, _MOST = 1e-30, 1e30
+_BITS = 64
+_MOST_WEIGHT = 1e6
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class ModelConfig:
         Raises:
             InputError: If fields contradict each other or are out of range.
         """
+        _check_numbers("model.", self)
         if bool(self.start) == bool(self.architecture):
             got = "both" if self.start else "neither"
             raise InputError(
@@ -72,12 +79,15 @@ class SourceConfig:
         """Check the fields.
 
         Raises:
-            InputError: If the path is empty or the weight is not above 0.
+            InputError: If the path is empty or the weight out of range.
         """
         if not self.path:
             raise InputError("a place with pairs needs a path, got an empty one")
-        if not (self.weight > 0 and math.isfinite(self.weight)):
-            raise InputError(f"the weight of {self.path} must be above 0, got {self.weight}")
+        if not 0 < self.weight <= _MOST_WEIGHT:
+            raise InputError(
+                f"the weight of {self.path} must be above 0 and up to {_MOST_WEIGHT:,.0f}, got "
+                f"{self.weight:g}: it is how often its pairs are drawn in an epoch"
+            )
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,7 @@ class DataConfig:
         Raises:
             InputError: If there is nothing to train on, or a field is out of range.
         """
+        _check_numbers("data.", self)
         if not self.train:
             raise InputError('[data] needs train, for example train = "photos"')
         _check_range("data.validation_fraction", self.validation_fraction, 0, 1, is_open_above=True)
@@ -145,6 +156,7 @@ class LossConfig:
         Raises:
             InputError: If a field is out of range.
         """
+        _check_numbers("loss.", self)
         _check_choice("loss.kind", self.kind, ("infonce", "sigmoid"))
         for name in ("contrastive_weight", "feature_weight", "logit_weight"):
             _check_range(f"loss.{name}", getattr(self, name), 0, math.inf)
@@ -171,6 +183,7 @@ class OptimizerConfig:
         Raises:
             InputError: If a field is out of range.
         """
+        _check_numbers("optimizer.", self)
         _check_choice("optimizer.schedule", self.schedule, ("cosine", "constant"))
         if self.lr is not None:
             _check_range("optimizer.lr", self.lr, 0, math.inf)
@@ -199,6 +212,7 @@ class ComputeConfig:
         Raises:
             InputError: If a field is out of range.
         """
+        _check_numbers("compute.", self)
         _check_choice("compute.precision", self.precision, ("auto", "fp32", "bf16"))
         _check_choice("compute.sharding", self.sharding, ("ddp", "fsdp"))
         if self.batch_size < 2:
@@ -231,6 +245,7 @@ class WatchConfig:
         Raises:
             InputError: If a field is out of range.
         """
+        _check_numbers("watch.", self)
         _check_range("watch.every_epochs", self.every_epochs, 0, math.inf)
         _check_range("watch.max_forgetting", self.max_forgetting, 0, 1)
         _check_range("watch.checkpoint_minutes", self.checkpoint_minutes, 0, math.inf)
@@ -255,10 +270,11 @@ class RunConfig:
         """Check the fields.
 
         Raises:
-            InputError: If the output is empty or the seed is negative.
+            InputError: If the output is no path or the seed is out of range.
         """
-        if not self.output:
-            raise InputError("output needs the directory of the run, got an empty text")
+        _check_numbers("", self)
+        if not self.output or "\0" in self.output:
+            raise InputError(f"output needs the directory of the run, got {self.output!r}")
         if self.seed < 0:
             raise InputError(f"seed must be 0 or more, got {self.seed}")
 
@@ -293,11 +309,43 @@ def default_output(path: Path) -> str:
     return str(path.with_suffix(""))
 
 
+def check_number(name: str, value: float) -> None:
+    """Raise unless a number is one that can be computed with, whatever it is for.
+
+    Args:
+        name: What it is called, for the message.
+        value: A whole number or another one.
+
+    Raises:
+        InputError: If it is infinite, no number (nan), or far too large or too small.
+    """
+    if isinstance(value, int):
+        if value.bit_length() > _BITS:  # such a one may be too long to be printed
+            raise InputError(
+                f"{name} must be a whole number of at most {_BITS} bits, got one of "
+                f"{value.bit_length()} bits"
+            )
+    elif value and not _LEAST <= abs(value) <= _MOST:  # also if it is nan
+        raise InputError(
+            f"{name} must be a finite number of ordinary size ({_LEAST:g} to {_MOST:g}), "
+            f"got {value:g}"
+        )
+
+
+def _check_numbers(prefix: str, section: Any) -> None:
+    """Raise unless check_number takes all numbers in the fields of a section."""
+    for item in fields(section):
+        value = getattr(section, item.name)
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(part, int | float):
+                check_number(prefix + item.name, part)
+
+
 def _check_range(
     name: str, value: float, least: float, most: float, *, is_open_above: bool = False
 ) -> None:
     is_inside = least <= value < most if is_open_above else least <= value <= most
-    if not is_inside or math.isnan(value):
+    if not is_inside:
         below = f"or more and below {most:g}" if is_open_above else f"to {most:g}"
         above = "or more" if most == math.inf else below
         raise InputError(f"{name} must be {least:g} {above}, got {value:g}")

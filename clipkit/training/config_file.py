@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import InputError, MissingExtraError
-from clipkit.training.config import RunConfig, default_output
+from clipkit.training.config import RunConfig, check_number, default_output
 from clipkit.training.config_keys import check_keys, field_types, section_types
 from clipkit.training.config_paths import anchor_paths
 
@@ -58,10 +58,10 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     place = Path(path).expanduser().absolute()
     try:
         content = tomllib.loads(place.read_text(encoding="utf-8-sig"))  # Notepad writes the mark
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    except (ValueError, RecursionError) as error:  # as for numbers of thousands of digits
+        raise InputError(f"{path} is not valid TOML: {error}") from error
     content.setdefault("output", default_output(place))
     try:
         return parse_config(content, overrides, folder=place.parent)
@@ -161,7 +161,7 @@ def _parse_override(override: str) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return parsed["value"] if len(parsed) == 1 else text
 
@@ -208,7 +208,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
             return tuple(_convert(option, item, name) for option, item in pairs)
     elif is_dataclass(hint) and isinstance(value, dict):
         return _build(hint, value, name)
-    elif hint is float and type(value) in (int, float):
+    elif hint is float and type(value) is int:
+        check_number(name, value)  # of hundreds of digits, it has no float
         return float(value)
     elif type(value) is hint:  # not isinstance: True is an int to Python
         return value
