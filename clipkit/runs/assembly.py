@@ -8,7 +8,7 @@ from clipkit.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
 from clipkit.models.building import build_towers, with_logit_bias
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.freezing import (
@@ -26,7 +26,11 @@ from clipkit.runs.data import RunData
 from clipkit.runtime.torch_device import choose_device
 from clipkit.runtime.torch_runtime import TorchRuntime
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig
-from clipkit.training.features import ImageFeatures, compute_image_features
+from clipkit.training.features import (
+    ImageFeatures,
+    compute_image_features,
+    read_image_features,
+)
 from clipkit.training.pair_batches import Assembler, PairBatches
 from clipkit.training.ranks import Ranks
 from clipkit.training.reading import Order, PairReader
@@ -83,6 +87,12 @@ def tokenizer_json(towers: Towers, inputs: Inputs) -> str | None:
     return None if towers.tokenizer_source.is_dir() else inputs.tokenizer.to_json()
 
 
+def identify_towers(towers: Towers) -> str:
+    """Return the space_id of towers: what identifies weights, preprocessing and vocabulary."""
+    digest = tokenizer_digest(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+    return towers.space_id(digest)
+
+
 def prepare_towers(towers: Towers, config: ModelConfig) -> None:
     """Lock what is not to be trained, and set what training does to towers.
 
@@ -130,7 +140,7 @@ def keeps_features(config: RunConfig) -> bool:
 def locked_features(
     config: RunConfig,
     data: RunData,
-    encoder: Encoder,
+    towers: Towers,
     directory: Path,
     *,
     ranks: Ranks,
@@ -141,7 +151,7 @@ def locked_features(
     Args:
         config: Which says whether they are.
         data: The pairs.
-        encoder: Of the towers at their start, in eval mode.
+        towers: At their start.
         directory: Of the run, where they are kept.
         ranks: The processes: the first one computes them, the others wait.
         progress: Called with (done, total).
@@ -151,12 +161,13 @@ def locked_features(
     """
     if not keeps_features(config):
         return None
-    key = f"{config.model.start} {data.train.fingerprint}"
+    key = f"{identify_towers(towers)} {data.train.fingerprint}"
     place = directory / FEATURES_NAME
     if ranks.rank == 0:
+        encoder = live_encoder(towers, Inputs.of(towers), config.compute.device)
         compute_image_features(encoder, data.train, place, key=key, progress=progress)
     ranks.maximum(0.0)  # nobody reads before all is written
-    return compute_image_features(encoder, data.train, place, key=key)
+    return read_image_features(place)
 
 
 def build_batches(
@@ -172,7 +183,7 @@ def build_batches(
 
     Args:
         config: Of the run.
-        data: The pairs.
+        data: The pairs; an epoch of them fills a batch.
         towers: What the batches are for.
         ranks: The processes that share each batch.
         teacher: Sees the same views of the pictures.
@@ -182,8 +193,7 @@ def build_batches(
         The batches.
 
     Raises:
-        InputError: If the processes cannot share a batch evenly, or there are fewer pairs than a
-            batch has.
+        InputError: If the processes cannot share a batch evenly.
     """
     size = config.compute.batch_size
     if size % ranks.world_size:
@@ -192,11 +202,6 @@ def build_batches(
             f"evenly: take {size // ranks.world_size * ranks.world_size or ranks.world_size}"
         )
     order = Order(data.train.sizes, data.weights, config.seed, size)
-    if order.steps_per_epoch < 1:
-        raise InputError(
-            f"there are {len(data.train)} pairs to train on, fewer than compute.batch_size = "
-            f"{size}: take a smaller batch, or more pairs"
-        )
     inputs = Inputs.of(towers)
     wanted = [] if features is not None else [inputs.preprocess]
     if teacher is not None and teacher.preprocess not in wanted:

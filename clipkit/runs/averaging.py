@@ -30,8 +30,10 @@ class Mixture:
 def choose_mixture(mixtures: Sequence[Mixture], *, max_forgetting: float) -> Mixture:
     """Return the mixture with the best score among those that have not forgotten too much.
 
+    Without scores it is the one with the most of the end.
+
     Args:
-        mixtures: As measured, the start first.
+        mixtures: As measured, the start first, then by rising alpha.
         max_forgetting: How far the accuracy on the reference set may be below the start's, 0..1.
 
     Returns:
@@ -44,4 +46,6 @@ def choose_mixture(mixtures: Sequence[Mixture], *, max_forgetting: float) -> Mix
         # A hair more than allowed is rounding: 43/45 - 42/45 is not exactly 1/45.
         if start is None or (mixture.tripwire or 0.0) >= start - max_forgetting - 1e-9
     ]
+    if not mixtures[0].validation.is_scored:
+        return allowed[-1]
     return max(allowed, key=lambda mixture: (mixture.validation.score or 0.0, -mixture.alpha))

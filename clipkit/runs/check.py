@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clipkit.errors import ImageReadError
-from clipkit.models.building import SIGMOID_BIAS
 from clipkit.models.towers import Towers
 from clipkit.pairs.pair import PairSource
 from clipkit.pairs.survey import PairSurvey, survey_pairs
@@ -22,10 +21,11 @@ from clipkit.runs.assembly import (
     start_towers,
 )
 from clipkit.runs.data import RunData, open_data
-from clipkit.runs.directory import with_precision
+from clipkit.runs.directory import refuse_nested, with_precision
 from clipkit.runs.listener import Listener
-from clipkit.runs.validating import build_measure
+from clipkit.runtime.torch_device import choose_device
 from clipkit.training.advice import advise, names_side, refuse
+from clipkit.training.batch import Batch
 from clipkit.training.config import Precision, RunConfig
 from clipkit.training.learning import Learning
 from clipkit.training.pair_batches import PairBatches
@@ -92,7 +92,7 @@ class Check:
             "hours": self.hours,
             "warnings": list(self.advice),
         }
-        return json.dumps(content, indent=2, ensure_ascii=False)
+        return json.dumps(content, indent=2)  # in ASCII, as report.json
 
 
 def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
@@ -112,8 +112,8 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
     config = config.resolve()
     assert config.compute.epochs is not None  # it is resolved
     listener = listener or Listener()
-    data = open_data(config.data, seed=config.seed)
-    build_measure(config, data)  # which looks at the reference set
+    refuse_nested(config)
+    data = open_data(config)
     towers = start_towers(config)
     inputs = Inputs.of(towers)
     size = config.compute.batch_size
@@ -131,17 +131,18 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
             )
     refuse(
         config,
-        num_pairs=train.num_pairs,
+        num_pairs=data.num_drawn,
         embed_dim=towers.embed_dim,
         num_captions=train.num_different_captions,
+        num_classes=len(data.train.class_names),
     )
     num_parameters = sum(item.numel() for item in towers.parameters())
     advice = advise(
         config,
-        num_pairs=train.num_pairs,
+        num_pairs=data.num_drawn,
         num_parameters=num_parameters,
         num_directional=_count_directional(data.train),
-        is_bias_new=towers.logit_bias == SIGMOID_BIAS,
+        logit_bias=towers.logit_bias,
     )
     prepare_towers(towers, config.model)
     teacher = load_teacher(config)
@@ -178,19 +179,27 @@ def _time_step(
     trained = TrainedTowers(towers)
     precision = choose_training_precision(config, trained, lambda: first.batch)
     features_seconds = 0.0
-    if keeps_features(config):
-        pictures = first.batch
-        first = replace(first, batch=trained.with_image_features(pictures))
-        computing = _mean_seconds(lambda: trained.with_image_features(pictures))
-        reading, features_seconds = 0.0, max(computing, reading)
     config = with_precision(config, precision)
     learning = Learning(config, towers, batches, ranks=Ranks(), teacher=teacher)
+    if keeps_features(config):
+        # On the device, where the towers are by now; the first time may be slower there.
+        pictures = first.batch.to(choose_device(config.compute.device))
+        first = replace(first, batch=trained.with_image_features(pictures))
+        computing = _mean_seconds(lambda: _sum_of_features(trained, pictures))
+        reading, features_seconds = 0.0, max(computing, reading)
     learning.try_step(first)
     return (
         precision,
         max(_mean_seconds(lambda: learning.try_step(first)), reading),
         features_seconds,
     )
+
+
+def _sum_of_features(trained: TrainedTowers, pictures: Batch) -> float:
+    """Return a number that is there when the features are: a GPU does not wait to be asked."""
+    features = trained.with_image_features(pictures).image_features
+    assert features is not None
+    return float(features.sum())
 
 
 def _mean_seconds(work: Callable[[], object], *, times: int = _TIMED) -> float:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.mixing import MixedPairs
+from clipkit.pairs.mixing import MixedPairs, draw_order
 from clipkit.pairs.opening import open_pairs
 from clipkit.pairs.pair import PairSource
 from clipkit.pairs.splitting import split_pairs
-from clipkit.training.config import SAMPLES, DataConfig, SourceConfig
+from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig
 
 
 @dataclass(frozen=True)
@@ -18,56 +18,48 @@ class RunData:
     train: MixedPairs
     weights: tuple[float, ...]  # of each place of train
     validation: PairSource | None
+    tripwire: PairSource | None  # None: there is none, or it is the samples
     skipped: tuple[ImageReadError, ...]  # that the listings showed to be bad
 
+    @property
+    def num_drawn(self) -> int:
+        """How many pairs an epoch goes through, by the weights of the places."""
+        return len(draw_order(self.train.sizes, self.weights, seed=0, epoch=0))
 
-def open_data(config: DataConfig, *, seed: int) -> RunData:
+
+def open_data(config: RunConfig) -> RunData:
     """Return the pairs that a config names.
 
     Args:
-        config: Places and columns.
-        seed: Of the split, where validation is a share of the training pairs.
+        config: Of the run.
 
     Returns:
         Opened sources; no picture has been decoded.
 
     Raises:
         InputError: If a place is missing, is no source of pairs or holds none, or so many of its
-            pairs are bad that the config forbids to go on.
+            pairs are bad that the config forbids to go on; or if the reference set holds no
+            classes.
     """
-    trained = [_open(place, config) for place in config.train]
-    measured = [_open(place, config) for place in config.validation]
-    if config.validation_fraction:
-        parts, kept = split_pairs(trained, config.validation_fraction, seed)
+    places, tripwire = config.data, config.watch.tripwire
+    trained = [_open(place, places) for place in places.train]
+    measured = [_open(place, places) for place in places.validation]
+    if places.validation_fraction:
+        parts, kept = split_pairs(trained, places.validation_fraction, config.seed)
         trained, measured = list(parts), [part for part in kept if len(part)]
     validation: PairSource | None = None
     if measured:
         validation = measured[0] if len(measured) == 1 else MixedPairs(measured)
     train = MixedPairs(trained)
     skipped = tuple(error for source in trained for error in source.skipped)
-    check_bad(len(skipped), len(train) + len(skipped), config.max_bad_fraction, skipped)
-    return RunData(train, tuple(place.weight for place in config.train), validation, skipped)
-
-
-def open_tripwire(place: str, config: DataConfig) -> PairSource | None:
-    """Return the class folders of a reference set.
-
-    Args:
-        place: Their path, or "samples".
-        config: For the templates.
-
-    Returns:
-        The opened folders; None for the samples.
-
-    Raises:
-        InputError: If it holds no classes.
-    """
-    if place == SAMPLES:
-        return None
-    source = open_pairs(place, format="classes", templates=config.templates)
-    if not source.class_names:
-        raise InputError(f"watch.tripwire needs one folder of pictures a class, {place} has none")
-    return source
+    check_bad(len(skipped), len(train) + len(skipped), places.max_bad_fraction, skipped)
+    return RunData(
+        train,
+        tuple(place.weight for place in places.train),
+        validation,
+        _open_tripwire(tripwire, places) if tripwire and tripwire != SAMPLES else None,
+        skipped,
+    )
 
 
 def check_bad(
@@ -86,11 +78,22 @@ def check_bad(
     """
     if num_bad <= most * num_pairs:
         return
-    listed = "; ".join(str(error) for error in examples[:3])
     raise InputError(
         f"{num_bad} of {num_pairs} pairs cannot be read, data.max_bad_fraction allows "
-        f"{most:.1%}: {listed}{'; …' if num_bad > 3 else ''}. Mend them, or raise the limit"
+        f"{most:.1%}: {list_examples(examples)}. Mend them, or raise the limit"
     )
+
+
+def list_examples(errors: Sequence[ImageReadError]) -> str:
+    """Return the first of what cannot be read, and why, on one line."""
+    return "; ".join([*map(str, errors[:3]), *(["…"] if len(errors) > 3 else [])])
+
+
+def _open_tripwire(place: str, config: DataConfig) -> PairSource:
+    source = open_pairs(place, format="classes", templates=config.templates)
+    if not source.class_names:
+        raise InputError(f"watch.tripwire needs one folder of pictures a class, {place} has none")
+    return source
 
 
 def _open(place: SourceConfig, config: DataConfig) -> PairSource:

@@ -9,6 +9,7 @@ RUN/run.toml          the config, every default written out
     report.json       what the run came to
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,10 +20,13 @@ from filelock import FileLock, Timeout
 
 from clipkit.errors import InputError, TrainingError
 from clipkit.runs.journal import read_metrics
+from clipkit.runs.report import read_report
+from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import Precision, RunConfig
 from clipkit.training.config_file import differing_keys, read_config, write_config
 
 CONFIG_NAME = "run.toml"
+CHECKPOINTS_NAME = "checkpoints"
 _LOCK_NAME = ".lock"
 
 
@@ -37,9 +41,10 @@ def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
         The run, with what was chosen for it when it began.
 
     Raises:
-        InputError: If something else lies there, or another run.
+        InputError: If something else lies there, or another run, or it lies in the data.
         TrainingError: If another process trains there at the moment.
     """
+    refuse_nested(config)
     directory = Path(config.output)
     if directory.is_dir():
         config = _as_before(directory, config)
@@ -55,10 +60,31 @@ def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
             f"another process trains in {directory}: wait for it, or choose another output"
         ) from error
     try:
-        keep_config(config)
+        if read_report(directory) is None:  # or it would tell of settings that nothing was done by
+            keep_config(config)
         yield config
     finally:
         lock.release()
+
+
+def refuse_nested(config: RunConfig) -> None:
+    """Refuse a run whose directory lies in its data.
+
+    Args:
+        config: The run.
+
+    Raises:
+        InputError: If it does: its curves and texts would be taken for pictures and captions.
+    """
+    output = Path(config.output).expanduser().resolve()
+    places = [place.path for place in (*config.data.train, *config.data.validation)]
+    for place in (*places, config.watch.tripwire or ""):
+        folder = Path(os.path.expanduser(place))  # noqa: PTH111 - Path's fails for nobody's home
+        if place and os.path.isdir(folder) and output.is_relative_to(folder.resolve()):  # noqa: PTH112
+            raise InputError(
+                f"output {config.output} lies in {place}, so what the run writes would be taken "
+                "for data: choose an output elsewhere"
+            )
 
 
 def _as_before(directory: Path, config: RunConfig) -> RunConfig:
@@ -71,7 +97,7 @@ def _as_before(directory: Path, config: RunConfig) -> RunConfig:
                 f"output {directory} holds something that is no training run: choose another output"
             )
         return config
-    if not read_metrics(directory):
+    if not read_metrics(directory) and not RunCheckpoints(directory / CHECKPOINTS_NAME).steps():
         return config  # it was refused or stopped before it began: no other run is lost
     before = read_config(place).resolve()
     if config.compute.precision == "auto":

@@ -3,12 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from clipkit.inputs.tokenizer import tokenizer_digest
 from clipkit.models.averaging import average_state
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
-from clipkit.runs.assembly import Inputs, live_encoder, start_towers, tokenizer_json
+from clipkit.runs.assembly import (
+    Inputs,
+    identify_towers,
+    live_encoder,
+    start_towers,
+    tokenizer_json,
+)
 from clipkit.runs.averaging import ALPHAS, PUBLISHED_ALPHA, Mixture, choose_mixture
 from clipkit.runs.card import draft_card
 from clipkit.runs.curves import draw_curves
@@ -45,21 +50,29 @@ def end_run(
     towers = load_towers(DirectorySource(str(checkpoint), checkpoint))
     inputs = Inputs.of(towers)
     start = read_validation(directory, step=0)
+    if start == Validation(None, {}):  # somebody has deleted it
+        start = measure(live_encoder(start_towers(config), inputs, config.compute.device))
     ending = measure(live_encoder(towers, inputs, config.compute.device))
-    report = replace(report, start=start.metrics, end=ending.metrics, final=ending.metrics)
+    report = replace(
+        report,
+        start=start.metrics,
+        end=ending.metrics,
+        final=ending.metrics,
+        bad={**report.bad, **ending.bad},
+        num_validated=ending.num_pictures,
+    )
     if config.watch.average_with_start:
         report = _mix(config, measure, towers, (start, ending), report)
     report = replace(report, notes=(*report.notes, *_notes(config, data, report)))
-    digest = tokenizer_digest(towers.model_cfg["text_cfg"], towers.tokenizer_source)
     final = directory / FINAL_NAME
     save_towers(
         towers,
         final,
         tokenizer_json=tokenizer_json(towers, inputs),
-        space_id=towers.space_id(digest),
+        space_id=identify_towers(towers),
     )
     draw_curves(read_metrics(directory), directory / "curves.png")
-    (final / CARD_NAME).write_text(_card(config, data, report), encoding="utf-8")
+    (final / CARD_NAME).write_text(_card(config, report), encoding="utf-8")
     write_report(report)
     return report
 
@@ -85,11 +98,13 @@ def _mix(
         put(alpha)
         return measure(live_encoder(towers, inputs, config.compute.device))
 
-    if not ends[0].is_scored:
-        found = measure_at(PUBLISHED_ALPHA)
-        return replace(report, alpha=PUBLISHED_ALPHA, final=found.metrics)
-    between = [Mixture(alpha, measure_at(alpha)) for alpha in ALPHAS[1:-1]]
-    mixtures = [Mixture(0.0, ends[0]), *between, Mixture(1.0, ends[1])]
+    start_mixture, end_mixture = Mixture(0.0, ends[0]), Mixture(1.0, ends[1])
+    if ends[0].is_scored:
+        between = [Mixture(alpha, measure_at(alpha)) for alpha in ALPHAS[1:-1]]
+        mixtures = [start_mixture, *between, end_mixture]
+    else:
+        half = [alpha for alpha in ALPHAS[1:] if alpha < PUBLISHED_ALPHA] + [PUBLISHED_ALPHA]
+        mixtures = [start_mixture, *(Mixture(alpha, measure_at(alpha)) for alpha in half)]
     chosen = choose_mixture(mixtures, max_forgetting=config.watch.max_forgetting)
     put(chosen.alpha)
     return replace(
@@ -106,9 +121,11 @@ def _notes(config: RunConfig, data: RunData, report: TrainingReport) -> list[str
     if before is not None and after is not None and not config.is_from_scratch:
         lost = before - after
         if lost > config.watch.max_forgetting:
+            kept = report.final.get(TRIPWIRE, after)
+            final = "" if kept == after else f" (the final weights are at {kept:.1%})"
             notes.append(
                 f"the trained weights forgot: accuracy on the reference set fell from {before:.1%} "
-                f"to {after:.1%}. A lower optimizer.lr or fewer epochs forget less"
+                f"to {after:.1%}{final}. A lower optimizer.lr or fewer epochs forget less"
             )
     if report.alpha == 0:
         notes.append(
@@ -123,13 +140,13 @@ def _notes(config: RunConfig, data: RunData, report: TrainingReport) -> list[str
     return notes
 
 
-def _card(config: RunConfig, data: RunData, report: TrainingReport) -> str:
+def _card(config: RunConfig, report: TrainingReport) -> str:
     results = [("start", report.start), ("trained", report.end)]
     if report.alpha is not None:
         results.append((f"final, {report.alpha:g} of the trained", report.final))
     num_pairs = {"training": report.num_pairs}
-    if data.validation is not None:
-        num_pairs["validation"] = len(data.validation)
+    if report.num_validated:
+        num_pairs["validation"] = report.num_validated
     return draft_card(
         config,
         name=Path(config.output).name,

@@ -20,6 +20,7 @@ class TrainingReport:
     num_steps: int
     seconds: float  # of work, over all sittings
     num_pairs: int  # trained on
+    num_validated: int = 0  # pairs that were measured on, without those that could not be read
     best_step: int | None = None  # whose weights were taken
     alpha: float | None = None  # share of the trained weights in the final ones; None: not mixed
     start: Mapping[str, float] = field(default_factory=dict)  # measured before the first step
@@ -37,7 +38,8 @@ class TrainingReport:
 
     def to_json(self) -> str:
         """Return the report as the text of a JSON object."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        # In ASCII: a file's name may hold what UTF-8 has no letter for.
+        return json.dumps(asdict(self), indent=2) + "\n"
 
 
 def write_report(report: TrainingReport) -> None:

@@ -3,18 +3,19 @@
 Started as several processes by torchrun, all of them train and the first one writes.
 """
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from clipkit.errors import TrainingError
-from clipkit.models.building import SIGMOID_BIAS
+from clipkit.errors import ImageReadError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
+from clipkit.pairs.pair import PairSource
 from clipkit.runs.assembly import (
     Inputs,
     build_batches,
+    identify_towers,
     live_encoder,
     load_teacher,
     locked_features,
@@ -22,8 +23,13 @@ from clipkit.runs.assembly import (
     start_towers,
     tokenizer_json,
 )
-from clipkit.runs.data import open_data
-from clipkit.runs.directory import claimed_directory, keep_config, with_precision
+from clipkit.runs.data import list_examples, open_data
+from clipkit.runs.directory import (
+    CHECKPOINTS_NAME,
+    claimed_directory,
+    keep_config,
+    with_precision,
+)
 from clipkit.runs.ending import end_run
 from clipkit.runs.journal import Journal, read_metrics
 from clipkit.runs.listener import Listener
@@ -39,8 +45,6 @@ from clipkit.training.pair_batches import PairBatches
 from clipkit.training.precision import choose_training_precision
 from clipkit.training.ranks import Ranks, joined_ranks
 from clipkit.training.trained_towers import TrainedTowers
-
-CHECKPOINTS_NAME = "checkpoints"
 
 
 def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingReport:
@@ -71,17 +75,17 @@ def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingRep
             ended = read_report(Path(claimed.output))
             ranks.collect((claimed, ended))
             if ended is not None:
-                listener.say(f"{claimed.output} has ended already: this is what it came to")
+                listener.say(
+                    f"{claimed.output} has ended already and this is what it came to; nothing was "
+                    "trained now. To train again, choose another output"
+                )
                 return ended
             return _Run(claimed, ranks, listener).run()
 
 
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
     """Take part in a run that another process leads."""
-    try:
-        claimed, ended = ranks.collect(None)[0]
-    except RuntimeError as error:  # gloo has no word of its own for a lost connection
-        raise TrainingError("the first process has ended before the run began") from error
+    claimed, ended = ranks.collect(None)[0]
     return ended or _Run(claimed, ranks, Listener()).run()
 
 
@@ -95,18 +99,19 @@ class _Run:
         self._ranks = ranks
         self._listener = listener
         self._directory = Path(config.output)
-        self._data = open_data(config.data, seed=config.seed)
+        self._data = open_data(config)
         self._measure = build_measure(config, self._data)
 
     def run(self) -> TrainingReport:
         towers = start_towers(self._config)
-        self._warn(towers)
+        self._refuse_or_warn(towers)
+        sources = self._identify(towers)
         prepare_towers(towers, self._config.model)
         inputs = Inputs.of(towers)
         checkpoints = RunCheckpoints(
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
-        learning = self._assemble(towers, inputs, checkpoints)
+        learning = self._assemble(towers, sources, checkpoints)
         is_finished = self._learn(learning, inputs, checkpoints)
         report = self._report(learning, is_finished=is_finished)
         if not is_finished or self._ranks.rank > 0:
@@ -115,19 +120,31 @@ class _Run:
         best = checkpoints.path(report.best_step or report.step)
         return end_run(self._config, self._data, self._measure, best, report)
 
-    def _assemble(self, towers: Towers, inputs: Inputs, checkpoints: RunCheckpoints) -> Learning:
+    def _identify(self, towers: Towers) -> dict[str, str]:
+        """Return what identifies all but the pairs to train on, by the setting that names it."""
+        named = {"data.validation": self._data.validation, "watch.tripwire": self._data.tripwire}
+        sources = {name: found.fingerprint for name, found in named.items() if found is not None}
+        if not self._config.is_from_scratch:
+            sources["model.start"] = identify_towers(towers)
+        return sources
+
+    def _assemble(
+        self, towers: Towers, sources: dict[str, str], checkpoints: RunCheckpoints
+    ) -> Learning:
         """Return what learns, where the newest checkpoint left it."""
         found = checkpoints.load_newest()
         with self._listener.progress_for("picture features") as progress:
             features = locked_features(
                 self._config,
                 self._data,
-                live_encoder(towers, inputs, self._config.compute.device),
+                towers,
                 self._directory,
                 ranks=self._ranks,
                 progress=progress,
             )
         teacher = load_teacher(self._config)
+        if teacher is not None:
+            sources = {**sources, "loss.teacher": teacher.space_id}
         batches = build_batches(
             self._config,
             self._data,
@@ -147,6 +164,7 @@ class _Run:
             batches,
             ranks=self._ranks,
             teacher=teacher,
+            sources=sources,
         )
         if found is not None:
             learning.restore(state)
@@ -168,7 +186,7 @@ class _Run:
             closing(Journal(self._directory, step=step)) as journal,
             self._listener.progress_for("training") as progress,
         ):
-            if not read_metrics(self._directory):
+            if step == 0 and not read_metrics(self._directory):
                 journal.write_validation(0, measure())
             return learning.run(
                 checkpoints,
@@ -189,20 +207,31 @@ class _Run:
         if self._ranks.rank == 0:
             keep_config(with_precision(self._kept, precision))
 
-    def _warn(self, towers: Towers) -> None:
-        num_pairs = len(self._data.train)
-        refuse(self._config, num_pairs=num_pairs, embed_dim=towers.embed_dim)
+    def _refuse_or_warn(self, towers: Towers) -> None:
+        data = self._data
+        refuse(
+            self._config,
+            num_pairs=data.num_drawn,
+            embed_dim=towers.embed_dim,
+            num_captions=1 if _has_one_caption(data.train) else None,
+            num_classes=len(data.train.class_names),
+        )
         num_parameters = sum(item.numel() for item in towers.parameters())
         advice = advise(
             self._config,
-            num_pairs=num_pairs,
+            num_pairs=data.num_drawn,
             num_parameters=num_parameters,
-            is_bias_new=towers.logit_bias == SIGMOID_BIAS,
+            logit_bias=towers.logit_bias,
         )
+        for place, source in zip(self._config.data.train, data.train.sources, strict=True):
+            classes = f" of {len(source.class_names)} classes" if source.class_names else ""
+            self._listener.say(f"{place.path}: {len(source):,} pairs{classes} to train on")
         for line in advice:
             self._listener.say(f"warning: {line}")
-        if self._data.skipped:
-            self._listener.say(f"{len(self._data.skipped)} pairs are left out: they are damaged")
+        if data.skipped:
+            self._listener.say(
+                f"{len(data.skipped)} pairs are left out: {list_examples(data.skipped)}"
+            )
 
     def _report(self, learning: Learning, *, is_finished: bool) -> TrainingReport:
         progression = learning.progression
@@ -217,3 +246,14 @@ class _Run:
             best_step=progression.best_step or progression.step,
             bad=bad,
         )
+
+
+def _has_one_caption(source: PairSource) -> bool:
+    """Return whether all captions are the same; in most sources the second pair shows it."""
+    captions: set[str] = set()
+    for row in range(len(source)):
+        with suppress(ImageReadError):  # reading it for a step will tell
+            captions.update(source[row].captions)
+        if len(captions) > 1:
+            return False
+    return True

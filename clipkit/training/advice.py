@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from clipkit.errors import InputError
+from clipkit.models.building import SIGMOID_BIAS
 from clipkit.training.config import RunConfig
 
 # Fine-tunings of both towers that kept what the start could do: FLYP (arXiv 2212.00638) at 1e-5,
@@ -21,7 +22,12 @@ _FEW_NEGATIVES = 32
 
 
 def refuse(
-    config: RunConfig, *, num_pairs: int, embed_dim: int, num_captions: int | None = None
+    config: RunConfig,
+    *,
+    num_pairs: int,
+    embed_dim: int,
+    num_captions: int | None = None,
+    num_classes: int = 0,
 ) -> None:
     """Refuse a run that cannot learn anything, whatever its data show.
 
@@ -30,25 +36,32 @@ def refuse(
         num_pairs: Pairs that are trained on in an epoch.
         embed_dim: Dimensions of the towers' shared space.
         num_captions: Different captions among them; None if they were not read.
+        num_classes: Of the pictures; 0: they have none.
 
     Raises:
-        InputError: If there are too few pairs or captions for a batch, nothing is trained, the
-            loss is always zero, or a setting needs what is not there.
+        InputError: If there are too few pairs, captions or classes for a batch, nothing is
+            trained, the loss is always zero, or a setting needs what is not there.
     """
     model, loss, watch = config.model, config.loss, config.watch
     if num_pairs < 2:
         raise InputError(
-            f"training needs at least 2 pairs, got {num_pairs}: a pair is learnt against others"
+            f"training needs at least 2 pairs, got {num_pairs}{_by_weights(config)}: a pair is "
+            "learnt against others"
         )
     if num_captions == 1:
         raise InputError(
             f"all {num_pairs} pairs have the same caption: equal captions are no negatives, so "
             "there is nothing to tell apart; captions must differ"
         )
+    if num_classes == 1:
+        raise InputError(
+            f"all {num_pairs} pairs are of one class, so there is nothing to tell apart: put the "
+            "pictures into at least two class folders, or write captions beside them"
+        )
     if config.compute.batch_size > num_pairs:
         raise InputError(
-            f"compute.batch_size {config.compute.batch_size} is more than all {num_pairs} pairs: "
-            f"an epoch has no whole batch; set at most {num_pairs}"
+            f"compute.batch_size {config.compute.batch_size} is more than the {num_pairs} pairs of "
+            f"an epoch{_by_weights(config)}, which has no whole batch: set at most {num_pairs}"
         )
     is_image_fixed = model.lock_image and not model.unlocked_image_groups
     if is_image_fixed and model.lock_text and not model.unlocked_text_layers:
@@ -88,7 +101,7 @@ def advise(
     num_pairs: int,
     num_parameters: int,
     num_directional: int = 0,
-    is_bias_new: bool = False,
+    logit_bias: float | None = None,
 ) -> list[str]:
     """Return what about a run is known to spoil a model, each with the reason and what is right.
 
@@ -97,7 +110,7 @@ def advise(
         num_pairs: Pairs that are trained on in an epoch.
         num_parameters: Weights of both towers, locked ones included.
         num_directional: How many captions name a side, as :func:`names_side` says.
-        is_bias_new: Whether the logit bias starts at -10, not where a training has left it.
+        logit_bias: Of the start; None: it has none.
 
     Returns:
         Sentences, the gravest first; empty if nothing is known against it.
@@ -106,7 +119,7 @@ def advise(
     return [
         *_rate_advice(config),
         *_step_advice(config, num_steps),
-        *(_bias_advice(config, num_steps) if is_bias_new else ()),
+        *_bias_advice(config, num_steps, logit_bias),
         *_data_advice(config, num_pairs, num_parameters),
         *_picture_advice(config, num_directional),
     ]
@@ -152,8 +165,22 @@ def _step_advice(config: RunConfig, num_steps: int) -> Iterator[str]:
         )
 
 
-def _bias_advice(config: RunConfig, num_steps: int) -> Iterator[str]:
-    """Advise on the sigmoid loss at small batches, whose bias belongs at the odds of a match."""
+def _by_weights(config: RunConfig) -> str:
+    """Return why an epoch may have other than all pairs."""
+    is_weighed = any(place.weight != 1 for place in config.data.train)
+    return " (by data.train's weights)" if is_weighed else ""
+
+
+def _bias_advice(config: RunConfig, num_steps: int, logit_bias: float | None) -> Iterator[str]:
+    """Advise on the bias of a match, which belongs at the odds of one in the batch."""
+    if logit_bias is not None and config.loss.kind == "infonce":
+        yield (
+            f"the start has a logit bias ({logit_bias:.1f}), which infonce leaves as it is while "
+            "it moves the scale: ranking is as good, but what the model gives as the probability "
+            'of a match will be wrong; set loss.kind = "sigmoid" to keep that'
+        )
+    if logit_bias != SIGMOID_BIAS:  # a training has moved it
+        return
     batch_size = config.compute.batch_size
     right = -math.log(batch_size - 1)
     reach = (config.optimizer.lr or 0.0) * num_steps  # AdamW moves a weight by about lr a step

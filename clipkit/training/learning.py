@@ -3,8 +3,10 @@
 What a run is made of once its config has been read; everything here is the same on each process.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Set
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 from torch import contiguous_format
@@ -19,7 +21,7 @@ from clipkit.training.config import RunConfig
 from clipkit.training.loaded_step import LoadedStep
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.optimizer import build_optimizer, clamp_logit_scale
+from clipkit.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, clamp_logit_scale
 from clipkit.training.pair_batches import LoadedBatch, PairBatches
 from clipkit.training.precision import DTYPES
 from clipkit.training.progression import (
@@ -46,6 +48,7 @@ class Learning:
         batches: What they learn from.
         ranks: The processes.
         teacher: What they learn from as well.
+        sources: What identifies the rest that a run is made of, by the setting that names it.
     """
 
     def __init__(
@@ -56,11 +59,15 @@ class Learning:
         *,
         ranks: Ranks,
         teacher: Teacher | None = None,
+        sources: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._config = config
+        self._sources = {"data.train": batches.fingerprint, **sources}
         self._ranks = ranks
         self._batches = batches
         self.towers = towers
+        # A sigmoid may need more than softmax ever does: SigLIP's own models end above 100.
+        self._most_scale = MAX_LOGIT_SCALE if config.loss.kind == "infonce" else math.inf
         self.progression = Progression()
         is_split = config.compute.sharding == "fsdp" and ranks.world_size > 1
         self._spare = deepcopy(towers) if is_split else None
@@ -84,7 +91,7 @@ class Learning:
             chunk_size=config.compute.chunk_size,
             autocast_dtype=DTYPES[config.compute.precision],
         )
-        self._step = LoadedStep(step, device, layout, teacher)
+        self._step = LoadedStep(step, device, layout, teacher, config.compute.chunk_size)
 
     @property
     def num_steps(self) -> int:
@@ -104,13 +111,15 @@ class Learning:
             state: Of :meth:`capture`.
 
         Raises:
-            TrainingError: If it is of another run, or its pairs are others.
+            TrainingError: If it is of another run, or of other pairs or models.
         """
-        if state.get("pairs") != self._batches.fingerprint:
-            raise TrainingError(
-                "the pairs are not those that this run was trained on so far: put them back to go "
-                "on, or choose another output"
-            )
+        before = state.get("sources", {})
+        for setting in sorted(before.keys() | self._sources.keys()):
+            if before.get(setting) != self._sources.get(setting):
+                raise TrainingError(
+                    f"what {setting} names has changed since this run was trained with it: put it "
+                    "back to go on, or choose another output"
+                )
         self.progression = restore_state(state, self._module, self._optimizer)
         states = state["random"]
         if len(states) == self._ranks.world_size:
@@ -149,7 +158,7 @@ class Learning:
             log_validation=log_validation,
             validate=lambda: self._validate(measure),
             save=lambda: self._save(checkpoints),
-            after_step=lambda: clamp_logit_scale(self.towers),
+            after_step=lambda: clamp_logit_scale(self.towers, most=self._most_scale),
             agree=self._ranks.maximum,
             progress=progress,
             note_batch=self._note_batch,
@@ -167,15 +176,20 @@ class Learning:
     def try_step(self, batch: LoadedBatch) -> None:
         """Compute a step's gradient and forget it: to see how long it takes."""
         self._module.train()
-        self._step.backward(batch)
+        losses = self._step.backward(batch)
+        float(losses["loss"])  # waits for a GPU
         self._optimizer.zero_grad(set_to_none=True)
 
     def _note_batch(self, batch: LoadedBatch) -> None:
+        new = batch.bad.keys() - self.progression.bad.keys()
+        self.progression.bad = batch.bad | self.progression.bad
+        self._refuse_bad(new)
+
+    def _refuse_bad(self, new: Set[str]) -> None:
+        """Raise if pairs that were just found to be bad are more than the run may lose."""
         bad = self.progression.bad
-        for name, reason in batch.bad.items():
-            bad.setdefault(name, reason)
         most = int(self._config.data.max_bad_fraction * self._batches.num_pairs)
-        if len(bad) > most:
+        if new and len(bad) > most:
             examples = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
             raise TrainingError(
                 f"{len(bad)} pairs could not be read, data.max_bad_fraction allows "
@@ -189,11 +203,13 @@ class Learning:
 
     def _save(self, checkpoints: RunCheckpoints) -> None:
         """Write a checkpoint; all processes call this, the first one writes."""
+        known = self.progression.bad.keys()
         for bad in self._ranks.collect(self.progression.bad):
-            self.progression.bad |= bad
+            self.progression.bad = bad | self.progression.bad
+        self._refuse_bad(self.progression.bad.keys() - known)
         states = self._ranks.collect(random_state())
         state = capture_state(self.progression, self._module, self._optimizer, states)
-        state["pairs"] = self._batches.fingerprint
+        state["sources"] = self._sources
         self._follow()
         if self._ranks.rank == 0:
             checkpoints.save(self.progression.step, self.measured_towers, state)

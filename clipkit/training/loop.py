@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -52,6 +52,8 @@ class Validation:
     # and the last one is the best.
     score: float | None
     metrics: Mapping[str, float]
+    num_pictures: int = 0  # that were measured on
+    bad: Mapping[str, str] = field(default_factory=dict)  # that could not be read: name, reason
 
     @property
     def is_scored(self) -> bool:

@@ -90,14 +90,15 @@ def warmup_steps(num_steps: int, config: OptimizerConfig) -> int:
     return math.ceil(config.warmup_fraction * num_steps - 1e-9)
 
 
-def clamp_logit_scale(towers: Towers) -> None:
-    """Bring the multiplier of cosines back into [1, 100], as CLIP does after every step.
+def clamp_logit_scale(towers: Towers, *, most: float = MAX_LOGIT_SCALE) -> None:
+    """Bring the multiplier of cosines back to 1 or more and at most 100, as CLIP does.
 
     Args:
         towers: The towers; their logit scale, the log of it, changes in place.
+        most: Its natural log at most.
     """
     with torch.no_grad():
-        towers.model.logit_scale.clamp_(0.0, MAX_LOGIT_SCALE)
+        towers.model.logit_scale.clamp_(0.0, most)
 
 
 def _highest_rate(config: OptimizerConfig) -> float:

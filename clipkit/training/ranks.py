@@ -7,13 +7,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from clipkit.errors import TrainingError
 from clipkit.runtime.torch_device import choose_device
+
+# What one process does for all, features of all pictures or a long validation, takes hours; one
+# that ends is noticed at once, by its closed connection and by torchrun.
+_PATIENCE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -88,15 +94,26 @@ def joined_ranks() -> Iterator[Ranks]:
 
     Yields:
         This process among them; the only one without torchrun.
+
+    Raises:
+        TrainingError: If another process ends while this one waits for it.
     """
     if not dist.is_torchelastic_launched():
         yield Ranks()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(_local_rank())  # where NCCL sends from
-    dist.init_process_group()  # gloo for tensors on the CPU, NCCL for those on CUDA
+    # gloo for tensors on the CPU, NCCL for those on CUDA
+    dist.init_process_group(timeout=_PATIENCE)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
+    except RuntimeError as error:
+        # gloo has no exception of its own for a lost connection.
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise TrainingError(
+            "another process of this run has ended, and says why; this one ends with it"
+        ) from error
     finally:
         dist.destroy_process_group()
 

@@ -23,6 +23,7 @@ def mean_loss(
     texts: Embeddings,
     captions: Sequence[str],
     *,
+    kind: LossKind,
     scoring: Scoring,
     batch_size: int,
 ) -> float:
@@ -32,13 +33,13 @@ def mean_loss(
         images: Shape (N, D).
         texts: Of each picture's caption, shape (N, D).
         captions: N texts; equal ones are no negatives of each other.
-        scoring: The towers' scale and bias; with a bias the loss is the sigmoid one.
+        kind: Which loss.
+        scoring: The towers' scale and bias.
         batch_size: Pairs in a batch; the loss of fewer is lower.
 
     Returns:
         The mean, each pair counted once.
     """
-    kind: LossKind = "sigmoid" if scoring.is_sigmoid else "infonce"
     loss = ContrastiveLoss(LossConfig(kind=kind), Ranks())
     scale = torch.tensor(scoring.logit_scale)
     bias = None if scoring.logit_bias is None else torch.tensor(scoring.logit_bias)

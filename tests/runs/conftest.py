@@ -16,7 +16,7 @@ from tests.one_thread import one_thread as one_thread
 from tests.runs.clipkit_process import ClipkitProcess, Outcome
 
 # CLIP's own vocabulary; what is left of the tower trains in milliseconds.
-_TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 _VISION = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8}
 
 WriteRun = Callable[..., Path]
@@ -84,7 +84,7 @@ def save_captions_folder(folder: Path, num_pictures: int = 40) -> Path:
 
 def save_architecture(path: Path) -> Path:
     """Write the config of tiny towers; return its path."""
-    path.write_text(json.dumps(tiny_config(vision_cfg=_VISION, text_cfg=_TEXT)))
+    path.write_text(json.dumps(tiny_config(vision_cfg=_VISION, text_cfg=TEXT)))
     return path
 
 

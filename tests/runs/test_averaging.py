@@ -42,3 +42,14 @@ def test_the_best_that_has_not_forgotten_too_much(
     scores: list[float | None], tripwire: list[float] | None, max_forgetting: float, alpha: float
 ) -> None:
     assert choose_mixture(mixtures(scores, tripwire), max_forgetting=max_forgetting).alpha == alpha
+
+
+@pytest.mark.parametrize(
+    ("tripwire", "alpha"),
+    [(None, 1.0), ([0.9, 0.9, 0.9], 1.0), ([0.9, 0.89, 0.5], 0.5), ([0.9, 0.5, 0.6], 0.0)],
+)
+def test_without_scores_the_most_that_has_not_forgotten_too_much(
+    tripwire: list[float] | None, alpha: float
+) -> None:
+    found = choose_mixture(mixtures([None, None, None], tripwire), max_forgetting=0.02)
+    assert found.alpha == alpha

@@ -83,6 +83,24 @@ def test_check_says_when_more_is_damaged_than_a_run_may_meet(
     assert advice[0].startswith("1 of 12 pairs cannot be read, data.max_bad_fraction allows 0")
 
 
+def test_an_epoch_is_as_long_as_the_weights_of_the_places_make_it(
+    write_run: WriteRun, captions_folder: Path
+) -> None:
+    """A fifth of forty pairs is one batch of eight, and none of nine."""
+    data = {"train": [{"path": str(captions_folder), "weight": 0.2}]}
+    assert check(read_config(write_run(data=data))).steps_per_epoch == 1
+    path = write_run("large", data=data, compute={"batch_size": 9})
+    words = r"more than the 8 pairs of an epoch \(by data\.train's weights\).* set at most 8"
+    with pytest.raises(InputError, match=words):
+        check(read_config(path))
+
+
+def test_check_refuses_what_the_run_would(write_run: WriteRun, captions_folder: Path) -> None:
+    path = write_run(output=str(captions_folder / "run"))
+    with pytest.raises(InputError, match="would be taken for data"):
+        check(read_config(path))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

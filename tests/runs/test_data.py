@@ -6,8 +6,8 @@ import pytest
 
 from clipkit.errors import ImageReadError, InputError
 from clipkit.pairs.pair import PairSource
-from clipkit.runs.data import check_bad, open_data, open_tripwire
-from clipkit.training.config import DataConfig, SourceConfig
+from clipkit.runs.data import RunData, check_bad, open_data
+from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
 from tests.fakes import save_picture
 
 
@@ -19,6 +19,13 @@ def save_folder(folder: Path, num: int, *, word: str = "number") -> str:
     return str(folder)
 
 
+def opened(config: DataConfig, *, seed: int = 0, tripwire: str = "") -> RunData:
+    watch = WatchConfig(tripwire=tripwire)
+    return open_data(
+        RunConfig("run", ModelConfig(architecture="a"), config, watch=watch, seed=seed)
+    )
+
+
 def captions(source: PairSource) -> list[str]:
     return [source[row].captions[0] for row in range(len(source))]
 
@@ -26,7 +33,7 @@ def captions(source: PairSource) -> list[str]:
 def test_places_are_joined_in_their_order_with_their_weights(tmp_path: Path) -> None:
     first, second = save_folder(tmp_path / "a", 3), save_folder(tmp_path / "b", 2, word="other")
     config = DataConfig(train=(SourceConfig(first), SourceConfig(second, weight=2.0)))
-    data = open_data(config, seed=0)
+    data = opened(config)
     assert captions(data.train) == ["number 0", "number 1", "number 2", "other 0", "other 1"]
     assert (data.train.sizes, data.weights) == ((3, 2), (1.0, 2.0))
     assert (data.validation, data.skipped) == (None, ())
@@ -37,7 +44,7 @@ def test_validation_places_are_kept_apart(tmp_path: Path) -> None:
     config = DataConfig(
         train=(SourceConfig(trained),), validation=(SourceConfig(measured), SourceConfig(measured))
     )
-    data = open_data(config, seed=0)
+    data = opened(config)
     assert data.validation is not None
     assert (len(data.train), len(data.validation)) == (3, 4)
 
@@ -46,7 +53,7 @@ def test_a_share_of_each_place_is_held_out_the_same_for_a_seed(tmp_path: Path) -
     first, second = save_folder(tmp_path / "a", 10), save_folder(tmp_path / "b", 20, word="other")
     places = (SourceConfig(first), SourceConfig(second))
     config = DataConfig(train=places, validation_fraction=0.2)
-    data, again, other = (open_data(config, seed=seed) for seed in (0, 0, 1))
+    data, again, other = (opened(config, seed=seed) for seed in (0, 0, 1))
     assert data.validation is not None
     assert again.validation is not None
     assert other.validation is not None
@@ -64,7 +71,7 @@ def test_a_picture_that_is_in_two_places_is_on_one_side(tmp_path: Path) -> None:
     """The second place holds the first one's pictures under other captions."""
     places = [save_folder(tmp_path / name, 20, word=name) for name in ("a", "b")]
     train = tuple(map(SourceConfig, places))
-    data = open_data(DataConfig(train=train, validation_fraction=0.5), seed=0)
+    data = opened(DataConfig(train=train, validation_fraction=0.5))
     assert data.validation is not None
     learnt, kept = (
         {caption.split()[1] for caption in captions(part)} for part in (data.train, data.validation)
@@ -78,7 +85,7 @@ def test_a_place_of_one_picture_is_trained_on(tmp_path: Path) -> None:
     save_picture(tmp_path / "b" / "1.png", (1, 200, 3))
     (tmp_path / "b" / "1.txt").write_text("alone 1")
     train = (SourceConfig(many), SourceConfig(one, weight=3))
-    data = open_data(DataConfig(train=train, validation_fraction=0.2), seed=0)
+    data = opened(DataConfig(train=train, validation_fraction=0.2))
     assert data.validation is not None
     assert (data.train.sizes, data.weights) == ((8, 1), (1.0, 3.0))
     assert len(data.validation) == 2
@@ -89,12 +96,12 @@ def test_what_a_listing_skips_counts_towards_the_limit(tmp_path: Path) -> None:
     place = save_folder(tmp_path / "a", 3)
     (tmp_path / "a" / "alone.txt").write_text("no picture")
     train = (SourceConfig(place),)
-    data = open_data(DataConfig(train=train, max_bad_fraction=0.25), seed=0)
+    data = opened(DataConfig(train=train, max_bad_fraction=0.25))
     assert [Path(error.path).name for error in data.skipped] == ["alone.txt"]
     assert len(data.train) == 3
     words = r"1 of 4 pairs cannot be read, data\.max_bad_fraction allows 20\.0%: .*alone\.txt"
     with pytest.raises(InputError, match=words):
-        open_data(DataConfig(train=train, max_bad_fraction=0.2), seed=0)
+        opened(DataConfig(train=train, max_bad_fraction=0.2))
 
 
 def test_the_message_names_three_and_says_that_there_are_more() -> None:
@@ -109,14 +116,22 @@ def test_the_message_names_three_and_says_that_there_are_more() -> None:
 
 
 def test_a_reference_set_is_the_samples_or_class_folders(tmp_path: Path) -> None:
-    config = DataConfig(train=(SourceConfig("pairs"),), templates=("a drawing of a {}.",))
-    assert open_tripwire("samples", config) is None
+    place = SourceConfig(save_folder(tmp_path / "a", 3))
+    config = DataConfig(train=(place,), templates=("a drawing of a {}.",))
+    assert opened(config, tripwire="samples").tripwire is None
     for name in ("cat", "dog"):
         save_picture(tmp_path / "classes" / name / "1.png", (1, 2, 3))
-    folders = open_tripwire(str(tmp_path / "classes"), config)
+    folders = opened(config, tripwire=str(tmp_path / "classes")).tripwire
     assert folders is not None
     assert folders.class_names == ("cat", "dog")
     assert folders[0].captions == ("a drawing of a cat.",)
     save_picture(tmp_path / "plain" / "1.png", (1, 2, 3))
     with pytest.raises(InputError):
-        open_tripwire(str(tmp_path / "plain"), config)
+        opened(config, tripwire=str(tmp_path / "plain"))
+
+
+def test_an_epoch_draws_pairs_by_the_weights_of_their_places(tmp_path: Path) -> None:
+    places = [save_folder(tmp_path / name, 4) for name in ("a", "b")]
+    weighed = zip(places, (0.5, 3.0), strict=True)
+    config = DataConfig(train=tuple(SourceConfig(place, weight=w) for place, w in weighed))
+    assert opened(config).num_drawn == 2 + 12

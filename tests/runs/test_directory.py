@@ -12,6 +12,7 @@ from filelock import Timeout
 
 from clipkit.errors import InputError, TrainingError
 from clipkit.runs.directory import claimed_directory, keep_config, with_precision
+from clipkit.runs.report import TrainingReport, write_report
 from clipkit.training.config import (
     ComputeConfig,
     DataConfig,
@@ -29,7 +30,7 @@ def config(tmp_path: Path) -> RunConfig:
     return RunConfig(
         str(tmp_path / "runs" / "first"),
         ModelConfig(architecture="ViT-B-32"),
-        DataConfig(train=(SourceConfig(str(tmp_path)),)),
+        DataConfig(train=(SourceConfig(str(tmp_path / "pairs")),)),
     ).resolve()
 
 
@@ -100,6 +101,64 @@ def test_a_run_that_never_began_gives_way(config: RunConfig) -> None:
     other = replace(config, optimizer=OptimizerConfig(lr=0.25))
     with claimed_directory(other) as claimed:
         assert claimed == other
+
+
+def test_a_run_that_has_lost_its_measurements_is_still_itself(config: RunConfig) -> None:
+    directory = begin(config)
+    (directory / "metrics.jsonl").unlink()
+    (directory / "checkpoints" / "step-00000005").mkdir(parents=True)
+    other = replace(config, optimizer=OptimizerConfig(lr=0.25))
+    with (
+        pytest.raises(InputError, match=r"holds another run: optimizer\.lr was 0\.0005"),
+        claimed_directory(other),
+    ):
+        pass
+
+
+def test_a_run_that_has_ended_keeps_what_it_was_told(config: RunConfig) -> None:
+    directory = begin(config)
+    write_report(
+        TrainingReport(
+            str(directory), is_finished=True, step=1, num_steps=1, seconds=0, num_pairs=2
+        )
+    )
+    before = (directory / "run.toml").read_bytes()
+    with claimed_directory(replace(config, watch=replace(config.watch, log_steps=3))):
+        pass
+    assert (directory / "run.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize("which", ["train", "validation", "tripwire"])
+@pytest.mark.parametrize("output", [".", "run", "deep/er", "../pairs/run", "link/run"])
+def test_a_run_in_its_own_data_is_refused_and_nothing_is_written(
+    config: RunConfig, tmp_path: Path, which: str, output: str
+) -> None:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    (folder / "link").symlink_to(folder)
+    place = (SourceConfig(str(folder)),)
+    elsewhere = (SourceConfig(str(tmp_path / "elsewhere")),)
+    nested = replace(
+        config,
+        output=str(folder / output),
+        data=replace(
+            config.data,
+            train=place if which == "train" else elsewhere,
+            validation=place if which == "validation" else (),
+        ),
+        watch=replace(config.watch, tripwire=str(folder) if which == "tripwire" else ""),
+    )
+    words = f"lies in {folder}, so what the run writes would be taken for data"
+    with pytest.raises(InputError, match=words), claimed_directory(nested):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["link"]
+
+
+def test_a_run_beside_its_data_is_not_in_it(config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    beside = replace(config, output=str(tmp_path / "pairs-run"))
+    with claimed_directory(beside) as claimed:
+        assert claimed == beside
 
 
 def test_a_directory_of_something_else_is_left_alone(config: RunConfig) -> None:

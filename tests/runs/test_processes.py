@@ -1,5 +1,6 @@
 """Several processes compute what one does, and go on where they were killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import ROOT
+from tests.models.conftest import tiny_config
 from tests.runs.clipkit_process import run_ranks
-from tests.runs.conftest import Train, WriteRun, final_weights
+from tests.runs.conftest import TEXT, Train, WriteRun, final_weights
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "infonce": {},
@@ -35,6 +37,26 @@ def test_two_processes_reach_the_weights_of_one(
     assert (first.status, second.status) == (0, 0), first.err + second.err
     assert (second.out, second.err) == ("", "")
     assert "10 steps on 40 pairs" in first.out
+    assert_equal_weights(one, two)
+
+
+def test_split_weights_of_a_convolutional_tower_are_those_of_one(
+    write_run: WriteRun, train: Train, tmp_path: Path
+) -> None:
+    """With its batch norm frozen: two processes would see the means of halves of the batch."""
+    architecture = tmp_path / "resnet.json"
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    architecture.write_text(json.dumps(tiny_config(vision_cfg=vision, text_cfg=TEXT)))
+    changes: dict[str, Any] = {
+        "model": {"architecture": str(architecture), "freeze_batch_norm": True},
+        "compute": {"sharding": "fsdp", "epochs": 1},
+    }
+    one, two = write_run("one", **changes), write_run("two", **changes)
+
+    assert train(one).status == 0
+    first, second = run_ranks(["train", two], tmp_path, world_size=2)
+
+    assert (first.status, second.status) == (0, 0), first.err + second.err
     assert_equal_weights(one, two)
 
 
@@ -84,7 +106,9 @@ def test_what_two_processes_cannot_do_ends_both(write_run: WriteRun, tmp_path: P
     first, second = taken_ended
     assert (first.status, second.status) == (2, 2)
     assert first.err.endswith("holds something that is no training run: choose another output\n")
-    assert second.err == "clipkit: the first process has ended before the run began\n"
+    assert second.err == (
+        "clipkit: another process of this run has ended, and says why; this one ends with it\n"
+    )
 
 
 def test_both_processes_stop_when_one_is_asked_to(

@@ -22,7 +22,7 @@ REPORT = TrainingReport(
     end={"accuracy": 0.75, "validation_loss": 1.25, "tripwire_accuracy": 0.8},
     final={"accuracy": 0.5, "validation_loss": 1.5},
     mixtures=((0.0, {"accuracy": 0.25}), (0.4, {"accuracy": 0.5}), (1.0, {"accuracy": 0.75})),
-    bad={"Käse.jpg": "is cut off"},
+    bad={"Käse.jpg": "is cut off", "caf\udce9.jpg": "is gone"},  # a name that is not UTF-8
     notes=("nothing was lost",),
 )
 
@@ -34,7 +34,7 @@ def test_a_report_that_is_written_is_read_as_it_was(tmp_path: Path) -> None:
     assert read_report(tmp_path) == report
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert content["bad"] == {"Käse.jpg": "is cut off"}
+    assert content["bad"] == REPORT.bad
     assert content["mixtures"][1] == [0.4, {"accuracy": 0.5}]
     assert report.checkpoint == tmp_path / "final"
 
@@ -69,7 +69,7 @@ def test_lines_are_a_table_with_what_was_measured(tmp_path: Path) -> None:
         assert line.index(number) + len(number) == ends[0]
     assert lines[2].index("2.5000") + len("2.5000") == ends[1]
     assert lines[6:] == [
-        "1 pairs could not be read: report.json lists them",
+        "2 pairs could not be read: report.json lists them",
         "note: nothing was lost",
         "runs/first/final",
     ]

@@ -1,8 +1,9 @@
 """Whole runs on real pictures: what they learn, choose, write and say."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ import clipkit
 from clipkit.errors import InputError, TrainingError
 from clipkit.evaluation.zero_shot import evaluate_classes
 from clipkit.pairs.opening import open_pairs
+from clipkit.progress import Progress
 from clipkit.runs import run as run_module
 from clipkit.runs.data import open_data
 from clipkit.runs.ending import end_run
@@ -27,6 +29,7 @@ from clipkit.runs.listener import Listener
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.run import train
 from clipkit.runs.validating import TRIPWIRE
+from clipkit.training.config import RunConfig
 from clipkit.training.config_file import read_config
 from clipkit.training.loop import Validation
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
@@ -80,7 +83,10 @@ def test_kept_config_is_the_same_run(write_run: WriteRun, tmp_path: Path) -> Non
 
     assert read_config(kept) == read_config(path).resolve()
     assert again == first
-    assert lines == [f"{tmp_path / 'run'} has ended already: this is what it came to"]
+    assert lines == [
+        f"{tmp_path / 'run'} has ended already and this is what it came to; nothing was trained "
+        "now. To train again, choose another output"
+    ]
 
 
 def test_final_model_is_equal_in_clipkit_and_open_clip(
@@ -162,7 +168,7 @@ def test_chosen_mixture_is_the_best_that_does_not_forget(
 
     report = end_run(
         config,
-        open_data(config.data, seed=0),
+        open_data(config),
         lambda encoder: next(answers),
         checkpoint,
         report,
@@ -184,7 +190,7 @@ def test_without_validation_half_of_the_way_is_taken(fine_tune: Callable[..., Pa
     report = train(read_config(path))
 
     assert report.alpha == 0.5
-    assert report.mixtures == ()
+    assert [alpha for alpha, _ in report.mixtures] == [0, 0.2, 0.4, 0.5]
     assert report.start.keys() == {TRIPWIRE, "tripwire_log_probability"}
     assert any(line.startswith("nothing was measured") for line in report.notes)
 
@@ -382,10 +388,7 @@ def test_output_that_holds_something_else_is_left_alone(
 def test_too_many_bad_pictures_end_a_run_and_mended_ones_let_it_go_on(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
-    place = tmp_path / "photos"
-    place.mkdir()
-    for source in captions_folder.iterdir():
-        (place / source.name).write_bytes(source.read_bytes())
+    place = copy_folder(captions_folder, tmp_path / "photos")
     bad = sorted(place.glob("*.png"))[:3]
     whole = {path: path.read_bytes() for path in bad}
     for path in bad:
@@ -401,26 +404,193 @@ def test_too_many_bad_pictures_end_a_run_and_mended_ones_let_it_go_on(
     assert set(report.bad) == {str(path) for path in bad[1:]}
 
 
-def test_run_on_other_pairs_is_refused(
-    write_run: WriteRun, captions_folder: Path, tmp_path: Path
-) -> None:
-    place = tmp_path / "photos"
-    place.mkdir()
-    for source in captions_folder.iterdir():
-        (place / source.name).write_bytes(source.read_bytes())
-    config = read_config(write_run(data={"train": str(place)}))
+def train_two_steps(config: RunConfig) -> RunConfig:
+    """Leave a run after two steps; return the run that goes on."""
     stopped = replace(config, watch=replace(config.watch, checkpoint_minutes=0))
 
     def stop(done: int, total: int | None) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
+    # Only training has steps; pictures whose features are computed are not counted.
+    def progress_for(label: str) -> AbstractContextManager[Progress]:
+        return nullcontext(stop if label == "training" else lambda done, total: None)
+
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, listener=Listener(progress_for=lambda label: nullcontext(stop)))
+        train(stopped, listener=Listener(progress_for=progress_for))
+    return stopped
+
+
+def copy_folder(source: Path, folder: Path) -> Path:
+    shutil.copytree(source, folder)
+    return folder
+
+
+@pytest.mark.parametrize("setting", ["data.validation", "watch.tripwire", "model.start"])
+def test_run_that_is_measured_or_begun_otherwise_is_refused(
+    fine_tune: Callable[..., Path],
+    class_folder: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    setting: str,
+) -> None:
+    measured, reference = (copy_folder(class_folder, tmp_path / name) for name in ("m", "r"))
+    start = copy_folder(tiny_checkpoint, tmp_path / "start")
+    path = fine_tune(
+        model={"start": str(start)},
+        data={"validation": str(measured), "validation_fraction": 0.0},
+        watch={"tripwire": str(reference)},
+        compute={"batch_size": 6},
+    )
+    stopped = train_two_steps(read_config(path))
+    if setting == "model.start":
+        shutil.rmtree(start)
+        write_directory_of_seed(start, seed=1)
+    else:
+        changed = measured if setting == "data.validation" else reference
+        (changed / "koala" / "0.png").unlink()
+
+    with pytest.raises(TrainingError, match=f"what {setting} names has changed"):
+        train(stopped)
+
+
+def test_run_whose_teacher_is_another_is_refused(
+    write_run: WriteRun, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    teacher = copy_folder(tiny_checkpoint, tmp_path / "teacher")
+    stopped = train_two_steps(read_config(write_run(loss={"teacher": str(teacher)})))
+    shutil.rmtree(teacher)
+    write_directory_of_seed(teacher, seed=1)
+
+    with pytest.raises(TrainingError, match=r"what loss\.teacher names has changed"):
+        train(stopped)
+
+
+def test_features_are_of_the_start_and_of_the_pictures_as_they_are(
+    write_run: WriteRun, class_folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Mended before the run goes on: its features go with it, the others stay."""
+    place = copy_folder(class_folder, tmp_path / "classes")
+    broken = place / "fig" / "2.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:200])
+    start = copy_folder(tiny_checkpoint, tmp_path / "start")
+    path = write_run(
+        model={"start": str(start), "lock_image": True},
+        data={"train": str(place), "max_bad_fraction": 0.1, "crop_scale": [1.0, 1.0]},
+    )
+    stopped = train_two_steps(read_config(path))
+    features = path.with_suffix("") / "features" / "image_features.npy"
+    row = sorted(place.glob("*/*.png")).index(broken)
+    assert not np.load(features)[row].any()
+    broken.write_bytes(whole)
+
+    train(stopped)
+
+    encoder = clipkit.load(str(start), engine="torch", is_caching_texts=False)
+    expected = encoder.encode_images(sorted(place.glob("*/*.png")))
+    np.testing.assert_allclose(np.load(features), expected, atol=1e-6)
+
+
+def test_unreadable_validation_pictures_are_told_of_and_limited(
+    write_run: WriteRun, captions_folder: Path, tmp_path: Path
+) -> None:
+    place = copy_folder(captions_folder, tmp_path / "measured")
+    broken = sorted(place.glob("*.png"))[:3]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:100])
+    data = {"validation": str(place), "max_bad_fraction": 0.1}
+    report = train(read_config(write_run(data=data)))
+
+    assert set(report.bad) == {str(path) for path in broken}
+    assert report.num_validated == 37
+    assert "37 pairs for validation" in (report.checkpoint / "README.md").read_text()
+
+    path = write_run("strict", data={**data, "max_bad_fraction": 0.05})
+    with pytest.raises(InputError, match=r"3 of 40 pairs cannot be read, .* allows 5.0%"):
+        train(read_config(path))
+
+
+def test_run_that_has_lost_its_measurements_measures_the_start_again(
+    fine_tune: Callable[..., Path],
+) -> None:
+    whole, lost = fine_tune("whole"), fine_tune("lost")
+    expected = train(read_config(whole))
+    stopped = train_two_steps(read_config(lost))
+    (lost.with_suffix("") / "metrics.jsonl").unlink()
+
+    report = train(stopped)
+
+    assert report.start == pytest.approx(expected.start)
+    assert report.mixtures[0][1] == report.start
+    assert read_metrics(lost.with_suffix(""))[0]["step"] == 2
+
+
+@pytest.mark.parametrize("templates", [["a photo of a {}."], ["a {}.", "the {}."]])
+def test_pairs_of_one_class_are_refused_before_a_step(
+    write_run: WriteRun, class_folder: Path, tmp_path: Path, templates: list[str]
+) -> None:
+    copy_folder(class_folder / "koala", tmp_path / "classes" / "koala")
+    data = {"train": str(tmp_path / "classes"), "templates": templates}
+    path = write_run(data=data, compute={"batch_size": 2})
+
+    with pytest.raises(InputError, match=r"5 pairs have the same caption|one class"):
+        train(read_config(path))
+    assert not (path.with_suffix("") / "metrics.jsonl").exists()
+
+
+def test_run_says_how_its_places_were_read(
+    write_run: WriteRun, class_folder: Path, captions_folder: Path, tmp_path: Path
+) -> None:
+    place = copy_folder(captions_folder, tmp_path / "mixed")
+    (place / "alone.txt").write_text("no picture")
+    path = write_run(data={"train": [str(class_folder), str(place)]})
+    lines: list[str] = []
+
+    train(read_config(path), listener=Listener(say=lines.append))
+
+    assert lines[:2] == [
+        f"{class_folder}: 30 pairs of 6 classes to train on",
+        f"{place}: 40 pairs to train on",
+    ]
+    reason = f"{place / 'alone.txt'}: there is no picture of this name"
+    assert f"1 pairs are left out: {reason}" in lines
+
+
+def test_without_validation_the_reference_set_bounds_the_mixture(
+    fine_tune: Callable[..., Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """0.9 at the start; of the end's 0.5, four tenths still keep 0.89."""
+    config = read_config(fine_tune(data={"validation_fraction": 0.0})).resolve()
+    checkpoint = tmp_path / "trained"
+    write_directory_of_seed(checkpoint, seed=1)
+    directory = Path(config.output)
+    directory.mkdir()
+    with closing(Journal(directory)) as journal:
+        journal.write_validation(0, Validation(None, {TRIPWIRE: 0.9}))
+    answers = iter([0.5, 0.9, 0.89, 0.7])  # the end, then .2, .4 and .5 of it
+
+    report = end_run(
+        config,
+        open_data(config),
+        lambda encoder: Validation(None, {TRIPWIRE: next(answers)}),
+        checkpoint,
+        TrainingReport(str(directory), True, 8, 8, 1.0, 18),
+    )
+
+    assert report.alpha == 0.4
+    assert "from 90.0% to 50.0% (the final weights are at 89.0%)" in report.notes[0]
+
+
+def test_run_on_other_pairs_is_refused(
+    write_run: WriteRun, captions_folder: Path, tmp_path: Path
+) -> None:
+    place = copy_folder(captions_folder, tmp_path / "photos")
+    stopped = train_two_steps(read_config(write_run(data={"train": str(place)})))
     caption = next(place.glob("*.txt"))
     caption.write_text("something else\n")
 
-    with pytest.raises(TrainingError, match="the pairs are not those"):
+    with pytest.raises(TrainingError, match=r"what data\.train names has changed"):
         train(stopped)
 
 

@@ -105,21 +105,21 @@ def test_a_warm_up_that_takes_most_of_the_run_is_named() -> None:
 
 def test_a_bias_that_cannot_reach_its_place_is_named() -> None:
     sigmoid = _change(SCRATCH, loss={"kind": "sigmoid"})
-    sentence = _only(sigmoid, is_bias_new=True)
+    sentence = _only(sigmoid, logit_bias=-10.0)
     assert f"a bias of {math.log(1 / 63):.1f}" in sentence  # one match in 64
     assert '"init_logit_bias": -4.1' in sentence
     # 5000 // 64 batches in each of 32 epochs, each moving it by 5e-4
     assert f"by {5e-4 * 32 * (5000 // 64):.2g} at most" in sentence
     assert "init_logit_bias" not in _only(
-        _change(TUNING, loss={"kind": "sigmoid"}), is_bias_new=True
+        _change(TUNING, loss={"kind": "sigmoid"}), logit_bias=-10.0
     )
 
 
 @pytest.mark.parametrize(
     ("changes", "sizes"),
     [
-        ({"loss": {"kind": "infonce"}}, {}),
-        ({}, {"is_bias_new": False}),
+        ({"loss": {"kind": "infonce"}}, {"logit_bias": None}),
+        ({}, {"logit_bias": -9.5}),
         ({"compute": {"batch_size": 1024}}, {}),
         # 10 - ln 63 = 5.86 at 5e-4 a step are 11 714 steps
         ({"compute": {"epochs": 1}}, {"num_pairs": 64 * 11_715}),
@@ -129,7 +129,13 @@ def test_a_bias_that_fits_or_gets_there_is_not_named(
     changes: dict[str, Any], sizes: dict[str, Any]
 ) -> None:
     config = _change(_change(SCRATCH, loss={"kind": "sigmoid"}), **changes)
-    assert advise(config, **{**SIZES, "is_bias_new": True, **sizes}) == []
+    assert advise(config, **{**SIZES, "logit_bias": -10.0, **sizes}) == []
+
+
+def test_softmax_on_a_start_with_a_bias_is_named() -> None:
+    sentence = _only(TUNING, logit_bias=-12.9)
+    assert "the start has a logit bias (-12.9), which infonce leaves as it is" in sentence
+    assert advise(_change(TUNING, loss={"kind": "sigmoid"}), **SIZES, logit_bias=-12.9) == []
 
 
 def test_a_large_model_from_scratch_on_few_pairs_is_named() -> None:
@@ -201,7 +207,11 @@ def test_all_that_is_wrong_is_named_the_rate_first() -> None:
         (TUNING, {"num_pairs": 1}, "at least 2 pairs, got 1"),
         (TUNING, {"num_pairs": 0}, "at least 2 pairs, got 0"),
         (TUNING, {"num_captions": 1}, "all 5000 pairs have the same caption"),
-        (TUNING, {"num_pairs": 63}, r"batch_size 64 is more than all 63 pairs.*at most 63"),
+        (
+            TUNING,
+            {"num_pairs": 63},
+            r"batch_size 64 is more than the 63 pairs of an epoch, .*at most 63",
+        ),
         (
             _change(TUNING, model={"lock_image": True, "lock_text": True}),
             {},

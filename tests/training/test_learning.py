@@ -1,6 +1,7 @@
 """Towers that learn: gone on with bit for bit, ended by too many bad pairs, refused other pairs."""
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from clipkit.errors import TrainingError
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.models.building import with_logit_bias
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.freezing import set_patch_dropout
 from clipkit.models.sources import DirectorySource
@@ -23,6 +25,7 @@ from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import (
     ComputeConfig,
     DataConfig,
+    LossConfig,
     ModelConfig,
     OptimizerConfig,
     RunConfig,
@@ -85,7 +88,13 @@ def learning_of(towers: Towers, pairs: ListSource | None = None, **options: Any)
         Assembler(tokenizer, towers.padding_id),
         workers=options.get("workers", 0),
     )
-    return Learning(options.get("config", CONFIG), towers, batches, ranks=Ranks())
+    return Learning(
+        options.get("config", CONFIG),
+        towers,
+        batches,
+        ranks=options.get("ranks", Ranks()),
+        sources=options.get("sources", {}),
+    )
 
 
 def run(learning: Learning, place: Path, **options: Any) -> bool:
@@ -149,9 +158,29 @@ def test_a_run_on_other_pairs_is_refused(towers: Towers, tmp_path: Path) -> None
     found = RunCheckpoints(tmp_path).load_newest()
     assert found is not None
     other = learning_of(towers, source(word="numeral"))
-    with pytest.raises(TrainingError, match=r"the pairs are not those .*: put them back"):
+    with pytest.raises(TrainingError, match=r"what data\.train names has changed .*: put it back"):
         other.restore(found[1])
     assert other.progression.step == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"model.start": "a", "loss.teacher": "b"}, {"model.start": "a", "loss.teacher": "c"}),
+        ({}, {"loss.teacher": "c"}),
+        ({"loss.teacher": "c"}, {}),
+    ],
+)
+def test_a_run_on_other_models_or_measurements_is_refused(
+    towers: Towers, tmp_path: Path, before: dict[str, str], now: dict[str, str]
+) -> None:
+    new = copy.deepcopy(towers)
+    run(learning_of(towers, sources=before), tmp_path)
+    found = RunCheckpoints(tmp_path).load_newest()
+    assert found is not None
+    learning_of(new, sources=before).restore(found[1])
+    with pytest.raises(TrainingError, match=r"what loss\.teacher names has changed"):
+        learning_of(towers, sources=now).restore(found[1])
 
 
 def test_a_state_of_more_processes_starts_the_generators_anew(
@@ -187,6 +216,35 @@ def test_more_bad_pairs_than_allowed_end_it(towers: Towers, tmp_path: Path) -> N
     assert learning.progression.step <= 3  # an epoch goes through them all
 
 
+def test_bad_pairs_that_are_known_do_not_end_it_again(towers: Towers, tmp_path: Path) -> None:
+    """A limit that was lowered, or pairs of a place that has been mended since."""
+    learning = learning_of(towers, source(num_bad=3))
+    learning.progression.bad = {f"{name}.png": "is cut off" for name in ("a", "b", "c", 0, 1, 2)}
+    assert run(learning, tmp_path)
+    again = learning_of(towers, source(num_bad=4))
+    again.progression.bad = {f"{name}.png": "is cut off" for name in (0, 1, 2)}
+    with pytest.raises(TrainingError, match=r"^4 pairs could not be read"):
+        run(again, tmp_path)
+
+
+class TwoRanks(Ranks):
+    """Another process has met two other bad pairs by the time that both save."""
+
+    def collect(self, value: Any) -> list[Any]:
+        if isinstance(value, dict) and "torch" not in value:
+            return [value, {"x.png": "is cut off", "y.png": "is cut off"}]
+        return [value]
+
+
+def test_bad_pairs_of_all_processes_are_counted_before_they_are_saved(
+    towers: Towers, tmp_path: Path
+) -> None:
+    learning = learning_of(towers, source(num_bad=2), ranks=TwoRanks())
+    with pytest.raises(TrainingError, match=r"^4 pairs could not be read"):
+        run(learning, tmp_path)
+    assert RunCheckpoints(tmp_path).steps() == []
+
+
 def test_the_newest_and_the_best_stay_and_what_is_measured_is_told(
     towers: Towers, tmp_path: Path
 ) -> None:
@@ -214,6 +272,16 @@ def test_the_scale_is_kept_in_its_range(towers: Towers, tmp_path: Path) -> None:
         towers.model.logit_scale.fill_(9.0)
     assert run(learning_of(towers), tmp_path)
     assert towers.logit_scale <= np.log(100) + 1e-6
+
+
+def test_the_scale_of_a_sigmoid_has_no_top(towers: Towers, tmp_path: Path) -> None:
+    """SigLIP ends at 117 (its B/16 at 256 pixels)."""
+    towers = with_logit_bias(towers)
+    with torch.no_grad():
+        towers.model.logit_scale.fill_(math.log(117))
+    config = replace(CONFIG, loss=LossConfig(kind="sigmoid"))
+    assert run(learning_of(towers, config=config), tmp_path)
+    assert towers.logit_scale == pytest.approx(math.log(117), abs=6 * 1e-3)  # six steps of lr
 
 
 def test_a_step_that_is_only_tried_changes_nothing(towers: Towers) -> None:

@@ -129,3 +129,5 @@ def test_the_scale_stays_between_one_and_a_hundred(
     clamp_logit_scale(towers)
     assert towers.logit_scale == pytest.approx(after)
     assert model.logit_scale.requires_grad
+    clamp_logit_scale(towers, most=0.5)
+    assert towers.logit_scale == pytest.approx(min(after, 0.5))

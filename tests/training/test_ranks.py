@@ -12,6 +12,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from clipkit.errors import TrainingError
 from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch, TeacherFeatures
 from clipkit.training.config import LossConfig, Sharding
@@ -159,6 +160,24 @@ def test_joined_processes_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> No
     with joined_ranks() as ranks:
         assert dist.is_initialized() and ranks == Ranks(0, 1)
     assert not dist.is_initialized()
+    words = "another process of this run has ended"
+    with pytest.raises(TrainingError, match=words), joined_ranks():
+        raise RuntimeError("[/pytorch/third_party/gloo/…/pair.cc:547] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="another thing"), joined_ranks():
+        raise RuntimeError("another thing")
+    assert not dist.is_initialized()
+
+
+def test_processes_wait_for_what_one_does_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of a million pictures are a night's work on a CPU; gloo waits half an hour."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(dist, "init_process_group", lambda **options: given.update(options))
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with joined_ranks():
+        assert given["timeout"] > timedelta(days=2)
 
 
 def test_each_process_of_a_machine_takes_a_device_of_its_own(

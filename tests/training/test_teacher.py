@@ -1,5 +1,6 @@
 """A teacher gives the features of its own towers, and learns nothing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
-from clipkit.training.batch import Batch
+from clipkit.training.batch import Batch, TeacherFeatures
 from clipkit.training.config import LossConfig
 from clipkit.training.loaded_step import LoadedStep
 from clipkit.training.losses import ContrastiveLoss
@@ -82,6 +83,43 @@ def test_a_step_hands_over_what_the_teacher_sees(
     assert float(same["feature_loss"]) == pytest.approx(0, abs=1e-6)
     assert float(other["feature_loss"]) > 1e-3
     assert all(value.shape == () and not value.requires_grad for value in same.values())
+
+
+@pytest.mark.parametrize(("chunk_size", "sizes"), [(0, [3]), (2, [2, 1]), (9, [3])])
+def test_the_teacher_sees_as_many_at_once_as_the_student(
+    towers: Towers,
+    tokenizer: Tokenizer,
+    levels: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    chunk_size: int,
+    sizes: list[int],
+) -> None:
+    seen: list[Batch] = []
+    seen_sizes: list[int] = []
+    teacher = Teacher(towers, tokenizer, CPU)
+    expected = teacher.features(levels, CAPTIONS)
+    features = teacher.features
+
+    def count(levels: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
+        seen_sizes.append(len(captions))
+        return features(levels, captions)
+
+    def note(step: ContrastiveStep, batch: Batch) -> dict[str, torch.Tensor]:
+        seen.append(batch)
+        return {}
+
+    monkeypatch.setattr(teacher, "features", count)
+    monkeypatch.setattr(ContrastiveStep, "backward", note)
+    keys, rows = torch.arange(3), torch.ones(3, 2)
+    batch = Batch(keys, keys, text_features=rows, levels=levels)
+    step = LoadedStep(object.__new__(ContrastiveStep), CPU, teacher=teacher, chunk_size=chunk_size)
+
+    step.backward(LoadedBatch(batch, CAPTIONS, levels, {}))
+
+    assert seen_sizes == sizes
+    assert seen[0].teacher is not None
+    torch.testing.assert_close(seen[0].teacher.image_features, expected.image_features)
+    torch.testing.assert_close(seen[0].teacher.text_features, expected.text_features)
 
 
 def test_pictures_come_in_the_layout_that_the_tower_likes(

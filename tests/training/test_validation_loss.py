@@ -9,6 +9,7 @@ import torch
 
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.runtime.base import Scoring
+from clipkit.training.config import LossKind
 from clipkit.training.validation_loss import mean_loss
 from tests.reference import contrastive
 
@@ -31,6 +32,7 @@ def loss_of(
     *,
     batch_size: int = 100,
     bias: float | None = None,
+    kind: LossKind | None = None,
     seed: int | None = None,
 ) -> float:
     """Return the loss of ten pairs, orthonormal or random ones."""
@@ -41,6 +43,7 @@ def loss_of(
         images,
         texts,
         captions or [f"text {number}" for number in range(NUM)],
+        kind=kind or ("infonce" if bias is None else "sigmoid"),
         scoring=Scoring(SCALE, bias),
         batch_size=batch_size,
     )
@@ -59,6 +62,10 @@ def test_each_pair_counts_once_whatever_the_batches(batch_size: int, sizes: list
     assert loss_of(batch_size=batch_size) == pytest.approx(expected, rel=1e-5)
     expected = sum(size * sigmoid_loss(size, -2.0) for size in sizes) / NUM
     assert loss_of(batch_size=batch_size, bias=-2.0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_bias_that_the_start_brings_changes_nothing_for_softmax() -> None:
+    assert loss_of(kind="infonce", bias=-12.9) == pytest.approx(softmax_loss(NUM), rel=1e-5)
 
 
 def test_equal_captions_are_no_negatives() -> None:
@@ -87,7 +94,8 @@ def test_neighbours_in_a_listing_are_mixed_always_in_the_same_way() -> None:
     rows = np.repeat(np.eye(2, dtype=np.float32), 5, axis=0)
     captions = [f"text {number}" for number in range(NUM)]
     losses = [
-        mean_loss(rows, rows, captions, scoring=Scoring(SCALE), batch_size=5) for _ in range(2)
+        mean_loss(rows, rows, captions, kind="infonce", scoring=Scoring(SCALE), batch_size=5)
+        for _ in range(2)
     ]
     assert losses[0] == losses[1]
     assert losses[0] < math.log(5) - 0.1  # of five that are all alike
