@@ -35,6 +35,15 @@ def cache_directory() -> Path:
     return Path(user_cache_dir("clipkit", appauthor=False))
 
 
+def expand_home(path: str | Path) -> Path:
+    """Return a path with the home that a ``~`` at its start stands for, if there is that user.
+
+    Path.expanduser raises RuntimeError for a user that this machine does not have, whose ``~name``
+    may as well be a folder's name.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def readable_name(text: str, *, fallback: str) -> str:
     """Return a part of a text that any system takes as the beginning of a file's name.
 
@@ -50,4 +59,4 @@ def readable_name(text: str, *, fallback: str) -> str:
 
 def _home() -> Path | None:
     home = os.environ.get("CLIPKIT_HOME")
-    return Path(home).expanduser().absolute() if home else None
+    return expand_home(home).absolute() if home else None

@@ -18,6 +18,7 @@ from clipkit.models.locate import (
 )
 from clipkit.models.sources import resolve_architecture
 from clipkit.models.towers import Towers
+from clipkit.places import expand_home
 
 try:
     import torch
@@ -61,7 +62,7 @@ def build_towers(
         _start_for_sigmoid(model_cfg)
     folders = [
         folder
-        for folder in (Path(tokenizer).expanduser() if tokenizer else None, home)
+        for folder in (expand_home(tokenizer) if tokenizer else None, home)
         if folder is not None
     ]
     text_config = _text_config(model_cfg["text_cfg"], folders, architecture)
@@ -159,7 +160,7 @@ def _describe(architecture: str) -> tuple[dict[str, Any], Path | None]:
     """Return the configs of an architecture, and the folder of its file."""
     if not architecture.endswith(".json"):
         return {"model_cfg": architecture_config(resolve_architecture(architecture))}, None
-    path = Path(architecture).expanduser()
+    path = expand_home(architecture)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -29,6 +29,7 @@ from clipkit.models.known_models import (
     installed_architectures,
     known_architectures,
 )
+from clipkit.places import expand_home
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -113,7 +114,7 @@ def resolve_source(name: str | Path) -> Source:
         return _resolve_path(Path(text.removeprefix("local-dir:")))
     if text.startswith("hf-hub:"):
         return _resolve_hub(text.removeprefix("hf-hub:"))
-    path = Path(text).expanduser()
+    path = expand_home(text)
     if (path / CONFIG_NAME).is_file() or (path.is_file() and path.suffix in WEIGHT_SUFFIXES):
         return _resolve_path(path)
     if "=" in text:
@@ -166,7 +167,7 @@ def _looks_like_path(text: str) -> bool:
 
 
 def _resolve_path(path: Path) -> Source:
-    path = path.expanduser()
+    path = expand_home(path)
     place = path.absolute()  # not resolve(): a symlink's name is the user's
     if place.is_dir():
         if (place / CONFIG_NAME).is_file():
@@ -196,7 +197,7 @@ def _resolve_hub(text: str) -> HubSource:
 
 
 def _resolve_file(architecture: str, file: str) -> FileSource:
-    place = Path(file).expanduser().absolute()
+    place = expand_home(file).absolute()
     if not place.is_file():
         raise CheckpointError(f"there is no file {place}")
     name = resolve_architecture(architecture)

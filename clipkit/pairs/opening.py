@@ -12,6 +12,7 @@ from clipkit.pairs.class_folders import open_class_folders
 from clipkit.pairs.pair import PairSource
 from clipkit.pairs.shards import is_shards, open_shards
 from clipkit.pairs.table import TABLE_SUFFIXES, open_table
+from clipkit.places import expand_home
 
 Format = Literal["auto", "folder", "classes", "table", "shards"]
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
@@ -50,7 +51,7 @@ def open_pairs(
     if format not in get_args(Format):
         known = ", ".join(get_args(Format))
         raise InputError(f'the format of pairs must be one of {known}, got "{format}"')
-    place = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's fails for nobody's home
+    place = expand_home(path)
     source: PairSource
     if format == "shards" or (format == "auto" and is_shards(str(path))):
         source = open_shards(str(path))

@@ -24,6 +24,7 @@ from clipkit.pairs.pair import Pair
 from clipkit.pairs.picture_digest import file_stamp
 from clipkit.pairs.tar_members import Member, list_members
 from clipkit.pairs.text_rows import TextRows
+from clipkit.places import expand_home
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _MOST_CAPTION = 1 << 20  # bytes
@@ -53,7 +54,7 @@ def open_shards(text: str) -> "ShardPairs":
         MissingExtraError: If webdataset is not installed.
     """
     shards = [_shard(url) for url in _expand(text)]
-    # os.path, for Path.is_file raises for a name too long and Path.expanduser for nobody's home.
+    # os.path, for Path.is_file raises for a name too long.
     missing = [shard.name for shard in shards if not os.path.isfile(shard.file)]  # noqa: PTH113
     if missing:
         listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
@@ -166,7 +167,7 @@ def _shard(url: str) -> Shard:
     if is_remote(url):
         return Shard(fetch_shard(url), url)
     path = url.removeprefix("file://").removeprefix("file:")
-    file = Path(os.path.expanduser(path))  # noqa: PTH111
+    file = expand_home(path)
     return Shard(file, str(file))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clipkit.errors import InputError, TrainingError
+from clipkit.places import expand_home
 from clipkit.runs.journal import read_metrics
 from clipkit.runs.report import read_report
 from clipkit.training.checkpoints import RunCheckpoints
@@ -76,10 +77,10 @@ def refuse_nested(config: RunConfig) -> None:
     Raises:
         InputError: If it does: its curves and texts would be taken for pictures and captions.
     """
-    output = Path(config.output).expanduser().resolve()
+    output = expand_home(config.output).resolve()
     places = [place.path for place in (*config.data.train, *config.data.validation)]
     for place in (*places, config.watch.tripwire or ""):
-        folder = Path(os.path.expanduser(place))  # noqa: PTH111 - Path's fails for nobody's home
+        folder = expand_home(place)
         if place and os.path.isdir(folder) and output.is_relative_to(folder.resolve()):  # noqa: PTH112
             raise InputError(
                 f"output {config.output} lies in {place}, so what the run writes would be taken "

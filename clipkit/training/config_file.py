@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import InputError, MissingExtraError
+from clipkit.places import expand_home
 from clipkit.training.config import RunConfig, check_number, default_output
 from clipkit.training.config_keys import check_keys, field_types, section_types
 from clipkit.training.config_paths import anchor_paths
@@ -55,7 +56,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         InputError: If the file cannot be read, a key is unknown or in the wrong section, or a
             value has the wrong type or range.
     """
-    place = Path(path).expanduser().absolute()
+    place = expand_home(path).absolute()
     try:
         content = tomllib.loads(place.read_text(encoding="utf-8-sig"))  # Notepad writes the mark
     except (OSError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import InputError
+from clipkit.places import expand_home
 from clipkit.training.config import SAMPLES
 
 
@@ -38,7 +39,7 @@ def anchor_paths(content: dict[str, Any], folder: Path) -> None:
 
 def _absolute(path: str, folder: Path) -> str:
     is_remote = "://" in path or path.startswith("pipe:")  # webdataset reads from these
-    return path if is_remote or Path(path).is_absolute() else str(folder / _home(path))
+    return path if is_remote or Path(path).is_absolute() else str(folder / expand_home(path))
 
 
 def _absolute_model(name: str, folder: Path) -> str:
@@ -47,7 +48,7 @@ def _absolute_model(name: str, folder: Path) -> str:
         return name
     for prefix in ("", "local-dir:", f"{name.partition('=')[0]}="):
         path = name.removeprefix(prefix)
-        if path and name.startswith(prefix) and _is_there(folder / _home(path)):
+        if path and name.startswith(prefix) and _is_there(folder / expand_home(path)):
             return prefix + _absolute(path, folder)
     return name
 
@@ -58,13 +59,6 @@ def _absolute_architecture(name: str, folder: Path) -> str:
 
 def _absolute_tripwire(name: str, folder: Path) -> str:
     return name if name == SAMPLES else _absolute(name, folder)
-
-
-def _home(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:  # the home of nobody on this machine
-        return Path(path)
 
 
 def _is_there(place: Path) -> bool:

@@ -165,6 +165,9 @@ ERRORS = {
     "nothing.safetensors": "there is no file or directory ",
     "local-dir:nothing": "there is no file or directory ",
     "ViT-B-32=nothing.pt": "there is no file ",
+    "ViT-B-32=~nobody-here/a.pt": "there is no file ",
+    "local-dir:~nobody-here/a": "there is no file or directory ",
+    "~nobody-here/a": "~nobody-here/a",
 }
 
 
