@@ -19,7 +19,8 @@ class Journal:
 
     Args:
         directory: Of the run.
-        step: How many steps are done; lines past it are of work that was lost, and go.
+        step: How many steps are done; lines past it are of work that was lost, and go. Before the
+            first step all of them are.
     """
 
     def __init__(self, directory: Path, *, step: int = 0) -> None:
@@ -29,14 +30,14 @@ class Journal:
             raise MissingExtraError("torch", "Writing metrics for TensorBoard") from error
 
         self._path = directory / METRICS_NAME
-        kept = [line for line in read_metrics(directory) if line["step"] <= step]
+        kept = [line for line in read_metrics(directory) if 0 < step >= line["step"]]
         draft = self._path.with_suffix(".part")
         draft.write_text("".join(_line(entry) for entry in kept), encoding="utf-8")
         draft.replace(self._path)
         self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(
             str(directory / "tensorboard"),
-            purge_step=step + 1,
+            purge_step=step + 1 if step else 0,
             # A second sitting in the same second would take the first one's file over.
             filename_suffix=f".{time.time_ns()}",
         )

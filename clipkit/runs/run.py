@@ -31,7 +31,7 @@ from clipkit.runs.directory import (
     with_precision,
 )
 from clipkit.runs.ending import end_run
-from clipkit.runs.journal import Journal, read_metrics
+from clipkit.runs.journal import Journal
 from clipkit.runs.listener import Listener
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.validating import build_measure
@@ -186,7 +186,7 @@ class _Run:
             closing(Journal(self._directory, step=step)) as journal,
             self._listener.progress_for("training") as progress,
         ):
-            if step == 0 and not read_metrics(self._directory):
+            if step == 0:
                 journal.write_validation(0, measure())
             return learning.run(
                 checkpoints,

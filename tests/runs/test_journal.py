@@ -72,15 +72,28 @@ def test_lines_of_work_that_was_lost_go(tmp_path: Path) -> None:
     assert steps(tmp_path) == []
 
 
-def test_what_was_measured_before_the_first_step_stays(tmp_path: Path) -> None:
+def test_before_the_first_step_all_is_measured_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write_validation(0, Validation(None, {"recall": 0.5}))
     journal.write(1, {"loss": 1.0})
     journal.close()
-    write(tmp_path, range(0), begin=0)
+    journal = Journal(tmp_path)
+    journal.write_validation(0, Validation(None, {"recall": 0.25}))
+    journal.close()
+    assert read_validation(tmp_path, step=0).metrics == {"recall": 0.25}
     assert steps(tmp_path) == [0]
-    assert board(tmp_path)["recall"] == [(0, 0.5)]
+    assert board(tmp_path)["recall"] == [(0, 0.25)]
     assert board(tmp_path)["loss"] == []
+
+
+def test_what_was_measured_before_the_first_step_stays_after_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write_validation(0, Validation(None, {"recall": 0.5}))
+    journal.write(1, {"loss": 1.0})
+    journal.close()
+    write(tmp_path, range(0), begin=1)
+    assert steps(tmp_path) == [0, 1]
+    assert board(tmp_path)["recall"] == [(0, 0.5)]
 
 
 @pytest.mark.parametrize("cut", ["{", '{"step": 3, "lo', '{"step": 3, "loss": "\xc3', "[3]", "3"])

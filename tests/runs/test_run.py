@@ -252,14 +252,21 @@ def test_sigmoid_run_starts_at_its_own_scale_and_bias(
     write_run: WriteRun, tiny_checkpoint: Path, has_start: bool
 ) -> None:
     model = {"start": str(tiny_checkpoint)} if has_start else {}
-    path = write_run(model=model, loss={"kind": "sigmoid"}, watch={"average_with_start": False})
+    path = write_run(
+        model=model,
+        data={"validation_fraction": 0.2},
+        loss={"kind": "sigmoid"},
+        watch={"average_with_start": False},
+    )
 
-    train(read_config(path))
+    report = train(read_config(path))
 
+    # A match has about -10 as its logit, and infonce would be at ln 8 or so.
+    assert 5 < report.start["validation_loss"] < 15
     first = next(entry for entry in read_metrics(path.with_suffix("")) if "loss" in entry)
     assert first["logit_scale"] == pytest.approx(np.log(10))
     encoder = clipkit.load(str(path.with_suffix("") / "final"), is_caching_texts=False)
-    # AdamW moves a weight by about lr = 0.001 a step, of which there are 10.
+    # AdamW moves a weight by about lr = 0.001 a step, of which there are 8.
     assert encoder.scoring.logit_bias == pytest.approx(-10, abs=0.011)
     assert encoder.scoring.logit_bias != -10
 
@@ -404,12 +411,15 @@ def test_too_many_bad_pictures_end_a_run_and_mended_ones_let_it_go_on(
     assert set(report.bad) == {str(path) for path in bad[1:]}
 
 
-def train_two_steps(config: RunConfig) -> RunConfig:
-    """Leave a run after two steps; return the run that goes on."""
-    stopped = replace(config, watch=replace(config.watch, checkpoint_minutes=0))
+def train_steps(
+    config: RunConfig, num_steps: int = 2, *, checkpoint_minutes: float = 0
+) -> RunConfig:
+    """Leave a run in a step, the ones before it saved; return the run that goes on."""
+    watch = replace(config.watch, checkpoint_minutes=checkpoint_minutes)
+    stopped = replace(config, watch=watch)
 
     def stop(done: int, total: int | None) -> None:
-        if done == 2:
+        if done == num_steps:
             raise KeyboardInterrupt
 
     # Only training has steps; pictures whose features are computed are not counted.
@@ -442,7 +452,7 @@ def test_run_that_is_measured_or_begun_otherwise_is_refused(
         watch={"tripwire": str(reference)},
         compute={"batch_size": 6},
     )
-    stopped = train_two_steps(read_config(path))
+    stopped = train_steps(read_config(path))
     if setting == "model.start":
         shutil.rmtree(start)
         write_directory_of_seed(start, seed=1)
@@ -458,7 +468,7 @@ def test_run_whose_teacher_is_another_is_refused(
     write_run: WriteRun, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     teacher = copy_folder(tiny_checkpoint, tmp_path / "teacher")
-    stopped = train_two_steps(read_config(write_run(loss={"teacher": str(teacher)})))
+    stopped = train_steps(read_config(write_run(loss={"teacher": str(teacher)})))
     shutil.rmtree(teacher)
     write_directory_of_seed(teacher, seed=1)
 
@@ -479,7 +489,7 @@ def test_features_are_of_the_start_and_of_the_pictures_as_they_are(
         model={"start": str(start), "lock_image": True},
         data={"train": str(place), "max_bad_fraction": 0.1, "crop_scale": [1.0, 1.0]},
     )
-    stopped = train_two_steps(read_config(path))
+    stopped = train_steps(read_config(path))
     features = path.with_suffix("") / "features" / "image_features.npy"
     row = sorted(place.glob("*/*.png")).index(broken)
     assert not np.load(features)[row].any()
@@ -490,6 +500,50 @@ def test_features_are_of_the_start_and_of_the_pictures_as_they_are(
     encoder = clipkit.load(str(start), engine="torch", is_caching_texts=False)
     expected = encoder.encode_images(sorted(place.glob("*/*.png")))
     np.testing.assert_allclose(np.load(features), expected, atol=1e-6)
+
+
+def test_run_that_kept_nothing_yet_takes_the_start_as_it_is(
+    write_run: WriteRun, class_folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Interrupted before its first checkpoint; features and measurements are of the new start."""
+    start = copy_folder(tiny_checkpoint, tmp_path / "start")
+    path = write_run(
+        model={"start": str(start), "lock_image": True},
+        data={"train": str(class_folder), "crop_scale": [1.0, 1.0]},
+        watch={"tripwire": str(class_folder)},
+    )
+    train_steps(read_config(path), 1, checkpoint_minutes=99)
+    shutil.rmtree(start)
+    write_directory_of_seed(start, seed=1)
+
+    report = train(read_config(path))
+
+    encoder = clipkit.load(str(start), engine="torch", is_caching_texts=False)
+    pictures = sorted(class_folder.glob("*/*.png"))
+    features = np.load(path.with_suffix("") / "features" / "image_features.npy")
+    np.testing.assert_allclose(features, encoder.encode_images(pictures), atol=1e-6)
+    expected = evaluate_classes(encoder, open_pairs(class_folder)).mean_log_probability
+    assert report.start["tripwire_log_probability"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_run_whose_captions_are_all_the_same_is_refused(
+    write_run: WriteRun, captions_folder: Path, tmp_path: Path
+) -> None:
+    place = copy_folder(captions_folder, tmp_path / "photos")
+    for caption in place.glob("*.txt"):
+        caption.write_text("a photo")
+
+    with pytest.raises(InputError, match="all 40 pairs have the same caption"):
+        train(read_config(write_run(data={"train": str(place)})))
+
+
+def test_run_whose_places_weigh_too_little_for_a_batch_is_refused(
+    write_run: WriteRun, captions_folder: Path
+) -> None:
+    data = {"train": [{"path": str(captions_folder), "weight": 0.15}]}
+
+    with pytest.raises(InputError, match=r"batch_size 8 is more than the 6 pairs of an epoch"):
+        train(read_config(write_run(data=data)))
 
 
 def test_unreadable_validation_pictures_are_told_of_and_limited(
@@ -516,7 +570,7 @@ def test_run_that_has_lost_its_measurements_measures_the_start_again(
 ) -> None:
     whole, lost = fine_tune("whole"), fine_tune("lost")
     expected = train(read_config(whole))
-    stopped = train_two_steps(read_config(lost))
+    stopped = train_steps(read_config(lost))
     (lost.with_suffix("") / "metrics.jsonl").unlink()
 
     report = train(stopped)
@@ -586,7 +640,7 @@ def test_run_on_other_pairs_is_refused(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
     place = copy_folder(captions_folder, tmp_path / "photos")
-    stopped = train_two_steps(read_config(write_run(data={"train": str(place)})))
+    stopped = train_steps(read_config(write_run(data={"train": str(place)})))
     caption = next(place.glob("*.txt"))
     caption.write_text("something else\n")
 
