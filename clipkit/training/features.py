@@ -5,7 +5,8 @@ Shapes: N pairs, D dimensions of the shared space.
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.encoder import Encoder
-from clipkit.errors import ImageReadError
+from clipkit.errors import ImageReadError, TrainingError
 from clipkit.inputs.images import ImageInput
 from clipkit.pairs.pair import PairSource
 from clipkit.progress import Progress
@@ -56,15 +57,18 @@ def compute_image_features(
 
     Returns:
         The features, mapped from the disk.
+
+    Raises:
+        TrainingError: If there is no room for them.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    state_path = directory / _STATE_NAME
     files = [directory / name for name in (_ROWS_NAME, _STAMPS_NAME)]
-    if _read_state(state_path) != {"key": key} or not all(map(Path.is_file, files)):
-        state_path.unlink(missing_ok=True)  # before the rows that it is of are overwritten
-        _write_zeros(files[0], np.float32, (len(source), encoder.embed_dim))
-        _write_zeros(files[1], np.uint64, (len(source),))
-        _write_state(state_path, {"key": key})
+    try:
+        _begin(directory, {"key": key}, files, (len(source), encoder.embed_dim))
+    except OSError as error:
+        raise TrainingError(
+            f"the features of {len(source)} pictures cannot be kept in {directory}: "
+            f"{error.strerror or error}. Make room and give the same command to go on"
+        ) from error
     rows, stamps = (np.load(file, mmap_mode="r+") for file in files)
     now = np.array([_stamp(source, row) for row in range(len(source))], dtype=np.uint64)
     stale = np.flatnonzero((stamps != now) & (stamps != _NOTHING))
@@ -96,9 +100,27 @@ def read_image_features(directory: Path) -> ImageFeatures:
     return ImageFeatures(rows, np.load(directory / _STAMPS_NAME) == _NOTHING)
 
 
+def _begin(directory: Path, state: Any, files: Sequence[Path], shape: tuple[int, int]) -> None:
+    """Make room for features, unless there are some already, of the same state."""
+    directory.mkdir(parents=True, exist_ok=True)
+    state_path = directory / _STATE_NAME
+    if _read_state(state_path) == state and all(map(Path.is_file, files)):
+        return
+    state_path.unlink(missing_ok=True)  # before the rows that it is of are overwritten
+    _write_zeros(files[0], np.float32, shape)
+    _write_zeros(files[1], np.uint64, shape[:1])
+    draft = state_path.with_suffix(".part")
+    draft.write_text(json.dumps(state), encoding="utf-8")
+    draft.replace(state_path)
+
+
 def _write_zeros(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
-    """Write an array of zeros, which takes no room on the disk yet."""
     np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+    if hasattr(os, "posix_fallocate"):
+        # Zeros take no room until they are written over, and a disk that is full by then ends the
+        # process by a signal (SIGBUS).
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _stamp(source: PairSource, row: int) -> int:
@@ -137,9 +159,3 @@ def _read_state(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _write_state(path: Path, state: dict[str, str]) -> None:
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(state), encoding="utf-8")
-    draft.replace(path)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import clipkit
-from clipkit.errors import ImageReadError
+from clipkit.errors import ImageReadError, TrainingError
 from clipkit.pairs.pair import Pair
 from clipkit.training import features as features_module
 from clipkit.training.features import (
@@ -18,6 +18,7 @@ from clipkit.training.features import (
 )
 from tests.fake_pairs import ListSource
 from tests.fakes import FakeEncoder, picture_embedding, save_picture
+from tests.full_disk import full_disk
 
 NUM_PAIRS = 11
 BAD = (0, 4, 9)  # a file that is no picture, an error of the source, a file that is gone
@@ -159,6 +160,25 @@ def test_a_state_that_says_nothing_is_none(
     again = FakeEncoder()
     compute(again, source, tmp_path / "features")
     assert len(again.encoded_images) == NUM_PAIRS - 1
+
+
+@pytest.mark.parametrize("num_bytes", [0, 150])  # 128 of a file's head, 16 of each row
+def test_a_full_disk_is_told_of_before_anything_is_computed(
+    source: ListSource, tmp_path: Path, num_bytes: int
+) -> None:
+    encoder = FakeEncoder()
+    with full_disk(num_bytes), pytest.raises(TrainingError, match="of 11 pictures cannot be kept"):
+        compute_image_features(encoder, source, tmp_path / "features", key="a")
+    assert encoder.encoded_images == []
+    compute(FakeEncoder(), source, tmp_path / "features")
+
+
+def test_room_for_all_rows_is_taken_at_once(source: ListSource, tmp_path: Path) -> None:
+    many = ListSource([source[1]] * 50_000)
+    with pytest.raises(KeyboardInterrupt):
+        compute_image_features(stop_at(0), many, tmp_path / "features", key="a")
+    for path in (tmp_path / "features").glob("*.npy"):
+        assert path.stat().st_blocks * 512 >= path.stat().st_size
 
 
 def test_rows_that_are_gone_are_computed_anew(source: ListSource, tmp_path: Path) -> None:
