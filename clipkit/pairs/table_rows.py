@@ -214,7 +214,8 @@ def _check_has_columns(path: Path, columns: Columns, names: Sequence[str]) -> No
             continue
         if not names:
             raise InputError(f"{path} holds no table: its first line is empty")
-        near = difflib.get_close_matches(column, names, n=1, cutoff=0.4)
+        free = [name for name in names if name not in columns]
+        near = difflib.get_close_matches(column, free, n=1, cutoff=0.4)
         hint = f" (nearest: {near[0]})" if near else ""
         raise InputError(
             f"{path} has no column {column}, it has {', '.join(names)}{hint}: say which by "

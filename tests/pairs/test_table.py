@@ -204,6 +204,12 @@ def test_a_missing_column_is_told_with_those_there_are(write: Write, suffix: str
         _open(folder / f"t.{suffix}", image="file_path")
 
 
+def test_the_other_column_is_not_taken_for_a_missing_one(write: Write) -> None:
+    folder = write({"t.csv": "filepath,text\na.png,a cat\n"})
+    with pytest.raises(InputError, match=r"has no column title, .* \(nearest: text\): say"):
+        _open(folder / "t.csv")
+
+
 def test_json_needs_each_column_in_some_line_only(write: Write) -> None:
     lines = '{"filepath": "photos/a.png"}\n{"title": "a cat"}\n'
     source = _open(write({**PICTURES, "t.jsonl": lines}) / "t.jsonl")
