@@ -80,11 +80,15 @@ def test_clip_ids_equal_open_clips(clean: str, context_length: int) -> None:
 CLIP_TOKENIZER = Tokenizer.from_config({}, VOCABULARY)
 
 
+# Whether a character that this Python does not know yet is a letter depends on the Unicode version
+# of each regular expression engine.
+KNOWN_LETTERS = st.characters(exclude_categories=["Cn", "Cs"])
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.text(max_size=60), min_size=1, max_size=8))
+@given(st.lists(st.text(KNOWN_LETTERS, max_size=60), min_size=1, max_size=8))
 def test_clip_ids_equal_open_clips_on_any_text(texts: list[str]) -> None:
-    # Whether a character that this Python does not know yet is a letter depends on the Unicode
-    # version of each regular expression engine. Cleaning can make some out of others.
+    # Cleaning can make some out of others.
     cleaned = "".join(clean_lower(text) for text in texts)
     assume(all(unicodedata.category(character) != "Cn" for character in cleaned))
     tokenizer = CLIP_TOKENIZER
