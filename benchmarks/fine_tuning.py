@@ -41,26 +41,24 @@ def main() -> None:
     models = {"start": "starter", "final": str(place / "run" / "final")}
     tested = {name: apart(accuracy_of, model, place / "test") for name, model in models.items()}
     warned = _warnings(config)
-    start, final = report["start"], report["final"]
+    start, end, final = report["start"], report["end"], report["final"]
+    forgotten = start["tripwire_accuracy"] - final["tripwire_accuracy"]
     figures = [
-        Figure("validation drawings: accuracy of the start", [start["accuracy"]]),
-        Figure("validation drawings: accuracy of the trained weights", [report["end"]["accuracy"]]),
-        Figure("validation drawings: accuracy of the final weights", [final["accuracy"]]),
-        Figure("drawings of another vendor: accuracy of the start", [tested["start"]]),
-        Figure("drawings of another vendor: accuracy of the final weights", [tested["final"]]),
-        Figure("what that is more", [tested["final"] - tested["start"]], at_least=0.0),
-        Figure("reference photographs: accuracy of the start", [start["tripwire_accuracy"]]),
-        Figure(
-            "reference photographs: accuracy of the trained weights",
-            [report["end"]["tripwire_accuracy"]],
+        _percent("validation drawings: accuracy of the start", start["accuracy"]),
+        _percent("validation drawings: accuracy of the trained weights", end["accuracy"]),
+        _percent("validation drawings: accuracy of the final weights", final["accuracy"]),
+        _percent("drawings of another vendor: accuracy of the start", tested["start"]),
+        _percent("drawings of another vendor: accuracy of the final weights", tested["final"]),
+        _percent("what that is more", tested["final"] - tested["start"], at_least=0.0),
+        _percent("reference photographs: accuracy of the start", start["tripwire_accuracy"]),
+        _percent(
+            "reference photographs: accuracy of the trained weights", end["tripwire_accuracy"]
         ),
-        Figure("reference photographs: accuracy of the final", [final["tripwire_accuracy"]]),
-        Figure(
-            "what the final weights have forgotten",
-            [start["tripwire_accuracy"] - final["tripwire_accuracy"]],
-            at_most=0.02,
+        _percent(
+            "reference photographs: accuracy of the final weights", final["tripwire_accuracy"]
         ),
-        Figure("share of the trained weights in the final ones", [report["alpha"]]),
+        _percent("what the final weights have forgotten", forgotten, at_most=2.0),
+        _percent("share of the trained weights in the final ones", report["alpha"]),
         Figure(f"warnings of lr {BAD_RATE} that name 1e-5", [float(len(warned))], at_least=1.0),
     ]
     measurements = {"report": report, "tested": tested, "warnings": warned}
@@ -109,6 +107,11 @@ def accuracy_of(model: str, folder: Path) -> float:
 
     source = open_pairs(folder, format="classes")
     return evaluate_classes(clipkit.load(model), source).top_1
+
+
+def _percent(what: str, share: float, **bar: float) -> Figure:
+    """Return the figure of a share 0..1; its bar is in percent."""
+    return Figure(what, [100 * share], " %", **bar)
 
 
 def _run_toml(*, epochs: int) -> str:
