@@ -129,13 +129,14 @@ class TrainedTowers(nn.Module):
     def _text_features(self, token_ids: Tensor) -> Tensor:
         """Return text features, computed by captions of about the same length where that pays.
 
-        A few long captions would make all the others long: 128 captions of 12 tokens on average
-        and 43 at most take a third of the time on a CPU. On CUDA this was not measured.
+        A few long captions would make all the others long, those of other chunks too: 128 captions
+        of 12 tokens on average and 43 at most take a third of the time on a CPU. On CUDA this was
+        not measured.
         """
         padding_id = self.towers.padding_id
-        num_groups = min(len(token_ids) // _GROUP_ROWS, _MOST_GROUPS)
-        if padding_id is None or num_groups < 2 or token_ids.device.type != "cpu":
+        if padding_id is None or token_ids.device.type != "cpu":
             return self.towers.text_features(token_ids)
+        num_groups = max(min(len(token_ids) // _GROUP_ROWS, _MOST_GROUPS), 1)
         columns = torch.arange(1, token_ids.shape[1] + 1)
         lengths = ((token_ids != padding_id) * columns).amax(dim=1).clamp(min=2)
         order = lengths.argsort(stable=True)

@@ -290,6 +290,7 @@ def test_many_captions_give_the_features_and_gradients_of_each_alone(
     gradient = contrastive.gradients(module, (texts * weights).sum())
     assert _largest_difference(gradient, expected_gradient) <= EXACT
     assert len(lengths) == max(num // 32, 1) and lengths == sorted(lengths)
+    assert lengths[-1] == int((batch.token_ids != 0).sum(dim=1).max())  # not all 16 columns
     assert num < 64 or lengths[0] < 10
 
 
