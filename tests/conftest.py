@@ -19,7 +19,11 @@ hypothesis.settings.load_profile("clipkit")
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_home(
+    tmp_path: Path,  # before monkeypatch: pytest removes it when os is no longer patched
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """No test reads or writes the user's own indexes, and none asks the hub."""
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

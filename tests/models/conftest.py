@@ -114,7 +114,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         return made[name]
 
     yield get
-    shutil.rmtree(root)  # two gigabytes that pytest would keep for three runs
+    shutil.rmtree(root)  # two gigabytes, which pytest would keep when a test has failed
 
 
 def make_open_clip(model_cfg: dict[str, Any], seed: int = 0) -> Any:
