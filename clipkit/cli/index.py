@@ -8,6 +8,7 @@ from collections import Counter
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json, visible
+from clipkit.cli.syncing import missing_line
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus, indexed_folders
@@ -43,6 +44,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--forget", action="store_true", help="delete the folder's index; the pictures stay"
     )
     parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="forget indexed images that are not there even if it looks as if their disk were "
+        "not connected: such images are kept otherwise, and the exit status is 1",
+    )
+    parser.add_argument(
         "--here",
         action="store_true",
         help="keep the index in the folder itself (.clipkit), so that it moves with the pictures; "
@@ -74,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; 1 if a picture was skipped and --strict was given; 130 after Ctrl-C.
+        0; 1 if indexed images are missing, or one was skipped and --strict was given; 130 after
+        Ctrl-C.
     """
     if arguments.folder is None:
         return _list_folders(arguments)
@@ -107,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"clipkit index {folder}"
         )
         return 130
-    return 1 if report.skipped and arguments.strict else 0
+    return 1 if report.missing or (report.skipped and arguments.strict) else 0
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
@@ -116,6 +124,7 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
             progress=progress,
             exclude=arguments.exclude,
             include_hidden=arguments.include_hidden,
+            prune=arguments.prune,
         )
 
 
@@ -163,12 +172,15 @@ def _print_report(library: PhotoLibrary, report: SyncReport, *, as_json: bool) -
         skipped = [{"path": error.path, "reason": error.reason} for error in report.skipped]
         left_out = [left._asdict() for left in report.left_out]
         folder = str(library.folder)
-        whole = {"folder": folder, **counts, "skipped": skipped, "left_out": left_out}
+        whole = {"folder": folder, **counts, "missing": report.missing}
+        whole |= {"skipped": skipped, "left_out": left_out}
         print(to_json(whole), flush=True)
         return
     listed = ", ".join(f"{number} {name}" for name, number in counts.items())
-    print(f"{visible(str(library.folder))}: {listed}, {len(report.skipped)} skipped", flush=True)
-    for line in skipped_lines(report.skipped):
+    listed += f", {len(report.skipped)} skipped"
+    listed += f", {report.missing} missing" if report.missing else ""
+    print(f"{visible(str(library.folder))}: {listed}", flush=True)
+    for line in filter(None, [missing_line(library, report), *skipped_lines(report.skipped)]):
         note(line)
     reasons = Counter(left.reason for left in report.left_out)
     for reason, number in sorted(reasons.items()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from clipkit.cli.options import add_model_options, load_encoder
 from clipkit.cli.progress import note
 from clipkit.cli.stdout import to_json
-from clipkit.cli.syncing import sync_if_possible
+from clipkit.cli.syncing import missing_line, sync_if_possible
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, parse_query, picture_argument
@@ -284,6 +284,11 @@ def _wanted_relevance(arguments: argparse.Namespace) -> float:
 def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown: bool) -> str:
     """Return what to say when no result is relevant."""
     number = len(library)
+    if not number and (num_missing := library.num_missing):
+        return (
+            f"none of the {num_missing} images indexed in {arguments.folder} is there: connect "
+            "their disk and search again"
+        )
     if not number:
         return f"no pictures found in {arguments.folder}"
     nothing = f"nothing relevant among {number:,} pictures".replace(",", " ")
@@ -301,6 +306,8 @@ def _sync(library: PhotoLibrary, folder: str) -> bool:
         return False
     if summary := _summary(report, folder):
         note(summary)
+    if report.missing > report.missing_before:
+        note(missing_line(library, report))
     return bool(report.skipped)
 
 

@@ -1,5 +1,7 @@
 """Bringing an index up to date before it is used, where that is possible."""
 
+import shlex
+
 from clipkit.cli.progress import note, progress_bar
 from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.search.library import PhotoLibrary, SyncReport
@@ -31,3 +33,15 @@ def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
         reason = f"another process is indexing {folder}" if is_busy else str(error)
         note(f"{reason}: using what is indexed so far")
         return None
+
+
+def missing_line(library: PhotoLibrary, report: SyncReport) -> str:
+    """Return what to say about indexed images that are not there, "" if there are none."""
+    if not report.missing:
+        return ""
+    are = "image is" if report.missing == 1 else "images are"
+    return (
+        f"{report.missing} indexed {are} not there, as when a disk is not connected: kept, and "
+        "left out of searches until it is back; if gone for good, run"
+        f"  clipkit index {shlex.quote(str(library.indexed_folder))} --prune"
+    )

@@ -21,10 +21,18 @@ from clipkit.inputs.folders import matches_glob
 from clipkit.search.closing import Closing
 from clipkit.search.entries import CatalogMeta, ImageRow, IndexedFile, SkippedFile
 from clipkit.search.filters import PictureFilter
+from clipkit.search.rows import (
+    COLUMNS,
+    drop_removed,
+    encode_text,
+    put_aside,
+    put_image,
+    put_skipped,
+)
 from clipkit.search.schema import PATH_ERRORS, damaged_library, library_errors, open_catalog_file
 
 _ROWS_A_QUESTION = 500  # SQLite allows 999 parameters in its oldest versions in use
-_COLUMNS = ", ".join(ImageRow._fields)
+_STATE = "path, size, mtime_ns, row, is_settled AND digest IS NOT NULL"  # as IndexedFile has it
 _EVERY_PICTURE = PictureFilter()
 
 
@@ -83,19 +91,25 @@ class Catalog(Closing):
         names = {field.name for field in dataclasses.fields(CatalogMeta)}
         try:
             values = {key: json.loads(value) for key, value in stored.items() if key in names}
-            return CatalogMeta(**{**values, "exclude": tuple(values.get("exclude", ()))})
+            lists = {name: tuple(values.get(name, ())) for name in ("exclude", "mounts")}
+            return CatalogMeta(**{**values, **lists})
         except (TypeError, ValueError) as error:
             raise damaged_library(self._folder, f"{self._path}: {error}") from error
 
     def images(self, prefix: str = "") -> dict[str, IndexedFile]:
-        """Return the indexed pictures by path, those under `prefix` ("" or "folder/") only."""
+        """Return the indexed pictures by path, those under `prefix` ("" or "folder/") only.
+
+        A row without a digest is of the first schema: its file must be looked at again, so it
+        does not count as settled.
+        """
         where, bounds = _under(prefix)
-        # A row without a digest is of the first schema: its file must be looked at again.
-        settled = "is_settled AND digest IS NOT NULL"
-        sql = f"SELECT path, size, mtime_ns, row, {settled} FROM images{where}"
-        with self._errors():
-            found = self._connection.execute(sql, bounds)
-            return {row[0]: IndexedFile._make((*row[:-1], bool(row[-1]))) for row in found}
+        return self._states(f"images{where}", bounds)
+
+    def missing(self, prefix: str = "") -> dict[str, IndexedFile]:
+        """Return, as `images` does, the images whose files are expected to be back."""
+        where, bounds = _under(prefix)
+        condition = f"{where} AND" if where else " WHERE"
+        return self._states(f"absent{condition} NOT is_removed", bounds)
 
     def skipped(self, prefix: str = "") -> dict[str, SkippedFile]:
         """Return the unreadable files by path, those under `prefix` only."""
@@ -106,11 +120,17 @@ class Catalog(Closing):
             return {row[0]: SkippedFile._make((*row[:-1], bool(row[-1]))) for row in found}
 
     def count(self, prefix: str = "") -> int:
-        """Return how many pictures are indexed under `prefix`."""
+        """Return how many pictures are indexed under `prefix`, missing ones not counted."""
         where, bounds = _under(prefix)
         with self._errors():
             found = self._connection.execute(f"SELECT count(*) FROM images{where}", bounds)
             return int(found.fetchone()[0])
+
+    def absent_rows(self) -> NDArray[np.int64]:
+        """Return the rows kept for files that are not there, ascending, shape (K,)."""
+        with self._errors():
+            found = self._connection.execute("SELECT row FROM absent ORDER BY row")
+            return np.fromiter((row for (row,) in found), dtype=np.int64)
 
     def rows(self, prefix: str = "", accepted: PictureFilter = _EVERY_PICTURE) -> NDArray[np.int64]:
         """Return the live rows under `prefix` that pass a filter, ascending, shape (K,)."""
@@ -142,20 +162,35 @@ class Catalog(Closing):
 
     def entries(self, rows: Iterable[int]) -> dict[int, ImageRow]:
         """Return all that is known of each of these rows; dead rows are missing."""
-        return {image.row: image for image in map(_image_row, self._select(_COLUMNS, rows))}
+        return {image.row: image for image in map(_image_row, self._select(COLUMNS, rows))}
 
     def find(self, path: str) -> ImageRow | None:
         """Return the entry of one picture, None if it is not indexed."""
-        return self._find("path = CAST(? AS TEXT)", _encode(path))
+        return self._find("images WHERE path = CAST(? AS TEXT)", encode_text(path))
+
+    def find_missing(self, path: str) -> ImageRow | None:
+        """Return the entry of an image whose file is expected to be back, None if it is not."""
+        return self._find(
+            "absent WHERE path = CAST(? AS TEXT) AND NOT is_removed", encode_text(path)
+        )
 
     def find_content(self, digest: bytes) -> ImageRow | None:
-        """Return the entry of a picture with this content, None if there is none."""
-        return self._find("digest = ? ORDER BY row LIMIT 1", digest)
+        """Return the entry of a picture with this content, None if there is none.
+
+        Its file need not be there. The path is "" if its row is free to be taken: what had it was
+        removed.
+        """
+        found = self._find("images WHERE digest = ? ORDER BY row LIMIT 1", digest)
+        if found is not None:
+            return found
+        columns = COLUMNS.replace("path", "CASE WHEN is_removed THEN '' ELSE path END")
+        condition = "absent WHERE digest = ? ORDER BY is_removed DESC, row LIMIT 1"
+        return self._find(condition, digest, columns)
 
     def contents(self) -> Iterator[ImageRow]:
         """Yield every picture, in the order of the paths."""
         with self._errors():
-            found = self._connection.execute(f"SELECT {_COLUMNS} FROM images ORDER BY path")
+            found = self._connection.execute(f"SELECT {COLUMNS} FROM images ORDER BY path")
             yield from map(_image_row, found)
 
     def background(self) -> dict[str, NDArray[np.float32]]:
@@ -184,60 +219,63 @@ class Catalog(Closing):
         images: Sequence[ImageRow] = (),
         skipped: Sequence[SkippedFile] = (),
         removed: Iterable[str] = (),
+        missing: Iterable[str] = (),
     ) -> None:
         """Commit a set of changes as one: all of it, or nothing.
+
+        A row that loses its image stays known by its digest, until `forget_removed`.
 
         Args:
             meta: Replaces what held for the whole library.
             images: New pictures and pictures with a new vector. One that takes the row of
                 another path takes it away from there.
             skipped: Files found unreadable; they are no longer indexed.
-            removed: Paths to forget, indexed or unreadable.
+            removed: Paths to forget, indexed, missing or unreadable.
+            missing: Paths of indexed images whose files are expected to be back.
 
         Raises:
             LibraryError: If the catalog cannot be written.
         """
-        execute = self._connection.execute
         with self._transaction("BEGIN IMMEDIATE"):
+            for path in missing:
+                put_aside(self._connection, path, is_removed=False)
             for path in removed:
-                execute("DELETE FROM images WHERE path = CAST(? AS TEXT)", (_encode(path),))
-                execute("DELETE FROM skipped WHERE path = CAST(? AS TEXT)", (_encode(path),))
+                put_aside(self._connection, path, is_removed=True)
             for image in images:
-                execute("DELETE FROM skipped WHERE path = CAST(? AS TEXT)", (_encode(image.path),))
-                execute(
-                    f"INSERT OR REPLACE INTO images ({_COLUMNS})"
-                    " VALUES (CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (_encode(image.path), *image[1:]),
-                )
+                put_image(self._connection, image)
             for file in skipped:
-                execute("DELETE FROM images WHERE path = CAST(? AS TEXT)", (_encode(file.path),))
-                execute(
-                    "INSERT OR REPLACE INTO skipped (path, size, mtime_ns, reason, is_settled)"
-                    " VALUES (CAST(? AS TEXT), ?, ?, CAST(? AS TEXT), ?)",
-                    (
-                        _encode(file.path),
-                        file.size,
-                        file.mtime_ns,
-                        _encode(file.reason),
-                        file.is_settled,
-                    ),
-                )
+                put_skipped(self._connection, file)
             self._write_meta(meta)
 
+    def forget_removed(self, *, max_seconds: int, min_rows: int) -> None:
+        """Let go of rows whose images were removed: old ones, and those that are too many.
+
+        Args:
+            max_seconds: How long a row is kept.
+            min_rows: How many may be kept; as many as there are images, if that is more.
+        """
+        with self._errors():
+            found = self._connection.execute("SELECT count(*) FROM absent WHERE is_removed")
+            num_removed = int(found.fetchone()[0])
+        if num_removed:
+            with self._transaction("BEGIN IMMEDIATE"):
+                drop_removed(self._connection, max_seconds, min_rows)
+
     def renumber(self, meta: CatalogMeta, rows: NDArray[np.int64]) -> None:
-        """Commit that the picture in ``rows[i]`` now lies in row i of another file.
+        """Commit that what lay in ``rows[i]`` now lies in row i of another file.
 
         Args:
             meta: Names the other file.
-            rows: Every live row, ascending.
+            rows: Every row in use, of images and of absent ones, ascending.
 
         Raises:
             LibraryError: If the catalog cannot be written.
         """
         # Ascending, no row moves up: a row's new place is always free when it gets there.
-        moves = ((new, int(old)) for new, old in enumerate(rows) if new != old)
+        moves = [(new, int(old)) for new, old in enumerate(rows) if new != old]
         with self._transaction("BEGIN IMMEDIATE"):
             self._connection.executemany("UPDATE images SET row = ? WHERE row = ?", moves)
+            self._connection.executemany("UPDATE absent SET row = ? WHERE row = ?", moves)
             self._write_meta(meta)
 
     @contextmanager
@@ -253,9 +291,14 @@ class Catalog(Closing):
     def _errors(self) -> AbstractContextManager[None]:
         return library_errors(self._path, self._folder)
 
-    def _find(self, condition: str, value: bytes) -> ImageRow | None:
+    def _states(self, where: str, bounds: tuple[bytes, ...]) -> dict[str, IndexedFile]:
         with self._errors():
-            sql = f"SELECT {_COLUMNS} FROM images WHERE {condition}"
+            found = self._connection.execute(f"SELECT {_STATE} FROM {where}", bounds)
+            return {row[0]: IndexedFile._make((*row[:-1], bool(row[-1]))) for row in found}
+
+    def _find(self, where: str, value: bytes, columns: str = COLUMNS) -> ImageRow | None:
+        with self._errors():
+            sql = f"SELECT {columns} FROM {where}"
             found = self._connection.execute(sql, (value,)).fetchone()
         return _image_row(found) if found else None
 
@@ -303,15 +346,13 @@ def _decode(text: bytes) -> str:
     return text.decode("utf-8", PATH_ERRORS)
 
 
-def _encode(text: str) -> bytes:
-    """Return the bytes SQLite keeps; undecodable file names keep the bytes they have on disk."""
-    return text.encode("utf-8", PATH_ERRORS)
-
-
 def _under(prefix: str) -> tuple[str, tuple[bytes, ...]]:
     """Return the WHERE clause, with its values, for paths that start with "" or "folder/"."""
     if not prefix:
         return "", ()
     assert prefix.endswith("/"), prefix
-    first, behind = _encode(prefix), _encode(prefix[:-1]) + b"0"  # "0" comes right after "/"
+    first, behind = (
+        encode_text(prefix),
+        encode_text(prefix[:-1]) + b"0",
+    )  # "0" comes right after "/"
     return " WHERE path >= CAST(? AS TEXT) AND path < CAST(? AS TEXT)", (first, behind)

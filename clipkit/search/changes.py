@@ -1,6 +1,6 @@
 """What happened in a folder since the catalog was written: a comparison of two lists."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,10 +29,11 @@ class Changes:
 
     added: tuple[FileState, ...]  # new, or unreadable before and changed since
     changed: tuple[FileState, ...]  # indexed, and perhaps of other content now
-    removed: tuple[str, ...]  # in the catalog, indexed or unreadable, and gone from the folder
-    num_removed: int  # of those, how many were indexed
+    unchanged: frozenset[str]  # indexed, and as they were
+    gone: tuple[str, ...]  # indexed, and not in the folder any more
+    unseen: tuple[str, ...]  # indexed, where nobody can look at the moment
+    no_longer_unreadable: tuple[str, ...]  # unreadable before, and gone from the folder
     familiar_sizes: frozenset[int]  # of pictures whose content may be found under another name
-    num_unchanged: int
     still_unreadable: tuple[SkippedFile, ...]  # as they were when reading them failed
 
 
@@ -47,59 +48,71 @@ def find_changes(
 
     A file may have changed if its size or its time of change differs from what the catalog
     says, or if it was indexed so soon after a change that another one could carry the same time.
-    What lies in a part of the folder that could not be listed counts as unchanged: a
-    drive that fails for a moment must not cost the work of hours.
+    A file or a part of the folder that could not be looked at is not gone: a drive that fails
+    for a moment must not cost the work of hours.
 
     Args:
         files: The pictures in the folder now.
         images: The indexed pictures by path.
         skipped: The unreadable files by path.
-        unlisted: Paths of folders that could not be listed; those of files do no harm.
+        unlisted: Paths of files and folders that are there and could not be looked at.
 
     Returns:
         The changes.
     """
     added: list[FileState] = []
     changed: list[FileState] = []
+    unchanged: list[str] = []
     still_unreadable: list[SkippedFile] = []
-    num_unchanged = 0
     present: set[str] = set()
     for file in files:
         present.add(file.path)
         image, broken = images.get(file.path), skipped.get(file.path)
         if image is not None and _is_same(file, image):
-            num_unchanged += 1
+            unchanged.append(file.path)
         elif broken is not None and _is_same(file, broken):
             still_unreadable.append(broken)
         else:
             (added if image is None else changed).append(file)
-    unknown = tuple(unlisted)
-    missing = [
-        path
-        for path in (*images, *skipped)
-        if path not in present and not (unknown and _is_within(path, unknown))
-    ]
-    kept = len(images.keys() - present - set(missing))
+    unknown = frozenset(unlisted)
+    absent = [path for path in images if path not in present]
+    unseen = {path for path in absent if is_at_or_in(path, unknown)} if unknown else set()
+    gone = tuple(path for path in absent if path not in unseen)
     return Changes(
         added=tuple(added),
         changed=tuple(changed),
-        removed=tuple(missing),
-        num_removed=sum(path in images for path in missing),
-        familiar_sizes=frozenset(
-            images[path].size
-            for path in (*missing, *(file.path for file in changed))
-            if path in images
+        unchanged=frozenset(unchanged),
+        gone=gone,
+        unseen=tuple(sorted(unseen)),
+        no_longer_unreadable=tuple(
+            path for path in skipped if path not in present and not is_at_or_in(path, unknown)
         ),
-        num_unchanged=num_unchanged + kept,
+        familiar_sizes=frozenset(
+            images[path].size for path in (*gone, *(file.path for file in changed))
+        ),
         still_unreadable=tuple(still_unreadable),
     )
 
 
+def is_at_or_in(path: str, places: Set[str]) -> bool:
+    """Return whether a path is one of these, or lies in a folder that is."""
+    return any(step in places for step in steps_of(path))
+
+
+def steps_of(path: str) -> Iterator[str]:
+    """Yield a path's folders, outermost first, and the path itself."""
+    end = path.find("/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
+    yield path
+
+
+def is_alike(file: FileState, known: IndexedFile | SkippedFile | None) -> bool:
+    """Return whether a file has the size and time that the catalog knows of it."""
+    return known is not None and (file.size, file.mtime_ns) == (known.size, known.mtime_ns)
+
+
 def _is_same(file: FileState, known: IndexedFile | SkippedFile) -> bool:
     """Return whether a file certainly is what the catalog saw."""
-    return known.is_settled and (file.size, file.mtime_ns) == (known.size, known.mtime_ns)
-
-
-def _is_within(path: str, folders: Iterable[str]) -> bool:
-    """Return whether a path lies in one of these folders."""
-    return any(path.startswith(f"{folder}/") for folder in folders)
+    return known.is_settled and is_alike(file, known)

@@ -51,8 +51,8 @@ class Intake:
         catalog: What is indexed already.
         writer: Where pictures go.
         encoder: Makes embeddings.
-        known: What was indexed under each path before.
-        missing: Paths that are gone: the rows of those may be given to moved pictures.
+        known: What was indexed under each path before, missing images among them.
+        missing: Paths that are not there: the rows of those may be given to moved pictures.
         locate: From a path in the catalog to the file.
         after_step: Called whenever something was done.
         clock: Tells the time in seconds.
@@ -75,13 +75,11 @@ class Intake:
         self._writer = writer
         self._encoder = encoder
         self._known = known
-        self._missing = set(missing)
+        self.missing = set(missing)  # without those that have turned up under another path
         self._locate = locate
         self._after_step = after_step
         self._clock = clock
         self._last_commit = clock()
-        # What changed files held before: no commit of this sync takes the rows out of the file.
-        self._replaced: dict[bytes, ImageRow] = {}
         # Pictures on their way through the encoder, each with files of equal content.
         self._in_flight: dict[bytes, list[tuple[FileState, Inspection]]] = {}
 
@@ -115,30 +113,34 @@ class Intake:
     def _take_known(self, file: FileState, inspection: Inspection) -> bool:
         """Take a picture in without the encoder, if its content is known; return whether."""
         digest = inspection.digest
-        own = self._catalog.find(file.path) if file.path in self._known else None
+        own = self._own(file)
         if own is not None and _is_same_content(file, digest, own):
             self._writer.keep(_image_row(file, inspection, own.row))
             self.tally.unchanged += 1
             return True
-        if own is not None and own.digest is not None:
-            self._replaced[own.digest] = own
         if digest is None:
             return False
         if digest in self._in_flight:
             self._in_flight[digest].append((file, inspection))
             return True
-        source = self._writer.find_content(digest) or self._replaced.get(digest)
+        source = self._writer.find_content(digest)
         if source is None:
             self._in_flight[digest] = []
             return False
-        if source.path in self._missing:
-            self._missing.remove(source.path)  # its row has found its new owner
+        is_move = source.path in self.missing
+        if is_move or not source.path:  # the row has found its new owner
+            self.missing.discard(source.path)
             self._writer.keep(_image_row(file, inspection, source.row))
-            self._count(file, is_move=True)
         else:
             self._writer.copy(_image_row(file, inspection), source.row)
-            self._count(file)
+        self._count(file, is_move=is_move)
         return True
+
+    def _own(self, file: FileState) -> ImageRow | None:
+        """Return what was indexed under a file's path before."""
+        if file.path not in self._known:
+            return None
+        return self._catalog.find(file.path) or self._catalog.find_missing(file.path)
 
     def _take_batch(
         self,

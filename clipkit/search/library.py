@@ -129,7 +129,7 @@ class PhotoLibrary(Closing):
         adopt_index(path)
         for place in indexed_parents(path):
             library = cls(place, encoder)
-            if not place.prefix or len(library):
+            if not place.prefix or len(library) or library.num_missing:
                 return library._checked()
         return cls.open(path, encoder)
 
@@ -153,13 +153,14 @@ class PhotoLibrary(Closing):
         """Whether there is an index to search."""
         return stored_meta(self._place) is not None
 
+    @property
+    def num_missing(self) -> int:
+        """How many more are indexed and were not there at the last sync; none is searched."""
+        return self._ask(lambda catalog: len(catalog.missing(self._place.prefix)))
+
     def __len__(self) -> int:
-        """Return how many pictures of the folder are indexed."""
-        catalog = Catalog.open(self._place.catalog_path, self.indexed_folder)
-        if catalog is None:
-            return 0
-        with catalog:
-            return catalog.count(self._place.prefix)
+        """Return how many images of the folder are indexed and were there at the last sync."""
+        return self._ask(lambda catalog: catalog.count(self._place.prefix))
 
     def status(self) -> "LibraryStatus":
         """Return what the index holds and how far it lags behind the folder; change nothing.
@@ -181,6 +182,7 @@ class PhotoLibrary(Closing):
         progress: Progress | None = None,
         exclude: Sequence[str] | None = None,
         include_hidden: bool | None = None,
+        prune: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> SyncReport:
         """Bring the index in step with the folder: new, changed, moved and deleted pictures.
@@ -190,11 +192,15 @@ class PhotoLibrary(Closing):
         goes on from there. A file that cannot be read is reported, and not tried again
         until it changes.
 
+        Images that vanish as they do when a disk is not connected are kept as missing (see
+        `SyncReport`): no search shows them until they are back, and nothing is encoded again.
+
         Args:
             progress: Called with how many pictures are done, and how many there are to do.
             exclude: Patterns of names and paths to leave out, as `find_images` has them; None
                 for those of last time.
             include_hidden: Whether names that start with a dot count; None for as last time.
+            prune: Whether to forget missing images: they are gone for good.
             clock: Tells the time in seconds.
 
         Returns:
@@ -216,7 +222,7 @@ class PhotoLibrary(Closing):
         return sync_library(
             self._place,
             self._needed_encoder(),
-            SyncOptions(exclude, include_hidden),
+            SyncOptions(exclude, include_hidden, prune),
             progress=progress,
             clock=clock,
         )
@@ -378,6 +384,14 @@ class PhotoLibrary(Closing):
 
     def close(self) -> None:
         """Do nothing: there is nothing open between two calls."""
+
+    def _ask(self, question: Callable[[Catalog], int]) -> int:
+        """Return what the catalog answers, 0 if there is none."""
+        catalog = Catalog.open(self._place.catalog_path, self.indexed_folder)
+        if catalog is None:
+            return 0
+        with catalog:
+            return question(catalog)
 
     def _checked(self) -> Self:
         """Return the library, unless no call could use it with its encoder."""

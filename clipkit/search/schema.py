@@ -41,6 +41,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " name TEXT PRIMARY KEY,"
         " embedding BLOB NOT NULL) WITHOUT ROWID",  # float32, little-endian
     ),
+    (
+        "CREATE TABLE absent ("  # of files that are not there: what images held of them
+        " row INTEGER PRIMARY KEY,"  # in use as those of images are
+        " path TEXT NOT NULL,"
+        " size INTEGER NOT NULL,"
+        " mtime_ns INTEGER NOT NULL,"
+        " is_settled INTEGER NOT NULL,"
+        " digest BLOB,"
+        " width INTEGER,"
+        " height INTEGER,"
+        " taken_at TEXT,"
+        " camera TEXT,"
+        " is_removed INTEGER NOT NULL,"  # 0: its file is expected to be back
+        " left_at INTEGER NOT NULL)",  # seconds since 1970
+        "CREATE INDEX absent_by_path ON absent (path)",
+        "CREATE INDEX absent_by_digest ON absent (digest)",
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -66,7 +83,9 @@ def open_catalog_file(path: Path, folder: Path, *, create: bool) -> sqlite3.Conn
     with library_errors(path, folder):
         connection = _connect(path, create=create)
         try:
-            _prepare(connection, path, folder)
+            if _is_old(connection, path, folder):
+                connection = _brought_up(connection, path)
+            connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
         except BaseException:
             connection.close()
             raise
@@ -131,8 +150,9 @@ def _connect_to_copy(path: Path) -> sqlite3.Connection:
 
     with tempfile.TemporaryDirectory(prefix="clipkit-") as scratch:
         copy = Path(scratch) / path.name
-        for name in (path.name, f"{path.name}-wal"):
-            shutil.copyfile(path.with_name(name), copy.with_name(name))
+        shutil.copyfile(path, copy)
+        if _has_log(path):
+            shutil.copyfile(*(file.with_name(f"{path.name}-wal") for file in (path, copy)))
         connection = _open(":memory:")
         with closing(_open(copy.as_uri())) as whole:
             whole.backup(connection)
@@ -152,8 +172,8 @@ def _open(uri: str) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, folder: Path) -> None:
-    """Check whose file this is and how old, and bring it to the current schema."""
+def _is_old(connection: sqlite3.Connection, path: Path, folder: Path) -> bool:
+    """Return whether a file is of an older schema; refuse those that are not ours or newer."""
     version = _pragma(connection, "user_version")
     owner = _pragma(connection, "application_id")
     is_new = not (version or owner or _pragma(connection, "schema_version"))
@@ -165,11 +185,24 @@ def _prepare(connection: sqlite3.Connection, path: Path, folder: Path) -> None:
             f"knows up to {SCHEMA_VERSION}): upgrade with  pip install --upgrade clipkit , or "
             f"run  {rebuild_command(folder)}"
         )
-    connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
-    if version < SCHEMA_VERSION:
+    return version < SCHEMA_VERSION
+
+
+def _brought_up(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """Return a connection to the current schema: a copy in memory where nobody can write."""
+    try:
         # Readers go on during a write in WAL mode; where it is impossible SQLite keeps its other.
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
+    except sqlite3.OperationalError as error:
+        if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
+        connection.close()
+        connection = _connect_to_copy(path)
+        connection.execute("PRAGMA query_only = OFF")
+        _migrate(connection)
+        connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

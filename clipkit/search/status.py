@@ -1,19 +1,15 @@
 """What an index is like and how far it lags behind its folder, without touching either."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from clipkit.errors import LibraryError
-from clipkit.search.changes import find_changes
-from clipkit.search.entries import IndexedFile, SkippedFile
+from clipkit.search.changes import is_alike
 from clipkit.search.location import LibraryPlace, known_locations
 from clipkit.search.snapshot import committed, stored_meta
-from clipkit.search.sync import scan_folder
-
-_File = TypeVar("_File", IndexedFile, SkippedFile)
+from clipkit.search.survey import survey_folder
 
 
 @dataclass(frozen=True)
@@ -22,11 +18,15 @@ class LibraryStatus:
 
     folder: Path  # as it was given
     location: Path  # the directory of the index
-    num_images: int  # indexed
-    num_skipped: int  # unreadable when they were last looked at
-    num_new: int  # files that are not indexed
-    num_changed: int  # files that may have changed
-    num_missing: int  # indexed files that are not there any more
+    # Files now, as a sync would count them; those that were moved are new and removed here.
+    num_images: int  # indexed, and there at the last sync
+    num_new: int  # not indexed: a sync would add them
+    num_changed: int  # indexed, and of another size or time since
+    num_removed: int  # indexed and gone: a sync would remove them
+    num_missing: int  # indexed and not there, as when a disk is away: a sync would keep them
+    num_unchanged: int
+    num_skipped: int  # cannot be read, or could not when they were last looked at
+    num_left_out: int  # files and folders that are not to be indexed
     num_bytes: int  # of the index on disk
     model: str
     space_id: str
@@ -51,20 +51,27 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
         LibraryError: If the folder has not been indexed, or the index is damaged.
     """
     with committed(place) as (catalog, meta, _):
-        known = _settled(catalog.images(place.prefix))
-        skipped = _settled(catalog.skipped(place.prefix))
-    scan = scan_folder(place, meta)
-    unlisted = [error.path for error in scan.skipped]
-    changes = find_changes(scan.entries, known, skipped, unlisted=unlisted)
+        survey = survey_folder(place, meta, catalog)
+        broken = catalog.skipped(place.prefix)
+    changes, known = survey.changes, {**survey.known, **survey.missing}
+    # A sync looks again at what changed just before it was indexed, and at unreadable files if
+    # another decoder has come; for a person they are no news.
+    changed = [file for file in changes.changed if not is_alike(file, known[file.path])]
+    new = [file for file in changes.added if not is_alike(file, broken.get(file.path))]
+    missing = survey.newly_missing(changes.gone) | survey.still_missing(changes.gone)
+    num_tried_again = len(changes.added) - len(new)
     return LibraryStatus(
         folder=place.folder,
         location=place.location,
-        num_images=len(known),
-        num_skipped=len(skipped),
-        num_new=len(changes.added),
-        num_changed=len(changes.changed),
-        num_missing=changes.num_removed,
-        num_bytes=sum(file.stat().st_size for file in place.location.iterdir()),
+        num_images=len(survey.known),
+        num_new=len(new),
+        num_changed=len(changed),
+        num_removed=len(set(changes.gone) - missing),
+        num_missing=len(missing),
+        num_unchanged=len(changes.unchanged) + len(changes.changed) - len(changed),
+        num_skipped=len(survey.scan.skipped) + len(changes.still_unreadable) + num_tried_again,
+        num_left_out=len(survey.scan.left_out),
+        num_bytes=sum(file.stat().st_size for file in place.location.iterdir() if file.is_file()),
         model=meta.model,
         space_id=meta.space_id,
         engine=meta.engine,
@@ -73,15 +80,6 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
         exclude=meta.exclude,
         include_hidden=meta.include_hidden,
     )
-
-
-def _settled(files: Mapping[str, _File]) -> dict[str, _File]:
-    """Return files as if equal size and time proved that nothing has changed.
-
-    A sync looks again at those that changed just before they were indexed; for a person they are
-    no news.
-    """
-    return {path: file._replace(is_settled=True) for path, file in files.items()}
 
 
 def indexed_folders() -> Iterator[Path]:

@@ -5,23 +5,23 @@ Shapes: K pictures of a batch, D dimensions.
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clipkit.background_names import BACKGROUND_NAMES
-from clipkit.errors import ImageReadError, LibraryError, SpaceMismatchError
+from clipkit.errors import ImageReadError, SpaceMismatchError
 from clipkit.inputs.decoder import decoder_name
-from clipkit.inputs.folders import FolderScan, LeftOut, find_images
+from clipkit.inputs.folders import LeftOut
 from clipkit.progress import Progress
 from clipkit.search.background import make_background, stored_background
 from clipkit.search.catalog import Catalog
-from clipkit.search.changes import Changes, find_changes
 from clipkit.search.entries import CatalogMeta
 from clipkit.search.intake import Intake, Tally
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.lock import WriterLock
 from clipkit.search.schema import damaged_library, rebuild_command
+from clipkit.search.survey import Survey, find_mounts, survey_folder
 from clipkit.search.vectors import VectorReader, vectors_name
 from clipkit.search.writer import LibraryWriter, compact
 
@@ -40,11 +40,15 @@ class SyncReport:
     unchanged: int
     skipped: list[ImageReadError]  # what could not be read, with reasons; not indexed
     left_out: list[LeftOut]  # what was not to be indexed, with reasons
+    # Indexed, not there, and kept until they are back or pruned: `find_missing` says which.
+    missing: int = 0
+    missing_before: int = 0  # as many were missing at the sync before
 
     @property
     def has_news(self) -> bool:
         """Whether the index is another than before."""
-        return bool(self.added or self.changed or self.moved or self.removed)
+        has_changed = self.added or self.changed or self.moved or self.removed
+        return bool(has_changed) or self.missing != self.missing_before
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class SyncOptions:
 
     exclude: Sequence[str] | None = None  # as for `find_images`
     include_hidden: bool | None = None
+    prune: bool = False  # whether to forget images that would be kept as missing
 
 
 def sync_library(
@@ -63,7 +68,7 @@ def sync_library(
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SyncReport:
-    """Index what is new and changed, forget what is gone.
+    """Index what is new and changed, forget what was removed.
 
     Args:
         place: The pictures and the index.
@@ -77,54 +82,68 @@ def sync_library(
 
     Raises:
         InputError: If the folder is gone.
-        LibraryError: If another process is writing, the index is damaged or unwritable, or the
-            disk of the pictures is missing.
+        LibraryError: If another process is writing, or the index is damaged or unwritable.
         SpaceMismatchError: If the index was built with another model.
     """
     existing_folder(place.folder)
     place.make_location()
     with WriterLock(place.lock_path, place.folder), _create_catalog(place) as catalog:
         stored = catalog.meta()
-        meta = _next_meta(stored, place, encoder, options)
-        scan = scan_folder(place, meta)
-        has_lost_all = not scan.entries and catalog.count(place.prefix)
-        if has_lost_all and stored and stored.device != meta.device:
-            raise _disk_is_missing(place)
+        check_space(stored, encoder, place)
+        if stored is not None:
+            _check_vectors(stored, place)
+        asked = _asked_meta(stored or _new_meta(encoder), options)
+        survey = survey_folder(place, asked, catalog)
         if stored_background(catalog) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
-        known = catalog.images(place.prefix)
-        skipped = catalog.skipped(place.prefix)
-        if stored and stored.decoder not in ("", meta.decoder):  # another one may read more
-            skipped = {path: file._replace(is_settled=False) for path, file in skipped.items()}
-        changes = find_changes(
-            scan.entries,
-            known,
-            skipped,
-            unlisted=[error.path for error in scan.skipped],
-        )
+        changes = survey.changes
         files = (*changes.added, *changes.changed)
-        if files or changes.removed or stored is None:
+        meta = dataclasses.replace(_next_meta(asked, survey, place), model=encoder.name)
+        if files or changes.gone or stored is None:
             meta = dataclasses.replace(meta, clipkit_version=_clipkit_version())
         if files:
             meta = _with_numerics(meta, encoder)
-        tell = _teller(progress, len(files))
         with LibraryWriter(catalog, place.location, meta) as writer:
             intake = Intake(
                 catalog,
                 writer,
                 encoder,
-                known=known,
-                missing=changes.removed,
+                known={**survey.known, **survey.missing},
+                missing=changes.gone,
                 locate=place.path,
-                after_step=tell,
+                after_step=_teller(progress, len(files)),
                 clock=clock,
             )
+            for image in filter(None, map(catalog.find_missing, survey.returned)):
+                writer.keep(image)
             # What may have moved comes first, while the rows of the missing are still there.
             intake.take([file for file in files if file.size in changes.familiar_sizes])
-            writer.remove(changes.removed)
+            missing = _depart(writer, survey, intake.missing, prune=options.prune)
             intake.take([file for file in files if file.size not in changes.familiar_sizes])
         compact(catalog, place.location, place.folder)
-    return _report(place, changes, scan, intake.tally)
+    return _report(place, survey, missing, intake.tally)
+
+
+def _depart(
+    writer: LibraryWriter, survey: Survey, gone: Collection[str], *, prune: bool
+) -> set[str]:
+    """Forget what was removed, keep what is missing, and return the latter.
+
+    Args:
+        writer: Takes it down.
+        survey: What was found.
+        gone: Of the images that are gone, those that were not moved.
+        prune: Whether to forget what would be kept, but for what could not be looked at.
+
+    Returns:
+        Paths of all images that are indexed and not there.
+    """
+    newly, still = survey.newly_missing(gone), survey.still_missing(gone)
+    if prune:
+        newly, still = (paths.intersection(survey.changes.unseen) for paths in (newly, still))
+    writer.miss(newly)
+    writer.remove(set(gone).union(survey.changes.no_longer_unreadable) - newly - still)
+    return newly | still
 
 
 def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: LibraryPlace) -> None:
@@ -154,14 +173,9 @@ def _create_catalog(place: LibraryPlace) -> Catalog:
     return catalog
 
 
-def _next_meta(
-    stored: CatalogMeta | None, place: LibraryPlace, encoder: "Encoder", options: SyncOptions
-) -> CatalogMeta:
-    """Return what holds for the library from now on, if it may be written at all."""
-    check_space(stored, encoder, place)
-    if stored is not None:
-        _check_vectors(stored, place)
-    base = stored or CatalogMeta(
+def _new_meta(encoder: "Encoder") -> CatalogMeta:
+    """Return what holds for a library in which nothing is indexed yet."""
+    return CatalogMeta(
         folder="",
         space_id=encoder.space_id,
         embed_dim=encoder.embed_dim,
@@ -171,17 +185,35 @@ def _next_meta(
         clipkit_version="",
         vectors_file=vectors_name(1),
     )
+
+
+def _asked_meta(meta: CatalogMeta, options: SyncOptions) -> CatalogMeta:
+    """Return what held at the last sync, with what is to be left out from now on."""
     exclude, include_hidden = options.exclude, options.include_hidden
     return dataclasses.replace(
-        base,
-        folder=str(place.indexed_folder.resolve()),
-        model=encoder.name,
-        decoder=decoder_name(),
-        device=_device(place),
-        inode=place.indexed_folder.stat().st_ino,
-        exclude=base.exclude if exclude is None else tuple(filter(None, exclude)),
-        include_hidden=base.include_hidden if include_hidden is None else include_hidden,
+        meta,
+        exclude=meta.exclude if exclude is None else tuple(filter(None, exclude)),
+        include_hidden=meta.include_hidden if include_hidden is None else include_hidden,
     )
+
+
+def _next_meta(asked: CatalogMeta, survey: Survey, place: LibraryPlace) -> CatalogMeta:
+    """Return what holds for the folder from now on.
+
+    Which disk it lies on is only taken down where something of it is there: else it is the place
+    of a disk that is away.
+    """
+    files = (*survey.changes.added, *survey.changes.changed)
+    meta = dataclasses.replace(
+        asked,
+        folder=str(place.indexed_folder.resolve()),
+        decoder=decoder_name(),
+        mounts=tuple(sorted({*asked.mounts, *find_mounts(place, files)})),
+    )
+    if not survey.is_recognized:
+        return meta
+    status = place.indexed_folder.stat()
+    return dataclasses.replace(meta, device=status.st_dev, inode=status.st_ino)
 
 
 def _with_numerics(meta: CatalogMeta, encoder: "Encoder") -> CatalogMeta:
@@ -209,38 +241,6 @@ def _check_vectors(meta: CatalogMeta, place: LibraryPlace) -> None:
         raise damaged_library(place.indexed_folder, f"{path} is missing") from error
 
 
-def _disk_is_missing(place: LibraryPlace) -> LibraryError:
-    """Return the error for a folder that is empty because its disk is not there."""
-    return LibraryError(
-        f"{place.folder} has no pictures, and is not on the disk it was on when it was indexed: "
-        "connect that disk, or, if the pictures are gone, run  "
-        f"{rebuild_command(place.indexed_folder)}"
-    )
-
-
-def _device(place: LibraryPlace) -> int:
-    return place.indexed_folder.stat().st_dev
-
-
-def scan_folder(place: LibraryPlace, meta: CatalogMeta) -> FolderScan:
-    """Return the pictures now in the folder, and what could not be looked at.
-
-    Paths are as the catalog has them, relative to the indexed folder.
-    """
-    folder, prefix = place.folder, place.prefix
-    if prefix and any("/" in pattern for pattern in meta.exclude):
-        folder, prefix = place.indexed_folder, ""  # such patterns are about its whole paths
-    scan = find_images(folder, include_hidden=meta.include_hidden, exclude=meta.exclude)
-    files = (file._replace(path=prefix + file.path) for file in scan.entries)
-    errors = (ImageReadError(prefix + error.path, error.reason) for error in scan.skipped)
-    others = (other._replace(path=prefix + other.path) for other in scan.left_out)
-    return FolderScan(
-        entries=[file for file in files if file.path.startswith(place.prefix)],
-        skipped=[error for error in errors if error.path.startswith(place.prefix)],
-        left_out=[other for other in others if other.path.startswith(place.prefix)],
-    )
-
-
 def _teller(progress: Progress | None, num_files: int) -> Callable[[int], None]:
     """Return what to call with how many files are done."""
     if progress is None or not num_files:
@@ -249,26 +249,24 @@ def _teller(progress: Progress | None, num_files: int) -> Callable[[int], None]:
     return lambda num_done: progress(num_done, num_files)
 
 
-def _report(
-    place: LibraryPlace,
-    changes: Changes,
-    scan: FolderScan,
-    tally: Tally,
-) -> SyncReport:
+def _report(place: LibraryPlace, survey: Survey, missing: set[str], tally: Tally) -> SyncReport:
     """Return what was done, with paths as the user writes them."""
-    elsewhere = [(error.path, error.reason) for error in scan.skipped]
-    before = [(file.path, file.reason) for file in changes.still_unreadable]
+    elsewhere = [(error.path, error.reason) for error in survey.scan.skipped]
+    before = [(file.path, file.reason) for file in survey.changes.still_unreadable]
+    left_out = survey.scan.left_out
     return SyncReport(
         added=tally.added,
         changed=tally.changed,
         moved=tally.moved,
-        removed=changes.num_removed - tally.moved,
-        unchanged=changes.num_unchanged + tally.unchanged,
+        removed=len(set(survey.changes.gone) - missing) - tally.moved,
+        unchanged=len(survey.changes.unchanged) + tally.unchanged,
         skipped=[
             *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
             *tally.failed,
         ],
-        left_out=[left._replace(path=str(place.path(left.path))) for left in scan.left_out],
+        left_out=[left._replace(path=str(place.path(left.path))) for left in left_out],
+        missing=len(missing),
+        missing_before=len(survey.missing),
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from clipkit.embeddings import Embeddings
 from clipkit.errors import LibraryError
 from clipkit.search.catalog import Catalog
@@ -20,7 +22,11 @@ from clipkit.search.vectors import (
     vectors_files,
 )
 
-_MAX_DEAD_SHARE = 0.25  # of the rows in the file; above it the live ones are copied
+_MAX_DEAD_SHARE = 0.25  # of the rows in the file; above it those in use are copied
+# Embeddings of removed images stay as long as file managers keep deleted files; a thousand of them
+# take a megabyte, and more only where they at most double the file.
+_REMOVED_SECONDS = 30 * 24 * 3600
+_REMOVED_ROWS = 1000
 
 
 class LibraryWriter:
@@ -49,9 +55,13 @@ class LibraryWriter:
         self._contents: dict[bytes, ImageRow] = {}  # of those that are not committed yet
         self._skipped: list[SkippedFile] = []
         self._removed: list[str] = []
+        self._missing: list[str] = []
 
     def find_content(self, digest: bytes) -> ImageRow | None:
-        """Return a picture with this content, committed or not, None if there is none."""
+        """Return a picture with this content, committed or not, None if there is none.
+
+        As of `Catalog.find_content`, its path is "" if its row may be taken.
+        """
         return self._contents.get(digest) or self._catalog.find_content(digest)
 
     def add(self, images: Iterable[ImageRow], embeddings: Embeddings) -> None:
@@ -97,21 +107,27 @@ class LibraryWriter:
         """Forget files that are gone."""
         self._removed.extend(paths)
 
+    def miss(self, paths: Iterable[str]) -> None:
+        """Keep indexed images whose files are not there, until they are back."""
+        self._missing.extend(paths)
+
     def commit(self) -> None:
         """Make everything collected so far durable, as one change.
 
         Raises:
             LibraryError: If it cannot be written; then nothing of this commit is kept.
         """
-        images, skipped, removed = self._images, self._skipped, self._removed
+        images, skipped = self._images, self._skipped
+        removed, missing = self._removed, self._missing
         meta = dataclasses.replace(self._meta, num_rows=self._vectors.num_rows)
-        if not (images or skipped or removed or self._catalog.meta() != meta):
+        if not (images or skipped or removed or missing or self._catalog.meta() != meta):
             return
-        self._images, self._skipped, self._removed, self._contents = [], [], [], {}
+        self._images, self._skipped, self._contents = [], [], {}
+        self._removed, self._missing = [], []
         if images:
             with _disk_errors(self._location):
                 self._vectors.flush()
-        self._catalog.write(meta, images=images, skipped=skipped, removed=removed)
+        self._catalog.write(meta, images=images, skipped=skipped, removed=removed, missing=missing)
         self._meta = meta
 
     def __enter__(self) -> Self:
@@ -132,8 +148,9 @@ class LibraryWriter:
 
 
 def compact(catalog: Catalog, location: Path, folder: Path) -> None:
-    """Copy the live rows to a new file if many rows are dead, or all are of an old precision.
+    """Copy the rows in use to a new file if many are dead, or all are of an old precision.
 
+    In use are those of the indexed images, of missing ones, and for a while of removed ones.
     Files not in use are deleted.
 
     A reader that still has the old file open goes on with it undisturbed.
@@ -149,11 +166,13 @@ def compact(catalog: Catalog, location: Path, folder: Path) -> None:
     meta = catalog.meta()
     if meta is None:
         return
-    num_live = catalog.count()
+    catalog.forget_removed(max_seconds=_REMOVED_SECONDS, min_rows=_REMOVED_ROWS)
+    absent = catalog.absent_rows()
+    num_used = catalog.count() + len(absent)
     with _disk_errors(location):
-        num_dead = meta.num_rows - num_live
+        num_dead = meta.num_rows - num_used
         if num_dead > _MAX_DEAD_SHARE * meta.num_rows or is_of_old_precision(meta.vectors_file):
-            rows = catalog.rows()
+            rows = np.union1d(catalog.rows(), absent)
             name = next_vectors_name(meta.vectors_file)
             old = VectorReader(location / meta.vectors_file, meta.embed_dim, meta.num_rows, folder)
             copy_rows(old, rows, location / name, meta.embed_dim)

@@ -62,6 +62,7 @@ def test_index_prints_the_report_as_json(
         "moved": 0,
         "removed": 0,
         "unchanged": 0,
+        "missing": 0,
         "skipped": [{"path": "my photos/broken.png", "reason": "is not a picture"}],
         "left_out": [],
     }
@@ -164,7 +165,8 @@ def test_status_says_what_a_sync_would_see_and_changes_nothing(
         "num_images": 2,
         "num_skipped": 1,
         "num_new": 1,
-        "num_missing": 1,
+        "num_removed": 1,
+        "num_missing": 0,
         "model": "fake",
         "space_id": "fake-space",
         "exclude": [],
@@ -173,6 +175,73 @@ def test_status_says_what_a_sync_would_see_and_changes_nothing(
     assert len(encoder.encoded_images) == 3
     assert main(["index", "my photos", "--status"]) == 0
     assert "num_new         1\n" in capsys.readouterr().out
+
+
+_REPORTED = {
+    "num_new": "added",
+    "num_changed": "changed",
+    "num_removed": "removed",
+    "num_unchanged": "unchanged",
+    "num_missing": "missing",
+}
+
+
+def test_the_counts_of_status_are_those_of_index(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(5):
+        save_picture(photos / "old" / f"{number}.png", (number, 1, 9))
+    for name in ("broken", "broken too"):
+        (photos / f"{name}.png").write_bytes(b"no picture")
+    (photos / "leads nowhere.png").symlink_to(photos / "absent.png")
+    (photos / "linked").symlink_to(photos / "old")
+    save_picture(photos / ".hidden.png", (9, 9, 9))
+    main(["index", "my photos"])
+    (photos / "old" / "0.png").unlink()
+    (photos / "broken too.png").unlink()
+    save_picture(photos / "old" / "1.png", (7, 7, 7), size=3)
+    save_picture(photos / "new.png", (1, 2, 3))
+    for has_disk in (True, False):
+        if not has_disk:
+            photos.rename(photos.parent / "disk")
+            photos.mkdir()
+        capsys.readouterr()
+        main(["index", "my photos", "--status", "--json"])
+        status = json.loads(capsys.readouterr().out)
+        assert main(["index", "my photos", "--json"]) == (0 if has_disk else 1)
+        report = json.loads(capsys.readouterr().out)
+        counts = {name: report[other] for name, other in _REPORTED.items()}
+        counts["num_skipped"] = len(report["skipped"])
+        counts["num_left_out"] = len(report["left_out"])
+        assert {name: status[name] for name in counts} == counts
+        expected = [1, 1, 1, 5, 0, 2, 2] if has_disk else [0, 0, 0, 0, 7, 0, 0]
+        assert list(counts.values()) == expected
+
+
+def test_an_unmounted_disk_is_told_and_pruned_only_when_asked_to(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["index", "my photos"]) == 0
+    disk = photos.rename(photos.parent / "disk")
+    photos.mkdir()
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(["index", "my photos"]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == (
+            "my photos: 0 added, 0 changed, 0 moved, 0 removed, 0 unchanged, 0 skipped, 2 missing\n"
+        )
+        assert captured.err.startswith("2 indexed images are not there, as when a disk is not")
+        assert captured.err.endswith("if gone for good, run  clipkit index 'my photos' --prune\n")
+    photos.rmdir()
+    disk.rename(photos)
+    assert main(["index", "my photos"]) == 0
+    assert "2 unchanged, 0 skipped\n" in capsys.readouterr().out
+    (photos / "red.png").unlink()
+    (photos / "raw" / "blue.png").unlink()
+    assert main(["index", "my photos", "--prune"]) == 0
+    assert "2 removed, 0 unchanged, 0 skipped\n" in capsys.readouterr().out
+    assert len(encoder.encoded_images) == 2
 
 
 def test_status_lists_the_folders_that_are_indexed(

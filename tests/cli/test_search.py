@@ -202,6 +202,29 @@ def test_a_folder_inside_an_indexed_one_is_searched_in_its_index(
     assert encoder.encoded_images == []
 
 
+def test_missing_images_are_told_once_and_never_found(
+    photos: Path, encoder: FakeEncoder, capsys: Captured
+) -> None:
+    assert main(["search", "red", "photos"]) == 0
+    number = len(encoder.encoded_images)
+    photos.rename("disk")
+    photos.mkdir()
+    notes = []
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(["search", "red", "photos", "-f"]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        notes.append(captured.err.splitlines())
+    nothing = f"none of the {number} images indexed in photos is there: connect their disk and "
+    assert notes[0][0].startswith(f"{number} indexed images are not there, as when a disk")
+    assert notes[0][1:] == notes[1] == [nothing + "search again"]
+    photos.rmdir()
+    Path("disk").rename(photos)
+    assert main(["search", "red", "photos", "-f"]) == 0
+    assert len(encoder.encoded_images) == number
+
+
 def test_no_result_is_status_1(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["search", "red", "empty", "--json"]) == 1

@@ -134,7 +134,7 @@ def test_there_is_no_catalog_before_one_is_created(path: Path) -> None:
 def test_the_file_says_whose_it_is_and_its_version(catalog: Catalog, path: Path) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (0x636C6970,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -146,7 +146,7 @@ def test_a_newer_schema_is_refused_with_both_ways_out(catalog: Catalog, path: Pa
     with pytest.raises(LibraryError) as caught:
         Catalog.open(path, FOLDER)
     assert str(caught.value) == (
-        "the index of my photos was written by a newer clipkit (schema 7, this one knows up to 2):"
+        "the index of my photos was written by a newer clipkit (schema 7, this one knows up to 3):"
         " upgrade with  pip install --upgrade clipkit , or run"
         "  clipkit index --rebuild 'my photos'"
     )
@@ -159,11 +159,11 @@ def test_an_older_schema_climbs_the_ladder_and_keeps_its_pictures(
         old.write(META, images=_rows(["a"]))
     step = ("ALTER TABLE images ADD COLUMN colors BLOB",)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
     with _open(path) as new:
         assert set(new.images()) == {"a"}
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
         assert connection.execute("SELECT colors FROM images").fetchall() == [(None,)]
     connection.close()
 
@@ -175,7 +175,7 @@ def test_a_step_of_the_ladder_that_fails_leaves_the_old_schema(
     step = ("ALTER TABLE images ADD COLUMN colors BLOB", "nonsense")
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
-        patch.setattr(schema, "SCHEMA_VERSION", 3)
+        patch.setattr(schema, "SCHEMA_VERSION", 4)
         with pytest.raises(LibraryError, match="nonsense"):
             Catalog.open(path, FOLDER)
     with _open(path) as old:

@@ -23,18 +23,20 @@ def test_each_file_is_in_exactly_one_group() -> None:
     changes = find_changes(files, IMAGES, SKIPPED)
     assert [file.path for file in changes.added] == ["new", "y"]
     assert [file.path for file in changes.changed] == ["b", "c"]
-    assert sorted(changes.removed) == ["in/d", "in/e", "z"]
-    assert changes.num_removed == 2
-    assert changes.num_unchanged == 1
+    assert sorted(changes.gone) == ["in/d", "in/e"]
+    assert changes.no_longer_unreadable == ("z",)
+    assert changes.unchanged == {"a"}
     assert [file.path for file in changes.still_unreadable] == ["x"]
 
 
-def test_pictures_in_a_folder_that_could_not_be_listed_are_kept() -> None:
-    changes = find_changes([], IMAGES, {}, unlisted=["in"])
-    assert sorted(changes.removed) == ["a", "b", "c"]
-    assert changes.num_unchanged == 2
+def test_what_could_not_be_looked_at_is_not_gone() -> None:
+    changes = find_changes([], IMAGES, SKIPPED, unlisted=["in", "b", "y"])
+    assert sorted(changes.gone) == ["a", "c"]
+    assert changes.unseen == ("b", "in/d", "in/e")
+    assert changes.no_longer_unreadable == ("x", "z")
+    assert not changes.unchanged
 
 
 def test_a_name_that_only_begins_like_an_unlisted_folder_is_gone() -> None:
     images = {"inn/d": IndexedFile("inn/d", 1, 1, 0), "in": IndexedFile("in", 1, 1, 1)}
-    assert find_changes([], images, {}, unlisted=["in"]).removed == ("inn/d", "in")
+    assert find_changes([], images, {}, unlisted=["in/x"]).gone == ("inn/d", "in")

@@ -47,7 +47,7 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_committed(
 
 
 @contextmanager
-def _read_only(folder: Path) -> Iterator[None]:
+def read_only(folder: Path) -> Iterator[None]:
     """Let this process read a folder's files and write none, also if it is root's."""
     opened = []
     for path in (folder, *folder.iterdir()):
@@ -84,5 +84,5 @@ def test_a_read_only_index_whose_writer_was_killed_is_searched(
     reader.close()
     assert (copy / "catalog.sqlite-wal").stat().st_size
     expected = library.search("red")
-    with _read_only(copy):
+    with read_only(copy):
         assert PhotoLibrary.open(photos, FakeEncoder(), location=copy).search("red") == expected

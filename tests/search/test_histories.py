@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from clipkit.embeddings import Embeddings
+from clipkit.inputs.images import ImageInput
 from clipkit.search.catalog import Catalog
+from clipkit.search.inspection import hash_file
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.vectors import VectorReader
 from tests.fakes import MEMORY, FakeEncoder, save_picture
@@ -38,8 +41,25 @@ class InterruptAfter:
             raise InterruptedSyncError
 
 
+class HashingEncoder(FakeEncoder):
+    """Writes down the content of what it has encoded."""
+
+    def __init__(self, encoded: list[bytes], **options: Any) -> None:
+        super().__init__(**options)
+        self._encoded = encoded
+
+    def _encode(self, image: ImageInput) -> Embeddings:
+        embedding = super()._encode(image)
+        assert isinstance(image, Path)
+        self._encoded.append(hash_file(image))
+        return embedding
+
+
 class Histories(RuleBasedStateMachine):
-    """A folder changes and is synced, at times only a part of it, at times not to the end."""
+    """A folder changes and is synced, at times only a part of it, at times not to the end.
+
+    It and a folder in it are at times on other disks than before, at times on none.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +67,8 @@ class Histories(RuleBasedStateMachine):
         self.folder = Path(self._home.name) / "photos"
         self.location = Path(self._home.name) / "index"
         self.folder.mkdir()
-        self.encoder = FakeEncoder()
+        self.encoded: list[bytes] = []  # contents, one for each forward pass
+        self.encoder = HashingEncoder(self.encoded)
         self.in_step: dict[str, int] = {}  # what the last whole sync saw: path to time of change
         self.time = 1_000_000_000
 
@@ -81,10 +102,28 @@ class Histories(RuleBasedStateMachine):
             (self.folder / other).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).replace(self.folder / other)
 
+    @rule(part=st.sampled_from(["", "in"]))
+    def swap_disks(self, part: str) -> None:
+        """Mount another disk in the place of one; the first other one is empty."""
+        mounted = self.folder / part
+        away = Path(self._home.name) / f"away {part}"
+        aside = away.with_name("aside")
+        for folder in (mounted, away):
+            folder.mkdir(exist_ok=True)
+        mounted.rename(aside)
+        away.rename(mounted)
+        aside.rename(away)
+
     @rule()
-    def sync(self) -> None:
+    def prune(self) -> None:
+        self.sync(prune=True)
+        assert self.library.num_missing == 0
+
+    @rule()
+    def sync(self, *, prune: bool = False) -> None:
         before = len(self.encoder.encoded_images)
-        report = self.library.sync()
+        report = self.library.sync(prune=prune)
+        assert report.missing == self.library.num_missing
         now = self._times()
         done = report.added + report.changed + report.moved + report.unchanged
         assert done == len(self.library)
@@ -97,7 +136,8 @@ class Histories(RuleBasedStateMachine):
 
     @rule(allowed=st.integers(0, 3))
     def sync_not_to_the_end(self, allowed: int) -> None:
-        encoder = FakeEncoder(batch_size=1, before_image=InterruptAfter(allowed))
+        interrupt = InterruptAfter(allowed)
+        encoder = HashingEncoder(self.encoded, batch_size=1, before_image=interrupt)
         library = PhotoLibrary.open(self.folder, encoder, location=self.location)
         try:
             library.sync()
@@ -117,6 +157,19 @@ class Histories(RuleBasedStateMachine):
     def every_indexed_picture_has_its_vector(self) -> None:
         for path, vector in _contents(self.location).items():
             assert np.linalg.norm(vector) == pytest.approx(1, abs=2**-11), path
+
+    @invariant()
+    def no_content_is_ever_encoded_twice(self) -> None:
+        assert len(self.encoded) == len(set(self.encoded))
+
+    @invariant()
+    def no_row_is_used_twice(self) -> None:
+        catalog = Catalog.open(self.location / "catalog.sqlite", Path())
+        if catalog is None:
+            return
+        with catalog:
+            assert not set(catalog.rows().tolist()) & set(catalog.absent_rows().tolist())
+            assert not catalog.images().keys() & catalog.missing().keys()
 
     def _stamp(self, path: Path) -> None:
         self.time += 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clipkit.inputs import details, files
-from clipkit.search import sync
+from clipkit.search import survey, sync
 from clipkit.search.catalog import Catalog
 from clipkit.search.entries import ImageRow
 from clipkit.search.inspection import Inspection, hash_file, inspect_file
@@ -320,7 +320,8 @@ def test_what_only_another_decoder_could_read_is_tried_again_with_that(
     library.sync()
     library.sync()
     assert encoder.encoded_images.count("new.heic") == 1
-    monkeypatch.setattr(sync, "decoder_name", lambda: "Pillow and an extra")
+    for module in (sync, survey):
+        monkeypatch.setattr(module, "decoder_name", lambda: "Pillow and an extra")
     assert len(library.sync().skipped) == 1
     assert encoder.encoded_images.count("new.heic") == 2
 

@@ -109,6 +109,7 @@ class LivedInFolder:
             self._copy,
             self._touch,
             self._swap,
+            self._mount_another_disk,
         ]
         self.random.choice(actions)()
 
@@ -136,6 +137,14 @@ class LivedInFolder:
             target = self._some_path()
             target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
+
+    def _mount_another_disk(self) -> None:
+        """Mount it in the place of the one that was there, which comes back the next time."""
+        away, aside = self.home / "away", self.home / "aside"
+        away.mkdir(exist_ok=True)
+        self.folder.rename(aside)
+        away.rename(self.folder)
+        aside.rename(away)
 
     def _copy(self) -> None:
         source, target = self._some_file(), self._some_path()

@@ -1,6 +1,7 @@
-"""An index of the first schema: taken over without encoding a picture."""
+"""An index of an older schema: taken over without encoding a picture."""
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -8,10 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.inputs.decoder import decoder_name
 from clipkit.search.catalog import Catalog
 from clipkit.search.inspection import hash_file
 from clipkit.search.library import PhotoLibrary
-from tests.fakes import FakeEncoder, change_time, picture_embedding, save_picture
+from tests.fakes import (
+    FakeEncoder,
+    change_time,
+    picture_embedding,
+    save_picture,
+    word_embedding,
+)
+from tests.search.test_disks import read_only
 
 SCHEMA_1 = """
 PRAGMA application_id = 0x636C6970;
@@ -118,3 +128,90 @@ def test_a_picture_that_changed_since_the_first_schema_is_encoded(
     # Its content is that of a picture whose digest may be known by then, or not.
     assert report.changed == 1
     assert set(encoder.encoded_images) <= {"red.png"}
+
+
+SCHEMA_2 = """
+PRAGMA application_id = 0x636C6970;
+PRAGMA user_version = 2;
+PRAGMA journal_mode = WAL;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (
+    row INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, is_settled INTEGER NOT NULL DEFAULT 1, digest BLOB,
+    width INTEGER, height INTEGER, taken_at TEXT, camera TEXT);
+CREATE INDEX images_by_digest ON images (digest);
+CREATE TABLE skipped (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL, is_settled INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
+CREATE TABLE background (name TEXT PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+def make_index_of_schema_2(photos: Path, location: Path) -> Path:
+    """Write the index of a folder as clipkit did before it kept what is missing."""
+    location.mkdir()
+    meta = {
+        "folder": str(photos),
+        "space_id": "fake-space",
+        "embed_dim": 4,
+        "model": "fake",
+        "engine": "fake",
+        "precision": "fp32",
+        "clipkit_version": "0.3.0",
+        "vectors_file": "vectors-1.f16",
+        "decoder": decoder_name(),
+        "num_rows": 4,
+        "device": photos.stat().st_dev,
+        "inode": photos.stat().st_ino,
+        "exclude": [],
+        "include_hidden": False,
+    }
+    rows = []
+    connection = sqlite3.connect(location / "catalog.sqlite")
+    with connection:
+        connection.executescript(SCHEMA_2)
+        values = [(key, json.dumps(value)) for key, value in meta.items()]
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", values)
+        words = [(name, word_embedding(name).tobytes()) for name in BACKGROUND_NAMES]
+        connection.executemany("INSERT INTO background VALUES (?, ?)", words)
+        for row, name in enumerate(NAMES):
+            status, digest = (photos / name).stat(), hash_file(photos / name)
+            image = (row, name, status.st_size, status.st_mtime_ns, 1, digest, 2, 2, None, None)
+            connection.execute(f"INSERT INTO images VALUES ({','.join('?' * 10)})", image)
+            with Image.open(photos / name) as picture:
+                rows.append(picture_embedding(picture)[0].astype("<f2"))
+    connection.close()
+    (location / "vectors-1.f16").write_bytes(np.stack(rows).tobytes())
+    return location
+
+
+def test_an_index_of_the_second_schema_keeps_what_is_missing(photos: Path, tmp_path: Path) -> None:
+    location = make_index_of_schema_2(photos, tmp_path / "old")
+    encoder = FakeEncoder()
+    library = PhotoLibrary.open(photos, encoder, location=location)
+    fresh = PhotoLibrary.open(photos, FakeEncoder(), location=tmp_path / "fresh")
+    fresh.sync()
+    assert library.search("red") == fresh.search("red")
+    disk = photos.rename(tmp_path / "disk")
+    photos.mkdir()
+    report = library.sync()
+    assert (report.removed, report.missing) == (0, 4)
+    photos.rmdir()
+    disk.rename(photos)
+    assert library.sync().unchanged == 4
+    assert library.search("red") == fresh.search("red")
+    assert encoder.encoded_images == []
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs permissions as POSIX has them")
+def test_an_index_of_the_second_schema_that_nobody_can_write_is_searched(
+    photos: Path, tmp_path: Path
+) -> None:
+    location = make_index_of_schema_2(photos, tmp_path / "old")
+    before = (location / "catalog.sqlite").read_bytes()
+    fresh = PhotoLibrary.open(photos, FakeEncoder(), location=tmp_path / "fresh")
+    fresh.sync()
+    with read_only(location):
+        found = PhotoLibrary.open(photos, FakeEncoder(), location=location).search("red")
+    assert found == fresh.search("red")
+    assert (location / "catalog.sqlite").read_bytes() == before

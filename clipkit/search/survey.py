@@ -1,0 +1,179 @@
+"""A folder beside what its catalog says of it: what a sync has to do, and what a status tells."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipkit.errors import ImageReadError
+from clipkit.inputs.decoder import decoder_name
+from clipkit.inputs.folders import FolderScan, LeftOut, find_images
+from clipkit.search.absence import Disks, find_missing
+from clipkit.search.catalog import Catalog
+from clipkit.search.changes import Changes, FileState, find_changes, is_alike, is_at_or_in, steps_of
+from clipkit.search.entries import CatalogMeta, IndexedFile
+from clipkit.search.location import LibraryPlace
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found; paths are as the catalog has them, relative to the indexed folder."""
+
+    scan: FolderScan
+    known: Mapping[str, IndexedFile]  # indexed, and there at the last sync
+    missing: Mapping[str, IndexedFile]  # indexed, and missing at the last sync
+    changes: Changes
+    disks: Disks
+
+    @property
+    def returned(self) -> set[str]:
+        """Images that were missing, and are back as they were."""
+        return self.missing.keys() & self.changes.unchanged
+
+    @property
+    def is_recognized(self) -> bool:
+        """Whether the folder holds anything that it held before, or held nothing."""
+        num_indexed = len(self.known) + len(self.missing)
+        num_absent = len(self.changes.gone) + len(self.changes.unseen)
+        return num_absent < num_indexed or not num_indexed
+
+    def newly_missing(self, gone: Collection[str]) -> set[str]:
+        """Return what is not there for the first time and shall be kept.
+
+        Args:
+            gone: Of the images that are gone, those that were not moved.
+
+        Returns:
+            Paths.
+        """
+        left_out = {left.path for left in self.scan.left_out}  # there, and not wanted any more
+        lost = {path for path in gone if path in self.known and not is_at_or_in(path, left_out)}
+        unseen = {path for path in self.changes.unseen if path in self.known}
+        return unseen | find_missing(lost, self.known, self.disks)
+
+    def still_missing(self, gone: Collection[str]) -> set[str]:
+        """Return what was missing before and is still, of what was not moved."""
+        left_out = {left.path for left in self.scan.left_out}
+        here = {path for path in gone if not is_at_or_in(path, left_out)}
+        return self.missing.keys() & here.union(self.changes.unseen)
+
+
+def survey_folder(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) -> Survey:
+    """Compare a folder with its catalog.
+
+    Args:
+        place: The images and the index.
+        meta: What held at the last sync, but for what is to be left out from now on.
+        catalog: The catalog.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: If the folder is gone or cannot be read.
+    """
+    scan = scan_folder(place, meta)
+    known, missing = catalog.images(place.prefix), catalog.missing(place.prefix)
+    skipped = catalog.skipped(place.prefix)
+    if meta.decoder not in ("", decoder_name()):  # another one may read more
+        skipped = {path: file._replace(is_settled=False) for path, file in skipped.items()}
+    unlisted = [error.path for error in scan.skipped]
+    changes = find_changes(scan.entries, {**known, **missing}, skipped, unlisted=unlisted)
+    links = _links_elsewhere(place, catalog, changes.added)
+    if links:
+        others = [
+            LeftOut(path, f"is another way to a file that is indexed already: {name}")
+            for path, name in links.items()
+        ]
+        scan = dataclasses.replace(scan, left_out=sorted([*scan.left_out, *others]))
+        added = tuple(file for file in changes.added if file.path not in links)
+        changes = dataclasses.replace(changes, added=added)
+    return Survey(scan, known, missing, changes, _look_at_disks(place, meta, known, changes, scan))
+
+
+def _look_at_disks(
+    place: LibraryPlace,
+    meta: CatalogMeta,
+    known: Mapping[str, IndexedFile],
+    changes: Changes,
+    scan: FolderScan,
+) -> Disks:
+    """Return what tells whether images are gone because a disk is."""
+    device = device_of(place.indexed_folder)
+    has_other_number = meta.device not in (0, device)
+    return Disks(
+        is_empty=not scan.entries,
+        is_another=has_other_number
+        and 2 * sum(is_alike(file, known.get(file.path)) for file in scan.entries) < len(known),
+        lost=frozenset(
+            folder
+            for folder in (meta.mounts if changes.gone else ())
+            if device_of(place.indexed_folder / folder) in (0, device)
+        ),
+    )
+
+
+def scan_folder(place: LibraryPlace, meta: CatalogMeta) -> FolderScan:
+    """Return the pictures now in the folder, and what could not be looked at.
+
+    Paths are as the catalog has them, relative to the indexed folder.
+    """
+    folder, prefix = place.folder, place.prefix
+    if prefix and any("/" in pattern for pattern in meta.exclude):
+        folder, prefix = place.indexed_folder, ""  # such patterns are about its whole paths
+    scan = find_images(folder, include_hidden=meta.include_hidden, exclude=meta.exclude)
+    files = (file._replace(path=prefix + file.path) for file in scan.entries)
+    errors = (ImageReadError(prefix + error.path, error.reason) for error in scan.skipped)
+    others = (other._replace(path=prefix + other.path) for other in scan.left_out)
+    return FolderScan(
+        entries=[file for file in files if file.path.startswith(place.prefix)],
+        skipped=[error for error in errors if error.path.startswith(place.prefix)],
+        left_out=[other for other in others if other.path.startswith(place.prefix)],
+    )
+
+
+def device_of(folder: Path) -> int:
+    """Return the number of the disk a folder lies on, as the system has it now, 0 if unknown."""
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return 0
+
+
+def find_mounts(place: LibraryPlace, files: Iterable[FileState]) -> set[str]:
+    """Return the outermost folders of files that lie on other disks than the indexed folder."""
+    root = device_of(place.indexed_folder)
+    devices: dict[str, int] = {}
+    mounts: set[str] = set()
+    for folder in {file.path.rpartition("/")[0] for file in files} - {""}:
+        for step in steps_of(folder):
+            if step not in devices:
+                devices[step] = device_of(place.indexed_folder / step)
+            if devices[step] not in (0, root):
+                mounts.add(step)
+                break
+    return mounts
+
+
+def _links_elsewhere(
+    place: LibraryPlace, catalog: Catalog, files: Iterable[FileState]
+) -> dict[str, str]:
+    """Return which files of a part are indexed in another part of the library, and as what.
+
+    `find_images` sees to that in what it looks through, which is only the part.
+    """
+    if not place.prefix or not files:
+        return {}
+    elsewhere: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for image in catalog.images().values():
+        if not image.path.startswith(place.prefix):
+            elsewhere[image.size, image.mtime_ns].append(image.path)
+    links: dict[str, str] = {}
+    for file in files:
+        for path in elsewhere.get((file.size, file.mtime_ns), ()):
+            with suppress(OSError):
+                if place.path(file.path).samefile(place.indexed_folder / path):
+                    links[file.path] = path
+    return links
