@@ -8,8 +8,9 @@ from collections import Counter
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json, visible
-from clipkit.cli.syncing import missing_line
-from clipkit.errors import InputError
+from clipkit.cli.syncing import missing_line, tell_of_other_models
+from clipkit.encoder import Encoder
+from clipkit.errors import InputError, LibraryError
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus, indexed_folders
 
@@ -27,13 +28,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("folder", metavar="FOLDER", nargs="?", help="a folder of pictures")
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
-        "--rebuild", action="store_true", help="forget the folder's index first and make it anew"
+        "--rebuild", action="store_true", help="forget the model's index first and make it anew"
     )
     action.add_argument(
         "--status",
         action="store_true",
-        help="say what the index holds and how far it lags behind, and change nothing; without "
-        "FOLDER: which folders are indexed",
+        help="say what the index of each model, or of --model, holds and how far it lags behind, "
+        "and change nothing; without FOLDER: which folders are indexed",
     )
     action.add_argument(
         "--watch",
@@ -41,7 +42,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="go on until Ctrl-C: pictures that appear, change or go are seen to at once",
     )
     action.add_argument(
-        "--forget", action="store_true", help="delete the folder's index; the pictures stay"
+        "--forget",
+        action="store_true",
+        help="delete the folder's indexes, or that of --model; the pictures stay, and the folder "
+        "need not be there any more",
     )
     parser.add_argument(
         "--prune",
@@ -71,7 +75,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
     add_model_options(parser)
-    parser.set_defaults(run=run)
+    # For --status and --forget all models count if none is named.
+    parser.set_defaults(run=run, model=None)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -86,19 +91,19 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.folder is None:
         return _list_folders(arguments)
-    library = PhotoLibrary.open(arguments.folder, here=arguments.here)  # is there such a folder?
-    if arguments.status:
-        _print_status(library.status(), as_json=arguments.json)
-        return 0
     if arguments.forget:
-        _forget(library)
-        return 0
+        return _forget(arguments)
+    if arguments.status:
+        return _print_statuses(arguments)
+    PhotoLibrary.open(arguments.folder, here=arguments.here)  # is there such a folder?
+    arguments.model = arguments.model or "starter"
     if arguments.precision == "auto":
         arguments.precision = "fastest"  # over many pictures half a minute of measuring pays
     encoder = load_encoder(arguments)
     if arguments.rebuild:
-        library.remove()
+        _remove_index(arguments, encoder)
     library = PhotoLibrary.open(arguments.folder, encoder, here=arguments.here)
+    tell_of_other_models(library)
     try:
         report = _sync(library, arguments)
         _print_report(library, report, as_json=arguments.json)
@@ -128,23 +133,67 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
         )
 
 
-def _forget(library: PhotoLibrary) -> None:
-    if not library.is_indexed:
-        note(f"{library.folder} has no index: there is nothing to forget")
-        return
+def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
+    """Delete the index of a model; of a damaged one nobody knows which model's it was."""
+    try:
+        library = PhotoLibrary.open(arguments.folder, encoder, here=arguments.here)
+    except LibraryError:
+        library = PhotoLibrary.open(arguments.folder, here=arguments.here)
     library.remove()
-    note(f"forgot the index of {library.folder}; the pictures are untouched")
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    libraries = _of_model(arguments)
+    if not libraries:
+        note(f"{arguments.folder} has no index: there is nothing to forget")
+    for library in libraries:
+        library.remove()
+    if libraries:
+        index = "index" if len(libraries) == 1 else f"{len(libraries)} indexes"
+        note(f"forgot the {index} of {arguments.folder}; the pictures are untouched")
+    return 0
+
+
+def _of_model(arguments: argparse.Namespace) -> list[PhotoLibrary]:
+    """Return what a folder is indexed with: the model that was asked for, or all."""
+    libraries = PhotoLibrary.open_all(arguments.folder)
+    if arguments.model is None or not libraries:
+        return libraries
+    chosen = [library for library in libraries if library.model == arguments.model]
+    if not chosen:
+        models = ", ".join(library.model for library in libraries)
+        raise InputError(
+            f"{arguments.folder} is not indexed with {arguments.model}: it is with {models}"
+        )
+    return chosen
 
 
 def _list_folders(arguments: argparse.Namespace) -> int:
     """Print which folders are indexed."""
     if not arguments.status:
         raise InputError("which folder? Give one, as in  clipkit index ~/Pictures")
-    folders = [str(folder) for folder in indexed_folders()]
+    folders = list(indexed_folders())
     for folder in folders:
-        print(to_json({"folder": folder}) if arguments.json else visible(folder))
+        is_there = folder.is_dir()
+        values = {"folder": str(folder), "is_there": is_there}
+        print(to_json(values) if arguments.json else visible(str(folder)))
+        if not is_there:
+            note(
+                f"{visible(str(folder))} is not there: connect its disk, or, if it is gone for "
+                f"good, run  clipkit index {shlex.quote(str(folder))} --forget"
+            )
     if not folders:
         note("no folder is indexed")
+    return 0
+
+
+def _print_statuses(arguments: argparse.Namespace) -> int:
+    """Print what each index of a folder is like."""
+    folder = PhotoLibrary.open(arguments.folder)  # is there such a folder?
+    for number, library in enumerate(_of_model(arguments) or [folder]):
+        if number and not arguments.json:
+            print()
+        _print_status(library.status(), as_json=arguments.json)
     return 0
 
 

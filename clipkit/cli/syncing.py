@@ -23,6 +23,7 @@ def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
     Raises:
         LibraryError: If nothing is indexed yet.
     """
+    tell_of_other_models(library)
     try:
         with progress_bar("indexing") as progress:
             return library.sync(progress=progress)
@@ -33,6 +34,16 @@ def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
         reason = f"another process is indexing {folder}" if is_busy else str(error)
         note(f"{reason}: using what is indexed so far")
         return None
+
+
+def tell_of_other_models(library: PhotoLibrary) -> None:
+    """Say that a folder will have one more index, if it has those of other models only."""
+    others = [] if library.is_indexed else library.other_models
+    if others:
+        note(
+            f"{library.folder} is indexed with {', '.join(others)}; {library.model} makes an index "
+            "of its own beside that"
+        )
 
 
 def missing_line(library: PhotoLibrary, report: SyncReport) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from clipkit.embeddings import Embeddings
-from clipkit.errors import InputError, LibraryBusyError, LibraryError
+from clipkit.errors import InputError, LibraryBusyError
 from clipkit.progress import Progress
 from clipkit.search.adoption import adopt_index
 from clipkit.search.answering import Answering, SearchHit
@@ -31,12 +31,12 @@ from clipkit.search.location import (
     inner_location,
     take_index_along,
 )
-from clipkit.search.lock import WriterLock
 from clipkit.search.query import Query, parse_query
 from clipkit.search.ranking import Candidates
+from clipkit.search.removal import remove_index
 from clipkit.search.snapshot import committed, not_indexed, stored_meta
+from clipkit.search.spaces import metas_of_all, place_of_space, places_of_all
 from clipkit.search.sync import SyncOptions, SyncReport, check_space, sync_library
-from clipkit.search.vectors import vectors_files
 from clipkit.search.watching import watch_folder
 
 if TYPE_CHECKING:
@@ -55,15 +55,19 @@ class PhotoLibrary(Closing):
     Make one with `PhotoLibrary.open` or `PhotoLibrary.open_nearest`. The index lies in the
     user's data directory (or ``$CLIPKIT_HOME``), never among the pictures unless asked to.
 
+    A folder may be indexed with several models, each of which has an index of its own: with an
+    encoder the library is that of its model, without one that of the first model.
+
     Args:
-        place: The pictures and the index.
+        place: The pictures, and the directory of the folder's first index.
         encoder: Makes embeddings of pictures and queries. Without one the library can be
             counted, removed, and searched by ready embeddings.
     """
 
     def __init__(self, place: LibraryPlace, encoder: "Encoder | None" = None) -> None:
-        self._place = place
+        self._first = place
         self._encoder = encoder
+        self._place = self._own_place()
 
     @classmethod
     def open(
@@ -92,7 +96,6 @@ class PhotoLibrary(Closing):
         Raises:
             InputError: If there is no such folder, or both `location` and `here` are given.
             LibraryError: If the index is damaged or of a newer clipkit.
-            SpaceMismatchError: If the index was built with another model.
         """
         path = existing_folder(folder)
         if here and location is not None:
@@ -102,7 +105,7 @@ class PhotoLibrary(Closing):
         else:
             adopt_index(path)
             index = inner_location(path) if here else existing_location(path)
-        return cls(LibraryPlace(path, index), encoder)._checked()
+        return cls(LibraryPlace(path, index), encoder)
 
     @classmethod
     def open_nearest(cls, folder: PicturePath, encoder: "Encoder | None" = None) -> "PhotoLibrary":
@@ -110,8 +113,8 @@ class PhotoLibrary(Closing):
 
         Somebody who has indexed ``photos`` and searches ``photos/2024`` gets what is in there
         without indexing it twice. A parent's index that has no picture of the folder, because
-        it is new or left out there, does not count. If there is none, the library is the
-        folder's own.
+        it is new or left out there, or because another model made it, does not count. If there
+        is none, the library is the folder's own.
 
         Args:
             folder: The picture folder.
@@ -123,15 +126,34 @@ class PhotoLibrary(Closing):
         Raises:
             InputError: If there is no such folder.
             LibraryError: If the index is damaged or of a newer clipkit.
-            SpaceMismatchError: If the index was built with another model.
         """
         path = existing_folder(folder)
         adopt_index(path)
         for place in indexed_parents(path):
             library = cls(place, encoder)
-            if not place.prefix or len(library) or library.num_missing:
-                return library._checked()
+            is_own = not place.prefix and library._place.catalog_path.is_file()
+            if is_own or len(library) or library.num_missing:
+                return library
         return cls.open(path, encoder)
+
+    @classmethod
+    def open_all(cls, folder: PicturePath) -> "list[PhotoLibrary]":
+        """Return a library for each model that a folder is indexed with, the first one's first.
+
+        They have no encoder: this is for looking at indexes and for removing them. The folder
+        need not be there any more.
+
+        Args:
+            folder: The picture folder.
+
+        Returns:
+            The libraries; none if the folder is not indexed.
+        """
+        path = Path(folder)
+        if path.is_dir():
+            adopt_index(path)
+        first = LibraryPlace(path, existing_location(path))
+        return [cls(first)._at(place) for place in places_of_all(first)]
 
     @property
     def folder(self) -> Path:
@@ -147,6 +169,21 @@ class PhotoLibrary(Closing):
     def indexed_folder(self) -> Path:
         """The folder that was indexed: `folder`, or the parent whose part it is."""
         return self._place.indexed_folder
+
+    @property
+    def model(self) -> str:
+        """The name of the model that makes, or has made, the embeddings; "" if there is none."""
+        if self._encoder is not None:
+            return self._encoder.name
+        meta = stored_meta(self._place)
+        return "" if meta is None else meta.model
+
+    @property
+    def other_models(self) -> list[str]:
+        """The names of the other models that the folder is indexed with."""
+        own = stored_meta(self._place)
+        space_id = own.space_id if own is not None else ""
+        return [meta.model for meta in metas_of_all(self._first) if meta.space_id != space_id]
 
     @property
     def is_indexed(self) -> bool:
@@ -210,15 +247,16 @@ class PhotoLibrary(Closing):
             InputError: If the folder is gone, or there is no encoder.
             LibraryError: If another process is writing (`LibraryBusyError`), or the index is
                 damaged or cannot be written.
-            SpaceMismatchError: If the index was built with another model.
+            SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
         if self._place.prefix and not (exclude is None and include_hidden is None):
             raise InputError(
                 f"{self.folder} is a part of the index of {self.indexed_folder}: what to leave "
                 "out is said for the whole of it"
             )
-        if self.location == inner_location(self.folder):
-            take_index_along(self._place)
+        if self._first.location == inner_location(self.folder):
+            take_index_along(self._first)
+            self._place = self._own_place()  # there may be one of another model now
         return sync_library(
             self._place,
             self._needed_encoder(),
@@ -241,7 +279,7 @@ class PhotoLibrary(Closing):
         Raises:
             InputError: If the folder is gone, or there is no encoder.
             LibraryError: If the system cannot watch the folder, or as `sync` raises it.
-            SpaceMismatchError: If the index was built with another model.
+            SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
         is_behind = True
         for has_changed in watch_folder(self.folder, stop):
@@ -293,12 +331,14 @@ class PhotoLibrary(Closing):
                 encoder.
             ImageReadError: If a picture of the query cannot be read.
             LibraryError: If the folder has not been indexed, or the index is damaged.
-            SpaceMismatchError: If the index was built with another model.
+            SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
         answering = Answering(k=k, min_relevance=min_relevance, diversity=diversity)
         accepted = PictureFilter(**filters)
         if not self.is_indexed:
-            raise not_indexed(self._place)  # before a model is loaded for it
+            raise not_indexed(
+                self._place, self.model, self.other_models
+            )  # before a model is loaded for it
         embedder = QueryEmbedder(self._place, self._encoder)
         parsed = parse_query(query) if isinstance(query, str) else query
         question = embedder.embed(parsed, more_like=more_like, less_like=less_like)
@@ -345,10 +385,12 @@ class PhotoLibrary(Closing):
             InputError: If a threshold is out of range, or near duplicates are looked for and
                 there is no encoder.
             LibraryError: If the folder has not been indexed, or the index is damaged.
-            SpaceMismatchError: If the index was built with another model.
+            SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
         from clipkit.search.duplicates.finding import find_duplicates  # a search needs none of it
 
+        if not self.is_indexed:
+            raise not_indexed(self._place, self.model, self.other_models)
         encoder = self._needed_encoder() if near else None
         return find_duplicates(self._place, encoder, threshold=threshold, progress=progress)
 
@@ -364,23 +406,7 @@ class PhotoLibrary(Closing):
                 f"{self.folder} is a part of the index of {self.indexed_folder}, which can only "
                 "be removed as a whole"
             )
-        if not self.location.is_dir():
-            return
-        catalog = self._place.catalog_path
-        try:
-            with WriterLock(self._place.lock_path, self.folder):
-                # The catalog goes last of its files: a new one would take up an old one's log.
-                for suffix in ("-wal", "-shm", "-journal", ""):
-                    catalog.with_name(catalog.name + suffix).unlink(missing_ok=True)
-                for path in vectors_files(self.location):
-                    path.unlink()
-            self._place.lock_path.unlink(missing_ok=True)
-            if not any(self.location.iterdir()):
-                self.location.rmdir()
-        except OSError as error:
-            raise LibraryError(
-                f"the index at {self.location} cannot be removed: {error}"
-            ) from error
+        remove_index(self._place, self._first)
 
     def close(self) -> None:
         """Do nothing: there is nothing open between two calls."""
@@ -393,10 +419,15 @@ class PhotoLibrary(Closing):
         with catalog:
             return question(catalog)
 
-    def _checked(self) -> Self:
-        """Return the library, unless no call could use it with its encoder."""
+    def _own_place(self) -> LibraryPlace:
+        """Return where the index of the encoder's model lies; without one, the first index."""
         if self._encoder is not None:
-            check_space(stored_meta(self._place), self._encoder, self._place)
+            return place_of_space(self._first, self._encoder.space_id)
+        return next(places_of_all(self._first), self._first)
+
+    def _at(self, place: LibraryPlace) -> Self:
+        """Return the library, which is from now on that of another index of the folder."""
+        self._place = place
         return self
 
     def _needed_encoder(self) -> "Encoder":

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import shlex
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from clipkit.search.schema import library_errors, open_catalog_file
 
 _CATALOG_NAME = "catalog.sqlite"
 _LOCK_NAME = "writer.lock"
+_OTHER_SPACE = "space-"  # how the directory of a further model's index begins
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,18 @@ class LibraryPlace:
     def inner_paths(self, path: Path) -> set[str]:
         """Return the catalog's names for a file, none if it lies elsewhere.
 
-        There may be two: of a symbolic link in the folder, the link's and its target's.
+        There may be several: of a symbolic link in the folder, the link's and its target's; of a
+        file in a linked folder, the one it is reached by.
         """
-        folder = self.folder.resolve()
-        spellings = (path.parent.resolve() / path.name, path.resolve())
+        indexed = self.indexed_folder.resolve()
+        ways = [
+            (indexed, "", path.parent.resolve() / path.name),
+            (indexed, "", path.resolve()),
+            (_spelled_out(self.folder), self.prefix, _spelled_out(path)),
+        ]
         return {
-            self.prefix + spelling.relative_to(folder).as_posix()
-            for spelling in spellings
+            prefix + spelling.relative_to(folder).as_posix()
+            for folder, prefix, spelling in ways
             if spelling.is_relative_to(folder)
         }
 
@@ -73,6 +81,11 @@ class LibraryPlace:
                 f"the index of {self.folder} cannot be written at {self.location} "
                 f"({error.strerror}): set CLIPKIT_HOME to a directory that can be written"
             ) from error
+
+
+def _spelled_out(path: Path) -> Path:
+    """Return a path from the root, its links as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps what is ".."
 
 
 def libraries_home() -> Path:
@@ -100,40 +113,81 @@ def inner_location(folder: Path) -> Path:
     return folder.resolve() / INDEX_FOLDER
 
 
+def space_location(location: Path, space_id: str) -> Path:
+    """Return the directory for the index of one more model, in that of the first one's index.
+
+    Args:
+        location: The directory of a folder's first index.
+        space_id: The space of the model.
+
+    Returns:
+        A directory that no other space has, whether or not it exists.
+    """
+    digest = hashlib.sha256(space_id.encode()).hexdigest()[:16]
+    return location / f"{_OTHER_SPACE}{digest}"
+
+
+def indexes_at(location: Path) -> Iterator[Path]:
+    """Yield the directories of a folder's indexes, one for each model: the first one's first.
+
+    Args:
+        location: The directory of the first one, which need not be there any more.
+    """
+    if (location / _CATALOG_NAME).is_file():
+        yield location
+    others = location.glob(f"{_OTHER_SPACE}*/{_CATALOG_NAME}")
+    yield from sorted(path.parent for path in others)
+
+
+def has_index(location: Path) -> bool:
+    """Return whether there is an index of any model."""
+    return any(indexes_at(location))
+
+
 def known_locations() -> Iterator[Path]:
-    """Yield the directories of all indexes in the user's data directory."""
-    yield from (path.parent for path in libraries_home().glob(f"*/{_CATALOG_NAME}"))
+    """Yield the directories of all indexed folders in the user's data directory."""
+    yield from filter(has_index, libraries_home().glob("*"))
+
+
+@contextmanager
+def all_locked(location: Path, folder: Path) -> Iterator[None]:
+    """Hold the right to write to every index of a folder."""
+    with ExitStack() as locks:
+        for index in indexes_at(location):
+            locks.enter_context(WriterLock(index / _LOCK_NAME, folder))
+        yield
 
 
 def existing_location(folder: Path) -> Path:
-    """Return the directory of a folder's index: the one inside it if there is one."""
+    """Return the directory of a folder's indexes: the one inside it if there is one."""
     inner = inner_location(folder)
-    return inner if (inner / _CATALOG_NAME).is_file() else default_location(folder)
+    return inner if has_index(inner) else default_location(folder)
 
 
 def take_index_along(place: LibraryPlace) -> None:
-    """Move a folder's index from the user's data directory to the place inside the folder.
+    """Move a folder's indexes from the user's data directory to the place inside the folder.
 
     Nothing happens if there is none, or if the place has one already.
 
     Args:
-        place: Where the index shall be.
+        place: Where the first of them shall be.
 
     Raises:
         LibraryError: If it cannot be written there; then it stays where it was.
     """
     source = default_location(place.folder)
-    if place.catalog_path.is_file() or not (source / _CATALOG_NAME).is_file():
+    if has_index(place.location) or not has_index(source):
         return
     import shutil  # only here: it takes 2 ms
 
     not_copied = shutil.ignore_patterns(f"{_LOCK_NAME}*", f"{_CATALOG_NAME}*")
     unfinished = place.location.with_name(f"{place.location.name}.part")
-    with WriterLock(source / _LOCK_NAME, place.folder):
+    with all_locked(source, place.folder):
         try:
             shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
             shutil.copytree(source, unfinished, ignore=not_copied)
-            _copy_catalog(source, unfinished, place.folder)
+            for index in indexes_at(source):
+                _copy_catalog(index, unfinished / index.relative_to(source), place.folder)
             if place.location.is_dir():  # empty, or it would not be without a catalog
                 place.lock_path.unlink(missing_ok=True)
                 place.location.rmdir()
@@ -158,20 +212,20 @@ def _copy_catalog(source: Path, destination: Path, folder: Path) -> None:
 
 
 def indexed_parents(folder: Path) -> Iterator[LibraryPlace]:
-    """Yield where an index shows a folder: its own index, then those of its parent folders.
+    """Yield where indexes show a folder: its own, then those of its parent folders.
 
     Args:
         folder: The picture folder.
 
     Yields:
-        Places whose index exists, nearest first.
+        Places that have an index of any model, nearest first.
     """
     resolved = folder.resolve()
     for candidate in (resolved, *resolved.parents):
         inner = resolved.relative_to(candidate).as_posix()
         prefix = "" if inner == "." else f"{inner}/"
         place = LibraryPlace(folder, existing_location(candidate), prefix)
-        if place.catalog_path.is_file():
+        if has_index(place.location):
             yield place
 
 
@@ -188,8 +242,22 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
         InputError: If there is no folder there.
     """
     path = Path(folder)
-    if not path.exists():
-        raise InputError(f"{path}: there is no such folder")
-    if not path.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: there is no such folder{_hint_of_index(path)}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: this folder cannot be opened: {error}") from error
+    if not is_folder:
         raise InputError(f"{path}: this is a file, and a folder of pictures is needed")
     return path
+
+
+def _hint_of_index(folder: Path) -> str:
+    """Return what to say of a folder that is gone and has left an index."""
+    if not has_index(default_location(folder)):
+        return ""
+    return (
+        "; its index is kept: connect its disk, or, if it is gone for good, run"
+        f"  clipkit index {shlex.quote(str(folder))} --forget"
+    )

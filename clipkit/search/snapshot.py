@@ -1,7 +1,7 @@
 """One committed state of a library, held while it is read."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -63,7 +63,14 @@ def stored_meta(place: LibraryPlace) -> CatalogMeta | None:
         return catalog.meta()
 
 
-def not_indexed(place: LibraryPlace) -> LibraryError:
-    """Return the error for a folder without an index."""
-    folder = shlex.quote(str(place.folder))
-    return LibraryError(f"{place.folder} has not been indexed: run  clipkit index {folder}")
+def not_indexed(
+    place: LibraryPlace, model: str = "", other_models: Sequence[str] = ()
+) -> LibraryError:
+    """Return the error for a folder without an index, or without one of this model."""
+    command = f"clipkit index {shlex.quote(str(place.folder))}"
+    if not other_models:
+        return LibraryError(f"{place.folder} has not been indexed: run  {command}")
+    return LibraryError(
+        f"{place.folder} has not been indexed with {model}, only with {', '.join(other_models)}: "
+        f"name that model, or run  {command} --model {shlex.quote(model)}"
+    )

@@ -1,14 +1,13 @@
 """What an index is like and how far it lags behind its folder, without touching either."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipkit.errors import LibraryError
 from clipkit.search.changes import is_alike
 from clipkit.search.location import LibraryPlace, known_locations
-from clipkit.search.snapshot import committed, stored_meta
+from clipkit.search.snapshot import committed
+from clipkit.search.spaces import metas_of_all
 from clipkit.search.survey import survey_folder
 
 
@@ -88,10 +87,7 @@ def indexed_folders() -> Iterator[Path]:
     An index inside its folder is known to nobody else, so it is not among them; one that cannot
     be read is left out.
     """
-    folders = []
+    folders = set()
     for location in known_locations():
-        with suppress(LibraryError):
-            meta = stored_meta(LibraryPlace(location, location))
-            if meta is not None:
-                folders.append(Path(meta.folder))
+        folders |= {Path(meta.folder) for meta in metas_of_all(LibraryPlace(location, location))}
     yield from sorted(folders)

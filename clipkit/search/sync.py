@@ -20,7 +20,7 @@ from clipkit.search.entries import CatalogMeta
 from clipkit.search.intake import Intake, Tally
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.lock import WriterLock
-from clipkit.search.schema import damaged_library, rebuild_command
+from clipkit.search.schema import damaged_library
 from clipkit.search.survey import Survey, find_mounts, survey_folder
 from clipkit.search.vectors import VectorReader, vectors_name
 from clipkit.search.writer import LibraryWriter, compact
@@ -83,7 +83,7 @@ def sync_library(
     Raises:
         InputError: If the folder is gone.
         LibraryError: If another process is writing, or the index is damaged or unwritable.
-        SpaceMismatchError: If the index was built with another model.
+        SpaceMismatchError: If the index was made anew with another model meanwhile.
     """
     existing_folder(place.folder)
     place.make_location()
@@ -160,9 +160,9 @@ def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: LibraryPlac
     if meta is None or meta.space_id == encoder.space_id:
         return
     raise SpaceMismatchError(
-        f"the index of {place.indexed_folder} was built with {meta.model} (space {meta.space_id}),"
-        f" this model is {encoder.name} (space {encoder.space_id}): search with the model it was "
-        f"built with, or run  {rebuild_command(place.indexed_folder)}  with the one you want"
+        f"the index of {place.indexed_folder} at {place.location} was made with {meta.model} (space"
+        f" {meta.space_id}) since it was opened for {encoder.name} (space {encoder.space_id}): open"
+        " the library again, or run the same command again"
     )
 
 

@@ -90,16 +90,11 @@ def test_exclude_and_hidden_are_kept_for_next_time(
     assert ": 0 added, 0 changed, 0 moved, 1 removed," in capsys.readouterr().out
 
 
-def test_rebuild_starts_anew_also_from_damage_and_from_another_model(
+def test_rebuild_starts_anew_also_from_damage(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["index", "my photos"]) == 0
-    encoder.space_id = "other-space"
     capsys.readouterr()
-    assert main(["index", "my photos"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("clipkit: the index of my photos was built with fake")
-    assert "clipkit index --rebuild 'my photos'" in error
     assert main(["index", "my photos", "--rebuild"]) == 0
     assert "2 added" in capsys.readouterr().out
     library = PhotoLibrary.open(photos)
@@ -108,6 +103,66 @@ def test_rebuild_starts_anew_also_from_damage_and_from_another_model(
     assert "is damaged" in capsys.readouterr().err
     assert main(["index", "my photos", "--rebuild"]) == 0
     assert len(library) == 2
+
+
+def test_each_model_has_an_index_of_its_own(
+    photos: Path,
+    encoder: FakeEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    models = {"starter": encoder, "other": FakeEncoder(space_id="other-space", name="other")}
+    encoder.name = "starter"
+    monkeypatch.setattr(index, "load_encoder", lambda arguments: models[arguments.model])
+    assert main(["index", "my photos"]) == 0
+    capsys.readouterr()
+    assert main(["index", "my photos", "--model", "other"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("my photos: 2 added,")
+    assert captured.err == (
+        "my photos is indexed with starter; other makes an index of its own beside that\n"
+    )
+    for words, names in [([], ["starter", "other"]), (["--model", "other"], ["other"])]:
+        assert main(["index", "my photos", "--status", "--json", *words]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [json.loads(line)["model"] for line in lines] == names
+    assert main(["index", "my photos", "--status", "--model", "third"]) == 2
+    assert "is not indexed with third: it is with starter, other" in capsys.readouterr().err
+    # Only the model that is asked for is made anew, or forgotten.
+    for name, number in [("starter", 4), ("other", 2)]:
+        assert main(["index", "my photos", "--rebuild", "--model", "starter"]) == 0
+        assert len(models[name].encoded_images) == number
+    assert main(["index", "my photos", "--forget", "--model", "starter"]) == 0
+    assert [library.model for library in PhotoLibrary.open_all(photos)] == ["other"]
+    assert main(["index", "my photos", "--model", "other"]) == 0
+    assert main(["index", "my photos"]) == 0
+    assert len(models["other"].encoded_images) == 2
+    capsys.readouterr()
+    assert main(["index", "my photos", "--forget"]) == 0
+    assert "forgot the 2 indexes of my photos" in capsys.readouterr().err
+    assert PhotoLibrary.open_all(photos) == []
+    assert list((photos.parent / "home" / "libraries").iterdir()) == []
+
+
+def test_an_index_whose_folder_is_gone_is_named_and_can_be_forgotten(
+    photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["index", "my photos"])
+    photos.rename(photos.parent / "disk")
+    command = "clipkit index 'my photos' --forget"
+    assert main(["index", "my photos"]) == 2
+    assert "its index is kept: connect its disk, or, " in (error := capsys.readouterr().err)
+    assert command in error
+    assert main(["index", "--status"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{photos}\n"
+    assert captured.err.endswith(f"run  clipkit index '{photos}' --forget\n")
+    assert main(["index", "my photos", "--forget"]) == 0
+    capsys.readouterr()
+    assert main(["index", "--status"]) == 0
+    assert capsys.readouterr() == ("", "no folder is indexed\n")
+    assert main(["index", "my photos"]) == 2
+    assert "there is no such folder\n" in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_be_loaded_costs_no_index(
@@ -255,8 +310,8 @@ def test_status_lists_the_folders_that_are_indexed(
     assert main(["index", "--status", "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line) for line in lines] == [
-        {"folder": str(photos)},
-        {"folder": str(photos / "raw")},
+        {"folder": str(photos), "is_there": True},
+        {"folder": str(photos / "raw"), "is_there": True},
     ]
 
 
