@@ -132,6 +132,9 @@ def indexes_at(location: Path) -> Iterator[Path]:
 
     Args:
         location: The directory of the first one, which need not be there any more.
+
+    Yields:
+        Directories that have a catalog.
     """
     if (location / _CATALOG_NAME).is_file():
         yield location

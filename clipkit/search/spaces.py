@@ -39,6 +39,9 @@ def places_of_all(place: LibraryPlace) -> Iterator[LibraryPlace]:
 
     Args:
         place: The images, and the directory of the first index.
+
+    Yields:
+        Places that have a catalog.
     """
     for location in indexes_at(place.location):
         yield dataclasses.replace(place, location=location)
