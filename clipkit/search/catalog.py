@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.inputs.folders import matches_glob
+from clipkit.inputs.globs import matches_glob
 from clipkit.search.closing import Closing
 from clipkit.search.entries import CatalogMeta, ImageRow, IndexedFile, SkippedFile
 from clipkit.search.filters import PictureFilter
