@@ -186,7 +186,7 @@ class _Scan:
         if folder != self.part and identity in self.seen:
             self.left_out.append(LeftOut(folder, self.seen[identity]))
             return
-        name = folder or "the indexed folder itself"
+        name = _shown(folder) or "the indexed folder itself"
         self.seen[identity] = f"is another way to a folder that is indexed already: {name}"
         with os.scandir(location) as children:
             self._read_ignore_file(folder)
@@ -266,7 +266,9 @@ class _Scan:
             if kept == first.path:
                 self.entries.append(first.entry)
             self.left_out += [
-                LeftOut(file.path, f"is another way to a file that is indexed already: {kept}")
+                LeftOut(
+                    file.path, f"is another way to a file that is indexed already: {_shown(kept)}"
+                )
                 for file in files
                 if file.path != kept
             ]
@@ -283,7 +285,7 @@ class _Scan:
             return f"is kept out of galleries: it holds a file named {NO_MEDIA_FILE}"
         for pattern in self.exclude:
             if matches_glob(path + "/" if is_folder else path, pattern):
-                return f"matches the exclude pattern {pattern}"
+                return f"matches the exclude pattern {_shown(pattern)}"
         return self._why_ignored(path, is_folder=is_folder) if self.ignore_rules else ""
 
     def _has_no_media(self, folder: str) -> bool:
@@ -296,7 +298,7 @@ class _Scan:
             rule = deciding_rule(self.ignore_rules.get(folder, []), inner, is_folder=is_folder)
             if rule is not None:
                 name = f"{folder}/{IGNORE_FILE}" if folder else IGNORE_FILE
-                return "" if rule.is_kept else f"matches {rule.line} in {name}"
+                return "" if rule.is_kept else f"matches {_shown(rule.line)} in {_shown(name)}"
         return ""
 
     def _skip(self, path: str, reason: str) -> None:
@@ -313,6 +315,11 @@ def _steps_to(path: str) -> Iterator[tuple[str, str]]:
         inner = f"{parent}/{name}" if parent else name
         yield parent, inner
         parent = inner
+
+
+def _shown(name: str) -> str:
+    """Return a name without letters that move a cursor, for a reason that is one line."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -3,10 +3,12 @@
 import hashlib
 import os
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
@@ -16,6 +18,7 @@ from clipkit.search.schema import library_errors, open_catalog_file
 
 _CATALOG_NAME = "catalog.sqlite"
 _LOCK_NAME = "writer.lock"
+_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,17 @@ class LibraryPlace:
     def inner_paths(self, path: Path) -> set[str]:
         """Return the catalog's names for a file, none if it lies elsewhere.
 
-        There may be two: of a symbolic link in the folder, the link's and its target's.
+        There may be several: of a symbolic link in the folder, the link's and its target's; and
+        on a Mac a letter with an accent may be typed in one way and named in another.
         """
         folder = self.folder.resolve()
         spellings = (path.parent.resolve() / path.name, path.resolve())
-        return {
+        names = {
             self.prefix + spelling.relative_to(folder).as_posix()
             for spelling in spellings
             if spelling.is_relative_to(folder)
         }
+        return names | {unicodedata.normalize(form, name) for name in names for form in _FORMS}
 
     def make_location(self) -> None:
         """Create the directory of the index if there is none.

@@ -227,17 +227,11 @@ def scan_folder(place: LibraryPlace, meta: CatalogMeta) -> FolderScan:
 
     Paths are as the catalog has them, relative to the indexed folder.
     """
-    folder, prefix = place.folder, place.prefix
-    if prefix and any("/" in pattern for pattern in meta.exclude):
-        folder, prefix = place.indexed_folder, ""  # such patterns are about its whole paths
-    scan = find_images(folder, include_hidden=meta.include_hidden, exclude=meta.exclude)
-    files = (file._replace(path=prefix + file.path) for file in scan.entries)
-    errors = (ImageReadError(prefix + error.path, error.reason) for error in scan.skipped)
-    others = (other._replace(path=prefix + other.path) for other in scan.left_out)
-    return FolderScan(
-        entries=[file for file in files if file.path.startswith(place.prefix)],
-        skipped=[error for error in errors if error.path.startswith(place.prefix)],
-        left_out=[other for other in others if other.path.startswith(place.prefix)],
+    return find_images(
+        place.indexed_folder,
+        part=place.prefix,
+        include_hidden=meta.include_hidden,
+        exclude=meta.exclude,
     )
 
 

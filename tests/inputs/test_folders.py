@@ -214,6 +214,21 @@ def test_a_part_of_a_folder_is_read_by_the_rules_of_the_whole(tmp_path: Path) ->
         find_images(tmp_path, part="a/x")
 
 
+@posix_only
+def test_reasons_are_one_line_whatever_the_names_hold(tmp_path: Path) -> None:
+    fill(tmp_path, "new\nline/a.jpg", "b.jpg", "new\nline/c.gif")
+    (tmp_path / "way").symlink_to("new\nline")
+    (tmp_path / "link.jpg").symlink_to("new\nline/a.jpg")
+    (tmp_path / "new\nline" / ".clipkitignore").write_text("*.gif")
+    scan = find_images(tmp_path, exclude=["b*\x1b", "b.jpg\n", "[\nb].jpg"])
+    assert left_out_of(scan) == {
+        "b.jpg": "matches the exclude pattern [\\nb].jpg",
+        "link.jpg": "is another way to a file that is indexed already: new\\nline/a.jpg",
+        "new\nline/c.gif": "matches *.gif in new\\nline/.clipkitignore",
+        "way": "is another way to a folder that is indexed already: new\\nline",
+    }
+
+
 TRIPS = ["a.jpg", "trips/b.jpg", "trips/rome/c.jpg", "trips/rome/raw/d.jpg", "old/trips/e.jpg"]
 
 
