@@ -45,6 +45,7 @@ class LeftOut(NamedTuple):
 
     path: str  # relative to the folder, with / between its parts
     reason: str  # a clause without a full stop
+    same_as: str = ""  # the path under which the same file or folder is listed, if it is
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ class _Scan:
     folders: list[str] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
     is_behind_link: bool = False
-    # Why a folder, known by device and inode, is not to be read once more.
-    seen: dict[tuple[int, int], str] = field(default_factory=dict)
+    # The path of a folder that has been read, by device and inode; None of one above the root.
+    seen: dict[tuple[int, int], str | None] = field(default_factory=dict)
     # By device and inode: files with several names, and those that were reached by a link.
     shared: dict[tuple[int, int], list[_SharedFile]] = field(
         default_factory=lambda: defaultdict(list)
@@ -154,7 +155,7 @@ class _Scan:
         # Following a link upwards would take in all that lies beside the root.
         for parent in Path(os.path.realpath(self.root / self.part)).parents:
             with contextlib.suppress(OSError):
-                self.seen[_identity(parent)] = "leads to a folder that the indexed one lies in"
+                self.seen[_identity(parent)] = None
         if self._is_part_left_out():
             return
         self.folders.append(self.part)
@@ -184,10 +185,9 @@ class _Scan:
         location = self.root / folder
         identity = _identity(location)
         if folder != self.part and identity in self.seen:
-            self.left_out.append(LeftOut(folder, self.seen[identity]))
+            self.left_out.append(_left_out_folder(folder, self.seen[identity]))
             return
-        name = _shown(folder) or "the indexed folder itself"
-        self.seen[identity] = f"is another way to a folder that is indexed already: {name}"
+        self.seen[identity] = folder or "."
         with os.scandir(location) as children:
             self._read_ignore_file(folder)
             for child in children:
@@ -266,9 +266,7 @@ class _Scan:
             if kept == first.path:
                 self.entries.append(first.entry)
             self.left_out += [
-                LeftOut(
-                    file.path, f"is another way to a file that is indexed already: {_shown(kept)}"
-                )
+                LeftOut(file.path, "is another way to a file that is indexed already", kept)
                 for file in files
                 if file.path != kept
             ]
@@ -306,6 +304,13 @@ class _Scan:
 
 
 _MAX_IGNORE_BYTES = 1 << 20
+
+
+def _left_out_folder(folder: str, known: str | None) -> LeftOut:
+    """Return why a folder is not read once more, from the path under which it was."""
+    if known is None:
+        return LeftOut(folder, "leads to a folder that the indexed one lies in")
+    return LeftOut(folder, "is another way to a folder that is indexed already", known)
 
 
 def _steps_to(path: str) -> Iterator[tuple[str, str]]:

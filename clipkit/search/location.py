@@ -47,7 +47,9 @@ class LibraryPlace:
         return self.folder.resolve().parents[self.prefix.count("/") - 1]
 
     def path(self, inner: str) -> Path:
-        """Return where a picture of the catalog lies."""
+        """Return where an image of the catalog lies; also one outside of the part."""
+        if not inner.startswith(self.prefix):
+            return self.indexed_folder / inner
         return self.folder / inner.removeprefix(self.prefix)
 
     def inner_paths(self, path: Path) -> set[str]:

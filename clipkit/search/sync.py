@@ -262,8 +262,13 @@ def _report(
             *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
             *tally.failed,
         ],
-        left_out=[left._replace(path=str(place.path(left.path))) for left in scan.left_out],
+        left_out=[_as_shown(place, left) for left in scan.left_out],
     )
+
+
+def _as_shown(place: LibraryPlace, left: LeftOut) -> LeftOut:
+    same_as = str(place.path(left.same_as)) if left.same_as else ""
+    return left._replace(path=str(place.path(left.path)), same_as=same_as)
 
 
 def _clipkit_version() -> str:

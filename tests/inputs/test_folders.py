@@ -37,9 +37,13 @@ def reasons_of(scan: FolderScan) -> dict[str, str]:
 
 
 def left_out_of(scan: FolderScan) -> dict[str, str]:
+    """Return the reason of each, with the path that stands for it."""
     assert scan.left_out == sorted(scan.left_out)
     assert all(isinstance(item, LeftOut) for item in scan.left_out)
-    return {item.path: item.reason for item in scan.left_out}
+    return {
+        item.path: f"{item.reason}: {item.same_as}" if item.same_as else item.reason
+        for item in scan.left_out
+    }
 
 
 HIDDEN = "is hidden: its name starts with a dot"
@@ -223,9 +227,9 @@ def test_reasons_are_one_line_whatever_the_names_hold(tmp_path: Path) -> None:
     scan = find_images(tmp_path, exclude=["b*\x1b", "b.jpg\n", "[\nb].jpg"])
     assert left_out_of(scan) == {
         "b.jpg": "matches the exclude pattern [\\nb].jpg",
-        "link.jpg": "is another way to a file that is indexed already: new\\nline/a.jpg",
+        "link.jpg": "is another way to a file that is indexed already: new\nline/a.jpg",
         "new\nline/c.gif": "matches *.gif in new\\nline/.clipkitignore",
-        "way": "is another way to a folder that is indexed already: new\\nline",
+        "way": "is another way to a folder that is indexed already: new\nline",
     }
 
 
@@ -361,7 +365,7 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
         "a": another + "z",
         "one/deep/self": another + "one",
         "two": another + "one",
-        "z/up": another + "the indexed folder itself",
+        "z/up": another + ".",
     }
 
 
