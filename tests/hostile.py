@@ -157,7 +157,11 @@ def _add_special_files(folder: HostileFolder) -> None:
 def _add_links(folder: HostileFolder) -> None:
     folder.path("hard_link.png").hardlink_to(folder.path("plain.png"))
     folder.add_alike("loop/a.png", encoded(stripes(), "PNG"))
-    folder.alike |= {b"hard_link.png", b"soft_link.png", b"link_to_strange.png"}
+    # Of two names of one file the first by the alphabet stands for it, of a link its target.
+    folder.alike ^= {b"plain.png", b"hard_link.png"}
+    one_file = "is another way to a file that is indexed already"
+    several = (b"plain.png", b"soft_link.png", b"link_to_strange.png")
+    folder.left_out |= dict.fromkeys(several, one_file)
     for name, target in {
         "soft_link.png": "plain.png",
         "link_to_strange.png": "new\nline.png",

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 from clipkit.errors import ImageReadError
+from clipkit.inputs.dates import FIRST_PHOTOGRAPH, date_in_name, date_in_xmp
 from clipkit.inputs.decoder import open_image, read_head, turned
 from clipkit.inputs.files import check_read_whole, open_file
 from clipkit.inputs.raw import ORIENTATIONS, RAW_EXTENSIONS
@@ -23,9 +24,10 @@ class PictureDetails:
 
     width: int  # pixels, as a person sees it: after the EXIF orientation
     height: int  # pixels
-    # When it was taken, "2024-06-01T12:30:00", as the camera's clock showed it. The offset from
-    # UTC is left out: few files state one, a person asks for a day where the picture was taken,
-    # and texts of one form sort by time.
+    # When it was taken, "2024-06-01T12:30:00", as the camera's clock showed it, or "2024-06-01"
+    # where only the day is known: by EXIF data, else XMP data, else the file's name. The offset
+    # from UTC is left out: few files state one, a person asks for a day where the image was
+    # taken, and texts of one form sort by time.
     taken_at: str | None
     camera: str | None  # maker and model, for example "Canon EOS 80D"; at most 100 characters
 
@@ -52,17 +54,18 @@ def read_details(path: str | Path) -> PictureDetails:
         with open_file(path) as file:
             head = read_head(file)
             if path.suffix.lower() in RAW_EXTENSIONS:
-                return _raw_details(file)
-            with open_image(file) as image:
-                return _details(image, file)
+                details = _raw_details(file)
+            else:
+                with open_image(file) as image:
+                    details = _details(image, file)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(path, reason_for(error, head)) from error
+    return replace(details, taken_at=details.taken_at or date_in_name(path.name))
 
 
 _MAX_CAMERA_LENGTH = 100
 _MAX_EXIF_BYTES = 1 << 20
 _MAX_CHUNKS = 1_000_000  # of a PNG: half a second, and 8 GB of pixels as most write them
-_FIRST_PHOTOGRAPH = 1826  # earlier years are clocks that were never set, such as 0001 and 1601
 
 
 def _details(image: Image.Image, file: BinaryIO) -> PictureDetails:
@@ -72,7 +75,8 @@ def _details(image: Image.Image, file: BinaryIO) -> PictureDetails:
     # Pillow states the size of a TIFF as it is after turning.
     is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)
     size = image.size if is_turned else turned(image.size, _orientation(exif))
-    return PictureDetails(*size, taken_at=_taken_at(exif), camera=_camera(exif))
+    taken_at = _taken_at(exif) or date_in_xmp(_xmp(image))
+    return PictureDetails(*size, taken_at=taken_at, camera=_camera(exif))
 
 
 def _raw_details(file: BinaryIO) -> PictureDetails:
@@ -120,6 +124,18 @@ def _exif(image: Image.Image, file: BinaryIO) -> Image.Exif:
         return Image.Exif()
 
 
+def _xmp(image: Image.Image) -> bytes | str:
+    """Return an image's XMP data, empty if it has none."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        packet = _value(image.tag_v2, _XMP_TAG)
+    else:
+        packet = image.info.get("xmp")
+    return packet if isinstance(packet, bytes | str) else b""
+
+
+_XMP_TAG = 700
+
+
 def _chunk_behind_pixels(file: BinaryIO) -> bytes | None:
     """Return a PNG's eXIf chunk, wherever it is."""
     file.seek(8)
@@ -160,7 +176,7 @@ def _time(value: object) -> str | None:
         time = datetime(*map(int, match.groups()))  # type: ignore[arg-type]
     except ValueError:
         return None
-    return time.isoformat() if time.year >= _FIRST_PHOTOGRAPH else None
+    return time.isoformat() if time.year >= FIRST_PHOTOGRAPH else None
 
 
 # With : between the parts of the date as EXIF asks, or as other programs write it.

@@ -1,20 +1,20 @@
 """A folder -> the picture files in it, what cannot be taken, and what was left out on purpose."""
 
 import contextlib
-import fnmatch
-import functools
 import heapq
 import os
-import re
 import stat
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.files import open_file
+from clipkit.inputs.globs import IgnoreRule, deciding_rule, matches_glob, parse_ignore_file
 from clipkit.inputs.raw import RAW_EXTENSIONS
-from clipkit.inputs.reasons import reason_for
+from clipkit.inputs.reasons import UnreadableError, reason_for
 
 IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
@@ -24,6 +24,12 @@ IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
 
 INDEX_FOLDER = ".clipkit"
 """Name of the folder that holds an index kept beside its pictures; find_images never sees it."""
+
+IGNORE_FILE = ".clipkitignore"
+"""Name of the file that says, in the syntax of .gitignore, what to leave out of its folder."""
+
+NO_MEDIA_FILE = ".nomedia"
+"""Name of the file that keeps its folder, and the folders in it, out of galleries on Android."""
 
 
 class FolderEntry(NamedTuple):
@@ -39,6 +45,7 @@ class LeftOut(NamedTuple):
 
     path: str  # relative to the folder, with / between its parts
     reason: str  # a clause without a full stop
+    same_as: str = ""  # the path under which the same file or folder is listed, if it is
 
 
 @dataclass(frozen=True)
@@ -51,32 +58,38 @@ class FolderScan:
 
 
 def find_images(
-    folder: Path, *, include_hidden: bool = False, exclude: Sequence[str] = ()
+    folder: Path, *, part: str = "", include_hidden: bool = False, exclude: Sequence[str] = ()
 ) -> FolderScan:
-    """Return the picture files in a folder and the folders in it.
+    """Return the image files in a folder and the folders in it.
 
-    Files count by their ending, in upper or lower case; nothing is opened. Links to files are
-    taken. Links to folders are followed, each folder once: a folder that can be reached both
-    directly and by a link appears under its own name. Folders that computers fill by themselves
-    (thumbnails, recycle bins, caches) are left out. Names may hold any bytes: those that are not
+    Files count by their ending, in upper or lower case; no image is opened. Links to files and
+    folders are followed, each file and folder once: one that can be reached in several ways, by
+    symbolic or hard links, appears under the first path, in alphabetical order, that is no
+    symbolic link and leads through none; the others are left out. Folders that computers fill by
+    themselves (thumbnails, recycle bins, caches) are left out, and so is what an ignore file
+    (IGNORE_FILE) in its folder or one above says. Names may hold any bytes: those that are not
     UTF-8 come as Python's file functions have them, and `os.fsencode` gives them back.
 
     Args:
         folder: Where to look.
-        include_hidden: Whether names that start with a dot count.
+        part: The only folder in it to look into, such as "trips/2019"; paths, patterns and ignore
+            files are as for the whole.
+        include_hidden: Whether names that start with a dot count, and folders in it that hold a
+            NO_MEDIA_FILE.
         exclude: Patterns of what to leave out, as `matches_glob` takes them.
 
     Returns:
         The files, what looked like a picture file but cannot be taken, and what was left out.
 
     Raises:
-        InputError: If the folder is missing, is not a folder, or cannot be opened.
+        InputError: If the folder, or the part of it, is missing, is not a folder, or cannot be
+            opened.
     """
-    scan = _Scan(Path(folder), include_hidden, tuple(exclude))
+    scan = _Scan(Path(folder), include_hidden, tuple(exclude), part.strip("/"))
     try:
         scan.run()
-    except OSError as error:
-        raise InputError(_no_root(scan.root, error)) from error
+    except (OSError, UnreadableError) as error:
+        raise InputError(_no_root(scan.root / scan.part, error)) from error
     return FolderScan(
         entries=sorted(scan.entries),
         skipped=sorted(scan.skipped, key=lambda error: (error.path, error.reason)),
@@ -84,77 +97,35 @@ def find_images(
     )
 
 
-def matches_glob(path: str, pattern: str) -> bool:
-    """Return whether a pattern matches a path, or a folder that the path lies in.
-
-    As in .gitignore and rsync: ``*`` matches any letters, ``?`` one letter, ``[abc]``, ``[a-c]``
-    and ``[!abc]`` one of some, none of them a /. A pattern without / is compared with every part
-    of the path; one with /, if only in front as in /name or ./name, with the path from its start,
-    and ``**`` in it stands for any number of folders, also none. Case matters. A / at the end
-    changes nothing.
-
-    Args:
-        path: A relative path with / between its parts. A folder with a / at its end matches also
-            if all that can be in it does.
-        pattern: The pattern.
-
-    Returns:
-        Whether it matches; an empty pattern matches nothing.
-
-    Example:
-        >>> matches_glob("trips/2019/rome.jpg", "trips/**/*.jpg")
-        True
-        >>> matches_glob("trips/2019/rome.jpg", "2019")
-        True
-        >>> matches_glob("trips/2019/rome.jpg", "/2019")
-        False
-    """
-    return _glob(pattern).match(path) is not None
-
-
-@functools.lru_cache
-def _glob(pattern: str) -> re.Pattern[str]:
-    """Return what a path must start with to match a pattern."""
-    parts = pattern.rstrip("/").split("/")
-    if not parts[-1]:
-        return re.compile("(?!)")
-    if len(parts) == 1:
-        parts = ["**", *parts]
-    elif parts[0] in ("", "."):
-        parts = parts[1:]
-    steps = ["(?:[^/]+/)*" if part == "**" else _glob_part(part) + "/" for part in parts]
-    if parts[-1] != "**":
-        steps[-1] = steps[-1][:-1] + "(?:/|\\Z)"
-    return re.compile("".join(steps))
-
-
-def _glob_part(part: str) -> str:
-    """Return the regular expression of a pattern between two slashes."""
-    return "".join(
-        {"*": "[^/]*", "?": "[^/]"}.get(token[0]) or _glob_letter(token)
-        for token in re.findall(r"\*+|\?|\[!?\]?[^]]*\]|.", part, re.DOTALL)
-    )
-
-
-def _glob_letter(token: str) -> str:
-    if len(token) == 1:
-        return re.escape(token)
-    # What fnmatch makes of brackets, without the end of text it adds: \z since Python 3.14.
-    return "(?!/)" + re.sub(r"\\[Zz]$", "", fnmatch.translate(token))
-
-
 _JUNK_FOLDERS = frozenset(
     {
+        "#recycle",  # Synology
+        "#snapshot",
         "$recycle.bin",
-        "@eadir",  # thumbnails of a NAS
+        "@eadir",  # Synology's thumbnails
+        "@recently-snapshot",  # QNAP
+        "@recycle",
+        "@tmp",
+        "__macosx",  # what a Mac adds to a ZIP file
         "__pycache__",
         "lost+found",
         "node_modules",
+        "recycler",
         "system volume information",
         "thumbnails",
         ".thumbnails",
     }
 )
+# Lightroom's previews, which lie beside its catalogs.
+_JUNK_ENDINGS = (".lrdata", ".lrcat-data")
+
+
+class _SharedFile(NamedTuple):
+    """One path of a file that may have others."""
+
+    is_link: bool  # whether the path is, or leads through, a symbolic link
+    path: str
+    entry: FolderEntry
 
 
 @dataclass
@@ -164,40 +135,77 @@ class _Scan:
     root: Path
     include_hidden: bool
     exclude: tuple[str, ...]
+    part: str  # the only folder to look into; "" for the whole
     entries: list[FolderEntry] = field(default_factory=list)
     skipped: list[ImageReadError] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    folders: list[str] = field(default_factory=lambda: [""])  # still to be read
-    linked_folders: list[str] = field(default_factory=list)  # a heap, read after all others
-    # Why a folder, known by device and inode, is not to be read once more.
-    seen: dict[tuple[int, int], str] = field(default_factory=dict)
+    # Two heaps of folders still to be read: those behind symbolic links come last.
+    folders: list[str] = field(default_factory=list)
+    linked_folders: list[str] = field(default_factory=list)
+    is_behind_link: bool = False
+    # The path of a folder that has been read, by device and inode; None of one above the root.
+    seen: dict[tuple[int, int], str | None] = field(default_factory=dict)
+    # By device and inode: files with several names, and those that were reached by a link.
+    shared: dict[tuple[int, int], list[_SharedFile]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    ignore_rules: dict[str, list[IgnoreRule]] = field(default_factory=dict)  # by folder
 
     def run(self) -> None:
         # Following a link upwards would take in all that lies beside the root.
-        for parent in Path(os.path.realpath(self.root)).parents:
+        for parent in Path(os.path.realpath(self.root / self.part)).parents:
             with contextlib.suppress(OSError):
-                self.seen[_identity(parent)] = "leads to a folder that the indexed one lies in"
+                self.seen[_identity(parent)] = None
+        if self._is_part_left_out():
+            return
+        self.folders.append(self.part)
         while self.folders or self.linked_folders:
-            folder = self.folders.pop() if self.folders else heapq.heappop(self.linked_folders)
+            self.is_behind_link = self.is_behind_link or not self.folders
+            folder = heapq.heappop(self.folders or self.linked_folders)
             try:
                 self._read_folder(folder)
-            except OSError as error:
-                if not folder:
+            except (OSError, UnreadableError) as error:
+                if folder == self.part:
                     raise
                 reason = reason_for(error, b"")
                 self._skip(folder, f"is a folder that cannot be read: {reason}")
+        self._list_shared_files()
+
+    def _is_part_left_out(self) -> bool:
+        """Return whether a rule of the whole folder leaves out the part, which is then told."""
+        for parent, folder in _steps_to(self.part):
+            self._read_ignore_file(parent)
+            reason = self._why_left_out(folder, is_folder=True)
+            if reason:
+                self.left_out.append(LeftOut(folder, reason))
+                return True
+        return False
 
     def _read_folder(self, folder: str) -> None:
         location = self.root / folder
         identity = _identity(location)
-        if folder and identity in self.seen:
-            self.left_out.append(LeftOut(folder, self.seen[identity]))
+        if folder != self.part and identity in self.seen:
+            self.left_out.append(_left_out_folder(folder, self.seen[identity]))
             return
-        name = folder or "the indexed folder itself"
-        self.seen[identity] = f"is another way to a folder that is indexed already: {name}"
+        self.seen[identity] = folder or "."
         with os.scandir(location) as children:
+            self._read_ignore_file(folder)
             for child in children:
                 self._visit(child, f"{folder}/{child.name}" if folder else child.name)
+
+    def _read_ignore_file(self, folder: str) -> None:
+        """Take in the ignore file of a folder, if it has one that says anything."""
+        path = self.root / folder / IGNORE_FILE
+        try:
+            if path.stat().st_size:
+                with open_file(path) as file:
+                    rules = parse_ignore_file(os.fsdecode(file.read(_MAX_IGNORE_BYTES)))
+                self.ignore_rules[folder] = rules
+        except FileNotFoundError:
+            return
+        except (OSError, UnreadableError) as error:
+            # What it would leave out may be private, so the folder is not read without it.
+            raise UnreadableError(f"its {IGNORE_FILE}: {reason_for(error, b'')}") from error
 
     def _visit(self, child: "os.DirEntry[str]", path: str) -> None:
         name = child.name
@@ -208,7 +216,7 @@ class _Scan:
             is_folder = False  # what is wrong is seen below
         if not (is_folder or is_picture or child.is_symlink()) or name == INDEX_FOLDER:
             return
-        reason = self._why_left_out(name, path, is_folder=is_folder)
+        reason = self._why_left_out(path, is_folder=is_folder)
         if reason:
             if is_folder or is_picture:
                 self.left_out.append(LeftOut(path, reason))
@@ -217,7 +225,7 @@ class _Scan:
         elif child.is_symlink():
             heapq.heappush(self.linked_folders, path)
         else:
-            self.folders.append(path)
+            heapq.heappush(self.folders, path)
 
     def _add_file(self, child: "os.DirEntry[str]", path: str, *, is_picture: bool) -> None:
         try:
@@ -231,25 +239,92 @@ class _Scan:
             return
         if not is_picture:
             return
-        if stat.S_ISREG(status.st_mode):
-            self.entries.append(FolderEntry(path, status.st_size, status.st_mtime_ns))
-        else:
+        if not stat.S_ISREG(status.st_mode):
             self._skip(path, "is not a regular file")
+            return
+        entry = FolderEntry(path, status.st_size, status.st_mtime_ns)
+        is_link = self.is_behind_link or child.is_symlink()
+        # Windows gives no inode here, and some network drives none at all.
+        if status.st_ino and (is_link or status.st_nlink > 1):
+            identity = status.st_dev, status.st_ino
+            self.shared[identity].append(_SharedFile(is_link, path, entry))
+        else:
+            self.entries.append(entry)
 
-    def _why_left_out(self, name: str, path: str, *, is_folder: bool) -> str:
+    def _list_shared_files(self) -> None:
+        """List each file that has several paths under one of them."""
+        # Most folders have none, and then a million paths need not be looked up.
+        known = {entry.path for entry in self.entries} if self.shared else set()
+        root = os.path.realpath(self.root)
+        for files in self.shared.values():
+            first = min(files)
+            # The target of a link has one name of its own, which was listed as any other.
+            target = os.path.relpath(os.path.realpath(self.root / first.path), root)
+            kept = target.replace(os.sep, "/") if first.is_link else first.path
+            if first.is_link and kept not in known:
+                kept = first.path
+            if kept == first.path:
+                self.entries.append(first.entry)
+            self.left_out += [
+                LeftOut(file.path, "is another way to a file that is indexed already", kept)
+                for file in files
+                if file.path != kept
+            ]
+
+    def _why_left_out(self, path: str, *, is_folder: bool) -> str:
+        name = path.rpartition("/")[2]
         if name.startswith("._"):
             return "is what macOS keeps about another file"
         if name.startswith(".") and not self.include_hidden:
             return "is hidden: its name starts with a dot"
         if is_folder and _is_junk(name.casefold()):
             return "is a folder that programs fill: thumbnails, caches, deleted files"
+        if is_folder and not self.include_hidden and self._has_no_media(path):
+            return f"is kept out of galleries: it holds a file named {NO_MEDIA_FILE}"
         for pattern in self.exclude:
             if matches_glob(path + "/" if is_folder else path, pattern):
-                return f"matches the exclude pattern {pattern}"
+                return f"matches the exclude pattern {_shown(pattern)}"
+        return self._why_ignored(path, is_folder=is_folder) if self.ignore_rules else ""
+
+    def _has_no_media(self, folder: str) -> bool:
+        return os.path.lexists(self.root / folder / NO_MEDIA_FILE)
+
+    def _why_ignored(self, path: str, *, is_folder: bool) -> str:
+        """Return which rule of an ignore file leaves a path out; the nearest file decides."""
+        for folder, _ in reversed(list(_steps_to(path))):
+            inner = path.removeprefix(f"{folder}/") if folder else path
+            rule = deciding_rule(self.ignore_rules.get(folder, []), inner, is_folder=is_folder)
+            if rule is not None:
+                name = f"{folder}/{IGNORE_FILE}" if folder else IGNORE_FILE
+                return "" if rule.is_kept else f"matches {_shown(rule.line)} in {_shown(name)}"
         return ""
 
     def _skip(self, path: str, reason: str) -> None:
         self.skipped.append(ImageReadError(path, reason))
+
+
+_MAX_IGNORE_BYTES = 1 << 20
+
+
+def _left_out_folder(folder: str, known: str | None) -> LeftOut:
+    """Return why a folder is not read once more, from the path under which it was."""
+    if known is None:
+        return LeftOut(folder, "leads to a folder that the indexed one lies in")
+    return LeftOut(folder, "is another way to a folder that is indexed already", known)
+
+
+def _steps_to(path: str) -> Iterator[tuple[str, str]]:
+    """Yield each folder on the way to a path, from the root "" down, with its next one."""
+    parent = ""
+    for name in path.split("/") if path else []:
+        inner = f"{parent}/{name}" if parent else name
+        yield parent, inner
+        parent = inner
+
+
+def _shown(name: str) -> str:
+    """Return a name without letters that move a cursor, for a reason that is one line."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -264,10 +339,12 @@ def _is_picture_name(name: str) -> bool:
 
 
 def _is_junk(lowered: str) -> bool:
-    return lowered in _JUNK_FOLDERS or lowered.startswith(".trash")
+    return (
+        lowered in _JUNK_FOLDERS or lowered.startswith(".trash") or lowered.endswith(_JUNK_ENDINGS)
+    )
 
 
-def _no_root(folder: Path, error: OSError) -> str:
+def _no_root(folder: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"no such folder: {folder}; check how it is spelt, or whether its disk is connected"
     if isinstance(error, NotADirectoryError):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.inputs.folders import matches_glob
+from clipkit.inputs.globs import matches_glob
 from clipkit.search.closing import Closing
 from clipkit.search.entries import CatalogMeta, ImageRow, IndexedFile, SkippedFile
 from clipkit.search.filters import PictureFilter
@@ -167,6 +167,12 @@ class Catalog(Closing):
     def find(self, path: str) -> ImageRow | None:
         """Return the entry of one picture, None if it is not indexed."""
         return self._find("images WHERE path = CAST(? AS TEXT)", encode_text(path))
+
+    def find_alike(self, size: int, mtime_ns: int) -> list[str]:
+        """Return the paths of images whose files have this size and time of change."""
+        with self._errors():
+            sql = "SELECT path FROM images WHERE size = ? AND mtime_ns = ?"
+            return [path for (path,) in self._connection.execute(sql, (size, mtime_ns))]
 
     def find_missing(self, path: str) -> ImageRow | None:
         """Return the entry of an image whose file is expected to be back, None if it is not."""

@@ -1,6 +1,7 @@
 """Which pictures of a library may be results at all: by path, date, size, shape and camera."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, TypedDict
@@ -106,11 +107,21 @@ def _literal_start(pattern: str) -> str:
         return ""
     if parts[0] in ("", "."):
         parts = parts[1:]
-    return re.split(r"[*?[]", "/".join(parts), maxsplit=1)[0]
+    # Letters outside ASCII may be composed in another way on the disk than in the pattern.
+    composed = unicodedata.normalize("NFC", "/".join(parts))
+    return re.split(r"[*?[]|[^\0-\x7f]", composed, maxsplit=1)[0]
 
 
 def _start(moment: str | date, name: str) -> str:
-    """Return the first second of a year, month or day, or a moment, as the catalog writes it."""
+    """Return a moment as the catalog writes it; midnight without a time.
+
+    An image of which only the day is known then is not earlier than that day.
+    """
+    return _written(moment, name).removesuffix("T00:00:00")
+
+
+def _written(moment: str | date, name: str) -> str:
+    """Return a moment, or the first second of a year, month or day, in ISO form."""
     if isinstance(moment, datetime):
         return moment.replace(tzinfo=None).isoformat(timespec="seconds")
     if isinstance(moment, date):

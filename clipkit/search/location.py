@@ -5,10 +5,12 @@ import os
 import shlex
 import sqlite3
 import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
@@ -19,6 +21,7 @@ from clipkit.search.schema import library_errors, open_catalog_file
 _CATALOG_NAME = "catalog.sqlite"
 _LOCK_NAME = "writer.lock"
 _OTHER_SPACE = "space-"  # how the directory of a further model's index begins
+_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,17 @@ class LibraryPlace:
         return self.folder.resolve().parents[self.prefix.count("/") - 1]
 
     def path(self, inner: str) -> Path:
-        """Return where a picture of the catalog lies."""
+        """Return where an image of the catalog lies; also one outside of the part."""
+        if not inner.startswith(self.prefix):
+            return self.indexed_folder / inner
         return self.folder / inner.removeprefix(self.prefix)
 
     def inner_paths(self, path: Path) -> set[str]:
         """Return the catalog's names for a file, none if it lies elsewhere.
 
         There may be several: of a symbolic link in the folder, the link's and its target's; of a
-        file in a linked folder, the one it is reached by.
+        file in a linked folder, the one it is reached by; and on a Mac a letter with an accent may
+        be typed in one way and named in another.
         """
         indexed = self.indexed_folder.resolve()
         ways = [
@@ -62,11 +68,12 @@ class LibraryPlace:
             (indexed, "", path.resolve()),
             (_spelled_out(self.folder), self.prefix, _spelled_out(path)),
         ]
-        return {
+        names = {
             prefix + spelling.relative_to(folder).as_posix()
             for folder, prefix, spelling in ways
             if spelling.is_relative_to(folder)
         }
+        return names | {unicodedata.normalize(form, name) for name in names for form in _FORMS}
 
     def make_location(self) -> None:
         """Create the directory of the index if there is none.

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipkit.errors import ImageReadError
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import FolderScan, LeftOut, find_images
 from clipkit.search.absence import Disks, find_missing
@@ -84,7 +83,7 @@ def survey_folder(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) -> S
     links = _links_elsewhere(place, catalog, changes.added)
     if links:
         others = [
-            LeftOut(path, f"is another way to a file that is indexed already: {name}")
+            LeftOut(path, "is another way to a file that is indexed already", same_as=name)
             for path, name in links.items()
         ]
         scan = dataclasses.replace(scan, left_out=sorted([*scan.left_out, *others]))
@@ -120,17 +119,11 @@ def scan_folder(place: LibraryPlace, meta: CatalogMeta) -> FolderScan:
 
     Paths are as the catalog has them, relative to the indexed folder.
     """
-    folder, prefix = place.folder, place.prefix
-    if prefix and any("/" in pattern for pattern in meta.exclude):
-        folder, prefix = place.indexed_folder, ""  # such patterns are about its whole paths
-    scan = find_images(folder, include_hidden=meta.include_hidden, exclude=meta.exclude)
-    files = (file._replace(path=prefix + file.path) for file in scan.entries)
-    errors = (ImageReadError(prefix + error.path, error.reason) for error in scan.skipped)
-    others = (other._replace(path=prefix + other.path) for other in scan.left_out)
-    return FolderScan(
-        entries=[file for file in files if file.path.startswith(place.prefix)],
-        skipped=[error for error in errors if error.path.startswith(place.prefix)],
-        left_out=[other for other in others if other.path.startswith(place.prefix)],
+    return find_images(
+        place.indexed_folder,
+        part=place.prefix,
+        include_hidden=meta.include_hidden,
+        exclude=meta.exclude,
     )
 
 
@@ -174,6 +167,6 @@ def _links_elsewhere(
     for file in files:
         for path in elsewhere.get((file.size, file.mtime_ns), ()):
             with suppress(OSError):
-                if place.path(file.path).samefile(place.indexed_folder / path):
+                if place.path(file.path).samefile(place.path(path)):
                     links[file.path] = path
     return links

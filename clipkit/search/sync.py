@@ -253,7 +253,6 @@ def _report(place: LibraryPlace, survey: Survey, missing: set[str], tally: Tally
     """Return what was done, with paths as the user writes them."""
     elsewhere = [(error.path, error.reason) for error in survey.scan.skipped]
     before = [(file.path, file.reason) for file in survey.changes.still_unreadable]
-    left_out = survey.scan.left_out
     return SyncReport(
         added=tally.added,
         changed=tally.changed,
@@ -264,10 +263,15 @@ def _report(place: LibraryPlace, survey: Survey, missing: set[str], tally: Tally
             *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
             *tally.failed,
         ],
-        left_out=[left._replace(path=str(place.path(left.path))) for left in left_out],
+        left_out=[_as_shown(place, left) for left in survey.scan.left_out],
         missing=len(missing),
         missing_before=len(survey.missing),
     )
+
+
+def _as_shown(place: LibraryPlace, left: LeftOut) -> LeftOut:
+    same_as = str(place.path(left.same_as)) if left.same_as else ""
+    return left._replace(path=str(place.path(left.path)), same_as=same_as)
 
 
 def _clipkit_version() -> str:

@@ -78,7 +78,8 @@ def index(command_line: CommandLine, folder: Path, *words: str) -> Report:
     lists = {}
     for name in ("skipped", "left_out"):
         entries = report.pop(name)
-        assert all(entry.keys() == {"path", "reason"} for entry in entries)
+        keys = {"path", "reason"} | ({"same_as"} if name == "left_out" else set())
+        assert all(entry.keys() == keys for entry in entries)
         reasons = {inner_name(entry["path"], folder): entry["reason"] for entry in entries}
         assert len(reasons) == len(entries), "a path is reported twice"
         lists[name] = reasons

@@ -15,8 +15,8 @@ from clipkit.inputs.folders import (
     FolderScan,
     LeftOut,
     find_images,
-    matches_glob,
 )
+from clipkit.inputs.globs import matches_glob
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX names and links")
 
@@ -37,9 +37,13 @@ def reasons_of(scan: FolderScan) -> dict[str, str]:
 
 
 def left_out_of(scan: FolderScan) -> dict[str, str]:
+    """Return the reason of each, with the path that stands for it."""
     assert scan.left_out == sorted(scan.left_out)
     assert all(isinstance(item, LeftOut) for item in scan.left_out)
-    return {item.path: item.reason for item in scan.left_out}
+    return {
+        item.path: f"{item.reason}: {item.same_as}" if item.same_as else item.reason
+        for item in scan.left_out
+    }
 
 
 HIDDEN = "is hidden: its name starts with a dot"
@@ -86,6 +90,10 @@ def test_hidden_and_junk_are_left_out_and_told_of(tmp_path: Path) -> None:
         ".Trash-1000/a.jpg",
         "System Volume Information/a.jpg",
         "$RECYCLE.BIN/a.jpg",
+        "#recycle/a.jpg",
+        "@Recycle/a.jpg",
+        "ok/__MACOSX/a.jpg",
+        "ok/Catalog Previews.lrdata/0/a.jpg",
         "Thumbnails/a.jpg",
         ".thumbnails/a.jpg",
         "Thumbs.db",
@@ -94,7 +102,11 @@ def test_hidden_and_junk_are_left_out_and_told_of(tmp_path: Path) -> None:
     assert paths_of(scan) == ["ok/a.jpg"]
     assert scan.skipped == []
     assert left_out_of(scan) == {
+        "#recycle": JUNK,
         "$RECYCLE.BIN": JUNK,
+        "@Recycle": JUNK,
+        "ok/__MACOSX": JUNK,
+        "ok/Catalog Previews.lrdata": JUNK,
         ".Trash-1000": HIDDEN,
         "._a.jpg": MACOS,
         ".hidden.jpg": HIDDEN,
@@ -152,6 +164,73 @@ def test_what_a_pattern_leaves_out_is_told_of_with_the_pattern(tmp_path: Path) -
         "trips": "matches the exclude pattern trips/**",
     }
     assert paths_of(scan) == []
+
+
+def test_folders_that_are_no_media_are_left_out_with_all_in_them(tmp_path: Path) -> None:
+    fill(tmp_path, ".nomedia", "a.jpg", "sent/.nomedia", "sent/b.jpg", "sent/old/c.jpg")
+    scan = find_images(tmp_path)  # the folder itself was asked for
+    assert paths_of(scan) == ["a.jpg"]
+    assert left_out_of(scan) == {"sent": "is kept out of galleries: it holds a file named .nomedia"}
+    assert paths_of(find_images(tmp_path, include_hidden=True)) == [
+        "a.jpg", "sent/b.jpg", "sent/old/c.jpg"
+    ]  # fmt: skip
+
+
+def test_what_an_ignore_file_says_is_left_out_and_told_of(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "a.gif", "trips/b.gif", "trips/c.jpg", "trips/raw/d.jpg", "b/raw/e.jpg")
+    (tmp_path / ".clipkitignore").write_text("# no films\n\n*.gif\nraw/\n")
+    (tmp_path / "trips" / ".clipkitignore").write_text("!b.gif\n/c.jpg\n", encoding="utf-8-sig")
+    scan = find_images(tmp_path)
+    assert paths_of(scan) == ["a.jpg", "trips/b.gif"]
+    assert left_out_of(scan) == {
+        "a.gif": "matches *.gif in .clipkitignore",
+        "b/raw": "matches raw/ in .clipkitignore",
+        "trips/c.jpg": "matches /c.jpg in trips/.clipkitignore",
+        "trips/raw": "matches raw/ in .clipkitignore",
+    }
+
+
+def test_a_folder_whose_ignore_file_cannot_be_read_is_not_entered(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "trips/.clipkitignore/x.txt", "trips/b.jpg", "empty/c.jpg")
+    (tmp_path / "empty" / ".clipkitignore").touch()
+    scan = find_images(tmp_path)
+    assert paths_of(scan) == ["a.jpg", "empty/c.jpg"]
+    reason = "its .clipkitignore: is a folder"
+    assert reasons_of(scan) == {"trips": f"is a folder that cannot be read: {reason}"}
+    with pytest.raises(InputError, match=f"trips cannot be read: {reason}"):
+        find_images(tmp_path / "trips")
+
+
+def test_a_part_of_a_folder_is_read_by_the_rules_of_the_whole(tmp_path: Path) -> None:
+    fill(tmp_path, "a/b/c.jpg", "a/b/d.gif", "a/b/e.png", "a/b/raw/f.jpg", "a/g.jpg", "h.jpg")
+    (tmp_path / ".clipkitignore").write_text("a/b/raw\n")
+    (tmp_path / "a" / ".clipkitignore").write_text("*.gif\n")
+    whole = find_images(tmp_path, exclude=["a/*/e.png"])
+    part = find_images(tmp_path, part="a/b", exclude=["a/*/e.png"])
+    assert paths_of(whole) == ["a/b/c.jpg", "a/g.jpg", "h.jpg"]
+    assert paths_of(part) == ["a/b/c.jpg"]
+    assert part.left_out == whole.left_out
+    assert set(left_out_of(part)) == {"a/b/d.gif", "a/b/e.png", "a/b/raw"}
+    assert find_images(tmp_path, part="a/b/raw") == FolderScan(
+        [], [], [LeftOut("a/b/raw", "matches a/b/raw in .clipkitignore")]
+    )
+    with pytest.raises(InputError, match=r"no such folder: .*a/x"):
+        find_images(tmp_path, part="a/x")
+
+
+@posix_only
+def test_reasons_are_one_line_whatever_the_names_hold(tmp_path: Path) -> None:
+    fill(tmp_path, "new\nline/a.jpg", "b.jpg", "new\nline/c.gif")
+    (tmp_path / "way").symlink_to("new\nline")
+    (tmp_path / "link.jpg").symlink_to("new\nline/a.jpg")
+    (tmp_path / "new\nline" / ".clipkitignore").write_text("*.gif")
+    scan = find_images(tmp_path, exclude=["b*\x1b", "b.jpg\n", "[\nb].jpg"])
+    assert left_out_of(scan) == {
+        "b.jpg": "matches the exclude pattern [\\nb].jpg",
+        "link.jpg": "is another way to a file that is indexed already: new\nline/a.jpg",
+        "new\nline/c.gif": "matches *.gif in new\\nline/.clipkitignore",
+        "way": "is another way to a folder that is indexed already: new\nline",
+    }
 
 
 TRIPS = ["a.jpg", "trips/b.jpg", "trips/rome/c.jpg", "trips/rome/raw/d.jpg", "old/trips/e.jpg"]
@@ -286,8 +365,54 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
         "a": another + "z",
         "one/deep/self": another + "one",
         "two": another + "one",
-        "z/up": another + "the indexed folder itself",
+        "z/up": another + ".",
     }
+
+
+@posix_only
+def test_a_file_with_several_paths_is_one_file(tmp_path: Path) -> None:
+    fill(tmp_path, "outside/o.jpg", "photos/z/real.jpg", "photos/z/b.jpg", "photos/m/n.jpg")
+    photos = tmp_path / "photos"
+    (photos / "a.jpg").symlink_to(photos / "z" / "real.jpg")
+    (photos / "z" / "a.jpg").symlink_to("real.jpg")
+    os.link(photos / "z" / "b.jpg", photos / "c.jpg")  # the first by name of two equals
+    os.link(photos / "z" / "b.jpg", photos / "z" / "z.jpg")
+    (photos / "b.jpg").symlink_to(photos / "z" / "b.jpg")  # earlier, but a symbolic link
+    (photos / "o1.jpg").symlink_to(tmp_path / "outside" / "o.jpg")
+    (photos / "o2.jpg").symlink_to(tmp_path / "outside" / "o.jpg")
+    scan = find_images(photos)
+    assert paths_of(scan) == ["c.jpg", "m/n.jpg", "o1.jpg", "z/real.jpg"]
+    assert scan.skipped == []
+    another = "is another way to a file that is indexed already: "
+    assert left_out_of(scan) == {
+        "a.jpg": another + "z/real.jpg",
+        "z/a.jpg": another + "z/real.jpg",
+        "b.jpg": another + "c.jpg",
+        "z/b.jpg": another + "c.jpg",
+        "z/z.jpg": another + "c.jpg",
+        "o2.jpg": another + "o1.jpg",
+    }
+
+
+@posix_only
+def test_a_file_seen_through_a_linked_folder_is_one_file(tmp_path: Path) -> None:
+    fill(tmp_path, "outside/a.jpg", "outside/b.jpg", "photos/c.jpg")
+    photos = tmp_path / "photos"
+    os.link(tmp_path / "outside" / "a.jpg", photos / "z.jpg")
+    (photos / "b.jpg").symlink_to(tmp_path / "outside" / "b.jpg")
+    (photos / "all").symlink_to(tmp_path / "outside")
+    scan = find_images(photos)
+    assert paths_of(scan) == ["all/b.jpg", "c.jpg", "z.jpg"]
+    another = "is another way to a file that is indexed already: "
+    assert left_out_of(scan) == {"all/a.jpg": another + "z.jpg", "b.jpg": another + "all/b.jpg"}
+
+
+@posix_only
+def test_a_link_to_what_is_left_out_is_taken(tmp_path: Path) -> None:
+    fill(tmp_path, ".private/a.jpg")
+    (tmp_path / "shown.jpg").symlink_to(tmp_path / ".private" / "a.jpg")
+    assert paths_of(find_images(tmp_path)) == ["shown.jpg"]
+    assert paths_of(find_images(tmp_path, include_hidden=True)) == [".private/a.jpg"]
 
 
 @posix_only

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 import pytest
@@ -136,3 +138,12 @@ def test_an_index_in_use_is_not_taken_along(photos: Path, library: PhotoLibrary)
         take_index_along(place)
     assert library.is_indexed
     assert not place.location.exists()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_file_is_known_however_its_letters_are_composed(
+    tmp_path: Path, form: Literal["NFC", "NFD"]
+) -> None:
+    name = unicodedata.normalize(form, "é.jpg")
+    place = LibraryPlace(tmp_path / "a", inner_location(tmp_path), prefix="a/")
+    assert place.inner_paths(tmp_path / "a" / name) == {"a/\u00e9.jpg", "a/e\u0301.jpg"}

@@ -1,0 +1,95 @@
+"""Ignore files against what git itself leaves out; names written in two ways of Unicode."""
+
+import shutil
+import subprocess
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipkit.inputs.folders import find_images
+from clipkit.inputs.globs import matches_glob, parse_ignore_file
+
+PATHS = [
+    "a.jpg", "keep.jpg", "#a.jpg", "!a.jpg", "a b.jpg ", "[a].jpg", "x*.jpg", "xy.jpg",
+    "trips/a.jpg", "trips/keep.jpg", "trips/rome/a.jpg", "trips/rome/raw/b.jpg", "raw/a.jpg",
+    "old/trips/a.jpg", "old/keep/a.jpg", "old/keep/b.png",
+]  # fmt: skip
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git to compare with")
+
+
+def kept_by_git(folder: Path, ignore: str) -> list[str]:
+    """Return the files that git would add, with the same lines in its own ignore file."""
+    (folder / ".git" / "info").mkdir(exist_ok=True)
+    (folder / ".git" / "info" / "exclude").write_text("")
+    (folder / ".gitignore").write_text(ignore)
+    listed = subprocess.run(
+        ["git", "-c", "core.excludesFile=", "ls-files", "-z", "--others", "--exclude-standard"],
+        cwd=folder, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    return sorted(path for path in listed.split("\0") if path.endswith((".jpg", ".jpg ", ".png")))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    subprocess.run(["git", "init", "--quiet", "."], cwd=folder, check=True)
+    for path in PATHS:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    return folder
+
+
+def check_as_git(folder: Path, ignore: str) -> None:
+    (folder / ".clipkitignore").write_text(ignore)
+    kept = [entry.path for entry in find_images(folder).entries]
+    assert kept == kept_by_git(folder, ignore), ignore
+
+
+@needs_git
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "*.png", "trips", "trips/", "/trips", "trips/*", "trips/**", "**/raw", "raw/**", "a.jpg/",
+        "*\n!keep.jpg", "*\n!*/\n!keep.jpg", "*.jpg\n!keep", "*.jpg\n!keep/",
+        "trips/**\n!trips/keep.jpg", "trips/\n!trips/keep.jpg", "!a.jpg\na.jpg", "a.jpg\n!a.jpg",
+        "\\#a.jpg", "#a.jpg", "\\!a.jpg", "a b.jpg\\ ", "a b.jpg ", "\\[a].jpg", "[[]a].jpg",
+        "x\\*.jpg", "x*.jpg", "xy.jp\\g", "**", "/*", "*/*", "old/**/a.jpg", "keep/../a.jpg", "/",
+        "", "\n\n", "  \n", "[!a-k]*.jpg", "t??ps", "rome/raw", "**/rome/raw", "/rome",
+    ],
+)  # fmt: skip
+def test_ignore_files_leave_out_what_git_leaves_out(photos: Path, lines: str) -> None:
+    check_as_git(photos, f"{lines}\n")
+
+
+@needs_git
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.builds(
+            "".join,
+            st.tuples(
+                st.sampled_from(["", "!", "/", "!/", "**/"]),
+                st.sampled_from(["*", "trips", "rome", "raw", "keep", "old", "a.jpg", "?eep*"]),
+                st.sampled_from(["", "/", "/*", "/**", "/a.jpg", "/**/*.jpg", ".jpg"]),
+            ),
+        ),
+        max_size=4,
+    )
+)
+def test_any_rules_leave_out_what_git_leaves_out(photos: Path, lines: list[str]) -> None:
+    check_as_git(photos, "".join(f"{line}\n" for line in lines))
+
+
+def test_lines_that_say_nothing_are_no_rules() -> None:
+    assert parse_ignore_file("\ufeff# a comment\n\n \t\n") == []
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_letters_match_however_they_are_composed(form: str) -> None:
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    path = unicodedata.normalize(form, "été/Zürich.jpg")  # type: ignore[arg-type]
+    for pattern in ("Zürich.*", "été", "été/Z?rich.jpg", "**/Z[ü]rich.jpg"):
+        assert matches_glob(path, unicodedata.normalize(other, pattern))  # type: ignore[arg-type]
