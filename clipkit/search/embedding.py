@@ -5,6 +5,7 @@ Shapes: L and M marked pictures, D dimensions.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -110,7 +111,7 @@ class QueryEmbedder:
             pictures += [part.path for part in query.parts if part.path is not None]
         elif not pictures:
             raise InputError("there is nothing to search for: give a query, or mark pictures")
-        hidden = (name for path in pictures for name in self._place.inner_paths(path))
+        hidden = (name for path in pictures for name in self._names(path))
         return Question(
             parts,
             liked=self._embed_pictures(liked),
@@ -153,12 +154,23 @@ class QueryEmbedder:
             return needed_encoder(self._encoder).encode_images([picture])
         return needed_encoder(self._encoder).encode_images([picture], allow_urls=True)
 
+    def _names(self, path: Path) -> set[str]:
+        """Return the catalog's names for a file; of one with hard links, the other ones' too."""
+        names = self._place.inner_paths(path)
+        with suppress(OSError):  # what is wrong with the file is said where it is read
+            status = path.stat()
+            if status.st_nlink > 1:
+                with committed(self._place) as (catalog, _, _):
+                    alike = catalog.find_alike(status.st_size, status.st_mtime_ns)
+                names |= {name for name in alike if _is_same_file(path, self._place.path(name))}
+        return names
+
     def _known_embedding(self, path: Path) -> Embeddings | None:
         """Return the embedding of a picture that is indexed as it is now, shape (1, D).
 
         It spares loading the image tower, which costs more than the search.
         """
-        names = self._place.inner_paths(path)
+        names = self._names(path)
         if not names or not path.is_file():
             return None
         status = path.stat()
@@ -170,6 +182,13 @@ class QueryEmbedder:
                 if image and (image.size, image.mtime_ns) == (status.st_size, status.st_mtime_ns):
                     return normalize_rows(vectors.take(np.array([image.row])))
         return None
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 def _one_row(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
