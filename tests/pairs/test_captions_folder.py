@@ -4,7 +4,11 @@ from pathlib import Path
 import pytest
 
 from clipkit.inputs.folders import find_images
-from clipkit.pairs.captions_folder import has_captions, open_captions_folder
+from clipkit.pairs.captions_folder import (
+    CaptionPlace,
+    has_captions,
+    open_captions_folder,
+)
 from clipkit.pairs.listed_pairs import ListedPairs
 from tests.pairs.conftest import contents, picture, reasons
 
@@ -12,7 +16,11 @@ Write = Callable[[Mapping[str, bytes | str]], Path]
 
 
 def _open(folder: Path) -> ListedPairs:
-    return open_captions_folder(folder, find_images(folder))
+    return open_captions_folder(folder, find_images(folder), CaptionPlace(folder), say=_unsaid)
+
+
+def _unsaid(line: str) -> None:
+    raise AssertionError(line)
 
 
 def test_each_picture_has_the_captions_beside_it(write: Write) -> None:
@@ -62,7 +70,7 @@ def test_what_is_no_pair_is_listed_with_its_reason(write: Write) -> None:
     source = _open(folder)
     assert contents(source) == [(picture(5), ("good",))]
     assert sorted(reasons(source)) == [
-        "alone.png: has no captions: there is no alone.txt or alone.json beside it",
+        "alone.png: has no captions: there is no alone.txt, alone.caption or alone.json beside it",
         "empty.png: empty.txt holds no caption",
         "gone.json: there is no picture of this name",
         "gone.txt: there is no picture of this name",
@@ -92,7 +100,7 @@ def test_endings_may_be_in_upper_case(write: Write) -> None:
             "LOST.TXT": "a boat",
         }
     )
-    assert has_captions(folder, find_images(folder))
+    assert has_captions(find_images(folder), CaptionPlace(folder))
     source = _open(folder)
     captions = [captions for _, (captions,) in contents(source)]
     assert captions == ["a cat", "a dog", "new", "the plain one comes first"]
@@ -104,9 +112,9 @@ def test_endings_may_be_in_upper_case(write: Write) -> None:
 
 def test_captions_count_only_beside_a_picture(write: Write) -> None:
     folder = write({"cats/a.png": picture(1), "readme.txt": "hello"})
-    assert not has_captions(folder, find_images(folder))
+    assert not has_captions(find_images(folder), CaptionPlace(folder))
     write({"cats/a.json": "[]"})
-    assert has_captions(folder, find_images(folder))
+    assert has_captions(find_images(folder), CaptionPlace(folder))
 
 
 def test_the_fingerprint_is_that_of_the_listing(write: Write, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from torchvision.datasets import ImageFolder
 
 from clipkit.errors import InputError, PromptError
 from clipkit.inputs.folders import find_images
-from clipkit.pairs.class_folders import ClassFolders, name_of, open_class_folders
+from clipkit.pairs.class_folders import ClassFolders, open_class_folders
+from clipkit.pairs.class_names import words_of
 from tests.pairs.conftest import picture, reasons
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
@@ -19,14 +20,20 @@ FILES = {
 
 
 def _open(folder: Path, *templates: str) -> ClassFolders:
-    return open_class_folders(folder, find_images(folder), templates=templates or ("a {}.",))
+    return open_class_folders(
+        folder, find_images(folder), templates=templates or ("a {}.",), say=_unsaid
+    )
+
+
+def _unsaid(line: str) -> None:
+    raise AssertionError(line)
 
 
 def test_classes_and_labels_are_those_of_torchvision(write: Write) -> None:
     folder = write({**FILES, "owl/e.png": picture(5)})  # by paths, owl-monkey/ comes first
     expected = ImageFolder(str(folder))
     source = _open(folder)
-    assert [name_of(name) for name in expected.classes] == list(source.class_names)
+    assert words_of(expected.classes) == source.class_names
     found = [(str(source[row].image), source.label(row)) for row in range(len(source))]
     assert sorted(found) == sorted(expected.samples)
 
@@ -62,9 +69,8 @@ def test_a_template_needs_one_place_for_the_name(write: Write, template: str) ->
 def test_no_template_is_refused(write: Write) -> None:
     folder = write(FILES)
     with pytest.raises(PromptError, match="got none"):
-        open_class_folders(folder, find_images(folder), templates=())
+        open_class_folders(folder, find_images(folder), templates=(), say=_unsaid)
 
 
 def test_names_are_always_unicode() -> None:
-    assert name_of("caf\udce9__noir") == "caf\ufffd noir"
-    assert name_of("_") == "_"
+    assert words_of(["caf\udce9__noir", "_"]) == ("caf\ufffd noir", "_")

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from clipkit.errors import InputError
+from clipkit.pairs.layout import PairLayout
 from clipkit.pairs.opening import open_pairs
 from tests.pairs.conftest import contents, picture, write_shard
 
@@ -19,10 +20,10 @@ def test_each_kind_is_found_by_looking(write: Write, tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "0.tar", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
     assert contents(open_pairs(tmp_path / "t.csv")) == pair
     assert contents(open_pairs(str(shard))) == pair
-    source = open_pairs(tmp_path / "classes", templates=("{}!",))
+    source = open_pairs(tmp_path / "classes", PairLayout(templates=("{}!",)))
     assert source.class_names == ("cat", "dog")
     assert source[1].captions == ("dog!",)
-    assert contents(open_pairs(tmp_path, templates=("{}!",))) == pair
+    assert contents(open_pairs(tmp_path, PairLayout(templates=("{}!",)))) == pair
     for place in (tmp_path, tmp_path / "t.csv", shard):
         assert open_pairs(place).label(0) is None
 
@@ -32,22 +33,23 @@ def test_captions_beside_pictures_come_before_classes(write: Write) -> None:
     source = open_pairs(folder)
     assert contents(source) == [(picture(2), ("my dog",))]
     assert len(source.skipped) == 1
-    assert open_pairs(folder, format="classes").class_names == ("cat", "dog")
+    assert open_pairs(folder, PairLayout(format="classes")).class_names == ("cat", "dog")
 
 
 def test_a_format_may_be_given(write: Write, tmp_path: Path) -> None:
     folder = write({**CAPTIONED, "list": "name\ttext\na.png\ta dog\n", "shard.bin": b""})
-    source = open_pairs(folder / "list", format="table", image_column="name", caption_column="text")
+    layout = PairLayout(format="table", image_column="name", caption_column="text")
+    source = open_pairs(folder / "list", layout)
     assert contents(source) == [(picture(1), ("a dog",))]
     write_shard(tmp_path / "shard.bin", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
-    assert len(open_pairs(folder / "shard.bin", format="shards")) == 1
+    assert len(open_pairs(folder / "shard.bin", PairLayout(format="shards"))) == 1
 
 
 def test_a_format_that_nobody_knows_is_refused(write: Write) -> None:
     with pytest.raises(
         InputError, match='one of auto, folder, classes, table, shards, got "tabel"'
     ):
-        open_pairs(write(CAPTIONED), format="tabel")  # type: ignore[arg-type]
+        open_pairs(write(CAPTIONED), PairLayout(format="tabel"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

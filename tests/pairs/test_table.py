@@ -9,16 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.listed_pairs import ListedPairs
+from clipkit.pairs.pair import PairSource
 from clipkit.pairs.table import open_table
+from clipkit.pairs.table_rows import Columns
 from tests.pairs.conftest import contents, picture, reasons
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
 PICTURES = {"photos/a.png": picture(1), "photos/b.png": picture(2)}
 
 
-def _open(path: Path, image: str = "filepath", caption: str = "title") -> ListedPairs:
-    return open_table(path, image_column=image, caption_column=caption)
+def _open(path: Path, image: str = "filepath", caption: str = "title") -> PairSource:
+    return open_table(path, Columns(image, caption), say=_unsaid)
+
+
+def _unsaid(line: str) -> None:
+    raise AssertionError(line)
 
 
 @pytest.mark.parametrize(
@@ -196,17 +201,17 @@ def test_a_missing_column_is_told_with_those_there_are(write: Write, suffix: str
         parquet.write_table(table, folder / "t.parquet")
     with pytest.raises(
         InputError,
-        match=r"has no column filepath, it has file_path, caption \(nearest: file_path\): say "
+        match=r"has no column filepath; it has file_path, caption \(nearest: file_path\): say "
         r"which by data\.image_column in RUN\.toml or --image-column",
     ):
         _open(folder / f"t.{suffix}")
-    with pytest.raises(InputError, match=r"has no column title, it has .* data\.caption_column"):
+    with pytest.raises(InputError, match=r"has no column title; it has .* data\.caption_column"):
         _open(folder / f"t.{suffix}", image="file_path")
 
 
 def test_the_other_column_is_not_taken_for_a_missing_one(write: Write) -> None:
     folder = write({"t.csv": "filepath,text\na.png,a cat\n"})
-    with pytest.raises(InputError, match=r"has no column title, .* \(nearest: text\): say"):
+    with pytest.raises(InputError, match=r"has no column title; .* \(nearest: text\): say"):
         _open(folder / "t.csv")
 
 
@@ -221,7 +226,7 @@ def test_json_needs_each_column_in_some_line_only(write: Write) -> None:
     ("content", "message"),
     [
         (b"", "holds no table: its first line is empty"),
-        ("filepath\ttitle\n".encode("utf-16"), "is in UTF-16: save it as UTF-8"),
+        ("filepath\ttitle\n".encode("utf-16-le"), "is in UTF-16 without its mark, or no text"),
     ],
 )
 def test_what_is_no_table_is_told(write: Write, content: bytes, message: str) -> None:

@@ -111,7 +111,7 @@ def test_the_message_names_three_and_says_that_there_are_more() -> None:
         check_bad(4, 79, 0.05, errors)
     assert str(caught.value) == (
         "4 of 79 pairs cannot be read, data.max_bad_fraction allows 5.0%: 0.png: is cut off; "
-        "1.png: is cut off; 2.png: is cut off; …. Mend them, or raise the limit"
+        "1.png: is cut off; 2.png: is cut off; and 1 more. Mend them, or raise the limit"
     )
 
 
