@@ -43,6 +43,9 @@ CONTAINERS = frozenset(
 )
 """Names of folders that say what kind of files they hold, in lower case: no class is called so."""
 
+# A name behind WordNet's number or another: "n01440764 tench, Tinca tinca", "0: cat".
+_NUMBERED_LINE = re.compile(r"(n\d{8}|\d+)[\s:,;]+(.*\S)")
+
 _KINDS = ", ".join(("a JSON object {folder: name}", "lines of  folder,name", "or one name a line"))
 
 
@@ -245,6 +248,8 @@ def _from_json(path: Path, value: Any) -> ClassNames:
 
 def _parted(line: str) -> tuple[str, str]:
     """Return the key and the name on a line of both; the name is empty if there is one only."""
+    if numbered := _NUMBERED_LINE.fullmatch(line):
+        return numbered[1], _name(numbered[2].strip('"'), numbered[1])
     for separator in ("\t", ",", ";"):
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
         if len(cells) == 2 and all(cells):

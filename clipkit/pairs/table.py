@@ -92,6 +92,8 @@ class _Rows:
             for row in read_table(self._path, columns):
                 try:
                     self._add(row, within)
+                except InputError:  # not of this row: images cannot be unpacked
+                    raise
                 except ValueError as error:
                     self.skipped.append(ImageReadError(f"{self._path} {row.place}", str(error)))
             self._pack.finish()
@@ -117,11 +119,11 @@ class _Rows:
             return
         if within and not _normal(image).startswith(f"{within}/"):
             return
-        captions = _captions(row)
         if image not in self._places:
             place = _find(image, self._path.parent)
             identity = file_identity(self._path.parent / place)
             self._places[image] = self.identities.setdefault(identity, place)
+        captions = _captions(row)
         self._captions.setdefault(self._places[image], []).extend(captions)
 
 

@@ -1,9 +1,10 @@
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from clipkit.inputs.folders import find_images
+from clipkit.inputs.folders import FolderScan, LeftOut, find_images
 from clipkit.pairs.captions_folder import (
     CaptionPlace,
     has_captions,
@@ -134,3 +135,86 @@ def test_a_row_that_is_not_there_ends_a_loop(write: Write) -> None:
     source = _open(write({"a.png": picture(1), "a.txt": "a boat"}))
     with pytest.raises(IndexError):
         source[1]
+
+
+def _told(folder: Path, scan: FolderScan, place: CaptionPlace) -> tuple[ListedPairs, list[str]]:
+    said: list[str] = []
+    return open_captions_folder(folder, scan, place, say=said.append), said
+
+
+def test_an_image_with_several_paths_is_one_pair_with_the_captions_of_all(write: Write) -> None:
+    folder = write(
+        {
+            "z.png": picture(1),
+            "z.txt": "a boat",
+            "a.txt": "a red boat\na boat",
+            "deep/b.txt": "at sea",
+            "other.png": picture(1),  # a copy is a file of its own
+            "other.txt": "another boat",
+            "only.txt": "the caption lies beside the link alone",
+            "real/c.png": picture(2),
+        }
+    )
+    (folder / "a.png").symlink_to("z.png")
+    (folder / "only.png").symlink_to("real/c.png")
+    os.link(folder / "z.png", folder / "deep" / "b.png")
+    expected = [
+        (picture(1), ("at sea", "a red boat", "a boat")),
+        (picture(1), ("another boat",)),
+        (picture(2), ("the caption lies beside the link alone",)),
+    ]
+
+    source, said = _told(folder, find_images(folder), CaptionPlace(folder))
+
+    assert contents(source) == expected
+    assert source.skipped == []
+    names = [source.local_name(row) for row in range(len(source))]
+    assert names == ["deep/b.png", "other.png", "real/c.png"]
+    (line,) = said
+    assert "2 images have other paths, by links" in line
+    assert "real/c.png = only.png" in line
+    # The same if the listing has each file once and names the links as left out.
+    entries = [entry for entry in find_images(folder).entries if entry.path in names]
+    links = [LeftOut(path, "is a link") for path in ("a.png", "only.png", "z.png")]
+    again, _ = _told(folder, FolderScan(entries, [], links), CaptionPlace(folder))
+    assert contents(again) == expected
+    assert again.skipped == []
+
+
+def test_a_damaged_file_beside_a_good_one_is_told(write: Write) -> None:
+    folder = write(
+        {
+            **{f"{number}.png": picture(number) for number in range(5)},
+            **{f"{number}.txt": b"\xff" for number in range(4)},
+            **{f"{number}.json": f'"image {number}"' for number in range(4)},
+            "4.caption": "image 4",
+        }
+    )
+    source, said = _told(folder, find_images(folder), CaptionPlace(folder))
+    assert [captions for _, captions in contents(source)] == [
+        (f"image {number}",) for number in range(5)
+    ]
+    assert said == [
+        f"warning: {folder}: 4 caption files hold no caption, so another of the same name was "
+        "read: 0.txt is not UTF-8; 1.txt is not UTF-8; 2.txt is not UTF-8; and 1 more"
+    ]
+
+
+def test_captions_may_have_a_folder_and_an_ending_of_their_own(write: Write) -> None:
+    folder = write(
+        {
+            "images/trip/a.png": picture(1),
+            "images/b.png": picture(2),
+            "captions/trip/a.en.txt": "a boat",
+            "captions/trip/a.txt": "ein Boot",
+            "captions/gone.EN.TXT": "a cat",
+        }
+    )
+    place = CaptionPlace(folder / "captions", (".en.txt",))
+    source, said = _told(folder / "images", find_images(folder / "images"), place)
+    assert contents(source) == [(picture(1), ("a boat",))]
+    assert [str(error) for error in source.skipped] == [
+        f"{folder}/images/b.png: has no captions: there is no b.en.txt in {folder}/captions",
+        f"{folder}/captions/gone.EN.TXT: there is no picture of this name",
+    ]
+    assert said == []

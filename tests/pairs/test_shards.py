@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from clipkit.errors import ImageReadError, InputError, MissingExtraError
 from clipkit.inputs.images import read_image
+from clipkit.pairs.class_names import ClassNames
 from clipkit.pairs.shards import ShardCaptions, ShardPairs, is_shards, open_shards
 from tests.pairs.conftest import contents, picture, reasons, write_shard
 
@@ -353,3 +354,107 @@ def test_json_of_img2dataset_is_understood(tmp_path: Path) -> None:
     sample = {"__key__": "1", "jpg": picture(1), "json": json.dumps(entry).encode()}
     source = _open(str(write_shard(tmp_path / "a.tar", [sample])))
     assert contents(source) == [(picture(1), ("a cat",))]
+
+
+def _told(shard: Path, captions: ShardCaptions) -> tuple[ShardPairs, list[str]]:
+    said: list[str] = []
+    return open_shards(str(shard), captions, say=said.append), said
+
+
+def test_members_of_a_sample_that_lie_apart_are_joined(tmp_path: Path) -> None:
+    numbers = range(5)
+    files = [(f"deep/{number}.png", picture(number)) for number in numbers]
+    files += [("whole.png", picture(9)), ("whole.txt", b"whole"), ("alone.png", picture(10))]
+    # In other orders, and with a member that is there twice: the first counts.
+    files += [(f"deep/{number}.txt", f"said {number}".encode()) for number in reversed(numbers)]
+    files += [("late.txt", b"late"), ("between.txt", b"no image"), ("late.png", picture(11))]
+    shard = _tar(tmp_path / "a.tar", files)
+
+    source, said = _told(shard, ShardCaptions())
+
+    assert contents(source) == [
+        (picture(9), ("whole",)),
+        *((picture(number), (f"said {number}",)) for number in reversed(numbers)),
+        (picture(11), ("late",)),
+    ]
+    assert reasons(source) == [
+        "alone: has no captions: there is no .txt, .caption or .json with it",
+        "between: has no picture, only .txt",
+    ]
+    assert said == [
+        f"warning: {shard} is an unsorted tar: the members of 6 samples do not lie beside each "
+        "other (deep/4; deep/3; deep/2; and 3 more). They are joined here; other readers of "
+        "webdataset lose them: pack it again with  tar --sort=name"
+    ]
+
+
+def test_numbers_of_classes_are_read_with_their_names(tmp_path: Path) -> None:
+    files = [(f"{n}.{end}", content) for n, label in enumerate([b"2", b"0\n", b"2", b"7", b"x"])
+             for end, content in (("png", picture(n)), ("cls", label))]  # fmt: skip
+    shard = _tar(tmp_path / "a.tar", files)
+    names = ClassNames(tmp_path / "names.txt", {}, ("zebra", "horse", "cat"))
+
+    source, said = _told(shard, ShardCaptions(class_names=names, templates=["a {}.", "{}"]))
+
+    assert source.class_names == ("cat", "zebra")
+    assert [source.label(row) for row in range(3)] == [0, 1, 0]
+    assert [source[row].captions for row in range(2)] == [("a cat.", "cat"), ("a zebra.", "zebra")]
+    names_file = tmp_path / "names.txt"
+    assert reasons(source) == [
+        f"3: its .cls holds '7', which {names_file} has no name for",
+        f"4: its .cls holds 'x', which {names_file} has no name for",
+    ]
+    assert said == []
+    source, _ = _told(shard, ShardCaptions())
+    assert len(source) == 0
+    assert reasons(source)[0].startswith("0: has a .cls for a caption, the number of a class: give")
+
+
+def test_texts_come_before_numbers_of_classes(tmp_path: Path) -> None:
+    files = [("1.png", picture(1)), ("1.cls", b"0"), ("1.txt", b"a text")]
+    files += [("2.png", picture(2)), ("2.cls", b"0")]
+    names = ClassNames(tmp_path / "names.txt", {}, ("cat",))
+    source, _ = _told(_tar(tmp_path / "a.tar", files), ShardCaptions(class_names=names))
+    assert [captions for _, captions in contents(source)] == [("a text",), ("a photo of a cat.",)]
+    # Not all are of a class, so none is: accuracies would be of a part only.
+    assert source.class_names == ()
+    assert source.label(1) is None
+
+
+def test_captions_are_the_members_that_are_asked_for(tmp_path: Path) -> None:
+    files = [
+        ("1.png", picture(1)),
+        ("1.txt", b"alt text"),
+        ("1.en.json", b'{"caption": "a cat"}'),
+        ("2.png", picture(2)),
+        ("2.txt", b""),
+        ("2.json", b'"a dog"'),
+    ]
+    shard = _tar(tmp_path / "a.tar", files)
+    source, said = _told(shard, ShardCaptions())
+    assert [captions for _, captions in contents(source)] == [("alt text",), ("a dog",)]
+    assert said == [
+        "warning: 1 members of shards hold no caption, so another of the same sample was read: "
+        f"{shard}/2: its .txt holds no caption"
+    ]
+    source, said = _told(shard, ShardCaptions((".en.json",)))
+    assert contents(source) == [(picture(1), ("a cat",))]
+    assert reasons(source) == ["2: has no captions: there is no .en.json with it"]
+
+
+def test_links_inside_a_tar_are_told_of(tmp_path: Path) -> None:
+    with tarfile.open(
+        _tar(tmp_path / "a.tar", [("1.png", picture(1)), ("1.txt", b"a")]), "a"
+    ) as tar:
+        for name, kind in (("2.png", tarfile.LNKTYPE), ("3.png", tarfile.SYMTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "1.png"
+            tar.addfile(link)
+    source = _open(str(tmp_path / "a.tar"))
+    assert len(source) == 1
+    again = (
+        "without bytes of its own: pack the tar again with  tar --dereference --hard-dereference"
+    )
+    assert reasons(source) == [
+        f"{name}: is a link to 1.png, {again}" for name in ("2.png", "3.png")
+    ]

@@ -202,6 +202,28 @@ def test_files_and_shards_split_by_their_bytes(tmp_path: Path) -> None:
         assert not train & kept
 
 
+def test_a_link_to_an_image_is_on_its_side(tmp_path: Path) -> None:
+    """Of two folders, the second leads to the images of the first."""
+    for number in range(10):
+        for place, caption in (("a", "one"), ("b", "other")):
+            (tmp_path / place).mkdir(exist_ok=True)
+            (tmp_path / place / f"{number}.txt").write_text(f"{caption} {number}")
+        (tmp_path / "a" / f"{number}.png").write_bytes(picture(number))
+        link = tmp_path / "b" / f"{number}.png"
+        if number % 2:
+            link.symlink_to(f"../a/{number}.png")
+        else:
+            link.hardlink_to(tmp_path / "a" / f"{number}.png")
+    sources = [open_pairs(tmp_path / place) for place in ("a", "b")]
+    for seed in range(5):
+        train, kept = split_pairs(sources, 0.3, seed)
+        sides = [
+            {image for part in parts for image, _ in contents(part)} for parts in (train, kept)
+        ]
+        assert [len(side) for side in sides] == [7, 3]
+        assert not sides[0] & sides[1]
+
+
 def test_rows_that_cannot_be_read_are_not_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"1")
     (tmp_path / "b.png").mkdir()
