@@ -92,6 +92,24 @@ def find_splits(place: Path) -> dict[Split, str]:
     return found
 
 
+def find_tables(place: Path) -> dict[Split, list[Path]]:
+    """Return the Parquet files of a folder, or of the folder data in it, by their splits.
+
+    Hugging Face's datasets come as ``data/train-00000-of-00002.parquet``. Files whose names say no
+    split are all to train on.
+    """
+    for folder in (place, place / "data"):
+        files = sorted(folder.glob("*.parquet"))
+        found: dict[Split, list[Path]] = {}
+        for file in files:
+            split = split_of(re.split(r"[-_.]", file.name)[0])
+            if split is not None:
+                found.setdefault(split, []).append(file)
+        if files:
+            return found or {"train": files}
+    return {}
+
+
 def _taken(place: Path, splits: dict[Split, str], wanted: Split, say: Say) -> str:
     """Return the folder of the split that is wanted, or of the only one; empty if there is none."""
     if not splits:

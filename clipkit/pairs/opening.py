@@ -10,8 +10,9 @@ from clipkit.pairs.captions import caption_suffixes
 from clipkit.pairs.captions_folder import CaptionPlace, has_captions, open_captions_folder
 from clipkit.pairs.class_folders import open_class_folders
 from clipkit.pairs.class_names import ClassNames, read_class_names
-from clipkit.pairs.divided import Parts, find_parts
-from clipkit.pairs.layout import Format, PairLayout, Say, list_some
+from clipkit.pairs.divided import Parts, find_parts, find_tables
+from clipkit.pairs.layout import Format, PairLayout, Say, Split, list_some
+from clipkit.pairs.mixing import MixedPairs
 from clipkit.pairs.pair import PairSource
 from clipkit.pairs.shards import ShardCaptions, is_shards, open_shards
 from clipkit.pairs.table import TABLE_SUFFIXES, open_metadata, open_table
@@ -74,12 +75,15 @@ def has_validation(path: str | Path) -> bool:
     place = expand_home(path)
     if not os.path.isdir(place):  # noqa: PTH112 - Path.is_dir raises for a name too long
         return False
-    return "validation" in find_parts(place, "train", say=_tell_nobody).splits
+    splits = find_parts(place, "train", say=_tell_nobody).splits
+    return "validation" in splits or "validation" in find_tables(place)
 
 
 def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairSource:
     parts = find_parts(place, layout.split, say=say)
     scan = find_images(parts.images)
+    if layout.format == "auto" and not scan.entries and (tables := find_tables(parts.images)):
+        return _from_tables(parts.images, tables, layout, say)
     if layout.format != "classes":
         source = _from_metadata(place, parts, scan, layout, say)
         if source is not None:
@@ -120,6 +124,24 @@ def _from_metadata(
     return None
 
 
+def _from_tables(
+    place: Path, tables: dict[Split, list[Path]], layout: PairLayout, say: Say
+) -> PairSource:
+    """Return the pairs in the tables of a split."""
+    if layout.split not in tables:
+        named = ", ".join(path.name for paths in tables.values() for path in paths)
+        raise InputError(f"{place} has no table for the split {layout.split}, but {named}")
+    files = tables[layout.split]
+    others = [split for split in tables if split != layout.split]
+    rest = f", not those for {' and '.join(others)}" if others else ""
+    say(f"{place}: {len(files)} tables of the split {layout.split} are read{rest}")
+    said: list[str] = []
+    sources = [open_table(file, _columns(layout), say=said.append) for file in files]
+    if said:
+        say(list_some(said))  # of thousands of tables, a few
+    return MixedPairs(sources)
+
+
 def _columns(layout: PairLayout) -> Columns:
     return Columns(layout.image_column, layout.caption_column)
 
@@ -149,10 +171,9 @@ def _is_classes(place: Path, scan: FolderScan, captions: CaptionPlace) -> bool:
             f"{place} has {len(scan.entries)} pictures and no captions: put a text file of the "
             "same name beside each (boat.jpg, boat.txt), or sort them into one folder a class"
         )
-    for what, suffix in (("shards", ".tar"), ("tables", ".parquet")):
-        files = sorted(path.name for path in place.glob(f"*{suffix}"))
-        if files:
-            raise InputError(f"{place} holds {what}: name them, as in {place}/{{{files[0]},…}}")
+    shards = sorted(path.name for path in place.glob("*.tar"))
+    if shards:
+        raise InputError(f"{place} holds shards: name them, as in {place}/{{{shards[0]},…}}")
     raise InputError(f"{place} holds no pictures")
 
 

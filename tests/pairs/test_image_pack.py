@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.opening import open_pairs
+from clipkit.pairs.layout import PairLayout
+from clipkit.pairs.opening import has_validation, open_pairs
 from clipkit.pairs.pair import PairSource
 from tests.full_disk import full_disk
 from tests.pairs.conftest import contents, picture, reasons
@@ -100,3 +101,30 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     with full_disk(3 << 20), pytest.raises(InputError, match=message):
         _open(table)
     assert _packs() == []
+
+
+def test_a_data_set_of_tables_is_read_by_its_splits(tmp_path: Path) -> None:
+    data = tmp_path / "ds" / "data"
+    data.mkdir(parents=True)
+    names = ["train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001"]
+    for number, name in enumerate(names):
+        _write(data / f"{name}.parquet", [picture(number)], [f"image {number}"])
+
+    source, said = _open(tmp_path / "ds")
+
+    assert contents(source) == [(picture(n), (f"image {n}",)) for n in range(2)]
+    assert said[0] == (
+        f"{tmp_path}/ds: 2 tables of the split train are read, not those for validation"
+    )
+    held = open_pairs(tmp_path / "ds", PairLayout(split="validation"))
+    assert contents(held) == [(picture(2), ("image 2",))]
+    assert has_validation(tmp_path / "ds")
+    with pytest.raises(InputError, match="no table for the split test, but train-00000-of-00002"):
+        open_pairs(tmp_path / "ds", PairLayout(split="test"))
+
+
+def test_tables_whose_names_say_no_split_are_all_read(tmp_path: Path) -> None:
+    for number in range(2):
+        _write(tmp_path / f"part-{number}.parquet", [picture(number)], [f"image {number}"])
+    source, _ = _open(tmp_path)
+    assert contents(source) == [(picture(n), (f"image {n}",)) for n in range(2)]

@@ -226,8 +226,8 @@ def test_a_table_without_a_usual_name_is_told(write: Write, suffix: str) -> None
     folder = write({"t.csv": "url,titel\na,b\n", "t.jsonl": '{"url": "a", "titel": "b"}'})
     with pytest.raises(
         InputError,
-        match=r"has no column for images, such as filepath, file_name, filename, image_path; it has "
-        r"url, titel.*: say which by data\.image_column in RUN\.toml or --image-column",
+        match=r"has no column for images, such as filepath, file_name, filename, image_path; it "
+        r"has url, titel.*: say which by data\.image_column in RUN\.toml or --image-column",
     ):
         _open(folder / f"t.{suffix}", image="", caption="")
     with pytest.raises(InputError, match=r"captions, such as title, .* \(nearest: titel\): say"):
