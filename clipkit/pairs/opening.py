@@ -119,6 +119,10 @@ def _from_metadata(
         except InputError as error:
             say(f"warning: {file} is not read as captions: {error}")
             continue
+        if not len(source):
+            why = list_some(source.skipped)
+            say(f"warning: {file} is not read as captions, no row of it is a pair: {why}")
+            continue
         say(f"{parts.images}: captions are those of {file}")
         return source
     return None

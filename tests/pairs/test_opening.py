@@ -177,12 +177,20 @@ def test_images_without_a_row_and_rows_without_an_image_are_listed(write: Write)
     ]
 
 
-@pytest.mark.parametrize("table", ["id,split\n1,train\n", "file_name,label\ncat/a.png,1\n", ""])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "id,split\n1,train\n",
+        "file_name,label\ncat/a.png,1\n",
+        "path,text\nsound.wav,a bark\n",
+        "",
+    ],
+)
 def test_a_table_of_something_else_is_said_and_passed_over(write: Write, table: str) -> None:
     folder = write({**CLASSES, "metadata.csv": table})
     said: list[str] = []
     assert open_pairs(folder, say=said.append).class_names == ("cat", "dog")
-    assert said[0].startswith(f"warning: {folder}/metadata.csv is not read as captions: ")
+    assert said[0].startswith(f"warning: {folder}/metadata.csv is not read as captions")
     # Nor is it where classes are asked for.
     write({"metadata.csv": "file_name,text\ncat/a.png,a cat\n"})
     assert open_pairs(folder, PairLayout(format="classes")).class_names == ("cat", "dog")
