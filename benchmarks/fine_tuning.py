@@ -103,9 +103,10 @@ def accuracy_of(model: str, folder: Path) -> float:
     """Return a model's zero-shot accuracy on class folders."""
     import clipkit
     from clipkit.evaluation.zero_shot import evaluate_classes
+    from clipkit.pairs.layout import PairLayout
     from clipkit.pairs.opening import open_pairs
 
-    source = open_pairs(folder, format="classes")
+    source = open_pairs(folder, PairLayout(format="classes"))
     return evaluate_classes(clipkit.load(model), source).top_1
 
 

@@ -1,48 +1,66 @@
-"""Options of commands that take pairs of pictures and captions."""
+"""Options of commands that take pairs of images and captions."""
 
 import argparse
+from typing import get_args
 
+from clipkit.cli.progress import note
+from clipkit.pairs.layout import Format, PairLayout
 from clipkit.pairs.opening import open_pairs
 from clipkit.pairs.pair import PairSource
 
-PAIR_FORMATS = ("auto", "folder", "classes", "table", "shards")
-
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:
-    """Add PAIRS, --format, --image-column and --caption-column."""
+    """Add PAIRS and what says how they are laid out."""
     parser.add_argument(
         "pairs",
         metavar="PAIRS",
-        help="pictures with captions: a folder with a .txt or .json beside each picture, a folder "
-        "with one folder a class, a table (.csv, .tsv, .jsonl, .parquet), or shards "
-        '("data-{000..099}.tar")',
+        help="images with captions: a folder with a .txt, .caption or .json beside each image, or "
+        "with images/ and captions/, or with metadata.csv; a folder with one folder a class; a "
+        'table (.csv, .tsv, .jsonl, .parquet); or shards ("data-{000..099}.tar"). Of a folder with '
+        "train/ and val/, train/ is read",
     )
     group = parser.add_argument_group("pairs")
     group.add_argument(
         "--format",
-        choices=PAIR_FORMATS,
+        choices=get_args(Format),
         default="auto",
         help="what PAIRS is (default: as it looks)",
     )
     group.add_argument(
         "--image-column",
-        default="filepath",
+        default="",
         metavar="NAME",
-        help="column of a table with the pictures' paths (default: filepath)",
+        help="column of a table with the images (default: filepath, file_name, image or alike)",
     )
     group.add_argument(
         "--caption-column",
-        default="title",
+        default="",
         metavar="NAME",
-        help="column of a table with the captions (default: title)",
+        help="column of a table with the captions (default: title, caption, text or alike)",
+    )
+    group.add_argument(
+        "--caption-ending",
+        default="",
+        metavar="ENDING",
+        help="of caption files and of members of shards, as in  en.txt  (default: txt, caption or "
+        "json; in shards then cls)",
+    )
+    group.add_argument(
+        "--class-names",
+        default="",
+        metavar="FILE",
+        help="names of class folders or of the numbers in .cls: JSON {folder: name}, lines of "
+        "folder,name, or one name a line in sorted order (default: the folders' names)",
     )
 
 
 def open_source(arguments: argparse.Namespace) -> PairSource:
     """Return the pairs that the options of add_pair_options ask for."""
-    return open_pairs(
-        arguments.pairs,
+    layout = PairLayout(
         format=arguments.format,
         image_column=arguments.image_column,
         caption_column=arguments.caption_column,
+        caption_ending=arguments.caption_ending,
+        class_names=arguments.class_names,
     )
+    return open_pairs(arguments.pairs, layout, say=note)

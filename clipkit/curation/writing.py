@@ -90,7 +90,7 @@ def _file(pair: Pair) -> Path:
     if not isinstance(pair.image, str | Path):
         raise InputError(
             f"the picture of {pair.name} is no file by itself, so a table cannot name it: unpack "
-            "the shards into a folder first, or see what would be dropped with --dry-run"
+            "it into a folder first, or see what would be dropped with --dry-run"
         )
     return Path(pair.image)
 

@@ -5,7 +5,6 @@ The layout of torchvision's ImageFolder.
 
 import functools
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,27 +13,86 @@ from numpy.typing import NDArray
 
 from clipkit.errors import ImageReadError, InputError, PromptError
 from clipkit.inputs.folders import FolderScan
+from clipkit.pairs.class_names import CONTAINERS, ClassNames, odd_names, spaced, words_of
+from clipkit.pairs.layout import Say, list_some
+from clipkit.pairs.links import distinct_files
 from clipkit.pairs.pair import Pair
 from clipkit.pairs.picture_digest import file_stamp
 from clipkit.pairs.text_rows import TextRows
 
 
 def open_class_folders(
-    folder: Path, scan: FolderScan, *, templates: Sequence[str]
+    folder: Path,
+    scan: FolderScan,
+    *,
+    templates: Sequence[str],
+    names: ClassNames | None = None,
+    say: Say,
 ) -> "ClassFolders":
-    """Return the pictures of class folders, captioned by the names of their classes.
+    """Return the images of class folders, captioned by the names of their classes.
 
     Args:
-        folder: With one folder a class; pictures may lie deeper in it.
+        folder: With one folder a class; images may lie deeper in it.
         scan: What find_images saw in it.
-        templates: Texts with one {} for the name; a picture has as many captions.
+        templates: Texts with one {} for the name; an image has as many captions.
+        names: Of the classes; None: what the folders are called by, as words_of has it.
+        say: Is told how names were understood, and which are odd.
 
     Returns:
-        Pairs in the order of their classes' folders, then of their paths. Pictures beside these
-        folders have no class and are listed as skipped.
+        Pairs in the order of their classes' folders, then of their paths. An image that has
+        several paths counts once. Images beside these folders have no class and are listed as
+        skipped.
 
     Raises:
-        InputError: If two folders' names are the same class.
+        InputError: If two folders' names are the same class, no folder has the name of one, or
+            names do not fit the folders.
+        PromptError: If there is no template, or one has not one {}.
+    """
+    check_templates(templates)
+    skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
+    paths, others = distinct_files(
+        folder, [entry.path for entry in scan.entries], [item.path for item in scan.left_out]
+    )
+    by_class: dict[str, list[str]] = {}
+    for path in paths:
+        first, slash, _ = path.partition("/")
+        if slash:
+            by_class.setdefault(first, []).append(path)
+        else:
+            skipped.append(ImageReadError(folder / first, "lies in no class's folder"))
+    folders = sorted(by_class)
+    if folders and all(name.casefold() in CONTAINERS for name in folders):
+        raise InputError(
+            f"{folder} has no class folders: {', '.join(folders)} say what kind of files they "
+            "hold. For images with captions put those into captions/ beside images/, each in a "
+            "text file of its image's name"
+        )
+    class_names = words_of(folders) if names is None else names.of_folders(folders)
+    _check_differ(folder, folders, class_names)
+    if names is None:
+        _tell_names(folder, folders, class_names, say)
+    if others:
+        say(
+            f"{folder}: {len(others)} images have other paths, by links; each counts once: "
+            f"{list_some(f'{path} = {rest[0]}' for path, rest in others.items())}"
+        )
+    return ClassFolders(
+        folder,
+        TextRows([path] for place in folders for path in by_class[place]),
+        np.repeat(np.arange(len(folders)), [len(by_class[place]) for place in folders]),
+        class_names=class_names,
+        templates=templates,
+        skipped=skipped,
+    )
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Raise unless templates make captions of class names.
+
+    Args:
+        templates: Texts with one {} for the name.
+
+    Raises:
         PromptError: If there is no template, or one has not one {}.
     """
     for template in templates:
@@ -42,31 +100,36 @@ def open_class_folders(
             raise PromptError(f'a template needs one {{}} for the class name, got "{template}"')
     if not templates:
         raise PromptError("class folders need a template to make captions of names, got none")
-    skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
-    by_class: dict[str, list[str]] = {}
-    for entry in scan.entries:
-        first, slash, _ = entry.path.partition("/")
-        if slash:
-            by_class.setdefault(first, []).append(entry.path)
-        else:
-            skipped.append(ImageReadError(folder / first, "lies in no class's folder"))
-    folders = sorted(by_class)
-    names = tuple(map(name_of, folders))
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            twin = folders[names.index(name)]
+
+
+def fill_templates(templates: Sequence[str], name: str) -> tuple[str, ...]:
+    """Return the captions of a class: its name in each template."""
+    return tuple(dict.fromkeys(template.replace("{}", name) for template in templates))
+
+
+def _check_differ(folder: Path, folders: Sequence[str], names: Sequence[str]) -> None:
+    first: dict[str, str] = {}
+    for place, name in zip(folders, names, strict=True):
+        if name in first:
             raise InputError(
-                f"{folder} has two folders for the class {name!r}, {twin} and {folders[place]}: "
-                "put their pictures into one"
+                f"{folder} has two folders for the class {name!r}, {first[name]} and {place}: "
+                "put their pictures into one, or give them names that differ by data.class_names "
+                "in RUN.toml or --class-names"
             )
-    return ClassFolders(
-        folder,
-        TextRows([path] for place in folders for path in by_class[place]),
-        np.repeat(np.arange(len(folders)), [len(by_class[place]) for place in folders]),
-        class_names=names,
-        templates=templates,
-        skipped=skipped,
-    )
+        first[name] = place
+
+
+def _tell_names(folder: Path, folders: Sequence[str], names: Sequence[str], say: Say) -> None:
+    """Say which names have lost a number, and which are odd."""
+    changed = [
+        f"{place} is {name}"
+        for place, name in zip(folders, names, strict=True)
+        if name != spaced(place)
+    ]
+    if changed:
+        say(f"{folder}: class names are read without their numbers: {list_some(changed)}")
+    for line in odd_names(names):
+        say(line)
 
 
 class ClassFolders:
@@ -95,10 +158,7 @@ class ClassFolders:
         self._paths = paths
         self._labels = labels
         self.class_names = class_names
-        self._captions = [
-            tuple(dict.fromkeys(template.replace("{}", name) for template in templates))
-            for name in class_names
-        ]
+        self._captions = [fill_templates(templates, name) for name in class_names]
         self.skipped = skipped
 
     def __len__(self) -> int:
@@ -127,9 +187,3 @@ class ClassFolders:
         """What identifies the listing."""
         captions = TextRows(self._captions).digest()
         return hashlib.sha256(f"{self._paths.digest()} {captions}".encode()).hexdigest()
-
-
-def name_of(folder_name: str) -> str:
-    """Return the name of the class that a folder holds: words, in Unicode."""
-    readable = os.fsencode(folder_name).decode("utf-8", "replace")
-    return " ".join(readable.replace("_", " ").replace("-", " ").split()) or folder_name

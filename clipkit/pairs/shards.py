@@ -1,4 +1,4 @@
-"""Webdataset shards: tar files in which the picture and the caption of a sample share a name.
+"""Webdataset shards: tar files in which the image and the caption of a sample share a name.
 
 A tar is listed once; from then on each picture is read with one seek. So shards are shuffled,
 split, gone on with and shared among processes like any other pairs.
@@ -9,6 +9,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from clipkit.errors import ImageReadError, InputError, MissingExtraError
 from clipkit.inputs.folders import IMAGE_EXTENSIONS
 from clipkit.inputs.reasons import reason_for
-from clipkit.pairs.captions import CAPTION_SUFFIXES, read_captions
+from clipkit.pairs.captions import CAPTION_SUFFIXES, CaptionFile, choose_captions, decode_text
+from clipkit.pairs.class_folders import check_templates, fill_templates
+from clipkit.pairs.class_names import ClassNames
 from clipkit.pairs.fetching import fetch_shard, is_remote
+from clipkit.pairs.layout import DEFAULT_TEMPLATES, Say, any_of, list_some
 from clipkit.pairs.pair import Pair
 from clipkit.pairs.picture_digest import file_stamp
 from clipkit.pairs.tar_members import Member, list_members
@@ -28,6 +32,7 @@ from clipkit.places import expand_home
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _MOST_CAPTION = 1 << 20  # bytes
+_CLASS = ".cls"
 
 
 def is_shards(text: str) -> bool:
@@ -38,40 +43,62 @@ def is_shards(text: str) -> bool:
     return text.lower().endswith(_SUFFIXES) or is_remote(text)
 
 
-def open_shards(text: str) -> "ShardPairs":
+class ShardCaptions(NamedTuple):
+    """Which members of a sample hold its captions."""
+
+    suffixes: Sequence[str] = CAPTION_SUFFIXES  # those to be preferred first
+    class_names: ClassNames | None = None  # of the numbers in .cls
+    templates: Sequence[str] = DEFAULT_TEMPLATES  # which make captions of class names
+
+
+def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs":
     """Return the pairs in shards.
 
     Args:
         text: Paths or addresses as webdataset spells them: "data-{000..099}.tar", "a.tar::b.tar",
             "https://…/000.tar", "pipe:…". What is not on this machine is fetched into the cache.
+        captions: Where captions are; where a sample has none of them, the number of a class in its
+            .cls counts.
+        say: Is told of shards whose samples do not lie together, and of members passed over.
 
     Returns:
-        The pairs in the order of the shards. Samples that lack a picture or a caption, and what a
-        shard's damage hides, are listed as skipped.
+        The pairs in the order of the shards. Samples that lack an image or a caption, and what a
+        shard's damage hides, are listed as skipped. If all have their captions from .cls, they have
+        classes.
 
     Raises:
         InputError: If a shard is missing, cannot be fetched, or is no tar file.
         MissingExtraError: If webdataset is not installed.
     """
+    check_templates(captions.templates)
     shards = [_shard(url) for url in _expand(text)]
     # os.path, for Path.is_file raises for a name too long.
     missing = [shard.name for shard in shards if not os.path.isfile(shard.file)]  # noqa: PTH113
     if missing:
         listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise InputError(f"{len(missing)} of {len(shards)} shards are not there: {listed}")
-    skipped: list[ImageReadError] = []
     numbers, offsets, sizes = array("q"), array("q"), array("q")
+    classes: list[str] = []
+    listing = _Listing(captions)
 
     def rows() -> Iterator[tuple[str, ...]]:
         for number, shard in enumerate(shards):
-            for key, picture, captions in _samples(shard, skipped):
+            for sample in listing.samples(shard):
                 numbers.append(number)
-                offsets.append(picture.offset)
-                sizes.append(picture.size)
-                yield f"{shard.file.name}/{key}", *captions
+                offsets.append(sample.image.offset)
+                sizes.append(sample.image.size)
+                classes.append(sample.class_name)
+                yield f"{shard.file.name}/{sample.key}", *sample.captions
 
     listed_rows = TextRows(rows())
-    return ShardPairs(shards, listed_rows, np.array([numbers, offsets, sizes]), skipped=skipped)
+    listing.tell(say)
+    return ShardPairs(
+        shards,
+        listed_rows,
+        np.array([numbers, offsets, sizes]),
+        skipped=listing.skipped,
+        classes=classes if all(classes) else (),
+    )
 
 
 class Shard(NamedTuple):
@@ -90,9 +117,8 @@ class ShardPairs:
         pictures: Of each pair's picture its shard, the offset in it, and its size in bytes, shape
             (3, number of pairs).
         skipped: What is no pair.
+        classes: Of each pair the name of its class, if they have classes.
     """
-
-    class_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -101,11 +127,15 @@ class ShardPairs:
         pictures: NDArray[np.int64],
         *,
         skipped: Sequence[ImageReadError],
+        classes: Sequence[str] = (),
     ) -> None:
         self._shards = shards
         self._rows = rows
         self._pictures = pictures
         self.skipped = skipped
+        self.class_names = tuple(sorted({*classes}))
+        numbers = {name: number for number, name in enumerate(self.class_names)}
+        self._labels = np.array([numbers[name] for name in classes], dtype=np.int64)
 
     def __len__(self) -> int:
         """How many pairs."""
@@ -120,7 +150,7 @@ class ShardPairs:
         number, offset, size = self._pictures[:, row].tolist()
         file_path, shard_name = self._shards[number]
         # Shards of several folders may have equal names.
-        name = shard_name + local_name[len(file_path.name) :]
+        name = f"{shard_name}/{local_name.partition('/')[2]}"
         try:
             # Opened each time, so that threads and forked processes share no position in it.
             with file_path.open("rb") as file:
@@ -131,8 +161,9 @@ class ShardPairs:
             raise ImageReadError(name, "its shard has become shorter since it was listed")
         return Pair(content, tuple(captions), name)
 
-    def label(self, row: int) -> None:
-        """Return None: samples have no class."""
+    def label(self, row: int) -> int | None:
+        """Return the class of a pair, None where samples have no class."""
+        return int(self._labels[row]) if self.class_names else None
 
     def local_name(self, row: int) -> str:
         """Return the name of a pair's shard, without its folder, and of its sample."""
@@ -171,35 +202,123 @@ def _shard(url: str) -> Shard:
     return Shard(file, str(file))
 
 
-def _samples(
-    shard: Shard, skipped: list[ImageReadError]
-) -> Iterator[tuple[str, Member, tuple[str, ...]]]:
-    """Yield key, picture and captions of each sample; what is none is added to skipped."""
-    from webdataset.tariterators import group_by_keys
+class _Sample(NamedTuple):
+    """A sample that is a pair."""
 
-    def told(error: Exception) -> bool:
-        name = str(error.args[0]).partition(":")[0]
-        skipped.append(ImageReadError(f"{shard.name}/{name}", "is there twice: the first counts"))
-        return True
+    key: str
+    image: Member
+    captions: tuple[str, ...]
+    class_name: str  # empty if its captions are texts
 
-    try:
-        with shard.file.open("rb") as file:
-            members = (
-                {"fname": member.name, "data": member, "__url__": ""}
-                for member in list_members(file, shard.file, skipped)
+
+class _Listing:
+    """What is found in shards, one after the other."""
+
+    def __init__(self, captions: ShardCaptions) -> None:
+        self.skipped: list[ImageReadError] = []
+        self._captions = captions
+        self._scattered: dict[str, list[str]] = {}  # shard -> samples whose parts lie apart
+        self._passed_over: list[str] = []
+
+    def samples(self, shard: Shard) -> Iterator[_Sample]:
+        """Yield the samples that are pairs; what is none is added to skipped."""
+        # Parts of samples that lack something: more of the same name may come in an unsorted tar.
+        parts: dict[str, dict[str, Any]] = {}
+        try:
+            with shard.file.open("rb") as file:
+                for part in self._parts(shard, file):
+                    key = part["__key__"]
+                    sample = parts.pop(key, {})
+                    is_scattered = bool(sample)
+                    sample = part | sample  # of two equal members the first counts
+                    if not self._is_whole(sample):
+                        parts[key] = sample
+                        continue
+                    if is_scattered:
+                        self._scattered.setdefault(shard.name, []).append(key)
+                    yield from self._pair(shard, file, sample)
+                for sample in parts.values():
+                    yield from self._pair(shard, file, sample)
+        except OSError as error:
+            raise InputError(f"{shard.name} cannot be read: {error.strerror or error}") from error
+
+    def tell(self, say: Say) -> None:
+        """Say what is odd about the shards."""
+        for name, keys in self._scattered.items():
+            say(
+                f"warning: {name} is an unsorted tar: the members of {len(keys)} samples do not "
+                f"lie beside each other ({list_some(keys)}). They are joined here; other readers "
+                "of webdataset lose them: pack it again with  tar --sort=name"
             )
-            for sample in group_by_keys(members, handler=told):
-                key = sample["__key__"]
-                try:
-                    yield key, _picture(sample), _captions(file, sample)
-                except ValueError as error:
-                    skipped.append(ImageReadError(f"{shard.name}/{key}", str(error)))
-    except OSError as error:
-        raise InputError(f"{shard.name} cannot be read: {error.strerror or error}") from error
+        if self._passed_over:
+            say(
+                f"warning: {len(self._passed_over)} members of shards hold no caption, so another "
+                f"of the same sample was read: {list_some(self._passed_over)}"
+            )
+
+    def _parts(self, shard: Shard, file: BinaryIO) -> Iterator[dict[str, Any]]:
+        """Yield members that lie beside each other and share a name."""
+        from webdataset.tariterators import group_by_keys
+
+        def told(error: Exception) -> bool:
+            name = f"{shard.name}/{str(error.args[0]).partition(':')[0]}"
+            self.skipped.append(ImageReadError(name, "is there twice: the first counts"))
+            return True
+
+        members = (
+            {"fname": member.name, "data": member, "__url__": ""}
+            for member in list_members(file, shard.file, self.skipped)
+        )
+        yield from group_by_keys(members, handler=told)
+
+    def _is_whole(self, sample: Mapping[str, Any]) -> bool:
+        has_image = any(f".{extension}" in IMAGE_EXTENSIONS for extension in sample)
+        suffixes = (*self._captions.suffixes, _CLASS)
+        return has_image and any(suffix[1:] in sample for suffix in suffixes)
+
+    def _pair(self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]) -> Iterator[_Sample]:
+        """Yield the one pair that a sample is, if it is one."""
+        key = sample["__key__"]
+        try:
+            yield _Sample(key, _image(sample), *self._said(shard, file, sample))
+        except ValueError as error:
+            self.skipped.append(ImageReadError(f"{shard.name}/{key}", str(error)))
+
+    def _said(
+        self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]
+    ) -> tuple[tuple[str, ...], str]:
+        """Return a sample's captions and class, or raise ValueError with the reason for neither."""
+        files = [
+            CaptionFile(f"its {suffix}", suffix, partial(_read_caption, file, sample[suffix[1:]]))
+            for suffix in self._captions.suffixes
+            if suffix[1:] in sample
+        ]
+        if not files and _CLASS[1:] in sample:
+            name = self._class_name(_read_caption(file, sample[_CLASS[1:]]))
+            return fill_templates(self._captions.templates, name), name
+        try:
+            captions, passed_over = choose_captions(files)
+        except ValueError as error:
+            listed = any_of(self._captions.suffixes)
+            reason = str(error) or f"has no captions: there is no {listed} with it"
+            raise ValueError(reason) from error
+        self._passed_over += [f"{shard.name}/{sample['__key__']}: {why}" for why in passed_over]
+        return captions, ""
+
+    def _class_name(self, content: bytes) -> str:
+        if self._captions.class_names is None:
+            raise ValueError(
+                "has a .cls for a caption, the number of a class: give a file with the names by "
+                "data.class_names in RUN.toml or --class-names"
+            )
+        try:
+            return self._captions.class_names.of_number(decode_text(content))
+        except ValueError as error:
+            raise ValueError(f"its .cls {error}") from error
 
 
-def _picture(sample: Mapping[str, Any]) -> Member:
-    """Return a sample's first picture, or raise ValueError."""
+def _image(sample: Mapping[str, Any]) -> Member:
+    """Return a sample's first image, or raise ValueError."""
     for extension, member in sample.items():
         if f".{extension}" in IMAGE_EXTENSIONS:
             return member  # type: ignore[no-any-return]
@@ -207,21 +326,10 @@ def _picture(sample: Mapping[str, Any]) -> Member:
     raise ValueError(f"has no picture, only {there}")
 
 
-def _captions(file: BinaryIO, sample: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a sample's captions, or raise ValueError with the reason why there are none."""
-    suffix = next((suffix for suffix in CAPTION_SUFFIXES if suffix[1:] in sample), None)
-    if suffix is None:
-        raise ValueError("has no captions: there is no .txt or .json with it")
-    member = sample[suffix[1:]]
+def _read_caption(file: BinaryIO, member: Member) -> bytes:
     if member.size > _MOST_CAPTION:
-        raise ValueError(f"has a {suffix} of {member.size} bytes, which is no caption")
-    try:
-        captions = read_captions(_read(file, member.offset, member.size), suffix)
-    except ValueError as error:
-        raise ValueError(f"has a {suffix} that {error}") from error
-    if not captions:
-        raise ValueError(f"has a {suffix} without a caption")
-    return captions
+        raise ValueError(f"holds {member.size} bytes, which is no caption")
+    return _read(file, member.offset, member.size)
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
+from clipkit.pairs.layout import list_some
 from clipkit.pairs.pair import PairSource
 from clipkit.pairs.picture_digest import picture_digest
 from clipkit.progress import Progress, map_ahead
@@ -19,6 +20,7 @@ from clipkit.progress import Progress, map_ahead
 _AHEAD = 32  # pictures
 _CAPTIONS_AT_ONCE = 1024
 _LISTED = 10  # names of bad pairs that a person is shown
+_CLASSES_LISTED = 5
 _MOST_REPEATED = 3
 # A JPEG is decoded at an eighth: damage shows all the same, in a fraction of the time.
 _TARGET = 64, 64
@@ -31,6 +33,8 @@ class PairSurvey:
     num_pairs: int  # that can be read
     num_captions: int  # all of them
     num_different_captions: int
+    first_caption: str  # of the first that can be read
+    class_names: tuple[str, ...]  # none where images have no class
     most_repeated: dict[str, int]  # captions of several pairs -> of how many; at most three
     unreadable: dict[str, str]  # name -> reason, the listing's own included
     num_duplicates: int  # pictures whose bytes another one before has too
@@ -49,7 +53,11 @@ class PairSurvey:
             f"{self.num_pairs:,} pairs with {self.num_captions:,} captions, "
             f"{self.num_different_captions:,} of them different, "
             f"{self.median_tokens:g} tokens in the middle",
+            f"the first caption: {self.first_caption:.70}",
         ]
+        if self.class_names:
+            names = list_some(self.class_names, most=_CLASSES_LISTED)
+            found.append(f"{len(self.class_names):,} classes: {names}")
         found += [
             f"  {count:,} pairs say: {text:.70}" for text, count in self.most_repeated.items()
         ]
@@ -107,7 +115,7 @@ def survey_pairs(
                 tally.count(look)
             if progress:
                 progress(done, len(source))
-    return tally.survey(tokenizer, unreadable, batch_size=batch_size)
+    return tally.survey(tokenizer, source, unreadable, batch_size=batch_size)
 
 
 class _Look(NamedTuple):
@@ -165,7 +173,12 @@ class _Tally:
             self._squares[number] += chance**2
 
     def survey(
-        self, tokenizer: Tokenizer, unreadable: dict[str, str], *, batch_size: int
+        self,
+        tokenizer: Tokenizer,
+        source: PairSource,
+        unreadable: dict[str, str],
+        *,
+        batch_size: int,
     ) -> PairSurvey:
         captions = list(self._numbers)
         counts = np.array(self._counts)
@@ -175,6 +188,8 @@ class _Tally:
             num_pairs=self.num_pairs,
             num_captions=int(counts.sum()),
             num_different_captions=len(captions),
+            first_caption=captions[0] if captions else "",
+            class_names=source.class_names,
             most_repeated={captions[at]: int(counts[at]) for at in most if counts[at] > 1},
             unreadable=unreadable,
             num_duplicates=self.num_duplicates,

@@ -1,67 +1,148 @@
-"""A table with a picture's path and its caption in each row: CSV, TSV, JSON Lines or Parquet.
+"""A table with an image and its caption in each row: CSV, TSV, JSON Lines or Parquet.
 
-Paths count from the table's folder. Rows of one picture are one pair with several captions.
+An image is a path, which counts from the table's folder, or in Parquet also the file itself: as
+bytes, or as ``{bytes, path}`` as Hugging Face's datasets writes it. Rows of one file are one pair
+with several captions.
 """
 
 import os
-from pathlib import Path
+from collections.abc import Hashable, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from clipkit.errors import ImageReadError, InputError
 from clipkit.pairs.captions import captions_of
+from clipkit.pairs.image_pack import ImagePack
+from clipkit.pairs.layout import Say
+from clipkit.pairs.links import file_identity
 from clipkit.pairs.listed_pairs import ListedPairs
+from clipkit.pairs.mixing import MixedPairs
+from clipkit.pairs.pair import PairSource
 from clipkit.pairs.table_rows import Columns, TableRow, read_table
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 
-def open_table(path: Path, *, image_column: str, caption_column: str) -> ListedPairs:
+def open_table(path: Path, columns: Columns, *, say: Say) -> PairSource:
     """Return the pairs of a table.
 
     Args:
         path: A table; what ends like none of the kinds is taken for CSV.
-        image_column: The column with the pictures' paths, which count from the table's folder,
-            or else from the current one.
-        caption_column: The column with a caption, or with a list of them.
+        columns: The column with the images, whose paths count from the table's folder or else
+            from the current one, and that with a caption or a list of them.
+        say: Is told if images were unpacked.
 
     Returns:
-        Pairs in the order in which their pictures first appear. Rows that are damaged or lack
-        something are listed as skipped, with their lines.
+        Pairs in the order in which their images first appear, those that are files before those
+        that the table holds. Rows that are damaged or lack something are listed as skipped, with
+        their lines.
 
     Raises:
         InputError: If the table cannot be read or lacks a column.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    places: dict[str, str] = {}  # what a cell says -> where that picture is
-    captions: dict[str, list[str]] = {}
-    skipped: list[ImageReadError] = []
-    try:
-        for row in read_table(path, Columns(image_column, caption_column)):
-            try:
-                cell = _picture_cell(row, image_column)
-                texts = _captions(row, caption_column)
-                if cell not in places:
-                    places[cell] = _find(cell, path.parent)
-                captions.setdefault(places[cell], []).extend(texts)
-            except ValueError as error:
-                skipped.append(ImageReadError(f"{path} {row.place}", str(error)))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    pairs = ((place, tuple(dict.fromkeys(texts))) for place, texts in captions.items())
-    return ListedPairs(path.parent, pairs, skipped=skipped)
+    rows = _Rows(path)
+    rows.read(columns, within="")
+    return rows.source(say)
 
 
-def _picture_cell(row: TableRow, column: str) -> str:
-    """Return what a row calls its picture, or raise ValueError with the reason why it does not."""
+def open_metadata(
+    path: Path, columns: Columns, images: Sequence[str], *, within: str, say: Say
+) -> PairSource:
+    """Return the pairs of an image folder whose metadata are a table in it.
+
+    This is the layout of Hugging Face's imagefolder: ``metadata.csv`` (or .jsonl, .parquet) with
+    the columns ``file_name`` and, for example, ``text``.
+
+    Args:
+        path: The table.
+        columns: As for open_table.
+        images: The images that are there, relative to the table's folder.
+        within: Only rows of this folder count, relative to the table's; empty: all.
+        say: As for open_table.
+
+    Returns:
+        As open_table; images without a row are listed as skipped.
+
+    Raises:
+        InputError: If the table cannot be read or lacks a column.
+        MissingExtraError: If it is Parquet and pyarrow is not installed.
+    """
+    rows = _Rows(path)
+    rows.read(columns, within=within)
+    for image in images:
+        if file_identity(path.parent / image) not in rows.identities:
+            rows.skipped.append(ImageReadError(path.parent / image, f"has no row in {path.name}"))
+    return rows.source(say)
+
+
+class _Rows:
+    """The rows of a table as they are read."""
+
+    def __init__(self, path: Path) -> None:
+        self.skipped: list[ImageReadError] = []
+        self.identities: dict[Hashable, str] = {}  # of a file -> where it was first found
+        self._path = path
+        self._places: dict[str, str] = {}  # what a cell says -> where that image is
+        self._captions: dict[str, list[str]] = {}
+        self._pack = ImagePack(path)
+
+    def read(self, columns: Columns, *, within: str) -> None:
+        try:
+            for row in read_table(self._path, columns):
+                try:
+                    self._add(row, within)
+                except InputError:  # not of this row: images cannot be unpacked
+                    raise
+                except ValueError as error:
+                    self.skipped.append(ImageReadError(f"{self._path} {row.place}", str(error)))
+            self._pack.finish()
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"{self._path} cannot be read: {reason}") from error
+        finally:
+            self._pack.discard()
+
+    def source(self, say: Say) -> PairSource:
+        pairs = ((place, tuple(dict.fromkeys(texts))) for place, texts in self._captions.items())
+        listed = ListedPairs(self._path.parent, pairs, skipped=self.skipped)
+        if not len(self._pack):
+            return listed
+        say(f"the {len(self._pack):,} images in {self._path} are unpacked into {self._pack.file}")
+        packed = self._pack.pairs(skipped=() if len(listed) else self.skipped)
+        return MixedPairs([listed, packed]) if len(listed) else packed
+
+    def _add(self, row: TableRow, within: str) -> None:
+        image = _image(row)
+        if isinstance(image, bytes):
+            self._pack.add(row, image, _captions(row))
+            return
+        if within and not _normal(image).startswith(f"{within}/"):
+            return
+        if image not in self._places:
+            place = _find(image, self._path.parent)
+            identity = file_identity(self._path.parent / place)
+            self._places[image] = self.identities.setdefault(identity, place)
+        captions = _captions(row)
+        self._captions.setdefault(self._places[image], []).extend(captions)
+
+
+def _image(row: TableRow) -> str | bytes:
+    """Return a row's image or what it calls it, or raise ValueError with the reason for neither."""
     if row.damage:
         raise ValueError(row.damage)
-    if row.picture is None or row.picture == "":
-        raise ValueError(f"has nothing in the column {column}")
-    if not isinstance(row.picture, str):
-        raise ValueError(f"has no path in the column {column}: {row.picture!r:.60}")
-    return row.picture
+    image: Any = row.picture
+    if isinstance(image, dict):
+        image = image.get("bytes") or image.get("path")
+    if image is None or image in ("", b""):
+        raise ValueError(f"has nothing in the column {row.columns.picture}")
+    if not isinstance(image, str | bytes):
+        raise ValueError(f"has no path in the column {row.columns.picture}: {row.picture!r:.60}")
+    return image
 
 
-def _captions(row: TableRow, column: str) -> tuple[str, ...]:
+def _captions(row: TableRow) -> tuple[str, ...]:
+    column = row.columns.captions
     try:
         captions = captions_of(row.captions)
     except ValueError as error:
@@ -71,15 +152,19 @@ def _captions(row: TableRow, column: str) -> tuple[str, ...]:
     return captions
 
 
+def _normal(cell: str) -> str:
+    return os.path.normpath(PureWindowsPath(cell.strip()).as_posix())
+
+
 def _find(cell: str, folder: Path) -> str:
-    """Return where a picture is, relative to the folder if it lies there."""
-    if os.path.isfile(folder / cell):  # noqa: PTH113 - Path.is_file raises for a name too long
-        return cell
-    if os.path.isfile(cell):  # noqa: PTH113
-        return str(Path(cell).absolute())
-    stripped = cell.strip()  # spaces beside the separators of a table made by hand
-    if stripped != cell:
-        return _find(stripped, folder)
+    """Return where an image is, relative to the folder if it lies there."""
+    # As it stands; then without spaces beside the separators of a table made by hand; then with
+    # the separators of Windows, where a file's name cannot have them.
+    for text in dict.fromkeys((cell, cell.strip(), PureWindowsPath(cell.strip()).as_posix())):
+        if os.path.isfile(folder / text):  # noqa: PTH113 - Path.is_file raises for a name too long
+            return text
+        if os.path.isfile(text):  # noqa: PTH113
+            return str(Path(text).absolute())
     if "://" in cell:
         raise ValueError(f"names an address, {cell}: download the pictures first")
     raise ValueError(f"no such file: {cell}")

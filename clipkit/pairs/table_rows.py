@@ -3,6 +3,7 @@
 import csv
 import difflib
 import json
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,10 +12,18 @@ from typing import Any, NamedTuple
 from clipkit.errors import InputError, MissingExtraError
 
 _SEPARATORS = ("\t", ",", ";", "|")
+_SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n?', re.IGNORECASE)
+
+
+_IMAGE_NAMES = ("filepath", "file_name", "filename", "image_path", "image", "path", "file", "img")
+_CAPTION_NAMES = ("title", "caption", "captions", "text", "description", "prompt", "sentence")
+
+
+_ROWS_AT_ONCE = 64  # of Parquet: they may hold whole images
 
 
 class Columns(NamedTuple):
-    """The names of the two columns that matter."""
+    """The names of the two columns that matter; empty: the first that has a usual name."""
 
     picture: str
     captions: str
@@ -24,6 +33,7 @@ class TableRow(NamedTuple):
     """One row."""
 
     place: str  # for people: "line 12"
+    columns: Columns  # that were read
     picture: Any = None  # the cell, whatever the file has there
     captions: Any = None
     damage: str = ""  # why it has no cells
@@ -34,7 +44,7 @@ def read_table(path: Path, columns: Columns) -> Iterator[TableRow]:
 
     Args:
         path: The file; its ending says what it is, others than these three are taken for CSV.
-        columns: Which columns.
+        columns: Which columns; those that are not named are looked for, in upper or lower case.
 
     Yields:
         All rows but empty ones, in order.
@@ -57,34 +67,48 @@ def read_table(path: Path, columns: Columns) -> Iterator[TableRow]:
 
 
 def _separated_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
+    encoding = _encoding(path)
     # Bytes that are not UTF-8 are kept: they may belong to the name of a file.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        header = file.readline()
-        if header.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-            raise InputError(f"{path} is in UTF-16: save it as UTF-8")
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
+    with path.open(encoding=encoding, errors=errors, newline="") as file:
+        header, first = file.readline(), 2
+        separators: Sequence[str] = _SEPARATORS
+        if told := _SEPARATOR_LINE.fullmatch(header):  # Excel's word for what follows
+            header, first, separators = file.readline(), 3, (told[1],)
         # Whatever the ending says: open_clip's .csv files have tabs between the columns.
-        by_separator = {mark: _names(header, mark) for mark in _SEPARATORS}
+        by_separator = {mark: _names(header, mark) for mark in separators}
         separator = max(by_separator, key=lambda mark: _count(columns, by_separator[mark]))
         names = by_separator[separator]
-        _check_has_columns(path, columns, names)
-        places = [names.index(column) for column in columns]
-        for number, cells in _records(file, separator):
+        found = _find_columns(path, columns, names)
+        places = [names.index(column) for column in found]
+        for number, cells in _records(file, separator, first=first):
             place = f"line {number}"
             if isinstance(cells, str):
-                yield TableRow(place, damage=cells)
+                yield TableRow(place, found, damage=cells)
             elif not any(cells):
                 continue
             elif len(cells) <= max(places) or any(cells[len(names) :]):
                 # One too many is a caption with a separator in it: its rest must not get lost.
                 counts = f"has {len(cells)} columns, the first line {len(names)}"
-                yield TableRow(place, damage=f"{counts}: put captions in quotation marks")
+                yield TableRow(place, found, damage=f"{counts}: put captions in quotation marks")
             else:
-                yield TableRow(place, *(cells[at] for at in places))
+                yield TableRow(place, found, *(cells[at] for at in places))
+
+
+def _encoding(path: Path) -> str:
+    """Return what a text is in: UTF-8, or UTF-16 as spreadsheets export it, with its mark."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if b"\0" in head:
+        raise InputError(f"{path} is in UTF-16 without its mark, or no text: save it as UTF-8")
+    return "utf-8-sig"
 
 
 def _count(columns: Columns, names: Sequence[str]) -> tuple[int, int]:
     """Return how many of the columns are there, then how many there are at all."""
-    return len(set(columns) & set(names)), len(names)
+    return len(set(_match(columns, names)) - {""}), len(names)
 
 
 def _names(header: str, separator: str) -> list[str]:
@@ -121,13 +145,15 @@ class _Lines:
         del self.taken[1:]
 
 
-def _records(file: Iterator[str], separator: str) -> Iterator[tuple[int, list[str] | str]]:
+def _records(
+    file: Iterator[str], separator: str, *, first: int
+) -> Iterator[tuple[int, list[str] | str]]:
     """Yield the number of each record's first line with its cells, or with what is wrong.
 
     A quotation mark without its end swallows all up to the next one. It costs its own line only:
     the lines that it swallowed are read again.
     """
-    number = 2  # the first line is the header
+    number = first  # behind the header
     lines = _Lines(file)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
@@ -162,18 +188,23 @@ def _json_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
                 # Only the file's start may have a mark of its encoding.
                 entry = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
             except UnicodeDecodeError:
-                yield TableRow(place, damage="is not UTF-8")
+                yield TableRow(place, columns, damage="is not UTF-8")
                 continue
             except (ValueError, RecursionError) as error:
-                yield TableRow(place, damage=f"is not JSON: {error}")
+                yield TableRow(place, columns, damage=f"is not JSON: {error}")
                 continue
             if not isinstance(entry, dict):
-                yield TableRow(place, damage="is no JSON object")
+                yield TableRow(place, columns, damage="is no JSON object")
                 continue
             keys |= dict.fromkeys(entry)
-            yield TableRow(place, entry.get(columns.picture), entry.get(columns.captions))
+            image, caption = _match(columns, list(keys))  # those of the lines so far
+            found = Columns(
+                image or columns.picture or _IMAGE_NAMES[0],
+                caption or columns.captions or _CAPTION_NAMES[0],
+            )
+            yield TableRow(place, found, entry.get(found.picture), entry.get(found.captions))
     if keys:
-        _check_has_columns(path, columns, list(keys))
+        _find_columns(path, columns, list(keys))
 
 
 # --- Parquet ------------------------------------------------------------------------------------
@@ -189,35 +220,57 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
     number = 0
     try:
         with path.open("rb") as file, ParquetFile(file) as table:
-            _check_has_columns(path, columns, table.schema_arrow.names)
-            for batch in table.iter_batches(columns=list(columns)):
-                for cells in zip(*map(batch.column, columns), strict=True):
+            found = _find_columns(path, columns, table.schema_arrow.names)
+            for batch in table.iter_batches(_ROWS_AT_ONCE, columns=list(found)):
+                for cells in zip(*map(batch.column, found), strict=True):
                     number += 1
-                    yield _parquet_row(f"row {number}", cells)
+                    yield _parquet_row(f"row {number}", found, cells)
     except FileNotFoundError:
         raise
     except (ArrowException, OSError) as error:
         raise InputError(f"{path} is damaged, or not Parquet: {error}") from error
 
 
-def _parquet_row(place: str, cells: tuple[Any, ...]) -> TableRow:
+def _parquet_row(place: str, columns: Columns, cells: tuple[Any, ...]) -> TableRow:
     try:
-        return TableRow(place, *(cell.as_py() for cell in cells))
+        return TableRow(place, columns, *(cell.as_py() for cell in cells))
     except UnicodeDecodeError:
-        return TableRow(place, damage="is not UTF-8")
+        return TableRow(place, columns, damage="is not UTF-8")
 
 
-def _check_has_columns(path: Path, columns: Columns, names: Sequence[str]) -> None:
-    """Raise InputError if a column is not there."""
-    for key, column in zip(("image_column", "caption_column"), columns, strict=True):
-        if column in names:
+# --- columns ------------------------------------------------------------------------------------
+
+
+def _match(columns: Columns, names: Sequence[str]) -> tuple[str, str]:
+    """Return the column of images and that of captions, each empty where it is not there."""
+    lowered = {name.lower(): name for name in reversed(names)}
+    usual = (_IMAGE_NAMES, _CAPTION_NAMES)
+    image, caption = (
+        next((lowered[known] for known in some if known in lowered), "")
+        if not asked
+        else asked * (asked in names)
+        for asked, some in zip(columns, usual, strict=True)
+    )
+    return image, caption
+
+
+def _find_columns(path: Path, columns: Columns, names: Sequence[str]) -> Columns:
+    """Return the two columns, or raise InputError if one is not there."""
+    found = Columns(*_match(columns, names))
+    usual = (("images", _IMAGE_NAMES), ("captions", _CAPTION_NAMES))
+    for key, asked, column, (what, some) in zip(
+        ("image_column", "caption_column"), columns, found, usual, strict=True
+    ):
+        if column:
             continue
         if not names:
             raise InputError(f"{path} holds no table: its first line is empty")
-        free = [name for name in names if name not in columns]
-        near = difflib.get_close_matches(column, free, n=1, cutoff=0.4)
+        free = [name for name in names if name not in found]
+        near = difflib.get_close_matches(asked or some[0], free, n=1, cutoff=0.4)
         hint = f" (nearest: {near[0]})" if near else ""
+        missing = asked or f"for {what}, such as {', '.join(some[:4])}"
         raise InputError(
-            f"{path} has no column {column}, it has {', '.join(names)}{hint}: say which by "
+            f"{path} has no column {missing}; it has {', '.join(names)}{hint}: say which by "
             f"data.{key} in RUN.toml or --{key.replace('_', '-')}"
         )
+    return found

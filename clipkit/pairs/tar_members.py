@@ -43,6 +43,12 @@ def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> I
                 count += 1
                 if info.issparse():
                     skipped.append(ImageReadError(f"{path}/{info.name}", "is stored sparse"))
+                elif info.islnk() or info.issym():
+                    reason = (
+                        f"is a link to {info.linkname}, without bytes of its own: pack the tar "
+                    )
+                    reason += "again with  tar --dereference --hard-dereference"
+                    skipped.append(ImageReadError(f"{path}/{info.name}", reason))
                 elif info.isreg() and not _RESERVED.match(info.name):
                     yield Member(info.name, info.offset_data, info.size)
     except Exception as error:  # on damaged headers tarfile raises nearly any

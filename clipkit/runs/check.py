@@ -20,7 +20,7 @@ from clipkit.runs.assembly import (
     prepare_towers,
     start_towers,
 )
-from clipkit.runs.data import RunData, open_data
+from clipkit.runs.data import RunData, open_data, with_validation_splits
 from clipkit.runs.directory import refuse_nested, with_precision
 from clipkit.runs.listener import Listener
 from clipkit.runtime.torch_device import choose_device
@@ -109,11 +109,11 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
         InputError: If the config or the data cannot be trained with.
         CheckpointError: If the start cannot be loaded.
     """
-    config = config.resolve()
+    config = with_validation_splits(config.resolve())
     assert config.compute.epochs is not None  # it is resolved
     listener = listener or Listener()
     refuse_nested(config)
-    data = open_data(config)
+    data = open_data(config, say=listener.say)
     towers = start_towers(config)
     inputs = Inputs.of(towers)
     size = config.compute.batch_size

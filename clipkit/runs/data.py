@@ -1,14 +1,15 @@
 """The pairs of a run: its places opened, joined and split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipkit.errors import ImageReadError, InputError
+from clipkit.pairs.layout import PairLayout, Say, Split, list_some
 from clipkit.pairs.mixing import MixedPairs, draw_order
-from clipkit.pairs.opening import open_pairs
+from clipkit.pairs.opening import has_validation, open_pairs
 from clipkit.pairs.pair import PairSource
 from clipkit.pairs.splitting import split_pairs
-from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig
+from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,32 @@ class RunData:
         return len(draw_order(self.train.sizes, self.weights, seed=0, epoch=0))
 
 
-def open_data(config: RunConfig) -> RunData:
+def with_validation_splits(config: RunConfig) -> RunConfig:
+    """Return a run that validates on the splits for it that its places to train on have.
+
+    Args:
+        config: Of the run.
+
+    Returns:
+        The same config if it says what to validate on, or no place has such a split.
+    """
+    places = config.data
+    if places.validation or places.validation_fraction or places.format in ("table", "shards"):
+        return config
+    divided = tuple(
+        SourceConfig(place.path, split="validation")
+        for place in places.train
+        if place.split in ("", "train") and has_validation(place.path)
+    )
+    return replace(config, data=replace(places, validation=divided)) if divided else config
+
+
+def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
     """Return the pairs that a config names.
 
     Args:
         config: Of the run.
+        say: Is told how places were understood, a line each.
 
     Returns:
         Opened sources; no picture has been decoded.
@@ -41,9 +63,9 @@ def open_data(config: RunConfig) -> RunData:
             pairs are bad that the config forbids to go on; or if the reference set holds no
             classes.
     """
-    places, tripwire = config.data, config.watch.tripwire
-    trained = [_open(place, places) for place in places.train]
-    measured = [_open(place, places) for place in places.validation]
+    places, watch = config.data, config.watch
+    trained = [_open(place, places, "train", say) for place in places.train]
+    measured = [_open(place, places, "validation", say) for place in places.validation]
     if places.validation_fraction:
         parts, kept = split_pairs(trained, places.validation_fraction, config.seed)
         trained, measured = list(parts), [part for part in kept if len(part)]
@@ -57,7 +79,7 @@ def open_data(config: RunConfig) -> RunData:
         train,
         tuple(place.weight for place in places.train),
         validation,
-        _open_tripwire(tripwire, places) if tripwire and tripwire != SAMPLES else None,
+        _open_tripwire(watch, places.templates, say),
         skipped,
     )
 
@@ -80,27 +102,36 @@ def check_bad(
         return
     raise InputError(
         f"{num_bad} of {num_pairs} pairs cannot be read, data.max_bad_fraction allows "
-        f"{most:.1%}: {list_examples(examples)}. Mend them, or raise the limit"
+        f"{most:.1%}: {list_some(examples)}. Mend them, or raise the limit"
     )
 
 
-def list_examples(errors: Sequence[ImageReadError]) -> str:
-    """Return the first of what cannot be read, and why, on one line."""
-    return "; ".join([*map(str, errors[:3]), *(["…"] if len(errors) > 3 else [])])
-
-
-def _open_tripwire(place: str, config: DataConfig) -> PairSource:
-    source = open_pairs(place, format="classes", templates=config.templates)
+def _open_tripwire(watch: WatchConfig, templates: tuple[str, ...], say: Say) -> PairSource | None:
+    """Return the reference set; None if there is none, or it is the samples."""
+    if not watch.tripwire or watch.tripwire == SAMPLES:
+        return None
+    layout = PairLayout(
+        format="classes",
+        templates=templates,
+        class_names=watch.tripwire_class_names,
+        split="validation",
+    )
+    source = open_pairs(watch.tripwire, layout, say=say)
     if not source.class_names:
-        raise InputError(f"watch.tripwire needs one folder of pictures a class, {place} has none")
+        raise InputError(
+            f"watch.tripwire needs one folder of pictures a class, {watch.tripwire} has none"
+        )
     return source
 
 
-def _open(place: SourceConfig, config: DataConfig) -> PairSource:
-    return open_pairs(
-        place.path,
+def _open(place: SourceConfig, config: DataConfig, split: Split, say: Say) -> PairSource:
+    layout = PairLayout(
         format=config.format,
         image_column=config.image_column,
         caption_column=config.caption_column,
+        caption_ending=config.caption_ending,
         templates=config.templates,
+        class_names=config.class_names,
+        split=place.split or split,
     )
+    return open_pairs(place.path, layout, say=say)

@@ -11,6 +11,7 @@ from clipkit.errors import ImageReadError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
+from clipkit.pairs.layout import list_some
 from clipkit.pairs.pair import PairSource
 from clipkit.runs.assembly import (
     Inputs,
@@ -23,7 +24,7 @@ from clipkit.runs.assembly import (
     start_towers,
     tokenizer_json,
 )
-from clipkit.runs.data import list_examples, open_data
+from clipkit.runs.data import open_data, with_validation_splits
 from clipkit.runs.directory import (
     CHECKPOINTS_NAME,
     claimed_directory,
@@ -95,11 +96,12 @@ class _Run:
     def __init__(self, config: RunConfig, ranks: Ranks, listener: Listener) -> None:
         self._kept = config  # as the directory has it
         device = str(ranks.choose_device(config.compute.device))  # each process has its own
-        self._config = replace(config, compute=replace(config.compute, device=device))
+        config = replace(config, compute=replace(config.compute, device=device))
+        self._config = with_validation_splits(config)
         self._ranks = ranks
         self._listener = listener
         self._directory = Path(config.output)
-        self._data = open_data(config)
+        self._data = open_data(self._config, say=listener.say)
         self._measure = build_measure(config, self._data)
 
     def run(self) -> TrainingReport:
@@ -229,9 +231,7 @@ class _Run:
         for line in advice:
             self._listener.say(f"warning: {line}")
         if data.skipped:
-            self._listener.say(
-                f"{len(data.skipped)} pairs are left out: {list_examples(data.skipped)}"
-            )
+            self._listener.say(f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}")
 
     def _report(self, learning: Learning, *, is_finished: bool) -> TrainingReport:
         progression = learning.progression

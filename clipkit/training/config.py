@@ -74,6 +74,8 @@ class SourceConfig:
 
     path: str  # folder, table, or shards ("data-{000..099}.tar"); "a::b" are two places
     weight: float = 1.0  # how often its pairs are drawn: 2 twice an epoch, 0.5 every other
+    # Of a folder divided into train/, val/, test/; "": train to train on, val to validate on.
+    split: Literal["", "train", "validation", "test"] = ""
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -95,13 +97,23 @@ class DataConfig:
     """Pairs of pictures and texts, and how a picture is changed each time."""
 
     train: tuple[SourceConfig, ...] = ()  # places with pairs: see above
-    validation: tuple[SourceConfig, ...] = ()  # never trained on
+    # Never trained on; empty: the folders val of those train that have one, as in ds/train, ds/val.
+    validation: tuple[SourceConfig, ...] = ()
     validation_fraction: float = 0.0  # share of train kept for validation, if that is empty
     # "auto" looks; or "folder", "classes", "table", "shards".
     format: Literal["auto", "folder", "classes", "table", "shards"] = "auto"
-    image_column: str = "filepath"  # of a table
-    caption_column: str = "title"  # of a table
-    templates: tuple[str, ...] = ("a photo of a {}.",)  # class folders: name -> caption
+    # Of a table, with paths or, in Parquet, the files themselves; empty: the first that is called
+    # filepath, file_name, image, path or alike.
+    image_column: str = ""
+    # Of a table; empty: the first that is called title, caption, text or alike.
+    caption_column: str = ""
+    # Of caption files and of members of shards, as in "caption" or "en.txt"; empty: .txt, .caption
+    # or .json, the first that holds a caption; in shards then .cls.
+    caption_ending: str = ""
+    # File with the names of class folders or of the numbers in .cls: JSON {"n01440764": "tench"},
+    # lines of folder,name, or one name a line in sorted order; empty: the folders' names.
+    class_names: str = ""
+    templates: tuple[str, ...] = ("a photo of a {}.",)  # class name -> caption
     max_bad_fraction: float = 0.05  # of pairs that cannot be read; more ends the run
     workers: int = -1  # processes that read pictures; -1: as many as pay here, 0: none
     crop_scale: tuple[float, float] = (0.9, 1.0)  # share of the area that a random crop keeps
@@ -233,6 +245,7 @@ class WatchConfig:
     # Class folders whose accuracy must not fall, or "samples"; empty: none. None: the samples, if
     # there is a start that can forget.
     tripwire: str | None = None
+    tripwire_class_names: str = ""  # file with the names of its classes, as data.class_names
     max_forgetting: float = 0.02  # how far it may fall, as a fraction
     average_with_start: bool | None = None  # WiSE-FT at the end; None: yes, from a checkpoint
     checkpoint_minutes: float = 10.0  # how often a checkpoint is written, besides each epoch's end

@@ -15,10 +15,15 @@ from clipkit.training.config import RunConfig, check_number, default_output
 from clipkit.training.config_keys import check_keys, field_types, section_types
 from clipkit.training.config_paths import anchor_paths
 
-# These change neither the weights after a step, but for rounding, nor what is measured of them.
+# These change neither the weights after a step, but for rounding, nor what is measured of them; or
+# they say where pairs are found, which are compared themselves.
 _FREE_KEYS = frozenset(
     {
         "output",
+        "data.image_column",
+        "data.caption_column",
+        "data.caption_ending",
+        "data.class_names",
         "data.workers",
         "data.max_bad_fraction",
         "model.gradient_checkpointing",

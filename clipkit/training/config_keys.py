@@ -28,6 +28,8 @@ _OTHER_NAMES = {
     "val_data": "validation",
     "csv_img_key": "image_column",
     "csv_caption_key": "caption_column",
+    "classnames": "class_names",
+    "labels": "class_names",
     "flip": "horizontal_flip",
     "logs": "output",
     "early_stopping": "patience",

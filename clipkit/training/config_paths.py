@@ -31,6 +31,8 @@ def anchor_paths(content: dict[str, Any], folder: Path) -> None:
     change("model", "tokenizer", _absolute)
     change("loss", "teacher", _absolute_model)
     change("watch", "tripwire", _absolute_tripwire)
+    change("watch", "tripwire_class_names", _absolute)
+    change("data", "class_names", _absolute)
     data = content.get("data")
     for key in ("train", "validation"):
         if isinstance(data, dict) and key in data:

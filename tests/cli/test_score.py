@@ -133,3 +133,19 @@ def test_wrong_references_are_told(content: bytes, message: str, tmp_path: Path)
     (tmp_path / "right.json").write_bytes(content)
     with pytest.raises(InputError, match=message):
         _run("pairs.csv", "--references", "right.json")
+
+
+def test_class_folders_are_scored_by_the_names_of_a_file(tmp_path: Path, capsys: Captured) -> None:
+    for folder, color in (("n1", (255, 0, 0)), ("n2", (0, 0, 255))):
+        save_picture(tmp_path / "ds" / "train" / folder / "a.png", color)
+        save_picture(tmp_path / "ds" / "val" / folder / "b.png", color)
+    (tmp_path / "names.csv").write_text("folder,name\nn1,red\nn2,blue\n")
+
+    assert _run("ds", "--class-names", "names.csv") == 0
+
+    captured = capsys.readouterr()
+    lines = [line.split("\t") for line in captured.out.splitlines()]
+    assert [caption for _, _, caption in lines] == ["a photo of a red.", "a photo of a blue."]
+    expected = [_expected((255, 0, 0), lines[0][2]), _expected((0, 0, 255), lines[1][2])]
+    assert [float(fit) for fit, _, _ in lines] == pytest.approx(expected, abs=6e-5)
+    assert "ds is divided into splits: ds/train is read, not val" in captured.err

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from clipkit.curation.filtering import KeptPair
 from clipkit.curation.writing import table_text, write_whole
 from clipkit.pairs.captions import captions_of
+from clipkit.pairs.opening import open_pairs
 from clipkit.pairs.pair import Pair
-from clipkit.pairs.table import open_table
 from tests.fake_pairs import ListSource
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -30,7 +30,7 @@ def _round_trip(table: Path, captions: dict[str, tuple[str, ...]]) -> dict[str, 
         pair.image.touch()
     kept = [KeptPair(row, pair.name, pair.captions, ()) for row, pair in enumerate(pairs)]
     write_whole(table, table_text(table, ListSource(pairs), kept), replace=False)
-    found = open_table(table, image_column="filepath", caption_column="title")
+    found = open_pairs(table)
     assert found.skipped == []
     return {found.local_name(row): found[row].captions for row in range(len(found))}
 

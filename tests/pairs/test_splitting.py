@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.folders import find_images
-from clipkit.pairs.captions_folder import open_captions_folder
-from clipkit.pairs.class_folders import open_class_folders
+from clipkit.pairs.layout import PairLayout
 from clipkit.pairs.mixing import PairSubset
+from clipkit.pairs.opening import open_pairs
 from clipkit.pairs.pair import Pair, PairSource
-from clipkit.pairs.shards import open_shards
 from clipkit.pairs.splitting import split_pairs
 from tests.fake_pairs import ListSource
 from tests.pairs.conftest import contents, picture, write_shard
@@ -162,12 +160,12 @@ def test_broken_files_can_be_mended_one_by_one(tmp_path: Path) -> None:
         {"__key__": f"{number}", "png": broken.get(number, picture(number)), "txt": b"a"}
         for number in range(20)
     ]
-    shards = open_shards(str(write_shard(tmp_path / "a.tar", rows)))
+    shards = open_pairs(write_shard(tmp_path / "a.tar", rows))
     for seed in range(10):
         assert [len(part) for part in _split(shards, 0.5, seed)] == [10, 10]
 
     def split(folder: Path, seed: int) -> list[list[str]]:
-        source = open_captions_folder(folder, find_images(folder))
+        source = open_pairs(folder)
         parts = _split(source, 0.5, seed)
         return [[part.local_name(row) for row in range(len(part))] for part in parts]
 
@@ -192,16 +190,38 @@ def test_files_and_shards_split_by_their_bytes(tmp_path: Path) -> None:
             path = folder / "cat" / place / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(picture(number))
-    files = open_class_folders(folder, find_images(folder), templates=["{}"])
+    files = open_pairs(folder, PairLayout(templates=("{}",)))
     rows = [
         {"__key__": f"{number:03}", "png": picture(number % 20), "txt": b"a"}
         for number in range(40)
     ]
-    shards = open_shards(str(write_shard(tmp_path / "a.tar", rows)))
+    shards = open_pairs(write_shard(tmp_path / "a.tar", rows))
     for source in (files, shards):
         train, kept = ({image for image, _ in contents(part)} for part in _split(source, 0.3, 1))
         assert (len(train), len(kept)) == (14, 6)
         assert not train & kept
+
+
+def test_a_link_to_an_image_is_on_its_side(tmp_path: Path) -> None:
+    """Of two folders, the second leads to the images of the first."""
+    for number in range(10):
+        for place, caption in (("a", "one"), ("b", "other")):
+            (tmp_path / place).mkdir(exist_ok=True)
+            (tmp_path / place / f"{number}.txt").write_text(f"{caption} {number}")
+        (tmp_path / "a" / f"{number}.png").write_bytes(picture(number))
+        link = tmp_path / "b" / f"{number}.png"
+        if number % 2:
+            link.symlink_to(f"../a/{number}.png")
+        else:
+            link.hardlink_to(tmp_path / "a" / f"{number}.png")
+    sources = [open_pairs(tmp_path / place) for place in ("a", "b")]
+    for seed in range(5):
+        train, kept = split_pairs(sources, 0.3, seed)
+        sides = [
+            {image for part in parts for image, _ in contents(part)} for parts in (train, kept)
+        ]
+        assert [len(side) for side in sides] == [7, 3]
+        assert not sides[0] & sides[1]
 
 
 def test_rows_that_cannot_be_read_are_not_in_the_way(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.pairs.mixing import MixedPairs
 from clipkit.pairs.opening import open_pairs
 from clipkit.pairs.pair import Pair
-from clipkit.pairs.shards import open_shards
 from clipkit.pairs.survey import PairSurvey, survey_pairs
 from tests.fake_pairs import ListSource
 from tests.pairs.conftest import picture, write_shard
@@ -122,7 +121,7 @@ def test_a_token_that_also_fills_rows_counts_inside_a_text() -> None:
 def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> None:
     good = {"__key__": "1", "png": picture(1), "txt": b"a"}
     bad = {"__key__": "2", "png": b"no picture", "txt": b"a"}
-    source = open_shards(str(write_shard(tmp_path / "a.tar", [good, bad, good | {"__key__": "3"}])))
+    source = open_pairs(write_shard(tmp_path / "a.tar", [good, bad, good | {"__key__": "3"}]))
     lost = ListSource([ImageReadError("b.tar/1", "its shard has become shorter")])
     survey = survey_pairs(MixedPairs([source, lost]), tokenizer, batch_size=2)
     assert survey.num_pairs == 2
@@ -154,6 +153,8 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
         num_pairs=1200,
         num_captions=2400,
         num_different_captions=7,
+        first_caption="a dog",
+        class_names=("dog", "cat", "cow", "hen", "pig", "rat", "yak"),
         most_repeated={"a cat": 5},
         unreadable={f"{number}.jpg": "is bad" for number in range(12)},
         num_duplicates=3,
@@ -165,8 +166,10 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
         digests=frozenset([b"1"]),
     )
     lines = survey.lines()
-    assert lines[:6] == [
+    assert lines[:8] == [
         "1,200 pairs with 2,400 captions, 7 of them different, 8.5 tokens in the middle",
+        "the first caption: a dog",
+        "7 classes: dog; cat; cow; hen; pig; and 2 more",
         "  5 pairs say: a cat",
         "3 pictures are copies of others",
         "2 captions are longer than the model reads, and are cut",
@@ -174,7 +177,7 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
         "out",
         "12 pairs cannot be read",
     ]
-    assert lines[6] == "  0.jpg: is bad"
+    assert lines[8] == "  0.jpg: is bad"
     assert lines[-1] == "  … and 2 more"
-    assert len(lines) == 6 + 10 + 1
+    assert len(lines) == 8 + 10 + 1
     assert json.loads(json.dumps(survey.to_dict()))["false_negatives"] == math.pi

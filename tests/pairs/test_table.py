@@ -9,16 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.listed_pairs import ListedPairs
+from clipkit.pairs.pair import PairSource
 from clipkit.pairs.table import open_table
+from clipkit.pairs.table_rows import Columns
 from tests.pairs.conftest import contents, picture, reasons
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
 PICTURES = {"photos/a.png": picture(1), "photos/b.png": picture(2)}
 
 
-def _open(path: Path, image: str = "filepath", caption: str = "title") -> ListedPairs:
-    return open_table(path, image_column=image, caption_column=caption)
+def _open(path: Path, image: str = "filepath", caption: str = "title") -> PairSource:
+    return open_table(path, Columns(image, caption), say=_unsaid)
+
+
+def _unsaid(line: str) -> None:
+    raise AssertionError(line)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +188,91 @@ def test_parquet_holds_texts_or_lists(write: Write) -> None:
     assert reasons(source) == ["t.parquet row 2: is not UTF-8"]
 
 
+@pytest.mark.parametrize(
+    ("header", "taken"),
+    [
+        ("file_name,text", ("photos/a.png", "photos/b.png")),  # Hugging Face's imagefolder
+        ("Image,Caption", ("photos/a.png", "photos/b.png")),
+        ("path,description", ("photos/a.png", "photos/b.png")),
+        # What clipkit writes comes before what others call alike.
+        ("title,filepath", ("photos/b.png", "photos/a.png")),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_columns_of_usual_names_are_found(
+    write: Write, suffix: str, header: str, taken: tuple[str, str]
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    folder = write(PICTURES)
+    row = dict(zip(header.split(","), PICTURES, strict=True))
+    (folder / "t.csv").write_text(f"{header}\n{','.join(PICTURES)}\n")
+    (folder / "t.jsonl").write_text(json.dumps(row))
+    columns = pyarrow.table({name: [cell] for name, cell in row.items()})
+    parquet.write_table(columns, folder / "t.parquet")
+    source = _open(folder / f"t.{suffix}", image="", caption="")
+    assert (source.local_name(0), source[0].captions) == (taken[0], (taken[1],))
+
+
+def test_the_first_usual_name_is_the_column(write: Write) -> None:
+    lines = "text,title,image,file_name\nno,yes,no.png,photos/a.png\n"
+    source = _open(write({**PICTURES, "t.csv": lines}) / "t.csv", image="", caption="")
+    assert contents(source) == [(picture(1), ("yes",))]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_table_without_a_usual_name_is_told(write: Write, suffix: str) -> None:
+    folder = write({"t.csv": "url,titel\na,b\n", "t.jsonl": '{"url": "a", "titel": "b"}'})
+    with pytest.raises(
+        InputError,
+        match=r"has no column for images, such as filepath, file_name, filename, image_path; it "
+        r"has url, titel.*: say which by data\.image_column in RUN\.toml or --image-column",
+    ):
+        _open(folder / f"t.{suffix}", image="", caption="")
+    with pytest.raises(InputError, match=r"captions, such as title, .* \(nearest: titel\): say"):
+        _open(folder / f"t.{suffix}", image="url", caption="")
+
+
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\r\n', "SEP=;\n", "\ufeffsep=;\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_spreadsheets_may_say_their_separator(write: Write, first: str, encoding: str) -> None:
+    text = f"{first}filepath;title\nphotos/a.png;an apple, red\nphotos/b.png\n"
+    if encoding == "utf-16":
+        text = text.removeprefix("\ufeff")  # which it writes by itself
+    source = _open(write({**PICTURES, "t.csv": text.encode(encoding)}) / "t.csv")
+    assert contents(source) == [(picture(1), ("an apple, red",))]
+    assert reasons(source)[0].startswith("t.csv line 4: has 1 columns, the first line 2")
+
+
+def test_a_table_in_utf16_that_is_damaged_loses_no_other_row(write: Write) -> None:
+    text = "filepath\ttitle\r\nphotos/a.png\tété\r\nphotos/b.png\tbee\r\n"
+    source = _open(write({**PICTURES, "t.txt": text.encode("utf-16") + b"x"}) / "t.txt")
+    assert contents(source) == [(picture(1), ("été",)), (picture(2), ("bee",))]
+    assert reasons(source)[0].startswith("t.txt line 4: has 1 columns, the first line 2")
+
+
+def test_paths_may_have_the_separators_of_windows(write: Write) -> None:
+    files = {**PICTURES, "odd\\name.png": picture(3)}
+    lines = ["filepath,title", "photos\\a.png,a", ".\\photos\\b.png,b", "odd\\name.png,c"]
+    source = _open(write({**files, "t.csv": "\n".join([*lines, "C:\\b.png,d"])}) / "t.csv")
+    assert contents(source) == [(picture(1), ("a",)), (picture(2), ("b",)), (picture(3), ("c",))]
+    assert reasons(source) == ["t.csv line 5: no such file: C:\\b.png"]
+
+
+def test_rows_of_one_file_are_one_pair_whatever_leads_to_it(write: Write) -> None:
+    folder = write(PICTURES)
+    (folder / "link.png").symlink_to("photos/a.png")
+    os.link(folder / "photos" / "a.png", folder / "hard.png")
+    names = ["link.png", "./photos/a.png", "hard.png", "photos/b.png", str(folder / "link.png")]
+    rows = [f"{name},caption {number}" for number, name in enumerate(names)]
+    source = _open(write({"t.csv": "\n".join(["filepath,title", *rows])}) / "t.csv")
+    assert contents(source) == [
+        (picture(1), ("caption 0", "caption 1", "caption 2", "caption 4")),
+        (picture(2), ("caption 3",)),
+    ]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_a_missing_column_is_told_with_those_there_are(write: Write, suffix: str) -> None:
     folder = write({"t.csv": "file_path,caption\na.png,a cat\n"})
@@ -196,17 +286,17 @@ def test_a_missing_column_is_told_with_those_there_are(write: Write, suffix: str
         parquet.write_table(table, folder / "t.parquet")
     with pytest.raises(
         InputError,
-        match=r"has no column filepath, it has file_path, caption \(nearest: file_path\): say "
+        match=r"has no column filepath; it has file_path, caption \(nearest: file_path\): say "
         r"which by data\.image_column in RUN\.toml or --image-column",
     ):
         _open(folder / f"t.{suffix}")
-    with pytest.raises(InputError, match=r"has no column title, it has .* data\.caption_column"):
+    with pytest.raises(InputError, match=r"has no column title; it has .* data\.caption_column"):
         _open(folder / f"t.{suffix}", image="file_path")
 
 
 def test_the_other_column_is_not_taken_for_a_missing_one(write: Write) -> None:
     folder = write({"t.csv": "filepath,text\na.png,a cat\n"})
-    with pytest.raises(InputError, match=r"has no column title, .* \(nearest: text\): say"):
+    with pytest.raises(InputError, match=r"has no column title; .* \(nearest: text\): say"):
         _open(folder / "t.csv")
 
 
@@ -221,7 +311,7 @@ def test_json_needs_each_column_in_some_line_only(write: Write) -> None:
     ("content", "message"),
     [
         (b"", "holds no table: its first line is empty"),
-        ("filepath\ttitle\n".encode("utf-16"), "is in UTF-16: save it as UTF-8"),
+        ("filepath\ttitle\n".encode("utf-16-le"), "is in UTF-16 without its mark, or no text"),
     ],
 )
 def test_what_is_no_table_is_told(write: Write, content: bytes, message: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from clipkit.errors import ImageReadError, InputError
 from clipkit.pairs.pair import PairSource
-from clipkit.runs.data import RunData, check_bad, open_data
+from clipkit.runs.data import RunData, check_bad, open_data, with_validation_splits
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
 from tests.fakes import save_picture
 
@@ -111,7 +111,7 @@ def test_the_message_names_three_and_says_that_there_are_more() -> None:
         check_bad(4, 79, 0.05, errors)
     assert str(caught.value) == (
         "4 of 79 pairs cannot be read, data.max_bad_fraction allows 5.0%: 0.png: is cut off; "
-        "1.png: is cut off; 2.png: is cut off; …. Mend them, or raise the limit"
+        "1.png: is cut off; 2.png: is cut off; and 1 more. Mend them, or raise the limit"
     )
 
 
@@ -135,3 +135,56 @@ def test_an_epoch_draws_pairs_by_the_weights_of_their_places(tmp_path: Path) -> 
     weighed = zip(places, (0.5, 3.0), strict=True)
     config = DataConfig(train=tuple(SourceConfig(place, weight=w) for place, w in weighed))
     assert opened(config).num_drawn == 2 + 12
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> Path:
+    """Class folders: three images to train on, two to validate on, one to test on."""
+    for split, number in (("train", 3), ("val", 2), ("test", 1)):
+        for at in range(number):
+            save_picture(tmp_path / "ds" / split / "cat" / f"{at}.png", (number, at, 0))
+    return tmp_path / "ds"
+
+
+def resolved(data: DataConfig) -> DataConfig:
+    model = ModelConfig(architecture="a")
+    return with_validation_splits(RunConfig("run", model, data)).data
+
+
+def test_the_split_for_validation_is_validated_on(divided: Path, tmp_path: Path) -> None:
+    other = SourceConfig(save_folder(tmp_path / "a", 3))
+    train = SourceConfig(str(divided))
+    data = resolved(DataConfig(train=(train, other)))
+    assert data.validation == (SourceConfig(str(divided), split="validation"),)
+    found = opened(data)
+    assert found.validation is not None
+    assert (found.train.sizes, len(found.validation)) == ((3, 3), 2)
+
+
+def test_what_the_config_says_comes_first(divided: Path, tmp_path: Path) -> None:
+    train = (SourceConfig(str(divided)),)
+    other = (SourceConfig(save_folder(tmp_path / "a", 3)),)
+    kept = (
+        DataConfig(train=train, validation=other),
+        DataConfig(train=train, validation_fraction=0.5),
+        DataConfig(train=(SourceConfig(str(divided / "train")),)),
+        DataConfig(train=(SourceConfig(str(divided), split="test"),)),
+        DataConfig(train=other),
+    )
+    for data in kept:
+        assert resolved(data) == data
+    # A place that is divided stands for the split that it is named for.
+    found = opened(DataConfig(train=other, validation=train))
+    assert found.validation is not None
+    assert len(found.validation) == 2
+    assert len(opened(DataConfig(train=(SourceConfig(str(divided), split="test"),))).train) == 1
+
+
+def test_a_reference_set_may_be_divided_and_have_names(divided: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.json").write_text('{"cat": "tabby cat"}')
+    config = DataConfig(train=(SourceConfig(save_folder(tmp_path / "a", 3)),))
+    watch = WatchConfig(tripwire=str(divided), tripwire_class_names=str(tmp_path / "names.json"))
+    data = open_data(RunConfig("run", ModelConfig(architecture="a"), config, watch=watch))
+    assert data.tripwire is not None
+    assert len(data.tripwire) == 2
+    assert data.tripwire.class_names == ("tabby cat",)

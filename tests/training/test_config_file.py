@@ -384,7 +384,8 @@ def test_an_architecture_is_a_path_if_it_ends_so(
 def _values(hint: Any, key: str) -> st.SearchStrategy[Any]:
     """Return values that a field's type allows; those out of range are left to the classes."""
     options = typing.get_args(hint)
-    if key in ("output", "tokenizer", "tripwire"):  # paths read back absolute
+    paths = ("output", "tokenizer", "tripwire", "tripwire_class_names", "class_names")
+    if key in paths:  # paths read back absolute
         return st.text("ab c/.", max_size=5).map(lambda text: f"/r/{text}x")
     if hint is SourceConfig:
         places = st.text("ab{}.\"'\\é", min_size=1, max_size=5).map(lambda text: f"/r/{text}")
@@ -501,6 +502,10 @@ def _keys() -> list[str]:
 
 FREE = {
     "output",
+    "data.image_column",
+    "data.caption_column",
+    "data.caption_ending",
+    "data.class_names",
     "data.workers",
     "data.max_bad_fraction",
     "model.gradient_checkpointing",
