@@ -6,13 +6,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.folders import find_images
 from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier, check_class_names
-from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
+from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS, resolve_templates
+
+_EPILOG = """\
+examples:
+  clipkit classify photos --labels "cat, dog, neither"
+  clipkit classify fig.jpg --labels-file fruits.txt --domain food --csv > fruits.csv
+  clipkit classify photos --labels "people, sea" --multi-label --json
+
+a folder that is indexed is classified by its index: nothing is decoded again
+"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,7 +30,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "classify",
         help="say which of your labels fits each picture",
-        description="Score pictures against labels you give, without training.",
+        description="Score images against labels you give, without training.",
+        epilog=_EPILOG,
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="pictures and folders of pictures")
     labels = parser.add_mutually_exclusive_group(required=True)
@@ -36,7 +47,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--domain", metavar="WORD", help='what kind of things the labels are, such as "food"'
     )
     parser.add_argument(
-        "--top", type=int, default=3, metavar="K", help="labels a picture (default 3)"
+        "--top",
+        "-t",
+        type=values.whole_number(1),
+        default=3,
+        metavar="K",
+        help="labels an image (default 3)",
     )
     parser.add_argument(
         "--multi-label", action="store_true", help="score every label on its own; several may apply"
@@ -61,9 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: If labels, paths or numbers make no sense.
     """
-    if arguments.top < 1:
-        raise InputError(f"--top must be at least 1, got {arguments.top}")
     class_names = check_class_names(_read_labels(arguments))
+    resolve_templates(arguments.templates)  # says what is wrong with them before any work
     paths, skipped = _collect(arguments.paths)
     encoder = load_encoder(arguments)
     with progress_bar("reading labels", unit="prompt") as progress:

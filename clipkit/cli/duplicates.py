@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
@@ -12,7 +13,7 @@ from clipkit.search.duplicates.groups import DuplicateGroup, PictureFile
 from clipkit.search.library import PhotoLibrary
 
 _EPILOG = """\
-nothing is ever deleted; to put spare copies aside by yourself, look at them first:
+examples: nothing is ever deleted; to put spare copies aside yourself, look at them first
   clipkit duplicates photos --exact
   clipkit duplicates photos --exact -0 | xargs -0 mv -t spare
 """
@@ -28,7 +29,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "pixels, then most\nbytes. New, changed and deleted pictures are seen to first. Exits 1 "
         "if there are no duplicates.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "folder", metavar="FOLDER", nargs="?", default=".", help="where to look (default: here)"
@@ -36,7 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--exact", action="store_true", help="only files with the same bytes")
     parser.add_argument(
         "--threshold",
-        type=_likeness,
+        type=values.number(0, 1, is_open=True),
         metavar="X",
         help="how like near duplicates are, 0 to 1 (default: found out from copies of your own "
         "pictures)",
@@ -147,10 +147,3 @@ def _summary(groups: Sequence[DuplicateGroup], folder: str) -> str:
         f"groups: {len(groups)}, spare copies: {len(spare)}, together {megabytes:.1f} MB; "
         "nothing was deleted"
     )
-
-
-def _likeness(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")
-    return number

@@ -6,6 +6,13 @@ import sys
 
 from clipkit.models.listing import ModelListing, list_models
 
+_EPILOG = """\
+examples:
+  clipkit models
+  clipkit models siglip2 256
+  clipkit models --here
+"""
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser of the whole command line."""
@@ -16,6 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "List the models that --model takes. Accuracy is zero-shot top-1 on ImageNet as "
             "published; - where it is not known."
         ),
+        epilog=_EPILOG,
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="only names that hold every word")
     parser.add_argument("--here", action="store_true", help="only models on this machine")

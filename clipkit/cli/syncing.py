@@ -1,11 +1,19 @@
 """Bringing an index up to date before it is used, where that is possible."""
 
+from collections.abc import Sequence
+
 from clipkit.cli.progress import note, progress_bar
 from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.search.library import PhotoLibrary, SyncReport
 
 
-def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
+def sync_if_possible(
+    library: PhotoLibrary,
+    folder: str,
+    *,
+    exclude: Sequence[str] | None = None,
+    include_hidden: bool | None = None,
+) -> SyncReport | None:
     """See to new, changed, moved and deleted pictures, with a bar on stderr.
 
     While another process is writing, or where nobody can, a note says so: what is indexed
@@ -14,6 +22,8 @@ def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
     Args:
         library: The library.
         folder: Its folder as the user wrote it.
+        exclude: What to leave out, as for `PhotoLibrary.sync`.
+        include_hidden: As for `PhotoLibrary.sync`.
 
     Returns:
         What was done; None if nothing could be.
@@ -23,7 +33,7 @@ def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
     """
     try:
         with progress_bar("indexing") as progress:
-            return library.sync(progress=progress)
+            return library.sync(progress=progress, exclude=exclude, include_hidden=include_hidden)
     except LibraryError as error:
         if not library.is_indexed:
             raise

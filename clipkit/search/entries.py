@@ -57,3 +57,4 @@ class CatalogMeta:
     inode: int = 0  # the folder on that disk; 0 where there is no such number
     exclude: tuple[str, ...] = ()  # what the folder's owner asked to leave out
     include_hidden: bool = False
+    unlisted: tuple[str, ...] = ()  # paths that could not be looked at in the last sync

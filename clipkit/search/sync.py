@@ -5,8 +5,8 @@ Shapes: K pictures of a batch, D dimensions.
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clipkit.background_names import BACKGROUND_NAMES
@@ -40,6 +40,7 @@ class SyncReport:
     unchanged: int
     skipped: list[ImageReadError]  # what could not be read, with reasons; not indexed
     left_out: list[LeftOut]  # what was not to be indexed, with reasons
+    newly_skipped: list[ImageReadError] = field(default_factory=list)  # of skipped, since last time
 
     @property
     def has_news(self) -> bool:
@@ -96,17 +97,20 @@ def sync_library(
         skipped = catalog.skipped(place.prefix)
         if stored and stored.decoder not in ("", meta.decoder):  # another one may read more
             skipped = {path: file._replace(is_settled=False) for path, file in skipped.items()}
+        unlisted = [error.path for error in scan.skipped]
         changes = find_changes(
             scan.entries,
             known,
             skipped,
-            unlisted=[error.path for error in scan.skipped],
+            unlisted=unlisted,
         )
         files = (*changes.added, *changes.changed)
         if files or changes.removed or stored is None:
             meta = dataclasses.replace(meta, clipkit_version=_clipkit_version())
         if files:
             meta = _with_numerics(meta, encoder)
+        kept = (path for path in meta.unlisted if not path.startswith(place.prefix))
+        meta = dataclasses.replace(meta, unlisted=tuple(sorted({*kept, *unlisted})))
         tell = _teller(progress, len(files))
         with LibraryWriter(catalog, place.location, meta) as writer:
             intake = Intake(
@@ -124,7 +128,8 @@ def sync_library(
             writer.remove(changes.removed)
             intake.take([file for file in files if file.size not in changes.familiar_sizes])
         compact(catalog, place.location, place.folder)
-    return _report(place, changes, scan, intake.tally)
+    told = {str(place.path(path)) for path in (*skipped, *(stored.unlisted if stored else ()))}
+    return _report(place, changes, scan, intake.tally, told)
 
 
 def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: LibraryPlace) -> None:
@@ -254,21 +259,24 @@ def _report(
     changes: Changes,
     scan: FolderScan,
     tally: Tally,
+    told: Collection[str],
 ) -> SyncReport:
-    """Return what was done, with paths as the user writes them."""
+    """Return what was done, with paths as the user writes them; of `told` they know already."""
     elsewhere = [(error.path, error.reason) for error in scan.skipped]
     before = [(file.path, file.reason) for file in changes.still_unreadable]
+    skipped = [
+        *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
+        *tally.failed,
+    ]
     return SyncReport(
         added=tally.added,
         changed=tally.changed,
         moved=tally.moved,
         removed=changes.num_removed - tally.moved,
         unchanged=changes.num_unchanged + tally.unchanged,
-        skipped=[
-            *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
-            *tally.failed,
-        ],
+        skipped=skipped,
         left_out=[left._replace(path=str(place.path(left.path))) for left in scan.left_out],
+        newly_skipped=[error for error in skipped if error.path not in told],
     )
 
 

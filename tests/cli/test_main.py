@@ -34,10 +34,47 @@ def test_version(run: Run) -> None:
     assert run("--version").out.startswith("clipkit 0.")
 
 
-def test_no_command_is_a_usage_error(run: Run) -> None:
+def test_no_words_print_a_short_guide(run: Run) -> None:
     outcome = run()
-    assert outcome.status == 2
-    assert "usage: clipkit" in outcome.err
+    assert (outcome.status, outcome.err) == (0, "")
+    assert 'clipkit search "a red boat" ~/Pictures' in outcome.out
+    assert len(outcome.out.splitlines()) < 12
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_a_command_too(run: Run, name: str) -> None:
+    assert run("help", name) == run(name, "--help")
+
+
+def test_help_alone_lists_the_commands(run: Run) -> None:
+    assert run("help") == run("--help")
+    assert run("help").status == 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_an_example(run: Run, name: str) -> None:
+    _, _, examples = run(name, "--help").out.partition("\nexample")
+    assert f"  clipkit {name} " in examples
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("serch", "cat"), "there is no command 'serch': did you mean search?"),
+        (("help", "clasify"), "there is no command 'clasify': did you mean classify?"),
+        (("a red boat",), 'to search for it, type  clipkit search "a red boat"'),
+        (("search", "cat", "--tpo", "5"), "there is no option --tpo: did you mean --top?"),
+        (("search", "cat", "--fter=2024"), "there is no option --fter: did you mean --after?"),
+        (("index", "x", "--rebild"), "there is no option --rebild: did you mean --rebuild?"),
+        (("doctor", "--zzzzz"), "there is no option --zzzzz"),
+        (("fetch", "one", "two"), "too many words: two; see  clipkit fetch --help"),
+    ],
+)
+def test_what_was_probably_meant(run: Run, words: tuple[str, ...], message: str) -> None:
+    outcome = run(*words)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
 
 
 def test_an_unknown_model_is_one_line_and_status_2(run: Run, samples: list[Path]) -> None:
