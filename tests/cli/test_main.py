@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,3 +127,51 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(samples: list[Path]) -> N
         os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("module", ["argparse", "clipkit.search.library"])
+def test_ctrl_c_while_importing_leaves_no_traceback(
+    module: str, samples: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    paths = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "clipkit", "search", "cat", str(samples[0].parent)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "clipkit: interrupted\n"
+    # As a shell has it, 130; Python itself ends with the signal where it broke off an import.
+    assert done.returncode in (130, -signal.SIGINT)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="/dev/full is a device of Linux")
+def test_a_full_disk_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "clipkit", "models", "starter"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (2, "clipkit: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closing a descriptor by a shell's words")
+def test_no_stdout_at_all_is_no_defect() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m clipkit models starter >&-', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
