@@ -222,7 +222,10 @@ def _resolve_pretrained(text: str) -> PretrainedSource:
             return _pretrained(alone[0], next(iter(table[alone[0]].tags)), table)
         if readings:
             raise CheckpointError(_which_tag(text, readings, table))
-    names = [f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags]
+    names = ["starter"]
+    names += [
+        f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags
+    ]
     raise CheckpointError(
         f'no model is called "{text}"{_nearest(text, names)}; "clipkit models" lists the names'
     )
@@ -303,5 +306,7 @@ def _which_tag(
 
 def _nearest(text: str, names: Mapping[str, object] | list[str]) -> str:
     by_plain = {_plain(name): name for name in names}
-    close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=0.6)
+    if not close and len(text) > 2:  # a part of a name is far from the whole
+        close = [name for name in by_plain if _plain(text) in name][:3]
     return f"; near it: {', '.join(by_plain[item] for item in close)}" if close else ""
