@@ -33,6 +33,7 @@ COMMANDS = (
     "fetch",
     "compile",
     "doctor",
+    "completion",
 )
 
 _GUIDE = """\
