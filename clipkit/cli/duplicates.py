@@ -9,6 +9,7 @@ from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
 from clipkit.cli.syncing import sync_if_possible
+from clipkit.cli.table import table_lines
 from clipkit.search.duplicates.groups import DuplicateGroup, PictureFile
 from clipkit.search.library import PhotoLibrary
 
@@ -107,8 +108,11 @@ def _lines(groups: Sequence[DuplicateGroup], arguments: argparse.Namespace) -> I
             if number:
                 yield ""
             yield _heading(group)
-            for file, path in zip(group.pictures, paths, strict=True):
-                yield _row(file, path, is_best=file is group.best)
+            rows = [
+                _row(file, path, is_best=file is group.best)
+                for file, path in zip(group.pictures, paths, strict=True)
+            ]
+            yield from table_lines(rows, has_heading=False, right={1, 2})
 
 
 def _as_json(group: DuplicateGroup, paths: Sequence[str]) -> dict[str, object]:
@@ -131,11 +135,11 @@ def _heading(group: DuplicateGroup) -> str:
     return f"near: {count} pictures, similarity at least {group.similarity:.3f}"
 
 
-def _row(file: PictureFile, path: str, *, is_best: bool) -> str:
+def _row(file: PictureFile, path: str, *, is_best: bool) -> tuple[str, ...]:
     mark = "best" if is_best else ""
     pixels = f"{file.width}x{file.height}" if file.num_pixels else "?"
     # JSON's quotes, as search has them: a name with a line break stays one field.
-    return f"{mark}\t{pixels}\t{file.num_bytes}\t{to_json(path)}"
+    return mark, pixels, str(file.num_bytes), to_json(path)
 
 
 def _summary(groups: Sequence[DuplicateGroup], folder: str) -> str:

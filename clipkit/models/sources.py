@@ -16,7 +16,6 @@ file gets its architecture's: write "ViT-B-32-quickgelu=FILE" for one trained fr
 weights, unless it is a published file, which is recognised by its hash or name.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -305,6 +304,8 @@ def _which_tag(
 
 
 def _nearest(text: str, names: Mapping[str, object] | list[str]) -> str:
+    import difflib  # only here: a name that is right needs none
+
     by_plain = {_plain(name): name for name in names}
     close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=0.6)
     if not close and len(text) > 2:  # a part of a name is far from the whole
