@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.parser import Parser
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json, visible
 from clipkit.cli.table import display_width
@@ -33,7 +34,7 @@ a folder that is indexed is classified by its index: nothing is decoded again
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "classify",
@@ -70,7 +71,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     form.add_argument("--csv", action="store_true", help="path,label,score with a header")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
     add_model_options(parser)
+    parser.explain_words = _explain_words
     parser.set_defaults(run=run)
+
+
+def _explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
+    """Return how labels with spaces between them are to be written."""
+    if arguments.labels is None:
+        return f"images come before the options: clipkit classify {' '.join(left)} …"
+    labels = " ".join([arguments.labels, *left])
+    return f'labels with spaces need quotes around them:  --labels "{labels}"'
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
-from clipkit.cli.syncing import sync_if_possible
+from clipkit.cli.syncing import check_is_indexed, sync_if_possible
 from clipkit.cli.table import table_lines
 from clipkit.search.duplicates.groups import DuplicateGroup, PictureFile
 from clipkit.search.library import PhotoLibrary
@@ -72,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         after Ctrl-C.
     """
     PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
+    if arguments.no_indexing:
+        check_is_indexed(arguments.folder)
     library = PhotoLibrary.open_nearest(arguments.folder, load_encoder(arguments))
     try:
         done = None if arguments.no_indexing else sync_if_possible(library, arguments.folder)

@@ -12,7 +12,7 @@ from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.pair_options import add_pair_options, open_source
 from clipkit.cli.progress import note, progress_bar
-from clipkit.cli.stdout import visible
+from clipkit.cli.table import table_lines
 from clipkit.curation.filtering import FilterReport, filter_pairs
 from clipkit.curation.rules import RULES, FilterRules
 from clipkit.curation.writing import check_has_files, check_is_table, table_text
@@ -144,8 +144,9 @@ def run(arguments: argparse.Namespace) -> int:
         text = json.dumps(_as_json(report, source, encoder), indent=2) + "\n"
         report_file.write_text([text])
     else:
-        for pair in report.dropped:
-            print(f"{pair.rule}\t{visible(pair.name)}\t{visible(pair.why)}")
+        rows = [(pair.rule, pair.name, pair.why) for pair in report.dropped]
+        for line in table_lines(rows, has_heading=False):
+            print(line)
     for line in [*skipped_lines(source.skipped), *_summary(report)]:
         note(line)
     if not report.kept:

@@ -10,7 +10,7 @@ from clipkit.cli.options import add_model_options, add_scan_options, load_encode
 from clipkit.cli.parser import Parser, quoted
 from clipkit.cli.progress import note
 from clipkit.cli.stdout import to_json
-from clipkit.cli.syncing import sync_if_possible
+from clipkit.cli.syncing import check_is_indexed, sync_if_possible
 from clipkit.cli.table import table_lines
 from clipkit.errors import InputError
 from clipkit.places import expand_home
@@ -220,7 +220,7 @@ def run(arguments: argparse.Namespace) -> int:
     accepted = _filters(arguments)
     page = _page(arguments)
     preview = _open_preview(arguments)
-    _check_scan_options(arguments)
+    _check_indexing(arguments)
     _check_pictures(arguments, query)
     encoder = load_encoder(arguments)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
@@ -331,13 +331,16 @@ def _explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
     )
 
 
-def _check_scan_options(arguments: argparse.Namespace) -> None:
-    is_given = arguments.exclude is not None or arguments.include_hidden is not None
-    if is_given and arguments.no_indexing:
+def _check_indexing(arguments: argparse.Namespace) -> None:
+    """Raise if --no-indexing stands beside what to index, or where nothing is indexed."""
+    if not arguments.no_indexing:
+        return
+    if arguments.exclude is not None or arguments.include_hidden is not None:
         raise InputError(
             "--exclude and --include-hidden say what to index, which --no-indexing leaves as it "
             "is: leave one out"
         )
+    check_is_indexed(arguments.folder)
 
 
 def _check_pictures(arguments: argparse.Namespace, query: Query | None) -> None:

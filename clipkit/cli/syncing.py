@@ -2,9 +2,24 @@
 
 from collections.abc import Sequence
 
+from clipkit.cli.parser import quoted
 from clipkit.cli.progress import note, progress_bar
 from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.search.library import PhotoLibrary, SyncReport
+
+
+def check_is_indexed(folder: str) -> None:
+    """Raise if there is no index to use as it is, before a model is loaded for it.
+
+    Args:
+        folder: As the user wrote it.
+
+    Raises:
+        InputError: If there is no such folder.
+        LibraryError: If neither it nor a folder that it lies in has been indexed.
+    """
+    if not PhotoLibrary.open_nearest(folder).is_indexed:
+        raise LibraryError(f"{folder} has not been indexed: run  clipkit index {quoted(folder)}")
 
 
 def sync_if_possible(

@@ -222,6 +222,12 @@ def test_wrong_options_are_one_line_and_status_2(
     assert message in outcome.err
 
 
+def test_labels_without_quotes_are_told(run: Run, owl: Path) -> None:
+    outcome = run("classify", owl, "--labels", "cat,", "dog,", "big", "owl")
+    assert outcome.status == 2
+    assert outcome.err.rstrip().endswith('--labels "cat, dog, big owl"')
+
+
 def test_a_binary_labels_file_is_told(run: Run, owl: Path) -> None:
     outcome = run("classify", owl, "--labels-file", owl)
     assert outcome.status == 2

@@ -315,6 +315,7 @@ def test_filters_come_before_the_ranking(
         (["photos/gone.png", "photos"], "photos/gone.png: there is no such image file"),
         (["red", "photos", "+", "gone.JPG"], "gone.JPG: there is no such image file"),
         (["./notes.txt", "photos"], "is not a picture"),
+        (["red", "photos", "-n"], "photos has not been indexed: run  clipkit index photos"),
         (["red", "photos", "-n", "--exclude-dir", "trip"], "leave one out"),
     ],
 )
