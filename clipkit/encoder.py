@@ -69,6 +69,7 @@ class Encoder:
         self.name = name
         self.preprocess = preprocess
         self.max_pixels = max_pixels
+        self.image_batch: int | None = None  # images a batch unless a call says; None: what suits
         self._runtime = runtime
         self._tokenizer = tokenizer
         self._text_cache = text_cache
@@ -253,6 +254,7 @@ class Encoder:
         """
         check_is_several(images)
         total = len(images) if isinstance(images, Sequence) else None
+        batch_size = batch_size if batch_size is not None else self.image_batch
         batch_size = self._runtime.image_batch if batch_size is None else _checked(batch_size)
         workers = self._runtime.image_workers
         # Enough for the decoders while the engine is waited for.

@@ -3,24 +3,44 @@
 import argparse
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.parser import Parser
 from clipkit.cli.progress import note, progress_bar
-from clipkit.cli.stdout import to_json
-from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.folders import find_images
+from clipkit.cli.stdout import to_json, visible
+from clipkit.cli.table import display_width
+from clipkit.encoder import EncodedBatch, Encoder
+from clipkit.errors import ImageReadError, InputError, LibraryError, SpaceMismatchError
+from clipkit.inputs.folders import FolderEntry, find_images
 from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier, check_class_names
-from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
+from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS, resolve_templates
+
+if TYPE_CHECKING:
+    from clipkit.search.lookup import IndexedFiles
+
+_EPILOG = """\
+examples:
+  clipkit classify photos --labels "cat, dog, neither"
+  clipkit classify fig.jpg --labels-file fruits.txt --domain food --csv > fruits.csv
+  clipkit classify photos --labels "people, sea" --multi-label --json
+
+a folder that is indexed is classified by its index: nothing is decoded again
+"""
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "classify",
         help="say which of your labels fits each picture",
-        description="Score pictures against labels you give, without training.",
+        description="Score images against labels you give, without training.",
+        epilog=_EPILOG,
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="pictures and folders of pictures")
     labels = parser.add_mutually_exclusive_group(required=True)
@@ -36,7 +56,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--domain", metavar="WORD", help='what kind of things the labels are, such as "food"'
     )
     parser.add_argument(
-        "--top", type=int, default=3, metavar="K", help="labels a picture (default 3)"
+        "--top",
+        "-t",
+        type=values.whole_number(1),
+        default=3,
+        metavar="K",
+        help="labels an image (default 3)",
     )
     parser.add_argument(
         "--multi-label", action="store_true", help="score every label on its own; several may apply"
@@ -46,7 +71,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     form.add_argument("--csv", action="store_true", help="path,label,score with a header")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
     add_model_options(parser)
+    parser.explain_words = _explain_words
     parser.set_defaults(run=run)
+
+
+def _explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
+    """Return how labels with spaces between them are to be written."""
+    if arguments.labels is None:
+        return f"images come before the options: clipkit classify {' '.join(left)} …"
+    labels = " ".join([arguments.labels, *left])
+    return f'labels with spaces need quotes around them:  --labels "{labels}"'
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,10 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: If labels, paths or numbers make no sense.
     """
-    if arguments.top < 1:
-        raise InputError(f"--top must be at least 1, got {arguments.top}")
     class_names = check_class_names(_read_labels(arguments))
-    paths, skipped = _collect(arguments.paths)
+    resolve_templates(arguments.templates)  # says what is wrong with them before any work
+    sources = _collect(arguments.paths)
     encoder = load_encoder(arguments)
     with progress_bar("reading labels", unit="prompt") as progress:
         progress(0, None)
@@ -78,20 +111,24 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if len(classifier.class_names) == 1 and not classifier.multi_label:
         note("one label always scores 1; add more labels, or --multi-label to score it on its own")
-    num_ranked = 0
+    skipped = [error for source in sources for error in source.skipped]
+    num_images, num_done, num_ranked = sum(len(source.paths) for source in sources), 0, 0
     with progress_bar("classifying") as progress:
-        progress(0, len(paths))
-        writer = _choose_writer(arguments)
-        for batch in encoder.stream_images(paths, progress=progress):
-            ranked = classifier.rank(batch.embeddings, top=arguments.top)
-            for position, labels in zip(batch.positions, ranked, strict=True):
-                writer.write(paths[position], labels)
-            num_ranked += len(ranked)
-            skipped += [error for _, error in batch.skipped]
+        progress(0, num_images)
+        writer = _choose_writer(arguments, sources)
+        for source in sources:
+            for batch in source.stream(encoder):
+                ranked = classifier.rank(batch.embeddings, top=arguments.top)
+                for position, labels in zip(batch.positions, ranked, strict=True):
+                    writer.write(source.paths[position], labels)
+                num_ranked += len(ranked)
+                skipped += [error for _, error in batch.skipped]
+                num_done += len(ranked) + len(batch.skipped)
+                progress(num_done, num_images)
     for line in skipped_lines(skipped):
         note(line)
-    if not paths and not skipped:
-        note("no pictures found")
+    if not num_images and not skipped:
+        note("no images found")
     return 1 if not num_ranked or (skipped and arguments.strict) else 0
 
 
@@ -106,18 +143,59 @@ def _read_labels(arguments: argparse.Namespace) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _collect(words: Sequence[str]) -> tuple[list[str], list[ImageReadError]]:
-    """Return the paths of pictures, as given, and what was skipped in folders."""
-    paths: list[str] = []
-    skipped: list[ImageReadError] = []
-    for word in words:
-        if Path(word).is_dir():
-            scan = find_images(Path(word))
-            paths += [str(Path(word) / image.path) for image in scan.entries]
-            skipped += scan.skipped
-        else:
-            paths.append(word)
-    return list(dict.fromkeys(paths)), skipped
+@dataclass(frozen=True)
+class _Source:
+    """Images to classify: files that were named, or those of a folder."""
+
+    paths: list[str]  # as the user wrote them
+    folder: str | None = None
+    entries: Sequence[FolderEntry] = ()  # of the folder, one a path
+    skipped: Sequence[ImageReadError] = ()  # what of the folder cannot be looked at
+
+    def stream(self, encoder: Encoder) -> Iterator[EncodedBatch]:
+        """Yield the embeddings, from the index of the folder as far as it has them."""
+        known = None if self.folder is None else _look_up(self.folder, self.entries, encoder)
+        yield from encoder.stream_images(self.paths) if known is None else known.stream(encoder)
+
+
+def _collect(words: Sequence[str]) -> list[_Source]:
+    """Return what to classify, each path once."""
+    seen: set[str] = set()
+    sources = []
+    for is_folder, group in groupby(words, key=_is_folder):
+        if not is_folder:
+            sources.append(_Source([path for path in dict.fromkeys(group) if path not in seen]))
+            seen.update(sources[-1].paths)
+            continue
+        for folder in group:
+            scan = find_images(Path(folder))
+            new = {str(Path(folder) / entry.path): entry for entry in scan.entries}
+            new = {path: entry for path, entry in new.items() if path not in seen}
+            seen.update(new)
+            sources.append(_Source([*new], folder, [*new.values()], scan.skipped))
+    return sources
+
+
+def _is_folder(word: str) -> bool:
+    return Path(word).is_dir()
+
+
+def _look_up(
+    folder: str, entries: Sequence[FolderEntry], encoder: Encoder
+) -> "IndexedFiles | None":
+    """Return what the index of a folder knows of its images; None without a usable one."""
+    from clipkit.search.library import PhotoLibrary  # files that are named need no index
+
+    try:
+        library = PhotoLibrary.open_nearest(folder, encoder)
+        if not library.is_indexed:
+            return None
+        known = library.look_up(entries)
+    except (LibraryError, SpaceMismatchError) as error:
+        note(f"the index of {folder} is not used: {error}")
+        return None
+    note(f"{known.num_known} of {len(entries)} images of {folder} are looked up in its index")
+    return known
 
 
 class _JsonWriter:
@@ -137,15 +215,26 @@ class _CsvWriter:
 
 
 class _TextWriter:
+    def __init__(self, sources: Sequence[_Source]) -> None:
+        paths = (path for source in sources for path in source.paths)
+        # Lines come one by one, so the width is known beforehand; a terminal gets one column.
+        is_aligned = sys.stdout.isatty()
+        self._width = max((display_width(visible(path)) for path in paths if is_aligned), default=0)
+
     def write(self, path: str, labels: list[LabelScore]) -> None:
         scores = "  ".join(f"{item['label']} {item['score']:.1%}" for item in labels)
-        print(f"{path}\t{scores}", flush=True)
+        if self._width:
+            shown = visible(path)
+            blanks = " " * (self._width - display_width(shown))
+            print(f"{shown}{blanks}  {scores}", flush=True)
+        else:
+            print(f"{path}\t{scores}", flush=True)
 
 
 _Writer = _JsonWriter | _CsvWriter | _TextWriter
 
 
-def _choose_writer(arguments: argparse.Namespace) -> _Writer:
+def _choose_writer(arguments: argparse.Namespace, sources: Sequence[_Source]) -> _Writer:
     if arguments.json:
         return _JsonWriter()
-    return _CsvWriter() if arguments.csv else _TextWriter()
+    return _CsvWriter() if arguments.csv else _TextWriter(sources)

@@ -11,6 +11,12 @@ from clipkit.runtime.bundle import Bundle
 from clipkit.runtime.compiled import compiled_directory, find_compiled
 from clipkit.runtime.precision import choose_compiled_precision
 
+_EPILOG = """\
+examples:
+  clipkit compile ViT-B-32/laion2b_s34b_b79k
+  clipkit compile runs/mine/final --again
+"""
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser of the whole command line."""
@@ -22,6 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "texts, and keep it in the cache directory. Commands do so by themselves the first "
             "time; this does it now, or again."
         ),
+        epilog=_EPILOG,
     )
     parser.add_argument("model", metavar="NAME", help='as in "clipkit models"')
     parser.add_argument("--again", action="store_true", help="also if it is compiled already")

@@ -2,7 +2,6 @@
 
 import base64
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+from clipkit.cli.outputs import OutputFile
 from clipkit.cli.stdout import visible
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.reasons import reason_for
@@ -44,50 +44,55 @@ class Found(Protocol):
         """When it was taken, "2024-06-01T12:30:00"; None: not known."""
 
 
-def write_contact_sheet(
-    file: str | Path, title: str, hits: Sequence[Found], *, max_pixels: int | None = None
-) -> None:
-    """Write a page that shows pictures, best first, each a link to its file.
-
-    The links are relative where they can be, so that page and pictures can move together. A
-    picture that cannot be read has a card that says why. The page appears whole or not at all.
+def contact_sheet_file(path: str | Path, *, is_forced: bool = False) -> OutputFile:
+    """Return the file of a page, which replaces an older page and nothing else.
 
     Args:
-        file: The page; an older one is replaced.
+        path: The page.
+        is_forced: Whether it may replace anything.
+    """
+    return OutputFile(Path(path), _is_contact_sheet, is_forced)
+
+
+def write_contact_sheet(
+    file: OutputFile, title: str, hits: Sequence[Found], *, max_pixels: int | None = None
+) -> None:
+    """Write a page that shows images, best first, each a link to its file.
+
+    The links are relative where they can be, so that page and images can move together. An
+    image that cannot be read has a card that says why. The page appears whole or not at all.
+
+    Args:
+        file: The page, as `contact_sheet_file` returns it.
         title: What was asked.
-        hits: The pictures.
-        max_pixels: How many pixels of one picture may be decoded. None: default_max_pixels().
+        hits: The images.
+        max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
 
     Raises:
         InputError: If the page cannot be written.
     """
-    place = Path(os.path.abspath(file))  # noqa: PTH100 - as browsers do: links are not followed
-    if not place.parent.is_dir():
-        raise InputError(f"{file} cannot be written: there is no folder {place.parent}")
+    place = Path(os.path.abspath(file.path))  # noqa: PTH100 - as browsers do: links are not followed
     with ThreadPoolExecutor() as pool:
         cards = pool.map(lambda hit: _card(hit, place.parent, max_pixels), hits)
         try:
-            _write_whole(place, _page(title, len(hits), cards))
+            file.write_text(_page(title, len(hits), cards))
         except OSError as error:
-            raise InputError(f"{file} cannot be written: {reason_for(error, b'')}") from error
+            raise InputError(f"{file.path} cannot be written: {reason_for(error, b'')}") from error
 
 
 _THUMBNAIL_SIDE = 320  # pixels
+_START, _TITLE_END = "<!DOCTYPE html>", " &ndash; clipkit</title>"
 
 
-def _write_whole(place: Path, parts: Iterable[str]) -> None:
-    with tempfile.TemporaryDirectory(prefix=".clipkit-", dir=place.parent) as folder:
-        draft = Path(folder) / "page"
-        with draft.open("x", encoding="utf-8", newline="\n") as file:
-            file.writelines(parts)
-        draft.replace(place)
+def _is_contact_sheet(head: bytes) -> bool:
+    return head.startswith(_START.encode()) and _TITLE_END.encode() in head
 
 
 def _page(title: str, number: int, cards: Iterable[str]) -> Iterator[str]:
     heading = escape(visible(title))
     count = "1 picture" if number == 1 else f"{number} pictures"
     yield f"""\
-<!DOCTYPE html>
+{_START}
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -95,7 +100,7 @@ def _page(title: str, number: int, cards: Iterable[str]) -> Iterator[str]:
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{heading} &ndash; clipkit</title>
+<title>{heading}{_TITLE_END}
 <style>{_STYLE}</style>
 </head>
 <body>

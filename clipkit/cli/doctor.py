@@ -8,6 +8,12 @@ from clipkit.cli.options import add_engine_options
 from clipkit.cli.stdout import to_json, visible
 from clipkit.diagnosis import Diagnosis, diagnose
 
+_EPILOG = """\
+examples:
+  clipkit doctor
+  clipkit doctor ViT-B-32/openai --precision bf16 --engine torch
+"""
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser of the whole command line."""
@@ -19,6 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "with what torch computed in float32 when the model was compiled. Exits 1 if "
             "something is wrong."
         ),
+        epilog=_EPILOG,
     )
     parser.add_argument(
         "model", metavar="NAME", nargs="?", default="starter", help='as in "clipkit models"'

@@ -4,15 +4,17 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
-from clipkit.cli.syncing import sync_if_possible
+from clipkit.cli.syncing import check_is_indexed, sync_if_possible
+from clipkit.cli.table import table_lines
 from clipkit.search.duplicates.groups import DuplicateGroup, PictureFile
 from clipkit.search.library import PhotoLibrary
 
 _EPILOG = """\
-nothing is ever deleted; to put spare copies aside by yourself, look at them first:
+examples: nothing is ever deleted; to put spare copies aside yourself, look at them first
   clipkit duplicates photos --exact
   clipkit duplicates photos --exact -0 | xargs -0 mv -t spare
 """
@@ -28,7 +30,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "pixels, then most\nbytes. New, changed and deleted pictures are seen to first. Exits 1 "
         "if there are no duplicates.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "folder", metavar="FOLDER", nargs="?", default=".", help="where to look (default: here)"
@@ -36,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--exact", action="store_true", help="only files with the same bytes")
     parser.add_argument(
         "--threshold",
-        type=_likeness,
+        type=values.number(0, 1, is_open=True),
         metavar="X",
         help="how like near duplicates are, 0 to 1 (default: found out from copies of your own "
         "pictures)",
@@ -71,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         after Ctrl-C.
     """
     PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
+    if arguments.no_indexing:
+        check_is_indexed(arguments.folder)
     library = PhotoLibrary.open_nearest(arguments.folder, load_encoder(arguments))
     try:
         done = None if arguments.no_indexing else sync_if_possible(library, arguments.folder)
@@ -107,8 +110,11 @@ def _lines(groups: Sequence[DuplicateGroup], arguments: argparse.Namespace) -> I
             if number:
                 yield ""
             yield _heading(group)
-            for file, path in zip(group.pictures, paths, strict=True):
-                yield _row(file, path, is_best=file is group.best)
+            rows = [
+                _row(file, path, is_best=file is group.best)
+                for file, path in zip(group.pictures, paths, strict=True)
+            ]
+            yield from table_lines(rows, has_heading=False, right={1, 2})
 
 
 def _as_json(group: DuplicateGroup, paths: Sequence[str]) -> dict[str, object]:
@@ -131,11 +137,11 @@ def _heading(group: DuplicateGroup) -> str:
     return f"near: {count} pictures, similarity at least {group.similarity:.3f}"
 
 
-def _row(file: PictureFile, path: str, *, is_best: bool) -> str:
+def _row(file: PictureFile, path: str, *, is_best: bool) -> tuple[str, ...]:
     mark = "best" if is_best else ""
     pixels = f"{file.width}x{file.height}" if file.num_pixels else "?"
     # JSON's quotes, as search has them: a name with a line break stays one field.
-    return f"{mark}\t{pixels}\t{file.num_bytes}\t{to_json(path)}"
+    return mark, pixels, str(file.num_bytes), to_json(path)
 
 
 def _summary(groups: Sequence[DuplicateGroup], folder: str) -> str:
@@ -147,10 +153,3 @@ def _summary(groups: Sequence[DuplicateGroup], folder: str) -> str:
         f"groups: {len(groups)}, spare copies: {len(spare)}, together {megabytes:.1f} MB; "
         "nothing was deleted"
     )
-
-
-def _likeness(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")
-    return number

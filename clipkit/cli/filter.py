@@ -7,34 +7,31 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.outputs import OutputFile
 from clipkit.cli.pair_options import add_pair_options, open_source
 from clipkit.cli.progress import note, progress_bar
-from clipkit.cli.stdout import visible
+from clipkit.cli.table import table_lines
 from clipkit.curation.filtering import FilterReport, filter_pairs
 from clipkit.curation.rules import RULES, FilterRules
-from clipkit.curation.writing import (
-    check_has_files,
-    check_is_table,
-    check_may_write,
-    table_text,
-    write_whole,
-)
+from clipkit.curation.writing import check_has_files, check_is_table, table_text
 from clipkit.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.pairs.pair import PairSource
 from clipkit.progress import Progress
 
 _EPILOG = """\
+examples:
+  clipkit filter pairs.csv --min-similarity -1 --dry-run     see where thresholds would cut
+  clipkit filter pairs.csv --min-quantile .3 --exact --out kept.csv
+
 rules are looked at in this order, each on what those before left over; a pair is told with the
 first that it breaks:
   captions: empty, file names, length      a caption that breaks a rule is taken out; the pair goes
   pictures: unreadable, size, same bytes   with its last one
   similarity of caption and picture, then the least similar share, then near duplicates
 of duplicates the pair with the most similar caption is kept
-
-to see where thresholds would cut, and to write nothing:
-  clipkit filter pairs.csv --min-similarity -1 --dry-run
 """
 
 
@@ -47,15 +44,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "dropped and why, one line a pair: the rule, the pair, the figures. Pictures are never\n"
         "touched.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_pair_options(parser)
     _add_rules(parser.add_argument_group("rules"))
     parser.add_argument(
-        "--out", metavar="KEPT.csv", help="the table to write: .csv, .tsv or .jsonl"
+        "--out", type=Path, metavar="KEPT.csv", help="the table to write: .csv, .tsv or .jsonl"
     )
     parser.add_argument(
-        "--report", metavar="REPORT.json", help="write what was dropped there instead of printing"
+        "--report",
+        type=Path,
+        metavar="REPORT.json",
+        help="write what was dropped there instead of printing",
     )
     parser.add_argument("--dry-run", action="store_true", help="write no table")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
@@ -71,29 +70,43 @@ def _add_rules(group: "argparse._ArgumentGroup") -> None:
         help='no captions that are file names, such as "IMG_1234.jpg"',
     )
     for what in ("words", "characters"):
-        group.add_argument(f"--min-{what}", type=int, metavar="N", help=f"{what} of a caption")
-        group.add_argument(f"--max-{what}", type=int, metavar="N", help=f"{what} of a caption")
+        for bound in ("min", "max"):
+            group.add_argument(
+                f"--{bound}-{what}",
+                type=values.whole_number(1),
+                metavar="N",
+                help=f"{what} of a caption",
+            )
     group.add_argument(
-        "--min-side", type=int, metavar="PX", help="pixels of a picture's shorter side"
+        "--min-side",
+        type=values.whole_number(1),
+        metavar="PX",
+        help="pixels of an image's shorter side",
     )
     group.add_argument(
-        "--max-aspect", type=float, metavar="X", help="longer side divided by the shorter"
+        "--max-aspect",
+        type=values.number(),
+        metavar="X",
+        help="longer side divided by the shorter",
     )
     group.add_argument(
         "--exact", action="store_true", help="of pictures with the same bytes only one"
     )
     group.add_argument(
-        "--min-similarity", type=float, metavar="X", help="cosine of caption and picture, -1 to 1"
+        "--min-similarity",
+        type=values.number(),
+        metavar="X",
+        help="cosine of caption and image, -1 to 1",
     )
     group.add_argument(
         "--min-quantile",
-        type=float,
+        type=values.number(),
         metavar="Q",
         help="without the least similar captions: .3 drops the lowest 30 %%",
     )
     group.add_argument(
         "--near",
-        type=float,
+        type=values.number(),
         metavar="EPS",
         help="of pictures whose cosine is above 1 - EPS only one (SemDeDup); what EPS is right "
         "depends on the model and the pictures",
@@ -126,13 +139,14 @@ def run(arguments: argparse.Namespace) -> int:
 
         report = filter_pairs(source, rules, encoder, progress=stage)
     if out is not None and report.kept:
-        write_whole(out, table_text(out, source, report.kept), replace=arguments.force)
+        out.write_text([table_text(out.path, source, report.kept)])
     if report_file is not None:
         text = json.dumps(_as_json(report, source, encoder), indent=2) + "\n"
-        write_whole(report_file, text, replace=arguments.force)
+        report_file.write_text([text])
     else:
-        for pair in report.dropped:
-            print(f"{pair.rule}\t{visible(pair.name)}\t{visible(pair.why)}")
+        rows = [(pair.rule, pair.name, pair.why) for pair in report.dropped]
+        for line in table_lines(rows, has_heading=False):
+            print(line)
     for line in [*skipped_lines(source.skipped), *_summary(report)]:
         note(line)
     if not report.kept:
@@ -160,20 +174,23 @@ def _rules(arguments: argparse.Namespace) -> FilterRules:
     return rules
 
 
-def _outputs(arguments: argparse.Namespace) -> tuple[Path | None, Path | None]:
+def _outputs(arguments: argparse.Namespace) -> tuple[OutputFile | None, OutputFile | None]:
     """Return where the table and the report go, if anywhere; checked before any work."""
     if arguments.out is None and not arguments.dry_run:
         raise InputError("where to? Give  --out KEPT.csv , or --dry-run to write no table")
-    out = Path(arguments.out) if arguments.out is not None and not arguments.dry_run else None
-    report = Path(arguments.report) if arguments.report is not None else None
+    out = None if arguments.dry_run else arguments.out
     if out is not None:
         check_is_table(out)
-    if out is not None and out == report:
+    if out is not None and out == arguments.report:
         raise InputError(f"--out and --report are both {out}: give them different names")
-    for path in (out, report):
-        if path is not None:
-            check_may_write(path, replace=arguments.force)
-    return out, report
+    files = [
+        None if path is None else OutputFile(path, is_forced=arguments.force)
+        for path in (out, arguments.report)
+    ]
+    for file in files:
+        if file is not None:
+            file.check()
+    return files[0], files[1]
 
 
 def _as_json(report: FilterReport, source: PairSource, encoder: Encoder | None) -> dict[str, Any]:

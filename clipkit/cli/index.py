@@ -5,7 +5,13 @@ import dataclasses
 import shlex
 from collections import Counter
 
-from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli import values
+from clipkit.cli.options import (
+    add_model_options,
+    add_scan_options,
+    load_encoder,
+    skipped_lines,
+)
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json, visible
 from clipkit.cli.syncing import missing_line, tell_of_other_models
@@ -13,6 +19,14 @@ from clipkit.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus, indexed_folders
+
+_EPILOG = """\
+examples:
+  clipkit index ~/Pictures
+  clipkit index ~/Pictures --exclude screenshots --exclude "*.gif"
+  clipkit index /media/stick/photos --here
+  clipkit index --status
+"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,8 +36,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="index a folder of pictures, so that searching it is instant",
         description="Bring a folder's index in step with its pictures: new, changed, moved and "
         "deleted ones. The index lies in your data directory (or $CLIPKIT_HOME), never among the "
-        "pictures unless you say --here. Interrupt it whenever you like: the next run goes on "
-        "from there.",
+        "pictures unless you say --here. Interrupt it whenever you like: the next run resumes.",
+        epilog=_EPILOG,
     )
     parser.add_argument("folder", metavar="FOLDER", nargs="?", help="a folder of pictures")
     action = parser.add_mutually_exclusive_group()
@@ -59,22 +73,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="keep the index in the folder itself (.clipkit), so that it moves with the pictures; "
         "one in your data directory is taken along",
     )
-    parser.add_argument(
-        "--exclude",
-        action="append",
-        metavar="PATTERN",
-        help="leave out files and folders of this name, or with a / of this path inside FOLDER; "
-        '*, ? and ** work; may be repeated; kept for next time, --exclude "" clears it',
-    )
-    parser.add_argument(
-        "--include-hidden",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="index names that start with a dot too; kept for next time",
-    )
+    add_scan_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
-    add_model_options(parser)
+    add_model_options(parser, model=str)
     # For --status and --forget all models count if none is named.
     parser.set_defaults(run=run, model=None)
 
@@ -96,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.status:
         return _print_statuses(arguments)
     PhotoLibrary.open(arguments.folder, here=arguments.here)  # is there such a folder?
-    arguments.model = arguments.model or "starter"
+    arguments.model = values.model_name(arguments.model or "starter")
     if arguments.precision == "auto":
         arguments.precision = "fastest"  # over many pictures half a minute of measuring pays
     encoder = load_encoder(arguments)

@@ -1,7 +1,7 @@
 """The entry point: words to commands, errors to one line and an exit status.
 
 Exit statuses: 0 done; 1 done, but nothing was found or (with --strict) something was skipped;
-2 could not be done; 130 interrupted.
+2 could not be done, or was asked wrongly; 130 interrupted.
 """
 
 import argparse
@@ -13,7 +13,9 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
+from clipkit.cli.parser import Parser
 from clipkit.cli.progress import note
 from clipkit.cli.stdout import use_file_system_encoding
 from clipkit.errors import ClipkitError
@@ -31,10 +33,22 @@ COMMANDS = (
     "fetch",
     "compile",
     "doctor",
+    "completion",
 )
 
+_GUIDE = """\
+clipkit finds and classifies images by words, offline.
 
-def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+  clipkit search "a red boat" ~/Pictures       the images that fit, best first
+  clipkit classify cat.jpg --labels "cat,dog"  which label fits an image
+  clipkit duplicates ~/Pictures                images that are there more than once
+  clipkit models                               larger models, and what they cost here
+
+clipkit help lists all commands, clipkit help COMMAND explains one.
+"""
+
+
+def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
     """Return the parser of the command line.
 
     Args:
@@ -43,13 +57,17 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     Returns:
         The parser.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="clipkit",
-        description="Search and classify pictures by words. Works offline with its embedded model.",
-        epilog="Run  clipkit COMMAND --help  for the options of a command.",
+        description="Search and classify images by words. Works offline with its embedded model.",
+        epilog="Run  clipkit help COMMAND  for the options of a command, with examples.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.add_argument(
+        "--version", "-v", action=_Version, nargs=0, help="say which version this is"
+    )
+    subparsers = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, prog="clipkit"
+    )
     for command in commands:
         importlib.import_module(f"clipkit.cli.{command}").add_parser(subparsers)
     return parser
@@ -60,9 +78,13 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print the version and end."""
-        from importlib.metadata import version
+        from importlib import metadata
 
-        print(f"clipkit {version('clipkit')}")
+        try:
+            version = metadata.version("clipkit")
+        except metadata.PackageNotFoundError:
+            version = "unknown: it runs from a checkout that is not installed"
+        print(f"clipkit {version}")
         parser.exit()
 
 
@@ -77,16 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # The interpreter's last search for garbage is 10 % of a query, and all memory goes anyway.
     atexit.register(gc.freeze)
-    words = sys.argv[1:] if argv is None else argv
-    is_command = bool(words) and words[0] in COMMANDS
-    arguments = build_parser(words[:1] if is_command else COMMANDS).parse_args(words)
     warnings.showwarning = _show_warning
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this, as  >&-  does
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     use_file_system_encoding()
     if isinstance(sys.stderr, io.TextIOWrapper):
         # Names in notes are printed as they are, also in a console of another encoding.
         sys.stderr.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
-        status: int = arguments.run(arguments)
+        status = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except ClipkitError as error:
         note(f"clipkit: {error}")
@@ -96,13 +118,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of the pipe has seen enough, as in  clipkit search … | head -1.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         note(f"clipkit: {place}{error.strerror or error}")
+        _drop_stdout()
         return 2
     return status
+
+
+def _run(words: list[str]) -> int:
+    """Parse and run; importing a command is a part of it, since Ctrl-C may come at any time."""
+    if not words:
+        print(_GUIDE, end="")
+        return 0
+    if words[0] == "help":
+        words = [*words[1:2], "--help"]
+    command = words[0]
+    if not command.startswith("-") and command not in COMMANDS:
+        Parser(prog="clipkit", usage="clipkit COMMAND …").refuse_command(command, COMMANDS)
+    arguments = build_parser([command] if command in COMMANDS else COMMANDS).parse_args(words)
+    status: int = arguments.run(arguments)
+    return status
+
+
+def _drop_stdout() -> None:
+    """Let nothing that waits to be printed fail once more when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

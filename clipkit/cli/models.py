@@ -2,9 +2,20 @@
 
 import argparse
 import json
-import sys
+from collections.abc import Iterator, Mapping
 
+from clipkit.cli.progress import note
+from clipkit.cli.table import table_lines
+from clipkit.models.known_models import Recommendation, recommended_models
 from clipkit.models.listing import ModelListing, list_models
+from clipkit.runtime.machine import matrix_speed
+
+_EPILOG = """\
+examples:
+  clipkit models
+  clipkit models siglip2 256
+  clipkit models --here
+"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -13,9 +24,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "models",
         help="list models, their size and published accuracy, and what is on this machine",
         description=(
-            "List the models that --model takes. Accuracy is zero-shot top-1 on ImageNet as "
-            "published; - where it is not known."
+            "List the models that --model takes, four to begin with first. Accuracy is zero-shot "
+            "top-1 on ImageNet as published; - where it is not known."
         ),
+        epilog=_EPILOG,
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="only names that hold every word")
     parser.add_argument("--here", action="store_true", help="only models on this machine")
@@ -40,35 +52,63 @@ def run(arguments: argparse.Namespace) -> int:
         and (listing.is_here or not arguments.here)
     ]
     if arguments.json:
+        recommended = {entry.name: entry for entry in recommended_models()}
         for listing in listings:
-            print(json.dumps(_as_object(listing)))
+            print(json.dumps(_as_object(listing, recommended.get(listing.name))))
     elif listings:
-        width = max(len(listing.name) for listing in listings)
-        print(
-            f"{'name':<{width}}  {'million parameters':>18}  {'pixels':>7}  {'ImageNet':>8}  here"
-        )
-        for listing in listings:
-            print(_line(listing, width))
+        if not words and not arguments.here:
+            for line in _recommendation_lines({listing.name: listing for listing in listings}):
+                note(line)  # not on stdout, where a program would take it for a row of the table
+        heading = ("name", "million parameters", "pixels", "ImageNet", "here")
+        for line in table_lines([heading, *map(_cells, listings)], right={1, 2, 3}):
+            print(line.rstrip())
     else:
-        print("no model fits; run  clipkit models  without words for all", file=sys.stderr)
+        note("no model fits; run  clipkit models  without words for all")
     return 0 if listings else 1
 
 
-def _line(listing: ModelListing, width: int) -> str:
+def _recommendation_lines(listings: Mapping[str, ModelListing]) -> Iterator[str]:
+    """Yield which models to begin with, each as the command that fetches it."""
+    entries = recommended_models()
+    speed = matrix_speed()
+    width = max(len(entry.name) for entry in entries)
+    yield "to begin with; ImageNet as published, speed estimated for this processor in float32:"
+    for entry in entries:
+        facts = ", ".join(_facts(entry, listings[entry.name], speed))
+        yield f"  {entry.purpose:<12}  clipkit fetch {entry.name:<{width}}  {facts}"
+    yield ""
+
+
+def _facts(entry: Recommendation, listing: ModelListing, speed: float) -> Iterator[str]:
+    if listing.imagenet_top1 is not None:
+        yield _accuracy(listing)
+    if listing.parameters is not None:
+        yield f"{4e-9 * listing.parameters:.1f} GB"
+    yield entry.license
+    yield f"about {speed / entry.image_gflops:.2g} images/s"
+    if listing.is_here:
+        yield "is here"
+
+
+def _cells(listing: ModelListing) -> tuple[str, ...]:
     parameters = "-" if listing.parameters is None else f"{listing.parameters / 1e6:.0f}"
     size = listing.image_size
     pixels = "-" if size is None else str(size) if isinstance(size, int) else f"{size[0]}x{size[1]}"
-    accuracy = "-" if listing.imagenet_top1 is None else f"{listing.imagenet_top1:.1%}"
-    here = "yes" if listing.is_here else ""
-    line = f"{listing.name:<{width}}  {parameters:>18}  {pixels:>7}  {accuracy:>8}  {here}"
-    return line.rstrip()
+    return listing.name, parameters, pixels, _accuracy(listing), "yes" if listing.is_here else ""
 
 
-def _as_object(listing: ModelListing) -> dict[str, object]:
+def _accuracy(listing: ModelListing) -> str:
+    return "-" if listing.imagenet_top1 is None else f"{listing.imagenet_top1:.1%}"
+
+
+def _as_object(listing: ModelListing, entry: Recommendation | None) -> dict[str, object]:
     return {
         "name": listing.name,
         "parameters": listing.parameters,
         "image_size": listing.image_size,
         "imagenet_top1": listing.imagenet_top1,
         "path": None if listing.place is None else str(listing.place),
+        "recommended_for": entry and entry.purpose,
+        "license": entry and entry.license,
+        "image_gflops": entry and entry.image_gflops,
     }

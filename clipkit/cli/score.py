@@ -14,6 +14,10 @@ from clipkit.curation.scoring import CaptionScore, References, score_pairs
 from clipkit.errors import ImageReadError, InputError
 
 _EPILOG = """\
+examples:
+  clipkit score captions.csv
+  clipkit score photos --references right.json --json
+
 a score is 2.5 times the cosine of picture and caption, negative ones count as 0 (CLIPScore, Hessel
 et al. 2021). Scores of two models do not compare; published ones are those of
 --model ViT-B-32/openai
@@ -31,7 +35,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Print one line a caption: its CLIPScore, with --references its RefCLIPScore,\n"
         "the picture, and the caption. The mean is told at the end.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_pair_options(parser)
     parser.add_argument(

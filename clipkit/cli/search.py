@@ -1,40 +1,47 @@
 """``clipkit search``: words or pictures in, the closest pictures of a folder out."""
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipkit.cli.options import add_model_options, load_encoder
+from clipkit.cli import values
+from clipkit.cli.options import add_model_options, add_scan_options, load_encoder
+from clipkit.cli.parser import Parser, quoted
 from clipkit.cli.progress import note
 from clipkit.cli.stdout import to_json
-from clipkit.cli.syncing import missing_line, sync_if_possible
+from clipkit.cli.syncing import check_is_indexed, missing_line, sync_if_possible
+from clipkit.cli.table import table_lines
 from clipkit.errors import InputError
+from clipkit.places import expand_home
+from clipkit.search.filters import FilterOptions, PictureFilter
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, parse_query, picture_argument
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
 
 if TYPE_CHECKING:
+    from clipkit.cli.outputs import OutputFile
     from clipkit.cli.preview import Preview
 
 _EPILOG = """\
-a query is words or a picture:
+examples: a query is words or an image
   clipkit search "a cat on a sofa" photos
-  clipkit search ./cat.jpg photos          a picture needs ./ or another path in front
+  clipkit search ./cat.jpg photos
   clipkit search https://example.org/cat.jpg photos
 
-queries can be added, subtracted and weighted:
+queries can be added, subtracted and weighted
   clipkit search horse + stripes
   clipkit search "2:golden retriever" + ./pool.jpg - 0.5:night
   clipkit search -- -40C                   a query that begins with a dash
 
 a score of .3 means one thing for one query and another for the next; relevance means the same for
-all: from 0.5 on, a picture more likely fits the query than not
+all: from 0.5 on, an image more likely fits the query than not
+
+exit status: 0 something relevant was found, 1 nothing, 2 it cannot be done, 130 after Ctrl-C
 """
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "search",
@@ -43,7 +50,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "deleted pictures are seen to first. Exits 1 if nothing is relevant.",
         usage="%(prog)s [options] QUERY [+ QUERY] [- QUERY] [FOLDER]",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         prefix_chars="-+",  # so that + alone is an option, as - is
     )
     query = parser.add_argument(
@@ -74,11 +80,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="subtract a text or picture from the query; may be repeated",
     )
     parser.add_argument(
-        "--top", "-t", type=_whole_number, default=10, metavar="K", help="most results (default 10)"
+        "--top",
+        "-t",
+        type=values.whole_number(1),
+        default=10,
+        metavar="K",
+        help="most results (default 10)",
     )
     parser.add_argument(
         "--min-relevance",
-        type=float,
+        type=values.number(0, 1),
         metavar="R",
         help=f"leave out what is less relevant, 0 to 1; {DEFAULT_MIN_RELEVANCE} is a good cut, and "
         "without one the closest are shown, with a note if nothing reaches that",
@@ -96,13 +107,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--preview-height",
         "-H",
-        type=int,
+        type=values.whole_number(1),
         default=400,
         metavar="PIXELS",
         help="how high a preview may be (default 400)",
     )
     parser.add_argument(
-        "--html", metavar="FILE", help="write the results as a page of pictures, in one file"
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write the results as a page of images, in one file; it replaces an older such page",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="let --html replace a file of any other kind"
     )
     parser.add_argument(
         "--no-indexing",
@@ -112,8 +129,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="search what is indexed already, without looking for changes",
     )
-    parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
+    add_scan_options(parser)
+    parser.add_argument(  # rclip's: RAW files are read wherever the extra for them is installed
+        "--experimental-raw-support", action="store_true", help=argparse.SUPPRESS
+    )
+    parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
+    parser.explain_words = _explain_words
     parser.set_defaults(run=run)
 
 
@@ -147,7 +169,7 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
     )
     refine.add_argument(
         "--diversity",
-        type=float,
+        type=values.number(0, 1),
         default=0.0,
         metavar="D",
         help="how much results should differ, 0 to 1 (default 0)",
@@ -166,7 +188,7 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--before", metavar="DATE", help="taken earlier than that")
     group.add_argument(
         "--min-size",
-        type=_size,
+        type=values.size,
         default=(0, 0),
         metavar="WxH",
         help="at least so many pixels wide and high, as in 1920x1080; 1000 means both",
@@ -195,21 +217,23 @@ def run(arguments: argparse.Namespace) -> int:
     """
     _settle_folder(arguments)
     query = _query(arguments)
-    PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
+    accepted = _filters(arguments)
+    page = _page(arguments)
+    preview = _open_preview(arguments)
+    _check_indexing(arguments)
+    _check_pictures(arguments, query)
     encoder = load_encoder(arguments)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
-    preview = _open_preview(arguments)
     has_skipped = False
     if not arguments.no_indexing:
         try:
-            has_skipped = _sync(library, arguments.folder)
+            has_skipped = _sync(library, arguments)
         except KeyboardInterrupt:
             note(
-                f"interrupted: what is indexed so far is kept (pictures: {len(library)}); search "
-                "it with --no-indexing, or run the same command again to go on"
+                f"interrupted: what is indexed so far is kept (images: {len(library)}); search "
+                "it with --no-indexing, or run the same command again to resume"
             )
             return 130
-    min_width, min_height = arguments.min_size
     hits = library.search(
         query,
         k=arguments.top,
@@ -217,6 +241,23 @@ def run(arguments: argparse.Namespace) -> int:
         diversity=arguments.diversity,
         more_like=arguments.more_like,
         less_like=arguments.less_like,
+        **accepted,
+    )
+    if page is not None:
+        from clipkit.cli.contact_sheet import write_contact_sheet
+
+        write_contact_sheet(page, _title(arguments), hits, max_pixels=encoder.max_pixels)
+    is_answered = any(hit.relevance >= _wanted_relevance(arguments) for hit in hits)
+    if not is_answered:
+        note(_no_answer(library, arguments, is_shown=bool(hits)))
+    _print_hits(hits, arguments, preview)
+    return 1 if not is_answered or (has_skipped and arguments.strict) else 0
+
+
+def _filters(arguments: argparse.Namespace) -> FilterOptions:
+    """Return what results must be like; making a filter of it refuses what makes no sense."""
+    min_width, min_height = arguments.min_size
+    accepted = FilterOptions(
         path=arguments.path,
         after=arguments.after,
         before=arguments.before,
@@ -225,15 +266,19 @@ def run(arguments: argparse.Namespace) -> int:
         orientation=arguments.orientation,
         camera=arguments.camera,
     )
-    if arguments.html:
-        from clipkit.cli.contact_sheet import write_contact_sheet  # it decodes pictures
+    PictureFilter(**accepted)
+    return accepted
 
-        write_contact_sheet(arguments.html, _title(arguments), hits, max_pixels=encoder.max_pixels)
-    is_answered = any(hit.relevance >= _wanted_relevance(arguments) for hit in hits)
-    if not is_answered:
-        note(_no_answer(library, arguments, is_shown=bool(hits)))
-    _print_hits(hits, arguments, preview)
-    return 1 if not is_answered or (has_skipped and arguments.strict) else 0
+
+def _page(arguments: argparse.Namespace) -> "OutputFile | None":
+    """Return where the page of results goes, if it may."""
+    if arguments.html is None:
+        return None
+    from clipkit.cli.contact_sheet import contact_sheet_file  # it decodes images
+
+    page = contact_sheet_file(arguments.html, is_forced=arguments.force)
+    page.check()
+    return page
 
 
 def _open_preview(arguments: argparse.Namespace) -> "Preview | None":
@@ -245,15 +290,78 @@ def _open_preview(arguments: argparse.Namespace) -> "Preview | None":
 
 
 def _settle_folder(arguments: argparse.Namespace) -> None:
-    """Decide whether a lone word is a query or, where pictures are the query, the folder."""
-    has_pictures = arguments.like or arguments.more_like or arguments.less_like
-    is_lone = arguments.query is not None and arguments.folder is None
-    if has_pictures and is_lone and Path(arguments.query).is_dir():
+    """Decide whether a lone word is a query or the folder, and look whether the folder is there.
+
+    Raises:
+        InputError: If it is not, or if it is all that was given.
+    """
+    has_other = arguments.like or arguments.more_like or arguments.less_like or arguments.add
+    if arguments.query is not None and arguments.folder is None and _is_folder(arguments.query):
+        if not has_other:
+            folder = quoted(arguments.query)
+            raise InputError(
+                f"what to search for in {arguments.query}? Give words, as in  clipkit search "
+                f'"a cat" {folder} ; to search for {arguments.query!r} here, give the folder too: '
+                f" clipkit search {folder} ."
+            )
         arguments.query, arguments.folder = None, arguments.query
+    if arguments.folder is not None and not Path(arguments.folder).exists():
+        words = [arguments.query or "", arguments.folder]
+        raise InputError(
+            f"{arguments.folder}: there is no such folder; to search for several words, put them "
+            f"in quotes:  clipkit search {quoted(' '.join(words).strip())}"
+        )
     arguments.folder = arguments.folder or "."
+    PhotoLibrary.open(arguments.folder)  # says what is wrong with it
+
+
+def _is_folder(word: str) -> bool:
+    try:
+        return Path(word).is_dir()
+    except (OSError, ValueError):  # too long for a path, or with a null inside
+        return False
+
+
+def _explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
+    """Return how several words without quotes are to be written."""
+    words = [word for word in (arguments.query, arguments.folder, *left) if word is not None]
+    folder = f" {quoted(words.pop())}" if _is_folder(words[-1]) else ""
+    return (
+        f"several words need quotes around them:  clipkit search {quoted(' '.join(words))}{folder}"
+    )
+
+
+def _check_indexing(arguments: argparse.Namespace) -> None:
+    """Raise if --no-indexing stands beside what to index, or where nothing is indexed."""
+    if not arguments.no_indexing:
+        return
+    if arguments.exclude is not None or arguments.include_hidden is not None:
+        raise InputError(
+            "--exclude and --include-hidden say what to index, which --no-indexing leaves as it "
+            "is: leave one out"
+        )
+    check_is_indexed(arguments.folder)
+
+
+def _check_pictures(arguments: argparse.Namespace, query: Query | None) -> None:
+    """Raise if an image of the query cannot be read, before a first indexing takes hours."""
+    paths = [Path(path) for path in (*arguments.more_like, *arguments.less_like)]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: there is no such image to compare with")
+    paths += [part.path for part in (query.parts if query else ()) if part.path is not None]
+    if not paths or arguments.no_indexing or PhotoLibrary.open_nearest(arguments.folder).is_indexed:
+        return
+    from clipkit.inputs.thumbnails import read_thumbnail
+
+    for path in paths:
+        read_thumbnail(path, box=(1, 1))
 
 
 def _query(arguments: argparse.Namespace) -> Query | None:
+    for path in arguments.like:
+        if "://" not in path and not expand_home(path).exists():
+            raise InputError(f"{path}: there is no such image for --like")
     added = [*arguments.add, *(picture_argument(path) for path in arguments.like)]
     words = [] if arguments.query is None else [arguments.query]
     if not words and added:
@@ -299,12 +407,17 @@ def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown
     return f"no picture in {arguments.folder} passes the filters"
 
 
-def _sync(library: PhotoLibrary, folder: str) -> bool:
-    """Bring the index up to date; return whether a picture was skipped."""
-    report = sync_if_possible(library, folder)
+def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> bool:
+    """Bring the index up to date; return whether an image was skipped."""
+    report = sync_if_possible(
+        library,
+        arguments.folder,
+        exclude=arguments.exclude,
+        include_hidden=arguments.include_hidden,
+    )
     if report is None:
         return False
-    if summary := _summary(report, folder):
+    if summary := _summary(report, arguments.folder):
         note(summary)
     if report.missing > report.missing_before:
         note(missing_line(library, report))
@@ -320,10 +433,10 @@ def _summary(report: SyncReport, folder: str) -> str:
         "deleted": report.removed,
     }
     news = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    if not report.skipped:
+    if not report.newly_skipped:  # the others were told of before
         return f"indexed: {news}" if news else ""
-    command = f"clipkit index {shlex.quote(folder)}"
-    skipped = f"{len(report.skipped)} skipped, listed by  {command}"
+    command = f"clipkit index {quoted(folder)}"
+    skipped = f"{len(report.newly_skipped)} skipped, listed by  {command}"
     return f"indexed: {news}; {skipped}" if news else skipped
 
 
@@ -340,10 +453,15 @@ def _print_hits(
         for path in paths:
             print(path, end="\0" if arguments.print0 else "\n")
     elif hits:
-        print("score\tfilepath\trelevance")
-        for hit, path in zip(hits, paths, strict=True):
-            # JSON's quotes: rclip's, but a name with a quote or a line break stays one field.
-            print(f"{hit.similarity:.3f}\t{to_json(path)}\t{hit.relevance:.2f}")
+        # JSON's quotes: rclip's, but a name with a quote or a line break stays one field.
+        rows = [
+            (f"{hit.similarity:.3f}", to_json(path), f"{hit.relevance:.2f}")
+            for hit, path in zip(hits, paths, strict=True)
+        ]
+        heading, *lines = table_lines([("score", "filepath", "relevance"), *rows])
+        print(heading)
+        for hit, line in zip(hits, lines, strict=True):
+            print(line)
             if preview:
                 preview.show(hit.path)
 
@@ -357,21 +475,3 @@ def _as_json(hit: SearchHit, path: str) -> dict[str, object]:
         "height": hit.height,
         "taken_at": hit.taken_at,
     }
-
-
-def _whole_number(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    try:
-        size = int(width), int(height or width)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be like 1920x1080 or 1000, got {text!r}") from error
-    if min(size) < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 pixels or more, got {text!r}")
-    return size

@@ -1,13 +1,34 @@
 """Bringing an index up to date before it is used, where that is possible."""
 
-import shlex
+from collections.abc import Sequence
 
+from clipkit.cli.parser import quoted
 from clipkit.cli.progress import note, progress_bar
 from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.search.library import PhotoLibrary, SyncReport
 
 
-def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
+def check_is_indexed(folder: str) -> None:
+    """Raise if there is no index to use as it is, before a model is loaded for it.
+
+    Args:
+        folder: As the user wrote it.
+
+    Raises:
+        InputError: If there is no such folder.
+        LibraryError: If neither it nor a folder that it lies in has been indexed.
+    """
+    if not PhotoLibrary.open_nearest(folder).is_indexed:
+        raise LibraryError(f"{folder} has not been indexed: run  clipkit index {quoted(folder)}")
+
+
+def sync_if_possible(
+    library: PhotoLibrary,
+    folder: str,
+    *,
+    exclude: Sequence[str] | None = None,
+    include_hidden: bool | None = None,
+) -> SyncReport | None:
     """See to new, changed, moved and deleted pictures, with a bar on stderr.
 
     While another process is writing, or where nobody can, a note says so: what is indexed
@@ -16,6 +37,8 @@ def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
     Args:
         library: The library.
         folder: Its folder as the user wrote it.
+        exclude: What to leave out, as for `PhotoLibrary.sync`.
+        include_hidden: As for `PhotoLibrary.sync`.
 
     Returns:
         What was done; None if nothing could be.
@@ -26,7 +49,7 @@ def sync_if_possible(library: PhotoLibrary, folder: str) -> SyncReport | None:
     tell_of_other_models(library)
     try:
         with progress_bar("indexing") as progress:
-            return library.sync(progress=progress)
+            return library.sync(progress=progress, exclude=exclude, include_hidden=include_hidden)
     except LibraryError as error:
         if not library.is_indexed:
             raise
@@ -54,5 +77,5 @@ def missing_line(library: PhotoLibrary, report: SyncReport) -> str:
     return (
         f"{report.missing} indexed {are} not there, as when a disk is not connected: kept, and "
         "left out of searches until it is back; if gone for good, run"
-        f"  clipkit index {shlex.quote(str(library.indexed_folder))} --prune"
+        f"  clipkit index {quoted(str(library.indexed_folder))} --prune"
     )

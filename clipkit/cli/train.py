@@ -9,6 +9,12 @@ from clipkit.cli.progress import note, progress_bar
 from clipkit.errors import InputError
 from clipkit.progress import Progress
 
+_EPILOG = """\
+examples:
+  clipkit train run.toml --check
+  clipkit train run.toml --set optimizer.lr=1e-5 --set output=runs/slow
+"""
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
@@ -17,9 +23,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="train a model on your own pairs of pictures and texts",
         description=(
             "Train a dual encoder as RUN.toml says: from scratch or from any model. The same "
-            "command goes on with a run that was interrupted. With several processes: torchrun "
+            "command resumes a run that was interrupted. With several processes: torchrun "
             "--nproc-per-node=4 -m clipkit train RUN.toml"
         ),
+        epilog=_EPILOG,
     )
     parser.add_argument("config", type=Path, metavar="RUN.toml", help="what to train on what")
     parser.add_argument(

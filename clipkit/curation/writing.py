@@ -1,10 +1,9 @@
-"""Pairs to a table that can be opened as pairs again, and files that appear whole or not at all."""
+"""Pairs to a table that can be opened as pairs again."""
 
 import csv
 import io
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,44 +101,3 @@ def _relative(file: Path, folder: Path) -> str:
         return Path(os.path.relpath(real, folder.resolve())).as_posix()
     except ValueError:  # another drive on Windows
         return str(real)
-
-
-def check_may_write(path: Path, *, replace: bool) -> None:
-    """Raise if a file cannot be put in its place.
-
-    Args:
-        path: Where it shall be.
-        replace: Whether a file that is there may go.
-
-    Raises:
-        InputError: If something is there that may not go, or there is no such folder.
-    """
-    if path.is_dir() or (path.exists() and not replace):
-        what = "is a folder" if path.is_dir() else "is there already"
-        raise InputError(f"{path} {what}: choose another name, or say --force to replace a file")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is no folder: make it first")
-
-
-def write_whole(path: Path, text: str, *, replace: bool) -> None:
-    """Write a text file so that it is there whole or not at all.
-
-    Args:
-        path: Where to.
-        text: Its content. Odd bytes of file names, as Python has them, are written as they were.
-        replace: Whether a file that is there may go.
-
-    Raises:
-        InputError: As check_may_write does.
-        OSError: If writing fails; what was there stays.
-    """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with draft.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        check_may_write(path, replace=replace)  # once more: work may have taken hours
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

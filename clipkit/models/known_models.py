@@ -74,6 +74,22 @@ def published_accuracy() -> dict[str, float]:
     return {str(name): float(value) for name, value in table["imagenet_top1"].items()}
 
 
+@dataclass(frozen=True)
+class Recommendation:
+    """One published model to begin with."""
+
+    purpose: str  # "small", "balanced", "best" or "multilingual"
+    name: str  # "architecture/tag"
+    license: str  # of the weights, as their model card says
+    image_gflops: float  # 10⁹ floating-point operations for one image
+
+
+def recommended_models() -> list[Recommendation]:
+    """Return the models to begin with, the smallest first; the data file names the sources."""
+    table = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
+    return [Recommendation(**entry) for entry in table["recommended"]]
+
+
 def is_open_clip_installed() -> bool:
     """Return whether open_clip is there, without importing it."""
     return find_spec("open_clip") is not None

@@ -16,7 +16,6 @@ file gets its architecture's: write "ViT-B-32-quickgelu=FILE" for one trained fr
 weights, unless it is a published file, which is recognised by its hash or name.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -222,7 +221,10 @@ def _resolve_pretrained(text: str) -> PretrainedSource:
             return _pretrained(alone[0], next(iter(table[alone[0]].tags)), table)
         if readings:
             raise CheckpointError(_which_tag(text, readings, table))
-    names = [f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags]
+    names = ["starter"]
+    names += [
+        f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags
+    ]
     raise CheckpointError(
         f'no model is called "{text}"{_nearest(text, names)}; "clipkit models" lists the names'
     )
@@ -302,6 +304,10 @@ def _which_tag(
 
 
 def _nearest(text: str, names: Mapping[str, object] | list[str]) -> str:
+    import difflib  # only here: a name that is right needs none
+
     by_plain = {_plain(name): name for name in names}
-    close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=0.6)
+    if not close and len(text) > 2:  # a part of a name is far from the whole
+        close = [name for name in by_plain if _plain(text) in name][:3]
     return f"; near it: {', '.join(by_plain[item] for item in close)}" if close else ""

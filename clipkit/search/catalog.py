@@ -91,7 +91,8 @@ class Catalog(Closing):
         names = {field.name for field in dataclasses.fields(CatalogMeta)}
         try:
             values = {key: json.loads(value) for key, value in stored.items() if key in names}
-            lists = {name: tuple(values.get(name, ())) for name in ("exclude", "mounts")}
+            tuples = ("exclude", "mounts", "unlisted")
+            lists = {name: tuple(values.get(name, ())) for name in tuples}
             return CatalogMeta(**{**values, **lists})
         except (TypeError, ValueError) as error:
             raise damaged_library(self._folder, f"{self._path}: {error}") from error

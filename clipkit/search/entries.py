@@ -58,3 +58,4 @@ class CatalogMeta:
     mounts: tuple[str, ...] = ()  # folders in it that were on other disks, relative to it
     exclude: tuple[str, ...] = ()  # what the folder's owner asked to leave out
     include_hidden: bool = False
+    unlisted: tuple[str, ...] = ()  # paths that could not be looked at in the last sync

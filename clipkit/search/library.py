@@ -20,6 +20,7 @@ from clipkit.search.adoption import adopt_index
 from clipkit.search.answering import Answering, SearchHit
 from clipkit.search.background import make_background, stored_background
 from clipkit.search.catalog import Catalog
+from clipkit.search.changes import FileState
 from clipkit.search.closing import Closing
 from clipkit.search.embedding import QueryEmbedder, needed_encoder
 from clipkit.search.filters import FilterOptions, PictureFilter
@@ -42,6 +43,7 @@ from clipkit.search.watching import watch_folder
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
+    from clipkit.search.lookup import IndexedFiles
     from clipkit.search.status import LibraryStatus
 
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
@@ -361,6 +363,22 @@ class PhotoLibrary(Closing):
             )
             for answer in answers
         ]
+
+    def look_up(self, files: Sequence[FileState]) -> "IndexedFiles":
+        """Return what the index knows of files of the folder as they are now; nothing is decoded.
+
+        Args:
+            files: As `find_images` returns them for the folder.
+
+        Returns:
+            An object that yields their embeddings, and encodes the others on the way.
+
+        Raises:
+            LibraryError: If the folder has not been indexed, or the index is damaged.
+        """
+        from clipkit.search.lookup import IndexedFiles  # a search needs none of it
+
+        return IndexedFiles(self._place, files)
 
     def duplicates(
         self,

@@ -4,7 +4,7 @@ The grammar is rclip's, so that its users keep their habits:
 
     horse                              words
     ./cat.jpg                          a picture; also /a/b.jpg, ../b.jpg, ~/b.jpg, https://...
-    photos/cat.jpg                     words for rclip; here a picture, if there is such a file
+    photos/cat.jpg                     words for rclip; here an image, and an error if there is none
     horse + stripes                    both
     apple - fruit                      one without the other
     2:dog + ./pool.jpg - 0.5:night     with weights
@@ -67,7 +67,7 @@ def parse_query(*words: str) -> Query:
 
     Raises:
         InputError: If a part is missing or empty, a sign is not "+" or "-", a weight is not
-            above 0, or a picture file does not exist.
+            above 0, or an image file does not exist.
 
     Example:
         >>> [(part.content, part.weight) for part in parse_query("dog", "-", "2:cat").parts]
@@ -109,16 +109,36 @@ def _parse_part(word: str, sign: float) -> QueryPart:
         return QueryPart(content, sign * weight, is_picture=True)
     if may_be_picture and (_LOCAL_PICTURE.match(content) or _names_a_picture(content)):
         return QueryPart(str(_existing_picture(content)), sign * weight, is_picture=True)
+    if may_be_picture and _names_a_missing_picture(content):
+        raise InputError(
+            f"{content}: there is no such image file; to search for it as words, put a space in "
+            f'front, as in " {content}"'
+        )
     return QueryPart(content, sign * weight)
 
 
 def _names_a_picture(content: str) -> bool:
-    """Return whether words are the path of a picture file, though they do not begin like one."""
+    """Return whether words are the path of an image file, though they do not begin like one."""
     try:
-        ending = Path(content).suffix.strip().lower()
-        return ending in IMAGE_EXTENSIONS and Path(content).is_file()
+        return _ends_like_a_picture(content) and Path(content).is_file()
     except (OSError, ValueError):  # too long for a path, or with a null inside
         return False
+
+
+def _names_a_missing_picture(content: str) -> bool:
+    """Return whether words are a path that an image file could have, and nothing is there."""
+    try:
+        if _ends_like_a_picture(content):
+            Path(content).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
+def _ends_like_a_picture(content: str) -> bool:
+    return Path(content).suffix.strip().lower() in IMAGE_EXTENSIONS
 
 
 def _existing_picture(content: str) -> Path:

@@ -12,7 +12,7 @@ from clipkit.inputs.folders import FolderScan, LeftOut, find_images
 from clipkit.search.absence import Disks, find_missing
 from clipkit.search.catalog import Catalog
 from clipkit.search.changes import Changes, FileState, find_changes, is_alike, is_at_or_in, steps_of
-from clipkit.search.entries import CatalogMeta, IndexedFile
+from clipkit.search.entries import CatalogMeta, IndexedFile, SkippedFile
 from clipkit.search.location import LibraryPlace
 
 
@@ -23,6 +23,7 @@ class Survey:
     scan: FolderScan
     known: Mapping[str, IndexedFile]  # indexed, and there at the last sync
     missing: Mapping[str, IndexedFile]  # indexed, and missing at the last sync
+    unreadable: Mapping[str, SkippedFile]  # at the last sync
     changes: Changes
     disks: Disks
 
@@ -30,6 +31,11 @@ class Survey:
     def returned(self) -> set[str]:
         """Images that were missing, and are back as they were."""
         return self.missing.keys() & self.changes.unchanged
+
+    @property
+    def unlisted(self) -> set[str]:
+        """Paths that are there and could not be looked at."""
+        return {error.path for error in self.scan.skipped}
 
     @property
     def is_recognized(self) -> bool:
@@ -89,7 +95,8 @@ def survey_folder(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) -> S
         scan = dataclasses.replace(scan, left_out=sorted([*scan.left_out, *others]))
         added = tuple(file for file in changes.added if file.path not in links)
         changes = dataclasses.replace(changes, added=added)
-    return Survey(scan, known, missing, changes, _look_at_disks(place, meta, known, changes, scan))
+    disks = _look_at_disks(place, meta, known, changes, scan)
+    return Survey(scan, known, missing, skipped, changes, disks)
 
 
 def _look_at_disks(

@@ -6,7 +6,7 @@ Shapes: K pictures of a batch, D dimensions.
 import dataclasses
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clipkit.background_names import BACKGROUND_NAMES
@@ -43,6 +43,7 @@ class SyncReport:
     # Indexed, not there, and kept until they are back or pruned: `find_missing` says which.
     missing: int = 0
     missing_before: int = 0  # as many were missing at the sync before
+    newly_skipped: list[ImageReadError] = field(default_factory=list)  # of skipped, since last time
 
     @property
     def has_news(self) -> bool:
@@ -103,6 +104,8 @@ def sync_library(
             meta = dataclasses.replace(meta, clipkit_version=_clipkit_version())
         if files:
             meta = _with_numerics(meta, encoder)
+        kept = (path for path in meta.unlisted if not path.startswith(place.prefix))
+        meta = dataclasses.replace(meta, unlisted=tuple(sorted({*kept, *survey.unlisted})))
         with LibraryWriter(catalog, place.location, meta) as writer:
             intake = Intake(
                 catalog,
@@ -121,7 +124,8 @@ def sync_library(
             missing = _depart(writer, survey, intake.missing, prune=options.prune)
             intake.take([file for file in files if file.size not in changes.familiar_sizes])
         compact(catalog, place.location, place.folder)
-    return _report(place, survey, missing, intake.tally)
+    told = {*survey.unreadable, *(stored.unlisted if stored else ())}
+    return _report(place, survey, missing, intake.tally, {str(place.path(path)) for path in told})
 
 
 def _depart(
@@ -249,23 +253,27 @@ def _teller(progress: Progress | None, num_files: int) -> Callable[[int], None]:
     return lambda num_done: progress(num_done, num_files)
 
 
-def _report(place: LibraryPlace, survey: Survey, missing: set[str], tally: Tally) -> SyncReport:
-    """Return what was done, with paths as the user writes them."""
+def _report(
+    place: LibraryPlace, survey: Survey, missing: set[str], tally: Tally, told: Collection[str]
+) -> SyncReport:
+    """Return what was done, with paths as the user writes them; of `told` they know already."""
     elsewhere = [(error.path, error.reason) for error in survey.scan.skipped]
     before = [(file.path, file.reason) for file in survey.changes.still_unreadable]
+    skipped = [
+        *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
+        *tally.failed,
+    ]
     return SyncReport(
         added=tally.added,
         changed=tally.changed,
         moved=tally.moved,
         removed=len(set(survey.changes.gone) - missing) - tally.moved,
         unchanged=len(survey.changes.unchanged) + tally.unchanged,
-        skipped=[
-            *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
-            *tally.failed,
-        ],
+        skipped=skipped,
         left_out=[_as_shown(place, left) for left in survey.scan.left_out],
         missing=len(missing),
         missing_before=len(survey.missing),
+        newly_skipped=[error for error in skipped if error.path not in told],
     )
 
 

@@ -1,12 +1,16 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import clipkit
 from tests.cli.conftest import Outcome
+from tests.fakes import age_files
 
 Run = Callable[..., Outcome]
 LABELS = "cat, dog,owl ,castle,,coffee cup"
@@ -95,21 +99,116 @@ def test_unreadable_pictures_are_told_on_stderr(run: Run, owl: Path, tmp_path: P
     assert run(*words, "--strict").status == 1
 
 
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that went through the image encoder."""
+    names: list[str] = []
+    stream_images = clipkit.Encoder.stream_images
+
+    def remember(self: clipkit.Encoder, images: Sequence[Path], **options: Any) -> Any:
+        names.extend(Path(image).name for image in images)
+        return stream_images(self, images, **options)
+
+    monkeypatch.setattr(clipkit.Encoder, "stream_images", remember)
+    return names
+
+
+@pytest.fixture
+def indexed(run: Run, owl: Path, tmp_path: Path) -> Path:
+    """A folder of six images and a broken one, indexed."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for place in ("cat.jpg", "dog.jpg", "owl.jpg", "sub/bee.jpg", "sub/fig.jpg", "panda.jpg"):
+        shutil.copy2(owl.with_name(Path(place).name), folder / place)
+    (folder / "broken.jpg").write_bytes(b"no image")
+    age_files(folder)
+    assert run("index", folder).status == 0
+    return folder
+
+
+def results(outcome: Outcome) -> dict[str, dict[str, float]]:
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    return {
+        line["path"]: {item["label"]: item["score"] for item in line["labels"]} for line in lines
+    }
+
+
+WORDS = ("--labels", "cat,dog,owl,bee,fig,panda", "--json", "--top", "6")
+
+
+def test_an_indexed_folder_is_classified_by_its_index(
+    run: Run, indexed: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    by_index = run("classify", indexed, *WORDS)
+    assert encoded == ["broken.jpg"]
+    assert f"6 of 7 images of {indexed} are looked up in its index\n" in by_index.err
+    assert "1 picture skipped" in by_index.err
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "another home"))
+    by_encoder = run("classify", indexed, *WORDS)
+    assert len(encoded) == 8
+    before, now = results(by_encoder), results(by_index)
+    assert list(now) == list(before)  # the same order of images
+    for path, scores in before.items():
+        # The index holds half precision: a cosine is off by 5e-4 at most, a logit by 0.03.
+        assert now[path] == pytest.approx(scores, abs=0.01)
+
+
+def test_what_the_index_does_not_know_is_encoded_and_moved_files_are_known(
+    run: Run, indexed: Path, owl: Path, encoded: list[str]
+) -> None:
+    (indexed / "cat.jpg").rename(indexed / "sub" / "zebra.jpg")  # a cat all the same
+    shutil.copy2(owl.with_name("castle.jpg"), indexed / "dog.jpg")  # another content
+    shutil.copy2(owl.with_name("castle.jpg"), indexed / "new.jpg")
+    (indexed / "owl.jpg").touch()
+    outcome = run("classify", indexed, *WORDS)
+    assert sorted(encoded) == ["broken.jpg", "dog.jpg", "new.jpg"]
+    found = results(outcome)
+    assert [Path(path).name for path in found] == [
+        "dog.jpg",
+        "new.jpg",
+        "owl.jpg",
+        "panda.jpg",
+        "bee.jpg",
+        "fig.jpg",
+        "zebra.jpg",
+    ]
+    best = {Path(path).stem: max(scores, key=scores.__getitem__) for path, scores in found.items()}
+    assert best["zebra"] == "cat"
+    assert all(best[name] == name for name in ("owl", "bee", "fig", "panda"))
+
+
+def test_a_part_of_an_indexed_folder_is_looked_up_too(
+    run: Run, indexed: Path, encoded: list[str]
+) -> None:
+    outcome = run("classify", indexed / "sub", indexed / "sub" / "bee.jpg", *WORDS)
+    assert [Path(path).name for path in results(outcome)] == ["bee.jpg", "fig.jpg"]
+    assert encoded == []
+
+
+def test_an_index_of_another_model_is_not_used(
+    run: Run, indexed: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clipkit.Encoder, "space_id", "another")
+    outcome = run("classify", indexed, *WORDS)
+    assert len(encoded) == 7
+    assert f"the index of {indexed} is not used: " in outcome.err
+
+
 def test_nothing_readable_is_status_1(run: Run, tmp_path: Path) -> None:
     assert run("classify", tmp_path / "none.jpg", "--labels", LABELS).status == 1
     outcome = run("classify", tmp_path, "--labels", LABELS)
-    assert (outcome.status, outcome.err) == (1, "no pictures found\n")
+    assert (outcome.status, outcome.err) == (1, "no images found\n")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--labels", " , "), "at least one class name is needed"),
-        (("--labels", "cat", "--top", "0"), "--top must be at least 1, got 0"),
+        (("--labels", "cat", "--top", "0"), "must be a whole number, 1 or more, got '0'"),
         (("--labels", "cat", "--templates", "phto"), "'phto' is neither a template"),
         (("--labels", "cat", "--templates", "{} {}"), "exactly one {}"),
         (("--labels-file", "missing.txt"), "missing.txt: No such file"),
-        (("--labels", "cat", "--max-megapixels", "0"), "--max-megapixels must be above 0"),
+        (("--labels", "cat", "--max-megapixels", "0"), "must be a number above 0"),
     ],
 )
 def test_wrong_options_are_one_line_and_status_2(
@@ -118,9 +217,15 @@ def test_wrong_options_are_one_line_and_status_2(
     outcome = run("classify", owl, *options)
     assert outcome.status == 2
     assert outcome.out == ""
-    assert outcome.err.startswith("clipkit: ")
+    assert outcome.err.startswith(("clipkit: ", "clipkit classify: "))
     assert outcome.err.count("\n") == 1
     assert message in outcome.err
+
+
+def test_labels_without_quotes_are_told(run: Run, owl: Path) -> None:
+    outcome = run("classify", owl, "--labels", "cat,", "dog,", "big", "owl")
+    assert outcome.status == 2
+    assert outcome.err.rstrip().endswith('--labels "cat, dog, big owl"')
 
 
 def test_a_binary_labels_file_is_told(run: Run, owl: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipkit.cli.contact_sheet import write_contact_sheet
+from clipkit.cli.contact_sheet import contact_sheet_file, write_contact_sheet
 from clipkit.errors import InputError
 from tests.conftest import SAMPLES
 from tests.fakes import save_picture
@@ -76,7 +76,7 @@ class Page(HTMLParser):
 
 def sheet(file: Path, hits: list[Hit], title: str = "a cat") -> Page:
     """Write a page and read it again."""
-    write_contact_sheet(file, title, hits)
+    write_contact_sheet(contact_sheet_file(file), title, hits)
     page = Page()
     page.feed(file.read_text(encoding="utf-8"))
     page.close()
@@ -203,20 +203,21 @@ def test_every_name_is_shown_and_linked(name: bytes) -> None:
 
 def test_no_page_is_left_if_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "found.html"
-    file.write_text("the old page")
+    sheet(file, [])
+    before = file.read_text()
 
     broken = Hit(SAMPLES / "dog.jpg", similarity=None)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        write_contact_sheet(file, "a cat", [Hit(SAMPLES / "cat.jpg"), broken])
-    assert file.read_text() == "the old page"
+        write_contact_sheet(contact_sheet_file(file), "a cat", [Hit(SAMPLES / "cat.jpg"), broken])
+    assert file.read_text() == before
     assert os.listdir(tmp_path) == ["found.html"]  # noqa: PTH208
 
 
 def test_places_where_no_page_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be written: there is no folder .*nowhere"):
-        write_contact_sheet(tmp_path / "nowhere" / "found.html", "a cat", [])
-    with pytest.raises(InputError, match=r"cannot be written: is a folder"):
-        write_contact_sheet(tmp_path, "a cat", [])
+        write_contact_sheet(contact_sheet_file(tmp_path / "nowhere" / "found.html"), "a cat", [])
+    with pytest.raises(InputError, match=r"cannot be written: it is a folder"):
+        write_contact_sheet(contact_sheet_file(tmp_path), "a cat", [])
 
 
 # --- a real browser ---------------------------------------------------------------------------
@@ -246,7 +247,7 @@ def test_a_browser_shows_the_page_and_opens_its_links(browser: Any, tmp_path: Pa
         path = folder / os.fsdecode(name)
         Image.new("RGB", (400, 200 + number)).save(path, "JPEG")
         hits.append(Hit(path, 0.3, 0.5, 400, 200 + number))
-    write_contact_sheet(tmp_path / "found.html", "<b>a & b</b>", hits)
+    write_contact_sheet(contact_sheet_file(tmp_path / "found.html"), "<b>a & b</b>", hits)
 
     asked: list[str] = []
     problems: list[str] = []

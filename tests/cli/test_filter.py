@@ -42,6 +42,13 @@ def _run(*words: str) -> int:
     return filter_command.run(parser.parse_args(["filter", *words]))
 
 
+@pytest.mark.parametrize("words", [("--min-side", "0"), ("--min-words", "x"), ("--near", "x")])
+def test_what_is_no_number_is_told(words: tuple[str, str], capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        _run("pairs.csv", *words, "--dry-run")
+    assert f"argument {words[0]}: must be a " in capsys.readouterr().err
+
+
 def _pairs(path: str) -> list[tuple[Path, tuple[str, ...]]]:
     source = open_pairs(path)
     assert not source.skipped
@@ -68,7 +75,7 @@ def test_the_table_opens_as_pairs_wherever_it_lies(
     rule, name, why = line.split("\t")
     assert (rule, why) == ("picture too small", "2 x 2 pixels, at least 4 a side are asked")
     assert name.endswith("small.png")
-    assert captured.err == "dropped: 1 x picture too small\nkept 3 of 4 pairs\n"
+    assert captured.err == (f"wrote {out}\ndropped: 1 x picture too small\nkept 3 of 4 pairs\n")
     # Both may move together.
     assert str(tmp_path) not in (tmp_path / out).read_text()
 
@@ -145,7 +152,7 @@ def test_files_that_are_there_stay_unless_forced(tmp_path: Path, fake: FakeEncod
     for name, option in (("kept.csv", "--out"), ("report.json", "--report")):
         (tmp_path / name).write_text("mine")
         others = () if option == "--out" else ("--dry-run",)
-        with pytest.raises(InputError, match=f"{name} is there already: .* --force"):
+        with pytest.raises(InputError, match=f"{name} is there already, .* --force"):
             _run(*words, option, name, *others)
         assert fake.encoded_images == []  # told before any work
         assert (tmp_path / name).read_text() == "mine"
@@ -237,9 +244,9 @@ def test_pairs_in_shards_have_no_files_for_a_table(
         (("--out", "kept.csv"), "there is no rule to filter by"),
         (("--min-side", "4"), "where to\\? Give  --out KEPT.csv"),
         (("--min-side", "4", "--out", "kept.parquet"), "ends in .csv, .tsv or .jsonl, got kept.p"),
-        (("--min-side", "4", "--out", "no/kept.csv"), "no is no folder: make it first"),
+        (("--min-side", "4", "--out", "no/kept.csv"), "there is no folder no; make it first"),
         (("--min-side", "4", "--out", "a.csv", "--report", "a.csv"), "are both a.csv"),
-        (("--min-side", "0", "--dry-run"), "min_side must be 1 or more, got 0"),
+        (("--max-aspect", "0", "--dry-run"), "max_aspect must be 1 or more, got 0"),
         (
             ("--min-quantile", "30", "--dry-run"),
             "min_quantile must be 0 or more and below 1, got 30",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.cli import index
+from clipkit.cli import index, values
 from clipkit.cli.main import main
 from clipkit.search import library
 from clipkit.search.library import PhotoLibrary
@@ -113,6 +113,7 @@ def test_each_model_has_an_index_of_its_own(
 ) -> None:
     models = {"starter": encoder, "other": FakeEncoder(space_id="other-space", name="other")}
     encoder.name = "starter"
+    monkeypatch.setattr(values, "model_name", str)  # takes the names that models have here
     monkeypatch.setattr(index, "load_encoder", lambda arguments: models[arguments.model])
     assert main(["index", "my photos"]) == 0
     capsys.readouterr()

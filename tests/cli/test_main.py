@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,10 +35,47 @@ def test_version(run: Run) -> None:
     assert run("--version").out.startswith("clipkit 0.")
 
 
-def test_no_command_is_a_usage_error(run: Run) -> None:
+def test_no_words_print_a_short_guide(run: Run) -> None:
     outcome = run()
-    assert outcome.status == 2
-    assert "usage: clipkit" in outcome.err
+    assert (outcome.status, outcome.err) == (0, "")
+    assert 'clipkit search "a red boat" ~/Pictures' in outcome.out
+    assert len(outcome.out.splitlines()) < 12
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_a_command_too(run: Run, name: str) -> None:
+    assert run("help", name) == run(name, "--help")
+
+
+def test_help_alone_lists_the_commands(run: Run) -> None:
+    assert run("help") == run("--help")
+    assert run("help").status == 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_an_example(run: Run, name: str) -> None:
+    _, _, examples = run(name, "--help").out.partition("\nexample")
+    assert f"  clipkit {name} " in examples
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("serch", "cat"), "there is no command 'serch': did you mean search?"),
+        (("help", "clasify"), "there is no command 'clasify': did you mean classify?"),
+        (("a red boat",), 'to search for it, type  clipkit search "a red boat"'),
+        (("search", "cat", "--tpo", "5"), "there is no option --tpo: did you mean --top?"),
+        (("search", "cat", "--fter=2024"), "there is no option --fter: did you mean --after?"),
+        (("index", "x", "--rebild"), "there is no option --rebild: did you mean --rebuild?"),
+        (("doctor", "--zzzzz"), "there is no option --zzzzz"),
+        (("fetch", "one", "two"), "too many words: two; see  clipkit fetch --help"),
+    ],
+)
+def test_what_was_probably_meant(run: Run, words: tuple[str, ...], message: str) -> None:
+    outcome = run(*words)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
 
 
 def test_an_unknown_model_is_one_line_and_status_2(run: Run, samples: list[Path]) -> None:
@@ -89,3 +127,51 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(samples: list[Path]) -> N
         os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("module", ["argparse", "clipkit.search.library"])
+def test_ctrl_c_while_importing_leaves_no_traceback(
+    module: str, samples: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    paths = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "clipkit", "search", "cat", str(samples[0].parent)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "clipkit: interrupted\n"
+    # As a shell has it, 130; Python itself ends with the signal where it broke off an import.
+    assert done.returncode in (130, -signal.SIGINT)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="/dev/full is a device of Linux")
+def test_a_full_disk_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "clipkit", "models", "starter"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (2, "clipkit: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closing a descriptor by a shell's words")
+def test_no_stdout_at_all_is_no_defect() -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m clipkit models starter >&-', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,9 +1,14 @@
 """Pictures in the terminal: what is printed, taken apart again as a terminal would."""
 
 import base64
+import contextlib
 import io
+import os
 import re
+import shlex
+import shutil
 import sys
+import unicodedata
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +29,9 @@ from clipkit.cli.preview import (
     draw_coarse_blocks,
     draw_iterm2,
     draw_kitty,
+    draw_kitty_in_tmux,
     open_preview,
 )
-from clipkit.errors import InputError
 from tests.conftest import SAMPLES
 
 Pixels = NDArray[np.uint8]
@@ -91,6 +96,55 @@ def test_iterm2(pixels: Pixels) -> None:
     }
     with Image.open(io.BytesIO(file)) as image:
         assert image.size == (width, height)
+
+
+@given(pictures)
+def test_kitty_in_tmux(pixels: Pixels) -> None:
+    check_placeholders(*unwrap(draw_kitty_in_tmux(pixels)), pixels)
+
+
+def test_kitty_in_tmux_in_chunks() -> None:
+    pixels = noise(100, 51)
+    check_placeholders(*unwrap(draw_kitty_in_tmux(pixels)), pixels)
+
+
+def unwrap(text: str) -> tuple[str, str]:
+    """What tmux passes on as it is, and what it takes for text."""
+    wrapped = re.compile(r"\033Ptmux;((?:\033\033|[^\033])*)\033\\")
+    passed = "".join(match[1].replace("\033\033", "\033") for match in wrapped.finditer(text))
+    return passed, wrapped.sub("", text)
+
+
+def check_placeholders(passed: str, cells: str, pixels: Pixels) -> None:
+    """Read an image and the cells it shall fill as Kitty does."""
+    head = re.match(r"\033_G([^;]*);", passed)
+    assert head is not None
+    keys = dict(pair.split("=") for pair in head[1].split(","))
+    columns, rows, number = (int(keys.pop(key)) for key in "cri")
+    assert keys.pop("U") == "1"  # a virtual placement: it is shown where its cells are
+    rest = ",".join(f"{key}={value}" for key, value in keys.items())
+    assert np.array_equal(read_kitty(f"\033_G{rest};{passed[head.end() :]}\n"), pixels)
+    assert 1 <= number <= 255
+    lines = cells.removesuffix("\n").split("\n")
+    assert len(lines) == rows
+    for row, line in enumerate(lines):
+        match = re.fullmatch(rf"\033\[38;5;{number}m((?:\U0010eeee[^\033]?)+)\033\[39m", line)
+        assert match is not None
+        first, mark, *others = list(match[1])
+        assert (first, *others) == ("\U0010eeee",) * columns
+        assert ROWS[row] == ord(mark)
+
+
+# kitty's gen/rowcolumn-diacritics.txt says how its list is made: these letters of Unicode, but for
+# those that are a part of another.
+FUSED = {*range(0x300, 0x305), *range(0x306, 0x30D), 0x30F, 0x311, 0x313, 0x314, 0x342}
+ROWS = [
+    code
+    for code in range(0x300, 0x370)
+    if unicodedata.combining(chr(code)) == 230
+    and not unicodedata.decomposition(chr(code))
+    and code not in FUSED
+]
 
 
 CODE = "(2;[0-9]+;[0-9]+;[0-9]+|5;[0-9]+)"
@@ -172,6 +226,61 @@ def test_which_drawing(environment: dict[str, str], drawing: Callable[[Pixels], 
     assert choose_drawing(environment) is drawing
 
 
+@pytest.mark.parametrize("name", ["xterm-kitty kitty(0.35.2)", "xterm-ghostty ghostty 1.2"])
+def test_images_pass_through_tmux(name: str) -> None:
+    inside = {"TERM": "tmux-256color", "TMUX": "/tmp/t,1,0", "COLORTERM": "truecolor"}
+    assert choose_drawing(inside, name) is draw_kitty_in_tmux
+    assert choose_drawing(inside, "xterm-256color iTerm2 3.5") is draw_blocks
+    assert choose_drawing(inside, "") is draw_blocks
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+@pytest.mark.parametrize("passes", ["on", "off"])
+def test_a_real_tmux_is_asked_and_passes_images_on(passes: str, tmp_path: Path) -> None:
+    settings = tmp_path / "tmux.conf"
+    settings.write_text(f"set -g allow-passthrough {passes}\n")
+    inner = tmp_path / "inner.py"
+    inner.write_text(
+        "import os, sys\n"
+        "from clipkit.cli.preview import open_preview\n"
+        "sys.stdout.write('before ')\n"
+        f"open_preview(400).show(__import__('pathlib').Path({str(SAMPLES / 'cat.jpg')!r}))\n"
+    )
+    socket = f"clipkit-test-{tmp_path.parent.name}-{passes}"
+    command = (  # once the terminal has told tmux its name
+        "until tmux display-message -p '#{client_termtype}' | grep -q kitty; do :; done; "
+        f"{shlex.quote(sys.executable)} {shlex.quote(str(inner))} 2> {tmp_path / 'notes'}"
+    )
+    options = ["-L", socket, "-f", str(settings)]
+    shown = in_terminal(["tmux", *options, "new-session", command])
+    images = re.findall(rb"\033_G(a=T[^;]*);", shown)
+    notes = (tmp_path / "notes").read_text()
+    if passes == "on":
+        assert notes == ""
+        assert [b"U=1" in image for image in images] == [True]
+    else:
+        assert "allow-passthrough on" in notes
+        assert images == []
+
+
+def in_terminal(words: list[str]) -> bytes:
+    """Run words in a terminal that is called kitty and return all that it was told to show."""
+    pty = pytest.importorskip("pty")
+    process, terminal = pty.fork()
+    if process == 0:  # pragma: no cover - another process
+        variables = {key: value for key, value in os.environ.items() if key != "TMUX"}
+        os.execvpe(words[0], words, {**variables, "TERM": "xterm-256color"})
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+        while part := os.read(terminal, 65536):
+            shown += part
+            if b"\033[>q" in part:  # what is your name?
+                os.write(terminal, b"\033P>|kitty(0.35.2)\033\\\\")
+    os.close(terminal)
+    os.waitpid(process, 0)
+    return shown
+
+
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make stdout a terminal of 80 columns with this environment."""
@@ -246,5 +355,3 @@ def test_options_are_those_of_rclip() -> None:
     assert chosen() == (False, 400)
     assert chosen("-p", "-H", "200") == (True, 200)
     assert chosen("--preview", "--preview-height", "200") == (True, 200)
-    with pytest.raises(InputError, match="at least 1 pixel, got 0"):
-        open_preview(0)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipkit.cli.outputs import OutputFile
 from clipkit.curation.filtering import KeptPair
-from clipkit.curation.writing import table_text, write_whole
+from clipkit.curation.writing import table_text
 from clipkit.pairs.captions import captions_of
 from clipkit.pairs.opening import open_pairs
 from clipkit.pairs.pair import Pair
@@ -29,7 +30,7 @@ def _round_trip(table: Path, captions: dict[str, tuple[str, ...]]) -> dict[str, 
         assert isinstance(pair.image, Path)
         pair.image.touch()
     kept = [KeptPair(row, pair.name, pair.captions, ()) for row, pair in enumerate(pairs)]
-    write_whole(table, table_text(table, ListSource(pairs), kept), replace=False)
+    OutputFile(table).write_text([table_text(table, ListSource(pairs), kept)])
     found = open_pairs(table)
     assert found.skipped == []
     return {found.local_name(row): found[row].captions for row in range(len(found))}

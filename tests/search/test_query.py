@@ -61,7 +61,8 @@ def _picture(content: str, weight: float = 1.0) -> QueryPart:
         (["x" * 5000 + ".jpg"], [_text("x" * 5000 + ".jpg")]),
         (["null\0.jpg"], [_text("null\0.jpg")]),
         # Words that only look like something else.
-        (["cat.jpg"], [_text("cat.jpg")]),
+        ([" cat.jpg"], [_text("cat.jpg")]),
+        (["cat.jp"], [_text("cat.jp")]),
         (["cat + dog"], [_text("cat + dog")]),
         (["cat: the musical"], [_text("cat: the musical")]),
         (["-1:cat"], [_text("-1:cat")]),
@@ -91,6 +92,8 @@ def test_parse_query_takes_absolute_and_home_and_file_url_pictures(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["absent.jpg"], 'absent.jpg: there is no such image file; .* as in " absent.jpg"'),
+        (["cat", "-", "2:trip/absent.HEIC "], "trip/absent.HEIC: there is no such image file"),
         (["./absent.jpg"], "./absent.jpg: there is no such picture"),
         (["cat", "-", "/absent.jpg"], "/absent.jpg: there is no such picture"),
         (["./"], "./: this is a folder"),

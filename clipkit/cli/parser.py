@@ -1,0 +1,106 @@
+"""A parser that says what was probably meant."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from clipkit.cli.progress import note
+
+ExplainWords = Callable[[argparse.Namespace, Sequence[str]], str]
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Leaves text that has lines already, such as examples, as it is; usage is what is needed."""
+
+    def _format_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
+        prefix: str | None,
+    ) -> str:
+        if usage is not None:
+            return super()._format_usage(usage, actions, groups, prefix)
+        choices = [group for group in groups if group.required]
+        chosen = {action for group in choices for action in group._group_actions}
+        needed = [
+            action
+            for action in actions
+            if action.required or not action.option_strings or action in chosen
+        ]
+        text = super()._format_usage(None, needed, choices, prefix)
+        return text.replace(self._prog, f"{self._prog} [options]", 1)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, with the nearest option where one is not known.
+
+    Args:
+        **options: As for argparse's.
+    """
+
+    explain_words: ExplainWords | None = None
+    """Returns what to say about words that are too many, from what was parsed and those words."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", _HelpFormatter)
+        super().__init__(**options)
+
+    def parse_known_args(  # type: ignore[override] # argparse's has an overload a namespace class
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and refuse what is left over here, where it is known which command it is for."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            self._refuse(found, left)
+        return found, left
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line; the usage of most commands would push it off the screen."""
+        note(f"{self.prog}: {message}")
+        self.exit(2)
+
+    def _refuse(self, found: argparse.Namespace, left: Sequence[str]) -> NoReturn:
+        options = [word for word in left if word.startswith("-")]
+        if options:
+            name = options[0].partition("=")[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            self.error(f"there is no option {name}{did_you_mean(name, known)}")
+        if self.explain_words is not None:
+            self.error(self.explain_words(found, left))
+        self.error(f"too many words: {' '.join(left)}; see  {self.prog} --help")
+
+    def refuse_command(self, word: str, commands: Sequence[str]) -> NoReturn:
+        """End with what to type instead of a command that does not exist.
+
+        Args:
+            word: What was typed.
+            commands: What there is.
+        """
+        guess = did_you_mean(word, commands)
+        if not guess:
+            guess = f"; to search for it, type  {self.prog} search {quoted(word)}"
+        self.error(f"there is no command {word!r}{guess}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a clause with the known word nearest to one, empty if none is near."""
+    from difflib import get_close_matches  # only here: a command that is right needs none
+
+    close = get_close_matches(word, list(known), n=1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def quoted(word: str) -> str:
+    """Return a word as a person types it in any shell: in double quotes where it needs some."""
+    if word and not any(letter.isspace() or letter in "\"'\\$`!*?[](){}<>|&;#~" for letter in word):
+        return word
+    if sys.platform != "win32" and any(letter in '"\\$`!' for letter in word):
+        import shlex
+
+        return shlex.quote(word)
+    return f'"{word}"'

@@ -1,0 +1,97 @@
+"""What options accept: each a function from a word of the command line to a checked value.
+
+argparse shows the sentence of an ArgumentTypeError, and words other errors by a function's name.
+"""
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+
+
+def whole_number(least: int = 1) -> Callable[[str], int]:
+    """Return what takes whole numbers from a least one on."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number, {least} or more, got {text!r}"
+            )
+        return number
+
+    return parse
+
+
+def number(
+    least: float = -math.inf, most: float = math.inf, *, is_open: bool = False
+) -> Callable[[str], float]:
+    """Return what takes numbers of a range.
+
+    Args:
+        least: The smallest.
+        most: The largest.
+        is_open: Whether the smallest itself is too small.
+    """
+    wanted = "must be a number"
+    if least > -math.inf:
+        low = f"above {least:g}" if is_open else f"{least:g} or more"
+        wanted += f", {low}" if most == math.inf else f", {low} and at most {most:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        is_inside = math.isfinite(value) and least <= value <= most
+        if not is_inside or (is_open and value == least):
+            raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}")
+        return value
+
+    return parse
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return the width and height in pixels that "1920x1080" or "1000" means."""
+    match = re.fullmatch(r"(\d{1,9})(?:[xX×](\d{1,9}))?", text)  # noqa: RUF001 - people copy it
+    if match is None:
+        raise argparse.ArgumentTypeError(f"must be like 1920x1080 or 1000, got {text!r}")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def megapixels(text: str) -> float | None:
+    """Return a limit in millions of pixels; None for "auto", infinity for "none"."""
+    named = {"auto": None, "none": math.inf}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return number(0, is_open=True)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f'must be a number above 0, "auto" or "none", got {text!r}'
+        ) from error
+
+
+def device(text: str) -> str:
+    """Return the name of a device, if it is one."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(
+            f"must be auto, cpu, cuda, cuda:1 (the second of several) or mps, got {text!r}"
+        )
+    return text
+
+
+def model_name(text: str) -> str:
+    """Return the name of a model, if there is such a model; it need not be on this machine.
+
+    Raises:
+        CheckpointError: If there is none, with the nearest names.
+    """
+    if text != "starter":
+        from clipkit.models.sources import resolve_source  # it reads the table of all models
+
+        resolve_source(text)
+    return text

@@ -1,0 +1,120 @@
+"""Embeddings of files: from the index where it has the file as it is now, else from the encoder.
+
+Shapes: K images of a batch, D dimensions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clipkit.embeddings import normalize_rows
+from clipkit.encoder import EncodedBatch
+from clipkit.inputs.reasons import UnreadableError
+from clipkit.search.catalog import Catalog
+from clipkit.search.changes import FileState
+from clipkit.search.entries import IndexedFile
+from clipkit.search.inspection import hash_file
+from clipkit.search.location import LibraryPlace
+from clipkit.search.snapshot import committed
+
+if TYPE_CHECKING:
+    from clipkit.encoder import Encoder
+
+_CHUNK = 1024  # images a batch, where nothing has to be waited for
+
+
+class IndexedFiles:
+    """What an index knows of some files of its folder, as they are now.
+
+    A file of the same size and time as when it was indexed is looked up by its path, one that was
+    moved or touched by its content. Nothing is written. The embeddings that are found are held in
+    half precision, as they are stored: 1 kB a file at 512 dimensions.
+
+    Args:
+        place: The folder and its index.
+        files: Files of the folder, their paths relative to it.
+
+    Raises:
+        LibraryError: If the folder has not been indexed, or the index is damaged.
+    """
+
+    def __init__(self, place: LibraryPlace, files: Sequence[FileState]) -> None:
+        self._place = place
+        self._files = files
+        with committed(place) as (catalog, _, vectors):
+            images = catalog.images(place.prefix)
+            sizes = {image.size for image in images.values()}
+            rows = {
+                position: row
+                for position, file in enumerate(files)
+                if file.size in sizes
+                and (row := _find_row(place, catalog, images, file)) is not None
+            }
+            self._stored = vectors.stored(np.array([*rows.values()], dtype=np.int64))
+        self._known = np.array([*rows], dtype=np.intp)  # positions, ascending
+
+    @property
+    def num_known(self) -> int:
+        """How many of the files need no decoding."""
+        return len(self._known)
+
+    def stream(self, encoder: "Encoder") -> Iterator[EncodedBatch]:
+        """Yield the embeddings of all files, in their order; the unknown ones are encoded.
+
+        Args:
+            encoder: Of the index's space.
+
+        Yields:
+            Batches; each position, counted from 0, is in exactly one.
+        """
+        done = 0  # of the known ones
+        for batch in self._encode_unknown(encoder):
+            last = max(*batch.positions, *(place for place, _ in batch.skipped), -1, -1)
+            upto = int(np.searchsorted(self._known, last))
+            while upto - done > _CHUNK:
+                yield self._known_batch(done, done + _CHUNK)
+                done += _CHUNK
+            yield _merged(self._known_batch(done, upto), batch)
+            done = upto
+        for start in range(done, len(self._known), _CHUNK):
+            yield self._known_batch(start, start + _CHUNK)
+
+    def _encode_unknown(self, encoder: "Encoder") -> Iterator[EncodedBatch]:
+        known = set(self._known.tolist())
+        unknown = [position for position in range(len(self._files)) if position not in known]
+        if not unknown:
+            return  # the image encoder is not even loaded
+        images = [self._place.folder / self._files[position].path for position in unknown]
+        with closing(encoder.stream_images(images)) as batches:
+            for batch in batches:
+                yield EncodedBatch(
+                    [unknown[position] for position in batch.positions],
+                    batch.embeddings,
+                    [(unknown[position], error) for position, error in batch.skipped],
+                )
+
+    def _known_batch(self, start: int, stop: int) -> EncodedBatch:
+        rows = normalize_rows(self._stored[start:stop].astype(np.float32))
+        return EncodedBatch(self._known[start:stop].tolist(), rows, [])
+
+
+def _merged(known: EncodedBatch, made: EncodedBatch) -> EncodedBatch:
+    """Return two batches as one in the order of the positions."""
+    positions = np.array([*known.positions, *made.positions], dtype=np.intp)
+    order = np.argsort(positions)
+    rows = np.concatenate([known.embeddings, made.embeddings])
+    return EncodedBatch(positions[order].tolist(), rows[order], made.skipped)
+
+
+def _find_row(
+    place: LibraryPlace, catalog: Catalog, images: Mapping[str, IndexedFile], file: FileState
+) -> int | None:
+    image = images.get(place.prefix + file.path)
+    if image and image.is_settled and (image.size, image.mtime_ns) == (file.size, file.mtime_ns):
+        return image.row
+    with suppress(OSError, UnreadableError):  # the encoder says what is wrong with it
+        found = catalog.find_content(hash_file(place.folder / file.path))
+        return found.row if found else None
+    return None
