@@ -191,7 +191,7 @@ def test_an_index_of_another_model_is_not_used(
     monkeypatch.setattr(clipkit.Encoder, "space_id", "another")
     outcome = run("classify", indexed, *WORDS)
     assert len(encoded) == 7
-    assert f"the index of {indexed} is not used: " in outcome.err
+    assert "looked up" not in outcome.err
 
 
 def test_nothing_readable_is_status_1(run: Run, tmp_path: Path) -> None:

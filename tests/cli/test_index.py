@@ -288,7 +288,7 @@ def test_an_unmounted_disk_is_told_and_pruned_only_when_asked_to(
             "my photos: 0 added, 0 changed, 0 moved, 0 removed, 0 unchanged, 0 skipped, 2 missing\n"
         )
         assert captured.err.startswith("2 indexed images are not there, as when a disk is not")
-        assert captured.err.endswith("if gone for good, run  clipkit index 'my photos' --prune\n")
+        assert captured.err.endswith('if gone for good, run  clipkit index "my photos" --prune\n')
     photos.rmdir()
     disk.rename(photos)
     assert main(["index", "my photos"]) == 0
