@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, mix_embeddings, normalize_rows
+from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.diversity import diversify
 from clipkit.search.embedding import EmbeddedPart, Question
 from clipkit.search.entries import ImageRow
-from clipkit.search.feedback import refit_direction
-from clipkit.search.mixing import center_rows, damp_weights, estimate_center, mix_parts
-from clipkit.search.ranking import Candidates, Target, rank
+from clipkit.search.mixing import center_rows
+from clipkit.search.ranking import Candidates, rank
 from clipkit.search.relevance import NullDistribution
 from clipkit.search.snapshot import Snapshot
+from clipkit.search.targeting import library_center, mixed_target, plain_target
 
 _SAMPLE = 1024  # pictures that stand for the library: their mean is good to 3 % of their spread
 _POOL = 200  # candidates that relevance and variety choose from, at least
@@ -87,9 +87,9 @@ class Answering:
         _check_size(question, snapshot.meta.embed_dim)
         is_plain = len(question.parts) == 1 and not (len(question.liked) or len(question.disliked))
         if is_plain:
-            target = _plain_target(question.parts[0])
+            target = plain_target(question.parts[0])
         else:
-            target = _mixed_target(question, _sample(snapshot), background)
+            target = mixed_target(question, _sample(snapshot), background)
         pool = rank(
             snapshot.catalog,
             snapshot.vectors,
@@ -103,8 +103,8 @@ class Answering:
         rows = normalize_rows(snapshot.vectors.take(np.array([hit.row for hit in pool])))
         null = NullDistribution(background, sample)
         embeddings, weights, is_picture = zip(*_parts(question), strict=True)
-        relevance = null.relevance(np.stack(embeddings), damp_weights(weights), is_picture, rows)
-        chosen = self._choose(relevance, center_rows(rows, _center(sample)))
+        relevance = null.relevance(np.stack(embeddings), weights, is_picture, rows)
+        chosen = self._choose(relevance, center_rows(rows, library_center(sample)))
         entries = snapshot.catalog.entries(pool[place].row for place in chosen)
         return [
             Answer(entries[pool[place].row], pool[place].similarity, float(relevance[place]))
@@ -147,45 +147,12 @@ def _sample(snapshot: Snapshot) -> Embeddings:
     return normalize_rows(snapshot.vectors.take(snapshot.catalog.sample(_SAMPLE)))
 
 
-def _plain_target(part: EmbeddedPart) -> Target:
-    """Return what pictures should be close to, if that is one text or picture."""
-    return Target(mix_embeddings(part.embedding[None, :], [part.weight])[0])
-
-
-def _mixed_target(question: Question, sample: Embeddings, background: Embeddings) -> Target:
-    """Return what pictures should be close to, if several things are mixed or pictures marked.
-
-    Each kind is seen from its own centre.
-    """
-    pictures, texts = _center(sample), _center(background)
-    query = None
-    if question.parts:
-        query = mix_parts(
-            np.stack([part.embedding for part in question.parts]),
-            [part.weight for part in question.parts],
-            np.stack([pictures if part.is_picture else texts for part in question.parts]),
-        )
-    if len(question.liked) or len(question.disliked):
-        query = refit_direction(question.liked, question.disliked, pictures, query)
-    assert query is not None
-    return Target(query, pictures)
-
-
-def _center(embeddings: Embeddings) -> NDArray[np.float32]:
-    """Return the centre of a kind of embeddings; of none, the origin."""
-    if not len(embeddings):
-        return np.zeros(embeddings.shape[1], dtype=np.float32)
-    return estimate_center(embeddings.mean(axis=0), len(embeddings))
-
-
 def _parts(question: Question) -> list[EmbeddedPart]:
     """Return the parts of a question, pictures that were marked among them."""
-    signs = ((question.liked, 1.0), (question.disliked, -1.0))
-    marked = [
-        EmbeddedPart(row, sign / len(rows), is_picture=True)
-        for rows, sign in signs
-        for row in rows
-        # What is sought is not the opposite of what is wrong, if anything else is known.
-        if sign > 0 or not (len(question.parts) or len(question.liked))
-    ]
-    return [*question.parts, *marked]
+    # What is sought is not the opposite of what is wrong, if anything else is known.
+    is_away = not (len(question.parts) or len(question.liked))
+    rows, sign = (question.disliked, -1.0) if is_away else (question.liked, 1.0)
+    # Together as much as one part of the query, if one says what is sought.
+    has_added = any(part.weight > 0 for part in question.parts)
+    weight = sign / len(rows) if has_added and len(rows) else sign
+    return [*question.parts, *(EmbeddedPart(row, weight, is_picture=True) for row in rows)]

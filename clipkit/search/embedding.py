@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clipkit.encoder import Encoder
 
 _NORM_ERROR = 1e-3  # of embeddings that went through half precision
+_SAME = 1e-6  # less than a picture and a copy of it that was saved again differ by
 _COMPARED = 64  # pictures that show which cone an embedding lies in
 
 
@@ -111,12 +112,9 @@ class QueryEmbedder:
         elif not pictures:
             raise InputError("there is nothing to search for: give a query, or mark pictures")
         hidden = (name for path in pictures for name in self._place.inner_paths(path))
-        return Question(
-            parts,
-            liked=self._embed_pictures(liked),
-            disliked=self._embed_pictures(disliked),
-            hidden=frozenset(hidden),
-        )
+        goods, bads = self._embed_pictures(liked), self._embed_pictures(disliked)
+        _check_marks(liked, goods, bads)
+        return Question(parts, liked=goods, disliked=bads, hidden=frozenset(hidden))
 
     def _ready_part(self, embedding: NDArray[np.float32]) -> EmbeddedPart:
         """Return a part that is an embedding already.
@@ -170,6 +168,18 @@ class QueryEmbedder:
                 if image and (image.size, image.mtime_ns) == (status.st_size, status.st_mtime_ns):
                     return normalize_rows(vectors.take(np.array([image.row])))
         return None
+
+
+def _check_marks(liked: Sequence[Path], goods: Embeddings, bads: Embeddings) -> None:
+    """Refuse a picture that is marked as right and as wrong."""
+    if not (len(goods) and len(bads)):
+        return
+    is_both = (goods @ bads.T).max(axis=1) > 1 - _SAME
+    if is_both.any():
+        raise InputError(
+            f"{liked[int(is_both.argmax())]} is marked both as like and as unlike what is sought, "
+            "which cancels out: mark it once"
+        )
 
 
 def _one_row(embedding: NDArray[np.float32]) -> NDArray[np.float32]:

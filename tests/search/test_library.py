@@ -122,8 +122,11 @@ def test_parts_of_a_query_are_added_and_subtracted_with_their_weights(
     pictures = pictures / np.linalg.norm(pictures, axis=1, keepdims=True)
     words = np.concatenate([word_embedding(name) for name in BACKGROUND_NAMES]).astype(np.float64)
     red, green = (_direction(word_embedding(word)[0] - _center(words)) for word in ("red", "green"))
-    direction = _direction(4 * red - green)  # what is subtracted counts a third
-    expected = [_direction(row - _center(pictures)) @ direction for row in pictures]
+    centred = np.stack([_direction(row - _center(pictures)) for row in pictures])
+    seen = np.stack([_direction(row - _center(words)) for row in words])
+    spread = float(np.sqrt(np.mean((seen @ centred.T) ** 2)))  # of unrelated words
+    loss = np.maximum(centred @ green / spread - 2, 0)
+    expected = np.maximum(centred @ red - spread * 3 / 4 * loss, -1)
     by_name = {hit.path.name: hit.similarity for hit in hits}
     names = ["red.png", "orange.png", "green.png", "blue.png"]
     # Measured from a centre, angles are wider, and so is what half precision makes of them.
@@ -149,10 +152,20 @@ def test_a_query_of_a_picture_and_words(library: PhotoLibrary, photos: Path) -> 
     assert [hit.path.name for hit in library.search(query, k=1)] == ["green.png"]
 
 
-def test_parts_that_cancel_out_are_refused(library: PhotoLibrary) -> None:
+@pytest.mark.parametrize(
+    "words", [("red", "-", "red"), ("2:red", "-", "red"), ("red", "-", "3:red")]
+)
+def test_parts_that_cancel_out_are_refused(library: PhotoLibrary, words: tuple[str, ...]) -> None:
     library.sync()
-    with pytest.raises(InputError, match="cancel out"):
-        library.search(parse_query("red", "-", "3:red"))
+    with pytest.raises(InputError, match=r"cancel out: to this model, .* means the same"):
+        library.search(parse_query(*words))
+
+
+def test_marks_that_cancel_out_are_refused(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    red = photos / "red.png"
+    with pytest.raises(InputError, match="marked both as like and as unlike"):
+        library.search("red", more_like=[red], less_like=[photos / "orange.png", red])
 
 
 def test_search_by_an_embedding_needs_no_encoder(library: PhotoLibrary, photos: Path) -> None:
