@@ -88,7 +88,9 @@ def test_rank_finds_the_same_as_exact_arithmetic(
     rows = normalize_rows(middle + spread * generator.normal(size=(num_rows, dim)))
     query = normalize_rows(generator.normal(size=(1, dim)))[0]
     center = (0.9 * rows.mean(axis=0)).astype(np.float32) if is_centered else None
-    others = normalize_rows(query + generator.normal(size=(2, dim)) / dim**0.5)[:num_subtracted]
+    seen = rows[0] - (0 if center is None else center)  # some rows show what is subtracted
+    others = normalize_rows(seen + np.linalg.norm(seen) * generator.normal(size=(2, dim)) / dim)
+    others = others[:num_subtracted]
     subtracted = tuple(Subtracted(other, 0.2 + 0.1 * i, 0.5 + i) for i, other in enumerate(others))
     target = Target(query, center, 0.3, subtracted)
     k = data.draw(st.integers(1, num_rows))
