@@ -3,7 +3,9 @@
 Shapes: N and M rows, D dimensions. No model, no file, no picture.
 """
 
+import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,7 +85,7 @@ def top_k(scores: ArrayLike, k: int) -> NDArray[np.intp]:
         Positions, shape (min(k, M),). Equal scores keep the order of the items.
 
     Raises:
-        InputError: If scores is not one-dimensional or k is less than 1.
+        InputError: If scores is not one-dimensional, or k no whole number of 1 or more.
 
     Example:
         >>> top_k([0.1, 0.9, 0.9, 0.3], k=3).tolist()
@@ -92,8 +94,7 @@ def top_k(scores: ArrayLike, k: int) -> NDArray[np.intp]:
     values = np.asarray(scores)
     if values.ndim != 1:
         raise InputError(f"scores must have shape (M,), got {values.shape}")
-    if k < 1:
-        raise InputError(f"k must be at least 1, got {k}")
+    k = check_k(k)
     values = np.where(np.isnan(values), -np.inf, values)
     if k < len(values):
         # Partition first: sorting everything costs ten times as much at a million items.
@@ -105,6 +106,30 @@ def top_k(scores: ArrayLike, k: int) -> NDArray[np.intp]:
         candidates = np.arange(len(values))
     order: NDArray[np.intp] = candidates[np.argsort(-values[candidates], kind="stable")]
     return order
+
+
+def check_k(k: object) -> int:
+    """Return how many results are wanted, as Python's own whole number.
+
+    Args:
+        k: A whole number of any kind, NumPy's too.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If it is no whole number, or less than 1.
+
+    Example:
+        >>> check_k(np.int64(3))
+        3
+    """
+    if isinstance(k, bool | np.bool_) or not isinstance(k, SupportsIndex):
+        raise InputError(f"k must be a whole number of 1 or more, got {k!r}")
+    count = operator.index(k)
+    if count < 1:
+        raise InputError(f"k must be at least 1, got {count}")
+    return count
 
 
 def mix_embeddings(embeddings: ArrayLike, weights: Sequence[float]) -> Embeddings:

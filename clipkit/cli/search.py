@@ -11,6 +11,8 @@ from clipkit.cli.progress import note
 from clipkit.cli.stdout import to_json
 from clipkit.cli.syncing import sync_if_possible
 from clipkit.errors import InputError
+from clipkit.search.answering import SORTS, Answering
+from clipkit.search.filters import FilterOptions, PictureFilter
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, parse_query, picture_argument
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
@@ -152,11 +154,23 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="how much results should differ, 0 to 1 (default 0)",
     )
+    refine.add_argument(
+        "--sort",
+        choices=[*SORTS, "date"],
+        default="best",
+        help="the order of the results: best first, or newest or oldest first; date means newest",
+    )
     group = parser.add_argument_group("only pictures that are")
     group.add_argument(
         "--path",
         metavar="GLOB",
         help="of this name, or with a / of this path inside FOLDER; *, ? and ** work",
+    )
+    group.add_argument(
+        "--not-path",
+        metavar="GLOB",
+        action="append",
+        help="not of this name or path; may be repeated",
     )
     group.add_argument(
         "--after",
@@ -181,6 +195,12 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
             help={"portrait": "higher than wide", "landscape": "wider than high"}[orientation],
         )
     group.add_argument("--camera", metavar="NAME", help="taken with a camera whose name has this")
+    group.add_argument(
+        "--not-camera",
+        metavar="NAME",
+        action="append",
+        help="not taken with such a camera; may be repeated",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -194,6 +214,9 @@ def run(arguments: argparse.Namespace) -> int:
         after Ctrl-C.
     """
     _settle_folder(arguments)
+    filters = _filters(arguments)
+    PictureFilter(**filters)  # says what is wrong before any work is done
+    Answering(arguments.top, arguments.min_relevance or 0.0, arguments.diversity)
     query = _query(arguments)
     PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
     encoder = load_encoder(arguments)
@@ -209,7 +232,6 @@ def run(arguments: argparse.Namespace) -> int:
                 "it with --no-indexing, or run the same command again to go on"
             )
             return 130
-    min_width, min_height = arguments.min_size
     hits = library.search(
         query,
         k=arguments.top,
@@ -217,13 +239,8 @@ def run(arguments: argparse.Namespace) -> int:
         diversity=arguments.diversity,
         more_like=arguments.more_like,
         less_like=arguments.less_like,
-        path=arguments.path,
-        after=arguments.after,
-        before=arguments.before,
-        min_width=min_width,
-        min_height=min_height,
-        orientation=arguments.orientation,
-        camera=arguments.camera,
+        sort="newest" if arguments.sort == "date" else arguments.sort,
+        **filters,
     )
     if arguments.html:
         from clipkit.cli.contact_sheet import write_contact_sheet  # it decodes pictures
@@ -234,6 +251,22 @@ def run(arguments: argparse.Namespace) -> int:
         note(_no_answer(library, arguments, is_shown=bool(hits)))
     _print_hits(hits, arguments, preview)
     return 1 if not is_answered or (has_skipped and arguments.strict) else 0
+
+
+def _filters(arguments: argparse.Namespace) -> FilterOptions:
+    """Return what results must be like."""
+    min_width, min_height = arguments.min_size
+    return FilterOptions(
+        path=arguments.path,
+        not_path=arguments.not_path,
+        after=arguments.after,
+        before=arguments.before,
+        min_width=min_width,
+        min_height=min_height,
+        orientation=arguments.orientation,
+        camera=arguments.camera,
+        not_camera=arguments.not_camera,
+    )
 
 
 def _open_preview(arguments: argparse.Namespace) -> "Preview | None":
@@ -265,7 +298,7 @@ def _query(arguments: argparse.Namespace) -> Query | None:
         return None
     if not words:
         raise InputError('what to search for? Give words, as in  clipkit search "a cat" ~/Pictures')
-    return parse_query(*words)
+    return parse_query(*words, allow_urls=True)
 
 
 def _title(arguments: argparse.Namespace) -> str:
@@ -324,11 +357,12 @@ def _print_hits(
     hits: Sequence[SearchHit], arguments: argparse.Namespace, preview: "Preview | None"
 ) -> None:
     # As find does: what is printed for "." can be used as a query, and never looks like an option.
-    is_here = Path(arguments.folder) == Path()
-    paths = [f"./{hit.path}" if is_here else str(hit.path) for hit in hits]
+    start = "./" if Path(arguments.folder) == Path() else ""
+    paths = [f"{start}{hit.path}" for hit in hits]
     if arguments.json:
         for hit, path in zip(hits, paths, strict=True):
-            print(to_json(_as_json(hit, path)))
+            raw = None if hit.raw is None else f"{start}{hit.raw}"
+            print(to_json({"path": path, **_as_json(hit), "raw": raw}))
     elif arguments.filepath_only or arguments.print0:
         for path in paths:
             print(path, end="\0" if arguments.print0 else "\n")
@@ -341,9 +375,8 @@ def _print_hits(
                 preview.show(hit.path)
 
 
-def _as_json(hit: SearchHit, path: str) -> dict[str, object]:
+def _as_json(hit: SearchHit) -> dict[str, object]:
     return {
-        "path": path,
         "similarity": round(hit.similarity, 6),
         "relevance": round(hit.relevance, 4),
         "width": hit.width,

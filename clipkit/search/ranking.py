@@ -124,7 +124,9 @@ def _scan(vectors: VectorReader, target: Target) -> Bounds:
 def _exact(vectors: VectorReader, rows: NDArray[np.int64], target: Target) -> NDArray[np.floating]:
     """Return how close chosen rows are to the target, the same wherever a row lies."""
     directions = [target.direction, *(part.direction for part in target.subtracted)]
-    cosines = np.stack([vectors.exact_similarities(rows, one) for one in directions])
+    cosines: NDArray[np.floating] = np.stack(
+        [vectors.exact_similarities(rows, one) for one in directions]
+    )
     if target.center is not None:
         centers = vectors.exact_similarities(rows, target.center)
         cosines = _centered(cosines, centers, directions, target.center)

@@ -46,7 +46,7 @@ def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_pictures(
     pictures = _pictures(photos)
     query = parse_query(*words)
     expected = NullDistribution(bank, pictures).relevance(
-        np.concatenate([word_embedding(part.content) for part in query.parts]),
+        np.concatenate([word_embedding(str(part.content)) for part in query.parts]),
         [part.weight for part in query.parts],
         [False] * len(query.parts),
         pictures,

@@ -142,8 +142,8 @@ def test_what_means_the_same_cannot_be_subtracted(cosine: float, remains: bool) 
 
 
 def test_the_loss_is_what_exceeds_two_spreads() -> None:
-    spreads = [[-3.0, 0.0], [2.0, 2.5]]
-    np.testing.assert_allclose(subtraction_loss(spreads), [[0, 0], [0, 0.5]], atol=1e-12)
+    spreads = np.array([[-3.0, 0.0], [2.0, 2.5]])
+    assert subtraction_loss(spreads).tolist() == [[0.0, 0.0], [0.0, 0.5]]
 
 
 def test_the_spread_is_the_root_mean_square_of_the_cosines() -> None:

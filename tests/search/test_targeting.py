@@ -21,7 +21,7 @@ SLANT = np.array([0.6, 0.8], dtype=np.float32)
 
 
 def ask(*parts: EmbeddedPart, liked: object = NONE, disliked: object = NONE) -> Question:
-    return Question(parts, np.asarray(liked), np.asarray(disliked), frozenset())  # type: ignore[arg-type]
+    return Question(parts, np.asarray(liked), np.asarray(disliked), frozenset())
 
 
 def test_what_is_subtracted_is_no_part_of_the_direction() -> None:
@@ -35,7 +35,7 @@ def test_what_is_subtracted_is_no_part_of_the_direction() -> None:
 
 
 def test_pictures_are_compared_with_other_pictures() -> None:
-    pictures = normalize_rows([[1, 0], [-1, 0], [0.6, 0.8], [-0.6, -0.8]])
+    pictures = normalize_rows([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8], [-0.6, -0.8]])
     parts = EmbeddedPart(RIGHT), EmbeddedPart(UP, -1.0, is_picture=True)
     (part,) = mixed_target(ask(*parts), pictures, AROUND).subtracted
     # Each has one opposite (-1) and two at .6 or -.6.
