@@ -24,6 +24,7 @@ COMMANDS = (
     "classify",
     "index",
     "duplicates",
+    "export",
     "train",
     "score",
     "filter",

@@ -41,7 +41,9 @@ from clipkit.search.watching import watch_folder
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
+    from clipkit.search.contents import LibraryEmbeddings
     from clipkit.search.duplicates.groups import DuplicateReport
+    from clipkit.search.exporting import ExportReport, TableFormat
     from clipkit.search.status import LibraryStatus
 
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
@@ -321,6 +323,54 @@ class PhotoLibrary(Closing):
             )
             for answer in answers
         ]
+
+    def embeddings(self, **filters: Unpack[FilterOptions]) -> "LibraryEmbeddings":
+        """Return the paths of the indexed pictures and their embeddings, as of the last commit.
+
+        Args:
+            **filters: What they must be like, as in `search`.
+
+        Returns:
+            Paths, N of them in order, and embeddings, float32, shape (N, D), rows of norm 1. They
+            lie in the space of the model that the folder was indexed with.
+
+        Raises:
+            InputError: If a filter is out of range.
+            LibraryError: If the folder has not been indexed, or the index is damaged.
+        """
+        from clipkit.search.contents import read_embeddings  # a search needs none of it
+
+        return read_embeddings(self._place, PictureFilter(**filters))
+
+    def export(
+        self,
+        directory: PicturePath,
+        *,
+        table: "TableFormat | None" = None,
+        **filters: Unpack[FilterOptions],
+    ) -> "ExportReport":
+        """Write the embeddings and what is known of each picture to files that others can read.
+
+        ``embeddings.npy`` is float32, shape (N, D); row i of ``images.parquet`` or
+        ``images.jsonl`` is the picture of its row i; ``export.json`` names the model and its space.
+
+        Args:
+            directory: A new or empty directory, or one that was exported to before.
+            table: "parquet" or "jsonl"; None for Parquet where pyarrow is installed.
+            **filters: What the pictures must be like, as in `search`.
+
+        Returns:
+            What was written.
+
+        Raises:
+            InputError: If something else lies at the directory, or a filter is out of range.
+            LibraryError: If the folder has not been indexed, the index is damaged, or a file cannot
+                be written.
+            MissingExtraError: If Parquet is asked for and pyarrow is not installed.
+        """
+        from clipkit.search.exporting import export_library  # a search needs none of it
+
+        return export_library(self._place, Path(directory), PictureFilter(**filters), table)
 
     def duplicates(
         self,

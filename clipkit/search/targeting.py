@@ -66,6 +66,9 @@ def mixed_target(question: Question, sample: Embeddings, background: Embeddings)
 def split_parts(question: Question) -> tuple[list[EmbeddedPart], list[EmbeddedPart]]:
     """Return the parts that say what is sought, and those that are subtracted from it.
 
+    Args:
+        question: What is sought.
+
     Returns:
         Added and subtracted parts. If nothing else says what is sought, going away from the
         subtracted parts is, and they are the first.
