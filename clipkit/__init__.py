@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
     from clipkit.search.exporting import ExportReport
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
-    from clipkit.search.query import Query, QueryPart, parse_query
+    from clipkit.search.query import Query, QueryPart, SearchQuery, parse_query
     from clipkit.search.status import LibraryStatus
     from clipkit.training.config import RunConfig
     from clipkit.training.config_file import parse_config, read_config
@@ -68,6 +68,7 @@ __all__ = [
     "QueryPart",
     "RunConfig",
     "SearchHit",
+    "SearchQuery",
     "SpaceMismatchError",
     "SyncReport",
     "TextCutWarning",
@@ -113,7 +114,7 @@ _ROOMS = {
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.exporting": ("ExportReport",),
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
-    "clipkit.search.query": ("Query", "QueryPart", "parse_query"),
+    "clipkit.search.query": ("Query", "QueryPart", "SearchQuery", "parse_query"),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.training.config": ("RunConfig",),
     "clipkit.training.config_file": ("parse_config", "read_config"),
