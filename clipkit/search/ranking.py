@@ -106,9 +106,10 @@ class Bounds(NamedTuple):
 def _scan(vectors: VectorReader, target: Target) -> Bounds:
     """Return about how close every row is to the target."""
     directions = np.stack([target.direction, *(part.direction for part in target.subtracted)])
+    errors: NDArray[np.floating] | np.float32
     if target.center is None:
         cosines = vectors.similarities(directions)
-        errors = np.full(cosines.shape, SCAN_ERROR, dtype=np.float32)
+        errors = np.float32(SCAN_ERROR)
     else:
         *products, centers = vectors.similarities(np.stack([*directions, target.center]))
         cosines = _centered(products, centers, directions, target.center)
