@@ -18,7 +18,14 @@ from PIL import Image, ImageOps
 import clipkit
 from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings, mix_embeddings
-from clipkit.search.mixing import center_rows, centered_similarities, estimate_center, mix_parts
+from clipkit.search.mixing import (
+    center_rows,
+    centered_similarities,
+    estimate_center,
+    estimate_spread,
+    mix_parts,
+    subtraction_loss,
+)
 
 Vector = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -33,6 +40,7 @@ class Library:
     pictures: Embeddings
     center: Vector
     text_center: Vector
+    spreads: tuple[float, float]  # of unrelated pictures and of unrelated texts
 
     def similarities(self, direction: Vector) -> Vector:
         """Return the centred cosine of every picture, as a scan of the plain rows gives it."""
@@ -65,15 +73,22 @@ def plain_sum(
     return np.asarray(library.pictures @ mix_embeddings(query.parts, [first, second])[0])
 
 
-def centred_sum(library: Library, query: Composed) -> Vector:
-    """Return scores of the sum of the centred parts: what clipkit does."""
-    return library.similarities(mix_parts(query.parts, [1.0, query.sign], centers(library, query)))
+def clipkit_score(library: Library, query: Composed) -> Vector:
+    """Return scores of the sum of the centred parts, less what is lost for what is subtracted."""
+    if query.sign > 0:
+        direction = mix_parts(query.parts, [1.0, 1.0], centers(library, query))
+        return library.similarities(direction)
+    added, subtracted = (
+        library.similarities(part) for part in center_rows(query.parts, centers(library, query))
+    )
+    spreads = [library.spreads[not is_picture] for is_picture in query.are_pictures]
+    return np.asarray(added - spreads[0] * subtraction_loss(subtracted / spreads[1]), np.float32)
 
 
-def centred_in_full(library: Library, query: Composed) -> Vector:
-    """Return scores of the centred parts with nothing taken off a subtraction."""
-    parts = center_rows(query.parts, centers(library, query))
-    return library.similarities(mix_embeddings(parts, [1.0, query.sign])[0])
+def centred_sum(library: Library, query: Composed, *, subtracted: float = 1.0) -> Vector:
+    """Return scores of the sum of the centred parts, or of their weighted difference."""
+    weight = query.sign if query.sign > 0 else -subtracted
+    return library.similarities(mix_parts(query.parts, [1.0, weight], centers(library, query)))
 
 
 def equal_spread(library: Library, query: Composed) -> Vector:
@@ -96,9 +111,10 @@ SCORERS: dict[str, Scorer] = {
     "text x1.5": partial(plain_sum, text_weight=1.5),
     "text x2": partial(plain_sum, text_weight=2.0),
     "plain -/3": partial(plain_sum, subtracted=1 / 3),
-    "cent. -1": centred_in_full,
+    "cent. -/3": partial(centred_sum, subtracted=1 / 3),
+    "cent. -1": centred_sum,
     "spread -1": equal_spread,
-    "centred": centred_sum,
+    "clipkit": clipkit_score,
 }
 
 
@@ -204,9 +220,9 @@ def wider_without_narrower(
 
 
 def print_composed(library: Library, tasks: dict[str, list[Composed]]) -> None:
-    """Print one line a task, the interval that of centred minus plain over the first names."""
+    """Print one line a task, the interval that of clipkit minus plain over the first names."""
     print(f"{len(library.pictures)} pictures\n")
-    print(f"{'':26}", *(f"{name:>9}" for name in SCORERS), " centred - plain")
+    print(f"{'':26}", *(f"{name:>9}" for name in SCORERS), " clipkit - plain")
     for task, queries in tasks.items():
         by_unit: dict[str, list[list[float]]] = {}
         for query in queries:
@@ -218,7 +234,7 @@ def print_composed(library: Library, tasks: dict[str, list[Composed]]) -> None:
         table = np.array([np.mean(values, axis=0) for values in by_unit.values()])
         columns = dict(zip(SCORERS, table.T, strict=True))
         means = (f"{column.mean():9.3f}" for column in columns.values())
-        print(f"{task:26}", *means, "", interval(columns["centred"] - columns["plain"]))
+        print(f"{task:26}", *means, "", interval(columns["clipkit"] - columns["plain"]))
 
 
 def print_single(library: Library, words: Embeddings, matches: Mask) -> None:
@@ -256,7 +272,9 @@ def build_library(encoder: clipkit.Encoder, pictures: Embeddings) -> Library:
     center, text_center = (
         estimate_center(rows.mean(axis=0), len(rows)) for rows in (pictures, names)
     )
-    return Library(pictures, center, text_center)
+    seen = center_rows(pictures, center)[:256]
+    spreads = tuple(estimate_spread(rows, seen) for rows in (seen, center_rows(names, text_center)))
+    return Library(pictures, center, text_center, spreads)
 
 
 def main() -> None:

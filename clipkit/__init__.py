@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from clipkit.models.listing import list_models
     from clipkit.runs.report import TrainingReport
     from clipkit.runs.run import train
+    from clipkit.search.contents import LibraryEmbeddings
     from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
+    from clipkit.search.exporting import ExportReport
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
-    from clipkit.search.query import Query, QueryPart, parse_query
+    from clipkit.search.query import Query, QueryPart, SearchQuery, parse_query
     from clipkit.search.status import LibraryStatus
     from clipkit.training.config import RunConfig
     from clipkit.training.config_file import parse_config, read_config
@@ -51,9 +53,11 @@ __all__ = [
     "EncodedBatch",
     "Encoder",
     "EncodingReport",
+    "ExportReport",
     "ImageReadError",
     "InputError",
     "LibraryBusyError",
+    "LibraryEmbeddings",
     "LibraryError",
     "LibraryStatus",
     "MissingExtraError",
@@ -64,6 +68,7 @@ __all__ = [
     "QueryPart",
     "RunConfig",
     "SearchHit",
+    "SearchQuery",
     "SpaceMismatchError",
     "SyncReport",
     "TextCutWarning",
@@ -105,9 +110,11 @@ _ROOMS = {
     "clipkit.models.listing": ("list_models",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
+    "clipkit.search.contents": ("LibraryEmbeddings",),
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
+    "clipkit.search.exporting": ("ExportReport",),
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
-    "clipkit.search.query": ("Query", "QueryPart", "parse_query"),
+    "clipkit.search.query": ("Query", "QueryPart", "SearchQuery", "parse_query"),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.training.config": ("RunConfig",),
     "clipkit.training.config_file": ("parse_config", "read_config"),

@@ -58,7 +58,7 @@ print(len(library), "pictures,", len(report.skipped), "skipped")
 
 
 # %%
-def show(query: str | clipkit.Query, k: int = 4) -> None:
+def show(query: clipkit.SearchQuery, k: int = 4) -> None:
     """Print the closest pictures and show them side by side."""
     hits = library.search(query, k=k)
     print(", ".join(f"{hit.path.stem} {hit.similarity:.2f} ({hit.relevance:.0%})" for hit in hits))
@@ -82,11 +82,11 @@ show("a zebra")
 print(library.search("a zebra", min_relevance=0.5))
 
 # %% [markdown]
-# A query may be a picture, and queries add up: `+` and `-` between parts, and a number in front
-# for its weight.
+# A string is words. A query may be an image too, such as a path, and queries add up: `+` and `-`
+# between parts, and a number in front for its weight.
 
 # %%
-show("../demo/samples/owl.jpg")
+show(samples / "owl.jpg")
 
 # %%
 show(clipkit.parse_query("a bird", "+", "0.5:red"))

@@ -18,7 +18,7 @@ from PIL import Image
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.encoder import EncodedBatch, Encoder
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.images import ImageInput, image_name, read_image
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
 
@@ -102,7 +102,9 @@ class FakeEncoder(Encoder):
         if isinstance(image, Image.Image):
             self.encoded_images.append("<PIL image>")
             return picture_embedding(image)
-        assert isinstance(image, str | Path), image
+        if not isinstance(image, str | Path):
+            self.encoded_images.append(image_name(image))
+            return picture_embedding(read_image(image).pixels)
         self.encoded_images.append(Path(image).name)
         try:
             with Image.open(image) as picture:

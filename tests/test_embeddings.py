@@ -94,6 +94,14 @@ def test_mix_embeddings_that_cancel_out_raises() -> None:
         mix_embeddings([[1.0, 0.0], [1.0, 0.0]], [1.0, -1.0])
 
 
+def test_mix_embeddings_of_one_thing_in_two_precisions_cancels_out() -> None:
+    row = normalize_rows(np.random.default_rng(0).normal(size=(1, 512)))
+    rounded = normalize_rows(row.astype(np.float16))
+    assert not np.array_equal(row, rounded)
+    with pytest.raises(InputError, match="cancel out"):
+        mix_embeddings(np.concatenate([row, rounded]), [1.0, -1.0])
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [([1.0], "got 1 weights"), ([], "got 0 weights"), ([1.0, np.nan], "finite")],

@@ -26,6 +26,7 @@ COMMANDS = (
     "classify",
     "index",
     "duplicates",
+    "export",
     "train",
     "score",
     "filter",

@@ -14,6 +14,7 @@ from clipkit.cli.syncing import check_is_indexed, missing_line, sync_if_possible
 from clipkit.cli.table import table_lines
 from clipkit.errors import InputError
 from clipkit.places import expand_home
+from clipkit.search.answering import SORTS
 from clipkit.search.filters import FilterOptions, PictureFilter
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, parse_query, picture_argument
@@ -174,11 +175,23 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="how much results should differ, 0 to 1 (default 0)",
     )
+    refine.add_argument(
+        "--sort",
+        choices=[*SORTS, "date"],
+        default="best",
+        help="the order of the results: best first, or newest or oldest first; date means newest",
+    )
     group = parser.add_argument_group("only pictures that are")
     group.add_argument(
         "--path",
         metavar="GLOB",
         help="of this name, or with a / of this path inside FOLDER; *, ? and ** work",
+    )
+    group.add_argument(
+        "--not-path",
+        metavar="GLOB",
+        action="append",
+        help="not of this name or path; may be repeated",
     )
     group.add_argument(
         "--after",
@@ -203,6 +216,12 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
             help={"portrait": "higher than wide", "landscape": "wider than high"}[orientation],
         )
     group.add_argument("--camera", metavar="NAME", help="taken with a camera whose name has this")
+    group.add_argument(
+        "--not-camera",
+        metavar="NAME",
+        action="append",
+        help="not taken with such a camera; may be repeated",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -241,6 +260,7 @@ def run(arguments: argparse.Namespace) -> int:
         diversity=arguments.diversity,
         more_like=arguments.more_like,
         less_like=arguments.less_like,
+        sort="newest" if arguments.sort == "date" else arguments.sort,
         **accepted,
     )
     if page is not None:
@@ -259,12 +279,14 @@ def _filters(arguments: argparse.Namespace) -> FilterOptions:
     min_width, min_height = arguments.min_size
     accepted = FilterOptions(
         path=arguments.path,
+        not_path=arguments.not_path,
         after=arguments.after,
         before=arguments.before,
         min_width=min_width,
         min_height=min_height,
         orientation=arguments.orientation,
         camera=arguments.camera,
+        not_camera=arguments.not_camera,
     )
     PictureFilter(**accepted)
     return accepted
@@ -373,7 +395,7 @@ def _query(arguments: argparse.Namespace) -> Query | None:
         return None
     if not words:
         raise InputError('what to search for? Give words, as in  clipkit search "a cat" ~/Pictures')
-    return parse_query(*words)
+    return parse_query(*words, allow_urls=True)
 
 
 def _title(arguments: argparse.Namespace) -> str:
@@ -444,11 +466,12 @@ def _print_hits(
     hits: Sequence[SearchHit], arguments: argparse.Namespace, preview: "Preview | None"
 ) -> None:
     # As find does: what is printed for "." can be used as a query, and never looks like an option.
-    is_here = Path(arguments.folder) == Path()
-    paths = [f"./{hit.path}" if is_here else str(hit.path) for hit in hits]
+    start = "./" if Path(arguments.folder) == Path() else ""
+    paths = [f"{start}{hit.path}" for hit in hits]
     if arguments.json:
         for hit, path in zip(hits, paths, strict=True):
-            print(to_json(_as_json(hit, path)))
+            raw = None if hit.raw is None else f"{start}{hit.raw}"
+            print(to_json({"path": path, **_as_json(hit), "raw": raw}))
     elif arguments.filepath_only or arguments.print0:
         for path in paths:
             print(path, end="\0" if arguments.print0 else "\n")
@@ -466,9 +489,8 @@ def _print_hits(
                 preview.show(hit.path)
 
 
-def _as_json(hit: SearchHit, path: str) -> dict[str, object]:
+def _as_json(hit: SearchHit) -> dict[str, object]:
     return {
-        "path": path,
         "similarity": round(hit.similarity, 6),
         "relevance": round(hit.relevance, 4),
         "width": hit.width,

@@ -34,6 +34,7 @@ __all__ = [
     "Size",
     "Target",
     "borrow_image",
+    "check_is_image",
     "check_is_several",
     "default_max_pixels",
     "image_name",
@@ -133,6 +134,18 @@ def check_is_several(images: object) -> None:
             f"images must be a list of pictures, got one: {image_name(images)}; "  # type: ignore[arg-type]
             "put it in a list, as in [image]"
         )
+
+
+def check_is_image(image: object) -> None:
+    """Raise where something is no image at all; whether it can be read is seen later.
+
+    Args:
+        image: What should be an image.
+
+    Raises:
+        InputError: If it is of another type, dtype or shape.
+    """
+    _check_source(image, allow_urls=True)
 
 
 def default_max_pixels() -> int:

@@ -4,21 +4,29 @@ Shapes: D dimensions of the shared space, K candidates, B background words, S sa
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, mix_embeddings, normalize_rows
+from clipkit.embeddings import Embeddings, check_k, normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.diversity import diversify
 from clipkit.search.embedding import EmbeddedPart, Question
 from clipkit.search.entries import ImageRow
-from clipkit.search.feedback import refit_direction
-from clipkit.search.mixing import center_rows, damp_weights, estimate_center, mix_parts
-from clipkit.search.ranking import Candidates, Target, rank
+from clipkit.search.filters import FilterOptions
+from clipkit.search.mixing import center_rows
+from clipkit.search.ranking import Candidates, rank
+from clipkit.search.raw_pairs import raw_files
 from clipkit.search.relevance import NullDistribution
 from clipkit.search.snapshot import Snapshot
+from clipkit.search.targeting import library_center, mixed_target, plain_target
+
+Sort = Literal["best", "newest", "oldest"]
+"""In which order the best k are shown: by what fits, or by when they were taken."""
+SORTS: tuple[Sort, ...] = get_args(Sort)
 
 _SAMPLE = 1024  # pictures that stand for the library: their mean is good to 3 % of their spread
 _POOL = 200  # candidates that relevance and variety choose from, at least
@@ -34,6 +42,7 @@ class SearchHit:
     width: int | None = None  # pixels, upright; None where the file does not say
     height: int | None = None
     taken_at: str | None = None  # local time, as in 2024-06-01T12:30:00; from EXIF data only
+    raw: Path | None = None  # the camera's RAW file beside it, which is no result of its own
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,19 @@ class Answer:
     image: ImageRow
     similarity: float  # cosine to the query
     relevance: float  # 0..1
+    raw: str | None = None  # path of the RAW file that the picture stands for
+
+    @property
+    def date(self) -> str:
+        """When it was taken, or else when its file was last changed: local time."""
+        changed = datetime.fromtimestamp(self.image.mtime_ns // 10**9)
+        return self.image.taken_at or changed.isoformat(timespec="seconds")
+
+
+class SearchOptions(FilterOptions, total=False):
+    """What `PhotoLibrary.search` takes beside a query: filters, and the order of the results."""
+
+    sort: Sort
 
 
 @dataclass(frozen=True)
@@ -52,15 +74,18 @@ class Answering:
     k: int = 10
     min_relevance: float = 0.0
     diversity: float = 0.0
+    sort: Sort = "best"
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        if self.k < 1:
-            raise InputError(f"k must be at least 1, got {self.k}")
+        object.__setattr__(self, "k", check_k(self.k))
         for name in ("min_relevance", "diversity"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"{name} must be between 0 and 1, got {value}")
+            is_number = isinstance(value, int | float | np.integer | np.floating)
+            if isinstance(value, bool) or not is_number or not 0 <= value <= 1:
+                raise InputError(f"{name} must be between 0 and 1, got {value!r}")
+        if self.sort not in SORTS:
+            raise InputError(f"sort must be one of {', '.join(SORTS)}; got {self.sort!r}")
 
     def answer(
         self,
@@ -78,7 +103,7 @@ class Answering:
             background: Everyday words that a query is weighed against, shape (B, D).
 
         Returns:
-            At most k, best first.
+            The best k, sorted as was wished.
 
         Raises:
             InputError: If an embedding of the question has another size than the library's, or
@@ -87,9 +112,9 @@ class Answering:
         _check_size(question, snapshot.meta.embed_dim)
         is_plain = len(question.parts) == 1 and not (len(question.liked) or len(question.disliked))
         if is_plain:
-            target = _plain_target(question.parts[0])
+            target = plain_target(question.parts[0])
         else:
-            target = _mixed_target(question, _sample(snapshot), background)
+            target = mixed_target(question, _sample(snapshot), background)
         pool = rank(
             snapshot.catalog,
             snapshot.vectors,
@@ -97,19 +122,30 @@ class Answering:
             k=max(_POOL, 4 * self.k),
             candidates=candidates,
         )
+        raws = raw_files((hit.path for hit in pool), candidates.hidden)
+        pool = [hit for hit in pool if hit.path not in raws]
         if not pool:
             return []
         sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
         rows = normalize_rows(snapshot.vectors.take(np.array([hit.row for hit in pool])))
         null = NullDistribution(background, sample)
         embeddings, weights, is_picture = zip(*_parts(question), strict=True)
-        relevance = null.relevance(np.stack(embeddings), damp_weights(weights), is_picture, rows)
-        chosen = self._choose(relevance, center_rows(rows, _center(sample)))
+        relevance = null.relevance(np.stack(embeddings), weights, is_picture, rows)
+        chosen = self._choose(relevance, center_rows(rows, library_center(sample)))
         entries = snapshot.catalog.entries(pool[place].row for place in chosen)
-        return [
-            Answer(entries[pool[place].row], pool[place].similarity, float(relevance[place]))
+        raw_of = {shown: raw for raw, shown in raws.items()}
+        answers = [
+            Answer(
+                entries[pool[place].row],
+                pool[place].similarity,
+                float(relevance[place]),
+                raw_of.get(pool[place].path),
+            )
             for place in chosen
         ]
+        if self.sort != "best":
+            answers.sort(key=lambda answer: answer.date, reverse=self.sort == "newest")
+        return answers
 
     def _choose(self, relevance: NDArray[np.float64], spread: Embeddings) -> list[int]:
         """Return which of the candidates, best first, to show, and in which order.
@@ -147,45 +183,12 @@ def _sample(snapshot: Snapshot) -> Embeddings:
     return normalize_rows(snapshot.vectors.take(snapshot.catalog.sample(_SAMPLE)))
 
 
-def _plain_target(part: EmbeddedPart) -> Target:
-    """Return what pictures should be close to, if that is one text or picture."""
-    return Target(mix_embeddings(part.embedding[None, :], [part.weight])[0])
-
-
-def _mixed_target(question: Question, sample: Embeddings, background: Embeddings) -> Target:
-    """Return what pictures should be close to, if several things are mixed or pictures marked.
-
-    Each kind is seen from its own centre.
-    """
-    pictures, texts = _center(sample), _center(background)
-    query = None
-    if question.parts:
-        query = mix_parts(
-            np.stack([part.embedding for part in question.parts]),
-            [part.weight for part in question.parts],
-            np.stack([pictures if part.is_picture else texts for part in question.parts]),
-        )
-    if len(question.liked) or len(question.disliked):
-        query = refit_direction(question.liked, question.disliked, pictures, query)
-    assert query is not None
-    return Target(query, pictures)
-
-
-def _center(embeddings: Embeddings) -> NDArray[np.float32]:
-    """Return the centre of a kind of embeddings; of none, the origin."""
-    if not len(embeddings):
-        return np.zeros(embeddings.shape[1], dtype=np.float32)
-    return estimate_center(embeddings.mean(axis=0), len(embeddings))
-
-
 def _parts(question: Question) -> list[EmbeddedPart]:
     """Return the parts of a question, pictures that were marked among them."""
-    signs = ((question.liked, 1.0), (question.disliked, -1.0))
-    marked = [
-        EmbeddedPart(row, sign / len(rows), is_picture=True)
-        for rows, sign in signs
-        for row in rows
-        # What is sought is not the opposite of what is wrong, if anything else is known.
-        if sign > 0 or not (len(question.parts) or len(question.liked))
-    ]
-    return [*question.parts, *marked]
+    # What is sought is not the opposite of what is wrong, if anything else is known.
+    is_away = not (len(question.parts) or len(question.liked))
+    rows, sign = (question.disliked, -1.0) if is_away else (question.liked, 1.0)
+    # Together as much as one part of the query, if one says what is sought.
+    has_added = any(part.weight > 0 for part in question.parts)
+    weight = sign / len(rows) if has_added and len(rows) else sign
+    return [*question.parts, *(EmbeddedPart(row, weight, is_picture=True) for row in rows)]

@@ -135,11 +135,7 @@ class Catalog(Closing):
 
     def rows(self, prefix: str = "", accepted: PictureFilter = _EVERY_PICTURE) -> NDArray[np.int64]:
         """Return the live rows under `prefix` that pass a filter, ascending, shape (K,)."""
-        where, bounds = _under(prefix)
-        conditions = accepted.conditions(prefix)
-        if conditions:
-            where += f"{' AND' if where else ' WHERE'} {' AND '.join(sql for sql, _ in conditions)}"
-        values = (*bounds, *(value for _, value in conditions))
+        where, values = _accepted(prefix, accepted)
         with self._errors():
             found = self._connection.execute(f"SELECT row FROM images{where}", values)
             return np.sort(np.fromiter((row for (row,) in found), dtype=np.int64))
@@ -194,11 +190,14 @@ class Catalog(Closing):
         condition = "absent WHERE digest = ? ORDER BY is_removed DESC, row LIMIT 1"
         return self._find(condition, digest, columns)
 
-    def contents(self) -> Iterator[ImageRow]:
-        """Yield every picture, in the order of the paths."""
+    def contents(
+        self, prefix: str = "", accepted: PictureFilter = _EVERY_PICTURE
+    ) -> Iterator[ImageRow]:
+        """Yield the pictures under `prefix` that pass a filter, in the order of the paths."""
+        where, values = _accepted(prefix, accepted)
+        sql = f"SELECT {COLUMNS} FROM images{where} ORDER BY path"
         with self._errors():
-            found = self._connection.execute(f"SELECT {COLUMNS} FROM images ORDER BY path")
-            yield from map(_image_row, found)
+            yield from map(_image_row, self._connection.execute(sql, values))
 
     def background(self) -> dict[str, NDArray[np.float32]]:
         """Return the embeddings of the words that queries are weighed against, shape (D,) each."""
@@ -351,6 +350,15 @@ def _matches_glob(path: bytes, pattern: bytes) -> bool:
 
 def _decode(text: bytes) -> str:
     return text.decode("utf-8", PATH_ERRORS)
+
+
+def _accepted(prefix: str, accepted: PictureFilter) -> tuple[str, tuple[str | bytes | int, ...]]:
+    """Return the WHERE clause, with its values, for pictures under `prefix` that pass a filter."""
+    where, bounds = _under(prefix)
+    conditions = accepted.conditions(prefix)
+    if conditions:
+        where += f"{' AND' if where else ' WHERE'} {' AND '.join(sql for sql, _ in conditions)}"
+    return where, (*bounds, *(value for _, value in conditions))
 
 
 def _under(prefix: str) -> tuple[str, tuple[bytes, ...]]:

@@ -3,9 +3,7 @@
 Shapes: L and M marked pictures, D dimensions.
 """
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,9 +13,10 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
+from clipkit.inputs.images import ImageInput, check_is_several, image_name
 from clipkit.search.background import stored_background
 from clipkit.search.location import LibraryPlace
-from clipkit.search.query import Query, QueryPart
+from clipkit.search.query import Query, QueryPart, SearchQuery, read_query
 from clipkit.search.snapshot import committed
 from clipkit.search.sync import check_space
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from clipkit.encoder import Encoder
 
 _NORM_ERROR = 1e-3  # of embeddings that went through half precision
+_SAME = 1e-6  # less than a picture and a copy of it that was saved again differ by
 _COMPARED = 64  # pictures that show which cone an embedding lies in
 
 
@@ -80,16 +80,16 @@ class QueryEmbedder:
 
     def embed(
         self,
-        query: Query | Embeddings | None,
+        query: SearchQuery | None,
         *,
-        more_like: Sequence[str | os.PathLike[str]] = (),
-        less_like: Sequence[str | os.PathLike[str]] = (),
+        more_like: Iterable[ImageInput] = (),
+        less_like: Iterable[ImageInput] = (),
     ) -> Question:
         """Return what is sought, as vectors.
 
         Args:
-            query: What was asked: parts, or one ready embedding, shape (D,) or (1, D), norm 1.
-            more_like: Pictures like what is sought.
+            query: What was asked.
+            more_like: Pictures like what is sought; a string is a path.
             less_like: Pictures unlike what is sought.
 
         Returns:
@@ -101,25 +101,25 @@ class QueryEmbedder:
             ImageReadError: If a picture cannot be read.
             SpaceMismatchError: If the index was built with another model.
         """
-        liked, disliked = [Path(path) for path in more_like], [Path(path) for path in less_like]
+        liked, disliked = _marked(more_like), _marked(less_like)
         pictures = [*liked, *disliked]
         parts: tuple[EmbeddedPart, ...] = ()
-        if isinstance(query, np.ndarray):
-            parts = (self._ready_part(query),)
-        elif query is not None:
-            parts = tuple(self._embed_part(part) for part in query.parts)
-            pictures += [part.path for part in query.parts if part.path is not None]
+        if query is not None:
+            asked = read_query(query)
+            if isinstance(asked, Query):
+                parts = tuple(self._embed_part(part) for part in asked.parts)
+                pictures += asked.parts
+            else:
+                parts = (self._ready_part(asked),)
         elif not pictures:
             raise InputError("there is nothing to search for: give a query, or mark pictures")
-        hidden = (name for path in pictures for name in self._names(path))
-        return Question(
-            parts,
-            liked=self._embed_pictures(liked),
-            disliked=self._embed_pictures(disliked),
-            hidden=frozenset(hidden),
-        )
+        paths = (part.path for part in pictures if part.path is not None)
+        hidden = (name for path in paths for name in self._inner_names(path))
+        goods, bads = self._embed_pictures(liked), self._embed_pictures(disliked)
+        _check_marks(liked, goods, bads)
+        return Question(parts, liked=goods, disliked=bads, hidden=frozenset(hidden))
 
-    def _ready_part(self, embedding: NDArray[np.float32]) -> EmbeddedPart:
+    def _ready_part(self, embedding: NDArray[np.floating]) -> EmbeddedPart:
         """Return a part that is an embedding already.
 
         Whether it is of a text or of a picture shows in what it is closer to: the two kinds lie
@@ -136,33 +136,35 @@ class QueryEmbedder:
 
     def _embed_part(self, part: QueryPart) -> EmbeddedPart:
         if part.is_picture:
-            row = self._embed_picture(part.path or part.content)
+            row = self._embed_picture(part)
         else:
-            row = needed_encoder(self._encoder).encode_texts([part.content])
-        return EmbeddedPart(row[0], part.weight, part.is_picture)
+            row = needed_encoder(self._encoder).encode_texts([str(part.content)])
+        return EmbeddedPart(row[0], float(part.weight), part.is_picture)
 
-    def _embed_pictures(self, paths: Sequence[Path]) -> Embeddings:
-        rows = [self._embed_picture(path) for path in paths]
+    def _embed_pictures(self, parts: Sequence[QueryPart]) -> Embeddings:
+        rows = [self._embed_picture(part) for part in parts]
         return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
-    def _embed_picture(self, picture: Path | str) -> Embeddings:
-        """Return the embedding of a picture file, or of one on the web, shape (1, D)."""
-        if isinstance(picture, Path):
-            known = self._known_embedding(picture)
+    def _embed_picture(self, part: QueryPart) -> Embeddings:
+        """Return the embedding of an image, shape (1, D)."""
+        if part.path is not None:
+            known = self._known_embedding(part.path)
             if known is not None:
                 return known
-            return needed_encoder(self._encoder).encode_images([picture])
-        return needed_encoder(self._encoder).encode_images([picture], allow_urls=True)
+        encoder = needed_encoder(self._encoder)
+        return encoder.encode_images([part.path or part.content], allow_urls=part.allow_urls)
 
-    def _names(self, path: Path) -> set[str]:
+    def _inner_names(self, path: Path) -> set[str]:
         """Return the catalog's names for a file; of one with hard links, the other ones' too."""
-        names = self._place.inner_paths(path)
-        with suppress(OSError):  # what is wrong with the file is said where it is read
+        try:
+            names = self._place.inner_paths(path)
             status = path.stat()
-            if status.st_nlink > 1:
-                with committed(self._place) as (catalog, _, _):
-                    alike = catalog.find_alike(status.st_size, status.st_mtime_ns)
-                names |= {name for name in alike if _is_same_file(path, self._place.path(name))}
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a null character
+            return set()  # reading it will say what is wrong
+        if status.st_nlink > 1:
+            with committed(self._place) as (catalog, _, _):
+                alike = catalog.find_alike(status.st_size, status.st_mtime_ns)
+            names |= {name for name in alike if _is_same_file(path, self._place.path(name))}
         return names
 
     def _known_embedding(self, path: Path) -> Embeddings | None:
@@ -170,7 +172,7 @@ class QueryEmbedder:
 
         It spares loading the image tower, which costs more than the search.
         """
-        names = self._names(path)
+        names = self._inner_names(path)
         if not names or not path.is_file():
             return None
         status = path.stat()
@@ -191,7 +193,26 @@ def _is_same_file(path: Path, other: Path) -> bool:
         return False
 
 
-def _one_row(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+def _marked(images: Iterable[ImageInput]) -> list[QueryPart]:
+    """Return pictures that were marked; a string among them is a path."""
+    check_is_several(images)
+    return [QueryPart(image, is_picture=True) for image in images]
+
+
+def _check_marks(liked: Sequence[QueryPart], goods: Embeddings, bads: Embeddings) -> None:
+    """Refuse a picture that is marked as right and as wrong."""
+    if not (len(goods) and len(bads)):
+        return
+    is_both = (goods @ bads.T).max(axis=1) > 1 - _SAME
+    if is_both.any():
+        name = image_name(liked[int(is_both.argmax())].content)
+        raise InputError(
+            f"{name} is marked both as like and as unlike what is sought, which cancels out: mark "
+            "it once"
+        )
+
+
+def _one_row(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return a query that is an embedding already as float32, shape (D,)."""
     row = embedding[0] if embedding.ndim == 2 and len(embedding) == 1 else embedding
     norm = float(np.linalg.norm(row))

@@ -9,15 +9,15 @@ Shapes: D dimensions of the shared space.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
-from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError, LibraryBusyError
+from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 from clipkit.search.adoption import adopt_index
-from clipkit.search.answering import Answering, SearchHit
+from clipkit.search.answering import Answering, SearchHit, SearchOptions
 from clipkit.search.background import make_background, stored_background
 from clipkit.search.catalog import Catalog
 from clipkit.search.changes import FileState
@@ -32,7 +32,7 @@ from clipkit.search.location import (
     inner_location,
     take_index_along,
 )
-from clipkit.search.query import Query, parse_query
+from clipkit.search.query import SearchQuery
 from clipkit.search.ranking import Candidates
 from clipkit.search.removal import remove_index
 from clipkit.search.snapshot import committed, not_indexed, stored_meta
@@ -42,7 +42,9 @@ from clipkit.search.watching import watch_folder
 
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
+    from clipkit.search.contents import LibraryEmbeddings
     from clipkit.search.duplicates.groups import DuplicateReport
+    from clipkit.search.exporting import ExportReport, TableFormat
     from clipkit.search.lookup import IndexedFiles
     from clipkit.search.status import LibraryStatus
 
@@ -297,53 +299,58 @@ class PhotoLibrary(Closing):
 
     def search(
         self,
-        query: str | Query | Embeddings | None = None,
+        query: SearchQuery | None = None,
         *,
         k: int = 10,
         min_relevance: float = 0.0,
         diversity: float = 0.0,
-        more_like: Sequence[PicturePath] = (),
-        less_like: Sequence[PicturePath] = (),
-        **filters: Unpack[FilterOptions],
+        more_like: Iterable[ImageInput] = (),
+        less_like: Iterable[ImageInput] = (),
+        **options: Unpack[SearchOptions],
     ) -> list[SearchHit]:
         """Return the pictures closest to a query, as of the last commit.
 
         Filters come before the ranking: k pictures come back whenever k pass them. Pictures of
-        the query, and those marked as more or less like what is sought, are left out.
+        the query, and those marked as more or less like what is sought, are left out. A camera's
+        RAW file beside the JPEG of the shot is no result of its own: the JPEG's hit names it.
 
         Args:
-            query: Words, a picture such as "./cat.jpg", a parsed query, one embedding of a text
-                or picture, shape (D,) or (1, D) and norm 1, or nothing if pictures are marked.
+            query: Words: a string is never anything else. Or an image: a path (`pathlib.Path`),
+                bytes, an open binary file, a PIL image or a uint8 array; a `Query` of several
+                parts; one embedding of a text or image, floating-point, shape (D,) or (1, D) and
+                norm 1; or nothing if pictures are marked.
             k: The most pictures to return, k >= 1.
             min_relevance: Pictures that are less relevant than this are left out, 0..1; from
                 0.5 on a picture more likely than not fits the query.
             diversity: How much results should differ from each other, 0..1; 0 ranks by the
                 query alone.
-            more_like: Pictures like what is sought: the query is refitted to them.
-            less_like: Pictures unlike what is sought.
-            **filters: What results must be like; `PictureFilter` has them: path, after,
-                before, min_width, min_height, orientation, camera.
+            more_like: Images like what is sought: the query is refitted to them. A string is a
+                path here.
+            less_like: Images unlike what is sought.
+            **options: sort: "best", "newest" or "oldest", the order of the best k. All others are
+                what results must be like; `PictureFilter` has them: path, not_path, after, before,
+                min_width, min_height, orientation, camera, not_camera.
 
         Returns:
-            Best first; equals in the order of the paths.
+            Best first, equals in the order of the paths; or as `sort` says.
 
         Raises:
-            InputError: If the query is empty or names no existing picture, an embedding has
+            InputError: If the query is empty, of no such kind or cancels out, an embedding has
                 another shape or norm, a number or a filter is out of range, or there is no
                 encoder.
             ImageReadError: If a picture of the query cannot be read.
             LibraryError: If the folder has not been indexed, or the index is damaged.
             SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
-        answering = Answering(k=k, min_relevance=min_relevance, diversity=diversity)
-        accepted = PictureFilter(**filters)
+        sort = options.pop("sort", "best")
+        answering = Answering(k=k, min_relevance=min_relevance, diversity=diversity, sort=sort)
+        accepted = PictureFilter(**cast(FilterOptions, options))
         if not self.is_indexed:
             raise not_indexed(
                 self._place, self.model, self.other_models
             )  # before a model is loaded for it
         embedder = QueryEmbedder(self._place, self._encoder)
-        parsed = parse_query(query) if isinstance(query, str) else query
-        question = embedder.embed(parsed, more_like=more_like, less_like=less_like)
+        question = embedder.embed(query, more_like=more_like, less_like=less_like)
         candidates = Candidates(self._place.prefix, accepted, question.hidden)
         with committed(self._place) as snapshot:
             if self._encoder is not None:
@@ -360,6 +367,7 @@ class PhotoLibrary(Closing):
                 width=answer.image.width,
                 height=answer.image.height,
                 taken_at=answer.image.taken_at,
+                raw=self._place.path(answer.raw) if answer.raw else None,
             )
             for answer in answers
         ]
@@ -379,6 +387,54 @@ class PhotoLibrary(Closing):
         from clipkit.search.lookup import IndexedFiles  # a search needs none of it
 
         return IndexedFiles(self._place, files)
+
+    def embeddings(self, **filters: Unpack[FilterOptions]) -> "LibraryEmbeddings":
+        """Return the paths of the indexed pictures and their embeddings, as of the last commit.
+
+        Args:
+            **filters: What they must be like, as in `search`.
+
+        Returns:
+            Paths, N of them in order, and embeddings, float32, shape (N, D), rows of norm 1. They
+            lie in the space of the model that the folder was indexed with.
+
+        Raises:
+            InputError: If a filter is out of range.
+            LibraryError: If the folder has not been indexed, or the index is damaged.
+        """
+        from clipkit.search.contents import read_embeddings  # a search needs none of it
+
+        return read_embeddings(self._place, PictureFilter(**filters))
+
+    def export(
+        self,
+        directory: PicturePath,
+        *,
+        table: "TableFormat | None" = None,
+        **filters: Unpack[FilterOptions],
+    ) -> "ExportReport":
+        """Write the embeddings and what is known of each picture to files that others can read.
+
+        ``embeddings.npy`` is float32, shape (N, D); row i of ``images.parquet`` or
+        ``images.jsonl`` is the picture of its row i; ``export.json`` names the model and its space.
+
+        Args:
+            directory: A new or empty directory, or one that was exported to before.
+            table: "parquet" or "jsonl"; None for Parquet where pyarrow is installed.
+            **filters: What the pictures must be like, as in `search`.
+
+        Returns:
+            What was written.
+
+        Raises:
+            InputError: If something else lies at the directory, or a filter is out of range.
+            LibraryError: If the folder has not been indexed, the index is damaged, or a file cannot
+                be written.
+            MissingExtraError: If Parquet is asked for and pyarrow is not installed.
+        """
+        from clipkit.search.exporting import export_library  # a search needs none of it
+
+        return export_library(self._place, Path(directory), PictureFilter(**filters), table)
 
     def duplicates(
         self,

@@ -5,8 +5,9 @@ in common, or all texts, says nothing about any one of them, but in a plain sum 
 differently for the two: there the pictures dominate. So the centre of its kind is taken from every
 part before the sum, and the centre of the library's pictures from every picture before the cosine.
 
-What is subtracted counts a third. A bird shares most of its direction with a toucan, so taking all
-of the toucan away takes the bird with it, and finds fewer of the other birds than "bird" alone.
+What is subtracted is no part of the sum. A bird shares most of its direction with a toucan, so
+taking the toucan away takes the bird with it. Instead an image loses by how far it stands out for
+what is subtracted: little for another bird, much for a toucan.
 
 A query of one part needs none of this: its plain cosine ranks as well, and is a similarity people
 know. ``docs/composition.md`` has the figures.
@@ -27,7 +28,13 @@ from clipkit.errors import InputError
 Direction = NDArray[np.float32]
 """float32, shape (D,), norm 1, from a centre: what `centered_similarities` ranks by."""
 
-_SUBTRACTED = 1 / 3  # of a negative weight; from a quarter to a half it makes little difference
+# What is subtracted counts from here on. Of the losses that rank no worse than what went before, in
+# each development half of benchmarks/subtraction.py, this leaves little of it in the top.
+_UNRELATED_SPREADS = 2.0
+# Of two directions. The starter has "a cat" and "cat" at .87, "couch" and "sofa" at .79, "dog" and
+# "puppy" at .53; with OpenAI's ViT-B/32 two prompts for one name have .91.
+_SAME_MEANING = 0.85
+_ITSELF = 0.9999  # the cosine of a picture to itself, but for rounding
 _SMALLEST_NORM = 1e-3  # a row nearer to its centre is there: half precision errs by about 5e-4
 
 
@@ -99,7 +106,7 @@ def mix_parts(embeddings: ArrayLike, weights: Sequence[float], centers: ArrayLik
 
     Args:
         embeddings: One part a row, shape (P, D), rows of norm 1, P >= 1.
-        weights: One finite weight a part; negative ones subtract, and count a third.
+        weights: One finite weight a part; negative ones point away, in full.
         centers: The centre of each part's kind, shape (P, D), or one for all, shape (D,).
 
     Returns:
@@ -113,20 +120,66 @@ def mix_parts(embeddings: ArrayLike, weights: Sequence[float], centers: ArrayLik
         [0.0, 0.7070000171661377, 0.7070000171661377]
     """
     rows = center_rows(embeddings, centers)
-    direction: Direction = mix_embeddings(rows, damp_weights(weights))[0]
+    direction: Direction = mix_embeddings(rows, weights)[0]
     return direction
 
 
-def damp_weights(weights: Sequence[float]) -> list[float]:
-    """Return weights as they count in a mixture: negative ones a third.
+def estimate_spread(directions: ArrayLike, pictures: ArrayLike) -> float:
+    """Return what unrelated things of one kind score on pictures: a root mean square of cosines.
+
+    Pictures score higher on pictures than texts do. Divided by this, the scores of both kinds can
+    be compared.
 
     Args:
-        weights: As the user gave them.
+        directions: Things of the kind, as seen from its centre: shape (N, D), rows of norm 1.
+        pictures: Pictures as seen from theirs, shape (S, D). A picture and itself do not count.
 
     Returns:
-        As many weights.
+        A number above 0; 1 if there is nothing to compare.
     """
-    return [weight if weight > 0 else weight * _SUBTRACTED for weight in weights]
+    rows, others = np.asarray(directions, np.float32), np.asarray(pictures, np.float32)
+    if not (rows.size and others.size):
+        return 1.0
+    cosines = (rows @ others.T).astype(np.float64)
+    cosines = cosines[cosines < _ITSELF]
+    return max(float(np.sqrt((cosines**2).mean())), _SMALLEST_NORM) if cosines.size else 1.0
+
+
+def check_remains(added: Direction, subtracted: Direction) -> None:
+    """Refuse to subtract what is sought.
+
+    Args:
+        added: What is sought, shape (D,), norm 1, from the centre of its kind.
+        subtracted: What is subtracted from it, likewise.
+
+    Raises:
+        InputError: If the two mean the same.
+    """
+    likeness = float(added @ subtracted)
+    if likeness >= _SAME_MEANING:
+        raise InputError(
+            "the parts of the query cancel out: to this model, what is subtracted means the same "
+            f"as what is sought (cosine {likeness:.2f}, and {_SAME_MEANING} or more is the same), "
+            "so nothing is left to search for; subtract something narrower, or leave it out"
+        )
+
+
+def subtraction_loss(spreads: ArrayLike) -> NDArray[np.float64]:
+    """Return what pictures lose for showing something that is subtracted.
+
+    Args:
+        spreads: How far each picture stands out for it, in spreads of what is unrelated: cosines
+            divided by `estimate_spread`, or z-scores. Any shape.
+
+    Returns:
+        What exceeds that of unrelated pictures, in the same unit and shape.
+
+    Example:
+        >>> subtraction_loss([-2.0, 2.0, 5.5]).tolist()
+        [0.0, 0.0, 3.5]
+    """
+    loss: NDArray[np.float64] = np.maximum(np.asarray(spreads, np.float64) - _UNRELATED_SPREADS, 0)
+    return loss
 
 
 def centered_similarities(

@@ -1,6 +1,8 @@
-"""What a person searches for: words and pictures, added and subtracted with weights.
+"""What is searched for: words and images, added and subtracted with weights.
 
-The grammar is rclip's, so that its users keep their habits:
+In Python a string is words, whatever it looks like; images are paths, bytes, arrays and the like.
+The command line has a language for both, and so has `parse_query`. Its grammar is rclip's, so that
+its users keep their habits:
 
     horse                              words
     ./cat.jpg                          a picture; also /a/b.jpg, ../b.jpg, ~/b.jpg, https://...
@@ -10,39 +12,73 @@ The grammar is rclip's, so that its users keep their habits:
     2:dog + ./pool.jpg - 0.5:night     with weights
 """
 
+import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.errors import InputError
 from clipkit.inputs.folders import IMAGE_EXTENSIONS
+from clipkit.inputs.images import ImageInput, check_is_image
 
 _WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d*)?|\.\d+):(?P<content>.+)", re.DOTALL)
 _LOCAL_PICTURE = re.compile(r"/|\.\.?/|~[^/\s]*/|file://|(?:[A-Za-z]:|\.\.?)\\")
 _WEB_PICTURE = re.compile(r"https?://\S+", re.IGNORECASE)
 _SIGNS = {"+": 1.0, "-": -1.0}
+_EMPTY_PART = "a part of the query is empty: give words, or a picture such as ./cat.jpg"
+_KINDS = (
+    "a query is words (a string), an image (a pathlib.Path, bytes, an open binary file, a PIL "
+    "image or a uint8 array), a Query, or one embedding (a floating-point array of shape (D,))"
+)
 
 
 @dataclass(frozen=True)
 class QueryPart:
-    """One text or picture of a query."""
+    """One text or image of a query.
 
-    content: str  # words, the path of a picture, or its address on the web
+    Raises:
+        InputError: If it is neither text nor image, or the weight is no number or 0.
+    """
+
+    content: ImageInput  # a string is words, unless the third field says that it is an image
     weight: float = 1.0  # never 0; a negative one subtracts
-    is_picture: bool = False
+    is_picture: bool = False  # of a string: whether it is the path or the address of an image
+    allow_urls: bool = False  # whether an image with an http or https address is fetched
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be searched for."""
+        if isinstance(self.content, str):
+            if not self.content.strip():
+                raise InputError(_EMPTY_PART)
+        else:
+            check_is_image(self.content)
+            object.__setattr__(self, "is_picture", True)
+        is_number = isinstance(self.weight, int | float | np.integer | np.floating)
+        if isinstance(self.weight, bool) or not is_number or not math.isfinite(self.weight):
+            raise InputError(f"a weight must be a finite number, got {self.weight!r}")
+        if self.weight == 0:
+            raise InputError("a weight of 0 says nothing: leave this part out")
 
     @property
     def path(self) -> Path | None:
-        """The picture file, None for words and for a picture on the web."""
-        if not self.is_picture or _WEB_PICTURE.fullmatch(self.content):
+        """The image file, None for words and for images that are no local file."""
+        is_words = isinstance(self.content, str) and not self.is_picture
+        if is_words or not isinstance(self.content, str | os.PathLike):
+            return None
+        if isinstance(self.content, str) and _WEB_PICTURE.fullmatch(self.content):
             return None
         return Path(self.content)
 
 
 @dataclass(frozen=True)
 class Query:
-    """A weighted sum of texts and pictures; `parse_query` makes one from words."""
+    """Weighted texts and images; `parse_query` makes one from what a person types."""
 
     parts: tuple[QueryPart, ...]  # at least one
 
@@ -52,8 +88,65 @@ class Query:
             raise InputError("the query is empty: give words, or a picture such as ./cat.jpg")
 
 
-def parse_query(*words: str) -> Query:
-    """Return the query a person wrote.
+SearchQuery = str | ImageInput | Query | QueryPart | NDArray[np.floating]
+"""Words (a string), an image (anything else that `Encoder.encode_images` takes), parts of both, or
+one embedding: a floating-point array of shape (D,) or (1, D) and norm 1."""
+
+
+def read_query(query: SearchQuery) -> Query | NDArray[np.floating]:
+    """Return what is searched for, as parts or as an embedding.
+
+    Args:
+        query: Words, an image, parts, or an embedding. A uint8 array is an image, one of
+            floating-point numbers an embedding.
+
+    Returns:
+        Parts; an embedding as it is.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    if isinstance(query, Query):
+        return query
+    if isinstance(query, QueryPart):
+        return Query((query,))
+    if isinstance(query, np.ndarray):
+        return _read_array(query)
+    if isinstance(query, str | bytes | os.PathLike) or _is_image(query):
+        return Query((QueryPart(query),))
+    raise InputError(f"{_KINDS}, got {type(query).__name__}{_hint(query)}")
+
+
+def _is_image(query: object) -> bool:
+    try:
+        check_is_image(query)
+    except InputError:
+        return False
+    return True
+
+
+def _hint(query: object) -> str:
+    """Return what to do with what is no query, if that is known."""
+    if isinstance(query, list | tuple):
+        return ": search for one thing at a time, or give a Query of parts"
+    return ""
+
+
+def _read_array(array: NDArray[Any]) -> Query | NDArray[np.floating]:
+    """Return an array as an image or as an embedding, as its numbers say."""
+    is_row = array.ndim == 1 or (array.ndim == 2 and len(array) == 1)
+    if array.dtype == np.uint8 and array.ndim in (2, 3):
+        return Query((QueryPart(array),))
+    if np.issubdtype(array.dtype, np.floating) and is_row:
+        return array
+    raise InputError(
+        "an array to search for is an image, uint8 of shape (H, W) or (H, W, 3), or one embedding, "
+        f"floating-point of shape (D,) or (1, D); got {array.dtype} of shape {array.shape}"
+    )
+
+
+def parse_query(*words: str, allow_urls: bool = False) -> Query:
+    """Return the query a person wrote, in the language of the command line.
 
     Each word is one argument of a command line, spaces included: "+" and "-" alone between two
     others add and subtract, inside a longer text they mean nothing.
@@ -61,13 +154,15 @@ def parse_query(*words: str) -> Query:
     Args:
         *words: A text or picture, then any number of pairs of a sign and a text or picture.
             Either may begin with a weight and a colon; ``1:`` shields a text that begins so.
+        allow_urls: Whether a picture's http or https address may be fetched when the query is
+            searched for.
 
     Returns:
         The query, its parts in the order given.
 
     Raises:
         InputError: If a part is missing or empty, a sign is not "+" or "-", a weight is not
-            above 0, or an image file does not exist.
+            above 0, an image file does not exist, or there is an address that is not allowed.
 
     Example:
         >>> [(part.content, part.weight) for part in parse_query("dog", "-", "2:cat").parts]
@@ -78,11 +173,11 @@ def parse_query(*words: str) -> Query:
             "a query is a text or picture, then pairs of + or - and another, "
             f"got {len(words)} words: {' '.join(words)!r}"
         )
-    parts = [_parse_part(words[0], 1.0)]
+    parts = [_parse_part(words[0], 1.0, allow_urls=allow_urls)]
     for sign, word in zip(words[1::2], words[2::2], strict=True):
         if sign not in _SIGNS:
             raise InputError(f"between the parts of a query must be + or -, got {sign!r}")
-        parts.append(_parse_part(word, _SIGNS[sign]))
+        parts.append(_parse_part(word, _SIGNS[sign], allow_urls=allow_urls))
     return Query(tuple(parts))
 
 
@@ -92,7 +187,7 @@ def picture_argument(path: str) -> str:
     return path if is_clear else f"./{path}"
 
 
-def _parse_part(word: str, sign: float) -> QueryPart:
+def _parse_part(word: str, sign: float, *, allow_urls: bool) -> QueryPart:
     """Return one part with its weight."""
     weight, content = 1.0, word
     if match := _WEIGHTED.fullmatch(word):
@@ -104,9 +199,11 @@ def _parse_part(word: str, sign: float) -> QueryPart:
     is_exact = may_be_picture and _names_a_picture(content)  # blanks at the end of a name included
     content = content if is_exact else content.strip()
     if not content:
-        raise InputError("a part of the query is empty: give words, or a picture such as ./cat.jpg")
+        raise InputError(_EMPTY_PART)
     if may_be_picture and _WEB_PICTURE.fullmatch(content):
-        return QueryPart(content, sign * weight, is_picture=True)
+        if not allow_urls:
+            raise InputError(f"{content}: nothing is fetched unless allow_urls=True is set")
+        return QueryPart(content, sign * weight, is_picture=True, allow_urls=True)
     if may_be_picture and (_LOCAL_PICTURE.match(content) or _names_a_picture(content)):
         return QueryPart(str(_existing_picture(content)), sign * weight, is_picture=True)
     if may_be_picture and _names_a_missing_picture(content):

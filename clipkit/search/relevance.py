@@ -6,6 +6,9 @@ scores of alternatives, queries of the same kind that mean something else: every
 place of words, other pictures of the library in the place of pictures. The answer is a z-score,
 which carries over; a fixed logistic curve turns it into a relevance.
 
+What is subtracted from a query has a z-score of its own, and an image that it fits loses by it, as
+in the ranking.
+
 Pictures of the library are poor alternatives while there are few of them, or if all show the same.
 Therefore a picture in a query counts a second time as the everyday words that describe it, which
 are weighed against other words, and the fewer pictures there are, the more this counts.
@@ -15,11 +18,13 @@ A alternatives.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clipkit.errors import InputError
+from clipkit.search.mixing import subtraction_loss
 
 Vectors = NDArray[np.float64]
 
@@ -32,6 +37,14 @@ SLOPE = 1.2  # of the logistic regression of "is a match" on z, with the starter
 # Fixed beforehand: the results hardly depend on them.
 SYNONYM_SPREADS = 4.0  # an alternative this much liker the query than most means the same
 SAMPLE_PRIOR = 100  # as many pictures of the library are trusted as much as the words
+
+
+class _Part(NamedTuple):
+    """One text or picture of a query."""
+
+    embedding: Vectors  # (D,), norm 1
+    weight: float
+    is_picture: bool
 
 
 class NullDistribution:
@@ -69,7 +82,7 @@ class NullDistribution:
 
         Args:
             parts: The query's texts and pictures, embedded: shape (P, D), rows of norm 1, P >= 1.
-            weights: One a part; negative ones subtract.
+            weights: One a part; what is subtracted has a negative one.
             is_picture: Whether each part is a picture.
             hits: The pictures, embedded: shape (K, D), rows of norm 1.
 
@@ -92,7 +105,8 @@ class NullDistribution:
 
         Args:
             parts: The query's texts and pictures, embedded: shape (P, D), rows of norm 1, P >= 1.
-            weights: One a part; negative ones subtract.
+            weights: One a part; what is subtracted has a negative one. If all are negative, the
+                query is what is unlike them.
             is_picture: Whether each part is a picture.
             hits: The pictures, embedded: shape (K, D), rows of norm 1.
 
@@ -111,16 +125,31 @@ class NullDistribution:
             )
         if targets.shape[1:] != shape[1:]:
             raise InputError(f"hits must have shape (K, {shape[1]}), got {targets.shape}")
+        every = [_Part(*part) for part in zip(rows, weights, is_picture, strict=True)]
+        added = [part for part in every if part.weight > 0]
+        if not added:
+            return self._mixed_z_scores(every, targets)
+        z_scores = self._mixed_z_scores(added, targets)
+        strongest = max(part.weight for part in added)
+        for part in every:
+            if part.weight < 0:
+                alone = self._mixed_z_scores([part._replace(weight=1.0)], targets)
+                z_scores = z_scores - (-part.weight / strongest) * subtraction_loss(alone)
+        return z_scores
+
+    def _mixed_z_scores(self, parts: Sequence["_Part"], targets: Vectors) -> Vectors:
+        """Return the z-scores of a weighted sum of parts, shape (K,)."""
+        weights = [part.weight for part in parts]
         described = [
             (self._describe(row) if kind else row - self._word_centre, self._words)
-            for row, kind in zip(rows, is_picture, strict=True)
+            for row, _, kind in parts
         ]
         by_words = _standardise(described, weights, targets)
-        if not any(is_picture) or not len(self._pictures):
+        if not any(part.is_picture for part in parts) or not len(self._pictures):
             return by_words
         seen = [
             (row - self._picture_centre, self._pictures) if kind else others
-            for row, kind, others in zip(rows, is_picture, described, strict=True)
+            for (row, _, kind), others in zip(parts, described, strict=True)
         ]
         by_pictures = _standardise(seen, weights, targets)
         trust = len(self._pictures) / (len(self._pictures) + SAMPLE_PRIOR)

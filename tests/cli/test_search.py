@@ -3,7 +3,9 @@
 Cosines by hand: red.png is (255, 0, 0, 1) / 255.00, orange.png (255, 128, 0, 1) / 285.33.
 """
 
+import datetime
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +78,8 @@ def test_search_says_nothing_when_nothing_changed(capsys: Captured) -> None:
 def test_json_is_one_object_a_line(capsys: Captured) -> None:
     assert main(["search", "red", "photos/", "--json", "--top", "2"]) == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert list(first) == ["path", "similarity", "relevance", "width", "height", "taken_at"]
+    fields = ["path", "similarity", "relevance", "width", "height", "taken_at", "raw"]
+    assert list(first) == fields
     assert (first["path"], second["path"]) == ("photos/red.png", "photos/orange.png")
     assert first["similarity"] == pytest.approx(0.999992, abs=5e-4)
     assert isinstance(second["similarity"], float)
@@ -515,3 +518,38 @@ def test_an_index_that_cannot_be_written_is_searched(
     assert captured.out == "photos/red.png\n"
     assert "cannot be written" in captured.err
     assert captured.err.endswith("using what is indexed so far\n")
+
+
+def test_negated_filters_and_the_order_of_dates(capsys: Captured, photos: Path) -> None:
+    for year, name in ((2021, "orange.png"), (2023, "red.png"), (2022, "trip/blue.png")):
+        moment = datetime.datetime(year, 7, 1).timestamp()
+        os.utime(photos / name, (moment, moment))
+    assert main(["search", "red", "photos", "-f", "--not-path", "trip/*"]) == 0
+    assert _paths(capsys) == ["photos/red.png", "photos/orange.png"]
+    assert main(["search", "red", "photos", "-f", "--not-path", "trip", "--not-path", "r*"]) == 0
+    assert _paths(capsys) == ["photos/orange.png"]
+    newest = ["photos/red.png", "photos/trip/blue.png", "photos/orange.png"]
+    for sort in ("newest", "date"):
+        assert main(["search", "red", "photos", "-f", "--sort", sort]) == 0
+        assert _paths(capsys) == newest
+    assert main(["search", "red", "photos", "-f", "--sort", "oldest"]) == 0
+    assert _paths(capsys) == newest[::-1]
+    assert main(["search", "red", "photos", "-f", "--sort", "oldest", "-t", "2"]) == 0
+    assert _paths(capsys) == ["photos/orange.png", "photos/red.png"]  # of the best two
+
+
+def test_an_image_on_the_web_is_fetched_for_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    asked: list[object] = []
+
+    def encode_images(_: object, images: list[object], *, allow_urls: bool) -> NDArray[np.float32]:
+        asked.append((images, allow_urls))
+        return np.array([[0, 0, 1, 0]], dtype=np.float32)
+
+    assert main(["search", "red", "photos", "-f"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(FakeEncoder, "encode_images", encode_images)
+    assert main(["search", "https://example.org/a.png", "photos", "-f", "-t", "1", "-n"]) == 0
+    assert asked == [(["https://example.org/a.png"], True)]
+    assert _paths(capsys) == ["photos/trip/blue.png"]

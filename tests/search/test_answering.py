@@ -10,7 +10,6 @@ from clipkit.background_names import BACKGROUND_NAMES
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.mixing import damp_weights
 from clipkit.search.query import Query, QueryPart, parse_query
 from clipkit.search.relevance import NullDistribution
 from tests.fakes import FakeEncoder, picture_embedding, save_picture, word_embedding
@@ -47,8 +46,8 @@ def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_pictures(
     pictures = _pictures(photos)
     query = parse_query(*words)
     expected = NullDistribution(bank, pictures).relevance(
-        np.concatenate([word_embedding(part.content) for part in query.parts]),
-        damp_weights([part.weight for part in query.parts]),
+        np.concatenate([word_embedding(str(part.content)) for part in query.parts]),
+        [part.weight for part in query.parts],
         [False] * len(query.parts),
         pictures,
     )

@@ -73,10 +73,10 @@ def test_diversify_nothing_is_empty() -> None:
         ([1.0], 1, 0.5, r"got \(1,\) and \(2, 2\)"),
         ([[1.0], [0.0]], 1, 0.5, r"got \(2, 1\) and"),
         ([1.0, np.nan], 1, 0.5, "finite"),
-        ([1.0, 0.5], 0, 0.5, "got k=0"),
-        ([1.0, 0.5], 1, 1.1, "tradeoff=1.1"),
-        ([1.0, 0.5], 1, -0.1, "tradeoff=-0.1"),
-        ([1.0, 0.5], 1, np.nan, "tradeoff=nan"),
+        ([1.0, 0.5], 0, 0.5, "k must be at least 1, got 0"),
+        ([1.0, 0.5], 1, 1.1, "tradeoff must be between 0 and 1, got 1.1"),
+        ([1.0, 0.5], 1, -0.1, "got -0.1"),
+        ([1.0, 0.5], 1, np.nan, "got nan"),
     ],
 )
 def test_diversify_out_of_range_raises(

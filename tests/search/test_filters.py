@@ -98,6 +98,10 @@ def _passes(image: ImageRow, wanted: dict[str, Any]) -> bool:
         "min_height": lambda pixels: (image.height or 0) >= pixels,
         "camera": lambda part: part.lower() in (image.camera or "").lower(),
         "orientation": lambda side: _side(image) == side,
+        "not_path": lambda globs: not any(matches_glob(image.path, glob) for glob in globs),
+        "not_camera": lambda parts: (
+            not any(part.lower() in (image.camera or "").lower() for part in parts)
+        ),
     }
     return all(answers[name](value) for name, value in wanted.items())
 
@@ -105,16 +109,20 @@ def _passes(image: ImageRow, wanted: dict[str, Any]) -> bool:
 MOMENTS = st.sampled_from(
     ["2024-01-01", "2024-06-15T12:30:00", "2024-06-15T12:30:01", "2026-01-01"]
 )
+GLOBS = st.sampled_from(["*.jpg", "in", "**/deep/*", "\udcff*", "1?", "/3/*", "[!0-4]*"])
+NAMES_OF_CAMERAS = st.sampled_from(["canon", "D90", "nikon d", "zei\u00df", "\u00c4", "none such"])
 WISHES = st.fixed_dictionaries(
     {},
     optional={
-        "path": st.sampled_from(["*.jpg", "in", "**/deep/*", "\udcff*", "1?", "/3/*", "[!0-4]*"]),
+        "path": GLOBS,
+        "not_path": st.lists(GLOBS, max_size=2),
         "after": MOMENTS,
         "before": MOMENTS,
         "min_width": st.sampled_from([0, 1, 10, 11, 20, 21]),
         "min_height": st.sampled_from([0, 1, 10, 11, 20, 21]),
         "orientation": st.sampled_from(["portrait", "landscape", "square"]),
-        "camera": st.sampled_from(["canon", "D90", "nikon d", "zeiß", "Ä", "none such"]),
+        "camera": NAMES_OF_CAMERAS,
+        "not_camera": st.lists(NAMES_OF_CAMERAS, max_size=2),
     },
 )
 
@@ -138,6 +146,8 @@ def test_every_wish_is_met_by_some_pictures_and_not_by_all(catalog: Catalog) -> 
         "min_height": 20,
         "orientation": "square",
         "camera": "canon",
+        "not_path": "in",
+        "not_camera": "canon",
     }
     for name, value in wishes.items():
         assert 0 < len(catalog.rows("", PictureFilter(**{name: value}))) < len(PICTURES)
@@ -147,6 +157,8 @@ def test_every_wish_is_met_by_some_pictures_and_not_by_all(catalog: Catalog) -> 
     ("written", "start"),
     [
         ("2024", "2024-01-01"),
+        (2024, "2024-01-01"),
+        (np.datetime64("2024-06-15"), "2024-06-15"),
         ("2024-06", "2024-06-01"),
         (" 2024-06-15 ", "2024-06-15"),
         ("2024-06-15T12:30", "2024-06-15T12:30:00"),
@@ -154,9 +166,7 @@ def test_every_wish_is_met_by_some_pictures_and_not_by_all(catalog: Catalog) -> 
         (datetime(2024, 6, 15, 12, 30), "2024-06-15T12:30:00"),
     ],
 )
-def test_a_date_stands_for_its_first_second(
-    catalog: Catalog, written: str | date, start: str
-) -> None:
+def test_a_date_stands_for_its_first_second(catalog: Catalog, written: Any, start: str) -> None:
     after = [image.row for image in PICTURES if _moment(image) >= datetime.fromisoformat(start)]
     assert catalog.rows("", PictureFilter(after=written)).tolist() == after
     before = sorted(set(range(len(PICTURES))) - set(after))  # half-open: nothing is lost between
@@ -168,7 +178,7 @@ def test_a_date_stands_for_its_first_second(
     [
         ({"after": "last year"}, r"after must be a year, month, .* got 'last year'"),
         ({"before": "2024-13"}, r"before must be a year, month, .* got '2024-13'"),
-        ({"min_width": -1}, r"min_width must be 0 pixels or more, got -1"),
+        ({"min_width": -1}, r"min_width must be a whole number of pixels, 0 or more, got -1"),
         ({"orientation": "upright"}, r'orientation must be "portrait", .* got \'upright\''),
     ],
 )

@@ -7,7 +7,15 @@ import pytest
 
 from clipkit.embeddings import Embeddings, cosine_similarity, normalize_rows
 from clipkit.errors import InputError
-from clipkit.search.mixing import center_rows, centered_similarities, estimate_center, mix_parts
+from clipkit.search.mixing import (
+    center_rows,
+    centered_similarities,
+    check_remains,
+    estimate_center,
+    estimate_spread,
+    mix_parts,
+    subtraction_loss,
+)
 
 DIMENSIONS = 16
 FLAT = np.zeros(2, dtype=np.float32)  # a centre that changes nothing
@@ -98,7 +106,7 @@ def test_center_rows_with_centres_of_another_shape_raises(shape: tuple[int, ...]
 def test_mix_parts_is_rocchio_if_the_centre_is_0() -> None:
     # q (1,0), liked (.6,.8) and (.8,.6), disliked (0,1), weights 1, .75 and -.15
     parts = [[1.0, 0.0], [0.6, 0.8], [0.8, 0.6], [0.0, 1.0]]
-    mixed = mix_parts(parts, [1.0, 0.375, 0.375, -0.45], FLAT)
+    mixed = mix_parts(parts, [1.0, 0.375, 0.375, -0.15], FLAT)
     np.testing.assert_allclose(mixed, [0.971072, 0.238788], atol=1e-6)
 
 
@@ -112,20 +120,45 @@ def test_mix_parts_does_not_see_what_all_texts_or_all_pictures_share(weights: li
         parts[row] = center
         parts[row, :2] = said[row] * (1 - center @ center) ** 0.5
     mixed = mix_parts(parts, weights, np.stack([text_cone, picture_cone]))
-    expected = np.where(np.array(weights) < 0, 1 / 3, 1) * weights @ said
+    expected = weights @ said
     np.testing.assert_allclose(mixed[:2], expected / np.linalg.norm(expected), atol=1e-6)
     np.testing.assert_allclose(mixed[2:], 0.0, atol=1e-6)
 
 
 def test_mix_parts_that_cancel_out_raises() -> None:
     with pytest.raises(InputError, match="cancel out"):
-        mix_parts([[0.6, 0.8], [0.6, 0.8]], [2.0, -6.0], FLAT)
+        mix_parts([[0.6, 0.8], [0.6, 0.8]], [2.0, -2.0], FLAT)
 
 
-def test_mix_parts_subtracts_a_third() -> None:
-    # (1, 0) - (0.6, 0.8) / 3 = (0.8, -0.8 / 3)
-    mixed = mix_parts([[1.0, 0.0], [0.6, 0.8]], [1.0, -1.0], FLAT)
-    np.testing.assert_allclose(mixed, np.array([3.0, -1.0]) / 10**0.5, atol=1e-6)
+@pytest.mark.parametrize(("cosine", "remains"), [(0.84, True), (0.86, False), (1.0, False)])
+def test_what_means_the_same_cannot_be_subtracted(cosine: float, remains: bool) -> None:
+    added = np.array([1.0, 0.0], np.float32)
+    subtracted = np.array([cosine, (1 - cosine**2) ** 0.5], np.float32)
+    if remains:
+        check_remains(added, subtracted)
+        return
+    with pytest.raises(InputError, match=rf"cancel out: .*\(cosine {cosine:.2f}"):
+        check_remains(added, subtracted)
+
+
+def test_the_loss_is_what_exceeds_two_spreads() -> None:
+    spreads = np.array([[-3.0, 0.0], [2.0, 2.5]])
+    assert subtraction_loss(spreads).tolist() == [[0.0, 0.0], [0.0, 0.5]]
+
+
+def test_the_spread_is_the_root_mean_square_of_the_cosines() -> None:
+    # Cosines .6, 0, .8 and 1 (a picture and itself, which does not count).
+    rows, pictures = [[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [0.0, 1.0]]
+    expected = ((0.6**2 + 0.0 + 0.8**2) / 3) ** 0.5
+    assert estimate_spread(rows, pictures) == pytest.approx(expected)
+
+
+def test_the_spread_of_nothing_changes_nothing() -> None:
+    none, one = np.empty((0, 2)), np.array([[1.0, 0.0]])
+    assert estimate_spread(none, one) == estimate_spread(one, none) == 1.0
+    assert estimate_spread(one, one) == 1.0  # a lone picture has no other to be like
+    copies = np.zeros((3, 2))  # as copies are, seen from their centre
+    assert 0 < estimate_spread(copies, copies) < 0.01
 
 
 def test_mix_parts_of_negative_weights_alone_goes_away_from_them() -> None:

@@ -30,6 +30,10 @@ def _picture(content: str, weight: float = 1.0) -> QueryPart:
     return QueryPart(content, weight, is_picture=True)
 
 
+def _web_picture(content: str, weight: float = 1.0) -> QueryPart:
+    return QueryPart(content, weight, is_picture=True, allow_urls=True)
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -52,8 +56,8 @@ def _picture(content: str, weight: float = 1.0) -> QueryPart:
         ([".5:cat"], [_text("cat", 0.5)]),
         (["2.:cat"], [_text("cat", 2)]),
         (["../up.png"], [_picture("../up.png")]),
-        (["HTTPS://example.org/cat.jpg"], [_picture("HTTPS://example.org/cat.jpg")]),
-        (["3:http://example.org/a"], [_picture("http://example.org/a", 3)]),
+        (["HTTPS://example.org/cat.jpg"], [_web_picture("HTTPS://example.org/cat.jpg")]),
+        (["3:http://example.org/a"], [_web_picture("http://example.org/a", 3)]),
         # Existing picture files are meant, whatever they begin with; a space makes them words.
         (["racing car.jpg"], [_picture("racing car.jpg")]),
         (["2:racing car.jpg"], [_picture("racing car.jpg", 2)]),
@@ -75,7 +79,12 @@ def _picture(content: str, weight: float = 1.0) -> QueryPart:
     ],
 )
 def test_parse_query_reads_rclips_grammar(words: list[str], parts: list[QueryPart]) -> None:
-    assert list(parse_query(*words).parts) == parts
+    assert list(parse_query(*words, allow_urls=True).parts) == parts
+
+
+def test_an_address_must_be_allowed() -> None:
+    with pytest.raises(InputError, match="nothing is fetched unless allow_urls=True"):
+        parse_query("cat", "-", "2:https://example.org/cat.jpg")
 
 
 def test_parse_query_takes_absolute_and_home_and_file_url_pictures(
@@ -118,8 +127,10 @@ def test_a_query_of_nothing_is_refused() -> None:
 
 
 def test_path_is_that_of_local_pictures_only() -> None:
-    parts = parse_query("cat", "+", "./racing car.jpg", "-", "https://example.org/a.png").parts
-    assert [part.path for part in parts] == [None, Path("racing car.jpg"), None]
+    parts = parse_query(
+        "cat", "+", "./racing car.jpg", "-", "https://example.org/a.png", allow_urls=True
+    )
+    assert [part.path for part in parts.parts] == [None, Path("racing car.jpg"), None]
 
 
 @given(st.text(min_size=1), st.integers(1, 10**6).map(lambda number: number / 1000))

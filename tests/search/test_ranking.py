@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.search.catalog import Catalog
 from clipkit.search.entries import CatalogMeta, ImageRow
-from clipkit.search.ranking import Candidates, Target, rank
+from clipkit.search.ranking import Candidates, Subtracted, Target, rank
 from clipkit.search.vectors import VectorReader, VectorWriter
 from tests.fakes import MEMORY
 
@@ -74,10 +74,11 @@ def test_rank_is_a_plain_sort_of_the_live_pictures(
 
 
 @given(data=st.data(), num_rows=st.integers(1, 60), dim=st.sampled_from([64, 384]))
-@settings(max_examples=60)
+@settings(max_examples=40)
+@pytest.mark.parametrize("num_subtracted", [0, 1, 2])
 @pytest.mark.parametrize("is_centered", [False, True])
 def test_rank_finds_the_same_as_exact_arithmetic(
-    data: st.DataObject, num_rows: int, dim: int, is_centered: bool
+    data: st.DataObject, num_rows: int, dim: int, is_centered: bool, num_subtracted: int
 ) -> None:
     """Directions lie so close together that a scan in half precision mistakes their order."""
     generator = np.random.default_rng(data.draw(st.integers(0, 2**32)))
@@ -87,6 +88,11 @@ def test_rank_finds_the_same_as_exact_arithmetic(
     rows = normalize_rows(middle + spread * generator.normal(size=(num_rows, dim)))
     query = normalize_rows(generator.normal(size=(1, dim)))[0]
     center = (0.9 * rows.mean(axis=0)).astype(np.float32) if is_centered else None
+    seen = rows[0] - (0 if center is None else center)  # some rows show what is subtracted
+    others = normalize_rows(seen + np.linalg.norm(seen) * generator.normal(size=(2, dim)) / dim)
+    others = others[:num_subtracted]
+    subtracted = tuple(Subtracted(other, 0.2 + 0.1 * i, 0.5 + i) for i, other in enumerate(others))
+    target = Target(query, center, 0.3, subtracted)
     k = data.draw(st.integers(1, num_rows))
     names = [f"{row:03}" for row in generator.permutation(num_rows)]
     with TemporaryDirectory(dir=MEMORY) as directory:
@@ -98,11 +104,15 @@ def test_rank_finds_the_same_as_exact_arithmetic(
         with catalog:
             catalog.write(META, images=[ImageRow(name, 1, 1, i) for i, name in enumerate(names)])
             vectors = VectorReader(path, dim, num_rows, Path())
-            found = rank(catalog, vectors, Target(query, center), k=k)
+            found = rank(catalog, vectors, target, k=k)
     stored = rows.astype(np.float16).astype(np.float64)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     if center is not None:
         stored -= center
         stored /= np.linalg.norm(stored, axis=1, keepdims=True)
-    cosines = np.sort(stored @ query.astype(np.float64))[::-1]
-    assert [hit.similarity for hit in found] == pytest.approx(cosines[:k], abs=1e-6)
+    scores = stored @ query.astype(np.float64)
+    for i, other in enumerate(others):
+        spreads = stored @ other.astype(np.float64) / (0.2 + 0.1 * i)
+        scores -= 0.3 * (0.5 + i) * np.maximum(spreads - 2, 0)
+    best = np.sort(np.maximum(scores, -1))[::-1]
+    assert [hit.similarity for hit in found] == pytest.approx(best[:k], abs=1e-5)

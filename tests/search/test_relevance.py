@@ -78,6 +78,20 @@ def test_relevance_is_half_at_the_cut_and_logistic_around_it() -> None:
 def slow_z_score(
     query: Sequence[tuple[Rows, float, bool]], hit: Rows, bank: Rows, sample: Rows
 ) -> float:
+    """Return the z-score of what is added, less the loss for each subtracted part."""
+    added = [part for part in query if part[1] > 0]
+    score = slow_sum_z_score(added or query, hit, bank, sample)
+    for embedding, weight, is_picture in query if added else ():
+        if weight < 0:
+            alone = slow_sum_z_score([(embedding, 1.0, is_picture)], hit, bank, sample)
+            share = -weight / max(weight for _, weight, _ in added)
+            score -= share * max(alone - 2, 0)
+    return score
+
+
+def slow_sum_z_score(
+    query: Sequence[tuple[Rows, float, bool]], hit: Rows, bank: Rows, sample: Rows
+) -> float:
     """Return the z-score by loops over single vectors."""
 
     def unit(vector: Rows) -> Rows:
@@ -134,6 +148,8 @@ def slow_z_score(
         ([1.0, 1.0], [False, False]),
         ([1.0, 0.7], [True, False]),
         ([2.0, -1.0, 0.5], [False, True, False]),
+        ([0.5, -2.0, -1.0], [True, True, False]),
+        ([-1.0, -0.5], [False, True]),
         ([1.0, 1.0], [True, True]),
     ],
 )
@@ -143,6 +159,8 @@ def test_agrees_with_the_slow_reference(
 ) -> None:
     bank, sample = random_rows(1, 40, lean=2.0), random_rows(2, num_pictures, lean=-3.0)
     parts, hits = random_rows(3, len(weights)), random_rows(4, 5, lean=-3.0)
+    hits[0] = parts[0]  # what fits well, also where it is subtracted
+    hits[1] = parts[-1]
     query = list(zip(parts, weights, is_picture, strict=True))
     expected = [slow_z_score(query, hit, bank, sample) for hit in hits]
     found = NullDistribution(bank, sample).z_scores(parts, weights, is_picture, hits)

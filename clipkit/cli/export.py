@@ -1,0 +1,54 @@
+"""``clipkit export``: an index as files that other programs read."""
+
+import argparse
+from pathlib import Path
+
+from clipkit.cli.progress import note
+from clipkit.search.library import PhotoLibrary
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of the whole command line."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write a folder's embeddings to open formats",
+        description=(
+            "Write what is indexed of a folder: embeddings.npy (float32, one row an image), a "
+            "table with the image of each row, and export.json with the model. Nothing that is "
+            "not an earlier export is overwritten."
+        ),
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="an indexed folder")
+    parser.add_argument(
+        "--output",
+        "-o",
+        metavar="DIRECTORY",
+        required=True,
+        help="where to: new, empty, or exported to before",
+    )
+    parser.add_argument(
+        "--table",
+        choices=("parquet", "jsonl"),
+        help="the format of the table (default: parquet if pyarrow is installed)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, and print the files that were written.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0.
+    """
+    library = PhotoLibrary.open_nearest(arguments.folder)
+    report = library.export(Path(arguments.output).expanduser(), table=arguments.table)
+    for path in report.files:
+        print(path)
+    note(
+        f"exported: {report.num_images} images, {report.embed_dim} dimensions, of {report.model} "
+        f"(space {report.space_id})"
+    )
+    return 0
