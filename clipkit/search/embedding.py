@@ -99,7 +99,7 @@ class QueryEmbedder:
             InputError: If there is nothing to search for, an embedding has another shape or
                 norm, or an encoder is needed and missing.
             ImageReadError: If a picture cannot be read.
-            SpaceMismatchError: If the index was built with another model.
+            SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
         liked, disliked = _marked(more_like), _marked(less_like)
         pictures = [*liked, *disliked]

@@ -257,7 +257,8 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: there is no such folder{_hint_of_index(path)}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: this folder cannot be opened: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: this folder cannot be opened: {reason}") from error
     if not is_folder:
         raise InputError(f"{path}: this is a file, and a folder of pictures is needed")
     return path

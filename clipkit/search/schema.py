@@ -100,7 +100,8 @@ def rebuild_command(folder: Path) -> str:
 def damaged_library(folder: Path, reason: str) -> LibraryError:
     """Return the error for an index that cannot be trusted any more."""
     return LibraryError(
-        f"the index of {folder} is damaged ({reason}): run  {rebuild_command(folder)}"
+        f"the index of {folder} is damaged ({reason}): run  {rebuild_command(folder)}  (with the "
+        "--model that made it, if it was not the starter)"
     )
 
 

@@ -117,6 +117,8 @@ def _look_at_disks(
             folder
             for folder in (meta.mounts if changes.gone else ())
             if device_of(place.indexed_folder / folder) in (0, device)
+            # Else its images were copied to the library's disk.
+            and not any(path.startswith(f"{folder}/") for path in changes.unchanged)
         ),
     )
 

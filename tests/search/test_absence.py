@@ -9,7 +9,7 @@ import pytest
 from clipkit.search import survey, writer
 from clipkit.search.absence import Disks, find_missing
 from clipkit.search.library import PhotoLibrary, SyncReport
-from tests.fakes import FakeEncoder, age_files, save_picture
+from tests.fakes import FakeEncoder, age_files, change_time, save_picture
 
 THERE = Disks(is_empty=False, is_another=False, lost=frozenset())
 ANOTHER = Disks(is_empty=False, is_another=True, lost=frozenset())
@@ -118,6 +118,40 @@ def test_what_is_missing_stays_so_while_other_images_come(
     assert len(encoder.encoded_images) == 34
 
 
+def test_a_disk_that_comes_back_with_other_times_is_unchanged(
+    library: PhotoLibrary, photos: Path, encoder: FakeEncoder
+) -> None:
+    """As those of cameras do, whose clock is that of the place, when summer time ends."""
+    library.sync()
+    disk = photos.rename(photos.parent / "disk")
+    photos.mkdir()
+    library.sync()
+    photos.rmdir()
+    disk.rename(photos)
+    for path in photos.rglob("*.png"):
+        change_time(path, 3600 * 10**9)
+    assert _counts(library.sync()) == (0, 0, 0, 4, 0)
+    assert len(encoder.encoded_images) == 4
+
+
+def test_a_part_that_is_missing_is_still_that_librarys(
+    library: PhotoLibrary, photos: Path, encoder: FakeEncoder
+) -> None:
+    library.sync()
+    disk = (photos / "trip").rename(photos.parent / "disk")
+    (photos / "trip").mkdir()
+    part = PhotoLibrary.open_nearest(photos / "trip", encoder)
+    assert _counts(part.sync()) == (0, 0, 0, 0, 2)
+    part = PhotoLibrary.open_nearest(photos / "trip", encoder)
+    assert part.indexed_folder == photos
+    assert (len(part), part.num_missing, len(library), library.num_missing) == (0, 2, 2, 2)
+    (photos / "trip").rmdir()
+    disk.rename(photos / "trip")
+    assert _counts(part.sync()) == (0, 0, 0, 2, 0)
+    assert _counts(library.sync()) == (0, 0, 0, 4, 0)
+    assert len(encoder.encoded_images) == 4
+
+
 def test_two_disks_in_turn_at_one_place_keep_their_embeddings(
     tmp_path: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +212,17 @@ def test_a_disk_inside_the_library_is_known_by_its_number(
         (photos.parent / "aside").rename(photos / "trip")
         assert _counts(library.sync()) == (0, 0, 0, 4, 0)
     assert len(encoder.encoded_images) == 4
+
+
+def test_a_disks_images_that_were_copied_to_the_librarys_can_be_deleted(
+    photos: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = PhotoLibrary.open(photos, encoder, location=photos.parent / "index")
+    monkeypatch.setattr(survey, "device_of", lambda folder: 1 + (folder.name == "trip"))
+    library.sync()
+    monkeypatch.setattr(survey, "device_of", lambda folder: 1)
+    (photos / "trip" / "green.png").unlink()
+    assert _counts(library.sync()) == (0, 0, 1, 3, 0)
 
 
 def test_links_to_a_disk_that_is_away_are_kept(

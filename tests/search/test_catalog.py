@@ -197,7 +197,10 @@ def test_a_damaged_file_is_refused_with_the_command_that_rebuilds(
     with pytest.raises(LibraryError) as caught:
         Catalog.open(path, FOLDER)
     assert str(caught.value).startswith("the index of my photos is damaged (")
-    assert str(caught.value).endswith("): run  clipkit index --rebuild 'my photos'")
+    assert str(caught.value).endswith(
+        "): run  clipkit index --rebuild 'my photos'  (with the --model that made it, if it was not"
+        " the starter)"
+    )
 
 
 def test_a_damaged_page_is_found_when_it_is_read(path: Path) -> None:

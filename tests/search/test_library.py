@@ -347,6 +347,9 @@ def test_a_folder_that_was_emptied_finds_nothing(library: PhotoLibrary, photos: 
 def test_a_missing_folder_is_a_sentence(tmp_path: Path, library: PhotoLibrary) -> None:
     with pytest.raises(InputError, match="absent: there is no such folder"):
         PhotoLibrary.open(tmp_path / "absent")
+    for name, reason in [("x" * 300, "File name too long"), ("a\0b", "null")]:
+        with pytest.raises(InputError, match=f"this folder cannot be opened: .*{reason}"):
+            PhotoLibrary.open(tmp_path / name)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: this is a file"):
         PhotoLibrary.open_nearest(tmp_path / "file")

@@ -46,7 +46,7 @@ def find_duplicates(
     Raises:
         InputError: If the threshold is out of range, or no picture can be read.
         LibraryError: If the folder has not been indexed, or the index is damaged.
-        SpaceMismatchError: If the index was built with another model.
+        SpaceMismatchError: If the index was made anew with another model meanwhile.
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"threshold must be between 0 and 1, got {threshold}")
