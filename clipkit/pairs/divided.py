@@ -119,7 +119,7 @@ def _taken(place: Path, splits: dict[Split, str], wanted: Split, say: Say) -> st
         raise InputError(f"{place} is divided, but has no split for {wanted}: name {named}")
     name = splits.get(wanted) or next(iter(splits.values()))
     others = [other for other in _folders(place) if other != name]
-    rest = f", not {', '.join(others)}: name that one to read it" if others else ""
+    rest = f", not {', '.join(others)}; to read another, name it" if others else ""
     say(f"{place} is divided into splits: {place / name} is read{rest}")
     return name
 

@@ -84,7 +84,7 @@ def test_a_split_that_is_not_there_is_told(write: Write) -> None:
         find_parts(folder, "train", say=said.append)
     assert find_parts(folder, "validation", say=said.append).images == folder / "val"
     assert said == [
-        f"{folder} is divided into splits: {folder}/val is read, not test: name that one to read it"
+        f"{folder} is divided into splits: {folder}/val is read, not test; to read another, name it"
     ]
 
 
