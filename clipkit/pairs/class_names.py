@@ -1,6 +1,5 @@
 """Names of classes: what folders are called, made into words, or looked up in a file of names."""
 
-import csv
 import functools
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 from clipkit.errors import InputError
 from clipkit.pairs.captions import decode_text
 from clipkit.pairs.layout import list_some
+from clipkit.pairs.table_rows import split_line
 
 _LISTED = re.compile(r"^\d+[.)]\s*(?=[^\W\d_])")  # "001.Albatross": the number of a list
 _COUNTED = re.compile(r"^(\d+)[-_ ]+(?=[^\W\d_])")  # "12-cat" maybe, "4-wheel drive" not
@@ -251,7 +251,7 @@ def _parted(line: str) -> tuple[str, str]:
     if numbered := _NUMBERED_LINE.fullmatch(line):
         return numbered[1], _name(numbered[2].strip('"'), numbered[1])
     for separator in ("\t", ",", ";"):
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
+        cells = [cell.strip() for cell in split_line(line, separator)]
         if len(cells) == 2 and all(cells):
             return cells[0], _name(cells[1], cells[0])
     key, _, name = line.partition(" ")

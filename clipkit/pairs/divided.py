@@ -119,7 +119,7 @@ def _taken(place: Path, splits: dict[Split, str], wanted: Split, say: Say) -> st
         raise InputError(f"{place} is divided, but has no split for {wanted}: name {named}")
     name = splits.get(wanted) or next(iter(splits.values()))
     others = [other for other in _folders(place) if other != name]
-    rest = f", not {', '.join(others)}: name that one to read it" if others else ""
+    rest = f", not {', '.join(others)}; to read another, name it" if others else ""
     say(f"{place} is divided into splits: {place / name} is read{rest}")
     return name
 
@@ -145,16 +145,27 @@ def _folders(place: Path) -> Iterator[str]:
     """Yield the names of the folders that may matter, sorted."""
     try:
         with os.scandir(place) as children:
-            names = sorted(child.name for child in children if child.is_dir())
+            names = sorted(child.name for child in children if _is_folder(child))
     except OSError:
         return  # who lists the folder says what is wrong with it
     yield from (name for name in names if not name.startswith((".", "__")))
 
 
+def _is_folder(child: "os.DirEntry[str]") -> bool:
+    # A link that leads to itself raises OSError in is_dir.
+    if child.is_symlink():
+        return os.path.isdir(child.path)  # noqa: PTH112
+    return child.is_dir()
+
+
 def _has_images_on_top(place: Path) -> bool:
     with os.scandir(place) as children:
-        names = (child.name for child in children if child.is_file() and child.name[0] != ".")
-        return any(Path(name).suffix.lower() in IMAGE_EXTENSIONS for name in names)
+        return any(
+            os.path.splitext(child.name)[1].lower() in IMAGE_EXTENSIONS  # noqa: PTH122 - a million
+            and child.name[0] != "."
+            and os.path.isfile(child.path)  # noqa: PTH113
+            for child in children
+        )
 
 
 def _holds_images(place: Path) -> bool:

@@ -112,10 +112,10 @@ def _count(columns: Columns, names: Sequence[str]) -> tuple[int, int]:
 
 
 def _names(header: str, separator: str) -> list[str]:
-    return [name.strip() for name in _split(header, separator)]
+    return [name.strip() for name in split_line(header, separator)]
 
 
-def _split(line: str, separator: str) -> list[str]:
+def split_line(line: str, separator: str) -> list[str]:
     """Return the cells of a line by itself; a quotation mark where none belongs is a letter."""
     try:
         return next(csv.reader([line], delimiter=separator), [])
@@ -169,7 +169,7 @@ def _records(
             if has_no_end:
                 cells = "has a quotation mark without its end"
             else:  # one that ends inside a cell, as in  "Hello" she said,  is taken as it stands
-                cells = _split(lines.taken[0], separator) or f"is no row: {error}"
+                cells = split_line(lines.taken[0], separator) or f"is no row: {error}"
         yield number, cells
         number += len(lines.taken)
 

@@ -137,6 +137,12 @@ def test_a_file_that_does_not_fit_is_told(
         read_class_names(tmp_path / name).of_folders(FOLDERS)
 
 
+def test_a_line_without_an_end_is_a_name(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("x" * 200_000 + ',"\ndog\0\n')
+    names = read_class_names(tmp_path / "names.txt").of_folders(FOLDERS)
+    assert [len(name) for name in names] == [200_002, 4]
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"names\.txt cannot be read: No such file"):
         read_class_names(tmp_path / "names.txt")

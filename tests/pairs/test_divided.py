@@ -77,6 +77,15 @@ def test_images_and_captions_may_have_a_folder_each(
     assert bool(said) == (images != ".")
 
 
+def test_links_that_lead_nowhere_are_not_in_the_way(write: Write) -> None:
+    folder = write({"train/a.png": picture(1), "elsewhere/b.png": picture(2)})
+    (folder / "val").symlink_to("elsewhere")
+    for name in ("loop", "loop.png"):
+        (folder / name).symlink_to(name)
+    (folder / "gone").symlink_to("nowhere")
+    assert find_splits(folder) == {"train": "train", "validation": "val"}
+
+
 def test_a_split_that_is_not_there_is_told(write: Write) -> None:
     folder = write({"test/a.png": picture(1), "val/b.png": picture(2)})
     said: list[str] = []
@@ -84,7 +93,7 @@ def test_a_split_that_is_not_there_is_told(write: Write) -> None:
         find_parts(folder, "train", say=said.append)
     assert find_parts(folder, "validation", say=said.append).images == folder / "val"
     assert said == [
-        f"{folder} is divided into splits: {folder}/val is read, not test: name that one to read it"
+        f"{folder} is divided into splits: {folder}/val is read, not test; to read another, name it"
     ]
 
 

@@ -152,8 +152,8 @@ def test_an_image_folder_has_its_captions_in_a_table(
     assert source.skipped == []
     table = folder / next(iter(tables))
     assert said == [
-        f"{folder} is divided into splits: {folder}/train is read, not test: name that one to "
-        "read it",
+        f"{folder} is divided into splits: {folder}/train is read, not test; to "
+        "read another, name it",
         f"{folder}/train: captions are those of {table}",
     ]
 
