@@ -130,7 +130,7 @@ def check_placeholders(passed: str, cells: str, pixels: Pixels) -> None:
     for row, line in enumerate(lines):
         match = re.fullmatch(rf"\033\[38;5;{number}m((?:\U0010eeee[^\033]?)+)\033\[39m", line)
         assert match is not None
-        first, mark, *others = match[1]
+        first, mark, *others = list(match[1])
         assert (first, *others) == ("\U0010eeee",) * columns
         assert ROWS[row] == ord(mark)
 
