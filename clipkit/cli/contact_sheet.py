@@ -50,6 +50,9 @@ def contact_sheet_file(path: str | Path, *, is_forced: bool = False) -> OutputFi
     Args:
         path: The page.
         is_forced: Whether it may replace anything.
+
+    Returns:
+        The file, not checked yet.
     """
     return OutputFile(Path(path), _is_contact_sheet, is_forced)
 

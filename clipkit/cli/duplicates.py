@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     for line in _lines(report.groups, arguments):
         print(line, end="\0" if arguments.print0 else "\n")
     skipped = [*(done.skipped if done else []), *report.skipped]
-    for line in skipped_lines(skipped):
+    new = done.newly_skipped if done else []  # the others were told of before
+    for line in skipped_lines([*new, *report.skipped]):
         note(line)
     note(_summary(report.groups, arguments.folder))
     return 1 if not report.groups or (skipped and arguments.strict) else 0

@@ -18,7 +18,7 @@ from pathlib import Path
 from clipkit.cli.parser import Parser
 from clipkit.cli.progress import note
 from clipkit.cli.stdout import use_file_system_encoding
-from clipkit.errors import ClipkitError
+from clipkit.errors import ClipkitError, InputError
 
 # Each is a module of this name in clipkit.cli.
 COMMANDS = (
@@ -66,9 +66,8 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
     parser.add_argument(
         "--version", "-v", action=_Version, nargs=0, help="say which version this is"
     )
-    subparsers = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True, prog="clipkit"
-    )
+    # Not required: that would be told before an option that does not exist.
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", prog="clipkit")
     for command in commands:
         importlib.import_module(f"clipkit.cli.{command}").add_parser(subparsers)
     return parser
@@ -140,6 +139,8 @@ def _run(words: list[str]) -> int:
     if not command.startswith("-") and command not in COMMANDS:
         Parser(prog="clipkit", usage="clipkit COMMAND …").refuse_command(command, COMMANDS)
     arguments = build_parser([command] if command in COMMANDS else COMMANDS).parse_args(words)
+    if "run" not in arguments:
+        raise InputError("which command? Run  clipkit help  for all of them")
     status: int = arguments.run(arguments)
     return status
 

@@ -312,11 +312,7 @@ def _open_preview(arguments: argparse.Namespace) -> "Preview | None":
 
 
 def _settle_folder(arguments: argparse.Namespace) -> None:
-    """Decide whether a lone word is a query or the folder, and look whether the folder is there.
-
-    Raises:
-        InputError: If it is not, or if it is all that was given.
-    """
+    """Decide whether a lone word is a query or the folder; raise if there is no such folder."""
     has_other = arguments.like or arguments.more_like or arguments.less_like or arguments.add
     if arguments.query is not None and arguments.folder is None and _is_folder(arguments.query):
         if not has_other:

@@ -35,6 +35,9 @@ def number(
         least: The smallest.
         most: The largest.
         is_open: Whether the smallest itself is too small.
+
+    Returns:
+        A function from a word to the number.
     """
     wanted = "must be a number"
     if least > -math.inf:
@@ -85,11 +88,7 @@ def device(text: str) -> str:
 
 
 def model_name(text: str) -> str:
-    """Return the name of a model, if there is such a model; it need not be on this machine.
-
-    Raises:
-        CheckpointError: If there is none, with the nearest names.
-    """
+    """Return the name of a model; raises CheckpointError, with the nearest, if there is none."""
     if text != "starter":
         from clipkit.models.sources import resolve_source  # it reads the table of all models
 

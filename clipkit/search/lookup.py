@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.embeddings import normalize_rows
 from clipkit.encoder import EncodedBatch
@@ -73,13 +74,10 @@ class IndexedFiles:
         for batch in self._encode_unknown(encoder):
             last = max(*batch.positions, *(place for place, _ in batch.skipped), -1, -1)
             upto = int(np.searchsorted(self._known, last))
-            while upto - done > _CHUNK:
-                yield self._known_batch(done, done + _CHUNK)
-                done += _CHUNK
-            yield _merged(self._known_batch(done, upto), batch)
+            yield from self._merged(self._known[done:upto], batch)
             done = upto
-        for start in range(done, len(self._known), _CHUNK):
-            yield self._known_batch(start, start + _CHUNK)
+        none = EncodedBatch([], np.empty((0, self._stored.shape[1]), dtype=np.float32), [])
+        yield from self._merged(self._known[done:], none)
 
     def _encode_unknown(self, encoder: "Encoder") -> Iterator[EncodedBatch]:
         known = set(self._known.tolist())
@@ -95,17 +93,20 @@ class IndexedFiles:
                     [(unknown[position], error) for position, error in batch.skipped],
                 )
 
-    def _known_batch(self, start: int, stop: int) -> EncodedBatch:
-        rows = normalize_rows(self._stored[start:stop].astype(np.float32))
-        return EncodedBatch(self._known[start:stop].tolist(), rows, [])
-
-
-def _merged(known: EncodedBatch, made: EncodedBatch) -> EncodedBatch:
-    """Return two batches as one in the order of the positions."""
-    positions = np.array([*known.positions, *made.positions], dtype=np.intp)
-    order = np.argsort(positions)
-    rows = np.concatenate([known.embeddings, made.embeddings])
-    return EncodedBatch(positions[order].tolist(), rows[order], made.skipped)
+    def _merged(self, known: NDArray[np.intp], made: EncodedBatch) -> Iterator[EncodedBatch]:
+        """Yield known positions and a batch that was made as batches in one order."""
+        new = np.array(made.positions, dtype=np.intp)
+        positions = np.sort(np.concatenate([known, new]))
+        skipped = made.skipped
+        for start in range(0, max(len(positions), len(skipped) and 1), _CHUNK):
+            part = positions[start : start + _CHUNK]
+            is_new = np.isin(part, new)
+            rows = np.empty((len(part), self._stored.shape[1]), dtype=np.float32)
+            rows[is_new] = made.embeddings[np.searchsorted(new, part[is_new])]
+            stored = self._stored[np.searchsorted(self._known, part[~is_new])]
+            rows[~is_new] = normalize_rows(stored.astype(np.float32))
+            yield EncodedBatch(part.tolist(), rows, skipped)
+            skipped = []
 
 
 def _find_row(

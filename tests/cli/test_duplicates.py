@@ -158,6 +158,14 @@ def test_new_pictures_are_indexed_first_unless_told_not_to(photos: Path) -> None
     assert len(PhotoLibrary.open(photos)) == 2
 
 
+def test_a_skipped_file_is_told_of_once(photos: Path, capsys: Captured) -> None:
+    (photos / "broken.png").write_bytes(b"no image")
+    for is_told in (True, False):
+        _run("photos")
+        assert ("broken.png" in capsys.readouterr().err) == is_told
+    assert _run("photos", "--strict") == 1
+
+
 def test_while_another_process_indexes_what_is_there_is_compared(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

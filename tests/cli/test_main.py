@@ -68,6 +68,7 @@ def test_every_help_has_an_example(run: Run, name: str) -> None:
         (("search", "cat", "--fter=2024"), "there is no option --fter: did you mean --after?"),
         (("index", "x", "--rebild"), "there is no option --rebild: did you mean --rebuild?"),
         (("doctor", "--zzzzz"), "there is no option --zzzzz"),
+        (("--verion",), "there is no option --verion: did you mean --version?"),
         (("fetch", "one", "two"), "too many words: two; see  clipkit fetch --help"),
     ],
 )
