@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from clipkit.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
     from clipkit.search.status import LibraryStatus
+    from clipkit.search.thumbnails import ThumbnailCache
 
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 
@@ -345,6 +346,16 @@ class PhotoLibrary(Closing):
 
         encoder = self._needed_encoder() if near else None
         return find_duplicates(self._place, encoder, threshold=threshold, progress=progress)
+
+    def thumbnails(self) -> "ThumbnailCache":
+        """Return a cache of small renderings of the indexed images, and of nothing else.
+
+        Returns:
+            An empty cache, bounded, in memory.
+        """
+        from clipkit.search.thumbnails import ThumbnailCache  # a search decodes nothing
+
+        return ThumbnailCache(self._place)
 
     def remove(self) -> None:
         """Delete the index, and nothing else: the pictures stay.
