@@ -281,9 +281,10 @@ def attack_crowd(address: str) -> list[Row]:
 
 async def _crowd(address: str, number: int) -> tuple[list[float], list[float], float]:
     """Return the seconds each visitor waited, the kB of the thumbnails, and the seconds for all."""
-    limits = httpx.Limits(max_connections=None)
+    # A browser has six connections; a new one each time, for a kept one may just be closing.
+    limits = httpx.Limits(max_connections=6 * VISITORS, max_keepalive_connections=0)
     async with httpx.AsyncClient(
-        base_url=address, timeout=120, limits=limits, trust_env=False
+        base_url=address, timeout=300, limits=limits, trust_env=False
     ) as http:
 
         async def visit(turn: int) -> tuple[float, list[str]]:

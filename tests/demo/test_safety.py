@@ -1,5 +1,6 @@
 """The page attacked by somebody who knows its code: nothing gets out, nothing gets in."""
 
+import html
 import io
 import json
 import os
@@ -397,12 +398,13 @@ def test_a_job_ends_when_its_visitor_has_gone(
 def test_no_message_tells_a_path_of_the_server(tmp_path: Path) -> None:
     own = tmp_path / "images"
     own.mkdir()
-    shutil.copy(SAMPLES / "owl.jpg", own)
+    owl = own / f"{MARKUP}.jpg"
+    shutil.copy(SAMPLES / "owl.jpg", owl)
     with served(own, tmp_path / "home") as address, Visitor(address) as stranger:
         key = stranger.search("an owl")[0]["image"]["path"]
-        (own / "owl.jpg").unlink()
+        owl.unlink()
         gone = stranger.call("search", "", 8, None, image_value(key), 0)
-        assert gone["output"]["error"] == "owl.jpg: no such file"
+        assert gone["output"]["error"] == html.escape(f"{owl.name}: no such file")
         assert stranger.http.get(f"{API}file={key.removesuffix('-small')}").status_code == 404
         shutil.rmtree(tmp_path / "home")
         broken = stranger.call("search", "an owl", 8, None, None, 0)
