@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SpaceMismatchError,
         TrainingError,
     )
+    from clipkit.inputs.thumbnails import render_thumbnail
     from clipkit.inputs.tokenizer import TextCutWarning
     from clipkit.loading import compile_model, load
     from clipkit.models.listing import list_models
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
     from clipkit.search.query import Query, QueryPart, SearchQuery, parse_query
     from clipkit.search.status import LibraryStatus
+    from clipkit.search.thumbnails import ThumbnailCache
     from clipkit.training.config import RunConfig
     from clipkit.training.config_file import parse_config, read_config
     from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
@@ -72,6 +74,7 @@ __all__ = [
     "SpaceMismatchError",
     "SyncReport",
     "TextCutWarning",
+    "ThumbnailCache",
     "TrainingError",
     "TrainingReport",
     "ZeroShotClassifier",
@@ -85,6 +88,7 @@ __all__ = [
     "parse_config",
     "parse_query",
     "read_config",
+    "render_thumbnail",
     "top_k",
     "train",
 ]
@@ -105,6 +109,7 @@ _ROOMS = {
         "SpaceMismatchError",
         "TrainingError",
     ),
+    "clipkit.inputs.thumbnails": ("render_thumbnail",),
     "clipkit.inputs.tokenizer": ("TextCutWarning",),
     "clipkit.loading": ("compile_model", "load"),
     "clipkit.models.listing": ("list_models",),
@@ -116,6 +121,7 @@ _ROOMS = {
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
     "clipkit.search.query": ("Query", "QueryPart", "SearchQuery", "parse_query"),
     "clipkit.search.status": ("LibraryStatus",),
+    "clipkit.search.thumbnails": ("ThumbnailCache",),
     "clipkit.training.config": ("RunConfig",),
     "clipkit.training.config_file": ("parse_config", "read_config"),
     "clipkit.zero_shot.classifier": ("ZeroShotClassifier", "classify_each"),

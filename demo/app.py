@@ -1,41 +1,48 @@
 """The demo: search and classify the sample pictures in a browser.
 
-Run by ``make demo``, or ``python -m demo.app [FOLDER]`` for pictures of your own.
+Run by ``make demo``, or ``python -m demo.app [FOLDER]`` for pictures of your own. Visitors see
+renderings of what is indexed, and nothing else of the disk; see docs/page.md.
 """
 
 import argparse
+import os
+import signal
+import sys
+import tempfile
 from pathlib import Path
 
 import gradio as gr
 
 import clipkit
 from demo import classify_tab, search_tab
+from demo.images import ImageStore
+from demo.server import make_app, serve
+from demo.turns import Turns
 
 SAMPLES = Path(__file__).parent / "samples"
-# Fonts that every system has: the page must not ask the network for any.
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
-def build_page(folder: Path) -> gr.Blocks:
+def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
     """Return the page over a folder of pictures.
 
     Args:
         folder: Its pictures are indexed before the page opens.
 
     Returns:
-        The page, not yet served.
+        The page, not yet served, and the images that it may show.
     """
-    encoder = clipkit.load()
+    encoder = clipkit.load(is_caching_texts=False)  # what visitors type is written nowhere
     library = clipkit.PhotoLibrary.open(folder, encoder)
     library.sync()
+    images, turns = ImageStore(library), Turns()
     page: gr.Blocks
     with gr.Blocks(title="clipkit", analytics_enabled=False) as page:
         gr.Markdown(f"# clipkit\n{len(library)} pictures, one small model, no network.")
         with gr.Tab("Search"):
-            search_tab.build(library)
+            search_tab.build(library, images, turns)
         with gr.Tab("Classify"):
-            classify_tab.build(encoder, folder)
-    return page
+            classify_tab.build(encoder, images, turns, folder)
+    return page, images
 
 
 def main() -> None:
@@ -43,13 +50,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Search and classify pictures in a browser.")
     parser.add_argument("folder", nargs="?", type=Path, default=SAMPLES, help="pictures to search")
     parser.add_argument("--port", type=int, help="where to serve (default: the first free one)")
+    parser.add_argument(
+        "--host", default="127.0.0.1",
+        help="address to serve at; 0.0.0.0 lets other machines in (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="a name under which the page is reached, such as a proxy's; may be repeated",
+    )  # fmt: skip
     arguments = parser.parse_args()
-    build_page(arguments.folder).launch(
-        server_port=arguments.port,
-        theme=THEME,
-        # The gallery shows pictures where they lie; nothing else of the disk is served.
-        allowed_paths=[str(arguments.folder.resolve())],
-    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # after cleaning up
+    with tempfile.TemporaryDirectory(prefix="clipkit-page-") as cache:
+        os.environ["GRADIO_TEMP_DIR"] = cache  # it makes folders there, and shares it with others
+        page, images = build_page(arguments.folder)
+        allowed = tuple(arguments.allow_host)
+        app = make_app(page, images, host=arguments.host, allowed=allowed)
+        serve(page, app, arguments.host, arguments.port)
 
 
 if __name__ == "__main__":

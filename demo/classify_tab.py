@@ -1,42 +1,114 @@
 """The tab that says which label fits a picture."""
 
+import io
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 import clipkit
+from demo.images import ImageStore, StoredGallery, StoredImage, Upload, small
+from demo.messages import refuse, translate
+from demo.turns import Turns
 
 LABELS = "cat, dog, bird, boat, castle, cup of coffee, flower, mountain"
+EXAMPLES = 8
+MAX_LABELS = 200  # a few seconds of work
+MAX_LABEL = 100  # characters; the model reads about 70 words
+LABELS_A_STEP = 4  # about as much work as two searches, so that nobody waits for longer
 
 
-def build(encoder: clipkit.Encoder, folder: Path) -> None:
+def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Path) -> None:
     """Add the tab's parts to the page that is being built.
 
     Args:
         encoder: The model.
+        images: What may be classified.
+        turns: Whose turn it is to use the model.
         folder: Where example pictures come from.
     """
+    # What is weighed against when several may apply: now, for no visitor has to wait for it.
+    warm = clipkit.ZeroShotClassifier(encoder, ["image"], multi_label=True)
+    warm.scores(warm.class_embeddings)
 
-    def classify(picture: str | None, labels: str, is_independent: bool) -> dict[str, float]:  # noqa: FBT001 - Gradio calls by position
+    # A generator: between two steps Gradio ends it if its visitor has gone.
+    async def classify(
+        picture: str | None,
+        labels: str,
+        is_independent: bool,  # noqa: FBT001 - Gradio calls by position
+        request: gr.Request,
+    ) -> AsyncIterator[Any]:
         if picture is None:
-            raise gr.Error("Give a picture first: upload one, or take an example", duration=6)
-        names = [name for name in labels.split(",") if name.strip()]
+            raise refuse("Give a picture first: upload one, or take an example")
+        source, names = open_source(images, picture), read_labels(labels)
+        visitor = request.session_hash
         try:
-            classifier = clipkit.ZeroShotClassifier(encoder, names, multi_label=is_independent)
-            (ranked,) = classifier.classify([picture])
+            for start in range(0, len(names), LABELS_A_STEP):
+                step = names[start : start + LABELS_A_STEP]
+                await turns.take(visitor, clipkit.ZeroShotClassifier, encoder, step)
+                yield gr.skip()
+            classifier = await turns.take(  # from what is remembered of the steps
+                visitor, clipkit.ZeroShotClassifier, encoder, names, multi_label=is_independent
+            )
+            (ranked,) = await turns.take(visitor, classifier.classify, [source])
         except clipkit.ClipkitError as error:
-            raise gr.Error(str(error)) from error
-        return {item["label"]: item["score"] for item in ranked}
+            raise translate(error) from error
+        yield {item["label"]: item["score"] for item in ranked}
 
     with gr.Row():
         with gr.Column():
-            picture = gr.Image(type="filepath", label="Picture", elem_id="picture", height=320)
+            picture = StoredImage(
+                sources=["upload"], label="Picture", elem_id="picture", height=320
+            )
             labels = gr.Textbox(LABELS, label="Labels, separated by commas", elem_id="labels")
             is_independent = gr.Checkbox(label="Several may apply, or none")
             button = gr.Button("Classify", variant="primary", elem_id="classify")
         scores = gr.Label(label="Which fits", num_top_classes=8, elem_id="scores")
-    examples = [[str(path)] for path in sorted(folder.glob("*.jpg"))[:8]]
-    if examples:
-        gr.Examples(examples, inputs=[picture], label="Try")
+    add_examples(images, find_examples(images, folder), picture)
     inputs = [picture, labels, is_independent]
-    gr.on([button.click, labels.submit], classify, inputs, scores, api_name="classify")
+    gr.on(
+        [button.click, labels.submit], classify, inputs, scores,
+        api_name="classify",
+    )  # fmt: skip
+
+
+def add_examples(images: ImageStore, paths: list[Path], picture: gr.Image) -> None:
+    """Add thumbnails that a visitor can take for a picture."""
+    keys = [images.admit(path) for path in paths]
+    if not keys:
+        return
+
+    def take(event: gr.SelectData) -> str:
+        return images.admit(paths[event.index % len(paths)])
+
+    gallery = StoredGallery(
+        [(small(key), None) for key in keys], label="Try", columns=EXAMPLES, rows=1, height=160,
+        allow_preview=False, interactive=False, buttons=[], elem_id="examples",
+    )  # fmt: skip
+    gallery.select(take, None, picture, api_visibility="private")
+
+
+def find_examples(images: ImageStore, folder: Path) -> list[Path]:
+    """Return a few pictures of the folder itself that are indexed."""
+    found: list[Path] = []
+    for path in sorted(folder.glob("*.jpg")):
+        if len(found) < EXAMPLES and images.is_shown(path):
+            found.append(path)
+    return found
+
+
+def open_source(images: ImageStore, key: str) -> Path | io.BytesIO:
+    """Return the picture behind an id, for the model to read."""
+    source = images.source(key)
+    return io.BytesIO(source.rendering) if isinstance(source, Upload) else source
+
+
+def read_labels(text: str) -> list[str]:
+    """Return the labels a visitor typed, within bounds."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(names) > MAX_LABELS:
+        raise refuse(f"{MAX_LABELS} labels at most can be compared here, got {len(names)}")
+    if any(len(name) > MAX_LABEL for name in names):
+        raise refuse(f"A label may have up to {MAX_LABEL} characters")
+    return names

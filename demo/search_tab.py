@@ -1,21 +1,37 @@
 """The tab that finds pictures by words, by a picture, and by what a visitor marks."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
 
 import clipkit
+from demo.images import ImageStore, StoredGallery, StoredImage, Upload, small
+from demo.messages import refuse, translate
+from demo.turns import Turns
 
 QUERIES = ("a cat", "sailing boats", "sunset", "a tall tower", "musical instrument", "wild animal")
+MAX_QUERY = 500  # characters; the model reads about 70 words
+MAX_MARKS = 50  # of each kind
 RELEVANT = 0.5  # from here on, a picture more likely than not fits: PhotoLibrary.search says so
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was asked, marked and found last."""
+class Asked:
+    """What a visitor looks for."""
 
-    query: clipkit.Query | None = None
+    words: str = ""
+    picture: str | None = None  # the id of an image
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was asked, marked and found last; it stays on the server."""
+
+    asked: Asked = Asked()
     more: tuple[Path, ...] = ()  # marked by the visitor
     less: tuple[Path, ...] = ()
     hits: tuple[clipkit.SearchHit, ...] = ()
@@ -24,43 +40,56 @@ class Answer:
 Shown = tuple[list[tuple[str, str]], Answer]  # the gallery, and the answer it shows
 
 
-def build(library: clipkit.PhotoLibrary) -> None:
+def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> None:
     """Add the tab's parts to the page that is being built.
 
     Args:
         library: An indexed folder.
+        images: What may be shown, and searched with.
+        turns: Whose turn it is to use the model.
     """
 
-    def find(asked: Answer, count: float, diversity: float) -> Shown:
+    def find(answer: Answer, count: float, diversity: float) -> Shown:
         try:
-            hits = library.search(
-                asked.query, k=int(count), diversity=diversity,
-                more_like=asked.more, less_like=asked.less,
-            )  # fmt: skip
+            with open_query(answer.asked, images) as query:
+                hits = library.search(
+                    query, k=int(count), diversity=diversity,
+                    more_like=answer.more, less_like=answer.less,
+                )  # fmt: skip
         except clipkit.ClipkitError as error:
-            raise gr.Error(str(error)) from error
-        return [(str(hit.path), caption(hit)) for hit in hits], replace(asked, hits=tuple(hits))
+            raise translate(error) from error
+        shown = [(small(images.admit(hit.path)), caption(hit)) for hit in hits]
+        return shown, replace(answer, hits=tuple(hits))
 
-    # Callers of the API may leave out what has a default; Gradio fills in the answer.
-    def search(
-        query: str, count: float, answer: Answer, picture: str | None = None, diversity: float = 0
+    # Callers of the API may leave out what has a default; Gradio fills in the answer and request.
+    async def search(
+        query: str,
+        count: float,
+        answer: Answer,
+        picture: str | None = None,
+        diversity: float = 0,
+        request: gr.Request | None = None,
     ) -> Shown:
-        asked = read_query(query, picture)
-        return find(answer if asked == answer.query else Answer(asked), count, diversity)
+        asked = read_asked(query, picture)
+        answer = answer if asked == answer.asked else Answer(asked)
+        return await turns.take(session(request), find, answer, count, diversity)
 
-    def find_more(picked: Path, answer: Answer, count: float, diversity: float) -> Shown:
-        return find(replace(answer, more=(*answer.more, picked)), count, diversity)
+    async def find_more(
+        picked: Path | None, answer: Answer, count: float, diversity: float, request: gr.Request
+    ) -> Shown:
+        marked = replace(answer, more=add_mark(answer.more, picked))
+        return await turns.take(session(request), find, marked, count, diversity)
 
-    def find_less(picked: Path, answer: Answer, count: float, diversity: float) -> Shown:
-        return find(replace(answer, less=(*answer.less, picked)), count, diversity)
+    async def find_less(
+        picked: Path | None, answer: Answer, count: float, diversity: float, request: gr.Request
+    ) -> Shown:
+        marked = replace(answer, less=add_mark(answer.less, picked))
+        return await turns.take(session(request), find, marked, count, diversity)
 
-    def find_unmarked(answer: Answer, count: float, diversity: float) -> Shown:
-        return find(Answer(answer.query), count, diversity)
-
-    def pick(answer: Answer, event: gr.SelectData) -> tuple[Path, gr.Button, gr.Button]:
-        path = answer.hits[event.index].path
-        more = gr.Button(f"More like {path.stem}", interactive=True)
-        return path, more, gr.Button(f"Less like {path.stem}", interactive=True)
+    async def find_unmarked(
+        answer: Answer, count: float, diversity: float, request: gr.Request
+    ) -> Shown:
+        return await turns.take(session(request), find, Answer(answer.asked), count, diversity)
 
     def tell(answer: Answer) -> tuple[str, gr.Gallery, gr.Button, gr.Button, gr.Button]:
         more = gr.Button("More like this", interactive=False)  # nothing is picked yet
@@ -76,13 +105,13 @@ def build(library: clipkit.PhotoLibrary) -> None:
                 count = gr.Slider(1, 24, value=8, step=1, label="How many", elem_id="count")
                 diversity = gr.Slider(0, 1, label="Different from each other", elem_id="diversity")
             button = gr.Button("Search", variant="primary", elem_id="search")
-        picture = gr.Image(
-            type="filepath", sources=["upload"], label="Or a picture of your own",
+        picture = StoredImage(
+            sources=["upload"], label="Or a picture of your own",
             height=220, scale=1, elem_id="sought",
         )  # fmt: skip
     # The template escapes what it shows: names of files are not ours.
     told = gr.HTML("", html_template='<p role="status">{{value}}</p>', elem_id="told")
-    gallery = gr.Gallery(
+    gallery = StoredGallery(
         label="How relevant, and the cosine", columns=4, allow_preview=False, elem_id="found"
     )
     with gr.Row():
@@ -102,14 +131,54 @@ def build(library: clipkit.PhotoLibrary) -> None:
         asking.success(tell, answer, telling, show_progress="hidden", api_visibility="private")
 
 
-def read_query(words: str, picture: str | None) -> clipkit.Query:
-    """Return what a visitor asks for; words are never read as the path of a file."""
-    parts = [clipkit.QueryPart(words.strip())] if words.strip() else []
-    if picture is not None:
-        parts.append(clipkit.QueryPart(picture, is_picture=True))
-    if not parts:
-        raise gr.Error("Type what you are looking for, such as: a cat", duration=6)
-    return clipkit.Query(tuple(parts))
+def pick(answer: Answer, event: gr.SelectData) -> tuple[Path, gr.Button, gr.Button]:
+    """Return the picture a visitor clicked, and what the buttons now say."""
+    if event.index not in range(len(answer.hits)):
+        raise refuse("Pick a picture of the results first")
+    path = answer.hits[event.index].path
+    more = gr.Button(f"More like {path.stem}", interactive=True)
+    return path, more, gr.Button(f"Less like {path.stem}", interactive=True)
+
+
+def session(request: gr.Request | None) -> str | None:
+    """Return which visitor asks."""
+    return request.session_hash if request else None
+
+
+def read_asked(words: str, picture: str | None) -> Asked:
+    """Return what a visitor asks for, within bounds; words are never read as the path of a file."""
+    words = (words or "").strip()
+    if len(words) > MAX_QUERY:
+        raise refuse(f"A query may have up to {MAX_QUERY} characters")
+    if not words and picture is None:
+        raise refuse("Type what you are looking for, such as: a cat")
+    return Asked(words, picture)
+
+
+@contextmanager
+def open_query(asked: Asked, images: ImageStore) -> Iterator[clipkit.Query]:
+    """Give a query to a block; the file of an uploaded picture is there for as long."""
+    parts = [clipkit.QueryPart(asked.words)] if asked.words else []
+    if asked.picture is None:
+        yield clipkit.Query(tuple(parts))
+        return
+    source = images.source(asked.picture)
+    if not isinstance(source, Upload):
+        yield clipkit.Query((*parts, clipkit.QueryPart(str(source), is_picture=True)))
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "upload.jpg")
+        file.write_bytes(source.rendering)
+        yield clipkit.Query((*parts, clipkit.QueryPart(str(file), is_picture=True)))
+
+
+def add_mark(marked: tuple[Path, ...], picked: Path | None) -> tuple[Path, ...]:
+    """Return the marked pictures with one more."""
+    if picked is None:
+        raise refuse("Pick a picture of the results first")
+    if len(marked) >= MAX_MARKS:
+        raise refuse(f"Up to {MAX_MARKS} pictures can be marked: forget the marks")
+    return (*marked, picked)
 
 
 def caption(hit: clipkit.SearchHit) -> str:

@@ -9,7 +9,7 @@ from PIL import Image
 from clipkit.inputs.decoder import Size
 from clipkit.inputs.images import ImageInput, borrow_image
 
-_QUALITY = 85  # of JPEGs, 0..100
+_QUALITY = 85  # of JPEGs that people look at, 1..95
 
 
 def read_thumbnail(
@@ -42,15 +42,38 @@ def read_thumbnail(
     return np.asarray(small)
 
 
-def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+def render_thumbnail(
+    source: ImageInput, *, box: Size, quality: int = _QUALITY, max_pixels: int | None = None
+) -> bytes:
+    """Return an image as a small JPEG file for a browser, whatever kind of file it comes from.
+
+    Upright, 8 bits, without the metadata (place, camera, owner) of the original.
+
+    Args:
+        source: The image, as for read_image.
+        box: The largest (width, height) in pixels, each at least 1.
+        quality: Of the JPEG, 1..95.
+        max_pixels: How many pixels may be decoded. None: default_max_pixels().
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ImageReadError: If the image cannot be read.
+    """
+    return encode_jpeg(read_thumbnail(source, box=box, max_pixels=max_pixels), quality=quality)
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], *, quality: int = _QUALITY) -> bytes:
     """Return pixels as a JPEG file.
 
     Args:
         pixels: RGB, shape (H, W, 3), uint8.
+        quality: Of the JPEG, 1..95.
 
     Returns:
         The file's bytes.
     """
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY)
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return file.getvalue()

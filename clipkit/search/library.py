@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from clipkit.search.exporting import ExportReport, TableFormat
     from clipkit.search.lookup import IndexedFiles
     from clipkit.search.status import LibraryStatus
+    from clipkit.search.thumbnails import ThumbnailCache
 
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 
@@ -467,6 +468,16 @@ class PhotoLibrary(Closing):
             raise not_indexed(self._place, self.model, self.other_models)
         encoder = self._needed_encoder() if near else None
         return find_duplicates(self._place, encoder, threshold=threshold, progress=progress)
+
+    def thumbnails(self) -> "ThumbnailCache":
+        """Return a cache of small renderings of the indexed images, and of nothing else.
+
+        Returns:
+            An empty cache, bounded, in memory.
+        """
+        from clipkit.search.thumbnails import ThumbnailCache  # a search decodes nothing
+
+        return ThumbnailCache(self._place)
 
     def remove(self) -> None:
         """Delete the index, and nothing else: the pictures stay.

@@ -1,7 +1,6 @@
 """The demo in a real browser: what a visitor types, clicks and sees."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,49 +8,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import SAMPLES
+from tests.demo.conftest import WARNINGS
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
 client = pytest.importorskip("gradio_client", reason="the API is called by gradio_client")
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium here: get one with  apt-get install chromium"
-    ),
-    # Gradio and what it stands on warn about their own insides.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-]
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from demo.app import THEME, build_page
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIPKIT_HOME", str(tmp_path_factory.mktemp("home")))
-        page = build_page(SAMPLES)
-        _, url, _ = page.launch(
-            prevent_thread_lock=True, quiet=True, theme=THEME, allowed_paths=[str(SAMPLES)]
-        )
-        yield url
-        page.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
+pytestmark = [pytest.mark.browser, *WARNINGS]
 
 
 @pytest.fixture
@@ -199,8 +162,7 @@ def test_words_are_never_read_as_a_path(page: Any) -> None:
 def test_a_picture_that_cannot_be_read_is_told(page: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes((SAMPLES / "owl.jpg").read_bytes()[:2000])
-    upload(page, broken)
-    page.locator("#search").click()
+    page.locator("#sought input[type=file]").set_input_files(str(broken))
     page.get_by_test_id("toast-body").filter(has_text="broken.jpg").wait_for()
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.thumbnails import encode_jpeg, read_thumbnail
+from clipkit.inputs.thumbnails import encode_jpeg, read_thumbnail, render_thumbnail
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,28 @@ def test_limits_and_reasons_are_those_of_read_image(encode: Callable[..., bytes]
         read_thumbnail(picture, box=(10, 10), max_pixels=2499)
     with pytest.raises(ImageReadError, match="is not a picture"):
         read_thumbnail(b"hello world", box=(10, 10))
+
+
+def test_a_rendering_of_any_kind_is_a_jpeg_without_metadata(
+    encode: Callable[..., bytes],
+) -> None:
+    tags = Image.Exif()
+    tags[274], tags[315] = 6, "somebody"  # how the camera was held, and by whom
+    original = encode(np.full((40, 80, 3), 100, np.uint8), "TIFF", exif=tags)
+    assert b"somebody" in original
+    rendered = render_thumbnail(original, box=(20, 20))
+    assert b"somebody" not in rendered
+    with Image.open(io.BytesIO(rendered)) as image:
+        assert image.format == "JPEG"
+        assert image.size == (10, 20)  # turned upright
+        assert np.abs(np.asarray(image).astype(int) - 100).max() <= 2
+
+
+def test_a_rendering_of_higher_quality_is_closer(noise: NDArray[np.uint8]) -> None:
+    box = (noise.shape[1], noise.shape[0])
+
+    def error(quality: int) -> float:
+        with Image.open(io.BytesIO(render_thumbnail(noise, box=box, quality=quality))) as image:
+            return float(np.abs(np.asarray(image).astype(int) - noise).mean())
+
+    assert error(95) < error(85)

@@ -1,0 +1,110 @@
+"""Small renderings of indexed images, for pages and programs that show them to others.
+
+Nothing but an indexed image is ever opened, and an original never leaves: what comes back is a
+JPEG of upright 8-bit pixels, without the EXIF data (place, camera, owner) of the file.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.decoder import Size
+from clipkit.inputs.files import open_file
+from clipkit.inputs.reasons import UnreadableError, reason_for
+from clipkit.inputs.thumbnails import render_thumbnail
+from clipkit.search.entries import ImageRow
+from clipkit.search.location import LibraryPlace
+from clipkit.search.snapshot import committed
+
+MAX_BYTES = 64 * 2**20  # about 2000 thumbnails
+
+
+class _Key(NamedTuple):
+    """One rendering of one content."""
+
+    path: str
+    size: int  # bytes of the original
+    mtime_ns: int
+    box: Size
+
+
+class ThumbnailCache:
+    """JPEG renderings of a library's indexed images, kept in memory.
+
+    Make one with `PhotoLibrary.thumbnails`. Threads may share it. Nothing is written to disk.
+
+    Args:
+        place: The library.
+        max_bytes: How many bytes of renderings are kept; the longest unused go first.
+    """
+
+    def __init__(self, place: LibraryPlace, *, max_bytes: int = MAX_BYTES) -> None:
+        self._place = place
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
+        self._num_bytes = 0
+        self._lock = threading.Lock()
+
+    def render(self, path: str | os.PathLike[str], *, box: Size) -> bytes:
+        """Return an indexed image as a JPEG file that fits a box.
+
+        Args:
+            path: Where the image lies, as `SearchHit.path` has it.
+            box: The largest (width, height) in pixels, each at least 1; it is never enlarged.
+
+        Returns:
+            The file's bytes.
+
+        Raises:
+            InputError: If the path is not of an indexed image.
+            ImageReadError: If the file is gone, has changed since it was indexed, or cannot be
+                read.
+            LibraryError: If the folder has not been indexed, or the index is damaged.
+        """
+        image = self._indexed(Path(path))
+        key = _Key(image.path, image.size, image.mtime_ns, box)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        data = _draw(self._place.path(image.path), image, box)
+        self._keep(key, data)
+        return data
+
+    def _indexed(self, path: Path) -> ImageRow:
+        """Return the entry of an indexed image."""
+        try:
+            names = self._place.inner_paths(path)
+        except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
+            names = set()
+        with committed(self._place) as snapshot:
+            for name in sorted(names):
+                image = snapshot.catalog.find(name)
+                if image is not None:
+                    return image
+        raise InputError(f"{path} is not an indexed image of {self._place.folder}")
+
+    def _keep(self, key: _Key, data: bytes) -> None:
+        with self._lock:
+            self._num_bytes += len(data) - len(self._kept.pop(key, b""))
+            self._kept[key] = data
+            while self._num_bytes > self._max_bytes:
+                _, dropped = self._kept.popitem(last=False)
+                self._num_bytes -= len(dropped)
+
+
+def _draw(path: Path, image: ImageRow, box: Size) -> bytes:
+    """Return a rendering of a file that is still the one that was indexed."""
+    try:
+        file = open_file(path)
+    except (OSError, UnreadableError) as error:
+        raise ImageReadError(path, reason_for(error, b"")) from error
+    with file:
+        # Of the open file, not of the path: a link may have taken its place since.
+        status = os.fstat(file.fileno())
+        if (status.st_size, status.st_mtime_ns) != (image.size, image.mtime_ns):
+            raise ImageReadError(path, "has changed since it was indexed: index the folder again")
+        return render_thumbnail(file, box=box)

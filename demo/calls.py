@@ -1,0 +1,82 @@
+"""What a visitor may send to the page's functions: words, numbers, and ids of images.
+
+Gradio reads every value that looks like a file for a path to copy or an address to fetch. Nothing
+of the kind gets through to it: a call is rebuilt from the few things that the page understands.
+"""
+
+import json
+import re
+from collections.abc import Container
+from typing import Any
+
+SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MAX_VALUES = 16
+_FILE = {"_type": "gradio.FileData"}
+
+
+class CallError(ValueError):
+    """A call that the page does not understand."""
+
+
+def read_call(body: bytes, images: Container[object]) -> dict[str, Any]:
+    """Return a call of a function of the page, rebuilt.
+
+    Args:
+        body: JSON, as Gradio's clients send it to ``queue/join``.
+        images: The ids that were given out.
+
+    Returns:
+        The call, with nothing in it but words, numbers and known ids.
+
+    Raises:
+        CallError: If there is anything else in it.
+    """
+    try:
+        call = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CallError("this is not JSON") from error
+    if not isinstance(call, dict):
+        raise CallError("a call must be an object")
+    values = call.get("data")
+    if not isinstance(values, list) or len(values) > MAX_VALUES:
+        raise CallError(f"data must be a list of at most {MAX_VALUES} values")
+    session = call.get("session_hash")
+    if not isinstance(session, str) or not SESSION.fullmatch(session):
+        raise CallError("session_hash must be up to 64 letters and digits")
+    return {
+        "data": [_read_value(value, images) for value in values],
+        "event_data": _read_event(call.get("event_data")),
+        "fn_index": _read_index(call.get("fn_index")),
+        "trigger_id": _read_index(call.get("trigger_id")),
+        "session_hash": session,
+    }
+
+
+def _read_value(value: object, images: Container[object]) -> object:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if not isinstance(value, dict):
+        raise CallError("a value must be words, a number or an image")
+    key = value.get("path")
+    if key not in images:
+        raise CallError("this image is not here any more: choose it again")
+    return {"path": str(key)[:32], "url": None, "meta": _FILE}
+
+
+def _read_event(event: object) -> dict[str, Any] | None:
+    """Return which image of a gallery was picked."""
+    if not isinstance(event, dict) or "index" not in event:
+        return None
+    return {"index": _read_index(event["index"]), "value": None, "selected": True}
+
+
+def _read_index(index: object) -> int | None:
+    if index is None:
+        return None
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**31:
+        raise CallError("an index must be a number from 0 on")
+    return index
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")

@@ -1,0 +1,201 @@
+"""The door of the page: whom it answers, which addresses it has, and how much it reads.
+
+Gradio brings many routes that this page does not need: files of the disk, a proxy, run histories,
+servers of components. Here the few that it needs are listed, and the rest does not exist.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from demo.calls import SESSION, CallError
+
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+MAX_UPLOAD = 32 * 2**20  # bytes of one image
+MAX_CALL = 128 * 2**10  # bytes of one call: some 200 labels many times over
+JOIN, UPLOAD, FILE = "/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/file="
+
+_READ = re.compile(
+    r"/(config|theme\.css|manifest\.json|favicon\.ico|robots\.txt)?"
+    r"|/(assets|static)(/[\w@-][\w@.-]*)+"
+    r"|/gradio_api/(info|startup-events|queue/data|upload_progress)"
+    rf"|/gradio_api/heartbeat/{SESSION.pattern}"
+    r"|/gradio_api/file=[\w-]+",
+    re.ASCII,
+)
+_HOST = re.compile(r"((?P<name>[\w.-]+)|\[(?P<address>[\da-fA-F:.]+)\])(:\d{1,5})?", re.ASCII)
+# Bytes of a body, and of the frame around an upload.
+_WRITE = {JOIN: MAX_CALL, UPLOAD: MAX_UPLOAD + 4096} | {
+    f"/gradio_api/{name}": 4096 for name in ("cancel", "reset")
+}
+_HEADERS = {
+    # Gradio's scripts are inline. Whatever else gets into the page can tell nobody.
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True)
+class Guard:
+    """An application behind its door."""
+
+    app: ASGIApp
+    check_call: Callable[[bytes], object]  # rebuilds the body of a call, or raises CallError
+    hosts: frozenset[str] = frozenset()  # names that lead here, besides the local ones
+    any_address: bool = False  # whether every IP address may be this machine's
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
+        if scope["type"] == "websocket":  # there is none
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        send = _with_headers(send)
+        refusal = self._refusal(scope)
+        if refusal is None and scope["path"] in _WRITE:
+            limited = _Limited(receive, scope["path"])
+            try:
+                if scope["path"] == UPLOAD:
+                    await self.app(scope, limited, send)
+                else:
+                    await self._pass_on(scope, await limited.read(), send)
+                return
+            except HTTPException as error:
+                refusal = _refuse(error.status_code, error.detail)
+            except CallError as error:
+                refusal = _refuse(422, str(error))
+        await (refusal or self.app)(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, body: bytes, send: Send) -> None:
+        """Give the application a call that has been read and checked."""
+        if scope["path"] == JOIN:
+            body = json.dumps(self.check_call(body)).encode()
+        headers = MutableHeaders(scope=scope)
+        headers["content-length"] = str(len(body))
+        del headers["transfer-encoding"]
+        await self.app(scope, _replay(body), send)
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        """Return the answer to a request that is none of the page's."""
+        headers = Headers(scope=scope)
+        hosts = [*headers.getlist("host"), *_names(headers.get("x-forwarded-host", ""))]
+        if len(headers.getlist("host")) != 1 or not all(map(self._is_ours, hosts)):
+            return _refuse(403, "the page is not served under this name: see --allow-host")
+        origin = headers.get("origin")
+        if origin is not None and not self._is_own_origin(origin, hosts):
+            return _refuse(403, "the page answers no other site")
+        path, method = scope["path"], scope["method"]
+        if path in _WRITE:
+            if method != "POST":
+                return _refuse(405, "this address is written to")
+            length = headers.get("content-length", "0")
+            if not length.isdecimal() or int(length) > _WRITE[path]:
+                return _refuse(413, _limit(path))
+            return None
+        if not _READ.fullmatch(path):
+            return _refuse(404, "there is nothing here")
+        return None if method in ("GET", "HEAD") else _refuse(405, "this address is only read")
+
+    def _is_ours(self, host: str) -> bool:
+        """Return whether a Host header leads here, not by a name that somebody else gives out."""
+        name = _host_name(host)
+        if name in LOCAL_NAMES or name in self.hosts:
+            return True
+        return self.any_address and _is_address(name)
+
+    def _is_own_origin(self, origin: str, hosts: list[str]) -> bool:
+        """Return whether a request comes from the page itself."""
+        try:
+            netloc = urlsplit(origin).netloc.lower()
+        except ValueError:
+            return False
+        return bool(netloc) and (
+            netloc in [host.lower() for host in hosts] or _host_name(netloc) in self.hosts
+        )
+
+
+class _Limited:
+    """The body of a request, up to the number of bytes that its address takes."""
+
+    def __init__(self, receive: Receive, path: str) -> None:
+        self._receive = receive
+        self._path = path
+        self._left = _WRITE[path]
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise HTTPException(413, _limit(self._path), {"Connection": "close"})
+        return message
+
+    async def read(self) -> bytes:
+        """Return all of it."""
+        body = bytearray()
+        while True:
+            message = await self()
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+def _replay(body: bytes) -> Receive:
+    """Return a body that has been read as one to be read."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    return receive
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(_HEADERS)
+        await send(message)
+
+    return send_with_headers
+
+
+def _refuse(status: int, reason: str) -> ASGIApp:
+    # Closed, so that nobody goes on sending what is not read.
+    return JSONResponse({"detail": reason}, status, {"Connection": "close"})
+
+
+def _limit(path: str) -> str:
+    """Return how much an address takes, in words."""
+    if path == UPLOAD:
+        return f"an image may have up to {MAX_UPLOAD / 1e6:.0f} MB"
+    return f"this may have up to {_WRITE[path] / 1e3:.0f} kB: give less text"
+
+
+def _names(header: str) -> list[str]:
+    return [name.strip() for name in header.split(",") if name.strip()]
+
+
+def _host_name(host: str) -> str:
+    """Return a host without its port and brackets, in small letters; "" for what is none."""
+    match = _HOST.fullmatch(host)
+    return (match["name"] or match["address"]).lower() if match else ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

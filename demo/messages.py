@@ -1,0 +1,33 @@
+"""What visitors are told when something cannot be done: text, and no path of this machine."""
+
+import html
+import logging
+from pathlib import PurePath
+
+import gradio as gr
+
+import clipkit
+
+SECONDS = 8  # that a message is shown
+MAX_NAME = 100  # characters of a file name that are shown
+
+
+def refuse(message: str) -> gr.Error:
+    """Return an error for a visitor; what looks like markup in it is shown as it is."""
+    return gr.Error(html.escape(message), duration=SECONDS, print_exception=False)
+
+
+def translate(error: clipkit.ClipkitError) -> gr.Error:
+    """Return an error of clipkit as one for a visitor."""
+    if isinstance(error, clipkit.ImageReadError):
+        return refuse(f"{short_name(error.path)}: {error.reason}")
+    if isinstance(error, clipkit.InputError):
+        return refuse(str(error))
+    logging.getLogger(__name__).error("%s", error)
+    return refuse("The page cannot answer now; the reason is told where it was started")
+
+
+def short_name(name: str) -> str:
+    """Return a file's name as it can be shown: no folders, nothing that cannot be printed."""
+    last = PurePath(name.replace("\\", "/")).name
+    return "".join(letter for letter in last if letter.isprintable())[-MAX_NAME:] or "image"

@@ -1,0 +1,184 @@
+"""The page as a web application: its own routes for images, Gradio's for the rest."""
+
+import contextlib
+import html
+import os
+import socket
+from functools import partial
+
+import anyio
+import gradio as gr
+import uvicorn
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+import clipkit
+from demo.calls import CallError, read_call
+from demo.guard import FILE, LOCAL_NAMES, MAX_UPLOAD, UPLOAD, Guard
+from demo.images import ImageStore
+from demo.messages import short_name
+
+FIRST_PORT, NUM_PORTS = 7860, 100
+WILDCARDS = frozenset({"0.0.0.0", "::"})
+MAX_CONNECTIONS = 1000  # each visitor holds two open
+MAX_SESSIONS = 500  # visitors whose last answer is remembered
+MAX_JOBS = 200  # under way at once, and as many waiting
+MAX_PENDING = 8  # calls of one visitor: a click makes two
+UPLOAD_SECONDS = 120
+# Fonts that every system has: the page must not ask the network for any.
+THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
+def make_app(
+    page: gr.Blocks, images: ImageStore, *, host: str = "127.0.0.1", allowed: tuple[str, ...] = ()
+) -> ASGIApp:
+    """Return the web application that serves a page, and nothing but the page.
+
+    Args:
+        page: The page.
+        images: The images it may show.
+        host: The address it will be bound to.
+        allowed: Further names under which it is reached.
+
+    Returns:
+        The application.
+    """
+    app = FastAPI(openapi_url=None)
+    _add_image_routes(app, images)
+    page.state_session_capacity = MAX_SESSIONS
+    # All that are let in wait for their turns, not for each other's jobs.
+    page.max_threads = MAX_JOBS
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # gone through after every job
+    page.queue(max_size=MAX_JOBS, default_concurrency_limit=None, api_open=False)
+    gr.mount_gradio_app(
+        app, page, path="/", theme=THEME, max_file_size=MAX_UPLOAD, ssr_mode=False,
+        footer_links=["gradio", "settings"], run_history=False, show_error=False, pwa=False,
+    )  # fmt: skip
+    page.app = app.routes[-1].app  # type: ignore[attr-defined] # what was mounted
+    return Guard(
+        app,
+        check_call=partial(_check_call, page, images),
+        hosts=frozenset(name.lower() for name in {host, *allowed} - WILDCARDS),
+        any_address=host in WILDCARDS,
+    )
+
+
+def _check_call(page: gr.Blocks, images: ImageStore, body: bytes) -> object:
+    """Return a call rebuilt, unless its visitor has too many under way."""
+    call = read_call(body, images)
+    pending = page._queue.pending_event_ids_session.get(call["session_hash"], ())
+    if len(pending) >= MAX_PENDING:
+        raise CallError("wait for what you have asked already")
+    return call
+
+
+def _add_image_routes(app: FastAPI, images: ImageStore) -> None:
+    """Add the addresses of uploads and renderings, in front of Gradio's."""
+    # Made a few at a time, and not by the same hands: an upload may take seconds to decode.
+    drawing, decoding = anyio.CapacityLimiter(2), anyio.CapacityLimiter(1)
+
+    async def show(request: Request) -> Response:
+        try:
+            data = await run_sync(images.render, request.path_params["key"], limiter=drawing)
+        except clipkit.ClipkitError:
+            data = None  # gone or changed since it was indexed
+        if data is None:
+            return PlainTextResponse("there is no such image", 404)
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})  # fmt: skip # noqa: E501
+
+    async def take_upload(request: Request) -> Response:
+        try:
+            with anyio.fail_after(UPLOAD_SECONDS):
+                async with request.form(max_files=1, max_fields=0) as form:
+                    file = form.get("files")
+                    if not isinstance(file, UploadFile):
+                        return PlainTextResponse("one image is expected", 400)
+                    data, name = await file.read(), file.filename or ""
+        except (ClientDisconnect, TimeoutError):
+            return PlainTextResponse("the upload took too long", 408)
+        try:
+            return JSONResponse([await run_sync(images.upload, data, name, limiter=decoding)])
+        except clipkit.ImageReadError as error:
+            reason = html.escape(f"{short_name(name)}: {error.reason}")  # shown as markup
+            return PlainTextResponse(reason, 415)
+
+    def tell_progress(_: Request) -> Response:
+        # Gradio's own routes count the bytes; a browser waits for this word.
+        return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+
+    app.add_route(FILE + "{key}", show, ["GET", "HEAD"])
+    app.add_route(UPLOAD, take_upload, ["POST"])
+    app.add_route("/gradio_api/upload_progress", tell_progress, ["GET"])
+
+
+def bind(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens at an address.
+
+    Args:
+        host: An address of this machine, or a name of one.
+        port: The port; None for the first free one from 7860 on.
+
+    Returns:
+        The socket.
+
+    Raises:
+        OSError: If it cannot be bound.
+    """
+    family, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+    ports = range(FIRST_PORT, FIRST_PORT + NUM_PORTS) if port is None else [port]
+    for number in ports:
+        # Only a socket that says that it is TCP's sends at once; others wait 40 ms an answer.
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((address[0], number, *address[2:]))
+            bound.listen()  # who comes before the server listens waits
+            return bound
+        except OSError:
+            bound.close()
+            if number == ports[-1]:
+                raise
+    raise AssertionError("there is at least one port")
+
+
+class PageServer(uvicorn.Server):
+    """A server for a page; it ends in seconds at Ctrl-C and SIGTERM.
+
+    Args:
+        app: What it serves.
+        page: The page in it.
+    """
+
+    def __init__(self, app: ASGIApp, page: gr.Blocks) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app, log_level="warning", server_header=False,
+                limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=2,
+            )
+        )  # fmt: skip
+        self._page = page
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what browsers hold open, then the rest."""
+        self._page.app.stop_event.set()
+        await super().shutdown(sockets)
+
+
+def serve(page: gr.Blocks, app: ASGIApp, host: str, port: int | None) -> None:
+    """Serve a page until it is interrupted.
+
+    Args:
+        page: The page.
+        app: The application that serves it, of `make_app`.
+        host: The address to bind to.
+        port: The port; None for the first free one.
+    """
+    bound = bind(host, port)
+    shown = "localhost" if host in LOCAL_NAMES | WILDCARDS else host
+    print(f"The page is at  http://{shown}:{bound.getsockname()[1]}", flush=True)  # noqa: T201
+    with contextlib.suppress(KeyboardInterrupt):
+        PageServer(app, page).run(sockets=[bound])

@@ -1,0 +1,467 @@
+"""The page attacked by somebody who knows its code: nothing gets out, nothing gets in."""
+
+import html
+import io
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+import clipkit
+from tests.conftest import ROOT, SAMPLES
+from tests.demo.conftest import WARNINGS, served
+from tests.demo.visitor import API, Visitor, image_value, raw_request
+
+pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
+
+pytestmark = WARNINGS
+
+SECRET = b"PRIVATE-KEY-THAT-NOBODY-MAY-SEE"
+GPS = 34853  # the EXIF tag of where a photograph was taken
+MARKUP = "<img src=nowhere onerror=document.title=1>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images with things in it that are nobody's business, and its index inside."""
+    folder = tmp_path_factory.mktemp("own") / "images"
+    (folder / ".ssh").mkdir(parents=True)
+    (folder / ".ssh" / "id_rsa").write_bytes(SECRET)
+    (folder / "notes.txt").write_bytes(SECRET)
+    outside = folder.parent / "outside.txt"
+    outside.write_bytes(SECRET)
+    (folder / "link.jpg").symlink_to(outside)
+    shutil.copy(SAMPLES / "owl.jpg", folder / ".hidden.jpg")
+    shutil.copy(SAMPLES / "castle.jpg", folder / f"{MARKUP}.jpg")
+    with Image.open(SAMPLES / "cat.jpg") as cat:
+        exif = cat.getexif()
+        exif[GPS] = {1: "N", 2: (52.0, 31.0, 0.0)}
+        exif[315] = SECRET.decode()  # the artist
+        cat.resize((3000, 2000)).save(folder / "cat.jpg", exif=exif, quality=95)
+    with Image.open(SAMPLES / "dog.jpg") as dog:
+        dog.save(folder / "dog.tif")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own_address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A page over that folder."""
+    clipkit.PhotoLibrary.open(folder, clipkit.load(is_caching_texts=False), here=True).sync()
+    with served(folder, tmp_path_factory.mktemp("home")) as address:
+        yield address
+
+
+@pytest.fixture
+def visitor(own_address: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    with Visitor(own_address, re.sub(r"\W", "-", request.node.name)[:60]) as visitor:
+        yield visitor
+
+
+def test_files_of_the_disk_are_not_served(own_address: str, folder: Path) -> None:
+    plain = [
+        folder / ".ssh" / "id_rsa", folder / "notes.txt", folder / "link.jpg", folder / "cat.jpg",
+        folder / ".hidden.jpg", folder / ".clipkit", *(folder / ".clipkit").iterdir(),
+        Path("/etc/passwd"), Path(__file__), folder / ".." / "outside.txt",
+    ]  # fmt: skip
+    paths = [str(path) for path in plain]
+    hidden = paths[0]
+    paths += [hidden.replace("/", "%2f"), hidden.replace(".", "%2e"), hidden.replace("/", "\\")]
+    paths += [hidden + "%00.jpg", hidden + "?x=.jpg", "file://" + hidden, "../../../etc/passwd"]
+    paths += ["..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "..%c0%af..%c0%afetc/passwd"]
+    paths += ["%252e%252e%252fetc%252fpasswd", "http://127.0.0.1:1/", "~/.ssh/id_rsa", ""]
+    doors = [
+        "/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/",
+        "/assets/..", "/static/../", "/svelte/", "/gradio_api/proxy=", "//",
+    ]  # fmt: skip
+    for door in doors:
+        for path in paths:
+            for method in ("GET", "HEAD"):
+                answer = raw_request(own_address, f"{door}{path}", method, ("Range: bytes=0-99",))
+                if (door, path) not in {("/", ""), ("/", "?x=")}:
+                    assert re.match(rb"HTTP/1.1 (400|403|404)", answer), (door, path, answer[:200])
+                assert SECRET not in answer
+                assert b"root:" not in answer
+
+
+def test_only_ids_that_were_given_out_are_shown(visitor: Visitor) -> None:
+    key = visitor.search("a cat")[0]["image"]["path"]
+    assert visitor.http.get(f"{API}file={key}").status_code == 200
+    last = "0" if key[0] != "0" else "1"
+    for other in (last + key[1:], key[:-1], key + "x", key.upper() + "/", "0" * 32, f"/{key}"):
+        assert visitor.http.get(f"{API}file={other}").status_code == 404, other
+
+
+def test_an_image_is_sent_as_a_small_jpeg_without_its_metadata(
+    visitor: Visitor, folder: Path
+) -> None:
+    gallery = visitor.search("a cat", 8)
+    assert len(gallery) == 3  # nothing hidden, no link to what is no image
+    for item in gallery:
+        path = item["image"]["path"]
+        for key, side in ((path, 480), (path.removesuffix("-small"), 1600)):
+            answer = visitor.http.get(f"{API}file={key}?whatever=..", headers={"Range": "bytes=0-"})
+            with Image.open(io.BytesIO(answer.content)) as image:
+                assert image.format == "JPEG"
+                assert max(image.size) <= side
+                assert not image.getexif()
+            assert SECRET not in answer.content
+            assert answer.headers["content-type"] == "image/jpeg"
+            head = visitor.http.head(f"{API}file={key}")
+            assert (head.status_code, head.content) == (200, b"")
+    small = visitor.http.get(f"{API}file={gallery[0]['image']['path']}").content
+    assert len(small) < (folder / "cat.jpg").stat().st_size / 20
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Host: evil.example"],
+        ["Host: evil.example:{port}"],
+        ["Host: localhost.evil.example"],
+        ["Host: 127.0.0.1.evil.example:{port}"],
+        ["Host: 10.0.0.1"],
+        ["Host: "],
+        ["Host: localhost", "Host: evil.example"],
+        ["Host: user@evil.example@localhost:x"],
+        ["Host: [::1"],
+        ["Host: localhost", "X-Forwarded-Host: evil.example"],
+        ["Host: localhost", "X-Forwarded-Host: localhost, evil.example"],
+        ["Host: localhost", "Origin: http://evil.example"],
+        ["Host: localhost:{port}", "Origin: http://localhost:1"],
+        ["Host: localhost", "Origin: null"],
+        ["Host: localhost", "Origin: file://"],
+        ["Host: localhost", "Origin: http://["],
+        ["Host: localhost", "Upgrade: websocket", "Connection: upgrade", "Origin: http://evil.example"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [("GET", "/"), ("GET", "/config"), ("POST", "/gradio_api/queue/join"),
+     ("POST", "/gradio_api/upload"), ("GET", "/gradio_api/queue/data?session_hash=a"),
+     ("OPTIONS", "/gradio_api/queue/join")],
+)  # fmt: skip
+def test_other_sites_and_names_are_refused(
+    own_address: str, method: str, target: str, headers: list[str]
+) -> None:
+    port = own_address.rstrip("/").rpartition(":")[2]
+    lines = tuple(line.format(port=port) for line in headers)
+    answer = raw_request(own_address, target, method, lines)
+    assert re.match(rb"HTTP/1.1 (400|403)", answer), answer[:200]
+    assert b"access-control-allow-origin" not in answer.lower()
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:7860"])
+def test_local_names_are_answered_with_their_own_origin(own_address: str, name: str) -> None:
+    lines = (f"Host: {name}", f"Origin: http://{name}")
+    assert raw_request(own_address, "/config", headers=lines).startswith(b"HTTP/1.1 200")
+
+
+def test_names_that_the_owner_lists_are_answered(folder: Path, tmp_path: Path) -> None:
+    with served(folder, tmp_path, allowed=("Photos.example",)) as address:
+        # A proxy may hand on the name, or its own.
+        for lines in (
+            ("Host: photos.example", "Origin: https://photos.example"),
+            ("Host: localhost", "Origin: https://photos.example"),
+            ("Host: localhost", "X-Forwarded-Host: photos.example"),
+        ):  # fmt: skip
+            assert raw_request(address, "/config", headers=lines).startswith(b"HTTP/1.1 200")
+        for line in (
+            "Host: other.example",
+            "Host: photos.example\r\nOrigin: https://other.example",
+        ):
+            assert raw_request(address, "/config", headers=(line,)).startswith(b"HTTP/1.1 403")
+
+
+def test_at_every_address_numbers_are_answered_and_names_are_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    with served(folder, tmp_path, host="0.0.0.0") as address:
+        for host, status in (("192.168.1.5:7860", 200), ("[fe80::1]", 200), ("evil.example", 403)):
+            answer = raw_request(address, "/config", headers=(f"Host: {host}",))
+            assert answer.startswith(f"HTTP/1.1 {status}".encode()), host
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["gradio_api/proxy=https://a.hf.space/", "gradio_api/openapi.json", "gradio_api/deep_link",
+     "gradio_api/runs", "gradio_api/run-history/buckets", "gradio_api/vibe-code", "monitoring",
+     "monitoring/summary", "gradio_api/queue/status", "gradio_api/call/search", "login", "logout",
+     "gradio_api/component_server", "gradio_api/run/search", "gradio_api/api/search", "docs",
+     "gradio_api/process_recording", "gradio_api/stream/a", "gradio_api/token", "openapi.json",
+     "gradio_api/custom_component/1/client/component/x.js", "gradio_api/login_check", "redoc",
+     "gradio_api/dev/reload", "gradio_api/profiling/traces", "gradio_api/mcp", "pwa_icon"],
+)  # fmt: skip
+def test_what_the_page_does_not_need_is_not_there(visitor: Visitor, target: str) -> None:
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        assert visitor.http.request(method, target).status_code == 404
+
+
+def test_a_payload_names_no_file_and_no_address(visitor: Visitor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        there = f"http://127.0.0.1:{listener.getsockname()[1]}/x.jpg"
+        known = visitor.search("a cat")[0]["image"]["path"]
+        for value in (
+            image_value("/etc/passwd"),
+            image_value(there),
+            image_value("x.svg"),
+            {**image_value("0" * 32), "url": there},
+            {"path": "/etc/passwd"},
+            {"url": "data:image/png;base64,AAAA"},
+            {"path": None, "url": there},
+            {"path": [known]},
+            [image_value(known)],
+            {"value": image_value("/etc/passwd"), "__type__": "update"},
+        ):
+            for values in ((value, 8, None, None, 0), ("a", 8, None, value, 0)):
+                response = visitor.join("search", *values)
+                assert response.status_code == 422, (value, response.text)
+        # An address beside a known id is not followed, and what a state holds is not the client's.
+        found = visitor.search("", picture={**image_value(known), "url": there, "is_stream": True})
+        assert found
+        assert not select.select([listener], [], [], 0)[0], "somebody was sent to fetch"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{", b"\xff", b'{"data": 1}', b"[" * 100_000, b'{"data": [NaN]}',
+     b'{"data": [], "session_hash": 1}', b'{"data": [], "session_hash": "../a"}',
+     b'{"data": [], "session_hash": "a", "fn_index": "x"}',
+     b'{"data": [], "session_hash": "a", "fn_index": -1}',
+     b'{"data": [1e999], "session_hash": "a", "fn_index": true}',
+     json.dumps({"data": [1] * 17, "session_hash": "a"}).encode()],
+    ids=lambda body: body[:30].decode(errors="replace"),
+)  # fmt: skip
+def test_a_call_that_is_none_is_refused(visitor: Visitor, body: bytes) -> None:
+    response = visitor.post(body)
+    assert response.status_code == 422
+    assert "detail" in response.json()  # what Gradio's script shows
+
+
+def test_marks_come_from_the_server_not_from_the_visitor(visitor: Visitor) -> None:
+    visitor.search("a cat")
+    message = visitor.call("more", "/etc/passwd", "/etc/passwd", 8, 0)
+    assert not message["success"]
+    assert message["output"]["error"] == "Pick a picture of the results first"
+
+
+def test_uploads_over_the_limit_are_refused_early(visitor: Visitor) -> None:
+    from demo.guard import MAX_UPLOAD
+
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+        while sent < 2**30:
+            sent += 2**20
+            yield bytes(2**20)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    try:
+        answer = visitor.http.post(f"{API}upload", content=endless(), headers=headers)
+        assert answer.status_code == 413
+    except httpx.TransportError:
+        pass  # the door was shut while the rest was on its way
+    assert sent < 2 * MAX_UPLOAD + 2**24
+    lines = ("Content-Type: multipart/form-data; boundary=x", f"Content-Length: {2**30}")
+    assert raw_request(visitor.address, f"/{API}upload", "POST", lines).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_is_counted_whatever_it_says_of_itself(folder: Path) -> None:
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    from demo.guard import MAX_CALL, MAX_UPLOAD, Guard
+    from demo.images import ImageStore
+    from demo.server import _add_image_routes
+
+    app = FastAPI()
+    _add_image_routes(app, ImageStore(clipkit.PhotoLibrary.open(folder)))
+    http = TestClient(Guard(app, check_call=json.loads), base_url="http://localhost")
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    parts = iter([head, *(bytes(2**20) for _ in range(MAX_UPLOAD // 2**20 + 1))])
+    answer = http.post(f"/{API}upload", content=parts, headers=form)
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "an image may have up to 34 MB"
+    text = iter([b'"', *(b"a" * 1000 for _ in range(MAX_CALL // 1000 + 1)), b'"'])
+    answer = http.post(f"/{API}queue/join", content=text)
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "this may have up to 131 kB: give less text"
+    for length in ("-1", "1e9", "", "9" * 30):
+        headers = {**form, "Content-Length": length}
+        assert http.post(f"/{API}upload", headers=headers).status_code == 413
+
+
+def test_what_is_no_image_is_not_kept(visitor: Visitor) -> None:
+    for data in (b"", SECRET, b"<svg xmlns='http://www.w3.org/2000/svg'/>", bytes(2**20)):
+        response = visitor.upload(data, f"../../{MARKUP}.jpg")
+        assert response.status_code == 415
+        assert "<" not in response.text
+    assert visitor.http.post(f"{API}upload", data={"files": "text"}).status_code == 400
+    two = [("files", ("a.jpg", b"x")), ("files", ("b.jpg", b"x"))]
+    assert visitor.http.post(f"{API}upload", files=two).status_code == 400
+    assert visitor.http.post(f"{API}upload", content=b"x").status_code == 400
+
+
+def test_an_upload_of_any_kind_is_seen_as_jpeg_and_found(visitor: Visitor) -> None:
+    file = io.BytesIO()
+    with Image.open(SAMPLES / "cat.jpg") as cat:
+        cat.save(file, "TIFF")
+    (key,) = visitor.upload(file.getvalue(), "cat.tif").json()
+    assert re.fullmatch("[0-9a-f]{32}", key)  # no path of the server
+    with Image.open(io.BytesIO(visitor.http.get(f"{API}file={key}").content)) as image:
+        assert image.format == "JPEG"
+    assert visitor.search("", picture=image_value(key))[0]["caption"].startswith("cat ")
+
+
+def test_uploads_are_kept_up_to_a_number_of_bytes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from demo import images
+
+    store = images.ImageStore(clipkit.PhotoLibrary.open(folder))
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(
+        file, "PNG"
+    )
+    first = store.upload(file.getvalue(), "a.png")
+    size = len(store.render(first) or b"")
+    monkeypatch.setattr(images, "MAX_UPLOADED_BYTES", 2 * size)
+    second, third = (store.upload(file.getvalue(), "a.png") for _ in range(2))
+    assert [key in store for key in (first, second, third)] == [False, True, True]
+
+
+def test_labels_and_words_are_bounded(visitor: Visitor) -> None:
+    (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    picture = image_value(key)
+    for labels, told in (
+        (",".join(f"thing {number}" for number in range(201)), "200 labels at most"),
+        ("a" * 101, "up to 100 characters"),
+        (" , ", "at least one class name is needed"),
+    ):
+        message = visitor.call("classify", picture, labels, False)
+        assert told in message["output"]["error"]
+    message = visitor.call("search", "a" * 501, 8, None, None, 0)
+    assert "up to 500 characters" in message["output"]["error"]
+    many = ",".join(f"label {number}" for number in range(50_000))
+    assert visitor.join("classify", picture, many, False).status_code == 413
+    for count in (0, 25, 10**400, -1, None, "many"):
+        assert not visitor.call("search", "a cat", count, None, None, 0)["success"]
+
+
+def test_somebody_who_asks_without_listening_is_not_heard_for_ever(visitor: Visitor) -> None:
+    from demo.server import MAX_PENDING
+
+    codes = [visitor.join("search", "a", 1, None, None, 0).status_code for _ in range(20)]
+    assert codes == [200] * MAX_PENDING + [422] * (20 - MAX_PENDING)
+    with Visitor(visitor.address, "other") as other:
+        assert other.search("a cat")
+
+
+def test_a_job_ends_when_its_visitor_has_gone(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    steps = []
+
+    class Counted(clipkit.ZeroShotClassifier):
+        def __init__(self, encoder: clipkit.Encoder, names: list[str], **options: Any) -> None:
+            steps.append(len(names))
+            super().__init__(encoder, names, **options)
+
+    monkeypatch.setattr("clipkit.ZeroShotClassifier", Counted)
+    labels = ",".join(f"thing {number} of many" for number in range(200))
+    visitor.join("classify", image_value(key), labels, False)
+    for message in visitor.messages():
+        if message["msg"] == "process_generating":
+            break  # and the connection is closed
+    with Visitor(visitor.address, "another") as other:
+        for number in range(50):  # between two of them, the job would have had its turn
+            other.search(f"word {number}")
+    assert len(steps) < 25, "all 50 steps were made for nobody"
+
+
+def test_no_message_tells_a_path_of_the_server(tmp_path: Path) -> None:
+    own = tmp_path / "images"
+    own.mkdir()
+    owl = own / f"{MARKUP}.jpg"
+    shutil.copy(SAMPLES / "owl.jpg", owl)
+    with served(own, tmp_path / "home") as address, Visitor(address) as stranger:
+        key = stranger.search("an owl")[0]["image"]["path"]
+        owl.unlink()
+        gone = stranger.call("search", "", 8, None, image_value(key), 0)
+        assert gone["output"]["error"] == html.escape(f"{owl.name}: no such file")
+        assert stranger.http.get(f"{API}file={key.removesuffix('-small')}").status_code == 404
+        shutil.rmtree(tmp_path / "home")
+        broken = stranger.call("search", "an owl", 8, None, None, 0)
+        assert not broken["success"]
+        told = json.dumps([gone, broken, stranger.http.get("config").json()])
+        assert str(tmp_path) not in told
+        assert str(ROOT) not in told
+
+
+def test_the_page_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {
+        **os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT),
+        "CLIPKIT_HOME": str(tmp_path / "home"),
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "demo.app", str(folder)], cwd=tmp_path, env=environment,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout
+        address = process.stdout.readline().split()[-1] + "/"
+        with Visitor(address) as visitor:
+            (key,) = visitor.upload((folder / "cat.jpg").read_bytes()).json()
+            visitor.search("a cat", picture=image_value(key))
+        big = [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size > 99]
+        assert not big, "a copy of somebody's image lies about"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(temporary.glob("clipkit*"))
+    assert not [path for path in temporary.rglob("*") if path.is_file() and path.suffix]
+
+
+@pytest.mark.browser
+def test_names_of_files_and_labels_are_text(browser: Any, own_address: str, tmp_path: Path) -> None:
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(own_address)
+    page.locator("#query textarea, #query input").first.fill("a castle")
+    page.keyboard.press("Enter")
+    page.locator("#found .caption-label", has_text=MARKUP).click()
+    page.get_by_role("button", name=f"More like {MARKUP}").click()
+    page.locator("#told [role=status]", has_text=f"More like: {MARKUP}.").wait_for()
+    broken = tmp_path / f"{MARKUP}.jpg"
+    broken.write_bytes(b"nothing")
+    page.locator("#sought input[type=file]").set_input_files(str(broken))
+    page.get_by_test_id("toast-body").filter(has_text=MARKUP).wait_for()
+    page.get_by_role("tab", name="Classify").click()
+    page.locator("#examples button").first.click()
+    page.locator("#picture img").wait_for()
+    page.locator("#labels textarea, #labels input").first.fill(f"{MARKUP}, an owl")
+    page.locator("#classify").click()
+    page.locator("#scores", has_text=MARKUP).wait_for()
+    assert page.title() == "clipkit"
+    assert not [url for url in asked if "nowhere" in url]
+    page.close()
