@@ -13,11 +13,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipkit.embeddings import cosine_similarity, mix_embeddings, normalize_rows, top_k
+    from clipkit.embeddings import (
+        EmbeddingArray,
+        cosine_similarity,
+        mix_embeddings,
+        normalize_rows,
+        top_k,
+    )
     from clipkit.encoder import EncodedBatch, Encoder, EncodingReport
     from clipkit.errors import (
         CheckpointError,
         ClipkitError,
+        ClipkitWarning,
         ImageReadError,
         InputError,
         LibraryBusyError,
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
         SpaceMismatchError,
         TrainingError,
     )
-    from clipkit.inputs.tokenizer import TextCutWarning
+    from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
     from clipkit.loading import compile_model, load
     from clipkit.models.listing import list_models
     from clipkit.runs.report import TrainingReport
@@ -37,22 +44,34 @@ if TYPE_CHECKING:
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
     from clipkit.search.query import Query, QueryPart, parse_query
     from clipkit.search.status import LibraryStatus
+    from clipkit.text_embedding import UnknownTextWarning
     from clipkit.training.config import RunConfig
     from clipkit.training.config_file import parse_config, read_config
-    from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
+    from clipkit.zero_shot.classifier import (
+        ClassifiedBatch,
+        LabelScore,
+        ZeroShotClassifier,
+        classify_each,
+    )
+    from clipkit.zero_shot.labels import EqualLabelsWarning
     from clipkit.zero_shot.templates import TEMPLATE_SETS
 
 __all__ = [
     "TEMPLATE_SETS",
     "CheckpointError",
+    "ClassifiedBatch",
     "ClipkitError",
+    "ClipkitWarning",
     "DuplicateGroup",
     "DuplicateReport",
+    "EmbeddingArray",
     "EncodedBatch",
     "Encoder",
     "EncodingReport",
+    "EqualLabelsWarning",
     "ImageReadError",
     "InputError",
+    "LabelScore",
     "LibraryBusyError",
     "LibraryError",
     "LibraryStatus",
@@ -67,8 +86,10 @@ __all__ = [
     "SpaceMismatchError",
     "SyncReport",
     "TextCutWarning",
+    "TokenizedTexts",
     "TrainingError",
     "TrainingReport",
+    "UnknownTextWarning",
     "ZeroShotClassifier",
     "classify_each",
     "compile_model",
@@ -85,11 +106,18 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "clipkit.embeddings": ("cosine_similarity", "mix_embeddings", "normalize_rows", "top_k"),
+    "clipkit.embeddings": (
+        "EmbeddingArray",
+        "cosine_similarity",
+        "mix_embeddings",
+        "normalize_rows",
+        "top_k",
+    ),
     "clipkit.encoder": ("EncodedBatch", "Encoder", "EncodingReport"),
     "clipkit.errors": (
         "CheckpointError",
         "ClipkitError",
+        "ClipkitWarning",
         "ImageReadError",
         "InputError",
         "LibraryBusyError",
@@ -100,7 +128,7 @@ _ROOMS = {
         "SpaceMismatchError",
         "TrainingError",
     ),
-    "clipkit.inputs.tokenizer": ("TextCutWarning",),
+    "clipkit.inputs.tokenizer": ("TextCutWarning", "TokenizedTexts"),
     "clipkit.loading": ("compile_model", "load"),
     "clipkit.models.listing": ("list_models",),
     "clipkit.runs.report": ("TrainingReport",),
@@ -109,9 +137,16 @@ _ROOMS = {
     "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
     "clipkit.search.query": ("Query", "QueryPart", "parse_query"),
     "clipkit.search.status": ("LibraryStatus",),
+    "clipkit.text_embedding": ("UnknownTextWarning",),
     "clipkit.training.config": ("RunConfig",),
     "clipkit.training.config_file": ("parse_config", "read_config"),
-    "clipkit.zero_shot.classifier": ("ZeroShotClassifier", "classify_each"),
+    "clipkit.zero_shot.classifier": (
+        "ClassifiedBatch",
+        "LabelScore",
+        "ZeroShotClassifier",
+        "classify_each",
+    ),
+    "clipkit.zero_shot.labels": ("EqualLabelsWarning",),
     "clipkit.zero_shot.templates": ("TEMPLATE_SETS",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

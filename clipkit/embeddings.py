@@ -166,6 +166,35 @@ def check_embeddings(rows: ArrayLike, name: str = "the embeddings") -> Embedding
     return array
 
 
+def check_comparable(
+    first: ArrayLike,
+    second: ArrayLike,
+    names: tuple[str, str] = ("the first embeddings", "the second embeddings"),
+) -> tuple[Embeddings, Embeddings]:
+    """Return two sets of embeddings as plain arrays, and refuse what has no cosines.
+
+    Args:
+        first: What should be embeddings, shape (N, D).
+        second: The same, shape (M, D).
+        names: What to call them in a message.
+
+    Returns:
+        Both, float32.
+
+    Raises:
+        InputError: If the shapes do not fit together, or rows are not of norm 1.
+        SpaceMismatchError: If both know their spaces and these differ.
+    """
+    common_space(first, second)
+    shapes = np.shape(first), np.shape(second)
+    if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
+        raise InputError(
+            f"embeddings must have shapes (N, D) and (M, D) with the same D, "
+            f"got {shapes[0]} and {shapes[1]}"
+        )
+    return check_embeddings(first, names[0]), check_embeddings(second, names[1])
+
+
 def normalize_rows(features: ArrayLike) -> Embeddings:
     """Return features scaled to rows of L2 norm 1.
 
@@ -216,15 +245,7 @@ def cosine_similarity(first: ArrayLike, second: ArrayLike) -> NDArray[np.float32
         >>> cosine_similarity([[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]).tolist()
         [[1.0, 0.0]]
     """
-    common_space(first, second)
-    shapes = np.shape(first), np.shape(second)
-    if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
-        raise InputError(
-            f"embeddings must have shapes (N, D) and (M, D) with the same D, "
-            f"got {shapes[0]} and {shapes[1]}"
-        )
-    left = check_embeddings(first, "the first embeddings")
-    right = check_embeddings(second, "the second embeddings")
+    left, right = check_comparable(first, second)
     cosines: NDArray[np.float32] = np.clip(left @ right.T, -1.0, 1.0)
     return cosines
 

@@ -8,18 +8,20 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput, check_is_several
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer, check_are_texts
+from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, as_texts
 from clipkit.progress import Progress, map_ahead, usable_cores
 from clipkit.runtime.base import FineRuntime, Runtime, Scoring
 from clipkit.text_cache import TextCache
+from clipkit.text_embedding import TextEmbedder
 
 TEXT_BATCH = 64
 
@@ -31,7 +33,7 @@ class EncodedBatch:
     """Some pictures of a stream, in order."""
 
     positions: list[int]  # of the rows, counted in the stream from 0
-    embeddings: Embeddings  # (K, D)
+    embeddings: EmbeddingArray  # (K, D)
     skipped: list[tuple[int, ImageReadError]]  # position and reason of each unreadable picture
 
 
@@ -40,8 +42,15 @@ class EncodingReport:
     """Embeddings of the readable pictures, and why the others are missing."""
 
     positions: NDArray[np.intp]  # (K,), of the rows in the input
-    embeddings: Embeddings  # (K, D)
+    embeddings: EmbeddingArray  # (K, D)
     skipped: list[tuple[int, ImageReadError]] = field(default_factory=list)
+
+
+class EncoderSpec(Protocol):
+    """What an encoder can be made of again in another process; it is picklable."""
+
+    def load(self) -> "Encoder":
+        """Return such an encoder."""
 
 
 class Encoder:
@@ -69,9 +78,19 @@ class Encoder:
         self.name = name
         self.preprocess = preprocess
         self.max_pixels = max_pixels
+        self.spec: EncoderSpec | None = None  # what load() was told and found; needed to pickle
         self._runtime = runtime
         self._tokenizer = tokenizer
-        self._text_cache = text_cache
+        self._texts = TextEmbedder(runtime, tokenizer, text_cache)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the encoder cross process borders: it is loaded again on the other side."""
+        if self.spec is None:
+            raise InputError(
+                f"the encoder {self.name!r} was not made by load(), so no other process can make "
+                "it again: save it with encoder.save(DIRECTORY), and load(DIRECTORY) there"
+            )
+        return _reload, (self.spec, self.max_pixels)
 
     def __repr__(self) -> str:
         return (
@@ -111,15 +130,16 @@ class Encoder:
 
     def encode_texts(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         batch_size: int = TEXT_BATCH,
         progress: Progress | None = None,
-    ) -> Embeddings:
+    ) -> EmbeddingArray:
         """Return the embeddings of texts.
 
         Args:
-            texts: N texts. One that is longer than the model reads is cut, with a TextCutWarning.
+            texts: N texts. One that is longer than the model reads is cut, with a TextCutWarning;
+                of one whose words the model does not know, an UnknownTextWarning tells.
                 Each goes through the tower once, and not at all if its embedding is cached.
             batch_size: Texts that go through the tower at once; it changes speed and memory only.
             progress: Called after every batch.
@@ -130,29 +150,72 @@ class Encoder:
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        check_are_texts(texts)
-        batch_size = _checked(batch_size)
-        numerics = f"{self.engine} {self.precision}"
-        known = {}
-        if self._text_cache is not None and len(texts):
-            known = self._text_cache.get(self.space_id, numerics, texts)
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        if missing:  # or else neither vocabulary nor tower are loaded
-            token_ids, is_cut = self._tokenizer.tokenize(missing)
-        for start in range(0, len(missing), batch_size):
-            batch = slice(start, start + batch_size)
-            features = self._runtime.text_features(token_ids[batch])
-            rows = dict(zip(missing[batch], normalize_rows(features), strict=True))
-            known |= rows
-            if self._text_cache is not None:
-                # A text that was cut stays out: its warning must come again.
-                cuts = zip(rows, is_cut[batch], strict=True)
-                whole = {text: rows[text] for text, has_cut in cuts if not has_cut}
-                self._text_cache.put(self.space_id, numerics, whole)
-            if progress:
-                progress(len(texts) - max(len(missing) - batch.stop, 0), len(texts))
-        no_rows = np.empty((0, self.embed_dim), dtype=np.float32)
-        return np.stack([known[text] for text in texts]) if len(texts) else no_rows
+        words = as_texts(texts)
+        rows = self._texts.embed_texts(words, batch_size=_checked(batch_size), progress=progress)
+        return EmbeddingArray(rows, self.space_id)
+
+    def encode_prompts(
+        self,
+        ensembles: Iterable[Iterable[str]],
+        *,
+        batch_size: int = TEXT_BATCH,
+        progress: Progress | None = None,
+    ) -> EmbeddingArray:
+        """Return one embedding an ensemble of prompts: the mean of theirs, of norm 1 again.
+
+        Args:
+            ensembles: E lists of at least one text each, that say the same in other words.
+            batch_size: As for :meth:`encode_texts`.
+            progress: Called after every batch of prompts.
+
+        Returns:
+            float32, shape (E, D), rows of norm 1.
+
+        Raises:
+            InputError: If an ensemble is empty, one string, or holds something else than strings.
+
+        Source:
+            openai/CLIP, ``notebooks/Prompt_Engineering_for_ImageNet.ipynb``.
+        """
+        prompts = [tuple(as_texts(texts)) for texts in ensembles]
+        if not all(prompts):
+            raise InputError(f"ensemble {prompts.index(()) + 1} of {len(prompts)} has no prompt")
+        rows = self._texts.embed_prompts(
+            prompts, batch_size=_checked(batch_size), progress=progress
+        )
+        return EmbeddingArray(rows, self.space_id)
+
+    def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
+        """Return what the text tower reads of texts, without a warning.
+
+        Texts of equal token ids are the same to the model.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            Token ids, shape (N, L), and which texts are cut or unknown.
+
+        Raises:
+            InputError: If texts is one string or holds something else than strings.
+        """
+        return self._tokenizer.read(texts)
+
+    def unknown_texts(self, texts: Iterable[str]) -> list[str]:
+        """Return the texts of which no word is in the model's vocabulary, empty ones apart.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            Those, in their order.
+
+        Raises:
+            InputError: If texts is one string or holds something else than strings.
+        """
+        words = as_texts(texts)
+        unknown = zip(words, self.tokenize(words).is_unknown, strict=True)
+        return [text for text, is_unknown in unknown if is_unknown and text.strip()]
 
     def encode_images(
         self,
@@ -161,7 +224,7 @@ class Encoder:
         batch_size: int | None = None,
         progress: Progress | None = None,
         allow_urls: bool = False,
-    ) -> Embeddings:
+    ) -> EmbeddingArray:
         """Return the embeddings of pictures, all of which must be readable.
 
         Args:
@@ -179,14 +242,14 @@ class Encoder:
                 pictures, use :meth:`encode_readable_images`.
             InputError: If an item is no picture at all.
         """
-        rows = [np.empty((0, self.embed_dim), dtype=np.float32)]
+        rows: list[NDArray[np.float32]] = [np.empty((0, self.embed_dim), dtype=np.float32)]
         for batch in self.stream_images(
             images, batch_size=batch_size, progress=progress, allow_urls=allow_urls
         ):
             if batch.skipped:
                 raise batch.skipped[0][1]
             rows.append(batch.embeddings)
-        return np.concatenate(rows)
+        return EmbeddingArray(np.concatenate(rows), self.space_id)
 
     def encode_readable_images(
         self,
@@ -211,7 +274,7 @@ class Encoder:
             InputError: If an item is no picture at all.
         """
         positions: list[int] = []
-        rows = [np.empty((0, self.embed_dim), dtype=np.float32)]
+        rows: list[NDArray[np.float32]] = [np.empty((0, self.embed_dim), dtype=np.float32)]
         skipped: list[tuple[int, ImageReadError]] = []
         for batch in self.stream_images(
             images, batch_size=batch_size, progress=progress, allow_urls=allow_urls
@@ -219,7 +282,8 @@ class Encoder:
             positions += batch.positions
             rows.append(batch.embeddings)
             skipped += batch.skipped
-        return EncodingReport(np.array(positions, dtype=np.intp), np.concatenate(rows), skipped)
+        embeddings = EmbeddingArray(np.concatenate(rows), self.space_id)
+        return EncodingReport(np.array(positions, dtype=np.intp), embeddings, skipped)
 
     def stream_images(
         self,
@@ -269,7 +333,7 @@ class Encoder:
                 if progress:
                     progress(done, total)
 
-    def token_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def token_features(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return one feature a token: what the text tower sees before it pools.
 
         Args:
@@ -333,10 +397,10 @@ class Encoder:
         return self._runtime
 
     def _embed(self, batch: "_Batch") -> EncodedBatch:
-        if not batch.positions:
-            return EncodedBatch([], np.empty((0, self.embed_dim), dtype=np.float32), batch.skipped)
-        features = self._runtime.image_features(np.stack(batch.pixel_values))
-        return EncodedBatch(batch.positions, normalize_rows(features), batch.skipped)
+        rows = np.empty((0, self.embed_dim), dtype=np.float32)
+        if batch.positions:
+            rows = normalize_rows(self._runtime.image_features(np.stack(batch.pixel_values)))
+        return EncodedBatch(batch.positions, EmbeddingArray(rows, self.space_id), batch.skipped)
 
     def _decode(
         self,
@@ -386,3 +450,9 @@ def _checked(batch_size: int) -> int:
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     return batch_size
+
+
+def _reload(spec: EncoderSpec, max_pixels: int | None) -> Encoder:
+    encoder = spec.load()
+    encoder.max_pixels = max_pixels
+    return encoder

@@ -11,7 +11,8 @@ from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.folders import find_images
-from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier, check_class_names
+from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier
+from clipkit.zero_shot.labels import check_class_names
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 
 
@@ -76,14 +77,14 @@ def run(arguments: argparse.Namespace) -> int:
             multi_label=arguments.multi_label,
             progress=progress,
         )
-    if len(classifier.class_names) == 1 and not classifier.multi_label:
+    if len(classifier.labels) == 1 and not classifier.multi_label:
         note("one label always scores 1; add more labels, or --multi-label to score it on its own")
     num_ranked = 0
     with progress_bar("classifying") as progress:
         progress(0, len(paths))
         writer = _choose_writer(arguments)
         for batch in encoder.stream_images(paths, progress=progress):
-            ranked = classifier.rank(batch.embeddings, top=arguments.top)
+            ranked = classifier.rank(batch.embeddings, k=arguments.top)
             for position, labels in zip(batch.positions, ranked, strict=True):
                 writer.write(paths[position], labels)
             num_ranked += len(ranked)

@@ -51,7 +51,7 @@ def test_the_sixth_guess_does_not_count(pictures: list[Path]) -> None:
     # class 5 is sixth.
     names = ["red", "dark", "green", "blue", "cyan", "black"]
     encoder = FakeEncoder()
-    encoder.encode_texts = lambda texts, **_: np.eye(4, dtype=np.float32)[  # type: ignore[method-assign]
+    encoder.encode_texts = lambda texts, **_: np.eye(4, dtype=np.float32)[  # type: ignore[method-assign, assignment]
         [{"red": 0, "dark": 3}.get(text, 1) for text in texts]
     ]
     for label, top_5 in ((4, 1.0), (5, 0.0)):
@@ -122,7 +122,7 @@ def test_the_samples_are_classified_as_the_classifier_does(
     report = sample_accuracy(starter)
     names = sorted(set(sample_labels.values()))
     classifier = clipkit.ZeroShotClassifier(starter, names)
-    ranked = classifier.classify(samples, top=5)
+    ranked = classifier.classify(samples, k=5)
     right = [
         [item["label"] for item in labels].index(sample_labels[path.name])
         if sample_labels[path.name] in [item["label"] for item in labels]
