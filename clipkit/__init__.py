@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
-    from clipkit.loading import compile_model, load
+    from clipkit.loading import EncoderSpec, compile_model, load
     from clipkit.models.listing import list_models
     from clipkit.runs.report import TrainingReport
     from clipkit.runs.run import train
@@ -67,6 +67,7 @@ __all__ = [
     "EmbeddingArray",
     "EncodedBatch",
     "Encoder",
+    "EncoderSpec",
     "EncodingReport",
     "EqualLabelsWarning",
     "ImageReadError",
@@ -129,7 +130,7 @@ _ROOMS = {
         "TrainingError",
     ),
     "clipkit.inputs.tokenizer": ("TextCutWarning", "TokenizedTexts"),
-    "clipkit.loading": ("compile_model", "load"),
+    "clipkit.loading": ("EncoderSpec", "compile_model", "load"),
     "clipkit.models.listing": ("list_models",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),

@@ -120,7 +120,7 @@ def common_space(*sets: object) -> str | None:
     """Return the space of several sets of embeddings, and refuse two spaces.
 
     Args:
-        sets: Arrays, or lists of rows; those that do not know their space fit any.
+        *sets: Arrays, or lists of rows; those that do not know their space fit any.
 
     Returns:
         The space_id, if all know theirs; else None.

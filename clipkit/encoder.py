@@ -46,8 +46,8 @@ class EncodingReport:
     skipped: list[tuple[int, ImageReadError]] = field(default_factory=list)
 
 
-class EncoderSpec(Protocol):
-    """What an encoder can be made of again in another process; it is picklable."""
+class ReloadsEncoder(Protocol):
+    """What an encoder is made of again in another process, as :func:`clipkit.load` leaves it."""
 
     def load(self) -> "Encoder":
         """Return such an encoder."""
@@ -65,6 +65,9 @@ class Encoder:
         text_cache: Where embeddings of texts are kept and looked up; None: nowhere.
     """
 
+    spec: ReloadsEncoder | None = None
+    """What load() was told and found; without it an encoder cannot be pickled."""
+
     def __init__(
         self,
         runtime: Runtime,
@@ -78,7 +81,6 @@ class Encoder:
         self.name = name
         self.preprocess = preprocess
         self.max_pixels = max_pixels
-        self.spec: EncoderSpec | None = None  # what load() was told and found; needed to pickle
         self._runtime = runtime
         self._tokenizer = tokenizer
         self._texts = TextEmbedder(runtime, tokenizer, text_cache)
@@ -452,7 +454,7 @@ def _checked(batch_size: int) -> int:
     return batch_size
 
 
-def _reload(spec: EncoderSpec, max_pixels: int | None) -> Encoder:
+def _reload(spec: ReloadsEncoder, max_pixels: int | None) -> Encoder:
     encoder = spec.load()
     encoder.max_pixels = max_pixels
     return encoder

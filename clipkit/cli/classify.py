@@ -25,8 +25,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="pictures and folders of pictures")
     labels = parser.add_mutually_exclusive_group(required=True)
-    labels.add_argument("--labels", metavar='"a,b,c"', help="labels, separated by commas")
-    labels.add_argument("--labels-file", metavar="FILE", help="a file with one label a line")
+    labels.add_argument(
+        "--labels", metavar='"a,b,c"', help="labels, separated by commas; or a file ending in .txt"
+    )
+    labels.add_argument(
+        "--labels-file",
+        metavar="FILE",
+        help="a file with one label a line; lines that begin with # are comments",
+    )
     parser.add_argument(
         "--templates",
         default=DEFAULT_TEMPLATES,
@@ -97,14 +103,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read_labels(arguments: argparse.Namespace) -> list[str]:
-    if arguments.labels is not None:
-        return [label for label in arguments.labels.split(",") if label.strip()]
-    path = Path(arguments.labels_file)
+    words = arguments.labels
+    if words is None:
+        return _labels_of(Path(arguments.labels_file))
+    if "," not in words and words.strip().lower().endswith(".txt"):
+        return _labels_of(Path(words.strip()))
+    return [label for label in words.split(",") if label.strip()]
+
+
+def _labels_of(path: Path) -> list[str]:
+    """Return the labels of a file, one a line, without comments."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file in UTF-8: {error.reason}") from error
-    return [line for line in lines if line.strip()]
+    labels = [line.strip() for line in lines if not line.lstrip().startswith("#")]
+    # A backslash before it makes a label of what begins with #.
+    labels = [label.removeprefix("\\") if label[:2] == "\\#" else label for label in labels]
+    found = [label for label in labels if label]
+    if not found:
+        raise InputError(f"{path} holds no label: one a line is needed")
+    return found
 
 
 def _collect(words: Sequence[str]) -> tuple[list[str], list[ImageReadError]]:
