@@ -12,6 +12,7 @@ import io
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 
 from clipkit.cli.progress import note
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     is_command = bool(words) and words[0] in COMMANDS
     arguments = build_parser(words[:1] if is_command else COMMANDS).parse_args(words)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _WarningNotes().show
     use_file_system_encoding()
     if isinstance(sys.stderr, io.TextIOWrapper):
         # Names in notes are printed as they are, also in a console of another encoding.
@@ -105,6 +106,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning as a note for a person, without the line of code it came from."""
-    note(f"clipkit: {message}")
+class _WarningNotes:
+    """Prints warnings as notes for a person, without the line of code they came from."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[type[Warning]] = Counter()
+
+    def show(
+        self, message: Warning | str, category: type[Warning], *_: object, **__: object
+    ) -> None:
+        """Print a warning, unless there were several of its kind: a data set has thousands."""
+        self._counts[category] += 1
+        if self._counts[category] <= _SHOWN_OF_A_KIND:
+            note(f"clipkit: {message}")
+        elif self._counts[category] == _SHOWN_OF_A_KIND + 1:
+            note("clipkit: more warnings of this kind are not shown")
+
+
+_SHOWN_OF_A_KIND = 5

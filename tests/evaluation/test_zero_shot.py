@@ -2,8 +2,10 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 import clipkit
@@ -40,6 +42,12 @@ def test_accuracies_by_hand(pictures: list[Path]) -> None:
     expected = [_log_probability(*case) for case in zip(COLORS, LABELS, strict=True)]
     assert report.mean_log_probability == pytest.approx(sum(expected) / 4, abs=1e-6)
     assert report.skipped == []
+
+
+def test_labels_of_a_series_are_taken_by_place(pictures: list[Path]) -> None:
+    labels: Any = pandas.Series(LABELS, index=[3, 2, 1, 0])
+    report = evaluate_zero_shot(FakeEncoder(), pictures, labels, NAMES, templates="{}")
+    assert report.top_1 == 3 / 4
 
 
 def test_the_sixth_guess_does_not_count(pictures: list[Path]) -> None:
