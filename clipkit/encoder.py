@@ -4,9 +4,8 @@ Shapes: N inputs, K readable ones, L context length, D dimensions of the shared 
 W width of a tower.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +14,13 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.errors import ImageReadError, InputError
+from clipkit.image_batches import (
+    DecodedBatch,
+    EncodedBatch,
+    EncodingReport,
+    Outcome,
+    in_batches,
+)
 from clipkit.inputs.images import ImageInput, check_is_several
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, as_texts
@@ -23,27 +29,9 @@ from clipkit.runtime.base import FineRuntime, Runtime, Scoring
 from clipkit.text_cache import TextCache
 from clipkit.text_embedding import TextEmbedder
 
+__all__ = ["EncodedBatch", "Encoder", "EncodingReport", "ReloadsEncoder"]
+
 TEXT_BATCH = 64
-
-_Outcome = NDArray[np.float32] | ImageReadError
-
-
-@dataclass(frozen=True)
-class EncodedBatch:
-    """Some pictures of a stream, in order."""
-
-    positions: list[int]  # of the rows, counted in the stream from 0
-    embeddings: EmbeddingArray  # (K, D)
-    skipped: list[tuple[int, ImageReadError]]  # position and reason of each unreadable picture
-
-
-@dataclass(frozen=True)
-class EncodingReport:
-    """Embeddings of the readable pictures, and why the others are missing."""
-
-    positions: NDArray[np.intp]  # (K,), of the rows in the input
-    embeddings: EmbeddingArray  # (K, D)
-    skipped: list[tuple[int, ImageReadError]] = field(default_factory=list)
 
 
 class ReloadsEncoder(Protocol):
@@ -325,7 +313,7 @@ class Encoder:
         decoded = self._decode(images, batch_size + 2 * usable_cores(), allow_urls)
         # Each worker has a batch, and one waits: none stands still while the caller is busy.
         embedded = map_ahead(
-            self._embed, _batches(decoded, batch_size), ahead=workers + 1, workers=workers
+            self._embed, in_batches(decoded, batch_size), ahead=workers + 1, workers=workers
         )
         done = 0
         with closing(decoded), closing(embedded):  # both at once, whoever fails
@@ -398,7 +386,7 @@ class Encoder:
             )
         return self._runtime
 
-    def _embed(self, batch: "_Batch") -> EncodedBatch:
+    def _embed(self, batch: DecodedBatch) -> EncodedBatch:
         rows = np.empty((0, self.embed_dim), dtype=np.float32)
         if batch.positions:
             rows = normalize_rows(self._runtime.image_features(np.stack(batch.pixel_values)))
@@ -409,10 +397,10 @@ class Encoder:
         images: Iterable[ImageInput],
         ahead: int,
         allow_urls: bool,  # noqa: FBT001 - private, and every caller names it
-    ) -> Generator[_Outcome]:
+    ) -> Generator[Outcome]:
         """Return pixel values or the reason why there are none, in order, decoding ahead."""
 
-        def decode(image: ImageInput) -> _Outcome:
+        def decode(image: ImageInput) -> Outcome:
             try:
                 return self.preprocess.pixel_values(
                     image, max_pixels=self.max_pixels, allow_urls=allow_urls
@@ -421,31 +409,6 @@ class Encoder:
                 return error
 
         return map_ahead(decode, images, ahead=ahead)
-
-
-@dataclass
-class _Batch:
-    """Some decoded pictures of a stream, in order."""
-
-    positions: list[int] = field(default_factory=list)
-    pixel_values: list[NDArray[np.float32]] = field(default_factory=list)
-    skipped: list[tuple[int, ImageReadError]] = field(default_factory=list)
-
-
-def _batches(outcomes: Iterable[_Outcome], batch_size: int) -> Iterator[_Batch]:
-    """Yield decoded pictures in batches, of which none waits for many unreadable ones."""
-    batch = _Batch()
-    for position, outcome in enumerate(outcomes):
-        if isinstance(outcome, ImageReadError):
-            batch.skipped.append((position, outcome))
-        else:
-            batch.positions.append(position)
-            batch.pixel_values.append(outcome)
-        if batch_size in (len(batch.positions), len(batch.skipped)):
-            yield batch
-            batch = _Batch()
-    if batch.positions or batch.skipped:
-        yield batch
 
 
 def _checked(batch_size: int) -> int:

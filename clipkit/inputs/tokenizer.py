@@ -135,7 +135,7 @@ class Tokenizer:
         """
         cleaned, encodings = self._encode(texts)
         _warn_of_cuts(cleaned, encodings, self.context_length)
-        return self._token_ids(encodings)
+        return self._without_erased(self._ids(encodings))
 
     def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
         """Return the token ids of texts, which of them were too long, and which say nothing.
@@ -166,20 +166,20 @@ class Tokenizer:
         cleaned = [self._clean(text) for text in as_texts(texts)]
         return cleaned, self._vocabulary.encode_batch(cleaned)
 
-    def _token_ids(self, encodings: "Sequence[Encoding]") -> NDArray[np.int64]:
-        token_ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+    def _ids(self, encodings: "Sequence[Encoding]") -> NDArray[np.int64]:
+        ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        return ids.reshape(len(encodings), self.context_length)
+
+    def _without_erased(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         erased_id = _token_id(self._vocabulary, self._erased_token)
-        if erased_id is not None:
-            token_ids[token_ids == erased_id] = 0
-        return token_ids.reshape(len(encodings), self.context_length)
+        return ids if erased_id is None else np.where(ids == erased_id, 0, ids)
 
     def _tokenized(self, encodings: "Sequence[Encoding]") -> TokenizedTexts:
-        shape = len(encodings), self.context_length
-        ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64).reshape(shape)
-        marks = np.array([encoding.special_tokens_mask for encoding in encodings]).reshape(shape)
-        is_word = (marks == 0) & ~np.isin(ids, self._wordless_ids)
+        ids = self._ids(encodings)
+        marks = np.array([encoding.special_tokens_mask for encoding in encodings], dtype=np.int64)
+        is_word = (marks.reshape(ids.shape) == 0) & ~np.isin(ids, self._wordless_ids)
         is_cut = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
-        return TokenizedTexts(self._token_ids(encodings), is_cut, ~is_word.any(axis=1))
+        return TokenizedTexts(self._without_erased(ids), is_cut, ~is_word.any(axis=1))
 
     def to_json(self) -> str:
         """Return the vocabulary as the text of a ``tokenizer.json``."""
