@@ -13,11 +13,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipkit.embeddings import cosine_similarity, mix_embeddings, normalize_rows, top_k
+    from clipkit.embeddings import (
+        EmbeddingArray,
+        cosine_similarity,
+        mix_embeddings,
+        normalize_rows,
+        top_k,
+    )
     from clipkit.encoder import EncodedBatch, Encoder, EncodingReport
     from clipkit.errors import (
         CheckpointError,
         ClipkitError,
+        ClipkitWarning,
         ImageReadError,
         InputError,
         LibraryBusyError,
@@ -29,8 +36,8 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from clipkit.inputs.thumbnails import render_thumbnail
-    from clipkit.inputs.tokenizer import TextCutWarning
-    from clipkit.loading import compile_model, load
+    from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
+    from clipkit.loading import EncoderSpec, compile_model, load
     from clipkit.models.listing import list_models
     from clipkit.runs.report import TrainingReport
     from clipkit.runs.run import train
@@ -41,23 +48,36 @@ if TYPE_CHECKING:
     from clipkit.search.query import Query, QueryPart, SearchQuery, parse_query
     from clipkit.search.status import LibraryStatus
     from clipkit.search.thumbnails import ThumbnailCache
+    from clipkit.text_embedding import UnknownTextWarning
     from clipkit.training.config import RunConfig
     from clipkit.training.config_file import parse_config, read_config
-    from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
+    from clipkit.zero_shot.classifier import (
+        ClassifiedBatch,
+        LabelScore,
+        ZeroShotClassifier,
+        classify_each,
+    )
+    from clipkit.zero_shot.labels import EqualLabelsWarning
     from clipkit.zero_shot.templates import TEMPLATE_SETS
 
 __all__ = [
     "TEMPLATE_SETS",
     "CheckpointError",
+    "ClassifiedBatch",
     "ClipkitError",
+    "ClipkitWarning",
     "DuplicateGroup",
     "DuplicateReport",
+    "EmbeddingArray",
     "EncodedBatch",
     "Encoder",
+    "EncoderSpec",
     "EncodingReport",
+    "EqualLabelsWarning",
     "ExportReport",
     "ImageReadError",
     "InputError",
+    "LabelScore",
     "LibraryBusyError",
     "LibraryEmbeddings",
     "LibraryError",
@@ -75,8 +95,10 @@ __all__ = [
     "SyncReport",
     "TextCutWarning",
     "ThumbnailCache",
+    "TokenizedTexts",
     "TrainingError",
     "TrainingReport",
+    "UnknownTextWarning",
     "ZeroShotClassifier",
     "classify_each",
     "compile_model",
@@ -94,11 +116,18 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "clipkit.embeddings": ("cosine_similarity", "mix_embeddings", "normalize_rows", "top_k"),
+    "clipkit.embeddings": (
+        "EmbeddingArray",
+        "cosine_similarity",
+        "mix_embeddings",
+        "normalize_rows",
+        "top_k",
+    ),
     "clipkit.encoder": ("EncodedBatch", "Encoder", "EncodingReport"),
     "clipkit.errors": (
         "CheckpointError",
         "ClipkitError",
+        "ClipkitWarning",
         "ImageReadError",
         "InputError",
         "LibraryBusyError",
@@ -110,8 +139,8 @@ _ROOMS = {
         "TrainingError",
     ),
     "clipkit.inputs.thumbnails": ("render_thumbnail",),
-    "clipkit.inputs.tokenizer": ("TextCutWarning",),
-    "clipkit.loading": ("compile_model", "load"),
+    "clipkit.inputs.tokenizer": ("TextCutWarning", "TokenizedTexts"),
+    "clipkit.loading": ("EncoderSpec", "compile_model", "load"),
     "clipkit.models.listing": ("list_models",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
@@ -122,9 +151,16 @@ _ROOMS = {
     "clipkit.search.query": ("Query", "QueryPart", "SearchQuery", "parse_query"),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.search.thumbnails": ("ThumbnailCache",),
+    "clipkit.text_embedding": ("UnknownTextWarning",),
     "clipkit.training.config": ("RunConfig",),
     "clipkit.training.config_file": ("parse_config", "read_config"),
-    "clipkit.zero_shot.classifier": ("ZeroShotClassifier", "classify_each"),
+    "clipkit.zero_shot.classifier": (
+        "ClassifiedBatch",
+        "LabelScore",
+        "ZeroShotClassifier",
+        "classify_each",
+    ),
+    "clipkit.zero_shot.labels": ("EqualLabelsWarning",),
     "clipkit.zero_shot.templates": ("TEMPLATE_SETS",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -4,44 +4,41 @@ Shapes: N inputs, K readable ones, L context length, D dimensions of the shared 
 W width of a tower.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.errors import ImageReadError, InputError
+from clipkit.image_batches import (
+    DecodedBatch,
+    EncodedBatch,
+    EncodingReport,
+    Outcome,
+    in_batches,
+)
 from clipkit.inputs.images import ImageInput, check_is_several
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer, check_are_texts
+from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, as_texts
 from clipkit.progress import Progress, map_ahead, usable_cores
 from clipkit.runtime.base import FineRuntime, Runtime, Scoring
 from clipkit.text_cache import TextCache
+from clipkit.text_embedding import TextEmbedder
+
+__all__ = ["EncodedBatch", "Encoder", "EncodingReport", "ReloadsEncoder"]
 
 TEXT_BATCH = 64
 
-_Outcome = NDArray[np.float32] | ImageReadError
 
+class ReloadsEncoder(Protocol):
+    """What an encoder is made of again in another process, as :func:`clipkit.load` leaves it."""
 
-@dataclass(frozen=True)
-class EncodedBatch:
-    """Some pictures of a stream, in order."""
-
-    positions: list[int]  # of the rows, counted in the stream from 0
-    embeddings: Embeddings  # (K, D)
-    skipped: list[tuple[int, ImageReadError]]  # position and reason of each unreadable picture
-
-
-@dataclass(frozen=True)
-class EncodingReport:
-    """Embeddings of the readable pictures, and why the others are missing."""
-
-    positions: NDArray[np.intp]  # (K,), of the rows in the input
-    embeddings: Embeddings  # (K, D)
-    skipped: list[tuple[int, ImageReadError]] = field(default_factory=list)
+    def load(self) -> "Encoder":
+        """Return such an encoder."""
 
 
 class Encoder:
@@ -55,6 +52,9 @@ class Encoder:
         max_pixels: Pictures that decode to more are refused; None takes a share of the memory.
         text_cache: Where embeddings of texts are kept and looked up; None: nowhere.
     """
+
+    spec: ReloadsEncoder | None = None
+    """What load() was told and found; without it an encoder cannot be pickled."""
 
     def __init__(
         self,
@@ -72,7 +72,16 @@ class Encoder:
         self.image_batch: int | None = None  # images a batch unless a call says; None: what suits
         self._runtime = runtime
         self._tokenizer = tokenizer
-        self._text_cache = text_cache
+        self._texts = TextEmbedder(runtime, tokenizer, text_cache)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the encoder cross process borders: it is loaded again on the other side."""
+        if self.spec is None:
+            raise InputError(
+                f"the encoder {self.name!r} was not made by load(), so no other process can make "
+                "it again: save it with encoder.save(DIRECTORY), and load(DIRECTORY) there"
+            )
+        return _reload, (self.spec, self.max_pixels)
 
     def __repr__(self) -> str:
         return (
@@ -112,15 +121,16 @@ class Encoder:
 
     def encode_texts(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         batch_size: int = TEXT_BATCH,
         progress: Progress | None = None,
-    ) -> Embeddings:
+    ) -> EmbeddingArray:
         """Return the embeddings of texts.
 
         Args:
-            texts: N texts. One that is longer than the model reads is cut, with a TextCutWarning.
+            texts: N texts. One that is longer than the model reads is cut, with a TextCutWarning;
+                of one whose words the model does not know, an UnknownTextWarning tells.
                 Each goes through the tower once, and not at all if its embedding is cached.
             batch_size: Texts that go through the tower at once; it changes speed and memory only.
             progress: Called after every batch.
@@ -131,29 +141,72 @@ class Encoder:
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        check_are_texts(texts)
-        batch_size = _checked(batch_size)
-        numerics = f"{self.engine} {self.precision}"
-        known = {}
-        if self._text_cache is not None and len(texts):
-            known = self._text_cache.get(self.space_id, numerics, texts)
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        if missing:  # or else neither vocabulary nor tower are loaded
-            token_ids, is_cut = self._tokenizer.tokenize(missing)
-        for start in range(0, len(missing), batch_size):
-            batch = slice(start, start + batch_size)
-            features = self._runtime.text_features(token_ids[batch])
-            rows = dict(zip(missing[batch], normalize_rows(features), strict=True))
-            known |= rows
-            if self._text_cache is not None:
-                # A text that was cut stays out: its warning must come again.
-                cuts = zip(rows, is_cut[batch], strict=True)
-                whole = {text: rows[text] for text, has_cut in cuts if not has_cut}
-                self._text_cache.put(self.space_id, numerics, whole)
-            if progress:
-                progress(len(texts) - max(len(missing) - batch.stop, 0), len(texts))
-        no_rows = np.empty((0, self.embed_dim), dtype=np.float32)
-        return np.stack([known[text] for text in texts]) if len(texts) else no_rows
+        words = as_texts(texts)
+        rows = self._texts.embed_texts(words, batch_size=_checked(batch_size), progress=progress)
+        return EmbeddingArray(rows, self.space_id)
+
+    def encode_prompts(
+        self,
+        ensembles: Iterable[Iterable[str]],
+        *,
+        batch_size: int = TEXT_BATCH,
+        progress: Progress | None = None,
+    ) -> EmbeddingArray:
+        """Return one embedding an ensemble of prompts: the mean of theirs, of norm 1 again.
+
+        Args:
+            ensembles: E lists of at least one text each, that say the same in other words.
+            batch_size: As for :meth:`encode_texts`.
+            progress: Called after every batch of prompts.
+
+        Returns:
+            float32, shape (E, D), rows of norm 1.
+
+        Raises:
+            InputError: If an ensemble is empty, one string, or holds something else than strings.
+
+        Source:
+            openai/CLIP, ``notebooks/Prompt_Engineering_for_ImageNet.ipynb``.
+        """
+        prompts = [tuple(as_texts(texts)) for texts in ensembles]
+        if not all(prompts):
+            raise InputError(f"ensemble {prompts.index(()) + 1} of {len(prompts)} has no prompt")
+        rows = self._texts.embed_prompts(
+            prompts, batch_size=_checked(batch_size), progress=progress
+        )
+        return EmbeddingArray(rows, self.space_id)
+
+    def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
+        """Return what the text tower reads of texts, without a warning.
+
+        Texts of equal token ids are the same to the model.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            Token ids, shape (N, L), and which texts are cut or unknown.
+
+        Raises:
+            InputError: If texts is one string or holds something else than strings.
+        """
+        return self._tokenizer.read(texts)
+
+    def unknown_texts(self, texts: Iterable[str]) -> list[str]:
+        """Return the texts of which no word is in the model's vocabulary, empty ones apart.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            Those, in their order.
+
+        Raises:
+            InputError: If texts is one string or holds something else than strings.
+        """
+        words = as_texts(texts)
+        unknown = zip(words, self.tokenize(words).is_unknown, strict=True)
+        return [text for text, is_unknown in unknown if is_unknown and text.strip()]
 
     def encode_images(
         self,
@@ -162,7 +215,7 @@ class Encoder:
         batch_size: int | None = None,
         progress: Progress | None = None,
         allow_urls: bool = False,
-    ) -> Embeddings:
+    ) -> EmbeddingArray:
         """Return the embeddings of pictures, all of which must be readable.
 
         Args:
@@ -180,14 +233,14 @@ class Encoder:
                 pictures, use :meth:`encode_readable_images`.
             InputError: If an item is no picture at all.
         """
-        rows = [np.empty((0, self.embed_dim), dtype=np.float32)]
+        rows: list[NDArray[np.float32]] = [np.empty((0, self.embed_dim), dtype=np.float32)]
         for batch in self.stream_images(
             images, batch_size=batch_size, progress=progress, allow_urls=allow_urls
         ):
             if batch.skipped:
                 raise batch.skipped[0][1]
             rows.append(batch.embeddings)
-        return np.concatenate(rows)
+        return EmbeddingArray(np.concatenate(rows), self.space_id)
 
     def encode_readable_images(
         self,
@@ -212,7 +265,7 @@ class Encoder:
             InputError: If an item is no picture at all.
         """
         positions: list[int] = []
-        rows = [np.empty((0, self.embed_dim), dtype=np.float32)]
+        rows: list[NDArray[np.float32]] = [np.empty((0, self.embed_dim), dtype=np.float32)]
         skipped: list[tuple[int, ImageReadError]] = []
         for batch in self.stream_images(
             images, batch_size=batch_size, progress=progress, allow_urls=allow_urls
@@ -220,7 +273,8 @@ class Encoder:
             positions += batch.positions
             rows.append(batch.embeddings)
             skipped += batch.skipped
-        return EncodingReport(np.array(positions, dtype=np.intp), np.concatenate(rows), skipped)
+        embeddings = EmbeddingArray(np.concatenate(rows), self.space_id)
+        return EncodingReport(np.array(positions, dtype=np.intp), embeddings, skipped)
 
     def stream_images(
         self,
@@ -261,7 +315,7 @@ class Encoder:
         decoded = self._decode(images, batch_size + 2 * usable_cores(), allow_urls)
         # Each worker has a batch, and one waits: none stands still while the caller is busy.
         embedded = map_ahead(
-            self._embed, _batches(decoded, batch_size), ahead=workers + 1, workers=workers
+            self._embed, in_batches(decoded, batch_size), ahead=workers + 1, workers=workers
         )
         done = 0
         with closing(decoded), closing(embedded):  # both at once, whoever fails
@@ -271,7 +325,7 @@ class Encoder:
                 if progress:
                     progress(done, total)
 
-    def token_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def token_features(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return one feature a token: what the text tower sees before it pools.
 
         Args:
@@ -334,21 +388,21 @@ class Encoder:
             )
         return self._runtime
 
-    def _embed(self, batch: "_Batch") -> EncodedBatch:
-        if not batch.positions:
-            return EncodedBatch([], np.empty((0, self.embed_dim), dtype=np.float32), batch.skipped)
-        features = self._runtime.image_features(np.stack(batch.pixel_values))
-        return EncodedBatch(batch.positions, normalize_rows(features), batch.skipped)
+    def _embed(self, batch: DecodedBatch) -> EncodedBatch:
+        rows = np.empty((0, self.embed_dim), dtype=np.float32)
+        if batch.positions:
+            rows = normalize_rows(self._runtime.image_features(np.stack(batch.pixel_values)))
+        return EncodedBatch(batch.positions, EmbeddingArray(rows, self.space_id), batch.skipped)
 
     def _decode(
         self,
         images: Iterable[ImageInput],
         ahead: int,
         allow_urls: bool,  # noqa: FBT001 - private, and every caller names it
-    ) -> Generator[_Outcome]:
+    ) -> Generator[Outcome]:
         """Return pixel values or the reason why there are none, in order, decoding ahead."""
 
-        def decode(image: ImageInput) -> _Outcome:
+        def decode(image: ImageInput) -> Outcome:
             try:
                 return self.preprocess.pixel_values(
                     image, max_pixels=self.max_pixels, allow_urls=allow_urls
@@ -359,32 +413,13 @@ class Encoder:
         return map_ahead(decode, images, ahead=ahead)
 
 
-@dataclass
-class _Batch:
-    """Some decoded pictures of a stream, in order."""
-
-    positions: list[int] = field(default_factory=list)
-    pixel_values: list[NDArray[np.float32]] = field(default_factory=list)
-    skipped: list[tuple[int, ImageReadError]] = field(default_factory=list)
-
-
-def _batches(outcomes: Iterable[_Outcome], batch_size: int) -> Iterator[_Batch]:
-    """Yield decoded pictures in batches, of which none waits for many unreadable ones."""
-    batch = _Batch()
-    for position, outcome in enumerate(outcomes):
-        if isinstance(outcome, ImageReadError):
-            batch.skipped.append((position, outcome))
-        else:
-            batch.positions.append(position)
-            batch.pixel_values.append(outcome)
-        if batch_size in (len(batch.positions), len(batch.skipped)):
-            yield batch
-            batch = _Batch()
-    if batch.positions or batch.skipped:
-        yield batch
-
-
 def _checked(batch_size: int) -> int:
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     return batch_size
+
+
+def _reload(spec: ReloadsEncoder, max_pixels: int | None) -> Encoder:
+    encoder = spec.load()
+    encoder.max_pixels = max_pixels
+    return encoder

@@ -12,6 +12,11 @@
       TrainingError                    a training run that cannot begin or go on
       MissingExtraError (also ImportError)  an optional part of clipkit is not installed
 
+    ClipkitWarning (also UserWarning)  probably not what was meant; the work is done all the same
+      TextCutWarning                   a text was longer than the model reads
+      UnknownTextWarning               no word of a text is in the model's vocabulary
+      EqualLabelsWarning               labels that the model reads as one
+
 A message says what was wrong, what was got, what would be right and what to do.
 """
 
@@ -20,6 +25,10 @@ from pathlib import Path
 
 class ClipkitError(Exception):
     """Anything clipkit raises on purpose."""
+
+
+class ClipkitWarning(UserWarning):
+    """Anything clipkit warns of on purpose."""
 
 
 class InputError(ClipkitError, ValueError):

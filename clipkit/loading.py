@@ -1,14 +1,15 @@
 """A name -> an encoder, on the fastest engine that computes the same; and compiling for that."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from clipkit.encoder import Encoder
-from clipkit.errors import InputError
+from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
 from clipkit.models.locate import locate
-from clipkit.models.sources import DirectorySource, resolve_source
+from clipkit.models.sources import DirectorySource, Source, resolve_source
 from clipkit.progress import StepProgress
 from clipkit.runtime.bundle import PRECISIONS
 from clipkit.runtime.compiled import compile_source, find_compiled
@@ -16,6 +17,49 @@ from clipkit.runtime.precision import choose_compiled_precision
 from clipkit.text_cache import TextCache, user_text_cache
 
 Engine = Literal["auto", "onnx", "torch"]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What :func:`load` was told and what it found: enough to load the same encoder elsewhere.
+
+    An encoder is pickled as this, and loaded again where it is unpickled: in a process pool, or in
+    a worker of torch's DataLoader. Weights and sessions do not cross process borders.
+    """
+
+    name: str  # as resolve_source spells it: paths are absolute
+    engine: Engine  # what load() chose, and so with precision and device
+    precision: str
+    device: str
+    space_id: str
+    cache_dir: str | Path | None = None
+    is_caching_texts: bool = True
+
+    def load(self) -> Encoder:
+        """Return such an encoder.
+
+        Returns:
+            An encoder on the same engine, in the same precision, of the same space.
+
+        Raises:
+            SpaceMismatchError: If the weights are no longer those that they were.
+            InputError: If the device, or the compiled model, is not there.
+            CheckpointError: If the weights are missing or damaged.
+        """
+        encoder = load(
+            self.name,
+            device=self.device,
+            precision=self.precision,
+            engine=self.engine,
+            cache_dir=self.cache_dir,
+            is_caching_texts=self.is_caching_texts,
+        )
+        if encoder.space_id != self.space_id:
+            raise SpaceMismatchError(
+                f"the encoder was made of {self.name} when it was of space {self.space_id}; what "
+                f"lies there now is of space {encoder.space_id}: load it anew where it is needed"
+            )
+        return encoder
 
 
 def load(
@@ -60,23 +104,50 @@ def load(
         OfflineError: If weights would have to be fetched and there is no network.
         MissingExtraError: If the model needs torch and torch is not installed.
     """
+    encoder = _load(
+        resolve_source(name),
+        engine=engine,
+        device=device,
+        precision=precision,
+        cache_dir=None if cache_dir is None else Path(cache_dir).absolute(),
+        text_cache=user_text_cache() if is_caching_texts else None,
+    )
+    encoder.spec = EncoderSpec(
+        encoder.name,
+        engine=cast(Engine, encoder.engine),
+        precision=encoder.precision,
+        device=encoder.device,
+        space_id=encoder.space_id,
+        cache_dir=None if cache_dir is None else Path(cache_dir).absolute(),
+        is_caching_texts=is_caching_texts,
+    )
+    return encoder
+
+
+def _load(
+    source: Source,
+    *,
+    engine: Engine,
+    device: str,
+    precision: str,
+    cache_dir: Path | None,
+    text_cache: TextCache | None,
+) -> Encoder:
     if engine not in ("auto", "onnx", "torch"):
         raise InputError(f'engine must be "auto", "onnx" or "torch", got {engine!r}')
-    source = resolve_source(name)
     may_be_compiled = fits_compiled(engine, device, precision)
     if engine == "onnx" and not may_be_compiled:
         raise InputError(
             f"the onnx engine runs on the CPU in {' or '.join(PRECISIONS)}, got device {device!r} "
             f'and precision {precision!r}; use engine="torch" for others'
         )
-    text_cache = user_text_cache() if is_caching_texts else None
     compiled = find_compiled(source) if may_be_compiled else None
     if compiled is not None:
         return _load_compiled(compiled, source.name, precision, text_cache)
     if engine == "onnx" or precision == "int8":
         raise InputError(
             f"{source.name} is not compiled, which {'engine onnx' if engine == 'onnx' else 'int8'} "
-            f'needs: run  clipkit compile "{name}"'
+            f'needs: run  clipkit compile "{source.name}"'
         )
 
     from clipkit.models.checkpoint import load_towers
@@ -84,7 +155,7 @@ def load(
     from clipkit.runtime.torch_precision import fastest_precision
     from clipkit.runtime.torch_runtime import TorchRuntime
 
-    towers = load_towers(source, cache_dir=None if cache_dir is None else Path(cache_dir))
+    towers = load_towers(source, cache_dir=cache_dir)
     text_cfg = towers.model_cfg["text_cfg"]
     space_id = towers.space_id(tokenizer_digest(text_cfg, towers.tokenizer_source))
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)

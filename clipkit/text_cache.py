@@ -1,4 +1,4 @@
-"""Embeddings of texts on disk, so that what was asked once needs no text tower again.
+"""Embeddings of texts and labels on disk: what was asked once needs no text tower again.
 
 One SQLite file for all models and processes. Keys are hashes: no text lies on the disk. A cache
 only saves time, so whatever is wrong with it, from a full disk to a damaged file, makes it know
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from clipkit.places import cache_directory
 
-TEXT_CACHE_BYTES = 64_000_000  # some 28 000 embeddings of 512 dimensions
+TEXT_CACHE_BYTES = 16_000_000  # some 7 000 embeddings of 512 dimensions
 
 _PATIENCE_SECONDS = 0.02  # for another process that writes; a text takes the tower about as long
 _PAGE_BYTES = 16_384  # a row must not take a page of its own: 512 dimensions are 2 KB
@@ -93,6 +93,9 @@ class TextCache:
         today = self._today()
         keys = _keys(space_id, numerics, embeddings)
         rows = ((key, today, _pack(key, embeddings[text])) for text, key in keys.items())
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_size > self._max_bytes:
+                self._path.unlink()  # grown when it was allowed more: SQLite makes no file smaller
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # What somebody asked for is nobody else's business.

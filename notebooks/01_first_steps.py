@@ -99,7 +99,7 @@ show(clipkit.parse_query("a bird", "+", "0.5:red"))
 
 # %%
 classifier = clipkit.ZeroShotClassifier(encoder, ["cat", "dog", "owl", "castle", "boat"])
-for path, labels in zip(pictures, classifier.classify(pictures, top=2), strict=True):
+for path, labels in zip(pictures, classifier.classify(pictures, k=2), strict=True):
     print(f"{path.name:>15}", [(item["label"], round(item["score"], 2)) for item in labels])
 
 # %% [markdown]
@@ -110,7 +110,7 @@ for path, labels in zip(pictures, classifier.classify(pictures, top=2), strict=T
 independent = clipkit.ZeroShotClassifier(
     encoder, ["cat", "dog", "owl", "castle", "boat"], multi_label=True
 )
-for path, labels in zip(pictures, independent.classify(pictures, top=2), strict=True):
+for path, labels in zip(pictures, independent.classify(pictures, k=2), strict=True):
     print(f"{path.name:>15}", [(item["label"], round(item["score"], 2)) for item in labels])
 
 # %% [markdown]

@@ -9,16 +9,17 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.encoder import EncodedBatch, Encoder
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import ImageInput, image_name, read_image
+from clipkit.inputs.tokenizer import TokenizedTexts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
 
@@ -67,11 +68,30 @@ class FakeEncoder(Encoder):
         self.encoded_texts: list[str] = []
 
     def encode_texts(
-        self, texts: Sequence[str], *, batch_size: int = 1, progress: Progress | None = None
-    ) -> Embeddings:
+        self, texts: Iterable[str], *, batch_size: int = 1, progress: Progress | None = None
+    ) -> EmbeddingArray:
         """Return the vectors of words, shape (N, 4)."""
-        self.encoded_texts += texts
-        return np.concatenate([np.empty((0, 4), np.float32), *map(word_embedding, texts)])
+        words = list(texts)
+        self.encoded_texts += words
+        rows = np.concatenate([np.empty((0, 4), np.float32), *map(word_embedding, words)])
+        return EmbeddingArray(rows, self.space_id)
+
+    def encode_prompts(
+        self,
+        ensembles: Iterable[Iterable[str]],
+        *,
+        batch_size: int = 1,
+        progress: Progress | None = None,
+    ) -> EmbeddingArray:
+        """Return the mean vectors of words, of norm 1, shape (E, 4)."""
+        means = [self.encode_texts(words).mean(axis=0) for words in ensembles]
+        return EmbeddingArray(normalize_rows(np.reshape(means, (-1, 4))), self.space_id)
+
+    def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
+        """Return token ids that are equal for equal texts only, shape (N, 4)."""
+        digests = [hashlib.sha256(text.encode()).digest() for text in texts]
+        ids = np.frombuffer(b"".join(digests), dtype=np.int64).reshape(-1, 4)
+        return TokenizedTexts(ids, np.zeros(len(ids), bool), np.zeros(len(ids), bool))
 
     def stream_images(
         self,
@@ -94,7 +114,8 @@ class FakeEncoder(Encoder):
                     skipped.append((position, error))
                 else:
                     positions.append(position)
-            yield EncodedBatch(positions, np.concatenate(rows), skipped)
+            embeddings = EmbeddingArray(np.concatenate(rows), self.space_id)
+            yield EncodedBatch(positions, embeddings, skipped)
 
     def _encode(self, image: ImageInput) -> Embeddings:
         if self.before_image is not None:

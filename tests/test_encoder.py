@@ -101,6 +101,27 @@ def test_every_kind_of_picture_gives_the_same(encoder: Encoder, pictures: list[P
     np.testing.assert_allclose(embeddings, [[1.0, 0.0, 0.0]] * 6, atol=1e-6)
 
 
+def test_what_is_no_list_of_pictures_is_told(encoder: Encoder, pictures: list[Path]) -> None:
+    some: Any
+    for some, message in ((None, "got NoneType"), (3, "got int")):
+        with pytest.raises(InputError, match=f"images must be a list of pictures, {message}"):
+            encoder.encode_images(some)
+    with pictures[0].open("rb") as some, pytest.raises(InputError, match=r"got one: .*0\.png"):
+        encoder.encode_images(some)
+    array: Any = np.array([*pictures[:2]], dtype=object)  # of paths, not of pixels
+    assert encoder.encode_images(array).shape == (2, 3)
+
+
+def test_what_is_encoded_knows_its_space(encoder: Encoder, pictures: list[Path]) -> None:
+    batches = list(encoder.stream_images([*pictures, b"no picture"], batch_size=1))
+    report = encoder.encode_readable_images([b"no picture"])
+    rows = [*(batch.embeddings for batch in batches), report.embeddings]
+    rows += [encoder.encode_images(pictures), encoder.encode_images([])]
+    rows += [encoder.encode_texts(["a"]), encoder.encode_texts([])]
+    rows += [encoder.encode_prompts([["a", "b"]]), encoder.encode_prompts([])]
+    assert {embeddings.space_id for embeddings in rows} == {"fake"}
+
+
 def test_texts_become_unit_rows(encoder: Encoder) -> None:
     # "aab" counts (2, 1, 0); "cccc" counts (0, 0, 4)
     embeddings = encoder.encode_texts(["aab", "cccc"])

@@ -9,8 +9,11 @@ import warnings
 from collections.abc import Mapping
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +25,7 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
 from clipkit.runtime.base import Scoring
 from clipkit.text_cache import TextCache, user_text_cache
+from clipkit.text_embedding import UnknownTextWarning
 
 Rows = dict[str, NDArray[np.float32]]
 SPACE, NUMERICS = "space", "onnx fp32"
@@ -149,6 +153,15 @@ def test_more_than_there_is_room_for_is_not_kept(path: Path) -> None:
     cache.put(SPACE, NUMERICS, rows_for([f"text {n}" for n in range(1000)], dims=512))
     assert path.stat().st_size <= MEGABYTE
     assert list(cache.get(SPACE, NUMERICS, ["before", "text 0", "text 999"])) == ["before"]
+
+
+def test_a_file_that_was_allowed_more_becomes_small_again(path: Path) -> None:
+    TextCache(path).put(SPACE, NUMERICS, rows_for([f"text {n}" for n in range(1000)], dims=512))
+    assert path.stat().st_size > 2 * MEGABYTE
+    cache, kept = TextCache(path, max_bytes=MEGABYTE), rows_for(["a cat"])
+    cache.put(SPACE, NUMERICS, kept)
+    assert path.stat().st_size <= MEGABYTE
+    assert_same(cache.get(SPACE, NUMERICS, kept), kept)
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -442,9 +455,142 @@ def test_precisions_have_rows_of_their_own(path: Path) -> None:
     assert runtime.num_texts == 1
 
 
+def test_labels_of_other_numerics_have_rows_of_their_own(path: Path) -> None:
+    prompts = [("a", "b"), ("c",)]
+    make_encoder(CountingRuntime("fp32"), path).encode_prompts(prompts)
+    for name, value in (("precision", "int8"), ("engine", "torch"), ("device", "cuda:1")):
+        runtime = CountingRuntime("fp32")
+        setattr(runtime, name, value)
+        make_encoder(runtime, path).encode_prompts(prompts)
+        assert runtime.num_texts == 3
+    again = CountingRuntime("fp32")
+    make_encoder(again, path, no_vocabulary()).encode_prompts(prompts)
+    assert again.num_texts == 0
+
+
+def test_prompts_are_kept_as_one_row_a_label(path: Path) -> None:
+    # Features (token, 3) of a: 1, b: 2, c: 3, three in a call; each of norm 1, then their mean.
+    first = make_encoder(CountingRuntime(), path).encode_prompts([("a", "b"), ("c",)])
+    rows = np.array([[1, 3], [2, 3], [3, 3]]) / np.sqrt([[10], [13], [18]])
+    mean = (rows[0] + rows[1]) / 2
+    expected = [mean / np.linalg.norm(mean), rows[2]]
+    np.testing.assert_allclose(first, expected, rtol=1e-6)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM texts").fetchone() == (2,)
+    runtime = CountingRuntime()
+    make_encoder(runtime, path).encode_texts(["a", "b"])
+    assert runtime.num_texts == 2  # neither text was asked for alone
+    assert make_encoder(runtime, path).encode_prompts([("b", "a"), ("a", "b")]).shape == (2, 2)
+    assert runtime.num_texts == 4  # in another order, an ensemble of its own
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
+def test_ensembles_of_any_length_come_out_in_any_batches(batch_size: int) -> None:
+    class OneByOne(CountingRuntime):
+        def text_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+            return np.concatenate(
+                [super(OneByOne, self).text_features(row[None]) for row in token_ids]
+            )
+
+    ensembles = [("a", "b", "c", "d", "e"), ("b",), ("f", "a"), ("b",), ("g", "h")]
+    calls: list[tuple[int, int | None]] = []
+    rows = make_encoder(OneByOne(), None).encode_prompts(
+        ensembles, batch_size=batch_size, progress=lambda *call: calls.append(call)
+    )
+    for row, ensemble in zip(rows, ensembles, strict=True):
+        features = np.array([["?abcdefgh".index(letter), 1] for letter in ensemble], dtype=float)
+        mean = (features / np.linalg.norm(features, axis=1, keepdims=True)).mean(axis=0)
+        np.testing.assert_allclose(row, mean / np.linalg.norm(mean), rtol=1e-5)
+    assert calls[-1] == (11, 11)
+    assert sorted(calls) == calls
+
+
+def test_many_texts_at_once_drive_nothing_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipkit.text_embedding.KEPT_AT_ONCE", 3)
+    make_encoder(CountingRuntime(), path).encode_texts(["a", "b", "c"])
+    content = path.read_bytes()
+    make_encoder(CountingRuntime(), path).encode_texts(["d", "e", "f", "g"])
+    assert path.read_bytes() == content
+
+
+def test_the_users_cache_is_as_small_as_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path))
+    monkeypatch.delenv("CLIPKIT_NO_CACHE", raising=False)
+    cache = user_text_cache()
+    assert cache is not None
+    for batch in range(20):  # 1 000 rows of 2 KB each
+        words = [f"{batch} {number}" for number in range(1000)]
+        cache.put(SPACE, NUMERICS, dict.fromkeys(words, np.zeros(512, dtype=np.float32)))
+        assert sum(file.stat().st_size for file in tmp_path.rglob("*")) < 16e6 + 1e4
+
+
+@pytest.mark.parametrize("is_off", [True, False])
+def test_the_variable_holds_for_texts_and_labels_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_off: bool
+) -> None:
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path))
+    monkeypatch.setenv("CLIPKIT_NO_CACHE", "1" if is_off else "")
+    counts = []
+    for _ in range(2):
+        encoder = clipkit.load()
+        tower = encoder._runtime.text_features
+        with patch.object(encoder._runtime, "text_features", wraps=tower) as calls:
+            for _ in range(2):
+                clipkit.ZeroShotClassifier(encoder, ["cat", "dog"], templates="photo")
+                encoder.encode_texts(["a cat"])
+        counts.append([len(call.args[0]) for call in calls.call_args_list])
+    assert counts == ([[2, 1, 2, 1]] * 2 if is_off else [[2, 1], []])
+    assert (tmp_path / "cache").exists() != is_off
+
+
+def test_an_unknown_text_warns_every_time(path: Path) -> None:
+    for _ in range(2):
+        runtime = CountingRuntime()
+        with pytest.warns(UnknownTextWarning, match="these texts .*: 'xyz'; use other words"):
+            make_encoder(runtime, path).encode_texts(["a", "xyz"])
+    assert runtime.num_texts == 1  # "a" is known, the other is not kept
+
+
+@pytest.mark.parametrize("text", ["a!", "xya", "  ", ""])
+def test_a_text_with_a_known_word_or_without_any_is_no_fault(text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_encoder(CountingRuntime(), None).encode_texts([text])
+
+
+def test_texts_come_in_anything_that_can_be_gone_through() -> None:
+    expected = make_encoder(CountingRuntime(), None).encode_texts(["a", "b"])
+    kinds = [np.array(["a", "b"]), pandas.Series(["a", "b"], index=[5, 2]), ("a", "b"), iter("ab")]
+    for texts in kinds:
+        rows = make_encoder(CountingRuntime(), None).encode_texts(texts)
+        np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (None, "got NoneType"),
+        (7, "got int"),
+        (b"a cat", "put it in a list"),
+        (["a", None], "got NoneType in place 2"),
+        ("a cat", "put it in a list"),
+        (np.array("a"), "got ndarray"),
+    ],
+)
+def test_what_is_no_text_is_told(texts: Any, message: str) -> None:
+    encoder = make_encoder(CountingRuntime(), None)
+    for method in (encoder.encode_texts, encoder.tokenize):
+        with pytest.raises(clipkit.InputError, match=message):
+            method(texts)
+    with pytest.raises(clipkit.InputError, match="ensemble 2 of 2 has no prompt"):
+        encoder.encode_prompts([["a"], []])
+
+
 def test_wrong_texts_are_refused_with_a_cache_too(path: Path) -> None:
     encoder = make_encoder(CountingRuntime(), path)
-    with pytest.raises(clipkit.InputError, match="single string"):
+    with pytest.raises(clipkit.InputError, match="the single str 'a cat'"):
         encoder.encode_texts("a cat")
     with pytest.raises(clipkit.InputError, match="got int"):
         encoder.encode_texts([3])  # type: ignore[list-item]

@@ -18,7 +18,8 @@ from clipkit.cli.table import display_width
 from clipkit.encoder import EncodedBatch, Encoder
 from clipkit.errors import ImageReadError, InputError, LibraryError, SpaceMismatchError
 from clipkit.inputs.folders import FolderEntry, find_images
-from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier, check_class_names
+from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier
+from clipkit.zero_shot.labels import check_class_names
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS, resolve_templates
 
 if TYPE_CHECKING:
@@ -44,8 +45,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="pictures and folders of pictures")
     labels = parser.add_mutually_exclusive_group(required=True)
-    labels.add_argument("--labels", metavar='"a,b,c"', help="labels, separated by commas")
-    labels.add_argument("--labels-file", metavar="FILE", help="a file with one label a line")
+    labels.add_argument(
+        "--labels", metavar='"a,b,c"', help="labels, separated by commas; or a file ending in .txt"
+    )
+    labels.add_argument(
+        "--labels-file",
+        metavar="FILE",
+        help="a file with one label a line; lines that begin with # are comments",
+    )
     parser.add_argument(
         "--templates",
         default=DEFAULT_TEMPLATES,
@@ -109,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             multi_label=arguments.multi_label,
             progress=progress,
         )
-    if len(classifier.class_names) == 1 and not classifier.multi_label:
+    if len(classifier.labels) == 1 and not classifier.multi_label:
         note("one label always scores 1; add more labels, or --multi-label to score it on its own")
     skipped = [error for source in sources for error in source.skipped]
     num_images, num_done, num_ranked = sum(len(source.paths) for source in sources), 0, 0
@@ -118,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         writer = _choose_writer(arguments, sources)
         for source in sources:
             for batch in source.stream(encoder):
-                ranked = classifier.rank(batch.embeddings, top=arguments.top)
+                ranked = classifier.rank(batch.embeddings, k=arguments.top)
                 for position, labels in zip(batch.positions, ranked, strict=True):
                     writer.write(source.paths[position], labels)
                 num_ranked += len(ranked)
@@ -133,14 +140,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read_labels(arguments: argparse.Namespace) -> list[str]:
-    if arguments.labels is not None:
-        return [label for label in arguments.labels.split(",") if label.strip()]
-    path = Path(arguments.labels_file)
+    words = arguments.labels
+    if words is None:
+        return _labels_of(Path(arguments.labels_file))
+    if "," not in words and words.strip().lower().endswith(".txt"):
+        return _labels_of(Path(words.strip()))
+    return [label for label in words.split(",") if label.strip()]
+
+
+def _labels_of(path: Path) -> list[str]:
+    """Return the labels of a file, one a line, without comments."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file in UTF-8: {error.reason}") from error
-    return [line for line in lines if line.strip()]
+    labels = [line.strip() for line in lines if not line.lstrip().startswith("#")]
+    # A backslash before it makes a label of what begins with #.
+    labels = [label.removeprefix("\\") if label[:2] == "\\#" else label for label in labels]
+    found = [label for label in labels if label]
+    if not found:
+        raise InputError(f"{path} holds no label: one a line is needed")
+    return found
 
 
 @dataclass(frozen=True)

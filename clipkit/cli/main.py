@@ -12,6 +12,7 @@ import io
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # The interpreter's last search for garbage is 10 % of a query, and all memory goes anyway.
     atexit.register(gc.freeze)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _WarningNotes().show
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this, as  >&-  does
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
@@ -153,6 +154,21 @@ def _drop_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning as a note for a person, without the line of code it came from."""
-    note(f"clipkit: {message}")
+class _WarningNotes:
+    """Prints warnings as notes for a person, without the line of code they came from."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[type[Warning]] = Counter()
+
+    def show(
+        self, message: Warning | str, category: type[Warning], *_: object, **__: object
+    ) -> None:
+        """Print a warning, unless there were several of its kind: a data set has thousands."""
+        self._counts[category] += 1
+        if self._counts[category] <= _SHOWN_OF_A_KIND:
+            note(f"clipkit: {message}")
+        elif self._counts[category] == _SHOWN_OF_A_KIND + 1:
+            note("clipkit: more warnings of this kind are not shown")
+
+
+_SHOWN_OF_A_KIND = 5

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings
+from clipkit.embeddings import Embeddings, check_embeddings
 from clipkit.errors import InputError
 from clipkit.progress import Progress
 
@@ -44,7 +44,7 @@ def find_near_duplicates(
         For each picture that is not kept, a kept one that it is too close to.
 
     Raises:
-        InputError: If epsilon is out of range.
+        InputError: If epsilon is out of range, or rows are not of norm 1.
 
     Source:
         Abbas et al. 2023, "SemDeDup" (arXiv 2303.09540), section 3; facebookresearch/SemDeDup,
@@ -57,6 +57,7 @@ def find_near_duplicates(
     """
     if not _MIN_EPSILON <= epsilon <= 2:
         raise InputError(f"epsilon must be {_MIN_EPSILON:g} to 2, got {epsilon:g}")
+    embeddings = check_embeddings(embeddings)
     num_rows = len(embeddings)
     original = np.full(num_rows, -1, dtype=np.intp)
     cosine = np.full(num_rows, 1 - epsilon, dtype=np.float32)  # of the closest one so far

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clipkit.embeddings import Embeddings
+from clipkit.embeddings import Embeddings, check_comparable
 from clipkit.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
 from clipkit.pair_embeddings import EmbeddedPair, stream_pairs
 from clipkit.pairs.pair import PairSource
 from clipkit.progress import Progress
+from clipkit.text_embedding import warn_of_unknown
 
 SCORE_WEIGHT = 2.5
 """What cosines are multiplied by, so that most scores lie in 0..1 (Hessel et al. 2021)."""
@@ -59,7 +60,8 @@ def clip_scores(image_embeddings: Embeddings, text_embeddings: Embeddings) -> ND
         float32, shape (N,), in 0..2.5. Higher fits better. Scores of two models do not compare.
 
     Raises:
-        InputError: If the shapes differ.
+        InputError: If the shapes differ, or rows are not of norm 1.
+        SpaceMismatchError: If both embeddings know their spaces and these differ.
 
     Source:
         Hessel et al. 2021, section 3 (arXiv 2104.08718); jmhessel/clipscore, ``clipscore.py``.
@@ -68,12 +70,15 @@ def clip_scores(image_embeddings: Embeddings, text_embeddings: Embeddings) -> ND
         >>> clip_scores(np.array([[1.0, 0.0]]), np.array([[0.6, 0.8]])).tolist()
         [1.5]
     """
-    if image_embeddings.shape != text_embeddings.shape or image_embeddings.ndim != 2:
+    if np.shape(image_embeddings) != np.shape(text_embeddings):
         raise InputError(
             "each caption needs its picture: embeddings must have one shape (N, D), "
-            f"got {image_embeddings.shape} and {text_embeddings.shape}"
+            f"got {np.shape(image_embeddings)} and {np.shape(text_embeddings)}"
         )
-    cosines = np.einsum("nd,nd->n", image_embeddings, text_embeddings)
+    images, texts = check_comparable(
+        image_embeddings, text_embeddings, ("image_embeddings", "text_embeddings")
+    )
+    cosines = np.einsum("nd,nd->n", images, texts)
     scores: NDArray[np.float32] = (SCORE_WEIGHT * np.clip(cosines, 0, 1)).astype(np.float32)
     return scores
 
@@ -95,6 +100,10 @@ def ref_clip_scores(
     Returns:
         float32, shape (N,), in 0..1.43; 0 if either part is, NaN for captions without a reference.
 
+    Raises:
+        InputError: If the shapes do not fit, or rows are not of norm 1.
+        SpaceMismatchError: If both embeddings know their spaces and these differ.
+
     Source:
         Hessel et al. 2021, section 3: cosines to references below 0 count as 0. (The authors' code
         leaves that out, which matters for texts that are opposites only.)
@@ -103,9 +112,17 @@ def ref_clip_scores(
         >>> ref_clip_scores([1.5], np.eye(2)[:1], np.array([[0.5, 0.75**0.5]]), [0]).tolist()
         [0.75]
     """
+    texts, references = check_comparable(
+        text_embeddings, reference_embeddings, ("text_embeddings", "reference_embeddings")
+    )
     fits = np.asarray(scores, dtype=np.float64)
     owners = np.asarray(caption_of_reference, dtype=np.intp)
-    cosines = np.einsum("rd,rd->r", text_embeddings[owners], reference_embeddings)
+    if fits.shape != texts.shape[:1] or owners.shape != references.shape[:1]:
+        raise InputError(
+            f"each of {len(texts)} captions needs a score and each of {len(references)} references "
+            f"the number of its caption, got shapes {fits.shape} and {owners.shape}"
+        )
+    cosines = np.einsum("rd,rd->r", texts[owners], references)
     best = np.full(len(fits), np.nan)
     np.fmax.at(best, owners, cosines)  # fmax: any number is more than NaN
     best = np.clip(best, 0, 1)
@@ -137,6 +154,7 @@ def score_pairs(
         for batch in batches:
             counts = [len(pair.captions) for pair in batch.pairs]
             captions = [caption for pair in batch.pairs for caption in pair.captions]
+            warn_of_unknown(encoder.unknown_texts(captions), "captions")
             texts = _encode(encoder, captions)
             images = np.repeat(batch.embeddings, counts, axis=0)
             fits = clip_scores(images, texts)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clipkit.embeddings import Embeddings
+from clipkit.embeddings import Embeddings, check_comparable
 from clipkit.errors import InputError
 from clipkit.evaluation.metrics import retrieval_ranks, share_within
 
@@ -58,14 +58,18 @@ def evaluate_retrieval(
         The recalls.
 
     Raises:
-        InputError: If there is no picture or no text, shapes do not fit, or a number is out of
-            range.
+        InputError: If there is no picture or no text, shapes do not fit, rows are not of norm 1, or
+            a number is out of range.
+        SpaceMismatchError: If both embeddings know their spaces and these differ.
 
     Source:
         Karpathy & Fei-Fei 2015 (arXiv 1412.2306); several captions a picture as in
         LAION-AI/CLIP_benchmark, ``metrics/zeroshot_retrieval.py``. Equal captions: own.
     """
     pictures = np.asarray(picture_of_text)
+    image_embeddings, text_embeddings = check_comparable(
+        image_embeddings, text_embeddings, ("image_embeddings", "text_embeddings")
+    )
     _check(image_embeddings, text_embeddings, pictures, texts)
     if min(ks, default=1) < 1:
         raise InputError(f"every k must be at least 1, got {list(ks)}")
@@ -107,11 +111,6 @@ def _check(
     pictures: NDArray[np.integer[Any]],
     texts: Sequence[str] | None,
 ) -> None:
-    if images.ndim != 2 or captions.ndim != 2 or images.shape[1] != captions.shape[1]:
-        raise InputError(
-            "embeddings must have shapes (N, D) and (T, D) with the same D, "
-            f"got {images.shape} and {captions.shape}"
-        )
     if not len(images) or not len(captions):
         raise InputError(
             "retrieval needs at least one picture and one text, "

@@ -70,6 +70,7 @@ def evaluate_zero_shot(
         raise InputError(
             f"each picture needs a label, got {len(images)} pictures and {len(labels)} labels"
         )
+    labels = list(labels)  # a pandas Series would be asked by its index, and not by the place
     tally = _Tally(encoder, class_names, templates)
     with closing(encoder.stream_images(images, progress=progress)) as batches:
         for batch in batches:
@@ -144,10 +145,11 @@ class _Tally:
         self, encoder: Encoder, class_names: Sequence[str], templates: str | Sequence[str]
     ) -> None:
         classifier = ZeroShotClassifier(encoder, class_names, templates=templates)
-        if len(classifier.class_names) != len(class_names):
+        num_names, num_different = len(classifier.class_names), len(set(classifier.class_names))
+        if num_different != num_names:
             raise InputError(
-                f"class names must differ, got {len(class_names)} of which only "
-                f"{len(classifier.class_names)} are different"
+                f"class names must differ, got {num_names} of which only {num_different} are "
+                "different"
             )
         self.skipped: list[ImageReadError] = []
         self._class_embeddings = classifier.class_embeddings

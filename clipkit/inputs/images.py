@@ -6,7 +6,7 @@ Sizes are (width, height) in pixels.
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -126,14 +126,17 @@ def check_is_several(images: object) -> None:
         images: What should be an iterable of pictures.
 
     Raises:
-        InputError: If it is one picture.
+        InputError: If it is one picture, or cannot be gone through.
     """
-    is_array = isinstance(images, np.ndarray) and images.ndim < 4
-    if is_array or isinstance(images, str | bytes | os.PathLike | Image.Image):
+    is_one = isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype != object
+    is_one |= isinstance(images, str | bytes | os.PathLike | Image.Image) or hasattr(images, "read")
+    if is_one:
         raise InputError(
             f"images must be a list of pictures, got one: {image_name(images)}; "  # type: ignore[arg-type]
             "put it in a list, as in [image]"
         )
+    if not isinstance(images, Iterable):
+        raise InputError(f"images must be a list of pictures, got {type(images).__name__}")
 
 
 def check_is_image(image: object) -> None:

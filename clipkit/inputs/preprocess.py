@@ -119,6 +119,20 @@ class Preprocess:
             "fill_color": self.fill_color,
         }
 
+    def __call__(self, image: ImageInput) -> NDArray[np.float32]:
+        """Return an image as the image tower takes it, bit for bit as open_clip's transform does.
+
+        A transform for torch's datasets: its DataLoader makes a tensor of a batch of these arrays.
+        Raises what read_image raises.
+
+        Args:
+            image: A PIL image, or any other form that read_image takes.
+
+        Returns:
+            Standardised values, shape (3, H, W).
+        """
+        return self.pixel_values(image, scaled_decode=False)
+
     def pixel_values(
         self,
         source: ImageInput | DecodedImage,

@@ -6,14 +6,14 @@ Shapes: N texts, L context length.
 import functools
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.errors import CheckpointError, InputError
+from clipkit.errors import CheckpointError, ClipkitWarning, InputError
 from clipkit.inputs.text_cleaning import CLEANING_RULES, cleaning_rule
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 CLIP_CONTEXT_LENGTH = 77  # open_clip's default where a config names none
 TOKENIZER_FILE = "tokenizer.json"
+_SPACE = "\u2581"  # how SentencePiece writes a space; alone where the word behind it is unknown
 
 
-class TextCutWarning(UserWarning):
+class TextCutWarning(ClipkitWarning):
     """A text was longer than the text tower reads; its end was left out."""
 
 
@@ -33,6 +34,7 @@ class TokenizedTexts(NamedTuple):
 
     token_ids: NDArray[np.int64]  # (N, L)
     is_cut: NDArray[np.bool_]  # (N,), whether the end of the text was left out
+    is_unknown: NDArray[np.bool_]  # (N,), whether no word of it is in the vocabulary
 
 
 class Tokenizer:
@@ -47,6 +49,7 @@ class Tokenizer:
         clean: The cleaning rule applied to every text first.
         context_length: L, tokens in a row of the result, special tokens included.
         pad_token: The token that fills a row; None or one that is not in the vocabulary: number 0.
+        unknown_token: The token of what is not in the vocabulary; None: the vocabulary says.
         erased_token: The token that becomes 0 in the result; some checkpoints were trained
             without it.
     """
@@ -58,12 +61,14 @@ class Tokenizer:
         clean: Callable[[str], str],
         context_length: int,
         pad_token: str | None = None,
+        unknown_token: str | None = None,
         erased_token: str | None = None,
     ) -> None:
         self.context_length = context_length
         self._read_vocabulary = read_vocabulary
         self._clean = clean
         self._pad_token = pad_token
+        self._unknown_token = unknown_token
         self._erased_token = erased_token
 
     @classmethod
@@ -101,6 +106,7 @@ class Tokenizer:
             clean=CLEANING_RULES[cleaning_rule(text_cfg)],
             context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
             pad_token=_content(marks.get("pad_token")),
+            unknown_token=_content(marks.get("unk_token")),
             erased_token=(
                 _content(marks.get("sep_token")) if options.get("strip_sep_token") else None
             ),
@@ -111,8 +117,11 @@ class Tokenizer:
         """Token id that fills a row."""
         return _token_id(self._vocabulary, self._pad_token) or 0
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Return the token ids of texts, as :meth:`tokenize` does.
+    def __call__(self, texts: Iterable[str]) -> NDArray[np.int64]:
+        """Return the token ids of texts.
+
+        A text that is too long keeps its start and its end token; one TextCutWarning a call shows
+        what was left out.
 
         Args:
             texts: N texts of any length, also empty ones.
@@ -124,40 +133,64 @@ class Tokenizer:
             InputError: If texts is one string, or an item is not a string.
             CheckpointError: If the vocabulary is damaged.
         """
-        return self.tokenize(texts).token_ids
+        cleaned, encodings = self._encode(texts)
+        _warn_of_cuts(cleaned, encodings, self.context_length)
+        return self._without_erased(self._ids(encodings))
 
-    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Return the token ids of texts and which of them were too long.
+    def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
+        """Return the token ids of texts, which of them were too long, and which say nothing.
 
-        A text that is too long keeps its start and its end token; one TextCutWarning a call shows
-        what was left out.
+        It warns of what was cut as a call does.
 
         Args:
             texts: N texts of any length, also empty ones.
 
         Returns:
-            Token ids, shape (N, L), and the claim for each text.
+            Token ids, shape (N, L), and the claims for each text.
 
         Raises:
             InputError: If texts is one string, or an item is not a string.
             CheckpointError: If the vocabulary is damaged.
         """
-        check_are_texts(texts)
-        cleaned = [self._clean(text) for text in texts]
-        encodings = self._vocabulary.encode_batch(cleaned)
+        cleaned, encodings = self._encode(texts)
         _warn_of_cuts(cleaned, encodings, self.context_length)
-        token_ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        return self._tokenized(encodings)
+
+    def read(self, texts: Iterable[str]) -> TokenizedTexts:
+        """Return what :meth:`tokenize` returns, without a warning."""
+        _, encodings = self._encode(texts)
+        return self._tokenized(encodings)
+
+    def _encode(self, texts: Iterable[str]) -> "tuple[list[str], Sequence[Encoding]]":
+        """Return texts as they were cleaned, and what the vocabulary makes of them."""
+        cleaned = [self._clean(text) for text in as_texts(texts)]
+        return cleaned, self._vocabulary.encode_batch(cleaned)
+
+    def _ids(self, encodings: "Sequence[Encoding]") -> NDArray[np.int64]:
+        ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+        return ids.reshape(len(encodings), self.context_length)
+
+    def _without_erased(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         erased_id = _token_id(self._vocabulary, self._erased_token)
-        if erased_id is not None:
-            token_ids[token_ids == erased_id] = 0
-        return TokenizedTexts(
-            token_ids.reshape(len(texts), self.context_length),
-            np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_),
-        )
+        return ids if erased_id is None else np.where(ids == erased_id, 0, ids)
+
+    def _tokenized(self, encodings: "Sequence[Encoding]") -> TokenizedTexts:
+        ids = self._ids(encodings)
+        marks = np.array([encoding.special_tokens_mask for encoding in encodings], dtype=np.int64)
+        is_word = (marks.reshape(ids.shape) == 0) & ~np.isin(ids, self._wordless_ids)
+        is_cut = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
+        return TokenizedTexts(self._without_erased(ids), is_cut, ~is_word.any(axis=1))
 
     def to_json(self) -> str:
         """Return the vocabulary as the text of a ``tokenizer.json``."""
         return str(self._vocabulary.to_str())
+
+    @functools.cached_property
+    def _wordless_ids(self) -> list[int]:
+        """Token ids that stand for no word: of what is unknown, and of the space before a word."""
+        unknown = self._unknown_token or getattr(self._vocabulary.model, "unk_token", None)
+        ids = (_token_id(self._vocabulary, token) for token in (unknown, _SPACE))
+        return [token_id for token_id in ids if token_id is not None]
 
     @functools.cached_property
     def _vocabulary(self) -> "Vocabulary":
@@ -168,20 +201,35 @@ class Tokenizer:
         return vocabulary
 
 
-def check_are_texts(texts: Sequence[str]) -> None:
-    """Refuse what is no list of texts.
+def as_texts(texts: Iterable[str]) -> list[str]:
+    """Return texts as a list of plain strings, and refuse what is no list of texts.
 
     Args:
-        texts: What was handed over.
+        texts: Strings in a list, a generator, a NumPy array, a pandas Series or the like.
+
+    Returns:
+        N strings.
 
     Raises:
-        InputError: If it is one string, or an item is not a string.
+        InputError: If it is one string, cannot be gone through, or an item is not a string.
     """
-    if isinstance(texts, str):
-        raise InputError(f"texts must be a list of strings, got the single string {texts!r}")
-    for text in texts:
+    if isinstance(texts, str | bytes):
+        raise InputError(
+            f"texts must be a list of strings, got the single {type(texts).__name__} {texts!r}; "
+            "put it in a list, as in [text]"
+        )
+    try:
+        items = iter(texts)
+    except TypeError as error:
+        raise InputError(f"texts must be a list of strings, got {type(texts).__name__}") from error
+    plain: list[str] = []
+    for text in items:
         if not isinstance(text, str):
-            raise InputError(f"every text must be a string, got {type(text).__name__}")
+            raise InputError(
+                f"every text must be a string, got {type(text).__name__} in place {len(plain) + 1}"
+            )
+        plain.append(str.__str__(text))  # of NumPy's strings and the like, too
+    return plain
 
 
 def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:

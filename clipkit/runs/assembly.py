@@ -123,8 +123,8 @@ def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
         device: Where they compute.
 
     Returns:
-        An encoder with a space_id of its own: embeddings of classes are remembered by it, and
-        those of a step ago must not be.
+        An encoder with a space_id of its own, so that its embeddings never meet those of another
+        step.
     """
     space_id = f"in-training-{uuid.uuid4().hex}"
     runtime = TorchRuntime(towers, device=device, precision="fp32", space_id=space_id)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.search.entries import ImageRow
 from clipkit.search.filters import PictureFilter
 from clipkit.search.location import LibraryPlace
@@ -23,7 +23,7 @@ class LibraryEmbeddings(NamedTuple):
     """The pictures of a library, in the order of their paths."""
 
     paths: list[Path]  # N: the library's folder, as it was given, joined with the path inside it
-    embeddings: Embeddings  # (N, D)
+    embeddings: EmbeddingArray  # (N, D), of the space of the model that indexed them
 
 
 def read_embeddings(place: LibraryPlace, accepted: PictureFilter) -> LibraryEmbeddings:
@@ -46,7 +46,8 @@ def read_embeddings(place: LibraryPlace, accepted: PictureFilter) -> LibraryEmbe
         for images, rows in stream_contents(snapshot, place.prefix, accepted):
             embeddings[len(paths) : len(paths) + len(rows)] = rows
             paths += [place.path(image.path) for image in images]
-    return LibraryEmbeddings(paths, embeddings)
+        space_id = snapshot.meta.space_id
+    return LibraryEmbeddings(paths, EmbeddingArray(embeddings, space_id))
 
 
 def stream_contents(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.errors import InputError
+from clipkit.embeddings import NORM_TOLERANCE, Embeddings, normalize_rows
+from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.inputs.images import ImageInput, check_is_several, image_name
 from clipkit.search.background import stored_background
 from clipkit.search.location import LibraryPlace
@@ -23,7 +23,6 @@ from clipkit.search.sync import check_space
 if TYPE_CHECKING:
     from clipkit.encoder import Encoder
 
-_NORM_ERROR = 1e-3  # of embeddings that went through half precision
 _SAME = 1e-6  # less than a picture and a copy of it that was saved again differ by
 _COMPARED = 64  # pictures that show which cone an embedding lies in
 
@@ -129,6 +128,14 @@ class QueryEmbedder:
         with committed(self._place) as snapshot:
             pictures = snapshot.vectors.take(snapshot.catalog.sample(_COMPARED))
             words = stored_background(snapshot.catalog)
+            index_space = snapshot.meta.space_id
+        space_id = getattr(embedding, "space_id", None)
+        if space_id not in (None, index_space):
+            raise SpaceMismatchError(
+                f"the embedding to search for is of space {space_id}, and the index of "
+                f"{self._place.indexed_folder} of space {index_space}: embed the query with the "
+                "model that the index was built with"
+            )
         if words is None or not len(pictures) or words.shape[1:] != row.shape:
             return EmbeddedPart(row)
         is_picture = bool((pictures @ row).mean() > (words @ row).mean())
@@ -216,7 +223,7 @@ def _one_row(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return a query that is an embedding already as float32, shape (D,)."""
     row = embedding[0] if embedding.ndim == 2 and len(embedding) == 1 else embedding
     norm = float(np.linalg.norm(row))
-    if row.ndim != 1 or not abs(norm - 1) < _NORM_ERROR:
+    if row.ndim != 1 or not abs(norm - 1) < NORM_TOLERANCE:
         raise InputError(
             "an embedding to search for must have shape (D,) or (1, D) and norm 1, got shape "
             f"{embedding.shape} and norm {norm:.6g}: normalize_rows does that"

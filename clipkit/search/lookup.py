@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import normalize_rows
+from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.encoder import EncodedBatch
 from clipkit.inputs.reasons import UnreadableError
 from clipkit.search.catalog import Catalog
@@ -44,7 +44,7 @@ class IndexedFiles:
     def __init__(self, place: LibraryPlace, files: Sequence[FileState]) -> None:
         self._place = place
         self._files = files
-        with committed(place) as (catalog, _, vectors):
+        with committed(place) as (catalog, meta, vectors):
             images = catalog.images(place.prefix)
             sizes = {image.size for image in images.values()}
             rows = {
@@ -53,6 +53,7 @@ class IndexedFiles:
                 if file.size in sizes
                 and (row := _find_row(place, catalog, images, file)) is not None
             }
+            self._space_id = meta.space_id
             self._stored = vectors.stored(np.array([*rows.values()], dtype=np.int64))
         self._known = np.array([*rows], dtype=np.intp)  # positions, ascending
 
@@ -76,8 +77,12 @@ class IndexedFiles:
             upto = int(np.searchsorted(self._known, last))
             yield from self._merged(self._known[done:upto], batch)
             done = upto
-        none = EncodedBatch([], np.empty((0, self._stored.shape[1]), dtype=np.float32), [])
+        none = EncodedBatch([], self._empty_rows(0), [])
         yield from self._merged(self._known[done:], none)
+
+    def _empty_rows(self, count: int) -> EmbeddingArray:
+        rows = np.empty((count, self._stored.shape[1]), dtype=np.float32)
+        return EmbeddingArray(rows, self._space_id)
 
     def _encode_unknown(self, encoder: "Encoder") -> Iterator[EncodedBatch]:
         known = set(self._known.tolist())
@@ -101,7 +106,7 @@ class IndexedFiles:
         for start in range(0, max(len(positions), len(skipped) and 1), _CHUNK):
             part = positions[start : start + _CHUNK]
             is_new = np.isin(part, new)
-            rows = np.empty((len(part), self._stored.shape[1]), dtype=np.float32)
+            rows = self._empty_rows(len(part))
             rows[is_new] = made.embeddings[np.searchsorted(new, part[is_new])]
             stored = self._stored[np.searchsorted(self._known, part[~is_new])]
             rows[~is_new] = normalize_rows(stored.astype(np.float32))

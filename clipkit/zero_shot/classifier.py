@@ -1,42 +1,68 @@
 """Class names to a classifier, without training.
 
-Shapes: N pictures, C classes, B background names, D dimensions of the shared space.
+Shapes: N images, C labels, G of them that the model can tell apart, B background names, D
+dimensions of the shared space.
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+import copy
+import functools
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.background_names import BACKGROUND_NAMES
-from clipkit.embeddings import Embeddings, cosine_similarity, normalize_rows, top_k
+from clipkit.embeddings import EmbeddingArray, Embeddings, check_k, cosine_similarity, top_k
 from clipkit.encoder import Encoder
-from clipkit.errors import InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.images import ImageInput, check_is_several
 from clipkit.progress import Progress
+from clipkit.zero_shot.labels import (
+    LabelGroups,
+    Labels,
+    check_class_names,
+    filled_prompts,
+    own_prompts,
+    read_labels,
+    warn_of_unknown_labels,
+)
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
 
 # A background name this close to a label is a synonym, which must not count against it.
 SYNONYM_COSINE = 0.6
-CACHED_CLASSES = 20_000  # 30 MB at 384 dimensions
 
 
 class LabelScore(TypedDict):
-    """One label of a picture, as users of transformers' pipeline expect it."""
+    """One label of an image, as users of transformers' pipeline expect it."""
 
     score: float
     label: str
 
 
+@dataclass(frozen=True)
+class ClassifiedBatch:
+    """Some images of a stream, in order."""
+
+    positions: list[int]  # of those that could be read, counted in the stream from 0
+    labels: list[list[LabelScore]]  # of each of them, best first
+    skipped: list[tuple[int, ImageReadError]]  # position and reason of each of the others
+
+
 class ZeroShotClassifier:
-    """Scores pictures against class names.
+    """Scores images against class names.
+
+    Labels that the model reads as one ("Cat", "cat", "CAT", or words that it does not know) cannot
+    have scores of their own. They are one label where labels are ranked, written with all its
+    spellings as in "Cat / cat", and each has a column of that one score in :meth:`scores`. An
+    EqualLabelsWarning names them, and an UnknownTextWarning those of which it knows no word.
 
     Args:
         encoder: The model.
-        class_names: C names, C >= 1. A name given twice counts once.
+        class_names: C names, C >= 1, in a list, an array, a Series or the like; or a dict from each
+            name to its own prompts, a string or several, in which a {} stands for the name.
         templates: The name of a set in TEMPLATE_SETS, one template, or several.
         domain: What kind of things the classes are, in the singular: "food", "bird".
         multi_label: Whether every class is scored on its own, so that several or none may apply.
@@ -44,14 +70,15 @@ class ZeroShotClassifier:
         progress: Called after every batch of prompts with (done, total).
 
     Raises:
-        InputError: If there is no class name, or one is empty.
+        InputError: If there is no class name, one is empty or no string, or templates or a domain
+            are given with prompts that need none.
         PromptError: If a template does not have exactly one {}.
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        class_names: Sequence[str],
+        class_names: Labels,
         *,
         templates: str | Sequence[str] = DEFAULT_TEMPLATES,
         domain: str | None = None,
@@ -62,80 +89,141 @@ class ZeroShotClassifier:
         self.templates = resolve_templates(templates)
         self.multi_label = multi_label or encoder.scoring.is_sigmoid
         self._encoder = encoder
-        self.class_embeddings = embed_classes(
-            encoder, self.class_names, templates=self.templates, domain=domain, progress=progress
-        )
+        if isinstance(class_names, Mapping):
+            if domain is not None or templates != DEFAULT_TEMPLATES:
+                raise InputError(
+                    "labels with prompts of their own need no templates and no domain: put those "
+                    "words into the prompts, where a {} stands for the label"
+                )
+            prompts = own_prompts(class_names)
+            looked_at = dict(zip(self.class_names, prompts, strict=True))
+        else:
+            prompts = filled_prompts(self.class_names, self.templates, domain)
+            looked_at = {name: (fill_template("{}", name),) for name in self.class_names}
+        warn_of_unknown_labels(encoder, looked_at)
+        self._groups = read_labels(encoder, self.class_names, prompts)
+        self._embeddings = encoder.encode_prompts(
+            [prompts[place] for place in self._groups.first], progress=progress
+        )  # (G, D)
+
+    @property
+    def labels(self) -> list[str]:
+        """The G labels that the model can tell apart, each with all its spellings."""
+        return self._groups.labels
+
+    @property
+    def class_embeddings(self) -> EmbeddingArray:
+        """One embedding a class name, the mean over its prompts, shape (C, D)."""
+        return self._embeddings[self._groups.group_of]
 
     def classify(
         self,
         images: Iterable[ImageInput],
         *,
-        top: int | None = None,
+        k: int | None = None,
         progress: Progress | None = None,
     ) -> list[list[LabelScore]]:
-        """Return the labels of each picture, best first.
+        """Return the labels of each image, best first.
 
         Args:
-            images: N pictures, as for :meth:`clipkit.Encoder.encode_images`.
-            top: How many labels a picture; None for all.
+            images: N images, as for :meth:`clipkit.Encoder.encode_images`.
+            k: How many labels an image; None for all.
             progress: Called after every batch with (done, total).
 
         Returns:
-            One list a picture, in the order of the pictures.
+            One list an image, in the order of the images.
 
         Raises:
-            ImageReadError: At the first picture that cannot be read.
+            ImageReadError: At the first image that cannot be read. To go on without such images,
+                use :meth:`stream`.
+            InputError: If an item is no image at all, or k is less than 1.
         """
-        return self.rank(self._encoder.encode_images(images, progress=progress), top=top)
+        count = self._count(k)
+        return self.rank(self._encoder.encode_images(images, progress=progress), k=count)
 
-    def rank(
-        self, image_embeddings: Embeddings, *, top: int | None = None
-    ) -> list[list[LabelScore]]:
-        """Return the labels of pictures that are embedded already, best first.
+    def stream(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        k: int | None = None,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> Generator[ClassifiedBatch]:
+        """Yield the labels of images batch by batch, in memory that does not grow.
 
         Args:
-            image_embeddings: Shape (N, D), of the classifier's space.
-            top: How many labels a picture; None for all.
+            images: Any number of images, as for :meth:`clipkit.Encoder.encode_images`.
+            k: How many labels an image; None for all.
+            batch_size: As for :meth:`clipkit.Encoder.stream_images`.
+            progress: Called after every batch with (done, total).
 
-        Returns:
-            One list a picture. Labels of equal score keep the order of the class names.
+        Yields:
+            Batches in the order of the images. Each position is in exactly one batch, with its
+            labels or with the reason why there are none.
 
         Raises:
-            InputError: If the shapes do not fit or top is less than 1.
+            InputError: If an item is no image at all, or k is less than 1.
         """
-        scores = self.scores(image_embeddings)
-        count = len(self.class_names) if top is None else top
+        count = self._count(k)
+        batches = self._encoder.stream_images(images, batch_size=batch_size, progress=progress)
+        with closing(batches):
+            for batch in batches:
+                labels = self.rank(batch.embeddings, k=count)
+                yield ClassifiedBatch(batch.positions, labels, batch.skipped)
+
+    def rank(self, image_embeddings: Embeddings, *, k: int | None = None) -> list[list[LabelScore]]:
+        """Return the labels of images that are embedded already, best first.
+
+        Args:
+            image_embeddings: Shape (N, D), rows of norm 1, of the classifier's space.
+            k: How many labels an image; None for all.
+
+        Returns:
+            One list an image. Labels of equal score keep the order of the class names.
+
+        Raises:
+            InputError: If the shapes do not fit, rows are not of norm 1, or k is less than 1.
+            SpaceMismatchError: If the embeddings know that they are of another space.
+        """
+        count = self._count(k)
         return [
             [
-                LabelScore(score=float(row[place]), label=self.class_names[place])
+                LabelScore(score=float(row[place]), label=self.labels[place])
                 for place in top_k(row, count)
             ]
-            for row in scores
+            for row in self._scores(image_embeddings)
         ]
 
     def scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
-        """Return the score of every picture for every class.
+        """Return the score of every image for every class.
 
         Softmax over the classes, so that a row sums to 1; with multi_label each in [0, 1] alone.
+        Classes that the model reads as one count once in the sum, and each has that one's score.
         A checkpoint trained with the sigmoid loss says the latter itself; for others it is the
         chance of the label against the closest background name that is not its synonym.
 
         Args:
-            image_embeddings: Shape (N, D), of the classifier's space.
+            image_embeddings: Shape (N, D), rows of norm 1, of the classifier's space.
 
         Returns:
-            float32, shape (N, C).
+            float32, shape (N, C), columns as in `class_names`.
 
         Raises:
-            InputError: If the shapes do not fit.
+            InputError: If the shapes do not fit, or rows are not of norm 1.
+            SpaceMismatchError: If the embeddings know that they are of another space.
 
         Source:
             Softmax: Radford et al. 2021, figure 3 (arXiv 2103.00020). Sigmoid: Zhai et al. 2023
             (arXiv 2303.15343). Background names: own.
         """
+        scores: NDArray[np.float32] = self._scores(image_embeddings)[:, self._groups.group_of]
+        return scores
+
+    def _scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
+        """Return the score of every image for every label that differs, shape (N, G)."""
         scoring = self._encoder.scoring
         scale = np.exp(scoring.logit_scale)
-        cosines = cosine_similarity(image_embeddings, self.class_embeddings).astype(np.float64)
+        cosines = cosine_similarity(image_embeddings, self._embeddings).astype(np.float64)
         if scoring.logit_bias is not None:
             return _sigmoid(scale * cosines + scoring.logit_bias)
         if self.multi_label:
@@ -143,131 +231,78 @@ class ZeroShotClassifier:
             return _sigmoid(scale * (cosines - rivals))
         return _softmax(scale * cosines)
 
+    def _count(self, k: int | None) -> int:
+        return len(self.labels) if k is None else check_k(k)
+
+    def _only(self, class_names: Sequence[str]) -> "ZeroShotClassifier":
+        """Return the classifier of some of the class names, without embedding them again."""
+        place_of = {name: place for place, name in enumerate(self.class_names)}
+        places = [place_of[name] for name in class_names]
+        part = copy.copy(self)
+        part.class_names = list(class_names)
+        part._groups = LabelGroups(class_names, [self._groups.readings[place] for place in places])
+        groups = self._groups.group_of[[places[first] for first in part._groups.first]]
+        part._embeddings = self._embeddings[groups]
+        return part
+
     def _closest_rivals(self, image_embeddings: Embeddings) -> NDArray[np.float64]:
-        """Return the cosine of each picture to the closest background name, per class, (N, C)."""
-        background = embed_classes(
-            self._encoder, BACKGROUND_NAMES, templates=self.templates, domain=None
-        )
-        is_rival = cosine_similarity(self.class_embeddings, background) < SYNONYM_COSINE  # (C, B)
+        """Return the cosine of each image to the closest background name, per label, (N, G)."""
+        background = self._background
+        is_rival = cosine_similarity(self._embeddings, background) < SYNONYM_COSINE  # (G, B)
         cosines = cosine_similarity(image_embeddings, background)  # (N, B)
-        rivals = np.empty((len(cosines), len(self.class_names)))
+        rivals = np.empty((len(cosines), len(is_rival)))
         for row, cosine in zip(rivals, cosines, strict=True):
             row[:] = np.where(is_rival, cosine, -1.0).max(axis=1)
         return rivals
 
+    @functools.cached_property
+    def _background(self) -> EmbeddingArray:
+        """One embedding a background name, shape (B, D)."""
+        return self._encoder.encode_prompts(filled_prompts(BACKGROUND_NAMES, self.templates, None))
+
 
 def classify_each(
     encoder: Encoder,
-    images: Sequence[ImageInput],
-    class_names: Sequence[Sequence[str]],
+    images: Iterable[ImageInput],
+    class_names: Iterable[Iterable[str]],
     *,
     templates: str | Sequence[str] = DEFAULT_TEMPLATES,
-    top: int | None = None,
+    k: int | None = None,
 ) -> list[list[LabelScore]]:
-    """Return the labels of each picture out of a list of its own, best first.
+    """Return the labels of each image out of a list of its own, best first.
 
     Args:
         encoder: The model.
-        images: N pictures.
+        images: N images.
         class_names: N lists of names.
         templates: As for ZeroShotClassifier.
-        top: How many labels a picture; None for all.
+        k: How many labels an image; None for all.
 
     Returns:
-        One list a picture.
+        One list an image.
 
     Raises:
-        InputError: If the counts differ or a list is empty.
-        ImageReadError: At the first picture that cannot be read.
+        InputError: If the counts differ, a list is empty, or k is less than 1.
+        ImageReadError: At the first image that cannot be read.
     """
-    if len(images) != len(class_names):
+    check_is_several(images)
+    sources, names_of = list(images), [check_class_names(names) for names in class_names]
+    if len(sources) != len(names_of):
         raise InputError(
-            f"one list of labels a picture is needed, got {len(class_names)} for {len(images)}"
+            f"one list of labels an image is needed, got {len(names_of)} for {len(sources)}"
         )
-    # All names at once: prompts shared by many pictures go through the tower once.
-    everything = list(dict.fromkeys(name for names in class_names for name in names))
-    if everything:
-        embed_classes(
-            encoder, check_class_names(everything), templates=resolve_templates(templates)
-        )
-    ranked = []
-    for embedding, names in zip(encoder.encode_images(images), class_names, strict=True):
-        classifier = ZeroShotClassifier(encoder, names, templates=templates)
-        ranked += classifier.rank(embedding[None], top=top)
-    return ranked
-
-
-def check_class_names(class_names: Sequence[str]) -> list[str]:
-    """Return class names without repeats and outer spaces.
-
-    Args:
-        class_names: At least one name.
-
-    Returns:
-        The names, in their order.
-
-    Raises:
-        InputError: If there is none, one is empty, or a single string was given.
-    """
-    if isinstance(class_names, str):
-        raise InputError(f"class_names must be a list of names, got the string {class_names!r}")
-    if not class_names:
-        raise InputError("at least one class name is needed, got none")
-    names = [name.strip() for name in class_names]
-    if not all(names):
-        raise InputError(f"class name {names.index('') + 1} of {len(names)} is empty")
-    return list(dict.fromkeys(names))
-
-
-_cache: OrderedDict[tuple[object, ...], NDArray[np.float32]] = OrderedDict()
-_cache_lock = threading.Lock()
-
-
-def embed_classes(
-    encoder: Encoder,
-    class_names: Sequence[str],
-    *,
-    templates: Sequence[str],
-    domain: str | None = None,
-    progress: Progress | None = None,
-) -> Embeddings:
-    """Return one embedding a class: the mean over its prompts, as CLIP's authors do it.
-
-    Prompts are normalised before the mean and the mean after. Classes are remembered by space,
-    name, templates and domain, so that asking again costs nothing.
-
-    Args:
-        encoder: The model.
-        class_names: C names.
-        templates: At least one text with one {}.
-        domain: What kind of things the classes are, or None.
-        progress: Called after every batch of prompts with (done, total).
-
-    Returns:
-        Shape (C, D), rows of norm 1.
-
-    Source:
-        openai/CLIP, ``notebooks/Prompt_Engineering_for_ImageNet.ipynb``.
-    """
-    keys = [(encoder.space_id, name, tuple(templates), domain) for name in class_names]
-    with _cache_lock:
-        rows = {key: _cache[key] for key in keys if key in _cache}
-    missing = [key for key in dict.fromkeys(keys) if key not in rows]
-    prompts = [
-        fill_template(template, str(name), domain=domain)
-        for _, name, *_ in missing
-        for template in templates
+    if not sources:
+        return []
+    # All names at once: prompts shared by many images go through the tower once.
+    everything = list(dict.fromkeys(name for names in names_of for name in names))
+    classifier = ZeroShotClassifier(encoder, everything, templates=templates)
+    classifier._count(k)
+    embeddings = encoder.encode_images(sources)
+    return [
+        labels
+        for row, names in zip(embeddings, names_of, strict=True)
+        for labels in classifier._only(names).rank(row[None], k=k)
     ]
-    means = encoder.encode_texts(prompts, progress=progress)
-    means = means.reshape(len(missing), len(templates), encoder.embed_dim).mean(axis=1)
-    rows |= dict(zip(missing, normalize_rows(means), strict=True))
-    with _cache_lock:
-        for key in keys:
-            _cache[key] = rows[key]
-            _cache.move_to_end(key)
-        while len(_cache) > CACHED_CLASSES:
-            _cache.popitem(last=False)
-    return np.stack([rows[key] for key in keys])
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,6 +72,33 @@ def test_labels_come_from_a_file(run: Run, owl: Path, tmp_path: Path) -> None:
     labels = [item["label"] for item in json.loads(outcome.out)["labels"]]
     assert sorted(labels) == ["cat", "fish, with a comma", "owl"]
     assert labels[0] == "owl"
+
+
+@pytest.mark.parametrize("option", ["--labels", "--labels-file"])
+def test_a_labels_file_may_have_comments(run: Run, owl: Path, tmp_path: Path, option: str) -> None:
+    lines = ["# pets", "cat", "", "  # more", "fish, with a comma", "C#", "\\#selfie", "   ", "owl"]
+    (tmp_path / "labels.txt").write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
+    outcome = run("classify", owl, option, tmp_path / "labels.txt", "--json", "--top", 9)
+    labels = {item["label"] for item in json.loads(outcome.out)["labels"]}
+    assert labels == {"cat", "fish, with a comma", "C#", "#selfie", "owl"}
+
+
+@pytest.mark.filterwarnings("default")  # the command line prints them, which is tested here
+def test_labels_that_are_the_same_to_the_model_are_one_row(run: Run, owl: Path) -> None:
+    outcome = run("classify", owl, "--labels", "Owl,owl,OWL,cat", "--json")
+    first, second = json.loads(outcome.out)["labels"]
+    assert (first["label"], second["label"]) == ("Owl / owl / OWL", "cat")
+    assert first["score"] + second["score"] == pytest.approx(1, abs=1e-6)
+    assert "scored as one: 'Owl' = 'owl' = 'OWL'" in outcome.err
+
+
+@pytest.mark.filterwarnings("default")  # the command line prints them, which is tested here
+def test_labels_that_the_model_does_not_know_are_told_by_name(run: Run, owl: Path) -> None:
+    outcome = run("classify", owl, "--labels", "猫,犬,鳥", "--json")
+    assert "no word of these labels is in the model's vocabulary" in outcome.err
+    assert "'猫', '犬', '鳥'" in outcome.err
+    assert "one label always scores 1" in outcome.err
+    assert json.loads(outcome.out)["labels"] == [{"label": "猫 / 犬 / 鳥", "score": 1.0}]
 
 
 def test_multi_label_scores_need_not_sum_to_one(run: Run, owl: Path) -> None:
@@ -208,6 +236,8 @@ def test_nothing_readable_is_status_1(run: Run, tmp_path: Path) -> None:
         (("--labels", "cat", "--templates", "phto"), "'phto' is neither a template"),
         (("--labels", "cat", "--templates", "{} {}"), "exactly one {}"),
         (("--labels-file", "missing.txt"), "missing.txt: No such file"),
+        (("--labels", "missing.txt"), "missing.txt: No such file"),
+        (("--labels-file", os.devnull), "holds no label: one a line is needed"),
         (("--labels", "cat", "--max-megapixels", "0"), "must be a number above 0"),
     ],
 )

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from clipkit.cli import models
 from clipkit.cli.main import COMMANDS, build_parser
+from clipkit.errors import InputError
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -105,6 +107,24 @@ def test_an_error_of_the_system_is_one_line(run: Run, monkeypatch: pytest.Monkey
     break_models(monkeypatch, FileNotFoundError(2, "No such file", "labels.txt"))
     outcome = run("models")
     assert (outcome.status, outcome.err) == (2, "clipkit: labels.txt: No such file\n")
+
+
+@pytest.mark.filterwarnings("default")
+def test_of_many_warnings_a_few_are_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(*_: object, **__: object) -> None:
+        for number in range(100):
+            warnings.warn(f"text {number} is cut", UserWarning, stacklevel=1)
+        warnings.warn("another kind", RuntimeWarning, stacklevel=1)
+        raise InputError("done")
+
+    monkeypatch.setattr(models, "run", warn)
+    lines = run("models").err.splitlines()
+    assert lines[:5] == [f"clipkit: text {number} is cut" for number in range(5)]
+    assert lines[5:] == [
+        "clipkit: more warnings of this kind are not shown",
+        "clipkit: another kind",
+        "clipkit: done",
+    ]
 
 
 def test_a_defect_of_clipkit_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

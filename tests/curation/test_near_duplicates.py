@@ -82,3 +82,8 @@ def test_agrees_with_a_slow_reference_whatever_the_blocks(
 def test_epsilon_has_a_range(epsilon: float) -> None:
     with pytest.raises(InputError, match="epsilon must be 1e-06 to 2, got"):
         find_near_duplicates(on_circle(0, 1), epsilon=epsilon)
+
+
+def test_rows_that_are_no_embeddings_are_refused() -> None:
+    with pytest.raises(InputError, match="norm 3 in row 0; 2 of 2 rows"):
+        find_near_duplicates(3 * on_circle(0, 8), epsilon=0.1)

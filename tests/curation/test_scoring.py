@@ -1,15 +1,20 @@
 """Scores by hand arithmetic on chosen directions, and against a slow reference."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clipkit.curation.scoring import clip_scores, ref_clip_scores, score_pairs
-from clipkit.embeddings import normalize_rows
-from clipkit.errors import ImageReadError, InputError
+from clipkit.embeddings import EmbeddingArray, normalize_rows
+from clipkit.encoder import Encoder
+from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
 from clipkit.pairs.pair import Pair
+from clipkit.text_embedding import UnknownTextWarning
 from tests.fake_pairs import ListSource, colored_pairs
 from tests.fakes import FakeEncoder, word_embedding
 
@@ -140,3 +145,29 @@ def test_the_path_goes_before_the_name_and_the_name_before_the_stem(tmp_path: Pa
         expected = 2 * score.clip_score * best / (score.clip_score + best)
         assert score.ref_clip_score == pytest.approx(expected, abs=1e-5)
         del answers[key]
+
+
+@pytest.mark.parametrize(
+    "score",
+    [clip_scores, lambda first, second: ref_clip_scores([1.0, 1.0], first, second, [0, 1])],
+    ids=["clip_scores", "ref_clip_scores"],
+)
+def test_scores_are_of_embeddings_in_one_space(score: Callable[..., Any]) -> None:
+    rows = np.eye(2, dtype=np.float32)
+    score(EmbeddingArray(rows, "a"), rows)
+    with pytest.raises(SpaceMismatchError, match="two spaces, a and b"):
+        score(EmbeddingArray(rows, "a"), EmbeddingArray(rows, "b"))
+    with pytest.raises(InputError, match="text_embeddings must have rows of norm 1, got norm 3"):
+        score(*(rows, 3 * rows) if score is clip_scores else (3 * rows, rows))
+
+
+def test_every_caption_needs_a_score() -> None:
+    rows = np.eye(2, dtype=np.float32)
+    with pytest.raises(InputError, match="each of 2 captions needs a score"):
+        ref_clip_scores([1.0], rows, rows, [0, 1])
+
+
+def test_captions_of_unknown_words_are_warned_of(starter: Encoder) -> None:
+    source = ListSource([Pair(Image.new("RGB", (8, 8)), ("猫", "a cat"), "red")])
+    with pytest.warns(UnknownTextWarning, match="these captions .*: '猫'; use"):
+        list(score_pairs(starter, source))

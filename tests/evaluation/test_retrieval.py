@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.errors import InputError
+from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
+from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.evaluation.retrieval import evaluate_retrieval
 
 AXES = np.eye(4, dtype=np.float32)
@@ -137,3 +137,12 @@ def test_what_does_not_fit_is_told(
 def test_a_k_of_zero_is_told() -> None:
     with pytest.raises(InputError, match="every k must be at least 1"):
         evaluate_retrieval(AXES, AXES, [0, 1, 2, 3], ks=(1, 0))
+
+
+def test_what_has_no_cosines_is_refused() -> None:
+    with pytest.raises(SpaceMismatchError, match="two spaces, a and b"):
+        evaluate_retrieval(EmbeddingArray(AXES, "a"), EmbeddingArray(AXES, "b"), range(4))
+    with pytest.raises(InputError, match="image_embeddings must have rows of norm 1, got norm 3"):
+        evaluate_retrieval(3 * AXES, AXES, range(4))
+    report = evaluate_retrieval(EmbeddingArray(AXES, "a"), AXES, range(4), ks=[1])
+    assert set(report.recalls.values()) == {1.0}

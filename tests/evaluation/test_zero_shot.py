@@ -2,8 +2,10 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 import clipkit
@@ -42,6 +44,12 @@ def test_accuracies_by_hand(pictures: list[Path]) -> None:
     assert report.skipped == []
 
 
+def test_labels_of_a_series_are_taken_by_place(pictures: list[Path]) -> None:
+    labels: Any = pandas.Series(LABELS, index=[3, 2, 1, 0])
+    report = evaluate_zero_shot(FakeEncoder(), pictures, labels, NAMES, templates="{}")
+    assert report.top_1 == 3 / 4
+
+
 def test_the_sixth_guess_does_not_count(pictures: list[Path]) -> None:
     # A red picture: "dark" is last but for "green" and "blue", at a cosine of 0.
     names = ["green", "blue", "dark", "red"]
@@ -51,7 +59,7 @@ def test_the_sixth_guess_does_not_count(pictures: list[Path]) -> None:
     # class 5 is sixth.
     names = ["red", "dark", "green", "blue", "cyan", "black"]
     encoder = FakeEncoder()
-    encoder.encode_texts = lambda texts, **_: np.eye(4, dtype=np.float32)[  # type: ignore[method-assign]
+    encoder.encode_texts = lambda texts, **_: np.eye(4, dtype=np.float32)[  # type: ignore[method-assign, assignment]
         [{"red": 0, "dark": 3}.get(text, 1) for text in texts]
     ]
     for label, top_5 in ((4, 1.0), (5, 0.0)):
@@ -122,7 +130,7 @@ def test_the_samples_are_classified_as_the_classifier_does(
     report = sample_accuracy(starter)
     names = sorted(set(sample_labels.values()))
     classifier = clipkit.ZeroShotClassifier(starter, names)
-    ranked = classifier.classify(samples, top=5)
+    ranked = classifier.classify(samples, k=5)
     right = [
         [item["label"] for item in labels].index(sample_labels[path.name])
         if sample_labels[path.name] in [item["label"] for item in labels]

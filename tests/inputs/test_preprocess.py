@@ -146,6 +146,23 @@ def test_jpeg_without_scaled_decode_equals_open_clip(encode: Callable[..., bytes
     assert not np.array_equal(preprocess.pixel_values(data), expected)  # scaled by 1/2
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_call_is_open_clips_transform_of_a_pil_image(
+    family: str, encode: Callable[..., bytes]
+) -> None:
+    """As a torch dataset uses it: an image that is open and not yet decoded, in a batch."""
+    from torch.utils.data import default_collate
+
+    data = encode(random_picture(300, 200), "JPEG")
+    preprocess = Preprocess.from_config(FAMILIES[family], 32)
+    values = preprocess(Image.open(io.BytesIO(data)))
+    expected = open_clips(FAMILIES[family], 32, Image.open(io.BytesIO(data)))
+    assert np.array_equal(values, expected)
+    assert np.array_equal(preprocess(data), expected)
+    batch = default_collate([values, values])
+    assert (batch.shape, str(batch.dtype)) == ((2, 3, 32, 32), "torch.float32")
+
+
 def test_values_of_one_color_by_hand() -> None:
     preprocess = Preprocess((4, 4), mean=(0.5, 0.25, 0), std=(0.5, 0.25, 1))
     values = preprocess.pixel_values(Image.new("RGB", (9, 7), (255, 0, 51)))

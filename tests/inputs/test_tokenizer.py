@@ -188,6 +188,39 @@ def test_erased_separator_equals_open_clips(starter_folder: Path, tmp_path: Path
     np.testing.assert_array_equal(quietly(tokenizer, CORPUS), expected)
 
 
+TEXTS_AND_UNKNOWN = {
+    "clip": {"猫": False, "🐱": False, "cat": False, "!": False, "": True, " \n": True},
+    "clip, canonicalized": {"猫": False, "cat!": False, "!?": True, "_": True, "": True},
+    "wordpiece": {"猫": True, "猫 犬": True, "🐱": True, "a 猫": False, "Cat": False, "": True},
+    "unigram": {"犬": True, "犬 犬": True, "a 犬": False, "cat": False, "!": True, "": True},
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS_AND_UNKNOWN)
+def test_a_text_without_a_word_of_the_vocabulary_is_unknown(
+    kind: str, siglip_folder: Path, starter_folder: Path
+) -> None:
+    """By hand: bytes are in CLIP's vocabulary, Japanese is in neither of the other two."""
+    source = {"wordpiece": starter_folder, "unigram": siglip_folder}.get(kind, VOCABULARY)
+    text_cfg: dict[str, Any] = {}
+    if source is not VOCABULARY:
+        config = json.loads((source / "open_clip_config.json").read_text())
+        text_cfg = config["model_cfg"]["text_cfg"]
+    elif kind != "clip":
+        text_cfg = {"tokenizer_kwargs": {"clean": "canonicalize"}}
+    tokenizer = Tokenizer.from_config(text_cfg, source)
+    expected = TEXTS_AND_UNKNOWN[kind]
+    tokens = tokenizer.read(expected)
+    assert dict(zip(expected, tokens.is_unknown.tolist(), strict=True)) == expected
+    np.testing.assert_array_equal(tokens.token_ids, tokenizer(expected))
+
+
+def test_reading_does_not_warn_of_cuts(clip_tokenizer: Tokenizer) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert clip_tokenizer.read([LONG, "a cat"]).is_cut.tolist() == [True, False]
+
+
 def test_long_text_keeps_its_end_token_and_shows_what_was_cut(clip_tokenizer: Tokenizer) -> None:
     # word0 to word9 are 2 tokens each and word10 to word31 are 3: of the 75 places between the
     # marks 20 go to the first ten and 54 to the next 18; the last holds the "word" of word28.

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.encoder import Encoder
 from clipkit.errors import (
     ImageReadError,
     InputError,
@@ -27,6 +28,7 @@ from clipkit.search.catalog import Catalog
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.lock import WriterLock
 from clipkit.search.query import parse_query
+from clipkit.text_embedding import UnknownTextWarning
 from tests.fakes import FakeEncoder, age_files, change_time, save_picture, word_embedding
 
 RED = 255 / math.hypot(255, 1)
@@ -183,6 +185,25 @@ def test_search_by_an_embedding_needs_no_encoder(library: PhotoLibrary, photos: 
         plain.search("red")
     with pytest.raises(InputError, match="this needs a model"):
         plain.sync()
+
+
+def test_an_embedding_of_another_model_is_refused(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    fine_tuned = FakeEncoder(space_id="fine-tuned").encode_texts(["blue"])
+    own = FakeEncoder().encode_texts(["blue"])
+    for opened in (library, PhotoLibrary.open(photos)):
+        for query in (fine_tuned, fine_tuned[0]):
+            with pytest.raises(SpaceMismatchError, match="of space fine-tuned, and the index of"):
+                opened.search(query)
+        assert opened.search(own, k=1)[0].path.name == "blue.png"
+        assert opened.search(np.asarray(fine_tuned), k=1)[0].path.name == "blue.png"
+
+
+def test_a_query_of_unknown_words_is_warned_of(photos: Path, starter: Encoder) -> None:
+    library = PhotoLibrary.open(photos, starter)
+    library.sync()
+    with pytest.warns(UnknownTextWarning, match="'猫'"):
+        library.search("猫")
 
 
 def test_a_text_query_over_an_index_in_step_encodes_no_picture(

@@ -1,20 +1,34 @@
 """Scores and rankings by hand, on an encoder with known directions; then the embedded model."""
 
+import io
 import math
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
+from PIL import Image
 
 from clipkit.background_names import BACKGROUND_NAMES
-from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.encoder import Encoder
-from clipkit.errors import InputError, PromptError
+from clipkit.errors import (
+    ClipkitWarning,
+    ImageReadError,
+    InputError,
+    PromptError,
+    SpaceMismatchError,
+)
+from clipkit.inputs.images import ImageInput
+from clipkit.inputs.tokenizer import TokenizedTexts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
-from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each, embed_classes
+from clipkit.text_embedding import UnknownTextWarning
+from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
+from clipkit.zero_shot.labels import EqualLabelsWarning
 
 DIRECTIONS = {
     "cat": (1.0, 0.0, 0.0),
@@ -29,34 +43,53 @@ class DirectionEncoder:
     """Texts have the directions above; a "picture" is its own direction."""
 
     embed_dim = 3
+    unknown: tuple[str, ...] = ()  # words that are not in its vocabulary
 
     def __init__(self, scale: float = 10.0, bias: float | None = None, space_id: str = "x") -> None:
         self.scoring = Scoring(math.log(scale), bias)
         self.space_id = space_id
         self.texts: list[str] = []
 
-    def encode_texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> Embeddings:
-        self.texts += texts
+    def encode_prompts(
+        self, ensembles: Sequence[Sequence[str]], *, progress: Progress | None = None
+    ) -> EmbeddingArray:
+        means = []
+        for texts in ensembles:
+            self.texts += texts
+            rows = [DIRECTIONS.get(text, ELSEWHERE) for text in texts]
+            means.append(np.mean(rows, axis=0))
         if progress:
-            progress(len(texts), len(texts))
-        rows = [DIRECTIONS.get(text, ELSEWHERE) for text in texts]
-        return np.array(rows, dtype=np.float32).reshape(-1, 3)
+            progress(len(self.texts), len(self.texts))
+        return EmbeddingArray(normalize_rows(np.reshape(means, (-1, 3))), self.space_id)
 
-    def encode_images(self, images: Iterable[Any], **_: object) -> Embeddings:
-        return normalize_rows(np.array(list(images), dtype=np.float32).reshape(-1, 3))
+    def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Read lower-cased words; one that is unknown is -1, as is any other."""
+        rows = []
+        for text in texts:
+            words = [word.strip(".") for word in text.lower().split()]
+            ids = [-1 if word in self.unknown else zlib.crc32(word.encode()) for word in words]
+            rows.append([*ids, *[0] * (16 - len(ids))])
+        token_ids = np.array(rows, dtype=np.int64)
+        is_unknown = ((token_ids == -1) | (token_ids == 0)).all(axis=1)
+        return TokenizedTexts(token_ids, np.zeros(len(rows), dtype=bool), is_unknown)
 
+    def unknown_texts(self, texts: Iterable[str]) -> list[str]:
+        words = list(texts)
+        return [
+            word
+            for word, is_it in zip(words, self.tokenize(words).is_unknown, strict=True)
+            if is_it
+        ]
 
-@pytest.fixture(autouse=True)
-def forget_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test starts without remembered classes."""
-    from collections import OrderedDict
-
-    monkeypatch.setattr("clipkit.zero_shot.classifier._cache", OrderedDict())
+    def encode_images(self, images: Iterable[Any], **_: object) -> EmbeddingArray:
+        rows = normalize_rows(np.array(list(images), dtype=np.float32).reshape(-1, 3))
+        return EmbeddingArray(rows, self.space_id)
 
 
 def make(names: Sequence[str], encoder: DirectionEncoder | None = None, **options: object) -> Any:
     """Return a classifier; typed loosely, because its pictures here are directions."""
-    options.setdefault("templates", "{}")
+    if not isinstance(names, dict):
+        options.setdefault("templates", "{}")
     return ZeroShotClassifier(encoder or DirectionEncoder(), names, **options)  # type: ignore[arg-type]
 
 
@@ -108,25 +141,133 @@ def test_results_print_as_users_of_pipelines_expect() -> None:
     assert best["score"] + other["score"] == pytest.approx(1.0)
 
 
-def test_top_cuts_the_list() -> None:
-    ranked = make(["cat", "dog", "bird"]).classify([(0.9, 0.3, 0.1), (0.0, 1.0, 0.0)], top=1)
+def test_k_cuts_the_list() -> None:
+    ranked = make(["cat", "dog", "bird"]).classify([(0.9, 0.3, 0.1), (0.0, 1.0, 0.0)], k=1)
     assert [[item["label"] for item in labels] for labels in ranked] == [["cat"], ["dog"]]
     with pytest.raises(InputError, match="k must be at least 1"):
-        make(["cat"]).classify([(1.0, 0.0, 0.0)], top=0)
+        make(["cat"]).classify([(1.0, 0.0, 0.0)], k=0)
 
 
 def test_one_label_has_all_the_probability() -> None:
     assert make(["cat"]).classify([(0.0, 1.0, 0.0)]) == [[{"score": 1.0, "label": "cat"}]]
 
 
-def test_a_label_given_twice_counts_once() -> None:
-    assert make(["cat", " cat ", "dog", "cat"]).class_names == ["cat", "dog"]
+def test_a_label_given_twice_counts_once_and_keeps_its_columns() -> None:
+    classifier = make(["cat", " cat ", "dog", "cat"])
+    assert classifier.class_names == ["cat", "cat", "dog", "cat"]
+    assert classifier.labels == ["cat", "dog"]
+    assert classifier.class_embeddings.tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]]
+    picture = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
+    likely = 1 / (1 + math.exp(-2))  # as without the repeats
+    expected = [[likely, likely, 1 - likely, likely]]
+    np.testing.assert_allclose(classifier.scores(picture), expected, atol=1e-6)
+    ((first, second),) = classifier.rank(picture)
+    assert (first["label"], second["label"]) == ("cat", "dog")
+    assert first["score"] == pytest.approx(likely)
+
+
+def test_labels_of_equal_tokens_are_one_label() -> None:
+    with pytest.warns(EqualLabelsWarning, match="scored as one: 'cat' = 'Cat' = 'CAT'$"):
+        classifier = make(["cat", "dog", "Cat", "CAT"])
+    assert classifier.labels == ["cat / Cat / CAT", "dog"]
+    picture = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
+    likely = 1 / (1 + math.exp(-2))
+    expected = [[likely, 1 - likely, likely, likely]]
+    np.testing.assert_allclose(classifier.scores(picture), expected, atol=1e-6)
+    ((best,),) = classifier.rank(picture, k=1)
+    assert best == {"label": "cat / Cat / CAT", "score": pytest.approx(likely)}
+
+
+def test_labels_that_a_template_cuts_to_the_same_are_one_label() -> None:
+    class Short(DirectionEncoder):
+        def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
+            whole = super().tokenize(texts)
+            return whole._replace(token_ids=whole.token_ids[:, :4])
+
+    with pytest.warns(EqualLabelsWarning, match="'red cat' = 'red dog'"):
+        classifier = make(["red cat", "red dog"], Short(), templates="a photo of {}")
+    assert len(classifier.labels) == 1
+    assert make(["red cat", "red dog"], Short()).labels == ["red cat", "red dog"]
+
+
+@pytest.mark.parametrize("templates", ["{}", "a photo of a {}", "default"])
+def test_labels_without_a_known_word_are_warned_of_by_name(templates: str) -> None:
+    encoder = DirectionEncoder()
+    encoder.unknown = ("xyzzy", "plugh")
+    with pytest.warns(UnknownTextWarning, match=r"these labels .*: 'xyzzy_plugh'; use other"):
+        make(["cat", "xyzzy_plugh", "xyzzy cat"], encoder, templates=templates)
+
+
+def test_two_labels_without_a_known_word_are_one(recwarn: pytest.WarningsRecorder) -> None:
+    encoder = DirectionEncoder()
+    encoder.unknown = ("xyzzy", "plugh")
+    classifier = make(["cat", "xyzzy", "plugh"], encoder)
+    assert {warning.category for warning in recwarn} == {UnknownTextWarning, EqualLabelsWarning}
+    assert all(issubclass(warning.category, ClipkitWarning) for warning in recwarn)
+    assert classifier.labels == ["cat", "xyzzy / plugh"]
+    # cosines 1 and 0, scale 10, for two labels and not three
+    likely = 1 / (1 + math.exp(-10))
+    scores = classifier.scores(np.array([[1.0, 0.0, 0.0]], dtype=np.float32))
+    np.testing.assert_allclose(scores, [[likely, 1 - likely, 1 - likely]], atol=1e-6)
+
+
+def test_equal_labels_score_alike_with_multi_label() -> None:
+    picture = normalize_rows([[0.6, 0.0, 0.8]])
+    with pytest.warns(EqualLabelsWarning):
+        classifier = make(["cat", "CAT"], multi_label=True)
+    # .6 against the background's .8, as in the test above
+    np.testing.assert_allclose(classifier.scores(picture), [[1 / (1 + math.exp(2))] * 2], atol=1e-5)
+    assert len(classifier.rank(picture)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["cat", "dog"]),
+        np.array(["cat", "dog"], dtype=object),
+        pandas.Series(["cat", "dog"], index=[7, 3]),
+        pandas.Index(["cat", "dog"]),
+        pandas.Series(["cat", "dog"]).astype("category"),
+        ("cat", "dog"),
+        (name for name in ["cat", "dog"]),
+        {"cat": None, "dog": None}.keys(),
+    ],
+    ids=lambda names: type(names).__name__,
+)
+def test_labels_come_in_anything_that_can_be_gone_through(names: Any) -> None:
+    classifier = make(names)
+    assert classifier.class_names == ["cat", "dog"]
+    assert {type(name) for name in classifier.class_names} == {str}
+
+
+def test_labels_may_bring_prompts_of_their_own() -> None:
+    # cat: mean of (1, 0, 0) and (.8, 0, .6); the other one prompt, which is the dog's
+    prompts = {"my pet": ["cat", "a photo of a cat"], "theirs": "dog"}
+    classifier = ZeroShotClassifier(DirectionEncoder(), prompts)  # type: ignore[arg-type]
+    assert classifier.class_names == ["my pet", "theirs"]
+    expected = [[0.9 / math.sqrt(0.9), 0.0, 0.3 / math.sqrt(0.9)], [0.0, 1.0, 0.0]]
+    np.testing.assert_allclose(classifier.class_embeddings, expected, atol=1e-6)
+
+
+def test_a_label_has_its_place_in_its_own_prompts() -> None:
+    encoder = DirectionEncoder()
+    prompts = {"cat": ["a photo of a {}", "cat"]}
+    ZeroShotClassifier(encoder, prompts)  # type: ignore[arg-type]
+    assert encoder.texts == ["a photo of a cat", "cat"]
+
+
+def test_a_label_is_unknown_if_all_its_own_prompts_are() -> None:
+    encoder = DirectionEncoder()
+    encoder.unknown = ("xyzzy",)
+    prompts = {"one": ["xyzzy"], "two": ["xyzzy", "cat"], "xyzzy": ["dog"]}
+    with pytest.warns(UnknownTextWarning, match="'one'; use"):
+        ZeroShotClassifier(encoder, prompts)  # type: ignore[arg-type]
 
 
 def test_ten_thousand_labels_are_ranked() -> None:
     names = ["dog", *(f"thing {number}" for number in range(9_998)), "cat"]
     encoder = DirectionEncoder(scale=100.0)
-    ((best,),) = make(names, encoder).classify([(0.8, 0.6, 0.0)], top=1)
+    ((best,),) = make(names, encoder).classify([(0.8, 0.6, 0.0)], k=1)
     assert best["label"] == "cat"
     assert len(encoder.texts) == 10_000
 
@@ -139,13 +280,30 @@ def test_no_pictures_give_no_results() -> None:
     ("names", "message"),
     [
         ([], "at least one class name"),
-        ("cat,dog", "must be a list of names"),
+        (np.array([]), "at least one class name"),
+        ({}, "at least one class name"),
+        (None, "class names must be in a list, got NoneType"),
+        (3, "class names must be in a list, got int"),
+        (b"cat", "class names must be in a list, got the single b'cat'"),
+        ([1, 2], "class name 1 of 2 must be a string, got int 1"),
+        (["cat", None], "class name 2 of 2 must be a string, got NoneType None"),
+        (pandas.Series(["cat", float("nan")]), "class name 2 of 2 must be a string, got float nan"),
+        ({"cat": []}, "at least one prompt for 'cat' is needed"),
+        ({"cat": ["a cat", 3]}, "prompt 2 of 2 for 'cat' must be a string, got int 3"),
+        ({"cat": None}, "prompts for 'cat' must be in a list, got NoneType"),
+        ("cat,dog", "class names must be in a list"),
         (["cat", "  "], "class name 2 of 2 is empty"),
     ],
 )
-def test_wrong_class_names_raise(names: Sequence[str], message: str) -> None:
+def test_wrong_class_names_raise(names: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make(names)
+
+
+@pytest.mark.parametrize("options", [{"templates": "photo"}, {"domain": "pet"}])
+def test_prompts_of_their_own_need_no_templates(options: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="need no templates and no domain"):
+        ZeroShotClassifier(DirectionEncoder(), {"cat": "a cat"}, **options)  # type: ignore[arg-type]
 
 
 def test_a_wrong_template_raises() -> None:
@@ -153,35 +311,10 @@ def test_a_wrong_template_raises() -> None:
         make(["cat"], templates=["a photo"])
 
 
-def test_classes_are_embedded_once_for_each_space_name_and_template() -> None:
-    encoder = DirectionEncoder()
-    make(["cat", "dog"], encoder)
-    make(["dog", "cat"], encoder)
-    assert encoder.texts == ["cat", "dog"]
-    make(["cat"], encoder, templates="a photo of a {}")
-    assert encoder.texts == ["cat", "dog", "a photo of a cat"]
-    make(["cat"], encoder, domain="pet")
-    assert encoder.texts[-1] == "cat, a type of pet"
-    other = DirectionEncoder(space_id="y")
-    make(["cat"], other)
-    assert other.texts == ["cat"]
-
-
 def test_progress_counts_the_prompts() -> None:
     calls: list[tuple[int, int | None]] = []
     make(["cat", "dog"], templates=["{}", "a {}"], progress=lambda *call: calls.append(call))
     assert calls == [(4, 4)]
-
-
-def test_remembered_classes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipkit.zero_shot.classifier.CACHED_CLASSES", 3)
-    encoder = DirectionEncoder()
-    make(["a", "b", "c", "d"], encoder)
-    from clipkit.zero_shot import classifier
-
-    assert len(classifier._cache) == 3
-    make(["d"], encoder)
-    assert encoder.texts == ["a", "b", "c", "d"]
 
 
 def test_each_picture_may_have_labels_of_its_own() -> None:
@@ -197,13 +330,51 @@ def test_each_picture_may_have_labels_of_its_own() -> None:
 
 
 def test_lists_of_labels_must_fit_the_pictures() -> None:
-    with pytest.raises(InputError, match="one list of labels a picture is needed, got 1 for 2"):
+    with pytest.raises(InputError, match="one list of labels an image is needed, got 1 for 2"):
         classify_each(DirectionEncoder(), [b"", b""], [["cat"]])  # type: ignore[arg-type]
 
 
-def test_embed_classes_of_nothing_is_refused_before() -> None:
-    embeddings = embed_classes(DirectionEncoder(), ["cat"], templates=["{}"])  # type: ignore[arg-type]
-    assert embeddings.tolist() == [[1.0, 0.0, 0.0]]
+def test_equal_names_of_a_list_of_its_own_count_once() -> None:
+    encoder: Any = DirectionEncoder()
+    picture: Any = (0.8, 0.6, 0.0)
+    with pytest.warns(EqualLabelsWarning):
+        ranked = classify_each(
+            encoder, [picture] * 2, [["dog", "cat", "CAT"], ["dog", "cat"]], templates="{}"
+        )
+    likely = pytest.approx(1 / (1 + math.exp(-2)))
+    assert ranked[0][0] == {"label": "cat / CAT", "score": likely}
+    assert ranked[1][0] == {"label": "cat", "score": likely}
+
+
+# --- what may be scored ---------------------------------------------------------------------------
+
+
+def test_rows_that_are_no_embeddings_are_refused() -> None:
+    picture = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
+    classifier = make(["cat", "dog"])
+    for method in (classifier.scores, classifier.rank):
+        with pytest.raises(InputError, match=r"norm 3 in row 0.*normalize_rows does that"):
+            method(picture * 3)
+        with pytest.raises(InputError, match=r"got \(1, 2\) and \(2, 3\)"):
+            method(np.array([[0.8, 0.6]], dtype=np.float32))
+
+
+def test_embeddings_of_another_model_are_refused() -> None:
+    classifier = make(["cat", "dog"], DirectionEncoder(space_id="x"))
+    fine_tuned = DirectionEncoder(space_id="y").encode_images([(0.8, 0.6, 0.0)])
+    for method in (classifier.scores, classifier.rank):
+        with pytest.raises(SpaceMismatchError, match="two spaces, y and x"):
+            method(fine_tuned)
+        method(np.asarray(fine_tuned))  # whose space nobody knows
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_wrong_k_is_told_before_any_work(k: int) -> None:
+    classifier = make(["cat"])
+    with pytest.raises(InputError, match=f"k must be at least 1, got {k}"):
+        classifier.classify(iter(lambda: 1 / 0, None), k=k)
+    with pytest.raises(InputError, match=f"k must be at least 1, got {k}"):
+        next(classifier.stream(iter(lambda: 1 / 0, None), k=k))
 
 
 # The embedded model, on real pictures.
@@ -213,9 +384,55 @@ def test_starter_names_most_sample_pictures(
     starter: Encoder, samples: list[Path], sample_labels: dict[str, str]
 ) -> None:
     classifier = ZeroShotClassifier(starter, sorted(set(sample_labels.values())))
-    ranked = classifier.classify(samples, top=1)
+    ranked = classifier.classify(samples, k=1)
     right = sum(
         labels[0]["label"] == sample_labels[path.name]
         for path, labels in zip(samples, ranked, strict=True)
     )
     assert right >= 0.7 * len(samples), f"{right} of {len(samples)}"
+
+
+def test_starter_cannot_tell_apart_what_it_does_not_know(
+    starter: Encoder, samples: list[Path], recwarn: pytest.WarningsRecorder
+) -> None:
+    classifier = ZeroShotClassifier(starter, ["猫", "犬", "🐱", "Cat", "cat", "CAT", "dog"])
+    told = {warning.category: str(warning.message) for warning in recwarn}
+    assert "'猫', '犬', '🐱';" in told[UnknownTextWarning]
+    assert "'猫' = '犬' = '🐱'; 'Cat' = 'cat' = 'CAT'" in told[EqualLabelsWarning]
+    assert classifier.labels == ["猫 / 犬 / 🐱", "Cat / cat / CAT", "dog"]
+    cat = starter.encode_images([path for path in samples if path.name == "cat.jpg"])
+    (scores,) = classifier.scores(cat)
+    # Each thing counts once: the columns 猫, Cat and dog sum to 1.
+    assert scores[[0, 3, 6]].sum() == pytest.approx(1, abs=1e-6)
+    assert len(set(scores[:3])) == len(set(scores[3:6])) == 1
+    alone = ZeroShotClassifier(starter, ["cat", "dog"]).scores(cat)[0]
+    assert scores[3] / scores[6] == pytest.approx(alone[0] / alone[1], rel=1e-3)
+
+
+def test_images_of_every_kind_are_classified_and_no_bad_one_is_lost(
+    starter: Encoder, samples: list[Path], tmp_path: Path
+) -> None:
+    path = next(path for path in samples if path.name == "cat.jpg")
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    empty = tmp_path / "empty.jpg"
+    empty.write_bytes(b"")
+    images: list[ImageInput] = [
+        path,
+        str(path),
+        path.read_bytes(),
+        empty,
+        io.BytesIO(path.read_bytes()),
+        pixels,
+    ]
+    images += [Image.fromarray(pixels), b"no picture"]
+    classifier = ZeroShotClassifier(starter, ["dog", "cat", "owl"])
+    batches = list(classifier.stream(iter(images), k=1, batch_size=2))
+    assert [place for batch in batches for place in batch.positions] == [0, 1, 2, 4, 5, 6]
+    labels = [labels for batch in batches for labels in batch.labels]
+    assert [[item["label"] for item in some] for some in labels] == [["cat"]] * 6
+    skipped = [item for batch in batches for item in batch.skipped]
+    assert [place for place, _ in skipped] == [3, 7]
+    assert "is empty" in str(skipped[0][1])
+    with pytest.raises(ImageReadError, match="is empty"):
+        classifier.classify(images)
