@@ -24,7 +24,8 @@ import clipkit
 from clipkit.inputs.images import read_image
 from clipkit.inputs.sketches import read_sketch
 from clipkit.search.duplicates.calibration import Calibration, calibrate
-from clipkit.search.duplicates.groups import PictureFile, near_groups, rows_in_company
+from clipkit.search.duplicates.files import PictureFile
+from clipkit.search.duplicates.groups import near_groups, rows_in_company
 from clipkit.search.duplicates.likeness import likeness
 
 NUM_COPIED = 150  # photographs that are copied, of the labelled ones
