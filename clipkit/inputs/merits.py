@@ -11,6 +11,7 @@ from clipkit.inputs.images import borrow_image
 _COLOR_BOX = 128, 128
 _KERNELS = (  # down and up again, as programs scale images
     (Image.Resampling.BICUBIC, Image.Resampling.BICUBIC),
+    (Image.Resampling.LANCZOS, Image.Resampling.LANCZOS),
     (Image.Resampling.BOX, Image.Resampling.NEAREST),
 )
 _FAINT = 0.5  # grey levels of detail; less is not measured against

@@ -27,7 +27,7 @@ class ImageView:
 
     size: tuple[int, int]  # (width, height) of the full image in pixels
     sketch: NDArray[np.uint8]  # (S, S), as read_sketch makes it
-    _grey: Image.Image  # mode L
+    _grey: tuple[Image.Image, ...]  # mode L, each half as large as the one before
     _color: tuple[Image.Image, Image.Image]  # Cb and Cr, mode L
 
     def grey(self, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -40,7 +40,9 @@ class ImageView:
         Returns:
             0..255, shape (height, width).
         """
-        return _resized(self._grey, box, size)
+        wanted = 2 * size[0] / (box[2] - box[0]), 2 * size[1] / (box[3] - box[1])
+        fine = [p for p in self._grey if p.width >= wanted[0] and p.height >= wanted[1]]
+        return _resized(fine[-1] if fine else self._grey[0], box, size)
 
     def color(self, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
         """Return the colours of a part, brightness left out.
@@ -60,7 +62,7 @@ class ImageView:
 
         Of pages, screenshots and drawings it is most, of few photographs.
         """
-        counts = np.bincount(np.asarray(self._grey).ravel(), minlength=256).astype(np.float64)
+        counts = np.bincount(np.asarray(self._grey[0]).ravel(), minlength=256).astype(np.float64)
         total = counts.sum()
         for _ in range(3):
             level = int(np.convolve(counts, np.ones(2 * _BAND + 1), "same").argmax())
@@ -94,7 +96,10 @@ def read_view(source: ImageInput, *, max_pixels: int | None = None) -> ImageView
     )
     side = SKETCH_SIDE, SKETCH_SIDE
     sketch = np.asarray(grey.resize(side, Image.Resampling.BILINEAR))
-    return ImageView(full, sketch, grey, (shrunk[0], shrunk[1]))
+    pyramid = [grey]
+    while min(pyramid[-1].size) >= 2 * SKETCH_SIDE:
+        pyramid.append(pyramid[-1].reduce(2))
+    return ImageView(full, sketch, tuple(pyramid), (shrunk[0], shrunk[1]))
 
 
 def _resized(plane: Image.Image, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:

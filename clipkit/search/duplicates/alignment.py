@@ -14,8 +14,10 @@ from clipkit.inputs.views import Box, ImageView
 from clipkit.search.duplicates.likeness import crop_pairs
 
 _STARTS = 5  # likely crops that are tried
-_COARSE = ((32, 4), (64, 4))  # side in pixels, steps: of each start
-_FINE = ((128, 3), (256, 2))  # of the start that fits best
+_COARSE = ((32, 6), (64, 6))  # side in pixels, steps at most: of each start
+_FINE = ((128, 12), (256, 8), (512, 3))  # of the start that fits best
+_GOOD_FIT = 0.9  # correlation from which no other start is tried
+_SETTLED = 0.02  # pixels; a shorter step is the last one on its level
 _JUDGED_AT = 128  # side in pixels
 _FLATTEST = 2.0  # grey levels of detail; less is taken for noise
 _LONGEST_STEP = 3.0  # pixels
@@ -45,12 +47,15 @@ def align(first: ImageView, second: ImageView) -> Alignment:
     Returns:
         The alignment; whether it fits is for the caller to see.
     """
-    starts = [_start(*crops) for crops in crop_pairs(first.sketch, second.sketch)[:_STARTS]]
-    found = max(
-        (_refined(start, first, second, _COARSE) for start in starts),
-        key=lambda alignment: _fit(alignment, first, second),
-    )
-    return _refined(found, first, second, _FINE)
+    best, best_fit = Alignment((1, 0), (1, 0)), -1.0
+    for crops in crop_pairs(first.sketch, second.sketch)[:_STARTS]:
+        found = _refined(_start(*crops), first, second, _COARSE)
+        fit = _fit(found, first, second)
+        if fit > best_fit:
+            best, best_fit = found, fit
+        if fit > _GOOD_FIT:
+            break
+    return _refined(best, first, second, _FINE)
 
 
 def grid(view: ImageView, box: Box, side: int) -> tuple[int, int]:
@@ -115,15 +120,27 @@ def _refined(
     for side, steps in levels:
         if side > largest:
             break
+        best, best_fit, moved = alignment, -1.0, np.inf
         for _ in range(steps):
-            alignment = _step(alignment, *_both(alignment, first, second, side))
+            pair = _both(alignment, first, second, side)
+            fit = float((pair[0] * pair[1]).mean())
+            if fit <= best_fit:
+                break
+            best, best_fit = alignment, fit
+            if moved < _SETTLED:
+                break
+            alignment, moved = _step(alignment, *pair)
+        alignment = best
     return alignment
 
 
-def _step(alignment: Alignment, left: NDArray[np.float32], right: NDArray[np.float32]) -> Alignment:
-    """Return an alignment improved by one weighted Gauss-Newton step, as Lucas and Kanade have it.
+def _step(
+    alignment: Alignment, left: NDArray[np.float32], right: NDArray[np.float32]
+) -> tuple[Alignment, float]:
+    """Improve an alignment by one weighted Gauss-Newton step, as Lucas and Kanade have it.
 
-    Pixels that fit badly, which may show something that is in one image only, weigh little.
+    Returns the alignment, and how far the step went in pixels. Pixels that fit badly, which may
+    show something that is in one image only, weigh little.
     """
     height, width = left.shape
     along_y, along_x = np.gradient((left + right) / 2)
@@ -135,10 +152,11 @@ def _step(alignment: Alignment, left: NDArray[np.float32], right: NDArray[np.flo
     weighted = slopes / (1 + (error / usual) ** 2)
     normal = weighted @ slopes.T + 1e-6 * error.size * np.eye(4)
     step = np.clip(np.linalg.solve(normal, weighted @ error), -_LONGEST_STEP, _LONGEST_STEP)
-    return Alignment(
+    moved = Alignment(
         _moved(alignment.x, step[0] / width, step[1] / width),
         _moved(alignment.y, step[2] / height, step[3] / height),
     )
+    return moved, float(np.abs(step).max())
 
 
 def _moved(axis: tuple[float, float], shift: float, stretch: float) -> tuple[float, float]:
@@ -153,7 +171,8 @@ def _moved(axis: tuple[float, float], shift: float, stretch: float) -> tuple[flo
 
 def _box_mean(rows: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
     """Return the mean of each pixel and `reach` above and below it; the edge repeats itself."""
-    padded = np.pad(rows, ((reach + 1, reach), (0, 0)), mode="edge")
+    above, below = rows[:1].repeat(reach + 1, axis=0), rows[-1:].repeat(reach, axis=0)
+    padded = np.concatenate([above, rows, below])
     sums = np.cumsum(padded, axis=0, dtype=np.float64)
     window = 2 * reach + 1
     mean: NDArray[np.float32] = ((sums[window:] - sums[:-window]) / window).astype(np.float32)

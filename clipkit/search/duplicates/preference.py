@@ -38,7 +38,7 @@ def best_first(
     4. the file that the camera wrote before one that was saved again: its EXIF data state when and
        with what it was taken, the size that it has, and no later change;
     5. of those, turned by an EXIF tag before turned in its pixels;
-    6. more real pixels: an enlarged copy has no more than what it was enlarged from;
+    6. more real pixels: an enlarged copy has those of what it was enlarged from, which comes first;
     7. EXIF data before none;
     8. more bytes;
     9. a file with several names (hard links), since removing one of them frees nothing;
@@ -57,13 +57,15 @@ def best_first(
     def preference(file: PictureFile) -> tuple[object, ...]:
         seen = known.get(file.path)
         source = seen.provenance if seen else _NOT_OPENED
+        num_real_pixels = seen.num_real_pixels if seen else file.num_pixels
         return (
             file.is_link,
             not (seen and seen.is_colored),
             not source.is_raw,
             not source.is_from_camera,
             not (source.is_from_camera and source.is_turned_by_tag),
-            -(seen.num_real_pixels if seen else file.num_pixels),
+            -num_real_pixels,
+            file.num_pixels > num_real_pixels,
             not source.has_exif,
             -file.num_bytes,
             -file.num_names,

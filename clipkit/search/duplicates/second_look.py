@@ -15,17 +15,24 @@ from numpy.typing import NDArray
 from clipkit.inputs.views import Box, ImageView
 from clipkit.search.duplicates.alignment import align, details, grid
 
-_TRIM = 0.015  # of what both show, on each side: a border may reach in by less than a pixel
-_SIDE = 512  # pixels of the longer side compared
-_GRAPHIC_SIDE = 1024
-_OF_LARGER = 0.6  # share of the larger image's pixels a side: the finest do not outlive a JPEG
-_SMALLEST = 64  # pixels
-_TILE = 32  # pixels a side of a tile, of 512
-_REACH = 6  # pixels in each direction that detail is set off against, of 512
 
-_GRAPHIC = 0.82  # share of pixels of about three levels: pages and screenshots have more
-_MIN_CORRELATION = 0.5  # of the details of two tiles that show the same
-_GRAPHIC_MIN_CORRELATION = 0.7
+class Look(NamedTuple):
+    """How closely two images are compared."""
+
+    side: int  # pixels of the longer side; fewer of small images
+    num_tiles: int  # along it
+    min_correlation: float  # of the details of two tiles that show the same
+
+
+_PHOTOGRAPH = Look(side=512, num_tiles=16, min_correlation=0.5)
+_GRAPHIC = Look(side=1024, num_tiles=48, min_correlation=0.75)
+_GRAPHIC_FLATNESS = 0.82  # flat_share from which an image counts as a page, screenshot or drawing
+
+_TRIM = 0.015  # of what both show, on each side: a border may reach in by less than a pixel
+_OF_LARGER = 0.6  # share of the larger image's pixels a side: the finest do not outlive a JPEG
+_SMALLEST = 64  # pixels of the longer side
+_SMALLEST_TILE = 8  # pixels
+_REACH = 85  # part of the longer side, in each direction, that detail is set off against
 _MIN_DIFFERENCE = 8.0  # grey levels; less may be what a JPEG did to a tile
 
 _MAX_OVERLAY = 0.3  # share of the tiles with detail that words laid over a copy may cover
@@ -78,31 +85,31 @@ def is_copy(first: ImageView, second: ImageView) -> bool:
     boxes = align(first, second).boxes(_TRIM)
     if not has_same_colors(first, second, boxes):
         return False
-    is_graphic = max(first.flat_share, second.flat_share) >= _GRAPHIC
-    tiles = compare(first, second, boxes, _GRAPHIC_SIDE if is_graphic else _SIDE)
-    least = _GRAPHIC_MIN_CORRELATION if is_graphic else _MIN_CORRELATION
-    differing = (tiles.correlation < least) & (tiles.difference > _MIN_DIFFERENCE)
+    flatness = max(first.flat_share, second.flat_share)
+    look = _GRAPHIC if flatness >= _GRAPHIC_FLATNESS else _PHOTOGRAPH
+    tiles = compare(first, second, boxes, look)
+    differing = (tiles.correlation < look.min_correlation) & (tiles.difference > _MIN_DIFFERENCE)
     if not differing.any():
         return True
-    return not is_graphic and _is_overlay(tiles, differing)
+    return look is _PHOTOGRAPH and _is_overlay(tiles, differing)
 
 
-def compare(first: ImageView, second: ImageView, boxes: tuple[Box, Box], most: int) -> Tiles:
+def compare(first: ImageView, second: ImageView, boxes: tuple[Box, Box], look: Look) -> Tiles:
     """Return how the parts of two images that show the same compare.
 
     Args:
         first: An image.
         second: Another.
         boxes: The part of each.
-        most: Pixels of the longer side that are compared; fewer of small images.
+        look: How closely.
 
     Returns:
         The tiles.
     """
     sides = sorted((max(first.size), max(second.size)))
-    side = max(_SMALLEST, round(min(most, _OF_LARGER * sides[1], sides[0])))
+    side = max(_SMALLEST, round(min(look.side, _OF_LARGER * sides[1], sides[0])))
     size = grid(first, boxes[0], side)
-    tile, reach = max(8, _TILE * side // 512), max(2, round(_REACH * side / 512))
+    tile, reach = max(_SMALLEST_TILE, side // look.num_tiles), max(2, round(side / _REACH))
     left, right = (
         _tiled(details(view.grey(box, size), reach), tile)
         for view, box in zip((first, second), boxes, strict=True)
