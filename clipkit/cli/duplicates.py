@@ -10,7 +10,9 @@ from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import to_json
 from clipkit.cli.syncing import check_is_indexed, sync_if_possible
 from clipkit.cli.table import table_lines
-from clipkit.search.duplicates.groups import DuplicateGroup, PictureFile
+from clipkit.search.duplicates.files import PictureFile
+from clipkit.search.duplicates.groups import DuplicateGroup
+from clipkit.search.duplicates.presence import still_there
 from clipkit.search.library import PhotoLibrary
 
 _EPILOG = """\
@@ -25,10 +27,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "duplicates",
         help="find pictures that are there more than once",
-        description="Find files with the same bytes, and pictures that are copies of each other: "
-        "saved again,\nresized, lightly cropped. The best copy of each group comes first: most "
-        "pixels, then most\nbytes. New, changed and deleted pictures are seen to first. Exits 1 "
-        "if there are no duplicates.",
+        description="Find files with the same bytes, and images that are copies of each other: "
+        "saved again,\nresized, lightly cropped. Links to a file are no copies of it, nor is the "
+        "RAW file beside a\nJPEG. The best copy of each group comes first: in colour, as the "
+        "camera wrote it, with most\nreal pixels. New, changed and deleted images are seen to "
+        "first. Exits 1 if there are no\nduplicates.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -84,38 +87,46 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         note("interrupted: what is indexed so far is kept; run the same command again to go on")
         return 130
-    for line in _lines(report.groups, arguments):
-        print(line, end="\0" if arguments.print0 else "\n")
+    groups = []
+    for group in report.groups:
+        # Whatever reads this may be removing files already.
+        now = still_there(group, Path(arguments.folder))
+        if now is None:
+            continue
+        for line in _lines(now, arguments, is_first=not groups):
+            print(line, end="\0" if arguments.print0 else "\n")
+        groups.append(now)
     skipped = [*(done.skipped if done else []), *report.skipped]
     new = done.newly_skipped if done else []  # the others were told of before
     for line in skipped_lines([*new, *report.skipped]):
         note(line)
-    note(_summary(report.groups, arguments.folder))
-    return 1 if not report.groups or (skipped and arguments.strict) else 0
+    note(_summary(groups, arguments.folder))
+    return 1 if not groups or (skipped and arguments.strict) else 0
 
 
-def _lines(groups: Sequence[DuplicateGroup], arguments: argparse.Namespace) -> Iterator[str]:
-    """Yield what to print."""
+def _lines(
+    group: DuplicateGroup, arguments: argparse.Namespace, *, is_first: bool
+) -> Iterator[str]:
+    """Yield what to print of one group."""
     # As find does: a path that is printed for "." never looks like an option.
     folder = arguments.folder if Path(arguments.folder) != Path() else "."
-    for number, group in enumerate(groups):
-        paths = [
-            f"./{file.path}" if folder == "." else str(Path(folder) / file.path)
-            for file in group.pictures
+    paths = [
+        f"./{file.path}" if folder == "." else str(Path(folder) / file.path)
+        for file in group.pictures
+    ]
+    if arguments.json:
+        yield to_json(_as_json(group, paths))
+    elif arguments.filepath_only or arguments.print0:
+        yield from paths[1:]
+    else:
+        if not is_first:
+            yield ""
+        yield _heading(group)
+        rows = [
+            _row(file, path, is_best=file is group.best)
+            for file, path in zip(group.pictures, paths, strict=True)
         ]
-        if arguments.json:
-            yield to_json(_as_json(group, paths))
-        elif arguments.filepath_only or arguments.print0:
-            yield from paths[1:]
-        else:
-            if number:
-                yield ""
-            yield _heading(group)
-            rows = [
-                _row(file, path, is_best=file is group.best)
-                for file, path in zip(group.pictures, paths, strict=True)
-            ]
-            yield from table_lines(rows, has_heading=False, right={1, 2})
+        yield from table_lines(rows, has_heading=False, right={1, 2})
 
 
 def _as_json(group: DuplicateGroup, paths: Sequence[str]) -> dict[str, object]:
@@ -149,7 +160,7 @@ def _summary(groups: Sequence[DuplicateGroup], folder: str) -> str:
     if not groups:
         return f"no duplicates found in {folder}"
     spare = [file for group in groups for file in group.pictures[1:]]
-    megabytes = sum(file.num_bytes for file in spare) / 1e6
+    megabytes = sum(file.num_bytes_to_gain for file in spare) / 1e6
     return (
         f"groups: {len(groups)}, spare copies: {len(spare)}, together {megabytes:.1f} MB; "
         "nothing was deleted"

@@ -1,6 +1,7 @@
 """Comparing the pictures of a library with each other."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,13 +9,16 @@ import numpy as np
 from clipkit.errors import InputError
 from clipkit.progress import Progress
 from clipkit.search.duplicates.calibration import calibrate
+from clipkit.search.duplicates.files import PictureFile
 from clipkit.search.duplicates.groups import (
+    DuplicateGroup,
     DuplicateReport,
-    PictureFile,
     distinct,
     exact_groups,
     find_near_duplicates,
 )
+from clipkit.search.duplicates.preference import best_first, read_merits
+from clipkit.search.duplicates.presence import present_files, still_there
 from clipkit.search.entries import ImageRow
 from clipkit.search.location import LibraryPlace
 from clipkit.search.snapshot import committed
@@ -41,7 +45,8 @@ def find_duplicates(
         progress: Called with how much is done, and how much there is to do.
 
     Returns:
-        The groups, the exact ones first; paths are relative to the place's folder.
+        The groups, the exact ones first; paths are relative to the place's folder. Every file in
+        them was there as it was indexed when this returned; `still_there` looks again.
 
     Raises:
         InputError: If the threshold is out of range, or no picture can be read.
@@ -54,26 +59,38 @@ def find_duplicates(
         if encoder is not None:
             check_space(meta, encoder, place)
         images = [image for image in catalog.contents() if image.path.startswith(place.prefix)]
-        files = [_picture_file(image, place) for image in images]
+        indexed = [_picture_file(image, place) for image in images]
+        present, files, missing = present_files(indexed, place.folder)
         places = distinct(files)
-        embeddings = vectors.stored(np.array([images[n].row for n in places], dtype=np.int64))
-    exact = exact_groups(files)
-    if encoder is None or len(places) < 2:
-        return DuplicateReport(exact)
-    files = [files[number] for number in places]
-    paths = [place.folder / file.path for file in files]
-    calibration = calibrate(paths, embeddings, encoder, progress=progress)
-    if threshold is not None:
-        calibration = dataclasses.replace(calibration, likeness=threshold)
-    near, skipped = find_near_duplicates(
-        files,
-        paths,
-        embeddings,
-        calibration,
-        max_pixels=encoder.max_pixels,
-        progress=progress,
-    )
-    return DuplicateReport([*exact, *near], skipped, calibration)
+        rows = [images[present[number]].row for number in places]
+        embeddings = vectors.stored(np.array(rows, dtype=np.int64))
+    groups = exact_groups(files)
+    calibration = None
+    if encoder is not None and len(places) > 1:
+        files = [files[number] for number in places]
+        paths = [place.folder / file.path for file in files]
+        calibration = calibrate(paths, embeddings, encoder, progress=progress)
+        if threshold is not None:
+            calibration = dataclasses.replace(calibration, likeness=threshold)
+        near, skipped = find_near_duplicates(
+            files,
+            paths,
+            embeddings,
+            calibration,
+            max_pixels=encoder.max_pixels,
+            progress=progress,
+        )
+        groups += [_ordered(group, place.folder, encoder.max_pixels) for group in near]
+        missing += skipped
+    # Comparing takes its time, and what is named last must be there too.
+    now = [still_there(group, place.folder) for group in groups]
+    return DuplicateReport([group for group in now if group], missing, calibration)
+
+
+def _ordered(group: DuplicateGroup, folder: Path, max_pixels: int | None) -> DuplicateGroup:
+    """Return a near group with the best first, as the files themselves tell."""
+    merits = read_merits(group.pictures, folder, max_pixels=max_pixels)
+    return dataclasses.replace(group, pictures=tuple(best_first(group.pictures, merits)))
 
 
 def _picture_file(image: ImageRow, place: LibraryPlace) -> PictureFile:
@@ -83,4 +100,7 @@ def _picture_file(image: ImageRow, place: LibraryPlace) -> PictureFile:
         image.size,
         image.width,
         image.height,
+        image.mtime_ns,
+        image.is_settled,
+        image.taken_at,
     )

@@ -1,16 +1,16 @@
 """Pictures that a folder has more than once: the same bytes, or the same picture made anew.
 
-Two pictures are near duplicates if their embeddings are close and their sketches have the same
-details in the same places. Pictures without a close neighbour are not even read. Nothing is ever
-deleted.
+Two images are near duplicates if their embeddings are close, their sketches have the same details
+in the same places, and so have the images themselves. Images without a close neighbour are not even
+read. Nothing is ever deleted.
 
 Shapes: N pictures, D dimensions, S cells a side of a sketch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +19,13 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.sketches import Sketches, read_sketches
 from clipkit.progress import Progress
 from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.confirmation import Confirmation
+from clipkit.search.duplicates.files import PictureFile
 from clipkit.search.duplicates.likeness import likeness
 from clipkit.search.duplicates.linkage import Pairs, complete_link
+from clipkit.search.duplicates.preference import best_first
 
 _BLOCK = 2048  # rows compared with as many others at once: matrices of 16 MB
-
-
-class PictureFile(NamedTuple):
-    """What there is to know of a picture to tell the best of its copies."""
-
-    path: str
-    digest: bytes | None  # of its bytes; None, where not known, equals no other
-    num_bytes: int
-    width: int | None  # pixels, upright; None where not known
-    height: int | None
-
-    @property
-    def num_pixels(self) -> int:
-        """How many pixels it has; 0 where that is not known."""
-        return (self.width or 0) * (self.height or 0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,7 @@ class DuplicateGroup:
 
     @property
     def best(self) -> PictureFile:
-        """The copy to keep: most pixels, then most bytes, then the first path."""
+        """The copy to keep, as `best_first` has it."""
         return self.pictures[0]
 
 
@@ -61,11 +49,6 @@ class DuplicateReport:
     groups: list[DuplicateGroup]  # the exact ones first; of their files, near ones name the best
     skipped: list[ImageReadError] = field(default_factory=list)  # not compared, with reasons
     calibration: Calibration | None = None  # None if near duplicates were not looked for
-
-
-def best_first(pictures: Iterable[PictureFile]) -> list[PictureFile]:
-    """Return pictures in the order: most pixels, then most bytes, then by path."""
-    return sorted(pictures, key=lambda file: (-file.num_pixels, -file.num_bytes, file.path))
 
 
 def exact_groups(pictures: Iterable[PictureFile]) -> list[DuplicateGroup]:
@@ -120,8 +103,8 @@ def find_near_duplicates(
         embeddings: Theirs, shape (N, D), rows of norm 1, float16 or float32.
         calibration: The thresholds.
         max_pixels: How many pixels of one picture may be decoded. None: default_max_pixels().
-        progress: Called during each of three stages, from 0 each: comparing embeddings, reading
-            pictures that are close to another, comparing those.
+        progress: Called during each of four stages, from 0 each: comparing embeddings, reading
+            pictures that are close to another, comparing those, and those that are alike closer.
 
     Returns:
         The groups, and why some pictures could not be compared.
@@ -129,14 +112,17 @@ def find_near_duplicates(
     near = rows_in_company(embeddings, calibration.cosine, progress=progress)
     report = read_sketches([paths[row] for row in near], max_pixels=max_pixels, progress=progress)
     near = near[report.positions]
+    where = {pictures[row].path: paths[row] for row in near}
+    confirmation = Confirmation(where, max_pixels=max_pixels, progress=progress)
     groups = near_groups(
         [pictures[row] for row in near],
         embeddings[near],
         report.sketches,
         calibration,
+        confirm=confirmation,
         progress=progress,
     )
-    return groups, report.skipped
+    return groups, [*report.skipped, *confirmation.skipped]
 
 
 def rows_in_company(
@@ -165,6 +151,7 @@ def near_groups(
     sketches: Sketches,
     calibration: Calibration,
     *,
+    confirm: Callable[[Sequence[PictureFile], Pairs], Pairs] | None = None,
     progress: Progress | None = None,
 ) -> list[DuplicateGroup]:
     """Return the groups of pictures of which every two are near duplicates.
@@ -177,6 +164,8 @@ def near_groups(
         embeddings: Shape (N, D), rows of norm 1, float16 or float32.
         sketches: Shape (N, S, S).
         calibration: The thresholds.
+        confirm: Given the pictures in the order of their paths and the pairs of them that pass the
+            thresholds, returns those that are copies; None: all are.
         progress: Called after every block of comparisons.
 
     Returns:
@@ -184,6 +173,8 @@ def near_groups(
     """
     order = sorted(range(len(pictures)), key=lambda place: pictures[place].path)
     pairs = _like_pairs(embeddings[order], sketches[order], calibration, progress)
+    if confirm:
+        pairs = confirm([pictures[place] for place in order], pairs)
     groups = [
         DuplicateGroup(
             "near",

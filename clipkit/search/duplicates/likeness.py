@@ -16,11 +16,17 @@ _REACH = 2  # cells in each direction that a cell is compared with
 _NOISE = 5.0  # grey levels; weaker details than this count less
 _FLAT = 4.0  # length of the details of a picture so flat that they may be noise
 
-_Crop = tuple[float, float, float, float]  # left, top, right, bottom: shares of width and height
+Sketch = NDArray[np.uint8]
+"""Grey levels 0..255, shape (S, S)."""
+
+Crop = tuple[float, float, float, float]
+"""What is cut off the left, the top, the right and the bottom: shares of the width and height."""
+
+_WHOLE: Crop = (0, 0, 0, 0)
 
 # What may have been cut off one of the two pictures; a border or a bar added to the other is the
 # same. Crops in between are close enough to one of these to be found.
-_CROPS: tuple[_Crop, ...] = (
+_CROPS: tuple[Crop, ...] = (
     (0.05, 0.05, 0.05, 0.05),
     (0.1, 0.1, 0.1, 0.1),
     (0.08, 0, 0, 0),
@@ -56,7 +62,27 @@ def likeness(first: Sketches, second: Sketches) -> NDArray[np.float32]:
     return np.minimum(best, 1, out=best)
 
 
-def _details(sketches: Sketches, crop: _Crop = (0, 0, 0, 0)) -> NDArray[np.float32]:
+def crop_pairs(first: Sketch, second: Sketch) -> list[tuple[Crop, Crop]]:
+    """Return light crops of two images, those first that make them most like each other.
+
+    Args:
+        first: Shape (S, S).
+        second: Shape (S, S).
+
+    Returns:
+        For each pair, what is cut off the first and off the second; one of them is nothing.
+    """
+    left, right = first[None], second[None]
+    pairs = [(_WHOLE, _WHOLE)]
+    for crop in (*_CROPS, (0.02, 0.02, 0.02, 0.02)):
+        pairs += [(_WHOLE, crop), (crop, _WHOLE)]
+    return sorted(
+        pairs,
+        key=lambda pair: -(_details(left, pair[0]) * _details(right, pair[1])).sum().item(),
+    )
+
+
+def _details(sketches: Sketches, crop: Crop = _WHOLE) -> NDArray[np.float32]:
     """Return what sets each cell of cropped pictures off, shape (N, cells), rows of norm <= 1."""
     left, top, right, bottom = crop
     down, across = _cell_weights(top, 1 - bottom), _cell_weights(left, 1 - right)

@@ -13,9 +13,9 @@ from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.inputs.sketches import SKETCH_SIDE
 from clipkit.search.duplicates import groups as module
 from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.files import PictureFile
 from clipkit.search.duplicates.groups import (
     DuplicateGroup,
-    PictureFile,
     distinct,
     exact_groups,
     find_near_duplicates,

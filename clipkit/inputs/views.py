@@ -1,0 +1,108 @@
+"""An image from close by: grey levels fine enough to read large print, and coarse colours.
+
+Boxes are (left, top, right, bottom) in shares of the width and height, 0..1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clipkit.inputs.images import ImageInput, borrow_image
+from clipkit.inputs.sketches import SKETCH_SIDE
+
+_SIDE = 1024  # pixels of the longer side
+_TARGET = _SIDE // 2, _SIDE // 2  # JPEGs are decoded to at least twice this
+_BAND = 4  # grey levels up and down that are about the same
+_COLOR_SIDE = 64  # pixels of a side; colours say little that is finer
+
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in shares of the width and height."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageView:
+    """One image, upright, at most 1024 pixels wide and high."""
+
+    size: tuple[int, int]  # (width, height) of the full image in pixels
+    sketch: NDArray[np.uint8]  # (S, S), as read_sketch makes it
+    _grey: tuple[Image.Image, ...]  # mode L, each half as large as the one before
+    _color: tuple[Image.Image, Image.Image]  # Cb and Cr, mode L
+
+    def grey(self, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Return the grey levels of a part.
+
+        Args:
+            box: The part.
+            size: (width, height) of the result.
+
+        Returns:
+            0..255, shape (height, width).
+        """
+        wanted = 2 * size[0] / (box[2] - box[0]), 2 * size[1] / (box[3] - box[1])
+        fine = [p for p in self._grey if p.width >= wanted[0] and p.height >= wanted[1]]
+        return _resized(fine[-1] if fine else self._grey[0], box, size)
+
+    def color(self, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Return the colours of a part, brightness left out.
+
+        Args:
+            box: The part.
+            size: (width, height) of the result.
+
+        Returns:
+            Cb and Cr, -128..127, of a grey pixel 0, shape (height, width, 2).
+        """
+        return np.stack([_resized(plane, box, size) for plane in self._color], axis=-1) - 128
+
+    @property
+    def flat_share(self) -> float:
+        """How much of the image has about one of its three commonest grey levels.
+
+        Of pages, screenshots and drawings it is most, of few photographs.
+        """
+        counts = np.bincount(np.asarray(self._grey[0]).ravel(), minlength=256).astype(np.float64)
+        total = counts.sum()
+        for _ in range(3):
+            level = int(np.convolve(counts, np.ones(2 * _BAND + 1), "same").argmax())
+            counts[max(0, level - _BAND) : level + _BAND + 1] = 0
+        return float(1 - counts.sum() / total)
+
+
+def read_view(source: ImageInput, *, max_pixels: int | None = None) -> ImageView:
+    """Return an image as it is compared closely.
+
+    Args:
+        source: The image, as for read_image.
+        max_pixels: How many pixels may be decoded. None: default_max_pixels().
+
+    Returns:
+        The view.
+
+    Raises:
+        ImageReadError: If the image cannot be read.
+    """
+    with borrow_image(source, target=_TARGET, max_pixels=max_pixels) as image:
+        box = image.box or (0, 0, *image.pixels.size)
+        filled = box[2] - box[0], box[3] - box[1]
+        scale = min(1, _SIDE / max(filled))
+        size = max(1, round(filled[0] * scale)), max(1, round(filled[1] * scale))
+        small = image.pixels.resize(size, Image.Resampling.BILINEAR, box=box)
+        full = image.size
+    grey, *color = small.convert("YCbCr").split()
+    shrunk = tuple(
+        plane.resize((_COLOR_SIDE, _COLOR_SIDE), Image.Resampling.BOX) for plane in color
+    )
+    side = SKETCH_SIDE, SKETCH_SIDE
+    sketch = np.asarray(grey.resize(side, Image.Resampling.BILINEAR))
+    pyramid = [grey]
+    while min(pyramid[-1].size) >= 2 * SKETCH_SIDE:
+        pyramid.append(pyramid[-1].reduce(2))
+    return ImageView(full, sketch, tuple(pyramid), (shrunk[0], shrunk[1]))
+
+
+def _resized(plane: Image.Image, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
+    width, height = plane.size
+    part = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    return np.asarray(plane.resize(size, Image.Resampling.BILINEAR, box=part), dtype=np.float32)

@@ -1,0 +1,179 @@
+"""Which part of one image shows what another shows, if one is a crop or a scaled copy of the other.
+
+An alignment maps places of the first image to places of the second, in shares of their widths and
+heights: x' = scale_x * x + shift_x, and y alike. A copy by crop, border or scaling has one; frames
+of a hand-held camera, which turn and tilt, have none that fits everywhere.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.inputs.views import Box, ImageView
+from clipkit.search.duplicates.likeness import crop_pairs
+
+_STARTS = 5  # likely crops that are tried
+_COARSE = ((32, 6), (64, 6))  # side in pixels, steps at most: of each start
+_FINE = ((128, 12), (256, 8), (512, 3))  # of the start that fits best
+_GOOD_FIT = 0.9  # correlation from which no other start is tried
+_SETTLED = 0.02  # pixels; a shorter step is the last one on its level
+_JUDGED_AT = 128  # side in pixels
+_FLATTEST = 2.0  # grey levels of detail; less is taken for noise
+_LONGEST_STEP = 3.0  # pixels
+_SCALES = 0.7, 1.43  # further apart in size than the crops that are looked for
+
+
+class Alignment(NamedTuple):
+    """Where places of the first image are in the second: per axis a scale and a shift."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def boxes(self, trim: float = 0.0) -> tuple[Box, Box]:
+        """Return the part of each image that both show, less a share trimmed off each side."""
+        (left, right), (left_b, right_b) = _overlap(*self.x, trim)
+        (top, bottom), (top_b, bottom_b) = _overlap(*self.y, trim)
+        return (left, top, right, bottom), (left_b, top_b, right_b, bottom_b)
+
+
+def align(first: ImageView, second: ImageView) -> Alignment:
+    """Return the alignment that fits best, by least squares on details from coarse to fine.
+
+    Args:
+        first: An image.
+        second: Another, of which it may be a copy.
+
+    Returns:
+        The alignment; whether it fits is for the caller to see.
+    """
+    best, best_fit = Alignment((1, 0), (1, 0)), -1.0
+    for crops in crop_pairs(first.sketch, second.sketch)[:_STARTS]:
+        found = _refined(_start(*crops), first, second, _COARSE)
+        fit = _fit(found, first, second)
+        if fit > best_fit:
+            best, best_fit = found, fit
+        if fit > _GOOD_FIT:
+            break
+    return _refined(best, first, second, _FINE)
+
+
+def grid(view: ImageView, box: Box, side: int) -> tuple[int, int]:
+    """Return the (width, height) of a part of an image whose longer side has so many pixels."""
+    width, height = (box[2] - box[0]) * view.size[0], (box[3] - box[1]) * view.size[1]
+    scale = side / max(width, height)
+    return max(8, round(width * scale)), max(8, round(height * scale))
+
+
+def details(grey: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """Return what sets each pixel off from the mean around it, shape as given."""
+    return grey - _box_mean(_box_mean(grey, reach).T, reach).T
+
+
+def _start(first: Box, second: Box) -> Alignment:
+    """Return the alignment under which the part that a crop leaves of either is the same."""
+    axes = []
+    for low, high in ((0, 2), (1, 3)):
+        length, length_b = 1 - first[low] - first[high], 1 - second[low] - second[high]
+        scale = length_b / length
+        axes.append((scale, second[low] - scale * first[low]))
+    return Alignment(*axes)
+
+
+def _overlap(
+    scale: float, shift: float, trim: float
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    start, end = max(0.0, -shift / scale), min(1.0, (1 - shift) / scale)
+    inset = trim * (end - start)
+    start, end = start + inset, end - inset
+    return (start, end), (
+        min(1.0, max(0.0, scale * start + shift)),
+        min(1.0, max(0.0, scale * end + shift)),
+    )
+
+
+def _both(
+    alignment: Alignment, first: ImageView, second: ImageView, side: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the details of what both show, of mean square 1, in the same pixels."""
+    box, box_b = alignment.boxes()
+    size = grid(first, box, side)
+    pair = []
+    for view, part in ((first, box), (second, box_b)):
+        found = details(view.grey(part, size), max(1, side // 16))
+        pair.append(found / np.sqrt((found * found).mean() + _FLATTEST**2))
+    return pair[0], pair[1]
+
+
+def _fit(alignment: Alignment, first: ImageView, second: ImageView) -> float:
+    left, right = _both(alignment, first, second, _JUDGED_AT)
+    return float((left * right).mean())
+
+
+def _refined(
+    alignment: Alignment,
+    first: ImageView,
+    second: ImageView,
+    levels: tuple[tuple[int, int], ...],
+) -> Alignment:
+    largest = min(max(first.size), max(second.size))
+    for side, steps in levels:
+        if side > largest:
+            break
+        best, best_fit, moved = alignment, -1.0, np.inf
+        for _ in range(steps):
+            pair = _both(alignment, first, second, side)
+            fit = float((pair[0] * pair[1]).mean())
+            if fit <= best_fit:
+                break
+            best, best_fit = alignment, fit
+            if moved < _SETTLED:
+                break
+            alignment, moved = _step(alignment, *pair)
+        alignment = best
+    return alignment
+
+
+def _step(
+    alignment: Alignment, left: NDArray[np.float32], right: NDArray[np.float32]
+) -> tuple[Alignment, float]:
+    """Improve an alignment by one weighted Gauss-Newton step, as Lucas and Kanade have it.
+
+    Returns the alignment, and how far the step went in pixels. Pixels that fit badly, which may
+    show something that is in one image only, weigh little.
+    """
+    height, width = left.shape
+    along_y, along_x = np.gradient((left + right) / 2)
+    x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
+    y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
+    slopes = np.stack([along_x, along_x * x, along_y, along_y * y]).reshape(4, -1)
+    error = (left - right).ravel()
+    usual = 1.5 * np.median(np.abs(error)) + 1e-3
+    weighted = slopes / (1 + (error / usual) ** 2)
+    normal = weighted @ slopes.T + 1e-6 * error.size * np.eye(4)
+    step = np.clip(np.linalg.solve(normal, weighted @ error), -_LONGEST_STEP, _LONGEST_STEP)
+    moved = Alignment(
+        _moved(alignment.x, step[0] / width, step[1] / width),
+        _moved(alignment.y, step[2] / height, step[3] / height),
+    )
+    return moved, float(np.abs(step).max())
+
+
+def _moved(axis: tuple[float, float], shift: float, stretch: float) -> tuple[float, float]:
+    """Return an axis moved by shares of what both images show of it."""
+    (start, end), (start_b, end_b) = _overlap(*axis, 0.0)
+    length = end_b - start_b
+    added = stretch * length / (end - start)
+    scale = min(max(axis[0] + added, _SCALES[0]), _SCALES[1])
+    moved = axis[1] + shift * length - added * (start + end) / 2
+    return scale, min(max(moved, -0.4), 0.4)
+
+
+def _box_mean(rows: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """Return the mean of each pixel and `reach` above and below it; the edge repeats itself."""
+    above, below = rows[:1].repeat(reach + 1, axis=0), rows[-1:].repeat(reach, axis=0)
+    padded = np.concatenate([above, rows, below])
+    sums = np.cumsum(padded, axis=0, dtype=np.float64)
+    window = 2 * reach + 1
+    mean: NDArray[np.float32] = ((sums[window:] - sums[:-window]) / window).astype(np.float32)
+    return mean
