@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 from clipkit.errors import ImageReadError
 from clipkit.inputs.decoder import open_image, read_head, turned
 from clipkit.inputs.files import check_read_whole, open_file
+from clipkit.inputs.png import png_chunks
 from clipkit.inputs.raw import ORIENTATIONS, RAW_EXTENSIONS
 from clipkit.inputs.reasons import UnreadableError, reason_for
 
@@ -51,9 +52,10 @@ def read_details(path: str | Path) -> PictureDetails:
     try:
         with open_file(path) as file:
             head = read_head(file)
-            if path.suffix.lower() in RAW_EXTENSIONS:
+            ending = path.suffix.lower()
+            if ending in RAW_EXTENSIONS:
                 return _raw_details(file)
-            with open_image(file) as image:
+            with open_image(file, ending) as image:
                 return _details(image, file)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(path, reason_for(error, head)) from error
@@ -61,7 +63,6 @@ def read_details(path: str | Path) -> PictureDetails:
 
 _MAX_CAMERA_LENGTH = 100
 _MAX_EXIF_BYTES = 1 << 20
-_MAX_CHUNKS = 1_000_000  # of a PNG: half a second, and 8 GB of pixels as most write them
 _FIRST_PHOTOGRAPH = 1826  # earlier years are clocks that were never set, such as 0001 and 1601
 
 
@@ -122,15 +123,10 @@ def _exif(image: Image.Image, file: BinaryIO) -> Image.Exif:
 
 def _chunk_behind_pixels(file: BinaryIO) -> bytes | None:
     """Return a PNG's eXIf chunk, wherever it is."""
-    file.seek(8)
-    for _ in range(_MAX_CHUNKS):
-        head = file.read(8)
-        if len(head) < 8:
-            break
-        length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"eXIf":
-            return file.read(min(length, _MAX_EXIF_BYTES))
-        file.seek(length + 4, io.SEEK_CUR)
+    for chunk in png_chunks(file):
+        if chunk.kind == b"eXIf":
+            file.seek(chunk.start)
+            return file.read(min(chunk.length, _MAX_EXIF_BYTES))
     return None
 
 
