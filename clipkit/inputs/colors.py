@@ -1,5 +1,7 @@
 """A decoded image in any of Pillow's modes -> 8-bit RGB, with nothing clipped by accident."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -65,7 +67,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF; Pillow heeds it up to 8 bits
 
 
-def to_levels(values: NDArray[np.number], bits: int) -> NDArray[np.uint8]:
+def to_levels(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     """Return samples as 8-bit levels, rounded.
 
     Args:
@@ -97,7 +99,7 @@ def to_levels(values: NDArray[np.number], bits: int) -> NDArray[np.uint8]:
 _ROWS_AT_ONCE = 256  # so that wide numbers of a whole image are never in memory
 
 
-def _check_spans_16_bits(values: NDArray[np.number]) -> None:
+def _check_spans_16_bits(values: NDArray[Any]) -> None:
     low, high = int(values.min()), int(values.max())
     if low >= 0 and (high == 0 or 2**14 <= high <= 65535):
         return

@@ -96,8 +96,8 @@ def _finish_jpeg(image: JpegImageFile) -> float:
     assert file is not None  # it is let go only when the image is loaded
     ends = [_END_OF_IMAGE]
 
-    def read(size: int) -> bytes:
-        return file.read(size) or (ends.pop() if ends else b"")
+    def read(read_bytes: int) -> bytes:
+        return file.read(read_bytes) or (ends.pop() if ends else b"")
 
     image.load_read = read  # type: ignore[method-assign]
     image.load()

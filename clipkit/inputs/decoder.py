@@ -144,7 +144,7 @@ def _upright(image: Image.Image, unstated: int) -> DecodedImage:
 # Pillow knows the common ones without importing its forty plugins. Left out on purpose: EPS, which
 # starts Ghostscript; and ICO, whose real size shows only while it is decoded.
 _COMMON_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM")
-_OTHER_FORMATS = ("WEBP", "AVIF", "JPEG2000", "QOI")
+_OTHER_FORMATS = ("WEBP", "AVIF", "JPEG2000", "QOI", "DIB")
 # It has no signature and takes any bytes for an image, so it counts by its ending alone.
 _TGA_ENDINGS = (".tga",)
 

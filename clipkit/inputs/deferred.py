@@ -1,10 +1,14 @@
 """A Pillow image whose pixels another library decodes, once they are asked for."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL._imaging import PixelAccess
 
 
 class DeferredImage(Image.Image):
@@ -36,7 +40,7 @@ class DeferredImage(Image.Image):
         exif._loaded = True  # so that Pillow returns it as it is
         self._exif = exif
 
-    def load(self) -> "Image.core.PixelAccess | None":
+    def load(self) -> "PixelAccess | None":
         """Decode the pixels, if that has not been done."""
         if self._decode is not None:
             decode, self._decode = self._decode, None

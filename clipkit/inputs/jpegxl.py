@@ -118,7 +118,7 @@ def _take_exif(kind: bytes, body: bytes, exif: Image.Exif) -> None:
         if kind == b"brob" and body.startswith(b"Exif"):
             import imagecodecs
 
-            body = imagecodecs.brotli_decode(body[4:], out=_MAX_EXIF_BYTES)
+            body = bytes(imagecodecs.brotli_decode(body[4:], out=_MAX_EXIF_BYTES))
         elif kind != b"Exif":
             return
         # Four bytes say how far behind them the TIFF header begins.

@@ -88,9 +88,10 @@ class TiffKind:
 
     def __str__(self) -> str:
         name = _PHOTOMETRICS.get(self.photometric, f"colours of kind {self.photometric}")
-        samples = {(1,): "", (2,): "signed ", (3,): "floating-point "}.get(
-            self.sample_format, "complex or mixed "
-        )
+        formats: dict[tuple[int, ...], str] = {
+            (1,): "", (2,): "signed ", (3,): "floating-point ",
+        }  # fmt: skip
+        samples = formats.get(self.sample_format, "complex or mixed ")
         bits = "/".join(map(str, sorted(set(self.bits))))
         extra = f", {len(self.extra)} extra" if self.extra else ""
         layout = ", one plane after the other" if self.is_planar else ""
@@ -288,10 +289,10 @@ def _no_logging() -> None:
 
 def _weight(page: Any, kind: TiffKind) -> int:
     """Return how many RGB pixels, of eight bytes, one pixel takes with its copies, rounded up."""
-    samples = page.dtype.itemsize * len(kind.bits)
-    # A tile is unpacked whole, however little of it lies in the picture.
-    area = page.imagewidth * page.imagelength
-    segment = page.tilewidth * page.tilelength if page.is_tiled else 0
+    samples = int(page.dtype.itemsize) * len(kind.bits)
+    # A tile is unpacked whole, however little of it lies in the image.
+    area = int(page.imagewidth * page.imagelength)
+    segment = int(page.tilewidth * page.tilelength * page.tiledepth) if page.is_tiled else 0
     return 2 + -(-samples * (area + segment) // (8 * area))
 
 
@@ -301,7 +302,8 @@ def _pixels(page: Any, kind: TiffKind) -> NDArray[np.uint8]:
         values = np.moveaxis(values, 0, -1)
     values = values.reshape(page.imagelength, page.imagewidth, len(kind.bits))
     if kind.photometric == 3:
-        return _palette(page.colormap)[values[:, :, 0]]
+        shown: NDArray[np.uint8] = _palette(page.colormap)[values[:, :, 0]]
+        return shown
     levels = to_levels(values, kind.bits[0])
     rows = range(0, len(levels), _ROWS_AT_ONCE)
     return np.concatenate([_colors(levels[row : row + _ROWS_AT_ONCE], kind) for row in rows])

@@ -4,6 +4,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def pixels_of(data: bytes) -> NDArray[np.int64]:
     return np.asarray(read_image(data).pixels).astype(int)
 
 
-KINDS = {
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "baseline": ("RGB", "JPEG", {}),
     "progressive": ("RGB", "JPEG", {"progressive": True}),
     "grey": ("L", "JPEG", {}),

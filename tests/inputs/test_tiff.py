@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,56 +17,14 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.details import PictureDetails, read_details
 from clipkit.inputs.images import read_image
 from clipkit.inputs.thumbnails import read_thumbnail
-from tests.inputs.tiff_kinds import Kind, tiff_kinds
-
-Pixels = NDArray[np.uint8]
-Written = tuple[Kind, bytes, Pixels | None]
-
-# How far clipkit may be from what was written: mean and largest difference, in levels. Pillow
-# rounds premultiplied colours twice, and what it makes of Lab comes from tables.
-EXACT = (0.6, 2)
-LAB = (0.5, 6)
-LOSSY = (5.0, 255)
+from tests.inputs.tiff_kinds import Written, outcomes, quiet_libtiff, tiff_kinds
 
 
 @pytest.fixture(scope="module")
 def kinds() -> list[Written]:
-    """One choice of thirteen: all of them are tried by  python -m tests.inputs.measure_tiff ."""
+    """One choice of thirteen; python -m tests.inputs.tiff_kinds  tries all of them."""
     with quiet_libtiff():
         return list(tiff_kinds(step=13))
-
-
-@contextlib.contextmanager
-def quiet_libtiff() -> Iterator[None]:
-    """Keep from the terminal what libtiff prints of kinds that it does not know."""
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-
-
-def outcome(written: Written) -> str:
-    """Return "refused", "equal" or "wrong"."""
-    kind, data, expected = written
-    try:
-        pixels = np.asarray(read_image(data).pixels).astype(int)
-    except ImageReadError as error:
-        return f"called damaged: {kind}: {error}" if "damaged" in error.reason else "refused"
-    if expected is None or pixels.shape != expected.shape:
-        return "wrong"
-    difference = np.abs(pixels - expected)
-    lossy = kind.compression in ("jpeg", "jpeg2000", "webp", "jpegxr_ndpi")
-    mean, largest = LOSSY if lossy else LAB if kind.color == "lab" else EXACT
-    return "equal" if difference.mean() <= mean and difference.max() <= largest else "wrong"
-
-
-def outcomes(kinds: list[Written]) -> Counter[str]:
-    with quiet_libtiff():
-        return Counter(map(outcome, kinds))
 
 
 def test_no_kind_of_tiff_is_read_wrong(kinds: list[Written]) -> None:
@@ -99,7 +55,8 @@ def ramp(dtype: str = "uint16", top: int = 65535) -> NDArray[Any]:
     """Shape (12, 16, 3): red grows to the right, green downwards, blue both ways."""
     rows, columns = np.mgrid[0:12, 0:16]
     colors = np.stack([columns / 15, rows / 11, (rows + columns) / 26], axis=2)
-    return np.rint(colors * top).astype(dtype)
+    values: NDArray[Any] = np.rint(colors * top).astype(dtype)
+    return values
 
 
 def assert_shows(data: bytes, expected: NDArray[Any], levels: float = 1) -> None:
@@ -208,9 +165,12 @@ def paged(*pages: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-THUMBNAIL = {"data": np.zeros((4, 5, 3), np.uint8), "subfiletype": 1}
+THUMBNAIL: dict[str, Any] = {"data": np.zeros((4, 5, 3), np.uint8), "subfiletype": 1}
 MASK = {"data": np.zeros((12, 16), bool), "subfiletype": 4, "photometric": "minisblack"}
-OLD_THUMBNAIL = {"data": np.zeros((4, 5, 3), np.uint8), "extratags": [(255, 3, 1, 2, True)]}
+OLD_THUMBNAIL: dict[str, Any] = {
+    "data": np.zeros((4, 5, 3), np.uint8),
+    "extratags": [(255, 3, 1, 2, True)],
+}
 
 
 @pytest.mark.parametrize("first", [[THUMBNAIL], [MASK], [OLD_THUMBNAIL], [THUMBNAIL, MASK], []])
@@ -260,7 +220,7 @@ def test_details_and_pixels_agree_on_what_tifffile_reads(
     Image.fromarray(np.rint(ramp() / 257).astype(np.uint8)).save(plain, exif=exif(orientation))
     size = read_image(plain).size
     assert read_details(path) == PictureDetails(*size, "2020-02-03T04:05:06", "Canon EOS 80D")
-    assert np.array_equal(read_image(path).pixels, read_image(plain).pixels)
+    assert read_image(path).pixels.tobytes() == read_image(plain).pixels.tobytes()
     small = read_thumbnail(path, box=(6, 6))
     assert np.array_equal(small, read_thumbnail(plain, box=(6, 6)))
 

@@ -1,12 +1,18 @@
 """Every kind of TIFF that tifffile can write, as tiny files with the 8-bit pixels they stand for.
 
+Run as  python -m tests.inputs.tiff_kinds  it counts what clipkit makes of all of them.
+
 A kind is one choice of colours, sample type and bits, layout, compression, predictor, byte order
 and tiling. What tifffile refuses to write is no kind.
 """
 
+import contextlib
 import io
 import itertools
+import os
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -14,6 +20,9 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+
+from clipkit.errors import ImageReadError
+from clipkit.inputs.images import read_image
 
 HEIGHT, WIDTH = 19, 21  # odd, so that no row of packed bits ends with a byte
 TILE = (16, 16)
@@ -60,7 +69,7 @@ class Kind:
     planar: str  # contig or separate
     compression: str | None
     predictor: bool
-    byteorder: str  # < or >
+    byteorder: Any  # < or >
     is_tiled: bool
 
     def __str__(self) -> str:
@@ -212,4 +221,65 @@ def _from_lab(light: NDArray[np.float64], ab: NDArray[np.float64]) -> NDArray[np
         ]
     )  # D50 to D65 after Bradford, and the primaries of sRGB
     linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(
+        np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    )
+
+
+# --- what clipkit makes of them ----------------------------------------------------------------
+
+Written = tuple[Kind, bytes, NDArray[np.uint8] | None]
+
+# How far clipkit may be from what was written: mean and largest difference, in levels. Pillow
+# rounds premultiplied colours twice, and what it makes of Lab comes from tables.
+EXACT = (0.6, 2)
+LAB = (0.5, 6)
+LOSSY = (5.0, 255)
+
+
+@contextlib.contextmanager
+def quiet_libtiff() -> Iterator[None]:
+    """Keep from the terminal what libtiff prints of kinds that it does not know."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def outcome(written: Written) -> str:
+    """Return "refused", "equal" or "wrong"."""
+    kind, data, expected = written
+    try:
+        pixels = np.asarray(read_image(data).pixels).astype(int)
+    except ImageReadError as error:
+        return f"called damaged: {kind}: {error}" if "damaged" in error.reason else "refused"
+    if expected is None or pixels.shape != expected.shape:
+        return "wrong"
+    difference = np.abs(pixels - expected)
+    lossy = kind.compression in ("jpeg", "jpeg2000", "webp", "jpegxr_ndpi")
+    mean, largest = LOSSY if lossy else LAB if kind.color == "lab" else EXACT
+    return "equal" if difference.mean() <= mean and difference.max() <= largest else "wrong"
+
+
+def outcomes(kinds: list[Written]) -> Counter[str]:
+    with quiet_libtiff():
+        return Counter(map(outcome, kinds))
+
+
+def main() -> None:
+    """Print how many kinds there are, are equal and are refused, with and without the extra."""
+    step = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    with quiet_libtiff():
+        kinds = list(tiff_kinds(step))
+    with_extra = outcomes(kinds)
+    sys.modules["imagecodecs"] = None  # type: ignore[assignment]
+    without = outcomes(kinds)
+    print(f"{len(kinds)} kinds; with the extra: {with_extra}; without: {without}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
