@@ -96,7 +96,7 @@ def to_levels(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     return levels
 
 
-_ROWS_AT_ONCE = 256  # so that wide numbers of a whole image are never in memory
+_ROWS_AT_ONCE = 64  # so that wide numbers of a whole image are never in memory
 
 
 def _check_spans_16_bits(values: NDArray[Any]) -> None:

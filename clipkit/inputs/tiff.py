@@ -51,6 +51,7 @@ _BOUNDED_COMPRESSIONS = _PLAIN_COMPRESSIONS | _PREDICTING_COMPRESSIONS
 _PILLOWS_COMPRESSIONS = _BOUNDED_COMPRESSIONS | {
     2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", 6: "old JPEG", 7: "JPEG", 32771: "CCITT RLE",
 }  # fmt: skip
+_JPEGS = (6, 7)
 _COMPRESSIONS = _PILLOWS_COMPRESSIONS | {
     33003: "JPEG 2000", 33005: "JPEG 2000", 33007: "JPEG", 34712: "JPEG 2000", 34887: "LERC",
     34892: "lossy JPEG", 34933: "PNG", 34934: "JPEG XR", 22610: "JPEG XR", 50001: "WebP",
@@ -109,6 +110,8 @@ class TiffKind:
             return False
         if self.predictor != 1 and self.compression not in _PREDICTING_COMPRESSIONS:
             return False
+        if self.compression in _JPEGS and (bits != 8 or photometric == 8):
+            return False
         if self.sample_format == (3,):
             return photometric == 1 and self.bits == (32,) and self.predictor == 1
         if self.sample_format != (1,):
@@ -122,7 +125,7 @@ class TiffKind:
             return bits == 8 or (bits == 16 and (is_packed or not self.is_planar))
         if bits != 8 or self.is_planar:
             return False
-        return photometric in (1, 3, 8) or (photometric == 6 and self.compression in (6, 7))
+        return photometric in (1, 3, 8) or (photometric == 6 and self.compression in _JPEGS)
 
     @property
     def is_tifffiles(self) -> bool:
@@ -251,7 +254,8 @@ def _open_with_pillow(file: BinaryIO, page: int, tags: _Tags) -> Image.Image:
 
 # --- by tifffile --------------------------------------------------------------------------------
 
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 64
+_BYTES_AT_ONCE = 4 << 20  # of the file
 
 
 def _open_with_tifffile(
@@ -297,7 +301,7 @@ def _weight(page: Any, kind: TiffKind) -> int:
 
 
 def _pixels(page: Any, kind: TiffKind) -> NDArray[np.uint8]:
-    values = page.asarray(maxworkers=1)
+    values = page.asarray(maxworkers=1, buffersize=_BYTES_AT_ONCE)
     if kind.is_planar:
         values = np.moveaxis(values, 0, -1)
     values = values.reshape(page.imagelength, page.imagewidth, len(kind.bits))

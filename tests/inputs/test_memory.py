@@ -247,6 +247,6 @@ def test_what_tifffile_reads_holds_its_values_too(
 
 
 def test_jpeg_xl_holds_what_its_decoder_needs(budget: MemoryBudget) -> None:
-    data = imagecodecs.jpegxl_encode(np.zeros((40, 80, 3), np.uint8))
+    data = bytes(imagecodecs.jpegxl_encode(np.zeros((40, 80, 3), np.uint8)))
     with borrow_image(data, max_pixels=NO_LIMIT):
         assert budget._held == 80 * 40 * 40
