@@ -93,7 +93,7 @@ def _add_pictures(folder: HostileFolder) -> None:
         folder.add_bad(name, data, f"{_CUT}|{_NO_PICTURE}" if "start" in name else _CUT)
     for name, data in bombs().items():
         folder.add_bad(name, data, f"{_TOO_LARGE}|{_CUT}" if name == "bomb.webp" else _TOO_LARGE)
-    folder.add_bad("text_bomb.png", png_with_text_bomb(), _CUT)
+    folder.add_alike("text_bomb.png", png_with_text_bomb())
     folder.add_bad("empty.jpg", b"", "is empty")
 
 

@@ -8,17 +8,24 @@ import re
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import BinaryIO
 
 import PIL
-from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from clipkit.inputs.colors import to_rgb
+from clipkit.inputs.cut_off import load_what_is_there
+from clipkit.inputs.deferred import DeferredImage
 from clipkit.inputs.files import HeaderReader, check_read_whole
+from clipkit.inputs.frames import first_frame
+from clipkit.inputs.jpeg import why_not_read
+from clipkit.inputs.jpegxl import open_jpegxl
 from clipkit.inputs.memory import BYTES_PER_PIXEL, Hold
-from clipkit.inputs.reasons import UnreadableError, is_heif, is_read_whole
+from clipkit.inputs.png import without_long_texts
+from clipkit.inputs.reasons import UnreadableError, kind_of
+from clipkit.inputs.tiff import check_is_pillows, open_tiff
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -39,6 +46,8 @@ class DecodedImage:
     # The part of pixels that the picture fills; None: all. When a scaled decode of a size that
     # does not divide evenly ends with a column or row, the picture fills only a part of it.
     box: Box | None = None
+    # The share of its pixels that its file lacks, 0 to 1; None: the file is whole.
+    missing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +58,17 @@ class Decoding:
     target: Target | None = None  # None: decode in full
     hold: Hold = lambda _: None  # called before memory is taken: here it never runs out
     orientation: int = 1  # EXIF orientation of a picture that does not state its own
+    ending: str = ""  # of the file's name, in lower case with its dot, where it has one
 
 
 def decoder_name() -> str:
     """Return what decodes: versions differ in a picture's last bits, extras in what they read."""
-    extras = [name for name in ("pillow_heif", "rawpy") if find_spec(name)]
-    return " + ".join([f"Pillow {PIL.__version__}", *extras])
+    names = ("pillow_heif", "rawpy", "tifffile", "imagecodecs")
+    extras = [name for name in names if find_spec(name)]
+    return " + ".join([f"Pillow {PIL.__version__}", _RULES, *extras])
+
+
+_RULES = "rules 2"  # raised where the same files come out with other pixels or reasons
 
 
 def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
@@ -71,7 +85,18 @@ def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
     Returns:
         The picture.
     """
-    image = open_image(file)
+    try:
+        return _decode(open_image(file, decoding.ending), decoding)
+    except UnreadableError:
+        raise
+    except Exception as error:
+        reason = why_not_read(file) if kind_of(read_head(file)) == "JPEG" else None
+        if reason is None:
+            raise
+        raise UnreadableError(reason) from error
+
+
+def _decode(image: Image.Image, decoding: Decoding) -> DecodedImage:
     full, filled = image.size, None
     if decoding.target is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
         filled = _scale_down(image, decoding.target, _orientation(image, decoding.orientation))
@@ -81,7 +106,7 @@ def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
         return decoded
     turn = _orientation(image, decoding.orientation)
     box = _turned_box(filled, decoded.size, turn)
-    return DecodedImage(decoded.pixels, size=turned(full, turn), box=box)
+    return replace(decoded, size=turned(full, turn), box=box)
 
 
 def decode_image(image: Image.Image, decoding: Decoding) -> DecodedImage:
@@ -98,27 +123,30 @@ def decode_image(image: Image.Image, decoding: Decoding) -> DecodedImage:
     """
     with _pillow_globals:
         _quiet_pillow()
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        check_is_pillows(image)
     _check_size(image, image.size, decoding.max_pixels)
     return _upright(image, decoding.orientation)
 
 
 def _upright(image: Image.Image, unstated: int) -> DecodedImage:
-    _load(image)
+    missing = _load(image)
     pixels = to_rgb(image)
     # After loading: PNG keeps EXIF data behind the pixels, and TIFF turns itself while it loads.
     turn = _orientation(image, unstated)
     if turn in _TRANSPOSES:
         pixels = pixels.transpose(_TRANSPOSES[turn])
-    return DecodedImage(pixels, size=pixels.size)
+    return DecodedImage(pixels, size=pixels.size, missing=missing)
 
 
 # --- the state Pillow shares between threads --------------------------------------------------
 
 # Pillow knows the common ones without importing its forty plugins. Left out on purpose: EPS, which
-# starts Ghostscript; formats without a signature (TGA), which take any bytes for a picture; and
-# ICO, whose real size shows only while it is decoded.
+# starts Ghostscript; and ICO, whose real size shows only while it is decoded.
 _COMMON_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM")
-_OTHER_FORMATS = ("WEBP", "TIFF", "AVIF", "JPEG2000")
+_OTHER_FORMATS = ("WEBP", "AVIF", "JPEG2000", "QOI", "DIB")
+# It has no signature and takes any bytes for an image, so it counts by its ending alone.
+_TGA_ENDINGS = (".tga",)
 
 _pillow_globals = threading.Lock()
 
@@ -133,11 +161,12 @@ def _quiet_pillow() -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module=_QUIET[3].pattern)
 
 
-def open_image(file: BinaryIO) -> Image.Image:
+def open_image(file: BinaryIO, ending: str = "") -> Image.Image:
     """Return a picture of which only the header has been read.
 
     Args:
         file: A seekable binary file at any position; the picture goes on reading from it.
+        ending: Of its name, in lower case with its dot; it counts where the bytes do not tell.
 
     Returns:
         The picture, however large it says it is.
@@ -151,23 +180,37 @@ def open_image(file: BinaryIO) -> Image.Image:
         # Pillow's own limit knows nothing of scaled decoding: _check_size replaces it.
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return _open_heif(file) if is_heif(read_head(file)) else _open_known(file)
+            return _open(file, ending)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _open_known(file: BinaryIO) -> Image.Image:
-    if is_read_whole(read_head(file)):
+def _open(file: BinaryIO, ending: str) -> Image.Image:
+    kind = kind_of(read_head(file))
+    if kind == "HEIC":
+        return _open_heif(file)
+    if kind == "JPEG XL":
+        return open_jpegxl(file)
+    if kind in ("WebP", "AVIF"):  # Pillow's readers take all of the file into memory
         check_read_whole(file)
-    reader = HeaderReader(file)
+    reader = HeaderReader(without_long_texts(file) if kind == "PNG" else file)
+    if kind == "TIFF":
+        image = open_tiff(reader)  # type: ignore[arg-type]
+    elif kind is None and ending in _TGA_ENDINGS:
+        image = Image.open(reader, formats=["TGA"])
+    else:
+        image = _open_known(reader)
+    reader.reads_left = float("inf")
+    return first_frame(image, file)
+
+
+def _open_known(reader: HeaderReader) -> Image.Image:
     try:
-        image = Image.open(reader, formats=_COMMON_FORMATS)
+        return Image.open(reader, formats=_COMMON_FORMATS)
     except UnidentifiedImageError:
         Image.init()
         formats = [name for name in _OTHER_FORMATS if name in Image.OPEN]
-        image = Image.open(reader, formats=formats)
-    reader.reads_left = float("inf")
-    return image
+        return Image.open(reader, formats=formats)
 
 
 def _open_heif(file: BinaryIO) -> Image.Image:
@@ -189,18 +232,26 @@ def read_head(file: BinaryIO) -> bytes:
     return head
 
 
-def _load(image: Image.Image) -> None:
+def _load(image: Image.Image) -> float | None:
+    """Load an image; return the share of its pixels that its file lacks, None if it is whole."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is None or image.width * image.height <= limit:
-        image.load()
-        return
+        return _load_within_limit(image)
     # Some readers look at Pillow's limit again while they load; such pictures are rare.
     with _pillow_globals:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image.load()
+            return _load_within_limit(image)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _load_within_limit(image: Image.Image) -> float | None:
+    try:
+        image.load()
+    except OSError as error:
+        return load_what_is_there(image, error)
+    return None
 
 
 def _check_size(image: Image.Image, full: Size, max_pixels: int) -> int:
@@ -220,6 +271,8 @@ def _weight(image: Image.Image) -> int:
     Measured with 24 megapixels, bytes a pixel: grey 5, RGB 4, turned 8; 16 bits and floating point
     12, transparent 13; AVIF 9, HEIC 8, WebP 16, transparent 21, JPEG 2000 20.
     """
+    if isinstance(image, DeferredImage):
+        return image.weight
     if image.format in ("WEBP", "JPEG2000"):
         return 3
     is_plain = image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr") and image.format != "AVIF"

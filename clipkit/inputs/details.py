@@ -14,6 +14,7 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.dates import FIRST_PHOTOGRAPH, date_in_name, date_in_xmp
 from clipkit.inputs.decoder import open_image, read_head, turned
 from clipkit.inputs.files import check_read_whole, open_file
+from clipkit.inputs.png import png_chunks
 from clipkit.inputs.raw import ORIENTATIONS, RAW_EXTENSIONS
 from clipkit.inputs.reasons import UnreadableError, reason_for
 
@@ -53,10 +54,11 @@ def read_details(path: str | Path) -> PictureDetails:
     try:
         with open_file(path) as file:
             head = read_head(file)
-            if path.suffix.lower() in RAW_EXTENSIONS:
+            ending = path.suffix.lower()
+            if ending in RAW_EXTENSIONS:
                 details = _raw_details(file)
             else:
-                with open_image(file) as image:
+                with open_image(file, ending) as image:
                     details = _details(image, file)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(path, reason_for(error, head)) from error
@@ -65,7 +67,6 @@ def read_details(path: str | Path) -> PictureDetails:
 
 _MAX_CAMERA_LENGTH = 100
 _MAX_EXIF_BYTES = 1 << 20
-_MAX_CHUNKS = 1_000_000  # of a PNG: half a second, and 8 GB of pixels as most write them
 
 
 def _details(image: Image.Image, file: BinaryIO) -> PictureDetails:
@@ -138,15 +139,10 @@ _XMP_TAG = 700
 
 def _chunk_behind_pixels(file: BinaryIO) -> bytes | None:
     """Return a PNG's eXIf chunk, wherever it is."""
-    file.seek(8)
-    for _ in range(_MAX_CHUNKS):
-        head = file.read(8)
-        if len(head) < 8:
-            break
-        length = int.from_bytes(head[:4], "big")
-        if head[4:] == b"eXIf":
-            return file.read(min(length, _MAX_EXIF_BYTES))
-        file.seek(length + 4, io.SEEK_CUR)
+    for chunk in png_chunks(file):
+        if chunk.kind == b"eXIf":
+            file.seek(chunk.start)
+            return file.read(min(chunk.length, _MAX_EXIF_BYTES))
     return None
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +18,19 @@ from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.inputs.reasons import UnreadableError, reason_for
 
 IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif",
-    ".jp2", ".ppm", ".pgm", ".pbm", ".heic", ".heif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib",
+    ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif", ".jxl",
+    ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga",
+    ".qoi",
+    # Of kinds that nothing here reads: they are skipped, with that for the reason.
+    ".psd", ".psb", ".xcf", ".exr", ".hdr", ".jxr", ".wdp", ".hdp", ".jls",
 }  # fmt: skip
 """Lower-case endings of the file names that find_images takes."""
+
+_DRAWING_EXTENSIONS = frozenset({
+    ".svg", ".svgz", ".eps", ".ai", ".wmf", ".emf", ".ico", ".cur", ".icns", ".xpm", ".xbm", ".dds",
+    ".pcx",
+})  # fmt: skip
 
 INDEX_FOLDER = ".clipkit"
 """Name of the folder that holds an index kept beside its pictures; find_images never sees it."""
@@ -209,16 +219,18 @@ class _Scan:
 
     def _visit(self, child: "os.DirEntry[str]", path: str) -> None:
         name = child.name
-        is_picture = _is_picture_name(name)
+        is_picture = _has_ending(name, IMAGE_EXTENSIONS)
+        is_drawing = _has_ending(name, _DRAWING_EXTENSIONS)
         try:
             is_folder = child.is_dir()
         except OSError:
             is_folder = False  # what is wrong is seen below
-        if not (is_folder or is_picture or child.is_symlink()) or name == INDEX_FOLDER:
+        is_known = is_folder or is_picture or is_drawing
+        if not (is_known or child.is_symlink()) or name == INDEX_FOLDER:
             return
         reason = self._why_left_out(path, is_folder=is_folder)
         if reason:
-            if is_folder or is_picture:
+            if is_known:
                 self.left_out.append(LeftOut(path, reason))
         elif not is_folder:
             self._add_file(child, path, is_picture=is_picture)
@@ -284,7 +296,12 @@ class _Scan:
         for pattern in self.exclude:
             if matches_glob(path + "/" if is_folder else path, pattern):
                 return f"matches the exclude pattern {_shown(pattern)}"
-        return self._why_ignored(path, is_folder=is_folder) if self.ignore_rules else ""
+        if self.ignore_rules and (reason := self._why_ignored(path, is_folder=is_folder)):
+            return reason
+        # Source code and programs come with thousands, so they are no errors to list one by one.
+        if not is_folder and _has_ending(name, _DRAWING_EXTENSIONS):
+            return "is a drawing, an icon or a texture, of which none are read"
+        return ""
 
     def _has_no_media(self, folder: str) -> bool:
         return os.path.lexists(self.root / folder / NO_MEDIA_FILE)
@@ -332,10 +349,10 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _is_picture_name(name: str) -> bool:
+def _has_ending(name: str, endings: AbstractSet[str]) -> bool:
     stem, dot, ending = name.rpartition(".")
     # A blank at the end is invisible to whoever named the file.
-    return stem != "" and (dot + ending).rstrip().lower() in IMAGE_EXTENSIONS
+    return stem != "" and (dot + ending).rstrip().lower() in endings
 
 
 def _is_junk(lowered: str) -> bool:

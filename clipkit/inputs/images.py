@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.cut_off import warn_of_missing
 from clipkit.inputs.decoder import (
     DecodedImage,
     Decoding,
@@ -199,9 +201,12 @@ def _read_image(
     _check_source(source, allow_urls=allow_urls)
     head = bytearray()
     try:
-        return _read(source, Decoding(limit, target, hold), head)
+        picture = _read(source, Decoding(limit, target, hold), head)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(image_name(source), reason_for(error, bytes(head))) from error
+    if picture.missing is not None:
+        warn_of_missing(image_name(source), picture.missing)
+    return picture
 
 
 def _check_source(source: object, *, allow_urls: bool) -> None:
@@ -286,6 +291,7 @@ def _decode(file: BinaryIO, name: str, decoding: Decoding, head: bytearray) -> D
     file.seek(0)
     if not head:
         raise UnreadableError("is empty (0 bytes)")
-    if PurePath(name).suffix.lower() in RAW_EXTENSIONS:
+    ending = PurePath(name).suffix.lower()
+    if ending in RAW_EXTENSIONS:
         return decode_raw(file, decoding)
-    return decode_file(file, decoding)
+    return decode_file(file, replace(decoding, ending=ending))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs import details
+from clipkit.inputs import png
 from clipkit.inputs.details import PictureDetails, read_details
 from clipkit.inputs.images import read_image
 from tests.conftest import SAMPLES
@@ -136,12 +136,12 @@ def test_chunks_without_end_are_not_followed(
 ) -> None:
     path = tmp_path / "photo.png"
     Image.new("RGB", (48, 32)).save(path)
-    png = path.read_bytes()
+    data = path.read_bytes()
     model = chunk(b"eXIf", exif({MODEL: "Pixel 8"}).removeprefix(b"Exif\0\0"))
-    path.write_bytes(png[:-12] + chunk(b"IDAT", b"") * 7 + model + png[-12:])
-    monkeypatch.setattr(details, "_MAX_CHUNKS", 10)  # the header, the pixels, 7, and the model
+    path.write_bytes(data[:-12] + chunk(b"IDAT", b"") * 7 + model + data[-12:])
+    monkeypatch.setattr(png, "_MAX_CHUNKS", 10)  # the header, the pixels, 7, and the model
     assert read_details(path).camera == "Pixel 8"
-    monkeypatch.setattr(details, "_MAX_CHUNKS", 9)
+    monkeypatch.setattr(png, "_MAX_CHUNKS", 9)
     assert read_details(path).camera is None
 
 

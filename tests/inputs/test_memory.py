@@ -1,14 +1,17 @@
 """Waiting for memory: the sum stays below the limit, everybody gets a turn, nobody keeps any."""
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import psutil
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -222,3 +225,28 @@ def test_a_file_too_large_to_be_read_at_once_gives_the_same(
         np.testing.assert_array_equal(
             preprocess.pixel_values(path), preprocess.pixel_values(path.read_bytes())
         )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tile", "expected"),
+    [
+        # The values, and sixteen bytes for the levels, the colours and their copies.
+        ("float64", None, 80 * 40 * (3 * 8 + 16)),
+        ("float32", None, 80 * 40 * (16 + 16)),  # twelve bytes, in units of eight
+        # A tile is unpacked whole: 80 x 48 values more, in units of eight bytes a pixel.
+        ("float64", (48, 80), 80 * 40 * (56 + 16)),
+    ],
+)
+def test_what_tifffile_reads_holds_its_values_too(
+    budget: MemoryBudget, dtype: str, tile: tuple[int, int] | None, expected: int
+) -> None:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((40, 80, 3), dtype), photometric="rgb", tile=tile)
+    with borrow_image(file.getvalue(), max_pixels=NO_LIMIT):
+        assert budget._held == expected
+
+
+def test_jpeg_xl_holds_what_its_decoder_needs(budget: MemoryBudget) -> None:
+    data = bytes(imagecodecs.jpegxl_encode(np.zeros((40, 80, 3), np.uint8)))
+    with borrow_image(data, max_pixels=NO_LIMIT):
+        assert budget._held == 80 * 40 * 40
