@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SpaceMismatchError,
         TrainingError,
     )
+    from clipkit.inputs.cut_off import CutOffImageWarning
     from clipkit.inputs.tokenizer import TextCutWarning
     from clipkit.loading import compile_model, load
     from clipkit.models.listing import list_models
@@ -46,6 +47,7 @@ __all__ = [
     "TEMPLATE_SETS",
     "CheckpointError",
     "ClipkitError",
+    "CutOffImageWarning",
     "DuplicateGroup",
     "DuplicateReport",
     "EncodedBatch",
@@ -100,6 +102,7 @@ _ROOMS = {
         "SpaceMismatchError",
         "TrainingError",
     ),
+    "clipkit.inputs.cut_off": ("CutOffImageWarning",),
     "clipkit.inputs.tokenizer": ("TextCutWarning",),
     "clipkit.loading": ("compile_model", "load"),
     "clipkit.models.listing": ("list_models",),

@@ -24,6 +24,11 @@ class CutOffImageWarning(UserWarning):
     """An image file lacks its last bytes; the image was read without them."""
 
 
+def is_strict() -> bool:
+    """Return whether files that lack their last bytes are refused: $CLIPKIT_STRICT_IMAGES."""
+    return os.environ.get("CLIPKIT_STRICT_IMAGES", "0") not in ("", "0")
+
+
 def load_what_is_there(image: Image.Image, error: OSError) -> float:
     """Load an image whose file ended too early.
 
@@ -40,8 +45,7 @@ def load_what_is_there(image: Image.Image, error: OSError) -> float:
         UnreadableError: If that share is too large.
         OSError: The error, if it is of another kind, or cut-off files are not to be read.
     """
-    is_strict = os.environ.get("CLIPKIT_STRICT_IMAGES", "0") not in ("", "0")
-    if is_strict or not speaks_of_a_cut(str(error)):
+    if is_strict() or not speaks_of_a_cut(str(error)):
         raise error
     if isinstance(image, JpegImageFile):
         missing = _finish_jpeg(image)
