@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         SpaceMismatchError,
         TrainingError,
     )
+    from clipkit.inputs.cut_off import CutOffImageWarning
     from clipkit.inputs.thumbnails import render_thumbnail
     from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
     from clipkit.loading import EncoderSpec, compile_model, load
@@ -66,6 +67,7 @@ __all__ = [
     "ClassifiedBatch",
     "ClipkitError",
     "ClipkitWarning",
+    "CutOffImageWarning",
     "DuplicateGroup",
     "DuplicateReport",
     "EmbeddingArray",
@@ -138,6 +140,7 @@ _ROOMS = {
         "SpaceMismatchError",
         "TrainingError",
     ),
+    "clipkit.inputs.cut_off": ("CutOffImageWarning",),
     "clipkit.inputs.thumbnails": ("render_thumbnail",),
     "clipkit.inputs.tokenizer": ("TextCutWarning", "TokenizedTexts"),
     "clipkit.loading": ("EncoderSpec", "compile_model", "load"),

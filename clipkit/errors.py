@@ -16,6 +16,7 @@
       TextCutWarning                   a text was longer than the model reads
       UnknownTextWarning               no word of a text is in the model's vocabulary
       EqualLabelsWarning               labels that the model reads as one
+      CutOffImageWarning               an image file lacks its last bytes
 
 A message says what was wrong, what was got, what would be right and what to do.
 """

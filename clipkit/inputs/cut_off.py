@@ -4,7 +4,6 @@ A download or a copy that broke off at the end leaves such files, and every view
 """
 
 import os
-import threading
 import warnings
 
 import numpy as np
@@ -12,16 +11,20 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
+from clipkit.errors import ClipkitWarning
 from clipkit.inputs.reasons import UnreadableError, speaks_of_a_cut
 
 MAX_MISSING_SHARE = 0.05
 """Of an image's pixels: what lacks more is cut off, and is refused."""
 
-_MAX_WARNINGS = 10  # of a process: with a thousand such files, the rest would say nothing new
 
-
-class CutOffImageWarning(UserWarning):
+class CutOffImageWarning(ClipkitWarning):
     """An image file lacks its last bytes; the image was read without them."""
+
+
+def is_strict() -> bool:
+    """Return whether files that lack their last bytes are refused: $CLIPKIT_STRICT_IMAGES."""
+    return os.environ.get("CLIPKIT_STRICT_IMAGES", "0") not in ("", "0")
 
 
 def load_what_is_there(image: Image.Image, error: OSError) -> float:
@@ -40,8 +43,7 @@ def load_what_is_there(image: Image.Image, error: OSError) -> float:
         UnreadableError: If that share is too large.
         OSError: The error, if it is of another kind, or cut-off files are not to be read.
     """
-    is_strict = os.environ.get("CLIPKIT_STRICT_IMAGES", "0") not in ("", "0")
-    if is_strict or not speaks_of_a_cut(str(error)):
+    if is_strict() or not speaks_of_a_cut(str(error)):
         raise error
     if isinstance(image, JpegImageFile):
         missing = _finish_jpeg(image)
@@ -55,33 +57,18 @@ def load_what_is_there(image: Image.Image, error: OSError) -> float:
 
 
 def warn_of_missing(name: str, missing: float) -> None:
-    """Tell of an image that was read without its last bytes; after ten of them, no more.
+    """Warn of an image that was read without its last bytes.
 
     Args:
         name: What to call it.
         missing: The share of its pixels that its file lacks, 0 to 1.
     """
-    number = _next_number()
-    if number > _MAX_WARNINGS:
-        return
-    rest = "; further files like this are not told of" if number == _MAX_WARNINGS else ""
     warnings.warn(
         f"{name}: lacks its last bytes and was read without them, {missing:.1%} of its pixels are "
-        f"missing (CLIPKIT_STRICT_IMAGES=1 refuses such files){rest}",
+        "missing (CLIPKIT_STRICT_IMAGES=1 refuses such files)",
         CutOffImageWarning,
         stacklevel=2,
     )
-
-
-_told = 0
-_counting = threading.Lock()
-
-
-def _next_number() -> int:
-    global _told
-    with _counting:
-        _told += 1
-        return _told
 
 
 # --- JPEG ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import PIL
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from clipkit.inputs.colors import to_rgb
-from clipkit.inputs.cut_off import load_what_is_there
+from clipkit.inputs.cut_off import is_strict, load_what_is_there
 from clipkit.inputs.deferred import DeferredImage
 from clipkit.inputs.files import HeaderReader, check_read_whole
 from clipkit.inputs.frames import first_frame
@@ -65,10 +65,11 @@ def decoder_name() -> str:
     """Return what decodes: versions differ in a picture's last bits, extras in what they read."""
     names = ("pillow_heif", "rawpy", "tifffile", "imagecodecs")
     extras = [name for name in names if find_spec(name)]
-    return " + ".join([f"Pillow {PIL.__version__}", _RULES, *extras])
+    strictness = ["strict"] if is_strict() else []
+    return " + ".join([f"Pillow {PIL.__version__}", _RULES, *extras, *strictness])
 
 
-_RULES = "rules 2"  # raised where the same files come out with other pixels or reasons
+_RULES = "rules 2"  # counted up where other files are read, so that skipped ones are tried again
 
 
 def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:

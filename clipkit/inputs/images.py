@@ -58,9 +58,11 @@ def read_image(
     """Return a picture upright and in RGB.
 
     EXIF orientation is applied to everything that carries it. Transparency is put on white.
-    CMYK, palette, grey and 16-bit pictures become 8-bit RGB without clipping; colour profiles are
-    not applied, as in open_clip. Of an animation or a file of several pages the first picture is
-    read. HEIC needs the extra "heif", camera RAW files the extra "raw".
+    CMYK, palette, grey and 16-bit images become 8-bit RGB without clipping; colour profiles are
+    not applied, as in open_clip. Of an animation the first frame is read, of a file of several
+    pages the first that is no thumbnail. A JPEG or GIF that lacks only its last bytes is read with
+    a CutOffImageWarning, unless $CLIPKIT_STRICT_IMAGES is set to anything but 0. HEIC needs the
+    extra "heif", camera RAW files "raw", JPEG XL "jxl", unusual kinds of TIFF "tiff".
 
     Args:
         source: The picture. Files are read from their start where they can be rewound, and are
