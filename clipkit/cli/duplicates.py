@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         note("interrupted: what is indexed so far is kept; run the same command again to go on")
         return 130
-    groups = []
+    groups: list[DuplicateGroup] = []
     for group in report.groups:
         # Whatever reads this may be removing files already.
         now = still_there(group, Path(arguments.folder))

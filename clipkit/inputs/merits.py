@@ -43,7 +43,7 @@ def colorfulness(path: Path, *, max_pixels: int | None = None) -> float:
         plane = plane - plane.mean()
         plane -= luma * (plane @ luma) / max(luma @ luma, 1e-9)
         left += float(plane @ plane) / len(plane)
-    return left**0.5
+    return float(np.sqrt(left))
 
 
 def real_size(path: Path, smaller: list[Size], *, max_pixels: int | None = None) -> Size:

@@ -11,6 +11,7 @@ from clipkit.cli import duplicates
 from clipkit.cli.main import main
 from clipkit.search.duplicates import finding
 from clipkit.search.duplicates.files import PictureFile
+from clipkit.search.duplicates.groups import exact_groups
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, save_picture
 
@@ -130,7 +131,7 @@ def test_what_goes_while_images_are_compared_is_not_named(
     shutil.copy2(photos / "originals" / "red.png", photos / "a.png")
     library = PhotoLibrary.open(photos, FakeEncoder())
     library.sync()
-    group = finding.exact_groups
+    group = exact_groups
 
     def group_and_lose(files: list[PictureFile]) -> object:
         (photos / "a.png").unlink(missing_ok=True)

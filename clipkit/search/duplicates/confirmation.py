@@ -66,24 +66,25 @@ class Confirmation:
         order = np.lexsort((pairs.second, pairs.first, -pairs.similarity))
         failures = np.zeros(len(files), dtype=int)
         is_confirmed = np.zeros(len(order), dtype=bool)
-        for done, edge in enumerate(order, start=1):
+        for done, edge in enumerate(order):
             ends = int(pairs.first[edge]), int(pairs.second[edge])
             if failures[list(ends)].max() < _FAILURES:
-                is_confirmed[edge] = self._is_copy(files[ends[0]], files[ends[1]])
+                is_confirmed[done] = self._is_copy(files[ends[0]], files[ends[1]])
                 for end in ends:
-                    failures[end] = 0 if is_confirmed[edge] else failures[end] + 1
+                    failures[end] = 0 if is_confirmed[done] else failures[end] + 1
             if self._progress:
-                self._progress(done, len(order))
-        return Pairs(*(values[is_confirmed] for values in pairs))
+                self._progress(done + 1, len(order))
+        confirmed = np.sort(order[is_confirmed])
+        return Pairs(pairs.first[confirmed], pairs.second[confirmed], pairs.similarity[confirmed])
 
     def _is_copy(self, first: PictureFile, second: PictureFile) -> bool:
         if are_companions(first, second):
             return False
-        sources = self._provenance(first.path), self._provenance(second.path)
-        if sources[0] and sources[1] and are_other_shots(*sources):
+        source, other_source = self._provenance(first.path), self._provenance(second.path)
+        if source and other_source and are_other_shots(source, other_source):
             return False
-        views = self._view(first.path), self._view(second.path)
-        return bool(views[0] and views[1] and is_copy(*views))
+        view, other_view = self._view(first.path), self._view(second.path)
+        return bool(view and other_view and is_copy(view, other_view))
 
     def _seen(self, read: Callable[[Path], _Result], path: str) -> _Result | None:
         try:

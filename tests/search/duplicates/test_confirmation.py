@@ -39,7 +39,7 @@ def test_a_raw_file_and_its_jpeg_are_kept_apart_and_a_copy_is_not(tmp_path: Path
 
 def test_frames_that_were_taken_at_other_times_are_kept_apart(tmp_path: Path) -> None:
     photo = Image.open(SAMPLES / "castle.jpg").convert("RGB")
-    paths = {}
+    paths: dict[str, Path] = {}
     for second in (1, 1, 2):
         exif = camera_exif(photo.size, taken=f"2024:06:01 12:00:0{second}")
         name = f"{len(paths)}.jpg"
