@@ -66,6 +66,17 @@ class FolderScan:
     skipped: list[ImageReadError]  # looked like a picture or a folder but cannot be taken
     left_out: list[LeftOut]
 
+    @property
+    def other_paths(self) -> dict[str, list[str]]:
+        """Of files that are listed and have other paths, by links: those, by the listed path."""
+        links = [other for other in self.left_out if other.same_as]
+        listed = {entry.path for entry in self.entries} if links else set()
+        others: dict[str, list[str]] = {}
+        for link in links:
+            if link.same_as in listed:
+                others.setdefault(link.same_as, []).append(link.path)
+        return others
+
 
 def find_images(
     folder: Path, *, part: str = "", include_hidden: bool = False, exclude: Sequence[str] = ()

@@ -8,7 +8,10 @@ import fnmatch
 import functools
 import re
 import unicodedata
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+NORMAL_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+"""The two ways in which Unicode writes a letter with its accents: as one character, or several."""
 
 
 def matches_glob(path: str, pattern: str) -> bool:

@@ -15,7 +15,6 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.folders import FolderScan
 from clipkit.pairs.captions import CAPTION_SUFFIXES, CaptionFile, choose_captions
 from clipkit.pairs.layout import Say, any_of, list_some
-from clipkit.pairs.links import distinct_files
 from clipkit.pairs.listed_pairs import ListedPairs
 
 
@@ -43,13 +42,11 @@ def open_captions_folder(
         listed as skipped.
     """
     skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
-    paths, others = distinct_files(
-        folder, [entry.path for entry in scan.entries], [item.path for item in scan.left_out]
-    )
+    others = scan.other_paths
     passed_over: list[str] = []
 
     def pairs() -> Iterator[tuple[str, tuple[str, ...]]]:
-        for path in paths:
+        for path in (entry.path for entry in scan.entries):
             try:
                 files = [_caption_files(captions, name) for name in (path, *others.get(path, ()))]
                 texts, reasons = _joined(files)

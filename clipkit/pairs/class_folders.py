@@ -15,7 +15,6 @@ from clipkit.errors import ImageReadError, InputError, PromptError
 from clipkit.inputs.folders import FolderScan
 from clipkit.pairs.class_names import CONTAINERS, ClassNames, odd_names, spaced, words_of
 from clipkit.pairs.layout import Say, list_some
-from clipkit.pairs.links import distinct_files
 from clipkit.pairs.pair import Pair
 from clipkit.pairs.picture_digest import file_stamp
 from clipkit.pairs.text_rows import TextRows
@@ -50,11 +49,8 @@ def open_class_folders(
     """
     check_templates(templates)
     skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
-    paths, others = distinct_files(
-        folder, [entry.path for entry in scan.entries], [item.path for item in scan.left_out]
-    )
     by_class: dict[str, list[str]] = {}
-    for path in paths:
+    for path in (entry.path for entry in scan.entries):
         first, slash, _ = path.partition("/")
         if slash:
             by_class.setdefault(first, []).append(path)
@@ -71,7 +67,7 @@ def open_class_folders(
     _check_differ(folder, folders, class_names)
     if names is None:
         _tell_names(folder, folders, class_names, say)
-    if others:
+    if others := scan.other_paths:
         say(
             f"{folder}: {len(others)} images have other paths, by links; each counts once: "
             f"{list_some(f'{path} = {rest[0]}' for path, rest in others.items())}"

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ def words_of(folder_names: Sequence[str]) -> tuple[str, ...]:
 
 def spaced(name: str) -> str:
     """Return a folder's name with spaces for underscores and dashes, in Unicode."""
-    readable = os.fsencode(name).decode("utf-8", "replace")
+    decoded = os.fsencode(name).decode("utf-8", "replace")
+    readable = unicodedata.normalize("NFC", decoded)  # a Mac takes letters and accents apart
     return " ".join(readable.replace("_", " ").replace("-", " ").split()) or name
 
 

@@ -1,6 +1,7 @@
 """What pictures of equal bytes share, and what a file changes with its bytes."""
 
 import hashlib
+from collections.abc import Hashable
 from pathlib import Path
 
 from clipkit.errors import ImageReadError
@@ -38,3 +39,12 @@ def file_stamp(path: Path) -> bytes:
     except OSError:
         return b""
     return f"{found.st_size} {found.st_mtime_ns}".encode()
+
+
+def file_identity(path: Path) -> Hashable:
+    """Return what the paths of one file share, device and inode; its path if it is not there."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # ValueError: a null character
+        return str(path)
+    return found.st_dev, found.st_ino

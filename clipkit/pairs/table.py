@@ -6,18 +6,20 @@ with several captions.
 """
 
 import os
+import unicodedata
 from collections.abc import Hashable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.globs import NORMAL_FORMS
 from clipkit.pairs.captions import captions_of
 from clipkit.pairs.image_pack import ImagePack
 from clipkit.pairs.layout import Say
-from clipkit.pairs.links import file_identity
 from clipkit.pairs.listed_pairs import ListedPairs
 from clipkit.pairs.mixing import MixedPairs
 from clipkit.pairs.pair import PairSource
+from clipkit.pairs.picture_digest import file_identity
 from clipkit.pairs.table_rows import Columns, TableRow, read_table
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
@@ -159,8 +161,11 @@ def _normal(cell: str) -> str:
 def _find(cell: str, folder: Path) -> str:
     """Return where an image is, relative to the folder if it lies there."""
     # As it stands; then without spaces beside the separators of a table made by hand; then with
-    # the separators of Windows, where a file's name cannot have them.
-    for text in dict.fromkeys((cell, cell.strip(), PureWindowsPath(cell.strip()).as_posix())):
+    # the separators of Windows, where a file's name cannot have them; each as it is, and with
+    # accents composed as other systems do.
+    spellings = dict.fromkeys((cell, cell.strip(), PureWindowsPath(cell.strip()).as_posix()))
+    forms = (unicodedata.normalize(form, text) for form in NORMAL_FORMS for text in spellings)
+    for text in dict.fromkeys((*spellings, *forms)):
         if os.path.isfile(folder / text):  # noqa: PTH113 - Path.is_file raises for a name too long
             return text
         if os.path.isfile(text):  # noqa: PTH113

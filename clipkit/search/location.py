@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
+from clipkit.inputs.globs import NORMAL_FORMS
 from clipkit.places import data_directory, readable_name
 from clipkit.search.lock import WriterLock
 from clipkit.search.schema import library_errors, open_catalog_file
@@ -21,7 +21,6 @@ from clipkit.search.schema import library_errors, open_catalog_file
 _CATALOG_NAME = "catalog.sqlite"
 _LOCK_NAME = "writer.lock"
 _OTHER_SPACE = "space-"  # how the directory of a further model's index begins
-_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,9 @@ class LibraryPlace:
             for folder, prefix, spelling in ways
             if spelling.is_relative_to(folder)
         }
-        return names | {unicodedata.normalize(form, name) for name in names for form in _FORMS}
+        return names | {
+            unicodedata.normalize(form, name) for name in names for form in NORMAL_FORMS
+        }
 
     def make_location(self) -> None:
         """Create the directory of the index if there is none.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.inputs.folders import FolderScan, LeftOut, find_images
+from clipkit.inputs.folders import FolderScan, find_images
 from clipkit.pairs.captions_folder import (
     CaptionPlace,
     has_captions,
@@ -173,12 +173,6 @@ def test_an_image_with_several_paths_is_one_pair_with_the_captions_of_all(write:
     (line,) = said
     assert "2 images have other paths, by links" in line
     assert "real/c.png = only.png" in line
-    # The same if the listing has each file once and names the links as left out.
-    entries = [entry for entry in find_images(folder).entries if entry.path in names]
-    links = [LeftOut(path, "is a link") for path in ("a.png", "only.png", "z.png")]
-    again, _ = _told(folder, FolderScan(entries, [], links), CaptionPlace(folder))
-    assert contents(again) == expected
-    assert again.skipped == []
 
 
 def test_a_damaged_file_beside_a_good_one_is_told(write: Write) -> None:

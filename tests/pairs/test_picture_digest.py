@@ -4,13 +4,23 @@ from pathlib import Path
 import pytest
 
 from clipkit.errors import ImageReadError
-from clipkit.pairs.picture_digest import picture_digest
+from clipkit.pairs.picture_digest import file_identity, picture_digest
 
 
 def test_files_and_their_bytes_have_one_digest(samples: list[Path]) -> None:
     content = samples[0].read_bytes()
     expected = hashlib.sha256(content).digest()
     assert picture_digest(content) == picture_digest(str(samples[0])) == expected
+
+
+def test_a_file_seen_through_two_folders_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").touch()
+    (tmp_path / "b").symlink_to("a")
+    paths = [tmp_path / "a" / "file", tmp_path / "b" / "file"]
+    assert len({file_identity(path) for path in paths}) == 1
+    gone = [tmp_path / "a" / "gone", tmp_path / "b" / "gone", Path("null\0")]
+    assert len({file_identity(path) for path in gone}) == 3
 
 
 @pytest.mark.parametrize(("name", "reason"), [("gone.png", "no such file"), ("", "is a folder")])

@@ -260,6 +260,14 @@ def test_paths_may_have_the_separators_of_windows(write: Write) -> None:
     assert reasons(source) == ["t.csv line 5: no such file: C:\\b.png"]
 
 
+def test_letters_with_accents_may_be_composed_in_another_way(write: Write) -> None:
+    files = {"e\u0301te\u0301.png": picture(1), "\u00fc.png": picture(2)}
+    table = "filepath,title\n\u00e9t\u00e9.png,a\nu\u0308.png,b\n"
+    source = _open(write({**files, "t.csv": table}) / "t.csv")
+    assert contents(source) == [(picture(1), ("a",)), (picture(2), ("b",))]
+    assert source.skipped == []
+
+
 def test_rows_of_one_file_are_one_pair_whatever_leads_to_it(write: Write) -> None:
     folder = write(PICTURES)
     (folder / "link.png").symlink_to("photos/a.png")
