@@ -3,6 +3,7 @@
 Boxes are (left, top, right, bottom) in shares of the width and height, 0..1.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ class ImageView:
         """
         return np.stack([_resized(plane, box, size) for plane in self._color], axis=-1) - 128
 
-    @property
+    @functools.cached_property
     def flat_share(self) -> float:
         """How much of the image has about one of its three commonest grey levels.
 

@@ -37,12 +37,13 @@ class Alignment(NamedTuple):
         return (left, top, right, bottom), (left_b, top_b, right_b, bottom_b)
 
 
-def align(first: ImageView, second: ImageView) -> Alignment:
+def align(first: ImageView, second: ImageView, *, finest: int = 256) -> Alignment:
     """Return the alignment that fits best, by least squares on details from coarse to fine.
 
     Args:
         first: An image.
         second: Another, of which it may be a copy.
+        finest: Pixels of the longer side up to which it is refined.
 
     Returns:
         The alignment; whether it fits is for the caller to see.
@@ -55,7 +56,8 @@ def align(first: ImageView, second: ImageView) -> Alignment:
             best, best_fit = found, fit
         if fit > _GOOD_FIT:
             break
-    return _refined(best, first, second, _FINE)
+    levels = tuple(level for level in _FINE if level[0] <= finest)
+    return _refined(best, first, second, levels)
 
 
 def grid(view: ImageView, box: Box, side: int) -> tuple[int, int]:

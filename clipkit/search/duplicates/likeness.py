@@ -72,14 +72,12 @@ def crop_pairs(first: Sketch, second: Sketch) -> list[tuple[Crop, Crop]]:
     Returns:
         For each pair, what is cut off the first and off the second; one of them is nothing.
     """
-    left, right = first[None], second[None]
-    pairs = [(_WHOLE, _WHOLE)]
-    for crop in (*_CROPS, (0.02, 0.02, 0.02, 0.02)):
-        pairs += [(_WHOLE, crop), (crop, _WHOLE)]
-    return sorted(
-        pairs,
-        key=lambda pair: -(_details(left, pair[0]) * _details(right, pair[1])).sum().item(),
-    )
+    crops = (_WHOLE, *_CROPS, (0.02, 0.02, 0.02, 0.02))
+    left, right = ([_details(s[None], crop)[0] for crop in crops] for s in (first, second))
+    alike = {(crop, _WHOLE): float(part @ right[0]) for crop, part in zip(crops, left, strict=True)}
+    for crop, part in zip(crops, right, strict=True):
+        alike[_WHOLE, crop] = float(left[0] @ part)
+    return sorted(alike, key=lambda pair: -alike[pair])
 
 
 def _details(sketches: Sketches, crop: Crop = _WHOLE) -> NDArray[np.float32]:

@@ -82,11 +82,11 @@ def is_copy(first: ImageView, second: ImageView) -> bool:
     Returns:
         Whether they show the same, up to a light crop, scale, compression and brightness.
     """
-    boxes = align(first, second).boxes(_TRIM)
-    if not has_same_colors(first, second, boxes):
-        return False
     flatness = max(first.flat_share, second.flat_share)
     look = _GRAPHIC if flatness >= _GRAPHIC_FLATNESS else _PHOTOGRAPH
+    boxes = align(first, second, finest=look.side // 2).boxes(_TRIM)
+    if not has_same_colors(first, second, boxes):
+        return False
     tiles = compare(first, second, boxes, look)
     differing = (tiles.correlation < look.min_correlation) & (tiles.difference > _MIN_DIFFERENCE)
     if not differing.any():
