@@ -16,7 +16,7 @@ class Disks:
 
     is_empty: bool  # nothing that is an image was found at all
     is_another: bool  # the folder is on another disk than before, and less than half is as it was
-    lost: frozenset[str]  # folders in it that lay on a disk of their own, and are empty now
+    lost: frozenset[str]  # folders in it on disks of their own, without an image that was there
 
 
 def find_missing(gone: Collection[str], known: Iterable[str], disks: Disks) -> set[str]:
@@ -27,8 +27,8 @@ def find_missing(gone: Collection[str], known: Iterable[str], disks: Disks) -> s
     the rule. Gone images are missing, not removed,
 
     1. if nothing is left: a folder without a single image is what an unmounted disk looks like;
-    2. in a folder inside the library that lay on a disk of its own, is gone or lies on the
-       library's now, and has none of its images;
+    2. in a folder inside the library that lies, or lay, on a disk of its own and has none of its
+       images as they were;
     3. if another disk is in the place of the library: it has another number, and not half of
        the images are as they were;
     4. if they are more than half of all and at least 10: fewer are a handful that somebody

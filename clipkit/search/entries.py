@@ -55,7 +55,7 @@ class CatalogMeta:
     num_rows: int = 0  # rows of that file in use, dead ones included
     device: int = 0  # the disk the folder was on, as the system numbers them
     inode: int = 0  # the folder on that disk; 0 where there is no such number
-    mounts: tuple[str, ...] = ()  # folders in it that were on other disks, relative to it
+    mounts: tuple[str, ...] = ()  # folders in it that were on disks of their own, relative to it
     exclude: tuple[str, ...] = ()  # what the folder's owner asked to leave out
     include_hidden: bool = False
     unlisted: tuple[str, ...] = ()  # paths that could not be looked at in the last sync

@@ -7,7 +7,7 @@ import contextlib
 import importlib.util
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -67,13 +67,13 @@ def export_library(
         MissingExtraError: If Parquet is asked for and pyarrow is not installed.
     """
     kind = _table_format(table)
-    old = _check_directory(directory)
+    names = (_EMBEDDINGS, f"images.{kind}", _ABOUT)
+    old = _check_directory(directory, names)
     with committed(place) as snapshot, _disk_errors(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".clipkit-", dir=directory.parent) as scratch:
             draft = Path(scratch)
             count = _write_contents(snapshot, place.prefix, accepted, draft / _EMBEDDINGS, kind)
-            names = (_EMBEDDINGS, f"images.{kind}", _ABOUT)
             about = {
                 "written_by": _MARK,
                 "folder": _valid(str(place.folder)),
@@ -105,23 +105,26 @@ def _table_format(table: TableFormat | None) -> TableFormat:
     return table
 
 
-def _check_directory(directory: Path) -> set[str]:
-    """Return which files of an earlier export lie in a directory; refuse one with anything else."""
+def _check_directory(directory: Path, names: Iterable[str]) -> set[str]:
+    """Return which files of an earlier export lie in a directory; refuse to replace any other."""
     if not directory.exists() and not directory.is_symlink():
         return set()
     if not directory.is_dir():
         raise InputError(f"{directory} is no directory: give a new one, nothing is overwritten")
+    inside = {path.name for path in directory.iterdir()}
     about: object = None
     with contextlib.suppress(OSError, ValueError):
         about = json.loads((directory / _ABOUT).read_text(encoding="utf-8"))
+    old: set[str] = set()
     if isinstance(about, dict) and about.get("written_by") == _MARK:
-        return {name for name in about.get("files", ()) if name in _EVERY_FILE}
-    if inside := sorted(path.name for path in directory.iterdir()):
+        old = {name for name in about.get("files", ()) if name in _EVERY_FILE}
+        inside.intersection_update(names)  # whatever else lies there stays
+    if foreign := sorted(inside - old):
         raise InputError(
-            f"{directory} holds {inside[0]!r} and is no earlier export of clipkit: give a new or "
-            "empty directory, nothing is overwritten"
+            f"{directory} holds {foreign[0]!r}, which no export of clipkit has written: give a new "
+            "or empty directory, nothing is overwritten"
         )
-    return set()
+    return old
 
 
 _EVERY_FILE = {_EMBEDDINGS, "images.parquet", "images.jsonl", _ABOUT}

@@ -194,7 +194,7 @@ class Intake:
         try:
             status = path.stat()
             is_as_before = (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
-            if inspection.digest is not None and inspection.is_settled and is_as_before:
+            if inspection.is_settled and is_as_before:
                 return image
             digest = hash_file(path)
         except (OSError, UnreadableError):  # gone since: the next sync will see

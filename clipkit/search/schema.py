@@ -127,7 +127,7 @@ def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA schema_version").fetchone()  # the first real access
         except sqlite3.OperationalError as error:
             connection.close()
-            if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            if not _allows_reading(error):
                 raise
             failure = error
         except BaseException:
@@ -196,7 +196,7 @@ def _brought_up(connection: sqlite3.Connection, path: Path) -> sqlite3.Connectio
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
     except sqlite3.OperationalError as error:
-        if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        if not _allows_reading(error):
             raise
         connection.close()
         connection = _connect_to_copy(path)
@@ -234,6 +234,20 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
+def _allows_reading(error: sqlite3.Error) -> bool:
+    """Return whether what could not be done is to write, so that reading may be possible."""
+    return _has_no_room(error) or _code(error) in (
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    )
+
+
+def _has_no_room(error: sqlite3.Error) -> bool:
+    """Return whether a disk is full: also of the 32 KiB that processes share beside a log."""
+    is_shared = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
+    return is_shared or _code(error) == sqlite3.SQLITE_FULL
+
+
 def _unusable(path: Path, folder: Path, reason: str) -> LibraryError:
     return LibraryError(
         f"the index of {folder} cannot be opened or written at {path.parent}: {reason}"
@@ -247,7 +261,7 @@ def _library_error(error: sqlite3.Error, path: Path, folder: Path) -> LibraryErr
         return LibraryBusyError(
             f"another process is writing to the index of {folder}: try again when it is done"
         )
-    if code == sqlite3.SQLITE_FULL:
+    if _has_no_room(error):
         return LibraryError(
             f"no space is left for the index of {folder} at {path.parent}: what was committed is "
             "kept; make room and run the same command again"

@@ -113,12 +113,11 @@ def _look_at_disks(
         is_empty=not scan.entries,
         is_another=has_other_number
         and 2 * sum(is_alike(file, known.get(file.path)) for file in scan.entries) < len(known),
+        # Another disk may be in the place of one, and even have its number.
         lost=frozenset(
             folder
             for folder in (meta.mounts if changes.gone else ())
-            if device_of(place.indexed_folder / folder) in (0, device)
-            # Else its images were copied to the library's disk.
-            and not any(path.startswith(f"{folder}/") for path in changes.unchanged)
+            if not any(path.startswith(f"{folder}/") for path in changes.unchanged)
         ),
     )
 
@@ -145,17 +144,17 @@ def device_of(folder: Path) -> int:
 
 
 def find_mounts(place: LibraryPlace, files: Iterable[FileState]) -> set[str]:
-    """Return the outermost folders of files that lie on other disks than the indexed folder."""
-    root = device_of(place.indexed_folder)
-    devices: dict[str, int] = {}
+    """Return the folders of files that lie on other disks than the folders they are in."""
+    devices = {"": device_of(place.indexed_folder)}
     mounts: set[str] = set()
     for folder in {file.path.rpartition("/")[0] for file in files} - {""}:
+        parent = ""
         for step in steps_of(folder):
             if step not in devices:
                 devices[step] = device_of(place.indexed_folder / step)
-            if devices[step] not in (0, root):
-                mounts.add(step)
-                break
+                if devices[step] not in (0, devices[parent]):
+                    mounts.add(step)
+            parent = step
     return mounts
 
 

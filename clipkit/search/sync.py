@@ -207,12 +207,11 @@ def _next_meta(asked: CatalogMeta, survey: Survey, place: LibraryPlace) -> Catal
     Which disk it lies on is only taken down where something of it is there: else it is the place
     of a disk that is away.
     """
-    files = (*survey.changes.added, *survey.changes.changed)
     meta = dataclasses.replace(
         asked,
         folder=str(place.indexed_folder.resolve()),
         decoder=decoder_name(),
-        mounts=tuple(sorted({*asked.mounts, *find_mounts(place, files)})),
+        mounts=tuple(sorted({*asked.mounts, *find_mounts(place, survey.scan.entries)})),
     )
     if not survey.is_recognized:
         return meta

@@ -55,7 +55,10 @@ def is_of_old_precision(name: str) -> bool:
 
 def vectors_files(location: Path) -> Iterator[Path]:
     """Yield every vectors file in a library's directory, used or left over."""
-    return (path for path in location.glob("vectors-*") if path.suffix in _ROW_TYPES)
+    for path in location.glob("vectors-*"):
+        # Nothing else goes that somebody keeps in the directory of an index.
+        if path.suffix in _ROW_TYPES and path.stem.removeprefix("vectors-").isdecimal():
+            yield path
 
 
 class VectorWriter(Closing):

@@ -109,6 +109,20 @@ def test_what_changes_within_a_tick_of_the_clock_is_seen_by_its_bytes(
     assert _spares(capsys, "-n") == []
 
 
+def test_a_file_that_took_the_name_of_another_of_its_size_and_time_is_no_copy(
+    photos: Path, capsys: Captured
+) -> None:
+    """As scans without compression are, that were unpacked with one time."""
+    save_picture(photos / "page1.bmp", (1, 2, 3))
+    save_picture(photos / "page2.bmp", (4, 5, 6))
+    shutil.copy2(photos / "page2.bmp", photos / "page3.bmp")
+    for path in photos.glob("*.bmp"):
+        os.utime(path, (1e9, 1e9))
+    assert _spares(capsys) == ["photos/page3.bmp"]
+    (photos / "page1.bmp").replace(photos / "page2.bmp")
+    assert _spares(capsys) == []
+
+
 def test_files_are_looked_at_again_when_they_are_printed(
     photos: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

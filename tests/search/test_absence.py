@@ -214,6 +214,53 @@ def test_a_disk_inside_the_library_is_known_by_its_number(
     assert len(encoder.encoded_images) == 4
 
 
+def test_another_disk_in_the_place_of_one_inside_the_library_removes_nothing(
+    photos: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system gives the number of one stick to the next."""
+    monkeypatch.setattr(survey, "device_of", lambda folder: 1 + (folder.name == "trip"))
+    library = PhotoLibrary.open(photos, encoder)
+    library.sync()
+    away = (photos / "trip").rename(photos.parent / "aside")
+    _fill(photos / "trip", 3, blue=9)
+    assert _counts(library.sync()) == (3, 0, 0, 2, 2)
+    shutil.rmtree(photos / "trip")
+    away.rename(photos / "trip")
+    assert _counts(library.sync()) == (0, 0, 0, 4, 3)
+    assert len(encoder.encoded_images) == 7
+
+
+def test_a_disk_in_a_disk_inside_the_library_is_one_of_its_own(
+    photos: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(photos / "trip" / "inner", 3, blue=9)
+    age_files(photos)
+    numbers = {"trip": 2, "inner": 3}
+    monkeypatch.setattr(survey, "device_of", lambda folder: numbers.get(folder.name, 1))
+    library = PhotoLibrary.open(photos, encoder)
+    library.sync()
+    shutil.rmtree(photos / "trip" / "inner")
+    (photos / "trip" / "inner").mkdir()
+    numbers["inner"] = 2
+    assert _counts(library.sync()) == (0, 0, 0, 4, 3)
+
+
+def test_a_folder_that_was_moved_to_a_disk_of_its_own_is_known_to_be_on_one(
+    photos: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the times of its files, so that none of them is looked at again."""
+    library = PhotoLibrary.open(photos, encoder)
+    with monkeypatch.context() as patch:
+        patch.setattr(survey, "device_of", lambda folder: 1)
+        library.sync()
+        patch.setattr(survey, "device_of", lambda folder: 1 + (folder.name == "trip"))
+        assert _counts(library.sync()) == (0, 0, 0, 4, 0)
+        shutil.rmtree(photos / "trip")
+        (photos / "trip").mkdir()
+        patch.setattr(survey, "device_of", lambda folder: 1)
+        assert _counts(library.sync()) == (0, 0, 0, 2, 2)
+
+
 def test_a_disks_images_that_were_copied_to_the_librarys_can_be_deleted(
     photos: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,19 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_committed(
     assert again.search("red", k=1000) == fresh.search("red", k=1000)
 
 
+def test_an_index_is_searched_on_a_disk_without_any_room(
+    photos: Path, library: PhotoLibrary
+) -> None:
+    """Not even for what processes share beside the log of a catalog."""
+    library.sync()
+    expected = library.search("red")
+    with full_disk(0):
+        assert len(library) == 4
+        assert library.search("red") == expected
+        with pytest.raises(LibraryError, match="cannot be written"):
+            library.sync()
+
+
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
     """Let this process read a folder's files and write none, also if it is root's."""

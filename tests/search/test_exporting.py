@@ -133,6 +133,19 @@ def test_what_clipkit_did_not_write_is_left_alone(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_a_file_that_was_put_beside_an_export_is_left_alone(
+    indexed: PhotoLibrary, tmp_path: Path
+) -> None:
+    directory = tmp_path / "export"
+    indexed.export(directory, table="parquet")
+    notes = directory / "images.jsonl"
+    notes.write_text("mine")
+    with pytest.raises(InputError, match=r"images\.jsonl"):
+        indexed.export(directory, table="jsonl")
+    indexed.export(directory, table="parquet")
+    assert notes.read_text() == "mine"
+
+
 def test_a_list_of_files_that_leads_elsewhere_is_not_followed(
     indexed: PhotoLibrary, tmp_path: Path
 ) -> None:

@@ -9,9 +9,10 @@ from typing import BinaryIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clipkit.inputs import details, files
-from clipkit.search import survey, sync
+from clipkit.search import inspection, survey, sync
 from clipkit.search.catalog import Catalog
 from clipkit.search.entries import ImageRow
 from clipkit.search.inspection import Inspection, hash_file, inspect_file
@@ -148,6 +149,22 @@ def test_what_a_file_says_of_itself_is_kept(library: PhotoLibrary, photos: Path)
     assert (image.size, image.mtime_ns) == (status.st_size, status.st_mtime_ns)
     assert image.digest == hash_file(photos / "large.png")
     assert (image.width, image.height) == (30, 30)
+
+
+def test_files_too_large_to_be_read_whole_equal_no_other(
+    library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two panoramas on black, without compression, differ in the middle only."""
+    for name, row in (("a.bmp", 10), ("b.bmp", 20)):
+        image = Image.new("RGB", (30, 30))
+        image.paste((255, 255, 255), (10, row, 20, row + 1))
+        image.save(photos / name)
+    age_files(photos)
+    monkeypatch.setattr(inspection, "_MAX_BYTES_HASHED", 1000)
+    library.sync()
+    assert [_entries(library)[name].digest for name in ("a.bmp", "b.bmp")] == [None, None]
+    assert library.duplicates(near=False).groups == []
+    assert _counts(library.sync()) == (0, 0, 0, 0, 6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 100])

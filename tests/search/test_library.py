@@ -471,6 +471,16 @@ def test_a_commit_that_fails_keeps_what_was_committed_before(
 # The vectors file
 
 
+def test_a_file_that_somebody_keeps_beside_an_index_stays(photos: Path, tmp_path: Path) -> None:
+    location = tmp_path / "vectors"
+    location.mkdir()
+    (location / "vectors-final.f32").write_text("mine")
+    library = PhotoLibrary.open(photos, FakeEncoder(), location=location)
+    library.sync()
+    library.remove()
+    assert [path.name for path in location.iterdir()] == ["vectors-final.f32"]
+
+
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a sync keep no embedding of what was removed."""

@@ -18,7 +18,7 @@ from clipkit.search.duplicates.groups import (
     find_near_duplicates,
 )
 from clipkit.search.duplicates.preference import best_first, read_merits
-from clipkit.search.duplicates.presence import present_files, still_there
+from clipkit.search.duplicates.presence import confirmed, present_files
 from clipkit.search.entries import ImageRow
 from clipkit.search.location import LibraryPlace
 from clipkit.search.snapshot import committed
@@ -46,7 +46,7 @@ def find_duplicates(
 
     Returns:
         The groups, the exact ones first; paths are relative to the place's folder. Every file in
-        them was there as it was indexed when this returned; `still_there` looks again.
+        them held the bytes that were indexed when this returned; `still_there` looks again.
 
     Raises:
         InputError: If the threshold is out of range, or no picture can be read.
@@ -83,7 +83,7 @@ def find_duplicates(
         groups += [_ordered(group, place.folder, encoder.max_pixels) for group in near]
         missing += skipped
     # Comparing takes its time, and what is named last must be there too.
-    now = [still_there(group, place.folder) for group in groups]
+    now = [confirmed(group, place.folder) for group in groups]
     return DuplicateReport([group for group in now if group], missing, calibration)
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from clipkit.search.duplicates.files import PictureFile
 from clipkit.search.duplicates.groups import DuplicateGroup
-from clipkit.search.duplicates.presence import present_files, still_there
+from clipkit.search.duplicates.presence import confirmed, present_files, still_there
+from clipkit.search.inspection import hash_file
 from tests.fakes import save_picture
 
 
@@ -19,6 +20,11 @@ def _indexed(folder: Path, *paths: str) -> list[PictureFile]:
         status = (folder / path).stat()
         found.append(PictureFile(path, b"1", status.st_size, 8, 8, mtime_ns=status.st_mtime_ns))
     return found
+
+
+def _times(status: os.stat_result) -> dict[str, int]:
+    names = ("st_mtime_ns", "st_atime_ns", "st_ctime_ns")
+    return {name: getattr(status, name) for name in names}
 
 
 @pytest.fixture
@@ -77,11 +83,46 @@ def test_without_inode_numbers_files_differ_and_links_do_not(
 
     def without_inode(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
         found = stat(self, follow_symlinks=follow_symlinks)
-        times = {name: getattr(found, name) for name in ("st_mtime_ns", "st_atime_ns")}
-        return os.stat_result([found[0], 0, *found[2:10]], times)
+        return os.stat_result([found[0], 0, *found[2:10]], _times(found))
 
     monkeypatch.setattr(Path, "stat", without_inode)
     assert [file.path for file in present_files(files, folder)[1]] == ["copy.png", "real/a.png"]
+
+
+def _on_another_disk(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let what lies in a folder seem to be on another disk than the rest."""
+    stat = Path.stat
+
+    def with_device(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = stat(self, follow_symlinks=follow_symlinks)
+        if not self.is_relative_to(folder):
+            return found
+        return os.stat_result([*found[:2], found.st_dev + 1, *found[3:10]], _times(found))
+
+    monkeypatch.setattr(Path, "stat", with_device)
+
+
+def test_a_disk_that_is_seen_twice_under_two_numbers_has_each_file_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "merged").mkdir()
+    (folder / "merged" / "a.png").hardlink_to(folder / "real" / "a.png")
+    files = _indexed(folder, "merged/a.png", "real/a.png")
+    _on_another_disk(monkeypatch, folder / "merged")
+    assert [file.path for file in present_files(files, folder)[1]] == ["merged/a.png"]
+
+
+def test_a_copy_on_another_disk_is_another_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "stick").mkdir()
+    shutil.copy2(folder / "copy.png", folder / "stick")
+    copies = folder / "copy.png", folder / "stick" / "copy.png"
+    while copies[0].stat().st_ctime_ns == copies[1].stat().st_ctime_ns:
+        copies[1].chmod(0o600)  # until the clock has ticked: its entry is another
+    files = _indexed(folder, "copy.png", "stick/copy.png")
+    _on_another_disk(monkeypatch, folder / "stick")
+    assert len(present_files(files, folder)[1]) == 2
 
 
 def test_what_is_gone_or_changed_is_left_out_with_the_reason(folder: Path) -> None:
@@ -94,6 +135,22 @@ def test_what_is_gone_or_changed_is_left_out_with_the_reason(folder: Path) -> No
         "is gone since it was indexed",
         "has changed since it was indexed",
     ]
+
+
+def test_a_group_is_confirmed_by_the_bytes_of_its_files(folder: Path) -> None:
+    files = [
+        file._replace(digest=hash_file(folder / file.path))
+        for file in _indexed(folder, "copy.png", "real/a.png")
+    ]
+    group = DuplicateGroup("exact", tuple(files), 1.0)
+    assert confirmed(group, folder) is not None
+    path = folder / "copy.png"
+    times = path.stat()
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert still_there(group, folder) is not None
+    assert confirmed(group, folder) is None
 
 
 def test_a_group_that_is_down_to_one_file_is_none(folder: Path) -> None:
