@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,10 @@ class FakeEncoder(Encoder):
         self.before_image = before_image
         self.encoded_images: list[str] = []  # file names, one for each forward pass
         self.encoded_texts: list[str] = []
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as a fake of the same name and space, which has not been asked anything."""
+        return partial(FakeEncoder, space_id=self.space_id, name=self.name), ()
 
     def encode_texts(
         self, texts: Iterable[str], *, batch_size: int = 1, progress: Progress | None = None

@@ -6,6 +6,12 @@ from pathlib import Path
 from clipkit.cli.progress import note
 from clipkit.search.library import PhotoLibrary
 
+_EPILOG = """\
+examples:
+  clipkit export ~/Pictures --output embeddings
+  clipkit export ~/Pictures --output embeddings --table jsonl
+"""
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser of the whole command line."""
@@ -17,6 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "table with the image of each row, and export.json with the model. Nothing that is "
             "not an earlier export is overwritten."
         ),
+        epilog=_EPILOG,
     )
     parser.add_argument("folder", metavar="FOLDER", help="an indexed folder")
     parser.add_argument(

@@ -77,9 +77,10 @@ class ThumbnailCache:
     def _indexed(self, path: Path) -> ImageRow:
         """Return the entry of an indexed image."""
         try:
-            names = self._place.inner_paths(path)
+            found = self._place.inner_paths(path)
         except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
-            names = set()
+            found = set()
+        names = {name for name in found if name.startswith(self._place.prefix)}
         with committed(self._place) as snapshot:
             for name in sorted(names):
                 image = snapshot.catalog.find(name)

@@ -43,14 +43,14 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
             thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page over the samples."""
     with served(SAMPLES, tmp_path_factory.mktemp("home")) as address:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     """A Chromium without a window."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clipkit.errors import TrainingError
+from clipkit.training import loop
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.progression import Progression
@@ -268,7 +270,9 @@ def test_without_a_validation_nothing_is_best() -> None:
 def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two minutes a step: one is due after ten minutes, the last at the end."""
     run = Run(numbers=Numbers(12))
-    monkeypatch.setattr("clipkit.training.loop.time.monotonic", lambda: 120.0 * len(run.after_step))
+    monkeypatch.setattr(
+        loop, "time", SimpleNamespace(monotonic=lambda: 120.0 * len(run.after_step))
+    )
     run.train(epochs=1, checkpoint_minutes=10)
     assert run.saved == [(5, 600), (10, 1200), (12, 1440)]
     assert run.progression.seconds == 1440
@@ -276,7 +280,7 @@ def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(progression=Progression(step=2, seconds=1000))
-    monkeypatch.setattr("clipkit.training.loop.time.monotonic", lambda: 60.0 * len(run.after_step))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 60.0 * len(run.after_step)))
     run.train()
     assert run.progression.seconds == 1120
 
