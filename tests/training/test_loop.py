@@ -267,12 +267,16 @@ def test_without_a_validation_nothing_is_best() -> None:
     assert (run.validated, run.progression.best_step, run.saved_steps) == ([], 0, [2, 4])
 
 
+def clock_of(run: Run, seconds: float) -> SimpleNamespace:
+    """Return a module of time in which a step takes so long; that of other threads goes on."""
+    elapsed = lambda: seconds * len(run.after_step)  # noqa: E731
+    return SimpleNamespace(monotonic=elapsed, perf_counter=elapsed)
+
+
 def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two minutes a step: one is due after ten minutes, the last at the end."""
     run = Run(numbers=Numbers(12))
-    monkeypatch.setattr(
-        loop, "time", SimpleNamespace(monotonic=lambda: 120.0 * len(run.after_step))
-    )
+    monkeypatch.setattr(loop, "time", clock_of(run, 120.0))
     run.train(epochs=1, checkpoint_minutes=10)
     assert run.saved == [(5, 600), (10, 1200), (12, 1440)]
     assert run.progression.seconds == 1440
@@ -280,7 +284,7 @@ def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(progression=Progression(step=2, seconds=1000))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 60.0 * len(run.after_step)))
+    monkeypatch.setattr(loop, "time", clock_of(run, 60.0))
     run.train()
     assert run.progression.seconds == 1120
 
