@@ -7,7 +7,7 @@ from pathlib import Path
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
-from clipkit.cli.stdout import to_json
+from clipkit.cli.stdout import path_start, to_json
 from clipkit.cli.syncing import check_is_indexed, sync_if_possible
 from clipkit.cli.table import table_lines
 from clipkit.search.duplicates.files import PictureFile
@@ -108,12 +108,8 @@ def _lines(
     group: DuplicateGroup, arguments: argparse.Namespace, *, is_first: bool
 ) -> Iterator[str]:
     """Yield what to print of one group."""
-    # As find does: a path that is printed for "." never looks like an option.
-    folder = arguments.folder if Path(arguments.folder) != Path() else "."
-    paths = [
-        f"./{file.path}" if folder == "." else str(Path(folder) / file.path)
-        for file in group.pictures
-    ]
+    start, folder = path_start(arguments.folder), Path(arguments.folder)
+    paths = [f"{start}{folder / file.path}" for file in group.pictures]
     if arguments.json:
         yield to_json(_as_json(group, paths))
     elif arguments.filepath_only or arguments.print0:

@@ -9,7 +9,7 @@ from clipkit.cli import values
 from clipkit.cli.options import add_model_options, add_scan_options, load_encoder
 from clipkit.cli.parser import Parser, quoted
 from clipkit.cli.progress import note
-from clipkit.cli.stdout import to_json
+from clipkit.cli.stdout import path_start, to_json
 from clipkit.cli.syncing import check_is_indexed, missing_line, sync_if_possible
 from clipkit.cli.table import table_lines
 from clipkit.errors import InputError
@@ -461,8 +461,7 @@ def _summary(report: SyncReport, folder: str) -> str:
 def _print_hits(
     hits: Sequence[SearchHit], arguments: argparse.Namespace, preview: "Preview | None"
 ) -> None:
-    # As find does: what is printed for "." can be used as a query, and never looks like an option.
-    start = "./" if Path(arguments.folder) == Path() else ""
+    start = path_start(arguments.folder)
     paths = [f"{start}{hit.path}" for hit in hits]
     if arguments.json:
         for hit, path in zip(hits, paths, strict=True):

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import unicodedata
+from pathlib import Path
 
 
 def use_file_system_encoding() -> None:
@@ -56,6 +57,25 @@ def visible(text: str) -> str:
     return "".join(
         repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Cs") else char for char in text
     )
+
+
+def path_start(folder: str) -> str:
+    """Return what to print before paths in a folder so that no program takes one for an option.
+
+    As find does it: what lies in "." can be used as a query, too.
+
+    Args:
+        folder: As the user wrote it; the paths begin with it, as pathlib has it.
+
+    Returns:
+        "./" or nothing.
+
+    Example:
+        >>> path_start("photos"), path_start("."), path_start("./-f")
+        ('', './', './')
+    """
+    path = Path(folder)
+    return "./" if path == Path() or str(path).startswith("-") else ""
 
 
 # Odd bytes of names, and what JSON itself would let through to a terminal.

@@ -231,20 +231,25 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 def _code(error: sqlite3.Error) -> int:
     """Return SQLite's primary result code, 0 if the error is not SQLite's own."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+    return _extended_code(error) & 0xFF
+
+
+def _extended_code(error: sqlite3.Error) -> int:
+    """Return SQLite's result code with its details, 0 if the error is not SQLite's own."""
+    return int(getattr(error, "sqlite_errorcode", 0))
 
 
 def _allows_reading(error: sqlite3.Error) -> bool:
     """Return whether what could not be done is to write, so that reading may be possible."""
-    return _has_no_room(error) or _code(error) in (
+    # The latter: what processes share beside a log, 32 KiB, cannot be made on a full disk.
+    return _code(error) in (
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_READONLY,
-    )
+    ) or _extended_code(error) in (sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def _has_no_room(error: sqlite3.Error) -> bool:
-    """Return whether a disk is full: also of the 32 KiB that processes share beside a log."""
-    is_shared = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
+    is_shared = _extended_code(error) == sqlite3.SQLITE_IOERR_SHMSIZE
     return is_shared or _code(error) == sqlite3.SQLITE_FULL
 
 

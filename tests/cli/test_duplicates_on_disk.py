@@ -72,6 +72,14 @@ def test_three_names_of_which_two_are_hard_links_are_two_files(
     assert f"together {size / 1e6:.1f} MB" in capsys.readouterr().err
 
 
+def test_no_path_looks_like_an_option(photos: Path, capsys: Captured) -> None:
+    shutil.copy2(photos / "originals" / "red.png", photos)
+    photos.rename(photos.parent / "-rf")
+    for folder in ("./-rf", "."):
+        main(["duplicates", folder, "--exact", "-0"])
+        assert capsys.readouterr().out == "./-rf/red.png\0"
+
+
 def test_a_best_copy_that_is_gone_is_not_relied_on(photos: Path, capsys: Captured) -> None:
     for name in ("a.png", "b.png"):
         shutil.copy2(photos / "originals" / "red.png", photos / name)
