@@ -31,7 +31,7 @@ MAX_SESSIONS = 500  # visitors whose last answer is remembered
 MAX_JOBS = 200  # under way at once, and as many waiting
 MAX_PENDING = 8  # calls of one visitor: a click makes two
 UPLOAD_SECONDS = 120
-HEAD_SECONDS = 20  # until a request has said what it asks for
+HEAD_SECONDS = 60  # until a request has said what it asks for
 # Fonts that every system has: the page must not ask the network for any.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
