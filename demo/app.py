@@ -6,12 +6,14 @@ renderings of what is indexed, and nothing else of the disk; see docs/page.md.
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
 import gradio as gr
+import psutil
 
 import clipkit
 from demo import classify_tab, search_tab
@@ -19,6 +21,7 @@ from demo.images import ImageStore
 from demo.server import make_app, serve
 from demo.turns import Turns
 
+PREFIX = "clipkit-page-"
 SAMPLES = Path(__file__).parent / "samples"
 
 
@@ -45,6 +48,14 @@ def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
     return page, images
 
 
+def sweep(directory: Path) -> None:
+    """Remove what pages left in a directory for temporary files when they were killed."""
+    for left in directory.glob(f"{PREFIX}*"):
+        number = left.name.removeprefix(PREFIX).partition("-")[0]
+        if not (number.isdecimal() and psutil.pid_exists(int(number))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def main() -> None:
     """Serve the page until it is interrupted."""
     parser = argparse.ArgumentParser(description="Search and classify pictures in a browser.")
@@ -56,11 +67,13 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
-        help="a name under which the page is reached, such as a proxy's; may be repeated",
+        help="a name under which the page is reached, such as a proxy's, with its port if that is "
+        "not the usual one; may be repeated",
     )  # fmt: skip
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # after cleaning up
-    with tempfile.TemporaryDirectory(prefix="clipkit-page-") as cache:
+    sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as cache:
         os.environ["GRADIO_TEMP_DIR"] = cache  # it makes folders there, and shares it with others
         page, images = build_page(arguments.folder)
         allowed = tuple(arguments.allow_host)

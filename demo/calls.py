@@ -53,7 +53,9 @@ def read_call(body: bytes, images: Container[object]) -> dict[str, Any]:
 
 
 def _read_value(value: object, images: Container[object]) -> object:
-    if value is None or isinstance(value, str | bool | int | float):
+    if isinstance(value, str):  # half a character, such as of an emoji, could not be sent back
+        return value.encode(errors="replace").decode()
+    if value is None or isinstance(value, bool | int | float):
         return value
     if not isinstance(value, dict):
         raise CallError("a value must be words, a number or an image")

@@ -41,7 +41,7 @@ def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Pa
     ) -> AsyncIterator[Any]:
         if picture is None:
             raise refuse("Give a picture first: upload one, or take an example")
-        source, names = open_source(images, picture), read_labels(labels)
+        names = read_labels(labels)
         visitor = request.session_hash
         try:
             for start in range(0, len(names), LABELS_A_STEP):
@@ -51,6 +51,7 @@ def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Pa
             classifier = await turns.take(  # from what is remembered of the steps
                 visitor, clipkit.ZeroShotClassifier, encoder, names, multi_label=is_independent
             )
+            source = open_source(images, picture)  # now: it may have gone meanwhile
             (ranked,) = await turns.take(visitor, classifier.classify, [source])
         except clipkit.ClipkitError as error:
             raise translate(error) from error

@@ -8,9 +8,11 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import urlsplit
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -21,7 +23,12 @@ from demo.calls import SESSION, CallError
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_UPLOAD = 32 * 2**20  # bytes of one image
 MAX_CALL = 128 * 2**10  # bytes of one call: some 200 labels many times over
-JOIN, UPLOAD, FILE = "/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/file="
+MAX_UNDER_WAY = 512 * 2**20  # bytes of all uploads and calls that are not answered yet
+CALL_SECONDS = 20  # until a call has come whole
+JOIN, DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
+UPLOAD, FILE = "/gradio_api/upload", "/gradio_api/file="
+
+_BUSY = "others are uploading: try again in a minute"
 
 _READ = re.compile(
     r"/(config|theme\.css|manifest\.json|favicon\.ico|robots\.txt)?"
@@ -46,6 +53,13 @@ _HEADERS = {
 }
 
 
+class Room:
+    """How many bytes of bodies are under way, of all visitors together."""
+
+    def __init__(self) -> None:
+        self.left = MAX_UNDER_WAY
+
+
 @dataclass(frozen=True)
 class Guard:
     """An application behind its door."""
@@ -53,7 +67,9 @@ class Guard:
     app: ASGIApp
     check_call: Callable[[bytes], object]  # rebuilds the body of a call, or raises CallError
     hosts: frozenset[str] = frozenset()  # names that lead here, besides the local ones
+    origins: frozenset[str] = frozenset()  # where a proxy shows the page: names, or names:ports
     any_address: bool = False  # whether every IP address may be this machine's
+    room: Room = field(default_factory=Room)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -64,15 +80,19 @@ class Guard:
             await self.app(scope, receive, send)
             return
         send = _with_headers(send)
+        if scope["path"] != DATA:  # what stands behind the ? says nothing to this page
+            scope = {**scope, "query_string": b""}
         refusal = self._refusal(scope)
         if refusal is None and scope["path"] in _WRITE:
-            limited = _Limited(receive, scope["path"])
             try:
-                if scope["path"] == UPLOAD:
-                    await self.app(scope, limited, send)
-                else:
-                    await self._pass_on(scope, await limited.read(), send)
+                with _Limited(receive, scope["path"], self.room) as limited:
+                    if scope["path"] == UPLOAD:
+                        await self.app(scope, limited, send)
+                    else:
+                        await self._pass_on(scope, await limited.read(), send)
                 return
+            except TimeoutError:
+                refusal = _refuse(408, "this took too long: ask again")
             except HTTPException as error:
                 refusal = _refuse(error.status_code, error.detail)
             except CallError as error:
@@ -91,7 +111,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         """Return the answer to a request that is none of the page's."""
         headers = Headers(scope=scope)
-        hosts = [*headers.getlist("host"), *_names(headers.get("x-forwarded-host", ""))]
+        hosts = headers.getlist("host") + _names(",".join(headers.getlist("x-forwarded-host")))
         if len(headers.getlist("host")) != 1 or not all(map(self._is_ours, hosts)):
             return _refuse(403, "the page is not served under this name: see --allow-host")
         origin = headers.get("origin")
@@ -111,7 +131,7 @@ class Guard:
 
     def _is_ours(self, host: str) -> bool:
         """Return whether a Host header leads here, not by a name that somebody else gives out."""
-        name = _host_name(host)
+        name = host_name(host)
         if name in LOCAL_NAMES or name in self.hosts:
             return True
         return self.any_address and _is_address(name)
@@ -122,34 +142,45 @@ class Guard:
             netloc = urlsplit(origin).netloc.lower()
         except ValueError:
             return False
-        return bool(netloc) and (
-            netloc in [host.lower() for host in hosts] or _host_name(netloc) in self.hosts
-        )
+        # With its port: other pages of this machine are other sites.
+        return bool(netloc) and netloc in {*(host.lower() for host in hosts), *self.origins}
 
 
 class _Limited:
-    """The body of a request, up to the number of bytes that its address takes."""
+    """The body of a request, up to the number of bytes that its address and the room take."""
 
-    def __init__(self, receive: Receive, path: str) -> None:
+    def __init__(self, receive: Receive, path: str, room: Room) -> None:
         self._receive = receive
         self._path = path
-        self._left = _WRITE[path]
+        self._room = room
+        self._num_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._room.left += self._num_bytes
 
     async def __call__(self) -> Message:
         message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
+        num_bytes = len(message.get("body", b""))
+        self._num_bytes += num_bytes
+        self._room.left -= num_bytes
+        if self._num_bytes > _WRITE[self._path]:
             raise HTTPException(413, _limit(self._path), {"Connection": "close"})
+        if self._room.left < 0:
+            raise HTTPException(503, _BUSY, {"Connection": "close"})
         return message
 
     async def read(self) -> bytes:
         """Return all of it."""
         body = bytearray()
-        while True:
-            message = await self()
-            body += message.get("body", b"")
-            if not message.get("more_body", False):
-                return bytes(body)
+        with anyio.fail_after(CALL_SECONDS):
+            while True:
+                message = await self()
+                body += message.get("body", b"")
+                if not message.get("more_body", False):
+                    return bytes(body)
 
 
 def _replay(body: bytes) -> Receive:
@@ -187,7 +218,7 @@ def _names(header: str) -> list[str]:
     return [name.strip() for name in header.split(",") if name.strip()]
 
 
-def _host_name(host: str) -> str:
+def host_name(host: str) -> str:
     """Return a host without its port and brackets, in small letters; "" for what is none."""
     match = _HOST.fullmatch(host)
     return (match["name"] or match["address"]).lower() if match else ""

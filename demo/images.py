@@ -94,10 +94,13 @@ class ImageStore:
 
         Raises:
             gr.Error: If the page has forgotten it.
+            ClipkitError: If its file may not be shown any more.
         """
         source = self._find(key)
         if source is None:
             raise refuse("This image is not here any more: choose it again")
+        if isinstance(source, Path):
+            self._thumbnails.check(source)
         return source
 
     def render(self, text: str) -> bytes | None:
@@ -114,7 +117,7 @@ class ImageStore:
     def is_shown(self, path: Path) -> bool:
         """Return whether a file is an indexed image that can be shown."""
         try:
-            self._thumbnails.render(path, box=THUMBNAIL)
+            self._thumbnails.check(path)
         except clipkit.ClipkitError:
             return False
         return True

@@ -2,7 +2,7 @@
 
 import html
 import logging
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import gradio as gr
 
@@ -27,7 +27,15 @@ def translate(error: clipkit.ClipkitError) -> gr.Error:
     return refuse("The page cannot answer now; the reason is told where it was started")
 
 
+def short_stem(path: Path) -> str:
+    """Return the name of an image without its ending, as it can be shown."""
+    return short_name(path.stem)
+
+
 def short_name(name: str) -> str:
-    """Return a file's name as it can be shown: no folders, nothing that cannot be printed."""
+    """Return a file's name as it can be shown: no folders, nothing that cannot be printed.
+
+    Names of files may hold any bytes, and those that are no text cannot be sent either.
+    """
     last = PurePath(name.replace("\\", "/")).name
     return "".join(letter for letter in last if letter.isprintable())[-MAX_NAME:] or "image"

@@ -1,8 +1,5 @@
 """The tab that finds pictures by words, by a picture, and by what a visitor marks."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +7,7 @@ import gradio as gr
 
 import clipkit
 from demo.images import ImageStore, StoredGallery, StoredImage, Upload, small
-from demo.messages import refuse, translate
+from demo.messages import refuse, short_stem, translate
 from demo.turns import Turns
 
 QUERIES = ("a cat", "sailing boats", "sunset", "a tall tower", "musical instrument", "wild animal")
@@ -51,13 +48,13 @@ def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> No
 
     def find(answer: Answer, count: float, diversity: float) -> Shown:
         try:
-            with open_query(answer.asked, images) as query:
-                hits = library.search(
-                    query, k=int(count), diversity=diversity,
-                    more_like=answer.more, less_like=answer.less,
-                )  # fmt: skip
+            hits = library.search(
+                read_query(answer.asked, images), k=int(count), diversity=diversity,
+                more_like=answer.more, less_like=answer.less,
+            )  # fmt: skip
         except clipkit.ClipkitError as error:
             raise translate(error) from error
+        hits = [hit for hit in hits if images.is_shown(hit.path)]
         shown = [(small(images.admit(hit.path)), caption(hit)) for hit in hits]
         return shown, replace(answer, hits=tuple(hits))
 
@@ -136,8 +133,9 @@ def pick(answer: Answer, event: gr.SelectData) -> tuple[Path, gr.Button, gr.Butt
     if event.index not in range(len(answer.hits)):
         raise refuse("Pick a picture of the results first")
     path = answer.hits[event.index].path
-    more = gr.Button(f"More like {path.stem}", interactive=True)
-    return path, more, gr.Button(f"Less like {path.stem}", interactive=True)
+    name = short_stem(path)
+    more = gr.Button(f"More like {name}", interactive=True)
+    return path, more, gr.Button(f"Less like {name}", interactive=True)
 
 
 def session(request: gr.Request | None) -> str | None:
@@ -155,21 +153,14 @@ def read_asked(words: str, picture: str | None) -> Asked:
     return Asked(words, picture)
 
 
-@contextmanager
-def open_query(asked: Asked, images: ImageStore) -> Iterator[clipkit.Query]:
-    """Give a query to a block; the file of an uploaded picture is there for as long."""
+def read_query(asked: Asked, images: ImageStore) -> clipkit.Query:
+    """Return what a visitor asks for as the library understands it."""
     parts = [clipkit.QueryPart(asked.words)] if asked.words else []
-    if asked.picture is None:
-        yield clipkit.Query(tuple(parts))
-        return
-    source = images.source(asked.picture)
-    if not isinstance(source, Upload):
-        yield clipkit.Query((*parts, clipkit.QueryPart(str(source), is_picture=True)))
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, "upload.jpg")
-        file.write_bytes(source.rendering)
-        yield clipkit.Query((*parts, clipkit.QueryPart(str(file), is_picture=True)))
+    if asked.picture is not None:
+        source = images.source(asked.picture)
+        content = source.rendering if isinstance(source, Upload) else source
+        parts.append(clipkit.QueryPart(content))
+    return clipkit.Query(tuple(parts))
 
 
 def add_mark(marked: tuple[Path, ...], picked: Path | None) -> tuple[Path, ...]:
@@ -183,7 +174,7 @@ def add_mark(marked: tuple[Path, ...], picked: Path | None) -> tuple[Path, ...]:
 
 def caption(hit: clipkit.SearchHit) -> str:
     """Return a picture's name, relevance (rounded down: 50 % is relevant) and cosine."""
-    return f"{hit.path.stem}  {int(100 * hit.relevance)} %  ({hit.similarity:.2f})"
+    return f"{short_stem(hit.path)}  {int(100 * hit.relevance)} %  ({hit.similarity:.2f})"
 
 
 def describe(answer: Answer, total: int) -> str:
@@ -195,5 +186,5 @@ def describe(answer: Answer, total: int) -> str:
         told = f"None of the {total} pictures is likely what you asked for; the closest are shown."
     for kind, marked in (("More", answer.more), ("Less", answer.less)):
         if marked:
-            told += f" {kind} like: {', '.join(path.stem for path in marked)}."
+            told += f" {kind} like: {', '.join(map(short_stem, marked))}."
     return told

@@ -1,5 +1,6 @@
 """The page as a web application: its own routes for images, Gradio's for the rest."""
 
+import asyncio
 import contextlib
 import html
 import os
@@ -15,10 +16,11 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import clipkit
 from demo.calls import CallError, read_call
-from demo.guard import FILE, LOCAL_NAMES, MAX_UPLOAD, UPLOAD, Guard
+from demo.guard import FILE, LOCAL_NAMES, MAX_UPLOAD, UPLOAD, Guard, host_name
 from demo.images import ImageStore
 from demo.messages import short_name
 
@@ -29,6 +31,7 @@ MAX_SESSIONS = 500  # visitors whose last answer is remembered
 MAX_JOBS = 200  # under way at once, and as many waiting
 MAX_PENDING = 8  # calls of one visitor: a click makes two
 UPLOAD_SECONDS = 120
+HEAD_SECONDS = 60  # until a request has said what it asks for
 # Fonts that every system has: the page must not ask the network for any.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
@@ -62,7 +65,8 @@ def make_app(
     return Guard(
         app,
         check_call=partial(_check_call, page, images),
-        hosts=frozenset(name.lower() for name in {host, *allowed} - WILDCARDS),
+        hosts=frozenset({host.lower(), *map(host_name, allowed)} - WILDCARDS - {""}),
+        origins=frozenset(map(str.lower, allowed)),
         any_address=host in WILDCARDS,
     )
 
@@ -93,18 +97,16 @@ def _add_image_routes(app: FastAPI, images: ImageStore) -> None:
     async def take_upload(request: Request) -> Response:
         try:
             with anyio.fail_after(UPLOAD_SECONDS):
-                async with request.form(max_files=1, max_fields=0) as form:
-                    file = form.get("files")
-                    if not isinstance(file, UploadFile):
-                        return PlainTextResponse("one image is expected", 400)
-                    data, name = await file.read(), file.filename or ""
+                form = await request.form(max_files=1, max_fields=0)
         except (ClientDisconnect, TimeoutError):
             return PlainTextResponse("the upload took too long", 408)
         try:
-            return JSONResponse([await run_sync(images.upload, data, name, limiter=decoding)])
-        except clipkit.ImageReadError as error:
-            reason = html.escape(f"{short_name(name)}: {error.reason}")  # shown as markup
-            return PlainTextResponse(reason, 415)
+            file = form.get("files")
+            if not isinstance(file, UploadFile):
+                return PlainTextResponse("one image is expected", 400)
+            return await run_sync(_keep_upload, images, file, limiter=decoding)
+        finally:
+            await form.close()
 
     def tell_progress(_: Request) -> Response:
         # Gradio's own routes count the bytes; a browser waits for this word.
@@ -113,6 +115,16 @@ def _add_image_routes(app: FastAPI, images: ImageStore) -> None:
     app.add_route(FILE + "{key}", show, ["GET", "HEAD"])
     app.add_route(UPLOAD, take_upload, ["POST"])
     app.add_route("/gradio_api/upload_progress", tell_progress, ["GET"])
+
+
+def _keep_upload(images: ImageStore, file: UploadFile) -> Response:
+    """Return the answer to an upload; it is read into memory only now that it is its turn."""
+    name = file.filename or ""
+    try:
+        return JSONResponse([images.upload(file.file.read(), name)])
+    except clipkit.ImageReadError as error:
+        reason = html.escape(f"{short_name(name)}: {error.reason}")  # shown as markup
+        return PlainTextResponse(reason, 415)
 
 
 def bind(host: str, port: int | None) -> socket.socket:
@@ -145,6 +157,38 @@ def bind(host: str, port: int | None) -> socket.socket:
     raise AssertionError("there is at least one port")
 
 
+class HurriedProtocol(H11Protocol):
+    """HTTP for who says in HEAD_SECONDS what he asks for: half a question keeps no place."""
+
+    _hurry: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a question."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a question."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._stop()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._hurry is None:
+            self._hurry = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+
+    def _stop(self) -> None:
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
+
+
 class PageServer(uvicorn.Server):
     """A server for a page; it ends in seconds at Ctrl-C and SIGTERM.
 
@@ -156,7 +200,7 @@ class PageServer(uvicorn.Server):
     def __init__(self, app: ASGIApp, page: gr.Blocks) -> None:
         super().__init__(
             uvicorn.Config(
-                app, log_level="warning", server_header=False,
+                app, log_level="warning", server_header=False, http=HurriedProtocol, ws="none",
                 limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=2,
             )
         )  # fmt: skip

@@ -1,14 +1,16 @@
 """Small renderings of indexed images, for pages and programs that show them to others.
 
-Nothing but an indexed image is ever opened, and an original never leaves: what comes back is a
-JPEG of upright 8-bit pixels, without the EXIF data (place, camera, owner) of the file.
+Nothing but an indexed image is ever shown, and an original never leaves: what comes back is a
+JPEG of upright 8-bit pixels, without the EXIF data (place, camera, owner) of the file. Images that
+are reached through a symbolic link in the folder are searched, but not shown: they lie elsewhere,
+or under a name that is hidden.
 """
 
 import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.decoder import Size
@@ -60,19 +62,25 @@ class ThumbnailCache:
 
         Raises:
             InputError: If the path is not of an indexed image.
-            ImageReadError: If the file is gone, has changed since it was indexed, or cannot be
-                read.
+            ImageReadError: If the file is gone, has changed since it was indexed, is reached
+                through a symbolic link in the folder, or cannot be read.
             LibraryError: If the folder has not been indexed, or the index is damaged.
         """
         image = self._indexed(Path(path))
         key = _Key(image.path, image.size, image.mtime_ns, box)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        data = _draw(self._place.path(image.path), image, box)
+        # Also for what is kept: its owner may have taken the file away since.
+        with self._open(image) as file:
+            with self._lock:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
+            data = render_thumbnail(file, box=box)
         self._keep(key, data)
         return data
+
+    def check(self, path: str | os.PathLike[str]) -> None:
+        """Raise what `render` raises for an image that it would not open; nothing is decoded."""
+        self._open(self._indexed(Path(path))).close()
 
     def _indexed(self, path: Path) -> ImageRow:
         """Return the entry of an indexed image."""
@@ -83,10 +91,26 @@ class ThumbnailCache:
         names = {name for name in found if name.startswith(self._place.prefix)}
         with committed(self._place) as snapshot:
             for name in sorted(names):
+                if not name.startswith(self._place.prefix):
+                    continue  # of the library, not of the part of it that this is
                 image = snapshot.catalog.find(name)
                 if image is not None:
                     return image
         raise InputError(f"{path} is not an indexed image of {self._place.folder}")
+
+    def _open(self, image: ImageRow) -> BinaryIO:
+        """Return the file of an image, open, if it is still the one that was indexed."""
+        path = self._place.indexed_folder.resolve() / image.path
+        try:
+            file = open_file(path)
+        except (OSError, UnreadableError) as error:
+            raise ImageReadError(path, reason_for(error, b"")) from error
+        try:
+            _check_is_indexed(file, path, image)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def _keep(self, key: _Key, data: bytes) -> None:
         with self._lock:
@@ -97,15 +121,17 @@ class ThumbnailCache:
                 self._num_bytes -= len(dropped)
 
 
-def _draw(path: Path, image: ImageRow, box: Size) -> bytes:
-    """Return a rendering of a file that is still the one that was indexed."""
+def _check_is_indexed(file: BinaryIO, path: Path, image: ImageRow) -> None:
+    """Raise for an open file that is not the one that was indexed.
+
+    Of the open file, not of the path: another may have taken its place since.
+    """
+    status = os.fstat(file.fileno())
+    if (status.st_size, status.st_mtime_ns) != (image.size, image.mtime_ns):
+        raise ImageReadError(path, "has changed since it was indexed: index the folder again")
     try:
-        file = open_file(path)
-    except (OSError, UnreadableError) as error:
-        raise ImageReadError(path, reason_for(error, b"")) from error
-    with file:
-        # Of the open file, not of the path: a link may have taken its place since.
-        status = os.fstat(file.fileno())
-        if (status.st_size, status.st_mtime_ns) != (image.size, image.mtime_ns):
-            raise ImageReadError(path, "has changed since it was indexed: index the folder again")
-        return render_thumbnail(file, box=box)
+        is_here = path.resolve(strict=True) == path and os.path.samestat(status, path.lstat())
+    except (OSError, RuntimeError):  # gone, or a link to itself by now
+        is_here = False
+    if not is_here:
+        raise ImageReadError(path, "is reached through a symbolic link: its target is not shown")

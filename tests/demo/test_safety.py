@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -141,6 +142,9 @@ def test_an_image_is_sent_as_a_small_jpeg_without_its_metadata(
         ["Host: localhost", "X-Forwarded-Host: localhost, evil.example"],
         ["Host: localhost", "Origin: http://evil.example"],
         ["Host: localhost:{port}", "Origin: http://localhost:1"],
+        ["Host: localhost:{port}", "Origin: http://127.0.0.1:1"],  # of the address it is bound to
+        ["Host: 127.0.0.1:{port}", "Origin: http://127.0.0.1"],
+        ["Host: localhost", "X-Forwarded-Host: localhost", "X-Forwarded-Host: evil.example"],
         ["Host: localhost", "Origin: null"],
         ["Host: localhost", "Origin: file://"],
         ["Host: localhost", "Origin: http://["],
@@ -181,6 +185,7 @@ def test_names_that_the_owner_lists_are_answered(folder: Path, tmp_path: Path) -
         for line in (
             "Host: other.example",
             "Host: photos.example\r\nOrigin: https://other.example",
+            "Host: photos.example\r\nOrigin: https://photos.example:8443",
         ):
             assert raw_request(address, "/config", headers=(line,)).startswith(b"HTTP/1.1 403")
 
@@ -416,7 +421,10 @@ def test_no_message_tells_a_path_of_the_server(tmp_path: Path) -> None:
 
 def test_the_page_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
-    temporary.mkdir()
+    killed = temporary / "clipkit-page-x-killed"
+    other = temporary / f"clipkit-page-{os.getpid()}-serves"
+    for directory in (killed, other):
+        (directory / "within").mkdir(parents=True)
     environment = {
         **os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT),
         "CLIPKIT_HOME": str(tmp_path / "home"),
@@ -431,14 +439,116 @@ def test_the_page_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
         with Visitor(address) as visitor:
             (key,) = visitor.upload((folder / "cat.jpg").read_bytes()).json()
             visitor.search("a cat", picture=image_value(key))
+        assert not killed.exists()
         big = [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size > 99]
         assert not big, "a copy of somebody's image lies about"
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert not list(temporary.glob("clipkit*"))
+    assert list(temporary.glob("clipkit*")) == [other]
     assert not [path for path in temporary.rglob("*") if path.is_file() and path.suffix]
+
+
+def test_images_behind_links_and_names_that_are_no_text(tmp_path: Path) -> None:
+    own, private = tmp_path / "images", tmp_path / "private"
+    (own / ".hidden").mkdir(parents=True)
+    private.mkdir()
+    for name, place in (
+        ("cat", os.fsencode(own) + b"/c\xff\xe9t.jpg"),
+        ("owl", own / "owl.jpg"),
+        ("castle", tmp_path / "castle.jpg"),
+        ("hens", private / "hens.jpg"),
+        ("bee", own / ".hidden" / "bee.jpg"),
+    ):
+        shutil.copy(os.fsencode(SAMPLES / f"{name}.jpg"), os.fsencode(place))
+    (own / "castle.jpg").symlink_to(tmp_path / "castle.jpg")
+    (own / "album").symlink_to(private)
+    (own / "bee.jpg").symlink_to(own / ".hidden" / "bee.jpg")
+    with served(own, tmp_path / "home") as address, Visitor(address) as stranger:
+        found = stranger.search("an animal", 24)
+        assert {item["caption"].split()[0] for item in found} == {"ct", "owl"}
+        for item in found:
+            assert stranger.http.get(f"{API}file={item['image']['path']}").status_code == 200
+        # What was shown and what was found goes with its file, or when a link is in its place.
+        owl = next(item["image"]["path"] for item in found if item["caption"].startswith("owl"))
+        (own / "owl.jpg").rename(tmp_path / "owl.jpg")
+        (own / "owl.jpg").symlink_to(tmp_path / "owl.jpg")
+        assert stranger.http.get(f"{API}file={owl}").status_code == 404
+        for call in (("search", "", 8, None, image_value(owl), 0),
+                     ("classify", image_value(owl), "owl, cat", False)):  # fmt: skip
+            message = stranger.call(*call)
+            assert "symbolic link" in message["output"]["error"]
+        assert len(stranger.search("an animal", 24)) == 1
+
+
+def test_half_a_character_breaks_nothing(visitor: Visitor) -> None:
+    (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    assert visitor.search("a cat \ud83d")
+    message = visitor.call("classify", image_value(key), "owl\ud83d, cat\udcff", False)
+    assert {item["label"] for item in message["output"]["data"][0]["confidences"]} == {
+        "owl?", "cat?"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("query", ["?page=x", "?deep_link=../../x", "?page=../etc", "?%00"])
+def test_what_stands_behind_an_address_is_not_read(visitor: Visitor, query: str) -> None:
+    for path in ("", "config", "theme.css", "gradio_api/info"):
+        plain, asked = (visitor.http.get(path + more) for more in ("", query))
+        assert (asked.status_code, asked.text) == (plain.status_code, plain.text)
+
+
+def test_uploads_under_way_have_a_limit_together(folder: Path) -> None:
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    from demo.guard import Guard
+    from demo.images import ImageStore
+    from demo.server import _add_image_routes
+
+    app = FastAPI()
+    _add_image_routes(app, ImageStore(clipkit.PhotoLibrary.open(folder)))
+    guard = Guard(app, check_call=json.loads)
+    http = TestClient(guard, base_url="http://localhost")
+    owl = (SAMPLES / "owl.jpg").read_bytes()
+    before = guard.room.left
+    guard.room.left = len(owl)  # others are sending the rest
+    answer = http.post(f"/{API}upload", files={"files": ("owl.jpg", owl)})
+    assert (answer.status_code, answer.headers["connection"]) == (503, "close")
+    assert guard.room.left == len(owl)
+    guard.room.left = before
+    assert http.post(f"/{API}upload", files={"files": ("owl.jpg", owl)}).status_code == 200
+    assert guard.room.left == before
+
+
+def test_uploads_that_wait_for_their_turn_are_not_in_memory(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from starlette.datastructures import UploadFile
+
+    async def read(self: UploadFile, size: int = -1) -> bytes:
+        raise AssertionError("read before it is decoded")
+
+    monkeypatch.setattr(UploadFile, "read", read)
+    assert visitor.upload((SAMPLES / "owl.jpg").read_bytes()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"", b"GET / HTTP/1.1\r\nHost: local", b"GET /robots.txt HTTP/1.1\r\nHost: localhost\r\n\r\nG",
+     b"POST /gradio_api/cancel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"],
+    ids=["nothing", "half a head", "half a second head", "half a body"],
+)  # fmt: skip
+def test_half_a_request_keeps_no_place(
+    own_address: str, monkeypatch: pytest.MonkeyPatch, beginning: bytes
+) -> None:
+    monkeypatch.setattr("demo.server.HEAD_SECONDS", 0.1)
+    monkeypatch.setattr("demo.guard.CALL_SECONDS", 0.1)
+    place = urlsplit(own_address)
+    with socket.create_connection((place.hostname, place.port or 80), timeout=10) as connection:
+        connection.sendall(beginning)
+        while connection.recv(65536):
+            pass  # until the server closes it
 
 
 @pytest.mark.browser

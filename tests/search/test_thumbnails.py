@@ -4,11 +4,13 @@ import io
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from PIL import Image
 
 import clipkit
+from clipkit.inputs.thumbnails import render_thumbnail
 from clipkit.search import thumbnails
 from tests.conftest import SAMPLES
 
@@ -26,6 +28,12 @@ def folder(tmp_path: Path) -> Path:
     (folder / "notes.txt").write_text("private")
     (tmp_path / "secret.txt").write_text("private")
     (folder / "link.jpg").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "private").mkdir()
+    shutil.copy(SAMPLES / "castle.jpg", tmp_path / "castle.jpg")
+    shutil.copy(SAMPLES / "hens.jpg", tmp_path / "private" / "hens.jpg")
+    (folder / "castle.jpg").symlink_to(tmp_path / "castle.jpg")
+    (folder / "album").symlink_to(tmp_path / "private")
+    (folder / "bee.jpg").symlink_to(folder / ".hidden.jpg")
     return folder
 
 
@@ -98,6 +106,58 @@ def test_a_file_that_has_changed_is_refused(library: clipkit.PhotoLibrary, tmp_p
         library.thumbnails().render(dog, box=BOX)
 
 
+@pytest.mark.parametrize("name", ["castle.jpg", "album/hens.jpg", "bee.jpg"])
+def test_what_a_link_leads_to_is_not_shown(library: clipkit.PhotoLibrary, name: str) -> None:
+    assert library.folder / name in library.embeddings()[0]  # it is indexed
+    with pytest.raises(clipkit.ImageReadError, match="through a symbolic link"):
+        library.thumbnails().render(library.folder / name, box=BOX)
+    with pytest.raises(clipkit.ImageReadError, match="through a symbolic link"):
+        library.thumbnails().check(library.folder / name)
+
+
+def test_an_indexed_image_or_its_folder_that_became_a_link_is_not_shown(
+    library: clipkit.PhotoLibrary, tmp_path: Path
+) -> None:
+    # Moved away with its time and size, and linked to from where it was.
+    cat, part = library.folder / "cat.jpg", library.folder / "part"
+    cat.rename(tmp_path / "cat.jpg")
+    cat.symlink_to(tmp_path / "cat.jpg")
+    part.rename(tmp_path / "part")
+    part.symlink_to(tmp_path / "part")
+    for path in (cat, part / "owl.jpg"):
+        with pytest.raises(clipkit.ImageReadError, match="through a symbolic link"):
+            library.thumbnails().render(path, box=BOX)
+
+
+def test_a_folder_that_is_itself_a_link_is_shown(
+    library: clipkit.PhotoLibrary, tmp_path: Path, starter: clipkit.Encoder
+) -> None:
+    (tmp_path / "link").symlink_to(library.folder)
+    linked = clipkit.PhotoLibrary.open(tmp_path / "link", starter)
+    assert size(linked.thumbnails().render(tmp_path / "link" / "cat.jpg", box=BOX))
+
+
+def test_what_was_shown_goes_with_its_file(library: clipkit.PhotoLibrary) -> None:
+    cache, cat = library.thumbnails(), library.folder / "cat.jpg"
+    cache.render(cat, box=BOX)
+    cat.unlink()
+    with pytest.raises(clipkit.ImageReadError, match="no such file"):
+        cache.render(cat, box=BOX)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that renderings are made of."""
+    names: list[str] = []
+
+    def draw(file: BinaryIO, *, box: tuple[int, int]) -> bytes:
+        names.append(Path(file.name).name)
+        return render_thumbnail(file, box=box)
+
+    monkeypatch.setattr(thumbnails, "render_thumbnail", draw)
+    return names
+
+
 def test_a_pipe_in_the_place_of_an_image_is_not_waited_for(library: clipkit.PhotoLibrary) -> None:
     cat = library.folder / "cat.jpg"
     cat.unlink()
@@ -107,15 +167,15 @@ def test_a_pipe_in_the_place_of_an_image_is_not_waited_for(library: clipkit.Phot
 
 
 def test_a_rendering_is_made_once_for_each_content_and_size(
-    library: clipkit.PhotoLibrary,
+    library: clipkit.PhotoLibrary, drawn: list[str]
 ) -> None:
     cache, cat = library.thumbnails(), library.folder / "cat.jpg"
     first = cache.render(cat, box=BOX)
+    assert cache.render(cat, box=BOX) == first
+    assert len(drawn) == 1
+    cache.render(cat, box=(50, 50))
+    assert len(drawn) == 2
     data = cat.read_bytes()
-    cat.unlink()
-    assert cache.render(cat, box=BOX) == first  # without its file
-    with pytest.raises(clipkit.ImageReadError):
-        cache.render(cat, box=(50, 50))
     cat.write_bytes((SAMPLES / "bee.jpg").read_bytes())
     library.sync()
     assert cache.render(cat, box=BOX) != first
@@ -124,18 +184,18 @@ def test_a_rendering_is_made_once_for_each_content_and_size(
     assert cache.render(cat, box=BOX) == first
 
 
-def test_the_longest_unused_renderings_go_first(library: clipkit.PhotoLibrary) -> None:
+def test_the_longest_unused_renderings_go_first(
+    library: clipkit.PhotoLibrary, drawn: list[str]
+) -> None:
     names = ("cat.jpg", "dog.jpg", "part/owl.jpg")
     sizes = [len(library.thumbnails().render(library.folder / name, box=BOX)) for name in names]
     cache = thumbnails.ThumbnailCache(library._place, max_bytes=sum(sizes) - 1)
     for name in ("cat.jpg", "dog.jpg", "cat.jpg", "part/owl.jpg"):
         cache.render(library.folder / name, box=BOX)
-    for name in names:
-        (library.folder / name).unlink()
-    cache.render(library.folder / "cat.jpg", box=BOX)
-    cache.render(library.folder / "part/owl.jpg", box=BOX)
-    with pytest.raises(clipkit.ImageReadError, match="no such file"):
-        cache.render(library.folder / "dog.jpg", box=BOX)
+    drawn.clear()
+    for name in ("cat.jpg", "part/owl.jpg", "dog.jpg"):
+        cache.render(library.folder / name, box=BOX)
+    assert drawn == ["dog.jpg"]
 
 
 def test_a_part_of_a_library_renders_its_own_images_only(
