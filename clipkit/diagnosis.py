@@ -15,7 +15,7 @@ from clipkit.errors import CheckpointError
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.text_cleaning import cleaning_rule
 from clipkit.inputs.tokenizer import Tokenizer
-from clipkit.loading import Engine, load
+from clipkit.loading import Engine, load_unverified
 from clipkit.models.activation import image_activation, text_activation, text_kind
 from clipkit.models.locate import CheckpointFiles, locate, read_config
 from clipkit.models.sources import (
@@ -118,7 +118,9 @@ def diagnose(
         MissingExtraError: If the model needs torch and torch is not installed.
     """
     source = resolve_source(name)
-    encoder = load(name, device=device, precision=precision, engine=engine, is_caching_texts=False)
+    encoder = load_unverified(
+        source, engine=engine, device=device, precision=precision, cache_dir=None, text_cache=None
+    )
     directory = find_compiled(source)
     bundle = None if directory is None else Bundle.read(directory)
     # Beside a compiled model lies all of its checkpoint, so that open_clip need not be installed.

@@ -9,9 +9,9 @@ from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
 from clipkit.models.locate import locate
-from clipkit.models.sources import DirectorySource, Source, resolve_source
+from clipkit.models.sources import DirectorySource, Source, resolve_source, starter_directory
 from clipkit.progress import StepProgress
-from clipkit.runtime.bundle import PRECISIONS
+from clipkit.runtime.bundle import PRECISIONS, verify_once
 from clipkit.runtime.compiled import compile_source, find_compiled
 from clipkit.runtime.precision import choose_compiled_precision
 from clipkit.text_cache import TextCache, user_text_cache
@@ -104,14 +104,17 @@ def load(
         OfflineError: If weights would have to be fetched and there is no network.
         MissingExtraError: If the model needs torch and torch is not installed.
     """
-    encoder = _load(
-        resolve_source(name),
+    source = resolve_source(name)
+    encoder = load_unverified(
+        source,
         engine=engine,
         device=device,
         precision=precision,
         cache_dir=None if cache_dir is None else Path(cache_dir).absolute(),
         text_cache=user_text_cache() if is_caching_texts else None,
     )
+    if encoder.engine == "onnx":
+        _verify(source)
     encoder.spec = EncoderSpec(
         encoder.name,
         engine=cast(Engine, encoder.engine),
@@ -124,7 +127,15 @@ def load(
     return encoder
 
 
-def _load(
+def _verify(source: Source) -> None:
+    """Verify a compiled model outside clipkit's own places: anyone may put other weights there."""
+    if not isinstance(source, DirectorySource) or source.directory == starter_directory():
+        return
+    if find_compiled(source) == source.directory:
+        verify_once(source.directory)
+
+
+def load_unverified(
     source: Source,
     *,
     engine: Engine,
@@ -133,6 +144,22 @@ def _load(
     cache_dir: Path | None,
     text_cache: TextCache | None,
 ) -> Encoder:
+    """Return an encoder though files of its compiled model may have been replaced, to examine it.
+
+    Args:
+        source: Where the model's weights come from.
+        engine: As for :func:`load`.
+        device: As for :func:`load`.
+        precision: As for :func:`load`.
+        cache_dir: As for :func:`load`.
+        text_cache: Where embeddings of texts are kept; None keeps none.
+
+    Returns:
+        The encoder, without a spec.
+
+    Raises:
+        InputError: If device, precision or engine do not fit.
+    """
     if engine not in ("auto", "onnx", "torch"):
         raise InputError(f'engine must be "auto", "onnx" or "torch", got {engine!r}')
     may_be_compiled = fits_compiled(engine, device, precision)

@@ -43,13 +43,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         description="Score images against labels you give, without training.",
         epilog=_EPILOG,
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="pictures and folders of pictures")
+    parser.add_argument(
+        "paths",
+        type=values.path,
+        nargs="+",
+        metavar="PATH",
+        help="pictures and folders of pictures",
+    )
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument(
         "--labels", metavar='"a,b,c"', help="labels, separated by commas; or a file ending in .txt"
     )
     labels.add_argument(
         "--labels-file",
+        type=values.path,
         metavar="FILE",
         help="a file with one label a line; lines that begin with # are comments",
     )
@@ -145,7 +152,12 @@ def _read_labels(arguments: argparse.Namespace) -> list[str]:
         return _labels_of(Path(arguments.labels_file))
     if "," not in words and words.strip().lower().endswith(".txt"):
         return _labels_of(Path(words.strip()))
-    return [label for label in words.split(",") if label.strip()]
+    found = [label for label in words.split(",") if label.strip()]
+    if not found:
+        raise InputError(
+            f'--labels needs one label or more, as in  --labels "cat, dog", got {words!r}'
+        )
+    return found
 
 
 def _labels_of(path: Path) -> list[str]:
@@ -204,11 +216,16 @@ def _look_up(
     folder: str, entries: Sequence[FolderEntry], encoder: Encoder
 ) -> "IndexedFiles | None":
     """Return what the index of a folder knows of its images; None without a usable one."""
-    from clipkit.search.library import PhotoLibrary  # files that are named need no index
+    from clipkit.cli.syncing import absent_line  # files that are named need no index
+    from clipkit.search.library import PhotoLibrary
 
     try:
         library = PhotoLibrary.open_nearest(folder, encoder)
         if not library.is_indexed:
+            return None
+        if not entries:
+            if line := absent_line(len(library) + library.num_missing, folder):
+                note(line)
             return None
         known = library.look_up(entries)
     except (LibraryError, SpaceMismatchError) as error:

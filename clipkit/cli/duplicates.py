@@ -8,7 +8,7 @@ from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.progress import note, progress_bar
 from clipkit.cli.stdout import path_start, to_json
-from clipkit.cli.syncing import check_is_indexed, sync_if_possible
+from clipkit.cli.syncing import check_is_indexed, nothing_line, sync_if_possible
 from clipkit.cli.table import table_lines
 from clipkit.search.duplicates.files import PictureFile
 from clipkit.search.duplicates.groups import DuplicateGroup
@@ -35,7 +35,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "folder", metavar="FOLDER", nargs="?", default=".", help="where to look (default: here)"
+        "folder",
+        type=values.path,
+        metavar="FOLDER",
+        nargs="?",
+        default=".",
+        help="where to look (default: here)",
     )
     parser.add_argument("--exact", action="store_true", help="only files with the same bytes")
     parser.add_argument(
@@ -100,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     new = done.newly_skipped if done else []  # the others were told of before
     for line in skipped_lines([*new, *report.skipped]):
         note(line)
-    note(_summary(groups, arguments.folder))
+    note(nothing_line(library, arguments.folder) or _summary(groups, arguments.folder))
     return 1 if not groups or (skipped and arguments.strict) else 0
 
 

@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
+from clipkit.cli import values
 from clipkit.cli.progress import note
+from clipkit.cli.syncing import nothing_line
+from clipkit.errors import LibraryError
 from clipkit.search.library import PhotoLibrary
 
 _EPILOG = """\
@@ -25,10 +28,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         epilog=_EPILOG,
     )
-    parser.add_argument("folder", metavar="FOLDER", help="an indexed folder")
+    parser.add_argument("folder", type=values.path, metavar="FOLDER", help="an indexed folder")
     parser.add_argument(
         "--output",
         "-o",
+        type=values.path,
         metavar="DIRECTORY",
         required=True,
         help="where to: new, empty, or exported to before",
@@ -51,6 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         0.
     """
     library = PhotoLibrary.open_nearest(arguments.folder)
+    if library.is_indexed and not len(library):
+        # An earlier export may lie there, and may be all that is left.
+        raise LibraryError(f"{nothing_line(library, arguments.folder)}; nothing was written")
     report = library.export(Path(arguments.output).expanduser(), table=arguments.table)
     for path in report.files:
         print(path)

@@ -39,7 +39,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "pictures unless you say --here. Interrupt it whenever you like: the next run resumes.",
         epilog=_EPILOG,
     )
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="a folder of pictures")
+    parser.add_argument(
+        "folder", type=values.path, metavar="FOLDER", nargs="?", help="a folder of pictures"
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
         "--rebuild", action="store_true", help="forget the model's index first and make it anew"
@@ -185,7 +187,10 @@ def _list_folders(arguments: argparse.Namespace) -> int:
                 f"good, run  clipkit index {shlex.quote(str(folder))} --forget"
             )
     if not folders:
-        note("no folder is indexed")
+        note(
+            "no folder is indexed in your data directory; one with --here tells of itself:  "
+            "clipkit index FOLDER --status"
+        )
     return 0
 
 

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
                 note(line)  # not on stdout, where a program would take it for a row of the table
         heading = ("name", "million parameters", "pixels", "ImageNet", "here")
         for line in table_lines([heading, *map(_cells, listings)], right={1, 2, 3}):
-            print(line.rstrip())
+            print(line)
     else:
         note("no model fits; run  clipkit models  without words for all")
     return 0 if listings else 1
@@ -94,7 +94,7 @@ def _cells(listing: ModelListing) -> tuple[str, ...]:
     parameters = "-" if listing.parameters is None else f"{listing.parameters / 1e6:.0f}"
     size = listing.image_size
     pixels = "-" if size is None else str(size) if isinstance(size, int) else f"{size[0]}x{size[1]}"
-    return listing.name, parameters, pixels, _accuracy(listing), "yes" if listing.is_here else ""
+    return listing.name, parameters, pixels, _accuracy(listing), "yes" if listing.is_here else "no"
 
 
 def _accuracy(listing: ModelListing) -> str:

@@ -3,6 +3,7 @@
 import argparse
 from typing import get_args
 
+from clipkit.cli import values
 from clipkit.cli.progress import note
 from clipkit.pairs.layout import Format, PairLayout
 from clipkit.pairs.opening import open_pairs
@@ -13,6 +14,7 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
     """Add PAIRS and what says how they are laid out."""
     parser.add_argument(
         "pairs",
+        type=values.path,
         metavar="PAIRS",
         help="images with captions: a folder with a .txt, .caption or .json beside each image, or "
         "with images/ and captions/, or with metadata.csv; a folder with one folder a class; a "

@@ -59,8 +59,26 @@ class Parser(argparse.ArgumentParser):
             self._refuse(found, left)
         return found, left
 
+    def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
+        try:
+            return super()._match_argument(action, arg_strings_pattern)
+        except argparse.ArgumentError as error:
+            if not action.option_strings or action.nargs is not None:
+                raise
+            option, value = action.option_strings[0], action.metavar or action.dest.upper()
+            raise argparse.ArgumentError(
+                action,
+                f"a value must follow, as in  {option} {value} ; one that begins with a dash is "
+                f"joined by an equals sign:  {option}=-…",
+            ) from error
+
     def error(self, message: str) -> NoReturn:
         """End with one line; the usage of most commands would push it off the screen."""
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing != message:
+            usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+            message = f"{missing} is missing:  {usage}"
+        message = message.replace("ignored explicit argument", "takes no value, got")
         note(f"{self.prog}: {message}")
         self.exit(2)
 
@@ -69,7 +87,8 @@ class Parser(argparse.ArgumentParser):
         if options:
             name = options[0].partition("=")[0]
             known = [option for action in self._actions for option in action.option_strings]
-            self.error(f"there is no option {name}{did_you_mean(name, known)}")
+            guess = did_you_mean(name, known) if name.startswith("--") else ""
+            self.error(f"there is no option {name}{guess or f'; see  {self.prog} --help'}")
         if self.explain_words is not None:
             self.error(self.explain_words(found, left))
         self.error(f"too many words: {' '.join(left)}; see  {self.prog} --help")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.pair_options import add_pair_options, open_source
 from clipkit.cli.progress import note, progress_bar
@@ -38,7 +39,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     add_pair_options(parser)
     parser.add_argument(
-        "--references", metavar="FILE.json", help="captions that are right, for RefCLIPScore"
+        "--references",
+        type=values.path,
+        metavar="FILE.json",
+        help="captions that are right, for RefCLIPScore",
     )
     parser.add_argument(
         "--json",

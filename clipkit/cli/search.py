@@ -10,7 +10,7 @@ from clipkit.cli.options import add_model_options, add_scan_options, load_encode
 from clipkit.cli.parser import Parser, quoted
 from clipkit.cli.progress import note
 from clipkit.cli.stdout import path_start, to_json
-from clipkit.cli.syncing import check_is_indexed, missing_line, sync_if_possible
+from clipkit.cli.syncing import check_is_indexed, missing_line, nothing_line, sync_if_possible
 from clipkit.cli.table import table_lines
 from clipkit.errors import InputError
 from clipkit.places import expand_home
@@ -57,7 +57,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "query", metavar="QUERY", default=None, help="words, or a picture such as ./cat.jpg"
     )
     folder = parser.add_argument(
-        "folder", metavar="FOLDER", default=None, help="where to search (default: here)"
+        "folder",
+        type=values.path,
+        metavar="FOLDER",
+        default=None,
+        help="where to search (default: here)",
     )
     # Not nargs="?": that would take its default as soon as an option follows the query.
     query.required = folder.required = False
@@ -115,7 +119,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     )
     parser.add_argument(
         "--html",
-        type=Path,
+        type=values.path,
         metavar="FILE",
         help="write the results as a page of images, in one file; it replaces an older such page",
     )
@@ -298,7 +302,7 @@ def _page(arguments: argparse.Namespace) -> "OutputFile | None":
         return None
     from clipkit.cli.contact_sheet import contact_sheet_file  # it decodes images
 
-    page = contact_sheet_file(arguments.html, is_forced=arguments.force)
+    page = contact_sheet_file(Path(arguments.html), is_forced=arguments.force)
     page.check()
     return page
 
@@ -335,7 +339,7 @@ def _settle_folder(arguments: argparse.Namespace) -> None:
 
 def _is_folder(word: str) -> bool:
     try:
-        return Path(word).is_dir()
+        return bool(word) and Path(word).is_dir()
     except (OSError, ValueError):  # too long for a path, or with a null inside
         return False
 
@@ -409,15 +413,9 @@ def _wanted_relevance(arguments: argparse.Namespace) -> float:
 
 def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown: bool) -> str:
     """Return what to say when no result is relevant."""
-    number = len(library)
-    if not number and (num_missing := library.num_missing):
-        return (
-            f"none of the {num_missing} images indexed in {arguments.folder} is there: connect "
-            "their disk and search again"
-        )
-    if not number:
-        return f"no pictures found in {arguments.folder}"
-    nothing = f"nothing relevant among {number:,} pictures".replace(",", " ")
+    if line := nothing_line(library, arguments.folder):
+        return line
+    nothing = f"nothing relevant among {len(library):,} pictures".replace(",", " ")
     if is_shown:
         return f"{nothing}; these are the closest"
     if arguments.min_relevance:

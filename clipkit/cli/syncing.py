@@ -69,6 +69,33 @@ def tell_of_other_models(library: PhotoLibrary) -> None:
         )
 
 
+def nothing_line(library: PhotoLibrary, folder: str) -> str:
+    """Return why there is nothing to work on, "" if there is something.
+
+    Args:
+        library: The library.
+        folder: Its folder as the user wrote it.
+    """
+    if len(library):
+        return ""
+    return absent_line(library.num_missing, folder) or f"no images found in {folder}"
+
+
+def absent_line(num_missing: int, folder: str) -> str:
+    """Return what to say where every indexed image is away, "" if none is.
+
+    Args:
+        num_missing: How many are indexed and not there.
+        folder: As the user wrote it.
+    """
+    if not num_missing:
+        return ""
+    return (
+        f"none of the {num_missing} images indexed in {folder} is there: connect their disk and "
+        "run the same command again"
+    )
+
+
 def missing_line(library: PhotoLibrary, report: SyncReport) -> str:
     """Return what to say about indexed images that are not there, "" if there are none."""
     if not report.missing:

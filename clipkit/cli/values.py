@@ -78,6 +78,13 @@ def megapixels(text: str) -> float | None:
         ) from error
 
 
+def path(text: str) -> str:
+    """Return a path, if it is one: what an unset variable leaves would mean the folder here."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, got '' (. is the folder you are in)")
+    return text
+
+
 def device(text: str) -> str:
     """Return the name of a device, if it is one."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):

@@ -5,14 +5,17 @@ Beside the checkpoint's own files lie two graphs a precision (``image_tower.onnx
 manifest ``onnx_bundle.json``, written last. Without a manifest there is no bundle.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.places import cache_directory
 from clipkit.runtime.base import Scoring
 
 MANIFEST = "onnx_bundle.json"
@@ -172,10 +175,37 @@ def verify(directory: Path) -> Bundle:
     for name, stored in bundle.files.items():
         if sha256_of(directory / name) != stored.sha256:
             raise CheckpointError(
-                f"{directory / name} is not the file this bundle was compiled with: it is damaged "
-                "or was replaced; fetch or compile it again"
+                f"{directory / name} is not the file this bundle was compiled with: if it is "
+                f"damaged, fetch it again; if it was replaced, remove {MANIFEST} beside it, which "
+                "belongs to the old one"
             )
     return bundle
+
+
+def verify_once(directory: Path) -> None:
+    """Verify a bundle, unless that was done and its files have the same size and time as then.
+
+    Reading them takes a second for 300 MB, and other weights of the same architecture have the
+    same size: without this they would pass for the ones that were compiled.
+
+    Args:
+        directory: The bundle.
+
+    Raises:
+        CheckpointError: As `verify` does.
+    """
+    bundle = Bundle.read(directory)
+    facts = [str(directory.resolve())]
+    for name, stored in sorted(bundle.files.items()):
+        facts.append(f"{name} {(directory / name).stat().st_mtime_ns} {stored.sha256}")
+    digest = hashlib.sha256(os.fsencode("\n".join(facts))).hexdigest()
+    mark = cache_directory() / "verified" / digest[:32]
+    if mark.exists():
+        return
+    verify(directory)
+    with contextlib.suppress(OSError):  # without a place to remember it, it is read every time
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def graph_name(tower: str, precision: str) -> str:

@@ -228,10 +228,21 @@ def test_nothing_readable_is_status_1(run: Run, tmp_path: Path) -> None:
     assert (outcome.status, outcome.err) == (1, "no images found\n")
 
 
+def test_an_indexed_folder_whose_disk_is_away_is_told(run: Run, indexed: Path) -> None:
+    indexed.rename(indexed.with_name("away"))
+    indexed.mkdir()
+    away = f"none of the 6 images indexed in {indexed} is there: connect their disk and run the "
+    for _ in range(2):  # before and after the index knows of it
+        outcome = run("classify", indexed, *WORDS)
+        assert (outcome.status, outcome.out) == (1, "")
+        assert outcome.err.startswith(away)
+        run("index", indexed)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--labels", " , "), "at least one class name is needed"),
+        (("--labels", " , "), '--labels needs one label or more, as in  --labels "cat, dog", got'),
         (("--labels", "cat", "--top", "0"), "must be a whole number, 1 or more, got '0'"),
         (("--labels", "cat", "--templates", "phto"), "'phto' is neither a template"),
         (("--labels", "cat", "--templates", "{} {}"), "exactly one {}"),

@@ -161,3 +161,25 @@ def test_what_goes_while_images_are_compared_is_not_named(
 
     monkeypatch.setattr(finding, "exact_groups", group_and_lose)
     assert library.duplicates(near=False).groups == []
+
+
+def test_where_the_disk_is_away_no_command_says_that_there_is_nothing(
+    photos: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    assert main(["duplicates", "photos"]) == 1
+    assert main(["export", "photos", "-o", "export"]) == 0
+    exported = {file.name: file.read_bytes() for file in (tmp_path / "export").iterdir()}
+    photos.rename(tmp_path / "away")
+    photos.mkdir()
+    away = "none of the 1 images indexed in photos is there: connect their disk and run the same "
+    capsys.readouterr()
+    assert main(["duplicates", "photos", "-0"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines()[-1].startswith(away)
+    # The export may be all that is left of what was there.
+    assert main(["export", "photos", "-o", "export"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"clipkit: {away}command again; nothing was written\n"
+    assert {file.name: file.read_bytes() for file in (tmp_path / "export").iterdir()} == exported

@@ -12,6 +12,11 @@ from clipkit.search import library
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, save_picture
 
+NO_FOLDER = (
+    "no folder is indexed in your data directory; one with --here tells of itself:  "
+    "clipkit index FOLDER --status\n"
+)
+
 
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
@@ -161,7 +166,7 @@ def test_an_index_whose_folder_is_gone_is_named_and_can_be_forgotten(
     assert main(["index", "my photos", "--forget"]) == 0
     capsys.readouterr()
     assert main(["index", "--status"]) == 0
-    assert capsys.readouterr() == ("", "no folder is indexed\n")
+    assert capsys.readouterr() == ("", NO_FOLDER)
     assert main(["index", "my photos"]) == 2
     assert "there is no such folder\n" in capsys.readouterr().err
 
@@ -304,7 +309,7 @@ def test_status_lists_the_folders_that_are_indexed(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["index", "--status"]) == 0
-    assert capsys.readouterr() == ("", "no folder is indexed\n")
+    assert capsys.readouterr() == ("", NO_FOLDER)
     main(["index", "my photos"])
     main(["index", "my photos/raw"])
     capsys.readouterr()

@@ -37,6 +37,7 @@ def test_published_figures_are_listed(run: Run) -> None:
 def test_a_table_for_people(run: Run) -> None:
     lines = run("models", "ViT-B-32/").out.splitlines()
     assert lines[0].split() == ["name", "million", "parameters", "pixels", "ImageNet", "here"]
+    assert {line.count("\t") for line in lines} == {4}
     assert any("ViT-B-32/openai" in line and "63.3%" in line for line in lines)
 
 

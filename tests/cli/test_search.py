@@ -139,8 +139,11 @@ def test_a_query_may_begin_with_a_dash(encoder: FakeEncoder) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["red", "-"], "argument --subtract/--sub/-s/-: expected one argument"),
-        (["red", "photos", "+"], "argument --add/-a/+: expected one argument"),
+        (
+            ["red", "-"],
+            "argument --subtract/--sub/-s/-: a value must follow, as in  --subtract QUERY",
+        ),
+        (["red", "photos", "+"], "argument --add/-a/+: a value must follow, as in  --add QUERY"),
         (["red", "photos", "-t", "0"], "--top/-t: must be a whole number, 1 or more, got '0'"),
         (["red", "photos", "-t", "abc"], "--top/-t: must be a whole number, 1 or more, got 'abc'"),
         (["red", "photos", "-H", "0"], "must be a whole number, 1 or more, got '0'"),
@@ -154,7 +157,12 @@ def test_a_query_may_begin_with_a_dash(encoder: FakeEncoder) -> None:
             "must be a number, 0 or more and at most 1, got 'nan'",
         ),
         (["red", "photos", "--min-size", "big"], "must be like 1920x1080 or 1000, got 'big'"),
-        (["red", "photos", "--min-size", "-1"], "expected one argument"),
+        (["red", "photos", "--min-size", "-1"], "begins with a dash is joined by an equals"),
+        (["red", "photos", "-t", "-1"], "as in  --top K ; one that begins with a dash"),
+        (["red", ""], "argument FOLDER: must be a path, got ''"),
+        (["red", "photos", "--html", ""], "argument --html: must be a path, got ''"),
+        (["red", "photos", "--json=3"], "argument --json: takes no value, got '3'"),
+        (["red", "photos", "-x"], "there is no option -x; see  clipkit search --help"),
         (["red", "photos", "--device", "gpu"], "must be auto, cpu, cuda, cuda:1"),
         (["red", "photos", "--max-image-megapixels", "0"], 'must be a number above 0, "auto"'),
         (["red", "photos", "--json", "-f"], "not allowed with argument"),
@@ -239,7 +247,7 @@ def test_missing_images_are_told_once_and_never_found(
         notes.append(captured.err.splitlines())
     nothing = f"none of the {number} images indexed in photos is there: connect their disk and "
     assert notes[0][0].startswith(f"{number} indexed images are not there, as when a disk")
-    assert notes[0][1:] == notes[1] == [nothing + "search again"]
+    assert notes[0][1:] == notes[1] == [nothing + "run the same command again"]
     photos.rmdir()
     Path("disk").rename(photos)
     assert main(["search", "red", "photos", "-f"]) == 0
@@ -250,7 +258,7 @@ def test_no_result_is_status_1(tmp_path: Path, capsys: Captured) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["search", "red", "empty", "--json"]) == 1
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "no pictures found in empty\n")
+    assert (captured.out, captured.err) == ("", "no images found in empty\n")
 
 
 def test_skipped_pictures_are_counted_and_strict_makes_them_count(

@@ -1,12 +1,15 @@
 """The manifest: round trip, older and newer ones, and files that are missing, cut or changed."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from clipkit.errors import CheckpointError
+from clipkit.loading import load
+from clipkit.runtime import bundle as runtime_bundle
 from clipkit.runtime.base import Scoring
 from clipkit.runtime.bundle import (
     GOLDEN_VECTORS,
@@ -17,6 +20,7 @@ from clipkit.runtime.bundle import (
     StoredFile,
     is_bundle,
     verify,
+    verify_once,
 )
 
 FILES = ("image_tower.onnx", "text_tower.onnx", "open_clip_model.safetensors", GOLDEN_VECTORS)
@@ -103,3 +107,43 @@ def test_other_formats_are_refused(copy: Path, number: int, message: str) -> Non
     (copy / MANIFEST).write_text(json.dumps({**entries, "format": number}))
     with pytest.raises(CheckpointError, match=message):
         Bundle.read(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_replaced_after_verifying_is_found(copy: Path, name: str) -> None:
+    verify_once(copy)
+    file = copy / name
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)  # of the same size
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    for _ in range(2):  # a refusal is not remembered as a success
+        with pytest.raises(CheckpointError, match=f"{name} is not the file .* remove {MANIFEST}"):
+            verify_once(copy)
+
+
+def test_what_was_verified_is_not_read_again(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify_once(copy)
+    monkeypatch.setattr(runtime_bundle, "verify", pytest.fail)
+    verify_once(copy)
+
+
+def test_a_bundle_is_verified_where_nothing_can_be_remembered(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "file"))
+    verify_once(copy)
+
+
+def test_other_weights_of_the_same_size_are_not_loaded_as_the_old_model(copy: Path) -> None:
+    load(copy)
+    weights = copy / "open_clip_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is not the file this bundle was compiled with"):
+        load(copy)
+    (copy / MANIFEST).unlink()
+    assert load(copy, engine="torch").engine == "torch"
