@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
+from clipkit.errors import ClipkitWarning
 from clipkit.inputs.reasons import UnreadableError, speaks_of_a_cut
 
 MAX_MISSING_SHARE = 0.05
@@ -20,7 +21,7 @@ MAX_MISSING_SHARE = 0.05
 _MAX_WARNINGS = 10  # of a process: with a thousand such files, the rest would say nothing new
 
 
-class CutOffImageWarning(UserWarning):
+class CutOffImageWarning(ClipkitWarning):
     """An image file lacks its last bytes; the image was read without them."""
 
 
