@@ -36,16 +36,23 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from clipkit.inputs.cut_off import CutOffImageWarning
+    from clipkit.inputs.folders import LeftOut
+    from clipkit.inputs.preprocess import Preprocess
     from clipkit.inputs.thumbnails import render_thumbnail
     from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
     from clipkit.loading import EncoderSpec, compile_model, load
-    from clipkit.models.listing import list_models
+    from clipkit.models.listing import ModelListing, list_models
+    from clipkit.runs.listener import Listener
     from clipkit.runs.report import TrainingReport
     from clipkit.runs.run import train
+    from clipkit.runtime.base import Scoring
     from clipkit.search.contents import LibraryEmbeddings
+    from clipkit.search.duplicates.calibration import Calibration
+    from clipkit.search.duplicates.files import PictureFile
     from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
     from clipkit.search.exporting import ExportReport
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
+    from clipkit.search.lookup import IndexedFiles
     from clipkit.search.query import Query, QueryPart, SearchQuery, parse_query
     from clipkit.search.status import LibraryStatus
     from clipkit.search.thumbnails import ThumbnailCache
@@ -63,6 +70,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TEMPLATE_SETS",
+    "Calibration",
     "CheckpointError",
     "ClassifiedBatch",
     "ClipkitError",
@@ -78,19 +86,26 @@ __all__ = [
     "EqualLabelsWarning",
     "ExportReport",
     "ImageReadError",
+    "IndexedFiles",
     "InputError",
     "LabelScore",
+    "LeftOut",
     "LibraryBusyError",
     "LibraryEmbeddings",
     "LibraryError",
     "LibraryStatus",
+    "Listener",
     "MissingExtraError",
+    "ModelListing",
     "OfflineError",
     "PhotoLibrary",
+    "PictureFile",
+    "Preprocess",
     "PromptError",
     "Query",
     "QueryPart",
     "RunConfig",
+    "Scoring",
     "SearchHit",
     "SearchQuery",
     "SpaceMismatchError",
@@ -125,7 +140,11 @@ _ROOMS = {
         "normalize_rows",
         "top_k",
     ),
-    "clipkit.encoder": ("EncodedBatch", "Encoder", "EncodingReport"),
+    "clipkit.encoder": (
+        "EncodedBatch",
+        "Encoder",
+        "EncodingReport",
+    ),
     "clipkit.errors": (
         "CheckpointError",
         "ClipkitError",
@@ -141,22 +160,54 @@ _ROOMS = {
         "TrainingError",
     ),
     "clipkit.inputs.cut_off": ("CutOffImageWarning",),
+    "clipkit.inputs.folders": ("LeftOut",),
+    "clipkit.inputs.preprocess": ("Preprocess",),
     "clipkit.inputs.thumbnails": ("render_thumbnail",),
-    "clipkit.inputs.tokenizer": ("TextCutWarning", "TokenizedTexts"),
-    "clipkit.loading": ("EncoderSpec", "compile_model", "load"),
-    "clipkit.models.listing": ("list_models",),
+    "clipkit.inputs.tokenizer": (
+        "TextCutWarning",
+        "TokenizedTexts",
+    ),
+    "clipkit.loading": (
+        "EncoderSpec",
+        "compile_model",
+        "load",
+    ),
+    "clipkit.models.listing": (
+        "ModelListing",
+        "list_models",
+    ),
+    "clipkit.runs.listener": ("Listener",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
+    "clipkit.runtime.base": ("Scoring",),
     "clipkit.search.contents": ("LibraryEmbeddings",),
-    "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
+    "clipkit.search.duplicates.calibration": ("Calibration",),
+    "clipkit.search.duplicates.files": ("PictureFile",),
+    "clipkit.search.duplicates.groups": (
+        "DuplicateGroup",
+        "DuplicateReport",
+    ),
     "clipkit.search.exporting": ("ExportReport",),
-    "clipkit.search.library": ("PhotoLibrary", "SearchHit", "SyncReport"),
-    "clipkit.search.query": ("Query", "QueryPart", "SearchQuery", "parse_query"),
+    "clipkit.search.library": (
+        "PhotoLibrary",
+        "SearchHit",
+        "SyncReport",
+    ),
+    "clipkit.search.lookup": ("IndexedFiles",),
+    "clipkit.search.query": (
+        "Query",
+        "QueryPart",
+        "SearchQuery",
+        "parse_query",
+    ),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.search.thumbnails": ("ThumbnailCache",),
     "clipkit.text_embedding": ("UnknownTextWarning",),
     "clipkit.training.config": ("RunConfig",),
-    "clipkit.training.config_file": ("parse_config", "read_config"),
+    "clipkit.training.config_file": (
+        "parse_config",
+        "read_config",
+    ),
     "clipkit.zero_shot.classifier": (
         "ClassifiedBatch",
         "LabelScore",

@@ -3,13 +3,13 @@
 Shapes: N and M rows, D dimensions. No model, no file, no image.
 """
 
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clipkit.arguments import check_whole
 from clipkit.errors import InputError, SpaceMismatchError
 
 Embeddings = NDArray[np.float32]
@@ -43,7 +43,7 @@ class EmbeddingArray(np.ndarray[Any, np.dtype[np.float32]]):
 
     def __new__(cls, rows: ArrayLike, space_id: str | None) -> Self:
         """Return rows, which are not copied if they are float32 already, as those of a space."""
-        array = np.asarray(rows, dtype=np.float32).view(cls)
+        array = as_floats(rows, "embeddings").view(cls)
         if space_id is not None and array.ndim:
             array._space = space_id, array.shape[-1]
         return array
@@ -117,6 +117,29 @@ def _joined(rows: NDArray[Any], parts: Sequence[object]) -> NDArray[Any]:
     return joined
 
 
+def as_floats(values: ArrayLike, name: str, dtype: Any = np.float32) -> NDArray[Any]:
+    """Return numbers as a plain array, and refuse what is no array of numbers.
+
+    Args:
+        values: Lists, arrays, tensors of the CPU without a gradient.
+        name: What to call them in a message.
+        dtype: Of the array; None: as they come.
+
+    Returns:
+        The array, of any shape; what is such an array already is not copied.
+
+    Raises:
+        InputError: If they are no numbers, or rows differ in length.
+    """
+    try:
+        array = np.asarray(values, dtype=dtype)
+        if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:
+            array = array.astype(np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:  # the last by torch
+        raise InputError(f"{name} must be an array of numbers: {error}") from error
+    return array
+
+
 def common_space(*sets: object) -> str | None:
     """Return the space of several sets of embeddings, and refuse two spaces.
 
@@ -154,7 +177,7 @@ def check_embeddings(rows: ArrayLike, name: str = "the embeddings") -> Embedding
         InputError: If the shape is not (N, D) or a row's norm is not 1, give or take
             NORM_TOLERANCE.
     """
-    array = np.asarray(rows, dtype=np.float32)
+    array = as_floats(rows, name)
     if array.ndim != 2:
         raise InputError(f"{name} must have shape (N, D), got {array.shape}")
     norms = np.sqrt(np.einsum("nd,nd->n", array, array))
@@ -187,13 +210,14 @@ def check_comparable(
         SpaceMismatchError: If both know their spaces and these differ.
     """
     common_space(first, second)
-    shapes = np.shape(first), np.shape(second)
+    left, right = as_floats(first, names[0]), as_floats(second, names[1])
+    shapes = left.shape, right.shape
     if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
         raise InputError(
             f"embeddings must have shapes (N, D) and (M, D) with the same D, "
             f"got {shapes[0]} and {shapes[1]}"
         )
-    return check_embeddings(first, names[0]), check_embeddings(second, names[1])
+    return check_embeddings(left, names[0]), check_embeddings(right, names[1])
 
 
 def normalize_rows(features: ArrayLike) -> Embeddings:
@@ -213,7 +237,7 @@ def normalize_rows(features: ArrayLike) -> Embeddings:
         >>> normalize_rows([[3.0, 4.0]]).tolist()
         [[0.6000000238418579, 0.800000011920929]]
     """
-    rows = np.asarray(features, dtype=np.float32)
+    rows = as_floats(features, "features")
     if rows.ndim != 2:
         raise InputError(f"features must have shape (N, D), got {rows.shape}")
     # float64 keeps the norm finite for features as large as float32 allows.
@@ -268,10 +292,10 @@ def top_k(scores: ArrayLike, k: int) -> NDArray[np.intp]:
         >>> top_k([0.1, 0.9, 0.9, 0.3], k=3).tolist()
         [1, 2, 3]
     """
-    values = np.asarray(scores)
+    values = as_floats(scores, "scores", dtype=None)
     if values.ndim != 1:
         raise InputError(f"scores must have shape (M,), got {values.shape}")
-    k = check_k(k)
+    k = check_whole(k, "k")
     values = np.where(np.isnan(values), -np.inf, values)
     if k < len(values):
         # Partition first: sorting everything costs ten times as much at a million items.
@@ -283,30 +307,6 @@ def top_k(scores: ArrayLike, k: int) -> NDArray[np.intp]:
         candidates = np.arange(len(values))
     order: NDArray[np.intp] = candidates[np.argsort(-values[candidates], kind="stable")]
     return order
-
-
-def check_k(k: object) -> int:
-    """Return how many results are wanted, as Python's own whole number.
-
-    Args:
-        k: A whole number of any kind, NumPy's too.
-
-    Returns:
-        The number.
-
-    Raises:
-        InputError: If it is no whole number, or less than 1.
-
-    Example:
-        >>> check_k(np.int64(3))
-        3
-    """
-    if isinstance(k, bool | np.bool_) or not isinstance(k, SupportsIndex):
-        raise InputError(f"k must be a whole number of 1 or more, got {k!r}")
-    count = operator.index(k)
-    if count < 1:
-        raise InputError(f"k must be at least 1, got {count}")
-    return count
 
 
 def mix_embeddings(embeddings: ArrayLike, weights: Sequence[float]) -> Embeddings:
@@ -326,17 +326,17 @@ def mix_embeddings(embeddings: ArrayLike, weights: Sequence[float]) -> Embedding
         >>> mix_embeddings([[1.0, 0.0], [0.0, 1.0]], [3.0, -4.0]).round(3).tolist()
         [[0.6000000238418579, -0.800000011920929]]
     """
-    rows = np.asarray(embeddings, dtype=np.float32)
-    if rows.ndim != 2 or len(rows) != len(weights) or not len(weights):
+    rows, factors = as_floats(embeddings, "embeddings"), as_floats(weights, "weights")
+    if rows.ndim != 2 or factors.shape != (len(rows),) or not len(rows):
         raise InputError(
-            f"mixing needs one weight for each of 1 or more rows, "
-            f"got {len(weights)} weights for embeddings of shape {rows.shape}"
+            "mixing needs one weight for each of 1 or more rows, "
+            f"got {factors.size} weights for embeddings of shape {rows.shape}"
         )
-    if not np.all(np.isfinite(weights)):
-        raise InputError(f"weights must be finite numbers, got {list(weights)}")
-    mixed = np.asarray(weights, dtype=np.float32) @ rows
+    if not np.isfinite(factors).all():
+        raise InputError(f"weights must be finite numbers, got {factors.tolist()}")
+    mixed = factors @ rows
     # Below this it is what rounding left of the parts: half precision errs by about 5e-4 each.
-    if np.linalg.norm(mixed) < 0.01 * np.abs(weights).max():
+    if np.linalg.norm(mixed) <= 0.01 * np.abs(factors).max():
         raise InputError("the parts of the query cancel out, so nothing is left to search for")
     return _in_space_of(embeddings, normalize_rows(mixed[None, :]))
 

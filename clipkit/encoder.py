@@ -4,7 +4,7 @@ Shapes: N inputs, K readable ones, L context length, D dimensions of the shared 
 W width of a tower.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sized
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import check_path, check_whole, items_of
 from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.errors import ImageReadError, InputError
 from clipkit.image_batches import (
@@ -142,7 +143,9 @@ class Encoder:
             InputError: If texts is one string or holds something else than strings.
         """
         words = as_texts(texts)
-        rows = self._texts.embed_texts(words, batch_size=_checked(batch_size), progress=progress)
+        rows = self._texts.embed_texts(
+            words, batch_size=check_whole(batch_size, "batch_size"), progress=progress
+        )
         return EmbeddingArray(rows, self.space_id)
 
     def encode_prompts(
@@ -168,11 +171,12 @@ class Encoder:
         Source:
             openai/CLIP, ``notebooks/Prompt_Engineering_for_ImageNet.ipynb``.
         """
-        prompts = [tuple(as_texts(texts)) for texts in ensembles]
+        lists = items_of(ensembles, "ensembles must be a list of lists of strings")
+        prompts = [tuple(as_texts(texts)) for texts in lists]
         if not all(prompts):
             raise InputError(f"ensemble {prompts.index(()) + 1} of {len(prompts)} has no prompt")
         rows = self._texts.embed_prompts(
-            prompts, batch_size=_checked(batch_size), progress=progress
+            prompts, batch_size=check_whole(batch_size, "batch_size"), progress=progress
         )
         return EmbeddingArray(rows, self.space_id)
 
@@ -307,9 +311,11 @@ class Encoder:
             InputError: If an item is no picture at all.
         """
         check_is_several(images)
-        total = len(images) if isinstance(images, Sequence) else None
+        total = len(images) if isinstance(images, Sized) else None
         batch_size = batch_size if batch_size is not None else self.image_batch
-        batch_size = self._runtime.image_batch if batch_size is None else _checked(batch_size)
+        if batch_size is None:
+            batch_size = self._runtime.image_batch
+        batch_size = check_whole(batch_size, "batch_size")
         workers = self._runtime.image_workers
         # Enough for the decoders while the engine is waited for.
         decoded = self._decode(images, batch_size + 2 * usable_cores(), allow_urls)
@@ -378,7 +384,7 @@ class Encoder:
             CheckpointError: If something that is no checkpoint lies there, or writing fails.
         """
         runtime = self._fine_runtime("weights to save")
-        runtime.save(Path(directory), tokenizer_json=self._tokenizer.to_json())
+        runtime.save(check_path(directory, "directory"), tokenizer_json=self._tokenizer.to_json())
 
     def _fine_runtime(self, what: str) -> FineRuntime:
         if not isinstance(self._runtime, FineRuntime):
@@ -411,12 +417,6 @@ class Encoder:
                 return error
 
         return map_ahead(decode, images, ahead=ahead)
-
-
-def _checked(batch_size: int) -> int:
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    return batch_size
 
 
 def _reload(spec: ReloadsEncoder, max_pixels: int | None) -> Encoder:

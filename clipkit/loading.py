@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from clipkit.arguments import check_path
 from clipkit.encoder import Encoder
 from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.inputs.preprocess import Preprocess
@@ -108,9 +109,9 @@ def load(
     encoder = load_unverified(
         source,
         engine=engine,
-        device=device,
+        device=str(device),  # torch's own kind is as good as its name
         precision=precision,
-        cache_dir=None if cache_dir is None else Path(cache_dir).absolute(),
+        cache_dir=None if cache_dir is None else check_path(cache_dir, "cache_dir").absolute(),
         text_cache=user_text_cache() if is_caching_texts else None,
     )
     if encoder.engine == "onnx":

@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from clipkit.arguments import check_path
+
 
 def data_directory() -> Path:
     """Return the directory for what cannot be made again without work, such as indexes.
@@ -41,7 +43,7 @@ def expand_home(path: str | Path) -> Path:
     Path.expanduser raises RuntimeError for a user that this machine does not have, whose ``~name``
     may as well be a folder's name.
     """
-    return Path(os.path.expanduser(path))  # noqa: PTH111
+    return Path(os.path.expanduser(check_path(path, "a file or folder")))  # noqa: PTH111
 
 
 def readable_name(text: str, *, fallback: str) -> str:

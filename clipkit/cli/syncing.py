@@ -70,11 +70,14 @@ def tell_of_other_models(library: PhotoLibrary) -> None:
 
 
 def nothing_line(library: PhotoLibrary, folder: str) -> str:
-    """Return why there is nothing to work on, "" if there is something.
+    """Return why there is nothing to work on.
 
     Args:
         library: The library.
         folder: Its folder as the user wrote it.
+
+    Returns:
+        A sentence, "" if there is something.
     """
     if len(library):
         return ""
@@ -82,11 +85,14 @@ def nothing_line(library: PhotoLibrary, folder: str) -> str:
 
 
 def absent_line(num_missing: int, folder: str) -> str:
-    """Return what to say where every indexed image is away, "" if none is.
+    """Return what to say where every indexed image is away.
 
     Args:
         num_missing: How many are indexed and not there.
         folder: As the user wrote it.
+
+    Returns:
+        A sentence, "" if none is away.
     """
     if not num_missing:
         return ""

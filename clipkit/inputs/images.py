@@ -6,7 +6,7 @@ Sizes are (width, height) in pixels.
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipkit.arguments import check_whole, items_of
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.cut_off import warn_of_missing
 from clipkit.inputs.decoder import (
@@ -130,17 +131,18 @@ def check_is_several(images: object) -> None:
         images: What should be an iterable of pictures.
 
     Raises:
-        InputError: If it is one picture, or cannot be gone through.
+        InputError: If it is one picture, no list or a table.
     """
-    is_one = isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype != object
+    is_numbers = isinstance(images, np.ndarray) and images.dtype.kind not in "OUT"  # else: paths
+    is_one = is_numbers and images.ndim < 4  # type: ignore[attr-defined]
     is_one |= isinstance(images, str | bytes | os.PathLike | Image.Image) or hasattr(images, "read")
     if is_one:
         raise InputError(
             f"images must be a list of pictures, got one: {image_name(images)}; "  # type: ignore[arg-type]
             "put it in a list, as in [image]"
         )
-    if not isinstance(images, Iterable):
-        raise InputError(f"images must be a list of pictures, got {type(images).__name__}")
+    if not (isinstance(images, np.ndarray) and images.ndim == 4):
+        items_of(images, "images must be a list of pictures")
 
 
 def check_is_image(image: object) -> None:
@@ -197,9 +199,7 @@ def _read_image(
     allow_urls: bool,  # noqa: FBT001 - private, and handed on as it came
     hold: Hold,
 ) -> DecodedImage:
-    if max_pixels is not None and max_pixels < 1:
-        raise InputError(f"max_pixels must be at least 1, got {max_pixels}")
-    limit = default_max_pixels() if max_pixels is None else max_pixels
+    limit = default_max_pixels() if max_pixels is None else check_whole(max_pixels, "max_pixels")
     _check_source(source, allow_urls=allow_urls)
     head = bytearray()
     try:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipkit.arguments import check_whole
+from clipkit.errors import InputError
 from clipkit.inputs.decoder import Size
 from clipkit.inputs.images import ImageInput, borrow_image
 
@@ -29,7 +31,9 @@ def read_thumbnail(
 
     Raises:
         ImageReadError: If the picture cannot be read.
+        InputError: If the box is none.
     """
+    box = _check_box(box)
 
     def fit(size: Size) -> Size:
         scale = min(1.0, box[0] / size[0], box[1] / size[1])
@@ -60,7 +64,9 @@ def render_thumbnail(
 
     Raises:
         ImageReadError: If the image cannot be read.
+        InputError: If the box is none, or the quality no whole number from 1 on.
     """
+    quality = check_whole(quality, "quality")
     return encode_jpeg(read_thumbnail(source, box=box, max_pixels=max_pixels), quality=quality)
 
 
@@ -77,3 +83,9 @@ def encode_jpeg(pixels: NDArray[np.uint8], *, quality: int = _QUALITY) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return file.getvalue()
+
+
+def _check_box(box: object) -> Size:
+    if not isinstance(box, tuple | list) or len(box) != 2:
+        raise InputError(f"box must be (width, height) in pixels, got {box!r}")
+    return check_whole(box[0], "width of the box"), check_whole(box[1], "height of the box")

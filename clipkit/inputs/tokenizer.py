@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import items_of
 from clipkit.errors import CheckpointError, ClipkitWarning, InputError
 from clipkit.inputs.text_cleaning import CLEANING_RULES, cleaning_rule
 
@@ -211,19 +212,10 @@ def as_texts(texts: Iterable[str]) -> list[str]:
         N strings.
 
     Raises:
-        InputError: If it is one string, cannot be gone through, or an item is not a string.
+        InputError: If it is one string, no list or a table, or an item is not a string.
     """
-    if isinstance(texts, str | bytes):
-        raise InputError(
-            f"texts must be a list of strings, got the single {type(texts).__name__} {texts!r}; "
-            "put it in a list, as in [text]"
-        )
-    try:
-        items = iter(texts)
-    except TypeError as error:
-        raise InputError(f"texts must be a list of strings, got {type(texts).__name__}") from error
     plain: list[str] = []
-    for text in items:
+    for text in items_of(texts, "texts must be a list of strings"):
         if not isinstance(text, str):
             raise InputError(
                 f"every text must be a string, got {type(text).__name__} in place {len(plain) + 1}"

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipkit.arguments import check_path
 from clipkit.errors import CheckpointError
 from clipkit.models.known_models import (
     Architecture,
@@ -104,8 +105,8 @@ def resolve_source(name: str | Path) -> Source:
         >>> resolve_source("ViT-B/32").name
         'ViT-B-32/openai'
     """
-    if isinstance(name, Path):
-        return _resolve_path(name)
+    if not isinstance(name, str):
+        return _resolve_path(check_path(name, "the name of a model"))
     text = name.strip()
     if text == "starter":
         return DirectorySource("starter", starter_directory())
@@ -171,8 +172,10 @@ def _resolve_path(path: Path) -> Source:
     if place.is_dir():
         if (place / CONFIG_NAME).is_file():
             return DirectorySource(f"local-dir:{place}", place)
+        inner = [child.parent for child in sorted(place.glob(f"*/{CONFIG_NAME}"))]
         raise CheckpointError(
             f"the directory {place} is not a checkpoint: it holds no {CONFIG_NAME}"
+            f"{f'; {inner[0]} does' if inner else ''}"
         )
     if place.is_file():
         if (place.parent / CONFIG_NAME).is_file():

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from clipkit.arguments import check_kind
 from clipkit.errors import ImageReadError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
@@ -67,6 +68,7 @@ def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingRep
         TrainingError: If the run cannot go on; what it has written stays.
         MissingExtraError: If torch is not installed.
     """
+    check_kind(config, "compute", "the config must be a RunConfig, as read_config returns it")
     resolved = config.resolve()
     with joined_ranks() as ranks:
         if ranks.rank > 0:

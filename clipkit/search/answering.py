@@ -11,7 +11,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, check_k, normalize_rows
+from clipkit.arguments import check_share, check_whole
+from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.diversity import diversify
 from clipkit.search.embedding import EmbeddedPart, Question
@@ -78,12 +79,9 @@ class Answering:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        object.__setattr__(self, "k", check_k(self.k))
+        object.__setattr__(self, "k", check_whole(self.k, "k"))
         for name in ("min_relevance", "diversity"):
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float | np.integer | np.floating)
-            if isinstance(value, bool) or not is_number or not 0 <= value <= 1:
-                raise InputError(f"{name} must be between 0 and 1, got {value!r}")
+            object.__setattr__(self, name, check_share(getattr(self, name), name))
         if self.sort not in SORTS:
             raise InputError(f"sort must be one of {', '.join(SORTS)}; got {self.sort!r}")
 

@@ -11,7 +11,7 @@ Source: Carbonell and Goldstein 1998, "The Use of MMR, Diversity-Based Reranking
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clipkit.embeddings import check_k
+from clipkit.arguments import check_share, check_whole
 from clipkit.errors import InputError
 
 
@@ -51,9 +51,8 @@ def diversify(
         )
     if not np.isfinite(relevance).all():
         raise InputError("scores must be finite numbers")
-    k = check_k(k)
-    if not 0 <= tradeoff <= 1:
-        raise InputError(f"tradeoff must be between 0 and 1, got {tradeoff}")
+    k = check_whole(k, "k")
+    tradeoff = check_share(tradeoff, "tradeoff")
     gains = tradeoff * relevance
     closest = np.full(len(rows), -np.inf)  # highest cosine to one taken
     order = np.empty(min(k, len(rows)), dtype=np.intp)

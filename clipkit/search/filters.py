@@ -1,13 +1,13 @@
 """Which pictures of a library may be results at all: by path, date, size, shape and camera."""
 
-import operator
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date, datetime
-from typing import Literal, SupportsIndex, TypedDict
+from typing import Any, Literal, TypedDict
 
+from clipkit.arguments import check_whole
 from clipkit.errors import InputError
 from clipkit.search.schema import PATH_ERRORS
 
@@ -82,12 +82,8 @@ class PictureFilter:
                 f'orientation must be "portrait", "landscape" or "square", got {self.orientation!r}'
             )
         for name in ("min_width", "min_height"):
-            pixels = getattr(self, name)
-            if not isinstance(pixels, SupportsIndex) or operator.index(pixels) < 0:
-                raise InputError(
-                    f"{name} must be a whole number of pixels, 0 or more, got {pixels!r}"
-                )
-            object.__setattr__(self, name, operator.index(pixels))  # SQLite takes no NumPy numbers
+            pixels = check_whole(getattr(self, name), name, least=0)
+            object.__setattr__(self, name, pixels)  # SQLite takes no NumPy numbers
 
     def conditions(self, prefix: str = "") -> list[Condition]:
         """Return SQL conditions on a row of the catalog, each with its one value.
@@ -134,6 +130,25 @@ class PictureFilter:
         for part in self.not_camera or ():
             found.append((f"{place} = 0", part.encode("utf-8", PATH_ERRORS)))
         return found
+
+
+def read_filter(options: Mapping[str, Any]) -> PictureFilter:
+    """Return the filter that keyword arguments describe.
+
+    Args:
+        options: By name, as FilterOptions has them.
+
+    Returns:
+        The filter.
+
+    Raises:
+        InputError: If there is no filter of such a name, or a value is out of range.
+    """
+    names = [field.name for field in fields(PictureFilter)]
+    for name in options:
+        if name not in names:
+            raise InputError(f"there is no filter {name!r}; there are {', '.join(names)}")
+    return PictureFilter(**options)
 
 
 def _texts(given: str | Sequence[str] | None, name: str) -> tuple[str, ...] | None:

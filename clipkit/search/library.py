@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack, cast
+from typing import TYPE_CHECKING, Self, Unpack
 
+from clipkit.arguments import ENCODER_RULE, check_kind, check_path, items_of
 from clipkit.errors import InputError, LibraryBusyError
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
@@ -23,7 +24,7 @@ from clipkit.search.catalog import Catalog
 from clipkit.search.changes import FileState
 from clipkit.search.closing import Closing
 from clipkit.search.embedding import QueryEmbedder, needed_encoder
-from clipkit.search.filters import FilterOptions, PictureFilter
+from clipkit.search.filters import FilterOptions, read_filter
 from clipkit.search.location import (
     LibraryPlace,
     existing_folder,
@@ -70,6 +71,9 @@ class PhotoLibrary(Closing):
     """
 
     def __init__(self, place: LibraryPlace, encoder: "Encoder | None" = None) -> None:
+        check_kind(place, "location", "libraries are made by PhotoLibrary.open(folder, encoder)")
+        if encoder is not None:
+            check_kind(encoder, "space_id", ENCODER_RULE)
         self._first = place
         self._encoder = encoder
         self._place = self._own_place()
@@ -99,14 +103,15 @@ class PhotoLibrary(Closing):
             The library.
 
         Raises:
-            InputError: If there is no such folder, or both `location` and `here` are given.
+            InputError: If there is no such folder, the encoder is none, or both `location` and
+                `here` are given.
             LibraryError: If the index is damaged or of a newer clipkit.
         """
         path = existing_folder(folder)
         if here and location is not None:
             raise InputError("an index can be kept here or at a location, not both: leave one out")
         if location is not None:
-            index = Path(location)
+            index = check_path(location, "location")
         else:
             adopt_index(path)
             index = inner_location(path) if here else existing_location(path)
@@ -154,7 +159,7 @@ class PhotoLibrary(Closing):
         Returns:
             The libraries; none if the folder is not indexed.
         """
-        path = Path(folder)
+        path = check_path(folder, "folder")
         if path.is_dir():
             adopt_index(path)
         first = LibraryPlace(path, existing_location(path))
@@ -249,7 +254,7 @@ class PhotoLibrary(Closing):
             What was done and what was skipped.
 
         Raises:
-            InputError: If the folder is gone, or there is no encoder.
+            InputError: If the folder is gone, there is no encoder, or a pattern is no string.
             LibraryError: If another process is writing (`LibraryBusyError`), or the index is
                 damaged or cannot be written.
             SpaceMismatchError: If the index was made anew with another model meanwhile.
@@ -265,7 +270,7 @@ class PhotoLibrary(Closing):
         return sync_library(
             self._place,
             self._needed_encoder(),
-            SyncOptions(exclude, include_hidden, prune),
+            SyncOptions(_patterns(exclude), include_hidden, prune),
             progress=progress,
             clock=clock,
         )
@@ -345,7 +350,7 @@ class PhotoLibrary(Closing):
         """
         sort = options.pop("sort", "best")
         answering = Answering(k=k, min_relevance=min_relevance, diversity=diversity, sort=sort)
-        accepted = PictureFilter(**cast(FilterOptions, options))
+        accepted = read_filter(options)
         if not self.is_indexed:
             raise not_indexed(
                 self._place, self.model, self.other_models
@@ -405,7 +410,7 @@ class PhotoLibrary(Closing):
         """
         from clipkit.search.contents import read_embeddings  # a search needs none of it
 
-        return read_embeddings(self._place, PictureFilter(**filters))
+        return read_embeddings(self._place, read_filter(filters))
 
     def export(
         self,
@@ -435,7 +440,9 @@ class PhotoLibrary(Closing):
         """
         from clipkit.search.exporting import export_library  # a search needs none of it
 
-        return export_library(self._place, Path(directory), PictureFilter(**filters), table)
+        return export_library(
+            self._place, check_path(directory, "directory"), read_filter(filters), table
+        )
 
     def duplicates(
         self,
@@ -517,3 +524,14 @@ class PhotoLibrary(Closing):
 
     def _needed_encoder(self) -> "Encoder":
         return needed_encoder(self._encoder)
+
+
+def _patterns(exclude: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return patterns of what to leave out; the letters of one string would leave out anything."""
+    if exclude is None:
+        return None
+    patterns = tuple(items_of(exclude, "exclude must be a list of patterns"))
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise InputError(f"a pattern to exclude must be a string, got {pattern!r}")
+    return patterns

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipkit.arguments import check_path
 from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
 from clipkit.inputs.globs import NORMAL_FORMS
@@ -252,7 +253,7 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: If there is no folder there.
     """
-    path = Path(folder)
+    path = check_path(folder, "folder")
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -83,9 +83,17 @@ class Query:
     parts: tuple[QueryPart, ...]  # at least one
 
     def __post_init__(self) -> None:
-        """Refuse a query of nothing."""
+        """Refuse a query of nothing, and what is no parts."""
+        if isinstance(self.parts, list):
+            object.__setattr__(self, "parts", tuple(self.parts))
         if not self.parts:
             raise InputError("the query is empty: give words, or a picture such as ./cat.jpg")
+        if not isinstance(self.parts, tuple) or not all(
+            isinstance(part, QueryPart) for part in self.parts
+        ):
+            raise InputError(
+                f"the parts of a query must be a tuple of QueryPart, got {self.parts!r:.80}"
+            )
 
 
 SearchQuery = str | ImageInput | Query | QueryPart | NDArray[np.floating]
@@ -168,6 +176,9 @@ def parse_query(*words: str, allow_urls: bool = False) -> Query:
         >>> [(part.content, part.weight) for part in parse_query("dog", "-", "2:cat").parts]
         [('dog', 1.0), ('cat', -2.0)]
     """
+    for word in words:
+        if not isinstance(word, str):
+            raise InputError(f"each part of a typed query must be a string, got {word!r}")
     if len(words) % 2 == 0:
         raise InputError(
             "a query is a text or picture, then pairs of + or - and another, "

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from clipkit.errors import CheckpointError, TrainingError
+from clipkit.errors import CheckpointError, ClipkitWarning, TrainingError
 from clipkit.models.checkpoint import put_in_place, save_towers, sync_directory
 from clipkit.models.towers import Towers
 
@@ -91,7 +91,9 @@ class RunCheckpoints:
             damaged = _damaged_files(place)
             if damaged:
                 names = ", ".join(damaged)
-                warnings.warn(f"{place} is damaged and is passed over: {names}", stacklevel=2)
+                warnings.warn(
+                    f"{place} is damaged and is passed over: {names}", ClipkitWarning, stacklevel=2
+                )
                 continue
             return place, torch.load(place / STATE_NAME, map_location="cpu", weights_only=True)
         return None

@@ -1,14 +1,17 @@
 """RUN.toml and a run's config, both ways."""
 
+import os
 import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from clipkit.arguments import items_of
 from clipkit.errors import InputError, MissingExtraError
 from clipkit.places import expand_home
 from clipkit.training.config import RunConfig, check_number, default_output
@@ -93,10 +96,12 @@ def parse_config(
         InputError: If a key is unknown or in the wrong section, something that is needed is
             missing, or a value has the wrong type or range.
     """
-    parts = deepcopy(dict(content))
+    if not isinstance(content, Mapping):
+        raise InputError(f"a run must be a dict of sections and keys, got {type(content).__name__}")
+    parts = _as_toml(content)
     check_keys(parts)
     anchor_paths(parts, folder or Path.cwd())
-    for override in overrides:
+    for override in items_of(overrides, 'overrides must be a list such as ["seed=3"]'):
         _merge(parts, _parse_override(override))
     return typing.cast(RunConfig, _build(RunConfig, parts, ""))
 
@@ -148,8 +153,21 @@ def differing_keys(first: RunConfig, second: RunConfig) -> list[str]:
     return sorted(key for key in one if one[key] != two[key] and key not in _FREE_KEYS)
 
 
-def _parse_override(override: str) -> dict[str, Any]:
+def _as_toml(value: Any) -> Any:
+    """Return a copy as a file would have it: paths as texts, NumPy's numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {key: _as_toml(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_toml(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _parse_override(override: object) -> dict[str, Any]:
     """Return an override as the part of a file that it stands for."""
+    if not isinstance(override, str):
+        raise InputError(f"an override must be a string such as seed=3, got {override!r}")
     dotted, sign, text = override.partition("=")
     section, dot, key = dotted.strip().partition(".")
     if not sign or not section or (dot and not key):

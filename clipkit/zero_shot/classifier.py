@@ -14,8 +14,9 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import ENCODER_RULE, check_kind, check_whole, items_of
 from clipkit.background_names import BACKGROUND_NAMES
-from clipkit.embeddings import EmbeddingArray, Embeddings, check_k, cosine_similarity, top_k
+from clipkit.embeddings import EmbeddingArray, Embeddings, cosine_similarity, top_k
 from clipkit.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput, check_is_several
@@ -70,8 +71,8 @@ class ZeroShotClassifier:
         progress: Called after every batch of prompts with (done, total).
 
     Raises:
-        InputError: If there is no class name, one is empty or no string, or templates or a domain
-            are given with prompts that need none.
+        InputError: If the encoder is none, there is no class name, one is empty or no string, the
+            domain is no word, or templates or a domain are given with prompts that need none.
         PromptError: If a template does not have exactly one {}.
     """
 
@@ -85,12 +86,14 @@ class ZeroShotClassifier:
         multi_label: bool = False,
         progress: Progress | None = None,
     ) -> None:
+        check_kind(encoder, "scoring", ENCODER_RULE)
         self.class_names = check_class_names(class_names)
         self.templates = resolve_templates(templates)
+        _check_domain(domain)
         self.multi_label = multi_label or encoder.scoring.is_sigmoid
         self._encoder = encoder
         if isinstance(class_names, Mapping):
-            if domain is not None or templates != DEFAULT_TEMPLATES:
+            if domain is not None or self.templates != resolve_templates(DEFAULT_TEMPLATES):
                 raise InputError(
                     "labels with prompts of their own need no templates and no domain: put those "
                     "words into the prompts, where a {} stands for the label"
@@ -232,7 +235,7 @@ class ZeroShotClassifier:
         return _softmax(scale * cosines)
 
     def _count(self, k: int | None) -> int:
-        return len(self.labels) if k is None else check_k(k)
+        return len(self.labels) if k is None else check_whole(k, "k")
 
     def _only(self, class_names: Sequence[str]) -> "ZeroShotClassifier":
         """Return the classifier of some of the class names, without embedding them again."""
@@ -286,7 +289,8 @@ def classify_each(
         ImageReadError: At the first image that cannot be read.
     """
     check_is_several(images)
-    sources, names_of = list(images), [check_class_names(names) for names in class_names]
+    lists = items_of(class_names, "class names must be one list for each image")
+    sources, names_of = list(images), [check_class_names(names) for names in lists]
     if len(sources) != len(names_of):
         raise InputError(
             f"one list of labels an image is needed, got {len(names_of)} for {len(sources)}"
@@ -303,6 +307,11 @@ def classify_each(
         for row, names in zip(embeddings, names_of, strict=True)
         for labels in classifier._only(names).rank(row[None], k=k)
     ]
+
+
+def _check_domain(domain: object) -> None:
+    if domain is not None and not (isinstance(domain, str) and domain.strip()):
+        raise InputError(f'domain must be a word such as "food", or None, got {domain!r}')
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import items_of
 from clipkit.encoder import Encoder
 from clipkit.errors import ClipkitWarning, InputError
 from clipkit.text_embedding import quoted, warn_of_unknown
@@ -160,12 +161,7 @@ def warn_of_unknown_labels(encoder: Encoder, texts_of: Mapping[str, Iterable[str
 
 def _strings(values: Iterable[str], noun: str, of: str = "") -> list[str]:
     """Return strings without outer spaces, at least one and none empty."""
-    if isinstance(values, str | bytes):
-        raise InputError(f"{noun}s{of} must be in a list, got the single {values!r}")
-    try:
-        items = list(iter(values))
-    except TypeError as error:
-        raise InputError(f"{noun}s{of} must be in a list, got {type(values).__name__}") from error
+    items = list(items_of(values, f"{noun}s{of} must be in a list"))
     if not items:
         raise InputError(f"at least one {noun}{of} is needed, got none")
     for place, item in enumerate(items, start=1):

@@ -7,6 +7,7 @@ type of food.") is worth as much as generated descriptions (WaffleCLIP, arXiv 23
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from clipkit.arguments import items_of
 from clipkit.errors import InputError, PromptError
 
 TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -74,7 +75,7 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
                 f"sets: {', '.join(TEMPLATE_SETS)}"
             )
         templates = (templates,)
-    chosen = tuple(dict.fromkeys(templates))
+    chosen = tuple(dict.fromkeys(items_of(templates, "templates must be a list of strings")))
     if not chosen:
         raise InputError("at least one template is needed, got none")
     for template in chosen:
@@ -91,6 +92,10 @@ def check_template(template: str) -> None:
     Raises:
         PromptError: If it has none, several, or other braces.
     """
+    if not isinstance(template, str):
+        raise PromptError(
+            f"a template must be a string, got {type(template).__name__} {template!r}"
+        )
     if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
         raise PromptError(
             f"a template must have exactly one {{}} for the class name, got {template!r}; "

@@ -178,7 +178,7 @@ def test_a_date_stands_for_its_first_second(catalog: Catalog, written: Any, star
     [
         ({"after": "last year"}, r"after must be a year, month, .* got 'last year'"),
         ({"before": "2024-13"}, r"before must be a year, month, .* got '2024-13'"),
-        ({"min_width": -1}, r"min_width must be a whole number of pixels, 0 or more, got -1"),
+        ({"min_width": -1}, r"min_width must be at least 0, got -1"),
         ({"orientation": "upright"}, r'orientation must be "portrait", .* got \'upright\''),
     ],
 )

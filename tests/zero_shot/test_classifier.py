@@ -284,7 +284,7 @@ def test_no_pictures_give_no_results() -> None:
         ({}, "at least one class name"),
         (None, "class names must be in a list, got NoneType"),
         (3, "class names must be in a list, got int"),
-        (b"cat", "class names must be in a list, got the single b'cat'"),
+        (b"cat", "class names must be in a list, got the single bytes b'cat'"),
         ([1, 2], "class name 1 of 2 must be a string, got int 1"),
         (["cat", None], "class name 2 of 2 must be a string, got NoneType None"),
         (pandas.Series(["cat", float("nan")]), "class name 2 of 2 must be a string, got float nan"),

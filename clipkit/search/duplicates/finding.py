@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clipkit.errors import InputError
+from clipkit.arguments import check_share
 from clipkit.progress import Progress
 from clipkit.search.duplicates.calibration import calibrate
 from clipkit.search.duplicates.files import PictureFile
@@ -53,8 +53,8 @@ def find_duplicates(
         LibraryError: If the folder has not been indexed, or the index is damaged.
         SpaceMismatchError: If the index was made anew with another model meanwhile.
     """
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise InputError(f"threshold must be between 0 and 1, got {threshold}")
+    if threshold is not None:
+        threshold = check_share(threshold, "threshold")
     with committed(place) as (catalog, meta, vectors):
         if encoder is not None:
             check_space(meta, encoder, place)

@@ -1,0 +1,130 @@
+"""What callers hand over, checked: one sentence for each kind of mistake, wherever it is made."""
+
+import os
+from collections.abc import Iterable, Iterator
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from clipkit.errors import InputError
+
+ENCODER_RULE = "the encoder must be an Encoder, as clipkit.load(NAME) returns it"
+
+
+def check_whole(value: object, name: str, *, least: int = 1) -> int:
+    """Return a count as Python's own whole number.
+
+    Args:
+        value: A whole number of any kind, NumPy's too.
+        name: What to call it in a message.
+        least: The smallest that is allowed.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If it is no whole number, or less than that.
+
+    Example:
+        >>> check_whole(3, "k")
+        3
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{name} must be a whole number of {least} or more, got {value!r}")
+    count = int(value)
+    if count < least:
+        raise InputError(f"{name} must be at least {least}, got {count}")
+    return count
+
+
+def check_share(value: object, name: str) -> float:
+    """Return a number between 0 and 1, both included.
+
+    Args:
+        value: A number of any kind, NumPy's too.
+        name: What to call it in a message.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If it is no number, or outside.
+
+    Example:
+        >>> check_share(0.5, "diversity")
+        0.5
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InputError(f"{name} must be between 0 and 1, got {value!r}")
+    return float(value)
+
+
+def items_of(values: object, rule: str) -> Iterator[Any]:
+    """Return an iterator over several values, and refuse what only looks like several.
+
+    A string can be gone through letter by letter, a table column name by column name, an array of
+    two dimensions row by row: none of these is what the caller meant.
+
+    Args:
+        values: A list, a tuple, a generator, a NumPy array, a pandas Series or the like.
+        rule: What it must be, as the start of a sentence: "texts must be a list of strings".
+
+    Returns:
+        Its items.
+
+    Raises:
+        InputError: If it is one string, no list at all, or a table.
+
+    Example:
+        >>> list(items_of(("a", "b"), "texts must be a list of strings"))
+        ['a', 'b']
+    """
+    kind = type(values).__name__
+    if isinstance(values, str | bytes):
+        raise InputError(f"{rule}, got the single {kind} {values!r}; put it in a list")
+    num_axes = getattr(values, "ndim", 1)
+    if not isinstance(values, Iterable) or num_axes == 0:
+        raise InputError(f"{rule}, got {kind}")
+    if num_axes != 1:
+        raise InputError(f"{rule}, got {kind} of {num_axes} dimensions; take one column or row")
+    return iter(values)
+
+
+def check_path(path: object, name: str) -> Path:
+    """Return a path as pathlib's.
+
+    Args:
+        path: A string or anything that stands for a path.
+        name: What to call it in a message.
+
+    Returns:
+        The path, unchanged.
+
+    Raises:
+        InputError: If it is no path.
+
+    Example:
+        >>> check_path("photos", "folder").name
+        'photos'
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{name} must be a path (a string or a Path), got {type(path).__name__}")
+    return Path(path)
+
+
+def check_kind(value: object, attribute: str, rule: str) -> None:
+    """Raise unless an argument can do what it is for, where a name of it is often handed over.
+
+    Args:
+        value: The argument.
+        attribute: What tells its kind.
+        rule: What it must be and how one is got, as the start of a sentence.
+
+    Raises:
+        InputError: If it has no such attribute.
+
+    Example:
+        >>> check_kind(3, "real", "the seed must be a number")
+    """
+    if not hasattr(value, attribute):
+        raise InputError(f"{rule}, got {type(value).__name__} {value!r:.80}")
