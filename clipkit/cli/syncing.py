@@ -75,6 +75,9 @@ def nothing_line(library: PhotoLibrary, folder: str) -> str:
     Args:
         library: The library.
         folder: Its folder as the user wrote it.
+
+    Returns:
+        The line.
     """
     if len(library):
         return ""
@@ -87,6 +90,9 @@ def absent_line(num_missing: int, folder: str) -> str:
     Args:
         num_missing: How many are indexed and not there.
         folder: As the user wrote it.
+
+    Returns:
+        The line.
     """
     if not num_missing:
         return ""
