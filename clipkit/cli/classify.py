@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.parser import Parser
-from clipkit.cli.progress import note, progress_bar
+from clipkit.cli.progress import clear_bars, note, progress_bar
 from clipkit.cli.stdout import to_json, visible
 from clipkit.cli.table import display_width
 from clipkit.encoder import EncodedBatch, Encoder
@@ -133,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         for source in sources:
             for batch in source.stream(encoder):
                 ranked = classifier.rank(batch.embeddings, k=arguments.top)
+                clear_bars()
                 for position, labels in zip(batch.positions, ranked, strict=True):
                     writer.write(source.paths[position], labels)
                 num_ranked += len(ranked)
@@ -265,7 +266,9 @@ class _TextWriter:
             blanks = " " * (self._width - display_width(shown))
             print(f"{shown}{blanks}  {scores}", flush=True)
         else:
-            print(f"{path}\t{scores}", flush=True)
+            # As in JSON where a name has a line break or the like, so that it stays one line.
+            shown = path if path.isprintable() else to_json(path)
+            print(f"{shown}\t{scores}", flush=True)
 
 
 _Writer = _JsonWriter | _CsvWriter | _TextWriter

@@ -4,7 +4,7 @@ import argparse
 from importlib.util import find_spec
 
 from clipkit.cli.progress import note
-from clipkit.errors import CheckpointError
+from clipkit.errors import CheckpointError, OfflineError
 from clipkit.loading import compile_model, fits_compiled
 from clipkit.models.sources import resolve_source
 from clipkit.runtime.compiled import find_compiled, remembered_refusal
@@ -35,6 +35,8 @@ def compile_if_it_pays(arguments: argparse.Namespace) -> None:
     )
     try:
         compile_model(arguments.model, progress=lambda step: note(f"  {step}"))
+    except OfflineError:
+        return  # loading it says what is missing
     except CheckpointError as error:
         note(f"not compiled, running on torch: {error}")
 

@@ -12,8 +12,18 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+_bars: list["tqdm[NoReturn]"] = []  # on the terminal now
+
+
+def clear_bars() -> None:
+    """Take progress bars off the terminal until they next move, before a line is printed."""
+    for bar in _bars:
+        bar.clear()
+
+
 def note(line: str) -> None:
     """Tell a person something that is no result."""
+    clear_bars()
     print(visible(line), file=sys.stderr)
 
 
@@ -39,6 +49,7 @@ def progress_bar(label: str, *, unit: str = "picture") -> Iterator[Progress]:
             from tqdm import tqdm  # only here: it takes 20 ms, and often there is nothing to do
 
             bar = tqdm(desc=label, unit=f" {unit}s", file=sys.stderr, leave=False)
+            _bars.append(bar)
         bar.total = total
         bar.update(done - bar.n)
 
@@ -46,4 +57,5 @@ def progress_bar(label: str, *, unit: str = "picture") -> Iterator[Progress]:
         yield update
     finally:
         if bar is not None:
+            _bars.remove(bar)
             bar.close()

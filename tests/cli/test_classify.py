@@ -222,6 +222,17 @@ def test_an_index_of_another_model_is_not_used(
     assert "looked up" not in outcome.err
 
 
+def test_a_name_with_a_line_break_is_one_line_of_a_pipe(
+    run: Run, tmp_path: Path, owl: Path
+) -> None:
+    path = tmp_path / "new\nline.jpg"
+    shutil.copy(owl, path)
+    (line,) = run("classify", path, "--labels", "owl, cat", "--top", 1).out.splitlines()
+    name, _, scores = line.partition("\t")
+    assert json.loads(name) == str(path)
+    assert scores.startswith("owl ")
+
+
 def test_nothing_readable_is_status_1(run: Run, tmp_path: Path) -> None:
     assert run("classify", tmp_path / "none.jpg", "--labels", LABELS).status == 1
     outcome = run("classify", tmp_path, "--labels", LABELS)

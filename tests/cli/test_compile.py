@@ -67,6 +67,13 @@ def test_compile_prints_the_place_and_what_was_measured(run: Run, tiny_checkpoin
     assert place.stat().st_ino != before
 
 
+def test_a_model_that_is_not_here_is_told_of_once(run: Run, folder: Path) -> None:
+    outcome = run("search", "a cat", folder, "--model", "ViT-B-32/laion400m_e32")
+    assert outcome.status == 2
+    assert outcome.err.count("is not all on this machine") == 1
+    assert "running on torch" not in outcome.err
+
+
 def test_what_is_compiled_by_itself_is_left_alone(run: Run) -> None:
     outcome = run("compile", "starter", "--again")
     assert outcome.status == 0
