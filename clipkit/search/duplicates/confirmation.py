@@ -22,6 +22,9 @@ from clipkit.search.duplicates.shots import are_other_shots
 
 _VIEWS = 192  # kept in memory, 1 MB each at most
 _FAILURES = 8  # in a row, after which an image is compared with no other that is less alike
+# Others that an image is compared with at most: hundreds of frames of a still camera are all alike,
+# and each of their pairs would take a twentieth of a second.
+_COMPARED = 32
 
 _Result = TypeVar("_Result")
 
@@ -54,7 +57,8 @@ class Confirmation:
 
         The most alike go first, so each image is compared with the others from the most alike
         downwards. After eight others in a row that are no copies of it the rest is not looked at:
-        among thousands of pages on one template that keeps the work within bounds.
+        among thousands of pages on one template that keeps the work within bounds. Of more than 32
+        copies the least alike are not compared either: they are in groups of their own.
 
         Args:
             files: N files.
@@ -65,10 +69,13 @@ class Confirmation:
         """
         order = np.lexsort((pairs.second, pairs.first, -pairs.similarity))
         failures = np.zeros(len(files), dtype=int)
+        compared = np.zeros(len(files), dtype=int)
         is_confirmed = np.zeros(len(order), dtype=bool)
         for done, edge in enumerate(order):
             ends = int(pairs.first[edge]), int(pairs.second[edge])
-            if failures[list(ends)].max() < _FAILURES:
+            both = list(ends)
+            if failures[both].max() < _FAILURES and compared[both].max() < _COMPARED:
+                compared[both] += 1
                 is_confirmed[done] = self._is_copy(files[ends[0]], files[ends[1]])
                 for end in ends:
                     failures[end] = 0 if is_confirmed[done] else failures[end] + 1

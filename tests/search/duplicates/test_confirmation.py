@@ -73,3 +73,19 @@ def test_after_eight_that_are_no_copies_an_image_is_compared_no_further(
     )
     assert len(Confirmation({})(files, alone).first) == 0
     assert asked == [39, 38, 37, 36, 35, 34, 33, 32]  # the most alike
+
+
+def test_of_hundreds_of_copies_each_is_compared_with_a_limited_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def always(self: Confirmation, first: PictureFile, second: PictureFile) -> bool:
+        asked.append((int(first.path), int(second.path)))
+        return True
+
+    monkeypatch.setattr(module.Confirmation, "_is_copy", always)
+    files = [PictureFile(str(number), None, 1, 1, 1) for number in range(200)]
+    found = Confirmation({})(files, _all_pairs(200))
+    assert len(asked) == len(found.first) <= 200 * 32 / 2  # of 19 900
+    assert max(np.unique(asked, return_counts=True)[1]) == 32
