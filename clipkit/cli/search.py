@@ -200,7 +200,8 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--after",
         metavar="DATE",
-        help="taken on a day or later: 2024, 2024-06 or 2024-06-01, by EXIF data or else the file",
+        help="taken on a day or later: 2024, 2024-06 or 2024-06-01, by EXIF or XMP data, else the "
+        "name of the file, else its time",
     )
     group.add_argument("--before", metavar="DATE", help="taken earlier than that")
     group.add_argument(

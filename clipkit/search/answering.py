@@ -42,7 +42,8 @@ class SearchHit:
     path: Path  # the library's folder, as it was given, joined with the path inside it
     width: int | None = None  # pixels, upright; None where the file does not say
     height: int | None = None
-    taken_at: str | None = None  # local time, as in 2024-06-01T12:30:00; from EXIF data only
+    # Local time, as in 2024-06-01T12:30:00, or the day alone: by EXIF, XMP or the name of the file.
+    taken_at: str | None = None
     raw: Path | None = None  # the camera's RAW file beside it, which is no result of its own
 
 

@@ -18,7 +18,7 @@ Moment = str | int | date
 Condition = tuple[str, str | bytes | int]
 """An SQL condition with one question mark, and what that stands for."""
 
-# A picture without an EXIF date counts as taken when its file was last changed.
+# An image without a date counts as taken when its file was last changed.
 _TAKEN_AT = (
     "COALESCE(taken_at, strftime('%Y-%m-%dT%H:%M:%S', mtime_ns / 1000000000, 'unixepoch',"
     " 'localtime'))"
