@@ -75,7 +75,7 @@ class FolderScan:
         for link in links:
             if link.same_as in listed:
                 others.setdefault(link.same_as, []).append(link.path)
-        return others
+        return dict(sorted(others.items()))
 
 
 def find_images(
