@@ -16,7 +16,6 @@ LABELS = "cat, dog, bird, boat, castle, cup of coffee, flower, mountain"
 EXAMPLES = 8
 MAX_LABELS = 200  # a few seconds of work
 MAX_LABEL = 100  # characters; the model reads about 70 words
-LABELS_A_STEP = 4  # about as much work as two searches, so that nobody waits for longer
 
 
 def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Path) -> None:
@@ -44,9 +43,8 @@ def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Pa
         names = read_labels(labels)
         visitor = request.session_hash
         try:
-            for start in range(0, len(names), LABELS_A_STEP):
-                step = names[start : start + LABELS_A_STEP]
-                await turns.take(visitor, clipkit.ZeroShotClassifier, encoder, step)
+            for name in names:  # each is less work than a search: nobody waits for longer
+                await turns.take(visitor, clipkit.ZeroShotClassifier, encoder, [name])
                 yield gr.skip()
             classifier = await turns.take(  # from what is remembered of the steps
                 visitor, clipkit.ZeroShotClassifier, encoder, names, multi_label=is_independent
