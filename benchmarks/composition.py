@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 import clipkit
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings, mix_embeddings
-from clipkit.search.mixing import (
+from clipkit.search.modality_gap import (
     center_rows,
     centered_similarities,
     estimate_center,

@@ -30,12 +30,12 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 import clipkit
 from clipkit.inputs.images import read_image
-from clipkit.inputs.sketches import read_sketch
+from clipkit.inputs.perceptual_hash import read_sketch
 from clipkit.search.duplicates.calibration import Calibration, calibrate
 from clipkit.search.duplicates.confirmation import Confirmation
-from clipkit.search.duplicates.files import PictureFile
 from clipkit.search.duplicates.groups import near_groups, rows_in_company
-from clipkit.search.duplicates.likeness import likeness
+from clipkit.search.duplicates.perceptual_similarity import likeness
+from clipkit.search.store.records import PictureFile
 
 NUM_COPIED = 150  # photographs that are copied, of the labelled ones
 USUAL_DISTANCE = 10  # bits of 64: imagededup's default for all its hashes

@@ -17,8 +17,8 @@ from labelled_photos import LabelledQuery, fetch_photos, read_queries, true_matc
 
 import clipkit
 from clipkit.embeddings import Embeddings, mix_embeddings
-from clipkit.search.feedback import refit_direction
-from clipkit.search.mixing import center_rows
+from clipkit.search.modality_gap import center_rows
+from clipkit.search.rerank import refit_direction
 
 PAGE = 10  # pictures that a person looks at in one round
 ROUNDS = 5

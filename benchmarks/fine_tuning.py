@@ -102,9 +102,9 @@ def make_class_folders(pairs: EmojiPairs, place: Path) -> dict[str, int]:
 def accuracy_of(model: str, folder: Path) -> float:
     """Return a model's zero-shot accuracy on class folders."""
     import clipkit
+    from clipkit.data.pair import PairLayout
+    from clipkit.data.sources import open_pairs
     from clipkit.evaluation.zero_shot import evaluate_classes
-    from clipkit.pairs.layout import PairLayout
-    from clipkit.pairs.opening import open_pairs
 
     source = open_pairs(folder, PairLayout(format="classes"))
     return evaluate_classes(clipkit.load(model), source).top_1

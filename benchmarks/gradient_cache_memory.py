@@ -81,8 +81,8 @@ def step_memory(model: str, batch_size: int, chunk_size: int) -> dict[str, float
     from clipkit.models.towers import Towers
     from clipkit.training.batch import Batch
     from clipkit.training.config import LossConfig
+    from clipkit.training.distributed import Ranks
     from clipkit.training.losses import ContrastiveLoss
-    from clipkit.training.ranks import Ranks
     from clipkit.training.step import ContrastiveStep
     from clipkit.training.trained_towers import TrainedTowers
 

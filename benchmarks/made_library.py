@@ -15,12 +15,12 @@ from made_pictures import MadePictures, month_glob
 from numpy.typing import NDArray
 
 import clipkit
-from clipkit.background_names import BACKGROUND_NAMES
-from clipkit.search.catalog import Catalog
-from clipkit.search.entries import CatalogMeta, ImageRow
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.search.location import inner_location
-from clipkit.search.vectors import vectors_name
-from clipkit.search.writer import LibraryWriter
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.vectors import vectors_name
+from clipkit.search.store.local.writer import LibraryWriter
+from clipkit.search.store.records import CatalogMeta, ImageRow
 
 _BLOCKS_A_COMMIT = 16  # with fewer, the disk is busy with the same pages of the catalog again
 _NUM_QUERIES = 24  # of each kind

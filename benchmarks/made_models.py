@@ -49,7 +49,7 @@ def space_of(name: str) -> str:
 
 def _find_compiled(name: str) -> Path:
     from clipkit.models.sources import resolve_source
-    from clipkit.runtime.compiled import find_compiled
+    from clipkit.runtime.cache import find_compiled
 
     directory = find_compiled(resolve_source(name))
     assert directory is not None, f"{name} is not compiled"

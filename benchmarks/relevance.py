@@ -23,7 +23,7 @@ from labelled_photos import LabelledPhoto, fetch_photos, read_queries, true_matc
 from numpy.typing import NDArray
 
 import clipkit
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE, NullDistribution
 
 SEED = 0

@@ -5,7 +5,7 @@ the labelled photographs, which are fetched on the first run. FOLDER holds embed
 models: cifar10_500_vitb32.npz, coco500_vitb16.npz, facebookresearch+Detic/oid_clip_a+cname.npy.
 
 Each pair is a wide A and a narrower B that the library has. Every second pair is for development:
-the constants of clipkit/search/mixing.py were chosen there; the tables show the others.
+the constants of clipkit/search/modality_gap.py were chosen there; the tables show the others.
 
 Shapes: N pictures, D dimensions.
 """
@@ -21,11 +21,11 @@ from labelled_photos import fetch_photos, read_queries, true_matches
 from numpy.typing import NDArray
 
 import clipkit
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings, mix_embeddings, normalize_rows
-from clipkit.search.mixing import center_rows, estimate_spread, subtraction_loss
+from clipkit.search.modality_gap import center_rows, estimate_spread, subtraction_loss
+from clipkit.search.ranking import library_center
 from clipkit.search.relevance import NullDistribution, relevance_of
-from clipkit.search.targeting import library_center
 
 Vector = NDArray[np.floating]
 Mask = NDArray[np.bool_]

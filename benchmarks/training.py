@@ -154,8 +154,8 @@ def differences(file: Path, config: Path, seed: int) -> dict[str, float]:
     from clipkit.runtime.base import trim_padding
     from clipkit.training.batch import Batch
     from clipkit.training.config import LossConfig
+    from clipkit.training.distributed import Ranks
     from clipkit.training.losses import ContrastiveLoss
-    from clipkit.training.ranks import Ranks
     from clipkit.training.step import ContrastiveStep
     from clipkit.training.trained_towers import TrainedTowers
 

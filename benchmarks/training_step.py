@@ -27,12 +27,11 @@ from workplace import Workplace
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.models.towers import Towers
 from clipkit.runtime.base import trim_padding
-from clipkit.training.batch import Batch
+from clipkit.training.batch import Batch, standardize
 from clipkit.training.config import LossConfig, OptimizerConfig
+from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.optimizer import build_optimizer, clamp_logit_scale
-from clipkit.training.ranks import Ranks
-from clipkit.training.standardizing import standardize
 from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import TrainedTowers
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         normalize_rows,
         top_k,
     )
-    from clipkit.encoder import EncodedBatch, Encoder, EncodingReport
+    from clipkit.encoder.encoder import EncodedBatch, Encoder, EncodingReport
+    from clipkit.encoder.loading import EncoderSpec, compile_model, load
+    from clipkit.encoder.text_embedding import UnknownTextWarning
     from clipkit.errors import (
         CheckpointError,
         ClipkitError,
@@ -35,28 +37,25 @@ if TYPE_CHECKING:
         SpaceMismatchError,
         TrainingError,
     )
-    from clipkit.inputs.cut_off import CutOffImageWarning
     from clipkit.inputs.folders import LeftOut
     from clipkit.inputs.preprocess import Preprocess
     from clipkit.inputs.thumbnails import render_thumbnail
     from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
-    from clipkit.loading import EncoderSpec, compile_model, load
+    from clipkit.inputs.truncated import CutOffImageWarning
     from clipkit.models.listing import ModelListing, list_models
-    from clipkit.runs.listener import Listener
+    from clipkit.runs.callbacks import Listener
     from clipkit.runs.report import TrainingReport
     from clipkit.runs.run import train
     from clipkit.runtime.base import Scoring
-    from clipkit.search.contents import LibraryEmbeddings
     from clipkit.search.duplicates.calibration import Calibration
-    from clipkit.search.duplicates.files import PictureFile
     from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
-    from clipkit.search.exporting import ExportReport
+    from clipkit.search.export import ExportReport, LibraryEmbeddings
     from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
     from clipkit.search.lookup import IndexedFiles
     from clipkit.search.query import Query, QueryPart, SearchQuery, parse_query
     from clipkit.search.status import LibraryStatus
+    from clipkit.search.store.records import PictureFile
     from clipkit.search.thumbnails import ThumbnailCache
-    from clipkit.text_embedding import UnknownTextWarning
     from clipkit.training.config import RunConfig
     from clipkit.training.config_file import parse_config, read_config
     from clipkit.zero_shot.classifier import (
@@ -140,7 +139,7 @@ _ROOMS = {
         "normalize_rows",
         "top_k",
     ),
-    "clipkit.encoder": (
+    "clipkit.encoder.encoder": (
         "EncodedBatch",
         "Encoder",
         "EncodingReport",
@@ -159,7 +158,7 @@ _ROOMS = {
         "SpaceMismatchError",
         "TrainingError",
     ),
-    "clipkit.inputs.cut_off": ("CutOffImageWarning",),
+    "clipkit.inputs.truncated": ("CutOffImageWarning",),
     "clipkit.inputs.folders": ("LeftOut",),
     "clipkit.inputs.preprocess": ("Preprocess",),
     "clipkit.inputs.thumbnails": ("render_thumbnail",),
@@ -167,7 +166,7 @@ _ROOMS = {
         "TextCutWarning",
         "TokenizedTexts",
     ),
-    "clipkit.loading": (
+    "clipkit.encoder.loading": (
         "EncoderSpec",
         "compile_model",
         "load",
@@ -176,18 +175,20 @@ _ROOMS = {
         "ModelListing",
         "list_models",
     ),
-    "clipkit.runs.listener": ("Listener",),
+    "clipkit.runs.callbacks": ("Listener",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
     "clipkit.runtime.base": ("Scoring",),
-    "clipkit.search.contents": ("LibraryEmbeddings",),
+    "clipkit.search.export": (
+        "ExportReport",
+        "LibraryEmbeddings",
+    ),
     "clipkit.search.duplicates.calibration": ("Calibration",),
-    "clipkit.search.duplicates.files": ("PictureFile",),
+    "clipkit.search.store.records": ("PictureFile",),
     "clipkit.search.duplicates.groups": (
         "DuplicateGroup",
         "DuplicateReport",
     ),
-    "clipkit.search.exporting": ("ExportReport",),
     "clipkit.search.library": (
         "PhotoLibrary",
         "SearchHit",
@@ -202,7 +203,7 @@ _ROOMS = {
     ),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.search.thumbnails": ("ThumbnailCache",),
-    "clipkit.text_embedding": ("UnknownTextWarning",),
+    "clipkit.encoder.text_embedding": ("UnknownTextWarning",),
     "clipkit.training.config": ("RunConfig",),
     "clipkit.training.config_file": (
         "parse_config",

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clipkit.data.pair import Pair, file_stamp
 from clipkit.errors import ImageReadError
-from clipkit.pairs.pair import Pair
-from clipkit.pairs.picture_digest import file_stamp
 from tests.fakes import save_picture
 
 

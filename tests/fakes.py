@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
-from clipkit.encoder import EncodedBatch, Encoder
+from clipkit.encoder.encoder import EncodedBatch, Encoder
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import ImageInput, image_name, read_image
 from clipkit.inputs.tokenizer import TokenizedTexts

@@ -100,7 +100,7 @@ def test_a_search_imports_no_other_command_and_no_drawing(photos: Path, home: Pa
     drawing = {"clipkit.cli.preview", "clipkit.cli.contact_sheet", "clipkit.inputs.thumbnails"}
     seldom = {"tqdm", "importlib.metadata", "numpy.ma", "watchfiles", "ftfy"}
     seldom |= {"clipkit.search.duplicates", "clipkit.search.status", "clipkit.search.lookup"}
-    seldom |= {"shtab", "difflib", "clipkit.cli.outputs", "clipkit.runtime.machine"}
+    seldom |= {"shtab", "difflib", "clipkit.cli.outputs"}
     assert modules & (drawing | seldom) == set()
 
 

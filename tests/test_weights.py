@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipkit.runtime.bundle import Bundle, verify
-from clipkit.runtime.reference import reference_digest
+from clipkit.runtime.parity import reference_digest
 
 
 def test_the_card_describes_these_very_weights(starter_folder: Path) -> None:

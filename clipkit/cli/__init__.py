@@ -1,1 +1,1 @@
-"""The command line: one file per command. The only room that prints and that ends the process."""
+"""The command line: one file per command; the only package that prints and that exits."""

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.parser import Parser
-from clipkit.cli.progress import clear_bars, note, progress_bar
-from clipkit.cli.stdout import to_json, visible
-from clipkit.cli.table import display_width
-from clipkit.encoder import EncodedBatch, Encoder
+from clipkit.cli.terminal import clear_bars, display_width, note, progress_bar, to_json, visible
+from clipkit.encoder.encoder import EncodedBatch, Encoder
 from clipkit.errors import ImageReadError, InputError, LibraryError, SpaceMismatchError
 from clipkit.inputs.folders import FolderEntry, find_images
 from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier
@@ -217,7 +215,7 @@ def _look_up(
     folder: str, entries: Sequence[FolderEntry], encoder: Encoder
 ) -> "IndexedFiles | None":
     """Return what the index of a folder knows of its images; None without a usable one."""
-    from clipkit.cli.syncing import absent_line  # files that are named need no index
+    from clipkit.cli.options import absent_line  # files that are named need no index
     from clipkit.search.library import PhotoLibrary
 
     try:

@@ -3,13 +3,12 @@
 import argparse
 import dataclasses
 
-from clipkit.cli.progress import note
-from clipkit.cli.stdout import to_json
-from clipkit.loading import compile_model
+from clipkit.cli.terminal import note, to_json
+from clipkit.encoder.loading import compile_model
 from clipkit.models.sources import resolve_source
+from clipkit.runtime.autotune import choose_compiled_precision
 from clipkit.runtime.bundle import Bundle
-from clipkit.runtime.compiled import compiled_directory, find_compiled
-from clipkit.runtime.precision import choose_compiled_precision
+from clipkit.runtime.cache import compiled_directory, find_compiled
 
 _EPILOG = """\
 examples:

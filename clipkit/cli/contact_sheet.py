@@ -10,9 +10,9 @@ from typing import Protocol
 from urllib.parse import quote
 
 from clipkit.cli.outputs import OutputFile
-from clipkit.cli.stdout import visible
+from clipkit.cli.terminal import visible
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.reasons import reason_for
+from clipkit.inputs.read_errors import reason_for
 from clipkit.inputs.thumbnails import encode_jpeg, read_thumbnail
 
 

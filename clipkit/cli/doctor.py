@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from clipkit.cli.options import add_engine_options
-from clipkit.cli.stdout import to_json, visible
-from clipkit.diagnosis import Diagnosis, diagnose
+from clipkit.cli.terminal import to_json, visible
+from clipkit.doctor import Diagnosis, diagnose
 
 _EPILOG = """\
 examples:

@@ -5,15 +5,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
-from clipkit.cli.progress import note, progress_bar
-from clipkit.cli.stdout import path_start, to_json
-from clipkit.cli.syncing import check_is_indexed, nothing_line, sync_if_possible
-from clipkit.cli.table import table_lines
-from clipkit.search.duplicates.files import PictureFile
+from clipkit.cli.options import (
+    add_model_options,
+    check_is_indexed,
+    load_encoder,
+    nothing_line,
+    skipped_lines,
+    sync_if_possible,
+)
+from clipkit.cli.terminal import note, path_start, progress_bar, table_lines, to_json
+from clipkit.search.duplicates.file_checks import still_there
 from clipkit.search.duplicates.groups import DuplicateGroup
-from clipkit.search.duplicates.presence import still_there
 from clipkit.search.library import PhotoLibrary
+from clipkit.search.store.records import PictureFile
 
 _EPILOG = """\
 examples: nothing is ever deleted; to put spare copies aside yourself, look at them first

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from clipkit.cli import values
-from clipkit.cli.progress import note
-from clipkit.cli.syncing import nothing_line
+from clipkit.cli.options import nothing_line
+from clipkit.cli.terminal import note
 from clipkit.errors import LibraryError
 from clipkit.search.library import PhotoLibrary
 

@@ -11,14 +11,13 @@ from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.pair_options import add_pair_options, open_source
-from clipkit.cli.progress import note, progress_bar
-from clipkit.cli.table import table_lines
+from clipkit.cli.terminal import note, progress_bar, table_lines
 from clipkit.curation.filtering import FilterReport, filter_pairs
 from clipkit.curation.rules import RULES, FilterRules
 from clipkit.curation.writing import check_has_files, check_is_table, table_text
-from clipkit.encoder import Encoder
+from clipkit.data.pair import PairSource
+from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
-from clipkit.pairs.pair import PairSource
 from clipkit.progress import Progress
 
 _EPILOG = """\

@@ -10,12 +10,12 @@ from clipkit.cli.options import (
     add_model_options,
     add_scan_options,
     load_encoder,
+    missing_line,
     skipped_lines,
+    tell_of_other_models,
 )
-from clipkit.cli.progress import note, progress_bar
-from clipkit.cli.stdout import to_json, visible
-from clipkit.cli.syncing import missing_line, tell_of_other_models
-from clipkit.encoder import Encoder
+from clipkit.cli.terminal import note, progress_bar, to_json, visible
+from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus, indexed_folders

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipkit.cli.parser import Parser
-from clipkit.cli.progress import note
-from clipkit.cli.stdout import use_file_system_encoding
+from clipkit.cli.terminal import note, use_file_system_encoding
 from clipkit.errors import ClipkitError, InputError
 
 # Each is a module of this name in clipkit.cli.

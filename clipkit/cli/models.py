@@ -4,11 +4,10 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 
-from clipkit.cli.progress import note
-from clipkit.cli.table import table_lines
+from clipkit.cli.terminal import note, table_lines
 from clipkit.models.known_models import Recommendation, recommended_models
 from clipkit.models.listing import ModelListing, list_models
-from clipkit.runtime.machine import matrix_speed
+from clipkit.runtime.autotune import matrix_speed
 
 _EPILOG = """\
 examples:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipkit.cli.progress import note
+from clipkit.cli.terminal import note
 from clipkit.errors import InputError
 
 _HEAD = 65_536  # bytes of a file that show who wrote it

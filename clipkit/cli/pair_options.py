@@ -1,13 +1,12 @@
-"""Options of commands that take pairs of images and captions."""
+"""Options of commands that read a dataset of image-text pairs."""
 
 import argparse
 from typing import get_args
 
 from clipkit.cli import values
-from clipkit.cli.progress import note
-from clipkit.pairs.layout import Format, PairLayout
-from clipkit.pairs.opening import open_pairs
-from clipkit.pairs.pair import PairSource
+from clipkit.cli.terminal import note
+from clipkit.data.pair import Format, PairLayout, PairSource
+from clipkit.data.sources import open_pairs
 
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,11 @@
-"""A parser that says what was probably meant."""
+"""The argument parser: it says which option or command was probably meant."""
 
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from clipkit.cli.progress import note
+from clipkit.cli.terminal import note
 
 ExplainWords = Callable[[argparse.Namespace, Sequence[str]], str]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.cli.progress import note
+from clipkit.cli.terminal import note
 from clipkit.errors import ImageReadError
 from clipkit.inputs.thumbnails import encode_jpeg, read_thumbnail
 

@@ -9,8 +9,7 @@ from statistics import fmean
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.pair_options import add_pair_options, open_source
-from clipkit.cli.progress import note, progress_bar
-from clipkit.cli.stdout import to_json, visible
+from clipkit.cli.terminal import note, progress_bar, to_json, visible
 from clipkit.curation.scoring import CaptionScore, References, score_pairs
 from clipkit.errors import ImageReadError, InputError
 

@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, add_scan_options, load_encoder
+from clipkit.cli.options import (
+    add_model_options,
+    add_scan_options,
+    check_is_indexed,
+    load_encoder,
+    missing_line,
+    nothing_line,
+    sync_if_possible,
+)
 from clipkit.cli.parser import Parser, quoted
-from clipkit.cli.progress import note
-from clipkit.cli.stdout import path_start, to_json
-from clipkit.cli.syncing import check_is_indexed, missing_line, nothing_line, sync_if_possible
-from clipkit.cli.table import table_lines
+from clipkit.cli.terminal import note, path_start, table_lines, to_json
 from clipkit.errors import InputError
-from clipkit.places import expand_home
-from clipkit.search.answering import SORTS
+from clipkit.paths import expand_home
 from clipkit.search.filters import FilterOptions, PictureFilter
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, parse_query, picture_argument
+from clipkit.search.ranking import SORTS
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
 
 if TYPE_CHECKING:

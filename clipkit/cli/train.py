@@ -5,7 +5,7 @@ import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from clipkit.cli.progress import note, progress_bar
+from clipkit.cli.terminal import note, progress_bar
 from clipkit.errors import InputError
 from clipkit.progress import Progress
 
@@ -56,9 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
         0 when the run is at its end; 130 when it was asked to stop and can go on.
     """
     # Here, so that the other commands start without torch.
-    from clipkit.runs.listener import Listener
+    from clipkit.runs.callbacks import Listener
+    from clipkit.runs.report import report_lines
     from clipkit.runs.run import train
-    from clipkit.runs.tables import report_lines
     from clipkit.training.config_file import read_config
 
     if not arguments.config.is_file():

@@ -1,4 +1,4 @@
-"""What options accept: each a function from a word of the command line to a checked value.
+"""Checked values of options: each a function from a word of the command line to a value.
 
 argparse shows the sentence of an ArgumentTypeError, and words other errors by a function's name.
 """

@@ -1,1 +1,1 @@
-"""Pairs worth training on: how well texts fit their pictures, and which pairs to leave out."""
+"""Curation of image-text pairs: caption scores, and rules for which pairs to keep."""

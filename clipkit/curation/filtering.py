@@ -12,16 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from clipkit.curation.near_duplicates import find_near_duplicates
-from clipkit.curation.pictures import picture_size
-from clipkit.curation.rules import RULES, Fault, FilterRules
+from clipkit.curation.rules import RULES, Fault, FilterRules, picture_size
+from clipkit.data.mixing import PairSubset
+from clipkit.data.pair import PairSource, picture_digest
 from clipkit.embeddings import Embeddings
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.pairs import picture_name, stream_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
-from clipkit.pair_embeddings import picture_name, stream_pairs
-from clipkit.pairs.mixing import PairSubset
-from clipkit.pairs.pair import PairSource
-from clipkit.pairs.picture_digest import picture_digest
 from clipkit.progress import Progress, map_ahead, usable_cores
 
 

@@ -4,11 +4,13 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from clipkit.errors import InputError
 from clipkit.inputs.folders import IMAGE_EXTENSIONS
+from clipkit.inputs.images import ImageInput, Size, borrow_image
+from clipkit.inputs.metadata import read_details
 
 RULES = (
     "empty caption",
@@ -179,3 +181,23 @@ def _check_range(
         below = f"or more and below {most:g}" if is_open_above else f"to {most:g}"
         above = "or more" if most == math.inf else below
         raise InputError(f"{name} must be {least:g} {above}, got {value:g}")
+
+
+def picture_size(image: ImageInput, *, max_pixels: int | None = None) -> Size:
+    """Return the size of a picture, upright; of a file only the header is read.
+
+    Args:
+        image: The picture.
+        max_pixels: How many pixels may be decoded of one that is no file.
+
+    Returns:
+        (width, height) in pixels.
+
+    Raises:
+        ImageReadError: If it is missing or is no picture.
+    """
+    if isinstance(image, str | Path):
+        details = read_details(image)
+        return details.width, details.height
+    with borrow_image(image, target=(1, 1), max_pixels=max_pixels) as picture:
+        return picture.size

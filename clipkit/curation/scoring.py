@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clipkit.data.pair import PairSource
 from clipkit.embeddings import Embeddings, check_comparable
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.pairs import EmbeddedPair, stream_pairs
+from clipkit.encoder.text_embedding import warn_of_unknown
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pair_embeddings import EmbeddedPair, stream_pairs
-from clipkit.pairs.pair import PairSource
 from clipkit.progress import Progress
-from clipkit.text_embedding import warn_of_unknown
 
 SCORE_WEIGHT = 2.5
 """What cosines are multiplied by, so that most scores lie in 0..1 (Hessel et al. 2021)."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipkit.curation.filtering import KeptPair
+from clipkit.data.pair import Pair, PairSource
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.pair import Pair, PairSource
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = ".jsonl"

@@ -1,1 +1,1 @@
-"""How good a model is: metrics on arrays, and what they say of a model on pairs and classes."""
+"""Evaluation of a model on labelled images and on image-text pairs."""

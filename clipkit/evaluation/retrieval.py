@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clipkit.embeddings import Embeddings, check_comparable
 from clipkit.errors import InputError
-from clipkit.evaluation.metrics import retrieval_ranks, share_within
+from clipkit.metrics.retrieval import retrieval_ranks, share_within
 
 RECALL_KS = (1, 5, 10)
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.data.pair import PairSource
 from clipkit.embeddings import Embeddings, cosine_similarity
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.pairs import stream_pairs
 from clipkit.errors import ImageReadError, InputError
-from clipkit.evaluation.metrics import label_ranks, mean_per_class, share_within
 from clipkit.inputs.images import ImageInput
-from clipkit.pair_embeddings import stream_pairs
-from clipkit.pairs.pair import PairSource
+from clipkit.metrics.retrieval import label_ranks, mean_per_class, share_within
 from clipkit.progress import Progress
-from clipkit.runtime.reference import reference_directory
+from clipkit.runtime.parity import reference_directory
 from clipkit.zero_shot.classifier import ZeroShotClassifier
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES
 

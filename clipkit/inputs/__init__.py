@@ -1,1 +1,1 @@
-"""What a user hands over, as arrays a tower takes. No torch."""
+"""Everything a user hands over (images, texts, folders) as arrays that a tower takes. No torch."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipkit.inputs.reasons import UnreadableError
+from clipkit.inputs.read_errors import UnreadableError
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -15,17 +15,16 @@ from typing import BinaryIO
 import PIL
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from clipkit.inputs.animation import first_frame
 from clipkit.inputs.colors import to_rgb
-from clipkit.inputs.cut_off import is_strict, load_what_is_there
-from clipkit.inputs.deferred import DeferredImage
-from clipkit.inputs.files import HeaderReader, check_read_whole
-from clipkit.inputs.frames import first_frame
-from clipkit.inputs.jpeg import why_not_read
+from clipkit.inputs.deferred_image import DeferredImage
 from clipkit.inputs.jpegxl import open_jpegxl
-from clipkit.inputs.memory import BYTES_PER_PIXEL, Hold
+from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Hold
 from clipkit.inputs.png import without_long_texts
-from clipkit.inputs.reasons import UnreadableError, kind_of
+from clipkit.inputs.read_errors import UnreadableError, kind_of, why_not_read
+from clipkit.inputs.safe_open import HeaderReader, check_read_whole
 from clipkit.inputs.tiff import check_is_pillows, open_tiff
+from clipkit.inputs.truncated import is_strict, load_what_is_there
 
 Size = tuple[int, int]
 """(width, height) in pixels."""

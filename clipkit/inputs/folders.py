@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.files import open_file
 from clipkit.inputs.globs import IgnoreRule, deciding_rule, matches_glob, parse_ignore_file
 from clipkit.inputs.raw import RAW_EXTENSIONS
-from clipkit.inputs.reasons import UnreadableError, reason_for
+from clipkit.inputs.read_errors import UnreadableError, reason_for
+from clipkit.inputs.safe_open import open_file
 
 IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib",

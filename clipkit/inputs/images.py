@@ -17,7 +17,6 @@ from PIL import Image
 
 from clipkit.arguments import check_whole, items_of
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.cut_off import warn_of_missing
 from clipkit.inputs.decoder import (
     DecodedImage,
     Decoding,
@@ -26,10 +25,11 @@ from clipkit.inputs.decoder import (
     decode_file,
     decode_image,
 )
-from clipkit.inputs.files import open_file
-from clipkit.inputs.memory import BYTES_PER_PIXEL, Hold, picture_memory
+from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Hold, picture_memory
 from clipkit.inputs.raw import RAW_EXTENSIONS, decode_raw
-from clipkit.inputs.reasons import UnreadableError, reason_for
+from clipkit.inputs.read_errors import UnreadableError, reason_for
+from clipkit.inputs.safe_open import open_file
+from clipkit.inputs.truncated import warn_of_missing
 
 __all__ = [
     "DecodedImage",

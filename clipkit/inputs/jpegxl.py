@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from clipkit.inputs.colors import to_levels
-from clipkit.inputs.deferred import DeferredImage
-from clipkit.inputs.files import check_read_whole
-from clipkit.inputs.reasons import UnreadableError
+from clipkit.inputs.deferred_image import DeferredImage
+from clipkit.inputs.read_errors import UnreadableError
+from clipkit.inputs.safe_open import check_read_whole
 
 _CODESTREAM = b"\xff\x0a"
 _MAX_HEADER_BYTES = 4096

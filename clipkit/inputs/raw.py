@@ -14,9 +14,9 @@ from clipkit.inputs.decoder import (
     decode_file,
     decode_image,
 )
-from clipkit.inputs.files import check_read_whole
-from clipkit.inputs.memory import BYTES_PER_PIXEL
-from clipkit.inputs.reasons import UnreadableError
+from clipkit.inputs.memory_budget import BYTES_PER_PIXEL
+from clipkit.inputs.read_errors import UnreadableError
+from clipkit.inputs.safe_open import check_read_whole
 
 if TYPE_CHECKING:
     import rawpy

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImagePalette, TiffImagePlugin, UnidentifiedImageError
 
 from clipkit.inputs.colors import to_levels
-from clipkit.inputs.deferred import DeferredImage
-from clipkit.inputs.reasons import UnreadableError
+from clipkit.inputs.deferred_image import DeferredImage
+from clipkit.inputs.read_errors import UnreadableError
 
 _Tags = TiffImagePlugin.ImageFileDirectory_v2
 

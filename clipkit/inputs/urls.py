@@ -8,7 +8,7 @@ import urllib.request
 from importlib.metadata import PackageNotFoundError, version
 from typing import IO
 
-from clipkit.inputs.reasons import UnreadableError
+from clipkit.inputs.read_errors import UnreadableError
 
 TIMEOUT_SECONDS = 10.0  # without a byte
 TOTAL_SECONDS = 60.0  # for one picture

@@ -18,7 +18,7 @@ from clipkit.models.locate import (
 )
 from clipkit.models.sources import resolve_architecture
 from clipkit.models.towers import Towers
-from clipkit.places import expand_home
+from clipkit.paths import expand_home
 
 try:
     import torch

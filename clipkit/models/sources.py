@@ -29,7 +29,7 @@ from clipkit.models.known_models import (
     installed_architectures,
     known_architectures,
 )
-from clipkit.places import expand_home
+from clipkit.paths import expand_home
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")

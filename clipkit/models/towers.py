@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import CheckpointError, MissingExtraError
-from clipkit.models.space import space_id
+from clipkit.models.space_id import space_id
 
 try:
     import torch

@@ -1,1 +1,1 @@
-"""Training runs from a config to a directory: what ties training to evaluation."""
+"""Training runs: from a config to a directory with a model, metrics and a report."""

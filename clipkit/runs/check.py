@@ -7,11 +7,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from clipkit.data.pair import PairSource
+from clipkit.data.statistics import PairSurvey, survey_pairs
 from clipkit.errors import ImageReadError
 from clipkit.models.towers import Towers
-from clipkit.pairs.pair import PairSource
-from clipkit.pairs.survey import PairSurvey, survey_pairs
-from clipkit.runs.assembly import (
+from clipkit.runs.build import (
     Inputs,
     build_batches,
     choose_workers,
@@ -20,19 +20,19 @@ from clipkit.runs.assembly import (
     prepare_towers,
     start_towers,
 )
+from clipkit.runs.callbacks import Listener
 from clipkit.runs.data import RunData, open_data, with_validation_splits
 from clipkit.runs.directory import refuse_nested, with_precision
-from clipkit.runs.listener import Listener
 from clipkit.runtime.torch_device import choose_device
-from clipkit.training.advice import advise, names_side, refuse
 from clipkit.training.batch import Batch
 from clipkit.training.config import Precision, RunConfig
-from clipkit.training.learning import Learning
-from clipkit.training.pair_batches import PairBatches
-from clipkit.training.precision import choose_training_precision
-from clipkit.training.ranks import Ranks
-from clipkit.training.teacher import Teacher
+from clipkit.training.data_loading import PairBatches
+from clipkit.training.distillation import Teacher
+from clipkit.training.distributed import Ranks
+from clipkit.training.mixed_precision import choose_training_precision
+from clipkit.training.preflight import advise, names_side, refuse
 from clipkit.training.trained_towers import TrainedTowers
+from clipkit.training.trainer import Learning
 
 _TIMED = 2  # batches, after a first one, which is slower
 

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from clipkit.data.mixing import MixedPairs, draw_order
+from clipkit.data.pair import PairLayout, PairSource, Say, Split, list_some
+from clipkit.data.sources import has_validation, open_pairs
+from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.layout import PairLayout, Say, Split, list_some
-from clipkit.pairs.mixing import MixedPairs, draw_order
-from clipkit.pairs.opening import has_validation, open_pairs
-from clipkit.pairs.pair import PairSource
-from clipkit.pairs.splitting import split_pairs
 from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
 
 

@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from clipkit.errors import InputError, TrainingError
-from clipkit.places import expand_home
-from clipkit.runs.journal import read_metrics
+from clipkit.paths import expand_home
+from clipkit.runs.metrics_log import read_metrics
 from clipkit.runs.report import read_report
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import Precision, RunConfig

@@ -1,10 +1,12 @@
-"""What a run came to, for a person and for programs."""
+"""The report of a training run: for programs, as lines for people, as curves."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from clipkit.errors import MissingExtraError
 
 REPORT_NAME = "report.json"
 FINAL_NAME = "final"
@@ -58,3 +60,116 @@ def read_report(directory: Path) -> TrainingReport | None:
         return None
     content["mixtures"] = tuple((alpha, metrics) for alpha, metrics in content["mixtures"])
     return TrainingReport(**{**content, "notes": tuple(content["notes"])})
+
+
+# Shown in this order; what is left out is in report.json.
+_SHOWN = {
+    "accuracy": "accuracy",
+    "image_to_text_recall@1": "picture to text, recall@1",
+    "image_to_text_recall@5": "recall@5",
+    "text_to_image_recall@1": "text to picture, recall@1",
+    "text_to_image_recall@5": "recall@5",
+    "validation_loss": "validation loss",
+    "tripwire_accuracy": "reference set",
+}
+
+
+def report_lines(report: TrainingReport) -> list[str]:
+    """Return a report as lines.
+
+    Args:
+        report: Of a run that has ended.
+
+    Returns:
+        A table of what was measured, the notes, and where the model is.
+    """
+    minutes = report.seconds / 60
+    lines = [f"{report.step} steps on {report.num_pairs} pairs in {minutes:.1f} minutes"]
+    if report.best_step != report.step:
+        lines.append(f"the best weights are those of step {report.best_step}")
+    rows = [("start", report.start), ("trained", report.end)]
+    for alpha, metrics in report.mixtures:
+        if 0 < alpha < 1:
+            rows.append((f"{alpha:.1f} of it", metrics))
+    if report.alpha is not None:
+        rows.append((f"final ({report.alpha:.1f})", report.final))
+    names = [name for name in _SHOWN if any(name in metrics for _, metrics in rows)]
+    if names:
+        width = max(len(title) for title, _ in rows)
+        heads = [_SHOWN[name] for name in names]
+        lines.append("  ".join(["".ljust(width), *heads]))
+        lines += [
+            "  ".join([title.ljust(width), *(_cell(metrics, name) for name in names)])
+            for title, metrics in rows
+        ]
+    if report.bad:
+        lines.append(f"{len(report.bad)} pairs could not be read: report.json lists them")
+    lines += [f"note: {line}" for line in report.notes]
+    lines.append(str(report.checkpoint))
+    return lines
+
+
+def _cell(metrics: Mapping[str, float], name: str) -> str:
+    width = len(_SHOWN[name])
+    if name not in metrics:
+        return "".rjust(width)
+    value = metrics[name]
+    text = f"{value:.4f}" if name == "validation_loss" else f"{value:.1%}"
+    return text.rjust(width)
+
+
+# One panel each; a panel whose metrics were never measured is left out.
+_PANELS: Sequence[tuple[str, Sequence[str]]] = (
+    ("loss", ("loss", "validation_loss")),
+    (
+        "validation",
+        ("accuracy", "image_to_text_recall@1", "text_to_image_recall@1", "tripwire_accuracy"),
+    ),
+    ("learning rate", ("lr",)),
+    ("scale of cosines", ("logit_scale",)),
+)
+
+
+def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the metrics of a run over its steps.
+
+    Args:
+        metrics: One dict a line, as the journal has them.
+        path: Where the PNG goes; it appears whole or not at all.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # no pyplot: it looks for a screen
+    except ImportError as error:
+        raise MissingExtraError("torch", "Drawing the curves of a run") from error
+
+    panels = []
+    for title, names in _PANELS:
+        lines = {name: points for name in names if (points := _points(metrics, name))}
+        if lines:
+            panels.append((title, lines))
+    if not panels:
+        return
+    figure = Figure(figsize=(9, 2.6 * len(panels)), layout="constrained")
+    for axes, (title, lines) in zip(
+        figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True
+    ):
+        for name, points in lines.items():
+            few = len(points) < 50
+            axes.plot(*zip(*points, strict=True), label=name, marker="o" if few else "")
+        axes.set_title(title)
+        axes.set_xlabel("step")
+        axes.grid(visible=True, alpha=0.3)
+        if len(lines) > 1:
+            axes.legend()
+    draft = path.with_suffix(".part")
+    figure.savefig(draft, format="png", dpi=120)
+    draft.replace(path)
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    """Return (step, value) wherever a metric was measured and is a number."""
+    values = ((entry["step"], entry.get(name)) for entry in metrics)
+    return [(step, value) for step, value in values if value is not None]

@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipkit.arguments import check_kind
+from clipkit.data.pair import PairSource, list_some
 from clipkit.errors import ImageReadError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
-from clipkit.pairs.layout import list_some
-from clipkit.pairs.pair import PairSource
-from clipkit.runs.assembly import (
+from clipkit.runs.build import (
     Inputs,
     build_batches,
     identify_towers,
@@ -25,6 +24,7 @@ from clipkit.runs.assembly import (
     start_towers,
     tokenizer_json,
 )
+from clipkit.runs.callbacks import Listener
 from clipkit.runs.data import open_data, with_validation_splits
 from clipkit.runs.directory import (
     CHECKPOINTS_NAME,
@@ -32,21 +32,20 @@ from clipkit.runs.directory import (
     keep_config,
     with_precision,
 )
-from clipkit.runs.ending import end_run
-from clipkit.runs.journal import Journal
-from clipkit.runs.listener import Listener
+from clipkit.runs.finalize import end_run
+from clipkit.runs.metrics_log import Journal
 from clipkit.runs.report import TrainingReport, read_report
-from clipkit.runs.validating import build_measure
-from clipkit.training.advice import advise, refuse
+from clipkit.runs.validation import build_measure
 from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
-from clipkit.training.learning import Learning
+from clipkit.training.data_loading import PairBatches
+from clipkit.training.distributed import Ranks, joined_ranks
 from clipkit.training.loop import Validation
-from clipkit.training.pair_batches import PairBatches
-from clipkit.training.precision import choose_training_precision
-from clipkit.training.ranks import Ranks, joined_ranks
+from clipkit.training.mixed_precision import choose_training_precision
+from clipkit.training.preflight import advise, refuse
 from clipkit.training.trained_towers import TrainedTowers
+from clipkit.training.trainer import Learning
 
 
 def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingReport:

@@ -1,1 +1,1 @@
-"""The two towers as functions from arrays to features, on different engines."""
+"""The image and text towers on different engines (torch, ONNX Runtime): arrays in, features out."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
-from clipkit.places import cache_directory
+from clipkit.paths import cache_directory
 from clipkit.runtime.base import Scoring
 
 MANIFEST = "onnx_bundle.json"
@@ -30,6 +30,7 @@ _LEAST_COSINES = {
     "int8": (0.99, 0.97),
 }
 _CLOSE_COSINES = (0.999, 0.99)  # from here on a precision may be taken without being asked for
+_COMPILERS = ("clipkit", "onnxruntime", "torch", "open_clip_torch")  # whose versions matter
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,19 @@ def graph_name(tower: str, precision: str) -> str:
 def stored_file(path: Path) -> StoredFile:
     """Return size and digest of a file."""
     return StoredFile(path.stat().st_size, sha256_of(path))
+
+
+def compiler_versions() -> dict[str, str]:
+    """Return the versions of the installed packages that compiling depends on."""
+    from importlib import metadata  # only here: it takes 30 ms, and finding a bundle never asks
+
+    versions = {}
+    for name in _COMPILERS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "none"
+    return versions
 
 
 def sha256_of(path: Path) -> str:

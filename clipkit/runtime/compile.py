@@ -39,16 +39,21 @@ from clipkit.runtime.bundle import (
     Bundle,
     Parity,
     Refusal,
+    compiler_versions,
     graph_name,
     stored_file,
 )
-from clipkit.runtime.compiled import compiler_versions
-from clipkit.runtime.graphs import export_graph
+from clipkit.runtime.onnx_export import export_graph, fold_batch_norms, fuse_transposed_weights
 from clipkit.runtime.onnx_runtime import OnnxRuntime
-from clipkit.runtime.parity import ReferenceEmbeddings, compare, embed
+from clipkit.runtime.parity import (
+    ReferenceEmbeddings,
+    compare,
+    embed,
+    reference_digest,
+    reference_pictures,
+    reference_texts,
+)
 from clipkit.runtime.quantize import quantize_products
-from clipkit.runtime.reference import reference_digest, reference_pictures, reference_texts
-from clipkit.runtime.rewriting import fold_batch_norms, fuse_transposed_weights
 
 WEIGHTS = SAFE_WEIGHTS
 LEAST_SHARE = 0.5  # of a tower's multiplications, in products that 8 bits make faster

@@ -1,4 +1,4 @@
-"""How close one way to compute embeddings comes to another, and the vectors that say it later.
+"""How close one engine's embeddings are to the reference embeddings of torch in float32.
 
 Golden vectors are the float32 embeddings of the reference inputs as torch computed them when the
 bundle was compiled. They let a machine without torch check what it computes.
@@ -6,6 +6,8 @@ bundle was compiled. They let a machine without torch check what it computes.
 Shapes: P pictures, T texts, D dimensions of the shared space.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,3 +96,42 @@ def _cosines(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
     """Return the cosine of each row of one matrix to the same row of the other, shape (N,)."""
     cosines: NDArray[np.float64] = np.einsum("nd,nd->n", first, second, dtype=np.float64)
     return cosines
+
+
+def reference_directory() -> Path:
+    """Return the directory of the sample photographs, in a package or in a checkout.
+
+    Returns:
+        A directory that exists.
+
+    Raises:
+        CheckpointError: If clipkit was installed without them.
+    """
+    package = Path(__file__).parents[1]
+    for place in (package / "samples", package.parent / "demo" / "samples"):
+        if place.is_dir():
+            return place
+    raise CheckpointError(
+        f"the sample photographs are missing from {package}: install clipkit again"
+    )
+
+
+def reference_pictures() -> list[Path]:
+    """Return the photographs, in the order of their names."""
+    return sorted(reference_directory().glob("*.jpg"))
+
+
+def reference_texts() -> list[str]:
+    """Return the queries for the photographs, then their labels."""
+    place = reference_directory()
+    entries = json.loads((place / "queries.json").read_text(encoding="utf-8"))
+    labels = (place / "labels.txt").read_text(encoding="utf-8").split("\n")
+    return [*(entry["query"] for entry in entries), *labels]
+
+
+def reference_digest() -> str:
+    """Return what identifies the reference inputs, as 64 hex digits."""
+    digest = hashlib.sha256("\n".join(reference_texts()).encode())
+    for path in reference_pictures():
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

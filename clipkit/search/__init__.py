@@ -1,1 +1,1 @@
-"""A folder's pictures, found by words or by another picture."""
+"""Image search: a folder's index, queries, ranking, relevance and duplicates."""

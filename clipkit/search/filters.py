@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from clipkit.arguments import check_whole
 from clipkit.errors import InputError
-from clipkit.search.schema import PATH_ERRORS
+from clipkit.search.store.local.schema import PATH_ERRORS
 
 Orientation = Literal["portrait", "landscape", "square"]
 Moment = str | int | date

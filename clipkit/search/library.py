@@ -17,14 +17,16 @@ from clipkit.arguments import ENCODER_RULE, check_kind, check_path, items_of
 from clipkit.errors import InputError, LibraryBusyError
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
-from clipkit.search.adoption import adopt_index
-from clipkit.search.answering import Answering, SearchHit, SearchOptions
-from clipkit.search.background import make_background, stored_background
-from clipkit.search.catalog import Catalog
 from clipkit.search.changes import FileState
 from clipkit.search.closing import Closing
-from clipkit.search.embedding import QueryEmbedder, needed_encoder
 from clipkit.search.filters import FilterOptions, read_filter
+from clipkit.search.indexes import (
+    adopt_index,
+    metas_of_all,
+    place_of_space,
+    places_of_all,
+    remove_index,
+)
 from clipkit.search.location import (
     LibraryPlace,
     existing_folder,
@@ -34,18 +36,18 @@ from clipkit.search.location import (
     take_index_along,
 )
 from clipkit.search.query import SearchQuery
-from clipkit.search.ranking import Candidates
-from clipkit.search.removal import remove_index
-from clipkit.search.snapshot import committed, not_indexed, stored_meta
-from clipkit.search.spaces import metas_of_all, place_of_space, places_of_all
+from clipkit.search.query_vectors import QueryEmbedder, needed_encoder
+from clipkit.search.ranking import Answering, Candidates, SearchHit, SearchOptions
+from clipkit.search.relevance import make_background, stored_background
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.snapshot import committed, not_indexed, stored_meta
 from clipkit.search.sync import SyncOptions, SyncReport, check_space, sync_library
-from clipkit.search.watching import watch_folder
+from clipkit.search.watch import watch_folder
 
 if TYPE_CHECKING:
-    from clipkit.encoder import Encoder
-    from clipkit.search.contents import LibraryEmbeddings
+    from clipkit.encoder.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
-    from clipkit.search.exporting import ExportReport, TableFormat
+    from clipkit.search.export import ExportReport, LibraryEmbeddings, TableFormat
     from clipkit.search.lookup import IndexedFiles
     from clipkit.search.status import LibraryStatus
     from clipkit.search.thumbnails import ThumbnailCache
@@ -408,7 +410,7 @@ class PhotoLibrary(Closing):
             InputError: If a filter is out of range.
             LibraryError: If the folder has not been indexed, or the index is damaged.
         """
-        from clipkit.search.contents import read_embeddings  # a search needs none of it
+        from clipkit.search.export import read_embeddings  # a search needs none of it
 
         return read_embeddings(self._place, read_filter(filters))
 
@@ -438,7 +440,7 @@ class PhotoLibrary(Closing):
                 be written.
             MissingExtraError: If Parquet is asked for and pyarrow is not installed.
         """
-        from clipkit.search.exporting import export_library  # a search needs none of it
+        from clipkit.search.export import export_library  # a search needs none of it
 
         return export_library(
             self._place, check_path(directory, "directory"), read_filter(filters), table
@@ -469,7 +471,7 @@ class PhotoLibrary(Closing):
             LibraryError: If the folder has not been indexed, or the index is damaged.
             SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
-        from clipkit.search.duplicates.finding import find_duplicates  # a search needs none of it
+        from clipkit.search.duplicates.search import find_duplicates  # a search needs none of it
 
         if not self.is_indexed:
             raise not_indexed(self._place, self.model, self.other_models)

@@ -15,9 +15,9 @@ from clipkit.arguments import check_path
 from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
 from clipkit.inputs.globs import NORMAL_FORMS
-from clipkit.places import data_directory, readable_name
-from clipkit.search.lock import WriterLock
-from clipkit.search.schema import library_errors, open_catalog_file
+from clipkit.paths import data_directory, readable_name
+from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.schema import library_errors, open_catalog_file
 
 _CATALOG_NAME = "catalog.sqlite"
 _LOCK_NAME = "writer.lock"

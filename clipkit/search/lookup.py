@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import EmbeddingArray, normalize_rows
-from clipkit.encoder import EncodedBatch
-from clipkit.inputs.reasons import UnreadableError
-from clipkit.search.catalog import Catalog
+from clipkit.encoder.encoder import EncodedBatch
+from clipkit.inputs.read_errors import UnreadableError
 from clipkit.search.changes import FileState
-from clipkit.search.entries import IndexedFile
-from clipkit.search.inspection import hash_file
+from clipkit.search.ingest import hash_file
 from clipkit.search.location import LibraryPlace
-from clipkit.search.snapshot import committed
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.snapshot import committed
+from clipkit.search.store.records import IndexedFile
 
 if TYPE_CHECKING:
-    from clipkit.encoder import Encoder
+    from clipkit.encoder.encoder import Encoder
 
 _CHUNK = 1024  # images a batch, where nothing has to be waited for
 

@@ -1,4 +1,4 @@
-"""How relevant a picture is to a query, in [0, 1], whatever the query is made of.
+"""Calibrated relevance in [0, 1] of an image to a query.
 
 A cosine means nothing by itself: it differs between words and pictures, between general and special
 words, and from model to model. So each picture is asked how unusual the query's score is among the
@@ -18,13 +18,20 @@ A alternatives.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clipkit.background_words import BACKGROUND_NAMES
+from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError
-from clipkit.search.mixing import subtraction_loss
+from clipkit.search.modality_gap import subtraction_loss
+from clipkit.search.store.local.catalog import Catalog
+
+if TYPE_CHECKING:
+    from clipkit.encoder.encoder import Encoder
+
 
 Vectors = NDArray[np.float64]
 
@@ -51,7 +58,7 @@ class NullDistribution:
     """What unrelated queries score on the pictures of one library.
 
     Args:
-        bank: clipkit.background_names, embedded: shape (B, D), rows of norm 1, B >= 2.
+        bank: clipkit.background_words, embedded: shape (B, D), rows of norm 1, B >= 2.
         sample: Pictures of the library, embedded: shape (S, D), rows of norm 1; S may be 0. Some
             hundreds, drawn evenly, say as much as all.
 
@@ -229,3 +236,23 @@ def _directions(rows: Vectors) -> Vectors:
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     directions: Vectors = np.where(norms > _ROUNDING, rows / np.maximum(norms, _ROUNDING), 0.0)
     return directions
+
+
+def stored_background(catalog: Catalog) -> Embeddings | None:
+    """Return the embeddings of BACKGROUND_NAMES, in their order, shape (B, D).
+
+    Args:
+        catalog: Of the index.
+
+    Returns:
+        The embeddings; None if the index has none, or those of another list.
+    """
+    stored = catalog.background()
+    if stored.keys() != set(BACKGROUND_NAMES):
+        return None
+    return np.stack([stored[name] for name in BACKGROUND_NAMES])
+
+
+def make_background(encoder: "Encoder") -> Embeddings:
+    """Return the embeddings of BACKGROUND_NAMES, shape (B, D)."""
+    return encoder.encode_texts(BACKGROUND_NAMES)

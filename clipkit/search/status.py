@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipkit.search.changes import is_alike
+from clipkit.search.indexes import metas_of_all
 from clipkit.search.location import LibraryPlace, known_locations
-from clipkit.search.snapshot import committed
-from clipkit.search.spaces import metas_of_all
+from clipkit.search.store.local.snapshot import committed
 from clipkit.search.survey import survey_folder
 
 

@@ -9,11 +9,19 @@ from pathlib import Path
 
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import FolderScan, LeftOut, find_images
-from clipkit.search.absence import Disks, find_missing
-from clipkit.search.catalog import Catalog
-from clipkit.search.changes import Changes, FileState, find_changes, is_alike, is_at_or_in, steps_of
-from clipkit.search.entries import CatalogMeta, IndexedFile, SkippedFile
+from clipkit.search.changes import (
+    Changes,
+    Disks,
+    FileState,
+    find_changes,
+    find_missing,
+    is_alike,
+    is_at_or_in,
+    steps_of,
+)
 from clipkit.search.location import LibraryPlace
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.records import CatalogMeta, IndexedFile, SkippedFile
 
 
 @dataclass(frozen=True)

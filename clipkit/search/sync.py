@@ -9,24 +9,24 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, SpaceMismatchError
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import LeftOut
 from clipkit.progress import Progress
-from clipkit.search.background import make_background, stored_background
-from clipkit.search.catalog import Catalog
-from clipkit.search.entries import CatalogMeta
-from clipkit.search.intake import Intake, Tally
+from clipkit.search.ingest import Intake, Tally
 from clipkit.search.location import LibraryPlace, existing_folder
-from clipkit.search.lock import WriterLock
-from clipkit.search.schema import damaged_library
+from clipkit.search.relevance import make_background, stored_background
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.schema import damaged_library
+from clipkit.search.store.local.vectors import VectorReader, vectors_name
+from clipkit.search.store.local.writer import LibraryWriter, compact
+from clipkit.search.store.records import CatalogMeta
 from clipkit.search.survey import Survey, find_mounts, survey_folder
-from clipkit.search.vectors import VectorReader, vectors_name
-from clipkit.search.writer import LibraryWriter, compact
 
 if TYPE_CHECKING:
-    from clipkit.encoder import Encoder
+    from clipkit.encoder.encoder import Encoder
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from typing import BinaryIO, NamedTuple
 
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.decoder import Size
-from clipkit.inputs.files import open_file
-from clipkit.inputs.reasons import UnreadableError, reason_for
+from clipkit.inputs.read_errors import UnreadableError, reason_for
+from clipkit.inputs.safe_open import open_file
 from clipkit.inputs.thumbnails import render_thumbnail
-from clipkit.search.entries import ImageRow
 from clipkit.search.location import LibraryPlace
-from clipkit.search.snapshot import committed
+from clipkit.search.store.local.snapshot import committed
+from clipkit.search.store.records import ImageRow
 
 MAX_BYTES = 64 * 2**20  # about 2000 thumbnails
 

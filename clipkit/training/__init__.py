@@ -1,1 +1,1 @@
-"""Training of the two towers: pairs of pictures and texts in, checkpoints out."""
+"""Contrastive training of the two towers: losses, steps, data loading, resuming."""

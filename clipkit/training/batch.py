@@ -1,4 +1,4 @@
-"""What a step learns from: the pairs of one process, as tensors.
+"""A training batch: the pairs of one process as tensors.
 
 Shapes: B pairs of one process, L tokens, S image size, D dimensions of the shared space.
 """
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clipkit.errors import InputError
+from clipkit.inputs.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,20 @@ class Batch:
     def _tensors(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def standardize(levels: Tensor, preprocess: Preprocess) -> Tensor:
+    """Return pictures as an image tower takes them, bit for bit as ``preprocess`` does.
+
+    Args:
+        levels: Pictures of the tower's size, 0..255, shape (B, 3, S, S).
+        preprocess: The tower's.
+
+    Returns:
+        Pixel values in float32, where and in the layout in which the levels lie.
+    """
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=levels.device)[:, None, None]
+        for values in (preprocess.mean, preprocess.std)
+    )
+    return levels.float().div_(255).sub_(mean).div_(std)

@@ -13,7 +13,7 @@ import numpy as np
 
 from clipkit.arguments import items_of
 from clipkit.errors import InputError, MissingExtraError
-from clipkit.places import expand_home
+from clipkit.paths import expand_home
 from clipkit.training.config import RunConfig, check_number, default_output
 from clipkit.training.config_keys import check_keys, field_types, section_types
 from clipkit.training.config_paths import anchor_paths

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import InputError
-from clipkit.places import expand_home
+from clipkit.paths import expand_home
 from clipkit.training.config import SAMPLES
 
 

@@ -1,66 +1,61 @@
-"""What a student learns from a teacher: where its embeddings lie, and which pairs are alike.
+"""The teacher of a distillation: another dual encoder's features of the same pairs."""
 
-Shapes: B pairs of one process, D dimensions of the teacher's space, R <= B rows at once.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Callable
+import torch
 
-from torch import Tensor
-from torch.nn.functional import mse_loss, normalize
-
-from clipkit.training.contrast import Contrast, sum_over_rows
-
-
-def feature_distance(images: Tensor, texts: Tensor, teacher: Contrast) -> Tensor:
-    """Return the mean squared difference of coordinates, of pictures plus of texts.
-
-    Args:
-        images: The student's image features in the teacher's space, shape (B, D), any norm.
-        texts: Its text features, likewise.
-        teacher: The teacher's embeddings of the same pairs.
-
-    Returns:
-        Shape (), 0..8 / D: a squared distance of points of norm 1, over D, twice.
-
-    Source:
-        FD of CLIP-KD (arXiv 2307.12732), which weighs it by 2000.
-    """
-    return mse_loss(normalize(images, dim=-1), teacher.images) + mse_loss(
-        normalize(texts, dim=-1), teacher.texts
-    )
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
+from clipkit.models.towers import Towers
+from clipkit.runtime.torch_device import choose_precision
+from clipkit.training.batch import TeacherFeatures, standardize
+from clipkit.training.data_loading import caption_tokens
 
 
-def soft_cross_entropy(student: Contrast, teacher: Contrast, row_chunk: int) -> Tensor:
-    """Return the cross-entropy of the student's softmax to the teacher's, mean of both directions.
-
-    Equal captions and pictures need no care here: the teacher finds them alike.
+class Teacher:
+    """Towers that are not trained, with what turns pairs into their inputs.
 
     Args:
-        student: Embeddings of the student.
-        teacher: Embeddings of the teacher, of the same pairs, with its own scale.
-        row_chunk: Rows of logits held at once; 0: all.
-
-    Returns:
-        Shape (), mean over rows.
-
-    Source:
-        ``DistillClipLoss`` of open_clip.
+        towers: The towers; they are moved to the device.
+        tokenizer: Their own.
+        device: Where they compute.
     """
-    images = (student.images, teacher.images)
-    texts = (student.texts, teacher.texts)
-    per_image = _sum_of(student.logits_per_image, teacher.logits_per_image, images, row_chunk)
-    per_text = _sum_of(student.logits_per_text, teacher.logits_per_text, texts, row_chunk)
-    return (per_image + per_text) / (2 * len(student.images))
 
+    def __init__(self, towers: Towers, tokenizer: Tokenizer, device: torch.device) -> None:
+        # Weights are cast once; on a CPU half precision is not known to be faster here.
+        digest = tokenizer_digest(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+        self.space_id = towers.space_id(digest)  # of the weights as they were saved
+        has_bf16 = choose_precision("auto", device) == "bf16"
+        self._dtype = torch.bfloat16 if has_bf16 else torch.float32
+        frozen = towers.eval().requires_grad_(False)  # noqa: FBT003
+        self._towers = frozen.to(device, self._dtype)
+        self._tokenizer = tokenizer
+        self._device = device
+        self.preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
 
-def _sum_of(
-    student_logits: Callable[[Tensor], Tensor],
-    teacher_logits: Callable[[Tensor], Tensor],
-    rows: tuple[Tensor, Tensor],
-    row_chunk: int,
-) -> Tensor:
-    def loss_of(student_rows: Tensor, teacher_rows: Tensor) -> Tensor:
-        targets = teacher_logits(teacher_rows).softmax(dim=1)
-        return -(targets * student_logits(student_rows).log_softmax(dim=1)).sum()
+    @property
+    def embed_dim(self) -> int:
+        """Size of its space."""
+        return self._towers.embed_dim
 
-    return sum_over_rows(loss_of, rows, row_chunk)
+    @property
+    def logit_scale(self) -> float:
+        """Natural log of its multiplier of cosines."""
+        return self._towers.logit_scale
+
+    def features(self, levels: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
+        """Return what the teacher makes of pairs.
+
+        Args:
+            levels: Pictures in the size that it takes, 0..255, shape (B, 3, S, S).
+            captions: B texts.
+
+        Returns:
+            Features of any norm, without gradient.
+        """
+        token_ids = caption_tokens(captions, self._tokenizer, self._towers.padding_id)
+        with torch.no_grad():
+            pixel_values = standardize(levels.to(self._device), self.preprocess)
+            images = self._towers.image_features(pixel_values.to(self._dtype))
+            texts = self._towers.text_features(token_ids.to(self._device))
+        return TeacherFeatures(images.float(), texts.float())

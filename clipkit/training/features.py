@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.encoder import Encoder
+from clipkit.data.pair import PairSource
+from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, TrainingError
 from clipkit.inputs.images import ImageInput
-from clipkit.pairs.pair import PairSource
 from clipkit.progress import Progress
 
 _SAVE_EVERY = 1000  # pictures; what a kill costs

@@ -18,8 +18,7 @@ from torch.distributed.tensor import DTensor
 from clipkit.errors import TrainingError
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.optimizer import learning_rate
-from clipkit.training.progression import Progression
-from clipkit.training.stopping import StopRequest
+from clipkit.training.resume import Progression, StopRequest
 
 _Batch = TypeVar("_Batch")
 _BatchOut = TypeVar("_BatchOut", covariant=True)

@@ -1,4 +1,8 @@
-"""What training makes small: how badly pictures and texts find each other in the global batch.
+"""Contrastive losses (InfoNCE, SigLIP) and distillation losses over the global batch.
+
+Shapes: B pairs of one process, N pairs of all processes, D dimensions, R <= B rows at once.
+
+Shapes: B pairs of one process, D dimensions of the teacher's space, R <= B rows at once.
 
 Every process takes its own rows against the columns of all processes. The mean of the processes'
 losses is the loss of the global batch, and the mean of their gradients its gradient.
@@ -7,18 +11,165 @@ Shapes: B pairs of one process, N pairs of all processes, D dimensions, R <= B r
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, logsigmoid
+from torch.nn.functional import cross_entropy, logsigmoid, mse_loss, normalize
+from torch.utils.checkpoint import checkpoint
 
 from clipkit.errors import InputError
 from clipkit.training.batch import Batch
 from clipkit.training.config import LossConfig
-from clipkit.training.contrast import Contrast, sum_over_rows
-from clipkit.training.distillation import feature_distance, soft_cross_entropy
-from clipkit.training.ranks import Ranks
+from clipkit.training.distributed import Ranks
 from clipkit.training.trained_towers import Representations
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Features of a process's pairs and of all pairs, and what makes logits of their cosines."""
+
+    images: Tensor  # (B, D), any norm
+    texts: Tensor  # (B, D), any norm
+    all_images: Tensor  # (N, D)
+    all_texts: Tensor  # (N, D)
+    scale: Tensor | float  # multiplier of cosines
+    bias: Tensor | None = None
+
+    @classmethod
+    def gather(
+        cls,
+        features: tuple[Tensor, Tensor],
+        logit_scale: Tensor,
+        logit_bias: Tensor | None,
+        ranks: Ranks,
+    ) -> "Contrast":
+        """Return the contrast of features with those of all processes, in full precision.
+
+        Args:
+            features: Of pictures and of texts, each (B, D), any norm.
+            logit_scale: Natural log of the multiplier of cosines, shape ().
+            logit_bias: What is added to logits, shape (), or None.
+            ranks: The processes.
+
+        Returns:
+            In float32, or in float64 if that is what comes in.
+        """
+        images, texts = (_full(part) for part in features)
+        bias = None if logit_bias is None else _full(logit_bias)
+        all_images = ranks.gather_with_gradient(images)
+        all_texts = ranks.gather_with_gradient(texts)
+        return cls(images, texts, all_images, all_texts, _full(logit_scale).exp(), bias)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.images.shape[1]
+
+    def embeddings(self, dim: int) -> "Contrast":
+        """Return the contrast of the first so many coordinates, every row brought to norm 1."""
+        return Contrast(
+            normalize(self.images[:, :dim], dim=-1),
+            normalize(self.texts[:, :dim], dim=-1),
+            normalize(self.all_images[:, :dim], dim=-1),
+            normalize(self.all_texts[:, :dim], dim=-1),
+            self.scale,
+            self.bias,
+        )
+
+    def logits_per_image(self, images: Tensor) -> Tensor:
+        """Return logits of image embeddings (R, D) with all texts, shape (R, N)."""
+        return self._logits(images, self.all_texts)
+
+    def logits_per_text(self, texts: Tensor) -> Tensor:
+        """Return logits of text embeddings (R, D) with all pictures, shape (R, N)."""
+        return self._logits(texts, self.all_images)
+
+    def _logits(self, rows: Tensor, columns: Tensor) -> Tensor:
+        logits = self.scale * (rows @ columns.T)
+        return logits if self.bias is None else logits + self.bias
+
+
+def sum_over_rows(
+    loss_of: Callable[..., Tensor], rows: tuple[Tensor, ...], row_chunk: int
+) -> Tensor:
+    """Return the sum of a loss over rows, of which only some are in memory as logits.
+
+    Args:
+        loss_of: Takes the same rows of each tensor and returns the sum of their losses.
+        rows: Tensors whose first dimension is B.
+        row_chunk: How many rows at once; what they leave for the gradient is computed again
+            when it is needed. 0: all, and nothing is computed twice.
+
+    Returns:
+        Shape ().
+    """
+    if not 0 < row_chunk < len(rows[0]):
+        return loss_of(*rows)
+    parts = [
+        checkpoint(loss_of, *part, use_reentrant=False, preserve_rng_state=False)
+        for part in zip(*(torch.split(tensor, row_chunk) for tensor in rows), strict=True)
+    ]
+    return torch.stack(parts).sum()
+
+
+def _full(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def feature_distance(images: Tensor, texts: Tensor, teacher: Contrast) -> Tensor:
+    """Return the mean squared difference of coordinates, of pictures plus of texts.
+
+    Args:
+        images: The student's image features in the teacher's space, shape (B, D), any norm.
+        texts: Its text features, likewise.
+        teacher: The teacher's embeddings of the same pairs.
+
+    Returns:
+        Shape (), 0..8 / D: a squared distance of points of norm 1, over D, twice.
+
+    Source:
+        FD of CLIP-KD (arXiv 2307.12732), which weighs it by 2000.
+    """
+    return mse_loss(normalize(images, dim=-1), teacher.images) + mse_loss(
+        normalize(texts, dim=-1), teacher.texts
+    )
+
+
+def soft_cross_entropy(student: Contrast, teacher: Contrast, row_chunk: int) -> Tensor:
+    """Return the cross-entropy of the student's softmax to the teacher's, mean of both directions.
+
+    Equal captions and pictures need no care here: the teacher finds them alike.
+
+    Args:
+        student: Embeddings of the student.
+        teacher: Embeddings of the teacher, of the same pairs, with its own scale.
+        row_chunk: Rows of logits held at once; 0: all.
+
+    Returns:
+        Shape (), mean over rows.
+
+    Source:
+        ``DistillClipLoss`` of open_clip.
+    """
+    images = (student.images, teacher.images)
+    texts = (student.texts, teacher.texts)
+    per_image = _sum_of(student.logits_per_image, teacher.logits_per_image, images, row_chunk)
+    per_text = _sum_of(student.logits_per_text, teacher.logits_per_text, texts, row_chunk)
+    return (per_image + per_text) / (2 * len(student.images))
+
+
+def _sum_of(
+    student_logits: Callable[[Tensor], Tensor],
+    teacher_logits: Callable[[Tensor], Tensor],
+    rows: tuple[Tensor, Tensor],
+    row_chunk: int,
+) -> Tensor:
+    def loss_of(student_rows: Tensor, teacher_rows: Tensor) -> Tensor:
+        targets = teacher_logits(teacher_rows).softmax(dim=1)
+        return -(targets * student_logits(student_rows).log_softmax(dim=1)).sum()
+
+    return sum_over_rows(loss_of, rows, row_chunk)
 
 
 class ContrastiveLoss:

@@ -1,9 +1,9 @@
-"""One step's gradient: of the global batch, whatever part of it fits into memory at once.
+"""One optimizer step's gradient over the global batch, in chunks that fit memory (GradCache).
 
 Shapes: B pairs of one process, of which C <= B are computed at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from clipkit.training.batch import Batch
+from clipkit.training.batch import Batch, TeacherFeatures
+from clipkit.training.data_loading import LoadedBatch
+from clipkit.training.distillation import Teacher
+from clipkit.training.distributed import unwrap, without_sync
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.sharding import unwrap, without_sync
 from clipkit.training.trained_towers import Representations, TrainedTowers
 
 
@@ -31,7 +33,7 @@ class ContrastiveStep:
     be computed in chunks. Its running statistics move once for each chunk.
 
     Args:
-        module: :class:`TrainedTowers`, or what :func:`clipkit.training.sharding.wrap` made of it.
+        module: :class:`TrainedTowers`, or what :func:`.distributed.wrap` made of it.
         loss: What is made small.
         chunk_size: C, how many pairs are computed at once; 0: all.
         autocast_dtype: What the towers compute in by autocast; None: as their weights are.
@@ -187,3 +189,43 @@ def _still_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+@dataclass(frozen=True)
+class LoadedStep:
+    """Leaves the gradient of a loaded batch."""
+
+    step: ContrastiveStep
+    device: torch.device
+    layout: torch.memory_format = torch.contiguous_format  # of pictures, as the tower likes it
+    teacher: Teacher | None = None
+    chunk_size: int = 0  # pairs that the teacher sees at once; 0: all
+
+    def backward(self, batch: LoadedBatch) -> Mapping[str, Tensor]:
+        """Return the loss and its parts as scalars without gradient.
+
+        Args:
+            batch: This process's share, as the loader brings it.
+
+        Returns:
+            "loss" and its parts.
+        """
+        pairs = batch.batch
+        if self.teacher is not None:
+            pairs = replace(pairs, teacher=self._teach(self.teacher, batch))
+        if pairs.levels is not None:
+            pairs = replace(pairs, levels=pairs.levels.contiguous(memory_format=self.layout))
+        return self.step.backward(pairs.to(self.device))
+
+    def _teach(self, teacher: Teacher, batch: LoadedBatch) -> TeacherFeatures:
+        levels, captions = batch.teacher_levels, batch.captions
+        assert levels is not None  # the loader was told of the teacher
+        size = self.chunk_size or len(captions)
+        parts = [
+            teacher.features(levels[start : start + size], captions[start : start + size])
+            for start in range(0, len(captions), size)
+        ]
+        return TeacherFeatures(
+            torch.cat([part.image_features for part in parts]),
+            torch.cat([part.text_features for part in parts]),
+        )

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.models.towers import Towers
-from clipkit.training.batch import Batch
-from clipkit.training.standardizing import standardize
+from clipkit.training.batch import Batch, standardize
 
 # With fewer rows matrix products are slower than what they spare; more groups spare little more.
 _GROUP_ROWS = 32

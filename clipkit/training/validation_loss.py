@@ -12,9 +12,9 @@ from clipkit.embeddings import Embeddings
 from clipkit.runtime.base import Scoring
 from clipkit.training.batch import Batch
 from clipkit.training.config import LossConfig, LossKind
+from clipkit.training.data_loading import text_key
+from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.pair_batches import text_key
-from clipkit.training.ranks import Ranks
 from clipkit.training.trained_towers import Representations
 
 

@@ -1,1 +1,1 @@
-"""Classification by prompting: class names and templates in, ranked labels out."""
+"""Zero-shot classification: class names and prompt templates in, ranked labels out."""

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.arguments import ENCODER_RULE, check_kind, check_whole, items_of
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import EmbeddingArray, Embeddings, cosine_similarity, top_k
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput, check_is_several
 from clipkit.progress import Progress

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.arguments import items_of
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.text_embedding import quoted, warn_of_unknown
 from clipkit.errors import ClipkitWarning, InputError
-from clipkit.text_embedding import quoted, warn_of_unknown
 from clipkit.zero_shot.templates import fill_template
 
 Labels = Iterable[str] | Mapping[str, str | Iterable[str]]

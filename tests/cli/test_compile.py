@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipkit.models.sources import resolve_source
-from clipkit.runtime.compiled import compiled_directory, find_compiled
+from clipkit.runtime.cache import compiled_directory, find_compiled
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]

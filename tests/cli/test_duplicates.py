@@ -9,9 +9,9 @@ import pytest
 
 from clipkit.cli import duplicates
 from clipkit.errors import ImageReadError, LibraryBusyError
-from clipkit.search.duplicates.files import PictureFile
 from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
 from clipkit.search.library import PhotoLibrary
+from clipkit.search.store.records import PictureFile
 from tests.fakes import FakeEncoder, save_picture
 
 Captured = pytest.CaptureFixture[str]

@@ -9,10 +9,10 @@ import pytest
 
 from clipkit.cli import duplicates
 from clipkit.cli.main import main
-from clipkit.search.duplicates import finding
-from clipkit.search.duplicates.files import PictureFile
+from clipkit.search.duplicates import search as finding
 from clipkit.search.duplicates.groups import exact_groups
 from clipkit.search.library import PhotoLibrary
+from clipkit.search.store.records import PictureFile
 from tests.fakes import FakeEncoder, save_picture
 
 Captured = pytest.CaptureFixture[str]

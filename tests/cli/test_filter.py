@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from clipkit.cli import filter as filter_command
+from clipkit.data.sources import open_pairs
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.opening import open_pairs
 from tests.fakes import FakeEncoder, save_picture
 
 Captured = pytest.CaptureFixture[str]
@@ -218,7 +218,7 @@ def test_unreadable_pictures_are_dropped_and_strict_minds(tmp_path: Path, capsys
 def test_pairs_in_shards_have_no_files_for_a_table(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
 ) -> None:
-    from clipkit.pairs.pair import Pair
+    from clipkit.data.pair import Pair
     from tests.fake_pairs import ListSource
 
     shard = ListSource(

@@ -9,8 +9,8 @@ import pytest
 
 from clipkit.cli import models
 from clipkit.models.known_models import recommended_models
-from clipkit.runtime import machine
-from clipkit.runtime.trial import Trial
+from clipkit.runtime import autotune as machine
+from clipkit.runtime.autotune import Trial
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]

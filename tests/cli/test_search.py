@@ -16,13 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.cli import search
 from clipkit.cli.main import main
-from clipkit.search import lock
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.lock import WriterLock
 from clipkit.search.relevance import NullDistribution
+from clipkit.search.store.local import lock
+from clipkit.search.store.local.lock import WriterLock
 from tests.cli.conftest import Outcome
 from tests.fakes import FakeEncoder, save_picture
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from clipkit.curation.filtering import FilterReport, KeptPair, filter_pairs
 from clipkit.curation.rules import RULES, FilterRules
+from clipkit.data.pair import Pair
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.pair import Pair
 from tests.fake_pairs import ListSource
 from tests.fakes import WORDS, FakeEncoder, save_picture
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from clipkit.curation.scoring import clip_scores, ref_clip_scores, score_pairs
+from clipkit.data.pair import Pair
 from clipkit.embeddings import EmbeddingArray, normalize_rows
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.text_embedding import UnknownTextWarning
 from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
-from clipkit.pairs.pair import Pair
-from clipkit.text_embedding import UnknownTextWarning
 from tests.fake_pairs import ListSource, colored_pairs
 from tests.fakes import FakeEncoder, word_embedding
 

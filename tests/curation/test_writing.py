@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from clipkit.cli.outputs import OutputFile
 from clipkit.curation.filtering import KeptPair
 from clipkit.curation.writing import table_text
-from clipkit.pairs.captions import captions_of
-from clipkit.pairs.opening import open_pairs
-from clipkit.pairs.pair import Pair
+from clipkit.data.caption_files import captions_of
+from clipkit.data.pair import Pair
+from clipkit.data.sources import open_pairs
 from tests.fake_pairs import ListSource
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")

@@ -9,9 +9,9 @@ import pandas
 import pytest
 
 import clipkit
+from clipkit.data.pair import Pair
 from clipkit.errors import ImageReadError, InputError
 from clipkit.evaluation.zero_shot import evaluate_classes, evaluate_zero_shot, sample_accuracy
-from clipkit.pairs.pair import Pair
 from clipkit.runtime.base import Scoring
 from tests.fake_pairs import ListSource
 from tests.fakes import FakeEncoder, save_picture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from clipkit.inputs.dates import date_in_name, date_in_xmp
-from clipkit.inputs.details import read_details
+from clipkit.inputs.metadata import read_details
 
 
 @pytest.mark.parametrize(

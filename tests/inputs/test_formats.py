@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.details import read_details
 from clipkit.inputs.folders import LeftOut, find_images
 from clipkit.inputs.images import read_image
+from clipkit.inputs.metadata import read_details
 from clipkit.inputs.thumbnails import read_thumbnail
 
 Encode = Callable[..., bytes]

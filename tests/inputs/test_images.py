@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.cut_off import CutOffImageWarning
 from clipkit.inputs.images import image_name, read_image
-from clipkit.inputs.reasons import reason_for
+from clipkit.inputs.read_errors import reason_for
+from clipkit.inputs.truncated import CutOffImageWarning
 
 Pixels = NDArray[np.uint8]
 Encode = Callable[..., bytes]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.details import PictureDetails, read_details
 from clipkit.inputs.images import read_image
 from clipkit.inputs.jpegxl import open_jpegxl
+from clipkit.inputs.metadata import PictureDetails, read_details
 from clipkit.inputs.thumbnails import read_thumbnail
 
 

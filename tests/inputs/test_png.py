@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from clipkit.inputs.details import read_details
 from clipkit.inputs.images import read_image
+from clipkit.inputs.metadata import read_details
 from clipkit.inputs.png import png_chunks, without_long_texts
 
 Encode = Callable[..., bytes]

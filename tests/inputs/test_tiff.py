@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.details import PictureDetails, read_details
 from clipkit.inputs.images import read_image
+from clipkit.inputs.metadata import PictureDetails, read_details
 from clipkit.inputs.thumbnails import read_thumbnail
 from tests.inputs.tiff_kinds import Written, outcomes, quiet_libtiff, tiff_kinds
 

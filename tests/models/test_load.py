@@ -13,7 +13,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 import clipkit
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
 from clipkit.errors import CheckpointError, InputError
 from tests.models.conftest import Family
 

@@ -16,7 +16,7 @@ from recipe.packages import RecipeError
 from recipe.settings import Settings
 from recipe.training import train_head
 
-from clipkit.runs.journal import read_metrics
+from clipkit.runs.metrics_log import read_metrics
 from clipkit.training.config import OptimizerConfig
 
 

@@ -19,7 +19,6 @@ import torch
 from clipkit.cli import train as command
 from clipkit.cli.main import main
 from clipkit.progress import Progress
-from clipkit.runs import check, run  # noqa: F401 - so that no process has to
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__, "open_clip", "matplotlib.figure", "tensorboardX"])

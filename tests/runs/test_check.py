@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from clipkit.errors import InputError
-from clipkit.runs import assembly
+from clipkit.runs import build as assembly
 from clipkit.runs import check as check_module
 from clipkit.runs.check import Check, check
 from clipkit.training.config_file import read_config
-from clipkit.training.learning import Learning
-from clipkit.training.pair_batches import LoadedBatch, PairBatches
+from clipkit.training.data_loading import LoadedBatch, PairBatches
+from clipkit.training.trainer import Learning
 from tests.fakes import save_picture
 from tests.runs.conftest import WriteRun
 

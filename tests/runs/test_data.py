@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from clipkit.data.pair import PairSource
 from clipkit.errors import ImageReadError, InputError
-from clipkit.pairs.pair import PairSource
 from clipkit.runs.data import RunData, check_bad, open_data, with_validation_splits
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
 from tests.fakes import save_picture

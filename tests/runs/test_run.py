@@ -17,18 +17,18 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import clipkit
+from clipkit.data.sources import open_pairs
 from clipkit.errors import InputError, TrainingError
 from clipkit.evaluation.zero_shot import evaluate_classes
-from clipkit.pairs.opening import open_pairs
 from clipkit.progress import Progress
 from clipkit.runs import run as run_module
+from clipkit.runs.callbacks import Listener
 from clipkit.runs.data import open_data
-from clipkit.runs.ending import end_run
-from clipkit.runs.journal import Journal, read_metrics
-from clipkit.runs.listener import Listener
+from clipkit.runs.finalize import end_run
+from clipkit.runs.metrics_log import Journal, read_metrics
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.run import train
-from clipkit.runs.validating import TRIPWIRE
+from clipkit.runs.validation import TRIPWIRE
 from clipkit.training.config import RunConfig
 from clipkit.training.config_file import read_config
 from clipkit.training.loop import Validation

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.runtime import reference
+from clipkit.runtime import parity as reference
 
 CONTEXT_LENGTH = 12
 KEPT_DIMS = 5

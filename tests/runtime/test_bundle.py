@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from clipkit.encoder.loading import load
 from clipkit.errors import CheckpointError
-from clipkit.loading import load
 from clipkit.runtime import bundle as runtime_bundle
 from clipkit.runtime.base import Scoring
 from clipkit.runtime.bundle import (

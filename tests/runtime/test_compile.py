@@ -18,10 +18,13 @@ from clipkit.models.sources import resolve_source  # noqa: E402
 from clipkit.runtime import compile as compiler  # noqa: E402
 from clipkit.runtime.bundle import Parity, graph_name, is_bundle, verify  # noqa: E402
 from clipkit.runtime.compile import RefusedError, compile_directory, compile_model  # noqa: E402
-from clipkit.runtime.graphs import stored_tensors  # noqa: E402
+from clipkit.runtime.onnx_export import (  # noqa: E402
+    fold_batch_norms,
+    fuse_transposed_weights,
+    stored_tensors,
+)
 from clipkit.runtime.onnx_runtime import OnnxRuntime  # noqa: E402
 from clipkit.runtime.quantize import quantize_products  # noqa: E402
-from clipkit.runtime.rewriting import fold_batch_norms, fuse_transposed_weights  # noqa: E402
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory  # noqa: E402
 from tests.runtime.conftest import CONTEXT_LENGTH, KEPT_DIMS  # noqa: E402
 

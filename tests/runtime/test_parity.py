@@ -73,7 +73,7 @@ def test_the_gate(  # each bar is tried on both of its sides
 def test_golden_vectors_are_what_the_towers_computed(bundle: Path) -> None:
     torch = pytest.importorskip("torch")
     from clipkit.models.checkpoint import load_towers
-    from clipkit.runtime.reference import reference_pictures, reference_texts
+    from clipkit.runtime.parity import reference_pictures, reference_texts
 
     golden = ReferenceEmbeddings.read(bundle / GOLDEN_VECTORS)
     towers = load_towers(resolve_source(bundle))

@@ -25,10 +25,10 @@ from typing import Any
 
 from clipkit.embeddings import Embeddings
 from clipkit.inputs.images import ImageInput
-from clipkit.search.catalog import Catalog
-from clipkit.search.inspection import hash_file
+from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.vectors import VectorWriter
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.vectors import VectorWriter
 from tests.fakes import MEMORY, FakeEncoder, save_picture
 
 MOMENTS = {

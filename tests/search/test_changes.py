@@ -2,7 +2,7 @@
 
 from clipkit.inputs.folders import FolderEntry
 from clipkit.search.changes import find_changes
-from clipkit.search.entries import IndexedFile, SkippedFile
+from clipkit.search.store.records import IndexedFile, SkippedFile
 
 IMAGES = {
     name: IndexedFile(name, 10, 100, row)

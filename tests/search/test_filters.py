@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from clipkit.errors import InputError
 from clipkit.inputs.globs import matches_glob
-from clipkit.search.catalog import Catalog
-from clipkit.search.entries import CatalogMeta, ImageRow
 from clipkit.search.filters import PictureFilter, _literal_start
 from clipkit.search.ranking import Candidates, Target, rank
-from clipkit.search.vectors import VectorReader, VectorWriter
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.vectors import VectorReader, VectorWriter
+from clipkit.search.store.records import CatalogMeta, ImageRow
 
 META = CatalogMeta("", "space", 2, "", "", "", "", "vectors-1.f16")
 NAMES = [

@@ -14,10 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from clipkit.embeddings import Embeddings
 from clipkit.inputs.images import ImageInput
-from clipkit.search.catalog import Catalog
-from clipkit.search.inspection import hash_file
+from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.vectors import VectorReader
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.vectors import VectorReader
 from tests.fakes import MEMORY, FakeEncoder, save_picture
 
 NAMES = st.sampled_from(["a.png", "b.png", "in/c.png", "in/d.png", "in/deep/e.png", "inn.png"])

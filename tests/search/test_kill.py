@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipkit.search.catalog import Catalog
-from clipkit.search.inspection import hash_file
+from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.vectors import VectorReader
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.vectors import VectorReader
 from tests.fakes import MEMORY, FakeEncoder, picture_embedding, save_picture
 from tests.search.killable import SyncJob, SyncServer, sync_server
 

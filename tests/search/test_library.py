@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clipkit.background_names import BACKGROUND_NAMES
-from clipkit.encoder import Encoder
+from clipkit.background_words import BACKGROUND_NAMES
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.text_embedding import UnknownTextWarning
 from clipkit.errors import (
     ImageReadError,
     InputError,
@@ -23,12 +24,11 @@ from clipkit.errors import (
     LibraryError,
     SpaceMismatchError,
 )
-from clipkit.search import writer
-from clipkit.search.catalog import Catalog
 from clipkit.search.library import PhotoLibrary, SyncReport
-from clipkit.search.lock import WriterLock
 from clipkit.search.query import parse_query
-from clipkit.text_embedding import UnknownTextWarning
+from clipkit.search.store.local import writer
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.lock import WriterLock
 from tests.fakes import FakeEncoder, age_files, change_time, save_picture, word_embedding
 
 RED = 255 / math.hypot(255, 1)

@@ -18,7 +18,7 @@ from clipkit.search.location import (
     libraries_home,
     take_index_along,
 )
-from clipkit.search.lock import WriterLock
+from clipkit.search.store.local.lock import WriterLock
 from tests.fakes import FakeEncoder
 
 

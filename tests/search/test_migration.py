@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.inputs.decoder import decoder_name
-from clipkit.search.catalog import Catalog
-from clipkit.search.inspection import hash_file
+from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
+from clipkit.search.store.local.catalog import Catalog
 from tests.fakes import (
     FakeEncoder,
     change_time,

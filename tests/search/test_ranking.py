@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.search.catalog import Catalog
-from clipkit.search.entries import CatalogMeta, ImageRow
 from clipkit.search.ranking import Candidates, Subtracted, Target, rank
-from clipkit.search.vectors import VectorReader, VectorWriter
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.vectors import VectorReader, VectorWriter
+from clipkit.search.store.records import CatalogMeta, ImageRow
 from tests.fakes import MEMORY
 
 META = CatalogMeta(

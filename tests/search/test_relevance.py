@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import normalize_rows
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.search.relevance import (
     CUT_Z,

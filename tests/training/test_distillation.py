@@ -1,112 +1,143 @@
-import math
-from typing import Any
+"""A teacher gives the features of its own towers, and learns nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
-from open_clip.loss import DistillClipLoss
-from torch import Tensor
-from torch.nn.functional import normalize
 
-from clipkit.errors import InputError
-from clipkit.training.batch import Batch, TeacherFeatures
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
+from clipkit.models.checkpoint import load_towers
+from clipkit.models.sources import DirectorySource
+from clipkit.models.towers import Towers
+from clipkit.training.batch import Batch, TeacherFeatures, standardize
 from clipkit.training.config import LossConfig
+from clipkit.training.data_loading import LoadedBatch
+from clipkit.training.distillation import Teacher
+from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.ranks import Ranks
-from clipkit.training.trained_towers import Representations
+from clipkit.training.step import ContrastiveStep, LoadedStep
+from clipkit.training.trained_towers import TrainedTowers
 
-TEACHER_SCALE = 40.0
-SCALE = 12.0
-
-
-def _noise(num: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    images, texts = torch.randn(2, num, dim, generator=generator, dtype=torch.float64)
-    return images.requires_grad_(), texts.requires_grad_()
+CPU = torch.device("cpu")
+CAPTIONS = ["a cat", "a dog that is larger", "word " * 99]
 
 
-def _losses(
-    student: tuple[Tensor, Tensor],
-    teacher: tuple[Tensor, Tensor] | None,
-    *,
-    mapped: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
-    scale: float = SCALE,
-    **config: Any,
-) -> dict[str, Tensor]:
-    keys = torch.arange(len(student[0]))
-    batch = Batch(
-        caption_keys=keys,
-        picture_keys=keys,
-        image_features=student[0],
-        text_features=student[1],
-        teacher=TeacherFeatures(*teacher) if teacher else None,
+@pytest.fixture
+def towers(tiny_checkpoint: Path) -> Towers:
+    return load_towers(DirectorySource("tiny", tiny_checkpoint))
+
+
+@pytest.fixture
+def tokenizer(towers: Towers) -> Tokenizer:
+    return Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+
+
+@pytest.fixture
+def levels() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, 3, 32, 32), generator=generator, dtype=torch.uint8)
+
+
+def test_features_are_those_of_its_towers(
+    towers: Towers, tokenizer: Tokenizer, levels: torch.Tensor
+) -> None:
+    """The longest caption is cut without a word: the pre-flight counts those."""
+    with pytest.warns(TextCutWarning):
+        token_ids = torch.from_numpy(tokenizer(CAPTIONS))
+    preprocess = Preprocess.from_config(towers.preprocess_cfg, 32)
+    with torch.no_grad():
+        images = towers.image_features(standardize(levels, preprocess))
+        texts = towers.text_features(token_ids)
+    teacher = Teacher(towers.train(), tokenizer, CPU)
+    found = teacher.features(levels, CAPTIONS)
+    torch.testing.assert_close(found.image_features, images)
+    torch.testing.assert_close(found.text_features, texts)
+    assert not found.image_features.requires_grad
+    assert not any(item.requires_grad for item in towers.parameters())
+    assert (teacher.embed_dim, teacher.logit_scale) == (24, 3.25)
+    assert teacher.preprocess.size == (32, 32)
+    assert teacher.preprocess.mean == (0.5, 0.4, 0.3)
+
+
+def test_a_step_hands_over_what_the_teacher_sees(
+    towers: Towers, tokenizer: Tokenizer, levels: torch.Tensor, tiny_checkpoint: Path
+) -> None:
+    """A student of the same weights is as far from its teacher as its pixels are."""
+    student = TrainedTowers(load_towers(DirectorySource("tiny", tiny_checkpoint)))
+    teacher = Teacher(towers, tokenizer, CPU)
+    loss = ContrastiveLoss(LossConfig(), Ranks(), teacher_logit_scale=teacher.logit_scale)
+    step = LoadedStep(ContrastiveStep(student, loss), CPU, torch.channels_last, teacher)
+    captions = CAPTIONS[:2]
+    pairs = Batch(
+        token_ids=torch.from_numpy(tokenizer(captions)),
+        caption_keys=torch.arange(2),
+        picture_keys=torch.arange(2),
+        levels=levels[:2],
     )
-    log_scale = torch.tensor(scale, dtype=torch.float64).log()
-    representations = Representations(*student, log_scale, None, *mapped)
-    loss = ContrastiveLoss(
-        LossConfig(teacher="some", **config),
-        Ranks(),
-        teacher_logit_scale=math.log(TEACHER_SCALE),
-    )
-    return loss(representations, batch)
+    same = step.backward(LoadedBatch(pairs, captions, levels[:2], {}))
+    other = step.backward(LoadedBatch(pairs, captions, levels[1:], {}))
+    assert float(same["feature_loss"]) == pytest.approx(0, abs=1e-6)
+    assert float(other["feature_loss"]) > 1e-3
+    assert all(value.shape == () and not value.requires_grad for value in same.values())
 
 
-@pytest.mark.parametrize("row_chunk", [0, 4])
-@pytest.mark.parametrize("teacher_dim", [8, 20])
-def test_soft_targets_are_those_of_open_clip(teacher_dim: int, row_chunk: int) -> None:
-    student, teacher = _noise(9, 8, 0), _noise(9, teacher_dim, 1)
-    units = [normalize(part, dim=-1) for part in student]
-    teachers = [normalize(part.detach(), dim=-1) for part in teacher]
-    expected = DistillClipLoss()(*units, SCALE, *teachers, TEACHER_SCALE)
-    expected_gradient = torch.autograd.grad(sum(expected), student)
+@pytest.mark.parametrize(("chunk_size", "sizes"), [(0, [3]), (2, [2, 1]), (9, [3])])
+def test_the_teacher_sees_as_many_at_once_as_the_student(
+    towers: Towers,
+    tokenizer: Tokenizer,
+    levels: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    chunk_size: int,
+    sizes: list[int],
+) -> None:
+    seen: list[Batch] = []
+    seen_sizes: list[int] = []
+    teacher = Teacher(towers, tokenizer, CPU)
+    expected = teacher.features(levels, CAPTIONS)
+    features = teacher.features
 
-    mapped = _noise(9, teacher_dim, 2)
-    losses = _losses(student, teacher, mapped=mapped, feature_weight=0.0, row_chunk=row_chunk)
+    def count(levels: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
+        seen_sizes.append(len(captions))
+        return features(levels, captions)
 
-    assert losses["contrastive_loss"].item() == pytest.approx(expected[0].item(), rel=1e-7)
-    assert losses["logit_loss"].item() == pytest.approx(expected[1].item(), rel=1e-6)
-    assert losses["loss"].item() == pytest.approx(sum(expected).item(), rel=1e-6)
-    gradient = torch.autograd.grad(losses["loss"], student)
-    for one, other in zip(gradient, expected_gradient, strict=True):
-        assert torch.allclose(one, other, rtol=1e-5, atol=1e-9)
+    def note(step: ContrastiveStep, batch: Batch) -> dict[str, torch.Tensor]:
+        seen.append(batch)
+        return {}
 
+    monkeypatch.setattr(teacher, "features", count)
+    monkeypatch.setattr(ContrastiveStep, "backward", note)
+    keys, rows = torch.arange(3), torch.ones(3, 2)
+    batch = Batch(keys, keys, text_features=rows, levels=levels)
+    step = LoadedStep(object.__new__(ContrastiveStep), CPU, teacher=teacher, chunk_size=chunk_size)
 
-def test_features_are_compared_coordinate_by_coordinate() -> None:
-    """Pictures differ by (1, -1) / sqrt 2 + ..., counted by hand on two pairs."""
-    student = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 5.0]])
-    teacher = torch.tensor([[0.0, 3.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, -1.0]])
-    # Pictures: (1, 0) - (0, 1) and 0, squares 1 + 1 of 4. Texts: 0 and (0, 2), squares 4 of 4.
-    assert _losses(student, teacher)["feature_loss"].item() == pytest.approx(0.5 + 1.0)
+    step.backward(LoadedBatch(batch, CAPTIONS, levels, {}))
 
-
-def test_another_size_of_space_is_compared_through_the_map() -> None:
-    student, teacher = _noise(5, 4, 0), _noise(5, 6, 1)
-    mapped = teacher[0] * 3, teacher[1] * 0.2
-    assert _losses(student, teacher, mapped=mapped)["feature_loss"].item() < 1e-12
-
-
-def test_a_student_that_is_the_teacher_is_left_with_the_teachers_own_entropy() -> None:
-    teacher = _noise(6, 4, 1)
-    units = [normalize(part, dim=-1) for part in teacher]
-    targets = [(TEACHER_SCALE * one @ other.T).softmax(1) for one, other in (units, units[::-1])]
-    entropy = sum(-(target * target.log()).sum(1).mean().item() for target in targets) / 2
-
-    losses = _losses(teacher, teacher, scale=TEACHER_SCALE)
-
-    assert losses["logit_loss"].item() == pytest.approx(entropy, rel=1e-6)
-    assert losses["feature_loss"].item() < 1e-12
+    assert seen_sizes == sizes
+    assert seen[0].teacher is not None
+    torch.testing.assert_close(seen[0].teacher.image_features, expected.image_features)
+    torch.testing.assert_close(seen[0].teacher.text_features, expected.text_features)
 
 
-def test_the_loss_is_the_weighted_sum_of_its_parts_and_the_teacher_learns_nothing() -> None:
-    student, teacher = _noise(6, 4, 0), _noise(6, 4, 1)
-    losses = _losses(student, teacher, contrastive_weight=0.5, feature_weight=7.0, logit_weight=3.0)
+def test_pictures_come_in_the_layout_that_the_tower_likes(
+    levels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Batch] = []
 
-    parts = (losses["contrastive_loss"], losses["feature_loss"], losses["logit_loss"])
-    expected = sum(w * part.item() for w, part in zip((0.5, 7, 3), parts, strict=True))
-    assert losses["loss"].item() == pytest.approx(expected, rel=1e-12)
-    torch.autograd.backward(losses["loss"])
-    assert student[0].grad is not None and teacher[0].grad is None
+    def note(step: ContrastiveStep, batch: Batch) -> dict[str, torch.Tensor]:
+        seen.append(batch)
+        return {}
 
-
-def test_a_batch_without_the_teachers_features_is_refused() -> None:
-    with pytest.raises(InputError, match="a batch needs the teacher's features"):
-        _losses(_noise(3, 4, 0), None)
+    monkeypatch.setattr(ContrastiveStep, "backward", note)
+    inner = object.__new__(ContrastiveStep)
+    keys, rows = torch.arange(3), torch.ones(3, 2)
+    pictures = Batch(keys, keys, text_features=rows, levels=levels)
+    features = Batch(keys, keys, text_features=rows, image_features=rows)
+    for batch in (pictures, features):
+        loaded = LoadedBatch(batch, CAPTIONS, None, {})
+        LoadedStep(inner, CPU, torch.channels_last).backward(loaded)
+    assert seen[0].levels is not None
+    assert seen[0].levels.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(seen[0].levels, levels)
+    assert seen[1].levels is None

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import clipkit
+from clipkit.data.pair import Pair
 from clipkit.errors import ImageReadError, TrainingError
-from clipkit.pairs.pair import Pair
 from clipkit.training import features as features_module
 from clipkit.training.features import (
     ImageFeatures,

@@ -19,7 +19,7 @@ from clipkit.errors import TrainingError
 from clipkit.training import loop
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
-from clipkit.training.progression import Progression
+from clipkit.training.resume import Progression
 
 PLAIN = OptimizerConfig(lr=0.1, clip_norm=0, schedule="constant", warmup_fraction=0)
 

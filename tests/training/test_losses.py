@@ -9,8 +9,8 @@ from torch import Tensor
 from clipkit.errors import InputError
 from clipkit.training.batch import Batch
 from clipkit.training.config import LossConfig, LossKind
+from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.ranks import Ranks
 from clipkit.training.trained_towers import Representations
 from tests.reference import contrastive
 

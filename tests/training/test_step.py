@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from clipkit.training.batch import Batch, TeacherFeatures
 from clipkit.training.config import LossConfig, LossKind
+from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.ranks import Ranks
 from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import Representations, TrainedTowers
 from tests.reference import contrastive

@@ -12,9 +12,10 @@ import pandas
 import pytest
 from PIL import Image
 
-from clipkit.background_names import BACKGROUND_NAMES
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import EmbeddingArray, normalize_rows
-from clipkit.encoder import Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.text_embedding import UnknownTextWarning
 from clipkit.errors import (
     ClipkitWarning,
     ImageReadError,
@@ -26,7 +27,6 @@ from clipkit.inputs.images import ImageInput
 from clipkit.inputs.tokenizer import TokenizedTexts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
-from clipkit.text_embedding import UnknownTextWarning
 from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
 from clipkit.zero_shot.labels import EqualLabelsWarning
 

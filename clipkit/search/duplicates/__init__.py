@@ -1,1 +1,1 @@
-"""Pictures that a folder has more than once."""
+"""Duplicates and near-duplicates in a folder of images."""

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import top_k
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.copies import make_copies
-from clipkit.inputs.sketches import Sketches, read_sketch, read_sketches
+from clipkit.inputs.augmented_copies import make_copies
+from clipkit.inputs.perceptual_hash import Sketches, read_sketch, read_sketches
 from clipkit.progress import Progress
-from clipkit.search.duplicates.likeness import likeness
+from clipkit.search.duplicates.perceptual_similarity import likeness
 
 if TYPE_CHECKING:
-    from clipkit.encoder import Encoder
+    from clipkit.encoder.encoder import Encoder
+
 
 _SAMPLE = 64  # pictures
 _NEIGHBOURS = 8  # other pictures that each is compared with: the closest in embedding

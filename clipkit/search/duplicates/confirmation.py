@@ -1,24 +1,102 @@
-"""Which pairs of images that are alike from far away are copies: all that can still be said.
+"""Confirming near-duplicate candidates: pixels, origin, other shots, files that belong together.
+
+A RAW file and the JPEG beside it, the HEIC and the JPEG of a Live Photo, a RAW file and what was
+exported from it: each holds what the other does not.
 
 Shapes: N images, E pairs.
 """
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.provenance import read_provenance
-from clipkit.inputs.views import read_view
+from clipkit.inputs.metadata import Provenance, read_provenance
+from clipkit.inputs.perceptual_hash import read_view
+from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.progress import Progress
-from clipkit.search.duplicates.companions import are_companions
-from clipkit.search.duplicates.files import PictureFile
-from clipkit.search.duplicates.linkage import Pairs
-from clipkit.search.duplicates.second_look import is_copy
-from clipkit.search.duplicates.shots import are_other_shots
+from clipkit.search.duplicates.clustering import Pairs
+from clipkit.search.duplicates.pixel_comparison import is_copy
+from clipkit.search.store.records import PictureFile
+
+_HEIF_EXTENSIONS = frozenset({".heic", ".heif", ".hif"})
+_JPEG_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+
+
+def are_companions(first: PictureFile, second: PictureFile) -> bool:
+    """Return whether two files are of one shot and belong together.
+
+    One must be a RAW file and the other in another format, or one HEIC and the other JPEG. Their
+    names must begin alike: IMG_1.CR2 goes with IMG_1.jpg, IMG_1.CR2.jpg, IMG_1-edited.jpg and
+    IMG_1_01.jpg, not with IMG_10.jpg. They must have been taken in the same second; where one of
+    them does not say when, they must lie in one folder.
+
+    Args:
+        first: A file.
+        second: Another.
+
+    Returns:
+        Whether they are.
+    """
+    paths = PurePosixPath(first.path), PurePosixPath(second.path)
+    kinds = {path.suffix.lower() for path in paths}
+    if len(kinds) == 1 or not (kinds & RAW_EXTENSIONS or _is_heif_and_jpeg(kinds)):
+        return False
+    stems = sorted((path.stem.casefold() for path in paths), key=len)
+    if not re.fullmatch(re.escape(stems[0]) + r"([^0-9a-z].*)?", stems[1]):
+        return False
+    if first.taken_at and second.taken_at:
+        return first.taken_at == second.taken_at
+    return paths[0].parent == paths[1].parent
+
+
+def _is_heif_and_jpeg(kinds: set[str]) -> bool:
+    return bool(kinds & _HEIF_EXTENSIONS) and bool(kinds & _JPEG_EXTENSIONS)
+
+
+_QUARTER_HOUR = 15 * 60  # seconds: time zones differ by whole ones
+_MOST_ZONES = 26 * 3600
+
+
+def are_other_shots(first: Provenance, second: Provenance) -> bool:
+    """Return whether two files were taken at different times, as their cameras' clocks had it.
+
+    A copy keeps the time of its original or loses it. Times that differ by a whole number of
+    quarters of an hour, up to 26 hours, may be one time that was set right for another zone; they
+    say nothing. Nor does a time without fractions of a second beside one with them.
+
+    Args:
+        first: What one file says of itself.
+        second: What the other does.
+
+    Returns:
+        Whether both state when they were taken, and these times differ.
+    """
+    times = _time(first.shot_at), _time(second.shot_at)
+    if times[0] is None or times[1] is None:
+        return False
+    apart = abs((times[0] - times[1]).total_seconds())
+    if apart and (apart % _QUARTER_HOUR or apart > _MOST_ZONES):
+        return True
+    fractions = first.shot_at_fraction, second.shot_at_fraction
+    if fractions[0] is None or fractions[1] is None:
+        return False
+    # Decimals: "5" and "500" are the same.
+    return fractions[0].rstrip("0") != fractions[1].rstrip("0")
+
+
+def _time(text: str | None) -> datetime | None:
+    match = re.match(r"(\d{4})\D(\d\d)\D(\d\d)\D(\d\d)\D(\d\d)\D(\d\d)", text or "")
+    try:
+        return datetime(*map(int, match.groups())) if match else None  # type: ignore[arg-type]
+    except ValueError:
+        return None
+
 
 _VIEWS = 192  # kept in memory, 1 MB each at most
 _FAILURES = 8  # in a row, after which an image is compared with no other that is less alike

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.sketches import Sketches, read_sketches
+from clipkit.inputs.perceptual_hash import Sketches, read_sketches
 from clipkit.progress import Progress
 from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.clustering import Pairs, complete_link
 from clipkit.search.duplicates.confirmation import Confirmation
-from clipkit.search.duplicates.files import PictureFile
-from clipkit.search.duplicates.likeness import likeness
-from clipkit.search.duplicates.linkage import Pairs, complete_link
+from clipkit.search.duplicates.perceptual_similarity import likeness
 from clipkit.search.duplicates.preference import best_first
+from clipkit.search.store.records import PictureFile
 
 _BLOCK = 2048  # rows compared with as many others at once: matrices of 16 MB
 

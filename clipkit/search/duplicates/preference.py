@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.merits import colorfulness, real_size
-from clipkit.inputs.provenance import Provenance, read_provenance
-from clipkit.search.duplicates.files import PictureFile
+from clipkit.inputs.image_quality import colorfulness, real_size
+from clipkit.inputs.metadata import Provenance, read_provenance
+from clipkit.search.store.records import PictureFile
 
 _GREY_SHARE = 0.25  # of the colours of the most colourful copy; with less, a copy counts as grey
 _MUCH_SMALLER = 0.6  # times the width and the height

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from clipkit.search.duplicates import confirmation as module
+from clipkit.search.duplicates.clustering import Pairs
 from clipkit.search.duplicates.confirmation import Confirmation
-from clipkit.search.duplicates.files import PictureFile
-from clipkit.search.duplicates.linkage import Pairs
+from clipkit.search.store.records import PictureFile
 from tests.conftest import SAMPLES
 from tests.search.duplicates.drawn import camera_exif, save
 

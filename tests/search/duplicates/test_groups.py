@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.inputs.sketches import SKETCH_SIDE
+from clipkit.inputs.perceptual_hash import SKETCH_SIDE
 from clipkit.search.duplicates import groups as module
 from clipkit.search.duplicates.calibration import Calibration
-from clipkit.search.duplicates.files import PictureFile
 from clipkit.search.duplicates.groups import (
     DuplicateGroup,
     distinct,
@@ -22,6 +21,7 @@ from clipkit.search.duplicates.groups import (
     near_groups,
     rows_in_company,
 )
+from clipkit.search.store.records import PictureFile
 from tests.fakes import save_picture
 
 THRESHOLDS = Calibration(

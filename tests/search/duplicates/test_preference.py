@@ -4,9 +4,9 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from clipkit.inputs.provenance import Provenance
-from clipkit.search.duplicates.files import PictureFile
+from clipkit.inputs.metadata import Provenance
 from clipkit.search.duplicates.preference import Merits, best_first, read_merits
+from clipkit.search.store.records import PictureFile
 from tests.conftest import SAMPLES
 from tests.search.duplicates.drawn import camera_exif, save, scaled
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipkit.training.progression import seed_everything
+from clipkit.training.resume import seed_everything
 from recipe.baselines import FeatureEmbedder
 from recipe.batches import TrainingData
 from recipe.benchmarks import build_validation

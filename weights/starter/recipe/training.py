@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from clipkit.runs.journal import Journal
+from clipkit.runs.metrics_log import Journal
 from clipkit.training.config import WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop
-from clipkit.training.progression import Progression, capture_state, restore_state
+from clipkit.training.resume import Progression, capture_state, restore_state
 from recipe.batches import HeadBatch, HeadBatches, TrainingData
 from recipe.head import Head
 from recipe.losses import HeadLosses, HeadStep

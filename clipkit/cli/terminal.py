@@ -1,0 +1,210 @@
+"""What the command line prints: rows on stdout, notes and progress on stderr."""
+
+import io
+import json
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from clipkit.progress import Progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+import os
+from collections.abc import Collection, Sequence
+
+
+def use_file_system_encoding() -> None:
+    """Make stdout write a file's name as the very bytes that the file system has.
+
+    A name that is no valid text reaches Python with its odd bytes as lone surrogates, which
+    printing refuses unless stdout follows the file system's rules.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not so in a notebook
+        sys.stdout.reconfigure(
+            encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors()
+        )
+
+
+def to_json(value: object) -> str:
+    r"""Return a value as one line of JSON that is valid UTF-8 once it is printed.
+
+    Characters stay as they are, but an odd byte of a file name, 0xff say, becomes ``\udcff``:
+    ``os.fsencode(json.loads(line)["path"])`` is the name as the file system has it.
+
+    Args:
+        value: What json.dumps takes.
+
+    Returns:
+        The JSON, without a line break.
+
+    Example:
+        >>> print(to_json({"path": "caf\udce9 ☕.jpg"}))
+        {"path": "caf\udce9 ☕.jpg"}
+    """
+    is_utf8 = sys.getfilesystemencoding() == "utf-8"  # ASCII is valid UTF-8 on any other stdout
+    text = json.dumps(value, ensure_ascii=not is_utf8)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def visible(text: str) -> str:
+    r"""Return a text with escapes for what nobody can see, or what would command a terminal.
+
+    Args:
+        text: Such as a file's name, which may hold anything.
+
+    Returns:
+        The same on one line.
+
+    Example:
+        >>> print(visible("new\nline \x1b[31m.jpg"))
+        new\nline \x1b[31m.jpg
+    """
+    return "".join(
+        repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Cs") else char for char in text
+    )
+
+
+def path_start(folder: str) -> str:
+    """Return what to print before paths in a folder so that no program takes one for an option.
+
+    As find does it: what lies in "." can be used as a query, too.
+
+    Args:
+        folder: As the user wrote it; the paths begin with it, as pathlib has it.
+
+    Returns:
+        "./" or nothing.
+
+    Example:
+        >>> path_start("photos"), path_start("."), path_start("./-f")
+        ('', './', './')
+    """
+    path = Path(folder)
+    return "./" if path == Path() or str(path).startswith("-") else ""
+
+
+# Odd bytes of names, and what JSON itself would let through to a terminal.
+_ESCAPED = re.compile("[\x7f-\x9f\ud800-\udfff]")
+
+
+_bars: list["tqdm[NoReturn]"] = []  # on the terminal now
+
+
+def clear_bars() -> None:
+    """Take progress bars off the terminal until they next move, before a line is printed."""
+    for bar in _bars:
+        bar.clear()
+
+
+def note(line: str) -> None:
+    """Tell a person something that is no result."""
+    clear_bars()
+    print(visible(line), file=sys.stderr)
+
+
+@contextmanager
+def progress_bar(label: str, *, unit: str = "picture") -> Iterator[Progress]:
+    """Show a bar on stderr from the first report on until the block ends, if it is a terminal.
+
+    Args:
+        label: What is being done.
+        unit: What is counted.
+
+    Yields:
+        A function to call with (how many are done, how many there are or None).
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    bar: tqdm[NoReturn] | None = None
+
+    def update(done: int, total: int | None) -> None:
+        nonlocal bar
+        if bar is None:
+            from tqdm import tqdm  # only here: it takes 20 ms, and often there is nothing to do
+
+            bar = tqdm(desc=label, unit=f" {unit}s", file=sys.stderr, leave=False)
+            _bars.append(bar)
+        bar.total = total
+        bar.update(done - bar.n)
+
+    try:
+        yield update
+    finally:
+        if bar is not None:
+            _bars.remove(bar)
+            bar.close()
+
+
+_BOLD, _PLAIN = "\033[1m", "\033[0m"
+
+
+def table_lines(
+    rows: Sequence[Sequence[str]], *, has_heading: bool = True, right: Collection[int] = ()
+) -> list[str]:
+    """Return rows as lines to print.
+
+    Args:
+        rows: Cells; control characters are escaped. On a terminal the last column is not padded.
+        has_heading: Whether the first row names the columns.
+        right: Which columns are aligned at their right, counted from 0.
+
+    Returns:
+        One line a row.
+    """
+    cells = [[visible(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        return ["\t".join(row) for row in cells]
+    widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
+    lines = [_aligned(row, widths, right) for row in cells]
+    if has_heading and lines and shows_colors():
+        lines[0] = f"{_BOLD}{lines[0]}{_PLAIN}"
+    return lines
+
+
+def display_width(text: str) -> int:
+    """Return how many columns of a terminal a text takes.
+
+    Args:
+        text: Without control characters.
+
+    Returns:
+        Columns: 2 for wide characters such as Chinese ones, 0 for accents put upon the one before.
+
+    Source:
+        Unicode Standard Annex 11, East Asian Width.
+    """
+    return sum(map(_width, text))
+
+
+def _width(letter: str) -> int:
+    if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def shows_colors() -> bool:
+    """Return whether stdout is a terminal that shows colours and whose user wants some.
+
+    Source:
+        https://no-color.org for NO_COLOR.
+    """
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    # An old console of Windows prints the codes; what understands them sets one of these.
+    return os.name != "nt" or any(name in os.environ for name in ("WT_SESSION", "ANSICON", "TERM"))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
+    padded = []
+    for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        blanks = " " * (width - display_width(cell))
+        is_last = place == len(row) - 1
+        padded.append(blanks + cell if place in right else cell if is_last else cell + blanks)
+    return "  ".join(padded)

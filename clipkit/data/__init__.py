@@ -1,0 +1,1 @@
+"""Datasets of image-text pairs: folders, class folders, tables, WebDataset shards."""

@@ -1,0 +1,183 @@
+"""Class folders as image-text pairs: one folder per class, its name the class's.
+
+The layout of torchvision's ImageFolder.
+"""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.data.class_names import CONTAINERS, ClassNames, odd_names, spaced, words_of
+from clipkit.data.listed_pairs import TextRows
+from clipkit.data.pair import Pair, Say, file_stamp, list_some
+from clipkit.errors import ImageReadError, InputError, PromptError
+from clipkit.inputs.folders import FolderScan
+
+
+def open_class_folders(
+    folder: Path,
+    scan: FolderScan,
+    *,
+    templates: Sequence[str],
+    names: ClassNames | None = None,
+    say: Say,
+) -> "ClassFolders":
+    """Return the images of class folders, captioned by the names of their classes.
+
+    Args:
+        folder: With one folder a class; images may lie deeper in it.
+        scan: What find_images saw in it.
+        templates: Texts with one {} for the name; an image has as many captions.
+        names: Of the classes; None: what the folders are called by, as words_of has it.
+        say: Is told how names were understood, and which are odd.
+
+    Returns:
+        Pairs in the order of their classes' folders, then of their paths. An image that has
+        several paths counts once. Images beside these folders have no class and are listed as
+        skipped.
+
+    Raises:
+        InputError: If two folders' names are the same class, no folder has the name of one, or
+            names do not fit the folders.
+        PromptError: If there is no template, or one has not one {}.
+    """
+    check_templates(templates)
+    skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
+    by_class: dict[str, list[str]] = {}
+    for path in (entry.path for entry in scan.entries):
+        first, slash, _ = path.partition("/")
+        if slash:
+            by_class.setdefault(first, []).append(path)
+        else:
+            skipped.append(ImageReadError(folder / first, "lies in no class's folder"))
+    folders = sorted(by_class)
+    if folders and all(name.casefold() in CONTAINERS for name in folders):
+        raise InputError(
+            f"{folder} has no class folders: {', '.join(folders)} say what kind of files they "
+            "hold. For images with captions put those into captions/ beside images/, each in a "
+            "text file of its image's name"
+        )
+    class_names = words_of(folders) if names is None else names.of_folders(folders)
+    _check_differ(folder, folders, class_names)
+    if names is None:
+        _tell_names(folder, folders, class_names, say)
+    if others := scan.other_paths:
+        say(
+            f"{folder}: {len(others)} images have other paths, by links; each counts once: "
+            f"{list_some(f'{path} = {rest[0]}' for path, rest in others.items())}"
+        )
+    return ClassFolders(
+        folder,
+        TextRows([path] for place in folders for path in by_class[place]),
+        np.repeat(np.arange(len(folders)), [len(by_class[place]) for place in folders]),
+        class_names=class_names,
+        templates=templates,
+        skipped=skipped,
+    )
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Raise unless templates make captions of class names.
+
+    Args:
+        templates: Texts with one {} for the name.
+
+    Raises:
+        PromptError: If there is no template, or one has not one {}.
+    """
+    for template in templates:
+        if template.count("{}") != 1:
+            raise PromptError(f'a template needs one {{}} for the class name, got "{template}"')
+    if not templates:
+        raise PromptError("class folders need a template to make captions of names, got none")
+
+
+def fill_templates(templates: Sequence[str], name: str) -> tuple[str, ...]:
+    """Return the captions of a class: its name in each template."""
+    return tuple(dict.fromkeys(template.replace("{}", name) for template in templates))
+
+
+def _check_differ(folder: Path, folders: Sequence[str], names: Sequence[str]) -> None:
+    first: dict[str, str] = {}
+    for place, name in zip(folders, names, strict=True):
+        if name in first:
+            raise InputError(
+                f"{folder} has two folders for the class {name!r}, {first[name]} and {place}: "
+                "put their pictures into one, or give them names that differ by data.class_names "
+                "in RUN.toml or --class-names"
+            )
+        first[name] = place
+
+
+def _tell_names(folder: Path, folders: Sequence[str], names: Sequence[str], say: Say) -> None:
+    """Say which names have lost a number, and which are odd."""
+    changed = [
+        f"{place} is {name}"
+        for place, name in zip(folders, names, strict=True)
+        if name != spaced(place)
+    ]
+    if changed:
+        say(f"{folder}: class names are read without their numbers: {list_some(changed)}")
+    for line in odd_names(names):
+        say(line)
+
+
+class ClassFolders:
+    """Pictures of named classes.
+
+    Args:
+        folder: Where they are.
+        paths: One a row, relative to the folder.
+        labels: The class of each, shape (number of pairs,).
+        class_names: Names of the classes.
+        templates: Texts with one {}.
+        skipped: What is no pair.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        paths: TextRows,
+        labels: NDArray[np.int64],
+        *,
+        class_names: tuple[str, ...],
+        templates: Sequence[str],
+        skipped: Sequence[ImageReadError],
+    ) -> None:
+        self._folder = folder
+        self._paths = paths
+        self._labels = labels
+        self.class_names = class_names
+        self._captions = [fill_templates(templates, name) for name in class_names]
+        self.skipped = skipped
+
+    def __len__(self) -> int:
+        """How many pairs."""
+        return len(self._paths)
+
+    def __getitem__(self, row: int) -> Pair:
+        """Return a pair."""
+        path = self._folder / self._paths[row][0]
+        return Pair(path, self._captions[self._labels[row]], str(path))
+
+    def label(self, row: int) -> int:
+        """Return the class of a pair."""
+        return int(self._labels[row])
+
+    def local_name(self, row: int) -> str:
+        """Return a picture's path, relative to the folder."""
+        return self._paths[row][0]
+
+    def stamp(self, row: int) -> bytes:
+        """Return the size of a picture's file and when it was written."""
+        return file_stamp(self._folder / self._paths[row][0])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What identifies the listing."""
+        captions = TextRows(self._captions).digest()
+        return hashlib.sha256(f"{self._paths.digest()} {captions}".encode()).hexdigest()

@@ -1,0 +1,107 @@
+"""Datasets of image files listed with their captions, held in one block of memory."""
+
+import functools
+import hashlib
+import itertools
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clipkit.data.pair import Pair, file_stamp
+from clipkit.errors import ImageReadError
+
+
+class TextRows:
+    """Rows of texts, kept as UTF-8 and made into strings when a row is asked for.
+
+    A million rows cost what their letters do and 8 bytes a text, and processes that are forked
+    share them: counting references to strings would copy them page by page.
+
+    Args:
+        rows: The texts of each row; also half surrogates, as in names of files that are not UTF-8.
+    """
+
+    def __init__(self, rows: Iterable[Sequence[str]]) -> None:
+        content = bytearray()
+        text_ends, row_ends = array("q", [0]), array("q", [0])
+        for row in rows:
+            for text in row:
+                content += text.encode("utf-8", "surrogatepass")
+                text_ends.append(len(content))
+            row_ends.append(len(text_ends) - 1)
+        self._content = bytes(content)
+        self._text_ends = np.array(text_ends)  # with a 0 in front
+        self._row_ends = np.array(row_ends)  # likewise, in texts
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self._row_ends) - 1
+
+    def __getitem__(self, row: int) -> tuple[str, ...]:
+        """Return the texts of a row."""
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        first, last = self._row_ends[row : row + 2].tolist()
+        ends = self._text_ends[first : last + 1].tolist()
+        return tuple(
+            self._content[start:end].decode("utf-8", "surrogatepass")
+            for start, end in itertools.pairwise(ends)
+        )
+
+    def digest(self) -> str:
+        """Return what identifies the rows, 64 hex digits."""
+        digest = hashlib.sha256(self._content)
+        for ends in (self._text_ends, self._row_ends):
+            digest.update(ends.tobytes())
+        return digest.hexdigest()
+
+
+class ListedPairs:
+    """Pairs whose pictures are files.
+
+    Args:
+        folder: What relative paths count from.
+        pairs: The path and the captions of each.
+        skipped: What is no pair; listing the pairs may still add to it.
+    """
+
+    class_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        folder: Path,
+        pairs: Iterable[tuple[str, Sequence[str]]],
+        *,
+        skipped: Sequence[ImageReadError] = (),
+    ) -> None:
+        self._folder = folder
+        self._rows = TextRows((path, *captions) for path, captions in pairs)
+        self.skipped = skipped
+
+    def __len__(self) -> int:
+        """How many pairs."""
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> Pair:
+        """Return a pair."""
+        path, *captions = self._rows[row]
+        picture = self._folder / path
+        return Pair(picture, tuple(captions), str(picture))
+
+    def label(self, row: int) -> None:
+        """Return None: the pictures have no class."""
+
+    def local_name(self, row: int) -> str:
+        """Return a picture's path, relative to the folder if it lies there."""
+        return self._rows[row][0]
+
+    def stamp(self, row: int) -> bytes:
+        """Return the size of a picture's file and when it was written."""
+        return file_stamp(self._folder / self._rows[row][0])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What identifies the listing, wherever its folder lies."""
+        return self._rows.digest()

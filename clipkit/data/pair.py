@@ -1,0 +1,129 @@
+"""An image with its captions, and the interface of a dataset of such pairs."""
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from clipkit.errors import ImageReadError
+from clipkit.inputs.images import ImageInput
+from clipkit.inputs.read_errors import UnreadableError, reason_for
+from clipkit.inputs.safe_open import open_file
+
+
+class Pair(NamedTuple):
+    """One picture and what is said of it."""
+
+    image: ImageInput  # a path, or encoded bytes
+    captions: tuple[str, ...]  # at least one, none empty
+    name: str  # where it comes from, for reports: a path, "shards/000.tar/0001"
+
+
+class PairSource(Protocol):
+    """Pairs by number, each read when it is asked for."""
+
+    def __len__(self) -> int:
+        """How many pairs."""
+
+    def __getitem__(self, row: int) -> Pair:
+        """Return a pair; its picture is not decoded.
+
+        Raises ImageReadError where the place is damaged.
+        """
+
+    @property
+    def skipped(self) -> Sequence[ImageReadError]:
+        """What looked like a pair but is none, as far as the listing shows."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their labels; none where pictures have no class."""
+
+    def label(self, row: int) -> int | None:
+        """Return the class of a pair, None where pictures have no class."""
+
+    def local_name(self, row: int) -> str:
+        """Return what a pair is called within its place, wherever that lies."""
+
+    def stamp(self, row: int) -> bytes:
+        """Return what changes when the file with a pair's picture does; empty: it is not there."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the listing: which pictures by name, with which captions."""
+
+
+Format = Literal["auto", "folder", "classes", "table", "shards"]
+Split = Literal["train", "validation", "test"]
+Say = Callable[[str], None]
+"""Who is told in one line how a place was understood, and what is odd about it."""
+
+DEFAULT_TEMPLATES = ("a photo of a {}.",)
+
+
+@dataclass(frozen=True)
+class PairLayout:
+    """What is known of a place before it is looked at; every default means: as it looks."""
+
+    format: Format = "auto"
+    image_column: str = ""  # of a table, with paths or with the files themselves
+    caption_column: str = ""  # of a table
+    caption_ending: str = ""  # of caption files, and of members of shards: "caption", "en.txt"
+    templates: tuple[str, ...] = DEFAULT_TEMPLATES  # class name -> caption, each with one {}
+    class_names: str = ""  # a file with names of classes, as read_class_names reads it
+    split: Split = "train"  # of a folder that is divided
+
+
+def any_of(names: Sequence[str]) -> str:
+    """Return names as in "a, b or c"."""
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def list_some(items: Iterable[object], *, most: int = 3) -> str:
+    """Return the first of some things on one line, and how many more there are."""
+    everything = iter(items)
+    shown = "; ".join(map(str, islice(everything, most)))
+    more = sum(1 for _ in everything)
+    return f"{shown}; and {more} more" if more else shown
+
+
+def picture_digest(image: ImageInput) -> bytes:
+    """Return a hash of an encoded picture.
+
+    Args:
+        image: A path or the bytes of a file, as sources of pairs give them.
+
+    Returns:
+        32 bytes, equal for equal files only.
+
+    Raises:
+        ImageReadError: If the file cannot be read.
+    """
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).digest()
+    assert isinstance(image, str | Path)
+    try:
+        with open_file(Path(image)) as file:
+            return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
+    except (OSError, UnreadableError) as error:
+        raise ImageReadError(image, reason_for(error, b"")) from error
+
+
+def file_stamp(path: Path) -> bytes:
+    """Return the size of a file and when it was written, as bytes; none if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return b""
+    return f"{found.st_size} {found.st_mtime_ns}".encode()
+
+
+def file_identity(path: Path) -> Hashable:
+    """Return what the paths of one file share, device and inode; its path if it is not there."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # ValueError: a null character
+        return str(path)
+    return found.st_dev, found.st_ino

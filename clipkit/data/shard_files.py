@@ -1,0 +1,142 @@
+"""Shards as files: downloaded into the cache, and their tar members listed."""
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from clipkit.errors import ImageReadError, InputError
+from clipkit.paths import cache_directory, readable_name
+
+# More than one letter, or it were a drive on Windows.
+_SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9]+:(?!:)")
+
+
+def is_remote(url: str) -> bool:
+    """Return whether a shard is not a file: an address, or the output of a command ("pipe:…").
+
+    What lies here under that name is none, such as a folder "trip:rome".
+    """
+    is_here = os.path.exists(url)  # noqa: PTH110 - Path.exists raises for a name too long
+    return _SCHEME.match(url) is not None and not is_here
+
+
+def fetch_shard(url: str) -> Path:
+    """Return a shard's copy in the cache, fetched if it is not there.
+
+    What is there is not asked for again, also if it has changed since: delete it for that.
+
+    Args:
+        url: What webdataset's gopen opens: http, https, gs, hf, pipe and others.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: If it cannot be fetched.
+    """
+    from webdataset.gopen import gopen
+
+    digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    name = readable_name(url.rpartition("/")[2].removesuffix(".tar"), fallback="shard")
+    place = cache_directory() / "shards" / f"{name}-{digest}.tar"
+    if place.is_file():
+        return place
+    draft = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with gopen(url) as stream, draft.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        if not draft.stat().st_size:
+            raise ValueError("there is nothing in it")
+        draft.replace(place)
+    except Exception as error:  # each kind of address fails in its own way
+        raise InputError(f"the shard {url} cannot be fetched: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return place
+
+
+# Names that webdataset keeps for itself; its reader leaves them out by the same rule.
+_RESERVED = re.compile(r"__[^/]*__($|/)")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
+
+
+class Member(NamedTuple):
+    """Where a file lies in a tar."""
+
+    name: str
+    offset: int  # bytes
+    size: int  # bytes
+
+
+def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> Iterator[Member]:
+    """Yield the files in a tar whose bytes are all there.
+
+    Args:
+        file: The tar; others may change its position meanwhile.
+        path: Where it lies, for messages.
+        skipped: If the tar is cut off or damaged, that is added here.
+
+    Yields:
+        Regular files in their order.
+
+    Raises:
+        InputError: If it is no tar from its first byte.
+    """
+    is_tar, count = False, 0
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            is_tar = True
+            for info in _whole(tar, file):
+                count += 1
+                if info.issparse():
+                    skipped.append(ImageReadError(f"{path}/{info.name}", "is stored sparse"))
+                elif info.islnk() or info.issym():
+                    reason = (
+                        f"is a link to {info.linkname}, without bytes of its own: pack the tar "
+                    )
+                    reason += "again with  tar --dereference --hard-dereference"
+                    skipped.append(ImageReadError(f"{path}/{info.name}", reason))
+                elif info.isreg() and not _RESERVED.match(info.name):
+                    yield Member(info.name, info.offset_data, info.size)
+    except Exception as error:  # on damaged headers tarfile raises nearly any
+        if not is_tar:
+            raise InputError(f"{path} is no tar file{_what_instead(file)}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        skipped.append(ImageReadError(path, f"is damaged or cut off after {count} files: {reason}"))
+
+
+def _whole(tar: tarfile.TarFile, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Yield what is in a tar, or raise at the first that is not whole."""
+    size = file.seek(0, 2)
+    end = 0
+    while (info := tar.next()) is not None:
+        # A size below 0 would lead back to where it was, again and again.
+        if info.offset_data < end or info.size < 0:
+            raise tarfile.ReadError("a header is damaged")
+        end = info.offset_data + (info.size if info.isreg() else 0)
+        if end > size:
+            raise tarfile.ReadError(f"{info.name} is not whole")
+        yield info
+        tar.members.clear()  # type: ignore[attr-defined]  # a million would take a gigabyte
+    # At a damaged header tarfile ends as at the mark of the end, which is a block of zeros.
+    file.seek(tar.offset)
+    mark = file.read(tarfile.BLOCKSIZE)
+    if not mark or mark.strip(b"\0"):
+        raise tarfile.ReadError("a header is damaged" if mark else "the mark of its end is missing")
+
+
+def _what_instead(file: BinaryIO) -> str:
+    file.seek(0)
+    head = file.read(8)
+    if not head:
+        return ": it is empty (0 bytes)"
+    if head.startswith(_COMPRESSED):
+        return " by itself but compressed: unpack it, so that it can be read in any order"
+    return f": it starts with {head!r}"

@@ -1,0 +1,188 @@
+"""Opening a path as a dataset of image-text pairs, whatever its layout."""
+
+import os
+from pathlib import Path
+from typing import get_args
+
+from clipkit.data.caption_files import (
+    CaptionPlace,
+    caption_suffixes,
+    has_captions,
+    open_captions_folder,
+)
+from clipkit.data.class_folders import open_class_folders
+from clipkit.data.class_names import ClassNames, read_class_names
+from clipkit.data.mixing import MixedPairs
+from clipkit.data.pair import Format, PairLayout, PairSource, Say, Split, list_some
+from clipkit.data.split_folders import Parts, find_parts, find_tables
+from clipkit.data.table import TABLE_SUFFIXES, open_metadata, open_table
+from clipkit.data.table_rows import Columns
+from clipkit.data.webdataset import ShardCaptions, is_shards, open_shards
+from clipkit.errors import InputError
+from clipkit.inputs.folders import FolderScan, find_images
+from clipkit.paths import expand_home
+
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+
+def _tell_nobody(line: str) -> None:
+    pass
+
+
+def open_pairs(
+    path: str | Path, layout: PairLayout | None = None, *, say: Say = _tell_nobody
+) -> PairSource:
+    """Return the pairs of a place.
+
+    Args:
+        path: A folder of images with caption files or a table of metadata, a folder of class
+            folders, a table, or shards ("data-{000..099}.tar").
+        layout: What is known of it; None: nothing. Where a folder fits several kinds, a table of
+            metadata comes before caption files, and these before classes.
+        say: Is told, a line each, how the place was understood and what is odd about it.
+
+    Returns:
+        The pairs, at least one; no image has been decoded.
+
+    Raises:
+        InputError: If there is nothing, or it is none of these, or holds no pairs; or if no such
+            format is known.
+        PromptError: If a template has not one {}, for class folders.
+        MissingExtraError: If the reader of shards or Parquet is not installed.
+    """
+    layout = layout or PairLayout()
+    if not str(path) or "\0" in str(path):
+        raise InputError(f"a place with pairs needs a path, got {str(path)!r}")
+    if layout.format not in get_args(Format):
+        known = ", ".join(get_args(Format))
+        raise InputError(f'the format of pairs must be one of {known}, got "{layout.format}"')
+    place = expand_home(path)
+    is_auto = layout.format == "auto"
+    source: PairSource
+    if layout.format == "shards" or (is_auto and is_shards(str(path))):
+        captions = ShardCaptions(
+            caption_suffixes(layout.caption_ending), _class_names(layout), layout.templates
+        )
+        source = open_shards(str(path), captions, say=say)
+    elif layout.format == "table" or (is_auto and _is_table(place)):
+        source = open_table(place, _columns(layout), say=say)
+    else:
+        source = _open_folder(place, layout, say)
+    if not len(source):
+        raise InputError(_no_pairs(place, source))
+    return source
+
+
+def has_validation(path: str | Path) -> bool:
+    """Return whether a place is a folder that is divided and has a split for validation."""
+    place = expand_home(path)
+    if not os.path.isdir(place):  # noqa: PTH112 - Path.is_dir raises for a name too long
+        return False
+    splits = find_parts(place, "train", say=_tell_nobody).splits
+    return "validation" in splits or "validation" in find_tables(place)
+
+
+def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairSource:
+    parts = find_parts(place, layout.split, say=say)
+    scan = find_images(parts.images)
+    if layout.format == "auto" and not scan.entries and (tables := find_tables(parts.images)):
+        return _from_tables(parts.images, tables, layout, say)
+    if layout.format != "classes":
+        source = _from_metadata(place, parts, scan, layout, say)
+        if source is not None:
+            return source
+    suffixes = caption_suffixes(layout.caption_ending)
+    captions = CaptionPlace(parts.images, suffixes)
+    if not has_captions(scan, captions):
+        captions = CaptionPlace(parts.captions, suffixes)
+    if layout.format == "classes" or (
+        layout.format == "auto" and _is_classes(parts.images, scan, captions)
+    ):
+        names = _class_names(layout)
+        return open_class_folders(
+            parts.images, scan, templates=layout.templates, names=names, say=say
+        )
+    return open_captions_folder(parts.images, scan, captions, say=say)
+
+
+def _from_metadata(
+    place: Path, parts: Parts, scan: FolderScan, layout: PairLayout, say: Say
+) -> PairSource | None:
+    """Return the pairs of a folder that has a table of metadata, None if there is none."""
+    folders = dict.fromkeys((place, place / parts.split, parts.images))
+    for file in (folder / name for folder in folders for name in _METADATA):
+        if not file.is_file():
+            continue
+        below = parts.images.relative_to(file.parent).as_posix()
+        images = [f"{below}/{entry.path}" for entry in scan.entries]
+        # Rows of other splits; without splits a row of elsewhere is as good as any.
+        within = below if parts.split and below != "." else ""
+        try:
+            source = open_metadata(file, _columns(layout), images, within=within, say=say)
+        except InputError as error:
+            say(f"warning: {file} is not read as captions: {error}")
+            continue
+        if not len(source):
+            why = list_some(source.skipped)
+            say(f"warning: {file} is not read as captions, no row of it is a pair: {why}")
+            continue
+        say(f"{parts.images}: captions are those of {file}")
+        return source
+    return None
+
+
+def _from_tables(
+    place: Path, tables: dict[Split, list[Path]], layout: PairLayout, say: Say
+) -> PairSource:
+    """Return the pairs in the tables of a split."""
+    if layout.split not in tables:
+        named = ", ".join(path.name for paths in tables.values() for path in paths)
+        raise InputError(f"{place} has no table for the split {layout.split}, but {named}")
+    files = tables[layout.split]
+    others = [split for split in tables if split != layout.split]
+    rest = f", not those for {' and '.join(others)}" if others else ""
+    say(f"{place}: {len(files)} tables of the split {layout.split} are read{rest}")
+    said: list[str] = []
+    sources = [open_table(file, _columns(layout), say=said.append) for file in files]
+    if said:
+        say(list_some(said))  # of thousands of tables, a few
+    return MixedPairs(sources)
+
+
+def _columns(layout: PairLayout) -> Columns:
+    return Columns(layout.image_column, layout.caption_column)
+
+
+def _class_names(layout: PairLayout) -> ClassNames | None:
+    return read_class_names(expand_home(layout.class_names)) if layout.class_names else None
+
+
+def _is_table(place: Path) -> bool:
+    if place.suffix.lower() in TABLE_SUFFIXES:
+        return not os.path.isdir(place)  # noqa: PTH112 - as below
+    if os.path.isfile(place):  # noqa: PTH113 - Path.is_file raises for a name too long
+        known = ", ".join(sorted(TABLE_SUFFIXES))
+        raise InputError(
+            f"{place} is no source of pairs: give a folder, a table ({known}) or shards (.tar)"
+        )
+    return False
+
+
+def _is_classes(place: Path, scan: FolderScan, captions: CaptionPlace) -> bool:
+    if has_captions(scan, captions):
+        return False
+    if any("/" in entry.path for entry in scan.entries):
+        return True
+    if scan.entries:
+        raise InputError(
+            f"{place} has {len(scan.entries)} pictures and no captions: put a text file of the "
+            "same name beside each (boat.jpg, boat.txt), or sort them into one folder a class"
+        )
+    shards = sorted(path.name for path in place.glob("*.tar"))
+    if shards:
+        raise InputError(f"{place} holds shards: name them, as in {place}/{{{shards[0]},…}}")
+    raise InputError(f"{place} holds no pictures")
+
+
+def _no_pairs(place: Path, source: PairSource) -> str:
+    return f"{place} holds no pairs" + (f": {list_some(source.skipped)}" if source.skipped else "")

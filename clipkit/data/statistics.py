@@ -1,0 +1,228 @@
+"""Statistics of a dataset's pairs: sizes, caption lengths, unreadable images."""
+
+import warnings
+from array import array
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.data.pair import PairSource, list_some, picture_digest
+from clipkit.errors import ImageReadError
+from clipkit.inputs.images import borrow_image
+from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
+from clipkit.progress import Progress, map_ahead
+
+_AHEAD = 32  # pictures
+_CAPTIONS_AT_ONCE = 1024
+_LISTED = 10  # names of bad pairs that a person is shown
+_CLASSES_LISTED = 5
+_MOST_REPEATED = 3
+# A JPEG is decoded at an eighth: damage shows all the same, in a fraction of the time.
+_TARGET = 64, 64
+
+
+@dataclass(frozen=True)
+class PairSurvey:
+    """What was found among pairs."""
+
+    num_pairs: int  # that can be read
+    num_captions: int  # all of them
+    num_different_captions: int
+    first_caption: str  # of the first that can be read
+    class_names: tuple[str, ...]  # none where images have no class
+    most_repeated: dict[str, int]  # captions of several pairs -> of how many; at most three
+    unreadable: dict[str, str]  # name -> reason, the listing's own included
+    num_duplicates: int  # pictures whose bytes another one before has too
+    num_shared: int  # pairs whose picture is among those it was to be apart from
+    num_cut: int  # captions longer than the text tower reads
+    median_tokens: float  # of a caption, with the marks of its start and end
+    # In a batch, ordered pairs of pairs that say the same, as expected: InfoNCE would call them
+    # negatives.
+    false_negatives: float
+    batch_size: int
+    digests: frozenset[bytes] = field(repr=False)  # of the pictures' bytes
+
+    def lines(self) -> list[str]:
+        """Return the survey as lines for a person."""
+        found = [
+            f"{self.num_pairs:,} pairs with {self.num_captions:,} captions, "
+            f"{self.num_different_captions:,} of them different, "
+            f"{self.median_tokens:g} tokens in the middle",
+            f"the first caption: {self.first_caption:.70}",
+        ]
+        if self.class_names:
+            names = list_some(self.class_names, most=_CLASSES_LISTED)
+            found.append(f"{len(self.class_names):,} classes: {names}")
+        found += [
+            f"  {count:,} pairs say: {text:.70}" for text, count in self.most_repeated.items()
+        ]
+        found += [
+            f"{self.num_duplicates:,} pictures are copies of others",
+            f"{self.num_cut:,} captions are longer than the model reads, and are cut",
+            f"in a batch of {self.batch_size}, {self.false_negatives:.1f} of "
+            f"{self.batch_size * (self.batch_size - 1):,} negatives say the same as the pair "
+            "itself, and are left out",
+            f"{len(self.unreadable):,} pairs cannot be read",
+        ]
+        bad = list(self.unreadable.items())
+        found += [f"  {name}: {reason}" for name, reason in bad[:_LISTED]]
+        if len(bad) > _LISTED:
+            found.append(f"  … and {len(bad) - _LISTED} more")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the survey as values that JSON can hold."""
+        return {name: value for name, value in asdict(self).items() if name != "digests"}
+
+
+def survey_pairs(
+    source: PairSource,
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int,
+    apart_from: PairSurvey | None = None,
+    progress: Progress | None = None,
+) -> PairSurvey:
+    """Return what is among pairs, after reading all of them once.
+
+    Args:
+        source: The pairs.
+        tokenizer: Of the text tower.
+        batch_size: Pairs in a step, drawn from all that can be read.
+        apart_from: Of pairs no picture of which should be here, as those trained on are not to be
+            among those validated on; None: there are none.
+        progress: Called after each pair with (done, total).
+
+    Returns:
+        The survey.
+    """
+    tally = _Tally(frozenset() if apart_from is None else apart_from.digests)
+    unreadable = {error.path: error.reason for error in source.skipped}
+
+    def read(row: int) -> _Look | ImageReadError:
+        return _read(source, row)
+
+    with closing(map_ahead(read, range(len(source)), ahead=_AHEAD)) as looks:
+        for done, look in enumerate(looks, 1):
+            if isinstance(look, ImageReadError):
+                unreadable[look.path] = look.reason
+            else:
+                tally.count(look)
+            if progress:
+                progress(done, len(source))
+    return tally.survey(tokenizer, source, unreadable, batch_size=batch_size)
+
+
+class _Look(NamedTuple):
+    """What one pair turned out to be."""
+
+    captions: tuple[str, ...]
+    digest: bytes  # of the picture's bytes
+
+
+def _read(source: PairSource, row: int) -> _Look | ImageReadError:
+    """Return what a pair is, or why it cannot be read."""
+    try:
+        pair = source[row]
+    except ImageReadError as error:
+        return error
+    try:
+        with borrow_image(pair.image, target=_TARGET):
+            pass
+        return _Look(pair.captions, picture_digest(pair.image))
+    except ImageReadError as error:
+        # Bytes out of a shard do not know where they come from.
+        return ImageReadError(pair.name, error.reason)
+
+
+class _Tally:
+    """Counts pairs as they come."""
+
+    def __init__(self, others: frozenset[bytes]) -> None:
+        self.num_pairs = 0
+        self.num_duplicates = 0
+        self.num_shared = 0
+        self._others = others
+        self._seen: set[bytes] = set()
+        # Of each different caption, by its number: how many pairs have it, how many of them draw
+        # it, as expected, and the sum of squares of these chances.
+        self._numbers: dict[str, int] = {}
+        self._counts = array("q")
+        self._drawn = array("d")
+        self._squares = array("d")
+
+    def count(self, look: _Look) -> None:
+        self.num_pairs += 1
+        self.num_duplicates += look.digest in self._seen
+        self.num_shared += look.digest in self._others
+        self._seen.add(look.digest)
+        chance = 1 / len(look.captions)
+        for caption in look.captions:
+            number = self._numbers.setdefault(caption, len(self._numbers))
+            if number == len(self._counts):
+                self._counts.append(0)
+                self._drawn.append(0)
+                self._squares.append(0)
+            self._counts[number] += 1
+            self._drawn[number] += chance
+            self._squares[number] += chance**2
+
+    def survey(
+        self,
+        tokenizer: Tokenizer,
+        source: PairSource,
+        unreadable: dict[str, str],
+        *,
+        batch_size: int,
+    ) -> PairSurvey:
+        captions = list(self._numbers)
+        counts = np.array(self._counts)
+        most = np.argsort(-counts, kind="stable")[:_MOST_REPEATED].tolist()
+        lengths, is_cut = _tokens(captions, tokenizer)
+        return PairSurvey(
+            num_pairs=self.num_pairs,
+            num_captions=int(counts.sum()),
+            num_different_captions=len(captions),
+            first_caption=captions[0] if captions else "",
+            class_names=source.class_names,
+            most_repeated={captions[at]: int(counts[at]) for at in most if counts[at] > 1},
+            unreadable=unreadable,
+            num_duplicates=self.num_duplicates,
+            num_shared=self.num_shared,
+            num_cut=int(counts[is_cut].sum()),
+            median_tokens=float(np.median(np.repeat(lengths, counts))) if captions else 0.0,
+            false_negatives=self._false_negatives(batch_size),
+            batch_size=batch_size,
+            digests=frozenset(self._seen),
+        )
+
+    def _false_negatives(self, batch_size: int) -> float:
+        """Return how many ordered pairs of a batch draw the same caption, as expected.
+
+        Of all n (n - 1) ordered pairs these are the sum over captions of (sum of chances)^2 minus
+        the sum of their squares; with one caption a pair, of c (c - 1). A batch of B drawn without
+        replacement has the share B (B - 1) / (n (n - 1)) of them.
+        """
+        if self.num_pairs < 2:
+            return 0.0
+        size = min(batch_size, self.num_pairs)
+        equal = float(np.sum(np.array(self._drawn) ** 2 - np.array(self._squares)))
+        return equal * size * (size - 1) / (self.num_pairs * (self.num_pairs - 1))
+
+
+def _tokens(
+    captions: list[str], tokenizer: Tokenizer
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return how many tokens each caption has, and whether it is cut."""
+    lengths, is_cut = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.bool_)]
+    for start in range(0, len(captions), _CAPTIONS_AT_ONCE):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TextCutWarning)  # they are counted
+            tokens = tokenizer.tokenize(captions[start : start + _CAPTIONS_AT_ONCE])
+        is_used = tokens.token_ids != tokenizer.pad_id  # but the same token may stand in a text
+        lengths.append(np.max(is_used * np.arange(1, is_used.shape[1] + 1), axis=1))
+        is_cut.append(tokens.is_cut)
+    return np.concatenate(lengths), np.concatenate(is_cut)

@@ -1,0 +1,126 @@
+"""Image-text pairs read from a dataset, their images embedded in batches.
+
+Shapes: N readable pictures, D dimensions.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from clipkit.data.pair import Pair, PairSource
+from clipkit.embeddings import Embeddings
+from clipkit.encoder.encoder import Encoder
+from clipkit.errors import ImageReadError
+from clipkit.inputs.images import ImageInput
+from clipkit.progress import Progress
+
+
+class EmbeddedPair(NamedTuple):
+    """A pair whose picture could be read, without the picture."""
+
+    row: int  # in its source
+    name: str  # as `picture_name` has it
+    captions: tuple[str, ...]
+
+
+class UnreadPair(NamedTuple):
+    """A pair whose picture could not be read."""
+
+    row: int  # in its source
+    error: ImageReadError
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Some pairs of a source, in the order of their rows."""
+
+    pairs: list[EmbeddedPair]
+    embeddings: Embeddings  # of their pictures, (K, D)
+    skipped: list[UnreadPair]
+
+
+@dataclass(frozen=True)
+class EmbeddedPairs:
+    """All pairs of a source."""
+
+    pairs: list[EmbeddedPair]
+    embeddings: Embeddings  # of their pictures, (N, D)
+    skipped: list[UnreadPair] = field(default_factory=list)
+
+
+def picture_name(pair: Pair) -> str:
+    """Return what to call a pair: the path of its picture, or its own name if that is no file."""
+    is_file = isinstance(pair.image, str | Path)
+    return str(pair.image) if is_file else pair.name
+
+
+def stream_pairs(
+    encoder: Encoder, source: PairSource, *, progress: Progress | None = None
+) -> Generator[PairBatch]:
+    """Yield pairs with the embeddings of their pictures, in memory that does not grow.
+
+    Args:
+        encoder: The model.
+        source: The pairs.
+        progress: Called after every batch with (done, total).
+
+    Yields:
+        Batches. Each row of the source is in exactly one, with its embedding or with the reason
+        why there is none; rows of which the source has no picture are in the last.
+    """
+    handed_out: dict[int, EmbeddedPair] = {}  # by their place among the pictures
+    unread: list[UnreadPair] = []  # those that gave no picture to hand out
+
+    def pictures() -> Iterator[ImageInput]:
+        place = 0
+        for row in range(len(source)):
+            try:
+                pair = source[row]
+            except ImageReadError as error:
+                unread.append(UnreadPair(row, error))
+                continue
+            handed_out[place] = EmbeddedPair(row, picture_name(pair), pair.captions)
+            place += 1
+            yield pair.image
+
+    done = 0
+    with closing(encoder.stream_images(pictures())) as batches:
+        for batch in batches:
+            pairs = [handed_out.pop(place) for place in batch.positions]
+            skipped = [UnreadPair(handed_out.pop(at).row, error) for at, error in batch.skipped]
+            yield PairBatch(pairs, batch.embeddings, skipped)
+            done += len(pairs) + len(skipped)
+            if progress:
+                progress(done, len(source))
+    if unread:
+        yield PairBatch([], np.empty((0, encoder.embed_dim), dtype=np.float32), unread)
+        if progress:
+            progress(len(source), len(source))
+
+
+def embed_pairs(
+    encoder: Encoder, source: PairSource, *, progress: Progress | None = None
+) -> EmbeddedPairs:
+    """Return all pairs of a source with the embeddings of their pictures.
+
+    Args:
+        encoder: The model.
+        source: The pairs.
+        progress: Called after every batch with (done, total).
+
+    Returns:
+        The readable pairs in the order of their rows, and why others are missing.
+    """
+    pairs: list[EmbeddedPair] = []
+    rows = [np.empty((0, encoder.embed_dim), dtype=np.float32)]
+    skipped: list[UnreadPair] = []
+    with closing(stream_pairs(encoder, source, progress=progress)) as batches:
+        for batch in batches:
+            pairs += batch.pairs
+            rows.append(batch.embeddings)
+            skipped += batch.skipped
+    return EmbeddedPairs(pairs, np.concatenate(rows), sorted(skipped))

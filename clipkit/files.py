@@ -1,0 +1,165 @@
+"""Writing files and directories atomically, hashing them, and locking between processes.
+
+What is written here is first made under another name in the same directory and then renamed: a
+reader, a kill or a full disk meets the old file or the new one, never a part of either.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+_DRAFT = ".clipkit-"  # how the names of unfinished files begin
+
+
+@contextmanager
+def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Give the name of a new file, which takes the place of ``path`` when the block ends well.
+
+    Args:
+        path: The file to write; its directory must exist. What is there is replaced at the end.
+        durable: Whether to wait until the bytes and the name are on the disk: a power cut
+            afterwards loses nothing, and it takes milliseconds.
+
+    Yields:
+        Where to write, in the same directory and with the same suffix. Nothing is there yet.
+
+    Raises:
+        OSError: If the file cannot be put in its place. What was there stays, and no draft is left.
+    """
+    draft = draft_beside(path)
+    try:
+        yield draft
+        if durable:
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
+        draft.replace(path)
+        if durable:
+            sync_directory(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write a text in UTF-8 atomically.
+
+    Args:
+        path: The file; its directory must exist. What is there is replaced.
+        text: Its whole content. Odd bytes of file names, as Python has them, become themselves.
+        durable: As for :func:`atomic_write`.
+
+    Raises:
+        OSError: If writing fails. What was there stays.
+    """
+    with atomic_write(path, durable=durable) as draft:
+        draft.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def draft_beside(path: Path) -> Path:
+    """Return a free name in the directory of a file, for a draft of it; with the same suffix."""
+    return path.with_name(f"{_DRAFT}{os.urandom(6).hex()}{path.suffix[:32]}")
+
+
+def put_in_place(draft: Path, place: Path) -> None:
+    """Put a finished directory in its place; what was there stays whole until that moment.
+
+    Args:
+        draft: The directory, on the same disk as its place.
+        place: Where to. What is there is deleted once the new one has its name.
+
+    Raises:
+        OSError: If it cannot be renamed. What was there stays.
+    """
+    import shutil  # here and below: what a cold query does not need is imported where it is used
+
+    if not place.exists():
+        draft.rename(place)
+    elif not _exchange(draft, place):
+        old = draft.with_suffix(".old")
+        place.rename(old)
+        try:
+            draft.rename(place)
+        except OSError:
+            old.rename(place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    sync_directory(place.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk."""
+    if os.name == "nt":  # Windows does not open directories
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal digits.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 digits.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def exclusive_lock(path: Path, held: Exception) -> Iterator[None]:
+    """Hold a lock file for as long as the block runs, against all processes and threads.
+
+    It is SQLite's exclusive lock on an empty database: it works on every system that Python runs
+    on, and the system drops it when the process dies, so none is ever left behind. The filelock
+    package holds as well, but its import would take a twentieth of the time of a cold query.
+
+    Args:
+        path: The lock file; its directory must exist.
+        held: Raised at once if somebody else holds the lock.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        OSError: If the lock file cannot be written.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise OSError(f"{path} cannot be opened: {error}") from error
+    with closing(connection):
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                raise held from error
+            raise OSError(f"{path} cannot be locked: {error}") from error
+        yield
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two directories in one step; return whether this system can."""
+    import ctypes
+
+    names = os.fsencode(first), os.fsencode(second)
+    swap = 2  # RENAME_EXCHANGE on Linux, RENAME_SWAP on macOS
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        if hasattr(library, "renameat2"):
+            here = -100  # AT_FDCWD
+            status: int = library.renameat2(here, names[0], here, names[1], swap)
+        else:
+            status = library.renamex_np(*names, swap)
+    except (OSError, AttributeError, TypeError):
+        return False
+    return status == 0

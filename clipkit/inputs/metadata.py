@@ -1,0 +1,276 @@
+"""What an image file says about itself, read from its header: size, date, camera, origin."""
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+
+from clipkit.errors import ImageReadError
+from clipkit.inputs.dates import FIRST_PHOTOGRAPH, date_in_name, date_in_xmp
+from clipkit.inputs.decoder import open_image, read_head, turned
+from clipkit.inputs.png import png_chunks
+from clipkit.inputs.raw import ORIENTATIONS, RAW_EXTENSIONS
+from clipkit.inputs.read_errors import UnreadableError, reason_for
+from clipkit.inputs.safe_open import check_read_whole, open_file
+
+
+@dataclass(frozen=True)
+class PictureDetails:
+    """What a picture file says about itself."""
+
+    width: int  # pixels, as a person sees it: after the EXIF orientation
+    height: int  # pixels
+    # When it was taken, "2024-06-01T12:30:00", as the camera's clock showed it, or "2024-06-01"
+    # where only the day is known: by EXIF data, else XMP data, else the file's name. The offset
+    # from UTC is left out: few files state one, a person asks for a day where the image was
+    # taken, and texts of one form sort by time.
+    taken_at: str | None
+    camera: str | None  # maker and model, for example "Canon EOS 80D"; at most 100 characters
+
+
+def read_details(path: str | Path) -> PictureDetails:
+    """Return what the header of a picture file says.
+
+    The formats are those of read_image. A RAW file has the size of its sensor's picture. Damaged
+    or senseless EXIF data count as absent. The pixels are not looked at: a file whose header is
+    fine but that is cut off later has details.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The details.
+
+    Raises:
+        ImageReadError: If the file is missing or is no picture.
+    """
+    path = Path(path)
+    head = b""
+    try:
+        with open_file(path) as file:
+            head = read_head(file)
+            ending = path.suffix.lower()
+            if ending in RAW_EXTENSIONS:
+                details = _raw_details(file)
+            else:
+                with open_image(file, ending) as image:
+                    details = _details(image, file)
+    except Exception as error:  # on damaged files Pillow raises nearly any
+        raise ImageReadError(path, reason_for(error, head)) from error
+    return replace(details, taken_at=details.taken_at or date_in_name(path.name))
+
+
+_MAX_CAMERA_LENGTH = 100
+_MAX_EXIF_BYTES = 1 << 20
+
+
+def _details(image: Image.Image, file: BinaryIO) -> PictureDetails:
+    if 0 in image.size:
+        raise UnreadableError(f"has no pixels: its size is {image.width} x {image.height}")
+    exif = _exif(image, file)
+    # Pillow states the size of a TIFF as it is after turning.
+    is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)
+    size = image.size if is_turned else turned(image.size, _orientation(exif))
+    taken_at = _taken_at(exif) or date_in_xmp(_xmp(image))
+    return PictureDetails(*size, taken_at=taken_at, camera=_camera(exif))
+
+
+def _raw_details(file: BinaryIO) -> PictureDetails:
+    try:
+        import rawpy
+    except ImportError as error:
+        raise UnreadableError('is a camera RAW file: run  pip install "clipkit[raw]"') from error
+    check_read_whole(file)
+    try:
+        with rawpy.imread(file) as raw:
+            sizes = raw.sizes
+            try:
+                preview = raw.extract_thumb().data
+            except rawpy.LibRawError:
+                preview = None
+    except rawpy.LibRawError as error:
+        raise UnreadableError("is not a RAW file that can be read") from error
+    size = turned((sizes.width, sizes.height), ORIENTATIONS.get(sizes.flip, 1))
+    exif = _preview_exif(preview) if isinstance(preview, bytes) else Image.Exif()
+    return PictureDetails(*size, taken_at=_taken_at(exif), camera=_camera(exif))
+
+
+def _preview_exif(preview: bytes) -> Image.Exif:
+    """Return what the camera wrote into a RAW file's preview, or LibRaw where it wrote nothing."""
+    file = io.BytesIO(preview)
+    try:
+        with open_image(file) as image:
+            return _exif(image, file)
+    except Exception:  # noqa: BLE001 - a damaged preview of any kind says nothing
+        return Image.Exif()
+
+
+# --- EXIF data ----------------------------------------------------------------------------------
+
+
+def _exif(image: Image.Image, file: BinaryIO) -> Image.Exif:
+    if isinstance(image, PngImagePlugin.PngImageFile) and "exif" not in image.info:
+        # Pillow would decode the picture to reach what stands behind its pixels.
+        late = _chunk_behind_pixels(file)
+        if late is not None:
+            image.info["exif"] = late
+    try:
+        return Image.Image.getexif(image)
+    except Exception:  # noqa: BLE001 - damaged EXIF data of any kind say nothing
+        return Image.Exif()
+
+
+def _xmp(image: Image.Image) -> bytes | str:
+    """Return an image's XMP data, empty if it has none."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        packet = _value(image.tag_v2, _XMP_TAG)
+    else:
+        packet = image.info.get("xmp")
+    return packet if isinstance(packet, bytes | str) else b""
+
+
+_XMP_TAG = 700
+
+
+def _chunk_behind_pixels(file: BinaryIO) -> bytes | None:
+    """Return a PNG's eXIf chunk, wherever it is."""
+    for chunk in png_chunks(file):
+        if chunk.kind == b"eXIf":
+            file.seek(chunk.start)
+            return file.read(min(chunk.length, _MAX_EXIF_BYTES))
+    return None
+
+
+def _orientation(exif: Image.Exif) -> int:
+    turn = _value(exif, ExifTags.Base.Orientation)
+    return turn if isinstance(turn, int) else 1
+
+
+def _taken_at(exif: Image.Exif) -> str | None:
+    try:
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # noqa: BLE001 - as above
+        details = {}
+    stated = (
+        _value(details, ExifTags.Base.DateTimeOriginal),
+        _value(details, ExifTags.Base.DateTimeDigitized),
+        _value(exif, ExifTags.Base.DateTime),
+    )
+    return next((time for time in map(_time, stated) if time), None)
+
+
+def _time(value: object) -> str | None:
+    match = _DATE_AND_TIME.match(_text(value))
+    if match is None:
+        return None
+    try:
+        time = datetime(*map(int, match.groups()))  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    return time.isoformat() if time.year >= FIRST_PHOTOGRAPH else None
+
+
+# With : between the parts of the date as EXIF asks, or as other programs write it.
+_DATE_AND_TIME = re.compile(
+    r"([0-9]{4})[:/.-]([0-9]{2})[:/.-]([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})"
+)
+
+
+def _camera(exif: Image.Exif) -> str | None:
+    make = _text(_value(exif, ExifTags.Base.Make))
+    model = _text(_value(exif, ExifTags.Base.Model))
+    # "NIKON CORPORATION" makes the "NIKON D90".
+    repeats = bool(make) and model.lower().startswith(make.lower().split()[0])
+    name = model if repeats else f"{make} {model}"
+    return name.strip()[:_MAX_CAMERA_LENGTH].rstrip() or None
+
+
+def _text(value: object) -> str:
+    """Return a text up to its first null, with single spaces and nothing that moves a cursor."""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")  # as Pillow does with what is marked as text
+    if not isinstance(value, str):
+        return ""
+    text = value.partition("\0")[0][:1000]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _value(tags: Image.Exif | Mapping[int, Any], tag: int) -> Any:
+    read: Callable[[int], Any] = tags.get
+    try:
+        return read(tag)
+    except Exception:  # noqa: BLE001 - as above
+        return None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a file says of how it was made; of a RAW file only that it is one."""
+
+    is_raw: bool = False
+    has_exif: bool = False  # whether it says when it was taken, or with what
+    # Whether nothing speaks against its being the file that the camera wrote: it says when and
+    # with what it was taken, is as large as the camera made it, and was not changed later.
+    is_from_camera: bool = False
+    is_turned_by_tag: bool = False  # as cameras write it; a program turns the pixels
+    shot_at: str | None = None  # "2024:06:01 12:30:00", as the camera's clock showed it
+    shot_at_fraction: str | None = None  # decimals of that second
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Return what a file says of how it was made.
+
+    Damaged or senseless EXIF data count as absent.
+
+    Args:
+        path: The file.
+
+    Returns:
+        It.
+
+    Raises:
+        ImageReadError: If the file is missing or is no image.
+    """
+    if path.suffix.lower() in RAW_EXTENSIONS:
+        return Provenance(is_raw=True, has_exif=True, is_from_camera=True)
+    head = b""
+    try:
+        with open_file(path) as file:
+            head = read_head(file)
+            with open_image(file) as image:
+                return _provenance(image)
+    except Exception as error:  # on damaged files Pillow raises nearly any
+        raise ImageReadError(path, reason_for(error, head)) from error
+
+
+def _provenance(image: Image.Image) -> Provenance:
+    try:
+        # The class's own: that of a PNG would decode the pixels to look behind them.
+        exif = Image.Image.getexif(image)
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # noqa: BLE001 - damaged EXIF data of any kind say nothing
+        return Provenance()
+    shot_at = _stated(details.get(ExifTags.Base.DateTimeOriginal))
+    changed_at = _stated(exif.get(ExifTags.Base.DateTime))
+    camera = _stated(exif.get(ExifTags.Base.Make)) or _stated(exif.get(ExifTags.Base.Model))
+    stated = details.get(ExifTags.Base.ExifImageWidth), details.get(ExifTags.Base.ExifImageHeight)
+    is_turned = exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    return Provenance(
+        has_exif=bool(shot_at or camera),
+        is_from_camera=bool(
+            shot_at and camera and stated == image.size and changed_at in (None, shot_at)
+        ),
+        is_turned_by_tag=is_turned,
+        shot_at=shot_at,
+        shot_at_fraction=_stated(details.get(ExifTags.Base.SubsecTimeOriginal)),
+    )
+
+
+def _stated(value: object) -> str | None:
+    text = str(value).partition("\0")[0].strip() if isinstance(value, str) else ""
+    return text if any(letter not in "0: " for letter in text) else None

@@ -1,0 +1,1 @@
+"""Metrics on plain arrays: no model, no file, no printing."""

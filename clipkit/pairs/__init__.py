@@ -1,1 +1,0 @@
-"""Pairs of pictures and texts, wherever they lie: folders, tables, shards."""

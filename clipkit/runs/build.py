@@ -1,0 +1,259 @@
+"""Building the parts of a run from its config: towers, batches, step, optimizer."""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipkit.encoder.encoder import Encoder
+from clipkit.errors import InputError
+from clipkit.inputs.augmentation import Augmentation
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
+from clipkit.models.building import build_towers, with_logit_bias
+from clipkit.models.checkpoint import load_towers
+from clipkit.models.freezing import (
+    freeze_batch_norm,
+    freeze_unreached,
+    lock_image_tower,
+    lock_text_tower,
+    set_gradient_checkpointing,
+    set_patch_dropout,
+)
+from clipkit.models.sources import resolve_source
+from clipkit.models.towers import Towers
+from clipkit.progress import Progress, usable_cores
+from clipkit.runs.data import RunData
+from clipkit.runtime.torch_device import choose_device
+from clipkit.runtime.torch_runtime import TorchRuntime
+from clipkit.training.config import DataConfig, ModelConfig, RunConfig
+from clipkit.training.data_loading import Assembler, PairBatches
+from clipkit.training.distillation import Teacher
+from clipkit.training.distributed import Ranks
+from clipkit.training.features import (
+    ImageFeatures,
+    compute_image_features,
+    read_image_features,
+)
+from clipkit.training.pair_reader import Order, PairReader
+
+FEATURES_NAME = "features"
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What turns pairs into what the towers take."""
+
+    preprocess: Preprocess
+    tokenizer: Tokenizer
+
+    @classmethod
+    def of(cls, towers: Towers) -> "Inputs":
+        """Return those of towers."""
+        return cls(
+            Preprocess.from_config(towers.preprocess_cfg, towers.image_size),
+            Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source),
+        )
+
+
+def start_towers(config: RunConfig) -> Towers:
+    """Return the towers that a run starts from, in float32 on the CPU.
+
+    Args:
+        config: Where to start, and for which loss.
+
+    Returns:
+        Towers of which everything may be trained.
+
+    Raises:
+        CheckpointError: If they cannot be loaded or built.
+        OfflineError: If they would have to be fetched and there is no network.
+    """
+    is_sigmoid = config.loss.kind == "sigmoid"
+    if config.is_from_scratch:
+        model = config.model
+        return build_towers(
+            model.architecture,
+            tokenizer=model.tokenizer,
+            seed=config.seed,
+            is_sigmoid=is_sigmoid,
+        )
+    towers = load_towers(resolve_source(config.model.start))
+    return with_logit_bias(towers) if is_sigmoid else towers
+
+
+def tokenizer_json(towers: Towers, inputs: Inputs) -> str | None:
+    """Return the vocabulary, for towers whose own files bring none."""
+    return None if towers.tokenizer_source.is_dir() else inputs.tokenizer.to_json()
+
+
+def identify_towers(towers: Towers) -> str:
+    """Return the space_id of towers: what identifies weights, preprocessing and vocabulary."""
+    digest = tokenizer_digest(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+    return towers.space_id(digest)
+
+
+def prepare_towers(towers: Towers, config: ModelConfig) -> None:
+    """Lock what is not to be trained, and set what training does to towers.
+
+    Args:
+        towers: Changed in place.
+        config: What is trained.
+
+    Raises:
+        InputError: If the towers cannot do what is asked.
+    """
+    if config.lock_image:
+        lock_image_tower(towers, unlocked_groups=config.unlocked_image_groups)
+    if config.lock_text:
+        lock_text_tower(towers, unlocked_layers=config.unlocked_text_layers)
+    if config.freeze_batch_norm:
+        freeze_batch_norm(towers)
+    set_patch_dropout(towers, config.patch_dropout)
+    set_gradient_checkpointing(towers, is_on=config.gradient_checkpointing)
+    freeze_unreached(towers)
+
+
+def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
+    """Return an encoder of towers as they are now; after another step, ask for another.
+
+    Args:
+        towers: Towers that are being trained; they are put into eval mode and on the device.
+        inputs: Theirs.
+        device: Where they compute.
+
+    Returns:
+        An encoder with a space_id of its own, so that its embeddings never meet those of another
+        step.
+    """
+    space_id = f"in-training-{uuid.uuid4().hex}"
+    runtime = TorchRuntime(towers, device=device, precision="fp32", space_id=space_id)
+    return Encoder(runtime, inputs.preprocess, inputs.tokenizer, name="in training")
+
+
+def keeps_features(config: RunConfig) -> bool:
+    """Return whether pictures give the same features in every epoch, so that once is enough."""
+    is_locked = config.model.lock_image and not config.model.unlocked_image_groups
+    return is_locked and not config.data.is_augmented
+
+
+def locked_features(
+    config: RunConfig,
+    data: RunData,
+    towers: Towers,
+    directory: Path,
+    *,
+    ranks: Ranks,
+    progress: Progress | None = None,
+) -> ImageFeatures | None:
+    """Return the features of all pictures where they are the same in every epoch.
+
+    Args:
+        config: Which says whether they are.
+        data: The pairs.
+        towers: At their start.
+        directory: Of the run, where they are kept.
+        ranks: The processes: the first one computes them, the others wait.
+        progress: Called with (done, total).
+
+    Returns:
+        The features; None where pictures have to be read each time.
+    """
+    if not keeps_features(config):
+        return None
+    key = f"{identify_towers(towers)} {data.train.fingerprint}"
+    place = directory / FEATURES_NAME
+    if ranks.rank == 0:
+        encoder = live_encoder(towers, Inputs.of(towers), config.compute.device)
+        compute_image_features(encoder, data.train, place, key=key, progress=progress)
+    ranks.maximum(0.0)  # nobody reads before all is written
+    return read_image_features(place)
+
+
+def build_batches(
+    config: RunConfig,
+    data: RunData,
+    towers: Towers,
+    *,
+    ranks: Ranks,
+    teacher: Teacher | None = None,
+    features: ImageFeatures | None = None,
+) -> PairBatches:
+    """Return the batches of a run.
+
+    Args:
+        config: Of the run.
+        data: The pairs; an epoch of them fills a batch.
+        towers: What the batches are for.
+        ranks: The processes that share each batch.
+        teacher: Sees the same views of the pictures.
+        features: Of the pictures, from a locked tower.
+
+    Returns:
+        The batches.
+
+    Raises:
+        InputError: If the processes cannot share a batch evenly.
+    """
+    size = config.compute.batch_size
+    if size % ranks.world_size:
+        raise InputError(
+            f"compute.batch_size is {size}, which {ranks.world_size} processes cannot share "
+            f"evenly: take {size // ranks.world_size * ranks.world_size or ranks.world_size}"
+        )
+    order = Order(data.train.sizes, data.weights, config.seed, size)
+    inputs = Inputs.of(towers)
+    wanted = [] if features is not None else [inputs.preprocess]
+    if teacher is not None and teacher.preprocess not in wanted:
+        wanted.append(teacher.preprocess)
+    change = config.data
+    augmentation = Augmentation(
+        crop_scale=change.crop_scale,
+        crop_ratio=change.crop_ratio,
+        horizontal_flip=change.horizontal_flip,
+        color_jitter=change.color_jitter,
+        grayscale=change.grayscale,
+        random_erasing=change.random_erasing,
+    )
+    known_bad = None if features is None else features.is_bad
+    reader = PairReader(data.train, wanted, augmentation, seed=config.seed, known_bad=known_bad)
+    assembler = Assembler(
+        inputs.tokenizer,
+        towers.padding_id,
+        image_features=None if features is None else features.rows,
+        teacher_view=None if teacher is None else wanted.index(teacher.preprocess),
+    )
+    return PairBatches(
+        reader,
+        order,
+        assembler,
+        share=(ranks.rank, ranks.world_size),
+        workers=choose_workers(config.data, config.compute.device),
+    )
+
+
+def load_teacher(config: RunConfig) -> Teacher | None:
+    """Return the teacher that a run names, on the run's device; None if it names none."""
+    if not config.loss.teacher:
+        return None
+    towers = load_towers(resolve_source(config.loss.teacher))
+    tokenizer = Inputs.of(towers).tokenizer
+    return Teacher(towers, tokenizer, choose_device(config.compute.device))
+
+
+def choose_workers(config: DataConfig, device: str) -> int:
+    """Return how many processes read pictures.
+
+    On a CPU the towers need every core, and one thread keeps ahead of them; on a GPU reading is
+    what everything waits for.
+
+    Args:
+        config: A number, or -1 to choose.
+        device: Where the towers compute.
+
+    Returns:
+        0 for a thread of this process.
+    """
+    if config.workers >= 0:
+        return config.workers
+    return 0 if choose_device(device).type == "cpu" else min(usable_cores(), _MOST_WORKERS)

@@ -1,0 +1,132 @@
+"""Validation during a run: retrieval on held-out pairs, and accuracy on the retention set.
+
+Shapes: N pairs, D dimensions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipkit.data.pair import PairSource
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.pairs import EmbeddedPairs, embed_pairs
+from clipkit.errors import ImageReadError, InputError
+from clipkit.evaluation.retrieval import evaluate_retrieval
+from clipkit.evaluation.zero_shot import ZeroShotReport, evaluate_classes, sample_accuracy
+from clipkit.runs.data import RunData, check_bad
+from clipkit.training.config import SAMPLES, LossKind, RunConfig
+from clipkit.training.loop import Validation
+from clipkit.training.validation_loss import mean_loss
+
+TRIPWIRE = "tripwire_accuracy"
+
+
+Measure = Callable[[Encoder], Validation]
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Measures a model, while and after it is trained.
+
+    Its score, by which the best checkpoint is chosen, is the accuracy on class folders, and else
+    the mean of all recalls.
+    """
+
+    source: PairSource | None  # None: only the tripwire is measured
+    tripwire: Callable[[Encoder], ZeroShotReport] | None
+    templates: tuple[str, ...]
+    loss: LossKind
+    batch_size: int  # of the loss
+    max_bad_fraction: float  # of pictures, 0..1
+
+    def __call__(self, encoder: Encoder) -> Validation:
+        """Return what a model is worth.
+
+        Args:
+            encoder: The model.
+
+        Returns:
+            The score and all metrics; no score where there are no pairs to measure it on.
+
+        Raises:
+            InputError: If more pictures cannot be read than the run may lose.
+        """
+        metrics: dict[str, float] = {}
+        score: float | None = None
+        bad: list[ImageReadError] = []
+        if self.source is not None and self.source.class_names:
+            report = evaluate_classes(encoder, self.source, templates=self.templates)
+            bad = report.skipped
+            metrics["accuracy"] = score = report.top_1
+            metrics["accuracy_log_probability"] = report.mean_log_probability
+        elif self.source is not None:
+            embedded = embed_pairs(encoder, self.source)
+            bad = [unread.error for unread in embedded.skipped]
+            metrics |= self._measure_pairs(encoder, embedded)
+            recalls = [value for name, value in metrics.items() if "recall" in name]
+            score = float(np.mean(recalls))
+        num_pictures = 0 if self.source is None else len(self.source) - len(bad)
+        check_bad(len(bad), num_pictures + len(bad), self.max_bad_fraction, bad)
+        if self.tripwire is not None:
+            reference = self.tripwire(encoder)
+            metrics[TRIPWIRE] = reference.top_1
+            metrics["tripwire_log_probability"] = reference.mean_log_probability
+            bad = [*bad, *reference.skipped]
+        reasons = {str(error.path): error.reason for error in bad}
+        return Validation(score, metrics, num_pictures=num_pictures, bad=reasons)
+
+    def _measure_pairs(self, encoder: Encoder, embedded: EmbeddedPairs) -> dict[str, float]:
+        if not embedded.pairs:
+            raise InputError(
+                f"none of the {len(embedded.skipped)} pictures to validate on can be read, the "
+                f"first is {embedded.skipped[0].error}"
+            )
+        captions = [caption for pair in embedded.pairs for caption in pair.captions]
+        counts = [len(pair.captions) for pair in embedded.pairs]
+        texts = encoder.encode_texts(captions)
+        report = evaluate_retrieval(
+            embedded.embeddings,
+            texts,
+            np.repeat(np.arange(len(counts)), counts),
+            texts=captions,
+        )
+        firsts = np.cumsum([0, *counts[:-1]])
+        loss = mean_loss(
+            embedded.embeddings,
+            texts[firsts],
+            [captions[first] for first in firsts],
+            kind=self.loss,
+            scoring=encoder.scoring,
+            batch_size=self.batch_size,
+        )
+        return {"validation_loss": loss, **report.recalls}
+
+
+def build_measure(config: RunConfig, data: RunData) -> Measure:
+    """Return what a run measures.
+
+    Args:
+        config: Of the run.
+        data: Its pairs.
+
+    Returns:
+        A function from a model to its score and metrics.
+    """
+    tripwire: Callable[[Encoder], ZeroShotReport] | None = None
+    if config.watch.tripwire == SAMPLES:
+        tripwire = sample_accuracy
+    elif data.tripwire is not None:
+        tripwire = _accuracy_on(data.tripwire)
+    return Validator(
+        data.validation,
+        tripwire,
+        config.data.templates,
+        config.loss.kind,
+        config.compute.batch_size,
+        config.data.max_bad_fraction,
+    )
+
+
+def _accuracy_on(folders: PairSource) -> Callable[[Encoder], ZeroShotReport]:
+    return lambda encoder: evaluate_classes(encoder, folders)

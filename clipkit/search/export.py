@@ -1,0 +1,264 @@
+"""Exporting an index to open formats: embeddings as .npy, records as a table.
+
+Shapes: N pictures, D dimensions.
+
+Row i of the array belongs to row i of the table. ``export.json`` says which model's space it is.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+import numpy as np
+
+from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
+from clipkit.errors import InputError, LibraryError, MissingExtraError
+from clipkit.search.filters import PictureFilter
+from clipkit.search.location import LibraryPlace
+from clipkit.search.store.local.schema import PATH_ERRORS
+from clipkit.search.store.local.snapshot import Snapshot, committed
+from clipkit.search.store.records import ImageRow
+
+_BLOCK = 4096  # pictures read at a time
+
+
+class LibraryEmbeddings(NamedTuple):
+    """The pictures of a library, in the order of their paths."""
+
+    paths: list[Path]  # N: the library's folder, as it was given, joined with the path inside it
+    embeddings: EmbeddingArray  # (N, D), of the space of the model that indexed them
+
+
+def read_embeddings(place: LibraryPlace, accepted: PictureFilter) -> LibraryEmbeddings:
+    """Return the pictures that pass a filter, with their embeddings.
+
+    Args:
+        place: Where the library lies.
+        accepted: Which pictures.
+
+    Returns:
+        N of them; in memory are these, and little else.
+
+    Raises:
+        LibraryError: If the folder has not been indexed, or the index is damaged.
+    """
+    with committed(place) as snapshot:
+        count = len(snapshot.catalog.rows(place.prefix, accepted))
+        embeddings = np.empty((count, snapshot.meta.embed_dim), dtype=np.float32)
+        paths: list[Path] = []
+        for images, rows in stream_contents(snapshot, place.prefix, accepted):
+            embeddings[len(paths) : len(paths) + len(rows)] = rows
+            paths += [place.path(image.path) for image in images]
+        space_id = snapshot.meta.space_id
+    return LibraryEmbeddings(paths, EmbeddingArray(embeddings, space_id))
+
+
+def stream_contents(
+    snapshot: Snapshot, prefix: str, accepted: PictureFilter
+) -> Iterator[tuple[list[ImageRow], Embeddings]]:
+    """Yield pictures and their embeddings, some thousands at a time, in the order of the paths.
+
+    Args:
+        snapshot: The library's state.
+        prefix: Only paths under it: "" or "folder/".
+        accepted: Which pictures.
+
+    Yields:
+        K pictures and their embeddings, shape (K, D), rows of norm 1.
+    """
+    contents = snapshot.catalog.contents(prefix, accepted)
+    while images := list(itertools.islice(contents, _BLOCK)):
+        yield images, normalize_rows(snapshot.vectors.take(np.array([row.row for row in images])))
+
+
+TableFormat = Literal["parquet", "jsonl"]
+
+_MARK = "clipkit export"  # of a directory that may be written again
+_ABOUT = "export.json"
+_EMBEDDINGS = "embeddings.npy"
+
+_Write = Callable[[Sequence[ImageRow]], None]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written."""
+
+    directory: Path
+    files: tuple[Path, ...]  # the embeddings, the table, and what is said about both
+    num_images: int
+    embed_dim: int
+    space_id: str  # of the model that made the embeddings
+    model: str  # the name it was asked for by
+
+
+def export_library(
+    place: LibraryPlace,
+    directory: Path,
+    accepted: PictureFilter,
+    table: TableFormat | None = None,
+) -> ExportReport:
+    """Write the pictures that pass a filter, and their embeddings, to a directory.
+
+    Args:
+        place: Where the library lies.
+        directory: A new or empty directory, or one that was written so before.
+        accepted: Which pictures.
+        table: "parquet" or "jsonl"; None for Parquet where pyarrow is installed.
+
+    Returns:
+        What was written; each file appears whole or not at all.
+
+    Raises:
+        InputError: If something else lies at the directory.
+        LibraryError: If the folder has not been indexed, the index is damaged, or a file cannot be
+            written.
+        MissingExtraError: If Parquet is asked for and pyarrow is not installed.
+    """
+    kind = _table_format(table)
+    names = (_EMBEDDINGS, f"images.{kind}", _ABOUT)
+    old = _check_directory(directory, names)
+    with committed(place) as snapshot, _disk_errors(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".clipkit-", dir=directory.parent) as scratch:
+            draft = Path(scratch)
+            count = _write_contents(snapshot, place.prefix, accepted, draft / _EMBEDDINGS, kind)
+            about = {
+                "written_by": _MARK,
+                "folder": _valid(str(place.folder)),
+                "model": snapshot.meta.model,
+                "space_id": snapshot.meta.space_id,
+                "num_images": count,
+                "embed_dim": snapshot.meta.embed_dim,
+                "files": names,
+            }
+            (draft / _ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            directory.mkdir(exist_ok=True)
+            for name in names:  # what tells that they belong together comes last
+                (draft / name).replace(directory / name)
+        for name in old - set(names):
+            (directory / name).unlink(missing_ok=True)
+    files = tuple(directory / name for name in names)
+    meta = snapshot.meta
+    return ExportReport(directory, files, count, meta.embed_dim, meta.space_id, meta.model)
+
+
+def _table_format(table: TableFormat | None) -> TableFormat:
+    has_parquet = importlib.util.find_spec("pyarrow") is not None
+    if table is None:
+        return "parquet" if has_parquet else "jsonl"
+    if table not in ("parquet", "jsonl"):
+        raise InputError(f'table must be "parquet" or "jsonl", got {table!r}')
+    if table == "parquet" and not has_parquet:
+        raise MissingExtraError("parquet", "Writing a Parquet table")
+    return table
+
+
+def _check_directory(directory: Path, names: Iterable[str]) -> set[str]:
+    """Return which files of an earlier export lie in a directory; refuse to replace any other."""
+    if not directory.exists() and not directory.is_symlink():
+        return set()
+    if not directory.is_dir():
+        raise InputError(f"{directory} is no directory: give a new one, nothing is overwritten")
+    inside = {path.name for path in directory.iterdir()}
+    about: object = None
+    with contextlib.suppress(OSError, ValueError):
+        about = json.loads((directory / _ABOUT).read_text(encoding="utf-8"))
+    old: set[str] = set()
+    if isinstance(about, dict) and about.get("written_by") == _MARK:
+        old = {name for name in about.get("files", ()) if name in _EVERY_FILE}
+        inside.intersection_update(names)  # whatever else lies there stays
+    if foreign := sorted(inside - old):
+        raise InputError(
+            f"{directory} holds {foreign[0]!r}, which no export of clipkit has written: give a new "
+            "or empty directory, nothing is overwritten"
+        )
+    return old
+
+
+_EVERY_FILE = {_EMBEDDINGS, "images.parquet", "images.jsonl", _ABOUT}
+
+
+def _write_contents(
+    snapshot: Snapshot, prefix: str, accepted: PictureFilter, path: Path, kind: TableFormat
+) -> int:
+    """Write the embeddings to a file, and the table beside it; return how many pictures."""
+    count = len(snapshot.catalog.rows(prefix, accepted))
+    write_table = _parquet_table if kind == "parquet" else _jsonl_table
+    with path.open("wb") as file, write_table(path.with_name(f"images.{kind}")) as write:
+        _write_header(file, (count, snapshot.meta.embed_dim))
+        for images, embeddings in stream_contents(snapshot, prefix, accepted):
+            file.write(embeddings.astype("<f4").tobytes())
+            write([image._replace(path=image.path.removeprefix(prefix)) for image in images])
+    return count
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _record(image: ImageRow) -> dict[str, Any]:
+    return {
+        "path": image.path,
+        "width": image.width,
+        "height": image.height,
+        "taken_at": image.taken_at,
+        "camera": image.camera,
+        "bytes": image.size,
+    }
+
+
+@contextlib.contextmanager
+def _jsonl_table(path: Path) -> Iterator[_Write]:
+    r"""Write one JSON object a line; an odd byte of a name, 0xff say, becomes ``\udcff``."""
+    with path.open("w", encoding="ascii", newline="\n") as file:
+
+        def write(images: Sequence[ImageRow]) -> None:
+            file.writelines(json.dumps(_record(image)) + "\n" for image in images)
+
+        yield write
+
+
+@contextlib.contextmanager
+def _parquet_table(path: Path) -> Iterator[_Write]:
+    r"""Write one row a picture; an odd byte of a name becomes four characters, ``\xff``."""
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    texts, numbers = pyarrow.string(), pyarrow.int64()
+    schema = pyarrow.schema(
+        [
+            ("path", texts),
+            ("width", numbers),
+            ("height", numbers),
+            ("taken_at", texts),
+            ("camera", texts),
+            ("bytes", numbers),
+        ]
+    )
+    with ParquetWriter(path, schema) as writer:
+
+        def write(images: Sequence[ImageRow]) -> None:
+            records = [{**_record(image), "path": _valid(image.path)} for image in images]
+            writer.write_table(pyarrow.Table.from_pylist(records, schema=schema))
+
+        yield write
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", PATH_ERRORS).decode("utf-8", "backslashreplace")
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LibraryError(f"{directory} cannot be written: {error.strerror or error}") from error

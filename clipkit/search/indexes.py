@@ -1,0 +1,149 @@
+"""The indexes of one folder: one per model, adopted after the folder moved, removed.
+
+The first lies in the folder's own directory of the user's data, a further one in a directory
+inside that. Each has its own catalog, vectors and lock, so none knows of the others.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from clipkit.errors import LibraryError
+from clipkit.inputs.folders import FolderEntry
+from clipkit.search.changes import is_alike
+from clipkit.search.location import (
+    LibraryPlace,
+    all_locked,
+    default_location,
+    existing_location,
+    has_index,
+    indexes_at,
+    known_locations,
+    space_location,
+)
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.snapshot import committed, stored_meta
+from clipkit.search.store.local.vectors import vectors_files
+from clipkit.search.store.records import CatalogMeta
+
+
+def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
+    """Return where the index of one model lies, or is to lie.
+
+    Args:
+        place: The images, and the directory of the first index.
+        space_id: The space of the model.
+
+    Returns:
+        The place of that index, which need not exist.
+
+    Raises:
+        LibraryError: If the first index is damaged: nobody knows whose it is.
+    """
+    own = dataclasses.replace(place, location=space_location(place.location, space_id))
+    if own.catalog_path.is_file():
+        return own
+    first = stored_meta(place)
+    return place if first is None or first.space_id == space_id else own
+
+
+def places_of_all(place: LibraryPlace) -> Iterator[LibraryPlace]:
+    """Yield the places of all indexes of a folder, the first one's first.
+
+    Args:
+        place: The images, and the directory of the first index.
+
+    Yields:
+        Places that have a catalog.
+    """
+    for location in indexes_at(place.location):
+        yield dataclasses.replace(place, location=location)
+
+
+def metas_of_all(place: LibraryPlace) -> Iterator[CatalogMeta]:
+    """Yield what holds for each index of a folder; one that cannot be read is left out."""
+    for each in places_of_all(place):
+        with suppress(LibraryError):
+            meta = stored_meta(each)
+            if meta is not None:
+                yield meta
+
+
+_COMPARED = 100  # files that show whether a folder is the one that was indexed
+_SHARE = 0.5  # of them that must be as they were: some may have been edited or deleted since
+
+
+def adopt_index(folder: Path) -> None:
+    """Give a folder without an index the one it had under another name on the same disk.
+
+    It is known by the folder's own number on its disk, which stays when it is moved there. The
+    system gives such numbers out again, to new folders and to other disks: so the files that
+    were indexed must be there too, most of a sample with the size and time they had. An index
+    whose folder is still where it was is never taken.
+
+    Args:
+        folder: An existing folder.
+    """
+    if has_index(existing_location(folder)):
+        return
+    for location in known_locations():
+        with suppress(LibraryError, OSError):  # of somebody else's index: not this folder's matter
+            if any(
+                _is_of(folder, place) for place in places_of_all(LibraryPlace(folder, location))
+            ):
+                with all_locked(location, folder):
+                    location.rename(default_location(folder))
+                return
+
+
+def _is_of(folder: Path, place: LibraryPlace) -> bool:
+    """Return whether an index is that of a folder, which had another name then."""
+    status = folder.stat()
+    with committed(place) as (catalog, meta, _):
+        if not meta.inode or (meta.device, meta.inode) != (status.st_dev, status.st_ino):
+            return False
+        return not Path(meta.folder).exists() and _holds_its_files(folder, catalog)
+
+
+def _holds_its_files(folder: Path, catalog: Catalog) -> bool:
+    """Return whether enough of the images of a catalog are in a folder as they were."""
+    known = {**catalog.images(), **catalog.missing()}
+    paths = sorted(known)
+    sample = paths[:: max(1, len(paths) // _COMPARED)]
+    num_alike = 0
+    for path in sample:
+        with suppress(OSError):
+            status = (folder / path).stat()
+            file = FolderEntry(path, status.st_size, status.st_mtime_ns)
+            num_alike += is_alike(file, known[path])
+    return bool(sample) and num_alike >= _SHARE * len(sample)
+
+
+def remove_index(place: LibraryPlace, first: LibraryPlace) -> None:
+    """Delete the files of an index, and the directories that are empty then.
+
+    Args:
+        place: Of the index; nothing happens if there is none.
+        first: Of the folder's first index, in whose directory those of other models lie.
+
+    Raises:
+        LibraryError: If another process is writing, or a file cannot be deleted.
+    """
+    if not place.location.is_dir():
+        return
+    catalog = place.catalog_path
+    try:
+        with WriterLock(place.lock_path, place.folder):
+            # The catalog goes last of its files: a new one would take up an old one's log.
+            for suffix in ("-wal", "-shm", "-journal", ""):
+                catalog.with_name(catalog.name + suffix).unlink(missing_ok=True)
+            for path in vectors_files(place.location):
+                path.unlink()
+        place.lock_path.unlink(missing_ok=True)
+        for directory in dict.fromkeys((place.location, first.location)):
+            if not any(directory.iterdir()):
+                directory.rmdir()
+    except OSError as error:
+        raise LibraryError(f"the index at {place.location} cannot be removed: {error}") from error

@@ -1,0 +1,232 @@
+"""A query's words, images and feedback as embeddings.
+
+Shapes: L and M marked pictures, D dimensions.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.embeddings import NORM_TOLERANCE, Embeddings, normalize_rows
+from clipkit.errors import InputError, SpaceMismatchError
+from clipkit.inputs.images import ImageInput, check_is_several, image_name
+from clipkit.search.location import LibraryPlace
+from clipkit.search.query import Query, QueryPart, SearchQuery, read_query
+from clipkit.search.relevance import stored_background
+from clipkit.search.store.local.snapshot import committed
+from clipkit.search.sync import check_space
+
+if TYPE_CHECKING:
+    from clipkit.encoder.encoder import Encoder
+
+
+_SAME = 1e-6  # less than a picture and a copy of it that was saved again differ by
+_COMPARED = 64  # pictures that show which cone an embedding lies in
+
+
+class EmbeddedPart(NamedTuple):
+    """One text or picture of a query."""
+
+    embedding: NDArray[np.float32]  # shape (D,), norm 1
+    weight: float = 1.0  # a negative one subtracts
+    is_picture: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is sought, as vectors."""
+
+    parts: tuple[EmbeddedPart, ...]  # none if only pictures are marked
+    liked: Embeddings  # shape (L, D)
+    disliked: Embeddings  # shape (M, D)
+    hidden: frozenset[str]  # paths in the catalog to leave out
+
+
+def needed_encoder(encoder: "Encoder | None") -> "Encoder":
+    """Return the encoder of a library, for what cannot be done without one.
+
+    Args:
+        encoder: What the library was opened with.
+
+    Returns:
+        The same.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if encoder is None:
+        raise InputError(
+            "this needs a model: open the library with one, as in "
+            "PhotoLibrary.open(folder, clipkit.load())"
+        )
+    return encoder
+
+
+class QueryEmbedder:
+    """Embeds queries; pictures that are indexed as they are now are looked up instead.
+
+    Args:
+        place: The library that is searched.
+        encoder: Embeds; only needed for what is not indexed.
+    """
+
+    def __init__(self, place: LibraryPlace, encoder: "Encoder | None") -> None:
+        self._place = place
+        self._encoder = encoder
+
+    def embed(
+        self,
+        query: SearchQuery | None,
+        *,
+        more_like: Iterable[ImageInput] = (),
+        less_like: Iterable[ImageInput] = (),
+    ) -> Question:
+        """Return what is sought, as vectors.
+
+        Args:
+            query: What was asked.
+            more_like: Pictures like what is sought; a string is a path.
+            less_like: Pictures unlike what is sought.
+
+        Returns:
+            The question.
+
+        Raises:
+            InputError: If there is nothing to search for, an embedding has another shape or
+                norm, or an encoder is needed and missing.
+            ImageReadError: If a picture cannot be read.
+            SpaceMismatchError: If the index was made anew with another model meanwhile.
+        """
+        liked, disliked = _marked(more_like), _marked(less_like)
+        pictures = [*liked, *disliked]
+        parts: tuple[EmbeddedPart, ...] = ()
+        if query is not None:
+            asked = read_query(query)
+            if isinstance(asked, Query):
+                parts = tuple(self._embed_part(part) for part in asked.parts)
+                pictures += asked.parts
+            else:
+                parts = (self._ready_part(asked),)
+        elif not pictures:
+            raise InputError("there is nothing to search for: give a query, or mark pictures")
+        paths = (part.path for part in pictures if part.path is not None)
+        hidden = (name for path in paths for name in self._inner_names(path))
+        goods, bads = self._embed_pictures(liked), self._embed_pictures(disliked)
+        _check_marks(liked, goods, bads)
+        return Question(parts, liked=goods, disliked=bads, hidden=frozenset(hidden))
+
+    def _ready_part(self, embedding: NDArray[np.floating]) -> EmbeddedPart:
+        """Return a part that is an embedding already.
+
+        Whether it is of a text or of a picture shows in what it is closer to: the two kinds lie
+        in two cones.
+        """
+        row = _one_row(embedding)
+        with committed(self._place) as snapshot:
+            pictures = snapshot.vectors.take(snapshot.catalog.sample(_COMPARED))
+            words = stored_background(snapshot.catalog)
+            index_space = snapshot.meta.space_id
+        space_id = getattr(embedding, "space_id", None)
+        if space_id not in (None, index_space):
+            raise SpaceMismatchError(
+                f"the embedding to search for is of space {space_id}, and the index of "
+                f"{self._place.indexed_folder} of space {index_space}: embed the query with the "
+                "model that the index was built with"
+            )
+        if words is None or not len(pictures) or words.shape[1:] != row.shape:
+            return EmbeddedPart(row)
+        is_picture = bool((pictures @ row).mean() > (words @ row).mean())
+        return EmbeddedPart(row, is_picture=is_picture)
+
+    def _embed_part(self, part: QueryPart) -> EmbeddedPart:
+        if part.is_picture:
+            row = self._embed_picture(part)
+        else:
+            row = needed_encoder(self._encoder).encode_texts([str(part.content)])
+        return EmbeddedPart(row[0], float(part.weight), part.is_picture)
+
+    def _embed_pictures(self, parts: Sequence[QueryPart]) -> Embeddings:
+        rows = [self._embed_picture(part) for part in parts]
+        return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
+
+    def _embed_picture(self, part: QueryPart) -> Embeddings:
+        """Return the embedding of an image, shape (1, D)."""
+        if part.path is not None:
+            known = self._known_embedding(part.path)
+            if known is not None:
+                return known
+        encoder = needed_encoder(self._encoder)
+        return encoder.encode_images([part.path or part.content], allow_urls=part.allow_urls)
+
+    def _inner_names(self, path: Path) -> set[str]:
+        """Return the catalog's names for a file; of one with hard links, the other ones' too."""
+        try:
+            names = self._place.inner_paths(path)
+            status = path.stat()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a null character
+            return set()  # reading it will say what is wrong
+        if status.st_nlink > 1:
+            with committed(self._place) as (catalog, _, _):
+                alike = catalog.find_alike(status.st_size, status.st_mtime_ns)
+            names |= {name for name in alike if _is_same_file(path, self._place.path(name))}
+        return names
+
+    def _known_embedding(self, path: Path) -> Embeddings | None:
+        """Return the embedding of a picture that is indexed as it is now, shape (1, D).
+
+        It spares loading the image tower, which costs more than the search.
+        """
+        names = self._inner_names(path)
+        if not names or not path.is_file():
+            return None
+        status = path.stat()
+        with committed(self._place) as (catalog, meta, vectors):
+            if self._encoder is not None:
+                check_space(meta, self._encoder, self._place)
+            for name in names:
+                image = catalog.find(name)
+                if image and (image.size, image.mtime_ns) == (status.st_size, status.st_mtime_ns):
+                    return normalize_rows(vectors.take(np.array([image.row])))
+        return None
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
+def _marked(images: Iterable[ImageInput]) -> list[QueryPart]:
+    """Return pictures that were marked; a string among them is a path."""
+    check_is_several(images)
+    return [QueryPart(image, is_picture=True) for image in images]
+
+
+def _check_marks(liked: Sequence[QueryPart], goods: Embeddings, bads: Embeddings) -> None:
+    """Refuse a picture that is marked as right and as wrong."""
+    if not (len(goods) and len(bads)):
+        return
+    is_both = (goods @ bads.T).max(axis=1) > 1 - _SAME
+    if is_both.any():
+        name = image_name(liked[int(is_both.argmax())].content)
+        raise InputError(
+            f"{name} is marked both as like and as unlike what is sought, which cancels out: mark "
+            "it once"
+        )
+
+
+def _one_row(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return a query that is an embedding already as float32, shape (D,)."""
+    row = embedding[0] if embedding.ndim == 2 and len(embedding) == 1 else embedding
+    norm = float(np.linalg.norm(row))
+    if row.ndim != 1 or not abs(norm - 1) < NORM_TOLERANCE:
+        raise InputError(
+            "an embedding to search for must have shape (D,) or (1, D) and norm 1, got shape "
+            f"{embedding.shape} and norm {norm:.6g}: normalize_rows does that"
+        )
+    return row.astype(np.float32)

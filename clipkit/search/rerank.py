@@ -1,0 +1,172 @@
+"""Re-ranking results: relevance feedback, diversity, RAW and JPEG of one shot.
+
+Ridge regression with the query as its prior: a direction that starts at the query, gives pictures
+that were liked a score of 1 and those that were not a score of 0. 0 is what an average picture of
+the library scores, seen from its centre. A negative target would be wrong: the pictures a person
+rejects come from the top of a ranking and share most of their direction with the right ones, so
+pushing away from them pushes away from what is sought. ``docs/composition.md`` has the figures.
+
+Shapes: P liked pictures, Q disliked ones, D dimensions.
+
+Maximal marginal relevance: the best first, then always the one that is relevant and unlike all
+that were taken.
+
+Shapes: K candidates, D dimensions.
+
+Source: Carbonell and Goldstein 1998, "The Use of MMR, Diversity-Based Reranking".
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clipkit.arguments import check_share, check_whole
+from clipkit.embeddings import normalize_rows
+from clipkit.errors import InputError
+from clipkit.inputs.raw import RAW_EXTENSIONS
+from clipkit.search.modality_gap import Direction, center_rows
+
+_QUERY_WEIGHT = 0.4  # about the centred cosine of a text to a picture that it describes
+_NOISE = 4.0  # variance of a mark beside the prior's 1 a dimension: no single mark is trusted far
+
+
+def refit_direction(
+    liked: ArrayLike,
+    disliked: ArrayLike,
+    center: ArrayLike,
+    query: Direction | None = None,
+) -> Direction:
+    """Return the direction that fits a query and a person's marks on pictures.
+
+    Args:
+        liked: Embeddings of pictures to find more like, shape (P, D), rows of norm 1; may be
+            empty.
+        disliked: Embeddings of pictures to find less like, shape (Q, D); may be empty. P + Q of
+            a few hundred take milliseconds.
+        center: The centre of the library's pictures, shape (D,).
+        query: The direction the search began with, shape (D,), norm 1, seen from its own centre
+            as `mix_parts` gives it; None if it began with pictures alone.
+
+    Returns:
+        A direction, float32, shape (D,), norm 1, for `centered_similarities`.
+
+    Raises:
+        InputError: If shapes do not fit together, nothing is given, or what is given cancels out.
+    """
+    origin = np.asarray(center, dtype=np.float32)
+    goods, bads = (_rows(given, origin) for given in (liked, disliked))
+    marks = np.concatenate([goods, bads])
+    prior = np.zeros_like(origin) if query is None else _QUERY_WEIGHT * query
+    if prior.shape != origin.shape:
+        raise InputError(
+            f"the query must have the shape of the centre, {origin.shape}, got {prior.shape}"
+        )
+    # With nothing to go towards, the only way is away.
+    is_away = query is None and not len(goods)
+    counts = [len(goods), len(bads)]
+    targets = np.repeat([1.0, -1.0 if is_away else 0.0], counts)
+    # The disliked together weigh no more than the liked: there is no end of wrong pictures.
+    noise = _NOISE * np.repeat([1.0, max(1.0, len(bads) / max(1, len(goods)))], counts)
+    # The dual form: as many equations as marks, not as dimensions.
+    surprise = np.linalg.solve(marks @ marks.T + np.diag(noise), targets - marks @ prior)
+    direction = prior + marks.T @ surprise
+    if np.linalg.norm(direction) < 1e-6:
+        raise InputError(
+            "there is nothing to search for: give a query, or mark a picture that is not like "
+            "every other"
+        )
+    refitted: Direction = normalize_rows(direction[None, :])[0]
+    return refitted
+
+
+def _rows(embeddings: ArrayLike, center: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return marked pictures as seen from the centre, shape (P, D)."""
+    rows = np.asarray(embeddings, dtype=np.float32)
+    return center_rows(rows if rows.size else np.empty((0, len(center))), center).astype(float)
+
+
+def diversify(
+    scores: ArrayLike, embeddings: ArrayLike, *, k: int, tradeoff: float = 0.7
+) -> NDArray[np.intp]:
+    """Return candidates in an order that weighs relevance against repetition.
+
+    Each step takes the candidate with the highest
+    ``tradeoff * score - (1 - tradeoff) * (highest cosine to one taken before)``.
+
+    Args:
+        scores: Relevance of each candidate, shape (K,), on the scale of a cosine between
+            pictures: [0, 1], 1 for what could not be more relevant. Plain cosines of a text to
+            pictures are too small for this; a search's relevance is not.
+        embeddings: The candidates, shape (K, D), rows of norm 1.
+        k: How many to return, k >= 1. More than K gives all K.
+        tradeoff: From 0, only variety, to 1, only relevance.
+
+    Returns:
+        Positions of the candidates, shape (min(k, K),). Equal values keep their order.
+
+    Raises:
+        InputError: If the shapes do not fit together, a score is not finite, or k or tradeoff is
+            out of range.
+
+    Example:
+        >>> rows = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]  # the first two are the same
+        >>> diversify([0.9, 0.8, 0.5], rows, k=3).tolist()
+        [0, 2, 1]
+    """
+    relevance, rows = np.asarray(scores, np.float64), np.asarray(embeddings, np.float32)
+    if relevance.ndim != 1 or rows.ndim != 2 or len(rows) != len(relevance):
+        raise InputError(
+            "scores must have shape (K,) and embeddings (K, D), "
+            f"got {relevance.shape} and {rows.shape}"
+        )
+    if not np.isfinite(relevance).all():
+        raise InputError("scores must be finite numbers")
+    k = check_whole(k, "k")
+    tradeoff = check_share(tradeoff, "tradeoff")
+    gains = tradeoff * relevance
+    closest = np.full(len(rows), -np.inf)  # highest cosine to one taken
+    order = np.empty(min(k, len(rows)), dtype=np.intp)
+    for place in range(len(order)):
+        values = gains - (1 - tradeoff) * closest if place else relevance.copy()
+        values[order[:place]] = -np.inf
+        order[place] = np.argmax(values)
+        np.maximum(closest, rows @ rows[order[place]], out=closest)
+    return order
+
+
+_DEVELOPED = {".jpg", ".jpeg", ".heic", ".heif", ".hif"}  # what cameras write beside a RAW file
+
+
+def raw_files(paths: Iterable[str], shown: Iterable[str] = ()) -> Mapping[str, str]:
+    """Return which RAW files another file stands for.
+
+    That is one in the same folder, of the same name but for its ending, in upper or lower case.
+
+    Args:
+        paths: Candidates, as the catalog writes them, best first.
+        shown: Further files that RAW files may belong to, such as a query's own.
+
+    Returns:
+        The file that stands for it, by the RAW file's path.
+    """
+    candidates = list(paths)
+    developed = {
+        _shot(path): path for path in (*reversed(candidates), *shown) if _ending(path) in _DEVELOPED
+    }
+    return {
+        path: developed[_shot(path)]
+        for path in candidates
+        if _ending(path) in RAW_EXTENSIONS and _shot(path) in developed
+    }
+
+
+def _ending(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
+
+
+def _shot(path: str) -> str:
+    """Return what the files of one shot have in common."""
+    place = PurePosixPath(path)
+    return str(place.with_name(place.stem.lower()))

@@ -1,0 +1,1 @@
+"""Vector stores: where an index keeps its embeddings and records."""

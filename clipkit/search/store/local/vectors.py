@@ -1,0 +1,281 @@
+"""The embeddings of a library on disk: rows in a file, appended and never rewritten.
+
+A row that was once committed keeps its bytes for as long as the file exists, so a reader that
+has read the catalog at any moment finds the vectors that belong to it. Rows of deleted pictures
+are dead until the live ones are copied to a new file (`copy_rows`), which the catalog then names.
+What lies in the file behind the rows the catalog knows is left over from a process that was
+killed; the next writer overwrites it.
+
+Shapes: N rows, K of them, D dimensions.
+"""
+
+import itertools
+import mmap
+import os
+import weakref
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.embeddings import Embeddings
+from clipkit.search.closing import Closing
+from clipkit.search.store.local.schema import damaged_library
+
+# Half precision moves a cosine by less than 1e-4 and halves what a search has to read.
+_SUFFIX = ".f16"
+_ROW_TYPES: dict[str, np.dtype[Any]] = {
+    _SUFFIX: np.dtype("<f2"),
+    ".f32": np.dtype("<f4"),  # in libraries of the first schema
+}
+_BLOCK_BYTES = 32 << 20  # read at a time: large enough for full speed, small enough for any machine
+_HALF_EPSILON = 2.0**-11  # relative rounding of a number of half precision
+
+SCAN_ERROR = 2.25 * _HALF_EPSILON
+"""More than `VectorReader.similarities` can be off, which is what rounding the query does."""
+
+
+def vectors_name(number: int) -> str:
+    """Return the name of the vectors file with this number."""
+    return f"vectors-{number}{_SUFFIX}"
+
+
+def next_vectors_name(name: str) -> str:
+    """Return the name that follows that of a vectors file, whatever precision that one has."""
+    return vectors_name(int(Path(name).stem.removeprefix("vectors-")) + 1)
+
+
+def is_of_old_precision(name: str) -> bool:
+    """Return whether a vectors file should be copied to one of the precision in use."""
+    return Path(name).suffix != _SUFFIX
+
+
+def vectors_files(location: Path) -> Iterator[Path]:
+    """Yield every vectors file in a library's directory, used or left over."""
+    for path in location.glob("vectors-*"):
+        # Nothing else goes that somebody keeps in the directory of an index.
+        if path.suffix in _ROW_TYPES and path.stem.removeprefix("vectors-").isdecimal():
+            yield path
+
+
+class VectorWriter(Closing):
+    """Appends rows to a vectors file, used in a ``with`` block.
+
+    Args:
+        path: The file; created if it does not exist.
+        embed_dim: D.
+        num_rows: How many rows the catalog knows; the next one is written behind them.
+    """
+
+    def __init__(self, path: Path, embed_dim: int, num_rows: int) -> None:
+        self.num_rows = num_rows
+        self._row_type = _ROW_TYPES[path.suffix]
+        self._embed_dim = embed_dim
+        is_new = not path.exists()
+        # Unbuffered, so that an interrupted write leaves nothing behind to be written later.
+        self._file = path.open("x+b" if is_new else "r+b", buffering=0)
+        if is_new:
+            _sync_directory(path.parent)
+
+    def append(self, embeddings: Embeddings) -> range:
+        """Write rows behind the last one.
+
+        Args:
+            embeddings: Shape (K, D), rows of norm 1.
+
+        Returns:
+            The numbers of the rows, in the order given.
+        """
+        rows = np.ascontiguousarray(embeddings, dtype=self._row_type)
+        assert rows.ndim == 2 and rows.shape[1] == self._embed_dim, rows.shape
+        self._file.seek(self.num_rows * self._row_bytes)
+        left = memoryview(rows.tobytes())
+        while left:
+            left = left[self._file.write(left) :]
+        written = range(self.num_rows, self.num_rows + len(rows))
+        self.num_rows = written.stop
+        return written
+
+    def take(self, row: int) -> Embeddings:
+        """Return one row as it was written, shape (1, D)."""
+        self._file.seek(row * self._row_bytes)
+        stored = np.frombuffer(self._file.read(self._row_bytes), dtype=self._row_type)
+        return stored.astype(np.float32)[None, :]
+
+    def flush(self) -> None:
+        """Return when every row written so far would survive a power cut."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; rows not flushed may be lost in a power cut."""
+        self._file.close()
+
+    @property
+    def _row_bytes(self) -> int:
+        return self._embed_dim * self._row_type.itemsize
+
+
+class VectorReader:
+    """Reads a vectors file: all of it through a memory map, block by block, or chosen rows.
+
+    Args:
+        path: The file.
+        embed_dim: D.
+        num_rows: N, how many rows the catalog knows.
+        folder: The picture folder, for messages.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        LibraryError: If the file is shorter than the catalog says.
+    """
+
+    def __init__(self, path: Path, embed_dim: int, num_rows: int, folder: Path) -> None:
+        self.num_rows = num_rows
+        self._folder = folder
+        row_type = _ROW_TYPES[path.suffix]
+        self._map: mmap.mmap | None = None
+        self._file: BufferedReader | None = None
+        self._rows: NDArray[np.floating] = np.empty((0, embed_dim), dtype=row_type)
+        if num_rows == 0:
+            return
+        expected = num_rows * embed_dim * row_type.itemsize
+        found = path.stat().st_size
+        if found < expected:
+            raise damaged_library(folder, f"{path} has {found} bytes instead of {expected}")
+        self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
+        self._map = mmap.mmap(self._file.fileno(), expected, access=mmap.ACCESS_READ)
+        if hasattr(self._map, "madvise"):  # not on Windows
+            self._map.madvise(mmap.MADV_SEQUENTIAL)  # halves the time from a disk
+        self._rows = np.frombuffer(self._map, dtype=row_type).reshape(num_rows, embed_dim)
+
+    def similarities(self, directions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the inner products of every row and a few directions, good to SCAN_ERROR.
+
+        Args:
+            directions: Shape (M, D), norms up to 1.
+
+        Returns:
+            float32, shape (M, N), dead rows included. Higher is closer.
+        """
+        result = np.empty((len(directions), self.num_rows), dtype=np.float32)
+        queries = np.ascontiguousarray(directions, dtype=self._rows.dtype)
+        for start, block in self._blocks():
+            result[:, start : start + len(block)] = _products(queries, block)
+            self._release(start, len(block))
+        return result
+
+    def exact_similarities(
+        self, rows: NDArray[np.int64], embedding: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Return the cosine of chosen rows to one embedding, the same wherever a row lies.
+
+        A scan may round a row differently from place to place; here equal rows always get
+        equal values, so ties are true ties.
+
+        Args:
+            rows: Row numbers, shape (K,).
+            embedding: Shape (D,), norm 1.
+
+        Returns:
+            float64, shape (K,), in [-1, 1].
+        """
+        exact = embedding.astype(np.float64)
+        result = np.empty(len(rows), dtype=np.float64)
+        block_rows = _block_rows(len(embedding))
+        for start in range(0, len(rows), block_rows):
+            part = self.stored(rows[start : start + block_rows]).astype(np.float64)
+            norms = np.sqrt((part * part).sum(axis=1))  # 1, but for the rounding of the rows
+            result[start : start + block_rows] = (part * exact).sum(axis=1) / norms
+        np.clip(result, -1.0, 1.0, out=result)
+        return result
+
+    def take(self, rows: NDArray[np.int64]) -> Embeddings:
+        """Return a copy of chosen rows, shape (K, D)."""
+        return self.stored(rows).astype(np.float32)
+
+    def stored(self, rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Return a copy of chosen rows in the precision of the file, shape (K, D).
+
+        They are not read through the map: where the system caches files in large pieces, every
+        row touched there would count as megabytes of this process's memory.
+        """
+        found = np.empty((len(rows), self._rows.shape[1]), dtype=self._rows.dtype)
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1).tolist()  # of runs of neighbours
+        for start, end in itertools.pairwise([*starts, len(rows)]):
+            assert self._file is not None
+            self._file.seek(int(rows[start]) * found[0].nbytes)
+            if self._file.readinto(found[start:end].data) < found[start:end].nbytes:
+                raise damaged_library(
+                    self._folder, f"{self._file.name} ends before row {rows[end - 1]}"
+                )
+        return found
+
+    def _blocks(self) -> Iterator[tuple[int, NDArray[np.floating]]]:
+        """Yield (first row number, rows) until all rows have been given."""
+        block_rows = _block_rows(self._rows.shape[1])
+        for start in range(0, self.num_rows, block_rows):
+            yield start, self._rows[start : start + block_rows]
+
+    def _release(self, start: int, num_rows: int) -> None:
+        """Give the memory of rows back: a scan of a million needs no more of it than a block.
+
+        They stay in the system's file cache, only no longer counted as this process's.
+        """
+        if self._map is None or not hasattr(self._map, "madvise"):  # Windows does it by itself
+            return
+        row_bytes = self._rows.shape[1] * self._rows.itemsize
+        first = start * row_bytes // mmap.PAGESIZE * mmap.PAGESIZE
+        self._map.madvise(mmap.MADV_DONTNEED, first, (start + num_rows) * row_bytes - first)
+
+
+def _products(queries: NDArray[np.floating], block: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the inner products of M queries and K rows of one precision, shape (M, K)."""
+    products: NDArray[np.floating]
+    if block.dtype.itemsize == 4:
+        products = np.matmul(queries, block.T)
+        return products
+    import numkong  # only here: NumPy has no fast product of half precision numbers
+
+    products = np.asarray(numkong.cdist(queries, block, metric="dot"))
+    return products
+
+
+def copy_rows(
+    reader: VectorReader, rows: NDArray[np.int64], destination: Path, embed_dim: int
+) -> None:
+    """Write chosen rows to a new file, in the order given, and make it durable.
+
+    Args:
+        reader: The file to copy from.
+        rows: Row numbers, shape (K,).
+        destination: The new file; one left over from a killed process is replaced.
+        embed_dim: D.
+    """
+    destination.unlink(missing_ok=True)
+    block_rows = _block_rows(embed_dim)
+    with VectorWriter(destination, embed_dim, 0) as writer:
+        for start in range(0, len(rows), block_rows):
+            writer.append(reader.take(rows[start : start + block_rows]))
+        writer.flush()
+
+
+def _block_rows(embed_dim: int) -> int:
+    """Return how many rows to work on at a time."""
+    return max(1, _BLOCK_BYTES // (embed_dim * 4))
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a new file's name survive a power cut, where the system has a way to ask for it."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # some network file systems have no such request; the catalog's check remains
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,196 @@
+"""Writing to a library: vectors first, then the catalog, a commit every few seconds."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from clipkit.embeddings import Embeddings
+from clipkit.errors import LibraryError
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.vectors import (
+    VectorReader,
+    VectorWriter,
+    copy_rows,
+    is_of_old_precision,
+    next_vectors_name,
+    vectors_files,
+)
+from clipkit.search.store.records import CatalogMeta, ImageRow, SkippedFile
+
+_MAX_DEAD_SHARE = 0.25  # of the rows in the file; above it those in use are copied
+# Embeddings of removed images stay as long as file managers keep deleted files; a thousand of them
+# take a megabyte, and more only where they at most double the file.
+_REMOVED_SECONDS = 30 * 24 * 3600
+_REMOVED_ROWS = 1000
+
+
+class LibraryWriter:
+    """Collects changes and commits them; used in a ``with`` block, under the writer's lock.
+
+    The order of a commit is what makes a kill harmless: the vectors are on the disk before the
+    catalog says that they exist.
+
+    Args:
+        catalog: Open for writing.
+        location: The library's directory.
+        meta: What holds for the library from the first commit on.
+
+    Raises:
+        LibraryError: If the vectors file cannot be opened.
+    """
+
+    def __init__(self, catalog: Catalog, location: Path, meta: CatalogMeta) -> None:
+        self._catalog = catalog
+        self._location = location
+        self._meta = meta
+        path = location / meta.vectors_file
+        with _disk_errors(location):
+            self._vectors = VectorWriter(path, meta.embed_dim, meta.num_rows)
+        self._images: list[ImageRow] = []
+        self._contents: dict[bytes, ImageRow] = {}  # of those that are not committed yet
+        self._skipped: list[SkippedFile] = []
+        self._removed: list[str] = []
+        self._missing: list[str] = []
+
+    def find_content(self, digest: bytes) -> ImageRow | None:
+        """Return a picture with this content, committed or not, None if there is none.
+
+        As of `Catalog.find_content`, its path is "" if its row may be taken.
+        """
+        return self._contents.get(digest) or self._catalog.find_content(digest)
+
+    def add(self, images: Iterable[ImageRow], embeddings: Embeddings) -> None:
+        """Add pictures, or give pictures their new vectors.
+
+        Args:
+            images: K pictures; their rows are not looked at.
+            embeddings: Their embeddings, shape (K, D).
+
+        Raises:
+            LibraryError: If the vectors cannot be written.
+        """
+        with _disk_errors(self._location):
+            rows = self._vectors.append(embeddings)
+        for image, row in zip(images, rows, strict=True):
+            self.keep(image._replace(row=row))
+
+    def keep(self, image: ImageRow) -> None:
+        """Add a picture whose vector is in its row already, or say something new about one."""
+        self._images.append(image)
+        if image.digest is not None:
+            self._contents[image.digest] = image
+
+    def copy(self, image: ImageRow, row: int) -> None:
+        """Add a picture with the vector of another one's row.
+
+        Args:
+            image: The picture; its own row is not looked at.
+            row: A row that was committed or added before.
+
+        Raises:
+            LibraryError: If the vector cannot be written.
+        """
+        with _disk_errors(self._location):
+            embedding = self._vectors.take(row)
+        self.add([image], embedding)
+
+    def skip(self, file: SkippedFile) -> None:
+        """Remember that a file cannot be read as a picture."""
+        self._skipped.append(file)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget files that are gone."""
+        self._removed.extend(paths)
+
+    def miss(self, paths: Iterable[str]) -> None:
+        """Keep indexed images whose files are not there, until they are back."""
+        self._missing.extend(paths)
+
+    def commit(self) -> None:
+        """Make everything collected so far durable, as one change.
+
+        Raises:
+            LibraryError: If it cannot be written; then nothing of this commit is kept.
+        """
+        images, skipped = self._images, self._skipped
+        removed, missing = self._removed, self._missing
+        meta = dataclasses.replace(self._meta, num_rows=self._vectors.num_rows)
+        if not (images or skipped or removed or missing or self._catalog.meta() != meta):
+            return
+        self._images, self._skipped, self._contents = [], [], {}
+        self._removed, self._missing = [], []
+        if images:
+            with _disk_errors(self._location):
+                self._vectors.flush()
+        self._catalog.write(meta, images=images, skipped=skipped, removed=removed, missing=missing)
+        self._meta = meta
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Commit what is collected, also on the way out of Ctrl-C, and close the file."""
+        try:
+            self.commit()
+        finally:
+            self._vectors.close()
+
+
+def compact(catalog: Catalog, location: Path, folder: Path) -> None:
+    """Copy the rows in use to a new file if many are dead, or all are of an old precision.
+
+    In use are those of the indexed images, of missing ones, and for a while of removed ones.
+    Files not in use are deleted.
+
+    A reader that still has the old file open goes on with it undisturbed.
+
+    Args:
+        catalog: Open for writing, under the writer's lock, with nothing left to commit.
+        location: The library's directory.
+        folder: The picture folder, for messages.
+
+    Raises:
+        LibraryError: If a file is damaged or cannot be written.
+    """
+    meta = catalog.meta()
+    if meta is None:
+        return
+    catalog.forget_removed(max_seconds=_REMOVED_SECONDS, min_rows=_REMOVED_ROWS)
+    absent = catalog.absent_rows()
+    num_used = catalog.count() + len(absent)
+    with _disk_errors(location):
+        num_dead = meta.num_rows - num_used
+        if num_dead > _MAX_DEAD_SHARE * meta.num_rows or is_of_old_precision(meta.vectors_file):
+            rows = np.union1d(catalog.rows(), absent)
+            name = next_vectors_name(meta.vectors_file)
+            old = VectorReader(location / meta.vectors_file, meta.embed_dim, meta.num_rows, folder)
+            copy_rows(old, rows, location / name, meta.embed_dim)
+            meta = dataclasses.replace(meta, vectors_file=name, num_rows=len(rows))
+            catalog.renumber(meta, rows)
+        for path in vectors_files(location):
+            if path.name != meta.vectors_file:
+                with contextlib.suppress(PermissionError):  # still mapped by a reader on Windows
+                    path.unlink()
+
+
+@contextlib.contextmanager
+def _disk_errors(location: Path) -> Iterator[None]:
+    """Turn a full or failing disk into a sentence that says what is kept."""
+    try:
+        yield
+    except OSError as error:
+        raise LibraryError(
+            f"the index at {location} cannot be written ({error.strerror or error}): what was "
+            "committed is kept; mend the cause and run the same command again"
+        ) from error

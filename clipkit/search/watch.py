@@ -1,0 +1,49 @@
+"""Keeping an index up to date while its folder changes."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from clipkit.errors import LibraryError
+from clipkit.inputs.folders import INDEX_FOLDER
+
+_QUIET_MS = 1600  # what arrives together is taken in together
+_LOOK_MS = 200  # how soon a request to stop is seen
+
+
+def watch_folder(folder: Path, stop: threading.Event | None = None) -> Iterator[bool]:
+    """Yield, a few times a second, whether something in a folder has changed since.
+
+    Changes that follow each other closely are reported together, when there is quiet.
+
+    Args:
+        folder: The folder, with all that is in it. Links to folders elsewhere are not watched.
+        stop: Set it to end the watch; without one it ends with KeyboardInterrupt.
+
+    Yields:
+        Whether something has changed; the first time when the watch has begun.
+
+    Raises:
+        LibraryError: If the system cannot watch the folder.
+    """
+    import watchfiles  # only here: most processes watch nothing
+
+    index = str(folder.resolve() / INDEX_FOLDER)
+
+    def is_of_interest(_: watchfiles.Change, path: str) -> bool:
+        return not path.startswith(index)  # writing the index must not wake its writer
+
+    try:
+        for changes in watchfiles.watch(
+            folder.resolve(),
+            watch_filter=is_of_interest,
+            debounce=_QUIET_MS,
+            rust_timeout=_LOOK_MS,
+            yield_on_timeout=True,
+            stop_event=stop,
+        ):
+            yield bool(changes)
+    except OSError as error:
+        raise LibraryError(
+            f"{folder} cannot be watched: {error}; index it from time to time instead"
+        ) from error

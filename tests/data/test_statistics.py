@@ -1,0 +1,183 @@
+import itertools
+import json
+import math
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer as Vocabulary
+from tokenizers import models, pre_tokenizers
+
+import clipkit
+from clipkit.data.mixing import MixedPairs
+from clipkit.data.pair import Pair
+from clipkit.data.sources import open_pairs
+from clipkit.data.statistics import PairSurvey, survey_pairs
+from clipkit.errors import ImageReadError
+from clipkit.inputs.tokenizer import Tokenizer
+from tests.data.conftest import picture, write_shard
+from tests.fake_pairs import ListSource
+
+
+@pytest.fixture(scope="session")
+def tokenizer(starter: clipkit.Encoder) -> Tokenizer:
+    return starter._tokenizer
+
+
+def _said(captions: list[tuple[str, ...]]) -> ListSource:
+    return ListSource([Pair(picture(i), texts, str(i)) for i, texts in enumerate(captions)])
+
+
+def _expected(captions: list[tuple[str, ...]], size: int) -> float:
+    """Return the expected number of equal ordered pairs, by going through all batches."""
+    totals = []
+    for batch in itertools.permutations(range(len(captions)), size):
+        total = 0.0
+        for one, other in itertools.permutations(batch, 2):
+            chance = 1 / (len(captions[one]) * len(captions[other]))
+            total += chance * len(set(captions[one]) & set(captions[other]))
+        totals.append(total)
+    return sum(totals) / len(totals)
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [
+        [("a",), ("a",), ("b",), ("a",), ("b",), ("c",)],
+        [("a", "b"), ("a",), ("b", "c", "a"), ("d",), ("d",)],
+        [("a",), ("b",), ("c",)],
+        [("a",)] * 5,
+    ],
+)
+def test_false_negatives_are_those_of_all_batches(
+    captions: list[tuple[str, ...]], tokenizer: Tokenizer
+) -> None:
+    for size in (2, 3, len(captions)):
+        survey = survey_pairs(_said(captions), tokenizer, batch_size=size)
+        assert survey.false_negatives == pytest.approx(_expected(captions, size), abs=1e-12)
+    larger = survey_pairs(_said(captions), tokenizer, batch_size=100)
+    assert larger.false_negatives == pytest.approx(survey.false_negatives)
+
+
+def test_false_negatives_of_single_captions_have_a_closed_form(tokenizer: Tokenizer) -> None:
+    counts = {"a": 7, "b": 4, "c": 1}
+    captions: list[tuple[str, ...]] = [
+        (text,) for text, count in counts.items() for _ in range(count)
+    ]
+    survey = survey_pairs(_said(captions), tokenizer, batch_size=4)
+    assert survey.false_negatives == pytest.approx(4 * 3 / (12 * 11) * (7 * 6 + 4 * 3))
+    assert survey.most_repeated == {"a": 7, "b": 4}
+
+
+def test_pictures_are_counted_and_read(
+    tmp_path: Path, samples: list[Path], tokenizer: Tokenizer
+) -> None:
+    for sample in samples[:3]:
+        shutil.copy(sample, tmp_path)
+        (tmp_path / sample.name).with_suffix(".txt").write_text(f"{sample.stem}\na photograph")
+    shutil.copy(samples[0], tmp_path / "copy.jpg")
+    (tmp_path / "copy.txt").write_text("a copy")
+    content = samples[3].read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    (tmp_path / "cut.txt").write_text("cut")
+    (tmp_path / "alone.txt").write_text("alone")
+    seen: list[tuple[int, int | None]] = []
+    survey = survey_pairs(
+        open_pairs(tmp_path),
+        tokenizer,
+        batch_size=2,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(done, 5) for done in range(1, 6)]
+    assert (survey.num_pairs, survey.num_captions, survey.num_different_captions) == (4, 7, 5)
+    assert survey.num_duplicates == 1
+    assert set(survey.unreadable) == {str(tmp_path / "cut.jpg"), str(tmp_path / "alone.txt")}
+    assert "is cut off" in survey.unreadable[str(tmp_path / "cut.jpg")]
+    assert survey.most_repeated == {"a photograph": 3}
+
+
+def test_tokens_are_those_of_the_tokenizer(tokenizer: Tokenizer) -> None:
+    length = tokenizer.context_length
+    long = "word " * 2 * length
+    captions: list[tuple[str, ...]] = [("a",), ("a cat",), (long,), (long,), ("a cat on a mat",)]
+    survey = survey_pairs(_said(captions), tokenizer, batch_size=2)
+    assert survey.num_cut == 2
+    own = tokenizer._vocabulary  # its own count, of which the rows are filled up
+    lengths = sorted(sum(own.encode(text).attention_mask) for (text,) in captions)
+    assert survey.median_tokens == lengths[2]
+    assert lengths[-1] == length
+
+
+def test_a_token_that_also_fills_rows_counts_inside_a_text() -> None:
+    words = Vocabulary(models.WordLevel({"!": 0, "a": 1, "cat": 2}, unk_token="a"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    # CLIP's rows end in zeros, and its token 0 is a part of "!#".
+    tokenizer = Tokenizer(lambda: words, clean=str.lower, context_length=8)
+    survey = survey_pairs(_said([("a ! ! cat",)]), tokenizer, batch_size=2)
+    assert survey.median_tokens == 4
+
+
+def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    good = {"__key__": "1", "png": picture(1), "txt": b"a"}
+    bad = {"__key__": "2", "png": b"no picture", "txt": b"a"}
+    source = open_pairs(write_shard(tmp_path / "a.tar", [good, bad, good | {"__key__": "3"}]))
+    lost = ListSource([ImageReadError("b.tar/1", "its shard has become shorter")])
+    survey = survey_pairs(MixedPairs([source, lost]), tokenizer, batch_size=2)
+    assert survey.num_pairs == 2
+    assert survey.num_duplicates == 1
+    assert list(survey.unreadable) == [f"{tmp_path}/a.tar/2", "b.tar/1"]
+    assert survey.unreadable["b.tar/1"] == "its shard has become shorter"
+
+
+def test_nothing_readable_is_a_survey_too(tokenizer: Tokenizer) -> None:
+    source = ListSource([ImageReadError("a", "is bad")])
+    survey = survey_pairs(source, tokenizer, batch_size=8)
+    assert (survey.num_pairs, survey.false_negatives, survey.median_tokens) == (0, 0, 0)
+    assert survey.lines()[-1] == "  a: is bad"
+
+
+def test_an_interruption_ends_it(tokenizer: Tokenizer) -> None:
+    def interrupt(done: int, total: int | None) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        survey_pairs(_said([("a",)] * 9), tokenizer, batch_size=2, progress=interrupt)
+    assert caught.tb is not None  # which holds what the survey held: nothing ends by itself
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
+
+
+def test_a_survey_is_told_in_lines_and_in_json() -> None:
+    survey = PairSurvey(
+        num_pairs=1200,
+        num_captions=2400,
+        num_different_captions=7,
+        first_caption="a dog",
+        class_names=("dog", "cat", "cow", "hen", "pig", "rat", "yak"),
+        most_repeated={"a cat": 5},
+        unreadable={f"{number}.jpg": "is bad" for number in range(12)},
+        num_duplicates=3,
+        num_shared=0,
+        num_cut=2,
+        median_tokens=8.5,
+        false_negatives=math.pi,
+        batch_size=64,
+        digests=frozenset([b"1"]),
+    )
+    lines = survey.lines()
+    assert lines[:8] == [
+        "1,200 pairs with 2,400 captions, 7 of them different, 8.5 tokens in the middle",
+        "the first caption: a dog",
+        "7 classes: dog; cat; cow; hen; pig; and 2 more",
+        "  5 pairs say: a cat",
+        "3 pictures are copies of others",
+        "2 captions are longer than the model reads, and are cut",
+        "in a batch of 64, 3.1 of 4,032 negatives say the same as the pair itself, and are left "
+        "out",
+        "12 pairs cannot be read",
+    ]
+    assert lines[8] == "  0.jpg: is bad"
+    assert lines[-1] == "  … and 2 more"
+    assert len(lines) == 8 + 10 + 1
+    assert json.loads(json.dumps(survey.to_dict()))["false_negatives"] == math.pi

@@ -1,0 +1,85 @@
+"""The draft of a model card: what is known, and TODO where only a person knows."""
+
+import re
+from importlib.metadata import version
+
+import torch
+from huggingface_hub import ModelCard
+
+from clipkit.runs.model_card import draft_card
+from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig
+
+CONFIG = RunConfig(
+    "runs/stamps",
+    ModelConfig(start="starter"),
+    DataConfig(
+        train=(SourceConfig("stamps"), SourceConfig("emoji", weight=0.5)),
+        validation=(SourceConfig("held-out"),),
+    ),
+)
+
+
+def card(config: RunConfig = CONFIG, **options: object) -> str:
+    words = {
+        "name": "stamps",
+        "num_pairs": {"training": 12345, "validation": 67},
+        "results": [("start", {"accuracy": 0.25}), ("final", {"accuracy": 0.5, "loss": 1.25})],
+        "facts": {"steps": "40 of 50", "hours": "1.50"},
+    }
+    return draft_card(config, **{**words, **options})  # type: ignore[arg-type]
+
+
+def test_a_card_says_what_was_trained_on_what_by_which_command() -> None:
+    text = card()
+    for line in (
+        "# stamps",
+        "A dual encoder for pictures and text, trained with clipkit from starter.",
+        "- trained on `stamps`",
+        "- trained on `emoji`, drawn 0.5 times an epoch",
+        "- validated on `held-out`",
+        "- 12,345 pairs for training",
+        "- 67 pairs for validation",
+        "    clipkit train run.toml",
+        "- steps: 40 of 50",
+        "- hours: 1.50",
+    ):
+        assert line in text.splitlines()
+    assert f"clipkit {version('clipkit')}" in text
+    assert f"torch {torch.__version__.split('+')[0]}" in text
+
+
+def test_results_are_a_table_with_a_gap_where_nothing_was_measured() -> None:
+    rows = [line for line in card().splitlines() if line.startswith("|")]
+    assert rows == [
+        "| weights | accuracy | loss |",
+        "|---|---|---|",
+        "| start | 0.2500 |  |",
+        "| final | 0.5000 | 1.2500 |",
+    ]
+
+
+def test_without_results_it_says_so() -> None:
+    assert "Nothing was measured: the run had no validation pairs." in card(results=[])
+
+
+def test_a_run_from_scratch_names_its_architecture() -> None:
+    config = RunConfig("run", ModelConfig(architecture="ViT-B-32"), CONFIG.data)
+    assert "trained with clipkit from random weights of ViT-B-32." in card(config)
+
+
+def test_what_only_a_person_knows_is_marked() -> None:
+    assert len(re.findall("^TODO: ", card(), re.MULTILINE)) == 3
+
+
+def test_the_header_is_what_model_hubs_read() -> None:
+    header = ModelCard(card()).data
+    assert vars(header) == vars(header) | {
+        "library_name": "open_clip",
+        "pipeline_tag": "zero-shot-image-classification",
+        "tags": ["clip", "clipkit"],
+        "license": "other",
+    }
+
+
+def test_a_name_is_taken_as_it_is() -> None:
+    assert "# a|b" in card(name="a|b").splitlines()

@@ -1,0 +1,123 @@
+"""What a search does besides ranking: relevance, variety, marks, ready embeddings."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipkit.background_words import BACKGROUND_NAMES
+from clipkit.embeddings import normalize_rows
+from clipkit.errors import InputError
+from clipkit.search.library import PhotoLibrary
+from clipkit.search.query import Query, QueryPart, parse_query
+from clipkit.search.relevance import NullDistribution
+from tests.fakes import FakeEncoder, picture_embedding, save_picture, word_embedding
+
+COLORS = [(255, 0, 0), (255, 128, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), (250, 250, 0)]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number, color in enumerate(COLORS):
+        save_picture(tmp_path / "photos" / f"{number}.png", color)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def library(photos: Path, encoder: FakeEncoder) -> PhotoLibrary:
+    library = PhotoLibrary.open(photos, encoder)
+    library.sync()
+    return library
+
+
+def _pictures(photos: Path) -> np.ndarray:
+    from PIL import Image
+
+    rows = [picture_embedding(Image.open(path)) for path in sorted(photos.iterdir())]
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("words", [("red",), ("red", "+", "2:green"), ("red", "-", "blue")])
+def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_pictures(
+    library: PhotoLibrary, photos: Path, words: tuple[str, ...]
+) -> None:
+    bank = np.concatenate([word_embedding(name) for name in BACKGROUND_NAMES])
+    pictures = _pictures(photos)
+    query = parse_query(*words)
+    expected = NullDistribution(bank, pictures).relevance(
+        np.concatenate([word_embedding(str(part.content)) for part in query.parts]),
+        [part.weight for part in query.parts],
+        [False] * len(query.parts),
+        pictures,
+    )
+    hits = library.search(query, k=len(COLORS))
+    found = [next(hit for hit in hits if hit.path.stem == str(n)).relevance for n in range(6)]
+    np.testing.assert_allclose(found, expected, atol=2e-3)  # half precision
+
+
+def test_a_cut_leaves_out_what_is_less_relevant(library: PhotoLibrary) -> None:
+    hits = library.search("red", k=6)
+    cut = sorted(hit.relevance for hit in hits)[3]
+    assert library.search("red", k=6, min_relevance=cut) == [h for h in hits if h.relevance >= cut]
+    assert library.search("red", min_relevance=1.0) == []
+
+
+def test_variety_shows_a_copy_later(photos: Path, library: PhotoLibrary) -> None:
+    save_picture(photos / "copy.png", (255, 0, 0), size=3)
+    library.sync()
+    plain = [hit.path.stem for hit in library.search("red", k=3)]
+    assert plain == ["0", "copy", "1"]
+    varied = [hit.path.stem for hit in library.search("red", k=3, diversity=0.9)]
+    assert varied[0] in plain[:2]
+    assert varied[1] not in plain[:2]
+
+
+@pytest.mark.parametrize("name", ["min_relevance", "diversity"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_shares_are_shares(library: PhotoLibrary, name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"{name} must be between 0 and 1"):
+        library.search("red", **{name: value})  # type: ignore[arg-type]
+
+
+def test_marked_pictures_are_what_is_sought_and_no_results(
+    library: PhotoLibrary, photos: Path, encoder: FakeEncoder
+) -> None:
+    hits = library.search(more_like=[photos / "0.png"], k=6)
+    assert hits[0].path.stem == "1"  # orange is what is closest to red
+    assert photos / "0.png" not in [hit.path for hit in hits]
+    hits = library.search("red", less_like=[photos / "1.png"], k=6)
+    assert len(hits) == 5
+    assert encoder.encoded_images == [f"{number}.png" for number in range(6)]  # all were known
+
+
+def test_something_must_be_sought(library: PhotoLibrary) -> None:
+    with pytest.raises(InputError, match="give a query, or mark pictures"):
+        library.search()
+
+
+def test_a_ready_embedding_is_searched_by(library: PhotoLibrary, photos: Path) -> None:
+    word = library.search(word_embedding("red"), k=6)
+    asked = library.search("red", k=6)
+    assert [(hit.path, hit.similarity) for hit in word] == [(h.path, h.similarity) for h in asked]
+    picture = library.search(_pictures(photos)[0], k=6)
+    asked = library.search(Query((QueryPart(str(photos / "0.png"), is_picture=True),)), k=5)
+    assert picture[0].path == photos / "0.png"  # nobody says which file it is of
+    assert [hit.path for hit in picture[1:]] == [hit.path for hit in asked]
+    with pytest.raises(InputError, match=r"must have shape \(4,\) or \(1, 4\)"):
+        library.search(normalize_rows([[1.0, 2.0]]))
+    with pytest.raises(InputError, match="norm 1, got shape"):
+        library.search(np.ones(4, dtype=np.float32))
+
+
+def test_an_index_without_everyday_words_gets_them_from_the_encoder(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    expected, ready = library.search("red"), library.search(word_embedding("red"))
+    with sqlite3.connect(library.location / "catalog.sqlite") as connection:
+        connection.execute("DELETE FROM background WHERE name = 'cat'")
+    assert library.search("red") == expected
+    with pytest.raises(InputError, match="this needs a model"):
+        PhotoLibrary.open(photos).search(word_embedding("red"))
+    library.sync()
+    assert PhotoLibrary.open(photos).search(word_embedding("red")) == ready

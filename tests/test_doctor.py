@@ -1,0 +1,109 @@
+"""diagnose: what it says of a model, and that it notices when embeddings are wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipkit.doctor import diagnose
+from clipkit.runtime.bundle import GOLDEN_VECTORS, MANIFEST, Bundle, stored_file
+from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
+
+
+@pytest.fixture
+def copied_starter(starter_folder: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "starter"
+    shutil.copytree(starter_folder, copy, ignore=shutil.ignore_patterns("recipe"))
+    return copy
+
+
+def test_the_starter_is_healthy_and_described_as_its_files_say(starter_folder: Path) -> None:
+    diagnosis = diagnose("starter")
+    config = json.loads((starter_folder / "open_clip_config.json").read_text())
+    assert diagnosis.is_healthy
+    assert diagnosis.problems == ()
+    assert diagnosis.golden is not None
+    assert diagnosis.golden.num_pictures == 45
+    # Golden vectors are kept in half precision: 1 - 2**-22 is what that leaves of a cosine.
+    assert diagnosis.golden.p1_image_cosine > 1 - 1e-6
+    assert diagnosis.golden.p1_text_cosine > 1 - 1e-6
+    assert diagnosis.golden.same_first_picture == 1
+    assert list(diagnosis.image.mean) == config["preprocess_cfg"]["mean"]
+    assert list(diagnosis.image.std) == config["preprocess_cfg"]["std"]
+    assert diagnosis.image.resize_mode == config["preprocess_cfg"]["resize_mode"]
+    assert diagnosis.image.size == (config["model_cfg"]["vision_cfg"]["image_size"],) * 2
+    assert diagnosis.text.context_length == config["model_cfg"]["text_cfg"]["context_length"]
+    assert diagnosis.text.pad_id == 0
+    assert diagnosis.text.is_lower_cased  # by its vocabulary: the cleaning keeps the case
+    assert diagnosis.text.cleaning == "whitespace"
+    assert (diagnosis.engine, diagnosis.device, diagnosis.precision) == ("onnx", "cpu", "fp32")
+
+
+def test_torch_is_compared_with_the_same_golden_vectors() -> None:
+    diagnosis = diagnose("starter", engine="torch", device="cpu", precision="bf16")
+    assert (diagnosis.engine, diagnosis.precision) == ("torch", "bf16")
+    assert diagnosis.golden is not None
+    assert 0.99 < diagnosis.golden.mean_image_cosine < 1 - 1e-6
+
+
+def test_other_embeddings_are_a_problem(copied_starter: Path) -> None:
+    # The same model with another mean: what a wrong preprocess costs, and nothing else tells.
+    config = json.loads((copied_starter / "open_clip_config.json").read_text())
+    config["preprocess_cfg"]["mean"] = [0.1, 0.5, 0.9]
+    (copied_starter / "open_clip_config.json").write_text(json.dumps(config))
+    diagnosis = diagnose(copied_starter)
+    assert not diagnosis.is_healthy
+    (problem,) = diagnosis.problems
+    assert problem.startswith("fp32 on onnx is too far from the original: cosine mean 0.")
+    assert diagnosis.golden is not None
+    assert diagnosis.golden.mean_image_cosine < 0.999
+    assert diagnosis.golden.mean_text_cosine > 0.999999
+
+
+def test_changed_bytes_are_a_problem(copied_starter: Path) -> None:
+    path = copied_starter / "open_clip_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    diagnosis = diagnose(copied_starter)
+    assert any("is not the file this bundle was compiled with" in p for p in diagnosis.problems)
+
+
+def test_golden_vectors_of_other_inputs_are_not_compared(copied_starter: Path) -> None:
+    manifest = json.loads((copied_starter / MANIFEST).read_text())
+    (copied_starter / MANIFEST).write_text(json.dumps({**manifest, "reference": "0" * 64}))
+    diagnosis = diagnose(copied_starter)
+    assert diagnosis.golden is None
+    assert diagnosis.is_healthy
+
+
+def test_golden_vectors_decide_and_not_the_parity_of_long_ago(copied_starter: Path) -> None:
+    with np.load(copied_starter / GOLDEN_VECTORS) as content:
+        images, texts = content["images"], content["texts"]
+    np.savez(copied_starter / GOLDEN_VECTORS, images=images, texts=texts[::-1])
+    manifest = json.loads((copied_starter / MANIFEST).read_text())
+    stored = stored_file(copied_starter / GOLDEN_VECTORS)
+    manifest["files"][GOLDEN_VECTORS] = {"size": stored.size, "sha256": stored.sha256}
+    (copied_starter / MANIFEST).write_text(json.dumps(manifest))
+    assert Bundle.read(copied_starter).precisions["fp32"].passes("fp32")
+    (problem,) = diagnose(copied_starter).problems
+    assert "too far from the original" in problem
+
+
+def test_what_nobody_states_is_a_remark(tmp_path: Path) -> None:
+    config = tiny_config(text_cfg={**TINY_TEXT, "vocab_size": 49408})
+    write_directory(tmp_path, make_open_clip(config), config)
+    path = tmp_path / "open_clip_config.json"
+    content = json.loads(path.read_text())
+    del content["preprocess_cfg"]
+    path.write_text(json.dumps(content))
+    diagnosis = diagnose(tmp_path, device="cpu")
+    assert diagnosis.compilation is None
+    assert diagnosis.golden is None
+    assert diagnosis.is_healthy
+    assert [remark.split(":")[0] for remark in diagnosis.remarks] == [
+        "there are no golden vectors to compare with before it is compiled",
+        f"{path} has no preprocess_cfg",
+    ]

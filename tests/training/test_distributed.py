@@ -1,0 +1,333 @@
+"""Several real processes over gloo, each with its share, against one process with all the pairs."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from clipkit.errors import TrainingError
+from clipkit.models.towers import Towers
+from clipkit.training.batch import Batch, TeacherFeatures
+from clipkit.training.config import LossConfig, Sharding
+from clipkit.training.distributed import Ranks, copy_weights, joined_ranks, unwrap, wrap
+from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.resume import Progression, capture_state, restore_state
+from clipkit.training.step import ContrastiveStep
+from clipkit.training.trained_towers import Representations
+from tests.reference import contrastive
+from tests.training.conftest import make_batch, make_towers
+
+NUM = 12  # pairs of the global batch
+EXACT = 1e-10
+TEACHER_DIM = 10
+TEACHER_LOGIT_SCALE = 3.0
+LOSSES = {
+    "infonce": LossConfig(),
+    "sigmoid": LossConfig(kind="sigmoid"),
+    "row-chunks": LossConfig(row_chunk=2, matryoshka_dims=(5,)),
+    "distillation": LossConfig(teacher="some", feature_weight=50.0),
+}
+CASES: list[tuple[Sharding, str, int]] = [
+    *(("ddp", name, size) for name in LOSSES for size in (0, 3)),
+    ("fsdp", "infonce", 0),
+    ("fsdp", "infonce", 3),
+    ("fsdp", "sigmoid", 3),
+    ("fsdp", "distillation", 3),
+]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where three processes left what they ended with, as three and the first two as two."""
+    directory = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(_run, args=(str(directory),), nprocs=3)  # type: ignore[attr-defined, no-untyped-call]
+    return directory
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def outcome(request: pytest.FixtureRequest, directory: Path) -> Any:
+    """What each of so many processes ended with: one dict for each."""
+    world_size = request.param
+    return [torch.load(directory / f"{rank}of{world_size}.pt") for rank in range(world_size)]
+
+
+@pytest.mark.parametrize(("sharding", "loss", "size"), CASES)
+def test_gradients_of_several_processes_are_those_of_one(
+    outcome: list[dict[Any, Any]],
+    tmp_path: Path,
+    sharding: Sharding,
+    loss: str,
+    size: int,
+) -> None:
+    world_size = len(outcome)
+    expected, expected_loss = _one_process(world_size, tmp_path, loss, size)
+
+    for rank, results in enumerate(outcome):
+        gradients, losses = results[sharding, loss, size]
+        assert gradients.keys() == expected.keys()
+        differences = {
+            name: float((gradients[name].reshape(tensor.shape) - tensor).abs().max())
+            for name, tensor in expected.items()
+        }
+        largest = max(differences.values())
+        print(  # noqa: T201 - pytest -rP shows it
+            f"{sharding}, {loss}, {world_size} processes, chunks of {size or 'all'}, rank {rank}: "
+            f"{len(gradients)} gradients differ by at most {largest:.1e}, "
+            f"that of logit_scale by {differences['towers.model.logit_scale']:.1e}"
+        )
+        assert largest <= EXACT, max(differences, key=lambda name: differences[name])
+        assert losses["loss"].item() == pytest.approx(expected_loss, rel=1e-10)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_chunks_send_their_gradients_once(outcome: list[dict[Any, Any]], loss: str) -> None:
+    for results in outcome:
+        whole, chunked = (results["sent", "ddp", loss, size] for size in (0, 3))
+        assert whole == chunked > 10_000
+
+
+def test_split_weights_and_moments_are_whole_again_to_be_saved(
+    outcome: list[dict[Any, Any]], tmp_path: Path
+) -> None:
+    """After two steps of AdamW with a rest between, against two of one process."""
+    module = make_towers("bert", tmp_path)
+    gradients, _ = _one_process(len(outcome), tmp_path, "infonce", 0)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    for _ in range(2):
+        for name, parameter in module.named_parameters():
+            parameter.grad = gradients[name]
+        optimizer.step()
+    weights = module.towers.model.state_dict()
+    num_weights = sum(parameter.numel() for parameter in module.parameters())
+
+    for results in outcome:
+        assert results["split"] < 0.6 * num_weights
+        assert results["weights"].keys() == weights.keys()
+        for name, tensor in weights.items():
+            # AdamW divides by the root of a gradient's square: rounding shows where that is small.
+            assert torch.allclose(results["weights"][name], tensor, atol=1e-7), name
+
+
+def test_processes_tell_each_other_rows_means_and_the_largest(
+    outcome: list[dict[Any, Any]],
+) -> None:
+    world_size = len(outcome)
+    for rank, results in enumerate(outcome):
+        told = results["told"]
+        assert told["ranks"] == (rank, world_size)
+        assert told["rows"].tolist() == [[r, 10 * r] for r in range(world_size) for _ in range(2)]
+        assert told["mean"].item() == (world_size - 1) / 2
+        assert told["maximum"] == world_size - 1
+        assert told["collected"] == [{"rank": r} for r in range(world_size)]
+        # Process r weighs row j of all by (r + 1)(j + 1): own rows get the sum over processes.
+        first = 2 * rank
+        weight = world_size * (world_size + 1) / 2
+        assert told["gradient"].tolist() == [[weight * (first + 1)] * 2, [weight * (first + 2)] * 2]
+
+
+def test_one_process_has_nobody_to_ask() -> None:
+    rows = torch.ones(2, 3, requires_grad=True)
+    ranks = Ranks()
+    assert ranks.gather(rows) is rows and ranks.gather_with_gradient(rows) is rows
+    assert ranks.mean(rows).tolist() == rows.tolist() and not ranks.mean(rows).requires_grad
+    assert ranks.maximum(2.5) == 2.5 and ranks.collect("one") == ["one"]
+    with joined_ranks() as joined:
+        assert joined == Ranks() and not dist.is_initialized()
+    module = make_towers("vit", Path())
+    assert wrap(module, "ddp", torch.device("cpu")) is module
+    assert wrap(module, "fsdp", torch.device("cpu")) is module
+
+
+def test_joined_processes_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchrun starts a single one."""
+    variables = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "0",
+    }
+    for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    with joined_ranks() as ranks:
+        assert dist.is_initialized() and ranks == Ranks(0, 1)
+    assert not dist.is_initialized()
+    words = "another process of this run has ended"
+    with pytest.raises(TrainingError, match=words), joined_ranks():
+        raise RuntimeError("[/pytorch/third_party/gloo/…/pair.cc:547] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="another thing"), joined_ranks():
+        raise RuntimeError("another thing")
+    assert not dist.is_initialized()
+
+
+def test_processes_wait_for_what_one_does_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of a million pictures are a night's work on a CPU; gloo waits half an hour."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(dist, "init_process_group", lambda **options: given.update(options))
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with joined_ranks():
+        assert given["timeout"] > timedelta(days=2)
+
+
+def test_each_process_of_a_machine_takes_a_device_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Ranks(3, 8).choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert Ranks(7, 8).choose_device("auto") == torch.device("cuda:3")
+    assert Ranks(7, 8).choose_device("cuda") == torch.device("cuda:3")
+    assert Ranks(7, 8).choose_device("cpu") == torch.device("cpu")
+    assert Ranks().choose_device("auto") == torch.device("cuda:0")
+
+
+def _whole_batch(loss: str) -> Batch:
+    features = torch.randn(
+        2, NUM, TEACHER_DIM, dtype=torch.float64, generator=torch.Generator().manual_seed(8)
+    )
+    return make_batch(NUM, teacher=TeacherFeatures(*features) if loss == "distillation" else None)
+
+
+def _towers(directory: Path, loss: str) -> Any:
+    has_teacher = loss == "distillation"
+    return make_towers(
+        "bert",
+        directory,
+        has_bias=loss == "sigmoid",
+        teacher_dim=TEACHER_DIM if has_teacher else None,
+    )
+
+
+def _loss(loss: str, ranks: Ranks) -> ContrastiveLoss:
+    scale = TEACHER_LOGIT_SCALE if loss == "distillation" else None
+    return ContrastiveLoss(LOSSES[loss], ranks, teacher_logit_scale=scale)
+
+
+def _one_process(
+    world_size: int, directory: Path, loss: str, size: int
+) -> tuple[dict[str, Tensor], float]:
+    """Return gradients and loss of all pairs, under the random numbers that each process draws."""
+    module, batch = _towers(directory, loss), _whole_batch(loss)
+    parts: list[Representations] = []
+    for rank, share in enumerate(batch.chunks(NUM // world_size)):
+        torch.manual_seed(100 + rank)
+        parts += [module(chunk) for chunk in share.chunks(size or len(share))]
+    columns = zip(*parts, strict=True)
+    whole = Representations(
+        *(torch.cat(c) if c[0] is not None and c[0].ndim else c[0] for c in columns)
+    )
+    if loss in ("infonce", "sigmoid"):
+        value = {"infonce": contrastive.infonce, "sigmoid": contrastive.sigmoid}[loss](
+            whole.image_features,
+            whole.text_features,
+            whole.logit_scale.exp(),
+            whole.logit_bias,
+            batch.caption_keys.tolist(),
+            batch.picture_keys.tolist(),
+        )
+    else:  # test_losses.py and test_distillation.py compare these with others
+        value = _loss(loss, Ranks())(whole, batch)["loss"]
+    return contrastive.gradients(module, value), value.item()
+
+
+def _run(rank: int, directory: str) -> None:
+    """Be one of three processes, and then one of two unless it is the last."""
+    torch.set_num_threads(1)
+    place = Path(directory, f"rank{rank}")
+    place.mkdir()
+    for world_size in (3, 2):
+        if rank < world_size:
+            dist.init_process_group(
+                "gloo",
+                init_method=f"file://{directory}/meeting{world_size}",
+                rank=rank,
+                world_size=world_size,
+                timeout=timedelta(minutes=3),
+            )
+            results = _compute_cases(Ranks(rank, world_size), place)
+            torch.save(results, Path(directory, f"{rank}of{world_size}.pt"))
+            dist.destroy_process_group()
+
+
+def _compute_cases(ranks: Ranks, place: Path) -> dict[Any, Any]:
+    results: dict[Any, Any] = {"told": _tell(ranks)}
+    for sharding, loss, size in CASES:
+        module = wrap(_towers(place, loss), sharding, torch.device("cpu"))
+        share = _whole_batch(loss).chunks(NUM // ranks.world_size)[ranks.rank]
+        step = ContrastiveStep(module, _loss(loss, ranks), chunk_size=size)
+        sent: list[int] = []
+        if isinstance(module, DistributedDataParallel):
+            module.register_comm_hook(sent, _noted_allreduce)
+        torch.manual_seed(100 + ranks.rank)
+        losses = step.backward(share)
+        results[sharding, loss, size] = _whole_gradients(unwrap(module)), losses
+        results["sent", sharding, loss, size] = sum(sent)
+        if (sharding, loss, size) == ("fsdp", "infonce", 0):
+            results |= _two_steps(module, _towers(place, loss).towers)
+    return results
+
+
+def _noted_allreduce(  # torch wants the annotation, and does not tell mypy of the class
+    sent: list[int],
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
+    sent.append(bucket.buffer().numel())
+    assert dist.group.WORLD is not None
+    return allreduce_hook(dist.group.WORLD, bucket)
+
+
+def _two_steps(module: nn.Module, whole: Towers) -> dict[str, Any]:
+    """Take a step of AdamW, and another from what was saved after the first."""
+    first = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    first.step()
+    saved = [capture_state(Progression(step=1), module, first, [])]
+    dist.broadcast_object_list(saved)  # as all processes read one file
+    gradients = [parameter.grad for parameter in module.parameters()]
+    second = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    second.zero_grad()  # torch loads no state into an optimizer under way
+    assert restore_state(saved[0], module, second).step == 1
+    for parameter, gradient in zip(module.parameters(), gradients, strict=True):
+        parameter.grad = gradient
+    second.step()
+    copy_weights(module, whole)
+    split = sum(_local(parameter).numel() for parameter in module.parameters())
+    return {"split": split, "weights": whole.model.state_dict()}
+
+
+def _tell(ranks: Ranks) -> dict[str, Any]:
+    rows = torch.tensor([[ranks.rank, 10.0 * ranks.rank]] * 2, requires_grad=True)
+    gathered = ranks.gather_with_gradient(rows)
+    weights = torch.arange(1.0, len(gathered) + 1)[:, None] * (ranks.rank + 1)
+    torch.autograd.backward((gathered * weights).sum())
+    return {
+        "ranks": (ranks.rank, ranks.world_size),
+        "rows": ranks.gather(rows),
+        "gradient": rows.grad,
+        "mean": ranks.mean(torch.tensor(float(ranks.rank))),
+        "maximum": ranks.maximum(float(ranks.rank)),
+        "collected": ranks.collect({"rank": ranks.rank}),
+    }
+
+
+def _whole_gradients(module: nn.Module) -> dict[str, Tensor]:
+    gradients = {}
+    for name, parameter in module.named_parameters():
+        gradient = parameter.grad
+        assert gradient is not None, name
+        gradients[name] = gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+    return {name: gradient.clone() for name, gradient in gradients.items()}
+
+
+def _local(parameter: Tensor) -> Tensor:
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter

@@ -1,0 +1,321 @@
+"""Towers that learn: gone on with bit for bit, ended by too many bad pairs, refused other pairs."""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clipkit.data.pair import Pair
+from clipkit.errors import TrainingError
+from clipkit.inputs.augmentation import Augmentation
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.models.building import with_logit_bias
+from clipkit.models.checkpoint import load_towers
+from clipkit.models.freezing import set_patch_dropout
+from clipkit.models.sources import DirectorySource
+from clipkit.models.towers import Towers
+from clipkit.training.checkpoints import RunCheckpoints
+from clipkit.training.config import (
+    ComputeConfig,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    SourceConfig,
+    WatchConfig,
+)
+from clipkit.training.data_loading import Assembler, PairBatches
+from clipkit.training.distributed import Ranks
+from clipkit.training.loop import Validation
+from clipkit.training.pair_reader import Order, PairReader
+from clipkit.training.trainer import Learning
+from tests.fake_pairs import ListSource
+
+NUM_PAIRS, BATCH = 12, 4  # three steps an epoch
+CONFIG = RunConfig(
+    "run",
+    ModelConfig(architecture="tiny.json"),
+    DataConfig(train=(SourceConfig("pairs"),), max_bad_fraction=0.25),
+    optimizer=OptimizerConfig(lr=1e-3),
+    compute=ComputeConfig(batch_size=BATCH, epochs=2, precision="fp32", device="cpu"),
+    watch=WatchConfig(log_steps=1, keep=1),
+).resolve()
+NOTHING = Validation(None, {})
+
+
+class NamedSource(ListSource):
+    """A listing that is known by its captions."""
+
+    @property
+    def fingerprint(self) -> str:
+        return repr([self[row].captions for row in range(len(self))])
+
+
+def source(num_bad: int = 0, word: str = "number") -> NamedSource:
+    noise = np.random.default_rng(0).integers(0, 256, (NUM_PAIRS, 12, 12, 3), dtype=np.uint8)
+    pairs = [
+        Pair(picture, (f"{word} {number}",), f"{number}.png")
+        for number, picture in enumerate(noise)
+    ]
+    for number in range(num_bad):
+        pairs[number] = pairs[number]._replace(image=b"no picture")
+    return NamedSource(pairs)
+
+
+@pytest.fixture
+def towers(tiny_checkpoint: Path) -> Towers:
+    """Towers that draw random numbers in every step."""
+    towers = load_towers(DirectorySource("tiny", tiny_checkpoint))
+    set_patch_dropout(towers, 0.5)
+    return towers
+
+
+def learning_of(towers: Towers, pairs: ListSource | None = None, **options: Any) -> Learning:
+    """Return towers that learn from pairs, the same at each call."""
+    tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+    preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
+    batches = PairBatches(
+        PairReader(pairs or source(), [preprocess], Augmentation((0.5, 1.0)), seed=1),
+        Order((NUM_PAIRS,), (1.0,), seed=1, batch_size=BATCH),
+        Assembler(tokenizer, towers.padding_id),
+        workers=options.get("workers", 0),
+    )
+    return Learning(
+        options.get("config", CONFIG),
+        towers,
+        batches,
+        ranks=options.get("ranks", Ranks()),
+        sources=options.get("sources", {}),
+    )
+
+
+def run(learning: Learning, place: Path, **options: Any) -> bool:
+    return learning.run(
+        RunCheckpoints(place, tokenizer_json=None), **{"measure": lambda: NOTHING, **options}
+    )
+
+
+class StopRunError(Exception):
+    """Someone pulls the plug."""
+
+
+def stop_after(step: int) -> Any:
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise StopRunError
+
+    return progress
+
+
+@pytest.mark.parametrize(("killed_after", "workers"), [(1, 0), (3, 0), (4, 0), (5, 0), (3, 1)])
+def test_a_run_that_goes_on_ends_where_it_would_have_ended(
+    towers: Towers, tmp_path: Path, killed_after: int, workers: int
+) -> None:
+    """A checkpoint is written after every step, but for the one that is lost.
+
+    Reading processes draw nothing from the generator that dropout draws from.
+    """
+    start = copy.deepcopy(towers)
+    whole = learning_of(towers)
+    assert run(whole, tmp_path / "whole")
+    assert whole.num_steps == whole.progression.step == 6
+
+    each = replace(CONFIG, watch=replace(CONFIG.watch, checkpoint_minutes=0.0))
+    with pytest.raises(StopRunError):
+        run(
+            learning_of(start, config=each, workers=workers),
+            tmp_path / "killed",
+            progress=stop_after(killed_after),
+        )
+    found = RunCheckpoints(tmp_path / "killed").load_newest()
+    assert (found is None) == (killed_after == 1)
+    if found is None:
+        return
+    place, state = found
+    again = load_towers(DirectorySource("killed", place))
+    set_patch_dropout(again, 0.5)
+    rest = learning_of(again, workers=workers)
+    torch.rand(5)  # whatever happened in between
+    rest.restore(state)
+    assert rest.progression.step == killed_after - 1
+    assert run(rest, tmp_path / "killed")
+
+    for name, tensor in towers.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert rest.progression.best_step == whole.progression.best_step == 6
+
+
+def test_a_run_on_other_pairs_is_refused(towers: Towers, tmp_path: Path) -> None:
+    run(learning_of(towers), tmp_path)
+    found = RunCheckpoints(tmp_path).load_newest()
+    assert found is not None
+    other = learning_of(towers, source(word="numeral"))
+    with pytest.raises(TrainingError, match=r"what data\.train names has changed .*: put it back"):
+        other.restore(found[1])
+    assert other.progression.step == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"model.start": "a", "loss.teacher": "b"}, {"model.start": "a", "loss.teacher": "c"}),
+        ({}, {"loss.teacher": "c"}),
+        ({"loss.teacher": "c"}, {}),
+    ],
+)
+def test_a_run_on_other_models_or_measurements_is_refused(
+    towers: Towers, tmp_path: Path, before: dict[str, str], now: dict[str, str]
+) -> None:
+    new = copy.deepcopy(towers)
+    run(learning_of(towers, sources=before), tmp_path)
+    found = RunCheckpoints(tmp_path).load_newest()
+    assert found is not None
+    learning_of(new, sources=before).restore(found[1])
+    with pytest.raises(TrainingError, match=r"what loss\.teacher names has changed"):
+        learning_of(towers, sources=now).restore(found[1])
+
+
+def test_a_state_of_more_processes_starts_the_generators_anew(
+    towers: Towers, tmp_path: Path
+) -> None:
+    new = [copy.deepcopy(towers) for _ in range(3)]
+    run(learning_of(towers), tmp_path)
+    found = RunCheckpoints(tmp_path).load_newest()
+    assert found is not None
+    state = found[1]
+    draws = []
+    for one, num_processes in zip(new, (1, 2, 2), strict=True):
+        learning_of(one).restore(state | {"random": state["random"] * num_processes})
+        draws.append(float(torch.rand(1)))
+    assert draws[0] != draws[1] == draws[2]
+
+
+def test_bad_pairs_are_listed_up_to_the_limit(towers: Towers, tmp_path: Path) -> None:
+    """A quarter of twelve is three."""
+    learning = learning_of(towers, source(num_bad=3))
+    assert run(learning, tmp_path)
+    assert set(learning.progression.bad) == {"0.png", "1.png", "2.png"}
+    found = RunCheckpoints(tmp_path).load_newest()
+    assert found is not None
+    assert found[1]["progression"]["bad"] == learning.progression.bad
+
+
+def test_more_bad_pairs_than_allowed_end_it(towers: Towers, tmp_path: Path) -> None:
+    learning = learning_of(towers, source(num_bad=4))
+    words = r"^4 pairs could not be read, data\.max_bad_fraction allows 3: \d\.png: .*; .*Mend them"
+    with pytest.raises(TrainingError, match=words):
+        run(learning, tmp_path)
+    assert learning.progression.step <= 3  # an epoch goes through them all
+
+
+def test_bad_pairs_that_are_known_do_not_end_it_again(towers: Towers, tmp_path: Path) -> None:
+    """A limit that was lowered, or pairs of a place that has been mended since."""
+    learning = learning_of(towers, source(num_bad=3))
+    learning.progression.bad = {f"{name}.png": "is cut off" for name in ("a", "b", "c", 0, 1, 2)}
+    assert run(learning, tmp_path)
+    again = learning_of(towers, source(num_bad=4))
+    again.progression.bad = {f"{name}.png": "is cut off" for name in (0, 1, 2)}
+    with pytest.raises(TrainingError, match=r"^4 pairs could not be read"):
+        run(again, tmp_path)
+
+
+class TwoRanks(Ranks):
+    """Another process has met two other bad pairs by the time that both save."""
+
+    def collect(self, value: Any) -> list[Any]:
+        if isinstance(value, dict) and "torch" not in value:
+            return [value, {"x.png": "is cut off", "y.png": "is cut off"}]
+        return [value]
+
+
+def test_bad_pairs_of_all_processes_are_counted_before_they_are_saved(
+    towers: Towers, tmp_path: Path
+) -> None:
+    learning = learning_of(towers, source(num_bad=2), ranks=TwoRanks())
+    with pytest.raises(TrainingError, match=r"^4 pairs could not be read"):
+        run(learning, tmp_path)
+    assert RunCheckpoints(tmp_path).steps() == []
+
+
+def test_the_newest_and_the_best_stay_and_what_is_measured_is_told(
+    towers: Towers, tmp_path: Path
+) -> None:
+    """Measured three times an epoch: the second is the best."""
+    scores = iter([0.1, 0.9, 0.3, 0.4, 0.5, 0.6])
+    told: list[tuple[int, float | None]] = []
+    logged: list[tuple[int, Mapping[str, float]]] = []
+    config = replace(CONFIG, watch=replace(CONFIG.watch, every_epochs=1 / 3))
+    learning = learning_of(towers, config=config)
+    assert run(
+        learning,
+        tmp_path,
+        measure=lambda: Validation(next(scores), {}),
+        log_validation=lambda step, validation: told.append((step, validation.score)),
+        log=lambda step, metrics: logged.append((step, metrics)),
+    )
+    assert told == [(1, 0.1), (2, 0.9), (3, 0.3), (4, 0.4), (5, 0.5), (6, 0.6)]
+    assert RunCheckpoints(tmp_path).steps() == [2, 6]
+    assert [step for step, _ in logged] == [1, 2, 3, 4, 5, 6]
+    assert {"loss", "contrastive_loss", "logit_scale", "gradient_norm", "lr"} <= set(logged[0][1])
+
+
+def test_the_scale_is_kept_in_its_range(towers: Towers, tmp_path: Path) -> None:
+    with torch.no_grad():
+        towers.model.logit_scale.fill_(9.0)
+    assert run(learning_of(towers), tmp_path)
+    assert towers.logit_scale <= np.log(100) + 1e-6
+
+
+def test_the_scale_of_a_sigmoid_has_no_top(towers: Towers, tmp_path: Path) -> None:
+    """SigLIP ends at 117 (its B/16 at 256 pixels)."""
+    towers = with_logit_bias(towers)
+    with torch.no_grad():
+        towers.model.logit_scale.fill_(math.log(117))
+    config = replace(CONFIG, loss=LossConfig(kind="sigmoid"))
+    assert run(learning_of(towers, config=config), tmp_path)
+    assert towers.logit_scale == pytest.approx(math.log(117), abs=6 * 1e-3)  # six steps of lr
+
+
+def test_a_step_that_is_only_tried_changes_nothing(towers: Towers) -> None:
+    learning = learning_of(towers)
+    before = copy.deepcopy(towers.state_dict())
+    several = learning._batches.after(0)
+    learning.try_step(next(several))
+    several.close()
+    assert all(item.grad is None for item in towers.parameters())
+    for name, tensor in towers.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert learning.measured_towers is towers
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, unless it is an error
+def test_compiled_towers_learn_the_same_under_the_same_names(
+    towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced, but run as it was: to write the C++ takes a minute."""
+    plain, compiled = copy.deepcopy(towers), towers
+    run(learning_of(plain), tmp_path / "plain")
+    compile_module = torch.nn.Module.compile
+    asked: list[torch.nn.Module] = []
+
+    def trace(module: torch.nn.Module, **options: Any) -> None:
+        asked.append(module)
+        compile_module(module, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    config = replace(CONFIG, compute=replace(CONFIG.compute, compile=True))
+    run(learning_of(compiled, config=config), tmp_path / "compiled")
+
+    assert len(asked) == 2
+    expected, found = plain.state_dict(), compiled.state_dict()
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4, msg=name)
