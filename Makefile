@@ -37,7 +37,7 @@ try: $(VENV)/.core
 	@echo '$$ clipkit classify demo/samples/owl.jpg demo/samples/castle.jpg demo/samples/coffee_cup.jpg --labels-file demo/samples/labels.txt'
 	@$(BIN)/clipkit classify demo/samples/owl.jpg demo/samples/castle.jpg demo/samples/coffee_cup.jpg --labels-file demo/samples/labels.txt
 	@echo
-	@echo 'Now your own pictures:  $(BIN)/clipkit search "a red boat" ~/Pictures'
+	@echo 'Now your own images:  $(BIN)/clipkit search "a red boat" ~/Pictures'
 	@echo 'In a browser:           make demo'
 
 demo: $(VENV)/.demo

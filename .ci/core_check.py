@@ -1,4 +1,4 @@
-"""Check an installed wheel without torch on the sample pictures. Run by .ci/run."""
+"""Check an installed wheel without torch on the sample images. Run by .ci/run."""
 
 import importlib.util
 import json
@@ -29,5 +29,5 @@ labels = json.loads(
 assert labels["labels"][0]["label"] == "owl", labels
 health = json.loads(run("doctor", "starter", "--json"))  # the golden vectors came along
 assert health["is_healthy"], health["problems"]
-assert health["golden"]["num_pictures"] == 45, health["golden"]
+assert health["golden"]["num_images"] == 45, health["golden"]
 print(f"core without torch works on Python {sys.version.split()[0]}")

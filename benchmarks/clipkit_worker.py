@@ -33,7 +33,7 @@ def _serve(name: str) -> None:
 
     serve(
         {
-            "pictures": lambda paths: encoder.encode_images(paths),
+            "images": lambda paths: encoder.encode_images(paths),
             "texts": lambda texts: encoder.encode_texts(texts),
             "classify": classify,
             "settings": lambda: {"engine": encoder.engine, "precision": encoder.precision},

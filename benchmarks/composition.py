@@ -3,7 +3,7 @@
 Run as  python benchmarks/composition.py ; the photographs are fetched on the first run. Every
 figure is a mean average precision, 0 to 1, with 95 % intervals from a paired bootstrap.
 
-Shapes: N pictures, D dimensions.
+Shapes: N images, D dimensions.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,16 +35,16 @@ SHIFTS = (1, 7, 16)  # each name is paired with these neighbours in the list of 
 
 @dataclass(frozen=True)
 class Library:
-    """Pictures, plain and seen from their centre."""
+    """Images, plain and seen from their centre."""
 
-    pictures: Embeddings
+    images: Embeddings
     center: Vector
     text_center: Vector
-    spreads: tuple[float, float]  # of unrelated pictures and of unrelated texts
+    spreads: tuple[float, float]  # of unrelated images and of unrelated texts
 
     def similarities(self, direction: Vector) -> Vector:
-        """Return the centred cosine of every picture, as a scan of the plain rows gives it."""
-        scores = self.pictures @ np.stack([direction, self.center], axis=1)
+        """Return the centred cosine of every image, as a scan of the plain rows gives it."""
+        scores = self.images @ np.stack([direction, self.center], axis=1)
         return centered_similarities(scores, direction, self.center)
 
 
@@ -54,10 +54,10 @@ class Composed:
 
     unit: str  # queries of one unit are resampled together
     parts: Embeddings  # (2, D)
-    are_pictures: tuple[bool, bool]
+    are_images: tuple[bool, bool]
     sign: float  # of the second part
     relevant: Mask
-    hidden: tuple[int, ...]  # pictures of the query
+    hidden: tuple[int, ...]  # images of the query
 
 
 Scorer = Callable[[Library, Composed], Vector]
@@ -67,10 +67,10 @@ def plain_sum(
     library: Library, query: Composed, *, text_weight: float = 1.0, subtracted: float = 1.0
 ) -> Vector:
     """Return scores of the weighted sum of the parts as they are."""
-    first, second = (1.0 if is_picture else text_weight for is_picture in query.are_pictures)
+    first, second = (1.0 if is_image else text_weight for is_image in query.are_images)
     if query.sign < 0:
         second *= -subtracted
-    return np.asarray(library.pictures @ mix_embeddings(query.parts, [first, second])[0])
+    return np.asarray(library.images @ mix_embeddings(query.parts, [first, second])[0])
 
 
 def clipkit_score(library: Library, query: Composed) -> Vector:
@@ -81,7 +81,7 @@ def clipkit_score(library: Library, query: Composed) -> Vector:
     added, subtracted = (
         library.similarities(part) for part in center_rows(query.parts, centers(library, query))
     )
-    spreads = [library.spreads[not is_picture] for is_picture in query.are_pictures]
+    spreads = [library.spreads[not is_image] for is_image in query.are_images]
     return np.asarray(added - spreads[0] * subtraction_loss(subtracted / spreads[1]), np.float32)
 
 
@@ -101,12 +101,12 @@ def equal_spread(library: Library, query: Composed) -> Vector:
 def centers(library: Library, query: Composed) -> Embeddings:
     """Return the centre of each part."""
     both = (library.center, library.text_center)
-    return np.stack([both[0] if is_picture else both[1] for is_picture in query.are_pictures])
+    return np.stack([both[0] if is_image else both[1] for is_image in query.are_images])
 
 
 SCORERS: dict[str, Scorer] = {
-    "1st part": lambda library, query: library.pictures @ query.parts[0],
-    "2nd part": lambda library, query: library.pictures @ query.parts[1],
+    "1st part": lambda library, query: library.images @ query.parts[0],
+    "2nd part": lambda library, query: library.images @ query.parts[1],
     "plain": plain_sum,
     "text x1.5": partial(plain_sum, text_weight=1.5),
     "text x2": partial(plain_sum, text_weight=2.0),
@@ -119,7 +119,7 @@ SCORERS: dict[str, Scorer] = {
 
 
 def average_precision(scores: Vector, relevant: Mask, hidden: Sequence[int] = ()) -> float:
-    """Return the mean, over relevant pictures, of the precision down to each."""
+    """Return the mean, over relevant images, of the precision down to each."""
     kept = np.ones(len(scores), dtype=bool)
     kept[list(hidden)] = False
     hits = relevant[kept][np.argsort(-scores[kept], kind="stable")]
@@ -135,7 +135,7 @@ def interval(differences: Sequence[float]) -> str:
 
 
 def collage(first: LabelledPhoto, second: LabelledPhoto) -> Image.Image:
-    """Return a chessboard of two pictures, so that every crop shows both."""
+    """Return a chessboard of two images, so that every crop shows both."""
     board = Image.new("RGB", (400, 400))
     for photo, corners in ((first, ((0, 0), (200, 200))), (second, ((200, 0), (0, 200)))):
         with Image.open(photo.path) as image:
@@ -149,9 +149,9 @@ def collage(first: LabelledPhoto, second: LabelledPhoto) -> Image.Image:
 def composed_queries(
     encoder: clipkit.Encoder, photos: list[LabelledPhoto], singles: Embeddings
 ) -> tuple[Embeddings, dict[str, list[Composed]]]:
-    """Return the pictures with collages added, and the queries of each task.
+    """Return the images with collages added, and the queries of each task.
 
-    Of each name its first picture asks and its last is in the collages.
+    Of each name its first image asks and its last is in the collages.
     """
     showing = {
         name: np.flatnonzero([name in photo.names for photo in photos])
@@ -165,7 +165,7 @@ def composed_queries(
     ]
     pairs = [(a, b) for a, b in pairs if not set(showing[a]) & set(showing[b])]
     tiles = [(photos[showing[a][-1]], photos[showing[b][-1]]) for a, b in pairs]
-    pictures = np.concatenate([singles, encoder.encode_images([collage(*two) for two in tiles])])
+    images = np.concatenate([singles, encoder.encode_images([collage(*two) for two in tiles])])
     shown = [photo.names for photo in photos] + [one.names | two.names for one, two in tiles]
     words = dict(zip(names, encoder.encode_texts(names), strict=True))
     tasks: dict[str, list[Composed]] = {}
@@ -175,28 +175,28 @@ def composed_queries(
         for kinds in ((True, False), (False, True), (False, False), (True, True)):
             parts = np.stack(
                 [
-                    pictures[asks[name]] if is_picture else words[name]
-                    for name, is_picture in zip((a, b), kinds, strict=True)
+                    images[asks[name]] if is_image else words[name]
+                    for name, is_image in zip((a, b), kinds, strict=True)
                 ]
             )
-            title = " {} ".join("picture" if is_picture else "word" for is_picture in kinds)
+            title = " {} ".join("image" if is_image else "word" for is_image in kinds)
             for sign, goal, relevant in (
                 (1.0, "both", has[a] & has[b]),
                 (1.0, "either", has[a] | has[b]),
                 (-1.0, "1st only", has[a] & ~has[b]),
             ):
                 if sign > 0 and kinds == (False, True):
-                    continue  # the same as a picture plus a word
+                    continue  # the same as an image plus a word
                 task = f"{title.format('+' if sign > 0 else '-')}: {goal}"
                 query = Composed(a, parts, kinds, sign, relevant, tuple(asks.values()))
                 tasks.setdefault(task, []).append(query)
     for name in names:
         for place in showing[name].tolist():
-            parts = np.stack([pictures[place], words[name]])
+            parts = np.stack([images[place], words[name]])
             relevant = np.array([name in there for there in shown])
             query = Composed(name, parts, (True, False), 1.0, relevant, (place,))
-            tasks.setdefault("picture + its own word", []).append(query)
-    return pictures, tasks
+            tasks.setdefault("image + its own word", []).append(query)
+    return images, tasks
 
 
 def wider_without_narrower(
@@ -221,7 +221,7 @@ def wider_without_narrower(
 
 def print_composed(library: Library, tasks: dict[str, list[Composed]]) -> None:
     """Print one line a task, the interval that of clipkit minus plain over the first names."""
-    print(f"{len(library.pictures)} pictures\n")
+    print(f"{len(library.images)} images\n")
     print(f"{'':26}", *(f"{name:>9}" for name in SCORERS), " clipkit - plain")
     for task, queries in tasks.items():
         by_unit: dict[str, list[list[float]]] = {}
@@ -243,17 +243,17 @@ def print_single(library: Library, words: Embeddings, matches: Mask) -> None:
     for word, relevant in zip(words, matches, strict=True):
         if relevant.any():
             centred = library.similarities(center_rows(word[None, :], library.text_center)[0])
-            plain = average_precision(library.pictures @ word, relevant)
+            plain = average_precision(library.images @ word, relevant)
             rows.append((plain, average_precision(centred, relevant)))
     print_pair("one word", rows)
     rows = []
     for relevant in matches[matches.sum(axis=1) > 1]:
         for place in np.flatnonzero(relevant).tolist():
-            picture = library.pictures[place]
-            centred = library.similarities(center_rows(picture[None, :], library.center)[0])
-            plain = average_precision(library.pictures @ picture, relevant, [place])
+            image = library.images[place]
+            centred = library.similarities(center_rows(image[None, :], library.center)[0])
+            plain = average_precision(library.images @ image, relevant, [place])
             rows.append((plain, average_precision(centred, relevant, [place])))
-    print_pair("one picture", rows)
+    print_pair("one image", rows)
 
 
 def print_pair(title: str, rows: list[tuple[float, float]]) -> None:
@@ -266,23 +266,23 @@ def print_pair(title: str, rows: list[tuple[float, float]]) -> None:
     )
 
 
-def build_library(encoder: clipkit.Encoder, pictures: Embeddings) -> Library:
-    """Return pictures with their centre and that of the background names."""
+def build_library(encoder: clipkit.Encoder, images: Embeddings) -> Library:
+    """Return images with their centre and that of the background names."""
     names = encoder.encode_texts(list(BACKGROUND_NAMES))
     center, text_center = (
-        estimate_center(rows.mean(axis=0), len(rows)) for rows in (pictures, names)
+        estimate_center(rows.mean(axis=0), len(rows)) for rows in (images, names)
     )
-    seen = center_rows(pictures, center)[:256]
+    seen = center_rows(images, center)[:256]
     spreads = tuple(estimate_spread(rows, seen) for rows in (seen, center_rows(names, text_center)))
-    return Library(pictures, center, text_center, spreads)
+    return Library(images, center, text_center, spreads)
 
 
 def main() -> None:
     """Print the table of composed queries, that of narrowed words, and queries of one part."""
     encoder, photos, queries = clipkit.load(), fetch_photos(), read_queries()
     singles = encoder.encode_images([photo.path for photo in photos])
-    pictures, tasks = composed_queries(encoder, photos, singles)
-    print_composed(build_library(encoder, pictures), tasks)
+    images, tasks = composed_queries(encoder, photos, singles)
+    print_composed(build_library(encoder, images), tasks)
     words = encoder.encode_texts([query.words for query in queries])
     matches, library = true_matches(queries, photos), build_library(encoder, singles)
     print_composed(library, {"wider - narrower": wider_without_narrower(queries, words, matches)})

@@ -1,6 +1,6 @@
 """What a cut-off is worth: precision, recall, F1, and how well scores tell matches from the rest.
 
-Shapes: Q queries, K pictures. A query may have no match.
+Shapes: Q queries, K images. A query may have no match.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class CutOff:
-    """Which pictures one method returns for each query, and how far up the best of them is."""
+    """Which images one method returns for each query, and how far up the best of them is."""
 
     threshold: float
     right: Array  # (Q,) returned and a match
@@ -57,7 +57,7 @@ def best_threshold(scores: Array, matches: Mask) -> float:
 
 
 def precision(cut: CutOff) -> float:
-    """Return the share of returned pictures that match."""
+    """Return the share of returned images that match."""
     return float(cut.right.sum() / max(cut.returned.sum(), 1))
 
 
@@ -67,7 +67,7 @@ def recall(cut: CutOff) -> float:
 
 
 def f1_of_pairs(cut: CutOff) -> float:
-    """Return F1 over all pairs of a query and a picture."""
+    """Return F1 over all pairs of a query and an image."""
     return float(2 * cut.right.sum() / (cut.returned.sum() + cut.matching.sum()))
 
 

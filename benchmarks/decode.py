@@ -1,6 +1,6 @@
 """Reading large photographs: scaled decoding beside decoding everything, ratios in one run.
 
-Run as  python benchmarks/decode.py . The pictures are samples enlarged to 12 megapixels.
+Run as  python benchmarks/decode.py . The images are samples enlarged to 12 megapixels.
 """
 
 import io
@@ -14,7 +14,7 @@ from PIL import Image
 from clipkit.inputs.preprocess import Preprocess
 
 SAMPLES = Path(__file__).parents[1] / "demo" / "samples"
-NUM_PICTURES = 8
+NUM_IMAGES = 8
 
 
 def enlarged(path: Path) -> bytes:
@@ -31,7 +31,7 @@ def main() -> None:
     preprocess = Preprocess(size=(224, 224))
     times: dict[bool, list[float]] = {True: [], False: []}
     differences = []
-    for path in sorted(SAMPLES.glob("*.jpg"))[:NUM_PICTURES]:
+    for path in sorted(SAMPLES.glob("*.jpg"))[:NUM_IMAGES]:
         content = enlarged(path)
         pixels = {}
         for is_scaled in (True, False):

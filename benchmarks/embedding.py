@@ -1,4 +1,4 @@
-"""Embedding pictures and texts, beside sentence-transformers and open_clip's own loop.
+"""Embedding images and texts, beside sentence-transformers and open_clip's own loop.
 
 Run as  python benchmarks/embedding.py  with clipkit[torch] installed. All have the same ViT-B-32
 with the same random weights, on the CPU. The peers compute in float32, as they come; clipkit in
@@ -35,7 +35,7 @@ def main() -> None:
         settings = workers[CLIPKIT].ask("settings").result
         load = system_load()
         found = {
-            **_measure_pictures(workplace, workers, rounds),
+            **_measure_images(workplace, workers, rounds),
             "texts": _measure_texts(workplace.size(256, 32), workers, rounds),
         }
     figures = []
@@ -65,7 +65,7 @@ def main() -> None:
     Report("embedding", measurements, figures, settings, versions).save(workplace, load)
 
 
-def _measure_pictures(
+def _measure_images(
     workplace: Workplace, workers: dict[str, Worker], rounds: int
 ) -> dict[str, dict[str, list[Answer]]]:
     found = {}
@@ -73,7 +73,7 @@ def _measure_pictures(
         folder = workplace.directory / "photos" / photo_format.name
         paths = [str(path) for path in make_photos(photo_format, num, folder)]
         works = {
-            name: lambda worker=worker, paths=paths: worker.ask("pictures", paths=paths)
+            name: lambda worker=worker, paths=paths: worker.ask("images", paths=paths)
             for name, worker in workers.items()
         }
         found[f"{photo_format.name} photographs"] = take_turns(works, rounds)

@@ -89,7 +89,7 @@ def letters(text: str) -> str:
 
 
 def as_table(pairs: Iterable[tuple[Path, str]]) -> str:
-    """Return pictures and captions as a table.
+    """Return images and captions as a table.
 
     Raises:
         ValueError: If a caption would break it.
@@ -103,6 +103,6 @@ def as_table(pairs: Iterable[tuple[Path, str]]) -> str:
 
 
 def read_table(path: Path) -> list[tuple[Path, str]]:
-    """Return the pictures and captions of a table that `as_table` wrote."""
+    """Return the images and captions of a table that `as_table` wrote."""
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
-    return [(Path(picture), caption) for picture, caption in rows]
+    return [(Path(image), caption) for image, caption in rows]

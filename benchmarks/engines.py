@@ -35,9 +35,9 @@ def medians(*works: Callable[[], object]) -> list[float]:
 def main() -> None:
     """Print one line a comparison."""
     encoders = [clipkit.load("starter", engine=engine) for engine in ("onnx", "torch")]
-    pictures = sorted(SAMPLES.glob("*.jpg"))[:16]
+    images = sorted(SAMPLES.glob("*.jpg"))[:16]
     works = {
-        f"{len(pictures)} pictures": lambda encoder: encoder.encode_images(pictures),
+        f"{len(images)} images": lambda encoder: encoder.encode_images(images),
         f"{len(TEXTS)} texts": lambda encoder: encoder.encode_texts(TEXTS),
         "1 text": lambda encoder: encoder.encode_texts(TEXTS[:1]),
     }

@@ -1,12 +1,12 @@
 """Queries refitted to a person's marks, simulated on labelled photographs.
 
 Run as  python benchmarks/feedback.py ; the photographs are fetched on the first run. The person
-looks at ten pictures a round, marks every right one "more like this" and up to three wrong ones
+looks at ten images a round, marks every right one "more like this" and up to three wrong ones
 "less like this". All methods get the same marks, on the pages of the ranking without feedback, and
-are scored on the pictures that were not looked at yet: mean average precision, 0 to 1, with 95 %
+are scored on the images that were not looked at yet: mean average precision, 0 to 1, with 95 %
 intervals from a paired bootstrap over queries.
 
-Shapes: N pictures, Q queries, R rounds.
+Shapes: N images, Q queries, R rounds.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ from clipkit.embeddings import Embeddings, mix_embeddings
 from clipkit.search.modality_gap import center_rows
 from clipkit.search.rerank import refit_direction
 
-PAGE = 10  # pictures that a person looks at in one round
+PAGE = 10  # images that a person looks at in one round
 ROUNDS = 5
-MOST_DISLIKED = 3  # marks a round: nobody marks every wrong picture
+MOST_DISLIKED = 3  # marks a round: nobody marks every wrong image
 FEWEST_MATCHES = 5  # of a query that is refined
 DRAWS = 5  # random choices of marks where there are no words
 
@@ -54,41 +54,41 @@ IDEAS = {
 }
 
 Method = Callable[[Library, Sequence[int], Sequence[int], Vector | None], Vector]
-"""Liked places, disliked places and the centred query, or None, to scores of all pictures."""
+"""Liked places, disliked places and the centred query, or None, to scores of all images."""
 
 
 def rocchio(
     library: Library, liked: Sequence[int], disliked: Sequence[int], query: Vector | None
 ) -> Vector:
     """Return scores by Rocchio's formula with its usual weights, in the centred space."""
-    pictures = center_rows(library.pictures, library.center)
+    images = center_rows(library.images, library.center)
     parts = [] if query is None else [(1.0, query)]
     parts += [
-        (weight, pictures[list(places)].mean(axis=0))
+        (weight, images[list(places)].mean(axis=0))
         for weight, places in ((0.75, liked), (-0.15, disliked))
         if len(places)
     ]
     weights, rows = zip(*parts, strict=True)
-    return np.asarray(pictures @ mix_embeddings(np.stack(rows), weights)[0])
+    return np.asarray(images @ mix_embeddings(np.stack(rows), weights)[0])
 
 
 def discriminant(
     library: Library, liked: Sequence[int], disliked: Sequence[int], query: Vector | None
 ) -> Vector:
-    """Return scores by the query plus the liked pictures' discriminant against the library.
+    """Return scores by the query plus the liked images' discriminant against the library.
 
     The library's covariance, shrunk by 95 % towards a round one, takes the place of the usual one
-    within classes. Disliked pictures are left out.
+    within classes. Disliked images are left out.
     """
-    pictures = center_rows(library.pictures, library.center)
-    start = np.zeros(pictures.shape[1]) if query is None else query
+    images = center_rows(library.images, library.center)
+    start = np.zeros(images.shape[1]) if query is None else query
     if not len(liked):
-        return np.asarray(pictures @ start, np.float32)
-    covariance = np.cov(pictures.T)
+        return np.asarray(images @ start, np.float32)
+    covariance = np.cov(images.T)
     round_one = np.eye(len(covariance)) * np.trace(covariance) / len(covariance)
-    mean = pictures[list(liked)].mean(axis=0)
+    mean = images[list(liked)].mean(axis=0)
     axis = np.linalg.solve(0.05 * covariance + 0.95 * round_one, mean)
-    return np.asarray(pictures @ (axis / np.linalg.norm(axis) + start), np.float32)
+    return np.asarray(images @ (axis / np.linalg.norm(axis) + start), np.float32)
 
 
 def logistic(
@@ -96,15 +96,15 @@ def logistic(
 ) -> Vector:
     """Return scores by logistic regression that starts at 4 times the query.
 
-    The whole library counts as disliked with a weight of 0.02 a picture; penalty 1/16, on the
+    The whole library counts as disliked with a weight of 0.02 an image; penalty 1/16, on the
     bias a tenth of it.
     """
-    pictures = center_rows(library.pictures, library.center)
-    rows = pictures[[*liked, *disliked, *range(len(pictures))]]
+    images = center_rows(library.images, library.center)
+    rows = images[[*liked, *disliked, *range(len(images))]]
     rows = np.column_stack([rows, np.ones(len(rows))])
     signs = np.where(np.arange(len(rows)) < len(liked), 1.0, -1.0)
     weights = np.where(np.arange(len(rows)) < len(liked) + len(disliked), 16.0, 16.0 * 0.02)
-    penalty = np.append(np.ones(pictures.shape[1]), 0.1)
+    penalty = np.append(np.ones(images.shape[1]), 0.1)
     start = np.zeros(len(penalty)) if query is None else np.append(4.0 * query, 0.0)
     direction = start
     for _ in range(8):  # Newton's steps
@@ -112,14 +112,14 @@ def logistic(
         slope = penalty * (direction - start) - rows.T @ (weights * signs * chances)
         curvature = np.diag(penalty) + (rows.T * (weights * chances * (1 - chances))) @ rows
         direction = direction - np.linalg.solve(curvature, slope)
-    return np.asarray(pictures @ direction[:-1], np.float32)
+    return np.asarray(images @ direction[:-1], np.float32)
 
 
 def refitted(
     library: Library, liked: Sequence[int], disliked: Sequence[int], query: Vector | None
 ) -> Vector:
     """Return scores by clipkit's direction."""
-    goods, bads = (library.pictures[list(places)] for places in (liked, disliked))
+    goods, bads = (library.images[list(places)] for places in (liked, disliked))
     return library.similarities(refit_direction(goods, bads, library.center, query))
 
 
@@ -153,7 +153,7 @@ def with_words(library: Library, words: Embeddings, matches: Mask) -> None:
     for number in range(ROUNDS):
         rows = []
         for word, relevant in zip(words, matches, strict=True):
-            plain = library.pictures @ word
+            plain = library.images @ word
             ranking = np.argsort(-plain, kind="stable").tolist()
             seen = ranking[: (number + 1) * PAGE]
             if relevant.sum() - relevant[seen].sum() < 1:
@@ -165,7 +165,7 @@ def with_words(library: Library, words: Embeddings, matches: Mask) -> None:
         print_line(f"{number + 1} round(s)", rows)
     rows = []
     for word, relevant in zip(words, matches, strict=True):
-        plain = library.pictures @ word
+        plain = library.images @ word
         wrong = [place for place in np.argsort(-plain).tolist() if not relevant[place]][:3]
         query = center_rows(word[None, :], library.text_center)[0]
         scores = [plain, *(method(library, [], wrong, query) for method in METHODS.values())]
@@ -174,9 +174,9 @@ def with_words(library: Library, words: Embeddings, matches: Mask) -> None:
 
 
 def without_words(library: Library, matches: Mask) -> None:
-    """Print the figures for marks alone: random right pictures and the wrong ones nearest."""
+    """Print the figures for marks alone: random right images and the wrong ones nearest."""
     print(f"\n{'no words, but':18} {'queries':>7} {'mean':>8}", *(f"{m:>8}" for m in METHODS))
-    centred = center_rows(library.pictures, library.center)
+    centred = center_rows(library.images, library.center)
     for num_liked, num_disliked in ((1, 0), (3, 0), (1, 3), (3, 3), (3, 30)):
         rng, rows = np.random.default_rng(0), []
         for relevant in matches:
@@ -218,9 +218,9 @@ def main() -> None:
     matches = true_matches(queries, photos)
     enough = np.flatnonzero(matches.sum(axis=1) >= FEWEST_MATCHES)
     words = encoder.encode_texts([queries[place].words for place in enough])
-    pictures = encoder.encode_images([photo.path for photo in photos])
-    library = build_library(encoder, pictures)
-    print(f"{len(pictures)} pictures; gains of clipkit over no marks (or the mean), over Rocchio\n")
+    images = encoder.encode_images([photo.path for photo in photos])
+    library = build_library(encoder, images)
+    print(f"{len(images)} images; gains of clipkit over no marks (or the mean), over Rocchio\n")
     with_words(library, words, matches[enough])
     without_words(library, matches[enough])
 

@@ -1,4 +1,4 @@
-"""How close embeddings are to the originals: open_clip in float32, pictures decoded in full.
+"""How close embeddings are to the originals: open_clip in float32, images decoded in full.
 
 Run as  python benchmarks/fidelity.py  with clipkit[torch] installed. Everything on clipkit's side
 is as it comes: scaled decoding, the compiled engine, the precision it chooses. The starter has
@@ -41,7 +41,7 @@ def main() -> None:
     folder = workplace.directory / "photos"
     num = workplace.size(12, 2)
     made = make_photos(LARGE, num, folder / LARGE.name)
-    pictures = [*samples, *enlarge(samples[:num], folder / "enlarged"), *made]
+    images = [*samples, *enlarge(samples[:num], folder / "enlarged"), *made]
     texts = [*LABELS, *made_captions(workplace.size(100, 10), 0)]
     load = system_load()
     checkpoint = random_weights(workplace, ARCHITECTURE)
@@ -58,10 +58,10 @@ def main() -> None:
         with start_clipkit(workplace, model) as worker:
             settings = worker.ask("settings").result
             ours = {
-                "pictures": worker.ask("pictures", paths=[str(path) for path in pictures]).result,
+                "images": worker.ask("images", paths=[str(path) for path in images]).result,
                 "texts": worker.ask("texts", texts=texts).result,
             }
-        theirs = dict(zip(ours, apart(embed_original, *original, pictures, texts), strict=True))
+        theirs = dict(zip(ours, apart(embed_original, *original, images, texts), strict=True))
         for kind, rows in ours.items():
             cosines = cosines_to(np.array(rows), theirs[kind])
             how = f"{name}, {settings['precision']}, {kind}"
@@ -72,7 +72,7 @@ def main() -> None:
                 Figure(f"{what}, {how}: 1st percentile", [first], at_least=0.99),
             ]
             found[how] = cosines.tolist()
-    settings = {"pictures": len(pictures), "texts": len(texts)}
+    settings = {"images": len(images), "texts": len(texts)}
     Report("fidelity", found, figures, settings).save(workplace, load)
 
 
@@ -99,9 +99,9 @@ def cosines_to(ours: Rows, theirs: Rows) -> Rows:
 
 
 def embed_original(
-    name: str, options: dict[str, Any], pictures: Sequence[Path], texts: Sequence[str]
+    name: str, options: dict[str, Any], images: Sequence[Path], texts: Sequence[str]
 ) -> tuple[Rows, Rows]:
-    """Return features of pictures and texts by open_clip alone, a row each."""
+    """Return features of images and texts by open_clip alone, a row each."""
     import open_clip
     import torch
 
@@ -110,8 +110,8 @@ def embed_original(
     tokenizer = open_clip.get_tokenizer(name)
     rows: tuple[list[Rows], list[Rows]] = ([], [])
     with torch.no_grad():
-        for start in range(0, len(pictures), _BATCH):
-            batch = [preprocess(Image.open(path)) for path in pictures[start : start + _BATCH]]
+        for start in range(0, len(images), _BATCH):
+            batch = [preprocess(Image.open(path)) for path in images[start : start + _BATCH]]
             rows[0].append(model.encode_image(torch.stack(batch)).numpy())
         for start in range(0, len(texts), _BATCH):
             token_ids = tokenizer(texts[start : start + _BATCH])

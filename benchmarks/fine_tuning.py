@@ -62,7 +62,7 @@ def main() -> None:
         Figure(f"warnings of lr {BAD_RATE} that name 1e-5", [float(len(warned))], at_least=1.0),
     ]
     measurements = {"report": report, "tested": tested, "warnings": warned}
-    Report("fine_tuning", measurements, figures, {"pictures": counts}, {}).save(workplace, load)
+    Report("fine_tuning", measurements, figures, {"images": counts}, {}).save(workplace, load)
 
 
 def make_class_folders(pairs: EmojiPairs, place: Path) -> dict[str, int]:

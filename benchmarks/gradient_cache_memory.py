@@ -2,7 +2,7 @@
 
 Run as  python benchmarks/gradient_cache_memory.py  with clipkit[torch] installed, on Linux. Every
 step is a process of its own, whose peak the system counts: torch, weights, AdamW's moments and the
-batch's pictures included. On CUDA it is the peak that torch allocated. For comparison, the same
+batch's images included. On CUDA it is the peak that torch allocated. For comparison, the same
 without chunks, where memory grows with the batch.
 """
 
@@ -20,7 +20,7 @@ SMALL, LARGE = 64, 512
 WHOLE_LARGE = 128  # without chunks, 512 pairs would not fit into many a machine
 ROUNDS = 3  # a peak varies by 4 % with how the threads happen to meet
 MODEL = "ViT-S-32"
-PICTURE_BYTES = 3 * 224 * 224
+IMAGE_BYTES = 3 * 224 * 224
 MEAN_TOKENS = 12
 
 
@@ -42,7 +42,7 @@ def main() -> None:
         for name, (batch_size, chunk_size) in cases.items():
             peaks[name].append(_peak(workplace, batch_size, chunk_size))
             print(f"{name}: {peaks[name][-1] / 1e6:.0f} MB", flush=True)
-    pictures = {size: size * PICTURE_BYTES for size in (SMALL, LARGE)}
+    images = {size: size * IMAGE_BYTES for size in (SMALL, LARGE)}
     chunked, whole = (
         ratios(peaks[f"{large} {how}"], peaks[f"{SMALL} {how}"])
         for large, how in ((LARGE, "in chunks"), (WHOLE_LARGE, "at once"))
@@ -50,10 +50,10 @@ def main() -> None:
     figures = [
         Figure(f"memory, {LARGE} pairs beside {SMALL}, in chunks", chunked, "x", at_most=BAR),
         Figure(
-            "the same without the pictures themselves",
+            "the same without the images themselves",
             ratios(
-                (peak - pictures[LARGE] for peak in peaks[f"{LARGE} in chunks"]),
-                (peak - pictures[SMALL] for peak in peaks[f"{SMALL} in chunks"]),
+                (peak - images[LARGE] for peak in peaks[f"{LARGE} in chunks"]),
+                (peak - images[SMALL] for peak in peaks[f"{SMALL} in chunks"]),
             ),
             "x",
         ),
@@ -103,7 +103,7 @@ def step_memory(model: str, batch_size: int, chunk_size: int) -> dict[str, float
         token_ids[row, length:] = 0
     batch = Batch(
         caption_keys=torch.arange(batch_size),
-        picture_keys=torch.arange(batch_size),
+        image_keys=torch.arange(batch_size),
         token_ids=token_ids,
         levels=torch.randint(0, 256, (batch_size, 3, *towers.image_size), dtype=torch.uint8),
     ).to(device)

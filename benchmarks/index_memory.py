@@ -1,11 +1,11 @@
-"""Memory that an index of large pictures takes: 300 of 24 megapixels, and one of 200 among them.
+"""Memory that an index of large images takes: 300 of 24 megapixels, and one of 200 among them.
 
-Run as  python benchmarks/index_memory.py  on Linux. It makes its pictures (6 GB at most at a time),
+Run as  python benchmarks/index_memory.py  on Linux. It makes its images (6 GB at most at a time),
 indexes them with the starter in a process of its own, and asks the system for that one's peak.
 
 Three kinds: baseline JPEGs, which are decoded scaled; progressive ones, whose coefficients are held
 whole whatever the scale; and PNGs, which are decoded whole. The one of 200 megapixels is the same
-kind; what became of it is printed. Pictures differ in a remark only, so each is decoded.
+kind; what became of it is printed. Images differ in a remark only, so each is decoded.
 """
 
 import argparse
@@ -37,16 +37,16 @@ class Peak:
     """What indexing one folder took."""
 
     kind: str
-    pictures: int
+    images: int
     peak: int  # bytes
     processor_seconds: float
-    giant: str  # what became of the picture of 200 megapixels
+    giant: str  # what became of the image of 200 megapixels
 
 
 def main() -> None:
     """Make, index and print folder after folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num", type=int, default=300, help="pictures of 24 megapixels")
+    parser.add_argument("--num", type=int, default=300, help="images of 24 megapixels")
     parser.add_argument("--kind", choices=KINDS, action="append", help="one or more; default: all")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
@@ -70,7 +70,7 @@ def _measure(kind: str, num: int) -> Peak:
         maker.start()
         maker.join()
         if maker.exitcode:
-            raise RuntimeError(f"the {kind} pictures could not be made")
+            raise RuntimeError(f"the {kind} images could not be made")
         command = [sys.executable, "-m", "clipkit", "index", str(folder), "--json"]
         measured = run(command, cwd=folder, variables={"CLIPKIT_HOME": str(Path(work, "home"))})
     peak = Peak(kind, num, measured.peak, measured.processor_seconds, _fate(measured, num))
@@ -87,7 +87,7 @@ def _fate(measured: Run, num: int) -> str:
     report = json.loads("".join(measured.output))
     skipped = report["skipped"]
     if report["added"] + len(skipped) != num + 1 or len(skipped) > 1:
-        raise RuntimeError(f"of {num + 1} pictures something else became than expected: {report}")
+        raise RuntimeError(f"of {num + 1} images something else became than expected: {report}")
     return f"skipped: {skipped[0]['reason']}" if skipped else "indexed"
 
 
@@ -103,9 +103,9 @@ def _make_folder(folder: Path, kind: str, num: int) -> None:
 
 def _encode(size: tuple[int, int], name: str, options: dict[str, object]) -> bytes:
     colors = np.random.default_rng(0).integers(0, 256, (size[1] // 50, size[0] // 50, 3))
-    picture = Image.fromarray(colors.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    image = Image.fromarray(colors.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     file = io.BytesIO()
-    picture.save(file, name, **options)
+    image.save(file, name, **options)
     return file.getvalue()
 
 

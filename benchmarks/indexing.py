@@ -4,9 +4,9 @@ Run as  python benchmarks/indexing.py  with clipkit[torch] installed, on Linux. 
 architecture with the same random weights, and its starter for information. Each run is a process
 of its own over a folder that has no index; models are on the disk, exported or compiled.
 
-Speed: the pictures of a large folder but one, divided by the seconds that it takes longer than a
-folder of one picture: starting, loading the model and the query are in both. A first index: a
-query over 60 pictures, from the process's start to its answer, with models and pictures out of
+Speed: the images of a large folder but one, divided by the seconds that it takes longer than a
+folder of one image: starting, loading the model and the query are in both. A first index: a
+query over 60 images, from the process's start to its answer, with models and images out of
 the system's file cache. With a model that clipkit has never seen, it compiles it first: that is
 measured once.
 """
@@ -28,7 +28,7 @@ RCLIP, SAME, STARTER = "rclip", "clipkit", "clipkit, starter"
 QUERY = "a red boat"
 K = 10
 ROUNDS = 4
-FIRST = 60  # pictures of a first index
+FIRST = 60  # images of a first index
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def main() -> None:
         return measured
 
     runs = {
-        "one picture": take_turns(
+        "one image": take_turns(
             {
                 RCLIP: lambda: rclip(folders.one),
                 SAME: lambda: index(model, folders.one),
@@ -81,7 +81,7 @@ def main() -> None:
             },
             rounds,
         ),
-        "all pictures": take_turns(
+        "all images": take_turns(
             {
                 RCLIP: lambda: rclip(folders.all),
                 SAME: lambda: index(model, folders.all),
@@ -94,13 +94,13 @@ def main() -> None:
         ),
     }
     compiling = first_index_with_compiling(workplace, model, folders.first)
-    figures = speed_figures(runs["one picture"], runs["all pictures"], folders.num_all)
+    figures = speed_figures(runs["one image"], runs["all images"], folders.num_all)
     figures += first_figures(runs["a first index"], compiling, folders.num_first)
     report = Report(
         "indexing",
         {**runs, "a first index with compiling": compiling},
         figures,
-        {"architecture": ARCHITECTURE, "pictures": folders.num_all, "rounds": rounds},
+        {"architecture": ARCHITECTURE, "images": folders.num_all, "rounds": rounds},
         dict([REQUIREMENT.split("==")]),
     )
     report.save(workplace, load)
@@ -140,7 +140,7 @@ def search(model: str, folder: Path, **variables: str) -> Run:
 
 
 def check_found(measured: Run, num: int) -> None:
-    """Raise unless so many pictures were found."""
+    """Raise unless so many images were found."""
     if len(measured.output) != num:
         raise RuntimeError(f"{num} results expected, got {measured.output}")
 
@@ -167,7 +167,7 @@ def speed_figures(one: dict[str, list[Run]], every: dict[str, list[Run]], num: i
     what = f"index a folder of {LARGE.name} JPEGs, same architecture: speed beside rclip's"
     figures = [Figure(what, ratios(steady[RCLIP], steady[SAME]), "x", at_least=3.5)]
     whole = {name: [each.seconds for each in runs] for name, runs in every.items()}
-    what = f"the same with start and loading, {num} pictures: speed beside rclip's"
+    what = f"the same with start and loading, {num} images: speed beside rclip's"
     figures.append(Figure(what, ratios(whole[RCLIP], whole[SAME]), "x"))
     what = "the same with the starter instead: speed beside rclip's"
     figures.append(Figure(what, ratios(steady[RCLIP], steady[STARTER]), "x"))
@@ -175,7 +175,7 @@ def speed_figures(one: dict[str, list[Run]], every: dict[str, list[Run]], num: i
         figures.append(Figure(f"index {LARGE.name} JPEGs: {name}", invert(values), "/s"))
     for name, runs in every.items():
         peaks = [each.peak / 1e6 for each in runs]
-        figures.append(Figure(f"memory of indexing {num} pictures: {name}", peaks, " MB"))
+        figures.append(Figure(f"memory of indexing {num} images: {name}", peaks, " MB"))
     return figures
 
 

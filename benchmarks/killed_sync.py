@@ -1,7 +1,7 @@
-"""How much work a kill -9 costs: 2 000 pictures, the embedded model, the real clock.
+"""How much work a kill -9 costs: 2 000 images, the embedded model, the real clock.
 
 Run as  python benchmarks/killed_sync.py . It prints what had been done at the kill, what of that
-was committed, and how many pictures the next sync had to do.
+was committed, and how many images the next sync had to do.
 """
 
 import argparse
@@ -30,16 +30,16 @@ library.sync(progress=tell)
 def main() -> None:
     """Index, kill, and index again."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=3, help="how many kills on the way")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     generator = random.Random(options.seed)
     with TemporaryDirectory() as scratch:
-        folder, index = Path(scratch) / "pictures", Path(scratch) / "index"
-        make_pictures(folder, options.pictures, options.seed)
+        folder, index = Path(scratch) / "images", Path(scratch) / "index"
+        make_images(folder, options.images, options.seed)
         for number in range(options.kills):
-            left = options.pictures - count(folder, index)
+            left = options.images - count(folder, index)
             kill_sync(folder, index, kill_at=generator.randint(1, max(1, left // 2)), number=number)
         before = count(folder, index)
         report = clipkit.PhotoLibrary.open(folder, clipkit.load(), location=index).sync()
@@ -49,18 +49,18 @@ def main() -> None:
         )
 
 
-def make_pictures(folder: Path, num_pictures: int, seed: int) -> None:
-    """Write pictures that differ, of the size of small photographs."""
+def make_images(folder: Path, num_images: int, seed: int) -> None:
+    """Write images that differ, of the size of small photographs."""
     folder.mkdir()
     generator = np.random.default_rng(seed)
-    for number in range(num_pictures):
+    for number in range(num_images):
         colors = generator.integers(0, 256, size=(6, 8, 3), dtype=np.uint8)
-        picture = Image.fromarray(colors).resize((800, 600), Image.Resampling.BICUBIC)
-        picture.save(folder / f"{number:04}.jpg")
+        image = Image.fromarray(colors).resize((800, 600), Image.Resampling.BICUBIC)
+        image.save(folder / f"{number:04}.jpg")
 
 
 def kill_sync(folder: Path, index: Path, *, kill_at: int, number: int) -> None:
-    """Sync in another process and kill it when so many pictures are done; print what is left."""
+    """Sync in another process and kill it when so many images are done; print what is left."""
     before = count(folder, index)
     moments: list[tuple[float, int]] = []
     process = subprocess.Popen(
@@ -84,7 +84,7 @@ def kill_sync(folder: Path, index: Path, *, kill_at: int, number: int) -> None:
 
 
 def count(folder: Path, index: Path) -> int:
-    """Return how many pictures are committed."""
+    """Return how many images are committed."""
     return len(clipkit.PhotoLibrary.open(folder, location=index))
 
 

@@ -1,9 +1,9 @@
-"""A library of made pictures in clipkit's index, and how many of the best it finds.
+"""A library of made images in clipkit's index, and how many of the best it finds.
 
 Each function is run in a process of its own: some need gigabytes, and `measured` wants its own
 process small.
 
-Shapes: N pictures, Q queries, D dimensions.
+Shapes: N images, Q queries, D dimensions.
 """
 
 import shutil
@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from made_pictures import MadePictures, month_glob
+from made_images import MadeImages, month_glob
 from numpy.typing import NDArray
 
 import clipkit
@@ -27,15 +27,15 @@ _NUM_QUERIES = 24  # of each kind
 
 
 def write_library(num: int, folder: Path, model: str) -> None:
-    """Write the index of a folder of made pictures; the pictures themselves do not exist.
+    """Write the index of a folder of made images; the images themselves do not exist.
 
     Args:
-        num: How many pictures.
+        num: How many images.
         folder: Where they would be.
         model: What is said to have embedded them.
     """
     encoder = clipkit.load(model)
-    pictures = MadePictures(num, encoder.embed_dim)
+    images = MadeImages(num, encoder.embed_dim)
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -53,8 +53,8 @@ def write_library(num: int, folder: Path, model: str) -> None:
     catalog = Catalog.open(unfinished / "catalog.sqlite", folder, create=True)
     assert catalog is not None
     with catalog, LibraryWriter(catalog, unfinished, meta) as writer:
-        for number, (first, embeddings) in enumerate(pictures.blocks(), start=1):
-            writer.add(_image_rows(pictures, first, len(embeddings)), embeddings)
+        for number, (first, embeddings) in enumerate(images.blocks(), start=1):
+            writer.add(_image_rows(images, first, len(embeddings)), embeddings)
             if number % _BLOCKS_A_COMMIT == 0:
                 writer.commit()
         writer.commit()
@@ -63,12 +63,12 @@ def write_library(num: int, folder: Path, model: str) -> None:
 
 
 def measure_recall(num: int, folder: Path, model: str, k: int, month: int) -> dict[str, float]:
-    """Return what share of the k best pictures searches find, by kind of query.
+    """Return what share of the k best images searches find, by kind of query.
 
     What the best are is float32 arithmetic of NumPy's on embeddings made anew.
 
     Args:
-        num: How many pictures.
+        num: How many images.
         folder: The folder whose index `write_library` wrote.
         model: As for that.
         k: How many to find.
@@ -77,14 +77,12 @@ def measure_recall(num: int, folder: Path, model: str, k: int, month: int) -> di
     Returns:
         Means over 24 queries, in [0, 1].
     """
-    pictures = MadePictures(num, clipkit.load(model).embed_dim)
+    made = MadeImages(num, clipkit.load(model).embed_dim)
     library = clipkit.PhotoLibrary.open(folder)
-    texts, images = (
-        make(_NUM_QUERIES) for make in (pictures.text_queries, pictures.picture_queries)
-    )
-    best = _exact_paths(pictures, np.concatenate([texts, images]), k, None)
-    best_of_month = _exact_paths(pictures, texts, k, month)
-    globs = {"texts": None, "pictures": None, "texts, 1 % of the pictures": month_glob(month)}
+    texts, images = (make(_NUM_QUERIES) for make in (made.text_queries, made.image_queries))
+    best = _exact_paths(made, np.concatenate([texts, images]), k, None)
+    best_of_month = _exact_paths(made, texts, k, month)
+    globs = {"texts": None, "images": None, "texts, 1 % of the images": month_glob(month)}
     kinds = zip(
         globs.items(),
         (texts, images, texts),
@@ -102,7 +100,7 @@ def measure_recall(num: int, folder: Path, model: str, k: int, month: int) -> di
     return recalls
 
 
-def _image_rows(pictures: MadePictures, first: int, count: int) -> list[ImageRow]:
+def _image_rows(images: MadeImages, first: int, count: int) -> list[ImageRow]:
     return [
         ImageRow(
             path=details.path,
@@ -115,21 +113,20 @@ def _image_rows(pictures: MadePictures, first: int, count: int) -> list[ImageRow
             taken_at=details.taken_at,
             camera=details.camera,
         )
-        for details in pictures.details(first, count)
+        for details in images.details(first, count)
     ]
 
 
 def _exact_paths(
-    pictures: MadePictures, queries: NDArray[np.float32], k: int, month: int | None
+    images: MadeImages, queries: NDArray[np.float32], k: int, month: int | None
 ) -> list[set[str]]:
-    """Return the paths of the k closest pictures to each query, of one month or of all."""
-    scores = np.empty((len(queries), pictures.num), dtype=np.float32)
-    for first, embeddings in pictures.blocks():
+    """Return the paths of the k closest images to each query, of one month or of all."""
+    scores = np.empty((len(queries), images.num), dtype=np.float32)
+    for first, embeddings in images.blocks():
         scores[:, first : first + len(embeddings)] = queries @ embeddings.T
     if month is not None:
-        months = np.array([pictures.month(number) for number in range(pictures.num)])
+        months = np.array([images.month(number) for number in range(images.num)])
         scores[:, months != month] = -np.inf
     return [
-        {pictures.path(number) for number in np.argpartition(-row, k)[:k].tolist()}
-        for row in scores
+        {images.path(number) for number in np.argpartition(-row, k)[:k].tolist()} for row in scores
     ]

@@ -58,14 +58,14 @@ def _write_photo(photo_format: PhotoFormat, folder: Path, number: int) -> None:
     size = (photo_format.width, photo_format.height)
     generator = np.random.default_rng([number, *size])
     colors = generator.integers(30, 226, size=(6, 8, 3), dtype=np.uint8)
-    picture = Image.fromarray(colors).resize(size, Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(colors).resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
     for _ in range(_SHAPES):  # edges
         x, y = generator.random(2) * size
         radius = generator.uniform(0.01, 0.1) * size[0]
         color = tuple(generator.integers(0, 256, size=3).tolist())
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
-    values = np.asarray(picture).astype(np.int16)
+    values = np.asarray(image).astype(np.int16)
     shift = tuple(generator.integers(0, 4096, size=2).tolist())
     values += np.roll(_grain(photo_format), shift, axis=(0, 1))[..., None]
     pixels = np.clip(values, 0, 255).astype(np.uint8)

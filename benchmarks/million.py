@@ -1,4 +1,4 @@
-"""A query from a cold start among 62, 100 000 and 1 000 000 made pictures, beside rclip.
+"""A query from a cold start among 62, 100 000 and 1 000 000 made images, beside rclip.
 
 Run as  python benchmarks/million.py  with clipkit[torch] installed, on Linux and an idle machine.
 It takes ten minutes and keeps what it makes (4 GB): the next time takes five.
@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from made_images import month_glob
 from made_library import measure_recall, write_library
 from made_models import compiled_files, compiled_model, random_weights, space_of
-from made_pictures import month_glob
 from measured import Run, forget_files, run
 from rclip_peer import ARCHITECTURE, REQUIREMENT, RclipPeer
 from report import Figure, Report, ratios, system_load
@@ -38,7 +38,7 @@ _MODEL_ALONE = "import sys, clipkit; clipkit.load(sys.argv[1]).encode_texts(sys.
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many pictures the libraries have."""
+    """How many images the libraries have."""
 
     small: int = 62
     large: int = 100_000
@@ -106,11 +106,11 @@ def clipkit_cases(workplace: Workplace, sizes: Sizes) -> list[Case]:
         for num in nums:
             folder = library_folder(workplace, model, num)
             if not inner_location(folder).exists():
-                print(f"making a library of {num:,} pictures", flush=True)
+                print(f"making a library of {num:,} images", flush=True)
                 apart(write_library, num, folder, model)
             command = [*search, str(folder), *options, model]
             files = [*weights, *inner_location(folder).iterdir()]
-            cases.append(Case(program, f"{num:,} pictures", command, files, workplace.directory))
+            cases.append(Case(program, f"{num:,} images", command, files, workplace.directory))
             if num == sizes.million:
                 command = [*command, "--path", month_glob(MONTH)]
                 task = f"1 % of {num:,}"
@@ -127,7 +127,7 @@ def rclip_cases(workplace: Workplace, sizes: Sizes) -> list[Case]:
     for num in (sizes.small, sizes.large):
         folder = library_folder(workplace, model, num)
         data = peer.fill(num, folder)
-        commands = {f"{num:,} pictures": peer.query_command(_TEXT, k=K)}
+        commands = {f"{num:,} images": peer.query_command(_TEXT, k=K)}
         if num == sizes.small:
             commands = {ALONE: peer.model_command(_TEXT), **commands}
         for task, command in commands.items():
@@ -137,7 +137,7 @@ def rclip_cases(workplace: Workplace, sizes: Sizes) -> list[Case]:
 
 
 def library_folder(workplace: Workplace, model: str, num: int) -> Path:
-    """Return the folder of made pictures that are indexed with a model."""
+    """Return the folder of made images that are indexed with a model."""
     return workplace.directory / "libraries" / f"{space_of(model)}-{num}"
 
 
@@ -193,7 +193,7 @@ def query_figures(
 ) -> list[Figure]:
     """Return what the bars are about."""
     by_case = {(timing.program, timing.task): timing for timing in timings}
-    task = f"{sizes.large:,} pictures"
+    task = f"{sizes.large:,} images"
     theirs = by_case[RCLIP, task]
     figures = []
     for program in (STARTER, SAME):
@@ -209,7 +209,7 @@ def query_figures(
             ]
             what = f"cold query, {task} ({program}): {quantity} beside rclip's"
             figures.append(Figure(what, ratios(*values), "x", at_most=bar))
-    task = f"{sizes.million:,} pictures"
+    task = f"{sizes.million:,} images"
     for state in ("cached", "uncached"):
         seconds = [each.seconds for each in getattr(by_case[STARTER, task], state)]
         figures.append(Figure(f"cold query, {task}, {state}", seconds, " s", at_most=2))
@@ -224,7 +224,7 @@ def print_ratios(timings: Sequence[Timing], sizes: Sizes) -> None:
     by_case = {(timing.program, timing.task): timing for timing in timings}
     print(row("parts of rclip's", "seconds", "uncached", "processor", "MB"))
     for program in (STARTER, SAME):
-        for task in (ALONE, f"{sizes.small:,} pictures", f"{sizes.large:,} pictures"):
+        for task in (ALONE, f"{sizes.small:,} images", f"{sizes.large:,} images"):
             ours, theirs = by_case[program, task], by_case[RCLIP, task]
             cached = list(zip(ours.cached, theirs.cached, strict=True))
             uncached = list(zip(ours.uncached, theirs.uncached, strict=True))

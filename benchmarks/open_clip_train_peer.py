@@ -95,7 +95,7 @@ def train(directory: str, config: str, *arguments: str) -> None:
 def gradient(directory: str, config: str, seed: str, table: str, count: str) -> None:
     """Write weights as the trainer starts from them, a batch, and its gradient in float64.
 
-    The batch is of different pictures with different captions, without augmentation.
+    The batch is of different images with different captions, without augmentation.
     """
     import open_clip
     import torch
@@ -110,9 +110,9 @@ def gradient(directory: str, config: str, seed: str, table: str, count: str) -> 
     start = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     pairs = different_pairs(read_table(Path(table)), int(count))
     captions = [caption for _, caption in pairs]
-    pictures = torch.stack([preprocess(Image.open(path)) for path, _ in pairs]).double()
+    images = torch.stack([preprocess(Image.open(path)) for path, _ in pairs]).double()
     model.double().train()
-    outputs: dict[str, Any] = model(pictures, open_clip.get_tokenizer(name)(captions))
+    outputs: dict[str, Any] = model(images, open_clip.get_tokenizer(name)(captions))
     loss = ClipLoss()(**outputs)
     loss.backward()
     found = {key: parameter.grad for key, parameter in model.named_parameters()}
@@ -121,7 +121,7 @@ def gradient(directory: str, config: str, seed: str, table: str, count: str) -> 
         {
             "start": start,
             "captions": captions,
-            "pictures": pictures,
+            "images": images,
             "loss": loss.detach(),
             "gradient": found,
         },
@@ -130,7 +130,7 @@ def gradient(directory: str, config: str, seed: str, table: str, count: str) -> 
 
 
 def different_pairs(pairs: Sequence[tuple[Path, str]], count: int) -> list[tuple[Path, str]]:
-    """Return some pairs, no two of which share a picture or a caption."""
+    """Return some pairs, no two of which share an image or a caption."""
     chosen: dict[str, Path] = {}
     for path, caption in random.Random(0).sample(pairs, len(pairs)):
         if caption not in chosen and path not in chosen.values():

@@ -8,7 +8,7 @@ Twice, over photographs of 12 megapixels and of 500 pixels, with the starter:
 (a) Decoding and engine have one core each. Then the whole can be as fast as its slowest stage is
     alone, and efficiency is the whole's speed divided by that one's.
 (b) As it comes, on all cores, which all stages share. No more than cores / (processor seconds a
-    picture, all stages together) is possible; efficiency is the speed divided by that.
+    image, all stages together) is possible; efficiency is the speed divided by that.
 
 A stage alone is one thread. The whole is ``PhotoLibrary.sync`` into a new index. The rounds take
 turns; figures are medians.
@@ -50,15 +50,15 @@ Pixels = NDArray[np.float32]
 class Speed:
     """How fast something went."""
 
-    per_second: float  # pictures
-    processor_seconds: float  # a picture, of all threads
+    per_second: float  # images
+    processor_seconds: float  # an image, of all threads
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured over one size of pictures."""
+    """What was measured over one size of images."""
 
-    pictures: str
+    images: str
     num: int
     alone: dict[str, Speed]  # each stage
     apart: Speed  # (a)
@@ -71,7 +71,7 @@ class Outcome:
 
     @property
     def bound(self) -> float:
-        """Pictures a second that all cores can do of the work of all stages."""
+        """Images a second that all cores can do of the work of all stages."""
         return usable_cores() / sum(speed.processor_seconds for speed in self.alone.values())
 
     @property
@@ -108,7 +108,7 @@ class PinnedRuntime:
 
 
 class NoEncoder(Encoder):
-    """Makes up embeddings without looking at the pictures: what is left is the writer's work."""
+    """Makes up embeddings without looking at the images: what is left is the writer's work."""
 
     def stream_images(self, images: Iterable[Any], **_: Any) -> Generator[EncodedBatch]:
         """Yield embeddings that mean nothing."""
@@ -194,7 +194,7 @@ def _decode(preprocess: Preprocess, contents: list[bytes]) -> None:
         preprocess.pixel_values(content)
 
 
-def _repeat(work: Callable[[], object], pictures: int, core: int) -> Speed:
+def _repeat(work: Callable[[], object], images: int, core: int) -> Speed:
     """Repeat some work in this thread on one core for a few seconds."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
@@ -202,7 +202,7 @@ def _repeat(work: Callable[[], object], pictures: int, core: int) -> Speed:
         start, processor, done = time.perf_counter(), time.process_time(), 0
         while time.perf_counter() - start < 3:
             work()
-            done += pictures
+            done += images
     finally:
         os.sched_setaffinity(0, cores)
     processor_seconds = (time.process_time() - processor) / done
@@ -210,7 +210,7 @@ def _repeat(work: Callable[[], object], pictures: int, core: int) -> Speed:
 
 
 def _sync(paths: list[Path], encoder: Encoder) -> Speed:
-    """Index all pictures anew."""
+    """Index all images anew."""
     with tempfile.TemporaryDirectory() as home:
         os.environ["CLIPKIT_HOME"] = home
         library = clipkit.PhotoLibrary.open(paths[0].parent, encoder)
@@ -221,7 +221,7 @@ def _sync(paths: list[Path], encoder: Encoder) -> Speed:
         seconds = time.perf_counter() - start
         processor_seconds = time.process_time() - processor
     if report.added != len(paths):
-        raise RuntimeError(f"of {len(paths)} pictures {report.added} were indexed")
+        raise RuntimeError(f"of {len(paths)} images {report.added} were indexed")
     return Speed(len(paths) / seconds, processor_seconds / len(paths))
 
 
@@ -233,13 +233,13 @@ def _median(speeds: list[Speed]) -> Speed:
 
 
 def _print(outcome: Outcome) -> None:
-    print(f"{outcome.num} {outcome.pictures} photographs, pictures/s (processor ms a picture):")
+    print(f"{outcome.num} {outcome.images} photographs, images/s (processor ms an image):")
     named = {**outcome.alone, "whole (a)": outcome.apart, "whole (b)": outcome.shared}
     for name, speed in named.items():
         print(f"  {name:9} {speed.per_second:8.1f} ({speed.processor_seconds * 1e3:.1f})")
     print(
         f"  efficiency (a) {outcome.efficiency_apart:.2f}; (b) {outcome.efficiency_shared:.2f}, "
-        f"the bound is {outcome.bound:.1f} pictures/s on {usable_cores()} cores"
+        f"the bound is {outcome.bound:.1f} images/s on {usable_cores()} cores"
     )
 
 

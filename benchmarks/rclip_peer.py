@@ -1,9 +1,9 @@
-"""rclip, the peer of the folder search: installed on its own, with made pictures in its index.
+"""rclip, the peer of the folder search: installed on its own, with made images in its index.
 
 Its model is published on a hub; here the same architecture has random weights, exported the way
 rclip's own ``scripts/convert_model.py`` does it. A query takes as long with any weights.
 
-Run by rclip's Python, as  python rclip_peer.py NUM FOLDER FILE , it writes an index of NUM pictures
+Run by rclip's Python, as  python rclip_peer.py NUM FOLDER FILE , it writes an index of NUM images
 with rclip's own code, so that schema and vector format are rclip's.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from made_pictures import MadePictures
+from made_images import MadeImages
 from workplace import Workplace, apart
 
 REQUIREMENT = "rclip==3.3.0"
@@ -82,7 +82,7 @@ class RclipPeer:
         vocabulary.write_bytes((Path(open_clip.__file__).parent / _VOCABULARY).read_bytes())
 
     def data_directory(self, name: str) -> Path:
-        """Return a data directory with the model and no pictures yet, or as it was left."""
+        """Return a data directory with the model and no images yet, or as it was left."""
         data = self._work / f"data-{name}"
         if not data.exists():
             unfinished = data.with_suffix(".part")
@@ -95,10 +95,10 @@ class RclipPeer:
         return data
 
     def fill(self, num: int, folder: Path) -> Path:
-        """Write an index of made pictures, unless it is there.
+        """Write an index of made images, unless it is there.
 
         Args:
-            num: How many pictures.
+            num: How many images.
             folder: Where they would be.
 
         Returns:
@@ -148,9 +148,9 @@ def _write_index(num: int, folder: Path, path: Path) -> None:
     from rclip.db import DB, NewImage  # type: ignore[import-not-found]
 
     database = DB(path)
-    pictures = MadePictures(num, EMBED_DIM)
-    for first, embeddings in pictures.blocks():
-        for details, row in zip(pictures.details(first, len(embeddings)), embeddings, strict=True):
+    images = MadeImages(num, EMBED_DIM)
+    for first, embeddings in images.blocks():
+        for details, row in zip(images.details(first, len(embeddings)), embeddings, strict=True):
             image = NewImage(
                 filepath=str(folder / details.path),
                 modified_at=details.mtime_ns / 1e9,

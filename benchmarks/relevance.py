@@ -1,13 +1,13 @@
 """Relevance beside a flat cosine cut-off and softmax over the queries, on labelled photographs.
 
 Run as  python benchmarks/relevance.py  [--json] [--model NAME]. It fetches the photographs at the
-first run (see labelled_photos.py). Queries are words and pictures; some have several matches, some
+first run (see labelled_photos.py). Queries are words and images; some have several matches, some
 one, some none. Half of each kind, drawn once with a fixed seed, is for development: the constants
 of clipkit/search/relevance.py were chosen there. The rivals' thresholds are the best on the very
 queries that they are judged by, an advantage that relevance does not get; softmax also sees all
 queries of their half at once.
 
-Shapes: Q queries, K pictures.
+Shapes: Q queries, K images.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE, NullDistribution
 
 SEED = 0
 NUM_RESAMPLES = 2000
-HIDDEN = -np.inf  # the score of a query picture for itself
+HIDDEN = -np.inf  # the score of a query image for itself
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A model's embeddings of the pictures, the queries of words and the everyday words."""
+    """A model's embeddings of the images, the queries of words and the everyday words."""
 
-    pictures: Array
+    images: Array
     words: Array
     bank: Array
     logit_scale: float
@@ -56,15 +56,15 @@ class Embedded:
     def from_file(cls, file: Path) -> "Embedded":
         """Read the embeddings that benchmarks/training_free.py wrote."""
         with np.load(file) as stored:
-            return cls(stored["pictures"], stored["words"], stored["bank"], float(stored["scale"]))
+            return cls(stored["images"], stored["words"], stored["bank"], float(stored["scale"]))
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Queries of one or both kinds and every method's score of every picture, shape (Q, K)."""
+    """Queries of one or both kinds and every method's score of every image, shape (Q, K)."""
 
     matches: Mask
-    shown: Mask  # False where a picture is the query itself
+    shown: Mask  # False where an image is the query itself
     scores: dict[str, Array]
     is_development: Mask  # (Q,)
 
@@ -96,35 +96,31 @@ class Queries:
 
 
 def score_queries(embedded: Embedded, photos: list[LabelledPhoto]) -> dict[str, Queries]:
-    """Return the queries of words and those of pictures, scored."""
-    null = NullDistribution(embedded.bank, embedded.pictures)
+    """Return the queries of words and those of images, scored."""
+    null = NullDistribution(embedded.bank, embedded.images)
     every_pair = np.ones((len(embedded.words), len(photos)), dtype=bool)
     others = ~np.eye(len(photos), dtype=bool)
     return {
         "words": _queries(
-            true_matches(read_queries(), photos), every_pair, embedded, null, are_pictures=False
+            true_matches(read_queries(), photos), every_pair, embedded, null, are_images=False
         ),
-        "pictures": _queries(picture_matches(photos), others, embedded, null, are_pictures=True),
+        "images": _queries(image_matches(photos), others, embedded, null, are_images=True),
     }
 
 
-def picture_matches(photos: list[LabelledPhoto]) -> Mask:
-    """Return whether two pictures show the same: what one is of, the other shows too."""
+def image_matches(photos: list[LabelledPhoto]) -> Mask:
+    """Return whether two images show the same: what one is of, the other shows too."""
     same = np.array([[a.label in b.names or b.label in a.names for b in photos] for a in photos])
     return same & ~np.eye(len(photos), dtype=bool)
 
 
 def _queries(
-    matches: Mask, shown: Mask, embedded: Embedded, null: NullDistribution, *, are_pictures: bool
+    matches: Mask, shown: Mask, embedded: Embedded, null: NullDistribution, *, are_images: bool
 ) -> Queries:
-    rows = embedded.pictures if are_pictures else embedded.words
-    cosines = np.where(shown, rows @ embedded.pictures.T, HIDDEN)
-    relevance = [
-        null.relevance(row[None], [1.0], [are_pictures], embedded.pictures) for row in rows
-    ]
-    is_development = (
-        split_pictures(len(matches)) if are_pictures else split_words(matches.sum(axis=1))
-    )
+    rows = embedded.images if are_images else embedded.words
+    cosines = np.where(shown, rows @ embedded.images.T, HIDDEN)
+    relevance = [null.relevance(row[None], [1.0], [are_images], embedded.images) for row in rows]
+    is_development = split_images(len(matches)) if are_images else split_words(matches.sum(axis=1))
     softmax = np.full(cosines.shape, HIDDEN)
     for half in (is_development, ~is_development):
         powers = np.exp(embedded.logit_scale * (cosines[half] - 1))
@@ -148,8 +144,8 @@ def split_words(num_matches: NDArray[np.int_]) -> Mask:
     return is_development
 
 
-def split_pictures(count: int) -> Mask:
-    """Return which pictures are queries for development: half of them."""
+def split_images(count: int) -> Mask:
+    """Return which images are queries for development: half of them."""
     is_development = np.zeros(count, dtype=bool)
     is_development[np.random.default_rng(SEED).permutation(count)[: count // 2]] = True
     return is_development
@@ -159,9 +155,9 @@ def split_pictures(count: int) -> Mask:
 
 
 def report(kinds: dict[str, Queries], other_threshold: float | None) -> dict[str, object]:
-    """Return every table: for words, for pictures, for both together, and for the order."""
+    """Return every table: for words, for images, for both together, and for the order."""
     tables: dict[str, object] = {}
-    both = kinds["words"].joined(kinds["pictures"])
+    both = kinds["words"].joined(kinds["images"])
     for name, queries in (kinds | {"both": both}).items():
         more = {}
         if other_threshold is not None:
@@ -217,7 +213,7 @@ def difference(first: CutOff, second: CutOff, measure: Callable[[CutOff], float]
 
 
 def rankings(queries: Queries) -> dict[str, dict[str, object]]:
-    """Return how well cosine and relevance order the pictures, and the difference's interval."""
+    """Return how well cosine and relevance order the images, and the difference's interval."""
     rows = np.flatnonzero(queries.matches.any(axis=1))
     generator = np.random.default_rng(SEED)
     draws = generator.integers(0, len(rows), (NUM_RESAMPLES, len(rows)))
@@ -242,7 +238,7 @@ def rankings(queries: Queries) -> dict[str, dict[str, object]]:
 def print_report(halves: dict[str, dict[str, object]]) -> None:
     """Print the tables as Markdown."""
     for half, panels in halves.items():
-        for name in ("words", "pictures", "both"):
+        for name in ("words", "images", "both"):
             _print_panel(f"{half}, {name}", panels[name])
         print(f"\n### {half}, order of the hits\n")
         print("| queries | measure | cosine | relevance | difference |\n|---|---|---|---|---|")

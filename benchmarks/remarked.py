@@ -1,4 +1,4 @@
-"""The same picture as many files: each with another remark inside, so that none is a copy."""
+"""The same image as many files: each with another remark inside, so that none is a copy."""
 
 import zlib
 

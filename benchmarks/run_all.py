@@ -114,7 +114,7 @@ def run_pipeline(workplace: Workplace) -> None:
     path.unlink()
     figures = [
         Figure(
-            f"pipeline efficiency, {outcome['pictures']} photographs",
+            f"pipeline efficiency, {outcome['images']} photographs",
             [outcome["efficiency_apart"]],
             at_least=0.9,
         )

@@ -7,7 +7,7 @@ models: cifar10_500_vitb32.npz, coco500_vitb16.npz, facebookresearch+Detic/oid_c
 Each pair is a wide A and a narrower B that the library has. Every second pair is for development:
 the constants of clipkit/search/modality_gap.py were chosen there; the tables show the others.
 
-Shapes: N pictures, D dimensions.
+Shapes: N images, D dimensions.
 """
 
 import argparse
@@ -48,7 +48,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Pair:
-    """A query "A - B", and which pictures show each."""
+    """A query "A - B", and which images show each."""
 
     texts: Embeddings  # (2, D)
     wide: Mask
@@ -60,30 +60,30 @@ class Trial:
     """A library and the pairs that are asked of it."""
 
     name: str
-    pictures: Embeddings
+    images: Embeddings
     words: Embeddings  # everyday words
     pairs: list[Pair]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A pair as seen from the centres: the texts' directions and their cosines to N pictures."""
+    """A pair as seen from the centres: the texts' directions and their cosines to N images."""
 
     directions: Embeddings  # (2, D)
-    pictures: Embeddings
+    images: Embeddings
     spread: float
 
     @property
     def cosines(self) -> Vector:
-        """Return the cosine of every picture to A and to B, shape (2, N)."""
-        return np.asarray(self.directions @ self.pictures.T)
+        """Return the cosine of every image to A and to B, shape (2, N)."""
+        return np.asarray(self.directions @ self.images.T)
 
 
 def subtracted_by(share: float) -> Callable[[Seen], Vector]:
     """Return a score that takes a share of B off the direction of A."""
 
     def score(seen: Seen) -> Vector:
-        return np.asarray(seen.pictures @ mix_embeddings(seen.directions, [1.0, -share])[0])
+        return np.asarray(seen.images @ mix_embeddings(seen.directions, [1.0, -share])[0])
 
     return score
 
@@ -91,7 +91,7 @@ def subtracted_by(share: float) -> Callable[[Seen], Vector]:
 def projected(seen: Seen) -> Vector:
     """Return scores of A without what it has of B's direction."""
     wide, narrow = seen.directions
-    return np.asarray(seen.pictures @ normalize_rows((wide - wide @ narrow * narrow)[None])[0])
+    return np.asarray(seen.images @ normalize_rows((wide - wide @ narrow * narrow)[None])[0])
 
 
 def ranked_by_loss(seen: Seen) -> Vector:
@@ -112,15 +112,15 @@ SCORERS: dict[str, Callable[[Seen], Vector]] = {
 def measure(trial: Trial, *, development: bool) -> None:
     """Print what each way to subtract gives on every second pair."""
     pairs = trial.pairs[0 if development else 1 :: 2]
-    centers = library_center(trial.pictures), library_center(trial.words)
-    pictures = center_rows(trial.pictures, centers[0])
-    spread = estimate_spread(center_rows(trial.words, centers[1]), pictures[:256])
-    print(f"\n{trial.name}: {len(pictures)} pictures, {len(pairs)} pairs")
+    centers = library_center(trial.images), library_center(trial.words)
+    images = center_rows(trial.images, centers[0])
+    spread = estimate_spread(center_rows(trial.words, centers[1]), images[:256])
+    print(f"\n{trial.name}: {len(images)} images, {len(pairs)} pairs")
     print(f"{'':12} B in top {TOP}  A without B in top {TOP}  average precision")
     for name, score in SCORERS.items():
         rows = []
         for pair in pairs:
-            scores = score(Seen(center_rows(pair.texts, centers[1]), pictures, spread))
+            scores = score(Seen(center_rows(pair.texts, centers[1]), images, spread))
             top, wanted = np.argsort(-scores, kind="stable")[:TOP], pair.wide & ~pair.narrow
             precision = average_precision(np.asarray(scores, np.float32), wanted)
             rows.append((pair.narrow[top].mean(), wanted[top].mean(), precision))
@@ -129,14 +129,14 @@ def measure(trial: Trial, *, development: bool) -> None:
 
 
 def measure_relevance(trial: Trial, pairs: list[Pair]) -> None:
-    """Print how relevant pictures of B, of A without B, and all others are said to be."""
-    null = NullDistribution(trial.words, trial.pictures)
+    """Print how relevant images of B, of A without B, and all others are said to be."""
+    null = NullDistribution(trial.words, trial.images)
     print(f"{'relevant':12}           B              A without B             others")
     for name, weights in (("A alone", [1.0]), ("clipkit", [1.0, -1.0])):
         rows = []
         for pair in pairs:
             texts, kinds = pair.texts[: len(weights)], [False] * len(weights)
-            found = relevance_of(null.z_scores(texts, weights, kinds, trial.pictures)) >= 0.5
+            found = relevance_of(null.z_scores(texts, weights, kinds, trial.images)) >= 0.5
             masks = (pair.narrow, pair.wide & ~pair.narrow, ~(pair.wide | pair.narrow))
             rows.append([found[mask].mean() for mask in masks])
         print("{:12} {:11.3f} {:22.3f} {:18.3f}".format(name, *np.mean(rows, axis=0)))
@@ -154,16 +154,16 @@ def starter_trial() -> Trial:
         and not (matches[narrow] & ~matches[wide]).any()
         and matches[wide].sum() >= matches[narrow].sum() + 3
     ]
-    pictures = encoder.encode_images([photo.path for photo in photos])
+    images = encoder.encode_images([photo.path for photo in photos])
     background = encoder.encode_texts(list(BACKGROUND_NAMES))
-    return Trial("starter, labelled photographs", pictures, background, pairs)
+    return Trial("starter, labelled photographs", images, background, pairs)
 
 
 def cifar_trial(folder: Path) -> Trial:
-    """Return CIFAR's pictures of OpenAI's ViT-B/32 and pairs such as animal and cat."""
+    """Return CIFAR's images of OpenAI's ViT-B/32 and pairs such as animal and cat."""
     open_images = _rows(np.load(folder / "facebookresearch+Detic" / "oid_clip_a+cname.npy"))
     with np.load(folder / "cifar10_500_vitb32.npz") as stored:
-        pictures, labels = _rows(stored["image"]), stored["labels"]
+        images, labels = _rows(stored["image"]), stored["labels"]
         texts, names = _rows(stored["class_text_a_cname"]), stored["class_names"].tolist()
     pairs = []
     for label, name in enumerate(names):
@@ -171,14 +171,14 @@ def cifar_trial(folder: Path) -> Trial:
         wide = open_images[OPEN_IMAGES["animal" if name in ANIMALS else "vehicle"]]
         both = np.stack([wide, texts[label]])
         pairs.append(Pair(both, np.isin(labels, kin), labels == label))
-    return Trial("ViT-B/32, CIFAR-10", pictures, open_images, pairs)
+    return Trial("ViT-B/32, CIFAR-10", images, open_images, pairs)
 
 
 def coco_trial(folder: Path) -> Trial:
     """Return COCO's photographs of OpenAI's ViT-B/16 and pairs such as animal and cat."""
     with np.load(folder / "coco500_vitb16.npz") as stored:
         labelled = stored["labelled"]
-        pictures, shown = _rows(stored["image"][labelled]), stored["labels80"][labelled] > 0
+        images, shown = _rows(stored["image"][labelled]), stored["labels80"][labelled] > 0
         texts, names = _rows(stored["class_text_single"]), stored["class_names80"].tolist()
     pairs = []
     for kind in KINDS.values():
@@ -189,7 +189,7 @@ def coco_trial(folder: Path) -> Trial:
             for member in members
             if shown[:, member].sum() >= 5 and (wide & ~shown[:, member]).sum() >= 5
         ]
-    return Trial("ViT-B/16, COCO", pictures, texts, pairs)
+    return Trial("ViT-B/16, COCO", images, texts, pairs)
 
 
 def _rows(stored: NDArray[np.floating]) -> Embeddings:

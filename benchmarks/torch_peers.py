@@ -36,11 +36,11 @@ def open_clip_functions(architecture: str, checkpoint: str, directory: str) -> F
             rows.append(features)
         return torch.cat(rows)
 
-    def load_pictures(paths: Sequence[str]) -> torch.Tensor:
+    def load_images(paths: Sequence[str]) -> torch.Tensor:
         return torch.stack([preprocess(Image.open(path)) for path in paths])
 
     return {
-        "pictures": lambda paths: embed(paths, load_pictures, model.encode_image),
+        "images": lambda paths: embed(paths, load_images, model.encode_image),
         "texts": lambda texts: embed(texts, tokenizer, model.encode_text),
     }
 
@@ -53,7 +53,7 @@ def sentence_transformers_functions(
 
     model = SentenceTransformer(directory, device="cpu")
 
-    def pictures(paths: Sequence[str]) -> Any:
+    def images(paths: Sequence[str]) -> Any:
         return model.encode(
             [Image.open(path) for path in paths], normalize_embeddings=True, show_progress_bar=False
         )
@@ -61,7 +61,7 @@ def sentence_transformers_functions(
     def texts(texts: Sequence[str]) -> Any:
         return model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
 
-    return {"pictures": pictures, "texts": texts}
+    return {"images": images, "texts": texts}
 
 
 def transformers_functions(architecture: str, checkpoint: str, directory: str) -> Functions:

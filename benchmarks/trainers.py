@@ -155,8 +155,8 @@ class Trainers:
 def run_toml(recipe: Recipe, config: Path, output: Path) -> str:
     """Return the recipe as clipkit's RUN.toml, every step in its metrics.
 
-    The peer goes through the rows of the table. For clipkit the rows of a picture are one pair with
-    several captions, so each pair is drawn as often as a picture has rows on average.
+    The peer goes through the rows of the table. For clipkit the rows of an image are one pair with
+    several captions, so each pair is drawn as often as an image has rows on average.
     """
     rows = read_table(Path(recipe.table))
     weight = len(rows) / len({path for path, _ in rows})

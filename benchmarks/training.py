@@ -170,9 +170,9 @@ def differences(file: Path, config: Path, seed: int) -> dict[str, float]:
     keys = torch.arange(len(tokens))
     batch = Batch(
         caption_keys=keys,
-        picture_keys=keys,
+        image_keys=keys,
         token_ids=torch.from_numpy(trim_padding(tokens, towers.padding_id)),
-        levels=_levels(peer["pictures"], towers),
+        levels=_levels(peer["images"], towers),
     )
     step = ContrastiveStep(TrainedTowers(towers).train(), ContrastiveLoss(LossConfig(), Ranks()))
     loss = step.backward(batch)["loss"]
@@ -186,7 +186,7 @@ def differences(file: Path, config: Path, seed: int) -> dict[str, float]:
     }
 
 
-def _levels(pictures: Any, towers: Any) -> Any:
+def _levels(images: Any, towers: Any) -> Any:
     """Return the levels 0..255 that the peer has standardised."""
     import torch
 
@@ -196,7 +196,7 @@ def _levels(pictures: Any, towers: Any) -> Any:
     mean, std = (
         torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std)
     )
-    return (255 * (pictures * std + mean)).round().to(torch.uint8)
+    return (255 * (images * std + mean)).round().to(torch.uint8)
 
 
 def _first_rows(pairs: EmojiPairs, count: int) -> Path:

@@ -64,7 +64,7 @@ def main() -> None:
         "zero_shot",
         {name: [vars(one) for one in ones] for name, ones in answers.items()},
         figures,
-        settings | {"architecture": ARCHITECTURE, "pictures": len(paths), "rounds": rounds},
+        settings | {"architecture": ARCHITECTURE, "images": len(paths), "rounds": rounds},
         versions_in(peer_python(workplace), [PIPELINE]),
     ).save(workplace, load)
 

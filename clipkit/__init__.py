@@ -1,4 +1,4 @@
-"""Pictures and text as unit vectors in one shared space, and what follows from that.
+"""Images and text as unit vectors in one shared space, and what follows from that.
 
     >>> import clipkit
     >>> encoder = clipkit.load()  # doctest: +SKIP
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from clipkit.search.lookup import IndexedFiles
     from clipkit.search.query import Query, QueryPart, SearchQuery, parse_query
     from clipkit.search.status import LibraryStatus
-    from clipkit.search.store.records import PictureFile
+    from clipkit.search.store.records import ImageFile
     from clipkit.search.thumbnails import ThumbnailCache
     from clipkit.training.config import RunConfig
     from clipkit.training.config_file import parse_config, read_config
@@ -84,6 +84,7 @@ __all__ = [
     "EncodingReport",
     "EqualLabelsWarning",
     "ExportReport",
+    "ImageFile",
     "ImageReadError",
     "IndexedFiles",
     "InputError",
@@ -98,7 +99,6 @@ __all__ = [
     "ModelListing",
     "OfflineError",
     "PhotoLibrary",
-    "PictureFile",
     "Preprocess",
     "PromptError",
     "Query",
@@ -184,7 +184,7 @@ _ROOMS = {
         "LibraryEmbeddings",
     ),
     "clipkit.search.duplicates.calibration": ("Calibration",),
-    "clipkit.search.store.records": ("PictureFile",),
+    "clipkit.search.store.records": ("ImageFile",),
     "clipkit.search.duplicates.groups": (
         "DuplicateGroup",
         "DuplicateReport",

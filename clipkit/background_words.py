@@ -1,7 +1,7 @@
 """Everyday words and phrases that queries and labels are weighed against.
 
 A score needs rivals. A label that is scored on its own and a search whose hits must be told from
-misses both compare with these common things, animals, places, people and kinds of picture, most of
+misses both compare with these common things, animals, places, people and kinds of image, most of
 which a photograph does not show. They are plain and specific, because general words ("thing",
 "food") fit everything a little and tell little apart.
 """

@@ -32,14 +32,14 @@ from clipkit.runtime.parity import (
     ReferenceEmbeddings,
     compare,
     reference_digest,
-    reference_pictures,
+    reference_images,
     reference_texts,
 )
 
 
 @dataclass(frozen=True)
 class ImageSide:
-    """How pictures become features."""
+    """How images become features."""
 
     tower: str
     activation: str
@@ -152,7 +152,7 @@ def diagnose(
 
 
 def describe_image_side(files: CheckpointFiles) -> ImageSide:
-    """Return how a checkpoint's pictures become features.
+    """Return how a checkpoint's images become features.
 
     Args:
         files: The checkpoint.
@@ -224,7 +224,7 @@ def golden_parity(encoder: Encoder, directory: Path) -> Parity | None:
     if Bundle.read(directory).reference != reference_digest():
         return None
     computed = ReferenceEmbeddings(
-        encoder.encode_images(reference_pictures()), encoder.encode_texts(reference_texts())
+        encoder.encode_images(reference_images()), encoder.encode_texts(reference_texts())
     )
     return compare(ReferenceEmbeddings.read(directory / GOLDEN_VECTORS), computed)
 

@@ -2,11 +2,11 @@
 
     ClipkitError                       catch this to catch them all
       InputError (also ValueError)     wrong shape, type, range, or nothing at all
-        ImageReadError                 one picture that cannot be read; carries path and reason
+        ImageReadError                 one image that cannot be read; carries path and reason
         PromptError                    a template without a {} or with more than one
       CheckpointError                  weights that are missing, damaged or do not fit
         OfflineError                   weights that are not here, and no network to fetch them
-      LibraryError                     a picture library that is damaged or newer
+      LibraryError                     an image library that is damaged or newer
         LibraryBusyError               another process is writing to it
       SpaceMismatchError               embeddings of two spaces were about to be compared
       TrainingError                    a training run that cannot begin or go on
@@ -37,10 +37,10 @@ class InputError(ClipkitError, ValueError):
 
 
 class ImageReadError(InputError):
-    """One picture cannot be read.
+    """One image cannot be read.
 
     Args:
-        path: Where the picture came from: a path, a URL, or a name such as "<bytes>".
+        path: Where the image came from: a path, a URL, or a name such as "<bytes>".
         reason: Why it cannot be read, as a clause without a full stop.
     """
 
@@ -67,11 +67,11 @@ class OfflineError(CheckpointError):
 
 
 class LibraryError(ClipkitError):
-    """A picture library cannot be opened or written."""
+    """An image library cannot be opened or written."""
 
 
 class LibraryBusyError(LibraryError):
-    """Another process is writing to a picture library."""
+    """Another process is writing to an image library."""
 
 
 class SpaceMismatchError(ClipkitError):

@@ -1,6 +1,6 @@
-"""The demo: search and classify the sample pictures in a browser.
+"""The demo: search and classify the sample images in a browser.
 
-Run by ``make demo``, or ``python -m demo.app [FOLDER]`` for pictures of your own. Visitors see
+Run by ``make demo``, or ``python -m demo.app [FOLDER]`` for images of your own. Visitors see
 renderings of what is indexed, and nothing else of the disk; see docs/page.md.
 """
 
@@ -26,10 +26,10 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
-    """Return the page over a folder of pictures.
+    """Return the page over a folder of images.
 
     Args:
-        folder: Its pictures are indexed before the page opens.
+        folder: Its images are indexed before the page opens.
 
     Returns:
         The page, not yet served, and the images that it may show.
@@ -40,7 +40,7 @@ def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
     images, turns = ImageStore(library), Turns()
     page: gr.Blocks
     with gr.Blocks(title="clipkit", analytics_enabled=False) as page:
-        gr.Markdown(f"# clipkit\n{len(library)} pictures, one small model, no network.")
+        gr.Markdown(f"# clipkit\n{len(library)} images, one small model, no network.")
         with gr.Tab("Search"):
             search_tab.build(library, images, turns)
         with gr.Tab("Classify"):
@@ -58,8 +58,8 @@ def sweep(directory: Path) -> None:
 
 def main() -> None:
     """Serve the page until it is interrupted."""
-    parser = argparse.ArgumentParser(description="Search and classify pictures in a browser.")
-    parser.add_argument("folder", nargs="?", type=Path, default=SAMPLES, help="pictures to search")
+    parser = argparse.ArgumentParser(description="Search and classify images in a browser.")
+    parser.add_argument("folder", nargs="?", type=Path, default=SAMPLES, help="images to search")
     parser.add_argument("--port", type=int, help="where to serve (default: the first free one)")
     parser.add_argument(
         "--host", default="127.0.0.1",

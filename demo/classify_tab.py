@@ -1,4 +1,4 @@
-"""The tab that says which label fits a picture."""
+"""The tab that says which label fits an image."""
 
 import io
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Pa
         encoder: The model.
         images: What may be classified.
         turns: Whose turn it is to use the model.
-        folder: Where example pictures come from.
+        folder: Where example images come from.
     """
     # What is weighed against when several may apply: now, for no visitor has to wait for it.
     warm = clipkit.ZeroShotClassifier(encoder, ["image"], multi_label=True)
@@ -33,13 +33,13 @@ def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Pa
 
     # A generator: between two steps Gradio ends it if its visitor has gone.
     async def classify(
-        picture: str | None,
+        image: str | None,
         labels: str,
         is_independent: bool,  # noqa: FBT001 - Gradio calls by position
         request: gr.Request,
     ) -> AsyncIterator[Any]:
-        if picture is None:
-            raise refuse("Give a picture first: upload one, or take an example")
+        if image is None:
+            raise refuse("Give an image first: upload one, or take an example")
         names = read_labels(labels)
         visitor = request.session_hash
         try:
@@ -49,7 +49,7 @@ def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Pa
             classifier = await turns.take(  # from what is remembered of the steps
                 visitor, clipkit.ZeroShotClassifier, encoder, names, multi_label=is_independent
             )
-            source = open_source(images, picture)  # now: it may have gone meanwhile
+            source = open_source(images, image)  # now: it may have gone meanwhile
             (ranked,) = await turns.take(visitor, classifier.classify, [source])
         except clipkit.ClipkitError as error:
             raise translate(error) from error
@@ -57,23 +57,21 @@ def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Pa
 
     with gr.Row():
         with gr.Column():
-            picture = StoredImage(
-                sources=["upload"], label="Picture", elem_id="picture", height=320
-            )
+            image = StoredImage(sources=["upload"], label="Image", elem_id="image", height=320)
             labels = gr.Textbox(LABELS, label="Labels, separated by commas", elem_id="labels")
             is_independent = gr.Checkbox(label="Several may apply, or none")
             button = gr.Button("Classify", variant="primary", elem_id="classify")
         scores = gr.Label(label="Which fits", num_top_classes=8, elem_id="scores")
-    add_examples(images, find_examples(images, folder), picture)
-    inputs = [picture, labels, is_independent]
+    add_examples(images, find_examples(images, folder), image)
+    inputs = [image, labels, is_independent]
     gr.on(
         [button.click, labels.submit], classify, inputs, scores,
         api_name="classify",
     )  # fmt: skip
 
 
-def add_examples(images: ImageStore, paths: list[Path], picture: gr.Image) -> None:
-    """Add thumbnails that a visitor can take for a picture."""
+def add_examples(images: ImageStore, paths: list[Path], image: gr.Image) -> None:
+    """Add thumbnails that a visitor can take for an image."""
     keys = [images.admit(path) for path in paths]
     if not keys:
         return
@@ -85,11 +83,11 @@ def add_examples(images: ImageStore, paths: list[Path], picture: gr.Image) -> No
         [(small(key), None) for key in keys], label="Try", columns=EXAMPLES, rows=1, height=160,
         allow_preview=False, interactive=False, buttons=[], elem_id="examples",
     )  # fmt: skip
-    gallery.select(take, None, picture, api_visibility="private")
+    gallery.select(take, None, image, api_visibility="private")
 
 
 def find_examples(images: ImageStore, folder: Path) -> list[Path]:
-    """Return a few pictures of the folder itself that are indexed."""
+    """Return a few images of the folder itself that are indexed."""
     found: list[Path] = []
     for path in sorted(folder.glob("*.jpg")):
         if len(found) < EXAMPLES and images.is_shown(path):
@@ -98,7 +96,7 @@ def find_examples(images: ImageStore, folder: Path) -> list[Path]:
 
 
 def open_source(images: ImageStore, key: str) -> Path | io.BytesIO:
-    """Return the picture behind an id, for the model to read."""
+    """Return the image behind an id, for the model to read."""
     source = images.source(key)
     return io.BytesIO(source.rendering) if isinstance(source, Upload) else source
 

@@ -1,4 +1,4 @@
-"""The tab that finds pictures by words, by a picture, and by what a visitor marks."""
+"""The tab that finds images by words, by an image, and by what a visitor marks."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from demo.turns import Turns
 QUERIES = ("a cat", "sailing boats", "sunset", "a tall tower", "musical instrument", "wild animal")
 MAX_QUERY = 500  # characters; the model reads about 70 words
 MAX_MARKS = 50  # of each kind
-RELEVANT = 0.5  # from here on, a picture more likely than not fits: PhotoLibrary.search says so
+RELEVANT = 0.5  # from here on, an image more likely than not fits: PhotoLibrary.search says so
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Asked:
     """What a visitor looks for."""
 
     words: str = ""
-    picture: str | None = None  # the id of an image
+    image: str | None = None  # the id of an image
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> No
         query: str,
         count: float,
         answer: Answer,
-        picture: str | None = None,
+        image: str | None = None,
         diversity: float = 0,
         request: gr.Request | None = None,
     ) -> Shown:
-        asked = read_asked(query, picture)
+        asked = read_asked(query, image)
         answer = answer if asked == answer.asked else Answer(asked)
         return await turns.take(session(request), find, answer, count, diversity)
 
@@ -102,7 +102,7 @@ def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> No
                 count = gr.Slider(1, 24, value=8, step=1, label="How many", elem_id="count")
                 diversity = gr.Slider(0, 1, label="Different from each other", elem_id="diversity")
             button = gr.Button("Search", variant="primary", elem_id="search")
-        picture = StoredImage(
+        image = StoredImage(
             sources=["upload"], label="Or a picture of your own",
             height=220, scale=1, elem_id="sought",
         )  # fmt: skip
@@ -117,7 +117,7 @@ def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> No
         forget = gr.Button("Forget marks", interactive=False, elem_id="forget")
     gr.Examples([[words] for words in QUERIES], inputs=[query], label="Try")
     shown, telling = [gallery, answer], [told, gallery, more, less, forget]
-    inputs = [query, count, answer, picture, diversity]
+    inputs = [query, count, answer, image, diversity]
     gallery.select(pick, answer, [picked, more, less], api_visibility="private")
     for asking in (
         gr.on([query.submit, button.click], search, inputs, shown, api_name="search"),
@@ -129,7 +129,7 @@ def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> No
 
 
 def pick(answer: Answer, event: gr.SelectData) -> tuple[Path, gr.Button, gr.Button]:
-    """Return the picture a visitor clicked, and what the buttons now say."""
+    """Return the image a visitor clicked, and what the buttons now say."""
     if event.index not in range(len(answer.hits)):
         raise refuse("Pick a picture of the results first")
     path = answer.hits[event.index].path
@@ -143,47 +143,47 @@ def session(request: gr.Request | None) -> str | None:
     return request.session_hash if request else None
 
 
-def read_asked(words: str, picture: str | None) -> Asked:
+def read_asked(words: str, image: str | None) -> Asked:
     """Return what a visitor asks for, within bounds; words are never read as the path of a file."""
     words = (words or "").strip()
     if len(words) > MAX_QUERY:
         raise refuse(f"A query may have up to {MAX_QUERY} characters")
-    if not words and picture is None:
+    if not words and image is None:
         raise refuse("Type what you are looking for, such as: a cat")
-    return Asked(words, picture)
+    return Asked(words, image)
 
 
 def read_query(asked: Asked, images: ImageStore) -> clipkit.Query:
     """Return what a visitor asks for as the library understands it."""
     parts = [clipkit.QueryPart(asked.words)] if asked.words else []
-    if asked.picture is not None:
-        source = images.source(asked.picture)
+    if asked.image is not None:
+        source = images.source(asked.image)
         content = source.rendering if isinstance(source, Upload) else source
         parts.append(clipkit.QueryPart(content))
     return clipkit.Query(tuple(parts))
 
 
 def add_mark(marked: tuple[Path, ...], picked: Path | None) -> tuple[Path, ...]:
-    """Return the marked pictures with one more."""
+    """Return the marked images with one more."""
     if picked is None:
         raise refuse("Pick a picture of the results first")
     if len(marked) >= MAX_MARKS:
-        raise refuse(f"Up to {MAX_MARKS} pictures can be marked: forget the marks")
+        raise refuse(f"Up to {MAX_MARKS} images can be marked: forget the marks")
     return (*marked, picked)
 
 
 def caption(hit: clipkit.SearchHit) -> str:
-    """Return a picture's name, relevance (rounded down: 50 % is relevant) and cosine."""
+    """Return an image's name, relevance (rounded down: 50 % is relevant) and cosine."""
     return f"{short_stem(hit.path)}  {int(100 * hit.relevance)} %  ({hit.similarity:.2f})"
 
 
 def describe(answer: Answer, total: int) -> str:
-    """Return how good an answer is, out of how many pictures, and what is marked."""
+    """Return how good an answer is, out of how many images, and what is marked."""
     relevant = sum(hit.relevance >= RELEVANT for hit in answer.hits)
     if relevant:
-        told = f"Relevant: {relevant} of the {len(answer.hits)} shown, among {total} pictures."
+        told = f"Relevant: {relevant} of the {len(answer.hits)} shown, among {total} images."
     else:
-        told = f"None of the {total} pictures is likely what you asked for; the closest are shown."
+        told = f"None of the {total} images is likely what you asked for; the closest are shown."
     for kind, marked in (("More", answer.more), ("Less", answer.less)):
         if marked:
             told += f" {kind} like: {', '.join(map(short_stem, marked))}."

@@ -25,55 +25,53 @@ encoder = clipkit.load()
 encoder
 
 # %% [markdown]
-# ## One space for pictures and words
+# ## One space for images and words
 #
 # `encode_images` and `encode_texts` return rows of norm 1 in the same space, so their product is
 # the cosine: higher is closer.
 
 # %%
 samples = Path("../demo/samples")
-pictures = [samples / name for name in ("cat.jpg", "owl.jpg", "castle.jpg", "coffee_cup.jpg")]
+images = [samples / name for name in ("cat.jpg", "owl.jpg", "castle.jpg", "coffee_cup.jpg")]
 words = ["a cat", "an owl", "a castle", "a cup of coffee"]
 
-similarities = clipkit.cosine_similarity(
-    encoder.encode_texts(words), encoder.encode_images(pictures)
-)
-print("columns:", [path.stem for path in pictures])
+similarities = clipkit.cosine_similarity(encoder.encode_texts(words), encoder.encode_images(images))
+print("columns:", [path.stem for path in images])
 for word, row in zip(words, similarities, strict=True):
     print(f"{word:>16}", np.array2string(row, precision=2, floatmode="fixed"))
 
 # %% [markdown]
-# The diagonal stands out. That is all there is to search: the rows of a folder's pictures, the
+# The diagonal stands out. That is all there is to search: the rows of a folder's images, the
 # row of a query, and the largest products.
 #
 # ## Search a folder
 #
-# A `PhotoLibrary` remembers the rows of a folder, so that each picture goes through the model
-# once. `sync` looks for new, changed and deleted pictures and says what it could not read.
+# A `PhotoLibrary` remembers the rows of a folder, so that each image goes through the model
+# once. `sync` looks for new, changed and deleted images and says what it could not read.
 
 # %%
 library = clipkit.PhotoLibrary.open(samples, encoder)
 report = library.sync()
-print(len(library), "pictures,", len(report.skipped), "skipped")
+print(len(library), "images,", len(report.skipped), "skipped")
 
 
 # %%
 def show(query: clipkit.SearchQuery, k: int = 4) -> None:
-    """Print the closest pictures and show them side by side."""
+    """Print the closest images and show them side by side."""
     hits = library.search(query, k=k)
     print(", ".join(f"{hit.path.stem} {hit.similarity:.2f} ({hit.relevance:.0%})" for hit in hits))
     strip = Image.new("RGB", (112 * k, 84), "white")
     for place, hit in enumerate(hits):
-        with Image.open(hit.path) as picture:
-            picture.thumbnail((108, 84))
-            strip.paste(picture, (112 * place, 0))
+        with Image.open(hit.path) as image:
+            image.thumbnail((108, 84))
+            strip.paste(image, (112 * place, 0))
     display(strip)
 
 
 show("sailing boats")
 
 # %% [markdown]
-# Behind each cosine stands its relevance: how far the query stands out from what else the picture
+# Behind each cosine stands its relevance: how far the query stands out from what else the image
 # could show. A cosine of .3 may be a match for one query and none for another; a relevance from
 # 50 % on means the same for all. So a search can say that there is nothing:
 
@@ -99,7 +97,7 @@ show(clipkit.parse_query("a bird", "+", "0.5:red"))
 
 # %%
 classifier = clipkit.ZeroShotClassifier(encoder, ["cat", "dog", "owl", "castle", "boat"])
-for path, labels in zip(pictures, classifier.classify(pictures, k=2), strict=True):
+for path, labels in zip(images, classifier.classify(images, k=2), strict=True):
     print(f"{path.name:>15}", [(item["label"], round(item["score"], 2)) for item in labels])
 
 # %% [markdown]
@@ -110,7 +108,7 @@ for path, labels in zip(pictures, classifier.classify(pictures, k=2), strict=Tru
 independent = clipkit.ZeroShotClassifier(
     encoder, ["cat", "dog", "owl", "castle", "boat"], multi_label=True
 )
-for path, labels in zip(pictures, independent.classify(pictures, k=2), strict=True):
+for path, labels in zip(images, independent.classify(images, k=2), strict=True):
     print(f"{path.name:>15}", [(item["label"], round(item["score"], 2)) for item in labels])
 
 # %% [markdown]

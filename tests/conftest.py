@@ -1,4 +1,4 @@
-"""What several tests share: the embedded model, the sample pictures, and a home of their own."""
+"""What several tests share: the embedded model, the sample images, and a home of their own."""
 
 import json
 import os

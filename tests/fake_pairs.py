@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clipkit.data.pair import Pair, file_stamp
 from clipkit.errors import ImageReadError
-from tests.fakes import save_picture
+from tests.fakes import save_image
 
 
 class ListSource:
@@ -63,8 +63,8 @@ COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
 def colored_pairs(folder: Path, captions: Mapping[str, tuple[str, ...]]) -> list[Pair]:
-    """Return pairs with pictures of one colour, which is the first word of their names."""
+    """Return pairs with images of one colour, which is the first word of their names."""
     return [
-        Pair(save_picture(folder / f"{name}.png", COLORS[name.split()[0]]), texts, f"{name}.png")
+        Pair(save_image(folder / f"{name}.png", COLORS[name.split()[0]]), texts, f"{name}.png")
         for name, texts in captions.items()
     ]

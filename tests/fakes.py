@@ -1,8 +1,8 @@
 """An encoder without a model: its vectors can be computed by hand.
 
-A picture's vector is its mean colour and a constant, (red, green, blue, 1) with colours 0..255,
+An image's vector is its mean colour and a constant, (red, green, blue, 1) with colours 0..255,
 scaled to norm 1. The words of `WORDS` point along the axes; other words along a direction of
-their own. So the cosine of "red" and a picture is r / sqrt(r² + g² + b² + 1).
+their own. So the cosine of "red" and an image is r / sqrt(r² + g² + b² + 1).
 """
 
 import functools
@@ -41,8 +41,8 @@ class FakeEncoder(Encoder):
     Args:
         space_id: Identity of the space it pretends to have.
         name: The model it pretends to be.
-        batch_size: Pictures a batch, whatever the caller asks for.
-        before_image: Called before each picture with how many came before.
+        batch_size: Images a batch, whatever the caller asks for.
+        before_image: Called before each image with how many came before.
     """
 
     embed_dim = 4
@@ -106,7 +106,7 @@ class FakeEncoder(Encoder):
         progress: Progress | None = None,
         allow_urls: bool = False,
     ) -> Generator[EncodedBatch]:
-        """Yield batches of vectors, shape (K, 4); the methods that take pictures all use it."""
+        """Yield batches of vectors, shape (K, 4); the methods that take images all use it."""
         items = enumerate(images)  # asked for one batch at a time
         while batch := list(itertools.islice(items, self.batch_size)):
             positions: list[int] = []
@@ -127,16 +127,16 @@ class FakeEncoder(Encoder):
             self.before_image(len(self.encoded_images))
         if isinstance(image, Image.Image):
             self.encoded_images.append("<PIL image>")
-            return picture_embedding(image)
+            return image_embedding(image)
         if not isinstance(image, str | Path):
             self.encoded_images.append(image_name(image))
-            return picture_embedding(read_image(image).pixels)
+            return image_embedding(read_image(image).pixels)
         self.encoded_images.append(Path(image).name)
         try:
-            with Image.open(image) as picture:
-                return picture_embedding(picture)
+            with Image.open(image) as photo:
+                return image_embedding(photo)
         except (OSError, SyntaxError) as error:
-            raise ImageReadError(image, "is not a picture") from error
+            raise ImageReadError(image, "is not an image") from error
 
 
 @functools.cache
@@ -148,13 +148,13 @@ def word_embedding(word: str) -> Embeddings:
     return normalize_rows(np.frombuffer(digest, dtype=np.int16)[None, :4])
 
 
-def picture_embedding(picture: Image.Image) -> Embeddings:
-    """Return the vector of a picture, shape (1, 4), norm 1."""
-    red, green, blue = np.asarray(picture.convert("RGB"), dtype=np.float64).mean(axis=(0, 1))
+def image_embedding(image: Image.Image) -> Embeddings:
+    """Return the vector of an image, shape (1, 4), norm 1."""
+    red, green, blue = np.asarray(image.convert("RGB"), dtype=np.float64).mean(axis=(0, 1))
     return normalize_rows([[red, green, blue, 1.0]])
 
 
-def save_picture(path: Path, color: tuple[int, int, int], *, size: int = 2) -> Path:
+def save_image(path: Path, color: tuple[int, int, int], *, size: int = 2) -> Path:
     """Write a picture of one colour, with its folders, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (size, size), color).save(path)

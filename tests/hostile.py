@@ -5,20 +5,20 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.hostile_pictures import (
-    alike_pictures,
+from tests.hostile_images import (
+    alike_images,
     bombs,
-    cut_pictures,
+    cut_images,
     encoded,
-    no_pictures,
-    other_pictures,
+    no_images,
+    other_images,
     png_with_text_bomb,
     stripes,
 )
 
 _CUT = "is (cut off|damaged or cut off)"
 _NO_FILE = "is not a regular file"
-_NO_PICTURE = "is not a picture"
+_NO_IMAGE = "is not an image"
 _TOO_LARGE = "is too large"
 _SPARSE_BYTES = 5_000_000_000
 
@@ -32,7 +32,7 @@ class HostileFolder:
     other: set[bytes] = field(default_factory=set)  # good, with other pixels
     skipped: dict[bytes, str] = field(default_factory=dict)
     left_out: dict[bytes, str] = field(default_factory=dict)
-    ignored: set[bytes] = field(default_factory=set)  # neither pictures nor folders: not told of
+    ignored: set[bytes] = field(default_factory=set)  # neither images nor folders: not told of
 
     @property
     def good(self) -> set[bytes]:
@@ -51,7 +51,7 @@ class HostileFolder:
         return path
 
     def add_alike(self, name: bytes | str, data: bytes) -> None:
-        """Write a picture that must be indexed, and shows the stripes."""
+        """Write an image that must be indexed, and shows the stripes."""
         self.path(name).write_bytes(data)
         self.alike.add(os.fsencode(name))
 
@@ -63,7 +63,7 @@ class HostileFolder:
         self.skipped[os.fsencode(name)] = reason
 
     def add_left_out(self, name: bytes | str, left_out: bytes | str, reason: str) -> None:
-        """Write a picture that must be left out, or a folder it lies in."""
+        """Write an image that must be left out, or a folder it lies in."""
         self.path(name).write_bytes(encoded(stripes(), "PNG"))
         self.left_out[os.fsencode(left_out)] = reason
 
@@ -71,7 +71,7 @@ class HostileFolder:
 def make_hostile_folder(root: Path) -> HostileFolder:
     """Return a folder with all of it; needs names of any bytes, links and pipes."""
     folder = HostileFolder(root)
-    _add_pictures(folder)
+    _add_images(folder)
     _add_names(folder)
     _add_sparse_files(folder)
     _add_special_files(folder)
@@ -80,17 +80,17 @@ def make_hostile_folder(root: Path) -> HostileFolder:
     return folder
 
 
-def _add_pictures(folder: HostileFolder) -> None:
-    for name, data in alike_pictures().items():
+def _add_images(folder: HostileFolder) -> None:
+    for name, data in alike_images().items():
         folder.add_alike(name, data)
-    for name, data in other_pictures().items():
+    for name, data in other_images().items():
         folder.path(name).write_bytes(data)
         folder.other.add(name.encode())
-    for name, data in no_pictures().items():
-        folder.add_bad(name, data, _NO_PICTURE)
-    for name, data in cut_pictures().items():
+    for name, data in no_images().items():
+        folder.add_bad(name, data, _NO_IMAGE)
+    for name, data in cut_images().items():
         # The first bytes of some formats say little of what they were the start of.
-        folder.add_bad(name, data, f"{_CUT}|{_NO_PICTURE}" if "start" in name else _CUT)
+        folder.add_bad(name, data, f"{_CUT}|{_NO_IMAGE}" if "start" in name else _CUT)
     for name, data in bombs().items():
         folder.add_bad(name, data, f"{_TOO_LARGE}|{_CUT}" if name == "bomb.webp" else _TOO_LARGE)
     folder.add_alike("text_bomb.png", png_with_text_bomb())
@@ -114,13 +114,13 @@ def _add_names(folder: HostileFolder) -> None:
     ]  # fmt: skip
     for name in names:
         folder.add_alike(name, png)
-    folder.add_bad(b"\x1b[31mn\xf6 picture\n.png", b"no picture", _NO_PICTURE)
+    folder.add_bad(b"\x1b[31mn\xf6 image\n.png", b"no image", _NO_IMAGE)
 
 
 def _add_sparse_files(folder: HostileFolder) -> None:
     """Add files that are too long to be read, or to be searched for the rest of their header."""
     jpeg = encoded(stripes(), "JPEG")
-    folder.add_bad("sparse.jpg", b"", _NO_PICTURE, size=_SPARSE_BYTES)
+    folder.add_bad("sparse.jpg", b"", _NO_IMAGE, size=_SPARSE_BYTES)
     folder.add_bad("cut_and_sparse.jpg", jpeg[:300], _CUT, size=_SPARSE_BYTES)
     folder.add_bad("comment.ppm", b"P6 #", _CUT, size=_SPARSE_BYTES)
     folder.add_bad("sparse.dng", b"", f"{_TOO_LARGE}|is a camera RAW", size=_SPARSE_BYTES)

@@ -25,11 +25,11 @@ def test_the_starter_is_healthy_and_described_as_its_files_say(starter_folder: P
     assert diagnosis.is_healthy
     assert diagnosis.problems == ()
     assert diagnosis.golden is not None
-    assert diagnosis.golden.num_pictures == 45
+    assert diagnosis.golden.num_images == 45
     # Golden vectors are kept in half precision: 1 - 2**-22 is what that leaves of a cosine.
     assert diagnosis.golden.p1_image_cosine > 1 - 1e-6
     assert diagnosis.golden.p1_text_cosine > 1 - 1e-6
-    assert diagnosis.golden.same_first_picture == 1
+    assert diagnosis.golden.same_first_image == 1
     assert list(diagnosis.image.mean) == config["preprocess_cfg"]["mean"]
     assert list(diagnosis.image.std) == config["preprocess_cfg"]["std"]
     assert diagnosis.image.resize_mode == config["preprocess_cfg"]["resize_mode"]

@@ -1,4 +1,4 @@
-"""The default engine against torch in float32, on real pictures: the same results."""
+"""The default engine against torch in float32, on real images: the same results."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ TIE = 1e-6  # of a cosine: nearer ones may change places by rounding
 
 
 def test_both_engines_rank_the_samples_alike(samples: list[Path]) -> None:
-    """The first 20 of 45 pictures for 38 queries, from the files on."""
+    """The first 20 of 45 images for 38 queries, from the files on."""
     queries = [entry["query"] for entry in json.loads((SAMPLES / "queries.json").read_text())]
     assert len(queries) >= 30
     similarities = []

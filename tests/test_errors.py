@@ -41,6 +41,6 @@ def test_image_read_error_crosses_process_borders() -> None:
 
 
 def test_missing_extra_error_names_the_one_command() -> None:
-    error = MissingExtraError("heif", "Reading HEIC pictures")
+    error = MissingExtraError("heif", "Reading HEIC images")
     assert 'pip install "clipkit[heif]"' in str(error)
     assert isinstance(error, ImportError)

@@ -19,7 +19,7 @@ def test_there_are_enough_of_both(samples: list[Path]) -> None:
     assert len(QUERIES) >= 30
 
 
-def test_every_picture_is_credited_and_labelled(
+def test_every_image_is_credited_and_labelled(
     samples: list[Path], sample_labels: dict[str, str]
 ) -> None:
     credits = (SAMPLES / "CREDITS.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_every_picture_is_credited_and_labelled(
     assert set(sample_labels.values()) == set(labels)
 
 
-def test_pictures_are_small_and_carry_no_metadata(samples: list[Path]) -> None:
+def test_images_are_small_and_carry_no_metadata(samples: list[Path]) -> None:
     for path in samples:
         assert path.stat().st_size < 100_000, path.name
         with Image.open(path) as image:
@@ -38,7 +38,7 @@ def test_pictures_are_small_and_carry_no_metadata(samples: list[Path]) -> None:
             assert image.mode in ("RGB", "L"), path.name
 
 
-def test_every_expected_picture_exists() -> None:
+def test_every_expected_image_exists() -> None:
     for query in QUERIES:
         for name in query["expected"]:
             assert (SAMPLES / name).is_file(), query
@@ -46,19 +46,19 @@ def test_every_expected_picture_exists() -> None:
 
 @pytest.fixture(scope="module")
 def first_hits(starter: clipkit.Encoder, samples: list[Path]) -> dict[str, str]:
-    pictures = starter.encode_images(samples)
+    images = starter.encode_images(samples)
     words = [query["query"] for query in QUERIES]
-    similarities = clipkit.cosine_similarity(starter.encode_texts(words), pictures)
+    similarities = clipkit.cosine_similarity(starter.encode_texts(words), images)
     best = np.argmax(similarities, axis=1)
     return {word: samples[place].name for word, place in zip(words, best, strict=True)}
 
 
 def right(queries: list[dict[str, Any]], first_hits: dict[str, str]) -> list[str]:
-    """Return the queries whose first hit is one of the expected pictures."""
+    """Return the queries whose first hit is one of the expected images."""
     return [q["query"] for q in queries if first_hits[q["query"]] in q["expected"]]
 
 
-def test_most_queries_find_their_picture_first(first_hits: dict[str, str]) -> None:
+def test_most_queries_find_their_image_first(first_hits: dict[str, str]) -> None:
     """Queries marked "beyond" are about things that are none of the 1000 classes the embedded
     model's image tower was trained on (nor a kind that one of them belongs to): it may fail them.
     """

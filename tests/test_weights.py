@@ -41,7 +41,7 @@ def test_the_measured_parity_is_above_the_gate(starter_folder: Path) -> None:
     bundle = Bundle.read(starter_folder)
     assert bundle.reference == reference_digest()
     parity = bundle.precisions["fp32"]
-    assert parity.num_pictures >= 30
+    assert parity.num_images >= 30
     assert parity.num_texts >= 30
     assert min(parity.mean_image_cosine, parity.mean_text_cosine) >= 0.999
     assert min(parity.p1_image_cosine, parity.p1_text_cosine) >= 0.995

@@ -1,4 +1,4 @@
-"""``clipkit classify``: pictures and labels in, ranked labels out."""
+"""``clipkit classify``: images and labels in, ranked labels out."""
 
 import argparse
 import csv
@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "classify",
-        help="say which of your labels fits each picture",
+        help="say which of your labels fits each image",
         description="Score images against labels you give, without training.",
         epilog=_EPILOG,
     )
@@ -46,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         type=values.path,
         nargs="+",
         metavar="PATH",
-        help="pictures and folders of pictures",
+        help="images and folders of images",
     )
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument(
@@ -79,9 +79,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--multi-label", action="store_true", help="score every label on its own; several may apply"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object a picture and line")
+    form.add_argument("--json", action="store_true", help="one JSON object an image and line")
     form.add_argument("--csv", action="store_true", help="path,label,score with a header")
-    parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
     parser.explain_words = _explain_words
     parser.set_defaults(run=run)
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; or 1 if no picture could be read, or one was skipped and --strict was given.
+        0; or 1 if no image could be read, or one was skipped and --strict was given.
 
     Raises:
         InputError: If labels, paths or numbers make no sense.

@@ -23,7 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "compile",
         help="make a model start in about a second, without torch",
         description=(
-            "Compile a model for ONNX Runtime, compare it with the original on real pictures and "
+            "Compile a model for ONNX Runtime, compare it with the original on real images and "
             "texts, and keep it in the cache directory. Commands do so by themselves the first "
             "time; this does it now, or again."
         ),

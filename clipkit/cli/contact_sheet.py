@@ -17,7 +17,7 @@ from clipkit.inputs.thumbnails import encode_jpeg, read_thumbnail
 
 
 class Found(Protocol):
-    """One picture that a search found."""
+    """One image that a search found."""
 
     @property
     def path(self) -> Path:
@@ -93,7 +93,7 @@ def _is_contact_sheet(head: bytes) -> bool:
 
 def _page(title: str, number: int, cards: Iterable[str]) -> Iterator[str]:
     heading = escape(visible(title))
-    count = "1 picture" if number == 1 else f"{number} pictures"
+    count = "1 image" if number == 1 else f"{number} images"
     yield f"""\
 {_START}
 <html lang="en">
@@ -131,15 +131,15 @@ def _card(hit: Found, folder: Path, max_pixels: int | None) -> str:
         facts.append(f"<span>{hit.width} &times; {hit.height}</span>")
     return f"""\
 <li>
-<a href="{escape(_link(hit.path, folder))}">{_picture(hit.path, name, max_pixels)}</a>
+<a href="{escape(_link(hit.path, folder))}">{_image(hit.path, name, max_pixels)}</a>
 <p class="path"><bdi>{name.replace("/", "/<wbr>")}</bdi></p>
 <p class="facts">{" ".join(facts)}</p>
 </li>
 """
 
 
-def _picture(path: Path, name: str, max_pixels: int | None) -> str:
-    """Return a picture's small copy, or why there is none, as HTML."""
+def _image(path: Path, name: str, max_pixels: int | None) -> str:
+    """Return an image's small copy, or why there is none, as HTML."""
     box = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
     try:
         pixels = read_thumbnail(path, box=box, max_pixels=max_pixels)

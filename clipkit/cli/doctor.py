@@ -77,7 +77,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     height, width = image.size
     resizing = {"shortest": "shortest side, then centre crop", "longest": "longest side, then pad"}
     resize_mode = resizing.get(image.resize_mode, "squash")
-    yield "pictures", f"{height} x {width} pixels, {image.interpolation}, resize: {resize_mode}"
+    yield "images", f"{height} x {width} pixels, {image.interpolation}, resize: {resize_mode}"
     yield "", f"mean {_three(image.mean)}, std {_three(image.std)}"
     yield "text tower", f"{text.tower}; activation: {text.activation}"
     case = "lower case" if text.is_lower_cased else "case kept"
@@ -105,7 +105,7 @@ def _compilation_lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield (
             "",
             (
-                f"{' ' * len(name)}  same first picture for {parity.same_first_picture:.0%} of the "
+                f"{' ' * len(name)}  same first image for {parity.same_first_image:.0%} of the "
                 f"texts, {parity.top5_overlap:.0%} of the first five"
             ),
         )

@@ -1,4 +1,4 @@
-"""``clipkit duplicates``: the pictures that a folder has more than once."""
+"""``clipkit duplicates``: the images that a folder has more than once."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from clipkit.cli.terminal import note, path_start, progress_bar, table_lines, to
 from clipkit.search.duplicates.file_checks import still_there
 from clipkit.search.duplicates.groups import DuplicateGroup
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 
 _EPILOG = """\
 examples: nothing is ever deleted; to put spare copies aside yourself, look at them first
@@ -30,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "duplicates",
-        help="find pictures that are there more than once",
+        help="find images that are there more than once",
         description="Find files with the same bytes, and images that are copies of each other: "
         "saved again,\nresized, lightly cropped. Links to a file are no copies of it, nor is the "
         "RAW file beside a\nJPEG. The best copy of each group comes first: in colour, as the "
@@ -52,7 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=values.number(0, 1, is_open=True),
         metavar="X",
         help="how like near duplicates are, 0 to 1 (default: found out from copies of your own "
-        "pictures)",
+        "images)",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
@@ -68,7 +68,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="compare what is indexed already, without looking for changes",
     )
-    parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
     parser.set_defaults(run=run)
 
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; 1 if there are no duplicates, or a picture was skipped and --strict was given; 130
+        0; 1 if there are no duplicates, or an image was skipped and --strict was given; 130
         after Ctrl-C.
     """
     PhotoLibrary.open(arguments.folder)  # says at once if there is no such folder
@@ -118,7 +118,7 @@ def _lines(
 ) -> Iterator[str]:
     """Yield what to print of one group."""
     start, folder = path_start(arguments.folder), Path(arguments.folder)
-    paths = [f"{start}{folder / file.path}" for file in group.pictures]
+    paths = [f"{start}{folder / file.path}" for file in group.images]
     if arguments.json:
         yield to_json(_as_json(group, paths))
     elif arguments.filepath_only or arguments.print0:
@@ -129,32 +129,32 @@ def _lines(
         yield _heading(group)
         rows = [
             _row(file, path, is_best=file is group.best)
-            for file, path in zip(group.pictures, paths, strict=True)
+            for file, path in zip(group.images, paths, strict=True)
         ]
         yield from table_lines(rows, has_heading=False, right={1, 2})
 
 
 def _as_json(group: DuplicateGroup, paths: Sequence[str]) -> dict[str, object]:
-    pictures = [
+    images = [
         {"path": path, "width": file.width, "height": file.height, "bytes": file.num_bytes}
-        for file, path in zip(group.pictures, paths, strict=True)
+        for file, path in zip(group.images, paths, strict=True)
     ]
     return {
         "kind": group.kind,
         "similarity": round(group.similarity, 6),
         "best": paths[0],
-        "pictures": pictures,
+        "images": images,
     }
 
 
 def _heading(group: DuplicateGroup) -> str:
-    count = len(group.pictures)
+    count = len(group.images)
     if group.kind == "exact":
         return f"exact: {count} files with the same bytes"
-    return f"near: {count} pictures, similarity at least {group.similarity:.3f}"
+    return f"near: {count} images, similarity at least {group.similarity:.3f}"
 
 
-def _row(file: PictureFile, path: str, *, is_best: bool) -> tuple[str, ...]:
+def _row(file: ImageFile, path: str, *, is_best: bool) -> tuple[str, ...]:
     mark = "best" if is_best else ""
     pixels = f"{file.width}x{file.height}" if file.num_pixels else "?"
     # JSON's quotes, as search has them: a name with a line break stays one field.
@@ -164,7 +164,7 @@ def _row(file: PictureFile, path: str, *, is_best: bool) -> tuple[str, ...]:
 def _summary(groups: Sequence[DuplicateGroup], folder: str) -> str:
     if not groups:
         return f"no duplicates found in {folder}"
-    spare = [file for group in groups for file in group.pictures[1:]]
+    spare = [file for group in groups for file in group.images[1:]]
     megabytes = sum(file.num_bytes_to_gain for file in spare) / 1e6
     return (
         f"groups: {len(groups)}, spare copies: {len(spare)}, together {megabytes:.1f} MB; "

@@ -28,8 +28,8 @@ examples:
 rules are looked at in this order, each on what those before left over; a pair is told with the
 first that it breaks:
   captions: empty, file names, length      a caption that breaks a rule is taken out; the pair goes
-  pictures: unreadable, size, same bytes   with its last one
-  similarity of caption and picture, then the least similar share, then near duplicates
+  images: unreadable, size, same bytes   with its last one
+  similarity of caption and image, then the least similar share, then near duplicates
 of duplicates the pair with the most similar caption is kept
 """
 
@@ -40,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "filter",
         help="leave out pairs that are not worth training on",
         description="Write the pairs that keep to your rules as a table, and tell which were\n"
-        "dropped and why, one line a pair: the rule, the pair, the figures. Pictures are never\n"
+        "dropped and why, one line a pair: the rule, the pair, the figures. Images are never\n"
         "touched.",
         epilog=_EPILOG,
     )
@@ -57,7 +57,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--dry-run", action="store_true", help="write no table")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
-    parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was unreadable")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if an image was unreadable")
     add_model_options(parser)
     parser.set_defaults(run=run)
 
@@ -89,7 +89,7 @@ def _add_rules(group: "argparse._ArgumentGroup") -> None:
         help="longer side divided by the shorter",
     )
     group.add_argument(
-        "--exact", action="store_true", help="of pictures with the same bytes only one"
+        "--exact", action="store_true", help="of images with the same bytes only one"
     )
     group.add_argument(
         "--min-similarity",
@@ -107,8 +107,8 @@ def _add_rules(group: "argparse._ArgumentGroup") -> None:
         "--near",
         type=values.number(),
         metavar="EPS",
-        help="of pictures whose cosine is above 1 - EPS only one (SemDeDup); what EPS is right "
-        "depends on the model and the pictures",
+        help="of images whose cosine is above 1 - EPS only one (SemDeDup); what EPS is right "
+        "depends on the model and the images",
     )
 
 
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; or 1 if no pair is kept, or a picture was unreadable and --strict was given.
+        0; or 1 if no pair is kept, or an image was unreadable and --strict was given.
 
     Raises:
         InputError: If there is no rule, a file is in the way, or the pairs make no sense.
@@ -150,7 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
         note(line)
     if not report.kept:
         note("no pair is kept, so no table was written")
-    is_whole = not source.skipped and "unreadable picture" not in report.num_dropped
+    is_whole = not source.skipped and "unreadable image" not in report.num_dropped
     return 1 if not report.kept or (arguments.strict and not is_whole) else 0
 
 

@@ -1,4 +1,4 @@
-"""``clipkit index``: a folder's index brought in step with its pictures, kept so, or looked at."""
+"""``clipkit index``: a folder's index brought in step with its images, kept so, or looked at."""
 
 import argparse
 import dataclasses
@@ -33,14 +33,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "index",
-        help="index a folder of pictures, so that searching it is instant",
-        description="Bring a folder's index in step with its pictures: new, changed, moved and "
+        help="index a folder of images, so that searching it is instant",
+        description="Bring a folder's index in step with its images: new, changed, moved and "
         "deleted ones. The index lies in your data directory (or $CLIPKIT_HOME), never among the "
-        "pictures unless you say --here. Interrupt it whenever you like: the next run resumes.",
+        "images unless you say --here. Interrupt it whenever you like: the next run resumes.",
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "folder", type=values.path, metavar="FOLDER", nargs="?", help="a folder of pictures"
+        "folder", type=values.path, metavar="FOLDER", nargs="?", help="a folder of images"
     )
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
@@ -55,12 +55,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     action.add_argument(
         "--watch",
         action="store_true",
-        help="go on until Ctrl-C: pictures that appear, change or go are seen to at once",
+        help="go on until Ctrl-C: images that appear, change or go are seen to at once",
     )
     action.add_argument(
         "--forget",
         action="store_true",
-        help="delete the folder's indexes, or that of --model; the pictures stay, and the folder "
+        help="delete the folder's indexes, or that of --model; the images stay, and the folder "
         "need not be there any more",
     )
     parser.add_argument(
@@ -72,12 +72,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--here",
         action="store_true",
-        help="keep the index in the folder itself (.clipkit), so that it moves with the pictures; "
+        help="keep the index in the folder itself (.clipkit), so that it moves with the images; "
         "one in your data directory is taken along",
     )
     add_scan_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
-    parser.add_argument("--strict", action="store_true", help="exit 1 if a picture was skipped")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser, model=str)
     # For --status and --forget all models count if none is named.
     parser.set_defaults(run=run, model=None)
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     PhotoLibrary.open(arguments.folder, here=arguments.here)  # is there such a folder?
     arguments.model = values.model_name(arguments.model or "starter")
     if arguments.precision == "auto":
-        arguments.precision = "fastest"  # over many pictures half a minute of measuring pays
+        arguments.precision = "fastest"  # over many images half a minute of measuring pays
     encoder = load_encoder(arguments)
     if arguments.rebuild:
         _remove_index(arguments, encoder)
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         folder = shlex.quote(arguments.folder)
         note(
-            f"interrupted: what is indexed so far is kept (pictures: {len(library)}) and can be "
+            f"interrupted: what is indexed so far is kept (images: {len(library)}) and can be "
             f"searched with  clipkit search QUERY {folder} --no-indexing ; to go on, run  "
             f"clipkit index {folder}"
         )
@@ -154,7 +154,7 @@ def _forget(arguments: argparse.Namespace) -> int:
         library.remove()
     if libraries:
         index = "index" if len(libraries) == 1 else f"{len(libraries)} indexes"
-        note(f"forgot the {index} of {arguments.folder}; the pictures are untouched")
+        note(f"forgot the {index} of {arguments.folder}; the images are untouched")
     return 0
 
 

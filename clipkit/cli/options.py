@@ -144,7 +144,7 @@ def load_encoder(arguments: argparse.Namespace) -> Encoder:
     )
     encoder.image_batch = arguments.batch_size
     if arguments.max_megapixels is not None:
-        # Above what any picture has: a file says its size in 32 bits a side at most.
+        # Above what any image has: a file says its size in 32 bits a side at most.
         encoder.max_pixels = max(1, int(min(arguments.max_megapixels, 2.0**44) * 1e6))
     return encoder
 
@@ -153,7 +153,7 @@ def skipped_lines(skipped: Sequence[ImageReadError], *, most: int = 20) -> list[
     """Return what to print about images that could not be read.
 
     Args:
-        skipped: One error a picture.
+        skipped: One error an image.
         most: How many are named; the rest is counted.
 
     Returns:
@@ -161,7 +161,7 @@ def skipped_lines(skipped: Sequence[ImageReadError], *, most: int = 20) -> list[
     """
     if not skipped:
         return []
-    noun = "picture" if len(skipped) == 1 else "pictures"
+    noun = "image" if len(skipped) == 1 else "images"
     lines = [f"{len(skipped)} {noun} skipped:"]
     lines += [f"  {error}" for error in skipped[:most]]
     if len(skipped) > most:
@@ -190,7 +190,7 @@ def sync_if_possible(
     exclude: Sequence[str] | None = None,
     include_hidden: bool | None = None,
 ) -> SyncReport | None:
-    """See to new, changed, moved and deleted pictures, with a bar on stderr.
+    """See to new, changed, moved and deleted images, with a bar on stderr.
 
     While another process is writing, or where nobody can, a note says so: what is indexed
     already can be used all the same.

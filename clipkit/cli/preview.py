@@ -1,4 +1,4 @@
-"""Pictures in the terminal, among the results: ``clipkit search --preview``."""
+"""Images in the terminal, among the results: ``clipkit search --preview``."""
 
 import base64
 import itertools
@@ -24,16 +24,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Preview:
-    """How pictures are shown in one terminal."""
+    """How images are shown in one terminal."""
 
     draw: Callable[[Pixels], str]  # what to print; it ends with a line break
-    box: tuple[int, int]  # the largest (width, height) of a picture, in its pixels
+    box: tuple[int, int]  # the largest (width, height) of an image, in its pixels
 
     def show(self, path: Path, *, max_pixels: int | None = None) -> None:
-        """Print one picture, or a note on stderr why it cannot be shown.
+        """Print one image, or a note on stderr why it cannot be shown.
 
         Args:
-            path: The picture.
+            path: The image.
             max_pixels: How many pixels may be decoded. None: default_max_pixels().
         """
         try:
@@ -45,16 +45,16 @@ class Preview:
 
 
 def open_preview(height: int) -> Preview | None:
-    """Return how to show pictures on stdout; None, with a note on stderr, if it is no terminal.
+    """Return how to show images on stdout; None, with a note on stderr, if it is no terminal.
 
     Args:
-        height: How high a picture may be, in pixels, at least 1.
+        height: How high an image may be, in pixels, at least 1.
 
     Returns:
         The preview.
     """
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        note("--preview needs a terminal that shows colours: the pictures are left out")
+        note("--preview needs a terminal that shows colours: the images are left out")
         return None
     draw = choose_drawing(os.environ, ask_tmux() if "TMUX" in os.environ else "")
     columns = shutil.get_terminal_size().columns

@@ -1,4 +1,4 @@
-"""``clipkit score``: how well the captions of pairs fit their pictures."""
+"""``clipkit score``: how well the captions of pairs fit their images."""
 
 import argparse
 import json
@@ -18,11 +18,11 @@ examples:
   clipkit score captions.csv
   clipkit score photos --references right.json --json
 
-a score is 2.5 times the cosine of picture and caption, negative ones count as 0 (CLIPScore, Hessel
+a score is 2.5 times the cosine of image and caption, negative ones count as 0 (CLIPScore, Hessel
 et al. 2021). Scores of two models do not compare; published ones are those of
 --model ViT-B-32/openai
 
-FILE.json holds captions that are right, by the name of the picture's file, with or without its
+FILE.json holds captions that are right, by the name of the image's file, with or without its
 ending: {"beach.jpg": ["people on a beach", "a sunny beach"]}
 """
 
@@ -31,9 +31,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "score",
-        help="say how well captions fit their pictures",
+        help="say how well captions fit their images",
         description="Print one line a caption: its CLIPScore, with --references its RefCLIPScore,\n"
-        "the picture, and the caption. The mean is told at the end.",
+        "the image, and the caption. The mean is told at the end.",
         epilog=_EPILOG,
     )
     add_pair_options(parser)
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; or 1 if no picture could be read, or one was skipped and --strict was given.
+        0; or 1 if no image could be read, or one was skipped and --strict was given.
 
     Raises:
         InputError: If the pairs or the references make no sense.

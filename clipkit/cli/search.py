@@ -1,4 +1,4 @@
-"""``clipkit search``: words or pictures in, the closest pictures of a folder out."""
+"""``clipkit search``: words or images in, the closest images of a folder out."""
 
 import argparse
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from clipkit.cli.parser import Parser, quoted
 from clipkit.cli.terminal import note, path_start, table_lines, to_json
 from clipkit.errors import InputError
 from clipkit.paths import expand_home
-from clipkit.search.filters import FilterOptions, PictureFilter
+from clipkit.search.filters import FilterOptions, IndexFilter
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
-from clipkit.search.query import Query, parse_query, picture_argument
+from clipkit.search.query import Query, image_argument, parse_query
 from clipkit.search.ranking import SORTS
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
 
@@ -51,15 +51,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "search",
-        help="find pictures by words or by another picture",
-        description="Find the pictures of a folder that are closest to a query. New, changed and\n"
-        "deleted pictures are seen to first. Exits 1 if nothing is relevant.",
+        help="find images by words or by another image",
+        description="Find the images of a folder that are closest to a query. New, changed and\n"
+        "deleted images are seen to first. Exits 1 if nothing is relevant.",
         usage="%(prog)s [options] QUERY [+ QUERY] [- QUERY] [FOLDER]",
         epilog=_EPILOG,
         prefix_chars="-+",  # so that + alone is an option, as - is
     )
     query = parser.add_argument(
-        "query", metavar="QUERY", default=None, help="words, or a picture such as ./cat.jpg"
+        "query", metavar="QUERY", default=None, help="words, or an image such as ./cat.jpg"
     )
     folder = parser.add_argument(
         "folder",
@@ -77,7 +77,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         metavar="QUERY",
         action="append",
         default=[],
-        help="add a text or picture to the query; may be repeated",
+        help="add a text or image to the query; may be repeated",
     )
     parser.add_argument(
         "--subtract",
@@ -87,7 +87,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         metavar="QUERY",
         action="append",
         default=[],
-        help="subtract a text or picture from the query; may be repeated",
+        help="subtract a text or image from the query; may be repeated",
     )
     parser.add_argument(
         "--top",
@@ -112,7 +112,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     )
     form.add_argument("--json", action="store_true", help="one JSON object a result and line")
     form.add_argument(  # this and the next as rclip has them
-        "--preview", "-p", action="store_true", help="show the pictures in the terminal"
+        "--preview", "-p", action="store_true", help="show the images in the terminal"
     )
     parser.add_argument(
         "--preview-height",
@@ -157,17 +157,17 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         action="append",
         default=[],
-        help="add a picture to the query; may be repeated, and be all of it",
+        help="add an image to the query; may be repeated, and be all of it",
     )
     refine.add_argument(
         "--more-like",
         metavar="PATH",
         action="append",
         default=[],
-        help="a picture that is right: the query is refitted to those marked; may be repeated",
+        help="an image that is right: the query is refitted to those marked; may be repeated",
     )
     refine.add_argument(
-        "--less-like", metavar="PATH", action="append", default=[], help="a picture that is wrong"
+        "--less-like", metavar="PATH", action="append", default=[], help="an image that is wrong"
     )
     refine.add_argument(
         "--diverse",
@@ -190,7 +190,7 @@ def _add_more_options(parser: argparse.ArgumentParser) -> None:
         default="best",
         help="the order of the results: best first, or newest or oldest first; date means newest",
     )
-    group = parser.add_argument_group("only pictures that are")
+    group = parser.add_argument_group("only images that are")
     group.add_argument(
         "--path",
         metavar="GLOB",
@@ -241,7 +241,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; 1 if nothing relevant was found, or a picture was skipped and --strict was given; 130
+        0; 1 if nothing relevant was found, or an image was skipped and --strict was given; 130
         after Ctrl-C.
     """
     _settle_folder(arguments)
@@ -250,7 +250,7 @@ def run(arguments: argparse.Namespace) -> int:
     page = _page(arguments)
     preview = _open_preview(arguments)
     _check_indexing(arguments)
-    _check_pictures(arguments, query)
+    _check_images(arguments, query)
     encoder = load_encoder(arguments)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
     has_skipped = False
@@ -298,7 +298,7 @@ def _filters(arguments: argparse.Namespace) -> FilterOptions:
         camera=arguments.camera,
         not_camera=arguments.not_camera,
     )
-    PictureFilter(**accepted)
+    IndexFilter(**accepted)
     return accepted
 
 
@@ -316,7 +316,7 @@ def _page(arguments: argparse.Namespace) -> "OutputFile | None":
 def _open_preview(arguments: argparse.Namespace) -> "Preview | None":
     if not arguments.preview:
         return None
-    from clipkit.cli.preview import open_preview  # it decodes pictures, which most searches do not
+    from clipkit.cli.preview import open_preview  # it decodes images, which most searches do not
 
     return open_preview(arguments.preview_height)
 
@@ -371,7 +371,7 @@ def _check_indexing(arguments: argparse.Namespace) -> None:
     check_is_indexed(arguments.folder)
 
 
-def _check_pictures(arguments: argparse.Namespace, query: Query | None) -> None:
+def _check_images(arguments: argparse.Namespace, query: Query | None) -> None:
     """Raise if an image of the query cannot be read, before a first indexing takes hours."""
     paths = [Path(path) for path in (*arguments.more_like, *arguments.less_like)]
     for path in paths:
@@ -390,7 +390,7 @@ def _query(arguments: argparse.Namespace) -> Query | None:
     for path in arguments.like:
         if "://" not in path and not expand_home(path).exists():
             raise InputError(f"{path}: there is no such image for --like")
-    added = [*arguments.add, *(picture_argument(path) for path in arguments.like)]
+    added = [*arguments.add, *(image_argument(path) for path in arguments.like)]
     words = [] if arguments.query is None else [arguments.query]
     if not words and added:
         words.append(added.pop(0))
@@ -421,12 +421,12 @@ def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown
     """Return what to say when no result is relevant."""
     if line := nothing_line(library, arguments.folder):
         return line
-    nothing = f"nothing relevant among {len(library):,} pictures".replace(",", " ")
+    nothing = f"nothing relevant among {len(library):,} images".replace(",", " ")
     if is_shown:
         return f"{nothing}; these are the closest"
     if arguments.min_relevance:
         return f"{nothing}; without --min-relevance the closest are shown"
-    return f"no picture in {arguments.folder} passes the filters"
+    return f"no image in {arguments.folder} passes the filters"
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> bool:

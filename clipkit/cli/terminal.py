@@ -109,7 +109,7 @@ def note(line: str) -> None:
 
 
 @contextmanager
-def progress_bar(label: str, *, unit: str = "picture") -> Iterator[Progress]:
+def progress_bar(label: str, *, unit: str = "image") -> Iterator[Progress]:
     """Show a bar on stderr from the first report on until the block ends, if it is a terminal.
 
     Args:

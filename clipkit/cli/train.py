@@ -20,7 +20,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "train",
-        help="train a model on your own pairs of pictures and texts",
+        help="train a model on your own pairs of images and texts",
         description=(
             "Train a dual encoder as RUN.toml says: from scratch or from any model. The same "
             "command resumes a run that was interrupted. With several processes: torchrun "
@@ -86,4 +86,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _bar(label: str) -> AbstractContextManager[Progress]:
-    return progress_bar(label, unit="step" if label == "training" else "picture")
+    return progress_bar(label, unit="step" if label == "training" else "image")

@@ -1,6 +1,6 @@
 """Pairs to the pairs worth keeping, and a reason for every other.
 
-Shapes: N pairs whose pictures were embedded, D dimensions.
+Shapes: N pairs whose images were embedded, D dimensions.
 """
 
 from collections import Counter
@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from clipkit.curation.near_duplicates import find_near_duplicates
-from clipkit.curation.rules import RULES, Fault, FilterRules, picture_size
+from clipkit.curation.rules import RULES, Fault, FilterRules, image_size
 from clipkit.data.mixing import PairSubset
-from clipkit.data.pair import PairSource, picture_digest
+from clipkit.data.pair import PairSource, image_digest
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.pairs import picture_name, stream_pairs
+from clipkit.encoder.pairs import image_name, stream_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress, map_ahead, usable_cores
@@ -27,16 +27,16 @@ class KeptPair(NamedTuple):
     """A pair that breaks no rule any more."""
 
     row: int  # in its source
-    name: str  # path of the picture, or the pair's own name
+    name: str  # path of the image, or the pair's own name
     captions: tuple[str, ...]  # those that break no rule, at least one
-    similarities: tuple[float, ...]  # cosine of each to the picture; empty if nobody asked
+    similarities: tuple[float, ...]  # cosine of each to the image; empty if nobody asked
 
 
 class DroppedPair(NamedTuple):
     """A pair that breaks a rule."""
 
     row: int  # in its source
-    name: str  # path of the picture, or the pair's own name
+    name: str  # path of the image, or the pair's own name
     rule: str  # one of RULES, the first that it was dropped for
     why: str  # the figures
 
@@ -50,7 +50,7 @@ class FilterReport:
     kept: list[KeptPair]  # in the order of their rows
     dropped: list[DroppedPair]  # in the order of their rows
     captions_removed: dict[str, int]  # how many by rule, those of dropped pairs too
-    # Cosines of captions to their pictures at 0, 10, 25, 50, 75, 90 and 100 % of the captions
+    # Cosines of captions to their images at 0, 10, 25, 50, 75, 90 and 100 % of the captions
     # that a model was asked about; empty if it was not.
     similarity_quantiles: dict[float, float] = field(default_factory=dict)
 
@@ -159,36 +159,34 @@ class _Draft:
                 progress(look.candidate.row + 1, len(self._source))
 
     def _candidates(self) -> Iterator[tuple["_Candidate", ImageInput]]:
-        """Yield pairs with a caption that is good as a text, and their pictures."""
+        """Yield pairs with a caption that is good as a text, and their images."""
         for row in range(len(self._source)):
             try:
                 pair = self._source[row]
             except ImageReadError as error:
-                self._dropped.append(
-                    DroppedPair(row, error.path, "unreadable picture", error.reason)
-                )
+                self._dropped.append(DroppedPair(row, error.path, "unreadable image", error.reason))
                 continue
-            name = picture_name(pair)
+            name = image_name(pair)
             left = self._left[row] = _Candidate(row, name, list(pair.captions))
             self._remove(left, [self._rules.caption_fault(text, name) for text in left.captions])
             if row in self._left:
                 yield left, pair.image
 
     def _look(self, item: tuple["_Candidate", ImageInput]) -> "_Look":
-        """Look at a picture in another thread; only the candidate's digest is written."""
+        """Look at an image in another thread; only the candidate's digest is written."""
         candidate, image = item
         fault = None
         try:
             if self._rules.need_sizes:
-                fault = self._rules.size_fault(picture_size(image))
+                fault = self._rules.size_fault(image_size(image))
             if self._rules.drop_exact_copies and fault is None:
-                candidate.digest = picture_digest(image)
+                candidate.digest = image_digest(image)
         except ImageReadError as error:
-            fault = Fault("unreadable picture", error.reason)
+            fault = Fault("unreadable image", error.reason)
         return _Look(candidate, fault)
 
     def embed(self, encoder: Encoder, progress: Progress) -> None:
-        """Find out how similar captions and pictures are, and drop unreadable ones."""
+        """Find out how similar captions and images are, and drop unreadable ones."""
         left = list(self._left.values())
         subset = PairSubset(self._source, np.array([some.row for some in left], dtype=np.intp))
         with closing(stream_pairs(encoder, subset, progress=progress)) as batches:
@@ -204,10 +202,10 @@ class _Draft:
                     if self._rules.near_epsilon is not None:
                         candidate.embedding = embedding
                 for place, error in batch.skipped:
-                    self._drop(left[place], Fault("unreadable picture", error.reason))
+                    self._drop(left[place], Fault("unreadable image", error.reason))
 
     def drop_exact_copies(self) -> None:
-        """Keep the preferred one of the pairs whose pictures have the same bytes."""
+        """Keep the preferred one of the pairs whose images have the same bytes."""
         best: dict[bytes, _Candidate] = {}
         for candidate in sorted(self._left.values(), key=lambda left: left.preference):
             if candidate.digest is not None:
@@ -216,7 +214,7 @@ class _Draft:
                     self._drop(candidate, Fault("exact duplicate", f"of {original.name}"))
 
     def drop_unlike(self) -> None:
-        """Drop captions that are too unlike their pictures, first absolutely, then by rank."""
+        """Drop captions that are too unlike their images, first absolutely, then by rank."""
         least = self._rules.min_similarity
         if least is not None:
             for candidate in list(self._left.values()):
@@ -253,7 +251,7 @@ class _Draft:
             )
 
     def drop_near_duplicates(self, epsilon: float, progress: Progress) -> None:
-        """Keep the preferred one of the pairs whose pictures are near each other."""
+        """Keep the preferred one of the pairs whose images are near each other."""
         ordered = sorted(self._left.values(), key=lambda left: left.preference)
         if not ordered:
             return
@@ -283,7 +281,7 @@ class _Draft:
 
 
 class _Look(NamedTuple):
-    """What a candidate's picture turned out to be."""
+    """What a candidate's image turned out to be."""
 
     candidate: _Candidate
     fault: Fault | None

@@ -1,6 +1,6 @@
-"""Near duplicates in embeddings: of pictures that mean the same, the first is kept.
+"""Near duplicates in embeddings: of images that mean the same, the first is kept.
 
-Shapes: N pictures, D dimensions, K kept ones.
+Shapes: N images, D dimensions, K kept ones.
 """
 
 from typing import NamedTuple
@@ -16,21 +16,21 @@ _BLOCK = 2048  # rows compared with as many others at once: matrices of 16 MB
 
 
 class NearDuplicates(NamedTuple):
-    """What each picture is a near duplicate of."""
+    """What each image is a near duplicate of."""
 
-    original: NDArray[np.intp]  # (N,), number of a kept picture before it; -1: is kept itself
-    cosine: NDArray[np.float32]  # (N,), to the original; of kept pictures 0
+    original: NDArray[np.intp]  # (N,), number of a kept image before it; -1: is kept itself
+    cosine: NDArray[np.float32]  # (N,), to the original; of kept images 0
 
 
 def find_near_duplicates(
     embeddings: Embeddings, *, epsilon: float, progress: Progress | None = None
 ) -> NearDuplicates:
-    """Return which pictures are as good as the same as an earlier one that is kept.
+    """Return which images are as good as the same as an earlier one that is kept.
 
-    One after another, a picture is kept unless its cosine to one that is kept already is above
-    1 - epsilon. So no two kept pictures are that close, every other is that close to a kept one,
+    One after another, an image is kept unless its cosine to one that is kept already is above
+    1 - epsilon. So no two kept images are that close, every other is that close to a kept one,
     and chains ("a is like b, b is like c") do not grow. SemDeDup's own code drops what is close
-    to any earlier picture, kept or not, and compares within clusters of k-means only; here
+    to any earlier image, kept or not, and compares within clusters of k-means only; here
     everything is compared. 100,000 embeddings of 384 numbers took half a minute on two cores, and
     ten times as many take a hundred times as long: an hour or so.
 
@@ -38,10 +38,10 @@ def find_near_duplicates(
         embeddings: Shape (N, D), rows of norm 1, those to be preferred first.
         epsilon: From 1e-6, which is what float32 can tell, to 2. What is right depends on the
             model: look at what is dropped.
-        progress: Called after every block of pictures with (done, total).
+        progress: Called after every block of images with (done, total).
 
     Returns:
-        For each picture that is not kept, a kept one that it is too close to.
+        For each image that is not kept, a kept one that it is too close to.
 
     Raises:
         InputError: If epsilon is out of range, or rows are not of norm 1.

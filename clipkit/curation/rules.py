@@ -17,16 +17,16 @@ RULES = (
     "file name for a caption",
     "caption too short",
     "caption too long",
-    "unreadable picture",
-    "picture too small",
-    "picture too narrow",
+    "unreadable image",
+    "image too small",
+    "image too narrow",
     "exact duplicate",
     "similarity too low",
     "lowest similarities",
     "near duplicate",
 )
 """The reasons a pair is dropped for, in the order in which they are looked for. An unreadable
-picture is found when it is first looked at, and no rule on captions looks at it."""
+image is found when it is first looked at, and no rule on captions looks at it."""
 
 
 class Fault(NamedTuple):
@@ -49,12 +49,12 @@ class FilterRules:
     max_words: int | None = None
     min_characters: int | None = None  # of a caption, without outer spaces
     max_characters: int | None = None
-    min_side: int | None = None  # pixels of the shorter side of a picture
+    min_side: int | None = None  # pixels of the shorter side of an image
     max_aspect: float | None = None  # longer side / shorter side, at least 1
-    drop_exact_copies: bool = False  # pictures with the same bytes
-    min_similarity: float | None = None  # cosine of picture and caption, -1..1
+    drop_exact_copies: bool = False  # images with the same bytes
+    min_similarity: float | None = None  # cosine of image and caption, -1..1
     min_quantile: float | None = None  # this share of the captions, the least similar, goes
-    near_epsilon: float | None = None  # pictures with a cosine above 1 - this are the same
+    near_epsilon: float | None = None  # images with a cosine above 1 - this are the same
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -81,12 +81,12 @@ class FilterRules:
 
     @property
     def need_sizes(self) -> bool:
-        """Whether the size of each picture must be known."""
+        """Whether the size of each image must be known."""
         return self.min_side is not None or self.max_aspect is not None
 
     @property
     def need_embeddings(self) -> bool:
-        """Whether a model must look at pictures and captions."""
+        """Whether a model must look at images and captions."""
         return any(
             value is not None
             for value in (self.min_similarity, self.min_quantile, self.near_epsilon)
@@ -105,7 +105,7 @@ class FilterRules:
         return next(self._caption_faults(caption.strip(), name), None)
 
     def size_fault(self, size: tuple[int, int]) -> Fault | None:
-        """Return what is wrong with the size of a picture, or None.
+        """Return what is wrong with the size of an image, or None.
 
         Args:
             size: (width, height) in pixels.
@@ -115,10 +115,10 @@ class FilterRules:
         """
         shown, side, aspect = f"{size[0]} x {size[1]} pixels", min(size), max(size) / min(size)
         if self.min_side is not None and side < self.min_side:
-            return Fault("picture too small", f"{shown}, at least {self.min_side} a side are asked")
+            return Fault("image too small", f"{shown}, at least {self.min_side} a side are asked")
         if self.max_aspect is not None and aspect > self.max_aspect:
             return Fault(
-                "picture too narrow",
+                "image too narrow",
                 f"{shown}, one side {aspect:.2f} times the other, {self.max_aspect:g} are allowed",
             )
         return None
@@ -139,14 +139,14 @@ class FilterRules:
 
 
 def is_file_name(caption: str, name: str) -> bool:
-    """Return whether a caption is the name of a file and says nothing of the picture.
+    """Return whether a caption is the name of a file and says nothing of the image.
 
     Args:
         caption: The caption, without outer spaces.
         name: Of its pair.
 
     Returns:
-        True for texts that end like a picture file, that cameras and phones give as names, or that
+        True for texts that end like an image file, that cameras and phones give as names, or that
         are the pair's own name with a number of three digits or more in it. A word that is the
         file's name too, as "dog" of dog.jpg, is a caption.
 
@@ -165,7 +165,7 @@ def is_file_name(caption: str, name: str) -> bool:
 
 # "IMG_1234", "DSCN0042", "P1010001", "PXL_20230101_123456789", "20190504_123456", "image 001 (2)"
 _CAMERA_NAME = re.compile(
-    r"(_?(img|dsc[nf]?|pxl|mvi|gopr|dji|sam|vid|image|photo|picture|pic|scan|screenshot)[ _-]?"
+    r"(_?(img|dsc[nf]?|pxl|mvi|gopr|dji|sam|vid|image|photo|image|pic|scan|screenshot)[ _-]?"
     r"[0-9]{3,}|p[0-9]{7}|[0-9]{8}[_-][0-9]{6})[0-9_ -]*(\([0-9]+\))?",
     re.IGNORECASE,
 )
@@ -183,21 +183,21 @@ def _check_range(
         raise InputError(f"{name} must be {least:g} {above}, got {value:g}")
 
 
-def picture_size(image: ImageInput, *, max_pixels: int | None = None) -> Size:
-    """Return the size of a picture, upright; of a file only the header is read.
+def image_size(image: ImageInput, *, max_pixels: int | None = None) -> Size:
+    """Return the size of an image, upright; of a file only the header is read.
 
     Args:
-        image: The picture.
+        image: The image.
         max_pixels: How many pixels may be decoded of one that is no file.
 
     Returns:
         (width, height) in pixels.
 
     Raises:
-        ImageReadError: If it is missing or is no picture.
+        ImageReadError: If it is missing or is no image.
     """
     if isinstance(image, str | Path):
         details = read_details(image)
         return details.width, details.height
-    with borrow_image(image, target=(1, 1), max_pixels=max_pixels) as picture:
-        return picture.size
+    with borrow_image(image, target=(1, 1), max_pixels=max_pixels) as decoded:
+        return decoded.size

@@ -1,6 +1,6 @@
-"""CLIPScore and RefCLIPScore: how well a caption fits its picture, by a model's own eyes.
+"""CLIPScore and RefCLIPScore: how well a caption fits its image, by a model's own eyes.
 
-Shapes: N captions, each with the picture it belongs to, R references, D dimensions.
+Shapes: N captions, each with the image it belongs to, R references, D dimensions.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -27,7 +27,7 @@ SCORE_PROMPT = "A photo depicts "
 """What stands before every caption and reference (Hessel et al. 2021)."""
 
 References = Mapping[str, Sequence[str]]
-"""Captions known to be right, by the path of the picture, its file's name, or that without its
+"""Captions known to be right, by the path of the image, its file's name, or that without its
 ending; in shards by the name of the pair."""
 
 
@@ -35,7 +35,7 @@ class CaptionScore(NamedTuple):
     """How well one caption of a pair fits."""
 
     row: int  # of the pair in its source
-    name: str  # path of the picture, or the pair's own name
+    name: str  # path of the image, or the pair's own name
     caption: str
     clip_score: float  # 0..2.5
     ref_clip_score: float | None  # 0..1.43; None without references
@@ -50,10 +50,10 @@ class ScoredBatch:
 
 
 def clip_scores(image_embeddings: Embeddings, text_embeddings: Embeddings) -> NDArray[np.float32]:
-    """Return CLIPScore, 2.5 times the cosine of a picture and its caption, negative ones as 0.
+    """Return CLIPScore, 2.5 times the cosine of an image and its caption, negative ones as 0.
 
     Args:
-        image_embeddings: The picture of each caption, shape (N, D), rows of norm 1.
+        image_embeddings: The image of each caption, shape (N, D), rows of norm 1.
         text_embeddings: Each caption behind `SCORE_PROMPT`, shape (N, D), rows of norm 1.
 
     Returns:
@@ -72,7 +72,7 @@ def clip_scores(image_embeddings: Embeddings, text_embeddings: Embeddings) -> ND
     """
     if np.shape(image_embeddings) != np.shape(text_embeddings):
         raise InputError(
-            "each caption needs its picture: embeddings must have one shape (N, D), "
+            "each caption needs its image: embeddings must have one shape (N, D), "
             f"got {np.shape(image_embeddings)} and {np.shape(text_embeddings)}"
         )
     images, texts = check_comparable(
@@ -148,7 +148,7 @@ def score_pairs(
         progress: Called after every batch of pairs with (done, total).
 
     Yields:
-        Scores in the order of the pairs, and pictures that could not be read.
+        Scores in the order of the pairs, and images that could not be read.
     """
     with closing(stream_pairs(encoder, source, progress=progress)) as batches:
         for batch in batches:

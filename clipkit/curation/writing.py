@@ -30,7 +30,7 @@ def check_is_table(path: Path) -> None:
 
 
 def check_has_files(source: PairSource) -> None:
-    """Raise if the pictures of pairs are no files, which a table could not name.
+    """Raise if the images of pairs are no files, which a table could not name.
 
     Args:
         source: The pairs; the first readable one stands for all.
@@ -50,7 +50,7 @@ def check_has_files(source: PairSource) -> None:
 def table_text(path: Path, source: PairSource, kept: Sequence[KeptPair]) -> str:
     """Return a table of pairs, as open_pairs reads it.
 
-    Pictures are named relative to the table's folder, so that both can move together. Of several
+    Images are named relative to the table's folder, so that both can move together. Of several
     captions a .csv or .tsv has one line each, a .jsonl has a list.
 
     Args:
@@ -62,7 +62,7 @@ def table_text(path: Path, source: PairSource, kept: Sequence[KeptPair]) -> str:
         The content of the file.
 
     Raises:
-        InputError: If a picture is no file.
+        InputError: If an image is no file.
     """
     check_is_table(path)
     files = [(_relative(_file(source[pair.row]), path.parent), pair.captions) for pair in kept]
@@ -88,7 +88,7 @@ def table_text(path: Path, source: PairSource, kept: Sequence[KeptPair]) -> str:
 def _file(pair: Pair) -> Path:
     if not isinstance(pair.image, str | Path):
         raise InputError(
-            f"the picture of {pair.name} is no file by itself, so a table cannot name it: unpack "
+            f"the image of {pair.name} is no file by itself, so a table cannot name it: unpack "
             "it into a folder first, or see what would be dropped with --dry-run"
         )
     return Path(pair.image)

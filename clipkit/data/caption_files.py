@@ -178,7 +178,7 @@ def open_captions_folder(
 
     found = ListedPairs(folder, pairs(), skipped=skipped)
     for path in _captions_alone(captions, scan):
-        skipped.append(ImageReadError(captions.folder / path, "there is no picture of this name"))
+        skipped.append(ImageReadError(captions.folder / path, "there is no image of this name"))
     if others:
         say(
             f"{folder}: {len(others)} images have other paths, by links; each is one pair with the "

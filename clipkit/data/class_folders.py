@@ -107,7 +107,7 @@ def _check_differ(folder: Path, folders: Sequence[str], names: Sequence[str]) ->
         if name in first:
             raise InputError(
                 f"{folder} has two folders for the class {name!r}, {first[name]} and {place}: "
-                "put their pictures into one, or give them names that differ by data.class_names "
+                "put their images into one, or give them names that differ by data.class_names "
                 "in RUN.toml or --class-names"
             )
         first[name] = place
@@ -127,7 +127,7 @@ def _tell_names(folder: Path, folders: Sequence[str], names: Sequence[str], say:
 
 
 class ClassFolders:
-    """Pictures of named classes.
+    """Images of named classes.
 
     Args:
         folder: Where they are.
@@ -169,11 +169,11 @@ class ClassFolders:
         return int(self._labels[row])
 
     def local_name(self, row: int) -> str:
-        """Return a picture's path, relative to the folder."""
+        """Return an image's path, relative to the folder."""
         return self._paths[row][0]
 
     def stamp(self, row: int) -> bytes:
-        """Return the size of a picture's file and when it was written."""
+        """Return the size of an image's file and when it was written."""
         return file_stamp(self._folder / self._paths[row][0])
 
     @functools.cached_property

@@ -85,9 +85,9 @@ class ImagePack:
         """Return the images with their captions, and what is no pair."""
         ends = np.cumsum(self._sizes, dtype=np.int64)
         sizes = np.array(self._sizes, dtype=np.int64)
-        pictures = np.stack([np.zeros_like(sizes), ends - sizes, sizes])
+        images = np.stack([np.zeros_like(sizes), ends - sizes, sizes])
         shard = Shard(self.file, str(self._path))
-        return ShardPairs([shard], TextRows(self._rows), pictures, skipped=skipped)
+        return ShardPairs([shard], TextRows(self._rows), images, skipped=skipped)
 
     def _begin(self, columns: Columns) -> None:
         found = self._path.stat()

@@ -59,7 +59,7 @@ class TextRows:
 
 
 class ListedPairs:
-    """Pairs whose pictures are files.
+    """Pairs whose images are files.
 
     Args:
         folder: What relative paths count from.
@@ -87,18 +87,18 @@ class ListedPairs:
     def __getitem__(self, row: int) -> Pair:
         """Return a pair."""
         path, *captions = self._rows[row]
-        picture = self._folder / path
-        return Pair(picture, tuple(captions), str(picture))
+        image = self._folder / path
+        return Pair(image, tuple(captions), str(image))
 
     def label(self, row: int) -> None:
-        """Return None: the pictures have no class."""
+        """Return None: the images have no class."""
 
     def local_name(self, row: int) -> str:
-        """Return a picture's path, relative to the folder if it lies there."""
+        """Return an image's path, relative to the folder if it lies there."""
         return self._rows[row][0]
 
     def stamp(self, row: int) -> bytes:
-        """Return the size of a picture's file and when it was written."""
+        """Return the size of an image's file and when it was written."""
         return file_stamp(self._folder / self._rows[row][0])
 
     @functools.cached_property

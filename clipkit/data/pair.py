@@ -14,7 +14,7 @@ from clipkit.inputs.safe_open import open_file
 
 
 class Pair(NamedTuple):
-    """One picture and what is said of it."""
+    """One image and what is said of it."""
 
     image: ImageInput  # a path, or encoded bytes
     captions: tuple[str, ...]  # at least one, none empty
@@ -28,7 +28,7 @@ class PairSource(Protocol):
         """How many pairs."""
 
     def __getitem__(self, row: int) -> Pair:
-        """Return a pair; its picture is not decoded.
+        """Return a pair; its image is not decoded.
 
         Raises ImageReadError where the place is damaged.
         """
@@ -39,20 +39,20 @@ class PairSource(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes in the order of their labels; none where pictures have no class."""
+        """Names of the classes in the order of their labels; none where images have no class."""
 
     def label(self, row: int) -> int | None:
-        """Return the class of a pair, None where pictures have no class."""
+        """Return the class of a pair, None where images have no class."""
 
     def local_name(self, row: int) -> str:
         """Return what a pair is called within its place, wherever that lies."""
 
     def stamp(self, row: int) -> bytes:
-        """Return what changes when the file with a pair's picture does; empty: it is not there."""
+        """Return what changes when the file with a pair's image does; empty: it is not there."""
 
     @property
     def fingerprint(self) -> str:
-        """What identifies the listing: which pictures by name, with which captions."""
+        """What identifies the listing: which images by name, with which captions."""
 
 
 Format = Literal["auto", "folder", "classes", "table", "shards"]
@@ -89,8 +89,8 @@ def list_some(items: Iterable[object], *, most: int = 3) -> str:
     return f"{shown}; and {more} more" if more else shown
 
 
-def picture_digest(image: ImageInput) -> bytes:
-    """Return a hash of an encoded picture.
+def image_digest(image: ImageInput) -> bytes:
+    """Return a hash of an encoded image.
 
     Args:
         image: A path or the bytes of a file, as sources of pairs give them.

@@ -175,13 +175,13 @@ def _is_classes(place: Path, scan: FolderScan, captions: CaptionPlace) -> bool:
         return True
     if scan.entries:
         raise InputError(
-            f"{place} has {len(scan.entries)} pictures and no captions: put a text file of the "
+            f"{place} has {len(scan.entries)} images and no captions: put a text file of the "
             "same name beside each (boat.jpg, boat.txt), or sort them into one folder a class"
         )
     shards = sorted(path.name for path in place.glob("*.tar"))
     if shards:
         raise InputError(f"{place} holds shards: name them, as in {place}/{{{shards[0]},…}}")
-    raise InputError(f"{place} holds no pictures")
+    raise InputError(f"{place} holds no images")
 
 
 def _no_pairs(place: Path, source: PairSource) -> str:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.pair import PairSource, list_some, picture_digest
+from clipkit.data.pair import PairSource, image_digest, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
 from clipkit.progress import Progress, map_ahead
 
-_AHEAD = 32  # pictures
+_AHEAD = 32  # images
 _CAPTIONS_AT_ONCE = 1024
 _LISTED = 10  # names of bad pairs that a person is shown
 _CLASSES_LISTED = 5
@@ -35,15 +35,15 @@ class PairSurvey:
     class_names: tuple[str, ...]  # none where images have no class
     most_repeated: dict[str, int]  # captions of several pairs -> of how many; at most three
     unreadable: dict[str, str]  # name -> reason, the listing's own included
-    num_duplicates: int  # pictures whose bytes another one before has too
-    num_shared: int  # pairs whose picture is among those it was to be apart from
+    num_duplicates: int  # images whose bytes another one before has too
+    num_shared: int  # pairs whose image is among those it was to be apart from
     num_cut: int  # captions longer than the text tower reads
     median_tokens: float  # of a caption, with the marks of its start and end
     # In a batch, ordered pairs of pairs that say the same, as expected: InfoNCE would call them
     # negatives.
     false_negatives: float
     batch_size: int
-    digests: frozenset[bytes] = field(repr=False)  # of the pictures' bytes
+    digests: frozenset[bytes] = field(repr=False)  # of the images' bytes
 
     def lines(self) -> list[str]:
         """Return the survey as lines for a person."""
@@ -60,7 +60,7 @@ class PairSurvey:
             f"  {count:,} pairs say: {text:.70}" for text, count in self.most_repeated.items()
         ]
         found += [
-            f"{self.num_duplicates:,} pictures are copies of others",
+            f"{self.num_duplicates:,} images are copies of others",
             f"{self.num_cut:,} captions are longer than the model reads, and are cut",
             f"in a batch of {self.batch_size}, {self.false_negatives:.1f} of "
             f"{self.batch_size * (self.batch_size - 1):,} negatives say the same as the pair "
@@ -92,7 +92,7 @@ def survey_pairs(
         source: The pairs.
         tokenizer: Of the text tower.
         batch_size: Pairs in a step, drawn from all that can be read.
-        apart_from: Of pairs no picture of which should be here, as those trained on are not to be
+        apart_from: Of pairs no image of which should be here, as those trained on are not to be
             among those validated on; None: there are none.
         progress: Called after each pair with (done, total).
 
@@ -120,7 +120,7 @@ class _Look(NamedTuple):
     """What one pair turned out to be."""
 
     captions: tuple[str, ...]
-    digest: bytes  # of the picture's bytes
+    digest: bytes  # of the image's bytes
 
 
 def _read(source: PairSource, row: int) -> _Look | ImageReadError:
@@ -132,7 +132,7 @@ def _read(source: PairSource, row: int) -> _Look | ImageReadError:
     try:
         with borrow_image(pair.image, target=_TARGET):
             pass
-        return _Look(pair.captions, picture_digest(pair.image))
+        return _Look(pair.captions, image_digest(pair.image))
     except ImageReadError as error:
         # Bytes out of a shard do not know where they come from.
         return ImageReadError(pair.name, error.reason)

@@ -131,13 +131,13 @@ def _image(row: TableRow) -> str | bytes:
     """Return a row's image or what it calls it, or raise ValueError with the reason for neither."""
     if row.damage:
         raise ValueError(row.damage)
-    image: Any = row.picture
+    image: Any = row.image
     if isinstance(image, dict):
         image = image.get("bytes") or image.get("path")
     if image is None or image in ("", b""):
-        raise ValueError(f"has nothing in the column {row.columns.picture}")
+        raise ValueError(f"has nothing in the column {row.columns.image}")
     if not isinstance(image, str | bytes):
-        raise ValueError(f"has no path in the column {row.columns.picture}: {row.picture!r:.60}")
+        raise ValueError(f"has no path in the column {row.columns.image}: {row.image!r:.60}")
     return image
 
 
@@ -169,5 +169,5 @@ def _find(cell: str, folder: Path) -> str:
         if os.path.isfile(text):  # noqa: PTH113
             return str(Path(text).absolute())
     if "://" in cell:
-        raise ValueError(f"names an address, {cell}: download the pictures first")
+        raise ValueError(f"names an address, {cell}: download the images first")
     raise ValueError(f"no such file: {cell}")

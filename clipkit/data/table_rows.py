@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 64  # of Parquet: they may hold whole images
 class Columns(NamedTuple):
     """The names of the two columns that matter; empty: the first that has a usual name."""
 
-    picture: str
+    image: str
     captions: str
 
 
@@ -34,7 +34,7 @@ class TableRow(NamedTuple):
 
     place: str  # for people: "line 12"
     columns: Columns  # that were read
-    picture: Any = None  # the cell, whatever the file has there
+    image: Any = None  # the cell, whatever the file has there
     captions: Any = None
     damage: str = ""  # why it has no cells
 
@@ -199,10 +199,10 @@ def _json_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
             keys |= dict.fromkeys(entry)
             image, caption = _match(columns, list(keys))  # those of the lines so far
             found = Columns(
-                image or columns.picture or _IMAGE_NAMES[0],
+                image or columns.image or _IMAGE_NAMES[0],
                 caption or columns.captions or _CAPTION_NAMES[0],
             )
-            yield TableRow(place, found, entry.get(found.picture), entry.get(found.captions))
+            yield TableRow(place, found, entry.get(found.image), entry.get(found.captions))
     if keys:
         _find_columns(path, columns, list(keys))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clipkit.data.mixing import MixedPairs, PairSubset
-from clipkit.data.pair import PairSource, picture_digest
+from clipkit.data.pair import PairSource, image_digest
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.metadata import read_details
@@ -21,19 +21,19 @@ def split_pairs(
 ) -> tuple[list[PairSubset], list[PairSubset]]:
     """Return the pairs of each source to train on and those to validate on.
 
-    Pictures of equal bytes are on the same side, whichever sources they are in, so that nothing
-    of one side is known on the other. Of each class of a source with two different pictures, one
+    Images of equal bytes are on the same side, whichever sources they are in, so that nothing
+    of one side is known on the other. Of each class of a source with two different images, one
     at least is on each side, unless these are in other classes or sources too.
 
-    Pictures are kept in an order that the seed and their paths in their sources give. So one that
+    Images are kept in an order that the seed and their paths in their sources give. So one that
     comes, goes or changes into another moves, besides itself and those equal to it before or
-    after, at most one other picture of each class that these are in, to keep the fraction. Files
-    that are no pictures at all are each by themselves, though their bytes be equal: mending one
+    after, at most one other image of each class that these are in, to keep the fraction. Files
+    that are no images at all are each by themselves, though their bytes be equal: mending one
     moves nothing, unless it now equals another.
 
     Args:
-        sources: The pairs, together at least two different pictures.
-        fraction: About which share of each class's pictures is for validation, above 0 and below 1.
+        sources: The pairs, together at least two different images.
+        fraction: About which share of each class's images is for validation, above 0 and below 1.
         seed: Equal seeds split equally.
 
     Returns:
@@ -41,15 +41,15 @@ def split_pairs(
         for what the source skipped.
 
     Raises:
-        InputError: If the fraction is out of range, or no side can have a picture.
+        InputError: If the fraction is out of range, or no side can have an image.
     """
     if not 0 < fraction < 1:
         raise InputError(f"the share for validation must be above 0 and below 1, got {fraction}")
     pairs = MixedPairs(sources)
-    groups = _equal_pictures(pairs)
+    groups = _equal_images(pairs)
     if len(groups) < 2:
         raise InputError(
-            f"{len(pairs)} pairs of {len(groups)} different pictures cannot be split: training "
+            f"{len(pairs)} pairs of {len(groups)} different images cannot be split: training "
             "and validation need at least one each"
         )
     by_class: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
@@ -66,8 +66,8 @@ def split_pairs(
             is_held[group] = True
     if not is_held.any():
         raise InputError(
-            f"no class of {len(by_class)} has two different pictures, so none can be kept for "
-            "validation: add pictures, or name others by data.validation"
+            f"no class of {len(by_class)} has two different images, so none can be kept for "
+            "validation: add images, or name others by data.validation"
         )
     train, kept = [], []
     for source, is_kept in zip(sources, np.split(is_held, pairs.ends[:-1]), strict=True):
@@ -81,11 +81,11 @@ def _turn(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogatepass")).digest()
 
 
-def _equal_pictures(source: PairSource) -> list[list[int]]:
-    """Return the rows of each different picture, in the order of the first row.
+def _equal_images(source: PairSource) -> list[list[int]]:
+    """Return the rows of each different image, in the order of the first row.
 
-    Only files of equal size can be equal, so only those are read. Equal files that are no pictures
-    are different: pages that say "not found", or nothing but zeros, in the places of pictures.
+    Only files of equal size can be equal, so only those are read. Equal files that are no images
+    are different: pages that say "not found", or nothing but zeros, in the places of images.
     """
     groups = [list(range(len(source)))]
     for key in (_first_key, _digest):
@@ -94,14 +94,14 @@ def _equal_pictures(source: PairSource) -> list[list[int]]:
 
 
 def _without_broken(source: PairSource, group: list[int]) -> list[list[int]]:
-    """Return rows of equal bytes as they are, or each by itself if they are no picture."""
-    if len(group) == 1 or _is_picture(source, group[0]):
+    """Return rows of equal bytes as they are, or each by itself if they are no image."""
+    if len(group) == 1 or _is_image(source, group[0]):
         return [group]
     return [[row] for row in group]
 
 
-def _is_picture(source: PairSource, row: int) -> bool:
-    """Return whether a pair has a picture; of a file only the header is read."""
+def _is_image(source: PairSource, row: int) -> bool:
+    """Return whether a pair has an image; of a file only the header is read."""
     try:
         image = source[row].image
         if isinstance(image, str | Path):
@@ -127,10 +127,10 @@ def _parted(source: PairSource, group: list[int], key: _Key) -> list[list[int]]:
 
 
 def _first_key(source: PairSource, row: int) -> Hashable:
-    """Return a file's size; a picture out of a shard has been read when its size is known."""
+    """Return a file's size; an image out of a shard has been read when its size is known."""
     image = source[row].image
-    return Path(image).stat().st_size if isinstance(image, str | Path) else picture_digest(image)
+    return Path(image).stat().st_size if isinstance(image, str | Path) else image_digest(image)
 
 
 def _digest(source: PairSource, row: int) -> bytes:
-    return picture_digest(source[row].image)
+    return image_digest(source[row].image)

@@ -1,6 +1,6 @@
 """WebDataset shards: tar files in which image and caption of a sample share a name.
 
-A tar is listed once; from then on each picture is read with one seek. So shards are shuffled,
+A tar is listed once; from then on each image is read with one seek. So shards are shuffled,
 split, gone on with and shared among processes like any other pairs.
 """
 
@@ -111,7 +111,7 @@ class ShardPairs:
     Args:
         shards: The files.
         rows: Of each pair the name, as in "000.tar/0001" wherever the shard lies, and captions.
-        pictures: Of each pair's picture its shard, the offset in it, and its size in bytes, shape
+        images: Of each pair's image its shard, the offset in it, and its size in bytes, shape
             (3, number of pairs).
         skipped: What is no pair.
         classes: Of each pair the name of its class, if they have classes.
@@ -121,14 +121,14 @@ class ShardPairs:
         self,
         shards: Sequence[Shard],
         rows: TextRows,
-        pictures: NDArray[np.int64],
+        images: NDArray[np.int64],
         *,
         skipped: Sequence[ImageReadError],
         classes: Sequence[str] = (),
     ) -> None:
         self._shards = shards
         self._rows = rows
-        self._pictures = pictures
+        self._images = images
         self.skipped = skipped
         self.class_names = tuple(sorted({*classes}))
         numbers = {name: number for number, name in enumerate(self.class_names)}
@@ -139,12 +139,12 @@ class ShardPairs:
         return len(self._rows)
 
     def __getitem__(self, row: int) -> Pair:
-        """Return a pair, its picture as the bytes of its file.
+        """Return a pair, its image as the bytes of its file.
 
         Raises ImageReadError if the shard has gone or has become shorter.
         """
         local_name, *captions = self._rows[row]
-        number, offset, size = self._pictures[:, row].tolist()
+        number, offset, size = self._images[:, row].tolist()
         file_path, shard_name = self._shards[number]
         # Shards of several folders may have equal names.
         name = f"{shard_name}/{local_name.partition('/')[2]}"
@@ -168,12 +168,12 @@ class ShardPairs:
 
     def stamp(self, row: int) -> bytes:
         """Return the size of a pair's shard and when it was written."""
-        return file_stamp(self._shards[int(self._pictures[0, row])].file)
+        return file_stamp(self._shards[int(self._images[0, row])].file)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What identifies the listing: names and captions, and how large the pictures are."""
-        sizes = self._pictures[2].tobytes()
+        """What identifies the listing: names and captions, and how large the images are."""
+        sizes = self._images[2].tobytes()
         return hashlib.sha256(self._rows.digest().encode() + sizes).hexdigest()
 
 
@@ -320,7 +320,7 @@ def _image(sample: Mapping[str, Any]) -> Member:
         if f".{extension}" in IMAGE_EXTENSIONS:
             return member  # type: ignore[no-any-return]
     there = ", ".join(f".{extension}" for extension in sample if not extension.startswith("__"))
-    raise ValueError(f"has no picture, only {there}")
+    raise ValueError(f"has no image, only {there}")
 
 
 def _read_caption(file: BinaryIO, member: Member) -> bytes:

@@ -43,14 +43,14 @@ class ReloadsEncoder(Protocol):
 
 
 class Encoder:
-    """Turns pictures and text into embeddings of one space.
+    """Turns images and text into embeddings of one space.
 
     Args:
         runtime: The two towers on an engine.
-        preprocess: Pictures to pixel values, as the checkpoint says.
+        preprocess: Images to pixel values, as the checkpoint says.
         tokenizer: Text to token ids, as the checkpoint says.
         name: What the model was asked for by.
-        max_pixels: Pictures that decode to more are refused; None takes a share of the memory.
+        max_pixels: Images that decode to more are refused; None takes a share of the memory.
         text_cache: Where embeddings of texts are kept and looked up; None: nowhere.
     """
 
@@ -220,22 +220,22 @@ class Encoder:
         progress: Progress | None = None,
         allow_urls: bool = False,
     ) -> EmbeddingArray:
-        """Return the embeddings of pictures, all of which must be readable.
+        """Return the embeddings of images, all of which must be readable.
 
         Args:
-            images: N pictures: paths, bytes, file objects, PIL images or uint8 arrays.
-            batch_size: Pictures that go through the tower at once; None: what suits the engine.
+            images: N images: paths, bytes, file objects, PIL images or uint8 arrays.
+            batch_size: Images that go through the tower at once; None: what suits the engine.
                 It changes speed and memory only.
             progress: Called after every batch.
             allow_urls: Whether strings that begin with http:// or https:// are fetched.
 
         Returns:
-            float32, shape (N, D), rows of norm 1; (0, D) for no pictures.
+            float32, shape (N, D), rows of norm 1; (0, D) for no images.
 
         Raises:
-            ImageReadError: At the first picture that cannot be read. To go on without such
-                pictures, use :meth:`encode_readable_images`.
-            InputError: If an item is no picture at all.
+            ImageReadError: At the first image that cannot be read. To go on without such
+                images, use :meth:`encode_readable_images`.
+            InputError: If an item is no image at all.
         """
         rows: list[NDArray[np.float32]] = [np.empty((0, self.embed_dim), dtype=np.float32)]
         for batch in self.stream_images(
@@ -254,19 +254,19 @@ class Encoder:
         progress: Progress | None = None,
         allow_urls: bool = False,
     ) -> EncodingReport:
-        """Return the embeddings of the readable pictures, with a reason for every other one.
+        """Return the embeddings of the readable images, with a reason for every other one.
 
         Args:
-            images: N pictures, as for :meth:`encode_images`.
+            images: N images, as for :meth:`encode_images`.
             batch_size: As for :meth:`encode_images`.
             progress: Called after every batch.
             allow_urls: Whether strings that begin with http:// or https:// are fetched.
 
         Returns:
-            A report over all N pictures.
+            A report over all N images.
 
         Raises:
-            InputError: If an item is no picture at all.
+            InputError: If an item is no image at all.
         """
         positions: list[int] = []
         rows: list[NDArray[np.float32]] = [np.empty((0, self.embed_dim), dtype=np.float32)]
@@ -291,24 +291,24 @@ class Encoder:
         """Yield embeddings batch by batch, in memory that does not grow with their number.
 
         Threads decode while others compute and the caller does something with the batch it has. In
-        memory are at most batch_size x (image_workers + 3) + 2 x cores + 1 decoded pictures, scaled
-        to what the tower takes, and those being decoded, which share :func:`picture_memory`.
+        memory are at most batch_size x (image_workers + 3) + 2 x cores + 1 decoded images, scaled
+        to what the tower takes, and those being decoded, which share :func:`image_memory`.
 
         Whatever fails, here or in the caller, no thread is left behind once the generator is
         closed, and what was embedded before is yielded first.
 
         Args:
-            images: Any number of pictures, as for :meth:`encode_images`.
-            batch_size: Readable pictures a batch; None: as many as suit the engine.
+            images: Any number of images, as for :meth:`encode_images`.
+            batch_size: Readable images a batch; None: as many as suit the engine.
             progress: Called after every batch.
             allow_urls: Whether strings that begin with http:// or https:// are fetched.
 
         Yields:
-            Batches in the order of the pictures. Each position is in exactly one batch, with its
+            Batches in the order of the images. Each position is in exactly one batch, with its
             row or with its reason.
 
         Raises:
-            InputError: If an item is no picture at all.
+            InputError: If an item is no image at all.
         """
         check_is_several(images)
         total = len(images) if isinstance(images, Sized) else None
@@ -349,15 +349,15 @@ class Encoder:
         """Return one feature a patch: what the image tower sees before it pools.
 
         Args:
-            images: N pictures, as for :meth:`encode_images`.
+            images: N images, as for :meth:`encode_images`.
 
         Returns:
             float32, shape (N, P, W), of any norm, patches row by row from the top left.
 
         Raises:
             InputError: If the encoder runs on an engine that gives pooled features only, or there
-                are no pictures.
-            ImageReadError: At the first picture that cannot be read.
+                are no images.
+            ImageReadError: At the first image that cannot be read.
         """
         runtime = self._fine_runtime("patch features")
         check_is_several(images)
@@ -366,7 +366,7 @@ class Encoder:
             if isinstance(outcome, ImageReadError):
                 raise outcome
         if not outcomes:
-            raise InputError("patch features need at least one picture, got none")
+            raise InputError("patch features need at least one image, got none")
         return runtime.patch_features(np.stack([o for o in outcomes if isinstance(o, np.ndarray)]))
 
     def save(self, directory: str | Path) -> None:

@@ -1,6 +1,6 @@
 """Images of a stream in batches: decoded in threads, then embedded.
 
-Shapes: N pictures, K readable ones, D dimensions of the shared space.
+Shapes: N images, K readable ones, D dimensions of the shared space.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,16 +18,16 @@ Outcome = NDArray[np.float32] | ImageReadError
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Some pictures of a stream, in order."""
+    """Some images of a stream, in order."""
 
     positions: list[int]  # of the rows, counted in the stream from 0
     embeddings: EmbeddingArray  # (K, D)
-    skipped: list[tuple[int, ImageReadError]]  # position and reason of each unreadable picture
+    skipped: list[tuple[int, ImageReadError]]  # position and reason of each unreadable image
 
 
 @dataclass(frozen=True)
 class EncodingReport:
-    """Embeddings of the readable pictures, and why the others are missing."""
+    """Embeddings of the readable images, and why the others are missing."""
 
     positions: NDArray[np.intp]  # (K,), of the rows in the input
     embeddings: EmbeddingArray  # (K, D)
@@ -36,7 +36,7 @@ class EncodingReport:
 
 @dataclass
 class DecodedBatch:
-    """Some decoded pictures of a stream, in order."""
+    """Some decoded images of a stream, in order."""
 
     positions: list[int] = field(default_factory=list)
     pixel_values: list[NDArray[np.float32]] = field(default_factory=list)
@@ -44,14 +44,14 @@ class DecodedBatch:
 
 
 def in_batches(outcomes: Iterable[Outcome], batch_size: int) -> Iterator[DecodedBatch]:
-    """Yield decoded pictures in batches, of which none waits for many unreadable ones.
+    """Yield decoded images in batches, of which none waits for many unreadable ones.
 
     Args:
-        outcomes: One a picture, in order.
-        batch_size: Readable pictures a batch; so many unreadable ones end it too.
+        outcomes: One an image, in order.
+        batch_size: Readable images a batch; so many unreadable ones end it too.
 
     Yields:
-        Batches in the order of the pictures; each picture is in exactly one.
+        Batches in the order of the images; each image is in exactly one.
     """
     batch = DecodedBatch()
     for position, outcome in enumerate(outcomes):

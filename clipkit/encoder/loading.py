@@ -220,7 +220,7 @@ def compile_model(
 ) -> Path:
     """Compile a model for ONNX Runtime into the user's cache, where :func:`load` finds it.
 
-    The compiled towers are compared with the original on real pictures and texts; what is too far
+    The compiled towers are compared with the original on real images and texts; what is too far
     from it is not used. Then the precisions that pass are timed on this machine.
 
     Args:

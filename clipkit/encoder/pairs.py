@@ -1,6 +1,6 @@
 """Image-text pairs read from a dataset, their images embedded in batches.
 
-Shapes: N readable pictures, D dimensions.
+Shapes: N readable images, D dimensions.
 """
 
 from collections.abc import Generator, Iterator
@@ -20,15 +20,15 @@ from clipkit.progress import Progress
 
 
 class EmbeddedPair(NamedTuple):
-    """A pair whose picture could be read, without the picture."""
+    """A pair whose image could be read, without the image."""
 
     row: int  # in its source
-    name: str  # as `picture_name` has it
+    name: str  # as `image_name` has it
     captions: tuple[str, ...]
 
 
 class UnreadPair(NamedTuple):
-    """A pair whose picture could not be read."""
+    """A pair whose image could not be read."""
 
     row: int  # in its source
     error: ImageReadError
@@ -39,7 +39,7 @@ class PairBatch:
     """Some pairs of a source, in the order of their rows."""
 
     pairs: list[EmbeddedPair]
-    embeddings: Embeddings  # of their pictures, (K, D)
+    embeddings: Embeddings  # of their images, (K, D)
     skipped: list[UnreadPair]
 
 
@@ -48,12 +48,12 @@ class EmbeddedPairs:
     """All pairs of a source."""
 
     pairs: list[EmbeddedPair]
-    embeddings: Embeddings  # of their pictures, (N, D)
+    embeddings: Embeddings  # of their images, (N, D)
     skipped: list[UnreadPair] = field(default_factory=list)
 
 
-def picture_name(pair: Pair) -> str:
-    """Return what to call a pair: the path of its picture, or its own name if that is no file."""
+def image_name(pair: Pair) -> str:
+    """Return what to call a pair: the path of its image, or its own name if that is no file."""
     is_file = isinstance(pair.image, str | Path)
     return str(pair.image) if is_file else pair.name
 
@@ -61,7 +61,7 @@ def picture_name(pair: Pair) -> str:
 def stream_pairs(
     encoder: Encoder, source: PairSource, *, progress: Progress | None = None
 ) -> Generator[PairBatch]:
-    """Yield pairs with the embeddings of their pictures, in memory that does not grow.
+    """Yield pairs with the embeddings of their images, in memory that does not grow.
 
     Args:
         encoder: The model.
@@ -70,12 +70,12 @@ def stream_pairs(
 
     Yields:
         Batches. Each row of the source is in exactly one, with its embedding or with the reason
-        why there is none; rows of which the source has no picture are in the last.
+        why there is none; rows of which the source has no image are in the last.
     """
-    handed_out: dict[int, EmbeddedPair] = {}  # by their place among the pictures
-    unread: list[UnreadPair] = []  # those that gave no picture to hand out
+    handed_out: dict[int, EmbeddedPair] = {}  # by their place among the images
+    unread: list[UnreadPair] = []  # those that gave no image to hand out
 
-    def pictures() -> Iterator[ImageInput]:
+    def images() -> Iterator[ImageInput]:
         place = 0
         for row in range(len(source)):
             try:
@@ -83,12 +83,12 @@ def stream_pairs(
             except ImageReadError as error:
                 unread.append(UnreadPair(row, error))
                 continue
-            handed_out[place] = EmbeddedPair(row, picture_name(pair), pair.captions)
+            handed_out[place] = EmbeddedPair(row, image_name(pair), pair.captions)
             place += 1
             yield pair.image
 
     done = 0
-    with closing(encoder.stream_images(pictures())) as batches:
+    with closing(encoder.stream_images(images())) as batches:
         for batch in batches:
             pairs = [handed_out.pop(place) for place in batch.positions]
             skipped = [UnreadPair(handed_out.pop(at).row, error) for at, error in batch.skipped]
@@ -105,7 +105,7 @@ def stream_pairs(
 def embed_pairs(
     encoder: Encoder, source: PairSource, *, progress: Progress | None = None
 ) -> EmbeddedPairs:
-    """Return all pairs of a source with the embeddings of their pictures.
+    """Return all pairs of a source with the embeddings of their images.
 
     Args:
         encoder: The model.

@@ -1,6 +1,6 @@
-"""Retrieval both ways: the right texts of a picture, and the right pictures of a text.
+"""Retrieval both ways: the right texts of an image, and the right images of a text.
 
-Shapes: N pictures, T captions, M different texts, D dimensions, E pairs of a picture and a text.
+Shapes: N images, T captions, M different texts, D dimensions, E pairs of an image and a text.
 """
 
 from collections.abc import Sequence
@@ -19,37 +19,37 @@ RECALL_KS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class RetrievalReport:
-    """How well pictures find their texts and texts their pictures."""
+    """How well images find their texts and texts their images."""
 
-    num_pictures: int
+    num_images: int
     num_texts: int  # different ones
     # "image_to_text_recall@1", "text_to_image_recall@1", …: fractions in 0..1. A k that is larger
-    # than the number of texts or of pictures to choose from would always be 1, and is left out.
+    # than the number of texts or of images to choose from would always be 1, and is left out.
     recalls: dict[str, float]
 
 
 def evaluate_retrieval(
     image_embeddings: Embeddings,
     text_embeddings: Embeddings,
-    picture_of_text: ArrayLike,
+    image_of_text: ArrayLike,
     *,
     texts: Sequence[str] | None = None,
     ks: Sequence[int] = RECALL_KS,
 ) -> RetrievalReport:
-    """Return recall@k from pictures to texts and from texts to pictures.
+    """Return recall@k from images to texts and from texts to images.
 
-    A picture finds its texts if any of them is among the k closest of all texts; a text finds its
-    picture if any that carries it is among the k closest of all pictures. Equal captions are one
-    text, which is right for every picture that carries it, is ranked once and asked once: fifty
+    An image finds its texts if any of them is among the k closest of all texts; a text finds its
+    image if any that carries it is among the k closest of all images. Equal captions are one
+    text, which is right for every image that carries it, is ranked once and asked once: fifty
     cards with the caption "card" are neither fifty mistakes nor fifty successes.
 
     Figures of different sets do not compare: they fall as the set grows.
 
     Args:
-        image_embeddings: Shape (N, D), rows of norm 1. A picture without a text is there to be
+        image_embeddings: Shape (N, D), rows of norm 1. An image without a text is there to be
             found by mistake.
         text_embeddings: One row a caption, shape (T, D), rows of norm 1.
-        picture_of_text: Number of the picture that each caption belongs to, shape (T,), in
+        image_of_text: Number of the image that each caption belongs to, shape (T,), in
             0..N-1.
         texts: What the captions say, T of them, to know which are equal; None: no two are.
         ks: Lengths of the ranked lists, each at least 1.
@@ -58,27 +58,27 @@ def evaluate_retrieval(
         The recalls.
 
     Raises:
-        InputError: If there is no picture or no text, shapes do not fit, rows are not of norm 1, or
+        InputError: If there is no image or no text, shapes do not fit, rows are not of norm 1, or
             a number is out of range.
         SpaceMismatchError: If both embeddings know their spaces and these differ.
 
     Source:
-        Karpathy & Fei-Fei 2015 (arXiv 1412.2306); several captions a picture as in
+        Karpathy & Fei-Fei 2015 (arXiv 1412.2306); several captions an image as in
         LAION-AI/CLIP_benchmark, ``metrics/zeroshot_retrieval.py``. Equal captions: own.
     """
-    pictures = np.asarray(picture_of_text)
+    images = np.asarray(image_of_text)
     image_embeddings, text_embeddings = check_comparable(
         image_embeddings, text_embeddings, ("image_embeddings", "text_embeddings")
     )
-    _check(image_embeddings, text_embeddings, pictures, texts)
+    _check(image_embeddings, text_embeddings, images, texts)
     if min(ks, default=1) < 1:
         raise InputError(f"every k must be at least 1, got {list(ks)}")
     first, text_of_caption = _distinct(len(text_embeddings), texts)
     distinct = text_embeddings[first]  # (M, D)
-    # The pictures that ask: those with a text.
-    asking, asker_of_caption = np.unique(pictures, return_inverse=True)
+    # The images that ask: those with a text.
+    asking, asker_of_caption = np.unique(images, return_inverse=True)
     to_text = retrieval_ranks(image_embeddings[asking], distinct, asker_of_caption, text_of_caption)
-    to_image = retrieval_ranks(distinct, image_embeddings, text_of_caption, pictures)
+    to_image = retrieval_ranks(distinct, image_embeddings, text_of_caption, images)
     recalls = {
         f"{name}_recall@{k}": share_within(ranks, k=k)
         for name, ranks, num_items in (
@@ -108,24 +108,24 @@ def _distinct(
 def _check(
     images: Embeddings,
     captions: Embeddings,
-    pictures: NDArray[np.integer[Any]],
+    image_numbers: NDArray[np.integer[Any]],
     texts: Sequence[str] | None,
 ) -> None:
     if not len(images) or not len(captions):
         raise InputError(
-            "retrieval needs at least one picture and one text, "
-            f"got {len(images)} pictures and {len(captions)} texts"
+            "retrieval needs at least one image and one text, "
+            f"got {len(images)} images and {len(captions)} texts"
         )
     num_texts = len(captions) if texts is None else len(texts)
-    if pictures.shape != (len(captions),) or num_texts != len(captions):
+    if image_numbers.shape != (len(captions),) or num_texts != len(captions):
         raise InputError(
-            f"each of {len(captions)} caption embeddings needs the number of its picture and its "
-            f"text, got numbers of shape {pictures.shape} and {num_texts} texts"
+            f"each of {len(captions)} caption embeddings needs the number of its image and its "
+            f"text, got numbers of shape {image_numbers.shape} and {num_texts} texts"
         )
-    if not np.issubdtype(pictures.dtype, np.integer):
-        raise InputError(f"picture_of_text must be whole numbers, got {pictures.dtype}")
-    if not ((pictures >= 0) & (pictures < len(images))).all():
+    if not np.issubdtype(image_numbers.dtype, np.integer):
+        raise InputError(f"image_of_text must be whole numbers, got {image_numbers.dtype}")
+    if not ((image_numbers >= 0) & (image_numbers < len(images))).all():
         raise InputError(
-            f"picture_of_text must be in 0..{len(images) - 1} for {len(images)} pictures, "
-            f"got {pictures.min()}..{pictures.max()}"
+            f"image_of_text must be in 0..{len(images) - 1} for {len(images)} images, "
+            f"got {image_numbers.min()}..{image_numbers.max()}"
         )

@@ -1,6 +1,6 @@
-"""Zero-shot classification of labelled pictures: how often the right name is ranked first.
+"""Zero-shot classification of labelled images: how often the right name is ranked first.
 
-Shapes: N readable pictures, C classes, D dimensions.
+Shapes: N readable images, C classes, D dimensions.
 """
 
 import json
@@ -26,15 +26,15 @@ from clipkit.zero_shot.templates import DEFAULT_TEMPLATES
 
 @dataclass(frozen=True)
 class ZeroShotReport:
-    """How well class names alone classify pictures."""
+    """How well class names alone classify images."""
 
-    num_pictures: int  # N, without those that could not be read
+    num_images: int  # N, without those that could not be read
     num_classes: int  # C
-    top_1: float  # share of pictures whose class is ranked first, 0..1
+    top_1: float  # share of images whose class is ranked first, 0..1
     top_5: float  # among the first five; of five classes or fewer always 1
-    mean_per_class: float  # top_1 of each class that has pictures, averaged
+    mean_per_class: float  # top_1 of each class that has images, averaged
     # Of the right class under the softmax over the classes, natural logarithm, at most 0. It moves
-    # with every picture, where few pictures let an accuracy stand still.
+    # with every image, where few images let an accuracy stand still.
     mean_log_probability: float
     skipped: list[ImageReadError] = field(default_factory=list)
 
@@ -48,27 +48,27 @@ def evaluate_zero_shot(
     templates: str | Sequence[str] = DEFAULT_TEMPLATES,
     progress: Progress | None = None,
 ) -> ZeroShotReport:
-    """Return how well a model classifies pictures by the names of their classes.
+    """Return how well a model classifies images by the names of their classes.
 
     Args:
         encoder: The model.
-        images: Pictures, as for :meth:`clipkit.Encoder.encode_images`. Unreadable ones are left
+        images: Images, as for :meth:`clipkit.Encoder.encode_images`. Unreadable ones are left
             out and listed.
         labels: The right class of each, in 0..C-1.
         class_names: C different names.
         templates: As for :class:`clipkit.ZeroShotClassifier`.
-        progress: Called after every batch of pictures with (done, total).
+        progress: Called after every batch of images with (done, total).
 
     Returns:
         The accuracies.
 
     Raises:
-        InputError: If counts differ, a label is out of range, two names are equal, or no picture
+        InputError: If counts differ, a label is out of range, two names are equal, or no image
             can be read.
     """
     if len(images) != len(labels):
         raise InputError(
-            f"each picture needs a label, got {len(images)} pictures and {len(labels)} labels"
+            f"each image needs a label, got {len(images)} images and {len(labels)} labels"
         )
     labels = list(labels)  # a pandas Series would be asked by its index, and not by the place
     tally = _Tally(encoder, class_names, templates)
@@ -86,24 +86,24 @@ def evaluate_classes(
     templates: str | Sequence[str] = DEFAULT_TEMPLATES,
     progress: Progress | None = None,
 ) -> ZeroShotReport:
-    """Return how well a model classifies the pictures of class folders by the folders' names.
+    """Return how well a model classifies the images of class folders by the folders' names.
 
     Args:
         encoder: The model.
-        source: Pairs whose pictures have a class.
+        source: Pairs whose images have a class.
         templates: As for :class:`clipkit.ZeroShotClassifier`.
-        progress: Called after every batch of pictures with (done, total).
+        progress: Called after every batch of images with (done, total).
 
     Returns:
         The accuracies.
 
     Raises:
-        InputError: If the pictures have no classes, or none can be read.
+        InputError: If the images have no classes, or none can be read.
     """
     if not source.class_names:
         raise InputError(
-            "zero-shot accuracy needs pictures with classes, got pairs without: give a folder "
-            "with one folder of pictures a class"
+            "zero-shot accuracy needs images with classes, got pairs without: give a folder "
+            "with one folder of images a class"
         )
     tally = _Tally(encoder, source.class_names, templates)
     with closing(stream_pairs(encoder, source, progress=progress)) as batches:
@@ -139,7 +139,7 @@ def sample_accuracy(encoder: Encoder) -> ZeroShotReport:
 
 
 class _Tally:
-    """Counts pictures as they come, batch by batch."""
+    """Counts images as they come, batch by batch."""
 
     def __init__(
         self, encoder: Encoder, class_names: Sequence[str], templates: str | Sequence[str]
@@ -159,7 +159,7 @@ class _Tally:
         self._log_probabilities: list[NDArray[np.float64]] = []
 
     def count(self, embeddings: Embeddings, labels: Sequence[int]) -> None:
-        """Add pictures with the classes they have."""
+        """Add images with the classes they have."""
         if not len(labels):
             return
         # float64, and logarithms all the way: a probability may be too small for float32. The
@@ -176,12 +176,12 @@ class _Tally:
         """Return what was counted."""
         if not self._labels:
             raise InputError(
-                f"none of the pictures can be read, so there is no accuracy; "
+                f"none of the images can be read, so there is no accuracy; "
                 f"{len(self.skipped)} were skipped"
             )
         ranks = np.concatenate(self._ranks)
         return ZeroShotReport(
-            num_pictures=len(ranks),
+            num_images=len(ranks),
             num_classes=len(self._class_embeddings),
             top_1=share_within(ranks, k=1),
             top_5=share_within(ranks, k=5),
@@ -194,5 +194,5 @@ class _Tally:
 def _label(source: PairSource, row: int) -> int:
     label = source.label(row)
     if label is None:
-        raise InputError(f"zero-shot accuracy needs a class for every picture; row {row} has none")
+        raise InputError(f"zero-shot accuracy needs a class for every image; row {row} has none")
     return label

@@ -1,4 +1,4 @@
-"""A picture as training sees it: another crop each time, and what else is asked for.
+"""An image as training sees it: another crop each time, and what else is asked for.
 
 The crop is torchvision's RandomResizedCrop, which open_clip trains with. All randomness comes from
 the generator that the caller gives, so equal generators give equal pixel values.
@@ -19,14 +19,14 @@ from clipkit.inputs.preprocess import Preprocess
 _JITTER = 0.32
 _HUE = 0.08
 _CROP_TRIES = 10
-# Of the picture's area, and width / height: Zhong et al. 2020 (arXiv 1708.04896), section 3.
+# Of the image's area, and width / height: Zhong et al. 2020 (arXiv 1708.04896), section 3.
 _ERASED_SHARE = (0.02, 1 / 3)
 _ERASED_RATIO = (0.3, 1 / 0.3)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a picture may change from one time to the next."""
+    """How much an image may change from one time to the next."""
 
     crop_scale: tuple[float, float] = (1.0, 1.0)  # share of the area that is kept
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of what is kept
@@ -37,7 +37,7 @@ class Augmentation:
 
     @property
     def is_none(self) -> bool:
-        """Whether a picture always gives the pixel values that it gives in use."""
+        """Whether an image always gives the pixel values that it gives in use."""
         chances = (self.horizontal_flip, self.color_jitter, self.grayscale, self.random_erasing)
         return self.crop_scale == (1.0, 1.0) and not any(chances)
 
@@ -47,12 +47,12 @@ class Augmentation:
         preprocesses: list[Preprocess],
         generator: np.random.Generator,
     ) -> list[NDArray[np.uint8]]:
-        """Return one random view of a picture, in the size that each of several image towers takes.
+        """Return one random view of an image, in the size that each of several image towers takes.
 
         The towers' mean and deviation are left to the step: a batch waits in a quarter of the room.
 
         Args:
-            source: A picture, as read_image takes it.
+            source: An image, as read_image takes it.
             preprocesses: One for each tower; all see the same view.
             generator: Where chance comes from.
 
@@ -60,8 +60,8 @@ class Augmentation:
             Levels 0..255, shape (3, H, W) for each tower.
 
         Raises:
-            ImageReadError: If the picture cannot be read.
-            InputError: If the source is no picture at all.
+            ImageReadError: If the image cannot be read.
+            InputError: If the source is no image at all.
         """
         if self.is_none:
             return [_plain(source, preprocess) for preprocess in preprocesses]
@@ -69,11 +69,11 @@ class Augmentation:
         zoom = 1 / math.sqrt(self.crop_scale[0])
         height, width = np.max([preprocess.size for preprocess in preprocesses], axis=0)
         target = math.ceil(width * zoom), math.ceil(height * zoom)
-        with borrow_image(source, target=target) as picture:
-            box = self._draw_crop(picture.size, generator)
-            filled = picture.box or (0.0, 0.0, *picture.pixels.size)
-            across = (filled[2] - filled[0]) / picture.size[0]
-            down = (filled[3] - filled[1]) / picture.size[1]
+        with borrow_image(source, target=target) as image:
+            box = self._draw_crop(image.size, generator)
+            filled = image.box or (0.0, 0.0, *image.pixels.size)
+            across = (filled[2] - filled[0]) / image.size[0]
+            down = (filled[3] - filled[1]) / image.size[1]
             area = (
                 filled[0] + box[0] * across,
                 filled[1] + box[1] * down,
@@ -81,10 +81,10 @@ class Augmentation:
                 filled[1] + box[3] * down,
             )
             look = self._draw_look(generator)
-            return [look.apply(picture.pixels, area, preprocess) for preprocess in preprocesses]
+            return [look.apply(image.pixels, area, preprocess) for preprocess in preprocesses]
 
     def _draw_crop(self, size: Size, generator: np.random.Generator) -> tuple[int, int, int, int]:
-        """Return (left, top, right, bottom) of a random part, in pixels of the full picture.
+        """Return (left, top, right, bottom) of a random part, in pixels of the full image.
 
         Source:
             Szegedy et al. 2015 (arXiv 1409.4842), section 6, as in torchvision.
@@ -160,13 +160,13 @@ class _Look:
 
 
 def _plain(source: ImageInput, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Return a picture as it is in use."""
-    with borrow_image(source, target=preprocess.resized_size) as picture:
-        return _channels_first(preprocess.fitted(picture))
+    """Return an image as it is in use."""
+    with borrow_image(source, target=preprocess.resized_size) as image:
+        return _channels_first(preprocess.fitted(image))
 
 
 def _channels_first(image: Image.Image) -> NDArray[np.uint8]:
-    """Return a picture's levels, shape (3, H, W), to be written to."""
+    """Return an image's levels, shape (3, H, W), to be written to."""
     return np.array(np.asarray(image).transpose(2, 0, 1), order="C")
 
 

@@ -16,12 +16,12 @@ _CROP = 0.05  # of the width and height, on each side
 
 
 def make_copies(source: ImageInput, *, max_pixels: int | None = None) -> dict[str, bytes]:
-    """Return copies of a picture, each changed in one way.
+    """Return copies of an image, each changed in one way.
 
-    A large picture is first scaled down to 1024 pixels on its longer side.
+    A large image is first scaled down to 1024 pixels on its longer side.
 
     Args:
-        source: The picture, as for read_image.
+        source: The image, as for read_image.
         max_pixels: How many pixels may be decoded. None: default_max_pixels().
 
     Returns:
@@ -29,7 +29,7 @@ def make_copies(source: ImageInput, *, max_pixels: int | None = None) -> dict[st
         height, "cropped" by 5 % on each side.
 
     Raises:
-        ImageReadError: If the picture cannot be read.
+        ImageReadError: If the image cannot be read.
     """
     box = _LARGEST_SIDE, _LARGEST_SIDE
     pixels = Image.fromarray(read_thumbnail(source, box=box, max_pixels=max_pixels))

@@ -21,7 +21,7 @@ def _byte_characters() -> list[str]:
     """Return the printable stand-in of every byte, in the order of the vocabulary."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
     printable += range(ord("®"), ord("ÿ") + 1)
-    others = range(256, 256 + 256 - len(printable))  # bytes without a picture borrow later letters
+    others = range(256, 256 + 256 - len(printable))  # bytes without an image borrow later letters
     return [chr(code) for code in [*printable, *others]]
 
 

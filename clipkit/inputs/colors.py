@@ -10,7 +10,7 @@ from clipkit.inputs.read_errors import UnreadableError
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture as 8-bit RGB, on white where it is transparent.
+    """Return an image as 8-bit RGB, on white where it is transparent.
 
     Colour profiles are not applied, as in open_clip. 16-bit values v become round(v / 257).
     Floating-point images are taken when they span 0 to 1 or 0 to 255, 32-bit integers when they
@@ -18,10 +18,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     for images that there is no one way to show in 8 bits.
 
     Args:
-        image: A loaded picture in any mode.
+        image: A loaded image in any mode.
 
     Returns:
-        The same picture in mode RGB. An RGB picture without transparency is returned as it is.
+        The same image in mode RGB. An RGB image without transparency is returned as it is.
     """
     if image.mode in _DEEP_MODES:
         return _from_deep(image)

@@ -1,4 +1,4 @@
-"""An encoded picture -> upright RGB pixels, decoded no larger than needed.
+"""An encoded image -> upright RGB pixels, decoded no larger than needed.
 
 Sizes are (width, height) in pixels. Pillow does the decoding; what it leaves to its callers is
 here: limits, scaled decoding, orientation, and the state it shares between threads.
@@ -33,17 +33,17 @@ Box = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels; a border may lie inside a pixel."""
 
 Target = Size | Callable[[Size], Size]
-"""What a picture will be resized to, or a function from its full upright size to that."""
+"""What an image will be resized to, or a function from its full upright size to that."""
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """One picture, upright and in RGB, possibly smaller than its file says."""
+    """One image, upright and in RGB, possibly smaller than its file says."""
 
     pixels: Image.Image  # mode RGB
-    size: Size  # (width, height) of the full upright picture, however much was decoded
-    # The part of pixels that the picture fills; None: all. When a scaled decode of a size that
-    # does not divide evenly ends with a column or row, the picture fills only a part of it.
+    size: Size  # (width, height) of the full upright image, however much was decoded
+    # The part of pixels that the image fills; None: all. When a scaled decode of a size that
+    # does not divide evenly ends with a column or row, the image fills only a part of it.
     box: Box | None = None
     # The share of its pixels that its file lacks, 0 to 1; None: the file is whole.
     missing: float | None = None
@@ -56,12 +56,12 @@ class Decoding:
     max_pixels: int
     target: Target | None = None  # None: decode in full
     hold: Hold = lambda _: None  # called before memory is taken: here it never runs out
-    orientation: int = 1  # EXIF orientation of a picture that does not state its own
+    orientation: int = 1  # EXIF orientation of an image that does not state its own
     ending: str = ""  # of the file's name, in lower case with its dot, where it has one
 
 
 def decoder_name() -> str:
-    """Return what decodes: versions differ in a picture's last bits, extras in what they read."""
+    """Return what decodes: versions differ in an image's last bits, extras in what they read."""
     names = ("pillow_heif", "rawpy", "tifffile", "imagecodecs")
     extras = [name for name in names if find_spec(name)]
     strictness = ["strict"] if is_strict() else []
@@ -72,10 +72,10 @@ _RULES = "rules 2"  # counted up where other files are read, so that skipped one
 
 
 def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
-    """Return the first picture in an open file.
+    """Return the first image in an open file.
 
     JPEGs are decoded at 1/2, 1/4 or 1/8 when that leaves at least twice the target on both sides.
-    Raises UnreadableError for a picture that is too large or has no right way to RGB; for damaged
+    Raises UnreadableError for an image that is too large or has no right way to RGB; for damaged
     files Pillow raises nearly any exception.
 
     Args:
@@ -83,7 +83,7 @@ def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
         decoding: The limit and the target.
 
     Returns:
-        The picture.
+        The image.
     """
     try:
         return _decode(open_image(file, decoding.ending), decoding)
@@ -119,7 +119,7 @@ def decode_image(image: Image.Image, decoding: Decoding) -> DecodedImage:
         decoding: The limit; the target is not used.
 
     Returns:
-        The picture.
+        The image.
     """
     with _pillow_globals:
         _quiet_pillow()
@@ -165,11 +165,11 @@ def open_image(file: BinaryIO, ending: str = "") -> Image.Image:
     """Return a picture of which only the header has been read.
 
     Args:
-        file: A seekable binary file at any position; the picture goes on reading from it.
+        file: A seekable binary file at any position; the image goes on reading from it.
         ending: Of its name, in lower case with its dot; it counts where the bytes do not tell.
 
     Returns:
-        The picture, however large it says it is.
+        The image, however large it says it is.
 
     Raises:
         UnreadableError: If it is too large for its format, or an extra is missing; for damaged
@@ -217,7 +217,7 @@ def _open_heif(file: BinaryIO) -> Image.Image:
     try:
         import pillow_heif
     except ImportError as error:
-        raise UnreadableError('is a HEIC picture: run  pip install "clipkit[heif]"') from error
+        raise UnreadableError('is a HEIC image: run  pip install "clipkit[heif]"') from error
     check_read_whole(file)
     # The class itself: registering it would change Pillow for the whole process.
     reader: Callable[[BinaryIO], Image.Image] = pillow_heif.HeifImageFile
@@ -237,7 +237,7 @@ def _load(image: Image.Image) -> float | None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is None or image.width * image.height <= limit:
         return _load_within_limit(image)
-    # Some readers look at Pillow's limit again while they load; such pictures are rare.
+    # Some readers look at Pillow's limit again while they load; such images are rare.
     with _pillow_globals:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -255,7 +255,7 @@ def _load_within_limit(image: Image.Image) -> float | None:
 
 
 def _check_size(image: Image.Image, full: Size, max_pixels: int) -> int:
-    """Refuse a picture that is too large; return how many RGB pixels need as much memory."""
+    """Refuse an image that is too large; return how many RGB pixels need as much memory."""
     if 0 in image.size:
         raise UnreadableError(f"has no pixels: its size is {full[0]} x {full[1]}")
     pixels = image.width * image.height * _weight(image)
@@ -287,11 +287,11 @@ def _coefficient_bytes(image: JpegImagePlugin.JpegImageFile, full: Size) -> int:
 
 
 def check_pixels(pixels: int, full: Size, max_pixels: int) -> None:
-    """Refuse a picture whose decoding would hold more pixels than allowed.
+    """Refuse an image whose decoding would hold more pixels than allowed.
 
     Args:
         pixels: How many RGB pixels take as much memory as decoding.
-        full: The size the picture states.
+        full: The size the image states.
         max_pixels: The limit.
 
     Raises:
@@ -341,7 +341,7 @@ def _scale_down(
 
 
 def turned(size: Size, turn: int) -> Size:
-    """Return the upright size of a picture with an EXIF orientation."""
+    """Return the upright size of an image with an EXIF orientation."""
     return (size[1], size[0]) if turn in _SWAPS else size
 
 

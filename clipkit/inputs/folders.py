@@ -1,4 +1,4 @@
-"""A folder -> the picture files in it, what cannot be taken, and what was left out on purpose."""
+"""A folder -> the image files in it, what cannot be taken, and what was left out on purpose."""
 
 import contextlib
 import heapq
@@ -33,7 +33,7 @@ _DRAWING_EXTENSIONS = frozenset({
 })  # fmt: skip
 
 INDEX_FOLDER = ".clipkit"
-"""Name of the folder that holds an index kept beside its pictures; find_images never sees it."""
+"""Name of the folder that holds an index kept beside its images; find_images never sees it."""
 
 IGNORE_FILE = ".clipkitignore"
 """Name of the file that says, in the syntax of .gitignore, what to leave out of its folder."""
@@ -43,7 +43,7 @@ NO_MEDIA_FILE = ".nomedia"
 
 
 class FolderEntry(NamedTuple):
-    """One picture file, as far as the folder knows it."""
+    """One image file, as far as the folder knows it."""
 
     path: str  # relative to the folder, with / between its parts on every system
     size: int  # bytes
@@ -51,7 +51,7 @@ class FolderEntry(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """A picture file or a folder that was left out on purpose, a folder with all that is in it."""
+    """An image file or a folder that was left out on purpose, a folder with all that is in it."""
 
     path: str  # relative to the folder, with / between its parts
     reason: str  # a clause without a full stop
@@ -63,7 +63,7 @@ class FolderScan:
     """What find_images saw; every list is sorted by path."""
 
     entries: list[FolderEntry]
-    skipped: list[ImageReadError]  # looked like a picture or a folder but cannot be taken
+    skipped: list[ImageReadError]  # looked like an image or a folder but cannot be taken
     left_out: list[LeftOut]
 
     @property
@@ -100,7 +100,7 @@ def find_images(
         exclude: Patterns of what to leave out, as `matches_glob` takes them.
 
     Returns:
-        The files, what looked like a picture file but cannot be taken, and what was left out.
+        The files, what looked like an image file but cannot be taken, and what was left out.
 
     Raises:
         InputError: If the folder, or the part of it, is missing, is not a folder, or cannot be
@@ -230,13 +230,13 @@ class _Scan:
 
     def _visit(self, child: "os.DirEntry[str]", path: str) -> None:
         name = child.name
-        is_picture = _has_ending(name, IMAGE_EXTENSIONS)
+        is_image = _has_ending(name, IMAGE_EXTENSIONS)
         is_drawing = _has_ending(name, _DRAWING_EXTENSIONS)
         try:
             is_folder = child.is_dir()
         except OSError:
             is_folder = False  # what is wrong is seen below
-        is_known = is_folder or is_picture or is_drawing
+        is_known = is_folder or is_image or is_drawing
         if not (is_known or child.is_symlink()) or name == INDEX_FOLDER:
             return
         reason = self._why_left_out(path, is_folder=is_folder)
@@ -244,23 +244,23 @@ class _Scan:
             if is_known:
                 self.left_out.append(LeftOut(path, reason))
         elif not is_folder:
-            self._add_file(child, path, is_picture=is_picture)
+            self._add_file(child, path, is_image=is_image)
         elif child.is_symlink():
             heapq.heappush(self.linked_folders, path)
         else:
             heapq.heappush(self.folders, path)
 
-    def _add_file(self, child: "os.DirEntry[str]", path: str, *, is_picture: bool) -> None:
+    def _add_file(self, child: "os.DirEntry[str]", path: str, *, is_image: bool) -> None:
         try:
             status = child.stat()
         except OSError as error:
             # A link that leads nowhere is told of whatever its name: it may be a folder of
-            # pictures on a disk that is not connected.
+            # images on a disk that is not connected.
             leads_nowhere = isinstance(error, FileNotFoundError) and child.is_symlink()
             reason = "is a link that leads nowhere" if leads_nowhere else reason_for(error, b"")
             self._skip(path, reason)
             return
-        if not is_picture:
+        if not is_image:
             return
         if not stat.S_ISREG(status.st_mode):
             self._skip(path, "is not a regular file")
@@ -376,5 +376,5 @@ def _no_root(folder: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"no such folder: {folder}; check how it is spelt, or whether its disk is connected"
     if isinstance(error, NotADirectoryError):
-        return f"{folder} is a file: give the folder that holds the pictures"
+        return f"{folder} is a file: give the folder that holds the images"
     return f"the folder {folder} cannot be read: {reason_for(error, b'')}"

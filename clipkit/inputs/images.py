@@ -1,4 +1,4 @@
-"""Anything a user hands over as a picture -> an upright RGB picture, or the reason why not.
+"""Anything a user hands over as an image -> an upright RGB image, or the reason why not.
 
 Sizes are (width, height) in pixels.
 """
@@ -25,7 +25,7 @@ from clipkit.inputs.decoder import (
     decode_file,
     decode_image,
 )
-from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Hold, picture_memory
+from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Hold, image_memory
 from clipkit.inputs.raw import RAW_EXTENSIONS, decode_raw
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import open_file
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 ImageInput = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
-"""A path, a URL where the caller allows it, an encoded picture as bytes or as an open binary file,
+"""A path, a URL where the caller allows it, an encoded image as bytes or as an open binary file,
 a Pillow image, or a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."""
 
 
@@ -56,7 +56,7 @@ def read_image(
     max_pixels: int | None = None,
     allow_urls: bool = False,
 ) -> DecodedImage:
-    """Return a picture upright and in RGB.
+    """Return an image upright and in RGB.
 
     EXIF orientation is applied to everything that carries it. Transparency is put on white.
     CMYK, palette, grey and 16-bit images become 8-bit RGB without clipping; colour profiles are
@@ -66,26 +66,26 @@ def read_image(
     extra "heif", camera RAW files "raw", JPEG XL "jxl", unusual kinds of TIFF "tiff".
 
     Args:
-        source: The picture. Files are read from their start where they can be rewound, and are
+        source: The image. Files are read from their start where they can be rewound, and are
             left open.
-        target: What the picture will be resized to, (width, height), or a function from its full
+        target: What the image will be resized to, (width, height), or a function from its full
             upright size to that. A JPEG may then be decoded at 1/2, 1/4 or 1/8, to at least twice
             the target on both sides. None: decode in full.
         max_pixels: How many pixels may be decoded, after that scaling. None: default_max_pixels().
         allow_urls: Whether a text starting with http:// or https:// is fetched.
 
     Returns:
-        The picture with its full size.
+        The image with its full size.
 
     Raises:
-        ImageReadError: If the picture is missing, damaged, too large or of an unknown kind. It
+        ImageReadError: If the image is missing, damaged, too large or of an unknown kind. It
             carries the path and the reason.
         InputError: If the source is of a wrong type, dtype or shape, a URL that is not allowed,
             or max_pixels is less than 1.
 
     Example:
-        >>> picture = read_image(np.zeros((2, 3), dtype=np.uint8))
-        >>> picture.pixels.mode, picture.size
+        >>> image = read_image(np.zeros((2, 3), dtype=np.uint8))
+        >>> image.pixels.mode, image.size
         ('RGB', (3, 2))
     """
     return _read_image(source, target, max_pixels, allow_urls, lambda _: None)
@@ -99,9 +99,9 @@ def borrow_image(
     max_pixels: int | None = None,
     allow_urls: bool = False,
 ) -> Iterator[DecodedImage]:
-    """Give a picture to a block that makes something smaller of it and lets it go.
+    """Give an image to a block that makes something smaller of it and lets it go.
 
-    However many threads do this, their pictures have room in :func:`picture_memory`: decoding waits
+    However many threads do this, their images have room in :func:`image_memory`: decoding waits
     until there is enough.
 
     Args:
@@ -111,38 +111,38 @@ def borrow_image(
         allow_urls: As in read_image.
 
     Yields:
-        The picture, as read_image returns it.
+        The image, as read_image returns it.
 
     Raises:
         ImageReadError: As read_image does.
         InputError: As read_image does.
     """
-    with picture_memory().share() as hold:
+    with image_memory().share() as hold:
         yield _read_image(source, target, max_pixels, allow_urls, hold)
 
 
 def check_is_several(images: object) -> None:
-    """Raise where one picture was given in the place of a list of pictures.
+    """Raise where one image was given in the place of a list of images.
 
     A path, bytes and an array can be gone through item by item too, with letters, numbers and rows
-    for pictures.
+    for images.
 
     Args:
-        images: What should be an iterable of pictures.
+        images: What should be an iterable of images.
 
     Raises:
-        InputError: If it is one picture, no list or a table.
+        InputError: If it is one image, no list or a table.
     """
     is_numbers = isinstance(images, np.ndarray) and images.dtype.kind not in "OUT"  # else: paths
     is_one = is_numbers and images.ndim < 4  # type: ignore[attr-defined]
     is_one |= isinstance(images, str | bytes | os.PathLike | Image.Image) or hasattr(images, "read")
     if is_one:
         raise InputError(
-            f"images must be a list of pictures, got one: {image_name(images)}; "  # type: ignore[arg-type]
+            f"images must be a list of images, got one: {image_name(images)}; "  # type: ignore[arg-type]
             "put it in a list, as in [image]"
         )
     if not (isinstance(images, np.ndarray) and images.ndim == 4):
-        items_of(images, "images must be a list of pictures")
+        items_of(images, "images must be a list of images")
 
 
 def check_is_image(image: object) -> None:
@@ -158,19 +158,19 @@ def check_is_image(image: object) -> None:
 
 
 def default_max_pixels() -> int:
-    """Return how many pixels one picture may have: what has room in :func:`picture_memory`.
+    """Return how many pixels one image may have: what has room in :func:`image_memory`.
 
     Returns:
         134 million on a machine with 4 GiB or more, fewer on a smaller one.
     """
-    return picture_memory().limit // BYTES_PER_PIXEL
+    return image_memory().limit // BYTES_PER_PIXEL
 
 
 def image_name(source: ImageInput) -> str:
-    """Return what to call a picture in a message: its path or URL, else what it is.
+    """Return what to call an image in a message: its path or URL, else what it is.
 
     Args:
-        source: The picture.
+        source: The image.
 
     Returns:
         For example "holiday/beach.jpg" or "<bytes>".
@@ -203,12 +203,12 @@ def _read_image(
     _check_source(source, allow_urls=allow_urls)
     head = bytearray()
     try:
-        picture = _read(source, Decoding(limit, target, hold), head)
+        image = _read(source, Decoding(limit, target, hold), head)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(image_name(source), reason_for(error, bytes(head))) from error
-    if picture.missing is not None:
-        warn_of_missing(image_name(source), picture.missing)
-    return picture
+    if image.missing is not None:
+        warn_of_missing(image_name(source), image.missing)
+    return image
 
 
 def _check_source(source: object, *, allow_urls: bool) -> None:

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 BYTES_PER_PIXEL = 8
-"""Of an RGB picture while it is turned upright: Pillow holds it twice, with 4 bytes a pixel."""
+"""Of an RGB image while it is turned upright: Pillow holds it twice, with 4 bytes a pixel."""
 
 Hold = Callable[[int], None]
-"""Called with how many bytes a picture needs; returns when they are there."""
+"""Called with how many bytes an image needs; returns when they are there."""
 
 
 class MemoryBudget:
-    """Bytes that pictures share, first come, first served.
+    """Bytes that images share, first come, first served.
 
     Nobody who holds some ever waits for more, so nobody waits for ever.
 
@@ -30,11 +30,11 @@ class MemoryBudget:
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Hold]:
-        """Give one picture its share, as long as the block lasts.
+        """Give one image its share, as long as the block lasts.
 
         Yields:
-            What the picture's decoder calls once it knows how much it needs. Later calls, for what
-            lies inside the picture, such as a RAW file's preview, change nothing.
+            What the image's decoder calls once it knows how much it needs. Later calls, for what
+            lies inside the image, such as a RAW file's preview, change nothing.
         """
         held = 0
 
@@ -67,10 +67,10 @@ class MemoryBudget:
 
 
 @functools.cache
-def picture_memory() -> MemoryBudget:
-    """Return what all pictures of this process share: a quarter of the memory, at most 1 GiB.
+def image_memory() -> MemoryBudget:
+    """Return what all images of this process share: a quarter of the memory, at most 1 GiB.
 
-    With the embedded model an index of pictures of any size is then made in 1.5 GB.
+    With the embedded model an index of images of any size is then made in 1.5 GB.
     """
     import psutil
 

@@ -20,8 +20,8 @@ from clipkit.inputs.safe_open import check_read_whole, open_file
 
 
 @dataclass(frozen=True)
-class PictureDetails:
-    """What a picture file says about itself."""
+class ImageMetadata:
+    """What an image file says about itself."""
 
     width: int  # pixels, as a person sees it: after the EXIF orientation
     height: int  # pixels
@@ -33,10 +33,10 @@ class PictureDetails:
     camera: str | None  # maker and model, for example "Canon EOS 80D"; at most 100 characters
 
 
-def read_details(path: str | Path) -> PictureDetails:
-    """Return what the header of a picture file says.
+def read_details(path: str | Path) -> ImageMetadata:
+    """Return what the header of an image file says.
 
-    The formats are those of read_image. A RAW file has the size of its sensor's picture. Damaged
+    The formats are those of read_image. A RAW file has the size of its sensor's image. Damaged
     or senseless EXIF data count as absent. The pixels are not looked at: a file whose header is
     fine but that is cut off later has details.
 
@@ -47,7 +47,7 @@ def read_details(path: str | Path) -> PictureDetails:
         The details.
 
     Raises:
-        ImageReadError: If the file is missing or is no picture.
+        ImageReadError: If the file is missing or is no image.
     """
     path = Path(path)
     head = b""
@@ -69,7 +69,7 @@ _MAX_CAMERA_LENGTH = 100
 _MAX_EXIF_BYTES = 1 << 20
 
 
-def _details(image: Image.Image, file: BinaryIO) -> PictureDetails:
+def _details(image: Image.Image, file: BinaryIO) -> ImageMetadata:
     if 0 in image.size:
         raise UnreadableError(f"has no pixels: its size is {image.width} x {image.height}")
     exif = _exif(image, file)
@@ -77,10 +77,10 @@ def _details(image: Image.Image, file: BinaryIO) -> PictureDetails:
     is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)
     size = image.size if is_turned else turned(image.size, _orientation(exif))
     taken_at = _taken_at(exif) or date_in_xmp(_xmp(image))
-    return PictureDetails(*size, taken_at=taken_at, camera=_camera(exif))
+    return ImageMetadata(*size, taken_at=taken_at, camera=_camera(exif))
 
 
-def _raw_details(file: BinaryIO) -> PictureDetails:
+def _raw_details(file: BinaryIO) -> ImageMetadata:
     try:
         import rawpy
     except ImportError as error:
@@ -97,7 +97,7 @@ def _raw_details(file: BinaryIO) -> PictureDetails:
         raise UnreadableError("is not a RAW file that can be read") from error
     size = turned((sizes.width, sizes.height), ORIENTATIONS.get(sizes.flip, 1))
     exif = _preview_exif(preview) if isinstance(preview, bytes) else Image.Exif()
-    return PictureDetails(*size, taken_at=_taken_at(exif), camera=_camera(exif))
+    return ImageMetadata(*size, taken_at=_taken_at(exif), camera=_camera(exif))
 
 
 def _preview_exif(preview: bytes) -> Image.Exif:
@@ -115,7 +115,7 @@ def _preview_exif(preview: bytes) -> Image.Exif:
 
 def _exif(image: Image.Image, file: BinaryIO) -> Image.Exif:
     if isinstance(image, PngImagePlugin.PngImageFile) and "exif" not in image.info:
-        # Pillow would decode the picture to reach what stands behind its pixels.
+        # Pillow would decode the image to reach what stands behind its pixels.
         late = _chunk_behind_pixels(file)
         if late is not None:
             image.info["exif"] = late

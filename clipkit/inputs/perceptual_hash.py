@@ -1,6 +1,6 @@
 """Small renderings of an image that near-duplicates are found by: grey cells, fine and coarse.
 
-Shapes: S cells a side, N pictures.
+Shapes: S cells a side, N images.
 
 Boxes are (left, top, right, bottom) in shares of the width and height, 0..1.
 """
@@ -18,17 +18,17 @@ from clipkit.inputs.images import ImageInput, borrow_image
 from clipkit.progress import map_ahead
 
 SKETCH_SIDE = 32
-"""S, cells a side; wide and high pictures are squeezed into the square."""
+"""S, cells a side; wide and high images are squeezed into the square."""
 
 Sketches = NDArray[np.uint8]
 """Grey levels 0..255, shape (N, S, S)."""
 
-_AHEAD = 16  # pictures decoded before they are asked for
+_AHEAD = 16  # images decoded before they are asked for
 
 
 @dataclass(frozen=True)
 class SketchReport:
-    """Sketches of the readable pictures, and why the others are missing."""
+    """Sketches of the readable images, and why the others are missing."""
 
     positions: NDArray[np.intp]  # (K,), of the sketches in the input
     sketches: Sketches  # (K, S, S)
@@ -36,26 +36,26 @@ class SketchReport:
 
 
 def read_sketch(source: ImageInput, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
-    """Return the grey levels of a picture scaled down to a few cells, upright.
+    """Return the grey levels of an image scaled down to a few cells, upright.
 
     A large JPEG is decoded at a fraction of its size. On the sample photographs that changes a
     cell by 0.1 grey levels on average.
 
     Args:
-        source: The picture, as for read_image.
+        source: The image, as for read_image.
         max_pixels: How many pixels may be decoded. None: default_max_pixels().
 
     Returns:
         uint8, shape (S, S).
 
     Raises:
-        ImageReadError: If the picture cannot be read.
+        ImageReadError: If the image cannot be read.
     """
     decoded = 2 * SKETCH_SIDE, 2 * SKETCH_SIDE  # at least; nearer to the sketch, cells change more
     side = SKETCH_SIDE, SKETCH_SIDE
-    with borrow_image(source, target=decoded, max_pixels=max_pixels) as picture:
-        grey = picture.pixels.convert("L")
-        return np.asarray(grey.resize(side, Image.Resampling.BILINEAR, box=picture.box))
+    with borrow_image(source, target=decoded, max_pixels=max_pixels) as image:
+        grey = image.pixels.convert("L")
+        return np.asarray(grey.resize(side, Image.Resampling.BILINEAR, box=image.box))
 
 
 def read_sketches(
@@ -64,15 +64,15 @@ def read_sketches(
     max_pixels: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> SketchReport:
-    """Return the sketches of many pictures, decoded in threads.
+    """Return the sketches of many images, decoded in threads.
 
     Args:
-        sources: N pictures.
-        max_pixels: How many pixels of one picture may be decoded. None: default_max_pixels().
-        progress: Called with how many pictures are done, and how many there are.
+        sources: N images.
+        max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
+        progress: Called with how many images are done, and how many there are.
 
     Returns:
-        A report over all N pictures.
+        A report over all N images.
     """
     positions: list[int] = []
     sketches: list[NDArray[np.uint8]] = []
@@ -92,7 +92,7 @@ def read_sketches(
 def _read_ahead(
     sources: Sequence[ImageInput], max_pixels: int | None
 ) -> Iterator[NDArray[np.uint8] | ImageReadError]:
-    """Yield a sketch, or the reason why there is none, for each picture in order."""
+    """Yield a sketch, or the reason why there is none, for each image in order."""
 
     def read(source: ImageInput) -> NDArray[np.uint8] | ImageReadError:
         try:

@@ -1,4 +1,4 @@
-"""A picture -> the pixel values an image tower was trained on, as its checkpoint describes it.
+"""An image -> the pixel values an image tower was trained on, as its checkpoint describes it.
 
 The arithmetic is open_clip's evaluation transform (``open_clip.transform.image_transform``), pixel
 for pixel, on Pillow and NumPy alone. C = 3 channels; H and W are the tower's input size.
@@ -27,17 +27,17 @@ OPENAI_STD: Channels = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How pictures become pixel values for one image tower."""
+    """How images become pixel values for one image tower."""
 
-    size: tuple[int, int]  # (height, width) of the tower's input; pictures elsewhere are (w, h)
+    size: tuple[int, int]  # (height, width) of the tower's input; images elsewhere are (w, h)
     mean: Channels = OPENAI_MEAN  # of red, green and blue in 0..1
     std: Channels = OPENAI_STD
     interpolation: Interpolation = "bicubic"
-    # shortest: scale until the picture covers the input, cut off what is over.
+    # shortest: scale until the image covers the input, cut off what is over.
     # longest: scale until it fits inside, fill the rest with fill_color.
     # squash: scale width and height independently.
     resize_mode: ResizeMode = "shortest"
-    fill_color: int = 0  # grey level 0..255 around a picture in mode "longest"
+    fill_color: int = 0  # grey level 0..255 around an image in mode "longest"
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -141,12 +141,12 @@ class Preprocess:
         max_pixels: int | None = None,
         allow_urls: bool = False,
     ) -> NDArray[np.float32]:
-        """Return a picture as the image tower takes it.
+        """Return an image as the image tower takes it.
 
         Raises what read_image raises.
 
         Args:
-            source: A picture in any form that read_image takes, or one it returned.
+            source: An image in any form that read_image takes, or one it returned.
             scaled_decode: Whether large JPEGs are decoded at 1/2, 1/4 or 1/8, to at least twice
                 the size they are resized to: several times faster. The mean difference from full
                 decoding, measured on 40 photographs of 1 to 18 megapixels, is below 0.005 of full
@@ -165,15 +165,15 @@ class Preprocess:
             target=self.resized_size if scaled_decode else None,
             max_pixels=max_pixels,
             allow_urls=allow_urls,
-        ) as picture:
-            image = self.fitted(picture)
+        ) as decoded:
+            image = self.fitted(decoded)
         return self.standardized(image)
 
     def resized_size(self, size: Size) -> Size:
-        """Return what a picture is resized to, before anything is cut off or filled up.
+        """Return what an image is resized to, before anything is cut off or filled up.
 
         Args:
-            size: (width, height) of the full upright picture.
+            size: (width, height) of the full upright image.
 
         Returns:
             (width, height), each at least 1.
@@ -191,16 +191,16 @@ class Preprocess:
         ratio = max(ratios) if self.resize_mode == "longest" else min(ratios)
         return max(1, round(width / ratio)), max(1, round(height / ratio))
 
-    def fitted(self, picture: DecodedImage) -> Image.Image:
-        """Return a picture at exactly the tower's size, resized and cropped or filled up."""
+    def fitted(self, decoded: DecodedImage) -> Image.Image:
+        """Return an image at exactly the tower's size, resized and cropped or filled up."""
         height, width = self.size
-        resized = self.resized_size(picture.size)
-        box = picture.box or (0.0, 0.0, float(picture.pixels.width), float(picture.pixels.height))
+        resized = self.resized_size(decoded.size)
+        box = decoded.box or (0.0, 0.0, float(decoded.pixels.width), float(decoded.pixels.height))
         if resized[0] * resized[1] > _MAX_RESIZED_PIXELS:
             columns, left, right = _kept(resized[0], width, box[0], box[2])
             rows, top, bottom = _kept(resized[1], height, box[1], box[3])
             resized, box = (columns, rows), (left, top, right, bottom)
-        image = picture.pixels.resize(resized, self.filter, box=box)
+        image = decoded.pixels.resize(resized, self.filter, box=box)
         return _center_crop_or_pad(image, (width, height), self.fill_color)
 
     def standardized(self, image: Image.Image) -> NDArray[np.float32]:
@@ -232,8 +232,8 @@ class Preprocess:
 
     @property
     def filter(self) -> Image.Resampling:
-        """How a picture is resampled."""
-        # open_clip passes no interpolation on when it fits a picture to an input that is not
+        """How an image is resampled."""
+        # open_clip passes no interpolation on when it fits an image to an input that is not
         # square.
         if self.resize_mode == "shortest" and self.size[0] != self.size[1]:
             return Image.Resampling.BICUBIC
@@ -251,7 +251,7 @@ _MAX_RESIZED_PIXELS = 1 << 26
 
 
 def _kept(resized: int, kept: int, start: float, end: float) -> tuple[int, float, float]:
-    """Return how much of a resized side is kept, and the stretch of the picture it comes from."""
+    """Return how much of a resized side is kept, and the stretch of the image it comes from."""
     if resized <= kept:
         return resized, start, end
     step = (end - start) / resized

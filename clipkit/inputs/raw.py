@@ -1,4 +1,4 @@
-"""A camera's RAW file -> a picture: the preview the camera put inside, else a quick development."""
+"""A camera's RAW file -> an image: the preview the camera put inside, else a quick development."""
 
 import io
 from dataclasses import replace
@@ -29,7 +29,7 @@ RAW_EXTENSIONS = frozenset({
 
 
 def decode_raw(file: BinaryIO, decoding: Decoding) -> DecodedImage:
-    """Return the picture in a camera's RAW file.
+    """Return the image in a camera's RAW file.
 
     The preview inside is what the camera would have saved as a JPEG. It is taken unless it is
     smaller than the target; then the sensor's values are developed at half their size.
@@ -39,10 +39,10 @@ def decode_raw(file: BinaryIO, decoding: Decoding) -> DecodedImage:
         decoding: The limit and the target.
 
     Returns:
-        The picture. Its size is that of the preview or of the development.
+        The image. Its size is that of the preview or of the development.
 
     Raises:
-        UnreadableError: If rawpy is not installed or the picture is too large. On damaged files
+        UnreadableError: If rawpy is not installed or the image is too large. On damaged files
             rawpy raises its own exceptions; they pass through.
     """
     try:
@@ -89,7 +89,7 @@ def _is_enough(preview: DecodedImage, target: Target | None) -> bool:
 
 def _develop(raw: "rawpy.RawPy", decoding: Decoding) -> DecodedImage:
     sizes = raw.sizes
-    # The sensor's values are held whole, with two bytes each; the picture is a quarter of them.
+    # The sensor's values are held whole, with two bytes each; the image is a quarter of them.
     check_pixels(
         sizes.raw_width * sizes.raw_height // 2, (sizes.width, sizes.height), decoding.max_pixels
     )

@@ -8,15 +8,15 @@ from PIL import UnidentifiedImageError
 
 
 class UnreadableError(Exception):
-    """A picture cannot be read; its message is the reason, its path is not known yet."""
+    """An image cannot be read; its message is the reason, its path is not known yet."""
 
 
 def reason_for(error: Exception, head: bytes) -> str:
-    """Return why a picture cannot be read, as a clause without a full stop.
+    """Return why an image cannot be read, as a clause without a full stop.
 
     Args:
         error: What was raised while it was opened or decoded.
-        head: The first bytes of the picture, as far as they were read.
+        head: The first bytes of the image, as far as they were read.
 
     Returns:
         A clause such as "no such file".
@@ -126,7 +126,7 @@ def _unidentified(head: bytes) -> str:
     if kind:
         return f"is damaged or cut off: it starts like {kind}, but its header is unreadable"
     # repr keeps control characters printable; the b in front means nothing to most people.
-    return f"is not a picture: it starts with {head[:9]!r}".replace("with b", "with ", 1)
+    return f"is not an image: it starts with {head[:9]!r}".replace("with b", "with ", 1)
 
 
 _READ_JPEG = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # start of frame: baseline, extended, progressive

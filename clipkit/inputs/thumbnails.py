@@ -1,4 +1,4 @@
-"""A picture made small, for a person to look at."""
+"""An image made small, for a person to look at."""
 
 import io
 
@@ -17,12 +17,12 @@ _QUALITY = 85  # of JPEGs that people look at, 1..95
 def read_thumbnail(
     source: ImageInput, *, box: Size, max_pixels: int | None = None
 ) -> NDArray[np.uint8]:
-    """Return a picture upright, and made small enough for a box.
+    """Return an image upright, and made small enough for a box.
 
     Its sides keep their ratio. It is never enlarged.
 
     Args:
-        source: The picture, as for read_image.
+        source: The image, as for read_image.
         box: The largest (width, height) in pixels, each at least 1.
         max_pixels: How many pixels may be decoded. None: default_max_pixels().
 
@@ -30,7 +30,7 @@ def read_thumbnail(
         RGB, shape (H, W, 3), uint8.
 
     Raises:
-        ImageReadError: If the picture cannot be read.
+        ImageReadError: If the image cannot be read.
         InputError: If the box is none.
     """
     box = _check_box(box)
@@ -39,9 +39,9 @@ def read_thumbnail(
         scale = min(1.0, box[0] / size[0], box[1] / size[1])
         return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
-    with borrow_image(source, target=fit, max_pixels=max_pixels) as picture:
-        small = picture.pixels.resize(
-            fit(picture.size), Image.Resampling.BICUBIC, box=picture.box, reducing_gap=3.0
+    with borrow_image(source, target=fit, max_pixels=max_pixels) as image:
+        small = image.pixels.resize(
+            fit(image.size), Image.Resampling.BICUBIC, box=image.box, reducing_gap=3.0
         )
     return np.asarray(small)
 

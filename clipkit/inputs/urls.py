@@ -1,4 +1,4 @@
-"""A picture behind an http or https address -> its bytes, within limits of size and time."""
+"""An image behind an http or https address -> its bytes, within limits of size and time."""
 
 import http.client
 import time
@@ -11,7 +11,7 @@ from typing import IO
 from clipkit.inputs.read_errors import UnreadableError
 
 TIMEOUT_SECONDS = 10.0  # without a byte
-TOTAL_SECONDS = 60.0  # for one picture
+TOTAL_SECONDS = 60.0  # for one image
 MAX_BYTES = 50 * 1000 * 1000
 
 _TOO_SLOW = (

@@ -1,6 +1,6 @@
 """Retrieval and classification metrics on arrays: recall@k, ranks, top-k accuracy.
 
-Shapes: N queries or pictures, M items, C classes, D dimensions, E pairs of a query and an item.
+Shapes: N queries or images, M items, C classes, D dimensions, E pairs of a query and an item.
 """
 
 from typing import Any
@@ -89,11 +89,11 @@ def recall_at_k(
 def top_k_accuracy(
     scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], *, k: int
 ) -> float:
-    """Return the share of pictures whose right class is among the k of highest score.
+    """Return the share of images whose right class is among the k of highest score.
 
     Args:
-        scores: Of picture n for class c, shape (N, C). Higher is likelier.
-        labels: The right class of each picture, shape (N,), in 0..C-1.
+        scores: Of image n for class c, shape (N, C). Higher is likelier.
+        labels: The right class of each image, shape (N,), in 0..C-1.
         k: How many classes may be guessed, 1 <= k <= C. Ties go to the lower class number.
 
     Returns:
@@ -114,11 +114,11 @@ def top_k_accuracy(
 def label_ranks(
     scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]
 ) -> NDArray[np.intp]:
-    """Return how many classes are ranked before each picture's right one.
+    """Return how many classes are ranked before each image's right one.
 
     Args:
-        scores: Of picture n for class c, shape (N, C). Higher is likelier.
-        labels: The right class of each picture, shape (N,), in 0..C-1.
+        scores: Of image n for class c, shape (N, C). Higher is likelier.
+        labels: The right class of each image, shape (N,), in 0..C-1.
 
     Returns:
         Shape (N,), in 0..C-1; 0 is best. Ties as in `hit_ranks`.
@@ -192,11 +192,11 @@ def mean_per_class(hits: NDArray[np.bool_], labels: NDArray[np.integer[Any]]) ->
     """Return the mean over classes of the share of hits: each class counts the same.
 
     Args:
-        hits: Whether each picture was right, shape (N,), N >= 1.
-        labels: The right class of each picture, shape (N,), 0 or more.
+        hits: Whether each image was right, shape (N,), N >= 1.
+        labels: The right class of each image, shape (N,), 0 or more.
 
     Returns:
-        A fraction in [0, 1]; classes without a picture do not count.
+        A fraction in [0, 1]; classes without an image do not count.
 
     Example:
         >>> mean_per_class(np.array([True, True, True, False]), np.array([0, 0, 0, 2]))

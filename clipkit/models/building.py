@@ -75,7 +75,7 @@ def build_towers(
         model.float(),
         model_cfg=model_cfg,
         preprocess_cfg={
-            "size": picture_size(model),
+            "size": image_size(model),
             **complete_preprocess(config.get("preprocess_cfg") or {}),
         },
         tokenizer_source=vocabulary,
@@ -148,8 +148,8 @@ def build_model(model_cfg: Mapping[str, Any], name: str, text_config: Path | Non
         ) from error
 
 
-def picture_size(model: Any) -> int | list[int]:
-    """Return the pixels of a side, or [height, width] of pictures that are not square."""
+def image_size(model: Any) -> int | list[int]:
+    """Return the pixels of a side, or [height, width] of images that are not square."""
     size = model.visual.image_size
     if isinstance(size, int):
         return size

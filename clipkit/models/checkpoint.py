@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError, MissingExtraError
-from clipkit.models.building import build_model, picture_size
+from clipkit.models.building import build_model, image_size
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import (
     TEXT_CONFIG_NAME,
@@ -78,7 +78,7 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
     towers = Towers(
         model.float(),
         model_cfg=model_cfg,
-        preprocess_cfg={"size": picture_size(model), **files.preprocess_cfg},
+        preprocess_cfg={"size": image_size(model), **files.preprocess_cfg},
         tokenizer_source=files.tokenizer,
         kept_dims=files.kept_dims,
     ).eval()

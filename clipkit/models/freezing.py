@@ -81,7 +81,7 @@ def freeze_unreached(towers: Towers) -> list[str]:
     """Keep what no feature depends on, such as CoCa's decoder: it can have no gradient.
 
     DistributedDataParallel waits for a gradient of every weight that asks for one. This computes
-    the features of one picture and one text, in eval mode.
+    the features of one image and one text, in eval mode.
 
     Args:
         towers: The towers, locked as they are to be.
@@ -114,7 +114,7 @@ def freeze_unreached(towers: Towers) -> list[str]:
 
 
 def set_patch_dropout(towers: Towers, share: float) -> None:
-    """Leave out a random share of each picture's patches in training (FLIP, arXiv 2212.00794).
+    """Leave out a random share of each image's patches in training (FLIP, arXiv 2212.00794).
 
     Args:
         towers: The towers.

@@ -34,7 +34,7 @@ class Towers(nn.Module):
     Args:
         model: A model of open_clip's: CLIP, CustomTextCLIP or CoCa.
         model_cfg: The config it was built from.
-        preprocess_cfg: How pictures become pixel values: size, mean, std, interpolation,
+        preprocess_cfg: How images become pixel values: size, mean, std, interpolation,
             resize_mode, fill_color, mode.
         tokenizer_source: A directory with a tokenizer.json, or CLIP's vocabulary file.
         kept_dims: D, where the checkpoint's other coordinates are zero; None keeps all.

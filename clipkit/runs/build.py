@@ -132,7 +132,7 @@ def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
 
 
 def keeps_features(config: RunConfig) -> bool:
-    """Return whether pictures give the same features in every epoch, so that once is enough."""
+    """Return whether images give the same features in every epoch, so that once is enough."""
     is_locked = config.model.lock_image and not config.model.unlocked_image_groups
     return is_locked and not config.data.is_augmented
 
@@ -146,7 +146,7 @@ def locked_features(
     ranks: Ranks,
     progress: Progress | None = None,
 ) -> ImageFeatures | None:
-    """Return the features of all pictures where they are the same in every epoch.
+    """Return the features of all images where they are the same in every epoch.
 
     Args:
         config: Which says whether they are.
@@ -157,7 +157,7 @@ def locked_features(
         progress: Called with (done, total).
 
     Returns:
-        The features; None where pictures have to be read each time.
+        The features; None where images have to be read each time.
     """
     if not keeps_features(config):
         return None
@@ -186,8 +186,8 @@ def build_batches(
         data: The pairs; an epoch of them fills a batch.
         towers: What the batches are for.
         ranks: The processes that share each batch.
-        teacher: Sees the same views of the pictures.
-        features: Of the pictures, from a locked tower.
+        teacher: Sees the same views of the images.
+        features: Of the images, from a locked tower.
 
     Returns:
         The batches.
@@ -242,7 +242,7 @@ def load_teacher(config: RunConfig) -> Teacher | None:
 
 
 def choose_workers(config: DataConfig, device: str) -> int:
-    """Return how many processes read pictures.
+    """Return how many processes read images.
 
     On a CPU the towers need every core, and one thread keeps ahead of them; on a GPU reading is
     what everything waits for.

@@ -49,7 +49,7 @@ class Check:
     epochs: int
     precision: str
     step_seconds: float  # measured
-    features_seconds: float  # of all pictures, where they are computed once; else 0
+    features_seconds: float  # of all images, where they are computed once; else 0
     advice: tuple[str, ...]
 
     @property
@@ -69,7 +69,7 @@ class Check:
         )
         if self.features_seconds:
             hours = self.features_seconds / 3600
-            lines.append(f"features of all pictures, computed once: about {_duration(hours)}")
+            lines.append(f"features of all images, computed once: about {_duration(hours)}")
         lines += [
             f"{self.epochs} epochs of {self.steps_per_epoch} steps of {self.step_seconds:.2f} s in "
             f"{self.precision}: about {_duration(self.hours)} on this machine",
@@ -183,9 +183,9 @@ def _time_step(
     learning = Learning(config, towers, batches, ranks=Ranks(), teacher=teacher)
     if keeps_features(config):
         # On the device, where the towers are by now; the first time may be slower there.
-        pictures = first.batch.to(choose_device(config.compute.device))
-        first = replace(first, batch=trained.with_image_features(pictures))
-        computing = _mean_seconds(lambda: _sum_of_features(trained, pictures))
+        images = first.batch.to(choose_device(config.compute.device))
+        first = replace(first, batch=trained.with_image_features(images))
+        computing = _mean_seconds(lambda: _sum_of_features(trained, images))
         reading, features_seconds = 0.0, max(computing, reading)
     learning.try_step(first)
     return (
@@ -195,9 +195,9 @@ def _time_step(
     )
 
 
-def _sum_of_features(trained: TrainedTowers, pictures: Batch) -> float:
+def _sum_of_features(trained: TrainedTowers, images: Batch) -> float:
     """Return a number that is there when the features are: a GPU does not wait to be asked."""
-    features = trained.with_image_features(pictures).image_features
+    features = trained.with_image_features(images).image_features
     assert features is not None
     return float(features.sum())
 
@@ -212,7 +212,7 @@ def _mean_seconds(work: Callable[[], object], *, times: int = _TIMED) -> float:
 def _shared_advice(validation: PairSurvey | None) -> Iterator[str]:
     if validation is not None and validation.num_shared:
         yield (
-            f"{validation.num_shared:,} of {validation.num_pairs:,} pictures to validate on are "
+            f"{validation.num_shared:,} of {validation.num_pairs:,} images to validate on are "
             "trained on too, so the measurements would flatter: take them out of one of both, or "
             "let data.validation_fraction divide the pairs"
         )

@@ -55,7 +55,7 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
         say: Is told how places were understood, a line each.
 
     Returns:
-        Opened sources; no picture has been decoded.
+        Opened sources; no image has been decoded.
 
     Raises:
         InputError: If a place is missing, is no source of pairs or holds none, or so many of its
@@ -118,7 +118,7 @@ def _open_tripwire(watch: WatchConfig, templates: tuple[str, ...], say: Say) -> 
     source = open_pairs(watch.tripwire, layout, say=say)
     if not source.class_names:
         raise InputError(
-            f"watch.tripwire needs one folder of pictures a class, {watch.tripwire} has none"
+            f"watch.tripwire needs one folder of images a class, {watch.tripwire} has none"
         )
     return source
 

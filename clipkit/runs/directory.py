@@ -3,7 +3,7 @@
 RUN/run.toml          the config, every default written out
     metrics.jsonl     what was measured, a JSON object a line
     tensorboard/      the same for TensorBoard
-    curves.png        the same as a picture
+    curves.png        the same as an image
     checkpoints/      what training goes on from
     final/            the model, for clipkit and open_clip, with a draft of its card
     report.json       what the run came to
@@ -75,7 +75,7 @@ def refuse_nested(config: RunConfig) -> None:
         config: The run.
 
     Raises:
-        InputError: If it does: its curves and texts would be taken for pictures and captions.
+        InputError: If it does: its curves and texts would be taken for images and captions.
     """
     output = expand_home(config.output).resolve()
     places = [place.path for place in (*config.data.train, *config.data.validation)]

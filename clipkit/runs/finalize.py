@@ -58,7 +58,7 @@ def end_run(
         end=ending.metrics,
         final=ending.metrics,
         bad={**report.bad, **ending.bad},
-        num_validated=ending.num_pictures,
+        num_validated=ending.num_images,
     )
     if config.watch.average_with_start:
         report = _mix(config, measure, towers, (start, ending), report)

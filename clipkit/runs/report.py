@@ -65,9 +65,9 @@ def read_report(directory: Path) -> TrainingReport | None:
 # Shown in this order; what is left out is in report.json.
 _SHOWN = {
     "accuracy": "accuracy",
-    "image_to_text_recall@1": "picture to text, recall@1",
+    "image_to_text_recall@1": "image to text, recall@1",
     "image_to_text_recall@5": "recall@5",
-    "text_to_image_recall@1": "text to picture, recall@1",
+    "text_to_image_recall@1": "text to image, recall@1",
     "text_to_image_recall@5": "recall@5",
     "validation_loss": "validation loss",
     "tripwire_accuracy": "reference set",

@@ -136,7 +136,7 @@ class _Run:
     ) -> Learning:
         """Return what learns, where the newest checkpoint left it."""
         found = checkpoints.load_newest()
-        with self._listener.progress_for("picture features") as progress:
+        with self._listener.progress_for("image features") as progress:
             features = locked_features(
                 self._config,
                 self._data,

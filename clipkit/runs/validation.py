@@ -38,7 +38,7 @@ class Validator:
     templates: tuple[str, ...]
     loss: LossKind
     batch_size: int  # of the loss
-    max_bad_fraction: float  # of pictures, 0..1
+    max_bad_fraction: float  # of images, 0..1
 
     def __call__(self, encoder: Encoder) -> Validation:
         """Return what a model is worth.
@@ -50,7 +50,7 @@ class Validator:
             The score and all metrics; no score where there are no pairs to measure it on.
 
         Raises:
-            InputError: If more pictures cannot be read than the run may lose.
+            InputError: If more images cannot be read than the run may lose.
         """
         metrics: dict[str, float] = {}
         score: float | None = None
@@ -66,20 +66,20 @@ class Validator:
             metrics |= self._measure_pairs(encoder, embedded)
             recalls = [value for name, value in metrics.items() if "recall" in name]
             score = float(np.mean(recalls))
-        num_pictures = 0 if self.source is None else len(self.source) - len(bad)
-        check_bad(len(bad), num_pictures + len(bad), self.max_bad_fraction, bad)
+        num_images = 0 if self.source is None else len(self.source) - len(bad)
+        check_bad(len(bad), num_images + len(bad), self.max_bad_fraction, bad)
         if self.tripwire is not None:
             reference = self.tripwire(encoder)
             metrics[TRIPWIRE] = reference.top_1
             metrics["tripwire_log_probability"] = reference.mean_log_probability
             bad = [*bad, *reference.skipped]
         reasons = {str(error.path): error.reason for error in bad}
-        return Validation(score, metrics, num_pictures=num_pictures, bad=reasons)
+        return Validation(score, metrics, num_images=num_images, bad=reasons)
 
     def _measure_pairs(self, encoder: Encoder, embedded: EmbeddedPairs) -> dict[str, float]:
         if not embedded.pairs:
             raise InputError(
-                f"none of the {len(embedded.skipped)} pictures to validate on can be read, the "
+                f"none of the {len(embedded.skipped)} images to validate on can be read, the "
                 f"first is {embedded.skipped[0].error}"
             )
         captions = [caption for pair in embedded.pairs for caption in pair.captions]

@@ -176,7 +176,7 @@ def _place(key: str) -> Path:
     return cache_directory() / "trials" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-_BATCH = 8  # pictures, as an indexing run gives them to the towers
+_BATCH = 8  # images, as an indexing run gives them to the towers
 
 
 def choose_compiled_precision(directory: Path) -> str:

@@ -53,7 +53,7 @@ class Runtime(Protocol):
 
     @property
     def image_batch(self) -> int:
-        """How many pictures a call of image_features should have, of a stream of them."""
+        """How many images a call of image_features should have, of a stream of them."""
 
     @property
     def image_workers(self) -> int:

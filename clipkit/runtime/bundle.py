@@ -30,6 +30,7 @@ _LEAST_COSINES = {
     "int8": (0.99, 0.97),
 }
 _CLOSE_COSINES = (0.999, 0.99)  # from here on a precision may be taken without being asked for
+_FIRST_NAMES = {"num_pictures": "num_images", "same_first_picture": "same_first_image"}
 _COMPILERS = ("clipkit", "onnxruntime", "torch", "open_clip_torch")  # whose versions matter
 
 
@@ -37,14 +38,14 @@ _COMPILERS = ("clipkit", "onnxruntime", "torch", "open_clip_torch")  # whose ver
 class Parity:
     """How close graphs come to the float32 towers on torch, measured on the reference inputs."""
 
-    num_pictures: int
+    num_images: int
     num_texts: int
     mean_image_cosine: float
     p1_image_cosine: float  # 1st percentile
     mean_text_cosine: float
     p1_text_cosine: float
-    same_first_picture: float  # share of the texts whose closest picture stays the same
-    top5_overlap: float  # mean share of a text's five closest pictures that stay among them
+    same_first_image: float  # share of the texts whose closest image stays the same
+    top5_overlap: float  # mean share of a text's five closest images that stay among them
 
     @property
     def is_close(self) -> bool:
@@ -66,7 +67,7 @@ class Parity:
     def __str__(self) -> str:
         return (
             f"cosine mean {self.mean_image_cosine:.5f}, 1st percentile "
-            f"{self.p1_image_cosine:.5f} for {self.num_pictures} pictures; "
+            f"{self.p1_image_cosine:.5f} for {self.num_images} images; "
             f"mean {self.mean_text_cosine:.5f}, 1st percentile {self.p1_text_cosine:.5f} "
             f"for {self.num_texts} texts"
         )
@@ -248,7 +249,7 @@ def _decoded(entries: dict[str, Any]) -> dict[str, Any]:
         **entries,
         "image_size": (height, width),
         "scoring": Scoring(**entries["scoring"]),
-        "precisions": {key: Parity(**value) for key, value in entries["precisions"].items()},
+        "precisions": {key: _parity(value) for key, value in entries["precisions"].items()},
         "refused": {key: _refusal(value) for key, value in entries["refused"].items()},
         "files": {key: StoredFile(**value) for key, value in entries["files"].items()},
         "origin": {key: (size, mtime) for key, (size, mtime) in entries["origin"].items()},
@@ -257,4 +258,9 @@ def _decoded(entries: dict[str, Any]) -> dict[str, Any]:
 
 def _refusal(entry: dict[str, Any]) -> Refusal:
     parity = entry["parity"]
-    return Refusal(entry["reason"], None if parity is None else Parity(**parity))
+    return Refusal(entry["reason"], None if parity is None else _parity(parity))
+
+
+def _parity(entry: dict[str, Any]) -> Parity:
+    """Return what a manifest says of a precision, also one with the first names of the keys."""
+    return Parity(**{_FIRST_NAMES.get(key, key): value for key, value in entry.items()})

@@ -50,7 +50,7 @@ from clipkit.runtime.parity import (
     compare,
     embed,
     reference_digest,
-    reference_pictures,
+    reference_images,
     reference_texts,
 )
 from clipkit.runtime.quantize import quantize_products
@@ -187,9 +187,9 @@ def _compile_into(draft: Path, towers: Towers, name: str, tell: StepProgress) ->
     text_cfg = towers.model_cfg["text_cfg"]
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
     tokenizer = Tokenizer.from_config(text_cfg, towers.tokenizer_source)
-    pixel_values = np.stack([preprocess.pixel_values(path) for path in reference_pictures()])
+    pixel_values = np.stack([preprocess.pixel_values(path) for path in reference_images()])
     token_ids = tokenizer(reference_texts())
-    tell("embedding the reference pictures")
+    tell("embedding the reference images")
     original = _embed_in_torch(towers, pixel_values, token_ids)
     original.save(draft / GOLDEN_VECTORS)
 

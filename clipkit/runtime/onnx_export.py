@@ -166,7 +166,7 @@ def fold_batch_norms(graph: onnx.GraphProto) -> int:
 
     The folded weights are written as arithmetic on the stored ones, which the runtime computes
     once when it starts. ONNX Runtime's own folding misses weights that it has to widen first; on
-    one core of an EPYC this brings EfficientNet-Lite0 from 28 to 11 ms a picture.
+    one core of an EPYC this brings EfficientNet-Lite0 from 28 to 11 ms an image.
 
     Args:
         graph: A graph in evaluation mode.

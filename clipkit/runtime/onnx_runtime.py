@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _Inputs = NDArray[Any]  # float32 or int64
 
 # Up to so many inputs a session for small calls is the better one, if there is no other yet.
-_FEW_PICTURES = 1
+_FEW_IMAGES = 1
 _FEW_TEXTS = 8
 ERRORS_ONLY = 3  # ONNX Runtime's log level; below it, advice about the graph reaches stderr
 
@@ -45,7 +45,7 @@ class OnnxRuntime:
 
     engine = "onnx"
     device = "cpu"
-    image_batch = 8  # 4 to 16 take the same time a picture, and memory grows with them
+    image_batch = 8  # 4 to 16 take the same time an image, and memory grows with them
 
     def __init__(self, directory: Path, precision: str = "fp32") -> None:
         self._bundle = Bundle.read(directory)
@@ -87,7 +87,7 @@ class OnnxRuntime:
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return image features of any norm, shape (B, D), for pixel values (B, 3, S, S)."""
-        return self._features("image", "pixel_values", pixel_values, _FEW_PICTURES)
+        return self._features("image", "pixel_values", pixel_values, _FEW_IMAGES)
 
     def text_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return text features of any norm, shape (B, D), for token ids (B, L)."""
@@ -98,7 +98,7 @@ class OnnxRuntime:
 
         Two threads with a part each are faster than both on one part. In 8 bits every input is a
         part: all that a call computes shares one range of numbers there, and an embedding must not
-        depend on its neighbours (it moved by up to .001 of a cosine; alone, pictures take 6 % more
+        depend on its neighbours (it moved by up to .001 of a cosine; alone, images take 6 % more
         in ViT-B/32).
         """
         num_parts = len(inputs) if self.precision == "int8" else usable_cores()
@@ -148,7 +148,7 @@ class _Tower:
             # Weights are read where they lie and not packed first. ViT-B/32's text tower is ready
             # 150 ms sooner, and a query takes 8 ms longer; for the image tower 330 and 20 ms.
             options.add_session_config_entry("session.disable_prepacking", "1")
-        # Waiting threads must not spin: the cores they would hold are decoding pictures meanwhile.
+        # Waiting threads must not spin: the cores they would hold are decoding images meanwhile.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             return onnxruntime.InferenceSession(

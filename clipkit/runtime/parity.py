@@ -3,7 +3,7 @@
 Golden vectors are the float32 embeddings of the reference inputs as torch computed them when the
 bundle was compiled. They let a machine without torch check what it computes.
 
-Shapes: P pictures, T texts, D dimensions of the shared space.
+Shapes: P images, T texts, D dimensions of the shared space.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class ReferenceEmbeddings:
-    """Embeddings of pictures and texts, rows of norm 1."""
+    """Embeddings of images and texts, rows of norm 1."""
 
     images: Embeddings  # (P, D)
     texts: Embeddings  # (T, D)
@@ -69,13 +69,13 @@ def compare(original: ReferenceEmbeddings, other: ReferenceEmbeddings) -> Parity
         for first, second in zip(before, after, strict=True)
     ]
     return Parity(
-        num_pictures=len(images),
+        num_images=len(images),
         num_texts=len(texts),
         mean_image_cosine=float(images.mean()),
         p1_image_cosine=float(np.percentile(images, 1)),
         mean_text_cosine=float(texts.mean()),
         p1_text_cosine=float(np.percentile(texts, 1)),
-        same_first_picture=float((before[:, 0] == after[:, 0]).mean()),
+        same_first_image=float((before[:, 0] == after[:, 0]).mean()),
         top5_overlap=float(np.mean(overlaps)),
     )
 
@@ -83,7 +83,7 @@ def compare(original: ReferenceEmbeddings, other: ReferenceEmbeddings) -> Parity
 def embed(
     runtime: Runtime, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
 ) -> ReferenceEmbeddings:
-    """Return the embeddings of inputs: pictures in batches, as for an index, texts alone."""
+    """Return the embeddings of inputs: images in batches, as for an index, texts alone."""
     starts = range(0, len(pixel_values), _BATCH)
     images = [runtime.image_features(pixel_values[start : start + _BATCH]) for start in starts]
     texts = [runtime.text_features(one[None]) for one in token_ids]
@@ -116,7 +116,7 @@ def reference_directory() -> Path:
     )
 
 
-def reference_pictures() -> list[Path]:
+def reference_images() -> list[Path]:
     """Return the photographs, in the order of their names."""
     return sorted(reference_directory().glob("*.jpg"))
 
@@ -132,6 +132,6 @@ def reference_texts() -> list[str]:
 def reference_digest() -> str:
     """Return what identifies the reference inputs, as 64 hex digits."""
     digest = hashlib.sha256("\n".join(reference_texts()).encode())
-    for path in reference_pictures():
+    for path in reference_images():
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

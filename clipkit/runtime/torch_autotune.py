@@ -10,7 +10,7 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.towers import Towers
 from clipkit.runtime.autotune import Trial, choose_fastest, trial_key
-from clipkit.runtime.parity import compare, embed, reference_pictures, reference_texts
+from clipkit.runtime.parity import compare, embed, reference_images, reference_texts
 from clipkit.runtime.torch_device import DTYPES
 from clipkit.runtime.torch_runtime import TorchRuntime
 
@@ -21,7 +21,7 @@ except ImportError as error:
     raise MissingExtraError("torch", "Running towers in torch") from error
 
 
-_BATCH = 4  # pictures a call: as many as show the difference, few enough for a large tower
+_BATCH = 4  # images a call: as many as show the difference, few enough for a large tower
 
 
 def fastest_precision(
@@ -35,16 +35,16 @@ def fastest_precision(
 
     Args:
         towers: The towers, in float32.
-        preprocess: Pictures to pixel values.
+        preprocess: Images to pixel values.
         tokenizer: Texts to token ids.
         space_id: Identity of the space.
 
     Returns:
-        The trial; "bf16" is chosen if it is faster and its embeddings of the reference pictures
+        The trial; "bf16" is chosen if it is faster and its embeddings of the reference images
         and texts pass the gate of a float32 graph, else "fp32".
 
     Raises:
-        CheckpointError: If clipkit was installed without the reference pictures.
+        CheckpointError: If clipkit was installed without the reference images.
     """
 
     @functools.cache
@@ -53,7 +53,7 @@ def fastest_precision(
         return TorchRuntime(tried, device="cpu", precision=precision, space_id=space_id)
 
     def check(precision: str) -> str | None:
-        pixel_values = np.stack([preprocess.pixel_values(path) for path in reference_pictures()])
+        pixel_values = np.stack([preprocess.pixel_values(path) for path in reference_images()])
         token_ids = tokenizer(reference_texts())
         original, other = (
             embed(runtime(name), pixel_values, token_ids) for name in ("fp32", precision)

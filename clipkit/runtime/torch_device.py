@@ -99,7 +99,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 def image_layout(image_tower: nn.Module, device: torch.device) -> torch.memory_format:
-    """Return how pictures should lie in memory for an image tower.
+    """Return how images should lie in memory for an image tower.
 
     Args:
         image_tower: What turns pixel values into features.

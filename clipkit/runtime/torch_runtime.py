@@ -41,7 +41,7 @@ class TorchRuntime:
             "fp16".
         space_id: Identity of the space, as the caller computed it from the towers in float32.
         compile: Whether torch.compile makes the image tower faster, which takes a minute or so at
-            the first batch of a size; it pays for many thousand pictures.
+            the first batch of a size; it pays for many thousand images.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TorchRuntime:
 
     @property
     def image_batch(self) -> int:
-        """How many pictures a call of image_features should have, of a stream of them."""
+        """How many images a call of image_features should have, of a stream of them."""
         return 64 if self._device.type == "cuda" else 8
 
     @property

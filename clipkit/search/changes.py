@@ -9,7 +9,7 @@ from clipkit.search.store.records import IndexedFile, SkippedFile
 
 
 class FileState(Protocol):
-    """A picture file as it lies in the folder now."""
+    """An image file as it lies in the folder now."""
 
     @property
     def path(self) -> str:
@@ -34,7 +34,7 @@ class Changes:
     gone: tuple[str, ...]  # indexed, and not in the folder any more
     unseen: tuple[str, ...]  # indexed, where nobody can look at the moment
     no_longer_unreadable: tuple[str, ...]  # unreadable before, and gone from the folder
-    familiar_sizes: frozenset[int]  # of pictures whose content may be found under another name
+    familiar_sizes: frozenset[int]  # of images whose content may be found under another name
     still_unreadable: tuple[SkippedFile, ...]  # as they were when reading them failed
 
 
@@ -53,8 +53,8 @@ def find_changes(
     for a moment must not cost the work of hours.
 
     Args:
-        files: The pictures in the folder now.
-        images: The indexed pictures by path.
+        files: The images in the folder now.
+        images: The indexed images by path.
         skipped: The unreadable files by path.
         unlisted: Paths of files and folders that are there and could not be looked at.
 

@@ -1,6 +1,6 @@
 """Exporting an index to open formats: embeddings as .npy, records as a table.
 
-Shapes: N pictures, D dimensions.
+Shapes: N images, D dimensions.
 
 Row i of the array belongs to row i of the table. ``export.json`` says which model's space it is.
 """
@@ -19,28 +19,28 @@ import numpy as np
 
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.errors import InputError, LibraryError, MissingExtraError
-from clipkit.search.filters import PictureFilter
+from clipkit.search.filters import IndexFilter
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.schema import PATH_ERRORS
 from clipkit.search.store.local.snapshot import Snapshot, committed
 from clipkit.search.store.records import ImageRow
 
-_BLOCK = 4096  # pictures read at a time
+_BLOCK = 4096  # images read at a time
 
 
 class LibraryEmbeddings(NamedTuple):
-    """The pictures of a library, in the order of their paths."""
+    """The images of a library, in the order of their paths."""
 
     paths: list[Path]  # N: the library's folder, as it was given, joined with the path inside it
     embeddings: EmbeddingArray  # (N, D), of the space of the model that indexed them
 
 
-def read_embeddings(place: LibraryPlace, accepted: PictureFilter) -> LibraryEmbeddings:
-    """Return the pictures that pass a filter, with their embeddings.
+def read_embeddings(place: LibraryPlace, accepted: IndexFilter) -> LibraryEmbeddings:
+    """Return the images that pass a filter, with their embeddings.
 
     Args:
         place: Where the library lies.
-        accepted: Which pictures.
+        accepted: Which images.
 
     Returns:
         N of them; in memory are these, and little else.
@@ -60,17 +60,17 @@ def read_embeddings(place: LibraryPlace, accepted: PictureFilter) -> LibraryEmbe
 
 
 def stream_contents(
-    snapshot: Snapshot, prefix: str, accepted: PictureFilter
+    snapshot: Snapshot, prefix: str, accepted: IndexFilter
 ) -> Iterator[tuple[list[ImageRow], Embeddings]]:
-    """Yield pictures and their embeddings, some thousands at a time, in the order of the paths.
+    """Yield images and their embeddings, some thousands at a time, in the order of the paths.
 
     Args:
         snapshot: The library's state.
         prefix: Only paths under it: "" or "folder/".
-        accepted: Which pictures.
+        accepted: Which images.
 
     Yields:
-        K pictures and their embeddings, shape (K, D), rows of norm 1.
+        K images and their embeddings, shape (K, D), rows of norm 1.
     """
     contents = snapshot.catalog.contents(prefix, accepted)
     while images := list(itertools.islice(contents, _BLOCK)):
@@ -101,15 +101,15 @@ class ExportReport:
 def export_library(
     place: LibraryPlace,
     directory: Path,
-    accepted: PictureFilter,
+    accepted: IndexFilter,
     table: TableFormat | None = None,
 ) -> ExportReport:
-    """Write the pictures that pass a filter, and their embeddings, to a directory.
+    """Write the images that pass a filter, and their embeddings, to a directory.
 
     Args:
         place: Where the library lies.
         directory: A new or empty directory, or one that was written so before.
-        accepted: Which pictures.
+        accepted: Which images.
         table: "parquet" or "jsonl"; None for Parquet where pyarrow is installed.
 
     Returns:
@@ -186,9 +186,9 @@ _EVERY_FILE = {_EMBEDDINGS, "images.parquet", "images.jsonl", _ABOUT}
 
 
 def _write_contents(
-    snapshot: Snapshot, prefix: str, accepted: PictureFilter, path: Path, kind: TableFormat
+    snapshot: Snapshot, prefix: str, accepted: IndexFilter, path: Path, kind: TableFormat
 ) -> int:
-    """Write the embeddings to a file, and the table beside it; return how many pictures."""
+    """Write the embeddings to a file, and the table beside it; return how many images."""
     count = len(snapshot.catalog.rows(prefix, accepted))
     write_table = _parquet_table if kind == "parquet" else _jsonl_table
     with path.open("wb") as file, write_table(path.with_name(f"images.{kind}")) as write:
@@ -228,7 +228,7 @@ def _jsonl_table(path: Path) -> Iterator[_Write]:
 
 @contextlib.contextmanager
 def _parquet_table(path: Path) -> Iterator[_Write]:
-    r"""Write one row a picture; an odd byte of a name becomes four characters, ``\xff``."""
+    r"""Write one row an image; an odd byte of a name becomes four characters, ``\xff``."""
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 

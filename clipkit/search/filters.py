@@ -1,4 +1,4 @@
-"""Which pictures of a library may be results at all: by path, date, size, shape and camera."""
+"""Which images of a library may be results at all: by path, date, size, shape and camera."""
 
 import re
 import unicodedata
@@ -32,7 +32,7 @@ _PARTIAL_DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 
 
 class FilterOptions(TypedDict, total=False):
-    """The fields of PictureFilter as keyword arguments."""
+    """The fields of IndexFilter as keyword arguments."""
 
     path: str | None
     not_path: str | Sequence[str] | None
@@ -46,14 +46,14 @@ class FilterOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class PictureFilter:
-    """What a picture must be like; None and 0 leave a question open.
+class IndexFilter:
+    """What an image must be like; None and 0 leave a question open.
 
-    A picture whose file does not say something does not pass a filter on it, but passes one on what
+    An image whose file does not say something does not pass a filter on it, but passes one on what
     it must not be.
 
     Raises:
-        InputError: If a value is one that no picture could be compared with.
+        InputError: If a value is one that no image could be compared with.
     """
 
     path: str | None = None  # glob on the path inside the folder, as `matches_glob` has it
@@ -67,7 +67,7 @@ class PictureFilter:
     not_camera: str | Sequence[str] | None = None  # one part or several, none of which it may have
 
     def __post_init__(self) -> None:
-        """Refuse what no picture could be compared with."""
+        """Refuse what no image could be compared with."""
         for name, value in (("after", self.after), ("before", self.before)):
             if value is not None:
                 _start(value, name)
@@ -132,7 +132,7 @@ class PictureFilter:
         return found
 
 
-def read_filter(options: Mapping[str, Any]) -> PictureFilter:
+def read_filter(options: Mapping[str, Any]) -> IndexFilter:
     """Return the filter that keyword arguments describe.
 
     Args:
@@ -144,11 +144,11 @@ def read_filter(options: Mapping[str, Any]) -> PictureFilter:
     Raises:
         InputError: If there is no filter of such a name, or a value is out of range.
     """
-    names = [field.name for field in fields(PictureFilter)]
+    names = [field.name for field in fields(IndexFilter)]
     for name in options:
         if name not in names:
             raise InputError(f"there is no filter {name!r}; there are {', '.join(names)}")
-    return PictureFilter(**options)
+    return IndexFilter(**options)
 
 
 def _texts(given: str | Sequence[str] | None, name: str) -> tuple[str, ...] | None:

@@ -1,6 +1,6 @@
 """Taking files into an index: hashed, then reused by content or encoded.
 
-A picture that was moved, renamed, copied or only touched costs a hash. One that is really new
+An image that was moved, renamed, copied or only touched costs a hash. One that is really new
 costs a forward pass, and two files of equal content cost one.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.metadata import PictureDetails, read_details
+from clipkit.inputs.metadata import ImageMetadata, read_details
 from clipkit.inputs.read_errors import UnreadableError
 from clipkit.inputs.safe_open import open_file
 from clipkit.progress import map_ahead, usable_cores
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import EncodedBatch, Encoder
 
 
-DIGEST_BYTES = 16  # of SHA-256: enough for any number of pictures, half the room in the catalog
+DIGEST_BYTES = 16  # of SHA-256: enough for any number of images, half the room in the catalog
 
 # A file changed twice within the coarsest clock of a file system in use (FAT) can keep its time.
 _TICK_NS = 2_000_000_000
@@ -41,7 +41,7 @@ class Inspection:
     """What was seen of one file."""
 
     digest: bytes | None  # None if its header cannot be read: the encoder will say why
-    details: PictureDetails | None
+    details: ImageMetadata | None
     is_settled: bool  # whether a later change must show in its time
 
 
@@ -70,7 +70,7 @@ def inspect_file(path: Path) -> Inspection:
     is_settled = False
     try:
         is_settled = abs(time.time_ns() - path.stat().st_mtime_ns) > _TICK_NS
-        details = read_details(path)  # first: what is no picture may be endless
+        details = read_details(path)  # first: what is no image may be endless
         return Inspection(hash_file(path), details, is_settled)
     except (OSError, ImageReadError, UnreadableError) as error:
         return Inspection(None, None, is_settled and not _is_of_the_moment(error))
@@ -113,10 +113,10 @@ class Intake:
 
     Args:
         catalog: What is indexed already.
-        writer: Where pictures go.
+        writer: Where images go.
         encoder: Makes embeddings.
         known: What was indexed under each path before, missing images among them.
-        missing: Paths that are not there: the rows of those may be given to moved pictures.
+        missing: Paths that are not there: the rows of those may be given to moved images.
         locate: From a path in the catalog to the file.
         after_step: Called whenever something was done.
         clock: Tells the time in seconds.
@@ -144,7 +144,7 @@ class Intake:
         self._after_step = after_step
         self._clock = clock
         self._last_commit = clock()
-        # Pictures on their way through the encoder, each with files of equal content.
+        # Images on their way through the encoder, each with files of equal content.
         self._in_flight: dict[bytes, list[tuple[FileState, Inspection]]] = {}
 
     def take(self, files: Sequence[FileState]) -> None:
@@ -164,7 +164,7 @@ class Intake:
     def _unknown(
         self, files: Sequence[FileState], sent: list[tuple[FileState, Inspection]]
     ) -> Generator[Path]:
-        """Yield the pictures that need the encoder; take the others in on the way."""
+        """Yield the images that need the encoder; take the others in on the way."""
         inspections = inspect_files(self._locate(file.path) for file in files)
         with closing(inspections):
             for file, inspection in zip(files, inspections, strict=True):
@@ -175,7 +175,7 @@ class Intake:
                     yield self._locate(file.path)
 
     def _take_known(self, file: FileState, inspection: Inspection) -> bool:
-        """Take a picture in without the encoder, if its content is known; return whether."""
+        """Take an image in without the encoder, if its content is known; return whether."""
         digest = inspection.digest
         own = self._own(file)
         if own is not None and _is_same_content(file, digest, own):
@@ -242,13 +242,13 @@ class Intake:
                     again.append(other)
 
     def _waiting(self, inspection: Inspection) -> list[tuple[FileState, Inspection]]:
-        """Return the files that have waited for a picture, which no longer is in flight."""
+        """Return the files that have waited for an image, which no longer is in flight."""
         if inspection.digest is None:
             return []
         return self._in_flight.pop(inspection.digest)
 
     def _confirmed(self, file: FileState, inspection: Inspection) -> ImageRow:
-        """Return the entry of an encoded picture; its digest only if it surely fits the vector.
+        """Return the entry of an encoded image; its digest only if it surely fits the vector.
 
         Hash and pixels are read one after the other. What changes in between would give other
         files of the old content the new one's vector.

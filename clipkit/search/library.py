@@ -1,4 +1,4 @@
-"""A folder of pictures kept in step with an index, and searched.
+"""A folder of images kept in step with an index, and searched.
 
 The library holds nothing open between two calls: each call reads, or writes, the last committed
 state, so several threads and processes may search one library while one of them indexes.
@@ -54,21 +54,21 @@ if TYPE_CHECKING:
 
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 
-PicturePath = str | os.PathLike[str]
+ImagePath = str | os.PathLike[str]
 
 
 class PhotoLibrary(Closing):
-    """A folder of pictures and its index: `sync` brings them in step, `search` finds pictures.
+    """A folder of images and its index: `sync` brings them in step, `search` finds images.
 
     Make one with `PhotoLibrary.open` or `PhotoLibrary.open_nearest`. The index lies in the
-    user's data directory (or ``$CLIPKIT_HOME``), never among the pictures unless asked to.
+    user's data directory (or ``$CLIPKIT_HOME``), never among the images unless asked to.
 
     A folder may be indexed with several models, each of which has an index of its own: with an
     encoder the library is that of its model, without one that of the first model.
 
     Args:
-        place: The pictures, and the directory of the folder's first index.
-        encoder: Makes embeddings of pictures and queries. Without one the library can be
+        place: The images, and the directory of the folder's first index.
+        encoder: Makes embeddings of images and queries. Without one the library can be
             counted, removed, and searched by ready embeddings.
     """
 
@@ -83,10 +83,10 @@ class PhotoLibrary(Closing):
     @classmethod
     def open(
         cls,
-        folder: PicturePath,
+        folder: ImagePath,
         encoder: "Encoder | None" = None,
         *,
-        location: PicturePath | None = None,
+        location: ImagePath | None = None,
         here: bool = False,
     ) -> "PhotoLibrary":
         """Return the library of a folder, indexed or not; nothing is read but its catalog.
@@ -95,8 +95,8 @@ class PhotoLibrary(Closing):
         directory if the folder was moved or renamed on the same disk.
 
         Args:
-            folder: The picture folder.
-            encoder: Makes embeddings of pictures and queries.
+            folder: The image folder.
+            encoder: Makes embeddings of images and queries.
             location: Another directory for the index than the usual one.
             here: Whether to keep the index inside the folder, as ``.clipkit``. The next sync
                 takes one in the user's data directory along.
@@ -120,17 +120,17 @@ class PhotoLibrary(Closing):
         return cls(LibraryPlace(path, index), encoder)
 
     @classmethod
-    def open_nearest(cls, folder: PicturePath, encoder: "Encoder | None" = None) -> "PhotoLibrary":
+    def open_nearest(cls, folder: ImagePath, encoder: "Encoder | None" = None) -> "PhotoLibrary":
         """Return the library of a folder, or its part of the nearest parent's that knows it.
 
         Somebody who has indexed ``photos`` and searches ``photos/2024`` gets what is in there
-        without indexing it twice. A parent's index that has no picture of the folder, because
+        without indexing it twice. A parent's index that has no image of the folder, because
         it is new or left out there, or because another model made it, does not count. If there
         is none, the library is the folder's own.
 
         Args:
-            folder: The picture folder.
-            encoder: Makes embeddings of pictures and queries.
+            folder: The image folder.
+            encoder: Makes embeddings of images and queries.
 
         Returns:
             The library, which shows and syncs what lies in the folder.
@@ -149,14 +149,14 @@ class PhotoLibrary(Closing):
         return cls.open(path, encoder)
 
     @classmethod
-    def open_all(cls, folder: PicturePath) -> "list[PhotoLibrary]":
+    def open_all(cls, folder: ImagePath) -> "list[PhotoLibrary]":
         """Return a library for each model that a folder is indexed with, the first one's first.
 
         They have no encoder: this is for looking at indexes and for removing them. The folder
         need not be there any more.
 
         Args:
-            folder: The picture folder.
+            folder: The image folder.
 
         Returns:
             The libraries; none if the folder is not indexed.
@@ -169,7 +169,7 @@ class PhotoLibrary(Closing):
 
     @property
     def folder(self) -> Path:
-        """The picture folder, as it was given."""
+        """The image folder, as it was given."""
         return self._place.folder
 
     @property
@@ -234,9 +234,9 @@ class PhotoLibrary(Closing):
         prune: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> SyncReport:
-        """Bring the index in step with the folder: new, changed, moved and deleted pictures.
+        """Bring the index in step with the folder: new, changed, moved and deleted images.
 
-        A moved, renamed or copied picture costs reading it once, a new one is also encoded.
+        A moved, renamed or copied image costs reading it once, a new one is also encoded.
         What is done is committed every two seconds, and on the way out of Ctrl-C; the next sync
         goes on from there. A file that cannot be read is reported, and not tried again
         until it changes.
@@ -245,7 +245,7 @@ class PhotoLibrary(Closing):
         `SyncReport`): no search shows them until they are back, and nothing is encoded again.
 
         Args:
-            progress: Called with how many pictures are done, and how many there are to do.
+            progress: Called with how many images are done, and how many there are to do.
             exclude: Patterns of names and paths to leave out, as `find_images` has them; None
                 for those of last time.
             include_hidden: Whether names that start with a dot count; None for as last time.
@@ -316,9 +316,9 @@ class PhotoLibrary(Closing):
         less_like: Iterable[ImageInput] = (),
         **options: Unpack[SearchOptions],
     ) -> list[SearchHit]:
-        """Return the pictures closest to a query, as of the last commit.
+        """Return the images closest to a query, as of the last commit.
 
-        Filters come before the ranking: k pictures come back whenever k pass them. Pictures of
+        Filters come before the ranking: k images come back whenever k pass them. Images of
         the query, and those marked as more or less like what is sought, are left out. A camera's
         RAW file beside the JPEG of the shot is no result of its own: the JPEG's hit names it.
 
@@ -326,17 +326,17 @@ class PhotoLibrary(Closing):
             query: Words: a string is never anything else. Or an image: a path (`pathlib.Path`),
                 bytes, an open binary file, a PIL image or a uint8 array; a `Query` of several
                 parts; one embedding of a text or image, floating-point, shape (D,) or (1, D) and
-                norm 1; or nothing if pictures are marked.
-            k: The most pictures to return, k >= 1.
-            min_relevance: Pictures that are less relevant than this are left out, 0..1; from
-                0.5 on a picture more likely than not fits the query.
+                norm 1; or nothing if images are marked.
+            k: The most images to return, k >= 1.
+            min_relevance: Images that are less relevant than this are left out, 0..1; from
+                0.5 on an image more likely than not fits the query.
             diversity: How much results should differ from each other, 0..1; 0 ranks by the
                 query alone.
             more_like: Images like what is sought: the query is refitted to them. A string is a
                 path here.
             less_like: Images unlike what is sought.
             **options: sort: "best", "newest" or "oldest", the order of the best k. All others are
-                what results must be like; `PictureFilter` has them: path, not_path, after, before,
+                what results must be like; `IndexFilter` has them: path, not_path, after, before,
                 min_width, min_height, orientation, camera, not_camera.
 
         Returns:
@@ -397,7 +397,7 @@ class PhotoLibrary(Closing):
         return IndexedFiles(self._place, files)
 
     def embeddings(self, **filters: Unpack[FilterOptions]) -> "LibraryEmbeddings":
-        """Return the paths of the indexed pictures and their embeddings, as of the last commit.
+        """Return the paths of the indexed images and their embeddings, as of the last commit.
 
         Args:
             **filters: What they must be like, as in `search`.
@@ -416,20 +416,20 @@ class PhotoLibrary(Closing):
 
     def export(
         self,
-        directory: PicturePath,
+        directory: ImagePath,
         *,
         table: "TableFormat | None" = None,
         **filters: Unpack[FilterOptions],
     ) -> "ExportReport":
-        """Write the embeddings and what is known of each picture to files that others can read.
+        """Write the embeddings and what is known of each image to files that others can read.
 
         ``embeddings.npy`` is float32, shape (N, D); row i of ``images.parquet`` or
-        ``images.jsonl`` is the picture of its row i; ``export.json`` names the model and its space.
+        ``images.jsonl`` is the image of its row i; ``export.json`` names the model and its space.
 
         Args:
             directory: A new or empty directory, or one that was exported to before.
             table: "parquet" or "jsonl"; None for Parquet where pyarrow is installed.
-            **filters: What the pictures must be like, as in `search`.
+            **filters: What the images must be like, as in `search`.
 
         Returns:
             What was written.
@@ -453,13 +453,13 @@ class PhotoLibrary(Closing):
         threshold: float | None = None,
         progress: Progress | None = None,
     ) -> "DuplicateReport":
-        """Return which pictures the folder has more than once; nothing is deleted.
+        """Return which images the folder has more than once; nothing is deleted.
 
         Args:
-            near: Whether to look for pictures made anew (re-encoded, resized, lightly cropped)
+            near: Whether to look for images made anew (re-encoded, resized, lightly cropped)
                 too, besides files of equal content.
             threshold: How like near duplicates must be, 0..1; None calibrates it on copies of
-                pictures of this library.
+                images of this library.
             progress: Called with how much is done, and how much there is to do.
 
         Returns:
@@ -489,7 +489,7 @@ class PhotoLibrary(Closing):
         return ThumbnailCache(self._place)
 
     def remove(self) -> None:
-        """Delete the index, and nothing else: the pictures stay.
+        """Delete the index, and nothing else: the images stay.
 
         Raises:
             InputError: If this is a part of a parent folder's library.

@@ -26,7 +26,7 @@ _OTHER_SPACE = "space-"  # how the directory of a further model's index begins
 
 @dataclass(frozen=True)
 class LibraryPlace:
-    """Where the pictures of a library and its index lie."""
+    """Where the images of a library and its index lie."""
 
     folder: Path  # as the user gave it, so that results can be shown that way
     location: Path  # the directory of the index; it need not exist yet
@@ -106,7 +106,7 @@ def default_location(folder: Path) -> Path:
     """Return the directory for the index of one folder, whether or not it exists.
 
     Args:
-        folder: The picture folder. Two spellings of one folder give the same location.
+        folder: The image folder. Two spellings of one folder give the same location.
 
     Returns:
         A directory whose name a person can recognise and no other folder has.
@@ -227,7 +227,7 @@ def indexed_parents(folder: Path) -> Iterator[LibraryPlace]:
     """Yield where indexes show a folder: its own, then those of its parent folders.
 
     Args:
-        folder: The picture folder.
+        folder: The image folder.
 
     Yields:
         Places that have an index of any model, nearest first.
@@ -245,7 +245,7 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
     """Return the folder as a path.
 
     Args:
-        folder: The picture folder as the user wrote it.
+        folder: The image folder as the user wrote it.
 
     Returns:
         The same path, unresolved, so that results can be shown as the user wrote it.
@@ -262,7 +262,7 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: this folder cannot be opened: {reason}") from error
     if not is_folder:
-        raise InputError(f"{path}: this is a file, and a folder of pictures is needed")
+        raise InputError(f"{path}: this is a file, and a folder of images is needed")
     return path
 
 

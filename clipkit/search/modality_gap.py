@@ -1,9 +1,9 @@
 """Texts and images in one query, each centred on its own modality.
 
-Texts and pictures of a shared space lie in two cones apart from each other. What all pictures have
+Texts and images of a shared space lie in two cones apart from each other. What all images have
 in common, or all texts, says nothing about any one of them, but in a plain sum it takes part, and
-differently for the two: there the pictures dominate. So the centre of its kind is taken from every
-part before the sum, and the centre of the library's pictures from every picture before the cosine.
+differently for the two: there the images dominate. So the centre of its kind is taken from every
+part before the sum, and the centre of the library's images from every image before the cosine.
 
 What is subtracted is no part of the sum. A bird shares most of its direction with a toucan, so
 taking the toucan away takes the bird with it. Instead an image loses by how far it stands out for
@@ -12,7 +12,7 @@ what is subtracted: little for another bird, much for a toucan.
 A query of one part needs none of this: its plain cosine ranks as well, and is a similarity people
 know. ``docs/composition.md`` has the figures.
 
-Shapes: N rows, P parts of a query, S scanned pictures, D dimensions.
+Shapes: N rows, P parts of a query, S scanned images, D dimensions.
 
 Source: GR-CLIP (arXiv 2507.19054) takes away each modality's mean; the shrinking is our own.
 """
@@ -34,7 +34,7 @@ _UNRELATED_SPREADS = 2.0
 # Of two directions. The starter has "a cat" and "cat" at .87, "couch" and "sofa" at .79, "dog" and
 # "puppy" at .53; with OpenAI's ViT-B/32 two prompts for one name have .91.
 _SAME_MEANING = 0.85
-_ITSELF = 0.9999  # the cosine of a picture to itself, but for rounding
+_ITSELF = 0.9999  # the cosine of an image to itself, but for rounding
 _SMALLEST_NORM = 1e-3  # a row nearer to its centre is there: half precision errs by about 5e-4
 
 
@@ -47,7 +47,7 @@ def estimate_center(mean: ArrayLike, num_rows: int) -> NDArray[np.float32]:
     thousands is their mean.
 
     Args:
-        mean: Mean of the embeddings, shape (D,): of a library's pictures, or of a bank of texts.
+        mean: Mean of the embeddings, shape (D,): of a library's images, or of a bank of texts.
         num_rows: Of how many embeddings, at least 1.
 
     Returns:
@@ -102,7 +102,7 @@ def center_rows(embeddings: ArrayLike, centers: ArrayLike) -> Embeddings:
 
 
 def mix_parts(embeddings: ArrayLike, weights: Sequence[float], centers: ArrayLike) -> Direction:
-    """Return where a query of texts and pictures points, each seen from its centre.
+    """Return where a query of texts and images points, each seen from its centre.
 
     Args:
         embeddings: One part a row, shape (P, D), rows of norm 1, P >= 1.
@@ -124,20 +124,20 @@ def mix_parts(embeddings: ArrayLike, weights: Sequence[float], centers: ArrayLik
     return direction
 
 
-def estimate_spread(directions: ArrayLike, pictures: ArrayLike) -> float:
-    """Return what unrelated things of one kind score on pictures: a root mean square of cosines.
+def estimate_spread(directions: ArrayLike, images: ArrayLike) -> float:
+    """Return what unrelated things of one kind score on images: a root mean square of cosines.
 
-    Pictures score higher on pictures than texts do. Divided by this, the scores of both kinds can
+    Images score higher on images than texts do. Divided by this, the scores of both kinds can
     be compared.
 
     Args:
         directions: Things of the kind, as seen from its centre: shape (N, D), rows of norm 1.
-        pictures: Pictures as seen from theirs, shape (S, D). A picture and itself do not count.
+        images: Images as seen from theirs, shape (S, D). An image and itself do not count.
 
     Returns:
         A number above 0; 1 if there is nothing to compare.
     """
-    rows, others = np.asarray(directions, np.float32), np.asarray(pictures, np.float32)
+    rows, others = np.asarray(directions, np.float32), np.asarray(images, np.float32)
     if not (rows.size and others.size):
         return 1.0
     cosines = (rows @ others.T).astype(np.float64)
@@ -165,14 +165,14 @@ def check_remains(added: Direction, subtracted: Direction) -> None:
 
 
 def subtraction_loss(spreads: ArrayLike) -> NDArray[np.float64]:
-    """Return what pictures lose for showing something that is subtracted.
+    """Return what images lose for showing something that is subtracted.
 
     Args:
-        spreads: How far each picture stands out for it, in spreads of what is unrelated: cosines
+        spreads: How far each image stands out for it, in spreads of what is unrelated: cosines
             divided by `estimate_spread`, or z-scores. Any shape.
 
     Returns:
-        What exceeds that of unrelated pictures, in the same unit and shape.
+        What exceeds that of unrelated images, in the same unit and shape.
 
     Example:
         >>> subtraction_loss([-2.0, 2.0, 5.5]).tolist()
@@ -185,7 +185,7 @@ def subtraction_loss(spreads: ArrayLike) -> NDArray[np.float64]:
 def centered_similarities(
     scores: ArrayLike, direction: Direction, center: ArrayLike
 ) -> NDArray[np.float32]:
-    """Return the cosine of pictures, seen from their centre, to a direction.
+    """Return the cosine of images, seen from their centre, to a direction.
 
     A library stores its rows uncentred, so two inner products a row are all this needs:
     (x - m) . q / |x - m| = (x.q - m.q) / sqrt(1 - 2 x.m + m.m).
@@ -194,10 +194,10 @@ def centered_similarities(
         scores: Inner products of each row x with the direction q and with the centre m, in this
             order, shape (S, 2).
         direction: The direction q, shape (D,), norm 1.
-        center: The centre m of the library's pictures, shape (D,).
+        center: The centre m of the library's images, shape (D,).
 
     Returns:
-        float32, shape (S,), in [-1, 1]. Higher is closer; 0 for a picture on the centre.
+        float32, shape (S,), in [-1, 1]. Higher is closer; 0 for an image on the centre.
 
     Raises:
         InputError: If the shapes do not fit together.

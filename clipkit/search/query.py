@@ -5,7 +5,7 @@ The command line has a language for both, and so has `parse_query`. Its grammar 
 its users keep their habits:
 
     horse                              words
-    ./cat.jpg                          a picture; also /a/b.jpg, ../b.jpg, ~/b.jpg, https://...
+    ./cat.jpg                          an image; also /a/b.jpg, ../b.jpg, ~/b.jpg, https://...
     photos/cat.jpg                     words for rclip; here an image, and an error if there is none
     horse + stripes                    both
     apple - fruit                      one without the other
@@ -28,10 +28,10 @@ from clipkit.inputs.folders import IMAGE_EXTENSIONS
 from clipkit.inputs.images import ImageInput, check_is_image
 
 _WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d*)?|\.\d+):(?P<content>.+)", re.DOTALL)
-_LOCAL_PICTURE = re.compile(r"/|\.\.?/|~[^/\s]*/|file://|(?:[A-Za-z]:|\.\.?)\\")
-_WEB_PICTURE = re.compile(r"https?://\S+", re.IGNORECASE)
+_LOCAL_IMAGE = re.compile(r"/|\.\.?/|~[^/\s]*/|file://|(?:[A-Za-z]:|\.\.?)\\")
+_WEB_IMAGE = re.compile(r"https?://\S+", re.IGNORECASE)
 _SIGNS = {"+": 1.0, "-": -1.0}
-_EMPTY_PART = "a part of the query is empty: give words, or a picture such as ./cat.jpg"
+_EMPTY_PART = "a part of the query is empty: give words, or an image such as ./cat.jpg"
 _KINDS = (
     "a query is words (a string), an image (a pathlib.Path, bytes, an open binary file, a PIL "
     "image or a uint8 array), a Query, or one embedding (a floating-point array of shape (D,))"
@@ -48,7 +48,7 @@ class QueryPart:
 
     content: ImageInput  # a string is words, unless the third field says that it is an image
     weight: float = 1.0  # never 0; a negative one subtracts
-    is_picture: bool = False  # of a string: whether it is the path or the address of an image
+    is_image: bool = False  # of a string: whether it is the path or the address of an image
     allow_urls: bool = False  # whether an image with an http or https address is fetched
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class QueryPart:
                 raise InputError(_EMPTY_PART)
         else:
             check_is_image(self.content)
-            object.__setattr__(self, "is_picture", True)
+            object.__setattr__(self, "is_image", True)
         is_number = isinstance(self.weight, int | float | np.integer | np.floating)
         if isinstance(self.weight, bool) or not is_number or not math.isfinite(self.weight):
             raise InputError(f"a weight must be a finite number, got {self.weight!r}")
@@ -68,10 +68,10 @@ class QueryPart:
     @property
     def path(self) -> Path | None:
         """The image file, None for words and for images that are no local file."""
-        is_words = isinstance(self.content, str) and not self.is_picture
+        is_words = isinstance(self.content, str) and not self.is_image
         if is_words or not isinstance(self.content, str | os.PathLike):
             return None
-        if isinstance(self.content, str) and _WEB_PICTURE.fullmatch(self.content):
+        if isinstance(self.content, str) and _WEB_IMAGE.fullmatch(self.content):
             return None
         return Path(self.content)
 
@@ -87,7 +87,7 @@ class Query:
         if isinstance(self.parts, list):
             object.__setattr__(self, "parts", tuple(self.parts))
         if not self.parts:
-            raise InputError("the query is empty: give words, or a picture such as ./cat.jpg")
+            raise InputError("the query is empty: give words, or an image such as ./cat.jpg")
         if not isinstance(self.parts, tuple) or not all(
             isinstance(part, QueryPart) for part in self.parts
         ):
@@ -160,9 +160,9 @@ def parse_query(*words: str, allow_urls: bool = False) -> Query:
     others add and subtract, inside a longer text they mean nothing.
 
     Args:
-        *words: A text or picture, then any number of pairs of a sign and a text or picture.
+        *words: A text or image, then any number of pairs of a sign and a text or image.
             Either may begin with a weight and a colon; ``1:`` shields a text that begins so.
-        allow_urls: Whether a picture's http or https address may be fetched when the query is
+        allow_urls: Whether an image's http or https address may be fetched when the query is
             searched for.
 
     Returns:
@@ -181,7 +181,7 @@ def parse_query(*words: str, allow_urls: bool = False) -> Query:
             raise InputError(f"each part of a typed query must be a string, got {word!r}")
     if len(words) % 2 == 0:
         raise InputError(
-            "a query is a text or picture, then pairs of + or - and another, "
+            "a query is a text or image, then pairs of + or - and another, "
             f"got {len(words)} words: {' '.join(words)!r}"
         )
     parts = [_parse_part(words[0], 1.0, allow_urls=allow_urls)]
@@ -192,9 +192,9 @@ def parse_query(*words: str, allow_urls: bool = False) -> Query:
     return Query(tuple(parts))
 
 
-def picture_argument(path: str) -> str:
-    """Return a picture's path or address as a word that `parse_query` takes for a picture."""
-    is_clear = _WEB_PICTURE.fullmatch(path) or _LOCAL_PICTURE.match(path)
+def image_argument(path: str) -> str:
+    """Return an image's path or address as a word that `parse_query` takes for an image."""
+    is_clear = _WEB_IMAGE.fullmatch(path) or _LOCAL_IMAGE.match(path)
     return path if is_clear else f"./{path}"
 
 
@@ -206,18 +206,18 @@ def _parse_part(word: str, sign: float, *, allow_urls: bool) -> QueryPart:
     if weight == 0:
         raise InputError(f"the weight in {word!r} is 0, so it says nothing: leave this part out")
     # A space in front keeps words that look like a path words.
-    may_be_picture = not content[:1].isspace()
-    is_exact = may_be_picture and _names_a_picture(content)  # blanks at the end of a name included
+    may_be_image = not content[:1].isspace()
+    is_exact = may_be_image and _names_an_image(content)  # blanks at the end of a name included
     content = content if is_exact else content.strip()
     if not content:
         raise InputError(_EMPTY_PART)
-    if may_be_picture and _WEB_PICTURE.fullmatch(content):
+    if may_be_image and _WEB_IMAGE.fullmatch(content):
         if not allow_urls:
             raise InputError(f"{content}: nothing is fetched unless allow_urls=True is set")
-        return QueryPart(content, sign * weight, is_picture=True, allow_urls=True)
-    if may_be_picture and (_LOCAL_PICTURE.match(content) or _names_a_picture(content)):
-        return QueryPart(str(_existing_picture(content)), sign * weight, is_picture=True)
-    if may_be_picture and _names_a_missing_picture(content):
+        return QueryPart(content, sign * weight, is_image=True, allow_urls=True)
+    if may_be_image and (_LOCAL_IMAGE.match(content) or _names_an_image(content)):
+        return QueryPart(str(_existing_image(content)), sign * weight, is_image=True)
+    if may_be_image and _names_a_missing_image(content):
         raise InputError(
             f"{content}: there is no such image file; to search for it as words, put a space in "
             f'front, as in " {content}"'
@@ -225,18 +225,18 @@ def _parse_part(word: str, sign: float, *, allow_urls: bool) -> QueryPart:
     return QueryPart(content, sign * weight)
 
 
-def _names_a_picture(content: str) -> bool:
+def _names_an_image(content: str) -> bool:
     """Return whether words are the path of an image file, though they do not begin like one."""
     try:
-        return _ends_like_a_picture(content) and Path(content).is_file()
+        return _ends_like_an_image(content) and Path(content).is_file()
     except (OSError, ValueError):  # too long for a path, or with a null inside
         return False
 
 
-def _names_a_missing_picture(content: str) -> bool:
+def _names_a_missing_image(content: str) -> bool:
     """Return whether words are a path that an image file could have, and nothing is there."""
     try:
-        if _ends_like_a_picture(content):
+        if _ends_like_an_image(content):
             Path(content).lstat()
     except (FileNotFoundError, NotADirectoryError):
         return True
@@ -245,11 +245,11 @@ def _names_a_missing_picture(content: str) -> bool:
     return False
 
 
-def _ends_like_a_picture(content: str) -> bool:
+def _ends_like_an_image(content: str) -> bool:
     return Path(content).suffix.strip().lower() in IMAGE_EXTENSIONS
 
 
-def _existing_picture(content: str) -> Path:
+def _existing_image(content: str) -> Path:
     """Return the file a part of the query names."""
     if content.startswith("file://"):
         content = unquote(urlsplit(content).path)
@@ -262,12 +262,12 @@ def _existing_picture(content: str) -> Path:
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except OSError as error:
-        raise InputError(f"{content}: cannot be read as a picture: {error.strerror}") from error
+        raise InputError(f"{content}: cannot be read as an image: {error.strerror}") from error
     if is_folder:
-        raise InputError(f"{content}: this is a folder, and a query needs a picture file")
+        raise InputError(f"{content}: this is a folder, and a query needs an image file")
     if not exists:
         raise InputError(
-            f"{content}: there is no such picture; words that begin like a path can be "
+            f"{content}: there is no such image; words that begin like a path can be "
             'written with a space in front, as in " /r/cats"'
         )
     return path

@@ -1,6 +1,6 @@
 """A query's words, images and feedback as embeddings.
 
-Shapes: L and M marked pictures, D dimensions.
+Shapes: L and M marked images, D dimensions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
 
 
-_SAME = 1e-6  # less than a picture and a copy of it that was saved again differ by
-_COMPARED = 64  # pictures that show which cone an embedding lies in
+_SAME = 1e-6  # less than an image and a copy of it that was saved again differ by
+_COMPARED = 64  # images that show which cone an embedding lies in
 
 
 class EmbeddedPart(NamedTuple):
-    """One text or picture of a query."""
+    """One text or image of a query."""
 
     embedding: NDArray[np.float32]  # shape (D,), norm 1
     weight: float = 1.0  # a negative one subtracts
-    is_picture: bool = False
+    is_image: bool = False
 
 
 @dataclass(frozen=True)
 class Question:
     """What is sought, as vectors."""
 
-    parts: tuple[EmbeddedPart, ...]  # none if only pictures are marked
+    parts: tuple[EmbeddedPart, ...]  # none if only images are marked
     liked: Embeddings  # shape (L, D)
     disliked: Embeddings  # shape (M, D)
     hidden: frozenset[str]  # paths in the catalog to leave out
@@ -67,7 +67,7 @@ def needed_encoder(encoder: "Encoder | None") -> "Encoder":
 
 
 class QueryEmbedder:
-    """Embeds queries; pictures that are indexed as they are now are looked up instead.
+    """Embeds queries; images that are indexed as they are now are looked up instead.
 
     Args:
         place: The library that is searched.
@@ -89,8 +89,8 @@ class QueryEmbedder:
 
         Args:
             query: What was asked.
-            more_like: Pictures like what is sought; a string is a path.
-            less_like: Pictures unlike what is sought.
+            more_like: Images like what is sought; a string is a path.
+            less_like: Images unlike what is sought.
 
         Returns:
             The question.
@@ -98,36 +98,36 @@ class QueryEmbedder:
         Raises:
             InputError: If there is nothing to search for, an embedding has another shape or
                 norm, or an encoder is needed and missing.
-            ImageReadError: If a picture cannot be read.
+            ImageReadError: If an image cannot be read.
             SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
         liked, disliked = _marked(more_like), _marked(less_like)
-        pictures = [*liked, *disliked]
+        images = [*liked, *disliked]
         parts: tuple[EmbeddedPart, ...] = ()
         if query is not None:
             asked = read_query(query)
             if isinstance(asked, Query):
                 parts = tuple(self._embed_part(part) for part in asked.parts)
-                pictures += asked.parts
+                images += asked.parts
             else:
                 parts = (self._ready_part(asked),)
-        elif not pictures:
-            raise InputError("there is nothing to search for: give a query, or mark pictures")
-        paths = (part.path for part in pictures if part.path is not None)
+        elif not images:
+            raise InputError("there is nothing to search for: give a query, or mark images")
+        paths = (part.path for part in images if part.path is not None)
         hidden = (name for path in paths for name in self._inner_names(path))
-        goods, bads = self._embed_pictures(liked), self._embed_pictures(disliked)
+        goods, bads = self._embed_images(liked), self._embed_images(disliked)
         _check_marks(liked, goods, bads)
         return Question(parts, liked=goods, disliked=bads, hidden=frozenset(hidden))
 
     def _ready_part(self, embedding: NDArray[np.floating]) -> EmbeddedPart:
         """Return a part that is an embedding already.
 
-        Whether it is of a text or of a picture shows in what it is closer to: the two kinds lie
+        Whether it is of a text or of an image shows in what it is closer to: the two kinds lie
         in two cones.
         """
         row = _one_row(embedding)
         with committed(self._place) as snapshot:
-            pictures = snapshot.vectors.take(snapshot.catalog.sample(_COMPARED))
+            images = snapshot.vectors.take(snapshot.catalog.sample(_COMPARED))
             words = stored_background(snapshot.catalog)
             index_space = snapshot.meta.space_id
         space_id = getattr(embedding, "space_id", None)
@@ -137,23 +137,23 @@ class QueryEmbedder:
                 f"{self._place.indexed_folder} of space {index_space}: embed the query with the "
                 "model that the index was built with"
             )
-        if words is None or not len(pictures) or words.shape[1:] != row.shape:
+        if words is None or not len(images) or words.shape[1:] != row.shape:
             return EmbeddedPart(row)
-        is_picture = bool((pictures @ row).mean() > (words @ row).mean())
-        return EmbeddedPart(row, is_picture=is_picture)
+        is_image = bool((images @ row).mean() > (words @ row).mean())
+        return EmbeddedPart(row, is_image=is_image)
 
     def _embed_part(self, part: QueryPart) -> EmbeddedPart:
-        if part.is_picture:
-            row = self._embed_picture(part)
+        if part.is_image:
+            row = self._embed_image(part)
         else:
             row = needed_encoder(self._encoder).encode_texts([str(part.content)])
-        return EmbeddedPart(row[0], float(part.weight), part.is_picture)
+        return EmbeddedPart(row[0], float(part.weight), part.is_image)
 
-    def _embed_pictures(self, parts: Sequence[QueryPart]) -> Embeddings:
-        rows = [self._embed_picture(part) for part in parts]
+    def _embed_images(self, parts: Sequence[QueryPart]) -> Embeddings:
+        rows = [self._embed_image(part) for part in parts]
         return np.concatenate(rows) if rows else np.empty((0, 0), dtype=np.float32)
 
-    def _embed_picture(self, part: QueryPart) -> Embeddings:
+    def _embed_image(self, part: QueryPart) -> Embeddings:
         """Return the embedding of an image, shape (1, D)."""
         if part.path is not None:
             known = self._known_embedding(part.path)
@@ -176,7 +176,7 @@ class QueryEmbedder:
         return names
 
     def _known_embedding(self, path: Path) -> Embeddings | None:
-        """Return the embedding of a picture that is indexed as it is now, shape (1, D).
+        """Return the embedding of an image that is indexed as it is now, shape (1, D).
 
         It spares loading the image tower, which costs more than the search.
         """
@@ -202,13 +202,13 @@ def _is_same_file(path: Path, other: Path) -> bool:
 
 
 def _marked(images: Iterable[ImageInput]) -> list[QueryPart]:
-    """Return pictures that were marked; a string among them is a path."""
+    """Return images that were marked; a string among them is a path."""
     check_is_several(images)
-    return [QueryPart(image, is_picture=True) for image in images]
+    return [QueryPart(image, is_image=True) for image in images]
 
 
 def _check_marks(liked: Sequence[QueryPart], goods: Embeddings, bads: Embeddings) -> None:
-    """Refuse a picture that is marked as right and as wrong."""
+    """Refuse an image that is marked as right and as wrong."""
     if not (len(goods) and len(bads)):
         return
     is_both = (goods @ bads.T).max(axis=1) > 1 - _SAME

@@ -5,9 +5,9 @@ ranks as one built from scratch. Equal similarities are in the order of the path
 
 Shapes: N rows of the vectors file, K of them, D dimensions.
 
-Shapes: D dimensions of the shared space, B background words, S sampled pictures.
+Shapes: D dimensions of the shared space, B background words, S sampled images.
 
-Shapes: D dimensions of the shared space, K candidates, B background words, S sampled pictures.
+Shapes: D dimensions of the shared space, K candidates, B background words, S sampled images.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from clipkit.arguments import check_share, check_whole
 from clipkit.embeddings import Embeddings, mix_embeddings, normalize_rows, top_k
 from clipkit.errors import InputError
-from clipkit.search.filters import FilterOptions, PictureFilter
+from clipkit.search.filters import FilterOptions, IndexFilter
 from clipkit.search.modality_gap import (
     Direction,
     center_rows,
@@ -43,29 +43,29 @@ from clipkit.search.store.records import ImageRow
 
 
 class Subtracted(NamedTuple):
-    """What pictures should not show."""
+    """What images should not show."""
 
     direction: NDArray[np.float32]  # shape (D,), norm 1
-    spread: float = 1.0  # of its cosines to unrelated pictures
+    spread: float = 1.0  # of its cosines to unrelated images
     strength: float = 1.0  # times the usual loss
 
 
 class Target(NamedTuple):
-    """What pictures should be close to."""
+    """What images should be close to."""
 
     direction: NDArray[np.float32]  # shape (D,), norm 1
-    # Where angles are measured from, shape (D,): the mean of the pictures for a query in which
+    # Where angles are measured from, shape (D,): the mean of the images for a query in which
     # modalities were mixed; None for the plain cosine.
     center: NDArray[np.float32] | None = None
-    spread: float = 1.0  # of its cosines to unrelated pictures
+    spread: float = 1.0  # of its cosines to unrelated images
     subtracted: tuple[Subtracted, ...] = ()
 
 
 class Candidates(NamedTuple):
-    """Which pictures may be results."""
+    """Which images may be results."""
 
     prefix: str = ""  # only paths under it: "" or "folder/"
-    accepted: PictureFilter = PictureFilter()
+    accepted: IndexFilter = IndexFilter()
     hidden: Collection[str] = ()  # paths to leave out
 
 
@@ -73,7 +73,7 @@ _ALL = Candidates()
 
 
 class Ranked(NamedTuple):
-    """One of the best pictures."""
+    """One of the best images."""
 
     row: int
     similarity: float  # cosine to the target, less what was lost for what is subtracted; -1..1
@@ -88,23 +88,23 @@ def rank(
     k: int,
     candidates: Candidates = _ALL,
 ) -> list[Ranked]:
-    """Return the k pictures closest to a target.
+    """Return the k images closest to a target.
 
-    Filters come before the ranking: k pictures come back whenever k pass them.
+    Filters come before the ranking: k images come back whenever k pass them.
 
     Args:
         catalog: Inside the snapshot that named the vectors file.
         vectors: That file.
         target: What to look for.
         k: How many, k >= 1.
-        candidates: Which pictures to rank.
+        candidates: Which images to rank.
 
     Returns:
         At most k, best first.
     """
     lowest, highest = _scan(vectors, target)
     pool = np.arange(len(lowest))  # dead rows included, which is cheaper than to ask for the others
-    if candidates.prefix or candidates.accepted != PictureFilter():
+    if candidates.prefix or candidates.accepted != IndexFilter():
         pool = catalog.rows(candidates.prefix, candidates.accepted)
         lowest, highest = lowest[pool], highest[pool]
     threshold = _threshold(catalog, lowest, pool, k, candidates.hidden)
@@ -141,7 +141,7 @@ def _scan(vectors: VectorReader, target: Target) -> Bounds:
         errors = SCAN_ERROR * (1 / np.sqrt(squared) + np.abs(cosines) / squared)
         errors = np.where(squared < 10 * SCAN_ERROR, 2.0, errors)  # it may be anywhere
     lowest, highest = cosines - errors, cosines + errors
-    # The more a picture shows what is subtracted, the lower its score.
+    # The more an image shows what is subtracted, the lower its score.
     return Bounds(_score(lowest[0], highest[1:], target), _score(highest[0], lowest[1:], target))
 
 
@@ -190,7 +190,7 @@ def _threshold(
     k: int,
     hidden: Collection[str],
 ) -> float:
-    """Return a cosine that k pictures reach, or minus infinity if there are not that many."""
+    """Return a cosine that k images reach, or minus infinity if there are not that many."""
     wanted = k + len(hidden)
     while wanted < len(lowest):
         best = top_k(lowest, wanted)
@@ -201,22 +201,22 @@ def _threshold(
     return -np.inf
 
 
-_COMPARED = 256  # pictures that tell how alike unrelated ones are
+_COMPARED = 256  # images that tell how alike unrelated ones are
 
 
 def plain_target(part: EmbeddedPart) -> Target:
-    """Return what pictures should be close to, if that is one text or picture."""
+    """Return what images should be close to, if that is one text or image."""
     return Target(mix_embeddings(part.embedding[None, :], [part.weight])[0])
 
 
 def mixed_target(question: Question, sample: Embeddings, background: Embeddings) -> Target:
-    """Return what pictures should be close to, if several things are mixed or pictures marked.
+    """Return what images should be close to, if several things are mixed or images marked.
 
     Each kind is seen from its own centre.
 
     Args:
         question: What is sought.
-        sample: Pictures that stand for the library, shape (S, D).
+        sample: Images that stand for the library, shape (S, D).
         background: Everyday words, shape (B, D).
 
     Returns:
@@ -230,17 +230,17 @@ def mixed_target(question: Question, sample: Embeddings, background: Embeddings)
     added, subtracted = split_parts(question)
     query = kinds.mix(added) if added else None
     if len(question.liked) or len(question.disliked):
-        query = refit_direction(question.liked, question.disliked, kinds.picture_center, query)
+        query = refit_direction(question.liked, question.disliked, kinds.image_center, query)
     assert query is not None
     if not subtracted:
-        return Target(query, kinds.picture_center)
+        return Target(query, kinds.image_center)
     strongest = max((part.weight for part in added), default=1.0)
     away = []
     for part in subtracted:
         direction = kinds.direction(part)
         check_remains(query, direction)
         away.append(Subtracted(direction, kinds.spread(part), -part.weight / strongest))
-    return Target(query, kinds.picture_center, kinds.mean_spread(added), tuple(away))
+    return Target(query, kinds.image_center, kinds.mean_spread(added), tuple(away))
 
 
 def split_parts(question: Question) -> tuple[list[EmbeddedPart], list[EmbeddedPart]]:
@@ -261,16 +261,16 @@ def split_parts(question: Question) -> tuple[list[EmbeddedPart], list[EmbeddedPa
 
 
 class _Kinds:
-    """What texts have in common, and what pictures have.
+    """What texts have in common, and what images have.
 
     Args:
-        sample: Pictures that stand for the library, shape (S, D).
+        sample: Images that stand for the library, shape (S, D).
         background: Everyday words, shape (B, D).
     """
 
     def __init__(self, sample: Embeddings, background: Embeddings) -> None:
         self._sample, self._background = sample, background
-        self.picture_center, self._text_center = library_center(sample), library_center(background)
+        self.image_center, self._text_center = library_center(sample), library_center(background)
 
     def mix(self, parts: Sequence[EmbeddedPart]) -> Direction:
         """Return where parts point together."""
@@ -285,21 +285,21 @@ class _Kinds:
         return direction
 
     def spread(self, part: EmbeddedPart) -> float:
-        """Return the spread of the cosines of unrelated things of the same kind to pictures."""
-        pictures = center_rows(self._sample[:_COMPARED], self.picture_center)
-        if part.is_picture:
-            return estimate_spread(pictures, pictures)
-        return estimate_spread(center_rows(self._background, self._text_center), pictures)
+        """Return the spread of the cosines of unrelated things of the same kind to images."""
+        images = center_rows(self._sample[:_COMPARED], self.image_center)
+        if part.is_image:
+            return estimate_spread(images, images)
+        return estimate_spread(center_rows(self._background, self._text_center), images)
 
     def mean_spread(self, parts: Sequence[EmbeddedPart]) -> float:
-        """Return the spread of parts mixed; of pictures that were marked, if there are none."""
+        """Return the spread of parts mixed; of images that were marked, if there are none."""
         if not parts:
-            return self.spread(EmbeddedPart(self.picture_center, is_picture=True))
+            return self.spread(EmbeddedPart(self.image_center, is_image=True))
         weights = [abs(part.weight) for part in parts]
         return float(np.average([self.spread(part) for part in parts], weights=weights))
 
     def _center(self, part: EmbeddedPart) -> NDArray[np.float32]:
-        return self.picture_center if part.is_picture else self._text_center
+        return self.image_center if part.is_image else self._text_center
 
 
 def library_center(embeddings: Embeddings) -> NDArray[np.float32]:
@@ -313,13 +313,13 @@ Sort = Literal["best", "newest", "oldest"]
 """In which order the best k are shown: by what fits, or by when they were taken."""
 SORTS: tuple[Sort, ...] = get_args(Sort)
 
-_SAMPLE = 1024  # pictures that stand for the library: their mean is good to 3 % of their spread
+_SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % of their spread
 _POOL = 200  # candidates that relevance and variety choose from, at least
 
 
 @dataclass(frozen=True)
 class SearchHit:
-    """One picture a search found."""
+    """One image a search found."""
 
     similarity: float  # cosine to the query, -1..1; higher is closer
     relevance: float  # how likely it fits the query, 0..1, comparable between queries
@@ -333,12 +333,12 @@ class SearchHit:
 
 @dataclass(frozen=True)
 class Answer:
-    """One picture that answers a question."""
+    """One image that answers a question."""
 
     image: ImageRow
     similarity: float  # cosine to the query
     relevance: float  # 0..1
-    raw: str | None = None  # path of the RAW file that the picture stands for
+    raw: str | None = None  # path of the RAW file that the image stands for
 
     @property
     def date(self) -> str:
@@ -377,12 +377,12 @@ class Answering:
         candidates: Candidates,
         background: Embeddings,
     ) -> list[Answer]:
-        """Return the pictures that answer a question.
+        """Return the images that answer a question.
 
         Args:
             snapshot: The library's state.
             question: What is sought.
-            candidates: Which pictures may be answers.
+            candidates: Which images may be answers.
             background: Everyday words that a query is weighed against, shape (B, D).
 
         Returns:
@@ -412,8 +412,8 @@ class Answering:
         sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
         rows = normalize_rows(snapshot.vectors.take(np.array([hit.row for hit in pool])))
         null = NullDistribution(background, sample)
-        embeddings, weights, is_picture = zip(*_parts(question), strict=True)
-        relevance = null.relevance(np.stack(embeddings), weights, is_picture, rows)
+        embeddings, weights, is_image = zip(*_parts(question), strict=True)
+        relevance = null.relevance(np.stack(embeddings), weights, is_image, rows)
         chosen = self._choose(relevance, center_rows(rows, library_center(sample)))
         entries = snapshot.catalog.entries(pool[place].row for place in chosen)
         raw_of = {shown: raw for raw, shown in raws.items()}
@@ -435,7 +435,7 @@ class Answering:
 
         Args:
             relevance: Of the K candidates.
-            spread: Their embeddings as seen from the pictures' centre, shape (K, D).
+            spread: Their embeddings as seen from the images' centre, shape (K, D).
 
         Returns:
             Positions among the candidates, at most k.
@@ -462,16 +462,16 @@ def _check_size(question: Question, embed_dim: int) -> None:
 
 
 def _sample(snapshot: Snapshot) -> Embeddings:
-    """Return pictures that stand for the library, shape (S, D)."""
+    """Return images that stand for the library, shape (S, D)."""
     return normalize_rows(snapshot.vectors.take(snapshot.catalog.sample(_SAMPLE)))
 
 
 def _parts(question: Question) -> list[EmbeddedPart]:
-    """Return the parts of a question, pictures that were marked among them."""
+    """Return the parts of a question, images that were marked among them."""
     # What is sought is not the opposite of what is wrong, if anything else is known.
     is_away = not (len(question.parts) or len(question.liked))
     rows, sign = (question.disliked, -1.0) if is_away else (question.liked, 1.0)
     # Together as much as one part of the query, if one says what is sought.
     has_added = any(part.weight > 0 for part in question.parts)
     weight = sign / len(rows) if has_added and len(rows) else sign
-    return [*question.parts, *(EmbeddedPart(row, weight, is_picture=True) for row in rows)]
+    return [*question.parts, *(EmbeddedPart(row, weight, is_image=True) for row in rows)]

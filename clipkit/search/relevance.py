@@ -1,19 +1,19 @@
 """Calibrated relevance in [0, 1] of an image to a query.
 
-A cosine means nothing by itself: it differs between words and pictures, between general and special
-words, and from model to model. So each picture is asked how unusual the query's score is among the
+A cosine means nothing by itself: it differs between words and images, between general and special
+words, and from model to model. So each image is asked how unusual the query's score is among the
 scores of alternatives, queries of the same kind that mean something else: everyday words in the
-place of words, other pictures of the library in the place of pictures. The answer is a z-score,
+place of words, other images of the library in the place of images. The answer is a z-score,
 which carries over; a fixed logistic curve turns it into a relevance.
 
 What is subtracted from a query has a z-score of its own, and an image that it fits loses by it, as
 in the ranking.
 
-Pictures of the library are poor alternatives while there are few of them, or if all show the same.
-Therefore a picture in a query counts a second time as the everyday words that describe it, which
-are weighed against other words, and the fewer pictures there are, the more this counts.
+Images of the library are poor alternatives while there are few of them, or if all show the same.
+Therefore an image in a query counts a second time as the everyday words that describe it, which
+are weighed against other words, and the fewer images there are, the more this counts.
 
-Shapes: P parts of a query, K hits, D dimensions, B everyday words, S pictures of the library,
+Shapes: P parts of a query, K hits, D dimensions, B everyday words, S images of the library,
 A alternatives.
 """
 
@@ -38,28 +38,28 @@ Vectors = NDArray[np.float64]
 DEFAULT_MIN_RELEVANCE = 0.5
 
 # Fitted on the development queries of benchmarks/relevance.py. Their F1 is best at a z-score of 4.2
-# to 5.8 for words, depending on the model, and of 5.5 for words and pictures together.
+# to 5.8 for words, depending on the model, and of 5.5 for words and images together.
 CUT_Z = 5.0  # relevance .5
 SLOPE = 1.2  # of the logistic regression of "is a match" on z, with the starter
 # Fixed beforehand: the results hardly depend on them.
 SYNONYM_SPREADS = 4.0  # an alternative this much liker the query than most means the same
-SAMPLE_PRIOR = 100  # as many pictures of the library are trusted as much as the words
+SAMPLE_PRIOR = 100  # as many images of the library are trusted as much as the words
 
 
 class _Part(NamedTuple):
-    """One text or picture of a query."""
+    """One text or image of a query."""
 
     embedding: Vectors  # (D,), norm 1
     weight: float
-    is_picture: bool
+    is_image: bool
 
 
 class NullDistribution:
-    """What unrelated queries score on the pictures of one library.
+    """What unrelated queries score on the images of one library.
 
     Args:
         bank: clipkit.background_words, embedded: shape (B, D), rows of norm 1, B >= 2.
-        sample: Pictures of the library, embedded: shape (S, D), rows of norm 1; S may be 0. Some
+        sample: Images of the library, embedded: shape (S, D), rows of norm 1; S may be 0. Some
             hundreds, drawn evenly, say as much as all.
 
     Raises:
@@ -67,31 +67,31 @@ class NullDistribution:
     """
 
     def __init__(self, bank: ArrayLike, sample: ArrayLike) -> None:
-        words, pictures = np.asarray(bank, np.float64), np.asarray(sample, np.float64)
-        if words.ndim != 2 or len(words) < 2 or pictures.shape[1:] != words.shape[1:]:
+        words, images = np.asarray(bank, np.float64), np.asarray(sample, np.float64)
+        if words.ndim != 2 or len(words) < 2 or images.shape[1:] != words.shape[1:]:
             raise InputError(
                 "the bank must have shape (B, D) with B of 2 or more and the sample (S, D) with "
-                f"the same D, got {words.shape} and {pictures.shape}"
+                f"the same D, got {words.shape} and {images.shape}"
             )
         self._word_centre = words.mean(axis=0)
         self._words = _directions(words - self._word_centre)
-        self._picture_centre = pictures.mean(axis=0) if len(pictures) else self._word_centre
-        self._pictures = _directions(pictures - self._picture_centre)
+        self._image_centre = images.mean(axis=0) if len(images) else self._word_centre
+        self._images = _directions(images - self._image_centre)
 
     def relevance(
         self,
         parts: ArrayLike,
         weights: Sequence[float],
-        is_picture: Sequence[bool],
+        is_image: Sequence[bool],
         hits: ArrayLike,
     ) -> Vectors:
-        """Return the relevance of pictures to a query.
+        """Return the relevance of images to a query.
 
         Args:
-            parts: The query's texts and pictures, embedded: shape (P, D), rows of norm 1, P >= 1.
+            parts: The query's texts and images, embedded: shape (P, D), rows of norm 1, P >= 1.
             weights: One a part; what is subtracted has a negative one.
-            is_picture: Whether each part is a picture.
-            hits: The pictures, embedded: shape (K, D), rows of norm 1.
+            is_image: Whether each part is an image.
+            hits: The images, embedded: shape (K, D), rows of norm 1.
 
         Returns:
             float64, shape (K,), in [0, 1].
@@ -99,23 +99,23 @@ class NullDistribution:
         Raises:
             InputError: If the shapes do not fit together or there is no part.
         """
-        return relevance_of(self.z_scores(parts, weights, is_picture, hits))
+        return relevance_of(self.z_scores(parts, weights, is_image, hits))
 
     def z_scores(
         self,
         parts: ArrayLike,
         weights: Sequence[float],
-        is_picture: Sequence[bool],
+        is_image: Sequence[bool],
         hits: ArrayLike,
     ) -> Vectors:
         """Return how many standard deviations above its alternatives the query scores.
 
         Args:
-            parts: The query's texts and pictures, embedded: shape (P, D), rows of norm 1, P >= 1.
+            parts: The query's texts and images, embedded: shape (P, D), rows of norm 1, P >= 1.
             weights: One a part; what is subtracted has a negative one. If all are negative, the
                 query is what is unlike them.
-            is_picture: Whether each part is a picture.
-            hits: The pictures, embedded: shape (K, D), rows of norm 1.
+            is_image: Whether each part is an image.
+            hits: The images, embedded: shape (K, D), rows of norm 1.
 
         Returns:
             float64, shape (K,).
@@ -125,14 +125,14 @@ class NullDistribution:
         """
         rows, targets = np.asarray(parts, np.float64), np.asarray(hits, np.float64)
         shape = (len(weights), self._words.shape[1])
-        if rows.shape != shape or len(is_picture) != len(weights) or not len(weights):
+        if rows.shape != shape or len(is_image) != len(weights) or not len(weights):
             raise InputError(
                 f"a query needs parts of shape {shape}, with one weight and one kind each and at "
-                f"least one part, got {rows.shape} and {len(is_picture)} kinds"
+                f"least one part, got {rows.shape} and {len(is_image)} kinds"
             )
         if targets.shape[1:] != shape[1:]:
             raise InputError(f"hits must have shape (K, {shape[1]}), got {targets.shape}")
-        every = [_Part(*part) for part in zip(rows, weights, is_picture, strict=True)]
+        every = [_Part(*part) for part in zip(rows, weights, is_image, strict=True)]
         added = [part for part in every if part.weight > 0]
         if not added:
             return self._mixed_z_scores(every, targets)
@@ -152,19 +152,19 @@ class NullDistribution:
             for row, _, kind in parts
         ]
         by_words = _standardise(described, weights, targets)
-        if not any(part.is_picture for part in parts) or not len(self._pictures):
+        if not any(part.is_image for part in parts) or not len(self._images):
             return by_words
         seen = [
-            (row - self._picture_centre, self._pictures) if kind else others
+            (row - self._image_centre, self._images) if kind else others
             for (row, _, kind), others in zip(parts, described, strict=True)
         ]
-        by_pictures = _standardise(seen, weights, targets)
-        trust = len(self._pictures) / (len(self._pictures) + SAMPLE_PRIOR)
-        return trust * by_pictures + (1 - trust) * by_words
+        by_images = _standardise(seen, weights, targets)
+        trust = len(self._images) / (len(self._images) + SAMPLE_PRIOR)
+        return trust * by_images + (1 - trust) * by_words
 
-    def _describe(self, picture: Vectors) -> Vectors:
-        """Return the mean of the everyday words, those most that fit a picture best, shape (D,)."""
-        fits = self._words @ picture
+    def _describe(self, image: Vectors) -> Vectors:
+        """Return the mean of the everyday words, those most that fit an image best, shape (D,)."""
+        fits = self._words @ image
         powers = np.exp((fits - fits.max()) / max(fits.std(), _ROUNDING))
         described: Vectors = (powers / powers.sum()) @ self._words
         return described
@@ -207,7 +207,7 @@ def _standardise(
     query, alternatives = _directions(query), _directions(alternatives)
     scores = hits @ alternatives[_differs(alternatives @ query)].T  # (K, A)
     spread = scores.std(axis=1)
-    # Alternatives that are all the same, such as a single picture's, say nothing: a z-score of 0.
+    # Alternatives that are all the same, such as a single image's, say nothing: a z-score of 0.
     is_known = spread > _ROUNDING
     z_scores: Vectors = (hits @ query - scores.mean(axis=1)) / np.where(is_known, spread, np.inf)
     return z_scores
@@ -216,7 +216,7 @@ def _standardise(
 def _differs(likeness: Vectors) -> NDArray[np.bool_]:
     """Return which alternatives mean something else than the query, by likeness to it.
 
-    Medians, because a library may hold many copies of the picture that is sought.
+    Medians, because a library may hold many copies of the image that is sought.
     """
     middle = _median(likeness)
     spread = 1.4826 * _median(np.abs(likeness - middle))  # the factor makes it a deviation
@@ -232,7 +232,7 @@ def _median(numbers: Vectors) -> float:
 
 
 def _directions(rows: Vectors) -> Vectors:
-    """Return rows scaled to norm 1; a zero row, such as a lone picture at its centre, stays."""
+    """Return rows scaled to norm 1; a zero row, such as a lone image at its centre, stays."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     directions: Vectors = np.where(norms > _ROUNDING, rows / np.maximum(norms, _ROUNDING), 0.0)
     return directions

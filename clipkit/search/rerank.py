@@ -1,12 +1,12 @@
 """Re-ranking results: relevance feedback, diversity, RAW and JPEG of one shot.
 
-Ridge regression with the query as its prior: a direction that starts at the query, gives pictures
-that were liked a score of 1 and those that were not a score of 0. 0 is what an average picture of
-the library scores, seen from its centre. A negative target would be wrong: the pictures a person
+Ridge regression with the query as its prior: a direction that starts at the query, gives images
+that were liked a score of 1 and those that were not a score of 0. 0 is what an average image of
+the library scores, seen from its centre. A negative target would be wrong: the images a person
 rejects come from the top of a ranking and share most of their direction with the right ones, so
 pushing away from them pushes away from what is sought. ``docs/composition.md`` has the figures.
 
-Shapes: P liked pictures, Q disliked ones, D dimensions.
+Shapes: P liked images, Q disliked ones, D dimensions.
 
 Maximal marginal relevance: the best first, then always the one that is relevant and unlike all
 that were taken.
@@ -28,7 +28,7 @@ from clipkit.errors import InputError
 from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.search.modality_gap import Direction, center_rows
 
-_QUERY_WEIGHT = 0.4  # about the centred cosine of a text to a picture that it describes
+_QUERY_WEIGHT = 0.4  # about the centred cosine of a text to an image that it describes
 _NOISE = 4.0  # variance of a mark beside the prior's 1 a dimension: no single mark is trusted far
 
 
@@ -38,16 +38,16 @@ def refit_direction(
     center: ArrayLike,
     query: Direction | None = None,
 ) -> Direction:
-    """Return the direction that fits a query and a person's marks on pictures.
+    """Return the direction that fits a query and a person's marks on images.
 
     Args:
-        liked: Embeddings of pictures to find more like, shape (P, D), rows of norm 1; may be
+        liked: Embeddings of images to find more like, shape (P, D), rows of norm 1; may be
             empty.
-        disliked: Embeddings of pictures to find less like, shape (Q, D); may be empty. P + Q of
+        disliked: Embeddings of images to find less like, shape (Q, D); may be empty. P + Q of
             a few hundred take milliseconds.
-        center: The centre of the library's pictures, shape (D,).
+        center: The centre of the library's images, shape (D,).
         query: The direction the search began with, shape (D,), norm 1, seen from its own centre
-            as `mix_parts` gives it; None if it began with pictures alone.
+            as `mix_parts` gives it; None if it began with images alone.
 
     Returns:
         A direction, float32, shape (D,), norm 1, for `centered_similarities`.
@@ -67,14 +67,14 @@ def refit_direction(
     is_away = query is None and not len(goods)
     counts = [len(goods), len(bads)]
     targets = np.repeat([1.0, -1.0 if is_away else 0.0], counts)
-    # The disliked together weigh no more than the liked: there is no end of wrong pictures.
+    # The disliked together weigh no more than the liked: there is no end of wrong images.
     noise = _NOISE * np.repeat([1.0, max(1.0, len(bads) / max(1, len(goods)))], counts)
     # The dual form: as many equations as marks, not as dimensions.
     surprise = np.linalg.solve(marks @ marks.T + np.diag(noise), targets - marks @ prior)
     direction = prior + marks.T @ surprise
     if np.linalg.norm(direction) < 1e-6:
         raise InputError(
-            "there is nothing to search for: give a query, or mark a picture that is not like "
+            "there is nothing to search for: give a query, or mark an image that is not like "
             "every other"
         )
     refitted: Direction = normalize_rows(direction[None, :])[0]
@@ -82,7 +82,7 @@ def refit_direction(
 
 
 def _rows(embeddings: ArrayLike, center: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return marked pictures as seen from the centre, shape (P, D)."""
+    """Return marked images as seen from the centre, shape (P, D)."""
     rows = np.asarray(embeddings, dtype=np.float32)
     return center_rows(rows if rows.size else np.empty((0, len(center))), center).astype(float)
 
@@ -97,8 +97,8 @@ def diversify(
 
     Args:
         scores: Relevance of each candidate, shape (K,), on the scale of a cosine between
-            pictures: [0, 1], 1 for what could not be more relevant. Plain cosines of a text to
-            pictures are too small for this; a search's relevance is not.
+            images: [0, 1], 1 for what could not be more relevant. Plain cosines of a text to
+            images are too small for this; a search's relevance is not.
         embeddings: The candidates, shape (K, D), rows of norm 1.
         k: How many to return, k >= 1. More than K gives all K.
         tradeoff: From 0, only variety, to 1, only relevance.

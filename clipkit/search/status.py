@@ -40,7 +40,7 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
     """Return what an index is like, and compare its list of files with the folder's.
 
     Args:
-        place: The pictures and the index.
+        place: The images and the index.
 
     Returns:
         The status, of the part of the index that shows the folder.

@@ -131,7 +131,7 @@ def _look_at_disks(
 
 
 def scan_folder(place: LibraryPlace, meta: CatalogMeta) -> FolderScan:
-    """Return the pictures now in the folder, and what could not be looked at.
+    """Return the images now in the folder, and what could not be looked at.
 
     Paths are as the catalog has them, relative to the indexed folder.
     """

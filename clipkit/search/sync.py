@@ -1,6 +1,6 @@
 """Bringing an index in step with its folder.
 
-Shapes: K pictures of a batch, D dimensions.
+Shapes: K images of a batch, D dimensions.
 """
 
 import dataclasses
@@ -72,7 +72,7 @@ def sync_library(
     """Index what is new and changed, forget what was removed.
 
     Args:
-        place: The pictures and the index.
+        place: The images and the index.
         encoder: Makes the embeddings.
         options: What to index.
         progress: Called before the first and after every batch.
@@ -155,7 +155,7 @@ def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: LibraryPlac
 
     Args:
         meta: What holds for the index, None if there is none yet.
-        encoder: Makes embeddings of pictures and queries.
+        encoder: Makes embeddings of images and queries.
         place: For the message.
 
     Raises:
@@ -220,7 +220,7 @@ def _next_meta(asked: CatalogMeta, survey: Survey, place: LibraryPlace) -> Catal
 
 
 def _with_numerics(meta: CatalogMeta, encoder: "Encoder") -> CatalogMeta:
-    """Return what holds once an encoder has added pictures, which may mix engines and precisions.
+    """Return what holds once an encoder has added images, which may mix engines and precisions.
 
     Those that are taken without being asked for differ by less than what a search can tell.
     """

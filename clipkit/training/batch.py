@@ -29,10 +29,10 @@ class Batch:
     """
 
     caption_keys: Tensor  # (B,) int64; equal where captions are equal
-    picture_keys: Tensor  # (B,) int64; equal where it is the same picture
+    image_keys: Tensor  # (B,) int64; equal where it is the same image
     token_ids: Tensor | None = None  # (B, L) int64, trimmed as Towers.padding_id allows
     text_features: Tensor | None = None  # (B, D), any norm
-    levels: Tensor | None = None  # (B, 3, S, S) uint8: pictures, to be standardised by the towers
+    levels: Tensor | None = None  # (B, 3, S, S) uint8: images, to be standardised by the towers
     image_features: Tensor | None = None  # (B, D), any norm
     teacher: TeacherFeatures | None = None
 
@@ -85,10 +85,10 @@ class Batch:
 
 
 def standardize(levels: Tensor, preprocess: Preprocess) -> Tensor:
-    """Return pictures as an image tower takes them, bit for bit as ``preprocess`` does.
+    """Return images as an image tower takes them, bit for bit as ``preprocess`` does.
 
     Args:
-        levels: Pictures of the tower's size, 0..255, shape (B, 3, S, S).
+        levels: Images of the tower's size, 0..255, shape (B, 3, S, S).
         preprocess: The tower's.
 
     Returns:

@@ -40,7 +40,7 @@ class ModelConfig:
     lock_text: bool = False  # the text tower stays as it is
     unlocked_text_layers: int = 0  # the last so many layers are trained although it is locked
     freeze_batch_norm: bool | None = None  # running means stay; None: yes, unless from scratch
-    patch_dropout: float = 0.0  # share of patches left out of each picture, 0..1 (FLIP: .5)
+    patch_dropout: float = 0.0  # share of patches left out of each image, 0..1 (FLIP: .5)
     gradient_checkpointing: bool = False  # a third slower or so, with much less memory
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Pairs of pictures and texts, and how a picture is changed each time."""
+    """Pairs of images and texts, and how an image is changed each time."""
 
     train: tuple[SourceConfig, ...] = ()  # places with pairs: see above
     # Never trained on; empty: the folders val of those train that have one, as in ds/train, ds/val.
@@ -115,7 +115,7 @@ class DataConfig:
     class_names: str = ""
     templates: tuple[str, ...] = ("a photo of a {}.",)  # class name -> caption
     max_bad_fraction: float = 0.05  # of pairs that cannot be read; more ends the run
-    workers: int = -1  # processes that read pictures; -1: as many as pay here, 0: none
+    workers: int = -1  # processes that read images; -1: as many as pay here, 0: none
     crop_scale: tuple[float, float] = (0.9, 1.0)  # share of the area that a random crop keeps
     crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)  # its width / height
     horizontal_flip: float = 0.0  # probability; it breaks "left", "right" and writing
@@ -145,7 +145,7 @@ class DataConfig:
 
     @property
     def is_augmented(self) -> bool:
-        """Whether a picture's pixel values differ from epoch to epoch."""
+        """Whether an image's pixel values differ from epoch to epoch."""
         chances = (self.horizontal_flip, self.color_jitter, self.grayscale, self.random_erasing)
         return self.crop_scale != (1.0, 1.0) or any(chances)
 

@@ -42,7 +42,7 @@ class Assembler:
 
     tokenizer: Tokenizer
     padding_id: int | None  # what may be cut off the ends of token ids; None: they stay whole
-    # Of every pair's picture, from a locked image tower, (N, D); None: pictures are read.
+    # Of every pair's image, from a locked image tower, (N, D); None: images are read.
     image_features: NDArray[np.float32] | None = None
     teacher_view: int | None = None  # which levels are the teacher's; None: there is none
 
@@ -60,7 +60,7 @@ class Assembler:
         batch = Batch(
             token_ids=caption_tokens(read.captions, self.tokenizer, self.padding_id),
             caption_keys=torch.tensor([text_key(caption) for caption in read.captions]),
-            picture_keys=torch.as_tensor(read.rows),
+            image_keys=torch.as_tensor(read.rows),
             levels=views[0] if features is None else None,
             image_features=None if features is None else torch.from_numpy(features[read.rows]),
         )

@@ -47,7 +47,7 @@ class Teacher:
         """Return what the teacher makes of pairs.
 
         Args:
-            levels: Pictures in the size that it takes, 0..255, shape (B, 3, S, S).
+            levels: Images in the size that it takes, 0..255, shape (B, 3, S, S).
             captions: B texts.
 
         Returns:

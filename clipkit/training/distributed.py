@@ -26,7 +26,7 @@ from clipkit.runtime.torch_device import choose_device
 from clipkit.training.config import Sharding
 from clipkit.training.trained_towers import TrainedTowers
 
-# What one process does for all, features of all pictures or a long validation, takes hours; one
+# What one process does for all, features of all images or a long validation, takes hours; one
 # that ends is noticed at once, by its closed connection and by torchrun.
 _PATIENCE = timedelta(days=30)
 

@@ -21,17 +21,17 @@ from clipkit.errors import ImageReadError, TrainingError
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 
-_SAVE_EVERY = 1000  # pictures; what a kill costs
+_SAVE_EVERY = 1000  # images; what a kill costs
 _ROWS_NAME, _STATE_NAME = "image_features.npy", "state.json"
 _STAMPS_NAME = "stamps.npy"  # for each row the state of the file that it was computed from, (N,)
-_NOTHING = 0  # instead of a stamp: the row is not computed, or its picture cannot be read
+_NOTHING = 0  # instead of a stamp: the row is not computed, or its image cannot be read
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Features of every pair's picture."""
+    """Features of every pair's image."""
 
-    rows: NDArray[np.float32]  # (N, D), norm 1; zeros where the picture cannot be read
+    rows: NDArray[np.float32]  # (N, D), norm 1; zeros where the image cannot be read
     is_bad: NDArray[np.bool_]  # (N,)
 
 
@@ -43,9 +43,9 @@ def compute_image_features(
     key: str,
     progress: Progress | None = None,
 ) -> ImageFeatures:
-    """Return the features of all pictures, computed once and kept in a directory.
+    """Return the features of all images, computed once and kept in a directory.
 
-    Work that was interrupted goes on where it stopped. Pictures whose files have changed since,
+    Work that was interrupted goes on where it stopped. Images whose files have changed since,
     and those that could not be read, are computed again.
 
     Args:
@@ -66,7 +66,7 @@ def compute_image_features(
         _begin(directory, {"key": key}, files, (len(source), encoder.embed_dim))
     except OSError as error:
         raise TrainingError(
-            f"the features of {len(source)} pictures cannot be kept in {directory}: "
+            f"the features of {len(source)} images cannot be kept in {directory}: "
             f"{error.strerror or error}. Make room and give the same command to go on"
         ) from error
     rows, stamps = (np.load(file, mmap_mode="r+") for file in files)
@@ -75,10 +75,10 @@ def compute_image_features(
     stamps[stale] = _NOTHING
     rows[stale] = 0
     wanted = np.flatnonzero(stamps == _NOTHING)
-    given: list[int] = []  # rows whose pictures were handed over
+    given: list[int] = []  # rows whose images were handed over
     fresh: list[int] = []  # rows that are computed and not yet safe
     num_done = len(source) - len(wanted)
-    with closing(encoder.stream_images(_pictures(source, wanted, given))) as batches:
+    with closing(encoder.stream_images(_images(source, wanted, given))) as batches:
         for batch in batches:
             places = [given[place] for place in batch.positions]
             rows[places] = batch.embeddings
@@ -89,7 +89,7 @@ def compute_image_features(
             if progress:
                 progress(num_done, len(source))
     _save(rows, stamps, now, fresh)
-    if progress and num_done < len(source):  # the rest had no picture to hand over
+    if progress and num_done < len(source):  # the rest had no image to hand over
         progress(len(source), len(source))
     return read_image_features(directory)
 
@@ -131,10 +131,8 @@ def _stamp(source: PairSource, row: int) -> int:
     return int.from_bytes(hashlib.blake2b(stamp, digest_size=8).digest(), "big") | 1
 
 
-def _pictures(
-    source: PairSource, wanted: NDArray[np.intp], given: list[int]
-) -> Iterator[ImageInput]:
-    """Yield the pictures of rows; say which rows those were that have one."""
+def _images(source: PairSource, wanted: NDArray[np.intp], given: list[int]) -> Iterator[ImageInput]:
+    """Yield the images of rows; say which rows those were that have one."""
     for row in wanted.tolist():
         try:
             image = source[row].image

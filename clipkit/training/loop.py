@@ -1,6 +1,6 @@
 """The loop: batches through a step and an optimizer, watched, saved and stopped.
 
-It knows nothing of pictures, texts or losses: a step leaves a gradient, and everything that
+It knows nothing of images, texts or losses: a step leaves a gradient, and everything that
 happens now and then is a callable.
 """
 
@@ -51,7 +51,7 @@ class Validation:
     # and the last one is the best.
     score: float | None
     metrics: Mapping[str, float]
-    num_pictures: int = 0  # that were measured on
+    num_images: int = 0  # that were measured on
     bad: Mapping[str, str] = field(default_factory=dict)  # that could not be read: name, reason
 
     @property

@@ -47,7 +47,7 @@ class Contrast:
         """Return the contrast of features with those of all processes, in full precision.
 
         Args:
-            features: Of pictures and of texts, each (B, D), any norm.
+            features: Of images and of texts, each (B, D), any norm.
             logit_scale: Natural log of the multiplier of cosines, shape ().
             logit_bias: What is added to logits, shape (), or None.
             ranks: The processes.
@@ -82,7 +82,7 @@ class Contrast:
         return self._logits(images, self.all_texts)
 
     def logits_per_text(self, texts: Tensor) -> Tensor:
-        """Return logits of text embeddings (R, D) with all pictures, shape (R, N)."""
+        """Return logits of text embeddings (R, D) with all images, shape (R, N)."""
         return self._logits(texts, self.all_images)
 
     def _logits(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def _full(tensor: Tensor) -> Tensor:
 
 
 def feature_distance(images: Tensor, texts: Tensor, teacher: Contrast) -> Tensor:
-    """Return the mean squared difference of coordinates, of pictures plus of texts.
+    """Return the mean squared difference of coordinates, of images plus of texts.
 
     Args:
         images: The student's image features in the teacher's space, shape (B, D), any norm.
@@ -139,7 +139,7 @@ def feature_distance(images: Tensor, texts: Tensor, teacher: Contrast) -> Tensor
 def soft_cross_entropy(student: Contrast, teacher: Contrast, row_chunk: int) -> Tensor:
     """Return the cross-entropy of the student's softmax to the teacher's, mean of both directions.
 
-    Equal captions and pictures need no care here: the teacher finds them alike.
+    Equal captions and images need no care here: the teacher finds them alike.
 
     Args:
         student: Embeddings of the student.
@@ -175,7 +175,7 @@ def _sum_of(
 class ContrastiveLoss:
     """InfoNCE or the sigmoid loss of pairs, and with a teacher what is learnt from it.
 
-    Pairs with the same caption or the same picture are no negatives of each other: InfoNCE leaves
+    Pairs with the same caption or the same image are no negatives of each other: InfoNCE leaves
     them out, the sigmoid loss counts them as matches. Everything is computed in float32 (float64
     stays), whatever the towers computed in.
 
@@ -228,7 +228,7 @@ class ContrastiveLoss:
                 f"loss.matryoshka_dims must be at most {contrast.dim}, the size of the space, "
                 f"got {dims[-1]}"
             )
-        keys = torch.stack((batch.caption_keys, batch.picture_keys), dim=1)
+        keys = torch.stack((batch.caption_keys, batch.image_keys), dim=1)
         pairs = _Pairs(keys, self.ranks)
         of_pairs = {"infonce": _infonce, "sigmoid": _sigmoid}[self._config.kind]
         prefixes = (contrast.embeddings(dim) for dim in dims)
@@ -256,15 +256,15 @@ class _Pairs:
     """Which of all pairs is a row's own, and which must not count as its negatives."""
 
     def __init__(self, keys: Tensor, ranks: Ranks) -> None:
-        self.keys = keys  # (B, 2): of the caption and of the picture
+        self.keys = keys  # (B, 2): of the caption and of the image
         self._all_keys = ranks.gather(keys)
         self.own = torch.arange(len(keys), device=keys.device) + ranks.rank * len(keys)  # (B,)
 
     def are_same(self, keys: Tensor) -> Tensor:
-        """Return which pairs have the caption or the picture of the rows; (R, N) of bool."""
-        caption, picture = keys.unbind(dim=1)
-        all_captions, all_pictures = self._all_keys.unbind(dim=1)
-        return (caption[:, None] == all_captions) | (picture[:, None] == all_pictures)
+        """Return which pairs have the caption or the image of the rows; (R, N) of bool."""
+        caption, image = keys.unbind(dim=1)
+        all_captions, all_images = self._all_keys.unbind(dim=1)
+        return (caption[:, None] == all_captions) | (image[:, None] == all_images)
 
 
 def _infonce(contrast: Contrast, pairs: _Pairs, row_chunk: int) -> Tensor:

@@ -86,10 +86,10 @@ class PairReader:
 
     Args:
         source: Where they are.
-        preprocesses: One for each image tower that sees the pictures; none: none are read.
-        augmentation: How much a picture changes from time to time.
+        preprocesses: One for each image tower that sees the images; none: none are read.
+        augmentation: How much an image changes from time to time.
         seed: Of the run.
-        known_bad: Whose pictures need not be tried, shape (number of pairs,); None: none.
+        known_bad: Whose images need not be tried, shape (number of pairs,); None: none.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class PairReader:
                 if attempt == _MOST_TRIES:
                     raise TrainingError(
                         f"{attempt} pairs in a row cannot be read, the last one is {error}: "
-                        "see that the pictures are where the data says"
+                        "see that the images are where the data says"
                     ) from error
                 row = int(generator.integers(len(self.source)))
         raise AssertionError  # count never ends

@@ -36,7 +36,7 @@ def refuse(
         num_pairs: Pairs that are trained on in an epoch.
         embed_dim: Dimensions of the towers' shared space.
         num_captions: Different captions among them; None if they were not read.
-        num_classes: Of the pictures; 0: they have none.
+        num_classes: Of the images; 0: they have none.
 
     Raises:
         InputError: If there are too few pairs, captions or classes for a batch, nothing is
@@ -56,7 +56,7 @@ def refuse(
     if num_classes == 1:
         raise InputError(
             f"all {num_pairs} pairs are of one class, so there is nothing to tell apart: put the "
-            "pictures into at least two class folders, or write captions beside them"
+            "images into at least two class folders, or write captions beside them"
         )
     if config.compute.batch_size > num_pairs:
         raise InputError(
@@ -121,12 +121,12 @@ def advise(
         *_step_advice(config, num_steps),
         *_bias_advice(config, num_steps, logit_bias),
         *_data_advice(config, num_pairs, num_parameters),
-        *_picture_advice(config, num_directional),
+        *_image_advice(config, num_directional),
     ]
 
 
 def names_side(caption: str) -> bool:
-    """Return whether a caption says left or right, which a mirrored picture turns into a lie."""
+    """Return whether a caption says left or right, which a mirrored image turns into a lie."""
     return re.search(r"\b(left|right)\b", caption, flags=re.IGNORECASE) is not None
 
 
@@ -189,7 +189,7 @@ def _bias_advice(config: RunConfig, num_steps: int, logit_bias: float | None) ->
     yield (
         f"the sigmoid loss starts with a bias of -10, right for one match in 22 000, and a batch "
         f"of {batch_size} has one in {batch_size} (a bias of {right:.1f}): the run can move it by "
-        f"{reach:.2g} at most, and until it fits, all pictures are only pulled towards all texts; "
+        f"{reach:.2g} at most, and until it fits, all images are only pulled towards all texts; "
         'set loss.kind = "infonce" or a larger batch_size (chunk_size keeps its memory small)'
         + (
             f', or "init_logit_bias": {right:.1f} in the JSON file of the architecture'
@@ -214,7 +214,7 @@ def _data_advice(config: RunConfig, num_pairs: int, num_parameters: int) -> Iter
     if showings >= _MANY_SHOWINGS and not config.watch.patience:
         yield (
             f"each pair is shown {showings:.0f} times: once it is known by heart the loss falls on "
-            "while other pictures get worse (FLYP shows it 10 to 20 times, CLIP 32); set fewer "
+            "while other images get worse (FLYP shows it 10 to 20 times, CLIP 32); set fewer "
             "compute.epochs, or watch.patience with validation pairs"
         )
     if batch_size < _FEW_NEGATIVES <= num_pairs:
@@ -225,15 +225,15 @@ def _data_advice(config: RunConfig, num_pairs: int, num_parameters: int) -> Iter
         )
 
 
-def _picture_advice(config: RunConfig, num_directional: int) -> Iterator[str]:
+def _image_advice(config: RunConfig, num_directional: int) -> Iterator[str]:
     if config.data.horizontal_flip and num_directional:
         yield (
-            f"data.horizontal_flip mirrors pictures, and {num_directional} captions say left or "
+            f"data.horizontal_flip mirrors images, and {num_directional} captions say left or "
             "right, which is then wrong; set horizontal_flip = 0"
         )
     if config.model.patch_dropout and not config.is_from_scratch:
         yield (
-            f"model.patch_dropout {config.model.patch_dropout:g} shows the start pictures with "
+            f"model.patch_dropout {config.model.patch_dropout:g} shows the start images with "
             "holes, which it has not learnt from, and FLIP ends its own training with whole ones; "
             "set patch_dropout = 0 for a fine-tuning"
         )

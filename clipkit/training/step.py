@@ -197,7 +197,7 @@ class LoadedStep:
 
     step: ContrastiveStep
     device: torch.device
-    layout: torch.memory_format = torch.contiguous_format  # of pictures, as the tower likes it
+    layout: torch.memory_format = torch.contiguous_format  # of images, as the tower likes it
     teacher: Teacher | None = None
     chunk_size: int = 0  # pairs that the teacher sees at once; 0: all
 

@@ -58,7 +58,7 @@ class TrainedTowers(nn.Module):
 
     @property
     def is_image_fixed(self) -> bool:
-        """Whether the image tower gives a picture the same features each time it runs."""
+        """Whether the image tower gives an image the same features each time it runs."""
         return _is_fixed(self._image_parts())
 
     @property
@@ -107,10 +107,10 @@ class TrainedTowers(nn.Module):
         )
 
     def with_image_features(self, batch: Batch) -> Batch:
-        """Return a batch with features in the place of its pictures, as a locked tower gives them.
+        """Return a batch with features in the place of its images, as a locked tower gives them.
 
         Args:
-            batch: With pictures.
+            batch: With images.
 
         Returns:
             The batch with features that have no gradient.

@@ -71,7 +71,7 @@ class Learning:
         self._spare = deepcopy(towers) if is_split else None
         seed_everything(config.seed, ranks.rank)
         device = ranks.choose_device(config.compute.device)
-        # A step of the starter, 16 pictures of 260 pixels on one core: 2.5 s instead of 4.4.
+        # A step of the starter, 16 images of 260 pixels on one core: 2.5 s instead of 4.4.
         # FSDP takes no weights that do not lie row by row.
         layout = contiguous_format if is_split else image_layout(towers.model.visual, device)
         towers.model.visual.to(memory_format=layout)

@@ -31,7 +31,7 @@ def mean_loss(
 
     Args:
         images: Shape (N, D).
-        texts: Of each picture's caption, shape (N, D).
+        texts: Of each image's caption, shape (N, D).
         captions: N texts; equal ones are no negatives of each other.
         kind: Which loss.
         scoring: The towers' scale and bias.
@@ -51,7 +51,7 @@ def mean_loss(
         rows = order[start : start + batch_size]
         batch = Batch(
             caption_keys=keys[start : start + batch_size],
-            picture_keys=torch.from_numpy(rows),
+            image_keys=torch.from_numpy(rows),
             image_features=torch.from_numpy(images[rows]),
             text_features=torch.from_numpy(texts[rows]),
         )

@@ -28,7 +28,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def table(tmp_path: Path, benchmark: Any) -> Path:
     path = tmp_path / "pairs.tsv"
-    rows = [(Path(f"/pictures/{number}.png"), f"caption {number}") for number in range(25)]
+    rows = [(Path(f"/images/{number}.png"), f"caption {number}") for number in range(25)]
     path.write_text(benchmark("emoji_pairs").as_table(rows))
     return path
 
@@ -70,7 +70,7 @@ def test_the_trainers_log_gives_the_whole_loss_of_every_step(benchmark: Any) -> 
     assert steps.losses == [5.5, 0.25]
 
 
-def test_the_batch_of_the_gradient_repeats_no_picture_and_no_caption(benchmark: Any) -> None:
+def test_the_batch_of_the_gradient_repeats_no_image_and_no_caption(benchmark: Any) -> None:
     draw = random.Random(1)
     rows = [(Path(f"{draw.randrange(12)}.png"), f"{draw.randrange(12)}") for _ in range(200)]
     chosen = benchmark("open_clip_train_peer").different_pairs(rows, 8)

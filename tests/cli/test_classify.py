@@ -42,10 +42,10 @@ def test_paths_are_printed_as_given(run: Run, owl: Path, monkeypatch: pytest.Mon
     assert json.loads(outcome.out)["path"] == "./owl.jpg"
 
 
-def test_a_folder_is_all_its_pictures(run: Run, owl: Path, tmp_path: Path) -> None:
+def test_a_folder_is_all_its_images(run: Run, owl: Path, tmp_path: Path) -> None:
     for number in (2, 1):
         (tmp_path / f"{number}.jpg").write_bytes(owl.read_bytes())
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     outcome = run("classify", tmp_path, "--labels", LABELS, "--json")
     paths = [json.loads(line)["path"] for line in outcome.out.splitlines()]
     assert paths == [str(tmp_path / "1.jpg"), str(tmp_path / "2.jpg")]
@@ -115,13 +115,13 @@ def test_one_label_gives_a_hint(run: Run, owl: Path) -> None:
     assert json.loads(outcome.out)["labels"] == [{"label": "owl", "score": 1.0}]
 
 
-def test_unreadable_pictures_are_told_on_stderr(run: Run, owl: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_told_on_stderr(run: Run, owl: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
     words = ("classify", tmp_path / "empty.jpg", owl, tmp_path / "none.jpg", "--labels", LABELS)
     outcome = run(*words, "--json")
     assert outcome.status == 0
     assert json.loads(outcome.out)["path"] == str(owl)
-    assert "2 pictures skipped:" in outcome.err
+    assert "2 images skipped:" in outcome.err
     assert "empty.jpg: is empty" in outcome.err
     assert "none.jpg: " in outcome.err
     assert run(*words, "--strict").status == 1
@@ -170,7 +170,7 @@ def test_an_indexed_folder_is_classified_by_its_index(
     by_index = run("classify", indexed, *WORDS)
     assert encoded == ["broken.jpg"]
     assert f"6 of 7 images of {indexed} are looked up in its index\n" in by_index.err
-    assert "1 picture skipped" in by_index.err
+    assert "1 image skipped" in by_index.err
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "another home"))
     by_encoder = run("classify", indexed, *WORDS)
     assert len(encoded) == 8

@@ -26,7 +26,7 @@ def shared_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(samples: list[Path], tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for path in samples[:3]:
         (folder / path.name).write_bytes(path.read_bytes())
@@ -63,7 +63,7 @@ def test_compile_prints_the_place_and_what_was_measured(run: Run, tiny_checkpoin
     assert place.stat().st_ino == before  # it was compiled already
     report = json.loads(run("compile", tiny_checkpoint, "--again", "--json").out)
     assert report["directory"] == str(place)
-    assert report["precisions"]["fp32"]["num_pictures"] == 45
+    assert report["precisions"]["fp32"]["num_images"] == 45
     assert place.stat().st_ino != before
 
 
@@ -118,7 +118,7 @@ def test_doctor_tells_everything_that_decides_the_embeddings(
         "softmax of cosines times 25.79",  # e^3.25
         "onnx on cpu in",
         "fastest here:",
-        "same first picture for",
+        "same first image for",
         "nothing wrong was found",
     ):
         assert words in outcome.out

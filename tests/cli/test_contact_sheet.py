@@ -19,7 +19,7 @@ from PIL import Image
 from clipkit.cli.contact_sheet import contact_sheet_file, write_contact_sheet
 from clipkit.errors import InputError
 from tests.conftest import SAMPLES
-from tests.fakes import save_picture
+from tests.fakes import save_image
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -98,7 +98,7 @@ def test_what_a_card_says(tmp_path: Path) -> None:
     page = sheet(tmp_path / "found.html", hits)
     assert page.all("h1")[0].text == "a cat"
     assert page.all("title")[0].text == "a cat – clipkit"  # noqa: RUF001
-    assert "2 pictures" in page.all("header")[0].text
+    assert "2 images" in page.all("header")[0].text
     first, second = (" ".join(card.text.split()) for card in page.all("li"))
     assert first == (
         f"{SAMPLES / 'cat.jpg'} relevance 0.88 similarity 0.250 2024-06-01 12:30:00 4000 × 3000"  # noqa: RUF001
@@ -109,7 +109,7 @@ def test_what_a_card_says(tmp_path: Path) -> None:
     assert page.all("time")[0].attributes["datetime"] == "2024-06-01T12:30:00"
 
 
-def test_pictures_are_inside_small_and_upright(tmp_path: Path) -> None:
+def test_images_are_inside_small_and_upright(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     data = Image.Exif()
     data[274] = 6
@@ -117,18 +117,18 @@ def test_pictures_are_inside_small_and_upright(tmp_path: Path) -> None:
     (image,) = sheet(tmp_path / "found.html", [Hit(path)]).all("img")
     kind, _, data64 = image.attributes["src"].partition(",")
     assert kind == "data:image/jpeg;base64"
-    with Image.open(io.BytesIO(base64.b64decode(data64, validate=True))) as picture:
-        assert picture.size == (160, 320)
+    with Image.open(io.BytesIO(base64.b64decode(data64, validate=True))) as photo:
+        assert photo.size == (160, 320)
     assert (image.attributes["width"], image.attributes["height"]) == ("160", "320")
 
 
-def test_unreadable_pictures_say_why(tmp_path: Path) -> None:
+def test_unreadable_images_say_why(tmp_path: Path) -> None:
     bad = tmp_path / "<b>.jpg"
     bad.write_bytes(b"<i>hello")
     page = sheet(tmp_path / "found.html", [Hit(bad), Hit(tmp_path / "gone.jpg")])
     assert page.all("img") == page.all("b") == page.all("i") == []
     assert [element.text for element in page.all("a")] == [
-        "cannot be shown: is not a picture: it starts with '<i>hello'",
+        "cannot be shown: is not an image: it starts with '<i>hello'",
         "cannot be shown: no such file",
     ]
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_seen_is_escaped(tmp_path: Path) -> None:
 def test_links_are_relative_so_that_all_can_move(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_picture(tmp_path / "photos" / "a b.png", (255, 0, 0))
+    save_image(tmp_path / "photos" / "a b.png", (255, 0, 0))
     monkeypatch.chdir(tmp_path / "photos")
     (tmp_path / "pages").mkdir()
     for page, link in [
@@ -273,7 +273,7 @@ def test_a_browser_shows_the_page_and_opens_its_links(browser: Any, tmp_path: Pa
 
     links = page.locator("a").evaluate_all("links => links.map(link => link.href)")
     for number, link in enumerate(links):
-        page.goto(link)  # the picture itself, known by its height
+        page.goto(link)  # the image itself, known by its height
         height = "document.images[0].naturalHeight"
         assert page.evaluate(height) == 200 + number, STRANGE[number]
     page.close()

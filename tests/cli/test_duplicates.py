@@ -11,16 +11,16 @@ from clipkit.cli import duplicates
 from clipkit.errors import ImageReadError, LibraryBusyError
 from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.store.records import PictureFile
-from tests.fakes import FakeEncoder, save_picture
+from clipkit.search.store.records import ImageFile
+from tests.fakes import FakeEncoder, save_image
 
 Captured = pytest.CaptureFixture[str]
 
-BEACH = PictureFile("trip/beach.jpg", b"1", 2_500_000, 4000, 3000)
-BEACH_AGAIN = PictureFile("beach.jpg", b"1", 2_500_000, 4000, 3000)
-CAT = PictureFile("cat.png", b"2", 900, 20, 10)
-SMALL_CAT = PictureFile('a\n"cat".png', b"3", 500, 10, 5)
-ODD_CAT = PictureFile(os.fsdecode(b"c\xff.png"), b"4", 400, None, None)
+BEACH = ImageFile("trip/beach.jpg", b"1", 2_500_000, 4000, 3000)
+BEACH_AGAIN = ImageFile("beach.jpg", b"1", 2_500_000, 4000, 3000)
+CAT = ImageFile("cat.png", b"2", 900, 20, 10)
+SMALL_CAT = ImageFile('a\n"cat".png', b"3", 500, 10, 5)
+ODD_CAT = ImageFile(os.fsdecode(b"c\xff.png"), b"4", 400, None, None)
 REPORT = DuplicateReport(
     [
         DuplicateGroup("exact", (BEACH_AGAIN, BEACH), 1.0),
@@ -61,7 +61,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fake = FakeEncoder()
     monkeypatch.setattr(duplicates, "load_encoder", lambda arguments: fake)
     monkeypatch.chdir(tmp_path)
-    save_picture(tmp_path / "photos" / "red.png", (255, 0, 0))
+    save_image(tmp_path / "photos" / "red.png", (255, 0, 0))
     return tmp_path / "photos"
 
 
@@ -79,7 +79,7 @@ def test_groups_are_printed_best_first(capsys: Captured) -> None:
         'best\t4000x3000\t2500000\t"photos/beach.jpg"\n'
         '\t4000x3000\t2500000\t"photos/trip/beach.jpg"\n'
         "\n"
-        "near: 3 pictures, similarity at least 0.877\n"
+        "near: 3 images, similarity at least 0.877\n"
         'best\t20x10\t900\t"photos/cat.png"\n'
         '\t10x5\t500\t"photos/a\\n\\"cat\\".png"\n'
         '\t?\t400\t"photos/c\\udcff.png"\n'
@@ -95,14 +95,14 @@ def test_json_is_one_object_a_group_and_line(capsys: Captured) -> None:
         "kind": "exact",
         "similarity": 1.0,
         "best": "photos/beach.jpg",
-        "pictures": [
+        "images": [
             {"path": "photos/beach.jpg", "width": 4000, "height": 3000, "bytes": 2500000},
             {"path": "photos/trip/beach.jpg", "width": 4000, "height": 3000, "bytes": 2500000},
         ],
     }
     assert (near["kind"], near["best"], near["similarity"]) == ("near", "photos/cat.png", 0.876543)
-    assert [picture["width"] for picture in near["pictures"]] == [20, 10, None]
-    assert os.fsencode(near["pictures"][2]["path"]) == b"photos/c\xff.png"
+    assert [image["width"] for image in near["images"]] == [20, 10, None]
+    assert os.fsencode(near["images"][2]["path"]) == b"photos/c\xff.png"
 
 
 def test_paths_alone_are_those_of_the_spare_copies(
@@ -142,19 +142,19 @@ def test_without_duplicates_the_status_is_1(found: Found, capsys: Captured) -> N
 def test_what_was_skipped_is_told_and_strict_minds(
     found: Found, photos: Path, capsys: Captured
 ) -> None:
-    (photos / "bad.png").write_bytes(b"no picture")
+    (photos / "bad.png").write_bytes(b"no image")
     found.report = DuplicateReport(REPORT.groups, [ImageReadError("gone.png", "no such file")])
     assert _run("photos") == 0
     errors = capsys.readouterr().err
-    assert "2 pictures skipped:" in errors
+    assert "2 images skipped:" in errors
     assert "bad.png" in errors and "gone.png: no such file" in errors
     assert _run("photos", "--strict") == 1
 
 
-def test_new_pictures_are_indexed_first_unless_told_not_to(photos: Path) -> None:
+def test_new_images_are_indexed_first_unless_told_not_to(photos: Path) -> None:
     _run("photos")
     assert len(PhotoLibrary.open(photos)) == 1
-    save_picture(photos / "blue.png", (0, 0, 255))
+    save_image(photos / "blue.png", (0, 0, 255))
     _run("photos", "-n")
     assert len(PhotoLibrary.open(photos)) == 1
     _run("photos")

@@ -12,8 +12,8 @@ from clipkit.cli.main import main
 from clipkit.search.duplicates import search as finding
 from clipkit.search.duplicates.groups import exact_groups
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.store.records import PictureFile
-from tests.fakes import FakeEncoder, save_picture
+from clipkit.search.store.records import ImageFile
+from tests.fakes import FakeEncoder, save_image
 
 Captured = pytest.CaptureFixture[str]
 
@@ -24,7 +24,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(duplicates, "load_encoder", lambda arguments: fake)
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
-    save_picture(folder / "originals" / "red.png", (255, 0, 0))
+    save_image(folder / "originals" / "red.png", (255, 0, 0))
     (folder / "favourites").mkdir()
     return folder
 
@@ -64,9 +64,9 @@ def test_three_names_of_which_two_are_hard_links_are_two_files(
     shutil.copy2(original, photos / "a copy.png")
     assert main(["duplicates", "photos", "--exact", "--json"]) == 0
     (group,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert len(group["pictures"]) == 2
+    assert len(group["images"]) == 2
     # Only the copy's bytes are free once it is removed, so it is the spare one.
-    assert [image["path"] for image in group["pictures"]][1:] == ["photos/a copy.png"]
+    assert [image["path"] for image in group["images"]][1:] == ["photos/a copy.png"]
     assert main(["duplicates", "photos", "--exact"]) == 0
     size = original.stat().st_size
     assert f"together {size / 1e6:.1f} MB" in capsys.readouterr().err
@@ -98,7 +98,7 @@ def test_a_best_copy_that_was_overwritten_is_not_relied_on(photos: Path, capsys:
     copy = photos / "a.png"
     shutil.copy2(photos / "originals" / "red.png", copy)
     assert _spares(capsys) == ["photos/originals/red.png"]
-    save_picture(copy, (0, 0, 255))
+    save_image(copy, (0, 0, 255))
     assert _spares(capsys, "-n") == []
     assert main(["duplicates", "photos", "--exact", "-n"]) == 1
     assert "a.png: has changed since it was indexed" in capsys.readouterr().err
@@ -121,8 +121,8 @@ def test_a_file_that_took_the_name_of_another_of_its_size_and_time_is_no_copy(
     photos: Path, capsys: Captured
 ) -> None:
     """As scans without compression are, that were unpacked with one time."""
-    save_picture(photos / "page1.bmp", (1, 2, 3))
-    save_picture(photos / "page2.bmp", (4, 5, 6))
+    save_image(photos / "page1.bmp", (1, 2, 3))
+    save_image(photos / "page2.bmp", (4, 5, 6))
     shutil.copy2(photos / "page2.bmp", photos / "page3.bmp")
     for path in photos.glob("*.bmp"):
         os.utime(path, (1e9, 1e9))
@@ -155,7 +155,7 @@ def test_what_goes_while_images_are_compared_is_not_named(
     library.sync()
     group = exact_groups
 
-    def group_and_lose(files: list[PictureFile]) -> object:
+    def group_and_lose(files: list[ImageFile]) -> object:
         (photos / "a.png").unlink(missing_ok=True)
         return group(files)
 

@@ -11,7 +11,7 @@ import pytest
 from clipkit.cli import filter as filter_command
 from clipkit.data.sources import open_pairs
 from clipkit.errors import ImageReadError, InputError
-from tests.fakes import FakeEncoder, save_picture
+from tests.fakes import FakeEncoder, save_image
 
 Captured = pytest.CaptureFixture[str]
 ROWS = [
@@ -31,7 +31,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
         rows = csv.writer(file)
         rows.writerow(["filepath", "title"])
         for name, color, caption in ROWS:
-            save_picture(tmp_path / name, color, size=2 if "small" in name else 8)
+            save_image(tmp_path / name, color, size=2 if "small" in name else 8)
             rows.writerow([name, caption])
     return encoder
 
@@ -73,9 +73,9 @@ def test_the_table_opens_as_pairs_wherever_it_lies(
     captured = capsys.readouterr()
     (line,) = captured.out.splitlines()
     rule, name, why = line.split("\t")
-    assert (rule, why) == ("picture too small", "2 x 2 pixels, at least 4 a side are asked")
+    assert (rule, why) == ("image too small", "2 x 2 pixels, at least 4 a side are asked")
     assert name.endswith("small.png")
-    assert captured.err == (f"wrote {out}\ndropped: 1 x picture too small\nkept 3 of 4 pairs\n")
+    assert captured.err == (f"wrote {out}\ndropped: 1 x image too small\nkept 3 of 4 pairs\n")
     # Both may move together.
     assert str(tmp_path) not in (tmp_path / out).read_text()
 
@@ -94,7 +94,7 @@ def test_several_captions_are_kept(ending: str, tmp_path: Path) -> None:
     ]
 
 
-def test_a_table_in_a_linked_folder_finds_its_pictures(tmp_path: Path) -> None:
+def test_a_table_in_a_linked_folder_finds_its_images(tmp_path: Path) -> None:
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
     assert _run("pairs.csv", "--min-side", "4", "--out", "link/kept.csv") == 0
@@ -112,7 +112,7 @@ def test_the_report_has_the_figures(fake: FakeEncoder, tmp_path: Path, capsys: C
     report = json.loads((tmp_path / "report.json").read_text())
     dropped = {rule: count for rule, count in report["dropped"].items() if count}
     # "blue, …" is a text in a direction of its own; whether it is kept is the fake's business.
-    assert dropped["picture too small"] == 1
+    assert dropped["image too small"] == 1
     assert dropped["similarity too low"] >= 1
     assert report["pairs"] == 4
     assert report["kept"] == 4 - sum(dropped.values())
@@ -134,7 +134,7 @@ def test_a_dry_run_writes_no_table(tmp_path: Path, capsys: Captured) -> None:
     assert _run("pairs.csv", "--exact", "--min-side", "4", "--dry-run") == 0
     assert _run("pairs.csv", "--min-side", "4", "--dry-run", "--out", "kept.csv") == 0
     assert _names(tmp_path) == before
-    assert capsys.readouterr().out.count("picture too small") == 2
+    assert capsys.readouterr().out.count("image too small") == 2
 
 
 def test_no_model_is_loaded_without_need(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_nothing_kept_is_status_1_and_no_table(tmp_path: Path, capsys: Captured)
     )
 
 
-def test_unreadable_pictures_are_dropped_and_strict_minds(tmp_path: Path, capsys: Captured) -> None:
+def test_unreadable_images_are_dropped_and_strict_minds(tmp_path: Path, capsys: Captured) -> None:
     with (tmp_path / "pairs.csv").open("a") as file:
         file.write("photos/gone.png,gone\n")
     words = ("pairs.csv", "--min-side", "4", "--dry-run")
@@ -233,8 +233,8 @@ def test_pairs_in_shards_have_no_files_for_a_table(
         _run("shards", "--min-side", "4", "--out", "kept.csv")
     assert _run("shards", "--min-side", "4", "--exact", "--dry-run") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "unreadable picture\t0.tar/1\tis cut off",
-        "picture too small\t0.tar/3\t2 x 2 pixels, at least 4 a side are asked",
+        "unreadable image\t0.tar/1\tis cut off",
+        "image too small\t0.tar/3\t2 x 2 pixels, at least 4 a side are asked",
     ]
 
 

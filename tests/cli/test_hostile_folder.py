@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import HostileFolder, make_hostile_folder
-from tests.hostile_pictures import encoded, stripes
+from tests.hostile_images import encoded, stripes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes, links")
 
@@ -96,7 +96,7 @@ def inner_name(path: str, folder: Path) -> bytes:
 
 
 def similarities(command_line: CommandLine, folder: Path) -> dict[bytes, float]:
-    """Return how well every indexed picture answers a query."""
+    """Return how well every indexed image answers a query."""
     outcome = command_line.run(
         "search", "stripes", folder, "--json", *EVERYTHING, cwd=folder.parent
     )
@@ -105,7 +105,7 @@ def similarities(command_line: CommandLine, folder: Path) -> dict[bytes, float]:
     assert lines.pop() == b""
     hits = [json.loads(line) for line in lines]
     found = {inner_name(hit["path"], folder): hit["similarity"] for hit in hits}
-    assert len(found) == len(hits), "a picture is found twice"
+    assert len(found) == len(hits), "an image is found twice"
     return found
 
 
@@ -149,7 +149,7 @@ def test_the_folder_is_hostile_enough(hostile: HostileFolder) -> None:
     assert not hostile.good & (hostile.skipped.keys() | hostile.left_out.keys())
 
 
-def test_every_good_picture_is_indexed(hostile: HostileFolder, report: Report) -> None:
+def test_every_good_image_is_indexed(hostile: HostileFolder, report: Report) -> None:
     assert report.counts["added"] == len(hostile.good)
 
 
@@ -163,7 +163,7 @@ def test_what_is_left_out_is_reported_with_its_reason(
     assert_reasons(report.left_out, hostile.left_out)
 
 
-def test_every_good_picture_is_found_with_the_bytes_of_its_name(
+def test_every_good_image_is_found_with_the_bytes_of_its_name(
     hostile: HostileFolder, report: Report, command_line: CommandLine
 ) -> None:
     found = similarities(command_line, hostile.root)
@@ -208,7 +208,7 @@ def test_a_person_is_told_without_control_characters(
     [b"caf\xe9.png", b"\xff\xfe.png", b"new\nline.png", b"-.png", b"+.png", b"2:cat.png",
      b"a=b.png", b"http:/example.org/a.png", b"blank behind.png ", b"*.png"],
 )  # fmt: skip
-def test_a_picture_of_any_name_is_a_query(
+def test_an_image_of_any_name_is_a_query(
     hostile: HostileFolder, report: Report, command_line: CommandLine, name: bytes
 ) -> None:
     outcome = command_line.run(

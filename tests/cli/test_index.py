@@ -10,7 +10,7 @@ from clipkit.cli import index, values
 from clipkit.cli.main import main
 from clipkit.search import library
 from clipkit.search.library import PhotoLibrary
-from tests.fakes import FakeEncoder, save_picture
+from tests.fakes import FakeEncoder, save_image
 
 NO_FOLDER = (
     "no folder is indexed in your data directory; one with --here tells of itself:  "
@@ -29,21 +29,21 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    save_picture(tmp_path / "my photos" / "red.png", (255, 0, 0))
-    save_picture(tmp_path / "my photos" / "raw" / "blue.png", (0, 0, 255))
+    save_image(tmp_path / "my photos" / "red.png", (255, 0, 0))
+    save_image(tmp_path / "my photos" / "raw" / "blue.png", (0, 0, 255))
     return tmp_path / "my photos"
 
 
 def test_index_reports_what_it_did(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     assert main(["index", "my photos"]) == 0
     captured = capsys.readouterr()
     assert captured.out == (
         "my photos: 2 added, 0 changed, 0 moved, 0 removed, 0 unchanged, 1 skipped\n"
     )
-    assert captured.err == "1 picture skipped:\n  my photos/broken.png: is not a picture\n"
+    assert captured.err == "1 image skipped:\n  my photos/broken.png: is not an image\n"
     (photos / "red.png").unlink()
     (photos / "broken.png").unlink()
     assert main(["index", "my photos"]) == 0
@@ -57,7 +57,7 @@ def test_index_reports_what_it_did(
 def test_index_prints_the_report_as_json(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     assert main(["index", "my photos", "--json", "--strict"]) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {
@@ -68,20 +68,20 @@ def test_index_prints_the_report_as_json(
         "removed": 0,
         "unchanged": 0,
         "missing": 0,
-        "skipped": [{"path": "my photos/broken.png", "reason": "is not a picture"}],
+        "skipped": [{"path": "my photos/broken.png", "reason": "is not an image"}],
         "left_out": [],
     }
     assert captured.err == ""
 
 
-def test_strict_without_skipped_pictures_is_success(photos: Path, encoder: FakeEncoder) -> None:
+def test_strict_without_skipped_images_is_success(photos: Path, encoder: FakeEncoder) -> None:
     assert main(["index", "my photos", "--strict"]) == 0
 
 
 def test_exclude_and_hidden_are_kept_for_next_time(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_picture(photos / ".hidden.png", (9, 9, 9))
+    save_image(photos / ".hidden.png", (9, 9, 9))
     for words, added in [
         (["--exclude", "raw", "--exclude", "x*"], 1),
         ([], 0),
@@ -190,7 +190,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        "interrupted: what is indexed so far is kept (pictures: 1) and can be searched with"
+        "interrupted: what is indexed so far is kept (images: 1) and can be searched with"
         "  clipkit search QUERY 'my photos' --no-indexing ; to go on, run"
         "  clipkit index 'my photos'\n"
     )
@@ -214,9 +214,9 @@ def _interrupt_at(count: int) -> Callable[[int], None]:
 def test_status_says_what_a_sync_would_see_and_changes_nothing(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     main(["index", "my photos"])
-    save_picture(photos / "new.png", (1, 2, 3))
+    save_image(photos / "new.png", (1, 2, 3))
     (photos / "red.png").unlink()
     capsys.readouterr()
     assert main(["index", "my photos", "--status", "--json"]) == 0
@@ -251,17 +251,17 @@ def test_the_counts_of_status_are_those_of_index(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(5):
-        save_picture(photos / "old" / f"{number}.png", (number, 1, 9))
+        save_image(photos / "old" / f"{number}.png", (number, 1, 9))
     for name in ("broken", "broken too"):
-        (photos / f"{name}.png").write_bytes(b"no picture")
+        (photos / f"{name}.png").write_bytes(b"no image")
     (photos / "leads nowhere.png").symlink_to(photos / "absent.png")
     (photos / "linked").symlink_to(photos / "old")
-    save_picture(photos / ".hidden.png", (9, 9, 9))
+    save_image(photos / ".hidden.png", (9, 9, 9))
     main(["index", "my photos"])
     (photos / "old" / "0.png").unlink()
     (photos / "broken too.png").unlink()
-    save_picture(photos / "old" / "1.png", (7, 7, 7), size=3)
-    save_picture(photos / "new.png", (1, 2, 3))
+    save_image(photos / "old" / "1.png", (7, 7, 7), size=3)
+    save_image(photos / "new.png", (1, 2, 3))
     for has_disk in (True, False):
         if not has_disk:
             photos.rename(photos.parent / "disk")
@@ -331,10 +331,10 @@ def test_forget_deletes_the_index_and_nothing_else(
 ) -> None:
     main(["index", "my photos"])
     location = PhotoLibrary.open(photos).location
-    pictures = sorted(photos.rglob("*.png"))
+    images = sorted(photos.rglob("*.png"))
     assert main(["index", "my photos", "--forget"]) == 0
     assert not location.exists()
-    assert sorted(photos.rglob("*.png")) == pictures
+    assert sorted(photos.rglob("*.png")) == images
     assert "forgot the index of my photos" in capsys.readouterr().err
     assert main(["index", "my photos", "--forget"]) == 0
     assert "nothing to forget" in capsys.readouterr().err
@@ -356,7 +356,7 @@ def test_what_is_left_out_on_purpose_is_counted_by_reason(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in (".a.png", ".b.png", "c.png"):
-        save_picture(photos / name, (1, 1, 1))
+        save_image(photos / name, (1, 1, 1))
     assert main(["index", "my photos", "--exclude", "c.*"]) == 0
     captured = capsys.readouterr()
     assert "2 added" in captured.out
@@ -374,9 +374,9 @@ def test_watch_goes_on_until_it_is_interrupted(
 ) -> None:
     def watch(folder: Path, stop: object) -> Iterator[bool]:
         yield False  # the watch has begun
-        save_picture(folder / "new.png", (1, 2, 3))
+        save_image(folder / "new.png", (1, 2, 3))
         yield True
-        yield True  # nothing new for a picture
+        yield True  # nothing new for an image
         raise KeyboardInterrupt
 
     monkeypatch.setattr(library, "watch_folder", watch)

@@ -1,4 +1,4 @@
-"""Pictures in the terminal: what is printed, taken apart again as a terminal would."""
+"""Images in the terminal: what is printed, taken apart again as a terminal would."""
 
 import base64
 import contextlib
@@ -35,7 +35,7 @@ from clipkit.cli.preview import (
 from tests.conftest import SAMPLES
 
 Pixels = NDArray[np.uint8]
-pictures = arrays.arrays(
+images = arrays.arrays(
     np.uint8,
     st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)),
     elements=st.integers(0, 255),
@@ -67,7 +67,7 @@ def read_kitty(text: str) -> Pixels:
     return np.frombuffer(data, np.uint8).reshape(int(first["v"]), int(first["s"]), 3)
 
 
-@given(pictures)
+@given(images)
 def test_kitty(pixels: Pixels) -> None:
     assert np.array_equal(read_kitty(draw_kitty(pixels)), pixels)
 
@@ -80,7 +80,7 @@ def test_kitty_in_chunks(height: int) -> None:
     assert np.array_equal(read_kitty(text), pixels)
 
 
-@given(pictures)
+@given(images)
 def test_iterm2(pixels: Pixels) -> None:
     text = draw_iterm2(pixels)
     match = re.fullmatch(r"\033\]1337;File=([^:]*):([^\a]*)\a\n", text)
@@ -98,7 +98,7 @@ def test_iterm2(pixels: Pixels) -> None:
         assert image.size == (width, height)
 
 
-@given(pictures)
+@given(images)
 def test_kitty_in_tmux(pixels: Pixels) -> None:
     check_placeholders(*unwrap(draw_kitty_in_tmux(pixels)), pixels)
 
@@ -183,12 +183,12 @@ def even(pixels: Pixels) -> Pixels:
     return pixels if len(pixels) % 2 == 0 else np.vstack([pixels, pixels[-1:]])
 
 
-@given(pictures)
+@given(images)
 def test_blocks(pixels: Pixels) -> None:
     assert np.array_equal(read_blocks(draw_blocks(pixels), full), even(pixels))
 
 
-@given(pictures)
+@given(images)
 def test_coarse_blocks_have_the_nearest_colors(pixels: Pixels) -> None:
     shown = read_blocks(draw_coarse_blocks(pixels), indexed).astype(int)
     wanted = even(pixels).astype(int)
@@ -306,7 +306,7 @@ def test_graphics_fit_the_columns_and_the_height(terminal: Callable[..., None]) 
     assert open_preview(400) == Preview(draw_kitty, (640, 400))
 
 
-def test_pictures_are_shown(
+def test_images_are_shown(
     terminal: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal(COLORTERM="truecolor")
@@ -321,7 +321,7 @@ def test_pictures_are_shown(
     assert printed.err == ""
 
 
-def test_unreadable_pictures_are_noted(
+def test_unreadable_images_are_noted(
     terminal: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     terminal()
@@ -333,11 +333,11 @@ def test_unreadable_pictures_are_noted(
     assert printed.err == f"no preview: {tmp_path / 'gone.jpg'}: no such file\n"
 
 
-def test_only_a_terminal_shows_pictures(
+def test_only_a_terminal_shows_images(
     terminal: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    note = "--preview needs a terminal that shows colours: the pictures are left out\n"
+    note = "--preview needs a terminal that shows colours: the images are left out\n"
     assert open_preview(400) is None  # pytest catches stdout
     assert capsys.readouterr().err == note
     terminal(TERM="dumb")

@@ -9,7 +9,7 @@ import pytest
 
 from clipkit.cli import score
 from clipkit.errors import InputError
-from tests.fakes import FakeEncoder, save_picture, word_embedding
+from tests.fakes import FakeEncoder, save_image, word_embedding
 
 Captured = pytest.CaptureFixture[str]
 ROWS = [
@@ -26,7 +26,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     lines = ["filepath,title"]
     for name, color, caption in ROWS:
-        save_picture(tmp_path / name, color)
+        save_image(tmp_path / name, color)
         lines.append(f"{name},{caption}")
     path = tmp_path / "pairs.csv"
     path.write_text("\n".join(lines) + "\n")
@@ -40,10 +40,10 @@ def _run(*words: str) -> int:
 
 
 def _expected(color: tuple[int, int, int], caption: str) -> float:
-    picture = [*color, 1.0]
-    norm = math.hypot(*picture)
+    image = [*color, 1.0]
+    norm = math.hypot(*image)
     text: list[float] = word_embedding("A photo depicts " + caption)[0].tolist()
-    return 2.5 * max(sum(a * b for a, b in zip(picture, text, strict=True)) / norm, 0.0)
+    return 2.5 * max(sum(a * b for a, b in zip(image, text, strict=True)) / norm, 0.0)
 
 
 def test_one_line_a_caption_and_the_mean_on_stderr(capsys: Captured) -> None:
@@ -98,7 +98,7 @@ def test_what_was_skipped_is_told_and_strict_minds(tmp_path: Path, capsys: Captu
     with (tmp_path / "pairs.csv").open("a") as file:
         file.write("gone.png,gone\n")
     assert _run("pairs.csv") == 0
-    assert "1 picture skipped:" in capsys.readouterr().err
+    assert "1 image skipped:" in capsys.readouterr().err
     assert _run("pairs.csv", "--strict") == 1
 
 
@@ -111,7 +111,7 @@ def test_a_caption_cannot_break_lines(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_nothing_to_score_is_status_1(tmp_path: Path, capsys: Captured) -> None:
-    (tmp_path / "torn.png").write_bytes(b"no picture")
+    (tmp_path / "torn.png").write_bytes(b"no image")
     (tmp_path / "torn.csv").write_text("filepath,title\ntorn.png,torn\n")
     assert _run("torn.csv") == 1
     captured = capsys.readouterr()
@@ -137,8 +137,8 @@ def test_wrong_references_are_told(content: bytes, message: str, tmp_path: Path)
 
 def test_class_folders_are_scored_by_the_names_of_a_file(tmp_path: Path, capsys: Captured) -> None:
     for folder, color in (("n1", (255, 0, 0)), ("n2", (0, 0, 255))):
-        save_picture(tmp_path / "ds" / "train" / folder / "a.png", color)
-        save_picture(tmp_path / "ds" / "val" / folder / "b.png", color)
+        save_image(tmp_path / "ds" / "train" / folder / "a.png", color)
+        save_image(tmp_path / "ds" / "val" / folder / "b.png", color)
     (tmp_path / "names.csv").write_text("folder,name\nn1,red\nn2,blue\n")
 
     assert _run("ds", "--class-names", "names.csv") == 0

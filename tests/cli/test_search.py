@@ -24,7 +24,7 @@ from clipkit.search.relevance import NullDistribution
 from clipkit.search.store.local import lock
 from clipkit.search.store.local.lock import WriterLock
 from tests.cli.conftest import Outcome
-from tests.fakes import FakeEncoder, save_picture
+from tests.fakes import FakeEncoder, save_image
 
 Captured = pytest.CaptureFixture[str]
 Run = Callable[..., Outcome]
@@ -43,9 +43,9 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    save_picture(tmp_path / "photos" / "red.png", (255, 0, 0))
-    save_picture(tmp_path / "photos" / "orange.png", (255, 128, 0))
-    save_picture(tmp_path / "photos" / "trip" / "blue.png", (0, 0, 255))
+    save_image(tmp_path / "photos" / "red.png", (255, 0, 0))
+    save_image(tmp_path / "photos" / "orange.png", (255, 128, 0))
+    save_image(tmp_path / "photos" / "trip" / "blue.png", (0, 0, 255))
     return tmp_path / "photos"
 
 
@@ -90,7 +90,7 @@ def test_json_is_one_object_a_line(capsys: Captured) -> None:
 def test_paths_can_end_with_a_null_and_names_with_quotes_stay_one_field(
     photos: Path, capsys: Captured
 ) -> None:
-    save_picture(photos / 'a\n"b".png', (255, 0, 0))
+    save_image(photos / 'a\n"b".png', (255, 0, 0))
     main(["search", "red", "photos", "-0", "-t2"])
     assert capsys.readouterr().out == 'photos/a\n"b".png\0photos/red.png\0'
     main(["search", "red", "photos", "-t1"])
@@ -178,7 +178,7 @@ def test_usage_errors_are_argparses(words: list[str], message: str, capsys: Capt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["./absent.jpg", "photos"], "./absent.jpg: there is no such picture"),
+        (["./absent.jpg", "photos"], "./absent.jpg: there is no such image"),
         (["red", "absent"], "absent: there is no such folder"),
         (["red", "photos", "-n"], "photos has not been indexed: run  clipkit index photos"),
         (["", "photos"], "a part of the query is empty"),
@@ -211,7 +211,7 @@ def test_a_missing_folder_is_told_before_a_model_is_loaded(
 def test_no_indexing_searches_what_was_indexed(photos: Path, capsys: Captured) -> None:
     main(["search", "red", "photos"])
     capsys.readouterr()
-    save_picture(photos / "new.png", (255, 1, 0))
+    save_image(photos / "new.png", (255, 1, 0))
     assert main(["search", "red", "photos", "--skip-index", "-f", "-t2"]) == 0
     assert _paths(capsys) == ["photos/red.png", "photos/orange.png"]
     assert main(["search", "red", "photos", "-f", "-t2"]) == 0
@@ -261,10 +261,10 @@ def test_no_result_is_status_1(tmp_path: Path, capsys: Captured) -> None:
     assert (captured.out, captured.err) == ("", "no images found in empty\n")
 
 
-def test_skipped_pictures_are_counted_and_strict_makes_them_count(
+def test_skipped_images_are_counted_and_strict_makes_them_count(
     photos: Path, capsys: Captured
 ) -> None:
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     assert main(["search", "red", "photos", "-f", "-t1"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "photos/red.png\n"
@@ -348,7 +348,7 @@ def test_filters_come_before_the_ranking(
         (["red", "photos", "--less-like", "gone.jpg"], "gone.jpg: there is no such image"),
         (["photos/gone.png", "photos"], "photos/gone.png: there is no such image file"),
         (["red", "photos", "+", "gone.JPG"], "gone.JPG: there is no such image file"),
-        (["./notes.txt", "photos"], "is not a picture"),
+        (["./notes.txt", "photos"], "is not an image"),
         (["red", "photos", "-n"], "photos has not been indexed: run  clipkit index photos"),
         (["red", "photos", "-n", "--exclude-dir", "trip"], "leave one out"),
     ],
@@ -401,7 +401,7 @@ def test_forgotten_quotes(words: list[str], meant: str, run: Run) -> None:
 
 
 def test_a_skipped_file_is_told_of_once(photos: Path, capsys: Captured) -> None:
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     (photos / "gone.png").symlink_to("nowhere")
     for expected in ("indexed: 3 new; 2 skipped, listed by  clipkit index photos\n", "", ""):
         main(["search", "red", "photos", "-f"])
@@ -415,7 +415,7 @@ def test_a_skipped_file_is_told_of_once(photos: Path, capsys: Captured) -> None:
 
 
 def test_what_to_index_can_be_said_as_rclip_does(photos: Path, capsys: Captured) -> None:
-    save_picture(photos / ".hidden.png", (255, 0, 0))
+    save_image(photos / ".hidden.png", (255, 0, 0))
     main(["search", "red", "photos", "-f", "--exclude-dir", "trip", "--include-hidden"])
     assert sorted(Path(path).name for path in _paths(capsys)) == [
         ".hidden.png",
@@ -447,7 +447,7 @@ def test_a_page_replaces_a_page_and_nothing_else(
     assert victim.read_bytes().startswith(b"<!DOCTYPE html>")
 
 
-def test_pictures_alone_are_a_query(capsys: Captured) -> None:
+def test_images_alone_are_a_query(capsys: Captured) -> None:
     main(["search", "red", "photos"])
     capsys.readouterr()
     for words in (["--like", "photos/red.png", "photos"], ["photos", "--more-like=photos/red.png"]):
@@ -457,9 +457,9 @@ def test_pictures_alone_are_a_query(capsys: Captured) -> None:
     assert main(["search", "photos", "photos", "--like", "photos/red.png", "-f"]) == 0
 
 
-def test_a_picture_marked_as_wrong_pushes_its_like_down(photos: Path, capsys: Captured) -> None:
-    save_picture(photos / "violet.png", (255, 0, 255))
-    save_picture(photos / "plum.png", (250, 0, 240))
+def test_an_image_marked_as_wrong_pushes_its_like_down(photos: Path, capsys: Captured) -> None:
+    save_image(photos / "violet.png", (255, 0, 255))
+    save_image(photos / "plum.png", (250, 0, 240))
     assert main(["search", "red", "photos", "-f", "-t4"]) == 0
     assert [Path(path).stem for path in _paths(capsys)][:2] == ["red", "orange"]
     marks = ["--less-like", "photos/violet.png", "--more-like", "photos/orange.png"]
@@ -480,19 +480,19 @@ def test_nothing_relevant_is_an_answer(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert main(["search", "red", "photos", "-f"]) == 1
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 3
-    assert captured.err == "nothing relevant among 3 pictures; these are the closest\n"
+    assert captured.err == "nothing relevant among 3 images; these are the closest\n"
     assert main(["search", "red", "photos", "-f", "--min-relevance", "0.5"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        "nothing relevant among 3 pictures; without --min-relevance the closest are shown\n"
+        "nothing relevant among 3 images; without --min-relevance the closest are shown\n"
     )
     assert main(["search", "red", "photos", "--min-relevance", "0.49", "-f"]) == 0
     assert len(_paths(capsys)) == 3
 
 
 def test_results_can_be_made_to_differ(photos: Path, capsys: Captured) -> None:
-    save_picture(photos / "red again.png", (255, 0, 0), size=3)
+    save_image(photos / "red again.png", (255, 0, 0), size=3)
     main(["search", "red", "photos", "-f", "-t2"])
     assert {Path(path).stem for path in _paths(capsys)} == {"red", "red again"}
     for words in (["--diversity", "0.9"], ["--diverse", "--diversity=0.9"]):
@@ -502,7 +502,7 @@ def test_results_can_be_made_to_differ(photos: Path, capsys: Captured) -> None:
     assert len(_paths(capsys)) == 4
 
 
-def test_results_can_be_a_page_of_pictures(tmp_path: Path, capsys: Captured) -> None:
+def test_results_can_be_a_page_of_images(tmp_path: Path, capsys: Captured) -> None:
     assert main(["search", "red", "+", "blue", "photos", "--html", "found.html", "-f"]) == 0
     page = (tmp_path / "found.html").read_text(encoding="utf-8")
     assert "red + blue" in page
@@ -513,7 +513,7 @@ def test_an_index_that_cannot_be_written_is_searched(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     main(["search", "red", "photos"])
-    save_picture(photos / "new.png", (9, 9, 9))
+    save_image(photos / "new.png", (9, 9, 9))
     capsys.readouterr()
 
     def read_only(path: object, **_: object) -> None:

@@ -22,7 +22,7 @@ from clipkit.cli.terminal import (
     use_file_system_encoding,
 )
 from tests.cli.conftest import Outcome
-from tests.fakes import age_files, save_picture
+from tests.fakes import age_files, save_image
 
 # Every name a Linux folder can hold.
 names = st.binary(min_size=1, max_size=40).filter(lambda name: not {0, 47} & set(name))
@@ -151,7 +151,7 @@ def in_terminal(*words: object, **environment: str) -> list[str]:
 def photos(run: Run, tmp_path: Path) -> Path:
     folder = tmp_path / "p"
     for name in ("a.png", "\u732b\u306e\u5199\u771f.png", "cafe\u0301.png"):
-        save_picture(folder / name, (255, 0, 0), size=9)
+        save_image(folder / name, (255, 0, 0), size=9)
     age_files(folder)
     assert run("index", folder).status == 0
     return folder

@@ -192,16 +192,16 @@ def test_data_that_nothing_can_be_learnt_from_gets_one_line(
     table = tmp_path / "pairs.csv"
     table.write_text("filepath,titel\nphotos/astronaut.png,an astronaut\n")
 
-    assert "empty holds no pictures" in refused(run, write(data={"train": str(empty)}))
+    assert "empty holds no images" in refused(run, write(data={"train": str(empty)}))
     one = write(data={"train": str(single)})
     assert "training needs at least 2 pairs, got 1" in refused(run, one)
-    assert "10 pictures and no captions" in refused(run, write(data={"train": str(bare)}))
+    assert "10 images and no captions" in refused(run, write(data={"train": str(bare)}))
     missing = refused(run, write(data={"train": str(table)}))
     assert "title" in missing
     assert "titel" in missing
 
 
-def test_caption_files_without_pictures_get_one_line(
+def test_caption_files_without_images_get_one_line(
     run: Run, write: Callable[..., Path], photos: Path
 ) -> None:
     lost = sorted(photos.glob("*.png"))[:2]
@@ -218,7 +218,7 @@ def test_caption_files_without_pictures_get_one_line(
     assert "2 pairs could not be read: report.json lists them" in mended.out
 
 
-def test_too_many_bad_pictures_get_one_line(
+def test_too_many_bad_images_get_one_line(
     run: Run, write: Callable[..., Path], photos: Path
 ) -> None:
     for path in sorted(photos.glob("*.png"))[:4]:

@@ -1,4 +1,4 @@
-"""What is kept and dropped, by hand on coloured pictures; and what holds for any pairs."""
+"""What is kept and dropped, by hand on coloured images; and what holds for any pairs."""
 
 import shutil
 from pathlib import Path
@@ -13,11 +13,11 @@ from clipkit.curation.rules import RULES, FilterRules
 from clipkit.data.pair import Pair
 from clipkit.errors import ImageReadError, InputError
 from tests.fake_pairs import ListSource
-from tests.fakes import WORDS, FakeEncoder, save_picture
+from tests.fakes import WORDS, FakeEncoder, save_image
 
 
 def pair(folder: Path, name: str, color: tuple[int, int, int], *captions: str) -> Pair:
-    return Pair(save_picture(folder / f"{name}.png", color), captions, name)
+    return Pair(save_image(folder / f"{name}.png", color), captions, name)
 
 
 def rules_of(report: FilterReport) -> dict[str, str]:
@@ -49,9 +49,9 @@ def test_captions_that_break_a_rule_are_taken_out(tmp_path: Path) -> None:
     assert report.num_dropped == {"caption too short": 1, "empty caption": 1}
 
 
-def test_pictures_are_measured_and_unreadable_ones_told(tmp_path: Path) -> None:
-    big = Pair(save_picture(tmp_path / "big.png", (9, 9, 9), size=40), ("big",), "big")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+def test_images_are_measured_and_unreadable_ones_told(tmp_path: Path) -> None:
+    big = Pair(save_image(tmp_path / "big.png", (9, 9, 9), size=40), ("big",), "big")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     source = ListSource(
         [
             pair(tmp_path, "small", (255, 0, 0), "red"),
@@ -64,14 +64,14 @@ def test_pictures_are_measured_and_unreadable_ones_told(tmp_path: Path) -> None:
     report = filter_pairs(source, FilterRules(min_side=40))
     assert names(report) == ["big"]
     assert rules_of(report) == {
-        "small": "picture too small",
-        "bad": "unreadable picture",
-        "7": "unreadable picture",
-        "gone": "empty caption",  # the first rule it breaks: its picture is never looked at
+        "small": "image too small",
+        "bad": "unreadable image",
+        "7": "unreadable image",
+        "gone": "empty caption",  # the first rule it breaks: its image is never looked at
     }
     whys = [dropped.why for dropped in report.dropped]
     assert whys[0] == "2 x 2 pixels, at least 40 a side are asked"
-    assert whys[1].startswith("is not a picture")
+    assert whys[1].startswith("is not an image")
 
 
 def test_of_exact_copies_the_first_or_the_most_similar_is_kept(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_each_pair_is_told_with_the_first_rule_it_breaks(tmp_path: Path) -> None
             pair(tmp_path, "short", (255, 0, 0), "red"),  # also small, a copy, unlike
             pair(tmp_path, "small", (255, 0, 0), "a red square"),
             *(
-                Pair(save_picture(tmp_path / f"{name}.png", color, size=8), (caption,), name)
+                Pair(save_image(tmp_path / f"{name}.png", color, size=8), (caption,), name)
                 for name, color, caption in (
                     ("kept", (0, 255, 0), "a green square"),
                     ("copy", (0, 255, 0), "a green square"),
@@ -176,13 +176,13 @@ def test_each_pair_is_told_with_the_first_rule_it_breaks(tmp_path: Path) -> None
     report = filter_pairs(source, rules, FakeEncoder())
     assert rules_of(report) == {
         "short": "caption too short",
-        "small": "picture too small",
+        "small": "image too small",
         "copy": "exact duplicate",
     }
 
 
-def test_a_picture_that_only_the_model_cannot_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+def test_an_image_that_only_the_model_cannot_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
     source = ListSource(
         [
             Pair(tmp_path / "bad.png", ("red",), "bad"),
@@ -191,8 +191,8 @@ def test_a_picture_that_only_the_model_cannot_read_is_told(tmp_path: Path) -> No
     )
     rules = FilterRules(drop_exact_copies=True, min_similarity=0)
     report = filter_pairs(source, rules, FakeEncoder())
-    assert rules_of(report) == {"bad": "unreadable picture"}
-    assert report.dropped[0].why == "is not a picture"  # as the fake encoder says
+    assert rules_of(report) == {"bad": "unreadable image"}
+    assert report.dropped[0].why == "is not an image"  # as the fake encoder says
 
 
 def test_a_model_is_asked_for_where_it_is_needed(tmp_path: Path) -> None:
@@ -242,15 +242,15 @@ ABSOLUTE = st.builds(
 
 @pytest.fixture(scope="module")
 def palette(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
-    """Pictures by colour and size; the last size is one that cannot be read."""
+    """Images by colour and size; the last size is one that cannot be read."""
     folder = tmp_path_factory.mktemp("palette")
-    pictures = {
-        (color, size): save_picture(folder / f"{color}-{size}.png", COLORS[color], size=size)
+    images = {
+        (color, size): save_image(folder / f"{color}-{size}.png", COLORS[color], size=size)
         for color in range(len(COLORS))
         for size in (2, 4)
     }
-    (folder / "bad.png").write_bytes(b"no picture")
-    return pictures | {(color, 0): folder / "bad.png" for color in range(len(COLORS))}
+    (folder / "bad.png").write_bytes(b"no image")
+    return images | {(color, 0): folder / "bad.png" for color in range(len(COLORS))}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

@@ -48,16 +48,16 @@ def test_captions(rules: FilterRules, caption: str, rule: str | None, why: str) 
     ("rules", "size", "rule", "why"),
     [
         (FilterRules(), (1, 9999), None, ""),
-        (FilterRules(min_side=200), (300, 199), "picture too small", "300 x 199 pixels, at least"),
+        (FilterRules(min_side=200), (300, 199), "image too small", "300 x 199 pixels, at least"),
         (FilterRules(min_side=200), (200, 300), None, ""),
         (
             FilterRules(max_aspect=3),
             (100, 301),
-            "picture too narrow",
+            "image too narrow",
             "100 x 301 pixels, one side 3.01 times the other, 3 are allowed",
         ),
         (FilterRules(max_aspect=3), (300, 100), None, ""),
-        (FilterRules(max_aspect=3, min_side=200), (100, 900), "picture too small", "100 x 900"),
+        (FilterRules(max_aspect=3, min_side=200), (100, 900), "image too small", "100 x 900"),
     ],
 )
 def test_sizes(rules: FilterRules, size: tuple[int, int], rule: str | None, why: str) -> None:
@@ -99,7 +99,7 @@ def test_file_names(caption: str, name: str) -> None:
         ("48213", "x"),
         ("a Boeing 747", "x"),
         ("1984", "x"),
-        ("A picture of 100 sheep", "x"),
+        ("An image of 100 sheep", "x"),
         ("photo", "x"),
         ("St. Mark's", "x"),
     ],

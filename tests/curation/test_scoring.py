@@ -18,13 +18,13 @@ from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
 from tests.fake_pairs import ListSource, colored_pairs
 from tests.fakes import FakeEncoder, word_embedding
 
-PICTURES = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]], dtype=np.float32)
+IMAGES = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]], dtype=np.float32)
 CAPTIONS = np.array([[0.6, 0.8, 0], [-0.6, 0, 0.8], [0, 1, 0], [1, 0, 0]], dtype=np.float32)
 
 
 def test_clip_score_by_hand() -> None:
     # 2.5 * .6, 2.5 * max(-.6, 0), 2.5 * 1, 2.5 * 0
-    np.testing.assert_allclose(clip_scores(PICTURES, CAPTIONS), [1.5, 0, 2.5, 0], atol=1e-6)
+    np.testing.assert_allclose(clip_scores(IMAGES, CAPTIONS), [1.5, 0, 2.5, 0], atol=1e-6)
 
 
 def test_ref_clip_score_by_hand() -> None:
@@ -51,13 +51,13 @@ def test_a_caption_without_references_has_no_such_score() -> None:
 
 def test_agrees_with_a_slow_reference() -> None:
     rng = np.random.default_rng(3)
-    pictures, captions = normalize_rows(rng.normal(size=(2 * 40, 5))).reshape(2, 40, 5)
+    images, captions = normalize_rows(rng.normal(size=(2 * 40, 5))).reshape(2, 40, 5)
     owners = rng.integers(0, 40, 90)
     references = normalize_rows(rng.normal(size=(90, 5)))
-    scores = clip_scores(pictures, captions)
+    scores = clip_scores(images, captions)
     means = ref_clip_scores(scores, captions, references, owners)
     for number in range(40):
-        fit = 2.5 * max(math.fsum(pictures[number] * captions[number]), 0)
+        fit = 2.5 * max(math.fsum(images[number] * captions[number]), 0)
         assert scores[number] == pytest.approx(fit, abs=1e-6)
         cosines = [
             max(math.fsum(captions[number] * reference), 0)
@@ -75,7 +75,7 @@ def test_agrees_with_a_slow_reference() -> None:
 
 def test_shapes_must_fit() -> None:
     with pytest.raises(InputError, match=r"got \(4, 3\) and \(3, 3\)"):
-        clip_scores(PICTURES, CAPTIONS[:3])
+        clip_scores(IMAGES, CAPTIONS[:3])
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def source(tmp_path: Path) -> ListSource:
     pairs = colored_pairs(
         tmp_path, {"red 1": ("red", "green"), "green": ("green",), "blue": ("sky", "ice")}
     )
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     bad = Pair(tmp_path / "bad.png", ("red",), "bad.png")
     return ListSource([pairs[0], bad, *pairs[1:], ImageReadError("gone.png", "no such file")])
 
@@ -100,7 +100,7 @@ def test_every_caption_of_every_pair_is_scored_behind_the_prompt(source: ListSou
         (3, "blue.png", "ice"),
     ]
     for score, axis in zip(scores, (0, 0, 1, 2, 2), strict=True):
-        # A picture of one colour lies at (255, 1) on its own axis and the constant one.
+        # An image of one colour lies at (255, 1) on its own axis and the constant one.
         text = word_embedding("A photo depicts " + score.caption)[0]
         cosine = (255 * text[axis] + text[3]) / math.sqrt(255**2 + 1)
         assert score.clip_score == pytest.approx(2.5 * max(cosine, 0), abs=1e-5)

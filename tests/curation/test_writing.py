@@ -24,7 +24,7 @@ NAMES = st.text(LETTERS.filter(lambda letter: letter not in "/\0"), min_size=1, 
 
 
 def _round_trip(table: Path, captions: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """Write pairs, pictures beside the table by their names, and return those that are read."""
+    """Write pairs, images beside the table by their names, and return those that are read."""
     pairs = [Pair(table.parent / name, texts, name) for name, texts in captions.items()]
     for pair in pairs:
         assert isinstance(pair.image, Path)

@@ -1,4 +1,4 @@
-"""Pictures and shards that tests of pairs share."""
+"""Images and shards that tests of pairs share."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,8 @@ from PIL import Image
 from clipkit.data.pair import Pair, PairSource
 
 
-def picture(number: int) -> bytes:
-    """Return a small picture, different for each number."""
+def image(number: int) -> bytes:
+    """Return a small image, different for each number."""
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (number % 256, number // 256 % 256, 99)).save(file, "PNG")
     return file.getvalue()

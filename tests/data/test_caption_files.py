@@ -16,7 +16,7 @@ from clipkit.data.caption_files import (
 )
 from clipkit.data.listed_pairs import ListedPairs
 from clipkit.inputs.folders import FolderScan, find_images
-from tests.data.conftest import contents, picture, reasons
+from tests.data.conftest import contents, image, reasons
 
 
 @pytest.mark.parametrize(
@@ -99,24 +99,24 @@ def _unsaid(line: str) -> None:
     raise AssertionError(line)
 
 
-def test_each_picture_has_the_captions_beside_it(write: Write) -> None:
+def test_each_image_has_the_captions_beside_it(write: Write) -> None:
     folder = write(
         {
-            "b.png": picture(1),
+            "b.png": image(1),
             "b.txt": "a boat\na red boat\n",
-            "deep/er/a.b.PNG": picture(2),
+            "deep/er/a.b.PNG": image(2),
             "deep/er/a.b.json": '{"caption": "a cat"}',
             # As img2dataset writes both: what a person changes is the text.
-            "c.png": picture(3),
+            "c.png": image(3),
             "c.json": '{"caption": "old"}',
             "c.txt": "new",
         }
     )
     source = _open(folder)
     assert contents(source) == [
-        (picture(1), ("a boat", "a red boat")),
-        (picture(3), ("new",)),
-        (picture(2), ("a cat",)),
+        (image(1), ("a boat", "a red boat")),
+        (image(3), ("new",)),
+        (image(2), ("a cat",)),
     ]
     assert source.skipped == []
     assert source[2].name == str(folder / "deep/er/a.b.PNG")
@@ -127,16 +127,16 @@ def test_each_picture_has_the_captions_beside_it(write: Write) -> None:
 def test_what_is_no_pair_is_listed_with_its_reason(write: Write) -> None:
     folder = write(
         {
-            "alone.png": picture(1),
-            "empty.png": picture(2),
+            "alone.png": image(1),
+            "empty.png": image(2),
             "empty.txt": "\n",
-            "odd.png": picture(3),
+            "odd.png": image(3),
             "odd.txt": b"\xff",
-            "wrong.png": picture(4),
+            "wrong.png": image(4),
             "wrong.json": "{",
             "gone.txt": "a boat",
             "deep/gone.json": '"a boat"',
-            "good.png": picture(5),
+            "good.png": image(5),
             "good.txt": "good",
             ".hidden/x.txt": "left out",
             "._good.txt": "left out",
@@ -144,12 +144,12 @@ def test_what_is_no_pair_is_listed_with_its_reason(write: Write) -> None:
     )
     (folder / "link.jpg").symlink_to("nowhere.jpg")
     source = _open(folder)
-    assert contents(source) == [(picture(5), ("good",))]
+    assert contents(source) == [(image(5), ("good",))]
     assert sorted(reasons(source)) == [
         "alone.png: has no captions: there is no alone.txt, alone.caption or alone.json beside it",
         "empty.png: empty.txt holds no caption",
-        "gone.json: there is no picture of this name",
-        "gone.txt: there is no picture of this name",
+        "gone.json: there is no image of this name",
+        "gone.txt: there is no image of this name",
         "link.jpg: is a link that leads nowhere",
         "odd.png: odd.txt is not UTF-8",
         "wrong.png: wrong.json is not JSON: Expecting property name enclosed in double quotes: "
@@ -161,17 +161,17 @@ def test_what_is_no_pair_is_listed_with_its_reason(write: Write) -> None:
 def test_endings_may_be_in_upper_case(write: Write) -> None:
     folder = write(
         {
-            "A.JPG": picture(1),
+            "A.JPG": image(1),
             "A.TXT": "a cat",
-            "B.JPG": picture(2),
+            "B.JPG": image(2),
             "B.JSON": '{"caption": "a dog"}',
-            "C.JPG": picture(3),
+            "C.JPG": image(3),
             "C.TXT": "new",
             "C.json": '"the text comes first"',
-            "D.JPG": picture(4),
+            "D.JPG": image(4),
             "D.txt": "the plain one comes first",
             "D.TXT": "old",
-            "E.JPG": picture(5),
+            "E.JPG": image(5),
             "E.JSON": "no text",
             "LOST.TXT": "a boat",
         }
@@ -182,19 +182,19 @@ def test_endings_may_be_in_upper_case(write: Write) -> None:
     assert captions == ["a cat", "a dog", "new", "the plain one comes first"]
     assert reasons(source) == [
         "E.JPG: E.JSON is not JSON: Expecting value: line 1 column 1 (char 0)",
-        "LOST.TXT: there is no picture of this name",
+        "LOST.TXT: there is no image of this name",
     ]
 
 
-def test_captions_count_only_beside_a_picture(write: Write) -> None:
-    folder = write({"cats/a.png": picture(1), "readme.txt": "hello"})
+def test_captions_count_only_beside_an_image(write: Write) -> None:
+    folder = write({"cats/a.png": image(1), "readme.txt": "hello"})
     assert not has_captions(find_images(folder), CaptionPlace(folder))
     write({"cats/a.json": "[]"})
     assert has_captions(find_images(folder), CaptionPlace(folder))
 
 
 def test_the_fingerprint_is_that_of_the_listing(write: Write, tmp_path: Path) -> None:
-    folder = write({"one/a.png": picture(1), "one/a.txt": "a boat"})
+    folder = write({"one/a.png": image(1), "one/a.txt": "a boat"})
     before = _open(folder / "one").fingerprint
     moved = (folder / "one").rename(folder / "two")
     assert _open(moved).fingerprint == before
@@ -207,7 +207,7 @@ def test_the_fingerprint_is_that_of_the_listing(write: Write, tmp_path: Path) ->
 
 
 def test_a_row_that_is_not_there_ends_a_loop(write: Write) -> None:
-    source = _open(write({"a.png": picture(1), "a.txt": "a boat"}))
+    source = _open(write({"a.png": image(1), "a.txt": "a boat"}))
     with pytest.raises(IndexError):
         source[1]
 
@@ -220,23 +220,23 @@ def _told(folder: Path, scan: FolderScan, place: CaptionPlace) -> tuple[ListedPa
 def test_an_image_with_several_paths_is_one_pair_with_the_captions_of_all(write: Write) -> None:
     folder = write(
         {
-            "z.png": picture(1),
+            "z.png": image(1),
             "z.txt": "a boat",
             "a.txt": "a red boat\na boat",
             "deep/b.txt": "at sea",
-            "other.png": picture(1),  # a copy is a file of its own
+            "other.png": image(1),  # a copy is a file of its own
             "other.txt": "another boat",
             "only.txt": "the caption lies beside the link alone",
-            "real/c.png": picture(2),
+            "real/c.png": image(2),
         }
     )
     (folder / "a.png").symlink_to("z.png")
     (folder / "only.png").symlink_to("real/c.png")
     os.link(folder / "z.png", folder / "deep" / "b.png")
     expected = [
-        (picture(1), ("at sea", "a red boat", "a boat")),
-        (picture(1), ("another boat",)),
-        (picture(2), ("the caption lies beside the link alone",)),
+        (image(1), ("at sea", "a red boat", "a boat")),
+        (image(1), ("another boat",)),
+        (image(2), ("the caption lies beside the link alone",)),
     ]
 
     source, said = _told(folder, find_images(folder), CaptionPlace(folder))
@@ -253,7 +253,7 @@ def test_an_image_with_several_paths_is_one_pair_with_the_captions_of_all(write:
 def test_a_damaged_file_beside_a_good_one_is_told(write: Write) -> None:
     folder = write(
         {
-            **{f"{number}.png": picture(number) for number in range(5)},
+            **{f"{number}.png": image(number) for number in range(5)},
             **{f"{number}.txt": b"\xff" for number in range(4)},
             **{f"{number}.json": f'"image {number}"' for number in range(4)},
             "4.caption": "image 4",
@@ -272,8 +272,8 @@ def test_a_damaged_file_beside_a_good_one_is_told(write: Write) -> None:
 def test_captions_may_have_a_folder_and_an_ending_of_their_own(write: Write) -> None:
     folder = write(
         {
-            "images/trip/a.png": picture(1),
-            "images/b.png": picture(2),
+            "images/trip/a.png": image(1),
+            "images/b.png": image(2),
             "captions/trip/a.en.txt": "a boat",
             "captions/trip/a.txt": "ein Boot",
             "captions/gone.EN.TXT": "a cat",
@@ -281,9 +281,9 @@ def test_captions_may_have_a_folder_and_an_ending_of_their_own(write: Write) -> 
     )
     place = CaptionPlace(folder / "captions", (".en.txt",))
     source, said = _told(folder / "images", find_images(folder / "images"), place)
-    assert contents(source) == [(picture(1), ("a boat",))]
+    assert contents(source) == [(image(1), ("a boat",))]
     assert [str(error) for error in source.skipped] == [
         f"{folder}/images/b.png: has no captions: there is no b.en.txt in {folder}/captions",
-        f"{folder}/captions/gone.EN.TXT: there is no picture of this name",
+        f"{folder}/captions/gone.EN.TXT: there is no image of this name",
     ]
     assert said == []

@@ -9,14 +9,14 @@ from clipkit.data.class_folders import ClassFolders, open_class_folders
 from clipkit.data.class_names import ClassNames, words_of
 from clipkit.errors import InputError, PromptError
 from clipkit.inputs.folders import find_images
-from tests.data.conftest import picture, reasons
+from tests.data.conftest import image, reasons
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
 FILES = {
-    "red_panda/b.png": picture(1),
-    "red_panda/deep/a.png": picture(2),
-    "Zebra/c.png": picture(3),
-    "owl-monkey/d.png": picture(4),
+    "red_panda/b.png": image(1),
+    "red_panda/deep/a.png": image(2),
+    "Zebra/c.png": image(3),
+    "owl-monkey/d.png": image(4),
 }
 
 
@@ -31,7 +31,7 @@ def _unsaid(line: str) -> None:
 
 
 def test_classes_and_labels_are_those_of_torchvision(write: Write) -> None:
-    folder = write({**FILES, "owl/e.png": picture(5)})  # by paths, owl-monkey/ comes first
+    folder = write({**FILES, "owl/e.png": image(5)})  # by paths, owl-monkey/ comes first
     expected = ImageFolder(str(folder))
     source = _open(folder)
     assert words_of(expected.classes) == source.class_names
@@ -49,14 +49,14 @@ def test_captions_are_the_templates_filled_in(write: Write) -> None:
     assert source.fingerprint != _open(write({}), "a {}.").fingerprint
 
 
-def test_pictures_without_a_class_are_listed(write: Write) -> None:
-    source = _open(write({**FILES, "stray.png": picture(5)}))
+def test_images_without_a_class_are_listed(write: Write) -> None:
+    source = _open(write({**FILES, "stray.png": image(5)}))
     assert len(source) == 4
     assert reasons(source) == ["stray.png: lies in no class's folder"]
 
 
 def test_two_folders_of_one_class_are_refused(write: Write) -> None:
-    folder = write({"red_panda/a.png": picture(1), "red-panda/b.png": picture(2)})
+    folder = write({"red_panda/a.png": image(1), "red-panda/b.png": image(2)})
     with pytest.raises(InputError, match="'red panda', red-panda and red_panda: put their"):
         _open(folder)
 
@@ -84,7 +84,7 @@ def _told(folder: Path, names: ClassNames | None = None) -> tuple[ClassFolders, 
 
 
 def test_names_may_come_from_a_file(write: Write, tmp_path: Path) -> None:
-    folder = write({"ds/n2/a.png": picture(1), "ds/n1/b.png": picture(2)}) / "ds"
+    folder = write({"ds/n2/a.png": image(1), "ds/n1/b.png": image(2)}) / "ds"
     names = ClassNames(tmp_path / "names.json", {"n1": "tench", "n2": "shark"}, ())
     source, said = _told(folder, names)
     assert source.class_names == ("tench", "shark")
@@ -95,28 +95,28 @@ def test_names_may_come_from_a_file(write: Write, tmp_path: Path) -> None:
 
 
 def test_numbers_taken_off_and_odd_names_are_said(write: Write) -> None:
-    folder = write({f"ds/{n:02}_{name}/a.png": picture(n) for n, name in enumerate("abcdef")})
+    folder = write({f"ds/{n:02}_{name}/a.png": image(n) for n, name in enumerate("abcdef")})
     _, said = _told(folder / "ds")
     assert said == [
         f"{folder}/ds: class names are read without their numbers: "
         "00_a is a; 01_b is b; 02_c is c; and 3 more"
     ]
-    _, said = _told(write({"wn/n01440764/a.png": picture(1)}) / "wn")
+    _, said = _told(write({"wn/n01440764/a.png": image(1)}) / "wn")
     assert said[0].startswith("warning: 1 of 1 class names are numbers of WordNet")
 
 
 def test_kinds_of_files_are_no_classes(write: Write) -> None:
-    folder = write({"Images/a.png": picture(1), "masks/a.png": picture(2)})
+    folder = write({"Images/a.png": image(1), "masks/a.png": image(2)})
     with pytest.raises(InputError, match=r"no class folders: Images, masks say what kind of files"):
         _told(folder)
     # Beside real classes it may be one after all.
-    source, said = _told(write({"cat/a.png": picture(3)}))
+    source, said = _told(write({"cat/a.png": image(3)}))
     assert source.class_names == ("Images", "cat", "masks")
     assert said[0].startswith("warning: 2 of 3 class names name a kind of files")
 
 
 def test_an_image_with_several_paths_counts_once(write: Write) -> None:
-    folder = write({"cat/a.png": picture(1), "dog/b.png": picture(2)})
+    folder = write({"cat/a.png": image(1), "dog/b.png": image(2)})
     (folder / "dog" / "a.png").symlink_to("../cat/a.png")
     os.link(folder / "dog" / "b.png", folder / "dog" / "c.png")
     source, said = _told(folder)

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.data.pair import file_identity, picture_digest
+from clipkit.data.pair import file_identity, image_digest
 from clipkit.errors import ImageReadError
 
 
 def test_files_and_their_bytes_have_one_digest(samples: list[Path]) -> None:
     content = samples[0].read_bytes()
     expected = hashlib.sha256(content).digest()
-    assert picture_digest(content) == picture_digest(str(samples[0])) == expected
+    assert image_digest(content) == image_digest(str(samples[0])) == expected
 
 
 def test_a_file_seen_through_two_folders_is_one(tmp_path: Path) -> None:
@@ -26,4 +26,4 @@ def test_a_file_seen_through_two_folders_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "reason"), [("gone.png", "no such file"), ("", "is a folder")])
 def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(ImageReadError, match=reason):
-        picture_digest(tmp_path / name)
+        image_digest(tmp_path / name)

@@ -6,18 +6,18 @@ import pytest
 from clipkit.data.pair import PairLayout
 from clipkit.data.sources import has_validation, open_pairs
 from clipkit.errors import InputError
-from tests.data.conftest import contents, picture, write_shard
+from tests.data.conftest import contents, image, write_shard
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
-CAPTIONED: dict[str, bytes | str] = {"a.png": picture(1), "a.txt": "a cat"}
-CLASSES: dict[str, bytes | str] = {"cat/a.png": picture(1), "dog/b.png": picture(2)}
+CAPTIONED: dict[str, bytes | str] = {"a.png": image(1), "a.txt": "a cat"}
+CLASSES: dict[str, bytes | str] = {"cat/a.png": image(1), "dog/b.png": image(2)}
 
 
 def test_each_kind_is_found_by_looking(write: Write, tmp_path: Path) -> None:
-    pair = [(picture(1), ("a cat",))]
+    pair = [(image(1), ("a cat",))]
     write({**CAPTIONED, "t.csv": "filepath,title\na.png,a cat\n"})
     write({f"classes/{name}": content for name, content in CLASSES.items()})
-    shard = write_shard(tmp_path / "0.tar", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
+    shard = write_shard(tmp_path / "0.tar", [{"__key__": "1", "png": image(1), "txt": b"a cat"}])
     assert contents(open_pairs(tmp_path / "t.csv")) == pair
     assert contents(open_pairs(str(shard))) == pair
     source = open_pairs(tmp_path / "classes", PairLayout(templates=("{}!",)))
@@ -28,10 +28,10 @@ def test_each_kind_is_found_by_looking(write: Write, tmp_path: Path) -> None:
         assert open_pairs(place).label(0) is None
 
 
-def test_captions_beside_pictures_come_before_classes(write: Write) -> None:
+def test_captions_beside_images_come_before_classes(write: Write) -> None:
     folder = write({**CLASSES, "dog/b.txt": "my dog"})
     source = open_pairs(folder)
-    assert contents(source) == [(picture(2), ("my dog",))]
+    assert contents(source) == [(image(2), ("my dog",))]
     assert len(source.skipped) == 1
     assert open_pairs(folder, PairLayout(format="classes")).class_names == ("cat", "dog")
 
@@ -40,8 +40,8 @@ def test_a_format_may_be_given(write: Write, tmp_path: Path) -> None:
     folder = write({**CAPTIONED, "list": "name\ttext\na.png\ta dog\n", "shard.bin": b""})
     layout = PairLayout(format="table", image_column="name", caption_column="text")
     source = open_pairs(folder / "list", layout)
-    assert contents(source) == [(picture(1), ("a dog",))]
-    write_shard(tmp_path / "shard.bin", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
+    assert contents(source) == [(image(1), ("a dog",))]
+    write_shard(tmp_path / "shard.bin", [{"__key__": "1", "png": image(1), "txt": b"a cat"}])
     assert len(open_pairs(folder / "shard.bin", PairLayout(format="shards"))) == 1
 
 
@@ -55,10 +55,10 @@ def test_a_format_that_nobody_knows_is_refused(write: Write) -> None:
 @pytest.mark.parametrize(
     ("files", "path", "message"),
     [
-        ({}, "", "holds no pictures$"),
+        ({}, "", "holds no images$"),
         ({}, "gone", "no such folder: .*gone"),
-        ({"a.png": picture(1)}, "", "has 1 pictures and no captions: put a text file"),
-        ({"a.txt": "a cat"}, "", "holds no pictures$"),
+        ({"a.png": image(1)}, "", "has 1 images and no captions: put a text file"),
+        ({"a.txt": "a cat"}, "", "holds no images$"),
         ({"0.tar": b""}, "", r"holds shards: name them, as in .*\{0\.tar,…\}"),
         ({"a.xls": b"x"}, "a.xls", r"a\.xls is no source of pairs: give a folder, a table \(\.csv"),
         ({"t.csv": "filepath,title\n"}, "t.csv", r"t\.csv holds no pairs$"),
@@ -67,7 +67,7 @@ def test_a_format_that_nobody_knows_is_refused(write: Write) -> None:
             "t.csv",
             r"holds no pairs: .*line 2: no such file.*line 4: no such file: no\.png; and 2 more",
         ),
-        ({"a.png": picture(1), "a.txt": ""}, "", r"holds no pairs: .*a\.txt holds no caption"),
+        ({"a.png": image(1), "a.txt": ""}, "", r"holds no pairs: .*a\.txt holds no caption"),
         ({}, "gone.tar", "1 of 1 shards are not there"),
         ({}, "gone.csv", r"gone\.csv cannot be read: No such file"),
         ({"0.tar.gz": b"\x1f\x8b\x08"}, "0.tar.gz", r"0\.tar\.gz is no tar file.*: unpack it"),
@@ -110,10 +110,10 @@ def test_what_is_here_is_no_address_whatever_its_name(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write({f"trip:rome/{name}": content for name, content in CAPTIONED.items()})
-    write_shard(folder / "shard:1.tar", [{"__key__": "1", "png": picture(1), "txt": b"a cat"}])
+    write_shard(folder / "shard:1.tar", [{"__key__": "1", "png": image(1), "txt": b"a cat"}])
     monkeypatch.chdir(folder)
     for name in ("trip:rome", "shard:1.tar", "shard:{1..1}.tar"):
-        assert contents(open_pairs(name)) == [(picture(1), ("a cat",))]
+        assert contents(open_pairs(name)) == [(image(1), ("a cat",))]
 
 
 def test_a_folder_may_be_called_like_a_table(write: Write) -> None:
@@ -122,9 +122,9 @@ def test_a_folder_may_be_called_like_a_table(write: Write) -> None:
 
 
 METADATA: dict[str, bytes | str] = {
-    "train/a.png": picture(1),
-    "train/deep/b.png": picture(2),
-    "test/c.png": picture(3),
+    "train/a.png": image(1),
+    "train/deep/b.png": image(2),
+    "test/c.png": image(3),
 }
 
 
@@ -148,7 +148,7 @@ def test_an_image_folder_has_its_captions_in_a_table(
     folder = write({**METADATA, **tables})
     said: list[str] = []
     source = open_pairs(folder, say=said.append)
-    assert contents(source) == [(picture(1), ("a cat",)), (picture(2), ("a dog",))]
+    assert contents(source) == [(image(1), ("a cat",)), (image(2), ("a dog",))]
     assert source.skipped == []
     table = folder / next(iter(tables))
     assert said == [
@@ -161,15 +161,15 @@ def test_an_image_folder_has_its_captions_in_a_table(
 def test_images_without_a_row_and_rows_without_an_image_are_listed(write: Write) -> None:
     folder = write(
         {
-            "a.png": picture(1),
-            "b.png": picture(2),
-            "c.png": picture(3),
+            "a.png": image(1),
+            "b.png": image(2),
+            "c.png": image(3),
             "metadata.csv": "file_name,text\na.png,a cat\ngone.png,a dog\nb.png,\n",
         }
     )
     (folder / "link.png").symlink_to("a.png")  # the same image as one that has a row
     source = open_pairs(folder)
-    assert contents(source) == [(picture(1), ("a cat",))]
+    assert contents(source) == [(image(1), ("a cat",))]
     assert [str(error).removeprefix(f"{folder}/") for error in source.skipped] == [
         "metadata.csv line 3: no such file: gone.png",
         "metadata.csv line 4: has nothing in the column text",
@@ -199,26 +199,26 @@ def test_a_table_of_something_else_is_said_and_passed_over(write: Write, table: 
 def test_images_and_captions_have_a_folder_each(write: Write) -> None:
     folder = write(
         {
-            "images/train/trip/a.png": picture(1),
-            "images/val/b.png": picture(2),
+            "images/train/trip/a.png": image(1),
+            "images/val/b.png": image(2),
             "captions/train/trip/a.txt": "a cat",
             "captions/val/b.txt": "a dog",
         }
     )
-    assert contents(open_pairs(folder)) == [(picture(1), ("a cat",))]
+    assert contents(open_pairs(folder)) == [(image(1), ("a cat",))]
     held = open_pairs(folder, PairLayout(split="validation"))
-    assert contents(held) == [(picture(2), ("a dog",))]
+    assert contents(held) == [(image(2), ("a dog",))]
     assert has_validation(folder)
 
 
 def test_boxes_beside_images_are_no_captions(write: Write) -> None:
-    folder = write({"images/a.png": picture(1), "labels/a.txt": "0 0.5 0.5 0.1 0.1\n"})
+    folder = write({"images/a.png": image(1), "labels/a.txt": "0 0.5 0.5 0.1 0.1\n"})
     with pytest.raises(InputError, match=r"holds no pairs: .*a\.txt holds boxes or outlines"):
         open_pairs(folder)
 
 
 def test_a_folder_without_a_split_for_it_has_no_validation(write: Write) -> None:
-    folder = write({"train/cat/a.png": picture(1), "test/cat/b.png": picture(2), "t.csv": ""})
+    folder = write({"train/cat/a.png": image(1), "test/cat/b.png": image(2), "t.csv": ""})
     assert not has_validation(folder)
     assert not has_validation(folder / "t.csv")
     assert not has_validation("x" * 300)

@@ -5,7 +5,7 @@ import pytest
 
 from clipkit.data.split_folders import find_parts, find_splits, split_of
 from clipkit.errors import InputError
-from tests.data.conftest import picture
+from tests.data.conftest import image
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
 
@@ -43,12 +43,12 @@ def test_splits_are_known_by_their_names(name: str, split: str | None) -> None:
 def test_a_folder_is_divided_if_its_folders_are_splits(
     write: Write, folders: list[str], splits: dict[str, str]
 ) -> None:
-    folder = write({f"ds/{name}/{at}.png": picture(at) for at, name in enumerate(folders)})
+    folder = write({f"ds/{name}/{at}.png": image(at) for at, name in enumerate(folders)})
     assert find_splits(folder / "ds") == splits
 
 
 def test_annotations_beside_a_split_are_no_class(write: Write) -> None:
-    folder = write({"train/cat/a.png": picture(1), "annotations/a.xml": "<a/>"})
+    folder = write({"train/cat/a.png": image(1), "annotations/a.xml": "<a/>"})
     assert find_splits(folder) == {"train": "train"}
 
 
@@ -70,7 +70,7 @@ def test_annotations_beside_a_split_are_no_class(write: Write) -> None:
 def test_images_and_captions_may_have_a_folder_each(
     write: Write, files: str, images: str, captions: str
 ) -> None:
-    folder = write({name: picture(1) if ".png" in name else "a caption" for name in files.split()})
+    folder = write({name: image(1) if ".png" in name else "a caption" for name in files.split()})
     said: list[str] = []
     parts = find_parts(folder, "train", say=said.append)
     assert (parts.images, parts.captions) == (folder / images, folder / captions)
@@ -78,7 +78,7 @@ def test_images_and_captions_may_have_a_folder_each(
 
 
 def test_links_that_lead_nowhere_are_not_in_the_way(write: Write) -> None:
-    folder = write({"train/a.png": picture(1), "elsewhere/b.png": picture(2)})
+    folder = write({"train/a.png": image(1), "elsewhere/b.png": image(2)})
     (folder / "val").symlink_to("elsewhere")
     for name in ("loop", "loop.png"):
         (folder / name).symlink_to(name)
@@ -87,7 +87,7 @@ def test_links_that_lead_nowhere_are_not_in_the_way(write: Write) -> None:
 
 
 def test_a_split_that_is_not_there_is_told(write: Write) -> None:
-    folder = write({"test/a.png": picture(1), "val/b.png": picture(2)})
+    folder = write({"test/a.png": image(1), "val/b.png": image(2)})
     said: list[str] = []
     with pytest.raises(InputError, match=r"no split for train: name .*/test or .*/val$"):
         find_parts(folder, "train", say=said.append)
@@ -98,6 +98,6 @@ def test_a_split_that_is_not_there_is_told(write: Write) -> None:
 
 
 def test_two_folders_of_one_split_are_told(write: Write) -> None:
-    folder = write({"train2014/a.png": picture(1), "train2017/b.png": picture(2)})
+    folder = write({"train2014/a.png": image(1), "train2017/b.png": image(2)})
     with pytest.raises(InputError, match="its split for train, train2014 and train2017: name"):
         find_splits(folder)

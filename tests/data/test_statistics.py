@@ -16,7 +16,7 @@ from clipkit.data.sources import open_pairs
 from clipkit.data.statistics import PairSurvey, survey_pairs
 from clipkit.errors import ImageReadError
 from clipkit.inputs.tokenizer import Tokenizer
-from tests.data.conftest import picture, write_shard
+from tests.data.conftest import image, write_shard
 from tests.fake_pairs import ListSource
 
 
@@ -26,7 +26,7 @@ def tokenizer(starter: clipkit.Encoder) -> Tokenizer:
 
 
 def _said(captions: list[tuple[str, ...]]) -> ListSource:
-    return ListSource([Pair(picture(i), texts, str(i)) for i, texts in enumerate(captions)])
+    return ListSource([Pair(image(i), texts, str(i)) for i, texts in enumerate(captions)])
 
 
 def _expected(captions: list[tuple[str, ...]], size: int) -> float:
@@ -70,7 +70,7 @@ def test_false_negatives_of_single_captions_have_a_closed_form(tokenizer: Tokeni
     assert survey.most_repeated == {"a": 7, "b": 4}
 
 
-def test_pictures_are_counted_and_read(
+def test_images_are_counted_and_read(
     tmp_path: Path, samples: list[Path], tokenizer: Tokenizer
 ) -> None:
     for sample in samples[:3]:
@@ -119,8 +119,8 @@ def test_a_token_that_also_fills_rows_counts_inside_a_text() -> None:
 
 
 def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    good = {"__key__": "1", "png": picture(1), "txt": b"a"}
-    bad = {"__key__": "2", "png": b"no picture", "txt": b"a"}
+    good = {"__key__": "1", "png": image(1), "txt": b"a"}
+    bad = {"__key__": "2", "png": b"no image", "txt": b"a"}
     source = open_pairs(write_shard(tmp_path / "a.tar", [good, bad, good | {"__key__": "3"}]))
     lost = ListSource([ImageReadError("b.tar/1", "its shard has become shorter")])
     survey = survey_pairs(MixedPairs([source, lost]), tokenizer, batch_size=2)
@@ -171,7 +171,7 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
         "the first caption: a dog",
         "7 classes: dog; cat; cow; hen; pig; and 2 more",
         "  5 pairs say: a cat",
-        "3 pictures are copies of others",
+        "3 images are copies of others",
         "2 captions are longer than the model reads, and are cut",
         "in a batch of 64, 3.1 of 4,032 negatives say the same as the pair itself, and are left "
         "out",

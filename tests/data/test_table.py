@@ -12,10 +12,10 @@ from clipkit.data.pair import PairSource
 from clipkit.data.table import open_table
 from clipkit.data.table_rows import Columns
 from clipkit.errors import ImageReadError, InputError
-from tests.data.conftest import contents, picture, reasons
+from tests.data.conftest import contents, image, reasons
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
-PICTURES = {"photos/a.png": picture(1), "photos/b.png": picture(2)}
+IMAGES = {"photos/a.png": image(1), "photos/b.png": image(2)}
 
 
 def _open(path: Path, image: str = "filepath", caption: str = "title") -> PairSource:
@@ -43,18 +43,18 @@ def _unsaid(line: str) -> None:
     ],
 )
 def test_each_kind_of_table_is_read(write: Write, name: str, content: str) -> None:
-    source = _open(write({**PICTURES, name: content}) / name)
-    assert contents(source) == [(picture(1), ("a cat",)), (picture(2), ("a dog",))]
+    source = _open(write({**IMAGES, name: content}) / name)
+    assert contents(source) == [(image(1), ("a cat",)), (image(2), ("a dog",))]
     assert source.skipped == []
 
 
-def test_rows_of_one_picture_are_one_pair(write: Write) -> None:
+def test_rows_of_one_image_are_one_pair(write: Write) -> None:
     rows = "b,a dog\na,a cat\nb,an animal\nb,a dog\n"
     table = "filepath,title\n" + rows.replace("a,", "photos/a.png,").replace("b,", "photos/b.png,")
-    source = _open(write({**PICTURES, "t.csv": table}) / "t.csv")
+    source = _open(write({**IMAGES, "t.csv": table}) / "t.csv")
     assert contents(source) == [
-        (picture(2), ("a dog", "an animal")),
-        (picture(1), ("a cat",)),
+        (image(2), ("a dog", "an animal")),
+        (image(1), ("a cat",)),
     ]
 
 
@@ -65,17 +65,17 @@ def test_paths_count_from_the_table_then_from_here_and_may_be_whole(
     lines = ["filepath,title", "x.png,a", "y.png,b", f"{tmp_path}/z.png,c"]
     write(
         {
-            "there/x.png": picture(1),
-            "here/x.png": picture(2),
-            "here/y.png": picture(3),
-            "z.png": picture(4),
+            "there/x.png": image(1),
+            "here/x.png": image(2),
+            "here/y.png": image(3),
+            "z.png": image(4),
             "there/t.csv": "\n".join(lines),
         }
     )
     monkeypatch.chdir(here)
     source = _open(there / "t.csv")
     monkeypatch.chdir(tmp_path)  # what was found stays found
-    assert [content for content, _ in contents(source)] == [picture(1), picture(3), picture(4)]
+    assert [content for content, _ in contents(source)] == [image(1), image(3), image(4)]
 
 
 def test_bad_rows_are_skipped_with_their_lines(write: Write) -> None:
@@ -95,10 +95,10 @@ def test_bad_rows_are_skipped_with_their_lines(write: Write) -> None:
         b"photos/b.png,a dog",
         b'photos/b.png,"Hi" she said',
     ]
-    source = _open(write({**PICTURES, "t.csv": b"\n".join(lines)}) / "t.csv")
+    source = _open(write({**IMAGES, "t.csv": b"\n".join(lines)}) / "t.csv")
     assert contents(source) == [
-        (picture(1), ("a cat", "first line\nsecond line")),
-        (picture(2), ("a dog", "Hi she said")),
+        (image(1), ("a cat", "first line\nsecond line")),
+        (image(2), ("a dog", "Hi she said")),
     ]
     counts = "the first line 2: put captions in quotation marks"
     assert reasons(source) == [
@@ -108,7 +108,7 @@ def test_bad_rows_are_skipped_with_their_lines(write: Write) -> None:
         "t.csv line 6: has nothing in the column filepath",
         "t.csv line 7: has nothing in the column title",
         "t.csv line 8: holds a caption that is not Unicode text, in the column title",
-        "t.csv line 9: names an address, https://a.org/b.png: download the pictures first",
+        "t.csv line 9: names an address, https://a.org/b.png: download the images first",
         "t.csv line 12: has a quotation mark without its end",
     ]
 
@@ -117,8 +117,8 @@ def test_a_quotation_mark_without_its_end_costs_one_line_at_the_end_of_the_file_
     write: Write,
 ) -> None:
     lines = ["filepath,title", 'photos/a.png,"open', *(["photos/b.png,a dog"] * 3)]
-    source = _open(write({**PICTURES, "t.csv": "\n".join(lines)}) / "t.csv")
-    assert contents(source) == [(picture(2), ("a dog",))]
+    source = _open(write({**IMAGES, "t.csv": "\n".join(lines)}) / "t.csv")
+    assert contents(source) == [(image(2), ("a dog",))]
     assert reasons(source) == ["t.csv line 2: has a quotation mark without its end"]
 
 
@@ -137,10 +137,10 @@ def test_bad_lines_of_json_are_skipped_with_their_lines(write: Write) -> None:
         json.dumps({"filepath": "x" * 5000, "title": "long"}).encode(),
         b'{"filepath": "photos/b.png", "title": ["a dog", "an animal"]}',
     ]
-    source = _open(write({**PICTURES, "t.jsonl": b"\n".join(lines)}) / "t.jsonl")
+    source = _open(write({**IMAGES, "t.jsonl": b"\n".join(lines)}) / "t.jsonl")
     assert contents(source) == [
-        (picture(1), ("a cat",)),
-        (picture(2), ("a dog", "an animal")),
+        (image(1), ("a cat",)),
+        (image(2), ("a dog", "an animal")),
     ]
     starts = [
         "line 2: is not JSON: Expecting",
@@ -159,8 +159,8 @@ def test_bad_lines_of_json_are_skipped_with_their_lines(write: Write) -> None:
 
 def test_json_may_start_with_the_mark_of_its_encoding(write: Write) -> None:
     line = b'\xef\xbb\xbf{"filepath": "photos/a.png", "title": "a cat"}\n'
-    assert contents(_open(write({**PICTURES, "t.jsonl": line}) / "t.jsonl")) == [
-        (picture(1), ("a cat",))
+    assert contents(_open(write({**IMAGES, "t.jsonl": line}) / "t.jsonl")) == [
+        (image(1), ("a cat",))
     ]
 
 
@@ -168,23 +168,23 @@ def test_parquet_holds_texts_or_lists(write: Write) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    folder = write(PICTURES)
+    folder = write(IMAGES)
     rows = [("photos/a.png", ["a cat", "an animal"]), ("photos/b.png", ["a dog"]), (None, ["x"])]
     table = pyarrow.table({"filepath": [name for name, _ in rows], "title": [t for _, t in rows]})
     parquet.write_table(table, folder / "lists.parquet")
     source = _open(folder / "lists.parquet")
     assert contents(source) == [
-        (picture(1), ("a cat", "an animal")),
-        (picture(2), ("a dog",)),
+        (image(1), ("a cat", "an animal")),
+        (image(2), ("a dog",)),
     ]
     assert reasons(source) == ["lists.parquet row 3: has nothing in the column filepath"]
     raw = pyarrow.array([b"a cat", b"caf\xe9"], pyarrow.binary()).view(pyarrow.string())
-    names = pyarrow.array([*PICTURES])
+    names = pyarrow.array([*IMAGES])
     parquet.write_table(
         pyarrow.table({"filepath": names.dictionary_encode(), "title": raw}), folder / "t.parquet"
     )
     source = _open(folder / "t.parquet")
-    assert contents(source) == [(picture(1), ("a cat",))]
+    assert contents(source) == [(image(1), ("a cat",))]
     assert reasons(source) == ["t.parquet row 2: is not UTF-8"]
 
 
@@ -205,9 +205,9 @@ def test_columns_of_usual_names_are_found(
     import pyarrow
     from pyarrow import parquet
 
-    folder = write(PICTURES)
-    row = dict(zip(header.split(","), PICTURES, strict=True))
-    (folder / "t.csv").write_text(f"{header}\n{','.join(PICTURES)}\n")
+    folder = write(IMAGES)
+    row = dict(zip(header.split(","), IMAGES, strict=True))
+    (folder / "t.csv").write_text(f"{header}\n{','.join(IMAGES)}\n")
     (folder / "t.jsonl").write_text(json.dumps(row))
     columns = pyarrow.table({name: [cell] for name, cell in row.items()})
     parquet.write_table(columns, folder / "t.parquet")
@@ -217,8 +217,8 @@ def test_columns_of_usual_names_are_found(
 
 def test_the_first_usual_name_is_the_column(write: Write) -> None:
     lines = "text,title,image,file_name\nno,yes,no.png,photos/a.png\n"
-    source = _open(write({**PICTURES, "t.csv": lines}) / "t.csv", image="", caption="")
-    assert contents(source) == [(picture(1), ("yes",))]
+    source = _open(write({**IMAGES, "t.csv": lines}) / "t.csv", image="", caption="")
+    assert contents(source) == [(image(1), ("yes",))]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
@@ -240,44 +240,44 @@ def test_spreadsheets_may_say_their_separator(write: Write, first: str, encoding
     text = f"{first}filepath;title\nphotos/a.png;an apple, red\nphotos/b.png\n"
     if encoding == "utf-16":
         text = text.removeprefix("\ufeff")  # which it writes by itself
-    source = _open(write({**PICTURES, "t.csv": text.encode(encoding)}) / "t.csv")
-    assert contents(source) == [(picture(1), ("an apple, red",))]
+    source = _open(write({**IMAGES, "t.csv": text.encode(encoding)}) / "t.csv")
+    assert contents(source) == [(image(1), ("an apple, red",))]
     assert reasons(source)[0].startswith("t.csv line 4: has 1 columns, the first line 2")
 
 
 def test_a_table_in_utf16_that_is_damaged_loses_no_other_row(write: Write) -> None:
     text = "filepath\ttitle\r\nphotos/a.png\tété\r\nphotos/b.png\tbee\r\n"
-    source = _open(write({**PICTURES, "t.txt": text.encode("utf-16") + b"x"}) / "t.txt")
-    assert contents(source) == [(picture(1), ("été",)), (picture(2), ("bee",))]
+    source = _open(write({**IMAGES, "t.txt": text.encode("utf-16") + b"x"}) / "t.txt")
+    assert contents(source) == [(image(1), ("été",)), (image(2), ("bee",))]
     assert reasons(source)[0].startswith("t.txt line 4: has 1 columns, the first line 2")
 
 
 def test_paths_may_have_the_separators_of_windows(write: Write) -> None:
-    files = {**PICTURES, "odd\\name.png": picture(3)}
+    files = {**IMAGES, "odd\\name.png": image(3)}
     lines = ["filepath,title", "photos\\a.png,a", ".\\photos\\b.png,b", "odd\\name.png,c"]
     source = _open(write({**files, "t.csv": "\n".join([*lines, "C:\\b.png,d"])}) / "t.csv")
-    assert contents(source) == [(picture(1), ("a",)), (picture(2), ("b",)), (picture(3), ("c",))]
+    assert contents(source) == [(image(1), ("a",)), (image(2), ("b",)), (image(3), ("c",))]
     assert reasons(source) == ["t.csv line 5: no such file: C:\\b.png"]
 
 
 def test_letters_with_accents_may_be_composed_in_another_way(write: Write) -> None:
-    files = {"e\u0301te\u0301.png": picture(1), "\u00fc.png": picture(2)}
+    files = {"e\u0301te\u0301.png": image(1), "\u00fc.png": image(2)}
     table = "filepath,title\n\u00e9t\u00e9.png,a\nu\u0308.png,b\n"
     source = _open(write({**files, "t.csv": table}) / "t.csv")
-    assert contents(source) == [(picture(1), ("a",)), (picture(2), ("b",))]
+    assert contents(source) == [(image(1), ("a",)), (image(2), ("b",))]
     assert source.skipped == []
 
 
 def test_rows_of_one_file_are_one_pair_whatever_leads_to_it(write: Write) -> None:
-    folder = write(PICTURES)
+    folder = write(IMAGES)
     (folder / "link.png").symlink_to("photos/a.png")
     os.link(folder / "photos" / "a.png", folder / "hard.png")
     names = ["link.png", "./photos/a.png", "hard.png", "photos/b.png", str(folder / "link.png")]
     rows = [f"{name},caption {number}" for number, name in enumerate(names)]
     source = _open(write({"t.csv": "\n".join(["filepath,title", *rows])}) / "t.csv")
     assert contents(source) == [
-        (picture(1), ("caption 0", "caption 1", "caption 2", "caption 4")),
-        (picture(2), ("caption 3",)),
+        (image(1), ("caption 0", "caption 1", "caption 2", "caption 4")),
+        (image(2), ("caption 3",)),
     ]
 
 
@@ -310,7 +310,7 @@ def test_the_other_column_is_not_taken_for_a_missing_one(write: Write) -> None:
 
 def test_json_needs_each_column_in_some_line_only(write: Write) -> None:
     lines = '{"filepath": "photos/a.png"}\n{"title": "a cat"}\n'
-    source = _open(write({**PICTURES, "t.jsonl": lines}) / "t.jsonl")
+    source = _open(write({**IMAGES, "t.jsonl": lines}) / "t.jsonl")
     assert len(source) == 0
     assert len(source.skipped) == 2
 

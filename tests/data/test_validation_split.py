@@ -12,14 +12,14 @@ from clipkit.data.pair import Pair, PairLayout, PairSource
 from clipkit.data.sources import open_pairs
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
-from tests.data.conftest import contents, picture, write_shard
+from tests.data.conftest import contents, image, write_shard
 from tests.fake_pairs import ListSource
 
-_picture = functools.cache(picture)
+_image = functools.cache(image)
 
 
 def _source(values: list[int], labels: list[int] | None = None) -> ListSource:
-    pairs = [Pair(_picture(value), ("c",), str(value)) for value in values]
+    pairs = [Pair(_image(value), ("c",), str(value)) for value in values]
     names = tuple(map(str, range(max(labels) + 1))) if labels else ()
     return ListSource(pairs, labels=labels or (), class_names=names)
 
@@ -41,14 +41,14 @@ FRACTIONS = st.floats(0.01, 0.99)
     fraction=FRACTIONS,
     seed=st.integers(0, 2**31),
 )
-def test_equal_pictures_stay_together(values: list[int], fraction: float, seed: int) -> None:
+def test_equal_images_stay_together(values: list[int], fraction: float, seed: int) -> None:
     train, kept = _split(_source(values), fraction, seed)
     assert sorted([*_names(train), *_names(kept)]) == sorted(map(str, values))
     assert not set(_names(train)) & set(_names(kept))
     assert _names(train)
     assert _names(kept)
-    num_pictures = len(set(values))
-    share = min(max(fraction * num_pictures, 1), num_pictures - 1)
+    num_images = len(set(values))
+    share = min(max(fraction * num_images, 1), num_images - 1)
     assert abs(len(set(_names(kept))) - share) <= 0.5
     again = _split(_source(values), fraction, seed)
     assert [_names(part) for part in again] == [_names(train), _names(kept)]
@@ -61,10 +61,10 @@ def test_equal_pictures_stay_together(values: list[int], fraction: float, seed: 
     fraction=FRACTIONS,
     seed=st.integers(0, 2**31),
 )
-def test_each_class_has_pictures_on_both_sides(
+def test_each_class_has_images_on_both_sides(
     by_class: list[list[int]], fraction: float, seed: int
 ) -> None:
-    # No picture is in two classes.
+    # No image is in two classes.
     values = [10 * label + value for label, members in enumerate(by_class) for value in members]
     labels = [label for label, members in enumerate(by_class) for _ in members]
     source = _source(values, labels)
@@ -87,7 +87,7 @@ def test_each_class_has_pictures_on_both_sides(
     fraction=FRACTIONS,
     seed=st.integers(0, 2**31),
 )
-def test_equal_pictures_of_several_sources_stay_together(
+def test_equal_images_of_several_sources_stay_together(
     places: list[list[int]], fraction: float, seed: int
 ) -> None:
     train, kept = split_pairs([_source(values) for values in places], fraction, seed)
@@ -101,7 +101,7 @@ def test_equal_pictures_of_several_sources_stay_together(
 
 
 def test_each_source_has_its_share_and_its_classes() -> None:
-    """A place of 20 pictures in 2 classes of 10, and one of 5 without: 2 + 2 and 1."""
+    """A place of 20 images in 2 classes of 10, and one of 5 without: 2 + 2 and 1."""
     classes = _source(list(range(20)), [0] * 10 + [1] * 10)
     plain = _source(list(range(20, 25)))
     train, kept = split_pairs([classes, plain], 0.2, 3)
@@ -120,17 +120,17 @@ class NumberedSource(ListSource):
 
 def _held(values: Sequence[int], labels: Sequence[int], fraction: float, seed: int) -> list[bool]:
     """Return of each pair, called by its number, whether it is kept for validation."""
-    pairs = [Pair(_picture(value), ("c",), str(row)) for row, value in enumerate(values)]
+    pairs = [Pair(_image(value), ("c",), str(row)) for row, value in enumerate(values)]
     source = NumberedSource(pairs, labels=labels, class_names=("0", "1", "2"))
     kept = _names(_split(source, fraction, seed)[1])
     return [str(row) in kept for row in range(len(values))]
 
 
 @given(data=st.data(), fraction=FRACTIONS, seed=st.integers(0, 2**31))
-def test_a_picture_that_changes_moves_one_other_of_a_class_at_most(
+def test_an_image_that_changes_moves_one_other_of_a_class_at_most(
     data: st.DataObject, fraction: float, seed: int
 ) -> None:
-    # Two pictures a class that stay, so that it can always be split.
+    # Two images a class that stay, so that it can always be split.
     values = [100, 101, *data.draw(st.lists(st.integers(0, 30), min_size=1, max_size=40))]
     label = st.integers(0, 2)
     labels = [0, 0, *data.draw(st.lists(label, min_size=len(values) - 2, max_size=len(values) - 2))]
@@ -150,13 +150,13 @@ def test_a_picture_that_changes_moves_one_other_of_a_class_at_most(
 
 
 def test_broken_files_can_be_mended_one_by_one(tmp_path: Path) -> None:
-    """Three pages of a server in the places of pictures, which are no equal pictures."""
+    """Three pages of a server in the places of images, which are no equal images."""
     broken = {3: b"<html>404</html>", 8: b"<html>404</html>", 9: b"<html>404</html>"}
     for number in range(20):
-        (tmp_path / f"{number:02}.png").write_bytes(broken.get(number, picture(number)))
+        (tmp_path / f"{number:02}.png").write_bytes(broken.get(number, image(number)))
         (tmp_path / f"{number:02}.txt").write_text(f"number {number}")
     rows = [
-        {"__key__": f"{number}", "png": broken.get(number, picture(number)), "txt": b"a"}
+        {"__key__": f"{number}", "png": broken.get(number, image(number)), "txt": b"a"}
         for number in range(20)
     ]
     shards = open_pairs(write_shard(tmp_path / "a.tar", rows))
@@ -171,12 +171,12 @@ def test_broken_files_can_be_mended_one_by_one(tmp_path: Path) -> None:
     splits = [split(tmp_path, seed) for seed in range(10)]
     assert {len(kept) for _, kept in splits} == {10}
     for number in broken:
-        (tmp_path / f"{number:02}.png").write_bytes(picture(number))
+        (tmp_path / f"{number:02}.png").write_bytes(image(number))
         assert [split(tmp_path, seed) for seed in range(10)] == splits
     # One more, or another place for all of them, is no other beginning either.
     moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
     assert [split(moved, seed) for seed in range(10)] == splits
-    (moved / "20.png").write_bytes(picture(20))
+    (moved / "20.png").write_bytes(image(20))
     (moved / "20.txt").write_text("number 20")
     for seed, (_, kept) in enumerate(splits):
         assert len(set(kept) - set(split(moved, seed)[1])) <= 1
@@ -184,15 +184,14 @@ def test_broken_files_can_be_mended_one_by_one(tmp_path: Path) -> None:
 
 def test_files_and_shards_split_by_their_bytes(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
-    for number in range(20):  # each picture twice, in folders of one class
+    for number in range(20):  # each image twice, in folders of one class
         for place in ("a", "b/c"):
             path = folder / "cat" / place / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture(number))
+            path.write_bytes(image(number))
     files = open_pairs(folder, PairLayout(templates=("{}",)))
     rows = [
-        {"__key__": f"{number:03}", "png": picture(number % 20), "txt": b"a"}
-        for number in range(40)
+        {"__key__": f"{number:03}", "png": image(number % 20), "txt": b"a"} for number in range(40)
     ]
     shards = open_pairs(write_shard(tmp_path / "a.tar", rows))
     for source in (files, shards):
@@ -207,7 +206,7 @@ def test_a_link_to_an_image_is_on_its_side(tmp_path: Path) -> None:
         for place, caption in (("a", "one"), ("b", "other")):
             (tmp_path / place).mkdir(exist_ok=True)
             (tmp_path / place / f"{number}.txt").write_text(f"{caption} {number}")
-        (tmp_path / "a" / f"{number}.png").write_bytes(picture(number))
+        (tmp_path / "a" / f"{number}.png").write_bytes(image(number))
         link = tmp_path / "b" / f"{number}.png"
         if number % 2:
             link.symlink_to(f"../a/{number}.png")
@@ -254,6 +253,6 @@ def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
         _split(_source([1, 2]), fraction, 0)
 
 
-def test_one_picture_cannot_be_split() -> None:
-    with pytest.raises(InputError, match="2 pairs of 1 different pictures cannot be split"):
+def test_one_image_cannot_be_split() -> None:
+    with pytest.raises(InputError, match="2 pairs of 1 different images cannot be split"):
         _split(_source([1, 1]), 0.5, 0)

@@ -19,17 +19,17 @@ from clipkit.data.class_names import ClassNames
 from clipkit.data.webdataset import ShardCaptions, ShardPairs, is_shards, open_shards
 from clipkit.errors import ImageReadError, InputError, MissingExtraError
 from clipkit.inputs.images import read_image
-from tests.data.conftest import contents, picture, reasons, write_shard
+from tests.data.conftest import contents, image, reasons, write_shard
 
 SAMPLES = [
-    {"__key__": "0001", "jpg": picture(1), "txt": b"a cat\nan animal"},
-    {"__key__": "0002", "png": picture(2), "json": b'{"caption": "a dog"}'},
-    {"__key__": "deep/0003", "jpeg": picture(3), "txt": b"a cow", "json": b'{"caption": "old"}'},
+    {"__key__": "0001", "jpg": image(1), "txt": b"a cat\nan animal"},
+    {"__key__": "0002", "png": image(2), "json": b'{"caption": "a dog"}'},
+    {"__key__": "deep/0003", "jpeg": image(3), "txt": b"a cow", "json": b'{"caption": "old"}'},
 ]
 PAIRS = [
-    (picture(1), ("a cat", "an animal")),
-    (picture(2), ("a dog",)),
-    (picture(3), ("a cow",)),
+    (image(1), ("a cat", "an animal")),
+    (image(2), ("a dog",)),
+    (image(3), ("a cow",)),
 ]
 
 
@@ -90,29 +90,29 @@ def test_samples_that_lack_something_are_listed(tmp_path: Path) -> None:
     shard = _tar(
         tmp_path / "a.tar",
         [
-            ("good.JPG", picture(1)),
+            ("good.JPG", image(1)),
             ("good.Txt", b"good"),
-            ("alone.jpg", picture(2)),
+            ("alone.jpg", image(2)),
             ("said.txt", b"only said"),
             ("said.cls", b"7"),
-            ("empty.png", picture(3)),
+            ("empty.png", image(3)),
             ("empty.txt", b" \n"),
-            ("odd.png", picture(3)),
+            ("odd.png", image(3)),
             ("odd.txt", b"\xff"),
-            ("long.png", picture(3)),
+            ("long.png", image(3)),
             ("long.txt", b"a" * (2 << 20)),
-            ("twice.png", picture(4)),
-            ("twice.png", picture(5)),
+            ("twice.png", image(4)),
+            ("twice.png", image(5)),
             ("twice.txt", b"twice"),
-            ("mask.seg.png", picture(6)),
-            ("mask.txt", b"a mask is no picture"),
+            ("mask.seg.png", image(6)),
+            ("mask.txt", b"a mask is no image"),
             ("__meta__", b"{}"),
             ("__index__/x.json", b"{}"),
             ("README", b"no extension"),
         ],
     )
     source = _open(str(shard))
-    assert contents(source) == [(picture(1), ("good",)), (picture(4), ("twice",))]
+    assert contents(source) == [(image(1), ("good",)), (image(4), ("twice",))]
     assert reasons(source) == [
         "empty: its .txt holds no caption",
         "odd: its .txt is not UTF-8",
@@ -120,8 +120,8 @@ def test_samples_that_lack_something_are_listed(tmp_path: Path) -> None:
         "twice.png: is there twice: the first counts",
         # More of these might have come later, so they are told of last.
         "alone: has no captions: there is no .txt, .caption or .json with it",
-        "said: has no picture, only .txt, .cls",
-        "mask: has no picture, only .seg.png, .txt",
+        "said: has no image, only .txt, .cls",
+        "mask: has no image, only .seg.png, .txt",
     ]
     assert {error.path.partition("a.tar/")[0] for error in source.skipped} == {f"{tmp_path}/"}
 
@@ -138,7 +138,7 @@ def test_a_shard_that_is_cut_off_keeps_its_whole_samples(tmp_path: Path) -> None
                 _open(str(tmp_path / "a.tar"))
             continue
         source = _open(str(tmp_path / "a.tar"))
-        # Of the third sample the picture comes first, then the lines.
+        # Of the third sample the image comes first, then the lines.
         num_pairs = (there >= 2) + (there >= 4) + (there >= 6)
         assert contents(source)[:2] == PAIRS[:2][: min(num_pairs, 2)]
         assert len(source) == num_pairs
@@ -308,11 +308,11 @@ def test_long_names_and_folders_are_no_obstacle(tmp_path: Path) -> None:
         folder = tarfile.TarInfo("deep")
         folder.type = tarfile.DIRTYPE
         tar.addfile(folder)
-        for name, content in ((f"{key}.png", picture(1)), (f"{key}.txt", "é".encode())):
+        for name, content in ((f"{key}.png", image(1)), (f"{key}.txt", "é".encode())):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    assert contents(_open(str(shard))) == [(picture(1), ("é",))]
+    assert contents(_open(str(shard))) == [(image(1), ("é",))]
 
 
 @given(data=st.data())
@@ -351,9 +351,9 @@ def test_damage_is_skipped_or_told(
 
 def test_json_of_img2dataset_is_understood(tmp_path: Path) -> None:
     entry = {"caption": "a cat", "url": "https://a.org/1.jpg", "key": "1", "status": "success"}
-    sample = {"__key__": "1", "jpg": picture(1), "json": json.dumps(entry).encode()}
+    sample = {"__key__": "1", "jpg": image(1), "json": json.dumps(entry).encode()}
     source = _open(str(write_shard(tmp_path / "a.tar", [sample])))
-    assert contents(source) == [(picture(1), ("a cat",))]
+    assert contents(source) == [(image(1), ("a cat",))]
 
 
 def _told(shard: Path, captions: ShardCaptions) -> tuple[ShardPairs, list[str]]:
@@ -363,23 +363,23 @@ def _told(shard: Path, captions: ShardCaptions) -> tuple[ShardPairs, list[str]]:
 
 def test_members_of_a_sample_that_lie_apart_are_joined(tmp_path: Path) -> None:
     numbers = range(5)
-    files = [(f"deep/{number}.png", picture(number)) for number in numbers]
-    files += [("whole.png", picture(9)), ("whole.txt", b"whole"), ("alone.png", picture(10))]
+    files = [(f"deep/{number}.png", image(number)) for number in numbers]
+    files += [("whole.png", image(9)), ("whole.txt", b"whole"), ("alone.png", image(10))]
     # In other orders, and with a member that is there twice: the first counts.
     files += [(f"deep/{number}.txt", f"said {number}".encode()) for number in reversed(numbers)]
-    files += [("late.txt", b"late"), ("between.txt", b"no image"), ("late.png", picture(11))]
+    files += [("late.txt", b"late"), ("between.txt", b"no image"), ("late.png", image(11))]
     shard = _tar(tmp_path / "a.tar", files)
 
     source, said = _told(shard, ShardCaptions())
 
     assert contents(source) == [
-        (picture(9), ("whole",)),
-        *((picture(number), (f"said {number}",)) for number in reversed(numbers)),
-        (picture(11), ("late",)),
+        (image(9), ("whole",)),
+        *((image(number), (f"said {number}",)) for number in reversed(numbers)),
+        (image(11), ("late",)),
     ]
     assert reasons(source) == [
         "alone: has no captions: there is no .txt, .caption or .json with it",
-        "between: has no picture, only .txt",
+        "between: has no image, only .txt",
     ]
     assert said == [
         f"warning: {shard} is an unsorted tar: the members of 6 samples do not lie beside each "
@@ -390,7 +390,7 @@ def test_members_of_a_sample_that_lie_apart_are_joined(tmp_path: Path) -> None:
 
 def test_numbers_of_classes_are_read_with_their_names(tmp_path: Path) -> None:
     files = [(f"{n}.{end}", content) for n, label in enumerate([b"2", b"0\n", b"2", b"7", b"x"])
-             for end, content in (("png", picture(n)), ("cls", label))]  # fmt: skip
+             for end, content in (("png", image(n)), ("cls", label))]  # fmt: skip
     shard = _tar(tmp_path / "a.tar", files)
     names = ClassNames(tmp_path / "names.txt", {}, ("zebra", "horse", "cat"))
 
@@ -411,8 +411,8 @@ def test_numbers_of_classes_are_read_with_their_names(tmp_path: Path) -> None:
 
 
 def test_texts_come_before_numbers_of_classes(tmp_path: Path) -> None:
-    files = [("1.png", picture(1)), ("1.cls", b"0"), ("1.txt", b"a text")]
-    files += [("2.png", picture(2)), ("2.cls", b"0")]
+    files = [("1.png", image(1)), ("1.cls", b"0"), ("1.txt", b"a text")]
+    files += [("2.png", image(2)), ("2.cls", b"0")]
     names = ClassNames(tmp_path / "names.txt", {}, ("cat",))
     source, _ = _told(_tar(tmp_path / "a.tar", files), ShardCaptions(class_names=names))
     assert [captions for _, captions in contents(source)] == [("a text",), ("a photo of a cat.",)]
@@ -423,10 +423,10 @@ def test_texts_come_before_numbers_of_classes(tmp_path: Path) -> None:
 
 def test_captions_are_the_members_that_are_asked_for(tmp_path: Path) -> None:
     files = [
-        ("1.png", picture(1)),
+        ("1.png", image(1)),
         ("1.txt", b"alt text"),
         ("1.en.json", b'{"caption": "a cat"}'),
-        ("2.png", picture(2)),
+        ("2.png", image(2)),
         ("2.txt", b""),
         ("2.json", b'"a dog"'),
     ]
@@ -438,14 +438,12 @@ def test_captions_are_the_members_that_are_asked_for(tmp_path: Path) -> None:
         f"{shard}/2: its .txt holds no caption"
     ]
     source, said = _told(shard, ShardCaptions((".en.json",)))
-    assert contents(source) == [(picture(1), ("a cat",))]
+    assert contents(source) == [(image(1), ("a cat",))]
     assert reasons(source) == ["2: has no captions: there is no .en.json with it"]
 
 
 def test_links_inside_a_tar_are_told_of(tmp_path: Path) -> None:
-    with tarfile.open(
-        _tar(tmp_path / "a.tar", [("1.png", picture(1)), ("1.txt", b"a")]), "a"
-    ) as tar:
+    with tarfile.open(_tar(tmp_path / "a.tar", [("1.png", image(1)), ("1.txt", b"a")]), "a") as tar:
         for name, kind in (("2.png", tarfile.LNKTYPE), ("3.png", tarfile.SYMTYPE)):
             link = tarfile.TarInfo(name)
             link.type, link.linkname = kind, "1.png"

@@ -36,7 +36,7 @@ def page(browser: Any, address: str, asked: list[str]) -> Iterator[Any]:
 TOLD = "#told [role=status]"  # the line above the gallery
 
 
-def search(page: Any, words: str, told: str = "pictures") -> list[str]:
+def search(page: Any, words: str, told: str = "images") -> list[str]:
     """Type a query, press Enter, and return the captions of what is found, best first."""
     type_query(page, words)
     page.keyboard.press("Enter")
@@ -55,7 +55,7 @@ def found(page: Any, told: str) -> list[str]:
 
 
 def relevances(captions: list[str]) -> dict[str, int]:
-    """Return each picture's relevance in percent."""
+    """Return each image's relevance in percent."""
     return {caption.split()[0]: int(caption.split()[1]) for caption in captions}
 
 
@@ -63,13 +63,13 @@ def names(captions: list[str]) -> list[str]:
     return [caption.split()[0] for caption in captions]
 
 
-def upload(page: Any, picture: Path) -> None:
-    page.locator("#sought input[type=file]").set_input_files(str(picture))
+def upload(page: Any, image: Path) -> None:
+    page.locator("#sought input[type=file]").set_input_files(str(image))
     page.locator("#sought img").wait_for()
 
 
 def mark(page: Any, name: str, kind: str) -> None:
-    """Pick a picture in the gallery and say that more, or less, of its like is sought."""
+    """Pick an image in the gallery and say that more, or less, of its like is sought."""
     page.locator("#found button", has_text=name).click()
     page.get_by_role("button", name=f"{kind} like {name}").click()
 
@@ -78,8 +78,8 @@ def test_a_visitor_finds_the_cat(page: Any) -> None:
     captions = search(page, "a cat")
     assert len(captions) == 8
     assert captions[0].startswith("cat")
-    picture = page.locator("#found img").first
-    assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+    image = page.locator("#found img").first
+    assert image.evaluate("image => image.complete && image.naturalWidth > 0")
 
 
 def test_a_caption_tells_name_relevance_and_cosine(page: Any) -> None:
@@ -92,9 +92,7 @@ def test_a_caption_tells_name_relevance_and_cosine(page: Any) -> None:
 def test_how_many_are_relevant_is_told(page: Any) -> None:
     captions = search(page, "a castle", told="Relevant:")
     relevant = sum(percent >= 50 for percent in relevances(captions).values())
-    told = (
-        f"Relevant: {relevant} of the 8 shown, among {len(list(SAMPLES.glob('*.jpg')))} pictures."
-    )
+    told = f"Relevant: {relevant} of the 8 shown, among {len(list(SAMPLES.glob('*.jpg')))} images."
     assert page.locator(TOLD).inner_text() == told
 
 
@@ -118,10 +116,10 @@ def test_marks_add_up_and_can_be_forgotten(page: Any) -> None:
     found(page, f"More like: {after[2]}. Less like: {before[1]}, {last[3]}.")
     page.locator("#forget").click()
     page.locator(TOLD, has_not_text="like:").wait_for()
-    assert names(found(page, "pictures")) == before
+    assert names(found(page, "images")) == before
 
 
-def test_more_like_a_picture_makes_its_like_more_relevant(page: Any) -> None:
+def test_more_like_an_image_makes_its_like_more_relevant(page: Any) -> None:
     before = relevances(search(page, "a castle"))
     mark(page, "temple", "More")
     after = relevances(found(page, "More like: temple."))
@@ -142,24 +140,24 @@ def test_another_query_forgets_the_marks_and_the_same_keeps_them(page: Any) -> N
     page.locator(TOLD, has_not_text="Less like").wait_for()
 
 
-def test_a_picture_of_their_own_is_a_query(page: Any) -> None:
+def test_an_image_of_their_own_is_a_query(page: Any) -> None:
     upload(page, SAMPLES / "owl.jpg")
     page.locator("#search").click()
-    assert names(found(page, "pictures"))[0] == "owl"
+    assert names(found(page, "images"))[0] == "owl"
 
 
-def test_words_and_a_picture_are_one_query(page: Any) -> None:
+def test_words_and_an_image_are_one_query(page: Any) -> None:
     upload(page, SAMPLES / "owl.jpg")
     both = names(search(page, "a castle"))
     assert {"owl", "castle"} <= set(both[:4])
 
 
 def test_words_are_never_read_as_a_path(page: Any) -> None:
-    # As the path of a picture in the library, it would be left out of its own results.
+    # As the path of an image in the library, it would be left out of its own results.
     assert "owl" in names(search(page, str(SAMPLES / "owl.jpg")))
 
 
-def test_a_picture_that_cannot_be_read_is_told(page: Any, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_told(page: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes((SAMPLES / "owl.jpg").read_bytes()[:2000])
     page.locator("#sought input[type=file]").set_input_files(str(broken))
@@ -189,10 +187,10 @@ def test_an_empty_query_is_told(page: Any) -> None:
     assert page.locator("#found img").count() == 0
 
 
-def test_a_visitor_classifies_a_picture_of_their_own(page: Any) -> None:
+def test_a_visitor_classifies_an_image_of_their_own(page: Any) -> None:
     page.get_by_role("tab", name="Classify").click()
-    page.locator("#picture input[type=file]").set_input_files(str(SAMPLES / "owl.jpg"))
-    page.locator("#picture img").wait_for()
+    page.locator("#image input[type=file]").set_input_files(str(SAMPLES / "owl.jpg"))
+    page.locator("#image img").wait_for()
     page.locator("#labels textarea, #labels input").first.fill("castle, owl, cup of coffee")
     page.locator("#classify").click()
     heading = page.locator("#scores [data-testid=label-output-value]")
@@ -203,13 +201,13 @@ def test_a_visitor_classifies_a_picture_of_their_own(page: Any) -> None:
 def test_classifying_nothing_is_told(page: Any) -> None:
     page.get_by_role("tab", name="Classify").click()
     page.locator("#classify").click()
-    page.get_by_text("Give a picture first").wait_for()
+    page.get_by_text("Give an image first").wait_for()
 
 
 def test_no_labels_are_told(page: Any) -> None:
     page.get_by_role("tab", name="Classify").click()
-    page.locator("#picture input[type=file]").set_input_files(str(SAMPLES / "owl.jpg"))
-    page.locator("#picture img").wait_for()
+    page.locator("#image input[type=file]").set_input_files(str(SAMPLES / "owl.jpg"))
+    page.locator("#image img").wait_for()
     page.locator("#labels textarea, #labels input").first.fill(" , ")
     page.locator("#classify").click()
     page.get_by_text("at least one class name is needed").wait_for()
@@ -222,7 +220,7 @@ def test_the_page_asks_only_its_own_server(page: Any, address: str, asked: list[
     assert elsewhere == []
 
 
-def test_the_page_serves_nothing_but_the_pictures(page: Any, address: str) -> None:
+def test_the_page_serves_nothing_but_the_images(page: Any, address: str) -> None:
     secret = Path(__file__).resolve()
     response = page.request.get(f"{address}gradio_api/file={secret}")
     assert response.status in (403, 404)

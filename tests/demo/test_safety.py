@@ -234,7 +234,7 @@ def test_a_payload_names_no_file_and_no_address(visitor: Visitor) -> None:
                 response = visitor.join("search", *values)
                 assert response.status_code == 422, (value, response.text)
         # An address beside a known id is not followed, and what a state holds is not the client's.
-        found = visitor.search("", picture={**image_value(known), "url": there, "is_stream": True})
+        found = visitor.search("", image={**image_value(known), "url": there, "is_stream": True})
         assert found
         assert not select.select([listener], [], [], 0)[0], "somebody was sent to fetch"
 
@@ -330,7 +330,7 @@ def test_an_upload_of_any_kind_is_seen_as_jpeg_and_found(visitor: Visitor) -> No
     assert re.fullmatch("[0-9a-f]{32}", key)  # no path of the server
     with Image.open(io.BytesIO(visitor.http.get(f"{API}file={key}").content)) as image:
         assert image.format == "JPEG"
-    assert visitor.search("", picture=image_value(key))[0]["caption"].startswith("cat ")
+    assert visitor.search("", image=image_value(key))[0]["caption"].startswith("cat ")
 
 
 def test_uploads_are_kept_up_to_a_number_of_bytes(
@@ -352,18 +352,18 @@ def test_uploads_are_kept_up_to_a_number_of_bytes(
 
 def test_labels_and_words_are_bounded(visitor: Visitor) -> None:
     (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
-    picture = image_value(key)
+    image = image_value(key)
     for labels, told in (
         (",".join(f"thing {number}" for number in range(201)), "200 labels at most"),
         ("a" * 101, "up to 100 characters"),
         (" , ", "at least one class name is needed"),
     ):
-        message = visitor.call("classify", picture, labels, False)
+        message = visitor.call("classify", image, labels, False)
         assert told in message["output"]["error"]
     message = visitor.call("search", "a" * 501, 8, None, None, 0)
     assert "up to 500 characters" in message["output"]["error"]
     many = ",".join(f"label {number}" for number in range(50_000))
-    assert visitor.join("classify", picture, many, False).status_code == 413
+    assert visitor.join("classify", image, many, False).status_code == 413
     for count in (0, 25, 10**400, -1, None, "many"):
         assert not visitor.call("search", "a cat", count, None, None, 0)["success"]
 
@@ -438,7 +438,7 @@ def test_the_page_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
         address = process.stdout.readline().split()[-1] + "/"
         with Visitor(address) as visitor:
             (key,) = visitor.upload((folder / "cat.jpg").read_bytes()).json()
-            visitor.search("a cat", picture=image_value(key))
+            visitor.search("a cat", image=image_value(key))
         assert not killed.exists()
         big = [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size > 99]
         assert not big, "a copy of somebody's image lies about"
@@ -568,7 +568,7 @@ def test_names_of_files_and_labels_are_text(browser: Any, own_address: str, tmp_
     page.get_by_test_id("toast-body").filter(has_text=MARKUP).wait_for()
     page.get_by_role("tab", name="Classify").click()
     page.locator("#examples button").first.click()
-    page.locator("#picture img").wait_for()
+    page.locator("#image img").wait_for()
     page.locator("#labels textarea, #labels input").first.fill(f"{MARKUP}, an owl")
     page.locator("#classify").click()
     page.locator("#scores", has_text=MARKUP).wait_for()

@@ -70,9 +70,9 @@ class Visitor:
         assert len(done) == 1
         return done[0]
 
-    def search(self, words: str, count: int = 8, picture: object = None) -> list[dict[str, Any]]:
+    def search(self, words: str, count: int = 8, image: object = None) -> list[dict[str, Any]]:
         """Return the gallery of a search."""
-        message = self.call("search", words, count, None, picture, 0)
+        message = self.call("search", words, count, None, image, 0)
         assert message["success"], message
         gallery: list[dict[str, Any]] = message["output"]["data"][0]
         return gallery

@@ -68,7 +68,7 @@ def encoder(runtime: MeanColorRuntime) -> Encoder:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     paths = []
     for number, color in enumerate(COLORS):
         paths.append(tmp_path / f"{number}.png")
@@ -84,39 +84,39 @@ def expected_embeddings(colors: list[tuple[int, int, int]]) -> NDArray[np.float6
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
 def test_images_become_unit_rows_in_order(
-    encoder: Encoder, pictures: list[Path], batch_size: int
+    encoder: Encoder, images: list[Path], batch_size: int
 ) -> None:
-    embeddings = encoder.encode_images(pictures, batch_size=batch_size)
+    embeddings = encoder.encode_images(images, batch_size=batch_size)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, expected_embeddings(COLORS), atol=1e-6)
 
 
-def test_every_kind_of_picture_gives_the_same(encoder: Encoder, pictures: list[Path]) -> None:
+def test_every_kind_of_image_gives_the_same(encoder: Encoder, images: list[Path]) -> None:
     array = np.zeros((5, 5, 3), dtype=np.uint8)
     array[..., 0] = 255
-    with pictures[0].open("rb") as file:
-        kinds: list[ImageInput] = [pictures[0], str(pictures[0]), pictures[0].read_bytes(), file]
+    with images[0].open("rb") as file:
+        kinds: list[ImageInput] = [images[0], str(images[0]), images[0].read_bytes(), file]
         kinds += [array, Image.new("RGB", (3, 3), COLORS[0])]
         embeddings = encoder.encode_images(kinds)
     np.testing.assert_allclose(embeddings, [[1.0, 0.0, 0.0]] * 6, atol=1e-6)
 
 
-def test_what_is_no_list_of_pictures_is_told(encoder: Encoder, pictures: list[Path]) -> None:
+def test_what_is_no_list_of_images_is_told(encoder: Encoder, images: list[Path]) -> None:
     some: Any
     for some, message in ((None, "got NoneType"), (3, "got int")):
-        with pytest.raises(InputError, match=f"images must be a list of pictures, {message}"):
+        with pytest.raises(InputError, match=f"images must be a list of images, {message}"):
             encoder.encode_images(some)
-    with pictures[0].open("rb") as some, pytest.raises(InputError, match=r"got one: .*0\.png"):
+    with images[0].open("rb") as some, pytest.raises(InputError, match=r"got one: .*0\.png"):
         encoder.encode_images(some)
-    array: Any = np.array([*pictures[:2]], dtype=object)  # of paths, not of pixels
+    array: Any = np.array([*images[:2]], dtype=object)  # of paths, not of pixels
     assert encoder.encode_images(array).shape == (2, 3)
 
 
-def test_what_is_encoded_knows_its_space(encoder: Encoder, pictures: list[Path]) -> None:
-    batches = list(encoder.stream_images([*pictures, b"no picture"], batch_size=1))
-    report = encoder.encode_readable_images([b"no picture"])
+def test_what_is_encoded_knows_its_space(encoder: Encoder, images: list[Path]) -> None:
+    batches = list(encoder.stream_images([*images, b"no image"], batch_size=1))
+    report = encoder.encode_readable_images([b"no image"])
     rows = [*(batch.embeddings for batch in batches), report.embeddings]
-    rows += [encoder.encode_images(pictures), encoder.encode_images([])]
+    rows += [encoder.encode_images(images), encoder.encode_images([])]
     rows += [encoder.encode_texts(["a"]), encoder.encode_texts([])]
     rows += [encoder.encode_prompts([["a", "b"]]), encoder.encode_prompts([])]
     assert {embeddings.space_id for embeddings in rows} == {"fake"}
@@ -145,20 +145,20 @@ def test_nothing_gives_no_rows(encoder: Encoder) -> None:
     assert report.skipped == []
 
 
-def test_an_unreadable_picture_stops_encode_images(
-    encoder: Encoder, pictures: list[Path], tmp_path: Path
+def test_an_unreadable_image_stops_encode_images(
+    encoder: Encoder, images: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
     with pytest.raises(ImageReadError, match=r"empty\.jpg: is empty"):
-        encoder.encode_images([pictures[0], tmp_path / "empty.jpg", pictures[1]])
+        encoder.encode_images([images[0], tmp_path / "empty.jpg", images[1]])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 50])
-def test_unreadable_pictures_are_reported_with_their_places(
-    encoder: Encoder, pictures: list[Path], tmp_path: Path, batch_size: int
+def test_unreadable_images_are_reported_with_their_places(
+    encoder: Encoder, images: list[Path], tmp_path: Path, batch_size: int
 ) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
-    mixed = [tmp_path / "empty.jpg", pictures[2], tmp_path / "none.jpg", pictures[0]]
+    mixed = [tmp_path / "empty.jpg", images[2], tmp_path / "none.jpg", images[0]]
     report = encoder.encode_readable_images(mixed, batch_size=batch_size)
     assert report.positions.tolist() == [1, 3]
     np.testing.assert_allclose(report.embeddings, [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], atol=1e-6)
@@ -166,22 +166,20 @@ def test_unreadable_pictures_are_reported_with_their_places(
     assert [error.path for _, error in report.skipped] == [str(mixed[0]), str(mixed[2])]
 
 
-def test_only_unreadable_pictures_give_reasons_and_no_rows(
-    encoder: Encoder, tmp_path: Path
-) -> None:
+def test_only_unreadable_images_give_reasons_and_no_rows(encoder: Encoder, tmp_path: Path) -> None:
     report = encoder.encode_readable_images([tmp_path / f"{n}.jpg" for n in range(5)], batch_size=2)
     assert report.embeddings.shape == (0, 3)
     assert [place for place, _ in report.skipped] == [0, 1, 2, 3, 4]
 
 
-def test_stream_is_lazy_and_bounded(encoder: Encoder, pictures: list[Path]) -> None:
+def test_stream_is_lazy_and_bounded(encoder: Encoder, images: list[Path]) -> None:
     taken = 0
 
     def endless() -> Iterator[Path]:
         nonlocal taken
         while True:
             taken += 1
-            yield pictures[taken % len(pictures)]
+            yield images[taken % len(images)]
 
     stream = encoder.stream_images(endless(), batch_size=2)
     batches = [next(stream) for _ in range(3)]
@@ -190,19 +188,19 @@ def test_stream_is_lazy_and_bounded(encoder: Encoder, pictures: list[Path]) -> N
     assert taken <= 6 + 2 * (1 + 3) + 2 * usable_cores() + 1  # as the docstring says
 
 
-def test_stopping_early_leaves_no_threads(encoder: Encoder, pictures: list[Path]) -> None:
+def test_stopping_early_leaves_no_threads(encoder: Encoder, images: list[Path]) -> None:
     before = threading.active_count()
-    stream = encoder.stream_images(pictures * 10, batch_size=2)
+    stream = encoder.stream_images(images * 10, batch_size=2)
     next(stream)
     stream.close()
     assert threading.active_count() == before
 
 
-def test_progress_of_a_stream_counts_every_picture(
-    encoder: Encoder, pictures: list[Path], tmp_path: Path
+def test_progress_of_a_stream_counts_every_image(
+    encoder: Encoder, images: list[Path], tmp_path: Path
 ) -> None:
     calls: list[tuple[int, int | None]] = []
-    mixed = [*pictures[:3], tmp_path / "none.jpg"]
+    mixed = [*images[:3], tmp_path / "none.jpg"]
     list(encoder.stream_images(mixed, batch_size=2, progress=lambda *call: calls.append(call)))
     assert calls == [(2, 4), (4, 4)]
 
@@ -225,12 +223,12 @@ def test_batches_of_nothing_raise(encoder: Encoder, batch_size: int) -> None:
         (Image.new("RGB", (2, 2)), "<PIL image>"),
     ],
 )
-def test_one_picture_is_not_a_list(encoder: Encoder, one: Any, name: str) -> None:
-    with pytest.raises(InputError, match=rf"a list of pictures, got one: {name}; .*\[image\]"):
+def test_one_image_is_not_a_list(encoder: Encoder, one: Any, name: str) -> None:
+    with pytest.raises(InputError, match=rf"a list of images, got one: {name}; .*\[image\]"):
         encoder.encode_images(one)
 
 
-def test_a_stack_of_arrays_is_several_pictures(encoder: Encoder) -> None:
+def test_a_stack_of_arrays_is_several_images(encoder: Encoder) -> None:
     stack = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     stack[0, ..., 1] = stack[1, ..., 2] = 255
     expected = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
@@ -242,13 +240,11 @@ def test_a_url_is_refused_unless_asked_for(encoder: Encoder) -> None:
         encoder.encode_images(["http://localhost:9/cat.jpg"])
 
 
-def test_token_features_need_an_engine_that_has_them(
-    encoder: Encoder, pictures: list[Path]
-) -> None:
+def test_token_features_need_an_engine_that_has_them(encoder: Encoder, images: list[Path]) -> None:
     with pytest.raises(InputError, match=r'token features .* engine="torch"'):
         encoder.token_features(["a"])
     with pytest.raises(InputError, match=r'patch features .* engine="torch"'):
-        encoder.patch_features(pictures)
+        encoder.patch_features(images)
 
 
 def test_an_encoder_says_what_it_is(encoder: Encoder) -> None:
@@ -280,7 +276,7 @@ PATIENCE = 60  # seconds until a deadlock is called one
 
 
 class HookedPreprocess(Preprocess):
-    """Calls something before it decodes a picture."""
+    """Calls something before it decodes an image."""
 
     def pixel_values(self, source: Any, **options: Any) -> NDArray[np.float32]:
         HookedPreprocess.before(source)
@@ -288,7 +284,7 @@ class HookedPreprocess(Preprocess):
 
     @staticmethod
     def before(source: Any) -> None:
-        """Called with each picture."""
+        """Called with each image."""
 
 
 class HookedRuntime(MeanColorRuntime):
@@ -316,7 +312,7 @@ def hooked(workers: int) -> tuple[Encoder, HookedRuntime]:
 
 
 def arrays(count: int) -> list[ImageInput]:
-    """Pictures of one colour each, all different."""
+    """Images of one colour each, all different."""
     return [np.full((4, 4, 3), (n, 255 - n, 7 * n % 256), np.uint8) for n in range(1, count + 1)]
 
 
@@ -324,9 +320,9 @@ def arrays(count: int) -> list[ImageInput]:
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_threads_and_batches_change_no_bit_and_no_place(workers: int, batch_size: int) -> None:
     encoder, _ = hooked(workers)
-    pictures = arrays(41)
-    alone = np.concatenate([encoder.encode_images([picture]) for picture in pictures])
-    np.testing.assert_array_equal(encoder.encode_images(pictures, batch_size=batch_size), alone)
+    images = arrays(41)
+    alone = np.concatenate([encoder.encode_images([image]) for image in images])
+    np.testing.assert_array_equal(encoder.encode_images(images, batch_size=batch_size), alone)
 
 
 def test_batches_stay_in_order_whichever_is_ready_first() -> None:
@@ -344,19 +340,19 @@ def test_batches_stay_in_order_whichever_is_ready_first() -> None:
     assert [batch.positions for batch in batches] == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_the_tower_computes_while_pictures_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tower_computes_while_images_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, runtime = hooked(1)
-    pictures = arrays(30)
+    images = arrays(30)
     both = threading.Barrier(2)
 
     def before(source: object) -> None:
-        if source is pictures[-1]:
+        if source is images[-1]:
             both.wait(PATIENCE)
 
     monkeypatch.setattr(HookedPreprocess, "before", before)
     last_but_one = 13
     runtime.before = lambda number: number == last_but_one and both.wait(PATIENCE)
-    assert encoder.encode_images(pictures, batch_size=2).shape == (30, 3)
+    assert encoder.encode_images(images, batch_size=2).shape == (30, 3)
 
 
 def test_work_goes_on_while_the_caller_holds_a_batch() -> None:
@@ -371,7 +367,7 @@ def test_work_goes_on_while_the_caller_holds_a_batch() -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_no_more_pictures_are_in_memory_than_stated(
+def test_no_more_images_are_in_memory_than_stated(
     workers: int, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder, runtime = hooked(workers)
@@ -431,7 +427,7 @@ def test_an_error_of_the_decoder_gives_what_came_before_and_ends(workers: int) -
     assert threading.active_count() == before
 
 
-def test_an_error_of_the_list_of_pictures_gives_what_came_before_and_ends() -> None:
+def test_an_error_of_the_list_of_images_gives_what_came_before_and_ends() -> None:
     encoder, _ = hooked(2)
     before = threading.active_count()
     yielded = []
@@ -460,7 +456,7 @@ def test_a_caller_that_fails_leaves_no_threads(error: type[BaseException]) -> No
     assert threading.active_count() == before
 
 
-def test_an_interrupt_while_pictures_are_listed_leaves_no_threads() -> None:
+def test_an_interrupt_while_images_are_listed_leaves_no_threads() -> None:
     encoder, _ = hooked(2)
     before = threading.active_count()
 
@@ -473,7 +469,7 @@ def test_an_interrupt_while_pictures_are_listed_leaves_no_threads() -> None:
     assert threading.active_count() == before
 
 
-# The embedded model, on real pictures.
+# The embedded model, on real images.
 
 
 def test_starter_gives_unit_rows(starter: Encoder, samples: list[Path]) -> None:
@@ -517,5 +513,5 @@ def test_starter_on_torch_gives_fine_features(samples: list[Path]) -> None:
     patches = encoder.patch_features(samples[:2])
     assert patches.ndim == 3
     assert len(patches) == 2
-    with pytest.raises(InputError, match="at least one picture"):
+    with pytest.raises(InputError, match="at least one image"):
         encoder.patch_features([])

@@ -1,4 +1,4 @@
-"""Pairs and the embeddings of their pictures: none lost, none twice, whatever cannot be read."""
+"""Pairs and the embeddings of their images: none lost, none twice, whatever cannot be read."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from clipkit.data.pair import Pair
-from clipkit.encoder.pairs import EmbeddedPair, embed_pairs, picture_name, stream_pairs
+from clipkit.encoder.pairs import EmbeddedPair, embed_pairs, image_name, stream_pairs
 from clipkit.errors import ImageReadError
 from tests.fake_pairs import ListSource, colored_pairs
-from tests.fakes import FakeEncoder, picture_embedding
+from tests.fakes import FakeEncoder, image_embedding
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def source(tmp_path: Path) -> ListSource:
     red, green, blue, other = colored_pairs(
         tmp_path, {"red": ("a", "b"), "green": (), "blue": ("c",), "red 2": ("d",)}
     )
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     bad = Pair(tmp_path / "bad.png", ("e",), "bad.png")
     first, last = (ImageReadError(f"gone {n}", "no such file") for n in (0, 6))
     return ListSource([first, red, green, bad, blue, other, last])
@@ -48,13 +48,13 @@ def test_every_row_is_there_once_with_its_embedding_or_reason(
     for pair, row in zip(embedded.pairs, embedded.embeddings, strict=True):
         image = source[pair.row].image
         assert isinstance(image, Path)
-        with Image.open(image) as picture:
-            np.testing.assert_array_equal(row, picture_embedding(picture)[0])
+        with Image.open(image) as photo:
+            np.testing.assert_array_equal(row, image_embedding(photo)[0])
 
 
-def test_a_picture_that_is_no_file_has_the_name_of_its_pair() -> None:
-    assert picture_name(Pair(b"...", ("a",), "000.tar/0001")) == "000.tar/0001"
-    assert picture_name(Pair(Path("a/b.jpg"), ("a",), "pairs.csv row 2")) == str(Path("a/b.jpg"))
+def test_an_image_that_is_no_file_has_the_name_of_its_pair() -> None:
+    assert image_name(Pair(b"...", ("a",), "000.tar/0001")) == "000.tar/0001"
+    assert image_name(Pair(Path("a/b.jpg"), ("a",), "pairs.csv row 2")) == str(Path("a/b.jpg"))
 
 
 def test_progress_counts_all_rows(source: ListSource) -> None:

@@ -385,7 +385,7 @@ class CountingRuntime:
         return np.stack([token_ids[:, 0], counts], axis=1).astype(np.float32)
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        raise AssertionError("no picture was asked for")
+        raise AssertionError("no image was asked for")
 
 
 def letters() -> Tokenizer:

@@ -1,4 +1,4 @@
-"""Accuracies by hand on coloured pictures; then the embedded model on the sample photographs."""
+"""Accuracies by hand on coloured images; then the embedded model on the sample photographs."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.evaluation.zero_shot import evaluate_classes, evaluate_zero_shot, sample_accuracy
 from clipkit.runtime.base import Scoring
 from tests.fake_pairs import ListSource
-from tests.fakes import FakeEncoder, save_picture
+from tests.fakes import FakeEncoder, save_image
 
 NAMES = ("red", "green", "blue")
 # The last one is called blue, but is greener than blue and redder than green.
@@ -23,8 +23,8 @@ LABELS = [0, 0, 1, 2]
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
-    return [save_picture(tmp_path / f"{n}.png", color) for n, color in enumerate(COLORS)]
+def images(tmp_path: Path) -> list[Path]:
+    return [save_image(tmp_path / f"{n}.png", color) for n, color in enumerate(COLORS)]
 
 
 def _log_probability(color: tuple[int, int, int], label: int, scale: float = 1.0) -> float:
@@ -33,9 +33,9 @@ def _log_probability(color: tuple[int, int, int], label: int, scale: float = 1.0
     return logits[label] - math.log(sum(map(math.exp, logits)))
 
 
-def test_accuracies_by_hand(pictures: list[Path]) -> None:
-    report = evaluate_zero_shot(FakeEncoder(), pictures, LABELS, NAMES, templates="{}")
-    assert (report.num_pictures, report.num_classes) == (4, 3)
+def test_accuracies_by_hand(images: list[Path]) -> None:
+    report = evaluate_zero_shot(FakeEncoder(), images, LABELS, NAMES, templates="{}")
+    assert (report.num_images, report.num_classes) == (4, 3)
     assert report.top_1 == 3 / 4
     assert report.top_5 == 1.0
     assert report.mean_per_class == pytest.approx((1 + 1 + 0) / 3)
@@ -44,16 +44,16 @@ def test_accuracies_by_hand(pictures: list[Path]) -> None:
     assert report.skipped == []
 
 
-def test_labels_of_a_series_are_taken_by_place(pictures: list[Path]) -> None:
+def test_labels_of_a_series_are_taken_by_place(images: list[Path]) -> None:
     labels: Any = pandas.Series(LABELS, index=[3, 2, 1, 0])
-    report = evaluate_zero_shot(FakeEncoder(), pictures, labels, NAMES, templates="{}")
+    report = evaluate_zero_shot(FakeEncoder(), images, labels, NAMES, templates="{}")
     assert report.top_1 == 3 / 4
 
 
-def test_the_sixth_guess_does_not_count(pictures: list[Path]) -> None:
-    # A red picture: "dark" is last but for "green" and "blue", at a cosine of 0.
+def test_the_sixth_guess_does_not_count(images: list[Path]) -> None:
+    # A red image: "dark" is last but for "green" and "blue", at a cosine of 0.
     names = ["green", "blue", "dark", "red"]
-    report = evaluate_zero_shot(FakeEncoder(), pictures[:1], [2], names, templates="{}")
+    report = evaluate_zero_shot(FakeEncoder(), images[:1], [2], names, templates="{}")
     assert (report.top_1, report.top_5) == (0.0, 1.0)
     # Six classes, all 0 but red and dark; of equal ones the lower number comes first, so that
     # class 5 is sixth.
@@ -63,64 +63,64 @@ def test_the_sixth_guess_does_not_count(pictures: list[Path]) -> None:
         [{"red": 0, "dark": 3}.get(text, 1) for text in texts]
     ]
     for label, top_5 in ((4, 1.0), (5, 0.0)):
-        report = evaluate_zero_shot(encoder, pictures[:1], [label], names, templates="{}")
+        report = evaluate_zero_shot(encoder, images[:1], [label], names, templates="{}")
         assert (report.top_1, report.top_5) == (0.0, top_5)
 
 
-def test_a_vanishing_probability_has_a_logarithm(pictures: list[Path]) -> None:
+def test_a_vanishing_probability_has_a_logarithm(images: list[Path]) -> None:
     encoder = FakeEncoder()
     encoder.scoring = Scoring(logit_scale=math.log(1e4))
-    report = evaluate_zero_shot(encoder, pictures[:1], [1], ("red", "green"), templates="{}")
+    report = evaluate_zero_shot(encoder, images[:1], [1], ("red", "green"), templates="{}")
     # cosines 255 / sqrt(255² + 1) and 0: the probability is e^-10000
     assert report.mean_log_probability == pytest.approx(-1e4 * 255 / math.sqrt(255**2 + 1))
 
 
-def test_the_bias_of_sigmoid_checkpoints_changes_nothing(pictures: list[Path]) -> None:
+def test_the_bias_of_sigmoid_checkpoints_changes_nothing(images: list[Path]) -> None:
     encoder = FakeEncoder()
-    plain = evaluate_zero_shot(encoder, pictures, LABELS, NAMES, templates="{}")
+    plain = evaluate_zero_shot(encoder, images, LABELS, NAMES, templates="{}")
     encoder.scoring = Scoring(logit_scale=0.0, logit_bias=-10.0)
-    assert evaluate_zero_shot(encoder, pictures, LABELS, NAMES, templates="{}") == plain
+    assert evaluate_zero_shot(encoder, images, LABELS, NAMES, templates="{}") == plain
 
 
-def test_unreadable_pictures_are_left_out_with_their_labels(
-    pictures: list[Path], tmp_path: Path
+def test_unreadable_images_are_left_out_with_their_labels(
+    images: list[Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     report = evaluate_zero_shot(
-        FakeEncoder(), [tmp_path / "bad.png", *pictures], [2, *LABELS], NAMES, templates="{}"
+        FakeEncoder(), [tmp_path / "bad.png", *images], [2, *LABELS], NAMES, templates="{}"
     )
-    assert (report.num_pictures, report.top_1) == (4, 3 / 4)
+    assert (report.num_images, report.top_1) == (4, 3 / 4)
     assert [Path(error.path).name for error in report.skipped] == ["bad.png"]
 
 
-def test_class_folders_are_labelled_by_row(pictures: list[Path]) -> None:
-    rows: list[Pair | ImageReadError] = [Pair(path, (), path.name) for path in pictures]
+def test_class_folders_are_labelled_by_row(images: list[Path]) -> None:
+    rows: list[Pair | ImageReadError] = [Pair(path, (), path.name) for path in images]
     gone = ImageReadError("gone.png", "no such file")
     source = ListSource([gone, *rows], labels=[1, *LABELS], class_names=NAMES)
     report = evaluate_classes(FakeEncoder(), source, templates="{}")
-    direct = evaluate_zero_shot(FakeEncoder(), pictures, LABELS, NAMES, templates="{}")
+    direct = evaluate_zero_shot(FakeEncoder(), images, LABELS, NAMES, templates="{}")
     assert report.skipped == [gone]
     assert report.top_1 == direct.top_1
     assert report.mean_log_probability == pytest.approx(direct.mean_log_probability)
 
 
-def test_what_has_no_classes_is_told(pictures: list[Path]) -> None:
-    rows = [Pair(path, ("red",), path.name) for path in pictures]
+def test_what_has_no_classes_is_told(images: list[Path]) -> None:
+    rows = [Pair(path, ("red",), path.name) for path in images]
     with pytest.raises(InputError, match="got pairs without: give a folder with one folder"):
         evaluate_classes(FakeEncoder(), ListSource(rows))
     with pytest.raises(InputError, match="row 0 has none"):
         evaluate_classes(FakeEncoder(), ListSource(rows, class_names=NAMES))
 
 
-def test_what_does_not_fit_is_told(pictures: list[Path], tmp_path: Path) -> None:
+def test_what_does_not_fit_is_told(images: list[Path], tmp_path: Path) -> None:
     encoder = FakeEncoder()
-    with pytest.raises(InputError, match="got 4 pictures and 3 labels"):
-        evaluate_zero_shot(encoder, pictures, LABELS[:3], NAMES)
+    with pytest.raises(InputError, match="got 4 images and 3 labels"):
+        evaluate_zero_shot(encoder, images, LABELS[:3], NAMES)
     with pytest.raises(InputError, match="got 2 of which only 1 are different"):
-        evaluate_zero_shot(encoder, pictures, [0, 0, 1, 1], ("red", " red"))
+        evaluate_zero_shot(encoder, images, [0, 0, 1, 1], ("red", " red"))
     with pytest.raises(InputError, match=r"labels must be in 0\.\.1"):
-        evaluate_zero_shot(encoder, pictures, LABELS, NAMES[:2])
-    with pytest.raises(InputError, match=r"none of the pictures can be read.*1 were skipped"):
+        evaluate_zero_shot(encoder, images, LABELS, NAMES[:2])
+    with pytest.raises(InputError, match=r"none of the images can be read.*1 were skipped"):
         evaluate_zero_shot(encoder, [tmp_path / "gone.png"], [0], NAMES)
 
 
@@ -137,7 +137,7 @@ def test_the_samples_are_classified_as_the_classifier_does(
         else 5
         for path, labels in zip(samples, ranked, strict=True)
     ]
-    assert (report.num_pictures, report.num_classes) == (len(samples), len(names))
+    assert (report.num_images, report.num_classes) == (len(samples), len(names))
     assert report.top_1 == pytest.approx(np.mean(np.array(right) == 0))
     assert report.top_5 == pytest.approx(np.mean(np.array(right) < 5))
     scores = classifier.scores(starter.encode_images(samples)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Pictures for the tests of this room, built from arithmetic."""
+"""Images for the tests of this room, built from arithmetic."""
 
 import io
 from collections.abc import Callable
@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def encode() -> Callable[..., bytes]:
-    """A picture or an array -> its file as bytes, with Pillow's options for saving."""
+    """An image or an array -> its file as bytes, with Pillow's options for saving."""
 
-    def encode(picture: Image.Image | NDArray[np.uint8], kind: str, **options: object) -> bytes:
-        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    def encode(photo: Image.Image | NDArray[np.uint8], kind: str, **options: object) -> bytes:
+        image = photo if isinstance(photo, Image.Image) else Image.fromarray(photo)
         file = io.BytesIO()
         image.save(file, kind, **options)
         return file.getvalue()

@@ -1,4 +1,4 @@
-"""Random views of pictures: torchvision's boxes and pixels, one change at a time."""
+"""Random views of images: torchvision's boxes and pixels, one change at a time."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,12 +59,12 @@ class Script:
 
 
 def view(
-    picture: Any, augmentation: Augmentation, generator: Any = 0, preprocess: Preprocess = PLAIN
+    image: Any, augmentation: Augmentation, generator: Any = 0, preprocess: Preprocess = PLAIN
 ) -> NDArray[np.float32]:
     """Return one view, standardised; a number stands for NumPy's generator with that seed."""
     if isinstance(generator, int):
         generator = np.random.default_rng(generator)
-    (found,) = augmentation.levels(picture, [preprocess], generator)
+    (found,) = augmentation.levels(image, [preprocess], generator)
     return preprocess.standardized(Image.fromarray(found.transpose(1, 2, 0)))
 
 
@@ -86,8 +86,8 @@ def test_without_augmentation_pixels_are_open_clips_evaluation_transform(
     assert Augmentation().is_none
     transform = image_transform_v2(PreprocessCfg(size=48), is_train=False)
     for path in samples[:3]:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB").resize((131, 77))
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((131, 77))
         found = view(small, Augmentation(), preprocess=Preprocess(size=(48, 48)))
         np.testing.assert_array_equal(found, transform(small).numpy())
 
@@ -108,7 +108,7 @@ def test_any_change_is_an_augmentation(change: dict[str, Any]) -> None:
 def test_boxes_are_torchvisions_for_the_same_random_numbers(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], scale: tuple[float, float]
 ) -> None:
-    picture = Image.new("RGB", size)
+    photo = Image.new("RGB", size)
     ratio = (3 / 4, 4 / 3)
     found = []
     resize = Image.Image.resize
@@ -122,22 +122,22 @@ def test_boxes_are_torchvisions_for_the_same_random_numbers(
         for seed in range(50):
             torch.manual_seed(seed)
             top, left, height, width = RandomResizedCrop.get_params(
-                cast(torch.Tensor, picture), list(scale), list(ratio)
+                cast(torch.Tensor, photo), list(scale), list(ratio)
             )
             torch.manual_seed(seed)
-            view(picture, Augmentation(scale, ratio, horizontal_flip=1e-9), TorchGenerator())
+            view(photo, Augmentation(scale, ratio, horizontal_flip=1e-9), TorchGenerator())
             assert found.pop() == pytest.approx((left, top, left + width, top + height))
 
 
 def test_pixels_are_torchvisions_except_where_it_cannot_see_past_the_edge_of_the_crop(
     monkeypatch: pytest.MonkeyPatch, noise: NDArray[np.uint8]
 ) -> None:
-    """Here the whole picture is resampled, there the crop; the filter reaches two pixels far."""
-    picture = Image.fromarray(np.tile(noise, (5, 5, 1)))
+    """Here the whole image is resampled, there the crop; the filter reaches two pixels far."""
+    image = Image.fromarray(np.tile(noise, (5, 5, 1)))
     box = (30, 20, 230, 150)  # left, top, right, bottom
     monkeypatch.setattr(Augmentation, "_draw_crop", lambda *_: box)
-    expected = vision.resized_crop(picture, 20, 30, 130, 200, [32, 32], InterpolationMode.BICUBIC)
-    found = levels(view(picture, Augmentation(crop_scale=(0.5, 0.9))))
+    expected = vision.resized_crop(image, 20, 30, 130, 200, [32, 32], InterpolationMode.BICUBIC)
+    found = levels(view(image, Augmentation(crop_scale=(0.5, 0.9))))
     np.testing.assert_array_equal(found[3:-3, 3:-3], np.asarray(expected)[3:-3, 3:-3])
 
 
@@ -175,13 +175,13 @@ def test_changed_colours_are_torchvisions(
 
 
 def test_an_erased_rectangle_is_as_large_as_the_paper_says_and_the_rest_stays() -> None:
-    picture = np.full((64, 64, 3), 200, dtype=np.uint8)
+    image = np.full((64, 64, 3), 200, dtype=np.uint8)
     preprocess = Preprocess(size=(64, 64))
-    plain = view(picture, Augmentation((0.5, 1.0)), preprocess=preprocess)
+    plain = view(image, Augmentation((0.5, 1.0)), preprocess=preprocess)
     shares, ratios = [], []
     for seed in range(300):
         augmentation = Augmentation((0.5, 1.0), random_erasing=1.0)
-        erased = view(picture, augmentation, seed, preprocess)
+        erased = view(image, augmentation, seed, preprocess)
         is_gone = np.abs(erased).max(axis=0) < 0.008  # half a level from the mean
         rows, columns = np.flatnonzero(is_gone.any(axis=1)), np.flatnonzero(is_gone.any(axis=0))
         assert is_gone[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
@@ -229,7 +229,7 @@ def test_equal_generators_give_equal_views_and_others_do_not(samples: list[Path]
 def test_a_large_jpeg_is_decoded_in_part_and_gives_about_the_same_view(
     monkeypatch: pytest.MonkeyPatch, photographs: list[Image.Image], encode: Callable[..., bytes]
 ) -> None:
-    """As for use, where the mean difference is below 0.005 of full scale for each picture."""
+    """As for use, where the mean difference is below 0.005 of full scale for each image."""
     augmentation = Augmentation((0.5, 1.0), horizontal_flip=0.5)
     sizes: list[tuple[int, int]] = []
     resize = Image.Image.resize
@@ -239,10 +239,10 @@ def test_a_large_jpeg_is_decoded_in_part_and_gives_about_the_same_view(
         return resize(image, *words, **options)
 
     monkeypatch.setattr(Image.Image, "resize", note)
-    for picture in photographs:
-        jpeg = encode(picture, "JPEG", quality=95)
+    for photo in photographs:
+        jpeg = encode(photo, "JPEG", quality=95)
         for seed in range(3):
-            partly, whole = (view(source, augmentation, seed) for source in (jpeg, picture))
+            partly, whole = (view(source, augmentation, seed) for source in (jpeg, photo))
             assert np.abs(partly - whole).mean() / 255 < 0.01
     assert sizes[::2] == [(500, 375)] * 9  # an eighth of 4000 x 3000
     assert sizes[1::2] == [(4000, 3000)] * 9
@@ -255,11 +255,11 @@ def test_a_large_jpeg_is_decoded_in_part_and_gives_about_the_same_view(
     least=st.floats(0.001, 1.0),
     seed=st.integers(0, 99),
 )
-def test_any_picture_has_a_view_of_its_own_colours(
+def test_any_image_has_a_view_of_its_own_colours(
     width: int, height: int, ratio: tuple[float, float], least: float, seed: int
 ) -> None:
-    picture = np.full((height, width, 3), 77, dtype=np.uint8)
-    values = view(picture, Augmentation((least, 1.0), ratio, horizontal_flip=0.5), seed)
+    image = np.full((height, width, 3), 77, dtype=np.uint8)
+    values = view(image, Augmentation((least, 1.0), ratio, horizontal_flip=0.5), seed)
     np.testing.assert_allclose(values, np.full((3, 32, 32), 77), rtol=1e-6)
 
 

@@ -39,30 +39,30 @@ def test_quality_is_fifty(encode: Callable[..., bytes], samples: list[Path]) -> 
     np.testing.assert_array_equal(np.asarray(again), np.asarray(expected))
 
 
-def test_a_large_picture_is_scaled_down_first(encode: Callable[..., bytes]) -> None:
+def test_a_large_image_is_scaled_down_first(encode: Callable[..., bytes]) -> None:
     copies = make_copies(encode(Image.new("RGB", (3000, 1500)), "JPEG"))
     assert _open(copies["re-encoded"]).size == (1024, 512)
     assert _open(copies["resized"]).size == (512, 256)
 
 
 def test_a_scaled_decode_leaves_no_border(encode: Callable[..., bytes]) -> None:
-    # 8203 is not divisible by 4: the last column of the decoded picture is filled in part.
+    # 8203 is not divisible by 4: the last column of the decoded image is filled in part.
     white = np.full((16, 8203), 255, dtype=np.uint8)
     assert np.asarray(_open(make_copies(encode(white, "JPEG"))["re-encoded"])).min() > 250
 
 
-def test_the_picture_handed_in_stays_as_it_is() -> None:
+def test_the_image_handed_in_stays_as_it_is() -> None:
     image = Image.new("RGB", (2000, 1000), "red")
     make_copies(image)
     assert image.size == (2000, 1000)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (3, 2)])
-def test_tiny_pictures_have_copies_too(size: tuple[int, int]) -> None:
+def test_tiny_images_have_copies_too(size: tuple[int, int]) -> None:
     copies = make_copies(Image.new("RGB", size))
     assert all(min(_open(copy).size) >= 1 for copy in copies.values())
 
 
-def test_no_picture_has_no_copies() -> None:
+def test_no_image_has_no_copies() -> None:
     with pytest.raises(ImageReadError):
-        make_copies(b"no picture")
+        make_copies(b"no image")

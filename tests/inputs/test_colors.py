@@ -12,7 +12,7 @@ from clipkit.inputs.images import read_image
 
 
 def color_of(source: bytes | Image.Image) -> list[int]:
-    """The mean colour of a picture, rounded."""
+    """The mean colour of an image, rounded."""
     pixels: NDArray[np.float64] = np.asarray(read_image(source).pixels).mean(axis=(0, 1))
     return [round(float(value)) for value in pixels]
 

@@ -35,7 +35,7 @@ TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 }
 
 
-def smooth_picture(width: int, height: int) -> Pixels:
+def smooth_image(width: int, height: int) -> Pixels:
     """Red grows to the right, green downwards, blue along the diagonal: no symmetry at all."""
     x = np.linspace(0, 255, width)[None, :] * np.ones((height, 1))
     y = np.linspace(0, 200, height)[:, None] * np.ones((1, width))
@@ -47,7 +47,7 @@ def smooth_picture(width: int, height: int) -> Pixels:
 def test_orientation_without_scaling(
     encode: Callable[..., bytes], exif: Callable[[int], bytes], orientation: int, kind: str
 ) -> None:
-    stored = smooth_picture(48, 32)
+    stored = smooth_image(48, 32)
     lossless = {"lossless": True} if kind == "WEBP" else {}
     plain = read_image(encode(stored, kind, **lossless))
     turned = read_image(encode(stored, kind, exif=exif(orientation), **lossless))
@@ -63,9 +63,9 @@ def test_orientation_without_scaling(
 def test_orientation_with_scaled_decode(
     encode: Callable[..., bytes], exif: Callable[[int], bytes], orientation: int, mode: str
 ) -> None:
-    # 1001 and 603 do not divide by 8: the last column and row of the scaled picture are only
+    # 1001 and 603 do not divide by 8: the last column and row of the scaled image are only
     # partly filled, on whichever side they end up.
-    stored = smooth_picture(1001, 603)
+    stored = smooth_image(1001, 603)
     data = encode(stored, "JPEG", quality=95, exif=exif(orientation))
     preprocess = Preprocess.from_config({"resize_mode": mode, "mean": [0, 0, 0.0]}, (24, 32))
     expected = preprocess.pixel_values(Image.fromarray(TURNS[orientation](stored)))
@@ -83,7 +83,7 @@ def test_orientation_with_scaled_decode(
 def test_orientation_of_a_pil_image_is_applied(
     encode: Callable[..., bytes], exif: Callable[[int], bytes]
 ) -> None:
-    stored = smooth_picture(48, 32)
+    stored = smooth_image(48, 32)
     image = Image.open(io.BytesIO(encode(stored, "PNG", exif=exif(6))))
     assert np.array_equal(np.asarray(read_image(image).pixels), TURNS[6](stored))
     assert image.size == (48, 32)  # the caller's image stays as it was
@@ -93,16 +93,16 @@ def test_orientation_of_a_pil_image_is_applied(
 def test_unknown_orientation_is_upright(
     encode: Callable[..., bytes], exif: Callable[[int], bytes], orientation: int
 ) -> None:
-    stored = smooth_picture(48, 32)
+    stored = smooth_image(48, 32)
     data = encode(stored, "PNG", exif=exif(orientation))
     assert np.array_equal(np.asarray(read_image(data).pixels), stored)
 
 
 @pytest.mark.parametrize("cut", [7, 14, 20])
-def test_damaged_exif_leaves_the_picture_as_stored(
+def test_damaged_exif_leaves_the_image_as_stored(
     encode: Callable[..., bytes], exif: Callable[[int], bytes], cut: int
 ) -> None:
-    stored = smooth_picture(48, 32)
+    stored = smooth_image(48, 32)
     data = encode(stored, "PNG", exif=exif(6)[:cut] + b"\xff" * 20)
     assert np.array_equal(np.asarray(read_image(data).pixels), stored)
 
@@ -122,7 +122,7 @@ def test_scaled_decode_is_the_smallest_with_twice_the_target(
     assert decoded == (-(-width // scale), -(-height // scale))
 
 
-def test_target_is_that_of_the_upright_picture(
+def test_target_is_that_of_the_upright_image(
     encode: Callable[..., bytes], exif: Callable[[int], bytes]
 ) -> None:
     data = encode(Image.new("L", (800, 200)), "JPEG", exif=exif(6))
@@ -149,14 +149,14 @@ def test_scaled_decode_of_photographs_is_within_the_stated_bound(
         assert 0 < np.abs(scaled - full).mean() < 0.005
 
 
-def test_progressive_jpeg_is_the_same_picture(encode: Callable[..., bytes], noise: Pixels) -> None:
+def test_progressive_jpeg_is_the_same_image(encode: Callable[..., bytes], noise: Pixels) -> None:
     baseline = read_image(encode(noise, "JPEG", quality=90))
     progressive = read_image(encode(noise, "JPEG", quality=90, progressive=True))
     assert np.array_equal(np.asarray(baseline.pixels), np.asarray(progressive.pixels))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_first_picture_of_several(encode: Callable[..., bytes], kind: str) -> None:
+def test_first_image_of_several(encode: Callable[..., bytes], kind: str) -> None:
     frames = [Image.new("RGB", (16, 12), color) for color in ("red", "green", "blue")]
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
@@ -164,12 +164,12 @@ def test_first_picture_of_several(encode: Callable[..., bytes], kind: str) -> No
     assert np.array_equal(np.asarray(read_image(data).pixels), np.asarray(frames[0]))
 
 
-def test_first_picture_of_a_multi_picture_jpeg(encode: Callable[..., bytes]) -> None:
+def test_first_image_of_a_multi_image_jpeg(encode: Callable[..., bytes]) -> None:
     frames = [Image.new("RGB", (64, 48), color) for color in ("red", "blue")]
     data = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
-    picture = read_image(data, target=(8, 6))
-    assert picture.pixels.size == (16, 12)
-    assert picture.pixels.getpixel((3, 3)) == pytest.approx((255, 0, 0), abs=2)
+    image = read_image(data, target=(8, 6))
+    assert image.pixels.size == (16, 12)
+    assert image.pixels.getpixel((3, 3)) == pytest.approx((255, 0, 0), abs=2)
 
 
 # --- limits -----------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_limit_counts_the_coefficients_of_a_progressive_jpeg(
 
 
 def png_of_zeros(width: int, height: int) -> bytes:
-    """A black picture as one bit a pixel, compressed a thousandfold."""
+    """A black image as one bit a pixel, compressed a thousandfold."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -243,7 +243,7 @@ def test_pillows_own_limit_neither_warns_nor_fails_nor_changes(
 def test_pillows_limit_is_restored_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 123)
     with pytest.raises(ImageReadError):
-        read_image(b"no picture")
+        read_image(b"no image")
     assert Image.MAX_IMAGE_PIXELS == 123
 
 
@@ -254,7 +254,7 @@ def test_threads_read_alike_and_leave_pillow_as_it_was(
     encode: Callable[..., bytes], exif: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    stored = smooth_picture(48, 32)
+    stored = smooth_image(48, 32)
     kinds = ["PNG", "TIFF", "BMP"] * 40
     files = [encode(stored, kind) for kind in kinds]
     barrier = threading.Barrier(4)
@@ -275,7 +275,7 @@ def test_pillows_warnings_stay_inside_and_others_get_out(
 ) -> None:
     # The tag's data lie far behind the end: Pillow says "Corrupt EXIF data" or the like.
     broken = exif(1)[:-4] + b"\x9c\x82\x00\x02\xff\xff\xff\x00\x0f\x00\x00\x00"
-    tiff = bytearray(encode(smooth_picture(48, 32), "TIFF"))
+    tiff = bytearray(encode(smooth_image(48, 32), "TIFF"))
     entries = struct.unpack_from("<I", tiff, 4)[0]
     struct.pack_into("<HHII", tiff, entries + 2 + 12 * 9, 305, 2, 500_000, 0x7FFFFFFF)
     with warnings.catch_warnings(record=True) as heard:
@@ -283,7 +283,7 @@ def test_pillows_warnings_stay_inside_and_others_get_out(
         Image.open(io.BytesIO(bytes(tiff)))
         assert heard, "this file should make Pillow warn"
         heard.clear()
-        read_image(encode(smooth_picture(48, 32), "PNG", exif=broken))
+        read_image(encode(smooth_image(48, 32), "PNG", exif=broken))
         assert not heard
         read_image(bytes(tiff))
         assert not heard
@@ -293,5 +293,5 @@ def test_pillows_warnings_stay_inside_and_others_get_out(
 
 def test_formats_that_start_programs_are_not_read() -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
-    with pytest.raises(ImageReadError, match="is not a picture: it starts with '%!PS-Adob'"):
+    with pytest.raises(ImageReadError, match="is not an image: it starts with '%!PS-Adob'"):
         read_image(eps)

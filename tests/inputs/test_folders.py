@@ -51,7 +51,7 @@ JUNK = "is a folder that programs fill: thumbnails, caches, deleted files"
 MACOS = "is what macOS keeps about another file"
 
 
-def test_pictures_in_all_folders_sorted_with_size_and_time(tmp_path: Path) -> None:
+def test_images_in_all_folders_sorted_with_size_and_time(tmp_path: Path) -> None:
     fill(tmp_path, "z.jpg", "a/b/c.png", "a/B.JPG", "a.jpg", "notes.txt", "a/jpg", "b.jpg.txt")
     os.utime(tmp_path / "z.jpg", ns=(5, 1_234_567_890_123_456_700))
     scan = find_images(tmp_path)
@@ -72,8 +72,8 @@ def test_empty_folder(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_endings(tmp_path: Path, ending: str) -> None:
     assert f".{ending.lower()}" in IMAGE_EXTENSIONS
-    fill(tmp_path, f"picture.{ending}", f"picture{ending}", f"{ending}.mp4", f".{ending}")
-    assert paths_of(find_images(tmp_path, include_hidden=True)) == [f"picture.{ending}"]
+    fill(tmp_path, f"image.{ending}", f"image{ending}", f"{ending}.mp4", f".{ending}")
+    assert paths_of(find_images(tmp_path, include_hidden=True)) == [f"image.{ending}"]
 
 
 def test_hidden_and_junk_are_left_out_and_told_of(tmp_path: Path) -> None:
@@ -324,16 +324,16 @@ def test_names_with_spaces_newlines_and_other_scripts(tmp_path: Path) -> None:
 @posix_only
 def test_names_that_are_not_utf8_are_taken_with_their_bytes(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path)
-    pictures = {b"caf\xe9.jpg", b"d\xe9j\xe0/a.jpg", b"d\xe9j\xe0/\xff\xfe.JPG"}
+    images = {b"caf\xe9.jpg", b"d\xe9j\xe0/a.jpg", b"d\xe9j\xe0/\xff\xfe.JPG"}
     try:
         Path(os.fsdecode(root + b"/d\xe9j\xe0")).mkdir()
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    for name in {*pictures, b"caf\xe9.txt", b"skip\xe9.jpg", b".\xe9.jpg"}:
+    for name in {*images, b"caf\xe9.txt", b"skip\xe9.jpg", b".\xe9.jpg"}:
         Path(os.fsdecode(root + b"/" + name)).touch()
     os.mkfifo(root + b"/pip\xe9.jpg")
     scan = find_images(tmp_path, exclude=["skip?.*"])
-    assert {os.fsencode(entry.path) for entry in scan.entries} == pictures
+    assert {os.fsencode(entry.path) for entry in scan.entries} == images
     assert [os.fsencode(error.path) for error in scan.skipped] == [b"pip\xe9.jpg"]
     assert [os.fsencode(item.path) for item in scan.left_out] == [b".\xe9.jpg", b"skip\xe9.jpg"]
 
@@ -438,7 +438,7 @@ def test_root_may_be_a_link(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_what_looks_like_a_picture_but_is_none(tmp_path: Path) -> None:
+def test_what_looks_like_an_image_but_is_none(tmp_path: Path) -> None:
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
     (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")

@@ -55,7 +55,7 @@ def test_tga_counts_by_its_ending_alone(
     (tmp_path / "photo.TGA").write_bytes(data)
     (tmp_path / "photo.jpg").write_bytes(data)
     assert np.array_equal(np.asarray(read_image(tmp_path / "photo.TGA").pixels), noise)
-    with pytest.raises(ImageReadError, match="is not a picture: it starts with"):
+    with pytest.raises(ImageReadError, match="is not an image: it starts with"):
         read_image(tmp_path / "photo.jpg")
     bomb = tmp_path / "bomb.tga"
     bomb.write_bytes(data[:12] + b"\xff\xff\xff\xff" + data[16:])
@@ -199,7 +199,7 @@ def partial_webp(frame: Image.Image, left: int, top: int, canvas: tuple[int, int
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
 @pytest.mark.parametrize("place", [(0, 0), (10, 6), (24, 8)])
-def test_a_frame_that_does_not_cover_its_canvas_is_the_picture(
+def test_a_frame_that_does_not_cover_its_canvas_is_the_image(
     kind: str, place: tuple[int, int], tmp_path: Path, noise: Pixels
 ) -> None:
     frame = Image.fromarray(noise)
@@ -212,9 +212,9 @@ def test_a_frame_that_does_not_cover_its_canvas_is_the_picture(
     path.write_bytes(make(frame, *place, (80, 48)))
     with Image.open(path) as image:
         assert image.size == (80, 48)
-    picture = read_image(path)
-    assert np.array_equal(np.asarray(picture.pixels), expected)
-    assert picture.size == (56, 40)
+    photo = read_image(path)
+    assert np.array_equal(np.asarray(photo.pixels), expected)
+    assert photo.size == (56, 40)
     assert (read_details(path).width, read_details(path).height) == (56, 40)
     assert np.array_equal(read_thumbnail(path, box=(99, 99)), expected)
     with pytest.raises(ImageReadError, match="is too large: "):

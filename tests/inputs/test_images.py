@@ -1,4 +1,4 @@
-"""Every source of a picture, every way it can be unreadable, and damage at random."""
+"""Every source of an image, every way it can be unreadable, and damage at random."""
 
 import io
 import os
@@ -36,9 +36,9 @@ def reason_of(source: Any, **options: Any) -> str:
 # --- sources ----------------------------------------------------------------------------------
 
 
-def test_every_source_gives_the_same_picture(encode: Encode, noise: Pixels, tmp_path: Path) -> None:
+def test_every_source_gives_the_same_image(encode: Encode, noise: Pixels, tmp_path: Path) -> None:
     data = encode(noise, "PNG")
-    path = tmp_path / "a picture.png"
+    path = tmp_path / "an image.png"
     path.write_bytes(data)
     with path.open("rb") as file:
         file.read(5)  # files are read from their start, as Pillow does
@@ -52,11 +52,11 @@ def test_every_source_gives_the_same_picture(encode: Encode, noise: Pixels, tmp_
             noise,
         ]
         for source in sources:
-            picture = read_image(source)
-            assert picture.pixels.mode == "RGB"
-            assert picture.size == picture.pixels.size == (56, 40)
-            assert picture.box is None
-            assert np.array_equal(np.asarray(picture.pixels), noise)
+            image = read_image(source)
+            assert image.pixels.mode == "RGB"
+            assert image.size == image.pixels.size == (56, 40)
+            assert image.box is None
+            assert np.array_equal(np.asarray(image.pixels), noise)
         assert not file.closed
 
 
@@ -71,14 +71,14 @@ def test_file_that_cannot_be_rewound(encode: Encode, noise: Pixels) -> None:
         def readinto(self, buffer: Any) -> int:
             return self.rest.readinto(buffer)
 
-    picture = read_image(io.BufferedReader(Pipe(encode(noise, "PNG"))))
-    assert np.array_equal(np.asarray(picture.pixels), noise)
+    image = read_image(io.BufferedReader(Pipe(encode(noise, "PNG"))))
+    assert np.array_equal(np.asarray(image.pixels), noise)
 
 
 def test_large_files_are_decoded_from_disk(
     encode: Encode, noise: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "picture.tif"
+    path = tmp_path / "image.tif"
     path.write_bytes(encode(noise, "TIFF"))
     monkeypatch.setattr("clipkit.inputs.images._MAX_BYTES_AT_ONCE", 100)
     assert np.array_equal(np.asarray(read_image(path).pixels), noise)
@@ -86,9 +86,9 @@ def test_large_files_are_decoded_from_disk(
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000"])
 def test_lossless_formats_exactly(encode: Encode, kind: str) -> None:
-    picture = np.repeat(np.arange(0, 240, 16, dtype=np.uint8), 3).reshape(3, 5, 3)
+    image = np.repeat(np.arange(0, 240, 16, dtype=np.uint8), 3).reshape(3, 5, 3)
     options = {"WEBP": {"lossless": True}}.get(kind, {})
-    assert np.array_equal(np.asarray(read_image(encode(picture, kind, **options)).pixels), picture)
+    assert np.array_equal(np.asarray(read_image(encode(image, kind, **options)).pixels), image)
 
 
 def test_array_shapes() -> None:
@@ -199,16 +199,16 @@ def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("data", "reason"),
     [
         (b"", "is empty (0 bytes)"),
-        (b"hello world\n" * 50, "is not a picture: it starts with 'hello wor'"),
-        (b"<!DOCTYPE html><html></html>", "is not a picture: it starts with '<!DOCTYPE'"),
-        (bytes(5000), r"is not a picture: it starts with '\x00\x00\x00\x00\x00\x00\x00\x00\x00'"),
-        (b'it\'s "so"', "is not a picture: it starts with 'it\\'s \"so\"'"),
+        (b"hello world\n" * 50, "is not an image: it starts with 'hello wor'"),
+        (b"<!DOCTYPE html><html></html>", "is not an image: it starts with '<!DOCTYPE'"),
+        (bytes(5000), r"is not an image: it starts with '\x00\x00\x00\x00\x00\x00\x00\x00\x00'"),
+        (b'it\'s "so"', "is not an image: it starts with 'it\\'s \"so\"'"),
         (b"\x89PNG\r\n\x1a\n", "is damaged or cut off: it starts like PNG, but its header is unr"),
         (b"\xff\xd8\xff", "is damaged or cut off: it starts like JPEG, but its header is unread"),
         (b"RIFF\0\0\0\0WEBPVP8 ", "is damaged or cut off: "),
     ],
 )
-def test_bytes_that_are_no_picture(data: bytes, reason: str, tmp_path: Path) -> None:
+def test_bytes_that_are_no_image(data: bytes, reason: str, tmp_path: Path) -> None:
     assert reason_of(data).startswith(reason)
     assert reason_of(io.BytesIO(data)).startswith(reason)
     path = tmp_path / "renamed.jpg"
@@ -228,7 +228,7 @@ def test_cut_off_where_the_decoder_cannot_tell(encode: Encode, noise: Pixels, ki
     assert reason_of(data[: len(data) * 2 // 3]).startswith("is damaged or cut off: ")
 
 
-def test_picture_without_pixels() -> None:
+def test_image_without_pixels() -> None:
     assert reason_of(Image.new("RGB", (0, 5))) == "has no pixels: its size is 0 x 5"
 
 
@@ -254,19 +254,19 @@ def test_not_enough_memory(encode: Encode, noise: Pixels, monkeypatch: pytest.Mo
 def test_heic_without_the_extra_names_it(brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     data = b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(100)
-    assert reason_of(data) == 'is a HEIC picture: run  pip install "clipkit[heif]"'
+    assert reason_of(data) == 'is a HEIC image: run  pip install "clipkit[heif]"'
 
 
 def test_heic(encode: Encode) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[:24, :32] = 255
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24, :32] = 255
     file = io.BytesIO()
-    pillow_heif.from_pillow(Image.fromarray(picture)).save(file, quality=95)
+    pillow_heif.from_pillow(Image.fromarray(image)).save(file, quality=95)
     formats = set(Image.OPEN)
     read = read_image(file)
     assert read.size == (64, 48)
-    assert np.abs(np.asarray(read.pixels).astype(int) - picture).mean() < 3
+    assert np.abs(np.asarray(read.pixels).astype(int) - image).mean() < 3
     assert set(Image.OPEN) == formats  # Pillow itself is as it was
     assert reason_of(file, max_pixels=3000).startswith("is too large: its 64 x 48 pixels")
     assert reason_of(file.getvalue()[:-50]).startswith("is cut off: ")
@@ -340,18 +340,18 @@ def test_damage_never_raises_anything_else_nor_warns(data: bytes) -> None:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
-            picture = read_image(data, target=(4, 4), max_pixels=1_000_000)
+            image = read_image(data, target=(4, 4), max_pixels=1_000_000)
         except ImageReadError as error:
             assert error.reason.strip() == error.reason != ""
             assert "\n" not in error.reason
         else:
-            assert picture.pixels.mode == "RGB"
-            assert picture.pixels.width * picture.pixels.height <= 1_000_000
+            assert image.pixels.mode == "RGB"
+            assert image.pixels.width * image.pixels.height <= 1_000_000
         assert all(warning.category is CutOffImageWarning for warning in heard)
 
 
 @given(data=st.binary(max_size=200))
 @settings(deadline=None, max_examples=100)
-def test_random_bytes_are_no_picture(data: bytes) -> None:
+def test_random_bytes_are_no_image(data: bytes) -> None:
     with pytest.raises(ImageReadError):
         read_image(data)

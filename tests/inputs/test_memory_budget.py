@@ -20,7 +20,7 @@ from PIL import Image
 from clipkit.errors import ImageReadError
 from clipkit.inputs import images
 from clipkit.inputs.images import borrow_image, default_max_pixels
-from clipkit.inputs.memory_budget import MemoryBudget, picture_memory
+from clipkit.inputs.memory_budget import MemoryBudget, image_memory
 from clipkit.inputs.preprocess import Preprocess
 
 NO_LIMIT = 10**9  # pixels
@@ -47,14 +47,14 @@ def test_no_more_is_held_than_the_limit_but_for_a_lone_giant(limit: int, sizes: 
         return bool(held) and len(held) + len(budget._waiting) + len(done) == len(sizes)
 
     with ThreadPoolExecutor(len(sizes)) as pool:
-        pictures = [pool.submit(decode, number) for number in range(len(sizes))]
+        images = [pool.submit(decode, number) for number in range(len(sizes))]
         try:
             while len(done) < len(sizes):
                 wait_until(is_settled)
                 assert sum(sizes[number] for number in held) <= limit or len(held) == 1
                 first = held[0]
                 may_end[first].set()
-                pictures[first].result(PATIENCE)
+                images[first].result(PATIENCE)
                 done.append(first)
         finally:
             for event in may_end:
@@ -106,7 +106,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     raise AssertionError("it never was")
 
 
-def test_what_lies_inside_a_picture_does_not_wait() -> None:
+def test_what_lies_inside_an_image_does_not_wait() -> None:
     budget = MemoryBudget(10)
     with budget.share() as hold:
         hold(10)
@@ -119,27 +119,27 @@ def test_the_memory_is_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -
     class Memory:
         total = 2 * 1024**3
 
-    picture_memory.cache_clear()
+    image_memory.cache_clear()
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
     try:
-        assert picture_memory().limit == 512 * 1024**2
+        assert image_memory().limit == 512 * 1024**2
         assert default_max_pixels() == 64 * 1024**2  # 8 bytes a pixel
-        picture_memory.cache_clear()
+        image_memory.cache_clear()
         Memory.total = 64 * 1024**3
-        assert picture_memory().limit == 1024**3
+        assert image_memory().limit == 1024**3
         assert default_max_pixels() == 134_217_728
     finally:
-        picture_memory.cache_clear()
+        image_memory.cache_clear()
 
 
-# --- pictures -----------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def budget(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryBudget]:
     """A small memory in the place of the machine's; at the end nothing of it is held."""
     small = MemoryBudget(1000)
-    monkeypatch.setattr(images, "picture_memory", lambda: small)
+    monkeypatch.setattr(images, "image_memory", lambda: small)
     yield small
     assert small._held == 0
     assert not small._waiting
@@ -150,7 +150,7 @@ def gray(width: int = 80, height: int = 40) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("kind", "picture", "options", "expected"),
+    ("kind", "image", "options", "expected"),
     [
         ("PNG", gray(), {}, 80 * 40 * 8),
         ("PNG", gray().convert("RGB"), {}, 80 * 40 * 8),
@@ -169,15 +169,15 @@ def gray(width: int = 80, height: int = 40) -> Image.Image:
          20 * 10 * 8 + 80 * 40 * 3),
     ],
 )  # fmt: skip
-def test_a_picture_holds_what_its_kind_needs(
+def test_an_image_holds_what_its_kind_needs(
     encode: Callable[..., bytes],
     budget: MemoryBudget,
     kind: str,
-    picture: Image.Image,
+    image: Image.Image,
     options: dict[str, object],
     expected: int,
 ) -> None:
-    with borrow_image(encode(picture, kind, **options), target=(10, 5), max_pixels=NO_LIMIT):
+    with borrow_image(encode(image, kind, **options), target=(10, 5), max_pixels=NO_LIMIT):
         assert budget._held == expected
 
 
@@ -185,13 +185,13 @@ def test_what_cannot_be_read_holds_nothing(
     encode: Callable[..., bytes], budget: MemoryBudget, tmp_path: Path
 ) -> None:
     cut_off = encode(np.zeros((400, 400, 3), np.uint8), "PNG")[:-200]
-    for source in (cut_off, b"", b"no picture", tmp_path / "none.png"):
+    for source in (cut_off, b"", b"no image", tmp_path / "none.png"):
         with pytest.raises(ImageReadError), borrow_image(source):
             pass  # pragma: no cover
         assert budget._held == 0
 
 
-def test_memory_is_given_back_where_a_picture_is_used_and_that_fails(
+def test_memory_is_given_back_where_an_image_is_used_and_that_fails(
     encode: Callable[..., bytes], budget: MemoryBudget
 ) -> None:
     with pytest.raises(ZeroDivisionError), borrow_image(encode(gray(), "PNG"), max_pixels=NO_LIMIT):
@@ -199,7 +199,7 @@ def test_memory_is_given_back_where_a_picture_is_used_and_that_fails(
         raise ZeroDivisionError
 
 
-def test_pictures_that_are_all_larger_than_the_memory_take_turns(
+def test_images_that_are_all_larger_than_the_memory_take_turns(
     encode: Callable[..., bytes], budget: MemoryBudget, noise: NDArray[np.uint8]
 ) -> None:
     data = encode(noise, "PNG")
@@ -219,7 +219,7 @@ def test_a_file_too_large_to_be_read_at_once_gives_the_same(
 ) -> None:
     monkeypatch.setattr(images, "_MAX_BYTES_AT_ONCE", 100)
     for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF"):
-        path = tmp_path / f"picture.{kind.lower()}"
+        path = tmp_path / f"image.{kind.lower()}"
         path.write_bytes(encode(noise, kind))
         preprocess = Preprocess((8, 8))
         np.testing.assert_array_equal(

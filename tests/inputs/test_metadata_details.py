@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 from clipkit.errors import ImageReadError
 from clipkit.inputs import png
 from clipkit.inputs.images import read_image
-from clipkit.inputs.metadata import PictureDetails, read_details
+from clipkit.inputs.metadata import ImageMetadata, read_details
 from tests.conftest import SAMPLES
 from tests.inputs.test_raw import BYTE, LONG, RATIONAL, SHORT, directory, dng, mosaic
 
@@ -48,10 +48,10 @@ def jpeg(data: bytes = b"", size: tuple[int, int] = (48, 32)) -> bytes:
 
 
 @pytest.fixture
-def details_of(tmp_path: Path) -> Callable[[bytes], PictureDetails]:
+def details_of(tmp_path: Path) -> Callable[[bytes], ImageMetadata]:
     """EXIF data -> what a JPEG with them says."""
 
-    def details_of(data: bytes) -> PictureDetails:
+    def details_of(data: bytes) -> ImageMetadata:
         path = tmp_path / "photo.jpg"
         path.write_bytes(jpeg(data))
         return read_details(path)
@@ -69,14 +69,14 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("turn", range(10))
-def test_size_is_that_of_the_upright_picture(kind: str, turn: int, tmp_path: Path) -> None:
+def test_size_is_that_of_the_upright_image(kind: str, turn: int, tmp_path: Path) -> None:
     path = tmp_path / f"photo{FORMATS[kind]}"
     main = {ORIENTATION: turn, MAKE: "Canon", MODEL: "Canon EOS 80D"}
     data = exif(main, {TAKEN: "2024:06:01 12:30:00"})
     Image.new("RGB", (48, 32)).save(path, kind, exif=data)
     found = read_details(path)
     size = (32, 48) if turn in (5, 6, 7, 8) else (48, 32)  # 0 and 9 mean nothing
-    assert found == PictureDetails(*size, "2024-06-01T12:30:00", "Canon EOS 80D")
+    assert found == ImageMetadata(*size, "2024-06-01T12:30:00", "Canon EOS 80D")
     assert read_image(path).size == size
 
 
@@ -100,9 +100,9 @@ def test_heic_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "PPM", "JPEG2000", "TIFF", "PNG"])
 def test_formats_without_exif_data(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     Image.new("L", (5, 7)).save(path, kind)
-    assert read_details(path) == PictureDetails(5, 7, None, None)
+    assert read_details(path) == ImageMetadata(5, 7, None, None)
 
 
 def test_samples_have_the_size_they_decode_to(samples: list[Path]) -> None:
@@ -117,7 +117,7 @@ def test_exif_data_behind_the_pixels_of_a_png(tmp_path: Path) -> None:
     Image.new("RGB", (48, 32)).save(path)
     png = path.read_bytes()
     path.write_bytes(png[:-12] + chunk(b"eXIf", data.removeprefix(b"Exif\0\0")) + png[-12:])
-    assert read_details(path) == PictureDetails(32, 48, None, "Pixel 8")
+    assert read_details(path) == ImageMetadata(32, 48, None, "Pixel 8")
     assert read_image(path).size == (32, 48)
 
 
@@ -149,7 +149,7 @@ def test_sizes_have_no_limit(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 200_000, 100_000, 8, 2, 0, 0, 0))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    assert read_details(path) == PictureDetails(200_000, 100_000, None, None)
+    assert read_details(path) == ImageMetadata(200_000, 100_000, None, None)
     with pytest.raises(ImageReadError, match="is too large"):
         read_image(path, max_pixels=10**6)
 
@@ -180,7 +180,7 @@ def test_which_date_counts(
     main: dict[int, Any],
     details: dict[int, Any],
     expected: str | None,
-    details_of: Callable[[bytes], PictureDetails],
+    details_of: Callable[[bytes], ImageMetadata],
 ) -> None:
     assert details_of(exif(main, details)).taken_at == expected
 
@@ -210,7 +210,7 @@ def test_which_date_counts(
     ],
 )
 def test_dates_as_they_are_found(
-    text: Any, expected: str | None, details_of: Callable[[bytes], PictureDetails]
+    text: Any, expected: str | None, details_of: Callable[[bytes], ImageMetadata]
 ) -> None:
     if isinstance(text, str):
         text = text.encode("ascii", "replace")
@@ -246,7 +246,7 @@ def test_dates_sort_as_the_times_do(time: datetime) -> None:
     ],
 )
 def test_cameras(
-    make: Any, model: Any, expected: str | None, details_of: Callable[[bytes], PictureDetails]
+    make: Any, model: Any, expected: str | None, details_of: Callable[[bytes], ImageMetadata]
 ) -> None:
     tags = {tag: value for tag, value in ((MAKE, make), (MODEL, model)) if value is not None}
     assert details_of(exif(tags)).camera == expected
@@ -266,10 +266,10 @@ def test_raw(turn: int, size: tuple[int, int], tmp_path: Path) -> None:
     assert found.camera == "Maker Camera"
     # Cameras begin with EXIF data, not with Pillow's 18 bytes of JFIF; LibRaw then adds none.
     path.write_bytes(dng(mosaic(), preview[:2] + preview[20:], (320, 240), turn))
-    assert read_details(path) == PictureDetails(*size, "2024-06-01T12:00:00", "Camera")
+    assert read_details(path) == ImageMetadata(*size, "2024-06-01T12:00:00", "Camera")
     path.write_bytes(dng(mosaic(), b"", (0, 0), turn))
     found = read_details(path)
-    assert found == PictureDetails(*size, None, None)
+    assert found == ImageMetadata(*size, None, None)
     path.write_bytes(dng(mosaic(), preview[:100], (320, 240), turn))
     found = read_details(path)
     assert (found.width, found.height, found.taken_at) == (*size, None)
@@ -291,13 +291,13 @@ def test_raw_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.Monk
     [(SHORT, [7]), (SHORT, [7, 8, 9]), (BYTE, [200, 201]), (LONG, [2**31]), (RATIONAL, [1, 0])],
 )
 def test_tags_of_another_type(
-    kind: int, values: list[int], details_of: Callable[[bytes], PictureDetails]
+    kind: int, values: list[int], details_of: Callable[[bytes], ImageMetadata]
 ) -> None:
     tags = dict.fromkeys((MAKE, CHANGED, EXIF_DIRECTORY), (kind, values))
     tags |= {ORIENTATION: (BYTE, [6, 6, 6])}
     found = details_of(b"Exif\0\0II*\0\x08\0\0\0" + directory(tags, 8))
     # Bytes may be a text: some programs mark it so.
-    assert found == PictureDetails(48, 32, None, "ÈÉ" if kind == BYTE else None)
+    assert found == ImageMetadata(48, 32, None, "ÈÉ" if kind == BYTE else None)
 
 
 def damaged_exif() -> st.SearchStrategy[bytes]:
@@ -353,7 +353,7 @@ def test_damaged_files_have_details_or_a_reason(place: int, values: bytes) -> No
         assert found.height > 0
 
 
-def test_what_is_no_picture(tmp_path: Path) -> None:
+def test_what_is_no_image(tmp_path: Path) -> None:
     def reason_of(path: Path | str) -> str:
         with pytest.raises(ImageReadError) as caught:
             read_details(path)
@@ -366,7 +366,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     path.write_bytes(b"")
     assert reason_of(path) == "is empty (0 bytes)"
     path.write_bytes(b"hello world")
-    assert reason_of(path) == "is not a picture: it starts with 'hello wor'"
+    assert reason_of(path) == "is not an image: it starts with 'hello wor'"
     path.write_bytes(jpeg()[:30])
     assert reason_of(path) == "is cut off: Truncated File Read"
     if hasattr(os, "mkfifo"):

@@ -11,7 +11,7 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.perceptual_hash import SKETCH_SIDE, read_sketch, read_sketches
 
 
-def test_a_picture_of_that_size_is_its_own_sketch(encode: Callable[..., bytes]) -> None:
+def test_an_image_of_that_size_is_its_own_sketch(encode: Callable[..., bytes]) -> None:
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 256, (SKETCH_SIDE, SKETCH_SIDE), dtype=np.uint8)
     np.testing.assert_array_equal(read_sketch(encode(cells, "PNG")), cells)
@@ -24,7 +24,7 @@ def test_colors_become_grey_by_their_brightness(encode: Callable[..., bytes]) ->
         np.testing.assert_array_equal(sketch, grey)
 
 
-def test_a_picture_lies_as_a_person_sees_it(
+def test_an_image_lies_as_a_person_sees_it(
     encode: Callable[..., bytes], exif: Callable[[int], bytes]
 ) -> None:
     image = Image.new("L", (96, 64))
@@ -48,7 +48,7 @@ def test_many_come_in_order_with_a_reason_for_each_that_is_missing(
     samples: list[Path], tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     told: list[tuple[int, int | None]] = []
     sources = [*samples[:20], bad, *samples[20:25]]
     report = read_sketches(sources, progress=lambda *progress: told.append(progress))
@@ -66,6 +66,6 @@ def test_none_are_an_empty_stack() -> None:
     assert report.positions.tolist() == [] and report.skipped == []
 
 
-def test_too_large_a_picture_is_refused(encode: Callable[..., bytes]) -> None:
+def test_too_large_an_image_is_refused(encode: Callable[..., bytes]) -> None:
     with pytest.raises(ImageReadError, match="too large"):
         read_sketch(encode(np.zeros((40, 40), dtype=np.uint8), "PNG"), max_pixels=1599)

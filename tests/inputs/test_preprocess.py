@@ -41,31 +41,31 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 INPUT_SIZES = (32, 33, (32, 48), (51, 30))
-PICTURE_SIZES = (
+IMAGE_SIZES = (
     (1, 1), (2, 1), (3, 2), (31, 32), (32, 32), (33, 33), (48, 32), (64, 64), (65, 50), (50, 65),
     (100, 75), (75, 101), (203, 31), (30, 207), (320, 40), (1, 300), (300, 1),
 )  # fmt: skip
 
 
-def random_picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def random_image(width: int, height: int, seed: int = 0) -> Image.Image:
     values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(values)
 
 
-def open_clips(config: dict[str, Any], size: Any, picture: Image.Image) -> NDArray[np.float32]:
-    """What open_clip makes of a picture, through its own config class."""
+def open_clips(config: dict[str, Any], size: Any, image: Image.Image) -> NDArray[np.float32]:
+    """What open_clip makes of an image, through its own config class."""
     described = transform.PreprocessCfg(**{"size": size, **config})
     values: NDArray[np.float32] = transform.image_transform_v2(described, is_train=False)(
-        picture
+        image
     ).numpy()
     return values
 
 
-def too_thin_for_open_clip(config: dict[str, Any], size: Any, picture: Image.Image) -> bool:
-    """In mode longest, open_clip resizes a very thin picture to a side of 0, which fails."""
+def too_thin_for_open_clip(config: dict[str, Any], size: Any, image: Image.Image) -> bool:
+    """In mode longest, open_clip resizes a very thin image to a side of 0, which fails."""
     height, width = (size, size) if isinstance(size, int) else size
-    ratio = max(picture.height / height, picture.width / width)
-    thin = min(round(picture.height / ratio), round(picture.width / ratio)) == 0
+    ratio = max(image.height / height, image.width / width)
+    thin = min(round(image.height / ratio), round(image.width / ratio)) == 0
     return config.get("resize_mode") == "longest" and thin
 
 
@@ -75,29 +75,29 @@ def test_equals_open_clip_bit_for_bit(family: str, size: Any) -> None:
     config = FAMILIES[family]
     preprocess = Preprocess.from_config(config, size)
     compared = 0
-    for number, (width, height) in enumerate(PICTURE_SIZES):
-        picture = random_picture(width, height, number)
-        values = preprocess.pixel_values(picture)
+    for number, (width, height) in enumerate(IMAGE_SIZES):
+        image = random_image(width, height, number)
+        values = preprocess.pixel_values(image)
         assert values.dtype == np.float32
         assert values.shape == (3, *preprocess.size)
-        if not too_thin_for_open_clip(config, size, picture):
-            assert np.array_equal(values, open_clips(config, size, picture)), (width, height)
+        if not too_thin_for_open_clip(config, size, image):
+            assert np.array_equal(values, open_clips(config, size, image)), (width, height)
             compared += 1
-    assert compared >= len(PICTURE_SIZES) - 2
+    assert compared >= len(IMAGE_SIZES) - 2
 
 
 @pytest.mark.parametrize(
-    ("size", "picture_size"),
+    ("size", "image_size"),
     [(224, (500, 375)), (256, (333, 512)), (384, (640, 427)), ((224, 288), (640, 480))],
 )
-def test_equals_open_clip_at_real_sizes(size: Any, picture_size: tuple[int, int]) -> None:
-    picture = random_picture(*picture_size)
+def test_equals_open_clip_at_real_sizes(size: Any, image_size: tuple[int, int]) -> None:
+    image = random_image(*image_size)
     for mode, interpolation in itertools.product(
         ("shortest", "longest", "squash"), ("bicubic", "bilinear")
     ):
         config = {"resize_mode": mode, "interpolation": interpolation, "fill_color": 9}
-        values = Preprocess.from_config(config, size).pixel_values(picture)
-        assert np.array_equal(values, open_clips(config, size, picture))
+        values = Preprocess.from_config(config, size).pixel_values(image)
+        assert np.array_equal(values, open_clips(config, size, image))
 
 
 @given(
@@ -115,7 +115,7 @@ def test_equals_open_clip_for_any_config(
     width: int, height: int, size: Any, mode: str, interpolation: str,
     mean: list[float], std: list[float], fill: int,
 ) -> None:  # fmt: skip
-    picture = random_picture(width, height)
+    image = random_image(width, height)
     config: dict[str, Any] = {
         "mean": mean,
         "std": std,
@@ -123,21 +123,21 @@ def test_equals_open_clip_for_any_config(
         "interpolation": interpolation,
         "fill_color": fill,
     }
-    values = Preprocess.from_config(config, size).pixel_values(picture)
-    if not too_thin_for_open_clip(config, size, picture):
-        assert np.array_equal(values, open_clips(config, size, picture))
+    values = Preprocess.from_config(config, size).pixel_values(image)
+    if not too_thin_for_open_clip(config, size, image):
+        assert np.array_equal(values, open_clips(config, size, image))
 
 
 def test_gray_equals_open_clip() -> None:
-    picture = random_picture(50, 40).convert("L")
-    values = Preprocess((32, 32)).pixel_values(picture)
-    assert np.array_equal(values, open_clips({}, 32, picture))
+    image = random_image(50, 40).convert("L")
+    values = Preprocess((32, 32)).pixel_values(image)
+    assert np.array_equal(values, open_clips({}, 32, image))
 
 
 def test_jpeg_without_scaled_decode_equals_open_clip(encode: Callable[..., bytes]) -> None:
-    picture = Image.fromarray(np.arange(300 * 200 * 3, dtype=np.uint32).astype(np.uint8)
+    image = Image.fromarray(np.arange(300 * 200 * 3, dtype=np.uint32).astype(np.uint8)
                               .reshape(200, 300, 3))  # fmt: skip
-    data = encode(picture, "JPEG")
+    data = encode(image, "JPEG")
     preprocess = Preprocess((32, 32))
     decoded = read_image(data).pixels
     expected = open_clips({}, 32, decoded)
@@ -153,7 +153,7 @@ def test_a_call_is_open_clips_transform_of_a_pil_image(
     """As a torch dataset uses it: an image that is open and not yet decoded, in a batch."""
     from torch.utils.data import default_collate
 
-    data = encode(random_picture(300, 200), "JPEG")
+    data = encode(random_image(300, 200), "JPEG")
     preprocess = Preprocess.from_config(FAMILIES[family], 32)
     values = preprocess(Image.open(io.BytesIO(data)))
     expected = open_clips(FAMILIES[family], 32, Image.open(io.BytesIO(data)))
@@ -170,7 +170,7 @@ def test_values_of_one_color_by_hand() -> None:
     assert np.array_equal(values, np.broadcast_to(expected[:, None, None], (3, 4, 4)))
 
 
-def test_longest_fills_around_the_picture_by_hand() -> None:
+def test_longest_fills_around_the_image_by_hand() -> None:
     preprocess = Preprocess((4, 4), (0, 0, 0), (1, 1, 1), resize_mode="longest", fill_color=51)
     values = preprocess.pixel_values(Image.new("RGB", (8, 4), "white"))
     rows = np.array([0.2, 1, 1, 0.2], dtype=np.float32)[:, None]
@@ -181,33 +181,33 @@ def test_longest_fills_around_the_picture_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "size", "picture", "expected"),
+    ("mode", "size", "image", "expected"),
     [
         ("shortest", (224, 224), (4000, 3000), (298, 224)),  # 298.67, cut
         ("shortest", (224, 224), (3000, 4000), (224, 298)),
         ("shortest", (224, 336), (4000, 3000), (336, 252)),
         ("longest", (224, 224), (4000, 3000), (224, 168)),
-        ("longest", (224, 224), (5000, 1), (224, 1)),  # 0.04, but a picture has pixels
+        ("longest", (224, 224), (5000, 1), (224, 1)),  # 0.04, but an image has pixels
         ("squash", (224, 336), (4000, 3000), (336, 224)),
         ("shortest", (224, 224), (1, 5000), (224, 1_120_000)),
     ],
 )
 def test_resized_size(
-    mode: str, size: tuple[int, int], picture: tuple[int, int], expected: tuple[int, int]
+    mode: str, size: tuple[int, int], image: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert Preprocess.from_config({"resize_mode": mode}, size).resized_size(picture) == expected
+    assert Preprocess.from_config({"resize_mode": mode}, size).resized_size(image) == expected
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
-@pytest.mark.parametrize("picture_size", [(1, 5000), (5000, 1), (3, 9000)])
-def test_endless_strips_keep_their_middle(mode: str, picture_size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("image_size", [(1, 5000), (5000, 1), (3, 9000)])
+def test_endless_strips_keep_their_middle(mode: str, image_size: tuple[int, int]) -> None:
     # A ramp along the long side: what is kept of it in mode shortest is the very middle.
-    long_side = max(picture_size)
+    long_side = max(image_size)
     ramp = np.linspace(0, 255, long_side).round().astype(np.uint8)
-    ramp = ramp[:, None] if picture_size[1] > 1 else ramp[None, :]
-    picture = np.broadcast_to(ramp[..., None], (picture_size[1], picture_size[0], 3)).copy()
+    ramp = ramp[:, None] if image_size[1] > 1 else ramp[None, :]
+    image = np.broadcast_to(ramp[..., None], (image_size[1], image_size[0], 3)).copy()
     preprocess = Preprocess((224, 224), (0, 0, 0), (1, 1, 1), resize_mode=mode)  # type: ignore[arg-type]
-    values = preprocess.pixel_values(picture)
+    values = preprocess.pixel_values(image)
     assert values.shape == (3, 224, 224)
     if mode == "shortest":
         assert values.min() >= 126 / 255
@@ -216,18 +216,18 @@ def test_endless_strips_keep_their_middle(mode: str, picture_size: tuple[int, in
         assert values.max() > 0.99
 
 
-@pytest.mark.parametrize("picture_size", [(40, 3000), (3000, 41), (500, 300)])
+@pytest.mark.parametrize("image_size", [(40, 3000), (3000, 41), (500, 300)])
 @pytest.mark.parametrize("size", [(32, 32), (31, 20)])
 def test_resizing_only_what_is_kept_gives_the_same(
-    picture_size: tuple[int, int], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    image_size: tuple[int, int], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, y = np.meshgrid(np.arange(picture_size[0]), np.arange(picture_size[1]))
+    x, y = np.meshgrid(np.arange(image_size[0]), np.arange(image_size[1]))
     waves = [127 + 120 * np.sin(x / 9), 127 + 120 * np.cos(y / 7), (x + 2 * y) % 256]
-    picture = np.stack(waves, axis=2).astype(np.uint8)
+    image = np.stack(waves, axis=2).astype(np.uint8)
     preprocess = Preprocess(size, (0, 0, 0), (1, 1, 1))
-    whole = preprocess.pixel_values(picture)
+    whole = preprocess.pixel_values(image)
     monkeypatch.setattr(preprocess_module, "_MAX_RESIZED_PIXELS", 0)
-    kept = preprocess.pixel_values(picture)
+    kept = preprocess.pixel_values(image)
     assert np.abs(kept - whole).max() <= 2.01 / 255
     assert np.abs(kept - whole).mean() < 0.1 / 255
 
@@ -272,8 +272,8 @@ def test_config_survives_the_round_trip_here_and_in_open_clip(family: str) -> No
     preprocess = Preprocess.from_config(FAMILIES[family], (24, 32))
     config = json.loads(json.dumps(preprocess.to_config()))
     assert Preprocess.from_config(config, 999) == preprocess
-    picture = random_picture(50, 40)
-    assert np.array_equal(open_clips(config, None, picture), preprocess.pixel_values(picture))
+    image = random_image(50, 40)
+    assert np.array_equal(open_clips(config, None, image), preprocess.pixel_values(image))
 
 
 def test_defaults_are_open_clips() -> None:
@@ -311,8 +311,8 @@ def test_one_number_stands_for_three_channels_as_in_open_clip() -> None:
     config = {"mean": 0.5, "std": 0.25}
     preprocess = Preprocess.from_config(config, 8)
     assert preprocess.mean == (0.5, 0.5, 0.5)
-    picture = random_picture(9, 9)
-    assert np.array_equal(preprocess.pixel_values(picture), open_clips(config, 8, picture))
+    image = random_image(9, 9)
+    assert np.array_equal(preprocess.pixel_values(image), open_clips(config, 8, image))
     # A bare 0 is "not given" there, so it has to be here.
     assert Preprocess.from_config({"mean": 0}, 8).mean == OPENAI_MEAN
 

@@ -103,15 +103,15 @@ def mosaic(width: int = 64, height: int = 48) -> NDArray[np.uint16]:
 
 
 def quarter(width: int, height: int) -> NDArray[np.uint8]:
-    """The same as a finished picture."""
+    """The same as a finished image."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = 255
     return pixels
 
 
-def bright_quarter(picture: Image.Image) -> str:
-    """Which quarter of a picture is the bright one."""
-    gray = np.asarray(picture.convert("L")).astype(float)
+def bright_quarter(image: Image.Image) -> str:
+    """Which quarter of an image is the bright one."""
+    gray = np.asarray(image.convert("L")).astype(float)
     height, width = gray.shape
     quarters = {
         f"{row} {column}": gray[ys, xs].mean()
@@ -149,10 +149,10 @@ def test_raw_without_a_preview_is_developed_upright(
     pytest.importorskip("rawpy")
     path = tmp_path / "photo.dng"
     path.write_bytes(dng(mosaic(), b"", (0, 0), turn))
-    picture = read_image(path)
-    assert sorted(picture.size) == [24, 32]  # half of 64 x 48
-    assert (picture.size == (24, 32)) == (turn == 6)
-    assert bright_quarter(picture.pixels) == expected
+    image = read_image(path)
+    assert sorted(image.size) == [24, 32]  # half of 64 x 48
+    assert (image.size == (24, 32)) == (turn == 6)
+    assert bright_quarter(image.pixels) == expected
     with pytest.raises(ImageReadError, match=r"is too large: its 64 x 48 pixels"):
         read_image(path, max_pixels=64 * 48 // 2 - 1)
 
@@ -168,11 +168,11 @@ def test_preview_comes_first_and_upright(
     preview = encode(quarter(320, 240), "JPEG")
     path = tmp_path / "photo.DNG"
     path.write_bytes(dng(mosaic(), preview, (320, 240), turn))
-    picture = read_image(path)
-    assert sorted(picture.size) == [240, 320]
-    assert bright_quarter(picture.pixels) == expected
+    image = read_image(path)
+    assert sorted(image.size) == [240, 320]
+    assert bright_quarter(image.pixels) == expected
     scaled = read_image(path, target=(20, 20))
-    assert scaled.size == picture.size
+    assert scaled.size == image.size
     assert sorted(scaled.pixels.size) == [60, 80]
     assert bright_quarter(scaled.pixels) == expected
 
@@ -185,9 +185,9 @@ def test_preview_that_is_not_a_jpeg(tmp_path: Path, turn: int, expected: str) ->
     pytest.importorskip("rawpy")
     path = tmp_path / "photo.dng"
     path.write_bytes(dng(mosaic(), quarter(320, 240).tobytes(), (320, 240), turn))
-    picture = read_image(path)
-    assert sorted(picture.size) == [240, 320]
-    assert bright_quarter(picture.pixels) == expected
+    image = read_image(path)
+    assert sorted(image.size) == [240, 320]
+    assert bright_quarter(image.pixels) == expected
 
 
 def test_orientation_inside_the_preview_wins(

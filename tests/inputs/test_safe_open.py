@@ -145,7 +145,7 @@ def test_formats_that_are_read_whole_have_a_limit(tmp_path: Path, name: str, hea
 
 @posix_only
 @pytest.mark.parametrize("image_format", ["JPEG", "BMP", "GIF", "TIFF"])
-def test_pictures_with_gigabytes_behind_them_are_read(tmp_path: Path, image_format: str) -> None:
+def test_images_with_gigabytes_behind_them_are_read(tmp_path: Path, image_format: str) -> None:
     path = sparse_file(tmp_path / "a.jpg", encoded(image_format), 5_000_000_000)
     assert read_image(path).size == (8, 8)
 

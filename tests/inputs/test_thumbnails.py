@@ -1,4 +1,4 @@
-"""Small pictures: their size, their orientation and their colours."""
+"""Small images: their size, their orientation and their colours."""
 
 import io
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def test_every_size_fits_its_box(width: int, height: int, box: tuple[int, int]) 
 @pytest.mark.parametrize(
     ("turn", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))]
 )
-def test_pictures_are_upright(
+def test_images_are_upright(
     turn: int,
     corner: tuple[int, int],
     encode: Callable[..., bytes],
@@ -65,11 +65,11 @@ def test_pictures_are_upright(
 
 
 def test_jpegs_are_decoded_no_larger_than_needed(encode: Callable[..., bytes]) -> None:
-    picture = encode(np.zeros((800, 800, 3), np.uint8), "JPEG")
-    assert read_thumbnail(picture, box=(50, 50), max_pixels=100 * 100).shape == (50, 50, 3)
+    image = encode(np.zeros((800, 800, 3), np.uint8), "JPEG")
+    assert read_thumbnail(image, box=(50, 50), max_pixels=100 * 100).shape == (50, 50, 3)
 
 
-def test_scaled_decoding_shows_the_same_picture(encode: Callable[..., bytes]) -> None:
+def test_scaled_decoding_shows_the_same_image(encode: Callable[..., bytes]) -> None:
     # At 1/8 the last of three columns stands for one column of 17.
     pixels = np.zeros((8 * 17, 17, 3), np.uint8)
     pixels[:, :8] = 255
@@ -86,10 +86,10 @@ def test_jpeg_holds_the_pixels(noise: NDArray[np.uint8]) -> None:
 
 
 def test_limits_and_reasons_are_those_of_read_image(encode: Callable[..., bytes]) -> None:
-    picture = encode(np.zeros((50, 50), np.uint8), "PNG")
+    image = encode(np.zeros((50, 50), np.uint8), "PNG")
     with pytest.raises(ImageReadError, match="is too large"):
-        read_thumbnail(picture, box=(10, 10), max_pixels=2499)
-    with pytest.raises(ImageReadError, match="is not a picture"):
+        read_thumbnail(image, box=(10, 10), max_pixels=2499)
+    with pytest.raises(ImageReadError, match="is not an image"):
         read_thumbnail(b"hello world", box=(10, 10))
 
 

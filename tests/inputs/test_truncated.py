@@ -53,11 +53,11 @@ def test_last_bytes_are_missed_and_told_of(
         assert read_image(data[:-2]).missing is None
         return
     with pytest.warns(CutOffImageWarning, match=r"<bytes>: lacks its last bytes .* are missing"):
-        picture = read_image(data[:-lacking])
-    assert picture.missing is not None
-    assert picture.missing < 0.02
-    assert picture.size == whole.shape[1::-1]
-    assert np.abs(np.asarray(picture.pixels) - whole).mean() < 1
+        image = read_image(data[:-lacking])
+    assert image.missing is not None
+    assert image.missing < 0.02
+    assert image.size == whole.shape[1::-1]
+    assert np.abs(np.asarray(image.pixels) - whole).mean() < 1
     assert read_image(data).missing is None
 
 
@@ -76,18 +76,18 @@ def test_share_that_is_missing_of_a_gif(encode: Encode, interlace: int) -> None:
     image = Image.fromarray(noise).convert("P")
     data = encode(image, "GIF", interlace=interlace)
     with pytest.warns(CutOffImageWarning):
-        picture = read_image(data[: -len(data) // 50])
+        photo = read_image(data[: -len(data) // 50])
     # All indices are as likely, so pixels and bytes run out together; Pillow takes whole blocks of
     # 255 bytes, of which there are a hundred.
-    assert picture.missing == pytest.approx(1 / 50, abs=0.015)
+    assert photo.missing == pytest.approx(1 / 50, abs=0.015)
 
 
 def test_share_that_is_missing_of_a_jpeg(encode: Encode) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (800, 80, 3), dtype=np.uint8)
     data = encode(noise, "JPEG", quality=90)
     with pytest.warns(CutOffImageWarning):
-        picture = read_image(data[: -len(data) // 50])
-    assert picture.missing == pytest.approx(1 / 50, abs=0.01)
+        image = read_image(data[: -len(data) // 50])
+    assert image.missing == pytest.approx(1 / 50, abs=0.01)
     with pytest.warns(CutOffImageWarning):
         scaled = read_image(data[: -len(data) // 50], target=(10, 100))
     assert scaled.pixels.size == (20, 200)

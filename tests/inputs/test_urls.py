@@ -1,4 +1,4 @@
-"""Pictures behind URLs, from a real server on this machine."""
+"""Images behind URLs, from a real server on this machine."""
 
 import socket
 import threading
@@ -57,14 +57,14 @@ def reason_of(url: str) -> str:
     return caught.value.reason
 
 
-def test_picture_behind_a_url(
+def test_image_behind_a_url(
     site: Site, encode: Callable[..., bytes], noise: NDArray[np.uint8]
 ) -> None:
     site.pages["/a.png"] = (200, {}, encode(noise, "PNG"))
     site.pages["/moved"] = (302, {"Location": "/a.png"}, b"")
     for path in ("/a.png", "/moved"):
-        picture = read_image(site.address + path, allow_urls=True)
-        assert np.array_equal(np.asarray(picture.pixels), noise)
+        image = read_image(site.address + path, allow_urls=True)
+        assert np.array_equal(np.asarray(image.pixels), noise)
     assert all(agent.startswith("clipkit") for agent in site.user_agents)
 
 
@@ -76,10 +76,10 @@ def test_status_is_the_reason(site: Site) -> None:
     )
 
 
-def test_answers_that_are_no_picture(site: Site) -> None:
+def test_answers_that_are_no_image(site: Site) -> None:
     site.pages["/page"] = (200, {}, b"<!DOCTYPE html>")
     site.pages["/empty"] = (200, {}, b"")
-    assert reason_of(site.address + "/page") == "is not a picture: it starts with '<!DOCTYPE'"
+    assert reason_of(site.address + "/page") == "is not an image: it starts with '<!DOCTYPE'"
     assert reason_of(site.address + "/empty") == "is empty (0 bytes)"
 
 

@@ -57,8 +57,8 @@ def test_the_other_way_round_by_hand() -> None:
 
 
 def test_a_published_example() -> None:
-    # Captions x pictures; captions 0 and 1 are of picture 0, 2 and 3 of picture 1. Text to image
-    # at 1 is one half (captions 0 and 2), image to text is 1: .9 is picture 0's, .55 picture 1's.
+    # Captions x images; captions 0 and 1 are of image 0, 2 and 3 of image 1. Text to image
+    # at 1 is one half (captions 0 and 2), image to text is 1: .9 is image 0's, .55 image 1's.
     matrix = np.array([[0.9, 0.1], [0.2, 0.3], [0.4, 0.5], [0.6, 0.55]])
     relevant = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], dtype=bool)
     assert recall_at_k(matrix, relevant, k=1) == 0.5
@@ -77,7 +77,7 @@ def test_accuracy_by_hand() -> None:
 
 
 def test_classes_count_the_same_however_large() -> None:
-    # Class 0: 1 of 3, class 2: 1 of 1; class 1 has no picture.
+    # Class 0: 1 of 3, class 2: 1 of 1; class 1 has no image.
     hits = np.array([True, False, False, True])
     assert mean_per_class(hits, np.array([0, 0, 0, 2])) == pytest.approx((1 / 3 + 1) / 2)
 

@@ -20,7 +20,7 @@ from clipkit.models.towers import Towers
 from tests.models.conftest import TINY_BERT, TINY_TEXT, Family, make_open_clip, tiny_config
 
 CLIP_TEXT = {**TINY_TEXT, "vocab_size": 49408}
-PICTURES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
 def _write_config(folder: Path, **changes: Any) -> str:
@@ -45,7 +45,7 @@ def _write_tokenizer(folder: Path, *, size: int, end_id: int, is_ended: bool = T
 
 def _features(model: Any, token_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.inference_mode():
-        return model.encode_image(PICTURES), model.encode_text(token_ids)
+        return model.encode_image(IMAGES), model.encode_text(token_ids)
 
 
 def _token_ids(largest: int = 49407) -> torch.Tensor:

@@ -108,9 +108,9 @@ def _text_names(towers: Towers) -> set[str]:
 
 def _features(towers: Towers) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
-    pictures = torch.randn(4, 3, 32, 32, generator=generator)
+    images = torch.randn(4, 3, 32, 32, generator=generator)
     token_ids = torch.randint(1, 98, (4, towers.context_length), generator=generator)
-    return towers.image_features(pictures), towers.text_features(token_ids)
+    return towers.image_features(images), towers.text_features(token_ids)
 
 
 def _train_step(towers: Towers) -> None:

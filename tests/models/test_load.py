@@ -21,9 +21,9 @@ TEXTS = ["a photo of a cat", "", "w1 w2 w94 A Dog, on a LAKE!", "w7 " * 90]
 
 
 @pytest.fixture(scope="module")
-def pictures(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def images(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Samples as PNG, which no decoder scales, so that pixels are equal to the last bit."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     paths = [folder / f"{path.stem}.png" for path in samples[:3]]
     for path, sample in zip(paths, samples, strict=False):
         with Image.open(sample) as image:
@@ -31,34 +31,34 @@ def pictures(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> l
     return paths
 
 
-def upstream(case: Family, pictures: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+def upstream(case: Family, images: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Return image and text embeddings by open_clip's own preprocess, tokenizer and model."""
     preprocess = image_transform_v2(
         PreprocessCfg(**case.model.visual.preprocess_cfg), is_train=False
     )
     tokenizer = open_clip.get_tokenizer(f"local-dir:{case.directory}")
-    pixel_values = torch.stack([preprocess(Image.open(path)) for path in pictures])
+    pixel_values = torch.stack([preprocess(Image.open(path)) for path in images])
     with torch.inference_mode():
         image = case.model.encode_image(pixel_values, normalize=True)
         text = case.model.encode_text(tokenizer(TEXTS), normalize=True)
     return image.numpy(), text.numpy()
 
 
-def encode(encoder: Encoder, pictures: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+def encode(encoder: Encoder, images: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     with warnings.catch_warnings():
         # Some of the texts are too long, and the small vocabularies know few words.
         warnings.simplefilter("ignore", clipkit.ClipkitWarning)
-        return encoder.encode_images(pictures), encoder.encode_texts(TEXTS)
+        return encoder.encode_images(images), encoder.encode_texts(TEXTS)
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-B-16-SigLIP", "convnext", "hf-text"])
 def test_embeddings_equal_open_clips_and_survive_saving(
-    family: Callable[[str], Family], pictures: list[Path], name: str, tmp_path: Path
+    family: Callable[[str], Family], images: list[Path], name: str, tmp_path: Path
 ) -> None:
     case = family(name)
     encoder = clipkit.load(case.directory, device="cpu", precision="fp32", is_caching_texts=False)
-    image, text = encode(encoder, pictures)
-    expected_image, expected_text = upstream(case, pictures)
+    image, text = encode(encoder, images)
+    expected_image, expected_text = upstream(case, images)
     np.testing.assert_allclose(image, expected_image, atol=1e-5, rtol=0)
     np.testing.assert_allclose(text, expected_text, atol=1e-5, rtol=0)
 
@@ -67,17 +67,17 @@ def test_embeddings_equal_open_clips_and_survive_saving(
     again = clipkit.load(saved, device="cpu", is_caching_texts=False)
     assert again.space_id == encoder.space_id
     assert again.scoring == encoder.scoring
-    for first, second in zip((image, text), encode(again, pictures), strict=True):
+    for first, second in zip((image, text), encode(again, images), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
 def test_sigmoid_checkpoints_score_with_their_bias(
-    family: Callable[[str], Family], pictures: list[Path]
+    family: Callable[[str], Family], images: list[Path]
 ) -> None:
     case = family("ViT-B-16-SigLIP")
     encoder = clipkit.load(case.directory, device="cpu")
     classifier = clipkit.ZeroShotClassifier(encoder, ["w1", "w2"], templates="{}")
-    embeddings = encoder.encode_images(pictures)
+    embeddings = encoder.encode_images(images)
     logits = np.exp(3.25) * embeddings @ encoder.encode_texts(["w1", "w2"]).T - 7.5
     np.testing.assert_allclose(classifier.scores(embeddings), 1 / (1 + np.exp(-logits)), rtol=1e-4)
 
@@ -96,11 +96,11 @@ def test_rounded_weights_are_not_saved(family: Callable[[str], Family], tmp_path
 
 
 def test_half_precision_on_the_cpu_stays_close(
-    family: Callable[[str], Family], pictures: list[Path]
+    family: Callable[[str], Family], images: list[Path]
 ) -> None:
     directory = family("ViT-B-32").directory
-    full = clipkit.load(directory, device="cpu").encode_images(pictures)
-    half = clipkit.load(directory, device="cpu", precision="bf16").encode_images(pictures)
+    full = clipkit.load(directory, device="cpu").encode_images(images)
+    half = clipkit.load(directory, device="cpu", precision="bf16").encode_images(images)
     assert np.einsum("nd,nd->n", full, half).min() > 0.999
 
 

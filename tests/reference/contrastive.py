@@ -12,14 +12,14 @@ def infonce(
     scale: Tensor,
     bias: Tensor | None,
     captions: Sequence[int],
-    pictures: Sequence[int],
+    image_keys: Sequence[int],
 ) -> Tensor:
     """Return CLIP's loss (arXiv 2103.00020, figure 3) without negatives that are the same."""
     num = len(captions)
     total = torch.zeros((), dtype=images.dtype)
     for i in range(num):
         others = [
-            j for j in range(num) if captions[i] != captions[j] and pictures[i] != pictures[j]
+            j for j in range(num) if captions[i] != captions[j] and image_keys[i] != image_keys[j]
         ]
         own = _logit(images[i], texts[i], scale, bias).exp()
         row = own + sum(_logit(images[i], texts[j], scale, bias).exp() for j in others)
@@ -34,14 +34,14 @@ def sigmoid(
     scale: Tensor,
     bias: Tensor | None,
     captions: Sequence[int],
-    pictures: Sequence[int],
+    image_keys: Sequence[int],
 ) -> Tensor:
     """Return SigLIP's loss (arXiv 2303.15343, equation 1), those that are the same as matches."""
     num = len(captions)
     total = torch.zeros((), dtype=images.dtype)
     for i in range(num):
         for j in range(num):
-            is_same = captions[i] == captions[j] or pictures[i] == pictures[j]
+            is_same = captions[i] == captions[j] or image_keys[i] == image_keys[j]
             sign = 1 if is_same else -1
             total = total + (1 + (-sign * _logit(images[i], texts[j], scale, bias)).exp()).log()
     return total / num

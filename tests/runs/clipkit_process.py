@@ -111,7 +111,7 @@ def _run(
     environment: dict[str, str],
     signal_at: tuple[int, signal.Signals] | None,
 ) -> None:
-    os.setpgrp()  # processes that read pictures are in it too
+    os.setpgrp()  # processes that read images are in it too
     os.environ.update(environment)
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -128,7 +128,7 @@ def _signalling(label: str, step: int, number: signal.Signals) -> Iterator[Progr
 
     def progress(done: int, total: int | None) -> None:
         if label == "training" and done == step:
-            # From outside: what reads pictures takes a signal of its parent as the end of work.
+            # From outside: what reads images takes a signal of its parent as the end of work.
             words = ["kill", "-s", number.name[3:], "--", f"-{os.getpgrp()}"]
             subprocess.run(words, start_new_session=True, check=True)
 

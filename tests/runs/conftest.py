@@ -1,4 +1,4 @@
-"""Real pictures in small, tiny towers, and a way to write a RUN.toml."""
+"""Real images in small, tiny towers, and a way to write a RUN.toml."""
 
 import json
 import os
@@ -31,15 +31,15 @@ def captions_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six classes of five pictures each: cuts of one photograph."""
+    """Six classes of five images each: cuts of one photograph."""
     folder = tmp_path_factory.mktemp("classes") / "things"
     for name in ("castle", "clownfish", "dandelion", "fig", "koala", "lightning"):
         (folder / name).mkdir(parents=True)
-        picture = _shrunk(SAMPLES / f"{name}.jpg")
-        width, height = picture.size
+        image = _shrunk(SAMPLES / f"{name}.jpg")
+        width, height = image.size
         for number in range(5):
             left, top = number * width // 20, number * height // 20
-            cut = picture.crop((left, top, left + width * 3 // 4, top + height * 3 // 4))
+            cut = image.crop((left, top, left + width * 3 // 4, top + height * 3 // 4))
             cut.save(folder / name / f"{number}.png")
     return folder
 
@@ -72,11 +72,11 @@ def train(tmp_path: Path) -> Train:
     return train
 
 
-def save_captions_folder(folder: Path, num_pictures: int = 40) -> Path:
+def save_captions_folder(folder: Path, num_images: int = 40) -> Path:
     """Write sample photographs in small, each with two captions; return their folder."""
     folder.mkdir()
     labels = json.loads((SAMPLES / "labels.json").read_text())
-    for name, label in sorted(labels.items())[:num_pictures]:
+    for name, label in sorted(labels.items())[:num_images]:
         _shrunk(SAMPLES / name).save(folder / f"{Path(name).stem}.png")
         (folder / f"{Path(name).stem}.txt").write_text(f"a photo of a {label}\nthe {label}\n")
     return folder
@@ -120,6 +120,6 @@ def final_weights(run: Path) -> bytes:
 
 
 def _shrunk(path: Path) -> Image.Image:
-    picture = Image.open(path).convert("RGB")
-    picture.thumbnail((64, 64))
-    return picture
+    image = Image.open(path).convert("RGB")
+    image.thumbnail((64, 64))
+    return image

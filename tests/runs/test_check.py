@@ -15,24 +15,24 @@ from clipkit.runs.check import Check, check
 from clipkit.training.config_file import read_config
 from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.trainer import Learning
-from tests.fakes import save_picture
+from tests.fakes import save_image
 from tests.runs.conftest import WriteRun
 
 
 @pytest.fixture
 def mixed_folder(captions_folder: Path, tmp_path: Path) -> Path:
-    """Twelve pictures of which one is damaged, one is another's copy, and two say the same."""
+    """Twelve images of which one is damaged, one is another's copy, and two say the same."""
     folder = tmp_path / "mixed"
     folder.mkdir()
     for path in sorted(captions_folder.glob("*.png"))[:12]:
         shutil.copy(path, folder)
         shutil.copy(path.with_suffix(".txt"), folder)
-    pictures = sorted(folder.glob("*.png"))
-    pictures[0].write_bytes(pictures[0].read_bytes()[:200])
-    pictures[2].write_bytes(pictures[1].read_bytes())
-    pictures[3].with_suffix(".txt").write_text("the same")
-    pictures[4].with_suffix(".txt").write_text("the same")
-    pictures[5].with_suffix(".txt").write_text("a very long caption " * 10)
+    images = sorted(folder.glob("*.png"))
+    images[0].write_bytes(images[0].read_bytes()[:200])
+    images[2].write_bytes(images[1].read_bytes())
+    images[3].with_suffix(".txt").write_text("the same")
+    images[4].with_suffix(".txt").write_text("the same")
+    images[5].with_suffix(".txt").write_text("a very long caption " * 10)
     return folder
 
 
@@ -176,7 +176,7 @@ def test_check_of_locked_tower_times_what_a_run_would_do(
     steps = once.epochs * once.steps_per_epoch
     seconds = once.features_seconds + steps * once.step_seconds
     assert once.hours == pytest.approx(seconds / 3600)
-    assert "features of all pictures, computed once: about" in "\n".join(once.lines())
+    assert "features of all images, computed once: about" in "\n".join(once.lines())
     assert "computed once" not in "\n".join(each.lines())
 
 
@@ -202,25 +202,25 @@ def test_a_step_takes_as_long_as_reading_its_batch(
     assert found.hours == 2 * found.epochs * found.steps_per_epoch
 
 
-def test_check_warns_of_pictures_that_are_validated_on_and_trained_on(
+def test_check_warns_of_images_that_are_validated_on_and_trained_on(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
     """Two of three, under other names and captions."""
     folder = tmp_path / "held"
     folder.mkdir()
     first, second, *_ = sorted(captions_folder.glob("*.png"))
-    for name, picture in (("a", first), ("b", second)):
-        shutil.copy(picture, folder / f"{name}.png")
-    save_picture(folder / "c.png", (1, 2, 3))
+    for name, image in (("a", first), ("b", second)):
+        shutil.copy(image, folder / f"{name}.png")
+    save_image(folder / "c.png", (1, 2, 3))
     for name in "abc":
-        (folder / f"{name}.txt").write_text(f"picture {name}")
+        (folder / f"{name}.txt").write_text(f"image {name}")
 
     found = check(read_config(write_run(data={"validation": str(folder)})))
 
     assert found.validation is not None
     assert found.validation.num_shared == 2
     assert found.train.num_shared == 0
-    assert found.advice[0].startswith("2 of 3 pictures to validate on are trained on too")
+    assert found.advice[0].startswith("2 of 3 images to validate on are trained on too")
     assert "digests" not in found.to_json()
 
 
@@ -233,7 +233,7 @@ def test_lines_name_every_finding(write_run: WriteRun, mixed_folder: Path) -> No
     text = "\n".join(found.lines())
 
     assert "11 pairs with 19 captions, 18 of them different" in text
-    assert "1 pictures are copies" in text
+    assert "1 images are copies" in text
     assert "1 captions are longer" in text
     assert str(sorted(mixed_folder.glob("*.png"))[0]) in text
     assert "2 epochs of 3 steps of" in text

@@ -8,13 +8,13 @@ from clipkit.data.pair import PairSource
 from clipkit.errors import ImageReadError, InputError
 from clipkit.runs.data import RunData, check_bad, open_data, with_validation_splits
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
-from tests.fakes import save_picture
+from tests.fakes import save_image
 
 
 def save_folder(folder: Path, num: int, *, word: str = "number") -> str:
-    """Write pictures with captions; return their place."""
+    """Write images with captions; return their place."""
     for number in range(num):
-        save_picture(folder / f"{number}.png", (number, 0, 0))
+        save_image(folder / f"{number}.png", (number, 0, 0))
         (folder / f"{number}.txt").write_text(f"{word} {number}")
     return str(folder)
 
@@ -67,8 +67,8 @@ def test_a_share_of_each_place_is_held_out_the_same_for_a_seed(tmp_path: Path) -
     assert kept != captions(other.validation)
 
 
-def test_a_picture_that_is_in_two_places_is_on_one_side(tmp_path: Path) -> None:
-    """The second place holds the first one's pictures under other captions."""
+def test_an_image_that_is_in_two_places_is_on_one_side(tmp_path: Path) -> None:
+    """The second place holds the first one's images under other captions."""
     places = [save_folder(tmp_path / name, 20, word=name) for name in ("a", "b")]
     train = tuple(map(SourceConfig, places))
     data = opened(DataConfig(train=train, validation_fraction=0.5))
@@ -80,9 +80,9 @@ def test_a_picture_that_is_in_two_places_is_on_one_side(tmp_path: Path) -> None:
     assert not learnt & kept
 
 
-def test_a_place_of_one_picture_is_trained_on(tmp_path: Path) -> None:
+def test_a_place_of_one_image_is_trained_on(tmp_path: Path) -> None:
     many, one = save_folder(tmp_path / "a", 10), str(tmp_path / "b")
-    save_picture(tmp_path / "b" / "1.png", (1, 200, 3))
+    save_image(tmp_path / "b" / "1.png", (1, 200, 3))
     (tmp_path / "b" / "1.txt").write_text("alone 1")
     train = (SourceConfig(many), SourceConfig(one, weight=3))
     data = opened(DataConfig(train=train, validation_fraction=0.2))
@@ -92,9 +92,9 @@ def test_a_place_of_one_picture_is_trained_on(tmp_path: Path) -> None:
 
 
 def test_what_a_listing_skips_counts_towards_the_limit(tmp_path: Path) -> None:
-    """One of four captions has no picture: a quarter."""
+    """One of four captions has no image: a quarter."""
     place = save_folder(tmp_path / "a", 3)
-    (tmp_path / "a" / "alone.txt").write_text("no picture")
+    (tmp_path / "a" / "alone.txt").write_text("no image")
     train = (SourceConfig(place),)
     data = opened(DataConfig(train=train, max_bad_fraction=0.25))
     assert [Path(error.path).name for error in data.skipped] == ["alone.txt"]
@@ -120,12 +120,12 @@ def test_a_reference_set_is_the_samples_or_class_folders(tmp_path: Path) -> None
     config = DataConfig(train=(place,), templates=("a drawing of a {}.",))
     assert opened(config, tripwire="samples").tripwire is None
     for name in ("cat", "dog"):
-        save_picture(tmp_path / "classes" / name / "1.png", (1, 2, 3))
+        save_image(tmp_path / "classes" / name / "1.png", (1, 2, 3))
     folders = opened(config, tripwire=str(tmp_path / "classes")).tripwire
     assert folders is not None
     assert folders.class_names == ("cat", "dog")
     assert folders[0].captions == ("a drawing of a cat.",)
-    save_picture(tmp_path / "plain" / "1.png", (1, 2, 3))
+    save_image(tmp_path / "plain" / "1.png", (1, 2, 3))
     with pytest.raises(InputError):
         opened(config, tripwire=str(tmp_path / "plain"))
 
@@ -142,7 +142,7 @@ def divided(tmp_path: Path) -> Path:
     """Class folders: three images to train on, two to validate on, one to test on."""
     for split, number in (("train", 3), ("val", 2), ("test", 1)):
         for at in range(number):
-            save_picture(tmp_path / "ds" / split / "cat" / f"{at}.png", (number, at, 0))
+            save_image(tmp_path / "ds" / split / "cat" / f"{at}.png", (number, at, 0))
     return tmp_path / "ds"
 
 

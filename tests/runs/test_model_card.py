@@ -33,7 +33,7 @@ def test_a_card_says_what_was_trained_on_what_by_which_command() -> None:
     text = card()
     for line in (
         "# stamps",
-        "A dual encoder for pictures and text, trained with clipkit from starter.",
+        "A dual encoder for images and text, trained with clipkit from starter.",
         "- trained on `stamps`",
         "- trained on `emoji`, drawn 0.5 times an epoch",
         "- validated on `held-out`",

@@ -130,9 +130,9 @@ def test_each_metric_is_a_line_over_steps(tmp_path: Path, panels: list[tuple[str
         ("scale of cosines", {"logit_scale": [(1, 2.6), (2, 2.7)]}),
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.format == "PNG"
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 2
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.format == "PNG"
+        assert len(np.unique(np.asarray(image.convert("L")))) > 2
 
 
 def test_a_long_run_is_drawn_without_marks(tmp_path: Path, panels: list[tuple[str, Lines]]) -> None:
@@ -150,7 +150,7 @@ def test_without_a_number_there_is_nothing_to_draw(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_that_cannot_be_finished_leaves_the_old_one(
+def test_an_image_that_cannot_be_finished_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_curves(METRICS, tmp_path / "curves.png")

@@ -1,4 +1,4 @@
-"""Whole runs on real pictures: what they learn, choose, write and say."""
+"""Whole runs on real images: what they learn, choose, write and say."""
 
 import json
 import shutil
@@ -63,9 +63,9 @@ def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) 
     assert read_report(directory) == report
     assert json.loads((directory / "report.json").read_text())["is_finished"] is True
     assert (report.step, report.num_steps, report.num_pairs) == (8, 8, 32)
-    with Image.open(directory / "curves.png") as picture:
-        assert picture.format == "PNG"
-        assert np.asarray(picture.convert("L")).std() > 0
+    with Image.open(directory / "curves.png") as image:
+        assert image.format == "PNG"
+        assert np.asarray(image.convert("L")).std() > 0
     card = (directory / "final" / "README.md").read_text()
     for fact in ("32 pairs for training", "8 pairs for validation", f"torch {version('torch')}"):
         assert fact in card
@@ -94,17 +94,17 @@ def test_final_model_is_equal_in_clipkit_and_open_clip(
 ) -> None:
     train(read_config(write_run()))
     final = tmp_path / "run" / "final"
-    pictures = sorted(captions_folder.glob("*.png"))[:3]
+    photos = sorted(captions_folder.glob("*.png"))[:3]
     encoder = clipkit.load(str(final), is_caching_texts=False)
 
     model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{final}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{final}")
-    pixels = torch.stack([preprocess(Image.open(path)) for path in pictures])
+    pixels = torch.stack([preprocess(Image.open(path)) for path in photos])
     with torch.no_grad():
         images = model.encode_image(pixels, normalize=True).numpy()
         texts = model.encode_text(tokenizer(["a photo of a cat", "bee"]), normalize=True).numpy()
 
-    np.testing.assert_allclose(encoder.encode_images(pictures), images, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_images(photos), images, atol=1e-5)
     np.testing.assert_allclose(encoder.encode_texts(["a photo of a cat", "bee"]), texts, atol=1e-5)
 
 
@@ -392,7 +392,7 @@ def test_output_that_holds_something_else_is_left_alone(
     assert [path.name for path in letter.parent.iterdir()] == ["letter.txt"]
 
 
-def test_too_many_bad_pictures_end_a_run_and_mended_ones_let_it_go_on(
+def test_too_many_bad_images_end_a_run_and_mended_ones_let_it_go_on(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
     place = copy_folder(captions_folder, tmp_path / "photos")
@@ -422,7 +422,7 @@ def train_steps(
         if done == num_steps:
             raise KeyboardInterrupt
 
-    # Only training has steps; pictures whose features are computed are not counted.
+    # Only training has steps; images whose features are computed are not counted.
     def progress_for(label: str) -> AbstractContextManager[Progress]:
         return nullcontext(stop if label == "training" else lambda done, total: None)
 
@@ -476,7 +476,7 @@ def test_run_whose_teacher_is_another_is_refused(
         train(stopped)
 
 
-def test_features_are_of_the_start_and_of_the_pictures_as_they_are(
+def test_features_are_of_the_start_and_of_the_images_as_they_are(
     write_run: WriteRun, class_folder: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     """Mended before the run goes on: its features go with it, the others stay."""
@@ -519,9 +519,9 @@ def test_run_that_kept_nothing_yet_takes_the_start_as_it_is(
     report = train(read_config(path))
 
     encoder = clipkit.load(str(start), engine="torch", is_caching_texts=False)
-    pictures = sorted(class_folder.glob("*/*.png"))
+    images = sorted(class_folder.glob("*/*.png"))
     features = np.load(path.with_suffix("") / "features" / "image_features.npy")
-    np.testing.assert_allclose(features, encoder.encode_images(pictures), atol=1e-6)
+    np.testing.assert_allclose(features, encoder.encode_images(images), atol=1e-6)
     expected = evaluate_classes(encoder, open_pairs(class_folder)).mean_log_probability
     assert report.start["tripwire_log_probability"] == pytest.approx(expected, abs=1e-5)
 
@@ -546,7 +546,7 @@ def test_run_whose_places_weigh_too_little_for_a_batch_is_refused(
         train(read_config(write_run(data=data)))
 
 
-def test_unreadable_validation_pictures_are_told_of_and_limited(
+def test_unreadable_validation_images_are_told_of_and_limited(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
     place = copy_folder(captions_folder, tmp_path / "measured")
@@ -597,7 +597,7 @@ def test_run_says_how_its_places_were_read(
     write_run: WriteRun, class_folder: Path, captions_folder: Path, tmp_path: Path
 ) -> None:
     place = copy_folder(captions_folder, tmp_path / "mixed")
-    (place / "alone.txt").write_text("no picture")
+    (place / "alone.txt").write_text("no image")
     path = write_run(data={"train": [str(class_folder), str(place)]})
     lines: list[str] = []
 
@@ -607,7 +607,7 @@ def test_run_says_how_its_places_were_read(
         f"{class_folder}: 30 pairs of 6 classes to train on",
         f"{place}: 40 pairs to train on",
     ]
-    reason = f"{place / 'alone.txt'}: there is no picture of this name"
+    reason = f"{place / 'alone.txt'}: there is no image of this name"
     assert f"1 pairs are left out: {reason}" in lines
 
 

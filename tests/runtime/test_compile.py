@@ -114,12 +114,12 @@ def test_a_folded_batch_norm_computes_the_same() -> None:
 
     from onnx.reference import ReferenceEvaluator
 
-    picture = random.normal(size=(1, 3, 8, 8)).astype(np.float32)
+    image = random.normal(size=(1, 3, 8, 8)).astype(np.float32)
     for has_bias in (False, True):
         plain, folded = make(has_bias), make(has_bias)
         assert fold_batch_norms(folded.graph) == 1
-        (expected,) = ReferenceEvaluator(plain).run(None, {"x": picture})
-        (result,) = ReferenceEvaluator(folded).run(None, {"x": picture})
+        (expected,) = ReferenceEvaluator(plain).run(None, {"x": image})
+        (result,) = ReferenceEvaluator(folded).run(None, {"x": image})
         np.testing.assert_allclose(np.asarray(result), np.asarray(expected), rtol=1e-4, atol=1e-4)
 
 

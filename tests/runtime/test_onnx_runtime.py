@@ -45,7 +45,7 @@ def test_a_query_loads_one_tower_and_only_when_it_comes(
     assert made == [("text_tower.onnx", 3)]
 
 
-def test_a_lone_picture_has_all_cores_and_batches_a_thread_for_each(
+def test_a_lone_image_has_all_cores_and_batches_a_thread_for_each(
     bundle: Path, made: list[tuple[str, int]]
 ) -> None:
     runtime = OnnxRuntime(bundle)

@@ -24,27 +24,27 @@ def test_cosines_and_ranks_are_what_is_counted_by_hand() -> None:
     turned = axes.copy()
     turned[0] = [0.6, 0.8, 0, 0, 0, 0]  # cosine 0.6 to what it was
     parity = compare(ReferenceEmbeddings(axes, texts), ReferenceEmbeddings(turned, texts))
-    assert (parity.num_pictures, parity.num_texts) == (6, 6)
+    assert (parity.num_images, parity.num_texts) == (6, 6)
     assert parity.mean_image_cosine == pytest.approx((5 + 0.6) / 6)
     # The percentile lies 5 % of the way from the lowest to the next: 0.6 + 0.05 * 0.4.
     assert parity.p1_image_cosine == pytest.approx(0.62)
     assert parity.mean_text_cosine == pytest.approx(1)
     assert parity.p1_text_cosine == pytest.approx(1)
-    # Picture 0 scores .6 of coordinate 0 and .8 of coordinate 1. Text 0 (1.6, .5, ...) finds it
-    # first both times. Text 1 (.6, 1.5, ...) gives it 1.56, more than picture 1's 1.5.
+    # Image 0 scores .6 of coordinate 0 and .8 of coordinate 1. Text 0 (1.6, .5, ...) finds it
+    # first both times. Text 1 (.6, 1.5, ...) gives it 1.56, more than image 1's 1.5.
     # The others give it at most .76, less than their own axis' 1.1 and more.
-    assert parity.same_first_picture == pytest.approx(5 / 6)
-    # Each text leaves out its farthest of six, which is picture 5 for all but text 5, whose is 4.
+    assert parity.same_first_image == pytest.approx(5 / 6)
+    # Each text leaves out its farthest of six, which is image 5 for all but text 5, whose is 4.
     assert parity.top5_overlap == 1
 
 
 def test_ranks_that_leave_the_best_five_are_counted() -> None:
-    pictures = np.eye(10, dtype=np.float32)
+    images = np.eye(10, dtype=np.float32)
     weights = np.arange(10, 0, -1, dtype=np.float32)
     text = normalize_rows(weights[None])
-    other = pictures[[5, 1, 2, 3, 4, 0, 6, 7, 8, 9]]  # pictures 0 and 5 have changed places
-    parity = compare(ReferenceEmbeddings(pictures, text), ReferenceEmbeddings(other, text))
-    assert parity.same_first_picture == 0
+    other = images[[5, 1, 2, 3, 4, 0, 6, 7, 8, 9]]  # images 0 and 5 have changed places
+    parity = compare(ReferenceEmbeddings(images, text), ReferenceEmbeddings(other, text))
+    assert parity.same_first_image == 0
     assert parity.top5_overlap == pytest.approx(4 / 5)
 
 
@@ -73,14 +73,14 @@ def test_the_gate(  # each bar is tried on both of its sides
 def test_golden_vectors_are_what_the_towers_computed(bundle: Path) -> None:
     torch = pytest.importorskip("torch")
     from clipkit.models.checkpoint import load_towers
-    from clipkit.runtime.parity import reference_pictures, reference_texts
+    from clipkit.runtime.parity import reference_images, reference_texts
 
     golden = ReferenceEmbeddings.read(bundle / GOLDEN_VECTORS)
     towers = load_towers(resolve_source(bundle))
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], bundle)
     with torch.inference_mode():
-        pixels = np.stack([preprocess.pixel_values(path) for path in reference_pictures()])
+        pixels = np.stack([preprocess.pixel_values(path) for path in reference_images()])
         images = towers.image_features(torch.from_numpy(pixels)).numpy()
         texts = towers.text_features(torch.from_numpy(tokenizer(reference_texts()))).numpy()
     np.testing.assert_allclose(golden.images, normalize_rows(images), atol=1e-3)

@@ -50,8 +50,8 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
 
 
 @pytest.fixture(autouse=True)
-def few_pictures(monkeypatch: pytest.MonkeyPatch, samples: list[Path]) -> None:
-    monkeypatch.setattr(torch_precision, "reference_pictures", lambda: samples[:6])
+def few_images(monkeypatch: pytest.MonkeyPatch, samples: list[Path]) -> None:
+    monkeypatch.setattr(torch_precision, "reference_images", lambda: samples[:6])
 
 
 @pytest.fixture
@@ -94,8 +94,8 @@ def test_bf16_is_refused_with_the_figures_if_it_does_not(
     monkeypatch.setattr(torch_precision, "cast_copy", damaged)
     trial = _fastest(towers)
     assert trial.chosen == "fp32"
-    assert trial.refused["bf16"].startswith("cosine mean 0.99")  # the pictures' is not to blame
-    assert "6 pictures" in trial.refused["bf16"]
+    assert trial.refused["bf16"].startswith("cosine mean 0.99")  # the images' is not to blame
+    assert "6 images" in trial.refused["bf16"]
 
 
 def test_the_key_names_what_the_trial_depends_on(trials: Trials, towers: Towers) -> None:

@@ -1,11 +1,11 @@
-"""A folder of four pictures, an hour old, and a library whose index lies beside it."""
+"""A folder of four images, an hour old, and a library whose index lies beside it."""
 
 from pathlib import Path
 
 import pytest
 
 from clipkit.search.library import PhotoLibrary
-from tests.fakes import FakeEncoder, age_files, save_picture
+from tests.fakes import FakeEncoder, age_files, save_image
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +18,10 @@ def clipkit_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
-    save_picture(folder / "red.png", (255, 0, 0))
-    save_picture(folder / "orange.png", (255, 128, 0))
-    save_picture(folder / "trip" / "green.png", (0, 255, 0))
-    save_picture(folder / "trip" / "blue.png", (0, 0, 255))
+    save_image(folder / "red.png", (255, 0, 0))
+    save_image(folder / "orange.png", (255, 128, 0))
+    save_image(folder / "trip" / "green.png", (0, 255, 0))
+    save_image(folder / "trip" / "blue.png", (0, 0, 255))
     age_files(folder)
     return folder
 

@@ -29,7 +29,7 @@ from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorWriter
-from tests.fakes import MEMORY, FakeEncoder, save_picture
+from tests.fakes import MEMORY, FakeEncoder, save_image
 
 MOMENTS = {
     "vectors": (VectorWriter, "flush"),
@@ -43,10 +43,10 @@ class SyncJob:
 
     folder: str
     home: str  # $CLIPKIT_HOME
-    encoded: str  # a file that gets the digest of each picture that was encoded
+    encoded: str  # a file that gets the digest of each image that was encoded
     batch_size: int = 2
     clock_step: float = 3600.0  # what the clock goes on by when asked; 3600: commit at each step
-    # When it kills itself: "" or before the n-th picture, or call of one of MOMENTS, or any call.
+    # When it kills itself: "" or before the n-th image, or call of one of MOMENTS, or any call.
     moment: str = ""
     count: int = 0
 
@@ -154,7 +154,7 @@ def _sync(job: SyncJob) -> None:
     """Run a sync in this process, which nobody needs any more."""
     os.environ["CLIPKIT_HOME"] = job.home
     encoder = LoggingEncoder(Path(job.encoded), job.batch_size)
-    if job.moment == "picture":
+    if job.moment == "image":
         encoder.before_image = lambda number: _kill_myself() if number == job.count else None
     elif job.moment in MOMENTS:
         _kill_before_call(*MOMENTS[job.moment], job.count)
@@ -194,8 +194,8 @@ def _serve() -> None:
 def _warm_up() -> None:
     """Sync once here, so that everything is imported before the first fork."""
     with TemporaryDirectory(dir=MEMORY) as scratch:
-        picture = save_picture(Path(scratch) / "photos" / "a.png", (1, 2, 3))
-        folder = picture.parent
+        image = save_image(Path(scratch) / "photos" / "a.png", (1, 2, 3))
+        folder = image.parent
         PhotoLibrary.open(folder, FakeEncoder(), location=Path(scratch) / "index").sync()
 
 

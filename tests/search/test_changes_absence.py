@@ -10,7 +10,7 @@ from clipkit.search import survey
 from clipkit.search.changes import Disks, find_missing
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.store.local import writer
-from tests.fakes import FakeEncoder, age_files, change_time, save_picture
+from tests.fakes import FakeEncoder, age_files, change_time, save_image
 
 THERE = Disks(is_empty=False, is_another=False, lost=frozenset())
 ANOTHER = Disks(is_empty=False, is_another=True, lost=frozenset())
@@ -24,7 +24,7 @@ def _counts(report: SyncReport) -> tuple[int, int, int, int, int]:
 
 def _fill(folder: Path, number: int, *, blue: int = 0) -> None:
     for red in range(number):
-        save_picture(folder / f"{red}.png", (red, 1, blue))
+        save_image(folder / f"{red}.png", (red, 1, blue))
     age_files(folder)
 
 
@@ -161,7 +161,7 @@ def test_two_disks_in_turn_at_one_place_keep_their_embeddings(
     for stick, blue in (("one", 100), ("two", 200)):
         _fill(tmp_path / stick / "DCIM", 12, blue=blue)
         for number in range(12):
-            save_picture(tmp_path / stick / f"{stick}{number}.png", (99, number, blue))
+            save_image(tmp_path / stick / f"{stick}{number}.png", (99, number, blue))
     age_files(tmp_path)
     (tmp_path / "two").rename(away)
     (tmp_path / "one").rename(place)
@@ -191,7 +191,7 @@ def test_a_disk_under_another_number_is_still_that_disk(
     (photos / "red.png").unlink()
     assert _counts(library.sync()) == (0, 0, 1, 3, 0)
     monkeypatch.setattr(survey, "device_of", lambda folder: 1001)
-    save_picture(photos / "orange.png", (1, 1, 1))
+    save_image(photos / "orange.png", (1, 1, 1))
     (photos / "trip" / "green.png").unlink()
     assert library.sync().missing == 1  # of three only one is as it was: another disk
 
@@ -278,7 +278,7 @@ def test_links_to_a_disk_that_is_away_are_kept(
 ) -> None:
     disk = tmp_path / "disk"
     _fill(disk / "deep", 2, blue=7)
-    save_picture(disk / "one.png", (9, 8, 7))
+    save_image(disk / "one.png", (9, 8, 7))
     (photos / "linked").symlink_to(disk / "deep")
     (photos / "one.png").symlink_to(disk / "one.png")
     age_files(tmp_path)
@@ -359,7 +359,7 @@ def test_what_comes_back_after_its_removal_is_not_encoded_again(
     (photos.parent / "red.png").rename(photos / "other name.png")
     assert _counts(library.sync()) == (3, 0, 0, 2, 0)
     # As often as somebody does it; and two files of that content cost nothing either.
-    save_picture(photos / "trip" / "new.png", (9, 9, 9))
+    save_image(photos / "trip" / "new.png", (9, 9, 9))
     for _ in range(3):
         (photos / "trip" / "blue.png").rename(outside)
         assert _counts(library.sync())[2] == 1
@@ -379,7 +379,7 @@ def test_an_edit_that_is_undone_is_not_encoded_again(
 ) -> None:
     library.sync()
     before = (photos / "red.png").read_bytes()
-    save_picture(photos / "red.png", (200, 0, 0))
+    save_image(photos / "red.png", (200, 0, 0))
     assert library.sync().changed == 1
     (photos / "red.png").write_bytes(before)
     assert library.sync().changed == 1

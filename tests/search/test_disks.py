@@ -11,7 +11,7 @@ import pytest
 
 from clipkit.errors import LibraryError
 from clipkit.search.library import PhotoLibrary
-from tests.fakes import FakeEncoder, age_files, save_picture
+from tests.fakes import FakeEncoder, age_files, save_image
 from tests.full_disk import full_disk
 
 
@@ -25,7 +25,7 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_committed(
         library.sync()
     num_before = len(library)
     for number in range(150):
-        save_picture(photos / f"{number:0100}.png", (number, 1, 255 - number))
+        save_image(photos / f"{number:0100}.png", (number, 1, 255 - number))
     age_files(photos)
     now = iter(range(10**6))
     with pytest.raises(LibraryError) as caught, full_disk(num_bytes):
@@ -88,7 +88,7 @@ def test_a_read_only_index_whose_writer_was_killed_is_searched(
 ) -> None:
     """What was committed last is still in the log beside the catalog."""
     library.sync()
-    save_picture(photos / "new.png", (255, 10, 0))
+    save_image(photos / "new.png", (255, 10, 0))
     reader = sqlite3.connect(library.location / "catalog.sqlite")  # the log is kept for it
     reader.execute("SELECT count(*) FROM images").fetchone()
     library.sync()

@@ -14,7 +14,7 @@ from clipkit.cli.main import main
 from clipkit.errors import ClipkitError, InputError, LibraryError, MissingExtraError
 from clipkit.search import export as contents
 from clipkit.search.library import PhotoLibrary
-from tests.fakes import FakeEncoder, picture_embedding, save_picture
+from tests.fakes import FakeEncoder, image_embedding, save_image
 
 NAMES = ["orange.png", "red.png", "trip/blue.png", "trip/green.png"]  # in the order of the paths
 
@@ -26,7 +26,7 @@ def indexed(library: PhotoLibrary) -> PhotoLibrary:
 
 
 def _expected(photos: Path, names: list[str]) -> np.ndarray:
-    return np.concatenate([picture_embedding(Image.open(photos / name)) for name in names])
+    return np.concatenate([image_embedding(Image.open(photos / name)) for name in names])
 
 
 def test_a_library_gives_its_paths_and_embeddings(indexed: PhotoLibrary, photos: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_file_that_was_put_beside_an_export_is_left_alone(
 def test_a_list_of_files_that_leads_elsewhere_is_not_followed(
     indexed: PhotoLibrary, tmp_path: Path
 ) -> None:
-    photo = save_picture(tmp_path / "victim.png", (1, 2, 3))
+    photo = save_image(tmp_path / "victim.png", (1, 2, 3))
     indexed.export(tmp_path / "out")
     about = json.loads((tmp_path / "out" / "export.json").read_text())
     about["files"] += ["../victim.png", str(photo)]
@@ -173,7 +173,7 @@ def test_no_file_is_replaced_by_a_directory(
 
 def test_names_that_are_no_text_come_out(library: PhotoLibrary, tmp_path: Path) -> None:
     raw = os.fsencode(library.folder) + b"/caf\xe9.png"
-    save_picture(tmp_path / "plain.png", (9, 9, 9)).rename(os.fsdecode(raw))
+    save_image(tmp_path / "plain.png", (9, 9, 9)).rename(os.fsdecode(raw))
     library.sync()
     library.export(tmp_path / "lines", table="jsonl", path="caf*")
     (line,) = (tmp_path / "lines" / "images.jsonl").read_text().splitlines()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clipkit.errors import InputError
 from clipkit.inputs.globs import matches_glob
-from clipkit.search.filters import PictureFilter, _literal_start
+from clipkit.search.filters import IndexFilter, _literal_start
 from clipkit.search.ranking import Candidates, Target, rank
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorReader, VectorWriter
@@ -35,7 +35,7 @@ SIZES = [(None, None), (10, 20), (20, 10), (20, 20)]
 NOON = int(datetime(2024, 6, 15, 12, 30).timestamp()) * 10**9  # local time, as people say it
 
 
-def _pictures() -> list[ImageRow]:
+def _images() -> list[ImageRow]:
     kinds = itertools.product(DATES, CAMERAS, SIZES)
     return [
         ImageRow(
@@ -52,7 +52,7 @@ def _pictures() -> list[ImageRow]:
     ]
 
 
-PICTURES = _pictures()
+IMAGES = _images()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,7 +71,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     catalog = Catalog.open(path, Path(), create=True)
     assert catalog is not None
     with catalog:
-        catalog.write(META, images=PICTURES)
+        catalog.write(META, images=IMAGES)
         yield catalog
 
 
@@ -130,13 +130,13 @@ WISHES = st.fixed_dictionaries(
 @given(wanted=WISHES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_filters_are_the_obvious_ones(catalog: Catalog, wanted: dict[str, Any]) -> None:
-    expected = [image.row for image in PICTURES if _passes(image, wanted)]
-    assert catalog.rows("", PictureFilter(**wanted)).tolist() == expected
-    inside = [row for row in expected if PICTURES[row].path.startswith("7/")]
-    assert catalog.rows("7/", PictureFilter(**wanted)).tolist() == inside
+    expected = [image.row for image in IMAGES if _passes(image, wanted)]
+    assert catalog.rows("", IndexFilter(**wanted)).tolist() == expected
+    inside = [row for row in expected if IMAGES[row].path.startswith("7/")]
+    assert catalog.rows("7/", IndexFilter(**wanted)).tolist() == inside
 
 
-def test_every_wish_is_met_by_some_pictures_and_not_by_all(catalog: Catalog) -> None:
+def test_every_wish_is_met_by_some_images_and_not_by_all(catalog: Catalog) -> None:
     """Or the test above would say nothing about it."""
     wishes: dict[str, Any] = {
         "path": "in",
@@ -150,7 +150,7 @@ def test_every_wish_is_met_by_some_pictures_and_not_by_all(catalog: Catalog) -> 
         "not_camera": "canon",
     }
     for name, value in wishes.items():
-        assert 0 < len(catalog.rows("", PictureFilter(**{name: value}))) < len(PICTURES)
+        assert 0 < len(catalog.rows("", IndexFilter(**{name: value}))) < len(IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_every_wish_is_met_by_some_pictures_and_not_by_all(catalog: Catalog) -> 
     ],
 )
 def test_a_date_stands_for_its_first_second(catalog: Catalog, written: Any, start: str) -> None:
-    after = [image.row for image in PICTURES if _moment(image) >= datetime.fromisoformat(start)]
-    assert catalog.rows("", PictureFilter(after=written)).tolist() == after
-    before = sorted(set(range(len(PICTURES))) - set(after))  # half-open: nothing is lost between
-    assert catalog.rows("", PictureFilter(before=written)).tolist() == before
+    after = [image.row for image in IMAGES if _moment(image) >= datetime.fromisoformat(start)]
+    assert catalog.rows("", IndexFilter(after=written)).tolist() == after
+    before = sorted(set(range(len(IMAGES))) - set(after))  # half-open: nothing is lost between
+    assert catalog.rows("", IndexFilter(before=written)).tolist() == before
 
 
 @pytest.mark.parametrize(
@@ -182,16 +182,14 @@ def test_a_date_stands_for_its_first_second(catalog: Catalog, written: Any, star
         ({"orientation": "upright"}, r'orientation must be "portrait", .* got \'upright\''),
     ],
 )
-def test_what_no_picture_can_be_compared_with_is_refused(
-    wrong: dict[str, Any], message: str
-) -> None:
+def test_what_no_image_can_be_compared_with_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        PictureFilter(**wrong)
+        IndexFilter(**wrong)
 
 
 @pytest.mark.parametrize("k", [1, 5, 10, 50])
-def test_k_pictures_come_back_whenever_k_pass(tmp_path: Path, k: int) -> None:
-    """A filter keeps the worst hundredth of a thousand pictures."""
+def test_k_images_come_back_whenever_k_pass(tmp_path: Path, k: int) -> None:
+    """A filter keeps the worst hundredth of a thousand images."""
     angles = np.linspace(0, 1.5, 1000)
     with VectorWriter(tmp_path / "vectors-1.f16", 2, 0) as writer:
         writer.append(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
@@ -205,7 +203,7 @@ def test_k_pictures_come_back_whenever_k_pass(tmp_path: Path, k: int) -> None:
             VectorReader(tmp_path / "vectors-1.f16", 2, 1000, Path()),
             Target(np.array([1, 0], dtype=np.float32)),
             k=k,
-            candidates=Candidates(accepted=PictureFilter(min_width=990)),
+            candidates=Candidates(accepted=IndexFilter(min_width=990)),
         )
     assert [hit.row for hit in found] == list(range(990, 1000))[:k]
 
@@ -240,7 +238,7 @@ def test_a_glob_is_about_the_folder_that_is_searched(tmp_path: Path) -> None:
             ("/a.jpg", [1]),
             ("caf*", []),
         ]:
-            found = catalog.rows("caf\udce9/", PictureFilter(path=pattern))
+            found = catalog.rows("caf\udce9/", IndexFilter(path=pattern))
             assert found.tolist() == expected, pattern
 
 

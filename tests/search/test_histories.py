@@ -18,7 +18,7 @@ from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorReader
-from tests.fakes import MEMORY, FakeEncoder, save_picture
+from tests.fakes import MEMORY, FakeEncoder, save_image
 
 NAMES = st.sampled_from(["a.png", "b.png", "in/c.png", "in/d.png", "in/deep/e.png", "inn.png"])
 COLORS = st.tuples(*[st.integers(0, 255)] * 3)
@@ -30,7 +30,7 @@ class InterruptedSyncError(Exception):
 
 @dataclass
 class InterruptAfter:
-    """Ends a sync before it encodes one picture more than it may."""
+    """Ends a sync before it encodes one image more than it may."""
 
     allowed: int
     seen: int = field(default=0)
@@ -82,14 +82,14 @@ class Histories(RuleBasedStateMachine):
 
     @rule(name=NAMES, color=COLORS)
     def write(self, name: str, color: tuple[int, int, int]) -> None:
-        path = save_picture(self.folder / name, color)
+        path = save_image(self.folder / name, color)
         self._stamp(path)
 
     @rule(name=NAMES)
     def write_nonsense(self, name: str) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
         self._stamp(path)
 
     @rule(name=NAMES)
@@ -154,7 +154,7 @@ class Histories(RuleBasedStateMachine):
         assert len(self.encoder.encoded_images) == before
 
     @invariant()
-    def every_indexed_picture_has_its_vector(self) -> None:
+    def every_indexed_image_has_its_vector(self) -> None:
         for path, vector in _contents(self.location).items():
             assert np.linalg.norm(vector) == pytest.approx(1, abs=2**-11), path
 

@@ -10,7 +10,7 @@ from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.location import default_location, inner_location
 from clipkit.search.store.local.lock import WriterLock
-from tests.fakes import FakeEncoder, age_files, save_picture
+from tests.fakes import FakeEncoder, age_files, save_image
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_what_one_model_keeps_as_missing_another_does_too(
     assert both[0].sync(prune=True).removed == 4
     shutil.rmtree(photos)
     disk.rename(photos)
-    save_picture(photos / "new.png", (1, 1, 1))
+    save_image(photos / "new.png", (1, 1, 1))
     age_files(photos)
     assert [library.sync().added for library in both] == [5, 1]
 
@@ -167,7 +167,7 @@ def test_a_renamed_folder_keeps_its_index(
     assert library.sync().unchanged == 4
     assert len(encoder.encoded_images) == 4
     # A new folder of the old name is a new folder.
-    save_picture(indexed / "other.png", (1, 2, 3))
+    save_image(indexed / "other.png", (1, 2, 3))
     assert not PhotoLibrary.open(indexed, encoder).is_indexed
     assert PhotoLibrary.open(indexed, encoder).sync().added == 1
     assert len(PhotoLibrary.open(new, encoder)) == 4
@@ -194,7 +194,7 @@ def test_an_index_in_use_is_left_where_it_is(indexed: Path) -> None:
 
 def test_a_damaged_index_of_another_folder_does_no_harm(indexed: Path, tmp_path: Path) -> None:
     (default_location(indexed) / "catalog.sqlite").write_bytes(b"damaged" * 1000)
-    save_picture(tmp_path / "new" / "a.png", (1, 2, 3))
+    save_image(tmp_path / "new" / "a.png", (1, 2, 3))
     assert not PhotoLibrary.open(tmp_path / "new").is_indexed
 
 
@@ -216,8 +216,8 @@ def test_a_new_folder_with_an_old_ones_number_gets_its_own_index(
     away = indexed.rename(tmp_path / "away")
     new = tmp_path / "new"
     for number in range(3):
-        save_picture(new / f"{number}.png", (number, 2, 3))
-    save_picture(new / "red.png", (254, 0, 0))  # of the same name, and another file
+        save_image(new / f"{number}.png", (number, 2, 3))
+    save_image(new / "red.png", (254, 0, 0))  # of the same name, and another file
     _as_if_given_out_again(location, new)
     report = PhotoLibrary.open(new, encoder).sync()
     assert (report.added, report.removed, report.missing) == (4, 0, 0)
@@ -232,7 +232,7 @@ def test_a_renamed_folder_is_known_by_half_of_its_files(
 ) -> None:
     new = indexed.rename(indexed.parent / "elsewhere")
     for path in sorted(new.rglob("*.png"))[num_left:]:
-        save_picture(path, (1, 2, 3), size=9)
+        save_image(path, (1, 2, 3), size=9)
     assert PhotoLibrary.open(new).is_indexed == is_adopted
 
 
@@ -240,7 +240,7 @@ def test_only_a_sample_of_a_large_library_is_looked_at(
     photos: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(301):
-        save_picture(photos / f"{number}.png", (number % 256, number // 256, 5))
+        save_image(photos / f"{number}.png", (number % 256, number // 256, 5))
     PhotoLibrary.open(photos, encoder).sync()
     new = photos.rename(photos.parent / "elsewhere")
     looked_at: list[Path] = []

@@ -24,7 +24,7 @@ from tests.fakes import (
     FakeEncoder,
     age_files,
     change_time,
-    save_picture,
+    save_image,
 )
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -42,7 +42,7 @@ def _entries(library: PhotoLibrary) -> dict[str, ImageRow]:
 
 
 def _colors(library: PhotoLibrary) -> dict[str, tuple[int, int, int]]:
-    """Return the colour that each picture's vector says it has."""
+    """Return the colour that each image's vector says it has."""
     (path,) = library.location.glob("vectors*")
     entries = _entries(library)
     num_rows = path.stat().st_size // 8
@@ -144,7 +144,7 @@ def test_content_that_is_known_is_not_encoded_again(
 
 
 def test_what_a_file_says_of_itself_is_kept(library: PhotoLibrary, photos: Path) -> None:
-    save_picture(photos / "large.png", RED, size=30)
+    save_image(photos / "large.png", RED, size=30)
     library.sync()
     image = _entries(library)["large.png"]
     status = (photos / "large.png").stat()
@@ -201,7 +201,7 @@ def test_an_equal_file_that_cannot_be_read_does_not_stand_in_the_way(
     assert _counts(library.sync()) == (0, 0, 0, 0, 5)
 
 
-def test_equal_files_that_are_no_pictures_each_have_their_reason_and_are_tried_once(
+def test_equal_files_that_are_no_images_each_have_their_reason_and_are_tried_once(
     photos: Path,
 ) -> None:
     whole = (photos / "red.png").read_bytes()
@@ -220,10 +220,10 @@ def test_a_change_within_one_tick_of_the_clock_is_noticed(
     library: PhotoLibrary, photos: Path, encoder: FakeEncoder
 ) -> None:
     """A new file is rewritten with the same size, and the file system gives it the same time."""
-    path = save_picture(photos / "new.png", RED)
+    path = save_image(photos / "new.png", RED)
     library.sync()
     before = path.stat()
-    save_picture(path, BLUE)
+    save_image(path, BLUE)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
     assert _counts(library.sync()) == (0, 1, 0, 0, 4)
@@ -233,7 +233,7 @@ def test_a_change_within_one_tick_of_the_clock_is_noticed(
 def test_a_new_file_is_looked_at_until_a_later_change_must_show(
     library: PhotoLibrary, photos: Path, encoder: FakeEncoder
 ) -> None:
-    path = save_picture(photos / "new.png", RED)
+    path = save_image(photos / "new.png", RED)
     library.sync()
     assert not _entries(library)["new.png"].is_settled
     assert _entries(library)["red.png"].is_settled
@@ -256,7 +256,7 @@ def test_a_file_that_changes_under_the_encoders_hands_spoils_no_other(
         age_files(photos)
 
     def repaint(_: int) -> None:
-        save_picture(photos / "a.png", BLUE)
+        save_image(photos / "a.png", BLUE)
 
     library = PhotoLibrary.open(photos, FakeEncoder(batch_size=1, before_image=repaint))
     library.sync()
@@ -285,11 +285,11 @@ def test_a_file_that_is_whole_only_when_it_is_decoded_spoils_no_other(
             if Path(str(image)) != path:
                 return super()._encode(image)  # type: ignore[arg-type]
             next(calls)
-            save_picture(path, RED)
+            save_image(path, RED)
             change_time(path, -3600 * 10**9)
             embedding = super()._encode(path)
             if kind == "nonsense":
-                save_picture(path, BLUE)
+                save_image(path, BLUE)
                 change_time(path, -3600 * 10**9)
             else:
                 path.unlink()
@@ -297,8 +297,8 @@ def test_a_file_that_is_whole_only_when_it_is_decoded_spoils_no_other(
 
     library = PhotoLibrary.open(photos, Encoder(batch_size=1))
     library.sync()
-    save_picture(photos / "other.png", BLUE)
-    save_picture(path, BLUE)
+    save_image(photos / "other.png", BLUE)
+    save_image(path, BLUE)
     age_files(photos)
     again = PhotoLibrary.open(photos, FakeEncoder())
     again.sync()
@@ -317,7 +317,7 @@ def test_progress_reaches_its_total_also_when_nothing_is_encoded(
     assert calls[-1] == (2, 2)
 
 
-def test_a_picture_moved_out_of_a_part_and_into_another_is_known(
+def test_an_image_moved_out_of_a_part_and_into_another_is_known(
     library: PhotoLibrary, photos: Path, encoder: FakeEncoder
 ) -> None:
     library.sync()

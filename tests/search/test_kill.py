@@ -18,12 +18,12 @@ from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorReader
-from tests.fakes import MEMORY, FakeEncoder, picture_embedding, save_picture
+from tests.fakes import MEMORY, FakeEncoder, image_embedding, save_image
 from tests.search.killable import SyncJob, SyncServer, sync_server
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
-NUM_PICTURES = 9
+NUM_IMAGES = 9
 NUM_KILLS = 120
 
 
@@ -36,10 +36,10 @@ def server() -> Iterator[SyncServer]:
 @pytest.mark.parametrize(
     ("moment", "count", "committed"),
     [
-        ("picture", 0, 0),
-        ("picture", 1, 0),
-        ("picture", 4, 4),
-        ("picture", 7, 6),
+        ("image", 0, 0),
+        ("image", 1, 0),
+        ("image", 4, 4),
+        ("image", 7, 6),
         ("vectors", 0, 0),
         ("vectors", 2, 4),
         ("catalog", 0, 0),
@@ -56,8 +56,8 @@ def test_a_kill_keeps_what_was_committed_and_the_next_sync_does_the_rest(
 ) -> None:
     """Batches of two, each committed: the clock goes on by an hour whenever it is asked."""
     photos = tmp_path / "photos"
-    for number in range(NUM_PICTURES):
-        save_picture(photos / f"{number}.png", (number, 0, 255 - number))
+    for number in range(NUM_IMAGES):
+        save_image(photos / f"{number}.png", (number, 0, 255 - number))
     job = SyncJob(str(photos), str(clipkit_home), str(tmp_path / "log"), moment=moment, count=count)
     assert server.run(job).was_killed
 
@@ -65,11 +65,11 @@ def test_a_kill_keeps_what_was_committed_and_the_next_sync_does_the_rest(
     library = PhotoLibrary.open(photos, encoder)
     assert len(library) == committed
     if library.is_indexed:
-        assert len(library.search("blue", k=NUM_PICTURES)) == committed
+        assert len(library.search("blue", k=NUM_IMAGES)) == committed
 
     report = library.sync()
-    assert (report.added, report.unchanged) == (NUM_PICTURES - committed, committed)
-    assert len(encoder.encoded_images) == NUM_PICTURES - committed  # no forward pass twice
+    assert (report.added, report.unchanged) == (NUM_IMAGES - committed, committed)
+    assert len(encoder.encoded_images) == NUM_IMAGES - committed  # no forward pass twice
 
     fresh = PhotoLibrary.open(photos, FakeEncoder(), location=tmp_path / "fresh")
     fresh.sync()
@@ -95,7 +95,7 @@ class LivedInFolder:
         self.folder.mkdir()
         self.log = self.home / "encoded"
 
-    # What happens to the pictures
+    # What happens to the images
 
     def change_something(self) -> None:
         actions: list[Callable[[], None]] = [
@@ -116,23 +116,23 @@ class LivedInFolder:
     def _write(self) -> None:
         color = tuple(self.random.randrange(256) for _ in range(3))
         assert len(color) == 3
-        path = save_picture(self._some_path(), color)
-        with Image.open(path) as picture:
-            vector = picture_embedding(picture)
+        path = save_image(self._some_path(), color)
+        with Image.open(path) as image:
+            vector = image_embedding(image)
         self.vectors[hash_file(path)] = vector.astype("<f2").tobytes()
         self._stamp(path)
 
     def _write_nonsense(self) -> None:
         path = self._some_path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
         self._stamp(path)
 
     def _delete(self) -> None:
         self._some_file().unlink(missing_ok=True)
 
     def _move(self) -> None:
-        """Rename a picture, also into another folder, also over another picture."""
+        """Rename an image, also into another folder, also over another image."""
         if (source := self._some_file()).exists():
             target = self._some_path()
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ class LivedInFolder:
         before = {content for content, _ in known.values()}
         self.log.write_text("")
         part = self.folder / "in"
-        # A folder of which the index knows no picture would get an index of its own.
+        # A folder of which the index knows no image would get an index of its own.
         has_part = part.is_dir() and any(path.startswith("in/") for path in known)
         is_part = may_be_killed and has_part and self.random.random() < 0.2
         moment = self.random.choice(["call", "time"])
@@ -220,7 +220,7 @@ class LivedInFolder:
         assert not before & set(encoded)
 
     def committed(self) -> dict[str, tuple[bytes, bytes]]:
-        """Return the content and the vector of each picture, read as plainly as can be."""
+        """Return the content and the vector of each image, read as plainly as can be."""
         found: dict[str, tuple[bytes, bytes]] = {}
         for path in self.home.glob("home/libraries/*/catalog.sqlite"):
             catalog = Catalog.open(path, self.folder)
@@ -242,7 +242,7 @@ class LivedInFolder:
     # What must hold
 
     def check_what_is_committed(self) -> None:
-        """Hold, at any moment, that each picture of the index has the vector of its content."""
+        """Hold, at any moment, that each image of the index has the vector of its content."""
         for path, (content, vector) in self.committed().items():
             assert self.vectors[content] == vector, path
         library = PhotoLibrary.open(self.folder)

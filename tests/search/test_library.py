@@ -1,4 +1,4 @@
-"""A folder of real pictures kept in step with a real index, and searched.
+"""A folder of real images kept in step with a real index, and searched.
 
 The expected similarities are computed by hand from colours: see `tests.fakes`.
 """
@@ -29,7 +29,7 @@ from clipkit.search.query import parse_query
 from clipkit.search.store.local import writer
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.lock import WriterLock
-from tests.fakes import FakeEncoder, age_files, change_time, save_picture, word_embedding
+from tests.fakes import FakeEncoder, age_files, change_time, save_image, word_embedding
 
 RED = 255 / math.hypot(255, 1)
 ORANGE = 255 / math.hypot(255, 128, 1)
@@ -70,13 +70,13 @@ def test_search_returns_at_most_k(library: PhotoLibrary) -> None:
 
 def test_equal_similarities_are_in_the_order_of_the_paths(photos: Path) -> None:
     for name in ("e", "c", "a", "d", "b"):
-        save_picture(photos / f"{name}.png", (255, 0, 0))
+        save_image(photos / f"{name}.png", (255, 0, 0))
         PhotoLibrary.open(photos, FakeEncoder()).sync()  # rows in another order than the paths
     library = PhotoLibrary.open(photos, FakeEncoder())
     assert _names(library, "red", k=3) == ["a.png", "b.png", "c.png"]
 
 
-def test_a_query_picture_is_left_out_of_its_results_and_not_encoded_again(
+def test_a_query_image_is_left_out_of_its_results_and_not_encoded_again(
     library: PhotoLibrary, photos: Path, encoder: FakeEncoder
 ) -> None:
     library.sync()
@@ -88,42 +88,40 @@ def test_a_query_picture_is_left_out_of_its_results_and_not_encoded_again(
     assert encoder.encoded_images == []
 
 
-def test_a_query_picture_that_changed_since_is_encoded(
+def test_a_query_image_that_changed_since_is_encoded(
     library: PhotoLibrary, photos: Path, encoder: FakeEncoder
 ) -> None:
     library.sync()
     encoder.encoded_images.clear()
-    save_picture(photos / "red.png", (0, 0, 255))
+    save_image(photos / "red.png", (0, 0, 255))
     change_time(photos / "red.png")
     assert _names(library, photos / "red.png", k=1) == ["trip/blue.png"]
     assert encoder.encoded_images == ["red.png"]
 
 
-def test_a_link_to_a_query_picture_is_left_out_as_well(library: PhotoLibrary, photos: Path) -> None:
+def test_a_link_to_a_query_image_is_left_out_as_well(library: PhotoLibrary, photos: Path) -> None:
     (photos / "link.png").symlink_to(photos / "red.png")
     library.sync()
     assert _names(library, photos / "link.png", k=1) == ["orange.png"]
 
 
-def test_a_query_picture_from_elsewhere_hides_nothing(
-    library: PhotoLibrary, tmp_path: Path
-) -> None:
+def test_a_query_image_from_elsewhere_hides_nothing(library: PhotoLibrary, tmp_path: Path) -> None:
     library.sync()
-    other = save_picture(tmp_path / "red.png", (255, 0, 0))
+    other = save_image(tmp_path / "red.png", (255, 0, 0))
     assert _names(library, other, k=1) == ["red.png"]
 
 
 def test_parts_of_a_query_are_added_and_subtracted_with_their_weights(
     library: PhotoLibrary,
 ) -> None:
-    """Seen from the centres of pictures and of words, as a plain sum would not be."""
+    """Seen from the centres of images and of words, as a plain sum would not be."""
     library.sync()
     hits = library.search(parse_query("4:red", "-", "3:green"))
-    pictures = np.array([[255, 0, 0, 1], [255, 128, 0, 1], [0, 255, 0, 1], [0, 0, 255, 1]])
-    pictures = pictures / np.linalg.norm(pictures, axis=1, keepdims=True)
+    images = np.array([[255, 0, 0, 1], [255, 128, 0, 1], [0, 255, 0, 1], [0, 0, 255, 1]])
+    images = images / np.linalg.norm(images, axis=1, keepdims=True)
     words = np.concatenate([word_embedding(name) for name in BACKGROUND_NAMES]).astype(np.float64)
     red, green = (_direction(word_embedding(word)[0] - _center(words)) for word in ("red", "green"))
-    centred = np.stack([_direction(row - _center(pictures)) for row in pictures])
+    centred = np.stack([_direction(row - _center(images)) for row in images])
     seen = np.stack([_direction(row - _center(words)) for row in words])
     spread = float(np.sqrt(np.mean((seen @ centred.T) ** 2)))  # of unrelated words
     loss = np.maximum(centred @ green / spread - 2, 0)
@@ -147,7 +145,7 @@ def _center(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean * float(max(square, 0) / (mean @ mean))
 
 
-def test_a_query_of_a_picture_and_words(library: PhotoLibrary, photos: Path) -> None:
+def test_a_query_of_an_image_and_words(library: PhotoLibrary, photos: Path) -> None:
     library.sync()
     query = parse_query(str(photos / "trip" / "blue.png"), "+", "green")
     assert [hit.path.name for hit in library.search(query, k=1)] == ["green.png"]
@@ -206,7 +204,7 @@ def test_a_query_of_unknown_words_is_warned_of(photos: Path, starter: Encoder) -
         library.search("猫")
 
 
-def test_a_text_query_over_an_index_in_step_encodes_no_picture(
+def test_a_text_query_over_an_index_in_step_encodes_no_image(
     library: PhotoLibrary, encoder: FakeEncoder
 ) -> None:
     library.sync()
@@ -228,11 +226,11 @@ def test_searching_what_was_never_indexed_says_what_to_run(
     assert encoder.encoded_texts == []
 
 
-def test_a_broken_query_picture_is_an_error(library: PhotoLibrary, tmp_path: Path) -> None:
+def test_a_broken_query_image_is_an_error(library: PhotoLibrary, tmp_path: Path) -> None:
     library.sync()
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
-    with pytest.raises(ImageReadError, match=r"broken.png: is not a picture"):
+    broken.write_bytes(b"no image")
+    with pytest.raises(ImageReadError, match=r"broken.png: is not an image"):
         library.search(broken)
 
 
@@ -245,9 +243,9 @@ def test_sync_tells_new_changed_deleted_and_unchanged(
     assert _counts(library.sync()) == (4, 0, 0, 0, 0)
     assert _counts(library.sync()) == (0, 0, 0, 4, 0)
     encoder.encoded_images.clear()
-    save_picture(photos / "red.png", (0, 9, 200))
+    save_image(photos / "red.png", (0, 9, 200))
     change_time(photos / "red.png")
-    save_picture(photos / "new.png", (255, 1, 0))
+    save_image(photos / "new.png", (255, 1, 0))
     shutil.rmtree(photos / "trip")
     assert _counts(library.sync()) == (1, 1, 2, 1, 0)
     assert sorted(encoder.encoded_images) == ["new.png", "red.png"]
@@ -260,7 +258,7 @@ def test_a_change_that_keeps_the_time_is_seen_by_the_size(
 ) -> None:
     library.sync()
     before = (photos / "red.png").stat()
-    save_picture(photos / "red.png", (0, 0, 255), size=40)
+    save_image(photos / "red.png", (0, 0, 255), size=40)
     os.utime(photos / "red.png", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert _counts(library.sync()) == (0, 1, 0, 3, 0)
     assert _names(library, "blue", k=2) == ["red.png", "trip/blue.png"]
@@ -270,27 +268,27 @@ def test_an_unreadable_file_is_reported_each_time_but_decoded_once(
     library: PhotoLibrary, photos: Path, encoder: FakeEncoder
 ) -> None:
     broken = photos / "trip" / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     age_files(photos)
     first = library.sync()
     assert _counts(first) == (4, 0, 0, 0, 1)
-    assert (first.skipped[0].path, first.skipped[0].reason) == (str(broken), "is not a picture")
+    assert (first.skipped[0].path, first.skipped[0].reason) == (str(broken), "is not an image")
     encoder.encoded_images.clear()
     second = library.sync()
     assert _counts(second) == (0, 0, 0, 4, 1)
     assert str(second.skipped[0]) == str(first.skipped[0])
     assert encoder.encoded_images == []
-    save_picture(broken, (1, 2, 3))
+    save_image(broken, (1, 2, 3))
     change_time(broken)
     assert _counts(library.sync()) == (1, 0, 0, 4, 0)
-    broken.write_bytes(b"no picture again")
+    broken.write_bytes(b"no image again")
     assert _counts(library.sync()) == (0, 0, 0, 4, 1)
     assert "trip/broken.png" not in _names(library, "red")
     broken.unlink()
     assert _counts(library.sync()) == (0, 0, 0, 4, 0)
 
 
-def test_a_folder_that_cannot_be_listed_keeps_its_pictures(
+def test_a_folder_that_cannot_be_listed_keeps_its_images(
     library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library.sync()
@@ -313,7 +311,7 @@ def test_a_folder_that_cannot_be_listed_keeps_its_pictures(
 
 
 def test_what_to_leave_out_is_remembered(library: PhotoLibrary, photos: Path) -> None:
-    save_picture(photos / ".hidden.png", (1, 1, 1))
+    save_image(photos / ".hidden.png", (1, 1, 1))
     assert _counts(library.sync(exclude=["trip"])) == (2, 0, 0, 0, 0)
     assert _counts(library.sync()) == (0, 0, 0, 2, 0)
     assert _counts(library.sync(include_hidden=True)) == (1, 0, 0, 2, 0)
@@ -322,7 +320,7 @@ def test_what_to_leave_out_is_remembered(library: PhotoLibrary, photos: Path) ->
 
 
 def test_progress_counts_what_there_is_to_do(library: PhotoLibrary, photos: Path) -> None:
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     age_files(photos)
     calls: list[tuple[int, int | None]] = []
     library.sync(progress=lambda done, total: calls.append((done, total)))
@@ -336,9 +334,9 @@ def test_names_of_all_kinds(library: PhotoLibrary, photos: Path) -> None:
     names = ["猫 \U0001f431.png", "line\nbreak.png", 'quo"te.png', "-dash.png", "%_*.png"]
     names += ["x" * 251 + ".png", "e\u0301.png", "\u00e9.png", "PHOTO.PNG"]
     for number, name in enumerate(names):
-        save_picture(photos / name, (0, 0, 255 - number))
+        save_image(photos / name, (0, 0, 255 - number))
     (photos / ("long" * 50)).mkdir()
-    save_picture(photos / ("long" * 50) / ("long" * 50) / "deep.png", (3, 3, 3))
+    save_image(photos / ("long" * 50) / ("long" * 50) / "deep.png", (3, 3, 3))
     assert _counts(library.sync()) == (5 + len(names), 0, 0, 0, 0)
     assert {path.name for path in photos.rglob("*.[pP][nN][gG]")} == {
         hit.path.name for hit in library.search("blue", k=100)
@@ -360,7 +358,7 @@ def test_a_folder_that_was_emptied_finds_nothing(library: PhotoLibrary, photos: 
         path.unlink()
     assert _counts(library.sync(prune=True)) == (0, 0, 4, 0, 0)
     assert library.search("red") == []
-    save_picture(photos / "red.png", (255, 0, 0))
+    save_image(photos / "red.png", (255, 0, 0))
     library.sync()
     assert _names(library, "red") == ["red.png"]
 
@@ -387,7 +385,7 @@ def test_a_folder_that_is_gone_later_keeps_its_index(
     assert _counts(library.sync()) == (0, 0, 0, 4, 0)
 
 
-def test_nothing_is_written_among_the_pictures(library: PhotoLibrary, photos: Path) -> None:
+def test_nothing_is_written_among_the_images(library: PhotoLibrary, photos: Path) -> None:
     before = sorted(photos.rglob("*"))
     library.sync()
     library.search("red")
@@ -421,13 +419,13 @@ class Clock:
     [(0.5, [0, 0, 0, 0]), (0.75, [0, 0, 0, 6]), (1.0, [0, 0, 4, 4]), (2.0, [0, 2, 4, 6])],
 )
 def test_work_is_committed_by_the_clock(photos: Path, step: float, committed: list[int]) -> None:
-    """Two pictures a batch; the clock is asked at the start, after a batch and after a commit."""
+    """Two images a batch; the clock is asked at the start, after a batch and after a commit."""
     for number in range(4):
-        save_picture(photos / f"{number}.png", (number, 0, 0))
+        save_image(photos / f"{number}.png", (number, 0, 0))
     seen: list[int] = []
 
     def before_image(number: int) -> None:
-        if number % 2 == 0:  # the first picture of a batch
+        if number % 2 == 0:  # the first image of a batch
             seen.append(len(library))
 
     library = PhotoLibrary.open(photos, FakeEncoder(before_image=before_image))
@@ -455,7 +453,7 @@ def test_a_commit_that_fails_keeps_what_was_committed_before(
     library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library.sync()
-    save_picture(photos / "new.png", (1, 2, 3))
+    save_image(photos / "new.png", (1, 2, 3))
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -490,7 +488,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("forgetful")
 def test_dead_rows_are_dropped_once_there_are_many(library: PhotoLibrary, photos: Path) -> None:
     for number in range(16):
-        save_picture(photos / f"{number}.png", (0, 0, 100 + number))
+        save_image(photos / f"{number}.png", (0, 0, 100 + number))
     library.sync()
     assert [path.name for path in library.location.glob("vectors*")] == ["vectors-1.f16"]
     for number in range(5):  # 5 of 20 rows: a quarter, not more
@@ -504,7 +502,7 @@ def test_dead_rows_are_dropped_once_there_are_many(library: PhotoLibrary, photos
     assert [path.name for path in vectors] == ["vectors-2.f16"]
     assert vectors[0].stat().st_size == 14 * 4 * 2
     assert _names(library, "blue", k=3) == expected
-    save_picture(photos / "last.png", (0, 0, 255))
+    save_image(photos / "last.png", (0, 0, 255))
     library.sync()
     assert _names(library, "blue", k=2) == ["last.png", "trip/blue.png"]
 
@@ -607,7 +605,7 @@ def test_while_one_writes_others_read_and_do_not_write(library: PhotoLibrary, ph
 def test_threads_search_one_library_during_a_sync(photos: Path) -> None:
     PhotoLibrary.open(photos, FakeEncoder()).sync()
     for number in range(6):
-        save_picture(photos / f"{number}.png", (0, number, 0))
+        save_image(photos / f"{number}.png", (0, number, 0))
     found: list[str] = []
 
     def search_elsewhere(_: int) -> None:
@@ -680,7 +678,7 @@ def unprivileged(library: PhotoLibrary) -> Iterator[None]:
 def test_paths_are_as_the_folder_was_given(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos.parent)
     library = PhotoLibrary.open("photos", FakeEncoder())
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     assert [error.path for error in library.sync().skipped] == ["photos/broken.png"]
     assert [error.path for error in library.sync().skipped] == ["photos/broken.png"]
     assert library.search("red", k=1)[0].path == Path("photos/red.png")
@@ -714,8 +712,8 @@ def test_a_part_is_kept_in_step_without_looking_at_the_rest(
     part = PhotoLibrary.open_nearest(photos / "trip", FakeEncoder())
     (photos / "red.png").unlink()
     (photos / "trip" / "blue.png").unlink()
-    save_picture(photos / "trip" / "far" / "grey.png", (9, 9, 9))
-    (photos / "trip" / "broken.png").write_bytes(b"no picture")
+    save_image(photos / "trip" / "far" / "grey.png", (9, 9, 9))
+    (photos / "trip" / "broken.png").write_bytes(b"no image")
     report = part.sync()
     assert _counts(report) == (1, 0, 1, 1, 1)
     assert report.skipped[0].path == str(photos / "trip" / "broken.png")
@@ -725,8 +723,8 @@ def test_a_part_is_kept_in_step_without_looking_at_the_rest(
 
 
 def test_a_part_knows_what_its_parent_leaves_out(library: PhotoLibrary, photos: Path) -> None:
-    save_picture(photos / "trip" / "raw" / "a.png", (1, 1, 1))
-    save_picture(photos / "trip" / "raw.png", (1, 1, 1))
+    save_image(photos / "trip" / "raw" / "a.png", (1, 1, 1))
+    save_image(photos / "trip" / "raw.png", (1, 1, 1))
     library.sync(exclude=["trip/raw"])
     part = PhotoLibrary.open_nearest(photos / "trip", FakeEncoder())
     assert _counts(part.sync()) == (0, 0, 0, 3, 0)
@@ -777,10 +775,10 @@ def test_the_index_says_which_precisions_its_vectors_are_of(
     other = PhotoLibrary.open(photos, RoundedEncoder())
     other.sync()  # nothing is encoded, so nothing is mixed
     assert library.status().precision == "fp32"
-    save_picture(photos / "new.png", (9, 9, 9))
+    save_image(photos / "new.png", (9, 9, 9))
     other.sync()
     assert library.status().precision == "fp32 + int8"
-    save_picture(photos / "newer.png", (9, 99, 9))
+    save_image(photos / "newer.png", (9, 99, 9))
     library.sync()
     assert library.status().precision == "fp32 + int8"
     library.remove()

@@ -10,7 +10,7 @@ from clipkit.inputs.folders import FolderEntry, FolderScan
 from clipkit.search import survey
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import parse_query
-from tests.fakes import FakeEncoder, age_files, save_picture
+from tests.fakes import FakeEncoder, age_files, save_image
 
 
 def _link_file(photos: Path) -> Path:
@@ -101,7 +101,7 @@ def test_a_part_adds_no_link_to_a_file_of_another_part(
 ) -> None:
     PhotoLibrary.open(photos, encoder).sync()
     link = make_link(photos)
-    save_picture(photos / link.relative_to(photos).parts[0] / "own.png", (1, 2, 3))
+    save_image(photos / link.relative_to(photos).parts[0] / "own.png", (1, 2, 3))
     age_files(photos)
     PhotoLibrary.open(photos, encoder).sync()
     part = PhotoLibrary.open_nearest(photos / link.relative_to(photos).parts[0], encoder)
@@ -122,7 +122,7 @@ def test_a_query_by_a_links_path_finds_the_file_and_does_not_show_it(
     photos: Path, encoder: FakeEncoder, make_link: Callable[[Path], Path]
 ) -> None:
     link = make_link(photos)
-    save_picture(photos / link.relative_to(photos).parts[0] / "own.png", (1, 2, 3))
+    save_image(photos / link.relative_to(photos).parts[0] / "own.png", (1, 2, 3))
     library = PhotoLibrary.open(photos, encoder)
     library.sync()
     encoder.encoded_images.clear()
@@ -138,7 +138,7 @@ def test_a_query_by_a_links_path_finds_the_file_and_does_not_show_it(
 def test_a_file_in_a_folder_linked_from_elsewhere_is_known(
     photos: Path, encoder: FakeEncoder, tmp_path: Path
 ) -> None:
-    save_picture(tmp_path / "elsewhere" / "far.png", (7, 8, 9))
+    save_image(tmp_path / "elsewhere" / "far.png", (7, 8, 9))
     (photos / "linked").symlink_to(tmp_path / "elsewhere")
     library = PhotoLibrary.open(photos, encoder)
     library.sync()

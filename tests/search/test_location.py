@@ -68,7 +68,7 @@ def test_a_folder_moved_with_its_index_answers_without_encoding_anything(
     PhotoLibrary.open(photos, FakeEncoder(), here=True).sync()
     expected = PhotoLibrary.open(photos, FakeEncoder()).search("red")
     (tmp_path / "another disk").mkdir()
-    moved = tmp_path / "another disk" / "pictures"
+    moved = tmp_path / "another disk" / "images"
     photos.rename(moved)
     encoder = FakeEncoder()
     library = PhotoLibrary.open(moved, encoder)

@@ -10,7 +10,7 @@ from PIL import Image
 from clipkit.inputs.folders import find_images
 from clipkit.search import lookup
 from clipkit.search.library import PhotoLibrary
-from tests.fakes import FakeEncoder, age_files, picture_embedding, save_picture
+from tests.fakes import FakeEncoder, age_files, image_embedding, save_image
 
 NUMBER = 9
 STATES = ("indexed", "new", "broken", "touched")
@@ -32,13 +32,13 @@ def test_any_mixture_comes_in_the_order_of_the_files(folder: Path, states: list[
     photos.mkdir()
     for path, color, state in zip(paths, colors, states, strict=True):
         if state in ("indexed", "touched"):
-            save_picture(path, color)
+            save_image(path, color)
     age_files(photos)
     library = PhotoLibrary.open(photos, encoder)
     library.sync()
     for path, color, state in zip(paths, colors, states, strict=True):
         if state == "new":
-            save_picture(path, color, size=5)
+            save_image(path, color, size=5)
         elif state == "broken":
             path.write_bytes(b"no image")
         elif state == "touched":
@@ -54,5 +54,5 @@ def test_any_mixture_comes_in_the_order_of_the_files(folder: Path, states: list[
     assert len(encoder.encoded_images) == NUMBER - known.num_known
     rows = [row for batch in batches for row in batch.embeddings]
     for position, row in zip(positions, rows, strict=True):
-        with Image.open(paths[position]) as picture:
-            assert row == pytest.approx(picture_embedding(picture)[0], abs=1e-3)
+        with Image.open(paths[position]) as image:
+            assert row == pytest.approx(image_embedding(image)[0], abs=1e-3)

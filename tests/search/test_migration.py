@@ -1,4 +1,4 @@
-"""An index of an older schema: taken over without encoding a picture."""
+"""An index of an older schema: taken over without encoding an image."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from clipkit.search.store.local.catalog import Catalog
 from tests.fakes import (
     FakeEncoder,
     change_time,
-    picture_embedding,
-    save_picture,
+    image_embedding,
+    save_image,
     word_embedding,
 )
 from tests.search.test_disks import read_only
@@ -40,11 +40,11 @@ NAMES = ["trip/blue.png", "orange.png", "red.png", "trip/green.png"]
 
 @pytest.fixture
 def old_index(photos: Path, tmp_path: Path) -> Path:
-    """Four pictures, a dead row among them, and a broken file."""
+    """Four images, a dead row among them, and a broken file."""
     location = tmp_path / "old"
     location.mkdir()
     broken = photos / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     change_time(broken, -3600 * 10**9)
     meta = {
         "folder": str(photos),
@@ -70,8 +70,8 @@ def old_index(photos: Path, tmp_path: Path) -> Path:
             status = (photos / name).stat()
             image = (row, name, status.st_size, status.st_mtime_ns)
             connection.execute("INSERT INTO images VALUES (?, ?, ?, ?)", image)
-            with Image.open(photos / name) as picture:
-                rows.append(picture_embedding(picture)[0].astype("<f4"))
+            with Image.open(photos / name) as photo:
+                rows.append(image_embedding(photo)[0].astype("<f4"))
         status = broken.stat()
         skipped = ("broken.png", status.st_size, status.st_mtime_ns, "was broken in its time")
         connection.execute("INSERT INTO skipped VALUES (?, ?, ?, ?)", skipped)
@@ -109,8 +109,8 @@ def test_an_index_of_the_first_schema_is_taken_over_without_a_forward_pass(
     assert [path.name for path in old_index.glob("vectors*")] == ["vectors-4.f16"]
     rows = np.fromfile(old_index / "vectors-4.f16", dtype="<f2").reshape(4, 4)
     for image in images:
-        with Image.open(photos / image.path) as picture:
-            expected = picture_embedding(picture)[0].astype(np.float16)
+        with Image.open(photos / image.path) as photo:
+            expected = image_embedding(photo)[0].astype(np.float16)
         assert rows[image.row].tobytes() == expected.tobytes()
     fresh = PhotoLibrary.open(photos, FakeEncoder(), location=tmp_path / "fresh")
     fresh.sync()
@@ -119,13 +119,13 @@ def test_an_index_of_the_first_schema_is_taken_over_without_a_forward_pass(
     assert encoder.encoded_images == []
 
 
-def test_a_picture_that_changed_since_the_first_schema_is_encoded(
+def test_an_image_that_changed_since_the_first_schema_is_encoded(
     photos: Path, old_index: Path
 ) -> None:
-    save_picture(photos / "red.png", (0, 0, 255))
+    save_image(photos / "red.png", (0, 0, 255))
     encoder = FakeEncoder()
     report = PhotoLibrary.open(photos, encoder, location=old_index).sync()
-    # Its content is that of a picture whose digest may be known by then, or not.
+    # Its content is that of an image whose digest may be known by then, or not.
     assert report.changed == 1
     assert set(encoder.encoded_images) <= {"red.png"}
 
@@ -178,8 +178,8 @@ def make_index_of_schema_2(photos: Path, location: Path) -> Path:
             status, digest = (photos / name).stat(), hash_file(photos / name)
             image = (row, name, status.st_size, status.st_mtime_ns, 1, digest, 2, 2, None, None)
             connection.execute(f"INSERT INTO images VALUES ({','.join('?' * 10)})", image)
-            with Image.open(photos / name) as picture:
-                rows.append(picture_embedding(picture)[0].astype("<f2"))
+            with Image.open(photos / name) as photo:
+                rows.append(image_embedding(photo)[0].astype("<f2"))
     connection.close()
     (location / "vectors-1.f16").write_bytes(np.stack(rows).tobytes())
     return location

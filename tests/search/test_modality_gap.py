@@ -1,4 +1,4 @@
-"""Mixing texts and pictures, against arithmetic by hand and the obvious way to do it."""
+"""Mixing texts and images, against arithmetic by hand and the obvious way to do it."""
 
 import itertools
 
@@ -54,7 +54,7 @@ def test_estimate_center_of_a_half_turned_pair_by_hand() -> None:
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([[0.6, 0.8]], [0.0, 0.0]),  # one picture is no library
+        ([[0.6, 0.8]], [0.0, 0.0]),  # one image is no library
         ([[0.6, 0.8], [0.6, 0.8]], [0.6, 0.8]),  # copies have everything in common
         ([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]),
         ([[1.0, 0.0], [-1.0, 0.0]], [0.0, 0.0]),
@@ -111,15 +111,15 @@ def test_mix_parts_is_rocchio_if_the_centre_is_0() -> None:
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, -1.0], [-0.5, 2.0]])
-def test_mix_parts_does_not_see_what_all_texts_or_all_pictures_share(weights: list[float]) -> None:
+def test_mix_parts_does_not_see_what_all_texts_or_all_images_share(weights: list[float]) -> None:
     # What a part says lies in the first two dimensions; the others hold its kind's cone.
     said = np.array([[0.6, 0.8], [-0.28, 0.96]])
-    text_cone, picture_cone = np.array([0, 0, 0.8, 0]), np.array([0, 0, 0.1, 0.3])
+    text_cone, image_cone = np.array([0, 0, 0.8, 0]), np.array([0, 0, 0.1, 0.3])
     parts = np.zeros((2, 4))
-    for row, center in enumerate((text_cone, picture_cone)):
+    for row, center in enumerate((text_cone, image_cone)):
         parts[row] = center
         parts[row, :2] = said[row] * (1 - center @ center) ** 0.5
-    mixed = mix_parts(parts, weights, np.stack([text_cone, picture_cone]))
+    mixed = mix_parts(parts, weights, np.stack([text_cone, image_cone]))
     expected = weights @ said
     np.testing.assert_allclose(mixed[:2], expected / np.linalg.norm(expected), atol=1e-6)
     np.testing.assert_allclose(mixed[2:], 0.0, atol=1e-6)
@@ -147,16 +147,16 @@ def test_the_loss_is_what_exceeds_two_spreads() -> None:
 
 
 def test_the_spread_is_the_root_mean_square_of_the_cosines() -> None:
-    # Cosines .6, 0, .8 and 1 (a picture and itself, which does not count).
-    rows, pictures = [[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [0.0, 1.0]]
+    # Cosines .6, 0, .8 and 1 (an image and itself, which does not count).
+    rows, images = [[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [0.0, 1.0]]
     expected = ((0.6**2 + 0.0 + 0.8**2) / 3) ** 0.5
-    assert estimate_spread(rows, pictures) == pytest.approx(expected)
+    assert estimate_spread(rows, images) == pytest.approx(expected)
 
 
 def test_the_spread_of_nothing_changes_nothing() -> None:
     none, one = np.empty((0, 2)), np.array([[1.0, 0.0]])
     assert estimate_spread(none, one) == estimate_spread(one, none) == 1.0
-    assert estimate_spread(one, one) == 1.0  # a lone picture has no other to be like
+    assert estimate_spread(one, one) == 1.0  # a lone image has no other to be like
     copies = np.zeros((3, 2))  # as copies are, seen from their centre
     assert 0 < estimate_spread(copies, copies) < 0.01
 

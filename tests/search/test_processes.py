@@ -14,20 +14,20 @@ import clipkit
 from tests.fakes import age_files, change_time
 
 ROOT = Path(__file__).parents[2]
-NUM_PICTURES = 80
-QUERY = "a red picture"
+NUM_IMAGES = 80
+QUERY = "a red image"
 
 
 @pytest.fixture
 def gradients(tmp_path: Path) -> Path:
-    """Pictures that take no time to decode, none like another."""
+    """Images that take no time to decode, none like another."""
     folder = tmp_path / "gradients"
     folder.mkdir()
     generator = np.random.default_rng(0)
-    for number in range(NUM_PICTURES):
+    for number in range(NUM_IMAGES):
         corners = generator.integers(0, 256, size=(2, 2, 3), dtype=np.uint8)
-        picture = Image.fromarray(corners).resize((48, 48), Image.Resampling.BILINEAR)
-        picture.save(folder / f"{number:03}.png")
+        image = Image.fromarray(corners).resize((48, 48), Image.Resampling.BILINEAR)
+        image.save(folder / f"{number:03}.png")
     age_files(folder)
     return folder
 
@@ -46,12 +46,12 @@ def _start(*arguments: str) -> "subprocess.Popen[str]":
 def test_two_searches_and_an_index_at_once_see_whole_states(
     gradients: Path, starter: clipkit.Encoder
 ) -> None:
-    pictures = sorted(gradients.iterdir())
-    embeddings = starter.encode_images(pictures)
+    images = sorted(gradients.iterdir())
+    embeddings = starter.encode_images(images)
     similarities = embeddings @ starter.encode_texts([QUERY])[0]
-    expected = {str(path): float(x) for path, x in zip(pictures, similarities, strict=True)}
+    expected = {str(path): float(x) for path, x in zip(images, similarities, strict=True)}
     # Ten are there to be searched when the others come.
-    later = pictures[10:]
+    later = images[10:]
     aside = gradients.parent / "aside"
     aside.mkdir()
     for path in later:
@@ -59,7 +59,7 @@ def test_two_searches_and_an_index_at_once_see_whole_states(
     clipkit.PhotoLibrary.open(gradients, starter).sync()
     for path in later:
         (aside / path.name).rename(path)
-    change_time(pictures[0])
+    change_time(images[0])
 
     index = _start("index", str(gradients))
     counts: list[int] = []
@@ -82,5 +82,5 @@ def test_two_searches_and_an_index_at_once_see_whole_states(
             counts.append(len(found))
     _, errors = index.communicate()
     assert index.returncode == 0, errors
-    assert counts[-2:] == [NUM_PICTURES] * 2
+    assert counts[-2:] == [NUM_IMAGES] * 2
     assert len(counts) >= 4  # two searches beside the index, and two after it

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from clipkit.errors import InputError
 from clipkit.search.query import Query, QueryPart, parse_query
-from tests.fakes import save_picture
+from tests.fakes import save_image
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     for name in ("new york city.jpg", "swimming pool.jpg", "racing car.jpg"):
-        save_picture(folder / name, (9, 9, 9))
-    save_picture(tmp_path / "up.png", (9, 9, 9))
+        save_image(folder / name, (9, 9, 9))
+    save_image(tmp_path / "up.png", (9, 9, 9))
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     return folder
@@ -26,12 +26,12 @@ def _text(content: str, weight: float = 1.0) -> QueryPart:
     return QueryPart(content, weight)
 
 
-def _picture(content: str, weight: float = 1.0) -> QueryPart:
-    return QueryPart(content, weight, is_picture=True)
+def _image(content: str, weight: float = 1.0) -> QueryPart:
+    return QueryPart(content, weight, is_image=True)
 
 
-def _web_picture(content: str, weight: float = 1.0) -> QueryPart:
-    return QueryPart(content, weight, is_picture=True, allow_urls=True)
+def _web_image(content: str, weight: float = 1.0) -> QueryPart:
+    return QueryPart(content, weight, is_image=True, allow_urls=True)
 
 
 @pytest.mark.parametrize(
@@ -42,25 +42,25 @@ def _web_picture(content: str, weight: float = 1.0) -> QueryPart:
         (["apple", "-", "fruit"], [_text("apple"), _text("fruit", -1)]),
         (
             ["./new york city.jpg", "+", "night"],
-            [_picture("new york city.jpg"), _text("night")],
+            [_image("new york city.jpg"), _text("night")],
         ),
         (
             ["2:golden retriever", "+", "./swimming pool.jpg"],
-            [_text("golden retriever", 2), _picture("swimming pool.jpg")],
+            [_text("golden retriever", 2), _image("swimming pool.jpg")],
         ),
         (
             ["./racing car.jpg", "-", "2:sports car", "+", "2:snow"],
-            [_picture("racing car.jpg"), _text("sports car", -2), _text("snow", 2)],
+            [_image("racing car.jpg"), _text("sports car", -2), _text("snow", 2)],
         ),
-        (["0.5:./swimming pool.jpg"], [_picture("swimming pool.jpg", 0.5)]),
+        (["0.5:./swimming pool.jpg"], [_image("swimming pool.jpg", 0.5)]),
         ([".5:cat"], [_text("cat", 0.5)]),
         (["2.:cat"], [_text("cat", 2)]),
-        (["../up.png"], [_picture("../up.png")]),
-        (["HTTPS://example.org/cat.jpg"], [_web_picture("HTTPS://example.org/cat.jpg")]),
-        (["3:http://example.org/a"], [_web_picture("http://example.org/a", 3)]),
-        # Existing picture files are meant, whatever they begin with; a space makes them words.
-        (["racing car.jpg"], [_picture("racing car.jpg")]),
-        (["2:racing car.jpg"], [_picture("racing car.jpg", 2)]),
+        (["../up.png"], [_image("../up.png")]),
+        (["HTTPS://example.org/cat.jpg"], [_web_image("HTTPS://example.org/cat.jpg")]),
+        (["3:http://example.org/a"], [_web_image("http://example.org/a", 3)]),
+        # Existing image files are meant, whatever they begin with; a space makes them words.
+        (["racing car.jpg"], [_image("racing car.jpg")]),
+        (["2:racing car.jpg"], [_image("racing car.jpg", 2)]),
         ([" racing car.jpg"], [_text("racing car.jpg")]),
         (["x" * 5000 + ".jpg"], [_text("x" * 5000 + ".jpg")]),
         (["null\0.jpg"], [_text("null\0.jpg")]),
@@ -87,15 +87,15 @@ def test_an_address_must_be_allowed() -> None:
         parse_query("cat", "-", "2:https://example.org/cat.jpg")
 
 
-def test_parse_query_takes_absolute_and_home_and_file_url_pictures(
+def test_parse_query_takes_absolute_and_home_and_file_url_images(
     tmp_path: Path, here: Path
 ) -> None:
     pool = here / "swimming pool.jpg"
-    assert parse_query(str(pool)).parts == (_picture(str(pool)),)
-    assert parse_query("2:~/up.png").parts == (_picture(str(tmp_path / "up.png"), 2),)
+    assert parse_query(str(pool)).parts == (_image(str(pool)),)
+    assert parse_query("2:~/up.png").parts == (_image(str(tmp_path / "up.png"), 2),)
     url = pool.as_uri()
     assert "%20" in url
-    assert parse_query(url).parts == (_picture(str(pool)),)
+    assert parse_query(url).parts == (_image(str(pool)),)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_parse_query_takes_absolute_and_home_and_file_url_pictures(
     [
         (["absent.jpg"], 'absent.jpg: there is no such image file; .* as in " absent.jpg"'),
         (["cat", "-", "2:trip/absent.HEIC "], "trip/absent.HEIC: there is no such image file"),
-        (["./absent.jpg"], "./absent.jpg: there is no such picture"),
-        (["cat", "-", "/absent.jpg"], "/absent.jpg: there is no such picture"),
+        (["./absent.jpg"], "./absent.jpg: there is no such image"),
+        (["cat", "-", "/absent.jpg"], "/absent.jpg: there is no such image"),
         (["./"], "./: this is a folder"),
-        (["./" + "x" * 300], "cannot be read as a picture: File name too long"),
+        (["./" + "x" * 300], "cannot be read as an image: File name too long"),
         ([], "got 0 words"),
         (["cat", "+"], r"got 2 words: 'cat \+'"),
         (["cat", "*", "dog"], r"must be \+ or -, got '\*'"),
@@ -126,7 +126,7 @@ def test_a_query_of_nothing_is_refused() -> None:
         Query(())
 
 
-def test_path_is_that_of_local_pictures_only() -> None:
+def test_path_is_that_of_local_images_only() -> None:
     parts = parse_query(
         "cat", "+", "./racing car.jpg", "-", "https://example.org/a.png", allow_urls=True
     )

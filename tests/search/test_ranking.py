@@ -1,4 +1,4 @@
-"""The best pictures for one embedding, against the obvious way to find them."""
+"""The best images for one embedding, against the obvious way to find them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +48,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 @pytest.mark.parametrize("num_dead", [0, 1, 150, 195, 200])
 @pytest.mark.parametrize("k", [1, 3, 40, 500])
 @pytest.mark.parametrize("prefix", ["", "odd/"])
-def test_rank_is_a_plain_sort_of_the_live_pictures(
+def test_rank_is_a_plain_sort_of_the_live_images(
     catalog: Catalog, rows: Embeddings, tmp_path: Path, num_dead: int, k: int, prefix: str
 ) -> None:
     with VectorWriter(tmp_path / "vectors-1.f16", 3, 0) as writer:
@@ -82,7 +82,7 @@ def test_rank_finds_the_same_as_exact_arithmetic(
 ) -> None:
     """Directions lie so close together that a scan in half precision mistakes their order."""
     generator = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    # A wide library has its pictures far from their center, a narrow one all in one place.
+    # A wide library has its images far from their center, a narrow one all in one place.
     spread = data.draw(st.sampled_from([1e-3, 1e-2, 1.0]))
     middle = generator.normal(size=dim)
     rows = normalize_rows(middle + spread * generator.normal(size=(num_rows, dim)))

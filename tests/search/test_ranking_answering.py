@@ -12,7 +12,7 @@ from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
 from clipkit.search.relevance import NullDistribution
-from tests.fakes import FakeEncoder, picture_embedding, save_picture, word_embedding
+from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
 
 COLORS = [(255, 0, 0), (255, 128, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), (250, 250, 0)]
 
@@ -20,7 +20,7 @@ COLORS = [(255, 0, 0), (255, 128, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), (2
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for number, color in enumerate(COLORS):
-        save_picture(tmp_path / "photos" / f"{number}.png", color)
+        save_image(tmp_path / "photos" / f"{number}.png", color)
     return tmp_path / "photos"
 
 
@@ -31,25 +31,25 @@ def library(photos: Path, encoder: FakeEncoder) -> PhotoLibrary:
     return library
 
 
-def _pictures(photos: Path) -> np.ndarray:
+def _images(photos: Path) -> np.ndarray:
     from PIL import Image
 
-    rows = [picture_embedding(Image.open(path)) for path in sorted(photos.iterdir())]
+    rows = [image_embedding(Image.open(path)) for path in sorted(photos.iterdir())]
     return np.concatenate(rows)
 
 
 @pytest.mark.parametrize("words", [("red",), ("red", "+", "2:green"), ("red", "-", "blue")])
-def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_pictures(
+def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_images(
     library: PhotoLibrary, photos: Path, words: tuple[str, ...]
 ) -> None:
     bank = np.concatenate([word_embedding(name) for name in BACKGROUND_NAMES])
-    pictures = _pictures(photos)
+    images = _images(photos)
     query = parse_query(*words)
-    expected = NullDistribution(bank, pictures).relevance(
+    expected = NullDistribution(bank, images).relevance(
         np.concatenate([word_embedding(str(part.content)) for part in query.parts]),
         [part.weight for part in query.parts],
         [False] * len(query.parts),
-        pictures,
+        images,
     )
     hits = library.search(query, k=len(COLORS))
     found = [next(hit for hit in hits if hit.path.stem == str(n)).relevance for n in range(6)]
@@ -64,7 +64,7 @@ def test_a_cut_leaves_out_what_is_less_relevant(library: PhotoLibrary) -> None:
 
 
 def test_variety_shows_a_copy_later(photos: Path, library: PhotoLibrary) -> None:
-    save_picture(photos / "copy.png", (255, 0, 0), size=3)
+    save_image(photos / "copy.png", (255, 0, 0), size=3)
     library.sync()
     plain = [hit.path.stem for hit in library.search("red", k=3)]
     assert plain == ["0", "copy", "1"]
@@ -80,7 +80,7 @@ def test_shares_are_shares(library: PhotoLibrary, name: str, value: float) -> No
         library.search("red", **{name: value})  # type: ignore[arg-type]
 
 
-def test_marked_pictures_are_what_is_sought_and_no_results(
+def test_marked_images_are_what_is_sought_and_no_results(
     library: PhotoLibrary, photos: Path, encoder: FakeEncoder
 ) -> None:
     hits = library.search(more_like=[photos / "0.png"], k=6)
@@ -92,7 +92,7 @@ def test_marked_pictures_are_what_is_sought_and_no_results(
 
 
 def test_something_must_be_sought(library: PhotoLibrary) -> None:
-    with pytest.raises(InputError, match="give a query, or mark pictures"):
+    with pytest.raises(InputError, match="give a query, or mark images"):
         library.search()
 
 
@@ -100,10 +100,10 @@ def test_a_ready_embedding_is_searched_by(library: PhotoLibrary, photos: Path) -
     word = library.search(word_embedding("red"), k=6)
     asked = library.search("red", k=6)
     assert [(hit.path, hit.similarity) for hit in word] == [(h.path, h.similarity) for h in asked]
-    picture = library.search(_pictures(photos)[0], k=6)
-    asked = library.search(Query((QueryPart(str(photos / "0.png"), is_picture=True),)), k=5)
-    assert picture[0].path == photos / "0.png"  # nobody says which file it is of
-    assert [hit.path for hit in picture[1:]] == [hit.path for hit in asked]
+    image = library.search(_images(photos)[0], k=6)
+    asked = library.search(Query((QueryPart(str(photos / "0.png"), is_image=True),)), k=5)
+    assert image[0].path == photos / "0.png"  # nobody says which file it is of
+    assert [hit.path for hit in image[1:]] == [hit.path for hit in asked]
     with pytest.raises(InputError, match=r"must have shape \(4,\) or \(1, 4\)"):
         library.search(normalize_rows([[1.0, 2.0]]))
     with pytest.raises(InputError, match="norm 1, got shape"):

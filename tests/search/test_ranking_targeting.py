@@ -1,4 +1,4 @@
-"""What a question of several parts looks for: by hand, then on real pictures."""
+"""What a question of several parts looks for: by hand, then on real images."""
 
 from pathlib import Path
 
@@ -30,14 +30,14 @@ def test_what_is_subtracted_is_no_part_of_the_direction() -> None:
     (part,) = target.subtracted
     np.testing.assert_allclose(part.direction, SLANT, atol=1e-6)
     assert part.strength == pytest.approx(3 / 4)
-    # Words on pictures: of 16 cosines 8 are 0, 4 are -1, and 4 are those of equals, left out.
+    # Words on images: of 16 cosines 8 are 0, 4 are -1, and 4 are those of equals, left out.
     assert part.spread == target.spread == pytest.approx((4 / 12) ** 0.5)
 
 
-def test_pictures_are_compared_with_other_pictures() -> None:
-    pictures = normalize_rows([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8], [-0.6, -0.8]])
-    parts = EmbeddedPart(RIGHT), EmbeddedPart(UP, -1.0, is_picture=True)
-    (part,) = mixed_target(ask(*parts), pictures, AROUND).subtracted
+def test_images_are_compared_with_other_images() -> None:
+    images = normalize_rows([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8], [-0.6, -0.8]])
+    parts = EmbeddedPart(RIGHT), EmbeddedPart(UP, -1.0, is_image=True)
+    (part,) = mixed_target(ask(*parts), images, AROUND).subtracted
     # Each has one opposite (-1) and two at .6 or -.6.
     assert part.spread == pytest.approx(((1 + 2 * 0.36) / 3) ** 0.5)
 
@@ -48,7 +48,7 @@ def test_with_nothing_added_the_way_is_away() -> None:
     assert target.subtracted == ()
 
 
-def test_with_pictures_marked_what_is_subtracted_stays_subtracted() -> None:
+def test_with_images_marked_what_is_subtracted_stays_subtracted() -> None:
     question = ask(EmbeddedPart(UP, -1.0), liked=[[1.0, 0.0]])
     assert split_parts(question) == ([], [question.parts[0]])
     target = mixed_target(question, AROUND, AROUND)
@@ -63,7 +63,7 @@ def test_subtracting_what_is_sought_cancels_out(weights: tuple[float, float]) ->
         mixed_target(ask(*parts), AROUND, AROUND)
 
 
-# The embedded model, on real pictures
+# The embedded model, on real images
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Relevance by hand, against a slow reference, at its edges; then on real pictures."""
+"""Relevance by hand, against a slow reference, at its edges; then on real images."""
 
 import math
 import statistics
@@ -25,7 +25,7 @@ from clipkit.search.relevance import (
 )
 
 Rows = NDArray[np.float64]
-WORDS, PICTURE = [False], [True]
+WORDS, IMAGE = [False], [True]
 
 
 def random_rows(seed: int, count: int, dimensions: int = 12, *, lean: float = 0.0) -> Rows:
@@ -81,9 +81,9 @@ def slow_z_score(
     """Return the z-score of what is added, less the loss for each subtracted part."""
     added = [part for part in query if part[1] > 0]
     score = slow_sum_z_score(added or query, hit, bank, sample)
-    for embedding, weight, is_picture in query if added else ():
+    for embedding, weight, is_image in query if added else ():
         if weight < 0:
-            alone = slow_sum_z_score([(embedding, 1.0, is_picture)], hit, bank, sample)
+            alone = slow_sum_z_score([(embedding, 1.0, is_image)], hit, bank, sample)
             share = -weight / max(weight for _, weight, _ in added)
             score -= share * max(alone - 2, 0)
     return score
@@ -121,30 +121,30 @@ def slow_sum_z_score(
         ]
         return (float(target @ hit) - statistics.mean(scores)) / statistics.pstdev(scores)
 
-    words, pictures = centred(bank), centred(sample)
+    words, images = centred(bank), centred(sample)
     described, seen = [], []
-    for embedding, weight, is_picture in query:
-        if is_picture:
+    for embedding, weight, is_image in query:
+        if is_image:
             fits = [float(word @ embedding) for word in words]
             powers = [math.exp(fit / statistics.pstdev(fits)) for fit in fits]
             mean = sum(power * word for power, word in zip(powers, words, strict=True))
             described.append((unit(np.asarray(mean)), words, weight))
-            seen.append((unit(embedding - sum(sample) / len(sample)), pictures, weight))
+            seen.append((unit(embedding - sum(sample) / len(sample)), images, weight))
         else:
             part = (unit(embedding - sum(bank) / len(bank)), words, weight)
             described.append(part)
             seen.append(part)
-    if not any(is_picture for *_, is_picture in query):
+    if not any(is_image for *_, is_image in query):
         return z_score(described)
     trust = len(sample) / (len(sample) + SAMPLE_PRIOR)
     return trust * z_score(seen) + (1 - trust) * z_score(described)
 
 
 @pytest.mark.parametrize(
-    ("weights", "is_picture"),
+    ("weights", "is_image"),
     [
         ([1.0], WORDS),
-        ([1.0], PICTURE),
+        ([1.0], IMAGE),
         ([1.0, 1.0], [False, False]),
         ([1.0, 0.7], [True, False]),
         ([2.0, -1.0, 0.5], [False, True, False]),
@@ -153,19 +153,19 @@ def slow_sum_z_score(
         ([1.0, 1.0], [True, True]),
     ],
 )
-@pytest.mark.parametrize("num_pictures", [7, 60])
+@pytest.mark.parametrize("num_images", [7, 60])
 def test_agrees_with_the_slow_reference(
-    weights: list[float], is_picture: list[bool], num_pictures: int
+    weights: list[float], is_image: list[bool], num_images: int
 ) -> None:
-    bank, sample = random_rows(1, 40, lean=2.0), random_rows(2, num_pictures, lean=-3.0)
+    bank, sample = random_rows(1, 40, lean=2.0), random_rows(2, num_images, lean=-3.0)
     parts, hits = random_rows(3, len(weights)), random_rows(4, 5, lean=-3.0)
     hits[0] = parts[0]  # what fits well, also where it is subtracted
     hits[1] = parts[-1]
-    query = list(zip(parts, weights, is_picture, strict=True))
+    query = list(zip(parts, weights, is_image, strict=True))
     expected = [slow_z_score(query, hit, bank, sample) for hit in hits]
-    found = NullDistribution(bank, sample).z_scores(parts, weights, is_picture, hits)
+    found = NullDistribution(bank, sample).z_scores(parts, weights, is_image, hits)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
-    relevance = NullDistribution(bank, sample).relevance(parts, weights, is_picture, hits)
+    relevance = NullDistribution(bank, sample).relevance(parts, weights, is_image, hits)
     np.testing.assert_allclose(relevance, relevance_of(expected), rtol=1e-9)
 
 
@@ -173,7 +173,7 @@ def test_agrees_with_the_slow_reference(
 
 
 def test_another_scale_of_cosines_changes_nothing() -> None:
-    # Another model: pictures hardly vary, and point where no word points.
+    # Another model: images hardly vary, and point where no word points.
     bank, hits = random_rows(1, 40), random_rows(2, 9)
     null = NullDistribution(np.pad(bank, ((0, 0), (0, 1))), np.empty((0, 13)))
     query = np.pad(random_rows(3, 1), ((0, 0), (0, 1)))
@@ -208,28 +208,28 @@ def test_words_do_not_depend_on_the_library() -> None:
 @pytest.mark.parametrize("num_copies", [1, 20])
 def test_copies_of_the_query_in_the_library_do_not_hide_each_other(num_copies: int) -> None:
     bank, others = random_rows(1, 60, 64), random_rows(2, 40, 64)
-    picture = others[:1]
-    null = NullDistribution(bank, np.concatenate([others, picture.repeat(num_copies, axis=0)]))
-    copy, *strangers = null.relevance(picture, [1.0], PICTURE, others)
+    image = others[:1]
+    null = NullDistribution(bank, np.concatenate([others, image.repeat(num_copies, axis=0)]))
+    copy, *strangers = null.relevance(image, [1.0], IMAGE, others)
     assert copy >= DEFAULT_MIN_RELEVANCE
     assert max(strangers) < DEFAULT_MIN_RELEVANCE
 
 
-@pytest.mark.parametrize("num_pictures", [0, 1, 2, 5])
-@pytest.mark.parametrize("kinds", [WORDS, PICTURE])
-def test_tiny_libraries_have_relevances_too(num_pictures: int, kinds: list[bool]) -> None:
-    pictures = random_rows(2, 5)
-    null = NullDistribution(random_rows(1, 40), pictures[:num_pictures])
-    relevance = null.relevance(pictures[:1], [1.0], kinds, pictures)
+@pytest.mark.parametrize("num_images", [0, 1, 2, 5])
+@pytest.mark.parametrize("kinds", [WORDS, IMAGE])
+def test_tiny_libraries_have_relevances_too(num_images: int, kinds: list[bool]) -> None:
+    images = random_rows(2, 5)
+    null = NullDistribution(random_rows(1, 40), images[:num_images])
+    relevance = null.relevance(images[:1], [1.0], kinds, images)
     assert np.all((relevance >= 0) & (relevance <= 1))
-    assert null.relevance(pictures[:1], [1.0], kinds, np.empty((0, 12))).shape == (0,)
+    assert null.relevance(images[:1], [1.0], kinds, np.empty((0, 12))).shape == (0,)
 
 
-def test_a_library_of_one_picture_says_nothing_about_itself() -> None:
-    # Its centre is the picture, so that only the words are left to compare with.
-    bank, picture = random_rows(1, 40), random_rows(2, 1)
-    by_words = NullDistribution(bank, np.empty((0, 12))).z_scores(picture, [1.0], PICTURE, picture)
-    found = NullDistribution(bank, picture).z_scores(picture, [1.0], PICTURE, picture)
+def test_a_library_of_one_image_says_nothing_about_itself() -> None:
+    # Its centre is the image, so that only the words are left to compare with.
+    bank, image = random_rows(1, 40), random_rows(2, 1)
+    by_words = NullDistribution(bank, np.empty((0, 12))).z_scores(image, [1.0], IMAGE, image)
+    found = NullDistribution(bank, image).z_scores(image, [1.0], IMAGE, image)
     np.testing.assert_allclose(found, by_words * SAMPLE_PRIOR / (1 + SAMPLE_PRIOR), rtol=1e-9)
 
 
@@ -251,7 +251,7 @@ def test_shapes_must_fit() -> None:
         null.relevance(sample[:1], [1.0], WORDS, sample[:, 1:])
 
 
-# The embedded model, on real pictures
+# The embedded model, on real images
 
 
 @pytest.fixture(scope="module")
@@ -259,16 +259,16 @@ def bank(starter: Encoder) -> NDArray[np.float32]:
     return starter.encode_texts(list(BACKGROUND_NAMES))
 
 
-def test_words_without_a_picture_mostly_find_nothing(
+def test_words_without_an_image_mostly_find_nothing(
     starter: Encoder, samples: list[Path], bank: NDArray[np.float32]
 ) -> None:
-    pictures = starter.encode_images(samples)
-    null = NullDistribution(bank, pictures)
+    images = starter.encode_images(samples)
+    null = NullDistribution(bank, images)
     absent = ["banana", "pizza", "helicopter", "piano", "snake", "laptop", "umbrella", "bus"]
     there = ["cat", "panda", "polar bear", "crab", "castle", "cup of coffee", "coral reef", "drums"]
 
     def finds(words: str) -> bool:
-        found = null.relevance(starter.encode_texts([words]), [1.0], WORDS, pictures)
+        found = null.relevance(starter.encode_texts([words]), [1.0], WORDS, images)
         return bool(np.any(found >= DEFAULT_MIN_RELEVANCE))
 
     assert sum(map(finds, absent)) <= 1
@@ -289,6 +289,6 @@ def test_a_saved_copy_is_relevant_to_its_original(
     original, copy, *rest = starter.encode_images([cat, tmp_path / "copy.jpg", *others])
     sample = normalize_rows(np.stack([copy, *rest[:num_others]]))
     null = NullDistribution(bank, sample)
-    copied, *different = null.relevance(original[None], [1.0], PICTURE, np.stack([copy, *rest]))
+    copied, *different = null.relevance(original[None], [1.0], IMAGE, np.stack([copy, *rest]))
     assert copied >= DEFAULT_MIN_RELEVANCE
     assert np.mean(np.array(different) >= DEFAULT_MIN_RELEVANCE) < 0.05

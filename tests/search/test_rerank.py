@@ -12,7 +12,7 @@ from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.rerank import diversify, raw_files, refit_direction
-from tests.fakes import FakeEncoder, picture_embedding, save_picture
+from tests.fakes import FakeEncoder, image_embedding, save_image
 
 NONE = np.empty((0, 2))
 FLAT = np.zeros(2)  # a centre that changes nothing
@@ -37,14 +37,14 @@ def random_rows(num_rows: int, seed: int) -> Embeddings:
     return normalize_rows(np.random.default_rng(seed).standard_normal((num_rows, DIMENSIONS)))
 
 
-def test_refit_to_one_liked_picture_by_hand() -> None:
+def test_refit_to_one_liked_image_by_hand() -> None:
     # 0.4 * (1, 0) + (0, 1) * (1 - 0) / (1 + 4)
     direction = refit_direction([[0.0, 1.0]], NONE, FLAT, RIGHT)
     np.testing.assert_allclose(direction, np.array([0.4, 0.2]) / 0.2**0.5, atol=1e-6)
     assert direction.dtype == np.float32
 
 
-def test_refit_to_one_disliked_picture_by_hand() -> None:
+def test_refit_to_one_disliked_image_by_hand() -> None:
     # 0.4 * (1, 0) + (0.6, 0.8) * (0 - 0.24) / (1 + 4)
     direction = refit_direction(NONE, [[0.6, 0.8]], FLAT, RIGHT)
     expected = np.array([0.4 - 0.6 * 0.048, -0.8 * 0.048])
@@ -79,13 +79,13 @@ def test_refit_without_a_query_starts_at_nothing() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_refit_to_one_picture_alone_is_the_picture_from_the_centre() -> None:
+def test_refit_to_one_image_alone_is_the_image_from_the_centre() -> None:
     np.testing.assert_allclose(
         refit_direction([[0.0, 1.0]], [], [0.5, 0.0]), [-1 / 5**0.5, 2 / 5**0.5], atol=1e-6
     )
 
 
-def test_refit_to_disliked_pictures_alone_goes_away_from_them() -> None:
+def test_refit_to_disliked_images_alone_goes_away_from_them() -> None:
     away = refit_direction([], [[0.6, 0.8], [0.8, 0.6]], FLAT)
     np.testing.assert_allclose(away, [-(0.5**0.5), -(0.5**0.5)], atol=1e-6)
 
@@ -251,12 +251,12 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoLibrary:
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "home"))
     photos = tmp_path / "photos"
     for number, color in enumerate([(255, 0, 0), (255, 60, 0), (0, 0, 255)]):
-        picture = save_picture(photos / f"{number}.JPG", color)
+        image = save_image(photos / f"{number}.JPG", color)
         if number < 2:
             shutil.copyfile(
-                save_picture(tmp_path / "raw.png", (*color[:2], 20)), photos / f"{number}.cr2"
+                save_image(tmp_path / "raw.png", (*color[:2], 20)), photos / f"{number}.cr2"
             )
-        assert picture.exists()
+        assert image.exists()
     library = PhotoLibrary.open(photos, FakeEncoder())
     assert library.sync().added == 5
     return library
@@ -291,6 +291,6 @@ def test_the_pair_is_found_by_what_the_jpeg_shows(library: PhotoLibrary) -> None
     from PIL import Image
 
     with Image.open(library.folder / "1.JPG") as image:
-        best = library.search(picture_embedding(image), k=1)[0]
+        best = library.search(image_embedding(image), k=1)[0]
     assert best.path.name == "1.JPG"
     assert best.similarity == pytest.approx(1.0, abs=2e-3)

@@ -16,7 +16,7 @@ from PIL import Image
 from clipkit.errors import ClipkitError, ImageReadError, InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
-from tests.fakes import FakeEncoder, picture_embedding, save_picture, word_embedding
+from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
 
 RED = (255, 0, 0)
 
@@ -32,7 +32,7 @@ def library(photos: Path, encoder: FakeEncoder) -> PhotoLibrary:
 
 @pytest.fixture
 def requests() -> Iterator[tuple[str, list[str]]]:
-    """Serve a red picture at an address, and list what was asked for."""
+    """Serve a red image at an address, and list what was asked for."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -82,7 +82,7 @@ def test_a_string_is_words_whatever_it_looks_like(
     assert [(hit.path, hit.similarity) for hit in hits] == [
         (hit.path, hit.similarity) for hit in expected
     ]
-    assert len(hits) == 4  # also the picture that a path would have named
+    assert len(hits) == 4  # also the image that a path would have named
 
 
 def test_an_address_is_words_too_and_nothing_is_fetched(
@@ -92,7 +92,7 @@ def test_an_address_is_words_too_and_nothing_is_fetched(
     library = PhotoLibrary.open(photos, starter)
     library.sync()
     assert len(library.search(address)) == 4
-    part = QueryPart(address, is_picture=True)
+    part = QueryPart(address, is_image=True)
     for act in (
         lambda: library.search(part),
         lambda: library.search(Query((part,))),
@@ -111,7 +111,7 @@ def test_an_address_is_fetched_where_that_is_said(
     address, asked = requests
     library = PhotoLibrary.open(photos, starter, location=tmp_path / "index")
     library.sync()
-    hits = library.search(QueryPart(address, is_picture=True, allow_urls=True), k=1)
+    hits = library.search(QueryPart(address, is_image=True, allow_urls=True), k=1)
     assert asked == ["/red.png"]
     assert hits[0].path.name == "red.png"
     assert library.search(parse_query(address, allow_urls=True), k=1) == hits
@@ -128,7 +128,7 @@ def test_every_kind_of_image_is_searched_for(
         def __fspath__(self) -> str:
             return str(path)
 
-    path = save_picture(tmp_path / "sought.png", (255, 128, 0))
+    path = save_image(tmp_path / "sought.png", (255, 128, 0))
     image = Image.open(path).convert("RGB")
     query: Any = {
         "path": path,
@@ -137,9 +137,9 @@ def test_every_kind_of_image_is_searched_for(
         "file": io.BytesIO(path.read_bytes()),
         "PIL": image,
         "array": np.asarray(image),
-        "part": QueryPart(str(path), is_picture=True),
+        "part": QueryPart(str(path), is_image=True),
     }[kind]
-    expected = library.search(picture_embedding(image))
+    expected = library.search(image_embedding(image))
     assert expected[0].path.name == "orange.png"
     assert library.search(query) == expected
     assert library.search(Query((QueryPart(query) if kind != "part" else query,))) == expected

@@ -1,4 +1,4 @@
-"""A watched folder: pictures that appear are found without being asked for."""
+"""A watched folder: images that appear are found without being asked for."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from clipkit.search import watch as watching
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.lock import WriterLock
-from tests.fakes import FakeEncoder, save_picture
+from tests.fakes import FakeEncoder, save_image
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_LOOK_MS", 50)
 
 
-def test_pictures_that_appear_change_and_go_are_seen(
+def test_images_that_appear_change_and_go_are_seen(
     photos: Path, encoder: FakeEncoder, stop: threading.Event
 ) -> None:
     library = PhotoLibrary.open(photos, encoder)
     reports = library.watch(stop)
     assert next(reports).added == 4
 
-    save_picture(photos / "trip" / "new.png", (9, 9, 9))
+    save_image(photos / "trip" / "new.png", (9, 9, 9))
     added = 0
     while not added:  # a file may be seen before it is whole
         added = next(reports).added

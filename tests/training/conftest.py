@@ -74,7 +74,7 @@ def make_towers(
 def make_batch(num: int, **parts: Any) -> Batch:
     """Return so many pairs of noise, with captions of 3 to 12 tokens.
 
-    The last caption is the first's, and the last picture but one the second's.
+    The last caption is the first's, and the last image but one the second's.
     """
     generator = torch.Generator().manual_seed(3)
     token_ids = torch.randint(1, 98, (num, 16), generator=generator)
@@ -82,13 +82,13 @@ def make_batch(num: int, **parts: Any) -> Batch:
         token_ids[row, end] = 98
         token_ids[row, end + 1 :] = 0
     levels = torch.randint(0, 256, (num, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    captions, pictures = torch.arange(num), torch.arange(num)
+    captions, images = torch.arange(num), torch.arange(num)
     if num > 3:
         token_ids[-1], captions[-1] = token_ids[0], captions[0]
-        levels[-2], pictures[-2] = levels[1], pictures[1]
+        levels[-2], images[-2] = levels[1], images[1]
     whole = {
         "caption_keys": captions,
-        "picture_keys": pictures,
+        "image_keys": images,
         "token_ids": token_ids,
         "levels": levels,
     }

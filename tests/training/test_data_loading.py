@@ -47,13 +47,13 @@ def nobody_left() -> Iterator[None]:
 
 
 def source() -> ListSource:
-    """Pictures of noise with two captions; two are none, and two have the same captions."""
+    """Images of noise with two captions; two are none, and two have the same captions."""
     noise = np.random.default_rng(0).integers(0, 256, (NUM_PAIRS, 12, 12, 3), dtype=np.uint8)
     pairs = [
-        Pair(picture, (f"number {number}", f"{number} dots"), f"pair {number}")
-        for number, picture in enumerate(noise)
+        Pair(image, (f"number {number}", f"{number} dots"), f"pair {number}")
+        for number, image in enumerate(noise)
     ]
-    pairs[3] = pairs[3]._replace(image=b"no picture")
+    pairs[3] = pairs[3]._replace(image=b"no image")
     pairs[4] = pairs[4]._replace(image=b"")
     pairs[6] = pairs[6]._replace(captions=("the same",))
     pairs[7] = pairs[7]._replace(captions=("the same",))
@@ -78,7 +78,7 @@ def check_equal(found: list[LoadedBatch], expected: list[LoadedBatch]) -> None:
     assert [batch.captions for batch in found] == [batch.captions for batch in expected]
     assert [batch.bad for batch in found] == [batch.bad for batch in expected]
     for one, other in zip(found, expected, strict=True):
-        for name in ("token_ids", "levels", "caption_keys", "picture_keys"):
+        for name in ("token_ids", "levels", "caption_keys", "image_keys"):
             first, second = getattr(one.batch, name), getattr(other.batch, name)
             assert torch.equal(first, second), name
             assert first.dtype == second.dtype, name
@@ -114,7 +114,7 @@ def test_processes_together_see_what_one_would(
     for step, expected in enumerate(whole):
         together = [part[step] for part in parts]
         assert [caption for part in together for caption in part.captions] == expected.captions
-        for name in ("levels", "caption_keys", "picture_keys"):
+        for name in ("levels", "caption_keys", "image_keys"):
             joined = torch.cat([getattr(part.batch, name) for part in together])
             assert torch.equal(joined, getattr(expected.batch, name)), name
 
@@ -186,7 +186,7 @@ def test_captions_that_are_too_long_are_cut_without_a_word(tokenizer: Tokenizer)
     assert loaded.batch.token_ids.shape == (2, 16)
 
 
-def test_features_of_the_pairs_take_the_place_of_their_pictures(
+def test_features_of_the_pairs_take_the_place_of_their_images(
     tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     features = np.random.default_rng(0).normal(size=(NUM_PAIRS, 3)).astype(np.float32)
@@ -202,8 +202,8 @@ def test_features_of_the_pairs_take_the_place_of_their_pictures(
     (loaded,) = take(these, 0, 1)
     batch = loaded.batch
     assert batch.levels is None and batch.image_features is not None
-    assert torch.equal(batch.image_features, torch.from_numpy(features)[batch.picture_keys])
-    assert 9 not in batch.picture_keys.tolist()
+    assert torch.equal(batch.image_features, torch.from_numpy(features)[batch.image_keys])
+    assert 9 not in batch.image_keys.tolist()
     assert loaded.teacher_levels is not None
     assert loaded.teacher_levels.shape == (24, 3, 16, 16)
 
@@ -216,7 +216,7 @@ def test_the_teacher_has_its_own_view_of_the_same_pairs(tokenizer: Tokenizer) ->
     )
     (loaded,) = take(these, 0, 1)
     assert loaded.teacher_levels is not None
-    for row, pixels in zip(loaded.batch.picture_keys, loaded.teacher_levels, strict=True):
+    for row, pixels in zip(loaded.batch.image_keys, loaded.teacher_levels, strict=True):
         expected = LARGE.pixel_values(source()[int(row)].image)
         image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
         np.testing.assert_array_equal(LARGE.standardized(image), expected)

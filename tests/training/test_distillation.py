@@ -73,7 +73,7 @@ def test_a_step_hands_over_what_the_teacher_sees(
     pairs = Batch(
         token_ids=torch.from_numpy(tokenizer(captions)),
         caption_keys=torch.arange(2),
-        picture_keys=torch.arange(2),
+        image_keys=torch.arange(2),
         levels=levels[:2],
     )
     same = step.backward(LoadedBatch(pairs, captions, levels[:2], {}))
@@ -120,7 +120,7 @@ def test_the_teacher_sees_as_many_at_once_as_the_student(
     torch.testing.assert_close(seen[0].teacher.text_features, expected.text_features)
 
 
-def test_pictures_come_in_the_layout_that_the_tower_likes(
+def test_images_come_in_the_layout_that_the_tower_likes(
     levels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Batch] = []
@@ -132,9 +132,9 @@ def test_pictures_come_in_the_layout_that_the_tower_likes(
     monkeypatch.setattr(ContrastiveStep, "backward", note)
     inner = object.__new__(ContrastiveStep)
     keys, rows = torch.arange(3), torch.ones(3, 2)
-    pictures = Batch(keys, keys, text_features=rows, levels=levels)
+    images = Batch(keys, keys, text_features=rows, levels=levels)
     features = Batch(keys, keys, text_features=rows, image_features=rows)
-    for batch in (pictures, features):
+    for batch in (images, features):
         loaded = LoadedBatch(batch, CAPTIONS, None, {})
         LoadedStep(inner, CPU, torch.channels_last).backward(loaded)
     assert seen[0].levels is not None

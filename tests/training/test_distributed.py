@@ -168,7 +168,7 @@ def test_joined_processes_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_processes_wait_for_what_one_does_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features of a million pictures are a night's work on a CPU; gloo waits half an hour."""
+    """Features of a million images are a night's work on a CPU; gloo waits half an hour."""
     given: dict[str, Any] = {}
     monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
     monkeypatch.setattr(dist, "init_process_group", lambda **options: given.update(options))
@@ -234,7 +234,7 @@ def _one_process(
             whole.logit_scale.exp(),
             whole.logit_bias,
             batch.caption_keys.tolist(),
-            batch.picture_keys.tolist(),
+            batch.image_keys.tolist(),
         )
     else:  # test_losses.py and test_distillation.py compare these with others
         value = _loss(loss, Ranks())(whole, batch)["loss"]

@@ -1,4 +1,4 @@
-"""Features of pictures: computed once, and never of other pictures or another tower."""
+"""Features of images: computed once, and never of other images or another tower."""
 
 from pathlib import Path
 
@@ -17,21 +17,21 @@ from clipkit.training.features import (
     read_image_features,
 )
 from tests.fake_pairs import ListSource
-from tests.fakes import FakeEncoder, picture_embedding, save_picture
+from tests.fakes import FakeEncoder, image_embedding, save_image
 from tests.full_disk import full_disk
 
 NUM_PAIRS = 11
-BAD = (0, 4, 9)  # a file that is no picture, an error of the source, a file that is gone
+BAD = (0, 4, 9)  # a file that is no image, an error of the source, a file that is gone
 GOOD = [row for row in range(NUM_PAIRS) if row not in BAD]
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> ListSource:
-    """Pictures of one colour each, of which three are bad."""
-    paths = [tmp_path / "pictures" / f"{number}.png" for number in range(NUM_PAIRS)]
+    """Images of one colour each, of which three are bad."""
+    paths = [tmp_path / "images" / f"{number}.png" for number in range(NUM_PAIRS)]
     for number, path in enumerate(paths):
-        save_picture(path, (20 * number, 99, 255 - 20 * number))
-    paths[0].write_bytes(b"no picture")
+        save_image(path, (20 * number, 99, 255 - 20 * number))
+    paths[0].write_bytes(b"no image")
     paths[9].unlink()
     pairs: list[Pair | ImageReadError] = [Pair(path, ("text",), path.name) for path in paths]
     pairs[4] = ImageReadError("4.png", "is cut off")
@@ -48,8 +48,8 @@ def expected_rows(source: ListSource) -> NDArray[np.float32]:
     for row in GOOD:
         image = source[row].image
         assert isinstance(image, Path)
-        with Image.open(image) as picture:
-            rows[row] = picture_embedding(picture)
+        with Image.open(image) as photo:
+            rows[row] = image_embedding(photo)
     return rows
 
 
@@ -63,7 +63,7 @@ def compute(encoder: FakeEncoder, source: ListSource, folder: Path, key: str = "
 
 
 def stop_at(count: int) -> FakeEncoder:
-    """Return an encoder that is interrupted before the picture that so many come before."""
+    """Return an encoder that is interrupted before the image that so many come before."""
 
     def interrupt(num_before: int) -> None:
         if num_before == count:
@@ -72,7 +72,7 @@ def stop_at(count: int) -> FakeEncoder:
     return FakeEncoder(before_image=interrupt)
 
 
-def test_features_are_the_encoders_and_bad_pictures_are_marked(
+def test_features_are_the_encoders_and_bad_images_are_marked(
     source: ListSource, tmp_path: Path
 ) -> None:
     told: list[tuple[int, int | None]] = []
@@ -90,21 +90,21 @@ def test_features_are_the_encoders_and_bad_pictures_are_marked(
     assert told[-1] == (NUM_PAIRS, NUM_PAIRS)
 
 
-def test_a_second_time_only_bad_pictures_are_tried(source: ListSource, tmp_path: Path) -> None:
+def test_a_second_time_only_bad_images_are_tried(source: ListSource, tmp_path: Path) -> None:
     compute(FakeEncoder(), source, tmp_path / "features")
     again = FakeEncoder()
     compute(again, source, tmp_path / "features")
     assert again.encoded_images == ["0.png", "9.png"]
 
 
-def test_pictures_that_were_mended_replaced_or_broken_are_computed_again(
+def test_images_that_were_mended_replaced_or_broken_are_computed_again(
     source: ListSource, tmp_path: Path
 ) -> None:
     folder = tmp_path / "features"
     compute(FakeEncoder(), source, folder)
-    paths = tmp_path / "pictures"
-    save_picture(paths / "0.png", (1, 2, 3))
-    save_picture(paths / "1.png", (200, 100, 0))
+    paths = tmp_path / "images"
+    save_image(paths / "0.png", (1, 2, 3))
+    save_image(paths / "1.png", (200, 100, 0))
     (paths / "2.png").write_bytes(b"rotten")
 
     again = FakeEncoder()
@@ -113,8 +113,8 @@ def test_pictures_that_were_mended_replaced_or_broken_are_computed_again(
     assert again.encoded_images == ["0.png", "1.png", "2.png", "9.png"]
     assert np.flatnonzero(found.is_bad).tolist() == [2, 4, 9]
     for row in (0, 1):
-        with Image.open(paths / f"{row}.png") as picture:
-            np.testing.assert_array_equal(found.rows[row], picture_embedding(picture)[0])
+        with Image.open(paths / f"{row}.png") as image:
+            np.testing.assert_array_equal(found.rows[row], image_embedding(image)[0])
     assert not found.rows[2].any()
 
 
@@ -167,7 +167,7 @@ def test_a_full_disk_is_told_of_before_anything_is_computed(
     source: ListSource, tmp_path: Path, num_bytes: int
 ) -> None:
     encoder = FakeEncoder()
-    with full_disk(num_bytes), pytest.raises(TrainingError, match="of 11 pictures cannot be kept"):
+    with full_disk(num_bytes), pytest.raises(TrainingError, match="of 11 images cannot be kept"):
         compute_image_features(encoder, source, tmp_path / "features", key="a")
     assert encoder.encoded_images == []
     compute(FakeEncoder(), source, tmp_path / "features")

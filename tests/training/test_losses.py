@@ -28,10 +28,10 @@ def _loss(
     """Return the loss of features; pairs without keys are all different."""
     images, texts = features
     different = torch.arange(len(images))
-    captions, pictures = keys or (different, different)
+    captions, image_keys = keys or (different, different)
     batch = Batch(
         caption_keys=torch.as_tensor(captions),
-        picture_keys=torch.as_tensor(pictures),
+        image_keys=torch.as_tensor(image_keys),
         image_features=images,
         text_features=texts,
     )
@@ -100,7 +100,7 @@ def test_the_sigmoid_loss_starts_where_siglip_does(num: int, expected: float) ->
     [
         ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]),
         ([7, 1, 7, 7, 4], [0, 1, 2, 3, 4]),  # three equal captions
-        ([0, 1, 2, 3, 4], [5, 5, 2, 3, 2]),  # two pictures with two captions each
+        ([0, 1, 2, 3, 4], [5, 5, 2, 3, 2]),  # two images with two captions each
         ([0, 1, 0, 3, 1], [6, 6, 2, 3, 4]),  # both
         ([8, 8, 8, 8, 8], [0, 1, 2, 3, 4]),  # nothing is a negative
     ],
@@ -116,15 +116,15 @@ def test_the_loss_equals_the_slow_reference(
     bias: float | None,
 ) -> None:
     images, texts = features = _noise(num, dim)
-    captions, pictures = keys[0][:num], keys[1][:num]
+    captions, image_keys = keys[0][:num], keys[1][:num]
     multiplier, *biases = torch.tensor([scale, bias or 0.0], dtype=torch.float64)
     expected = REFERENCES[kind](
-        images, texts, multiplier, None if bias is None else biases[0], captions, pictures
+        images, texts, multiplier, None if bias is None else biases[0], captions, image_keys
     )
     expected_gradient = torch.autograd.grad(expected, features)
 
     for row_chunk in (0, 2):
-        loss = _loss(features, scale, bias, (captions, pictures), kind=kind, row_chunk=row_chunk)
+        loss = _loss(features, scale, bias, (captions, image_keys), kind=kind, row_chunk=row_chunk)
         assert loss.item() == pytest.approx(expected.item(), rel=1e-9, abs=1e-12)
         for one, other in zip(torch.autograd.grad(loss, features), expected_gradient, strict=True):
             assert torch.allclose(one, other, rtol=1e-8, atol=1e-12)
@@ -182,15 +182,15 @@ def test_rows_in_chunks_keep_no_more_than_a_chunk_of_logits(kind: LossKind) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_and_texts_may_change_sides_and_pairs_their_order(kind: LossKind) -> None:
+def test_images_and_texts_may_change_sides_and_pairs_their_order(kind: LossKind) -> None:
     images, texts = _noise(6, 4)
-    captions, pictures = [0, 1, 2, 0, 4, 5], [0, 1, 2, 3, 2, 5]
-    loss = _loss((images, texts), 9.0, -2.0, (captions, pictures), kind=kind).item()
+    captions, image_keys = [0, 1, 2, 0, 4, 5], [0, 1, 2, 3, 2, 5]
+    loss = _loss((images, texts), 9.0, -2.0, (captions, image_keys), kind=kind).item()
 
-    swapped = _loss((texts, images), 9.0, -2.0, (pictures, captions), kind=kind)
+    swapped = _loss((texts, images), 9.0, -2.0, (image_keys, captions), kind=kind)
     assert swapped.item() == pytest.approx(loss, rel=1e-13)
     order = [3, 5, 0, 1, 4, 2]
-    keys = [captions[i] for i in order], [pictures[i] for i in order]
+    keys = [captions[i] for i in order], [image_keys[i] for i in order]
     reordered = _loss((images[order], texts[order]), 9.0, -2.0, keys, kind=kind)
     assert reordered.item() == pytest.approx(loss, rel=1e-13)
 
@@ -240,4 +240,4 @@ def test_a_batch_without_a_side_or_with_sides_of_two_sizes_is_refused(
 ) -> None:
     keys = torch.arange(2)
     with pytest.raises(InputError, match=message):
-        Batch(caption_keys=keys, picture_keys=keys, **parts)
+        Batch(caption_keys=keys, image_keys=keys, **parts)

@@ -35,7 +35,7 @@ def _losses(
     keys = torch.arange(len(student[0]))
     batch = Batch(
         caption_keys=keys,
-        picture_keys=keys,
+        image_keys=keys,
         image_features=student[0],
         text_features=student[1],
         teacher=TeacherFeatures(*teacher) if teacher else None,
@@ -71,10 +71,10 @@ def test_soft_targets_are_those_of_open_clip(teacher_dim: int, row_chunk: int) -
 
 
 def test_features_are_compared_coordinate_by_coordinate() -> None:
-    """Pictures differ by (1, -1) / sqrt 2 + ..., counted by hand on two pairs."""
+    """Images differ by (1, -1) / sqrt 2 + ..., counted by hand on two pairs."""
     student = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 5.0]])
     teacher = torch.tensor([[0.0, 3.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, -1.0]])
-    # Pictures: (1, 0) - (0, 1) and 0, squares 1 + 1 of 4. Texts: 0 and (0, 2), squares 4 of 4.
+    # Images: (1, 0) - (0, 1) and 0, squares 1 + 1 of 4. Texts: 0 and (0, 2), squares 4 of 4.
     assert _losses(student, teacher)["feature_loss"].item() == pytest.approx(0.5 + 1.0)
 
 

@@ -22,11 +22,11 @@ NUM_PAIRS = 26
 
 
 def pairs(num: int = NUM_PAIRS) -> list[Pair | ImageReadError]:
-    """Return pictures of noise, each with three captions that name it."""
+    """Return images of noise, each with three captions that name it."""
     noise = np.random.default_rng(0).integers(0, 256, (num, 12, 12, 3), dtype=np.uint8)
     return [
-        Pair(picture, tuple(f"{number}{letter}" for letter in "abc"), f"pair {number}")
-        for number, picture in enumerate(noise)
+        Pair(image, tuple(f"{number}{letter}" for letter in "abc"), f"pair {number}")
+        for number, image in enumerate(noise)
     ]
 
 
@@ -112,7 +112,7 @@ def test_each_preprocess_has_its_own_levels_of_a_pair() -> None:
 
 
 def standardized(levels: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.float32]:
-    """Return what ``Preprocess`` makes of pictures of the tower's size."""
+    """Return what ``Preprocess`` makes of images of the tower's size."""
     images = [Image.fromarray(one.transpose(1, 2, 0)) for one in levels]
     return np.stack([preprocess.standardized(image) for image in images])
 
@@ -124,16 +124,16 @@ def test_without_augmentation_pixels_are_those_of_use() -> None:
     np.testing.assert_array_equal(standardized(read.levels[0], SMALL), expected)
 
 
-def test_without_a_preprocess_no_picture_is_read(tmp_path: Path) -> None:
+def test_without_a_preprocess_no_image_is_read(tmp_path: Path) -> None:
     source = ListSource([Pair(tmp_path / "gone.png", ("one",), "gone.png")])
     read = PairReader(source, [], CHANGING, seed=5).read(Share(0, 0, np.zeros(1, np.int64)))
     assert (read.captions, read.levels, read.bad) == (["one"], [], {})
 
 
 def with_bad() -> list[Pair | ImageReadError]:
-    """Return the pairs, of which 3 is no picture, 4 cannot be had and 5 is a file that is not."""
+    """Return the pairs, of which 3 is no image, 4 cannot be had and 5 is a file that is not."""
     changed = pairs()
-    changed[3] = Pair(b"no picture", ("3",), "000.tar/3")
+    changed[3] = Pair(b"no image", ("3",), "000.tar/3")
     changed[4] = ImageReadError("000.tar/4", "is cut off")
     changed[5] = Pair(Path("/nowhere/5.png"), ("5",), "5.png")
     return changed

@@ -166,7 +166,7 @@ def test_a_batch_with_few_negatives_is_named() -> None:
     assert not any("others" in item for item in advise(small, num_pairs=31, num_parameters=1))
 
 
-def test_mirrored_pictures_of_captions_with_sides_are_named() -> None:
+def test_mirrored_images_of_captions_with_sides_are_named() -> None:
     mirrored = _change(TUNING, data={"horizontal_flip": 0.5})
     assert "7 captions say left or right" in _only(mirrored, num_directional=7)
     assert advise(mirrored, **SIZES) == []

@@ -79,7 +79,7 @@ def test_gradients_in_chunks_are_those_of_the_whole_batch_with_dropout(
         whole.logit_scale.exp(),
         whole.logit_bias,
         batch.caption_keys.tolist(),
-        batch.picture_keys.tolist(),
+        batch.image_keys.tolist(),
     )
     expected = contrastive.gradients(module, loss)
 

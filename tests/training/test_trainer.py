@@ -62,11 +62,10 @@ class NamedSource(ListSource):
 def source(num_bad: int = 0, word: str = "number") -> NamedSource:
     noise = np.random.default_rng(0).integers(0, 256, (NUM_PAIRS, 12, 12, 3), dtype=np.uint8)
     pairs = [
-        Pair(picture, (f"{word} {number}",), f"{number}.png")
-        for number, picture in enumerate(noise)
+        Pair(image, (f"{word} {number}",), f"{number}.png") for number, image in enumerate(noise)
     ]
     for number in range(num_bad):
-        pairs[number] = pairs[number]._replace(image=b"no picture")
+        pairs[number] = pairs[number]._replace(image=b"no image")
     return NamedSource(pairs)
 
 

@@ -90,7 +90,7 @@ def test_random_pairs_have_the_loss_of_the_papers(bias: float | None) -> None:
 
 
 def test_neighbours_in_a_listing_are_mixed_always_in_the_same_way() -> None:
-    """Two kinds of pictures one after the other: batches of five would hold one kind each."""
+    """Two kinds of images one after the other: batches of five would hold one kind each."""
     rows = np.repeat(np.eye(2, dtype=np.float32), 5, axis=0)
     captions = [f"text {number}" for number in range(NUM)]
     losses = [

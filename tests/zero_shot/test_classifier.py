@@ -40,7 +40,7 @@ ELSEWHERE = (0.0, 0.0, 1.0)  # every other text
 
 
 class DirectionEncoder:
-    """Texts have the directions above; a "picture" is its own direction."""
+    """Texts have the directions above; a "image" is its own direction."""
 
     embed_dim = 3
     unknown: tuple[str, ...] = ()  # words that are not in its vocabulary
@@ -87,7 +87,7 @@ class DirectionEncoder:
 
 
 def make(names: Sequence[str], encoder: DirectionEncoder | None = None, **options: object) -> Any:
-    """Return a classifier; typed loosely, because its pictures here are directions."""
+    """Return a classifier; typed loosely, because its images here are directions."""
     if not isinstance(names, dict):
         options.setdefault("templates", "{}")
     return ZeroShotClassifier(encoder or DirectionEncoder(), names, **options)  # type: ignore[arg-type]
@@ -115,8 +115,8 @@ def test_sigmoid_checkpoints_score_each_label_alone() -> None:
 
 def test_multi_label_weighs_each_label_against_the_background() -> None:
     # Background names point elsewhere, (0, 0, 1), apart from "cat" and "dog" themselves.
-    picture = normalize_rows([[0.6, 0.0, 0.8]])
-    scores = make(["cat", "piano thing"], multi_label=True).scores(picture)
+    image = normalize_rows([[0.6, 0.0, 0.8]])
+    scores = make(["cat", "piano thing"], multi_label=True).scores(image)
     # "cat" is .6 against .8: sigmoid(10 * -.2); it is not its own rival. The other label points
     # elsewhere as the background does: those are its synonyms, so its rivals are cat (.6) and dog.
     expected = [[1 / (1 + math.exp(2)), 1 / (1 + math.exp(-2))]]
@@ -157,11 +157,11 @@ def test_a_label_given_twice_counts_once_and_keeps_its_columns() -> None:
     assert classifier.class_names == ["cat", "cat", "dog", "cat"]
     assert classifier.labels == ["cat", "dog"]
     assert classifier.class_embeddings.tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]]
-    picture = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
+    image = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
     likely = 1 / (1 + math.exp(-2))  # as without the repeats
     expected = [[likely, likely, 1 - likely, likely]]
-    np.testing.assert_allclose(classifier.scores(picture), expected, atol=1e-6)
-    ((first, second),) = classifier.rank(picture)
+    np.testing.assert_allclose(classifier.scores(image), expected, atol=1e-6)
+    ((first, second),) = classifier.rank(image)
     assert (first["label"], second["label"]) == ("cat", "dog")
     assert first["score"] == pytest.approx(likely)
 
@@ -170,11 +170,11 @@ def test_labels_of_equal_tokens_are_one_label() -> None:
     with pytest.warns(EqualLabelsWarning, match="scored as one: 'cat' = 'Cat' = 'CAT'$"):
         classifier = make(["cat", "dog", "Cat", "CAT"])
     assert classifier.labels == ["cat / Cat / CAT", "dog"]
-    picture = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
+    image = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
     likely = 1 / (1 + math.exp(-2))
     expected = [[likely, 1 - likely, likely, likely]]
-    np.testing.assert_allclose(classifier.scores(picture), expected, atol=1e-6)
-    ((best,),) = classifier.rank(picture, k=1)
+    np.testing.assert_allclose(classifier.scores(image), expected, atol=1e-6)
+    ((best,),) = classifier.rank(image, k=1)
     assert best == {"label": "cat / Cat / CAT", "score": pytest.approx(likely)}
 
 
@@ -212,12 +212,12 @@ def test_two_labels_without_a_known_word_are_one(recwarn: pytest.WarningsRecorde
 
 
 def test_equal_labels_score_alike_with_multi_label() -> None:
-    picture = normalize_rows([[0.6, 0.0, 0.8]])
+    image = normalize_rows([[0.6, 0.0, 0.8]])
     with pytest.warns(EqualLabelsWarning):
         classifier = make(["cat", "CAT"], multi_label=True)
     # .6 against the background's .8, as in the test above
-    np.testing.assert_allclose(classifier.scores(picture), [[1 / (1 + math.exp(2))] * 2], atol=1e-5)
-    assert len(classifier.rank(picture)[0]) == 1
+    np.testing.assert_allclose(classifier.scores(image), [[1 / (1 + math.exp(2))] * 2], atol=1e-5)
+    assert len(classifier.rank(image)[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_ten_thousand_labels_are_ranked() -> None:
     assert len(encoder.texts) == 10_000
 
 
-def test_no_pictures_give_no_results() -> None:
+def test_no_images_give_no_results() -> None:
     assert make(["cat"]).classify([]) == []
 
 
@@ -317,7 +317,7 @@ def test_progress_counts_the_prompts() -> None:
     assert calls == [(4, 4)]
 
 
-def test_each_picture_may_have_labels_of_its_own() -> None:
+def test_each_image_may_have_labels_of_its_own() -> None:
     encoder = DirectionEncoder()
     ranked = classify_each(
         encoder,  # type: ignore[arg-type]
@@ -329,17 +329,17 @@ def test_each_picture_may_have_labels_of_its_own() -> None:
     assert sorted(encoder.texts) == ["cat", "dog"]
 
 
-def test_lists_of_labels_must_fit_the_pictures() -> None:
+def test_lists_of_labels_must_fit_the_images() -> None:
     with pytest.raises(InputError, match="one list of labels an image is needed, got 1 for 2"):
         classify_each(DirectionEncoder(), [b"", b""], [["cat"]])  # type: ignore[arg-type]
 
 
 def test_equal_names_of_a_list_of_its_own_count_once() -> None:
     encoder: Any = DirectionEncoder()
-    picture: Any = (0.8, 0.6, 0.0)
+    image: Any = (0.8, 0.6, 0.0)
     with pytest.warns(EqualLabelsWarning):
         ranked = classify_each(
-            encoder, [picture] * 2, [["dog", "cat", "CAT"], ["dog", "cat"]], templates="{}"
+            encoder, [image] * 2, [["dog", "cat", "CAT"], ["dog", "cat"]], templates="{}"
         )
     likely = pytest.approx(1 / (1 + math.exp(-2)))
     assert ranked[0][0] == {"label": "cat / CAT", "score": likely}
@@ -350,11 +350,11 @@ def test_equal_names_of_a_list_of_its_own_count_once() -> None:
 
 
 def test_rows_that_are_no_embeddings_are_refused() -> None:
-    picture = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
+    image = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
     classifier = make(["cat", "dog"])
     for method in (classifier.scores, classifier.rank):
         with pytest.raises(InputError, match=r"norm 3 in row 0.*normalize_rows does that"):
-            method(picture * 3)
+            method(image * 3)
         with pytest.raises(InputError, match=r"got \(1, 2\) and \(2, 3\)"):
             method(np.array([[0.8, 0.6]], dtype=np.float32))
 
@@ -377,10 +377,10 @@ def test_a_wrong_k_is_told_before_any_work(k: int) -> None:
         next(classifier.stream(iter(lambda: 1 / 0, None), k=k))
 
 
-# The embedded model, on real pictures.
+# The embedded model, on real images.
 
 
-def test_starter_names_most_sample_pictures(
+def test_starter_names_most_sample_images(
     starter: Encoder, samples: list[Path], sample_labels: dict[str, str]
 ) -> None:
     classifier = ZeroShotClassifier(starter, sorted(set(sample_labels.values())))
@@ -425,7 +425,7 @@ def test_images_of_every_kind_are_classified_and_no_bad_one_is_lost(
         io.BytesIO(path.read_bytes()),
         pixels,
     ]
-    images += [Image.fromarray(pixels), b"no picture"]
+    images += [Image.fromarray(pixels), b"no image"]
     classifier = ZeroShotClassifier(starter, ["dog", "cat", "owl"])
     batches = list(classifier.stream(iter(images), k=1, batch_size=2))
     assert [place for batch in batches for place in batch.positions] == [0, 1, 2, 4, 5, 6]

@@ -1,9 +1,9 @@
-"""How near copies of a library's own pictures come to them, and how near its other pictures.
+"""How near copies of a library's own images come to them, and how near its other images.
 
 A threshold that is right for one model and one folder is wrong for the next. So copies are made
-of a sample of the pictures, and the thresholds put where copies and other pictures part.
+of a sample of the images, and the thresholds put where copies and other images part.
 
-Shapes: N pictures of the library, D dimensions, K pictures of the sample, C copies.
+Shapes: N images of the library, D dimensions, K images of the sample, C copies.
 """
 
 from collections.abc import Sequence
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
 
 
-_SAMPLE = 64  # pictures
-_NEIGHBOURS = 8  # other pictures that each is compared with: the closest in embedding
+_SAMPLE = 64  # images
+_NEIGHBOURS = 8  # other images that each is compared with: the closest in embedding
 _BLOCK = 8192  # rows of embeddings in float32 at a time
 
 _FAR_COPIES = 0.02  # share of the copies beyond the gate, before it is widened
 _WIDENING = 1.5  # of the distance: people's copies are further away than ours
 _UNLIKE_COPIES = 0.05  # share of the copies left out where it is said where they begin
-_ALIKE_OTHERS = 0.05  # share of the sample left out where it is said where other pictures end
-_UNRELATED = 0.65  # likeness that one in a thousand pairs of related pictures reaches
+_ALIKE_OTHERS = 0.05  # share of the sample left out where it is said where other images end
+_UNRELATED = 0.65  # likeness that one in a thousand pairs of related images reaches
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Calibration:
 
     cosine: float  # near duplicates' embeddings are at least so close
     likeness: float  # near duplicates are at least so like
-    num_pictures: int  # K
+    num_images: int  # K
     copies_found: float  # share of the copies that pass both thresholds
-    others_found: float  # share of the sample to which another picture passes both
+    others_found: float  # share of the sample to which another image passes both
 
 
 class Evidence(NamedTuple):
@@ -52,7 +52,7 @@ class Evidence(NamedTuple):
 
     copy_cosines: NDArray[np.float32]  # (C,), of each copy to its original
     copy_likenesses: NDArray[np.float32]  # (C,)
-    other_cosines: NDArray[np.float32]  # (K, neighbours), of each original to other pictures
+    other_cosines: NDArray[np.float32]  # (K, neighbours), of each original to other images
     other_likenesses: NDArray[np.float32]  # (K, neighbours); -1 where one cannot be read
 
 
@@ -63,13 +63,13 @@ def calibrate(
     *,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Return thresholds for a library, from copies of 64 of its pictures.
+    """Return thresholds for a library, from copies of 64 of its images.
 
     The sample is spread evenly over the paths. Each copy is re-encoded at JPEG quality 50,
     resized to half, or cropped by 5 % on each side.
 
     Args:
-        paths: N pictures in a fixed order, of exact copies one.
+        paths: N images in a fixed order, of exact copies one.
         embeddings: Theirs, shape (N, D), float16 or float32, rows of norm 1.
         encoder: What made them.
         progress: Called with how many copies are embedded, and how many there are.
@@ -78,7 +78,7 @@ def calibrate(
         The thresholds; `choose_thresholds` has the rule.
 
     Raises:
-        InputError: If no picture of the sample can be read.
+        InputError: If no image of the sample can be read.
     """
     sample = np.unique(np.linspace(0, len(paths) - 1, min(_SAMPLE, len(paths))).round().astype(int))
     originals = read_sketches([paths[place] for place in sample], max_pixels=encoder.max_pixels)
@@ -93,7 +93,7 @@ def calibrate(
         places += [place] * len(made)
         copies += made.values()
     if not copies:
-        raise InputError("thresholds for near duplicates need pictures that can be read: none can")
+        raise InputError("thresholds for near duplicates need images that can be read: none can")
     embedded = encoder.encode_images(copies, progress=progress)
     sketches = np.stack([read_sketch(copy) for copy in copies])
     rows = embeddings[sample].astype(np.float32)
@@ -118,9 +118,9 @@ def choose_thresholds(evidence: Evidence) -> Calibration:
     The cosine only spares work, likeness decides. So the cosine is set wide: 98 % of the copies
     are nearer than some distance 1 - cosine, and half as far again is near enough.
 
-    The likeness is half way between where other pictures end and where copies begin, and never
-    lower than where other pictures end: precision comes first. Copies begin at the likeness that
-    95 % of them reach. Other pictures end at the likeness that 95 % of the sample do not have to
+    The likeness is half way between where other images end and where copies begin, and never
+    lower than where other images end: precision comes first. Copies begin at the likeness that
+    95 % of them reach. Other images end at the likeness that 95 % of the sample do not have to
     their second most like neighbour, 0.65 at least. The most like one does not count, because it
     may be a copy that is there already; for the same reason neither do neighbours that are as
     like as the copies.
@@ -165,7 +165,7 @@ def _neighbours(
 def _other_likenesses(
     originals: Sketches, others: NDArray[np.intp], paths: Sequence[Path], max_pixels: int | None
 ) -> NDArray[np.float32]:
-    """Return how like each sampled picture is to its neighbours, shape (K, neighbours)."""
+    """Return how like each sampled image is to its neighbours, shape (K, neighbours)."""
     numbers = np.unique(others)
     report = read_sketches([paths[number] for number in numbers], max_pixels=max_pixels)
     readable = numbers[report.positions]

@@ -22,13 +22,13 @@ from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.progress import Progress
 from clipkit.search.duplicates.clustering import Pairs
 from clipkit.search.duplicates.pixel_comparison import is_copy
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 
 _HEIF_EXTENSIONS = frozenset({".heic", ".heif", ".hif"})
 _JPEG_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 
 
-def are_companions(first: PictureFile, second: PictureFile) -> bool:
+def are_companions(first: ImageFile, second: ImageFile) -> bool:
     """Return whether two files are of one shot and belong together.
 
     One must be a RAW file and the other in another format, or one HEIC and the other JPEG. Their
@@ -130,7 +130,7 @@ class Confirmation:
         self._view = functools.lru_cache(_VIEWS)(lambda path: self._seen(read, path))
         self._provenance = functools.cache(lambda path: self._seen(read_provenance, path))
 
-    def __call__(self, files: Sequence[PictureFile], pairs: Pairs) -> Pairs:
+    def __call__(self, files: Sequence[ImageFile], pairs: Pairs) -> Pairs:
         """Return the pairs that are copies.
 
         The most alike go first, so each image is compared with the others from the most alike
@@ -162,7 +162,7 @@ class Confirmation:
         confirmed = np.sort(order[is_confirmed])
         return Pairs(pairs.first[confirmed], pairs.second[confirmed], pairs.similarity[confirmed])
 
-    def _is_copy(self, first: PictureFile, second: PictureFile) -> bool:
+    def _is_copy(self, first: ImageFile, second: ImageFile) -> bool:
         if are_companions(first, second):
             return False
         source, other_source = self._provenance(first.path), self._provenance(second.path)

@@ -18,26 +18,26 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.search.duplicates.groups import DuplicateGroup
 from clipkit.search.ingest import hash_file
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 
 _CHANGED = "has changed since it was indexed"
 _COARSEST_CLOCK_NS = 10_000_000  # of file systems that have no time of change of the entry (FAT)
 
 
-_Check = Callable[[PictureFile, Path, os.stat_result], None]  # raises what is wrong
+_Check = Callable[[ImageFile, Path, os.stat_result], None]  # raises what is wrong
 
 
 class _SeenFile(NamedTuple):
     """A path as it is on the disk now."""
 
-    file: PictureFile
+    file: ImageFile
     position: int  # in what was asked for
     status: os.stat_result
 
 
 def present_files(
-    files: Sequence[PictureFile], folder: Path
-) -> tuple[list[int], list[PictureFile], list[ImageReadError]]:
+    files: Sequence[ImageFile], folder: Path
+) -> tuple[list[int], list[ImageFile], list[ImageReadError]]:
     """Return one path for each file that is there with the content it was indexed with.
 
     Paths of one device and inode are one file: hard links, symbolic links, and a file that is
@@ -84,15 +84,15 @@ def still_there(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
 
 
 def _left_of(group: DuplicateGroup, folder: Path, check: _Check) -> DuplicateGroup | None:
-    _, files, _ = _present(group.pictures, folder, check)
+    _, files, _ = _present(group.images, folder, check)
     if len(files) < 2:
         return None
     return DuplicateGroup(group.kind, tuple(files), group.similarity)
 
 
 def _present(
-    files: Sequence[PictureFile], folder: Path, check: _Check
-) -> tuple[list[int], list[PictureFile], list[ImageReadError]]:
+    files: Sequence[ImageFile], folder: Path, check: _Check
+) -> tuple[list[int], list[ImageFile], list[ImageReadError]]:
     """Return, as `present_files` does, the files that pass a check."""
     is_linked_folder = functools.cache(lambda parent: _is_linked(parent, folder))
     missing: list[ImageReadError] = []
@@ -136,20 +136,20 @@ def _is_linked(parent: Path, folder: Path) -> bool:
     return parent.resolve() != folder.resolve() / parent.relative_to(folder)
 
 
-def _check_state(file: PictureFile, path: Path, status: os.stat_result) -> None:
+def _check_state(file: ImageFile, path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("is not a regular file")
     if (status.st_size, status.st_mtime_ns) != (file.num_bytes, file.mtime_ns):
         raise UnreadableError(_CHANGED)
 
 
-def _check_as_indexed(file: PictureFile, path: Path, status: os.stat_result) -> None:
+def _check_as_indexed(file: ImageFile, path: Path, status: os.stat_result) -> None:
     # Changed twice within a tick of the clock, a file keeps its time.
     check = _check_state if file.is_settled else _check_bytes
     check(file, path, status)
 
 
-def _check_bytes(file: PictureFile, path: Path, status: os.stat_result) -> None:
+def _check_bytes(file: ImageFile, path: Path, status: os.stat_result) -> None:
     _check_state(file, path, status)
     if file.digest is not None and hash_file(path) != file.digest:
         raise UnreadableError(_CHANGED)

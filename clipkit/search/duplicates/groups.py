@@ -1,10 +1,10 @@
-"""Pictures that a folder has more than once: the same bytes, or the same picture made anew.
+"""Images that a folder has more than once: the same bytes, or the same image made anew.
 
 Two images are near duplicates if their embeddings are close, their sketches have the same details
 in the same places, and so have the images themselves. Images without a close neighbour are not even
 read. Nothing is ever deleted.
 
-Shapes: N pictures, D dimensions, S cells a side of a sketch.
+Shapes: N images, D dimensions, S cells a side of a sketch.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,23 +23,23 @@ from clipkit.search.duplicates.clustering import Pairs, complete_link
 from clipkit.search.duplicates.confirmation import Confirmation
 from clipkit.search.duplicates.perceptual_similarity import likeness
 from clipkit.search.duplicates.preference import best_first
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 
 _BLOCK = 2048  # rows compared with as many others at once: matrices of 16 MB
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Copies of one picture."""
+    """Copies of one image."""
 
     kind: Literal["exact", "near"]
-    pictures: tuple[PictureFile, ...]  # at least two, the best first
+    images: tuple[ImageFile, ...]  # at least two, the best first
     similarity: float  # likeness of the least like two, at most 1; of exact copies 1
 
     @property
-    def best(self) -> PictureFile:
+    def best(self) -> ImageFile:
         """The copy to keep, as `best_first` has it."""
-        return self.pictures[0]
+        return self.images[0]
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class DuplicateReport:
     calibration: Calibration | None = None  # None if near duplicates were not looked for
 
 
-def exact_groups(pictures: Iterable[PictureFile]) -> list[DuplicateGroup]:
+def exact_groups(images: Iterable[ImageFile]) -> list[DuplicateGroup]:
     """Return the groups of files with the same bytes.
 
     Args:
-        pictures: In any order.
+        images: In any order.
 
     Returns:
-        Groups in the order of their best pictures' paths.
+        Groups in the order of their best images' paths.
     """
-    by_digest: dict[bytes, list[PictureFile]] = {}
-    for picture in pictures:
-        if picture.digest is not None:
-            by_digest.setdefault(picture.digest, []).append(picture)
+    by_digest: dict[bytes, list[ImageFile]] = {}
+    for image in images:
+        if image.digest is not None:
+            by_digest.setdefault(image.digest, []).append(image)
     groups = [
         DuplicateGroup("exact", tuple(best_first(same)), 1.0)
         for same in by_digest.values()
@@ -72,22 +72,22 @@ def exact_groups(pictures: Iterable[PictureFile]) -> list[DuplicateGroup]:
     return sorted(groups, key=lambda group: group.best.path)
 
 
-def distinct(pictures: Sequence[PictureFile]) -> list[int]:
-    """Return which pictures stand for all: of each exact group only the best.
+def distinct(images: Sequence[ImageFile]) -> list[int]:
+    """Return which images stand for all: of each exact group only the best.
 
     Args:
-        pictures: In any order.
+        images: In any order.
 
     Returns:
         Their positions in the input, in the order of their paths.
     """
-    spare = {file.path for group in exact_groups(pictures) for file in group.pictures[1:]}
-    kept = [place for place, file in enumerate(pictures) if file.path not in spare]
-    return sorted(kept, key=lambda place: pictures[place].path)
+    spare = {file.path for group in exact_groups(images) for file in group.images[1:]}
+    kept = [place for place, file in enumerate(images) if file.path not in spare]
+    return sorted(kept, key=lambda place: images[place].path)
 
 
 def find_near_duplicates(
-    pictures: Sequence[PictureFile],
+    images: Sequence[ImageFile],
     paths: Sequence[Path],
     embeddings: NDArray[np.floating[Any]],
     calibration: Calibration,
@@ -95,27 +95,27 @@ def find_near_duplicates(
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[DuplicateGroup], list[ImageReadError]]:
-    """Return the groups of near duplicates, reading no more pictures than may be in one.
+    """Return the groups of near duplicates, reading no more images than may be in one.
 
     Args:
-        pictures: N pictures, of exact copies one.
+        images: N images, of exact copies one.
         paths: Where they lie, N.
         embeddings: Theirs, shape (N, D), rows of norm 1, float16 or float32.
         calibration: The thresholds.
-        max_pixels: How many pixels of one picture may be decoded. None: default_max_pixels().
+        max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
         progress: Called during each of four stages, from 0 each: comparing embeddings, reading
-            pictures that are close to another, comparing those, and those that are alike closer.
+            images that are close to another, comparing those, and those that are alike closer.
 
     Returns:
-        The groups, and why some pictures could not be compared.
+        The groups, and why some images could not be compared.
     """
     near = rows_in_company(embeddings, calibration.cosine, progress=progress)
     report = read_sketches([paths[row] for row in near], max_pixels=max_pixels, progress=progress)
     near = near[report.positions]
-    where = {pictures[row].path: paths[row] for row in near}
+    where = {images[row].path: paths[row] for row in near}
     confirmation = Confirmation(where, max_pixels=max_pixels, progress=progress)
     groups = near_groups(
-        [pictures[row] for row in near],
+        [images[row] for row in near],
         embeddings[near],
         report.sketches,
         calibration,
@@ -146,39 +146,39 @@ def rows_in_company(
 
 
 def near_groups(
-    pictures: Sequence[PictureFile],
+    images: Sequence[ImageFile],
     embeddings: NDArray[np.floating[Any]],
     sketches: Sketches,
     calibration: Calibration,
     *,
-    confirm: Callable[[Sequence[PictureFile], Pairs], Pairs] | None = None,
+    confirm: Callable[[Sequence[ImageFile], Pairs], Pairs] | None = None,
     progress: Progress | None = None,
 ) -> list[DuplicateGroup]:
-    """Return the groups of pictures of which every two are near duplicates.
+    """Return the groups of images of which every two are near duplicates.
 
     The groups are those of complete link: `complete_link` has the rule. They do not depend on the
-    order of the pictures. Memory grows with the number of near duplicates, not of comparisons.
+    order of the images. Memory grows with the number of near duplicates, not of comparisons.
 
     Args:
-        pictures: N pictures, of exact copies one.
+        images: N images, of exact copies one.
         embeddings: Shape (N, D), rows of norm 1, float16 or float32.
         sketches: Shape (N, S, S).
         calibration: The thresholds.
-        confirm: Given the pictures in the order of their paths and the pairs of them that pass the
+        confirm: Given the images in the order of their paths and the pairs of them that pass the
             thresholds, returns those that are copies; None: all are.
         progress: Called after every block of comparisons.
 
     Returns:
-        Groups in the order of their best pictures' paths.
+        Groups in the order of their best images' paths.
     """
-    order = sorted(range(len(pictures)), key=lambda place: pictures[place].path)
+    order = sorted(range(len(images)), key=lambda place: images[place].path)
     pairs = _like_pairs(embeddings[order], sketches[order], calibration, progress)
     if confirm:
-        pairs = confirm([pictures[place] for place in order], pairs)
+        pairs = confirm([images[place] for place in order], pairs)
     groups = [
         DuplicateGroup(
             "near",
-            tuple(best_first(pictures[order[member]] for member in group.members)),
+            tuple(best_first(images[order[member]] for member in group.members)),
             group.similarity,
         )
         for group in complete_link(len(order), pairs)

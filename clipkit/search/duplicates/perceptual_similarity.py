@@ -1,9 +1,9 @@
 """Perceptual similarity of two images, tolerant of light crops.
 
-Embeddings say what a picture shows, and two pictures of one thing are as close in them as a
-picture and its copy. What tells a copy apart is that the same details are in the same places.
+Embeddings say what an image shows, and two images of one thing are as close in them as a
+image and its copy. What tells a copy apart is that the same details are in the same places.
 
-Shapes: N and M pictures, S cells a side of their sketches.
+Shapes: N and M images, S cells a side of their sketches.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from clipkit.inputs.perceptual_hash import SKETCH_SIDE, Sketches
 _CELLS = 16  # a side of what is compared
 _REACH = 2  # cells in each direction that a cell is compared with
 _NOISE = 5.0  # grey levels; weaker details than this count less
-_FLAT = 4.0  # length of the details of a picture so flat that they may be noise
+_FLAT = 4.0  # length of the details of an image so flat that they may be noise
 
 Sketch = NDArray[np.uint8]
 """Grey levels 0..255, shape (S, S)."""
@@ -24,7 +24,7 @@ Crop = tuple[float, float, float, float]
 
 _WHOLE: Crop = (0, 0, 0, 0)
 
-# What may have been cut off one of the two pictures; a border or a bar added to the other is the
+# What may have been cut off one of the two images; a border or a bar added to the other is the
 # same. Crops in between are close enough to one of these to be found.
 _CROPS: tuple[Crop, ...] = (
     (0.05, 0.05, 0.05, 0.05),
@@ -39,11 +39,11 @@ _CROPS: tuple[Crop, ...] = (
 
 
 def likeness(first: Sketches, second: Sketches) -> NDArray[np.float32]:
-    """Return how like each picture of one set is to each of another.
+    """Return how like each image of one set is to each of another.
 
     Each sketch is made coarser, every cell is measured against the mean and the contrast of its
     neighbourhood, and the cosine of the two results is taken; the best over light crops of either
-    picture counts. Brightness, contrast and colour do not. A picture without detail, such as a
+    image counts. Brightness, contrast and colour do not. An image without detail, such as a
     plain sky, is like nothing.
 
     Args:
@@ -52,7 +52,7 @@ def likeness(first: Sketches, second: Sketches) -> NDArray[np.float32]:
 
     Returns:
         float32, shape (N, M), at most 1, which means the same details in the same places;
-        unrelated pictures are near 0.
+        unrelated images are near 0.
     """
     left, right = _details(first), _details(second)
     best: NDArray[np.float32] = left @ right.T
@@ -81,7 +81,7 @@ def crop_pairs(first: Sketch, second: Sketch) -> list[tuple[Crop, Crop]]:
 
 
 def _details(sketches: Sketches, crop: Crop = _WHOLE) -> NDArray[np.float32]:
-    """Return what sets each cell of cropped pictures off, shape (N, cells), rows of norm <= 1."""
+    """Return what sets each cell of cropped images off, shape (N, cells), rows of norm <= 1."""
     left, top, right, bottom = crop
     down, across = _cell_weights(top, 1 - bottom), _cell_weights(left, 1 - right)
     grey = down @ sketches.astype(np.float32) @ across.T

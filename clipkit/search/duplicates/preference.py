@@ -7,7 +7,7 @@ from typing import NamedTuple
 from clipkit.errors import ImageReadError
 from clipkit.inputs.image_quality import colorfulness, real_size
 from clipkit.inputs.metadata import Provenance, read_provenance
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 
 _GREY_SHARE = 0.25  # of the colours of the most colourful copy; with less, a copy counts as grey
 _MUCH_SMALLER = 0.6  # times the width and the height
@@ -26,8 +26,8 @@ _NOT_OPENED = Provenance()
 
 
 def best_first(
-    files: Iterable[PictureFile], merits: Mapping[str, Merits] | None = None
-) -> list[PictureFile]:
+    files: Iterable[ImageFile], merits: Mapping[str, Merits] | None = None
+) -> list[ImageFile]:
     """Return copies of one image, the one to keep first.
 
     This is the order of preference; what comes first decides, the next where that is equal:
@@ -54,7 +54,7 @@ def best_first(
     """
     known = merits or {}
 
-    def preference(file: PictureFile) -> tuple[object, ...]:
+    def preference(file: ImageFile) -> tuple[object, ...]:
         seen = known.get(file.path)
         source = seen.provenance if seen else _NOT_OPENED
         num_real_pixels = seen.num_real_pixels if seen else file.num_pixels
@@ -76,7 +76,7 @@ def best_first(
 
 
 def read_merits(
-    files: Sequence[PictureFile], folder: Path, *, max_pixels: int | None = None
+    files: Sequence[ImageFile], folder: Path, *, max_pixels: int | None = None
 ) -> dict[str, Merits]:
     """Return what tells the best of some copies, from the files themselves.
 
@@ -115,7 +115,7 @@ def _provenance(path: Path) -> Provenance:
 
 
 def _real_size(
-    file: PictureFile, files: Sequence[PictureFile], folder: Path, max_pixels: int | None
+    file: ImageFile, files: Sequence[ImageFile], folder: Path, max_pixels: int | None
 ) -> tuple[int, int] | None:
     """Return what size holds all detail of a file, None if no copy is much smaller."""
     if not file.width or not file.height:

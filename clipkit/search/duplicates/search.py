@@ -20,7 +20,7 @@ from clipkit.search.duplicates.groups import (
 from clipkit.search.duplicates.preference import best_first, read_merits
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.snapshot import committed
-from clipkit.search.store.records import ImageRow, PictureFile
+from clipkit.search.store.records import ImageFile, ImageRow
 from clipkit.search.sync import check_space
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def find_duplicates(
     threshold: float | None = None,
     progress: Progress | None = None,
 ) -> DuplicateReport:
-    """Return which pictures of a library are copies of each other.
+    """Return which images of a library are copies of each other.
 
     Args:
-        place: The pictures and the index.
+        place: The images and the index.
         encoder: Makes embeddings of the copies that near duplicates are calibrated with; None
             looks for files of equal content only.
         threshold: How like near duplicates must be, 0..1; None as calibrated.
@@ -48,7 +48,7 @@ def find_duplicates(
         them held the bytes that were indexed when this returned; `still_there` looks again.
 
     Raises:
-        InputError: If the threshold is out of range, or no picture can be read.
+        InputError: If the threshold is out of range, or no image can be read.
         LibraryError: If the folder has not been indexed, or the index is damaged.
         SpaceMismatchError: If the index was made anew with another model meanwhile.
     """
@@ -58,7 +58,7 @@ def find_duplicates(
         if encoder is not None:
             check_space(meta, encoder, place)
         images = [image for image in catalog.contents() if image.path.startswith(place.prefix)]
-        indexed = [_picture_file(image, place) for image in images]
+        indexed = [_image_file(image, place) for image in images]
         present, files, missing = present_files(indexed, place.folder)
         places = distinct(files)
         rows = [images[present[number]].row for number in places]
@@ -88,12 +88,12 @@ def find_duplicates(
 
 def _ordered(group: DuplicateGroup, folder: Path, max_pixels: int | None) -> DuplicateGroup:
     """Return a near group with the best first, as the files themselves tell."""
-    merits = read_merits(group.pictures, folder, max_pixels=max_pixels)
-    return dataclasses.replace(group, pictures=tuple(best_first(group.pictures, merits)))
+    merits = read_merits(group.images, folder, max_pixels=max_pixels)
+    return dataclasses.replace(group, images=tuple(best_first(group.images, merits)))
 
 
-def _picture_file(image: ImageRow, place: LibraryPlace) -> PictureFile:
-    return PictureFile(
+def _image_file(image: ImageRow, place: LibraryPlace) -> ImageFile:
+    return ImageFile(
         image.path.removeprefix(place.prefix),
         image.digest,
         image.size,

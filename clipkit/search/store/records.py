@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class IndexedFile(NamedTuple):
-    """As much of an indexed picture as it takes to see whether its file has changed."""
+    """As much of an indexed image as it takes to see whether its file has changed."""
 
     path: str  # relative to the folder, with "/" between its parts
     size: int  # bytes
@@ -15,7 +15,7 @@ class IndexedFile(NamedTuple):
 
 
 class ImageRow(NamedTuple):
-    """One indexed picture."""
+    """One indexed image."""
 
     path: str
     size: int  # bytes
@@ -30,7 +30,7 @@ class ImageRow(NamedTuple):
 
 
 class SkippedFile(NamedTuple):
-    """One file that could not be read as a picture when it had this size and time."""
+    """One file that could not be read as an image when it had this size and time."""
 
     path: str
     size: int  # bytes
@@ -51,7 +51,7 @@ class CatalogMeta:
     precision: str
     clipkit_version: str  # the last that wrote here
     vectors_file: str  # name of the file in use, in the library's directory
-    decoder: str = ""  # what decoded the pictures
+    decoder: str = ""  # what decoded the images
     num_rows: int = 0  # rows of that file in use, dead ones included
     device: int = 0  # the disk the folder was on, as the system numbers them
     inode: int = 0  # the folder on that disk; 0 where there is no such number
@@ -61,7 +61,7 @@ class CatalogMeta:
     unlisted: tuple[str, ...] = ()  # paths that could not be looked at in the last sync
 
 
-class PictureFile(NamedTuple):
+class ImageFile(NamedTuple):
     """One file as it was indexed, and how many names it has."""
 
     path: str  # relative to the folder, with / between its parts

@@ -14,7 +14,7 @@ from clipkit.search.duplicates.calibration import Evidence, calibrate, choose_th
 def _evidence(
     copy_likenesses: list[float], other_likenesses: list[float], *, most_like: float = 0.1
 ) -> Evidence:
-    """Return evidence with one picture an `other_likenesses`, its second most like neighbour."""
+    """Return evidence with one image an `other_likenesses`, its second most like neighbour."""
     others = np.full((len(other_likenesses), 3), 0.05, dtype=np.float32)
     others[:, 1] = other_likenesses
     others[:, 2] = np.maximum(others[:, 1], most_like)
@@ -26,11 +26,11 @@ def _evidence(
     )
 
 
-def test_likeness_is_half_way_between_other_pictures_and_copies() -> None:
-    # 101 other pictures at .700, .701, … .800: 5 % are above .795. All copies at .95.
+def test_likeness_is_half_way_between_other_images_and_copies() -> None:
+    # 101 other images at .700, .701, … .800: 5 % are above .795. All copies at .95.
     found = choose_thresholds(_evidence([0.95] * 60, np.linspace(0.7, 0.8, 101).tolist()))
     assert found.likeness == pytest.approx((0.795 + 0.95) / 2, abs=1e-6)
-    assert (found.copies_found, found.others_found, found.num_pictures) == (1, 0, 101)
+    assert (found.copies_found, found.others_found, found.num_images) == (1, 0, 101)
 
 
 def test_copies_begin_where_all_but_five_percent_are() -> None:
@@ -39,7 +39,7 @@ def test_copies_begin_where_all_but_five_percent_are() -> None:
     assert found.likeness == pytest.approx((0.65 + 0.905) / 2, abs=1e-6)
 
 
-def test_one_copy_of_each_picture_that_is_there_already_changes_nothing() -> None:
+def test_one_copy_of_each_image_that_is_there_already_changes_nothing() -> None:
     others = np.linspace(0.7, 0.8, 101).tolist()
     found = choose_thresholds(_evidence([0.95] * 60, others, most_like=0.94))
     assert found.likeness == pytest.approx((0.795 + 0.95) / 2, abs=1e-6)
@@ -53,7 +53,7 @@ def test_more_copies_that_are_there_already_do_not_count_either() -> None:
     assert found.others_found == pytest.approx(50 / 151)
 
 
-def test_where_copies_are_less_alike_than_other_pictures_precision_wins() -> None:
+def test_where_copies_are_less_alike_than_other_images_precision_wins() -> None:
     found = choose_thresholds(_evidence([0.3] * 60, [0.2] * 10))
     assert found.likeness == pytest.approx(0.65)
     assert found.copies_found == 0
@@ -66,19 +66,19 @@ def test_the_gate_is_half_as_far_again_as_the_far_copies() -> None:
     assert choose_thresholds(evidence).cosine == pytest.approx(1 - 1.5 * 0.198, abs=1e-6)
 
 
-def test_other_pictures_beyond_the_gate_do_not_count() -> None:
+def test_other_images_beyond_the_gate_do_not_count() -> None:
     evidence = _evidence([0.95] * 60, [0.9])
     beyond = evidence._replace(other_cosines=np.full_like(evidence.other_cosines, 0.84))
     assert choose_thresholds(evidence).likeness == pytest.approx((0.9 + 0.95) / 2, abs=1e-6)
     assert choose_thresholds(beyond).likeness == pytest.approx((0.65 + 0.95) / 2, abs=1e-6)
 
 
-def test_a_picture_alone_has_no_others() -> None:
+def test_an_image_alone_has_no_others() -> None:
     nothing = np.empty((1, 0), dtype=np.float32)
     alone = _evidence([0.95] * 3, [0.1])._replace(other_cosines=nothing, other_likenesses=nothing)
     found = choose_thresholds(alone)
     assert found.likeness == pytest.approx((0.65 + 0.95) / 2, abs=1e-6)
-    assert (found.num_pictures, found.others_found) == (1, 0)
+    assert (found.num_images, found.others_found) == (1, 0)
 
 
 def test_most_copies_of_the_samples_pass_and_no_two_samples_do(
@@ -88,7 +88,7 @@ def test_most_copies_of_the_samples_pass_and_no_two_samples_do(
     embeddings = starter.encode_images(some).astype(np.float16)
     told: list[tuple[int, int | None]] = []
     found = calibrate(some, embeddings, starter, progress=lambda *now: told.append(now))
-    assert found.num_pictures == 10
+    assert found.num_images == 10
     assert found.copies_found > 0.9
     assert found.others_found == 0
     assert told[-1] == (30, 30)
@@ -108,7 +108,7 @@ def test_at_most_sixty_four_are_sampled_evenly(
     embeddings = starter.encode_images(samples[:9])
     found = calibrate(samples[:9], embeddings, starter)
     assert read == [samples[0], samples[4], samples[8]]
-    assert (found.num_pictures, found.copies_found) == (3, 1)
+    assert (found.num_images, found.copies_found) == (3, 1)
     assert found.likeness == pytest.approx((0.65 + 1) / 2, abs=0.01)
     assert found.cosine == pytest.approx(1, abs=1e-4)
 
@@ -117,9 +117,9 @@ def test_what_cannot_be_read_is_passed_over(
     tmp_path: Path, samples: list[Path], starter: clipkit.Encoder
 ) -> None:
     bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     rows = np.eye(4, starter.embed_dim, dtype=np.float32)
     found = calibrate([bad, samples[0], tmp_path / "gone.jpg", samples[1]], rows, starter)
-    assert found.num_pictures == 2
+    assert found.num_images == 2
     with pytest.raises(InputError, match="none can"):
         calibrate([bad, bad], rows[:2], starter)

@@ -10,7 +10,7 @@ from PIL import Image
 from clipkit.search.duplicates import confirmation as module
 from clipkit.search.duplicates.clustering import Pairs
 from clipkit.search.duplicates.confirmation import Confirmation
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 from tests.conftest import SAMPLES
 from tests.search.duplicates.drawn import camera_exif, save
 
@@ -21,7 +21,7 @@ def _all_pairs(number: int) -> Pairs:
 
 
 def _confirmed(paths: dict[str, Path], taken_at: str | None = None) -> list[tuple[int, int]]:
-    files = [PictureFile(name, None, 1, 1, 1, taken_at=taken_at) for name in paths]
+    files = [ImageFile(name, None, 1, 1, 1, taken_at=taken_at) for name in paths]
     found = Confirmation(paths)(files, _all_pairs(len(files)))
     return sorted(zip(found.first.tolist(), found.second.tolist(), strict=True))
 
@@ -50,7 +50,7 @@ def test_frames_that_were_taken_at_other_times_are_kept_apart(tmp_path: Path) ->
 def test_what_cannot_be_read_is_told_once_and_is_no_copy(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     paths = {"a": SAMPLES / "cat.jpg", "bad": tmp_path / "bad.jpg", "c": SAMPLES / "cat.jpg"}
-    files = [PictureFile(name, None, 1, 1, 1) for name in paths]
+    files = [ImageFile(name, None, 1, 1, 1) for name in paths]
     confirm = Confirmation(paths)
     found = confirm(files, _all_pairs(3))
     assert (found.first.tolist(), found.second.tolist()) == ([0], [2])
@@ -62,12 +62,12 @@ def test_after_eight_that_are_no_copies_an_image_is_compared_no_further(
 ) -> None:
     asked: list[int] = []
 
-    def never(self: Confirmation, first: PictureFile, second: PictureFile) -> bool:
+    def never(self: Confirmation, first: ImageFile, second: ImageFile) -> bool:
         asked.append(int(second.path))
         return False
 
     monkeypatch.setattr(module.Confirmation, "_is_copy", never)
-    files = [PictureFile(str(number), None, 1, 1, 1) for number in range(40)]
+    files = [ImageFile(str(number), None, 1, 1, 1) for number in range(40)]
     alone = Pairs(
         np.zeros(39, dtype=np.intp), np.arange(1, 40), np.linspace(0.9, 1, 39, dtype=np.float32)
     )
@@ -80,12 +80,12 @@ def test_of_hundreds_of_copies_each_is_compared_with_a_limited_number(
 ) -> None:
     asked: list[tuple[int, int]] = []
 
-    def always(self: Confirmation, first: PictureFile, second: PictureFile) -> bool:
+    def always(self: Confirmation, first: ImageFile, second: ImageFile) -> bool:
         asked.append((int(first.path), int(second.path)))
         return True
 
     monkeypatch.setattr(module.Confirmation, "_is_copy", always)
-    files = [PictureFile(str(number), None, 1, 1, 1) for number in range(200)]
+    files = [ImageFile(str(number), None, 1, 1, 1) for number in range(200)]
     found = Confirmation({})(files, _all_pairs(200))
     assert len(asked) == len(found.first) <= 200 * 32 / 2  # of 19 900
     assert max(np.unique(asked, return_counts=True)[1]) == 32

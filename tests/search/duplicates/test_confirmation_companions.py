@@ -3,13 +3,13 @@
 import pytest
 
 from clipkit.search.duplicates.confirmation import are_companions
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 
 NOON = "2024-06-01T12:00:00"
 
 
-def _file(path: str, taken_at: str | None) -> PictureFile:
-    return PictureFile(path, None, 1, 1, 1, taken_at=taken_at)
+def _file(path: str, taken_at: str | None) -> ImageFile:
+    return ImageFile(path, None, 1, 1, 1, taken_at=taken_at)
 
 
 @pytest.mark.parametrize(

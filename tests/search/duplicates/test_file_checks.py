@@ -9,16 +9,16 @@ import pytest
 from clipkit.search.duplicates.file_checks import confirmed, present_files, still_there
 from clipkit.search.duplicates.groups import DuplicateGroup
 from clipkit.search.ingest import hash_file
-from clipkit.search.store.records import PictureFile
-from tests.fakes import save_picture
+from clipkit.search.store.records import ImageFile
+from tests.fakes import save_image
 
 
-def _indexed(folder: Path, *paths: str) -> list[PictureFile]:
+def _indexed(folder: Path, *paths: str) -> list[ImageFile]:
     """Return files as an index made just now has them."""
     found = []
     for path in paths:
         status = (folder / path).stat()
-        found.append(PictureFile(path, b"1", status.st_size, 8, 8, mtime_ns=status.st_mtime_ns))
+        found.append(ImageFile(path, b"1", status.st_size, 8, 8, mtime_ns=status.st_mtime_ns))
     return found
 
 
@@ -29,7 +29,7 @@ def _times(status: os.stat_result) -> dict[str, int]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_picture(tmp_path / "real" / "a.png", (1, 2, 3))
+    save_image(tmp_path / "real" / "a.png", (1, 2, 3))
     shutil.copy2(tmp_path / "real" / "a.png", tmp_path / "copy.png")
     return tmp_path
 
@@ -128,7 +128,7 @@ def test_a_copy_on_another_disk_is_another_file(
 def test_what_is_gone_or_changed_is_left_out_with_the_reason(folder: Path) -> None:
     files = _indexed(folder, "copy.png", "real/a.png")
     (folder / "copy.png").unlink()
-    save_picture(folder / "real" / "a.png", (3, 2, 1), size=9)
+    save_image(folder / "real" / "a.png", (3, 2, 1), size=9)
     _, kept, missing = present_files(files, folder)
     assert kept == []
     assert [error.reason for error in missing] == [
@@ -160,7 +160,7 @@ def test_a_group_that_is_down_to_one_file_is_none(folder: Path) -> None:
     (folder / "copy.png").unlink()
     now = still_there(group, folder)
     assert now is not None
-    assert [file.path for file in now.pictures] == ["real/a.png", "third.png"]
+    assert [file.path for file in now.images] == ["real/a.png", "third.png"]
     (folder / "third.png").unlink()
     (folder / "third.png").symlink_to("real/a.png")
     assert still_there(group, folder) is None

@@ -21,21 +21,19 @@ from clipkit.search.duplicates.groups import (
     near_groups,
     rows_in_company,
 )
-from clipkit.search.store.records import PictureFile
-from tests.fakes import save_picture
+from clipkit.search.store.records import ImageFile
+from tests.fakes import save_image
 
-THRESHOLDS = Calibration(
-    cosine=0.9, likeness=0.8, num_pictures=1, copies_found=1.0, others_found=0.0
-)
+THRESHOLDS = Calibration(cosine=0.9, likeness=0.8, num_images=1, copies_found=1.0, others_found=0.0)
 
 
-def _file(path: str, digest: bytes | None = None, **known: int | None) -> PictureFile:
+def _file(path: str, digest: bytes | None = None, **known: int | None) -> ImageFile:
     facts: dict[str, int | None] = {"num_bytes": 100, "width": 10, "height": 10, **known}
-    return PictureFile(path, digest, facts["num_bytes"] or 0, facts["width"], facts["height"])
+    return ImageFile(path, digest, facts["num_bytes"] or 0, facts["width"], facts["height"])
 
 
 def _paths(groups: list[DuplicateGroup]) -> list[list[str]]:
-    return [[file.path for file in group.pictures] for group in groups]
+    return [[file.path for file in group.images] for group in groups]
 
 
 def _sketches(number: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -128,7 +126,7 @@ def test_groups_depend_neither_on_the_order_nor_on_the_blocks(seed: int, order: 
         module._BLOCK = whole
     assert _paths(shuffled) == _paths(groups)
     for group in groups:
-        rows = embeddings[[int(file.path) for file in group.pictures]]
+        rows = embeddings[[int(file.path) for file in group.images]]
         assert (rows @ rows.T).min() >= 0.9 - 1e-5
         assert group.similarity >= 0.8
 
@@ -159,11 +157,11 @@ def test_only_rows_with_a_close_neighbour_are_in_company(
     assert rows_in_company(embeddings[:0], 0.95).tolist() == []
 
 
-def test_only_pictures_in_company_are_read_and_bad_ones_are_told(tmp_path: Path) -> None:
+def test_only_images_in_company_are_read_and_bad_ones_are_told(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.png", "b.png", "c.png", "alone.png")]
-    save_picture(paths[0], (9, 9, 9))
-    paths[1].write_bytes(b"no picture")
-    save_picture(paths[2], (9, 9, 9))
+    save_image(paths[0], (9, 9, 9))
+    paths[1].write_bytes(b"no image")
+    save_image(paths[2], (9, 9, 9))
     embeddings = normalize_rows([[1, 0], [1, 0], [1, 0], [0, 1]])  # and alone.png is not there
     groups, skipped = find_near_duplicates(
         [_file(path.name) for path in paths], paths, embeddings, THRESHOLDS

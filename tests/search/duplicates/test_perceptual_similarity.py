@@ -31,7 +31,7 @@ def _waves(seed: int, crop: tuple[float, float, float, float]) -> Sketches:
     return (128 + 10 * grey).round().astype(np.uint8)
 
 
-def test_a_picture_is_like_itself_and_unlike_others(waves: Sketches) -> None:
+def test_an_image_is_like_itself_and_unlike_others(waves: Sketches) -> None:
     alike = likeness(waves, waves)
     assert alike.shape == (6, 6) and alike.dtype == np.float32
     np.testing.assert_allclose(np.diag(alike), 1, atol=1e-5)

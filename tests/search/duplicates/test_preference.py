@@ -6,7 +6,7 @@ from PIL import Image, ImageOps
 
 from clipkit.inputs.metadata import Provenance
 from clipkit.search.duplicates.preference import Merits, best_first, read_merits
-from clipkit.search.store.records import PictureFile
+from clipkit.search.store.records import ImageFile
 from tests.conftest import SAMPLES
 from tests.search.duplicates.drawn import camera_exif, save, scaled
 
@@ -14,23 +14,23 @@ from tests.search.duplicates.drawn import camera_exif, save, scaled
 def test_each_step_outweighs_all_that_come_after_it() -> None:
     # From the least: each file is better in one step than the one before, and worse in the next.
     steps = [
-        (PictureFile("b", None, 9, 9, 9), Merits(False, Provenance(), 9)),
-        (PictureFile("a", None, 9, 9, 9), Merits(False, Provenance(), 9)),
-        (PictureFile("c", None, 9, 9, 9, num_names=2), Merits(False, Provenance(), 9)),
-        (PictureFile("d", None, 10, 9, 9), Merits(False, Provenance(), 9)),
-        (PictureFile("e", None, 9, 9, 9), Merits(False, Provenance(has_exif=True), 9)),
-        (PictureFile("f", None, 9, 9, 9), Merits(False, Provenance(), 10)),
-        (PictureFile("g", None, 9, 9, 9), Merits(False, Provenance(is_from_camera=True), 9)),
+        (ImageFile("b", None, 9, 9, 9), Merits(False, Provenance(), 9)),
+        (ImageFile("a", None, 9, 9, 9), Merits(False, Provenance(), 9)),
+        (ImageFile("c", None, 9, 9, 9, num_names=2), Merits(False, Provenance(), 9)),
+        (ImageFile("d", None, 10, 9, 9), Merits(False, Provenance(), 9)),
+        (ImageFile("e", None, 9, 9, 9), Merits(False, Provenance(has_exif=True), 9)),
+        (ImageFile("f", None, 9, 9, 9), Merits(False, Provenance(), 10)),
+        (ImageFile("g", None, 9, 9, 9), Merits(False, Provenance(is_from_camera=True), 9)),
         (
-            PictureFile("h", None, 8, 9, 9),
+            ImageFile("h", None, 8, 9, 9),
             Merits(False, Provenance(is_from_camera=True, is_turned_by_tag=True), 8),
         ),
-        (PictureFile("i", None, 9, 9, 9), Merits(False, Provenance(is_raw=True), 9)),
-        (PictureFile("j", None, 9, 9, 9), Merits(True, Provenance(), 9)),
+        (ImageFile("i", None, 9, 9, 9), Merits(False, Provenance(is_raw=True), 9)),
+        (ImageFile("j", None, 9, 9, 9), Merits(True, Provenance(), 9)),
     ]
     merits = {file.path: seen for file, seen in steps}
     merits["link"] = Merits(True, Provenance(is_raw=True, is_from_camera=True), 99)
-    link = PictureFile("link", None, 99, 9, 9, is_link=True)
+    link = ImageFile("link", None, 99, 9, 9, is_link=True)
     found = best_first([link, *(file for file, _ in steps)], merits)
     assert "".join(file.path for file in found) == "jihgfedcablink"
 
@@ -41,7 +41,7 @@ def _best(folder: Path, **images: Path) -> str:
         with Image.open(path) as image:
             width, height = ImageOps.exif_transpose(image).size
         relative = path.relative_to(folder).as_posix()
-        files.append(PictureFile(relative, name.encode(), path.stat().st_size, width, height))
+        files.append(ImageFile(relative, name.encode(), path.stat().st_size, width, height))
     return best_first(files, read_merits(files, folder))[0].path
 
 
@@ -90,6 +90,6 @@ def test_of_equal_pixels_exif_data_count_before_bytes(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_the_least(tmp_path: Path) -> None:
-    files = [PictureFile("a.jpg", None, 999, 99, 99), PictureFile("b.jpg", None, 9, 9, 9)]
+    files = [ImageFile("a.jpg", None, 999, 99, 99), ImageFile("b.jpg", None, 9, 9, 9)]
     save(tmp_path / "b.jpg", Image.open(SAMPLES / "parrot.jpg"))
     assert best_first(files, read_merits(files, tmp_path))[0].path == "b.jpg"

@@ -17,23 +17,23 @@ def test_equal_files_are_found_without_a_model(photos: Path, encoder: FakeEncode
     shutil.copy(photos / "red.png", photos / "trip" / "copy.png")
     PhotoLibrary.open(photos, encoder).sync()
     report = PhotoLibrary.open(photos).duplicates(near=False)
-    assert [[file.path for file in group.pictures] for group in report.groups] == [
+    assert [[file.path for file in group.images] for group in report.groups] == [
         ["red.png", "trip/copy.png"]
     ]
     assert report.calibration is None
 
 
-def test_a_part_of_a_library_names_its_pictures_from_there(
+def test_a_part_of_a_library_names_its_images_from_there(
     photos: Path, encoder: FakeEncoder
 ) -> None:
     shutil.copy(photos / "red.png", photos / "trip" / "one.png")
     shutil.copy(photos / "red.png", photos / "trip" / "two.png")
     PhotoLibrary.open(photos, encoder).sync()
     (group,) = PhotoLibrary.open_nearest(photos / "trip").duplicates(near=False).groups
-    assert [file.path for file in group.pictures] == ["one.png", "two.png"]
+    assert [file.path for file in group.images] == ["one.png", "two.png"]
 
 
-def test_near_duplicates_of_real_pictures_are_found(tmp_path: Path) -> None:
+def test_near_duplicates_of_real_images_are_found(tmp_path: Path) -> None:
     from PIL import Image
 
     photos = tmp_path / "photos"
@@ -45,7 +45,7 @@ def test_near_duplicates_of_real_pictures_are_found(tmp_path: Path) -> None:
     library.sync()
     (group,) = library.duplicates().groups
     assert group.kind == "near"
-    assert [file.path for file in group.pictures] == ["cat.jpg", "small.jpg"]
+    assert [file.path for file in group.images] == ["cat.jpg", "small.jpg"]
 
 
 def test_what_cannot_be_compared_is_said(photos: Path, encoder: FakeEncoder) -> None:
@@ -61,7 +61,7 @@ def test_what_cannot_be_compared_is_said(photos: Path, encoder: FakeEncoder) -> 
 def _near_groups(folder: Path) -> list[set[str]]:
     library = PhotoLibrary.open(folder, load())
     library.sync()
-    return [{file.path for file in group.pictures} for group in library.duplicates().groups]
+    return [{file.path for file in group.images} for group in library.duplicates().groups]
 
 
 def test_of_pages_on_one_layout_only_the_copy_is_found(tmp_path: Path) -> None:

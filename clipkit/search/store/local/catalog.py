@@ -1,4 +1,4 @@
-"""The catalog of a library: which picture lies in which row, in one SQLite file.
+"""The catalog of a library: which image lies in which row, in one SQLite file.
 
 Paths are relative to the folder, with "/" between their parts, stored as the bytes the file
 system has. A change is one transaction: after a kill at any moment the catalog holds the last
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clipkit.embeddings import Embeddings
 from clipkit.inputs.globs import matches_glob
 from clipkit.search.closing import Closing
-from clipkit.search.filters import PictureFilter
+from clipkit.search.filters import IndexFilter
 from clipkit.search.store.local.rows import (
     COLUMNS,
     drop_removed,
@@ -38,7 +38,7 @@ from clipkit.search.store.records import CatalogMeta, ImageRow, IndexedFile, Ski
 
 _ROWS_A_QUESTION = 500  # SQLite allows 999 parameters in its oldest versions in use
 _STATE = "path, size, mtime_ns, row, is_settled AND digest IS NOT NULL"  # as IndexedFile has it
-_EVERY_PICTURE = PictureFilter()
+_EVERY_IMAGE = IndexFilter()
 
 
 class Catalog(Closing):
@@ -49,7 +49,7 @@ class Catalog(Closing):
     Args:
         connection: In autocommit mode; owned by the catalog from now on.
         path: The SQLite file.
-        folder: The picture folder, for messages.
+        folder: The image folder, for messages.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, folder: Path) -> None:
@@ -64,7 +64,7 @@ class Catalog(Closing):
 
         Args:
             path: The SQLite file.
-            folder: The picture folder, for messages.
+            folder: The image folder, for messages.
             create: Whether to make a new catalog if there is none.
 
         Returns:
@@ -103,7 +103,7 @@ class Catalog(Closing):
             raise damaged_library(self._folder, f"{self._path}: {error}") from error
 
     def images(self, prefix: str = "") -> dict[str, IndexedFile]:
-        """Return the indexed pictures by path, those under `prefix` ("" or "folder/") only.
+        """Return the indexed images by path, those under `prefix` ("" or "folder/") only.
 
         A row without a digest is of the first schema: its file must be looked at again, so it
         does not count as settled.
@@ -126,7 +126,7 @@ class Catalog(Closing):
             return {row[0]: SkippedFile._make((*row[:-1], bool(row[-1]))) for row in found}
 
     def count(self, prefix: str = "") -> int:
-        """Return how many pictures are indexed under `prefix`, missing ones not counted."""
+        """Return how many images are indexed under `prefix`, missing ones not counted."""
         where, bounds = _under(prefix)
         with self._errors():
             found = self._connection.execute(f"SELECT count(*) FROM images{where}", bounds)
@@ -138,7 +138,7 @@ class Catalog(Closing):
             found = self._connection.execute("SELECT row FROM absent ORDER BY row")
             return np.fromiter((row for (row,) in found), dtype=np.int64)
 
-    def rows(self, prefix: str = "", accepted: PictureFilter = _EVERY_PICTURE) -> NDArray[np.int64]:
+    def rows(self, prefix: str = "", accepted: IndexFilter = _EVERY_IMAGE) -> NDArray[np.int64]:
         """Return the live rows under `prefix` that pass a filter, ascending, shape (K,)."""
         where, values = _accepted(prefix, accepted)
         with self._errors():
@@ -146,7 +146,7 @@ class Catalog(Closing):
             return np.sort(np.fromiter((row for (row,) in found), dtype=np.int64))
 
     def sample(self, size: int) -> NDArray[np.int64]:
-        """Return the rows of a random sample of the pictures, no two of equal content.
+        """Return the rows of a random sample of the images, no two of equal content.
 
         The sample is of the smallest digests, so it does not depend on the library's history,
         and it is read from an index without looking at the other rows.
@@ -167,7 +167,7 @@ class Catalog(Closing):
         return {image.row: image for image in map(_image_row, self._select(COLUMNS, rows))}
 
     def find(self, path: str) -> ImageRow | None:
-        """Return the entry of one picture, None if it is not indexed."""
+        """Return the entry of one image, None if it is not indexed."""
         return self._find("images WHERE path = CAST(? AS TEXT)", encode_text(path))
 
     def find_alike(self, size: int, mtime_ns: int) -> list[str]:
@@ -183,7 +183,7 @@ class Catalog(Closing):
         )
 
     def find_content(self, digest: bytes) -> ImageRow | None:
-        """Return the entry of a picture with this content, None if there is none.
+        """Return the entry of an image with this content, None if there is none.
 
         Its file need not be there. The path is "" if its row is free to be taken: what had it was
         removed.
@@ -196,9 +196,9 @@ class Catalog(Closing):
         return self._find(condition, digest, columns)
 
     def contents(
-        self, prefix: str = "", accepted: PictureFilter = _EVERY_PICTURE
+        self, prefix: str = "", accepted: IndexFilter = _EVERY_IMAGE
     ) -> Iterator[ImageRow]:
-        """Yield the pictures under `prefix` that pass a filter, in the order of the paths."""
+        """Yield the images under `prefix` that pass a filter, in the order of the paths."""
         where, values = _accepted(prefix, accepted)
         sql = f"SELECT {COLUMNS} FROM images{where} ORDER BY path"
         with self._errors():
@@ -238,7 +238,7 @@ class Catalog(Closing):
 
         Args:
             meta: Replaces what held for the whole library.
-            images: New pictures and pictures with a new vector. One that takes the row of
+            images: New images and images with a new vector. One that takes the row of
                 another path takes it away from there.
             skipped: Files found unreadable; they are no longer indexed.
             removed: Paths to forget, indexed, missing or unreadable.
@@ -357,8 +357,8 @@ def _decode(text: bytes) -> str:
     return text.decode("utf-8", PATH_ERRORS)
 
 
-def _accepted(prefix: str, accepted: PictureFilter) -> tuple[str, tuple[str | bytes | int, ...]]:
-    """Return the WHERE clause, with its values, for pictures under `prefix` that pass a filter."""
+def _accepted(prefix: str, accepted: IndexFilter) -> tuple[str, tuple[str | bytes | int, ...]]:
+    """Return the WHERE clause, with its values, for images under `prefix` that pass a filter."""
     where, bounds = _under(prefix)
     conditions = accepted.conditions(prefix)
     if conditions:

@@ -16,7 +16,7 @@ class WriterLock:
 
     Args:
         path: The lock file; its directory must exist.
-        folder: The picture folder, for the message.
+        folder: The image folder, for the message.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:

@@ -70,7 +70,7 @@ def open_catalog_file(path: Path, folder: Path, *, create: bool) -> sqlite3.Conn
 
     Args:
         path: The SQLite file.
-        folder: The picture folder, for messages.
+        folder: The image folder, for messages.
         create: Whether to make the file if there is none.
 
     Returns:

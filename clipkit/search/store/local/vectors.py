@@ -1,7 +1,7 @@
 """The embeddings of a library on disk: rows in a file, appended and never rewritten.
 
 A row that was once committed keeps its bytes for as long as the file exists, so a reader that
-has read the catalog at any moment finds the vectors that belong to it. Rows of deleted pictures
+has read the catalog at any moment finds the vectors that belong to it. Rows of deleted images
 are dead until the live ones are copied to a new file (`copy_rows`), which the catalog then names.
 What lies in the file behind the rows the catalog knows is left over from a process that was
 killed; the next writer overwrites it.
@@ -125,7 +125,7 @@ class VectorReader:
         path: The file.
         embed_dim: D.
         num_rows: N, how many rows the catalog knows.
-        folder: The picture folder, for messages.
+        folder: The image folder, for messages.
 
     Raises:
         FileNotFoundError: If there is no such file.

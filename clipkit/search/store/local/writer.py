@@ -58,17 +58,17 @@ class LibraryWriter:
         self._missing: list[str] = []
 
     def find_content(self, digest: bytes) -> ImageRow | None:
-        """Return a picture with this content, committed or not, None if there is none.
+        """Return an image with this content, committed or not, None if there is none.
 
         As of `Catalog.find_content`, its path is "" if its row may be taken.
         """
         return self._contents.get(digest) or self._catalog.find_content(digest)
 
     def add(self, images: Iterable[ImageRow], embeddings: Embeddings) -> None:
-        """Add pictures, or give pictures their new vectors.
+        """Add images, or give images their new vectors.
 
         Args:
-            images: K pictures; their rows are not looked at.
+            images: K images; their rows are not looked at.
             embeddings: Their embeddings, shape (K, D).
 
         Raises:
@@ -80,16 +80,16 @@ class LibraryWriter:
             self.keep(image._replace(row=row))
 
     def keep(self, image: ImageRow) -> None:
-        """Add a picture whose vector is in its row already, or say something new about one."""
+        """Add an image whose vector is in its row already, or say something new about one."""
         self._images.append(image)
         if image.digest is not None:
             self._contents[image.digest] = image
 
     def copy(self, image: ImageRow, row: int) -> None:
-        """Add a picture with the vector of another one's row.
+        """Add an image with the vector of another one's row.
 
         Args:
-            image: The picture; its own row is not looked at.
+            image: The image; its own row is not looked at.
             row: A row that was committed or added before.
 
         Raises:
@@ -100,7 +100,7 @@ class LibraryWriter:
         self.add([image], embedding)
 
     def skip(self, file: SkippedFile) -> None:
-        """Remember that a file cannot be read as a picture."""
+        """Remember that a file cannot be read as an image."""
         self._skipped.append(file)
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -158,7 +158,7 @@ def compact(catalog: Catalog, location: Path, folder: Path) -> None:
     Args:
         catalog: Open for writing, under the writer's lock, with nothing left to commit.
         location: The library's directory.
-        folder: The picture folder, for messages.
+        folder: The image folder, for messages.
 
     Raises:
         LibraryError: If a file is damaged or cannot be written.

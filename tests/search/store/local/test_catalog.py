@@ -81,7 +81,7 @@ def test_paths_answers_more_rows_than_one_question_may_have(catalog: Catalog) ->
     assert catalog.paths(np.arange(1500)) == dict(enumerate(names))
 
 
-def test_a_picture_is_indexed_or_unreadable_never_both(catalog: Catalog) -> None:
+def test_an_image_is_indexed_or_unreadable_never_both(catalog: Catalog) -> None:
     catalog.write(META, images=[ImageRow("a", 1, 1, 0)])
     catalog.write(META, skipped=[SkippedFile("a", 2, 2, "is broken")])
     assert (catalog.count(), set(catalog.skipped())) == (0, {"a"})
@@ -115,9 +115,9 @@ def test_a_snapshot_does_not_see_a_later_commit(catalog: Catalog, path: Path) ->
 
 @pytest.mark.parametrize("rows", [[], [0], [3], [0, 1, 2], [9, 1, 3, 4], [5, 0, 1]])
 def test_renumber_moves_every_row_to_its_rank(catalog: Catalog, rows: list[int]) -> None:
-    catalog.write(META, images=[ImageRow(f"picture {row}", 1, 1, row) for row in rows])
+    catalog.write(META, images=[ImageRow(f"image {row}", 1, 1, row) for row in rows])
     catalog.renumber(dataclasses.replace(META, num_rows=len(rows)), catalog.rows())
-    expected = {f"picture {row}": rank for rank, row in enumerate(sorted(rows))}
+    expected = {f"image {row}": rank for rank, row in enumerate(sorted(rows))}
     assert {path: image.row for path, image in catalog.images().items()} == expected
     found = catalog.meta()
     assert found is not None
@@ -152,7 +152,7 @@ def test_a_newer_schema_is_refused_with_both_ways_out(catalog: Catalog, path: Pa
     )
 
 
-def test_an_older_schema_climbs_the_ladder_and_keeps_its_pictures(
+def test_an_older_schema_climbs_the_ladder_and_keeps_its_images(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _open(path, create=True) as old:

@@ -1,11 +1,11 @@
-"""Made pictures for benchmarks: embeddings and catalog rows of a large library, from a seed alone.
+"""Made images for benchmarks: embeddings and catalog rows of a large library, from a seed alone.
 
-Nobody has a million pictures at hand to try a search on. These have what makes a search hard on
-real ones: two cones, of pictures and of texts; topics of very different sizes; series of almost
+Nobody has a million images at hand to try a search on. These have what makes a search hard on
+real ones: two cones, of images and of texts; topics of very different sizes; series of almost
 equal shots; dimensions that matter less and less. Needs NumPy only, and makes the same numbers
 every time.
 
-Shapes: N pictures, K of a block, Q queries, D dimensions.
+Shapes: N images, K of a block, Q queries, D dimensions.
 """
 
 import math
@@ -16,18 +16,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 1 << 14  # pictures made at a time; a change of it makes other pictures
-MONTHS = 100  # each holds as many pictures as any other
+BLOCK = 1 << 14  # images made at a time; a change of it makes other images
+MONTHS = 100  # each holds as many images as any other
 _FIRST_YEAR = 2015
 _SERIES = 8  # shots of one thing
 _TOPICS = 4096
 
-# How much of its squared norm a picture has from what all pictures share, from its topic, from
-# its series and from itself: so two pictures have a cosine of .4, of one topic .65, of one
-# series .85. Texts are .13 from pictures, .33 if they name the topic, as CLIP's are.
-_PICTURE_SHARES = (0.4, 0.25, 0.2, 0.15)
+# How much of its squared norm an image has from what all images share, from its topic, from
+# its series and from itself: so two images have a cosine of .4, of one topic .65, of one
+# series .85. Texts are .13 from images, .33 if they name the topic, as CLIP's are.
+_IMAGE_SHARES = (0.4, 0.25, 0.2, 0.15)
 _TEXT_SHARES = (0.5, 0.15, 0.35)
-_CONES = 0.3  # cosine of what all texts share to what all pictures share
+_CONES = 0.3  # cosine of what all texts share to what all images share
 
 _EVENTS = (
     "Lisbon",
@@ -49,7 +49,7 @@ _FORMATS = ((4000, 3000), (3000, 4000), (6000, 4000), (4032, 3024), (1920, 1080)
 
 @dataclass(frozen=True)
 class MadeDetails:
-    """What a catalog says of one picture."""
+    """What a catalog says of one image."""
 
     path: str
     size: int  # bytes
@@ -62,15 +62,15 @@ class MadeDetails:
 
 
 @dataclass(frozen=True)
-class MadePictures:
-    """A library of made pictures."""
+class MadeImages:
+    """A library of made images."""
 
     num: int  # N
     embed_dim: int  # D
     seed: int = 0
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield the number of a block's first picture and the embeddings of the block, (K, D)."""
+        """Yield the number of a block's first image and the embeddings of the block, (K, D)."""
         for first in range(0, self.num, BLOCK):
             rng = np.random.default_rng([self.seed, 1, first])
             rows = np.arange(first, min(first + BLOCK, self.num))
@@ -84,7 +84,7 @@ class MadePictures:
                 series[places],
                 self._directions(rng, len(rows)),
             )
-            yield first, _mixed(parts, _PICTURE_SHARES)
+            yield first, _mixed(parts, _IMAGE_SHARES)
 
     def text_queries(self, count: int) -> NDArray[np.float32]:
         """Return embeddings of texts, each about a topic, from frequent to rare, shape (Q, D)."""
@@ -93,24 +93,24 @@ class MadePictures:
         parts = (self._cones[1][None, :], self._topics[topics], self._directions(rng, count))
         return _mixed(parts, _TEXT_SHARES)
 
-    def picture_queries(self, count: int) -> NDArray[np.float32]:
-        """Return embeddings of further pictures of topics that the library has, shape (Q, D)."""
+    def image_queries(self, count: int) -> NDArray[np.float32]:
+        """Return embeddings of further images of topics that the library has, shape (Q, D)."""
         rng = np.random.default_rng([self.seed, 3])
         topics = np.geomspace(1, _TOPICS, count).astype(int) - 1
         others = [self._directions(rng, count) for _ in range(2)]
-        return _mixed((self._cones[0][None, :], self._topics[topics], *others), _PICTURE_SHARES)
+        return _mixed((self._cones[0][None, :], self._topics[topics], *others), _IMAGE_SHARES)
 
     def month(self, number: int) -> int:
-        """Return the month that a picture was taken in, 0 to 99."""
+        """Return the month that an image was taken in, 0 to 99."""
         return number * MONTHS // self.num
 
     def path(self, number: int) -> str:
-        """Return the path of a picture inside the library's folder."""
+        """Return the path of an image inside the library's folder."""
         event = _EVENTS[number // 300 % len(_EVENTS)]
         return month_glob(self.month(number))[:-1] + f" {event}/IMG_{number:07d}.JPG"
 
     def details(self, first: int, count: int) -> list[MadeDetails]:
-        """Return what a catalog says of the pictures of one block."""
+        """Return what a catalog says of the images of one block."""
         rng = np.random.default_rng([self.seed, 4, first])
         sizes = rng.lognormal(15, 0.5, count).astype(int).tolist()  # 3 MB
         digests = rng.bytes(16 * count)
@@ -140,11 +140,11 @@ class MadePictures:
 
     @cached_property
     def _cones(self) -> NDArray[np.float32]:
-        """What all pictures share and what all texts share, shape (2, D)."""
-        pictures, rest = self._directions(np.random.default_rng([self.seed, 5]), 2)
-        rest -= (rest @ pictures) * pictures
+        """What all images share and what all texts share, shape (2, D)."""
+        images, rest = self._directions(np.random.default_rng([self.seed, 5]), 2)
+        rest -= (rest @ images) * images
         rest /= np.linalg.norm(rest)
-        return np.stack([pictures, _CONES * pictures + math.sqrt(1 - _CONES**2) * rest])
+        return np.stack([images, _CONES * images + math.sqrt(1 - _CONES**2) * rest])
 
     def _directions(self, rng: np.random.Generator, count: int) -> NDArray[np.float32]:
         """Return random directions, shape (count, D): the first dimensions vary most."""
@@ -155,7 +155,7 @@ class MadePictures:
 
 
 def month_glob(month: int) -> str:
-    """Return a pattern that the paths of one month's pictures match, and no others."""
+    """Return a pattern that the paths of one month's images match, and no others."""
     year, place = divmod(month, 12)
     return f"{_FIRST_YEAR + year}/{_FIRST_YEAR + year}-{place + 1:02d}*"
 

@@ -1,6 +1,6 @@
-"""Pictures made to be difficult, as the bytes of their files, by name.
+"""Images made to be difficult, as the bytes of their files, by name.
 
-All that `alike_pictures` returns shows the same stripes once it is upright and in RGB.
+All that `alike_images` returns shows the same stripes once it is upright and in RGB.
 """
 
 import struct
@@ -13,7 +13,7 @@ _SIDE = 60_000  # of a bomb, pixels
 
 
 def stripes() -> Image.Image:
-    """Return a small picture that no turn or mirror leaves as it is."""
+    """Return a small image that no turn or mirror leaves as it is."""
     image = Image.new("RGB", (48, 32), (240, 240, 240))
     image.paste((200, 30, 30), (0, 0, 16, 32))
     image.paste((30, 30, 200), (0, 0, 48, 8))
@@ -21,18 +21,18 @@ def stripes() -> Image.Image:
 
 
 def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    """Return a picture's file."""
+    """Return an image's file."""
     buffer = BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
-def alike_pictures() -> dict[str, bytes]:
+def alike_images() -> dict[str, bytes]:
     """Return the same pixels in many disguises, none of which loses any."""
     image = stripes()
     png, palette = encoded(image, "PNG"), image.quantize(4)
     frames = [Image.new("RGB", image.size, color) for color in ("black", "green")]
-    pictures = {
+    images = {
         "plain.png": png,
         "PLAIN.PNG": png,
         "Mixed.JpEg": png,
@@ -57,11 +57,11 @@ def alike_pictures() -> dict[str, bytes]:
         exif = Image.Exif()
         exif[0x0112] = turn
         turned = image if undo is None else image.transpose(undo)
-        pictures[f"turned_{turn}.png"] = encoded(turned, "PNG", exif=exif)
-    return pictures
+        images[f"turned_{turn}.png"] = encoded(turned, "PNG", exif=exif)
+    return images
 
 
-# What makes a picture that this EXIF orientation turns upright again.
+# What makes an image that this EXIF orientation turns upright again.
 _TURNS = {
     0: None,  # no orientation there is
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -75,8 +75,8 @@ _TURNS = {
 }
 
 
-def other_pictures() -> dict[str, bytes]:
-    """Return pictures of strange sizes and kinds, all of which can be read."""
+def other_images() -> dict[str, bytes]:
+    """Return images of strange sizes and kinds, all of which can be read."""
     image = stripes()
     grey = image.convert("L")
     deep = grey.convert("I").point(lambda value: value * 257).convert("I;16")
@@ -99,11 +99,11 @@ def other_pictures() -> dict[str, bytes]:
     }
 
 
-def no_pictures() -> dict[str, bytes]:
-    """Return files that are called pictures and are something else."""
+def no_images() -> dict[str, bytes]:
+    """Return files that are called images and are something else."""
     return {
         "one_byte.jpg": b"\xff",
-        "text.jpg": b"this is no picture\n" * 50,
+        "text.jpg": b"this is no image\n" * 50,
         "page.png": b"<!DOCTYPE html><html><body>404</body></html>",
         "drawing.png": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
         "paper.jpg": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
@@ -116,20 +116,20 @@ def no_pictures() -> dict[str, bytes]:
     }
 
 
-def cut_pictures() -> dict[str, bytes]:
-    """Return pictures of every format, cut off at several places."""
+def cut_images() -> dict[str, bytes]:
+    """Return images of every format, cut off at several places."""
     noisy = Image.effect_noise((64, 64), 100).convert("RGB")  # its data fill the file to its end
-    pictures: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
     for image_format in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000", "AVIF", "PPM"):
         data = encoded(noisy, image_format)
         ending = {"JPEG2000": "jp2"}.get(image_format, image_format.lower())
         sizes = {"start": 12, "third": len(data) // 3, "most": len(data) * 9 // 10}
-        pictures |= {f"cut_{name}.{ending}": data[:size] for name, size in sizes.items()}
-    return pictures
+        images |= {f"cut_{name}.{ending}": data[:size] for name, size in sizes.items()}
+    return images
 
 
 def bombs() -> dict[str, bytes]:
-    """Return small files that state enormous pictures."""
+    """Return small files that state enormous images."""
     ihdr = struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 2, 0, 0, 0)
     rows = zlib.compress(b"\0" * 1_000_000)
     gif_frame = b"," + struct.pack("<HHHHB", 0, 0, _SIDE, _SIDE, 0) + b"\x02\x02L\x01\0;"
