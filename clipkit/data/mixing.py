@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.pair import Pair, PairSource
+from clipkit.data.pair import Pair, PairDataset
 from clipkit.errors import ImageReadError, InputError
 
 
-class MixedPairs:
+class ConcatenatedPairs:
     """Sources one after the other.
 
     Args:
         sources: At least one. Classes are kept only where all have the same.
     """
 
-    def __init__(self, sources: Sequence[PairSource]) -> None:
+    def __init__(self, sources: Sequence[PairDataset]) -> None:
         if not sources:
             raise InputError("there must be at least one source of pairs, got none")
         self.sources = tuple(sources)
@@ -80,7 +80,7 @@ class PairSubset:
 
     def __init__(
         self,
-        source: PairSource,
+        source: PairDataset,
         rows: NDArray[np.integer],
         *,
         skipped: Sequence[ImageReadError] = (),
@@ -122,7 +122,7 @@ _PLACES, _EPOCHS = 0x706C, 0x6570
 _MOST_DRAWN = 1 << 31  # pairs: 16 GiB of their numbers alone
 
 
-def draw_order(
+def epoch_order(
     sizes: Sequence[int], weights: Sequence[float], *, seed: int, epoch: int
 ) -> NDArray[np.int64]:
     """Return which pairs an epoch goes through, in which order.

@@ -21,7 +21,7 @@ class Pair(NamedTuple):
     name: str  # where it comes from, for reports: a path, "shards/000.tar/0001"
 
 
-class PairSource(Protocol):
+class PairDataset(Protocol):
     """Pairs by number, each read when it is asked for."""
 
     def __len__(self) -> int:

@@ -12,8 +12,8 @@ from clipkit.data.caption_files import (
 )
 from clipkit.data.class_folders import open_class_folders
 from clipkit.data.class_names import ClassNames, read_class_names
-from clipkit.data.mixing import MixedPairs
-from clipkit.data.pair import Format, PairLayout, PairSource, Say, Split, list_some
+from clipkit.data.mixing import ConcatenatedPairs
+from clipkit.data.pair import Format, PairLayout, PairDataset, Say, Split, list_some
 from clipkit.data.split_folders import Parts, find_parts, find_tables
 from clipkit.data.table import TABLE_SUFFIXES, open_metadata, open_table
 from clipkit.data.table_rows import Columns
@@ -31,7 +31,7 @@ def _tell_nobody(line: str) -> None:
 
 def open_pairs(
     path: str | Path, layout: PairLayout | None = None, *, say: Say = _tell_nobody
-) -> PairSource:
+) -> PairDataset:
     """Return the pairs of a place.
 
     Args:
@@ -58,7 +58,7 @@ def open_pairs(
         raise InputError(f'the format of pairs must be one of {known}, got "{layout.format}"')
     place = expand_home(path)
     is_auto = layout.format == "auto"
-    source: PairSource
+    source: PairDataset
     if layout.format == "shards" or (is_auto and is_shards(str(path))):
         captions = ShardCaptions(
             caption_suffixes(layout.caption_ending), _class_names(layout), layout.templates
@@ -82,7 +82,7 @@ def has_validation(path: str | Path) -> bool:
     return "validation" in splits or "validation" in find_tables(place)
 
 
-def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairSource:
+def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairDataset:
     parts = find_parts(place, layout.split, say=say)
     scan = find_images(parts.images)
     if layout.format == "auto" and not scan.entries and (tables := find_tables(parts.images)):
@@ -107,7 +107,7 @@ def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairSource:
 
 def _from_metadata(
     place: Path, parts: Parts, scan: FolderScan, layout: PairLayout, say: Say
-) -> PairSource | None:
+) -> PairDataset | None:
     """Return the pairs of a folder that has a table of metadata, None if there is none."""
     folders = dict.fromkeys((place, place / parts.split, parts.images))
     for file in (folder / name for folder in folders for name in _METADATA):
@@ -133,7 +133,7 @@ def _from_metadata(
 
 def _from_tables(
     place: Path, tables: dict[Split, list[Path]], layout: PairLayout, say: Say
-) -> PairSource:
+) -> PairDataset:
     """Return the pairs in the tables of a split."""
     if layout.split not in tables:
         named = ", ".join(path.name for paths in tables.values() for path in paths)
@@ -146,7 +146,7 @@ def _from_tables(
     sources = [open_table(file, _columns(layout), say=said.append) for file in files]
     if said:
         say(list_some(said))  # of thousands of tables, a few
-    return MixedPairs(sources)
+    return ConcatenatedPairs(sources)
 
 
 def _columns(layout: PairLayout) -> Columns:
@@ -184,5 +184,5 @@ def _is_classes(place: Path, scan: FolderScan, captions: CaptionPlace) -> bool:
     raise InputError(f"{place} holds no images")
 
 
-def _no_pairs(place: Path, source: PairSource) -> str:
+def _no_pairs(place: Path, source: PairDataset) -> str:
     return f"{place} holds no pairs" + (f": {list_some(source.skipped)}" if source.skipped else "")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.pair import PairSource, image_digest, list_some
+from clipkit.data.pair import PairDataset, image_digest, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
@@ -25,7 +25,7 @@ _TARGET = 64, 64
 
 
 @dataclass(frozen=True)
-class PairSurvey:
+class PairStatistics:
     """What was found among pairs."""
 
     num_pairs: int  # that can be read
@@ -78,14 +78,14 @@ class PairSurvey:
         return {name: value for name, value in asdict(self).items() if name != "digests"}
 
 
-def survey_pairs(
-    source: PairSource,
+def collect_statistics(
+    source: PairDataset,
     tokenizer: Tokenizer,
     *,
     batch_size: int,
-    apart_from: PairSurvey | None = None,
+    apart_from: PairStatistics | None = None,
     progress: Progress | None = None,
-) -> PairSurvey:
+) -> PairStatistics:
     """Return what is among pairs, after reading all of them once.
 
     Args:
@@ -123,7 +123,7 @@ class _Look(NamedTuple):
     digest: bytes  # of the image's bytes
 
 
-def _read(source: PairSource, row: int) -> _Look | ImageReadError:
+def _read(source: PairDataset, row: int) -> _Look | ImageReadError:
     """Return what a pair is, or why it cannot be read."""
     try:
         pair = source[row]
@@ -173,16 +173,16 @@ class _Tally:
     def survey(
         self,
         tokenizer: Tokenizer,
-        source: PairSource,
+        source: PairDataset,
         unreadable: dict[str, str],
         *,
         batch_size: int,
-    ) -> PairSurvey:
+    ) -> PairStatistics:
         captions = list(self._numbers)
         counts = np.array(self._counts)
         most = np.argsort(-counts, kind="stable")[:_MOST_REPEATED].tolist()
         lengths, is_cut = _tokens(captions, tokenizer)
-        return PairSurvey(
+        return PairStatistics(
             num_pairs=self.num_pairs,
             num_captions=int(counts.sum()),
             num_different_captions=len(captions),

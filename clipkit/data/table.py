@@ -14,8 +14,8 @@ from typing import Any
 from clipkit.data.caption_files import captions_of
 from clipkit.data.image_pack import ImagePack
 from clipkit.data.listed_pairs import ListedPairs
-from clipkit.data.mixing import MixedPairs
-from clipkit.data.pair import PairSource, Say, file_identity
+from clipkit.data.mixing import ConcatenatedPairs
+from clipkit.data.pair import PairDataset, Say, file_identity
 from clipkit.data.table_rows import Columns, TableRow, read_table
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.globs import NORMAL_FORMS
@@ -23,7 +23,7 @@ from clipkit.inputs.globs import NORMAL_FORMS
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 
-def open_table(path: Path, columns: Columns, *, say: Say) -> PairSource:
+def open_table(path: Path, columns: Columns, *, say: Say) -> PairDataset:
     """Return the pairs of a table.
 
     Args:
@@ -48,7 +48,7 @@ def open_table(path: Path, columns: Columns, *, say: Say) -> PairSource:
 
 def open_metadata(
     path: Path, columns: Columns, images: Sequence[str], *, within: str, say: Say
-) -> PairSource:
+) -> PairDataset:
     """Return the pairs of an image folder whose metadata are a table in it.
 
     This is the layout of Hugging Face's imagefolder: ``metadata.csv`` (or .jsonl, .parquet) with
@@ -103,14 +103,14 @@ class _Rows:
         finally:
             self._pack.discard()
 
-    def source(self, say: Say) -> PairSource:
+    def source(self, say: Say) -> PairDataset:
         pairs = ((place, tuple(dict.fromkeys(texts))) for place, texts in self._captions.items())
         listed = ListedPairs(self._path.parent, pairs, skipped=self.skipped)
         if not len(self._pack):
             return listed
         say(f"the {len(self._pack):,} images in {self._path} are unpacked into {self._pack.file}")
         packed = self._pack.pairs(skipped=() if len(listed) else self.skipped)
-        return MixedPairs([listed, packed]) if len(listed) else packed
+        return ConcatenatedPairs([listed, packed]) if len(listed) else packed
 
     def _add(self, row: TableRow, within: str) -> None:
         image = _image(row)

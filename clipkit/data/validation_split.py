@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from clipkit.data.mixing import MixedPairs, PairSubset
-from clipkit.data.pair import PairSource, image_digest
+from clipkit.data.mixing import ConcatenatedPairs, PairSubset
+from clipkit.data.pair import PairDataset, image_digest
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.metadata import read_details
 
-_Key = Callable[[PairSource, int], Hashable]
+_Key = Callable[[PairDataset, int], Hashable]
 
 
 def split_pairs(
-    sources: Sequence[PairSource], fraction: float, seed: int
+    sources: Sequence[PairDataset], fraction: float, seed: int
 ) -> tuple[list[PairSubset], list[PairSubset]]:
     """Return the pairs of each source to train on and those to validate on.
 
@@ -45,7 +45,7 @@ def split_pairs(
     """
     if not 0 < fraction < 1:
         raise InputError(f"the share for validation must be above 0 and below 1, got {fraction}")
-    pairs = MixedPairs(sources)
+    pairs = ConcatenatedPairs(sources)
     groups = _equal_images(pairs)
     if len(groups) < 2:
         raise InputError(
@@ -81,7 +81,7 @@ def _turn(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogatepass")).digest()
 
 
-def _equal_images(source: PairSource) -> list[list[int]]:
+def _equal_images(source: PairDataset) -> list[list[int]]:
     """Return the rows of each different image, in the order of the first row.
 
     Only files of equal size can be equal, so only those are read. Equal files that are no images
@@ -93,14 +93,14 @@ def _equal_images(source: PairSource) -> list[list[int]]:
     return sorted(part for group in groups for part in _without_broken(source, group))
 
 
-def _without_broken(source: PairSource, group: list[int]) -> list[list[int]]:
+def _without_broken(source: PairDataset, group: list[int]) -> list[list[int]]:
     """Return rows of equal bytes as they are, or each by itself if they are no image."""
     if len(group) == 1 or _is_image(source, group[0]):
         return [group]
     return [[row] for row in group]
 
 
-def _is_image(source: PairSource, row: int) -> bool:
+def _is_image(source: PairDataset, row: int) -> bool:
     """Return whether a pair has an image; of a file only the header is read."""
     try:
         image = source[row].image
@@ -114,7 +114,7 @@ def _is_image(source: PairSource, row: int) -> bool:
     return True
 
 
-def _parted(source: PairSource, group: list[int], key: _Key) -> list[list[int]]:
+def _parted(source: PairDataset, group: list[int], key: _Key) -> list[list[int]]:
     if len(group) == 1:
         return [group]
     parts: dict[Hashable, list[int]] = defaultdict(list)
@@ -126,11 +126,11 @@ def _parted(source: PairSource, group: list[int], key: _Key) -> list[list[int]]:
     return list(parts.values())
 
 
-def _first_key(source: PairSource, row: int) -> Hashable:
+def _first_key(source: PairDataset, row: int) -> Hashable:
     """Return a file's size; an image out of a shard has been read when its size is known."""
     image = source[row].image
     return Path(image).stat().st_size if isinstance(image, str | Path) else image_digest(image)
 
 
-def _digest(source: PairSource, row: int) -> bytes:
+def _digest(source: PairDataset, row: int) -> bytes:
     return image_digest(source[row].image)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipkit.arguments import check_kind
-from clipkit.data.pair import PairSource, list_some
+from clipkit.data.pair import PairDataset, list_some
 from clipkit.errors import ImageReadError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
@@ -40,12 +40,12 @@ from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import PairBatches
-from clipkit.training.distributed import Ranks, joined_ranks
+from clipkit.training.distributed import Ranks, joined_process_group
 from clipkit.training.loop import Validation
 from clipkit.training.mixed_precision import choose_training_precision
 from clipkit.training.preflight import advise, refuse
 from clipkit.training.trained_towers import TrainedTowers
-from clipkit.training.trainer import Learning
+from clipkit.training.trainer import Trainer
 
 
 def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingReport:
@@ -69,7 +69,7 @@ def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingRep
     """
     check_kind(config, "compute", "the config must be a RunConfig, as read_config returns it")
     resolved = config.resolve()
-    with joined_ranks() as ranks:
+    with joined_process_group() as ranks:
         if ranks.rank > 0:
             return _follow(resolved, ranks)
         listener = listener or Listener()
@@ -133,7 +133,7 @@ class _Run:
 
     def _assemble(
         self, towers: Towers, sources: dict[str, str], checkpoints: RunCheckpoints
-    ) -> Learning:
+    ) -> Trainer:
         """Return what learns, where the newest checkpoint left it."""
         found = checkpoints.load_newest()
         with self._listener.progress_for("image features") as progress:
@@ -161,7 +161,7 @@ class _Run:
             place, state = found
             saved = load_towers(DirectorySource(str(place), place))
             towers.model.load_state_dict(saved.model.state_dict())
-        learning = Learning(
+        learning = Trainer(
             self._config,
             towers,
             batches,
@@ -176,7 +176,7 @@ class _Run:
             )
         return learning
 
-    def _learn(self, learning: Learning, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
+    def _learn(self, learning: Trainer, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
         device = self._config.compute.device
 
         def measure() -> Validation:
@@ -234,7 +234,7 @@ class _Run:
         if data.skipped:
             self._listener.say(f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}")
 
-    def _report(self, learning: Learning, *, is_finished: bool) -> TrainingReport:
+    def _report(self, learning: Trainer, *, is_finished: bool) -> TrainingReport:
         progression = learning.progression
         bad = {error.path: error.reason for error in self._data.skipped} | progression.bad
         return TrainingReport(
@@ -249,7 +249,7 @@ class _Run:
         )
 
 
-def _has_one_caption(source: PairSource) -> bool:
+def _has_one_caption(source: PairDataset) -> bool:
     """Return whether all captions are the same; in most sources the second pair shows it."""
     captions: set[str] = set()
     for row in range(len(source)):

@@ -98,7 +98,7 @@ class Ranks:
 
 
 @contextmanager
-def joined_ranks() -> Iterator[Ranks]:
+def joined_process_group() -> Iterator[Ranks]:
     """Join the other processes for as long as this is entered, if torchrun started several.
 
     Yields:

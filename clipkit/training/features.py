@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.pair import PairSource
+from clipkit.data.pair import PairDataset
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, TrainingError
 from clipkit.inputs.images import ImageInput
@@ -37,7 +37,7 @@ class ImageFeatures:
 
 def compute_image_features(
     encoder: Encoder,
-    source: PairSource,
+    source: PairDataset,
     directory: Path,
     *,
     key: str,
@@ -123,7 +123,7 @@ def _write_zeros(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) ->
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _stamp(source: PairSource, row: int) -> int:
+def _stamp(source: PairDataset, row: int) -> int:
     """Return a number for the state of a pair's file: never _NOTHING, unless it is not there."""
     stamp = source.stamp(row)
     if not stamp:
@@ -131,7 +131,9 @@ def _stamp(source: PairSource, row: int) -> int:
     return int.from_bytes(hashlib.blake2b(stamp, digest_size=8).digest(), "big") | 1
 
 
-def _images(source: PairSource, wanted: NDArray[np.intp], given: list[int]) -> Iterator[ImageInput]:
+def _images(
+    source: PairDataset, wanted: NDArray[np.intp], given: list[int]
+) -> Iterator[ImageInput]:
     """Yield the images of rows; say which rows those were that have one."""
     for row in wanted.tolist():
         try:

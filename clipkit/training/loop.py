@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from clipkit.errors import TrainingError
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.optimizer import learning_rate
-from clipkit.training.resume import Progression, StopRequest
+from clipkit.training.resume import TrainerState, StopRequest
 
 _Batch = TypeVar("_Batch")
 _BatchOut = TypeVar("_BatchOut", covariant=True)
@@ -102,7 +102,7 @@ class TrainingLoop(Generic[_Batch]):
 
     def run(
         self,
-        progression: Progression,
+        progression: TrainerState,
         *,
         epochs: int,
         config: OptimizerConfig,
@@ -185,7 +185,7 @@ class TrainingLoop(Generic[_Batch]):
         self._hooks.after_step()
         return metrics
 
-    def _measure(self, progression: Progression, patience: int) -> bool:
+    def _measure(self, progression: TrainerState, patience: int) -> bool:
         """Measure on one process, tell all, and return whether this must be saved."""
         validation = self._hooks.validate()
         is_best = False
@@ -205,7 +205,7 @@ class TrainingLoop(Generic[_Batch]):
 class _Clock:
     """How long a sitting has worked, and since its last checkpoint."""
 
-    def __init__(self, progression: Progression) -> None:
+    def __init__(self, progression: TrainerState) -> None:
         self._begun = self._saved = time.monotonic()
         self._before = progression.seconds
 
@@ -213,7 +213,7 @@ class _Clock:
     def since_save(self) -> float:
         return time.monotonic() - self._saved
 
-    def add(self, progression: Progression) -> None:
+    def add(self, progression: TrainerState) -> None:
         progression.seconds = self._before + time.monotonic() - self._begun
 
     def saved(self) -> None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.mixing import draw_order
-from clipkit.data.pair import PairSource
+from clipkit.data.mixing import epoch_order
+from clipkit.data.pair import PairDataset
 from clipkit.errors import ImageReadError, TrainingError
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
@@ -69,7 +69,7 @@ class Order:
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - one order a run, which lives as long
     def _rows(self, epoch: int) -> NDArray[np.int64]:
-        return draw_order(self.sizes, self.weights, seed=self.seed, epoch=epoch)
+        return epoch_order(self.sizes, self.weights, seed=self.seed, epoch=epoch)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class PairReader:
 
     def __init__(
         self,
-        source: PairSource,
+        source: PairDataset,
         preprocesses: Sequence[Preprocess],
         augmentation: Augmentation,
         *,

@@ -66,7 +66,7 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 @dataclass
-class Progression:
+class TrainerState:
     """How far a run is, apart from its weights."""
 
     step: int = 0  # optimizer steps that are done
@@ -79,7 +79,7 @@ class Progression:
 
 
 def capture_state(
-    progression: Progression,
+    progression: TrainerState,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     random_states: list[dict[str, Any]],
@@ -113,7 +113,7 @@ def capture_state(
 
 def restore_state(
     state: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progression:
+) -> TrainerState:
     """Put a module, but for its towers, and an optimizer into a captured state.
 
     Args:
@@ -139,7 +139,7 @@ def restore_state(
         set_optimizer_state_dict(module, optimizer, state["optimizer"], options=_WHOLE)
     except (KeyError, ValueError, RuntimeError) as error:
         raise TrainingError(f"the training state does not fit this run: {error}") from error
-    return Progression(**state["progression"])
+    return TrainerState(**state["progression"])
 
 
 def random_state() -> dict[str, Any]:

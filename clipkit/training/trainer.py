@@ -26,7 +26,7 @@ from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.mixed_precision import DTYPES
 from clipkit.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, clamp_logit_scale
 from clipkit.training.resume import (
-    Progression,
+    TrainerState,
     capture_state,
     random_state,
     restore_random_state,
@@ -37,7 +37,7 @@ from clipkit.training.step import ContrastiveStep, LoadedStep
 from clipkit.training.trained_towers import TrainedTowers
 
 
-class Learning:
+class Trainer:
     """Towers, their optimizer, and how far they are.
 
     Args:
@@ -66,7 +66,7 @@ class Learning:
         self.towers = towers
         # A sigmoid may need more than softmax ever does: SigLIP's own models end above 100.
         self._most_scale = MAX_LOGIT_SCALE if config.loss.kind == "infonce" else math.inf
-        self.progression = Progression()
+        self.progression = TrainerState()
         is_split = config.compute.sharding == "fsdp" and ranks.world_size > 1
         self._spare = deepcopy(towers) if is_split else None
         seed_everything(config.seed, ranks.rank)

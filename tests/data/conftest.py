@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clipkit.data.pair import Pair, PairSource
+from clipkit.data.pair import Pair, PairDataset
 
 
 def image(number: int) -> bytes:
@@ -17,7 +17,7 @@ def image(number: int) -> bytes:
     return file.getvalue()
 
 
-def contents(source: PairSource) -> list[tuple[bytes, tuple[str, ...]]]:
+def contents(source: PairDataset) -> list[tuple[bytes, tuple[str, ...]]]:
     """Return the bytes and the captions of all pairs."""
     return [(_bytes(pair), pair.captions) for pair in map(source.__getitem__, range(len(source)))]
 
@@ -29,7 +29,7 @@ def _bytes(pair: Pair) -> bytes:
     return pair.image.read_bytes()
 
 
-def reasons(source: PairSource) -> list[str]:
+def reasons(source: PairDataset) -> list[str]:
     """Return why pairs were skipped, with the ends of their paths."""
     return [f"{Path(error.path).name}: {error.reason}" for error in source.skipped]
 

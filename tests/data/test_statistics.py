@@ -10,10 +10,10 @@ from tokenizers import Tokenizer as Vocabulary
 from tokenizers import models, pre_tokenizers
 
 import clipkit
-from clipkit.data.mixing import MixedPairs
+from clipkit.data.mixing import ConcatenatedPairs
 from clipkit.data.pair import Pair
 from clipkit.data.sources import open_pairs
-from clipkit.data.statistics import PairSurvey, survey_pairs
+from clipkit.data.statistics import PairStatistics, collect_statistics
 from clipkit.errors import ImageReadError
 from clipkit.inputs.tokenizer import Tokenizer
 from tests.data.conftest import image, write_shard
@@ -54,9 +54,9 @@ def test_false_negatives_are_those_of_all_batches(
     captions: list[tuple[str, ...]], tokenizer: Tokenizer
 ) -> None:
     for size in (2, 3, len(captions)):
-        survey = survey_pairs(_said(captions), tokenizer, batch_size=size)
+        survey = collect_statistics(_said(captions), tokenizer, batch_size=size)
         assert survey.false_negatives == pytest.approx(_expected(captions, size), abs=1e-12)
-    larger = survey_pairs(_said(captions), tokenizer, batch_size=100)
+    larger = collect_statistics(_said(captions), tokenizer, batch_size=100)
     assert larger.false_negatives == pytest.approx(survey.false_negatives)
 
 
@@ -65,7 +65,7 @@ def test_false_negatives_of_single_captions_have_a_closed_form(tokenizer: Tokeni
     captions: list[tuple[str, ...]] = [
         (text,) for text, count in counts.items() for _ in range(count)
     ]
-    survey = survey_pairs(_said(captions), tokenizer, batch_size=4)
+    survey = collect_statistics(_said(captions), tokenizer, batch_size=4)
     assert survey.false_negatives == pytest.approx(4 * 3 / (12 * 11) * (7 * 6 + 4 * 3))
     assert survey.most_repeated == {"a": 7, "b": 4}
 
@@ -83,7 +83,7 @@ def test_images_are_counted_and_read(
     (tmp_path / "cut.txt").write_text("cut")
     (tmp_path / "alone.txt").write_text("alone")
     seen: list[tuple[int, int | None]] = []
-    survey = survey_pairs(
+    survey = collect_statistics(
         open_pairs(tmp_path),
         tokenizer,
         batch_size=2,
@@ -101,7 +101,7 @@ def test_tokens_are_those_of_the_tokenizer(tokenizer: Tokenizer) -> None:
     length = tokenizer.context_length
     long = "word " * 2 * length
     captions: list[tuple[str, ...]] = [("a",), ("a cat",), (long,), (long,), ("a cat on a mat",)]
-    survey = survey_pairs(_said(captions), tokenizer, batch_size=2)
+    survey = collect_statistics(_said(captions), tokenizer, batch_size=2)
     assert survey.num_cut == 2
     own = tokenizer._vocabulary  # its own count, of which the rows are filled up
     lengths = sorted(sum(own.encode(text).attention_mask) for (text,) in captions)
@@ -114,7 +114,7 @@ def test_a_token_that_also_fills_rows_counts_inside_a_text() -> None:
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     # CLIP's rows end in zeros, and its token 0 is a part of "!#".
     tokenizer = Tokenizer(lambda: words, clean=str.lower, context_length=8)
-    survey = survey_pairs(_said([("a ! ! cat",)]), tokenizer, batch_size=2)
+    survey = collect_statistics(_said([("a ! ! cat",)]), tokenizer, batch_size=2)
     assert survey.median_tokens == 4
 
 
@@ -123,7 +123,7 @@ def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> 
     bad = {"__key__": "2", "png": b"no image", "txt": b"a"}
     source = open_pairs(write_shard(tmp_path / "a.tar", [good, bad, good | {"__key__": "3"}]))
     lost = ListSource([ImageReadError("b.tar/1", "its shard has become shorter")])
-    survey = survey_pairs(MixedPairs([source, lost]), tokenizer, batch_size=2)
+    survey = collect_statistics(ConcatenatedPairs([source, lost]), tokenizer, batch_size=2)
     assert survey.num_pairs == 2
     assert survey.num_duplicates == 1
     assert list(survey.unreadable) == [f"{tmp_path}/a.tar/2", "b.tar/1"]
@@ -132,7 +132,7 @@ def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> 
 
 def test_nothing_readable_is_a_survey_too(tokenizer: Tokenizer) -> None:
     source = ListSource([ImageReadError("a", "is bad")])
-    survey = survey_pairs(source, tokenizer, batch_size=8)
+    survey = collect_statistics(source, tokenizer, batch_size=8)
     assert (survey.num_pairs, survey.false_negatives, survey.median_tokens) == (0, 0, 0)
     assert survey.lines()[-1] == "  a: is bad"
 
@@ -143,13 +143,13 @@ def test_an_interruption_ends_it(tokenizer: Tokenizer) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        survey_pairs(_said([("a",)] * 9), tokenizer, batch_size=2, progress=interrupt)
+        collect_statistics(_said([("a",)] * 9), tokenizer, batch_size=2, progress=interrupt)
     assert caught.tb is not None  # which holds what the survey held: nothing ends by itself
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
 
 
 def test_a_survey_is_told_in_lines_and_in_json() -> None:
-    survey = PairSurvey(
+    survey = PairStatistics(
         num_pairs=1200,
         num_captions=2400,
         num_different_captions=7,

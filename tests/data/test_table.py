@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipkit.data.pair import PairSource
+from clipkit.data.pair import PairDataset
 from clipkit.data.table import open_table
 from clipkit.data.table_rows import Columns
 from clipkit.errors import ImageReadError, InputError
@@ -18,7 +18,7 @@ Write = Callable[[Mapping[str, bytes | str]], Path]
 IMAGES = {"photos/a.png": image(1), "photos/b.png": image(2)}
 
 
-def _open(path: Path, image: str = "filepath", caption: str = "title") -> PairSource:
+def _open(path: Path, image: str = "filepath", caption: str = "title") -> PairDataset:
     return open_table(path, Columns(image, caption), say=_unsaid)
 
 

@@ -16,9 +16,9 @@ from clipkit.errors import TrainingError
 from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch, TeacherFeatures
 from clipkit.training.config import LossConfig, Sharding
-from clipkit.training.distributed import Ranks, copy_weights, joined_ranks, unwrap, wrap
+from clipkit.training.distributed import Ranks, copy_weights, joined_process_group, unwrap, wrap
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.resume import Progression, capture_state, restore_state
+from clipkit.training.resume import TrainerState, capture_state, restore_state
 from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import Representations
 from tests.reference import contrastive
@@ -138,7 +138,7 @@ def test_one_process_has_nobody_to_ask() -> None:
     assert ranks.gather(rows) is rows and ranks.gather_with_gradient(rows) is rows
     assert ranks.mean(rows).tolist() == rows.tolist() and not ranks.mean(rows).requires_grad
     assert ranks.maximum(2.5) == 2.5 and ranks.collect("one") == ["one"]
-    with joined_ranks() as joined:
+    with joined_process_group() as joined:
         assert joined == Ranks() and not dist.is_initialized()
     module = make_towers("vit", Path())
     assert wrap(module, "ddp", torch.device("cpu")) is module
@@ -156,13 +156,13 @@ def test_joined_processes_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> No
     }
     for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():
         monkeypatch.setenv(name, value)
-    with joined_ranks() as ranks:
+    with joined_process_group() as ranks:
         assert dist.is_initialized() and ranks == Ranks(0, 1)
     assert not dist.is_initialized()
     words = "another process of this run has ended"
-    with pytest.raises(TrainingError, match=words), joined_ranks():
+    with pytest.raises(TrainingError, match=words), joined_process_group():
         raise RuntimeError("[/pytorch/third_party/gloo/…/pair.cc:547] Connection closed by peer")
-    with pytest.raises(RuntimeError, match="another thing"), joined_ranks():
+    with pytest.raises(RuntimeError, match="another thing"), joined_process_group():
         raise RuntimeError("another thing")
     assert not dist.is_initialized()
 
@@ -175,7 +175,7 @@ def test_processes_wait_for_what_one_does_for_all(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
-    with joined_ranks():
+    with joined_process_group():
         assert given["timeout"] > timedelta(days=2)
 
 
@@ -291,7 +291,7 @@ def _two_steps(module: nn.Module, whole: Towers) -> dict[str, Any]:
     """Take a step of AdamW, and another from what was saved after the first."""
     first = torch.optim.AdamW(module.parameters(), lr=1e-3)
     first.step()
-    saved = [capture_state(Progression(step=1), module, first, [])]
+    saved = [capture_state(TrainerState(step=1), module, first, [])]
     dist.broadcast_object_list(saved)  # as all processes read one file
     gradients = [parameter.grad for parameter in module.parameters()]
     second = torch.optim.AdamW(module.parameters(), lr=1e-3)

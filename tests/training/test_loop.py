@@ -19,7 +19,7 @@ from clipkit.errors import TrainingError
 from clipkit.training import loop
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
-from clipkit.training.resume import Progression
+from clipkit.training.resume import TrainerState
 
 PLAIN = OptimizerConfig(lr=0.1, clip_norm=0, schedule="constant", warmup_fraction=0)
 
@@ -80,7 +80,7 @@ class Run:
     """A run that is only counted."""
 
     numbers: Numbers = field(default_factory=Numbers)
-    progression: Progression = field(default_factory=Progression)
+    progression: TrainerState = field(default_factory=TrainerState)
     scores: Sequence[float | None] = ()  # of its validations, in turn
     losses: Sequence[float] = ()
     slopes: tuple[float, float] = (3, 4)
@@ -150,7 +150,7 @@ def test_a_group_learns_at_the_rate_times_its_factor() -> None:
     )
     step = SlopeStep(pair, slopes=(1, 1))
     loop: TrainingLoop[int] = TrainingLoop(pair, step, Numbers(), torch.optim.SGD(groups), hooks)
-    assert loop.run(Progression(), epochs=2, config=PLAIN, watch=WatchConfig(log_steps=1))
+    assert loop.run(TrainerState(), epochs=2, config=PLAIN, watch=WatchConfig(log_steps=1))
     assert pair.plain.item() == pytest.approx(-0.4)
     assert pair.fast.item() == pytest.approx(-1.2)
     assert rates == [0.1] * 4  # what is written down is the rate without factors
@@ -283,7 +283,7 @@ def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(progression=Progression(step=2, seconds=1000))
+    run = Run(progression=TrainerState(step=2, seconds=1000))
     monkeypatch.setattr(loop, "time", clock_of(run, 60.0))
     run.train()
     assert run.progression.seconds == 1120
@@ -310,14 +310,14 @@ def test_it_ends_early_after_so_many_measurements_without_a_better_one(
 
 
 def test_a_run_that_has_ended_is_not_gone_on_with() -> None:
-    for ended in (Progression(step=4), Progression(step=3, is_ended_early=True)):
+    for ended in (TrainerState(step=4), TrainerState(step=3, is_ended_early=True)):
         run = Run(progression=ended)
         assert run.train()
         assert (run.step.seen, run.saved, run.validated) == ([], [], [])
 
 
 def test_a_run_goes_on_where_it_was() -> None:
-    run = Run(progression=Progression(step=3, best_score=0.9, best_step=2), scores=[0.8])
+    run = Run(progression=TrainerState(step=3, best_score=0.9, best_step=2), scores=[0.8])
     assert run.train()
     assert run.step.seen == [(3, True)]
     assert (run.validated, run.saved_steps, run.progression.best_step) == ([4], [4], 2)

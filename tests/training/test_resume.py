@@ -15,7 +15,7 @@ from torch import nn
 
 from clipkit.errors import TrainingError
 from clipkit.training.resume import (
-    Progression,
+    TrainerState,
     StopRequest,
     capture_state,
     random_state,
@@ -114,7 +114,7 @@ def train(module: Towered, optimizer: torch.optim.Optimizer, num_steps: int) -> 
 
 
 def state_of(module: nn.Module, optimizer: torch.optim.Optimizer, step: int = 5) -> dict[str, Any]:
-    progression = Progression(step=step, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
+    progression = TrainerState(step=step, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
     return capture_state(progression, module, optimizer, [random_state()])
 
 
@@ -145,7 +145,7 @@ def test_half_a_run_and_the_other_half_are_a_whole_one_bit_for_bit(tmp_path: Pat
     restore_random_state(state["random"][0])
     train(second, optimizer, 5)
 
-    assert progression == Progression(step=5, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
+    assert progression == TrainerState(step=5, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
 

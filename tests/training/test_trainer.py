@@ -36,7 +36,7 @@ from clipkit.training.data_loading import Assembler, PairBatches
 from clipkit.training.distributed import Ranks
 from clipkit.training.loop import Validation
 from clipkit.training.pair_reader import Order, PairReader
-from clipkit.training.trainer import Learning
+from clipkit.training.trainer import Trainer
 from tests.fake_pairs import ListSource
 
 NUM_PAIRS, BATCH = 12, 4  # three steps an epoch
@@ -77,7 +77,7 @@ def towers(tiny_checkpoint: Path) -> Towers:
     return towers
 
 
-def learning_of(towers: Towers, pairs: ListSource | None = None, **options: Any) -> Learning:
+def learning_of(towers: Towers, pairs: ListSource | None = None, **options: Any) -> Trainer:
     """Return towers that learn from pairs, the same at each call."""
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
@@ -87,7 +87,7 @@ def learning_of(towers: Towers, pairs: ListSource | None = None, **options: Any)
         Assembler(tokenizer, towers.padding_id),
         workers=options.get("workers", 0),
     )
-    return Learning(
+    return Trainer(
         options.get("config", CONFIG),
         towers,
         batches,
@@ -96,7 +96,7 @@ def learning_of(towers: Towers, pairs: ListSource | None = None, **options: Any)
     )
 
 
-def run(learning: Learning, place: Path, **options: Any) -> bool:
+def run(learning: Trainer, place: Path, **options: Any) -> bool:
     return learning.run(
         RunCheckpoints(place, tokenizer_json=None), **{"measure": lambda: NOTHING, **options}
     )

@@ -14,7 +14,7 @@ import torch
 from clipkit.runs.metrics_log import Journal
 from clipkit.training.config import WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop
-from clipkit.training.resume import Progression, capture_state, restore_state
+from clipkit.training.resume import TrainerState, capture_state, restore_state
 from recipe.batches import HeadBatch, HeadBatches, TrainingData
 from recipe.head import Head
 from recipe.losses import HeadLosses, HeadStep
@@ -47,7 +47,7 @@ def train_head(
     losses = HeadLosses(head, settings.draws)
     optimizer = _optimizer(losses, settings)
     state_file = folder / _STATE_FILE
-    progression = Progression()
+    progression = TrainerState()
     if state_file.is_file():
         progression = restore_state(torch.load(state_file, weights_only=True), losses, optimizer)
 
