@@ -5,7 +5,7 @@ from typing import get_args
 
 from clipkit.cli import values
 from clipkit.cli.terminal import note
-from clipkit.data.pair import Format, PairLayout, PairDataset
+from clipkit.data.pair import Format, PairDataset, PairLayout
 from clipkit.data.sources import open_pairs
 
 

@@ -15,17 +15,17 @@ class ConcatenatedPairs:
     """Sources one after the other.
 
     Args:
-        sources: At least one. Classes are kept only where all have the same.
+        datasets: At least one. Classes are kept only where all have the same.
     """
 
-    def __init__(self, sources: Sequence[PairDataset]) -> None:
-        if not sources:
+    def __init__(self, datasets: Sequence[PairDataset]) -> None:
+        if not datasets:
             raise InputError("there must be at least one source of pairs, got none")
-        self.sources = tuple(sources)
-        self.sizes = tuple(len(source) for source in sources)
+        self.datasets = tuple(datasets)
+        self.sizes = tuple(len(dataset) for dataset in datasets)
         self.ends = np.cumsum(self.sizes)
-        same = {source.class_names for source in sources}
-        self.class_names = sources[0].class_names if len(same) == 1 else ()
+        same = {dataset.class_names for dataset in datasets}
+        self.class_names = datasets[0].class_names if len(same) == 1 else ()
 
     def __len__(self) -> int:
         """How many pairs."""
@@ -34,32 +34,32 @@ class ConcatenatedPairs:
     def __getitem__(self, row: int) -> Pair:
         """Return a pair."""
         place, row = self.find(row)
-        return self.sources[place][row]
+        return self.datasets[place][row]
 
     def label(self, row: int) -> int | None:
         """Return the class of a pair, None where the sources have no classes in common."""
         place, row = self.find(row)
-        return self.sources[place].label(row) if self.class_names else None
+        return self.datasets[place].label(row) if self.class_names else None
 
     def local_name(self, row: int) -> str:
         """Return what a pair is called within its own source."""
         place, row = self.find(row)
-        return self.sources[place].local_name(row)
+        return self.datasets[place].local_name(row)
 
     @property
     def skipped(self) -> list[ImageReadError]:
         """What looked like pairs but are none."""
-        return [error for source in self.sources for error in source.skipped]
+        return [error for source in self.datasets for error in source.skipped]
 
     def stamp(self, row: int) -> bytes:
         """Return the stamp of a pair in its source."""
         place, row = self.find(row)
-        return self.sources[place].stamp(row)
+        return self.datasets[place].stamp(row)
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """What identifies the listings."""
-        return _joined(source.fingerprint for source in self.sources)
+        return _joined(source.fingerprint for source in self.datasets)
 
     def find(self, row: int) -> tuple[int, int]:
         """Return which source a pair is of, counted from 0, and its row there."""

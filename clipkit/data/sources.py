@@ -13,7 +13,7 @@ from clipkit.data.caption_files import (
 from clipkit.data.class_folders import open_class_folders
 from clipkit.data.class_names import ClassNames, read_class_names
 from clipkit.data.mixing import ConcatenatedPairs
-from clipkit.data.pair import Format, PairLayout, PairDataset, Say, Split, list_some
+from clipkit.data.pair import Format, PairDataset, PairLayout, Say, Split, list_some
 from clipkit.data.split_folders import Parts, find_parts, find_tables
 from clipkit.data.table import TABLE_SUFFIXES, open_metadata, open_table
 from clipkit.data.table_rows import Columns

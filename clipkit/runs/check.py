@@ -180,17 +180,17 @@ def _time_step(
     precision = choose_training_precision(config, trained, lambda: first.batch)
     features_seconds = 0.0
     config = with_precision(config, precision)
-    learning = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher)
+    trainer = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher)
     if keeps_features(config):
         # On the device, where the towers are by now; the first time may be slower there.
         images = first.batch.to(choose_device(config.compute.device))
         first = replace(first, batch=trained.with_image_features(images))
         computing = _mean_seconds(lambda: _sum_of_features(trained, images))
         reading, features_seconds = 0.0, max(computing, reading)
-    learning.try_step(first)
+    trainer.try_step(first)
     return (
         precision,
-        max(_mean_seconds(lambda: learning.try_step(first)), reading),
+        max(_mean_seconds(lambda: trainer.try_step(first)), reading),
         features_seconds,
     )
 

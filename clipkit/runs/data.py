@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipkit.data.mixing import ConcatenatedPairs, epoch_order
-from clipkit.data.pair import PairLayout, PairDataset, Say, Split, list_some
+from clipkit.data.pair import PairDataset, PairLayout, Say, Split, list_some
 from clipkit.data.sources import has_validation, open_pairs
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError

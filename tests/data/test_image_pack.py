@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clipkit.data.pair import PairLayout, PairDataset
+from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.sources import has_validation, open_pairs
 from clipkit.errors import ImageReadError, InputError
 from tests.data.conftest import contents, image, reasons

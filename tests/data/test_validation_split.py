@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipkit.data.mixing import PairSubset
-from clipkit.data.pair import Pair, PairLayout, PairDataset
+from clipkit.data.pair import Pair, PairDataset, PairLayout
 from clipkit.data.sources import open_pairs
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError

@@ -155,7 +155,7 @@ def test_check_of_locked_tower_times_what_a_run_would_do(
 
     class Watched(Trainer):
         def try_step(self, batch: LoadedBatch) -> None:
-            seen.append(batch.batch.levels is None)
+            seen.append(batch.batch.images is None)
             super().try_step(batch)
 
     monkeypatch.setattr(check_module, "Trainer", Watched)

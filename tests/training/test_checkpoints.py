@@ -162,7 +162,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     for step in (1, 2):
         save(checkpoints, towers, step)
     DAMAGES[damage](checkpoints.path(2))
-    with pytest.warns(UserWarning, match="step-00000002 is damaged and is passed over: "):
+    with pytest.warns(UserWarning, match="step-00000002 is damaged and is skipped: "):
         assert newest(checkpoints) == 1
     DAMAGES[damage](checkpoints.path(1))
     with pytest.warns(UserWarning) as caught:

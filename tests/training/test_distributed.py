@@ -16,7 +16,13 @@ from clipkit.errors import TrainingError
 from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch, TeacherFeatures
 from clipkit.training.config import LossConfig, Sharding
-from clipkit.training.distributed import Ranks, copy_weights, joined_process_group, unwrap, wrap
+from clipkit.training.distributed import (
+    Ranks,
+    copy_full_weights,
+    joined_process_group,
+    unwrap,
+    wrap,
+)
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.resume import TrainerState, capture_state, restore_state
 from clipkit.training.step import ContrastiveStep
@@ -135,9 +141,10 @@ def test_processes_tell_each_other_rows_means_and_the_largest(
 def test_one_process_has_nobody_to_ask() -> None:
     rows = torch.ones(2, 3, requires_grad=True)
     ranks = Ranks()
-    assert ranks.gather(rows) is rows and ranks.gather_with_gradient(rows) is rows
-    assert ranks.mean(rows).tolist() == rows.tolist() and not ranks.mean(rows).requires_grad
-    assert ranks.maximum(2.5) == 2.5 and ranks.collect("one") == ["one"]
+    assert ranks.all_gather(rows) is rows and ranks.all_gather_with_gradient(rows) is rows
+    mean = ranks.all_reduce_mean(rows)
+    assert mean.tolist() == rows.tolist() and not mean.requires_grad
+    assert ranks.all_reduce_max(2.5) == 2.5 and ranks.all_gather_objects("one") == ["one"]
     with joined_process_group() as joined:
         assert joined == Ranks() and not dist.is_initialized()
     module = make_towers("vit", Path())
@@ -300,23 +307,23 @@ def _two_steps(module: nn.Module, whole: Towers) -> dict[str, Any]:
     for parameter, gradient in zip(module.parameters(), gradients, strict=True):
         parameter.grad = gradient
     second.step()
-    copy_weights(module, whole)
+    copy_full_weights(module, whole)
     split = sum(_local(parameter).numel() for parameter in module.parameters())
     return {"split": split, "weights": whole.model.state_dict()}
 
 
 def _tell(ranks: Ranks) -> dict[str, Any]:
     rows = torch.tensor([[ranks.rank, 10.0 * ranks.rank]] * 2, requires_grad=True)
-    gathered = ranks.gather_with_gradient(rows)
+    gathered = ranks.all_gather_with_gradient(rows)
     weights = torch.arange(1.0, len(gathered) + 1)[:, None] * (ranks.rank + 1)
     torch.autograd.backward((gathered * weights).sum())
     return {
         "ranks": (ranks.rank, ranks.world_size),
-        "rows": ranks.gather(rows),
+        "rows": ranks.all_gather(rows),
         "gradient": rows.grad,
-        "mean": ranks.mean(torch.tensor(float(ranks.rank))),
-        "maximum": ranks.maximum(float(ranks.rank)),
-        "collected": ranks.collect({"rank": ranks.rank}),
+        "mean": ranks.all_reduce_mean(torch.tensor(float(ranks.rank))),
+        "maximum": ranks.all_reduce_max(float(ranks.rank)),
+        "collected": ranks.all_gather_objects({"rank": ranks.rank}),
     }
 
 

@@ -222,22 +222,3 @@ def test_the_weight_of_the_contrastive_loss_scales_it() -> None:
     features = _noise(5, 4)
     once = _loss(features, 10.0).item()
     assert _loss(features, 10.0, contrastive_weight=0.25).item() == pytest.approx(once / 4)
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        ({}, "either token_ids or text_features"),
-        ({"text_features": torch.ones(2, 4)}, "either levels or image_features"),
-        (
-            {"text_features": torch.ones(2, 4), "image_features": torch.ones(3, 4)},
-            "one row for each pair, got .*'image_features': 3",
-        ),
-    ],
-)
-def test_a_batch_without_a_side_or_with_sides_of_two_sizes_is_refused(
-    parts: dict[str, Any], message: str
-) -> None:
-    keys = torch.arange(2)
-    with pytest.raises(InputError, match=message):
-        Batch(caption_keys=keys, image_keys=keys, **parts)

@@ -15,8 +15,8 @@ from torch import nn
 
 from clipkit.errors import TrainingError
 from clipkit.training.resume import (
-    TrainerState,
     StopRequest,
+    TrainerState,
     capture_state,
     random_state,
     restore_random_state,
@@ -114,8 +114,8 @@ def train(module: Towered, optimizer: torch.optim.Optimizer, num_steps: int) -> 
 
 
 def state_of(module: nn.Module, optimizer: torch.optim.Optimizer, step: int = 5) -> dict[str, Any]:
-    progression = TrainerState(step=step, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
-    return capture_state(progression, module, optimizer, [random_state()])
+    progress = TrainerState(step=step, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
+    return capture_state(progress, module, optimizer, [random_state()])
 
 
 def written_and_read(state: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -141,11 +141,11 @@ def test_half_a_run_and_the_other_half_are_a_whole_one_bit_for_bit(tmp_path: Pat
     second, optimizer = make()
     train(second, optimizer, 2)  # something else altogether
     second.towers.load_state_dict(weights)
-    progression = restore_state(state, second, optimizer)
+    progress = restore_state(state, second, optimizer)
     restore_random_state(state["random"][0])
     train(second, optimizer, 5)
 
-    assert progression == TrainerState(step=5, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
+    assert progress == TrainerState(step=5, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
 
@@ -198,7 +198,7 @@ def test_a_seed_starts_each_process_elsewhere_and_each_run_alike() -> None:
 def test_a_state_of_another_format_is_refused() -> None:
     module, optimizer = make()
     state = state_of(module, optimizer) | {"format": 99}
-    with pytest.raises(TrainingError, match="has format 99, this clipkit reads 1: go on with"):
+    with pytest.raises(TrainingError, match="has format 99, this clipkit reads 1: resume with"):
         restore_state(state, module, optimizer)
 
 

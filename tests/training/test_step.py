@@ -246,7 +246,7 @@ def test_features_may_stand_for_a_locked_towers_inputs(towers_of: TowersOf) -> N
     module = towers_of("bert")
     module.towers.model.visual.requires_grad_(False)
     features = torch.randn(NUM, 24, dtype=torch.float64)
-    batch = make_batch(NUM, levels=None, image_features=features)
+    batch = make_batch(NUM, images=None, image_features=features)
     calls = _count_calls(module.towers.model.visual)
     torch.manual_seed(5)
     loss = _loss()(_forward(module, batch, 3), batch)["loss"]
@@ -316,23 +316,6 @@ def test_autocast_is_for_the_towers_alone(towers_of: TowersOf) -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     for name, gradient in _left(module).items():
         assert torch.allclose(gradient, gradients[name], rtol=1e-3, atol=1e-5), name
-
-
-def test_a_batch_goes_to_a_device_whole() -> None:
-    teacher = TeacherFeatures(torch.ones(4, 2), torch.ones(4, 2))
-    batch = make_batch(4, teacher=teacher).to(torch.device("meta"))
-    assert batch.device.type == "meta"
-    assert batch.teacher is not None
-    tensors = (batch.token_ids, batch.levels, batch.teacher.text_features)
-    assert all(tensor is not None and tensor.is_meta for tensor in tensors)
-    assert batch.image_features is None
-
-
-def test_chunks_are_rows_in_order() -> None:
-    chunks = make_batch(7, teacher=TeacherFeatures(torch.eye(7), torch.eye(7))).chunks(3)
-    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
-    parts = [chunk.teacher.image_features for chunk in chunks if chunk.teacher]
-    assert torch.equal(torch.cat(parts), torch.eye(7))
 
 
 def _count_calls(module: nn.Module) -> list[Any]:
