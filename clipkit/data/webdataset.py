@@ -1,7 +1,7 @@
-"""WebDataset shards: tar files in which image and caption of a sample share a name.
+"""WebDataset shards as a dataset: tar files in which image and caption of a sample share a name.
 
-A tar is listed once; from then on each image is read with one seek. So shards are shuffled,
-split, gone on with and shared among processes like any other pairs.
+A tar is listed once; from then on each image is read with one seek. So samples are shuffled, split,
+resumed and shared among processes like the pairs of any other dataset.
 """
 
 import functools
@@ -27,36 +27,36 @@ from clipkit.inputs.folders import IMAGE_EXTENSIONS
 from clipkit.inputs.read_errors import reason_for
 from clipkit.paths import expand_home
 
-_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_MOST_CAPTION = 1 << 20  # bytes
-_CLASS = ".cls"
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_MAX_CAPTION_SIZE = 1 << 20  # bytes
+_CLASS_SUFFIX = ".cls"
 
 
 def is_shards(text: str) -> bool:
-    """Return whether a text names tar files: by its ending, or as something that is not here.
+    """Return whether a text names shards: by the suffix of tar files, or as an address.
 
-    So do tar files that must be unpacked first, which open_shards says.
+    Compressed tar files count as well; open_shards says that they must be unpacked first.
     """
-    return text.lower().endswith(_SUFFIXES) or is_remote(text)
+    return text.lower().endswith(_TAR_SUFFIXES) or is_remote(text)
 
 
 class ShardCaptions(NamedTuple):
     """Which members of a sample hold its captions."""
 
-    suffixes: Sequence[str] = CAPTION_SUFFIXES  # those to be preferred first
+    suffixes: Sequence[str] = CAPTION_SUFFIXES  # in order of preference
     class_names: ClassNames | None = None  # of the numbers in .cls
     templates: Sequence[str] = DEFAULT_TEMPLATES  # which make captions of class names
 
 
 def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs":
-    """Return the pairs in shards.
+    """Open shards as a dataset.
 
     Args:
         text: Paths or addresses as webdataset spells them: "data-{000..099}.tar", "a.tar::b.tar",
-            "https://…/000.tar", "pipe:…". What is not on this machine is fetched into the cache.
+            "https://…/000.tar", "pipe:…". What is not on this machine is downloaded into the cache.
         captions: Where captions are; where a sample has none of them, the number of a class in its
             .cls counts.
-        say: Is told of shards whose samples do not lie together, and of members passed over.
+        say: Is told of shards whose samples are not contiguous, and of members that were skipped.
 
     Returns:
         The pairs in the order of the shards. Samples that lack an image or a caption, and what a
@@ -64,7 +64,7 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
         classes.
 
     Raises:
-        InputError: If a shard is missing, cannot be fetched, or is no tar file.
+        InputError: If a shard is missing, cannot be downloaded, or is no tar file.
         MissingExtraError: If webdataset is not installed.
     """
     check_templates(captions.templates)
@@ -76,7 +76,7 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
         raise InputError(f"{len(missing)} of {len(shards)} shards are not there: {listed}")
     numbers, offsets, sizes = array("q"), array("q"), array("q")
     classes: list[str] = []
-    listing = _Listing(captions)
+    listing = _ShardListing(captions)
 
     def rows() -> Iterator[tuple[str, ...]]:
         for number, shard in enumerate(shards):
@@ -106,11 +106,11 @@ class Shard(NamedTuple):
 
 
 class ShardPairs:
-    """Pairs in tar files, read where they lie.
+    """A dataset of pairs in tar files, each image read by its offset.
 
     Args:
         shards: The files.
-        rows: Of each pair the name, as in "000.tar/0001" wherever the shard lies, and captions.
+        rows: Of each pair the name, as in "000.tar/0001" whatever the shard's folder, and captions.
         images: Of each pair's image its shard, the offset in it, and its size in bytes, shape
             (3, number of pairs).
         skipped: What is no pair.
@@ -135,7 +135,7 @@ class ShardPairs:
         self._labels = np.array([numbers[name] for name in classes], dtype=np.int64)
 
     def __len__(self) -> int:
-        """How many pairs."""
+        """Return the number of pairs."""
         return len(self._rows)
 
     def __getitem__(self, row: int) -> Pair:
@@ -167,12 +167,12 @@ class ShardPairs:
         return self._rows[row][0]
 
     def stamp(self, row: int) -> bytes:
-        """Return the size of a pair's shard and when it was written."""
+        """Return the size and modification time of a pair's shard."""
         return file_stamp(self._shards[int(self._images[0, row])].file)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What identifies the listing: names and captions, and how large the images are."""
+        """A hash of the listing: names, captions and sizes of the images."""
         sizes = self._images[2].tobytes()
         return hashlib.sha256(self._rows.digest().encode() + sizes).hexdigest()
 
@@ -208,18 +208,18 @@ class _Sample(NamedTuple):
     class_name: str  # empty if its captions are texts
 
 
-class _Listing:
-    """What is found in shards, one after the other."""
+class _ShardListing:
+    """Lists the samples of shards, one shard after the other."""
 
     def __init__(self, captions: ShardCaptions) -> None:
         self.skipped: list[ImageReadError] = []
         self._captions = captions
-        self._scattered: dict[str, list[str]] = {}  # shard -> samples whose parts lie apart
+        self._scattered: dict[str, list[str]] = {}  # shard -> samples that are not contiguous
         self._passed_over: list[str] = []
 
     def samples(self, shard: Shard) -> Iterator[_Sample]:
         """Yield the samples that are pairs; what is none is added to skipped."""
-        # Parts of samples that lack something: more of the same name may come in an unsorted tar.
+        # Incomplete samples: an unsorted tar may have more members of the same name further on.
         parts: dict[str, dict[str, Any]] = {}
         try:
             with shard.file.open("rb") as file:
@@ -254,7 +254,7 @@ class _Listing:
             )
 
     def _parts(self, shard: Shard, file: BinaryIO) -> Iterator[dict[str, Any]]:
-        """Yield members that lie beside each other and share a name."""
+        """Yield the contiguous members of each sample."""
         from webdataset.tariterators import group_by_keys
 
         def told(error: Exception) -> bool:
@@ -270,7 +270,7 @@ class _Listing:
 
     def _is_whole(self, sample: Mapping[str, Any]) -> bool:
         has_image = any(f".{extension}" in IMAGE_EXTENSIONS for extension in sample)
-        suffixes = (*self._captions.suffixes, _CLASS)
+        suffixes = (*self._captions.suffixes, _CLASS_SUFFIX)
         return has_image and any(suffix[1:] in sample for suffix in suffixes)
 
     def _pair(self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]) -> Iterator[_Sample]:
@@ -290,8 +290,8 @@ class _Listing:
             for suffix in self._captions.suffixes
             if suffix[1:] in sample
         ]
-        if not files and _CLASS[1:] in sample:
-            name = self._class_name(_read_caption(file, sample[_CLASS[1:]]))
+        if not files and _CLASS_SUFFIX[1:] in sample:
+            name = self._class_name(_read_caption(file, sample[_CLASS_SUFFIX[1:]]))
             return fill_templates(self._captions.templates, name), name
         try:
             captions, passed_over = choose_captions(files)
@@ -324,7 +324,7 @@ def _image(sample: Mapping[str, Any]) -> Member:
 
 
 def _read_caption(file: BinaryIO, member: Member) -> bytes:
-    if member.size > _MOST_CAPTION:
+    if member.size > _MAX_CAPTION_SIZE:
         raise ValueError(f"holds {member.size} bytes, which is no caption")
     return _read(file, member.offset, member.size)
 

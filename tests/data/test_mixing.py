@@ -39,7 +39,7 @@ def test_classes_are_kept_where_all_have_the_same() -> None:
 
 
 def test_nothing_cannot_be_mixed() -> None:
-    with pytest.raises(InputError, match="at least one source of pairs, got none"):
+    with pytest.raises(InputError, match="at least one dataset of pairs, got none"):
         ConcatenatedPairs([])
 
 
