@@ -55,17 +55,17 @@ def choose_captions(files: Iterable[CaptionFile]) -> tuple[tuple[str, ...], list
     Raises:
         ValueError: If none holds any; the message is a reason. It is empty if there is no file.
     """
-    passed_over: list[str] = []
+    skipped_files: list[str] = []
     for file in files:
         try:
             captions = read_captions(file.read(), file.suffix)
         except ValueError as error:
-            passed_over.append(f"{file.name} {error}")
+            skipped_files.append(f"{file.name} {error}")
             continue
         if captions:
-            return captions, passed_over
-        passed_over.append(f"{file.name} holds no caption")
-    raise ValueError(", ".join(passed_over))
+            return captions, skipped_files
+        skipped_files.append(f"{file.name} holds no caption")
+    raise ValueError(", ".join(skipped_files))
 
 
 def read_captions(content: bytes, suffix: str) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ def open_captions_folder(
     """
     skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
     others = scan.other_paths
-    passed_over: list[str] = []
+    skipped_files: list[str] = []
 
     def pairs() -> Iterator[tuple[str, tuple[str, ...]]]:
         for path in (entry.path for entry in scan.entries):
@@ -172,7 +172,7 @@ def open_captions_folder(
                 reason = str(error) or _no_captions(captions, folder, path)
                 skipped.append(ImageReadError(folder / path, reason))
                 continue
-            passed_over.extend(reasons)
+            skipped_files.extend(reasons)
             yield path, texts
 
     found = ListedPairs(folder, pairs(), skipped=skipped)
@@ -184,10 +184,10 @@ def open_captions_folder(
             "captions of all: "
             + list_some(f"{path} = {names[0]}" for path, names in others.items())
         )
-    if passed_over:
+    if skipped_files:
         say(
-            f"warning: {folder}: {len(passed_over)} caption files hold no caption, so another of "
-            f"the same name was read: {list_some(passed_over)}"
+            f"warning: {folder}: {len(skipped_files)} caption files hold no caption, so another of "
+            f"the same name was read: {list_some(skipped_files)}"
         )
     return found
 
@@ -207,12 +207,12 @@ def _joined(candidates: Sequence[Iterator[CaptionFile]]) -> tuple[tuple[str, ...
     reasons: list[str] = []
     for files in candidates:
         try:
-            texts, passed_over = choose_captions(files)
+            texts, skipped_files = choose_captions(files)
         except ValueError as error:
             reasons += [str(error)] if str(error) else []
         else:
             captions |= dict.fromkeys(texts)
-            reasons += passed_over
+            reasons += skipped_files
     if not captions:
         raise ValueError(", ".join(reasons))
     return tuple(captions), reasons

@@ -51,11 +51,7 @@ class ImagePack:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Put the file in its place or, after an error, remove it.
-
-        Raises:
-            InputError: If it cannot be written.
-        """
+        """Put the file in its place or, after an error, remove it; or raise InputError."""
         try:
             self._writing.__exit__(kind, error, trace)
         except OSError as failure:

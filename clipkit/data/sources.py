@@ -51,7 +51,7 @@ def open_pairs(
     """
     layout = layout or PairLayout()
     if not str(path) or "\0" in str(path):
-        raise InputError(f"a place with pairs needs a path, got {str(path)!r}")
+        raise InputError(f"a dataset of pairs needs a path, got {str(path)!r}")
     if layout.format not in get_args(Format):
         known = ", ".join(get_args(Format))
         raise InputError(f'the format of pairs must be one of {known}, got "{layout.format}"')
@@ -162,7 +162,7 @@ def _is_table(place: Path) -> bool:
     if os.path.isfile(place):  # noqa: PTH113 - Path.is_file raises for a name too long
         known = ", ".join(sorted(TABLE_SUFFIXES))
         raise InputError(
-            f"{place} is no source of pairs: give a folder, a table ({known}) or shards (.tar)"
+            f"{place} is no dataset of pairs: give a folder, a table ({known}) or shards (.tar)"
         )
     return False
 

@@ -88,7 +88,7 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
                 yield f"{shard.file.name}/{sample.key}", *sample.captions
 
     listed_rows = TextRows(rows())
-    listing.tell(say)
+    listing.warn(say)
     return ShardPairs(
         shards,
         listed_rows,
@@ -215,49 +215,49 @@ class _ShardListing:
         self.skipped: list[ImageReadError] = []
         self._captions = captions
         self._scattered: dict[str, list[str]] = {}  # shard -> samples that are not contiguous
-        self._passed_over: list[str] = []
+        self._no_caption: list[str] = []  # members that were skipped for others, with reasons
 
     def samples(self, shard: Shard) -> Iterator[_Sample]:
         """Yield the samples that are pairs; what is none is added to skipped."""
         # Incomplete samples: an unsorted tar may have more members of the same name further on.
-        parts: dict[str, dict[str, Any]] = {}
+        incomplete: dict[str, dict[str, Any]] = {}
         try:
             with shard.file.open("rb") as file:
                 for part in self._parts(shard, file):
                     key = part["__key__"]
-                    sample = parts.pop(key, {})
+                    sample = incomplete.pop(key, {})
                     is_scattered = bool(sample)
                     sample = part | sample  # of two equal members the first counts
-                    if not self._is_whole(sample):
-                        parts[key] = sample
+                    if not self._is_complete(sample):
+                        incomplete[key] = sample
                         continue
                     if is_scattered:
                         self._scattered.setdefault(shard.name, []).append(key)
                     yield from self._pair(shard, file, sample)
-                for sample in parts.values():
+                for sample in incomplete.values():
                     yield from self._pair(shard, file, sample)
         except OSError as error:
             raise InputError(f"{shard.name} cannot be read: {error.strerror or error}") from error
 
-    def tell(self, say: Say) -> None:
-        """Say what is odd about the shards."""
+    def warn(self, say: Say) -> None:
+        """Warn of samples that are not contiguous, and of members without a caption."""
         for name, keys in self._scattered.items():
             say(
                 f"warning: {name} is an unsorted tar: the members of {len(keys)} samples do not "
                 f"lie beside each other ({list_some(keys)}). They are joined here; other readers "
                 "of webdataset lose them: pack it again with  tar --sort=name"
             )
-        if self._passed_over:
+        if self._no_caption:
             say(
-                f"warning: {len(self._passed_over)} members of shards hold no caption, so another "
-                f"of the same sample was read: {list_some(self._passed_over)}"
+                f"warning: {len(self._no_caption)} members of shards hold no caption, so another "
+                f"of the same sample was read: {list_some(self._no_caption)}"
             )
 
     def _parts(self, shard: Shard, file: BinaryIO) -> Iterator[dict[str, Any]]:
         """Yield the contiguous members of each sample."""
         from webdataset.tariterators import group_by_keys
 
-        def told(error: Exception) -> bool:
+        def note_duplicate(error: Exception) -> bool:
             name = f"{shard.name}/{str(error.args[0]).partition(':')[0]}"
             self.skipped.append(ImageReadError(name, "is there twice: the first counts"))
             return True
@@ -266,22 +266,22 @@ class _ShardListing:
             {"fname": member.name, "data": member, "__url__": ""}
             for member in list_members(file, shard.file, self.skipped)
         )
-        yield from group_by_keys(members, handler=told)
+        yield from group_by_keys(members, handler=note_duplicate)
 
-    def _is_whole(self, sample: Mapping[str, Any]) -> bool:
+    def _is_complete(self, sample: Mapping[str, Any]) -> bool:
         has_image = any(f".{extension}" in IMAGE_EXTENSIONS for extension in sample)
         suffixes = (*self._captions.suffixes, _CLASS_SUFFIX)
         return has_image and any(suffix[1:] in sample for suffix in suffixes)
 
     def _pair(self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]) -> Iterator[_Sample]:
-        """Yield the one pair that a sample is, if it is one."""
+        """Yield a sample as a pair if it is one; else add the reason to skipped."""
         key = sample["__key__"]
         try:
-            yield _Sample(key, _image(sample), *self._said(shard, file, sample))
+            yield _Sample(key, _image(sample), *self._captions_and_class(shard, file, sample))
         except ValueError as error:
             self.skipped.append(ImageReadError(f"{shard.name}/{key}", str(error)))
 
-    def _said(
+    def _captions_and_class(
         self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]
     ) -> tuple[tuple[str, ...], str]:
         """Return a sample's captions and class, or raise ValueError with the reason for neither."""
@@ -294,12 +294,12 @@ class _ShardListing:
             name = self._class_name(_read_caption(file, sample[_CLASS_SUFFIX[1:]]))
             return fill_templates(self._captions.templates, name), name
         try:
-            captions, passed_over = choose_captions(files)
+            captions, reasons = choose_captions(files)
         except ValueError as error:
             listed = any_of(self._captions.suffixes)
             reason = str(error) or f"has no captions: there is no {listed} with it"
             raise ValueError(reason) from error
-        self._passed_over += [f"{shard.name}/{sample['__key__']}: {why}" for why in passed_over]
+        self._no_caption += [f"{shard.name}/{sample['__key__']}: {why}" for why in reasons]
         return captions, ""
 
     def _class_name(self, content: bytes) -> str:

@@ -261,7 +261,7 @@ class PairBatches:
             # torch's about more workers than cores, Python's about a fork beside threads: the
             # number was asked for, and workers use no lock of the threads here.
             warnings.simplefilter("ignore")
-            loader = DataLoader(
+            loader: DataLoader[ReadPairs | ClipkitError] = DataLoader(
                 self._reader,  # type: ignore[arg-type]  # needs no more than __getitem__
                 sampler=steps,
                 batch_size=None,

@@ -67,7 +67,7 @@ class Hooks:
 
 
 class TrainingLoop(Generic[_Batch]):
-    """Takes optimizer steps until the last epoch ends, early stopping does, or someone asks to.
+    """Takes optimizer steps until the last epoch ends, early stopping does, or a stop is asked for.
 
     Args:
         module: What is trained; put into training mode.

@@ -79,9 +79,9 @@ def _file(name: str, content: bytes) -> CaptionFile:
 
 def test_the_first_file_with_a_caption_is_taken() -> None:
     files = [_file("a.txt", b" \n"), _file("a.caption", b"\xff"), _file("a.json", b'"a cat"')]
-    captions, passed_over = choose_captions([*files, _file("b.txt", b"never read")])
+    captions, skipped_files = choose_captions([*files, _file("b.txt", b"never read")])
     assert captions == ("a cat",)
-    assert passed_over == ["a.txt holds no caption", "a.caption is not UTF-8"]
+    assert skipped_files == ["a.txt holds no caption", "a.caption is not UTF-8"]
     with pytest.raises(ValueError, match=r"^a\.txt holds no caption, a\.caption is not UTF-8$"):
         choose_captions(files[:2])
     with pytest.raises(ValueError, match=r"^$"):
