@@ -8,6 +8,10 @@ import pytest
 from PIL import Image
 
 from clipkit.data.pair import Pair, PairDataset
+from clipkit.data.table import open_table
+from clipkit.data.table_rows import Columns
+
+Write = Callable[[Mapping[str, bytes | str]], Path]
 
 
 def image(number: int) -> bytes:
@@ -34,8 +38,20 @@ def reasons(source: PairDataset) -> list[str]:
     return [f"{Path(error.path).name}: {error.reason}" for error in source.skipped]
 
 
+TABLE_IMAGES = {"photos/a.png": image(1), "photos/b.png": image(2)}
+
+
+def open_titles(path: Path, image: str = "filepath", caption: str = "title") -> PairDataset:
+    """Open a table with these columns that leaves nothing to say."""
+
+    def unsaid(line: str) -> None:
+        raise AssertionError(line)
+
+    return open_table(path, Columns(image, caption), say=unsaid)
+
+
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[Mapping[str, bytes | str]], Path]:
+def write(tmp_path: Path) -> Write:
     """Write files, by their paths; returns the folder."""
 
     def run(files: Mapping[str, bytes | str]) -> Path:

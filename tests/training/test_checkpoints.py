@@ -155,7 +155,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     checkpoints: RunCheckpoints, towers: Towers, damage: str
 ) -> None:
     """A bit that is another is noticed by neither torch.load nor safetensors."""

@@ -247,7 +247,7 @@ def tokenizer(starter_folder: Path) -> Tokenizer:
 
 
 @pytest.fixture(autouse=True)
-def nobody_left() -> Iterator[None]:
+def nothing_left_running() -> Iterator[None]:
     """See that processes and threads of a test end by themselves, within moments."""
     threads = set(threading.enumerate())
     yield
@@ -350,7 +350,7 @@ def test_a_batch_that_is_never_asked_for_again_is_read_no_further(tokenizer: Tok
     several = batches(tokenizer).after(0)
     next(several)
     assert any("__getitem__" in thread.name for thread in threading.enumerate())
-    del several  # nobody_left looks
+    del several  # nothing_left_running looks
 
 
 # What a batch holds

@@ -138,7 +138,7 @@ def test_processes_tell_each_other_rows_means_and_the_largest(
         assert told["gradient"].tolist() == [[weight * (first + 1)] * 2, [weight * (first + 2)] * 2]
 
 
-def test_one_process_has_nobody_to_ask() -> None:
+def test_a_single_process_exchanges_nothing() -> None:
     rows = torch.ones(2, 3, requires_grad=True)
     ranks = Ranks()
     assert ranks.all_gather(rows) is rows and ranks.all_gather_with_gradient(rows) is rows

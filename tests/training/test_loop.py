@@ -270,7 +270,7 @@ def test_without_a_validation_nothing_is_best() -> None:
 
 
 def clock_of(run: Run, seconds: float) -> SimpleNamespace:
-    """Return a module of time in which a step takes so long; that of other threads goes on."""
+    """Return a module of time in which a step takes so long; other threads keep the real one."""
     elapsed = lambda: seconds * len(run.after_step)  # noqa: E731
     return SimpleNamespace(monotonic=elapsed, perf_counter=elapsed)
 
@@ -284,7 +284,7 @@ def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
     assert run.state.seconds == 1440
 
 
-def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_before_it_was_resumed_count(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(state=TrainerState(step=2, seconds=1000))
     monkeypatch.setattr(loop, "time", clock_of(run, 60.0))
     run.train()
@@ -301,7 +301,7 @@ def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> N
         ([0.5, 0.4, 0.3, 0.2, 0.1], 0, 6), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 1, 6),
     ],
 )  # fmt: skip
-def test_it_ends_early_after_so_many_measurements_without_a_better_one(
+def test_early_stopping_ends_it_after_so_many_validations_without_a_better_one(
     scores: list[float], patience: int, last: int
 ) -> None:
     run = Run(numbers=Numbers(1), scores=[*scores, 0.0, 0.0])
@@ -311,14 +311,14 @@ def test_it_ends_early_after_so_many_measurements_without_a_better_one(
     assert run.saved_steps[-1] == last
 
 
-def test_a_run_that_has_ended_is_not_gone_on_with() -> None:
+def test_a_run_that_has_ended_is_not_resumed() -> None:
     for ended in (TrainerState(step=4), TrainerState(step=3, is_ended_early=True)):
         run = Run(state=ended)
         assert run.train()
         assert (run.step.seen, run.saved, run.validated) == ([], [], [])
 
 
-def test_a_run_goes_on_where_it_was() -> None:
+def test_a_run_resumes_where_it_was() -> None:
     run = Run(state=TrainerState(step=3, best_score=0.9, best_step=2), scores=[0.8])
     assert run.train()
     assert run.step.seen == [(3, True)]
@@ -326,7 +326,7 @@ def test_a_run_goes_on_where_it_was() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_wish_to_stop_is_granted_after_the_step_with_a_checkpoint(number: signal.Signals) -> None:
+def test_a_request_to_stop_ends_it_after_the_step_with_a_checkpoint(number: signal.Signals) -> None:
     run = Run(numbers=Numbers(5), signal_at={3: [number]})
     assert not run.train()
     assert run.state.step == 3
@@ -337,7 +337,7 @@ def test_a_wish_to_stop_is_granted_after_the_step_with_a_checkpoint(number: sign
     assert [batch for batch, _ in rest.step.seen] == [3, 4, 5, 6, 7, 8, 9]
 
 
-def test_a_wish_after_the_last_step_comes_too_late() -> None:
+def test_a_request_after_the_last_step_comes_too_late() -> None:
     run = Run(signal_at={4: [signal.SIGTERM]})
     assert run.train()
     assert run.saved_steps == [2, 4]
@@ -401,7 +401,7 @@ def test_all_save_when_the_first_finds_a_better_score() -> None:
     assert first.saved_steps == second.saved_steps == [2, 6, 8]
 
 
-def test_a_wish_that_one_process_hears_stops_all_after_the_same_step() -> None:
+def test_a_signal_to_one_rank_stops_all_after_the_same_step() -> None:
     first = Run(numbers=Numbers(5))
     second = Run(numbers=Numbers(5), signal_at={3: [signal.SIGTERM]})
     assert train_both(first, second) == [False, False]

@@ -1,4 +1,4 @@
-"""A wish to stop is noted, a second one acts, and signals go back to whoever had them."""
+"""Stopping between two steps by a signal, and resuming bit for bit."""
 
 import copy
 import os
@@ -32,7 +32,7 @@ def send(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_a_wish(number: signal.Signals) -> None:
+def test_a_signal_requests_a_stop(number: signal.Signals) -> None:
     with StopRequest() as stop:
         assert not stop.is_made
         send(number)
@@ -50,7 +50,7 @@ def test_a_second_one_acts_at_once(first: signal.Signals, second: signal.Signals
         raise AssertionError("it went on")
 
 
-def test_signals_go_back_to_whoever_had_them() -> None:
+def test_signal_handlers_are_restored() -> None:
     taken: list[int] = []
     before = [signal.signal(number, lambda one, _: taken.append(one)) for number in SIGNALS]
     try:
@@ -67,7 +67,7 @@ def test_signals_go_back_to_whoever_had_them() -> None:
             signal.signal(number, handler)
 
 
-def test_in_another_thread_there_are_no_wishes() -> None:
+def test_in_another_thread_no_stop_is_requested() -> None:
     handlers = [signal.getsignal(number) for number in SIGNALS]
     found = []
 

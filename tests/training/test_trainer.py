@@ -118,7 +118,7 @@ def stop_after(step: int) -> Any:
 
 
 @pytest.mark.parametrize(("killed_after", "workers"), [(1, 0), (3, 0), (4, 0), (5, 0), (3, 1)])
-def test_a_run_that_goes_on_ends_where_it_would_have_ended(
+def test_a_resumed_run_ends_where_it_would_have_ended(
     towers: Towers, tmp_path: Path, killed_after: int, workers: int
 ) -> None:
     """A checkpoint is written after every step, but for the one that is lost.
