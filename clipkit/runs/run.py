@@ -167,7 +167,7 @@ class _Run:
             batches,
             ranks=self._ranks,
             teacher=teacher,
-            sources=sources,
+            fingerprints=sources,
         )
         if found is not None:
             trainer.restore(state)

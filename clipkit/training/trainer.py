@@ -47,7 +47,7 @@ class Trainer:
         batches: What they are trained on.
         ranks: The ranks of the run.
         teacher: Of a distillation; None: there is none.
-        sources: Fingerprints of what else the run depends on, by the setting that names it.
+        fingerprints: Of what else the run depends on, by the setting that names it.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Trainer:
         *,
         ranks: Ranks,
         teacher: Teacher | None = None,
-        sources: Mapping[str, str] = MappingProxyType({}),
+        fingerprints: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._config = config
-        self._sources = {"data.train": batches.fingerprint, **sources}
+        self._fingerprints = {"data.train": batches.fingerprint, **fingerprints}
         self._ranks = ranks
         self._batches = batches
         self._teacher = teacher
@@ -117,8 +117,8 @@ class Trainer:
             TrainingError: If it is of another run, or of other pairs or models.
         """
         before = saved.get("sources", {})
-        for setting in sorted(before.keys() | self._sources.keys()):
-            if before.get(setting) != self._sources.get(setting):
+        for setting in sorted(before.keys() | self._fingerprints.keys()):
+            if before.get(setting) != self._fingerprints.get(setting):
                 raise TrainingError(
                     f"what {setting} names has changed since this run was trained with it: put it "
                     "back to resume, or choose another output"
@@ -224,7 +224,7 @@ class Trainer:
         self._check_bad(self.state.bad.keys() - known)
         random_states = self._ranks.all_gather_objects(random_state())
         saved = capture_state(self.state, self._module, self._optimizer, random_states)
-        saved["sources"] = self._sources
+        saved["sources"] = self._fingerprints
         self._update_unsharded()
         if self._ranks.rank == 0:
             checkpoints.save(self.state.step, self.measured_towers, saved)

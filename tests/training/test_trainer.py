@@ -95,7 +95,7 @@ def trainer_of(towers: Towers, pairs: ListSource | None = None, **options: Any) 
         batches,
         ranks=options.get("ranks", Ranks()),
         teacher=options.get("teacher"),
-        sources=options.get("sources", {}),
+        fingerprints=options.get("fingerprints", {}),
     )
 
 
@@ -177,12 +177,12 @@ def test_a_run_on_other_models_or_measurements_is_refused(
     towers: Towers, tmp_path: Path, before: dict[str, str], now: dict[str, str]
 ) -> None:
     new = copy.deepcopy(towers)
-    run(trainer_of(towers, sources=before), tmp_path)
+    run(trainer_of(towers, fingerprints=before), tmp_path)
     found = RunCheckpoints(tmp_path).load_newest()
     assert found is not None
-    trainer_of(new, sources=before).restore(found[1])
+    trainer_of(new, fingerprints=before).restore(found[1])
     with pytest.raises(TrainingError, match=r"what loss\.teacher names has changed"):
-        trainer_of(towers, sources=now).restore(found[1])
+        trainer_of(towers, fingerprints=now).restore(found[1])
 
 
 def test_a_state_of_more_processes_starts_the_generators_anew(
