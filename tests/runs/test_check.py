@@ -14,7 +14,7 @@ from clipkit.runs import check as check_module
 from clipkit.runs.check import Check, check
 from clipkit.training.config_file import read_config
 from clipkit.training.data_loading import LoadedBatch, PairBatches
-from clipkit.training.trainer import Learning
+from clipkit.training.trainer import Trainer
 from tests.fakes import save_image
 from tests.runs.conftest import WriteRun
 
@@ -153,12 +153,12 @@ def test_check_of_locked_tower_times_what_a_run_would_do(
     """Its features are computed once, so no step runs it."""
     seen: list[bool] = []
 
-    class Watched(Learning):
+    class Watched(Trainer):
         def try_step(self, batch: LoadedBatch) -> None:
-            seen.append(batch.batch.levels is None)
+            seen.append(batch.batch.images is None)
             super().try_step(batch)
 
-    monkeypatch.setattr(check_module, "Learning", Watched)
+    monkeypatch.setattr(check_module, "Trainer", Watched)
     checks = []
     for scale in ([1.0, 1.0], [0.9, 1.0]):
         path = write_run(
