@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clipkit.curation.near_duplicates import find_near_duplicates
 from clipkit.curation.rules import RULES, Fault, FilterRules, image_size
 from clipkit.data.mixing import PairSubset
 from clipkit.data.pair import PairSource, image_digest
@@ -20,6 +19,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import image_name, stream_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
+from clipkit.near_duplicates import mark_near_duplicates
 from clipkit.progress import Progress, map_ahead, usable_cores
 
 
@@ -256,7 +256,7 @@ class _Draft:
         if not ordered:
             return
         embeddings = np.stack([left.embedding for left in ordered if left.embedding is not None])
-        found = find_near_duplicates(embeddings, epsilon=epsilon, progress=progress)
+        found = mark_near_duplicates(embeddings, epsilon=epsilon, progress=progress)
         for candidate, original, cosine in zip(ordered, *found, strict=True):
             if original >= 0:
                 why = f"of {ordered[original].name}: cosine {cosine:.4f}, above {1 - epsilon:.6g}"

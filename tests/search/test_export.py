@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipkit.cli.main import main
 from clipkit.errors import ClipkitError, InputError, LibraryError, MissingExtraError
-from clipkit.search import export as contents
+from clipkit.search import export
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, image_embedding, save_image
 
@@ -52,7 +52,7 @@ def test_blocks_are_put_together(
     indexed: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = indexed.embeddings()
-    monkeypatch.setattr(contents, "_BLOCK", 3)
+    monkeypatch.setattr(export, "_BLOCK", 3)
     paths, embeddings = indexed.embeddings()
     assert paths == whole.paths
     np.testing.assert_array_equal(embeddings, whole.embeddings)
