@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from clipkit.inputs import metadata, safe_open
-from clipkit.search import ingest, survey, sync
+from clipkit.search import folder_state, ingest, sync
 from clipkit.search.ingest import Inspection, hash_file, inspect_file
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.store.local.catalog import Catalog
@@ -337,7 +337,7 @@ def test_what_only_another_decoder_could_read_is_tried_again_with_that(
     library.sync()
     library.sync()
     assert encoder.encoded_images.count("new.heic") == 1
-    for module in (sync, survey):
+    for module in (sync, folder_state):
         monkeypatch.setattr(module, "decoder_name", lambda: "Pillow and an extra")
     assert len(library.sync().skipped) == 1
     assert encoder.encoded_images.count("new.heic") == 2
