@@ -63,6 +63,11 @@ def draft_beside(path: Path) -> Path:
     return path.with_name(f"{_DRAFT}{os.urandom(6).hex()}{path.suffix[:32]}")
 
 
+def is_draft(path: Path) -> bool:
+    """Return whether a file has the name of a draft: of one being written, or left by a kill."""
+    return path.name.startswith(_DRAFT)
+
+
 def put_in_place(draft: Path, place: Path) -> None:
     """Put a finished directory in its place; what was there stays whole until that moment.
 

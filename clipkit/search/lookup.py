@@ -117,6 +117,7 @@ class IndexedFiles:
 def _find_row(
     place: LibraryPlace, catalog: Catalog, images: Mapping[str, IndexedFile], file: FileState
 ) -> int | None:
+    """Return the row of a file's embedding, by its path or else its content; None if not known."""
     image = images.get(place.prefix + file.path)
     if image is not None and is_unchanged(file, image):
         return image.row

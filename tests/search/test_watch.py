@@ -25,7 +25,7 @@ def stop() -> Iterator[threading.Event]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_QUIET_MS", 50)
-    monkeypatch.setattr(watch, "_LOOK_MS", 50)
+    monkeypatch.setattr(watch, "_STOP_CHECK_MS", 50)
 
 
 def test_images_that_appear_change_and_go_are_seen(
