@@ -165,7 +165,7 @@ def _rules(arguments: argparse.Namespace) -> FilterRules:
         min_quantile=arguments.min_quantile,
         near_epsilon=arguments.near,
     )
-    if not rules.asked:
+    if not rules.active:
         raise InputError("there is no rule to filter by: give one, as in  --min-quantile .3")
     return rules
 

@@ -73,7 +73,7 @@ class FilterReport:
             "similarity_quantiles": {
                 str(share): value for share, value in self.similarity_quantiles.items()
             },
-            "rules": self.rules.asked,
+            "rules": self.rules.active,
             "model": self.model and {"name": self.model, "space_id": self.space_id},
             "skipped": [error.to_dict() for error in self.skipped],
             "dropped_pairs": [pair._asdict() for pair in self.dropped],
@@ -227,7 +227,7 @@ class _PairFilter:
                 self._remove(
                     candidate,
                     [
-                        Fault("similarity too low", f"{value:.4f}, at least {least:g} is asked")
+                        Fault("similarity too low", f"{value:.4f}, at least {least:g} is required")
                         if value < least
                         else None
                         for value in candidate.similarities

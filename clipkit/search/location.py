@@ -1,4 +1,4 @@
-"""Where the index of a folder lives: in the user's data directory, or in the folder if asked."""
+"""Where the index of a folder lies: in the user's data directory, or inside the folder."""
 
 import hashlib
 import os
@@ -94,7 +94,7 @@ class LibraryPlace:
 
 
 def _spelled_out(path: Path) -> Path:
-    """Return a path from the root, its links as they are."""
+    """Return an absolute path without "..", its links as they are."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps what is ".."
 
 
@@ -177,8 +177,8 @@ def existing_location(folder: Path) -> Path:
     return inner if has_index(inner) else default_location(folder)
 
 
-def take_index_along(place: LibraryPlace) -> None:
-    """Move a folder's indexes from the user's data directory to the place inside the folder.
+def move_index_inside(place: LibraryPlace) -> None:
+    """Move a folder's indexes from the user's data directory into the folder.
 
     Nothing happens if there is none, or if the place has one already.
 

@@ -1,6 +1,7 @@
 """Exact and near groups on vectors and sketches made by hand."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 
 from clipkit import near_duplicates
 from clipkit.embeddings import normalize_rows
+from clipkit.errors import ImageReadError
 from clipkit.inputs.perceptual_hash import SKETCH_SIDE
 from clipkit.search.duplicates.calibration import Calibration
 from clipkit.search.duplicates.groups import (
     DuplicateGroup,
+    DuplicateReport,
     exact_groups,
     near_groups,
     one_of_each,
@@ -124,3 +127,25 @@ def test_groups_depend_neither_on_the_order_nor_on_the_blocks(seed: int, order: 
         rows = embeddings[[int(file.path) for file in group.images]]
         assert (rows @ rows.T).min() >= 0.9 - 1e-5
         assert group.similarity >= 0.8
+
+
+def test_a_report_as_json_has_plain_values() -> None:
+    best, spare = _file("a", width=20), _file("b", width=None)
+    group = DuplicateGroup("near", (best, spare), 0.87654321)
+    report = DuplicateReport([group], [ImageReadError("bad.png", "is empty")], THRESHOLDS)
+    values = report.to_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert values["groups"] == [
+        {
+            "kind": "near",
+            "similarity": 0.876543,
+            "best": "a",
+            "images": [
+                {"path": "a", "width": 20, "height": 10, "bytes": 100},
+                {"path": "b", "width": None, "height": 10, "bytes": 100},
+            ],
+        }
+    ]
+    assert values["skipped"] == [{"path": "bad.png", "reason": "is empty"}]
+    assert values["calibration"]["similarity"] == THRESHOLDS.similarity
+    assert DuplicateReport([]).to_dict()["calibration"] is None
