@@ -207,8 +207,8 @@ class _PairFilter:
                     self._similarities += candidate.similarities
                     if self._rules.near_epsilon is not None:
                         candidate.embedding = embedding
-                for place, error in batch.skipped:
-                    self._drop(left[place], Fault("unreadable image", error.reason))
+                for position, error in batch.skipped:
+                    self._drop(left[position], Fault("unreadable image", error.reason))
 
     def drop_exact_copies(self) -> None:
         """Keep the preferred one of the pairs whose images have the same bytes."""
@@ -240,20 +240,22 @@ class _PairFilter:
         """Drop a share of all captions, those of the lowest similarities."""
         # Of equal ones the later goes first, so that exactly the share goes.
         ranked = sorted(
-            (value, -left.row, -place)
+            (value, -left.row, -position)
             for left in self._left.values()
-            for place, value in enumerate(left.similarities)
+            for position, value in enumerate(left.similarities)
         )
         why = f"among the lowest {share:.4g} of {len(ranked)} captions"
-        lowest = {(-row, -place) for _, row, place in ranked[: int(share * len(ranked) + 1e-9)]}
+        lowest = {
+            (-row, -position) for _, row, position in ranked[: int(share * len(ranked) + 1e-9)]
+        }
         for left in list(self._left.values()):
             self._remove(
                 left,
                 [
                     Fault("lowest similarities", f"{value:.4f}, {why}")
-                    if (left.row, place) in lowest
+                    if (left.row, position) in lowest
                     else None
-                    for place, value in enumerate(left.similarities)
+                    for position, value in enumerate(left.similarities)
                 ],
             )
 
@@ -277,10 +279,10 @@ class _PairFilter:
             last = max(found, key=lambda fault: RULES.index(fault.rule), default=_NO_CAPTION)
             self._drop(candidate, last)
         elif found:
-            good = [place for place, fault in enumerate(faults) if fault is None]
-            candidate.captions = [candidate.captions[place] for place in good]
+            good = [position for position, fault in enumerate(faults) if fault is None]
+            candidate.captions = [candidate.captions[position] for position in good]
             if candidate.similarities:
-                candidate.similarities = [candidate.similarities[place] for place in good]
+                candidate.similarities = [candidate.similarities[position] for position in good]
 
     def _drop(self, candidate: _Candidate, fault: Fault) -> None:
         del self._left[candidate.row]
@@ -305,6 +307,6 @@ class _PairFilter:
             dict(self._removed),
             quantiles,
             skipped=list(self._source.skipped),
-            model=self._encoder and self._encoder.name,
-            space_id=self._encoder and self._encoder.space_id,
+            model=self._encoder.name if self._encoder else None,
+            space_id=self._encoder.space_id if self._encoder else None,
         )

@@ -149,8 +149,8 @@ def find_missing(gone: Collection[str], known: Iterable[str], disks: DiskState) 
        the images are as they were;
     4. if they are more than half of all and at least 10: fewer are a handful that somebody
        deleted looking at them;
-    5. in a folder that has lost all of its at least 100 images, with the folders in it: whoever
-       deletes that many at once can be asked, whoever deletes an ordinary folder is not.
+    5. in a folder that has lost all of its at least 100 images, with the folders in it: somebody
+       who deletes that many at once can be asked, somebody who deletes a small folder is not.
 
     A mistake is cheap either way: missing images are forgotten by one command, and those removed
     keep their embeddings for a while.

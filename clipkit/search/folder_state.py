@@ -1,4 +1,4 @@
-"""A folder as it is now, compared with its index: what a sync has to do and a status tells."""
+"""A folder as it is now, compared with its index: what a sync would have to do."""
 
 import dataclasses
 from collections import defaultdict
@@ -140,7 +140,7 @@ def _links_elsewhere(
 ) -> dict[str, str]:
     """Return which files of a part are indexed in another part of the library, and as what.
 
-    `find_images` sees to that in what it reads, which is only the part.
+    `find_images` finds such links in what it reads, which is only the part.
     """
     if not place.prefix or not files:
         return {}

@@ -135,9 +135,9 @@ def sync_library(
             missing = _write_absent(writer, state, ingester.gone, prune=options.prune)
             ingester.ingest([file for file in files if file.size not in changes.familiar_sizes])
         compact(catalog, place.location, place.folder)
-    told = {*state.unreadable, *(stored.unlisted if stored else ())}
-    told_paths = {str(place.path(path)) for path in told}
-    return _report(place, state, missing, ingester.counts, told_paths)
+    reported = {*state.unreadable, *(stored.unlisted if stored else ())}
+    reported_paths = {str(place.path(path)) for path in reported}
+    return _report(place, state, missing, ingester.counts, reported_paths)
 
 
 def _write_absent(
@@ -271,9 +271,9 @@ def _report(
     state: FolderState,
     missing: set[str],
     counts: IngestCounts,
-    told_paths: Collection[str],
+    reported_paths: Collection[str],
 ) -> SyncReport:
-    """Return what was done, with paths as the user writes them; those told of before are known."""
+    """Return what was done, with paths as the user writes them; those reported before are known."""
     unlisted = [(error.path, error.reason) for error in state.scan.skipped]
     before = [(file.path, file.reason) for file in state.changes.still_unreadable]
     skipped = [
@@ -291,7 +291,7 @@ def _report(
         left_out=[_as_shown(place, left) for left in state.scan.left_out],
         missing=len(missing),
         missing_before=len(state.missing),
-        newly_skipped=[error for error in skipped if error.path not in told_paths],
+        newly_skipped=[error for error in skipped if error.path not in reported_paths],
     )
 
 

@@ -85,16 +85,18 @@ def calibrate(
         InputError: If no image of the sample can be read.
     """
     sample = np.unique(np.linspace(0, len(paths) - 1, min(_SAMPLE, len(paths))).round().astype(int))
-    originals = read_sketches([paths[place] for place in sample], max_pixels=encoder.max_pixels)
+    originals = read_sketches(
+        [paths[position] for position in sample], max_pixels=encoder.max_pixels
+    )
     sample = sample[originals.positions]
-    places: list[int] = []  # in the sample, of each copy's original
+    positions: list[int] = []  # in the sample, of each copy's original
     copies: list[bytes] = []
-    for place, number in enumerate(sample):
+    for position, number in enumerate(sample):
         try:
             made = make_copies(paths[number], max_pixels=encoder.max_pixels)
         except ImageReadError:  # a sketch needs fewer pixels of it
             continue
-        places += [place] * len(made)
+        positions += [position] * len(made)
         copies += made.values()
     if not copies:
         raise InputError("thresholds for near duplicates need images that can be read: none can")
@@ -103,11 +105,11 @@ def calibrate(
     rows = embeddings[sample].astype(np.float32)
     others, cosines = _neighbours(sample, rows, embeddings)
     evidence = Evidence(
-        (rows[places] * embedded).sum(axis=1),
+        (rows[positions] * embedded).sum(axis=1),
         np.array(
             [
-                perceptual_similarity(originals.sketches[[place]], sketches[[copy]])[0, 0]
-                for copy, place in enumerate(places)
+                perceptual_similarity(originals.sketches[[position]], sketches[[copy]])[0, 0]
+                for copy, position in enumerate(positions)
             ]
         ),
         cosines,

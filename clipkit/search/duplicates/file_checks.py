@@ -120,12 +120,12 @@ def _files_that_pass(
 
 def _joined_across_devices(files: Iterable[list[_Path]]) -> Iterable[list[_Path]]:
     """Yield the paths of each file, those of one file on several devices together."""
-    alike: dict[Hashable, list[list[_Path]]] = defaultdict(list)
+    same_file: dict[Hashable, list[list[_Path]]] = defaultdict(list)
     for number, paths in enumerate(files):
         file, _, status = paths[0]
         is_telling = file.digest is not None and status.st_ctime_ns % _COARSEST_CLOCK_NS
-        alike[(file.digest, status.st_ctime_ns) if is_telling else number].append(paths)
-    for same in alike.values():
+        same_file[(file.digest, status.st_ctime_ns) if is_telling else number].append(paths)
+    for same in same_file.values():
         if len({paths[0].status.st_dev for paths in same}) > 1:
             yield [path for paths in same for path in paths]
         else:

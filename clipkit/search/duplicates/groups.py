@@ -54,7 +54,7 @@ class DuplicateReport:
 
     groups: list[DuplicateGroup]  # the exact ones first; of their files, near ones name the best
     skipped: list[ImageReadError] = field(default_factory=list)  # not compared, with reasons
-    calibration: Calibration | None = None  # None if near-duplicates were not looked for
+    calibration: Calibration | None = None  # None if near-duplicates were not searched for
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it."""

@@ -55,7 +55,7 @@ def is_copy(first: ImageView, second: ImageView) -> bool:
     In other images words or a mark may lie over up to 30 % of the tiles: there one image has more
     detail than the other nearly everywhere; something that moved leaves detail in both.
 
-    What cannot be told: pages that differ in a few small letters only, images so small that
+    What cannot be told apart: pages that differ in a few small letters only, images so small that
     their letters have no shape, and frames of a camera on a tripod in which nothing moved.
 
     Args:
@@ -158,7 +158,7 @@ _SETTLED = 0.02  # pixels; a shorter step is the last one on its level
 _JUDGED_AT = 128  # side in pixels
 _FLATTEST = 2.0  # grey levels of detail; less is taken for noise
 _LONGEST_STEP = 3.0  # pixels
-_SCALES = 0.7, 1.43  # further apart in size than the crops that are looked for
+_SCALES = 0.7, 1.43  # further apart in size than the crops that are searched for
 
 
 class Alignment(NamedTuple):

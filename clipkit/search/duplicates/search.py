@@ -45,13 +45,13 @@ def find_duplicates(
     Args:
         place: The images and the index.
         encoder: Makes embeddings of the copies that the thresholds are calibrated on; None
-            looks for files of equal content only.
+            finds files of equal content only.
         threshold: How similar near-duplicates must be, 0..1; None as calibrated.
         progress: Called with how much is done, and how much there is to do.
 
     Returns:
         The groups, the exact ones first; paths are relative to the place's folder. Every file in
-        them held the bytes that were indexed when this returned; `still_as_indexed` looks again.
+        them held the bytes that were indexed when this returned; `still_as_indexed` checks again.
 
     Raises:
         InputError: If the threshold is out of range, or no image can be read.
