@@ -31,10 +31,11 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 import clipkit
 from clipkit.inputs.images import read_image
 from clipkit.inputs.perceptual_hash import read_sketch
+from clipkit.near_duplicates import rows_near_another
 from clipkit.search.duplicates.calibration import Calibration, calibrate
 from clipkit.search.duplicates.confirmation import Confirmation
-from clipkit.search.duplicates.groups import near_groups, rows_in_company
-from clipkit.search.duplicates.perceptual_similarity import likeness
+from clipkit.search.duplicates.groups import near_groups
+from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 from clipkit.search.store.records import ImageFile
 
 NUM_COPIED = 150  # photographs that are copied, of the labelled ones
@@ -176,7 +177,7 @@ def group_pairs(
     number = len(all_features.embeddings)
     files = [ImageFile(f"{place:06}", None, 0, None, None) for place in range(number)]
     together = np.zeros((number, number), dtype=bool)
-    rows = rows_in_company(all_features.embeddings, calibration.cosine)
+    rows = rows_near_another(all_features.embeddings, calibration.cosine)
     groups = near_groups(
         [files[row] for row in rows],
         all_features.embeddings[rows],
@@ -378,7 +379,7 @@ def lookalikes_table(photos: Sequence[bytes], encoder: clipkit.Encoder) -> Itera
             calibration = calibrate(paths, seen.embeddings, encoder)
             together = np.triu(group_pairs(seen, calibration, paths), 1)
         far = (seen.embeddings @ seen.embeddings.T >= calibration.cosine) & (
-            likeness(seen.sketches, seen.sketches) >= calibration.likeness
+            perceptual_similarity(seen.sketches, seen.sketches) >= calibration.similarity
         )
         number = len(files)
         place = np.arange(number)
@@ -416,7 +417,7 @@ def main() -> None:
     copied = [read_image(file).pixels for file in photos[:NUM_COPIED]]
     sweeps = {
         "cosine": Sweep(np.linspace(0.5, 1, 501)),
-        "likeness": Sweep(np.linspace(0.3, 1, 701)),
+        "perceptual similarity": Sweep(np.linspace(0.3, 1, 701)),
         "pHash": Sweep(np.arange(-32, 1)),
         "dHash": Sweep(np.arange(-32, 1)),
     }
@@ -431,7 +432,9 @@ def main() -> None:
             calibrations.append(calibrate(paths + copies, both.embeddings, encoder))
             grouped.add(kind, group_pairs(both, calibrations[-1], paths + copies), len(photos))
             sweeps["cosine"].add(kind, both.embeddings @ both.embeddings.T, len(photos))
-            sweeps["likeness"].add(kind, likeness(both.sketches, both.sketches), len(photos))
+            sweeps["perceptual similarity"].add(
+                kind, perceptual_similarity(both.sketches, both.sketches), len(photos)
+            )
             for name in ("pHash", "dHash"):
                 sweeps[name].add(kind, -distances(both.hashes[name]), len(photos))
             print(f"{kind}: {calibrations[-1]}", file=sys.stderr)
@@ -441,10 +444,10 @@ def main() -> None:
     for name, sweep in sweeps.items():
         best = sweep.best()
         scores[f"{name}, best: {abs(best):.3g}"] = sweep.at(best)
-    likenesses = [calibration.likeness for calibration in calibrations]
+    similarities = [calibration.similarity for calibration in calibrations]
     cosines = [calibration.cosine for calibration in calibrations]
     print(f"{len(photos)} photographs, {NUM_COPIED} of them copied in {len(calibrations)} ways")
-    print(f"calibrated likeness {min(likenesses):.3f} to {max(likenesses):.3f}", end=", ")
+    print(f"calibrated similarity {min(similarities):.3f} to {max(similarities):.3f}", end=", ")
     print(f"cosine {min(cosines):.3f} to {max(cosines):.3f}", end="\n\n")
     unseen = sum(grouped.right_unseen[kind] for kind in grouped.right.keys() - FAR)
     share = unseen / (NUM_COPIED // 2 * len(grouped.right.keys() - FAR))

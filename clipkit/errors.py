@@ -49,6 +49,10 @@ class ImageReadError(InputError):
         self.path = str(path)
         self.reason = reason
 
+    def to_dict(self) -> dict[str, str]:
+        """Return both parts as JSON has them."""
+        return {"path": self.path, "reason": self.reason}
+
     def __reduce__(self) -> tuple[type["ImageReadError"], tuple[str, str]]:
         """Let the error cross process borders: its two parts, not its one message."""
         return type(self), (self.path, self.reason)

@@ -1,6 +1,7 @@
 """``clipkit duplicates``: the images that a folder has more than once."""
 
 import argparse
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from clipkit.cli.options import (
     sync_if_possible,
 )
 from clipkit.cli.terminal import note, path_start, progress_bar, table_lines, to_json
-from clipkit.search.duplicates.file_checks import still_there
+from clipkit.search.duplicates.file_checks import still_as_indexed
 from clipkit.search.duplicates.groups import DuplicateGroup
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.records import ImageFile
@@ -51,7 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--threshold",
         type=values.number(0, 1, is_open=True),
         metavar="X",
-        help="how like near duplicates are, 0 to 1 (default: found out from copies of your own "
+        help="how similar near duplicates are, 0 to 1 (default: found out from copies of your own "
         "images)",
     )
     form = parser.add_mutually_exclusive_group()
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     groups: list[DuplicateGroup] = []
     for group in report.groups:
         # Whatever reads this may be removing files already.
-        now = still_there(group, Path(arguments.folder))
+        now = still_as_indexed(group, Path(arguments.folder))
         if now is None:
             continue
         for line in _lines(now, arguments, is_first=not groups):
@@ -117,34 +118,24 @@ def _lines(
     group: DuplicateGroup, arguments: argparse.Namespace, *, is_first: bool
 ) -> Iterator[str]:
     """Yield what to print of one group."""
-    start, folder = path_start(arguments.folder), Path(arguments.folder)
-    paths = [f"{start}{folder / file.path}" for file in group.images]
+    group = _as_shown(group, arguments.folder)
     if arguments.json:
-        yield to_json(_as_json(group, paths))
+        yield to_json(group.to_dict())
     elif arguments.filepath_only or arguments.print0:
-        yield from paths[1:]
+        yield from (file.path for file in group.images[1:])
     else:
         if not is_first:
             yield ""
         yield _heading(group)
-        rows = [
-            _row(file, path, is_best=file is group.best)
-            for file, path in zip(group.images, paths, strict=True)
-        ]
+        rows = [_row(file, is_best=file is group.best) for file in group.images]
         yield from table_lines(rows, has_heading=False, right={1, 2})
 
 
-def _as_json(group: DuplicateGroup, paths: Sequence[str]) -> dict[str, object]:
-    images = [
-        {"path": path, "width": file.width, "height": file.height, "bytes": file.num_bytes}
-        for file, path in zip(group.images, paths, strict=True)
-    ]
-    return {
-        "kind": group.kind,
-        "similarity": round(group.similarity, 6),
-        "best": paths[0],
-        "images": images,
-    }
+def _as_shown(group: DuplicateGroup, folder: str) -> DuplicateGroup:
+    """Return a group with the paths of its images as the user can give them to other programs."""
+    start = path_start(folder)
+    images = (file._replace(path=f"{start}{Path(folder) / file.path}") for file in group.images)
+    return dataclasses.replace(group, images=tuple(images))
 
 
 def _heading(group: DuplicateGroup) -> str:
@@ -154,11 +145,11 @@ def _heading(group: DuplicateGroup) -> str:
     return f"near: {count} images, similarity at least {group.similarity:.3f}"
 
 
-def _row(file: ImageFile, path: str, *, is_best: bool) -> tuple[str, ...]:
+def _row(file: ImageFile, *, is_best: bool) -> tuple[str, ...]:
     mark = "best" if is_best else ""
     pixels = f"{file.width}x{file.height}" if file.num_pixels else "?"
     # JSON's quotes, as search has them: a name with a line break stays one field.
-    return mark, pixels, str(file.num_bytes), to_json(path)
+    return mark, pixels, str(file.num_bytes), to_json(file.path)
 
 
 def _summary(groups: Sequence[DuplicateGroup], folder: str) -> str:

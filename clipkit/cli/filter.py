@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
@@ -15,8 +14,6 @@ from clipkit.cli.terminal import note, progress_bar, table_lines
 from clipkit.curation.filtering import FilterReport, filter_pairs
 from clipkit.curation.rules import RULES, FilterRules
 from clipkit.curation.writing import check_has_files, check_is_table, table_text
-from clipkit.data.pair import PairDataset
-from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.progress import Progress
 
@@ -140,17 +137,17 @@ def run(arguments: argparse.Namespace) -> int:
     if out is not None and report.kept:
         out.write_text([table_text(out.path, source, report.kept)])
     if report_file is not None:
-        text = json.dumps(_as_json(report, source, encoder), indent=2) + "\n"
+        text = json.dumps(report.to_dict(), indent=2) + "\n"
         report_file.write_text([text])
     else:
         rows = [(pair.rule, pair.name, pair.why) for pair in report.dropped]
         for line in table_lines(rows, has_heading=False):
             print(line)
-    for line in [*skipped_lines(source.skipped), *_summary(report)]:
+    for line in [*skipped_lines(report.skipped), *_summary(report)]:
         note(line)
     if not report.kept:
         note("no pair is kept, so no table was written")
-    is_whole = not source.skipped and "unreadable image" not in report.num_dropped
+    is_whole = not report.skipped and "unreadable image" not in report.num_dropped
     return 1 if not report.kept or (arguments.strict and not is_whole) else 0
 
 
@@ -168,7 +165,7 @@ def _rules(arguments: argparse.Namespace) -> FilterRules:
         min_quantile=arguments.min_quantile,
         near_epsilon=arguments.near,
     )
-    if not rules.asked:
+    if not rules.active:
         raise InputError("there is no rule to filter by: give one, as in  --min-quantile .3")
     return rules
 
@@ -190,23 +187,6 @@ def _outputs(arguments: argparse.Namespace) -> tuple[OutputFile | None, OutputFi
         if file is not None:
             file.check()
     return files[0], files[1]
-
-
-def _as_json(report: FilterReport, source: PairDataset, encoder: Encoder | None) -> dict[str, Any]:
-    return {
-        "pairs": report.num_pairs,
-        "kept": len(report.kept),
-        "dropped": {rule: report.num_dropped.get(rule, 0) for rule in RULES},
-        "captions_removed": report.captions_removed,
-        "similarity_quantiles": report.similarity_quantiles,
-        "rules": report.rules.asked,
-        "model": encoder and {"name": encoder.name, "space_id": encoder.space_id},
-        "skipped": [{"path": error.path, "reason": error.reason} for error in source.skipped],
-        "dropped_pairs": [
-            {"row": pair.row, "name": pair.name, "rule": pair.rule, "why": pair.why}
-            for pair in report.dropped
-        ],
-    }
 
 
 def _summary(report: FilterReport) -> Iterator[str]:

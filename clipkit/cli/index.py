@@ -1,7 +1,6 @@
 """``clipkit index``: a folder's index brought in step with its images, kept so, or looked at."""
 
 import argparse
-import dataclasses
 import shlex
 from collections import Counter
 
@@ -17,8 +16,9 @@ from clipkit.cli.options import (
 from clipkit.cli.terminal import note, progress_bar, to_json, visible
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
+from clipkit.search.indexes import indexed_folders
 from clipkit.search.library import PhotoLibrary, SyncReport
-from clipkit.search.status import LibraryStatus, indexed_folders
+from clipkit.search.status import LibraryStatus
 
 _EPILOG = """\
 examples:
@@ -205,34 +205,20 @@ def _print_statuses(arguments: argparse.Namespace) -> int:
 
 
 def _print_status(status: LibraryStatus, *, as_json: bool) -> None:
-    values = dataclasses.asdict(status)
-    for name in ("folder", "location"):
-        values[name] = str(values[name])
+    values = status.to_dict()
     if as_json:
         print(to_json(values))
         return
     for name, value in values.items():
-        shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+        shown = ", ".join(value) if isinstance(value, list) else str(value)
         print(f"{name:<15} {visible(shown)}")
 
 
 def _print_report(library: PhotoLibrary, report: SyncReport, *, as_json: bool) -> None:
-    counts = {
-        "added": report.added,
-        "changed": report.changed,
-        "moved": report.moved,
-        "removed": report.removed,
-        "unchanged": report.unchanged,
-    }
     if as_json:
-        skipped = [{"path": error.path, "reason": error.reason} for error in report.skipped]
-        left_out = [left._asdict() for left in report.left_out]
-        folder = str(library.folder)
-        whole = {"folder": folder, **counts, "missing": report.missing}
-        whole |= {"skipped": skipped, "left_out": left_out}
-        print(to_json(whole), flush=True)
+        print(to_json(report.to_dict()), flush=True)
         return
-    listed = ", ".join(f"{number} {name}" for name, number in counts.items())
+    listed = ", ".join(f"{number} {name}" for name, number in report.counts.items())
     listed += f", {len(report.skipped)} skipped"
     listed += f", {report.missing} missing" if report.missing else ""
     print(f"{visible(str(library.folder))}: {listed}", flush=True)

@@ -1,17 +1,16 @@
-"""Pairs to the pairs worth keeping, and a reason for every other.
+"""Filtering image-text pairs: which are worth keeping, and the rule that every other breaks.
 
-Shapes: N pairs whose images were embedded, D dimensions.
+Shapes: D dimensions.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from clipkit.curation.near_duplicates import find_near_duplicates
 from clipkit.curation.rules import RULES, Fault, FilterRules, image_size
 from clipkit.data.mixing import PairSubset
 from clipkit.data.pair import PairDataset, image_digest
@@ -20,6 +19,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import image_name, stream_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
+from clipkit.near_duplicates import mark_near_duplicates
 from clipkit.progress import Progress, map_ahead, usable_cores
 
 
@@ -53,11 +53,31 @@ class FilterReport:
     # Cosines of captions to their images at 0, 10, 25, 50, 75, 90 and 100 % of the captions
     # that a model was asked about; empty if it was not.
     similarity_quantiles: dict[float, float] = field(default_factory=dict)
+    skipped: list[ImageReadError] = field(default_factory=list)  # of the source; are no pairs
+    model: str | None = None  # None if none was asked
+    space_id: str | None = None  # of the model
 
     @property
     def num_dropped(self) -> dict[str, int]:
         """How many pairs were dropped, by rule."""
         return dict(Counter(pair.rule for pair in self.dropped))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON has it; of the pairs that are kept, how many."""
+        num_dropped = self.num_dropped
+        return {
+            "pairs": self.num_pairs,
+            "kept": len(self.kept),
+            "dropped": {rule: num_dropped.get(rule, 0) for rule in RULES},
+            "captions_removed": self.captions_removed,
+            "similarity_quantiles": {
+                str(share): value for share, value in self.similarity_quantiles.items()
+            },
+            "rules": self.rules.active,
+            "model": self.model and {"name": self.model, "space_id": self.space_id},
+            "skipped": [error.to_dict() for error in self.skipped],
+            "dropped_pairs": [pair._asdict() for pair in self.dropped],
+        }
 
 
 def filter_pairs(
@@ -69,16 +89,16 @@ def filter_pairs(
 ) -> FilterReport:
     """Return which pairs keep to some rules.
 
-    Rules are looked at in the order of `RULES`, each on what those before left over. Of exact and
-    near duplicates the pair with the most similar caption is kept, and the first where nothing
+    Rules are applied in the order of `RULES`, each to what those before left over. Of exact and
+    near-duplicates the pair with the most similar caption is kept, and the first where nothing
     asks for similarities or where they are equal.
 
-    In memory are one embedding a pair (for near duplicates only), names and captions.
+    In memory are one embedding a pair (for near-duplicates only), names and captions.
 
     Args:
         source: The pairs.
         rules: What to ask of them.
-        encoder: The model; needed for similarities and near duplicates only.
+        encoder: The model; needed for similarities and near-duplicates only.
         progress: Called at the start of each stage with what is done in it, "reading", "embedding"
             or "comparing"; what it returns is called with how many pairs are done.
 
@@ -91,15 +111,18 @@ def filter_pairs(
     if rules.need_embeddings and encoder is None:
         raise InputError("similarities and near duplicates need a model: give an encoder")
     stage = progress or (lambda _: lambda done, total: None)
-    draft = _Draft(source, rules)
-    draft.read(stage("reading"))
+    pair_filter = _PairFilter(source, rules)
+    pair_filter.check_pairs(stage("reading"))
     if encoder is not None and rules.need_embeddings:
-        draft.embed(encoder, stage("embedding"))
-    draft.drop_exact_copies()
-    draft.drop_unlike()
+        pair_filter.embed(encoder, stage("embedding"))
+    pair_filter.drop_exact_copies()
+    pair_filter.drop_dissimilar()
     if rules.near_epsilon is not None:
-        draft.drop_near_duplicates(rules.near_epsilon, stage("comparing"))
-    return draft.report()
+        pair_filter.drop_near_duplicates(rules.near_epsilon, stage("comparing"))
+    return pair_filter.report()
+
+
+_NO_CAPTION = Fault("empty caption", "there is none")
 
 
 @dataclass(slots=True)
@@ -119,8 +142,8 @@ class _Candidate:
         return -max(self.similarities, default=0.0), self.row
 
 
-class _Draft:
-    """The pairs that are left, and what became of the others."""
+class _PairFilter:
+    """The pairs that are left, and what became of the others, rule by rule."""
 
     def __init__(self, source: PairDataset, rules: FilterRules) -> None:
         self._source = source
@@ -129,6 +152,141 @@ class _Draft:
         self._dropped: list[DroppedPair] = []
         self._removed: Counter[str] = Counter()
         self._similarities: list[float] = []
+        self._encoder: Encoder | None = None  # once it was asked
+
+    def check_pairs(self, progress: Progress) -> None:
+        """Drop what breaks the rules on captions and sizes, and take digests: without a model."""
+        checked = map_ahead(self._check_image, self._candidates(), ahead=4 * usable_cores())
+        with closing(checked):
+            for candidate, fault in checked:
+                if fault is not None:
+                    self._drop(candidate, fault)
+                progress(candidate.row + 1, len(self._source))
+
+    def _candidates(self) -> Iterator[tuple[_Candidate, ImageInput]]:
+        """Yield pairs with a caption that is good as a text, and their images."""
+        for row in range(len(self._source)):
+            try:
+                pair = self._source[row]
+            except ImageReadError as error:
+                self._dropped.append(DroppedPair(row, error.path, "unreadable image", error.reason))
+                continue
+            name = image_name(pair)
+            left = self._left[row] = _Candidate(row, name, list(pair.captions))
+            self._remove(left, [self._rules.caption_fault(text, name) for text in left.captions])
+            if row in self._left:
+                yield left, pair.image
+
+    def _check_image(self, item: tuple[_Candidate, ImageInput]) -> tuple[_Candidate, Fault | None]:
+        """Check an image in another thread; only the candidate's digest is written."""
+        candidate, image = item
+        fault = None
+        try:
+            if self._rules.need_sizes:
+                fault = self._rules.size_fault(image_size(image))
+            if self._rules.drop_exact_copies and fault is None:
+                candidate.digest = image_digest(image)
+        except ImageReadError as error:
+            fault = Fault("unreadable image", error.reason)
+        return candidate, fault
+
+    def embed(self, encoder: Encoder, progress: Progress) -> None:
+        """Find out how similar captions and images are, and drop unreadable ones."""
+        self._encoder = encoder
+        left = list(self._left.values())
+        subset = PairSubset(self._source, np.array([some.row for some in left], dtype=np.intp))
+        with closing(stream_pairs(encoder, subset, progress=progress)) as batches:
+            for batch in batches:
+                read = [left[pair.row] for pair in batch.pairs]
+                texts = encoder.encode_texts([text for some in read for text in some.captions])
+                for candidate, embedding in zip(read, batch.embeddings, strict=True):
+                    count = len(candidate.captions)
+                    cosines = np.clip(texts[:count] @ embedding, -1, 1)
+                    texts = texts[count:]
+                    candidate.similarities = cosines.tolist()
+                    self._similarities += candidate.similarities
+                    if self._rules.near_epsilon is not None:
+                        candidate.embedding = embedding
+                for position, error in batch.skipped:
+                    self._drop(left[position], Fault("unreadable image", error.reason))
+
+    def drop_exact_copies(self) -> None:
+        """Keep the preferred one of the pairs whose images have the same bytes."""
+        best: dict[bytes, _Candidate] = {}
+        for candidate in sorted(self._left.values(), key=lambda left: left.preference):
+            if candidate.digest is not None:
+                original = best.setdefault(candidate.digest, candidate)
+                if original is not candidate:
+                    self._drop(candidate, Fault("exact duplicate", f"of {original.name}"))
+
+    def drop_dissimilar(self) -> None:
+        """Drop captions that are too dissimilar to their images, first by cosine, then by rank."""
+        least = self._rules.min_similarity
+        if least is not None:
+            for candidate in list(self._left.values()):
+                self._remove(
+                    candidate,
+                    [
+                        Fault("similarity too low", f"{value:.4f}, at least {least:g} is required")
+                        if value < least
+                        else None
+                        for value in candidate.similarities
+                    ],
+                )
+        if self._rules.min_quantile is not None:
+            self._drop_lowest(self._rules.min_quantile)
+
+    def _drop_lowest(self, share: float) -> None:
+        """Drop a share of all captions, those of the lowest similarities."""
+        # Of equal ones the later goes first, so that exactly the share goes.
+        ranked = sorted(
+            (value, -left.row, -position)
+            for left in self._left.values()
+            for position, value in enumerate(left.similarities)
+        )
+        why = f"among the lowest {share:.4g} of {len(ranked)} captions"
+        lowest = {
+            (-row, -position) for _, row, position in ranked[: int(share * len(ranked) + 1e-9)]
+        }
+        for left in list(self._left.values()):
+            self._remove(
+                left,
+                [
+                    Fault("lowest similarities", f"{value:.4f}, {why}")
+                    if (left.row, position) in lowest
+                    else None
+                    for position, value in enumerate(left.similarities)
+                ],
+            )
+
+    def drop_near_duplicates(self, epsilon: float, progress: Progress) -> None:
+        """Keep the preferred one of the pairs whose images are near each other."""
+        ordered = sorted(self._left.values(), key=lambda left: left.preference)
+        if not ordered:
+            return
+        embeddings = np.stack([left.embedding for left in ordered if left.embedding is not None])
+        found = mark_near_duplicates(embeddings, epsilon=epsilon, progress=progress)
+        for candidate, original, cosine in zip(ordered, *found, strict=True):
+            if original >= 0:
+                why = f"of {ordered[original].name}: cosine {cosine:.4f}, above {1 - epsilon:.6g}"
+                self._drop(candidate, Fault("near duplicate", why))
+
+    def _remove(self, candidate: _Candidate, faults: Sequence[Fault | None]) -> None:
+        """Take out captions that break a rule, and with the last one the pair."""
+        found = [fault for fault in faults if fault is not None]
+        self._removed.update(fault.rule for fault in found)
+        if len(found) == len(faults):
+            last = max(found, key=lambda fault: RULES.index(fault.rule), default=_NO_CAPTION)
+            self._drop(candidate, last)
+        elif found:
+            good = [position for position, fault in enumerate(faults) if fault is None]
+            candidate.captions = [candidate.captions[position] for position in good]
+            if candidate.similarities:
+                candidate.similarities = [candidate.similarities[position] for position in good]
+
+    def _drop(self, candidate: _Candidate, fault: Fault) -> None:
+        del self._left[candidate.row]
+        self._dropped.append(DroppedPair(candidate.row, candidate.name, *fault))
 
     def report(self) -> FilterReport:
         """Return what became of every pair."""
@@ -148,143 +306,7 @@ class _Draft:
             sorted(self._dropped),
             dict(self._removed),
             quantiles,
+            skipped=list(self._source.skipped),
+            model=self._encoder.name if self._encoder else None,
+            space_id=self._encoder.space_id if self._encoder else None,
         )
-
-    def read(self, progress: Progress) -> None:
-        """Drop what breaks the rules on captions and sizes, and take digests: without a model."""
-        with closing(map_ahead(self._look, self._candidates(), ahead=4 * usable_cores())) as looks:
-            for look in looks:
-                if look.fault is not None:
-                    self._drop(look.candidate, look.fault)
-                progress(look.candidate.row + 1, len(self._source))
-
-    def _candidates(self) -> Iterator[tuple["_Candidate", ImageInput]]:
-        """Yield pairs with a caption that is good as a text, and their images."""
-        for row in range(len(self._source)):
-            try:
-                pair = self._source[row]
-            except ImageReadError as error:
-                self._dropped.append(DroppedPair(row, error.path, "unreadable image", error.reason))
-                continue
-            name = image_name(pair)
-            left = self._left[row] = _Candidate(row, name, list(pair.captions))
-            self._remove(left, [self._rules.caption_fault(text, name) for text in left.captions])
-            if row in self._left:
-                yield left, pair.image
-
-    def _look(self, item: tuple["_Candidate", ImageInput]) -> "_Look":
-        """Look at an image in another thread; only the candidate's digest is written."""
-        candidate, image = item
-        fault = None
-        try:
-            if self._rules.need_sizes:
-                fault = self._rules.size_fault(image_size(image))
-            if self._rules.drop_exact_copies and fault is None:
-                candidate.digest = image_digest(image)
-        except ImageReadError as error:
-            fault = Fault("unreadable image", error.reason)
-        return _Look(candidate, fault)
-
-    def embed(self, encoder: Encoder, progress: Progress) -> None:
-        """Find out how similar captions and images are, and drop unreadable ones."""
-        left = list(self._left.values())
-        subset = PairSubset(self._source, np.array([some.row for some in left], dtype=np.intp))
-        with closing(stream_pairs(encoder, subset, progress=progress)) as batches:
-            for batch in batches:
-                read = [left[pair.row] for pair in batch.pairs]
-                texts = encoder.encode_texts([text for some in read for text in some.captions])
-                for candidate, embedding in zip(read, batch.embeddings, strict=True):
-                    count = len(candidate.captions)
-                    cosines = np.clip(texts[:count] @ embedding, -1, 1)
-                    texts = texts[count:]
-                    candidate.similarities = cosines.tolist()
-                    self._similarities += candidate.similarities
-                    if self._rules.near_epsilon is not None:
-                        candidate.embedding = embedding
-                for place, error in batch.skipped:
-                    self._drop(left[place], Fault("unreadable image", error.reason))
-
-    def drop_exact_copies(self) -> None:
-        """Keep the preferred one of the pairs whose images have the same bytes."""
-        best: dict[bytes, _Candidate] = {}
-        for candidate in sorted(self._left.values(), key=lambda left: left.preference):
-            if candidate.digest is not None:
-                original = best.setdefault(candidate.digest, candidate)
-                if original is not candidate:
-                    self._drop(candidate, Fault("exact duplicate", f"of {original.name}"))
-
-    def drop_unlike(self) -> None:
-        """Drop captions that are too unlike their images, first absolutely, then by rank."""
-        least = self._rules.min_similarity
-        if least is not None:
-            for candidate in list(self._left.values()):
-                self._remove(
-                    candidate,
-                    [
-                        Fault("similarity too low", f"{value:.4f}, at least {least:g} is asked")
-                        if value < least
-                        else None
-                        for value in candidate.similarities
-                    ],
-                )
-        if self._rules.min_quantile is not None:
-            self._drop_lowest(self._rules.min_quantile)
-
-    def _drop_lowest(self, share: float) -> None:
-        # Of equal ones the later goes first, so that exactly the share goes.
-        ranked = sorted(
-            (value, -left.row, -place)
-            for left in self._left.values()
-            for place, value in enumerate(left.similarities)
-        )
-        why = f"among the lowest {share:.4g} of {len(ranked)} captions"
-        lowest = {(-row, -place) for _, row, place in ranked[: int(share * len(ranked) + 1e-9)]}
-        for left in list(self._left.values()):
-            self._remove(
-                left,
-                [
-                    Fault("lowest similarities", f"{value:.4f}, {why}")
-                    if (left.row, place) in lowest
-                    else None
-                    for place, value in enumerate(left.similarities)
-                ],
-            )
-
-    def drop_near_duplicates(self, epsilon: float, progress: Progress) -> None:
-        """Keep the preferred one of the pairs whose images are near each other."""
-        ordered = sorted(self._left.values(), key=lambda left: left.preference)
-        if not ordered:
-            return
-        embeddings = np.stack([left.embedding for left in ordered if left.embedding is not None])
-        found = find_near_duplicates(embeddings, epsilon=epsilon, progress=progress)
-        for candidate, original, cosine in zip(ordered, *found, strict=True):
-            if original >= 0:
-                why = f"of {ordered[original].name}: cosine {cosine:.4f}, above {1 - epsilon:.6g}"
-                self._drop(candidate, Fault("near duplicate", why))
-
-    def _remove(self, candidate: "_Candidate", faults: Sequence[Fault | None]) -> None:
-        """Take out captions that break a rule, and with the last one the pair."""
-        found = [fault for fault in faults if fault is not None]
-        self._removed.update(fault.rule for fault in found)
-        if len(found) == len(faults):
-            last = max(found, key=lambda fault: RULES.index(fault.rule), default=_NO_CAPTION)
-            self._drop(candidate, last)
-        elif found:
-            good = [place for place, fault in enumerate(faults) if fault is None]
-            candidate.captions = [candidate.captions[place] for place in good]
-            if candidate.similarities:
-                candidate.similarities = [candidate.similarities[place] for place in good]
-
-    def _drop(self, candidate: "_Candidate", fault: Fault) -> None:
-        del self._left[candidate.row]
-        self._dropped.append(DroppedPair(candidate.row, candidate.name, *fault))
-
-
-class _Look(NamedTuple):
-    """What a candidate's image turned out to be."""
-
-    candidate: _Candidate
-    fault: Fault | None
-
-
-_NO_CAPTION = Fault("empty caption", "there is none")

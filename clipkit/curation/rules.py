@@ -1,4 +1,4 @@
-"""What a pair must be like to be kept, and what is wrong with one that is not."""
+"""Rules for image-text pairs: captions, image sizes, similarities, duplicates."""
 
 import math
 import re
@@ -25,8 +25,16 @@ RULES = (
     "lowest similarities",
     "near duplicate",
 )
-"""The reasons a pair is dropped for, in the order in which they are looked for. An unreadable
-image is found when it is first looked at, and no rule on captions looks at it."""
+"""The reasons a pair is dropped for, in the order in which they are checked. Rules on captions open
+no image, so an unreadable one is found by the first rule that does."""
+
+
+# "IMG_1234", "DSCN0042", "P1010001", "PXL_20230101_123456789", "20190504_123456", "image 001 (2)"
+_CAMERA_NAME = re.compile(
+    r"(_?(img|dsc[nf]?|pxl|mvi|gopr|dji|sam|vid|image|photo|picture|pic|scan|screenshot)[ _-]?"
+    r"[0-9]{3,}|p[0-9]{7}|[0-9]{8}[_-][0-9]{6})[0-9_ -]*(\([0-9]+\))?",
+    re.IGNORECASE,
+)
 
 
 class Fault(NamedTuple):
@@ -38,9 +46,9 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class FilterRules:
-    """What a pair must be like to be kept. What is None or False is not asked for.
+    """What a pair must be like to be kept. A rule that is None or False does not apply.
 
-    Captions are looked at one by one, and those that break a rule are taken out; a pair without a
+    Captions are checked one by one, and those that break a rule are removed; a pair without a
     caption is dropped. An empty caption breaks a rule always.
     """
 
@@ -74,8 +82,8 @@ class FilterRules:
                 raise InputError(f"min_{what} {least} is above max_{what} {most}: no caption fits")
 
     @property
-    def asked(self) -> dict[str, float | bool]:
-        """What is asked for, by field; empty if nothing is."""
+    def active(self) -> dict[str, float | bool]:
+        """The rules that apply, by field; empty if none does."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if value is not None and value is not False}
 
@@ -86,7 +94,7 @@ class FilterRules:
 
     @property
     def need_embeddings(self) -> bool:
-        """Whether a model must look at images and captions."""
+        """Whether images and captions must be embedded."""
         return any(
             value is not None
             for value in (self.min_similarity, self.min_quantile, self.near_epsilon)
@@ -115,7 +123,9 @@ class FilterRules:
         """
         shown, side, aspect = f"{size[0]} x {size[1]} pixels", min(size), max(size) / min(size)
         if self.min_side is not None and side < self.min_side:
-            return Fault("image too small", f"{shown}, at least {self.min_side} a side are asked")
+            return Fault(
+                "image too small", f"{shown}, at least {self.min_side} a side are required"
+            )
         if self.max_aspect is not None and aspect > self.max_aspect:
             return Fault(
                 "image too narrow",
@@ -131,7 +141,7 @@ class FilterRules:
         for what, count in (("words", len(caption.split())), ("characters", len(caption))):
             least = getattr(self, f"min_{what}")
             if least is not None and count < least:
-                yield Fault("caption too short", f"{count} {what}, at least {least} are asked")
+                yield Fault("caption too short", f"{count} {what}, at least {least} are required")
         for what, count in (("words", len(caption.split())), ("characters", len(caption))):
             most = getattr(self, f"max_{what}")
             if most is not None and count > most:
@@ -139,7 +149,7 @@ class FilterRules:
 
 
 def is_file_name(caption: str, name: str) -> bool:
-    """Return whether a caption is the name of a file and says nothing of the image.
+    """Return whether a caption is the name of a file and says nothing about the image.
 
     Args:
         caption: The caption, without outer spaces.
@@ -163,26 +173,6 @@ def is_file_name(caption: str, name: str) -> bool:
     return (has_number and is_own_name) or _CAMERA_NAME.fullmatch(caption) is not None
 
 
-# "IMG_1234", "DSCN0042", "P1010001", "PXL_20230101_123456789", "20190504_123456", "image 001 (2)"
-_CAMERA_NAME = re.compile(
-    r"(_?(img|dsc[nf]?|pxl|mvi|gopr|dji|sam|vid|image|photo|picture|pic|scan|screenshot)[ _-]?"
-    r"[0-9]{3,}|p[0-9]{7}|[0-9]{8}[_-][0-9]{6})[0-9_ -]*(\([0-9]+\))?",
-    re.IGNORECASE,
-)
-
-
-def _check_range(
-    name: str, value: float | None, least: float, most: float, *, is_open_above: bool = False
-) -> None:
-    if value is None:
-        return
-    is_inside = least <= value < most if is_open_above else least <= value <= most
-    if not is_inside or math.isinf(value):
-        below = f"or more and below {most:g}" if is_open_above else f"to {most:g}"
-        above = "or more" if most == math.inf else below
-        raise InputError(f"{name} must be {least:g} {above}, got {value:g}")
-
-
 def image_size(image: ImageInput, *, max_pixels: int | None = None) -> Size:
     """Return the size of an image, upright; of a file only the header is read.
 
@@ -201,3 +191,15 @@ def image_size(image: ImageInput, *, max_pixels: int | None = None) -> Size:
         return details.width, details.height
     with borrow_image(image, target=(1, 1), max_pixels=max_pixels) as decoded:
         return decoded.size
+
+
+def _check_range(
+    name: str, value: float | None, least: float, most: float, *, is_open_above: bool = False
+) -> None:
+    if value is None:
+        return
+    is_inside = least <= value < most if is_open_above else least <= value <= most
+    if not is_inside or math.isinf(value):
+        below = f"or more and below {most:g}" if is_open_above else f"to {most:g}"
+        above = "or more" if most == math.inf else below
+        raise InputError(f"{name} must be {least:g} {above}, got {value:g}")

@@ -1,4 +1,4 @@
-"""CLIPScore and RefCLIPScore: how well a caption fits its image, by a model's own eyes.
+"""CLIPScore and RefCLIPScore: how well a caption fits its image, according to a model.
 
 Shapes: N captions, each with the image it belongs to, R references, D dimensions.
 """

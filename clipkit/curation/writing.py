@@ -1,4 +1,4 @@
-"""Pairs to a table that can be opened as pairs again."""
+"""The pairs to keep as a table (.csv, .tsv, .jsonl) that opens as image-text pairs again."""
 
 import csv
 import io

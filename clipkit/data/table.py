@@ -15,9 +15,10 @@ from clipkit.data.caption_files import captions_of
 from clipkit.data.image_pack import ImagePack
 from clipkit.data.listed_pairs import ListedPairs
 from clipkit.data.mixing import ConcatenatedPairs
-from clipkit.data.pair import PairDataset, Say, file_identity
+from clipkit.data.pair import PairDataset, Say
 from clipkit.data.table_rows import Columns, TableRow, read_table
 from clipkit.errors import ImageReadError, InputError
+from clipkit.files import file_identity
 from clipkit.inputs.globs import NORMAL_FORMS
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
@@ -71,7 +72,7 @@ def open_metadata(
     listing = _TableListing(path)
     listing.read(columns, within=within)
     for image in map(path.parent.joinpath, images):
-        if file_identity(image) not in listing.identities:
+        if _identity(image) not in listing.identities:
             listing.skipped.append(ImageReadError(image, f"has no row in {path.name}"))
     return listing.dataset(say)
 
@@ -120,10 +121,18 @@ class _TableListing:
             return
         if image not in self._paths:
             path = _find(image, self._path.parent)
-            identity = file_identity(self._path.parent / path)
+            identity = _identity(self._path.parent / path)
             self._paths[image] = self.identities.setdefault(identity, path)
         captions = _captions(row)
         self._captions.setdefault(self._paths[image], []).extend(captions)
+
+
+def _identity(path: Path) -> Hashable:
+    """Return what the paths of one file have in common; the path itself if it is not there."""
+    try:
+        return file_identity(path)
+    except (OSError, ValueError):  # ValueError: a null character
+        return str(path)
 
 
 def _image(row: TableRow) -> str | bytes:

@@ -1,17 +1,16 @@
-"""Exporting an index to open formats: embeddings as .npy, records as a table.
-
-Shapes: N images, D dimensions.
+"""Exporting an index to open formats: embeddings as .npy, what is known of each image as a table.
 
 Row i of the array belongs to row i of the table. ``export.json`` says which model's space it is.
+
+Shapes: N images, D dimensions, K images read at a time.
 """
 
 import contextlib
 import importlib.util
 import itertools
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -19,13 +18,23 @@ import numpy as np
 
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.errors import InputError, LibraryError, MissingExtraError
+from clipkit.files import atomic_write, is_draft
 from clipkit.search.filters import IndexFilter
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.schema import PATH_ERRORS
 from clipkit.search.store.local.snapshot import Snapshot, committed
 from clipkit.search.store.records import ImageRow
 
+TableFormat = Literal["parquet", "jsonl"]
+
 _BLOCK = 4096  # images read at a time
+
+_MARK = "clipkit export"  # of a directory that may be written again
+_ABOUT = "export.json"
+_EMBEDDINGS = "embeddings.npy"
+_FILE_NAMES = {_EMBEDDINGS, "images.parquet", "images.jsonl", _ABOUT}
+
+_Write = Callable[[Sequence[ImageRow]], None]
 
 
 class LibraryEmbeddings(NamedTuple):
@@ -52,38 +61,11 @@ def read_embeddings(place: LibraryPlace, accepted: IndexFilter) -> LibraryEmbedd
         count = len(snapshot.catalog.rows(place.prefix, accepted))
         embeddings = np.empty((count, snapshot.meta.embed_dim), dtype=np.float32)
         paths: list[Path] = []
-        for images, rows in stream_contents(snapshot, place.prefix, accepted):
+        for images, rows in _stream_contents(snapshot, place.prefix, accepted):
             embeddings[len(paths) : len(paths) + len(rows)] = rows
             paths += [place.path(image.path) for image in images]
         space_id = snapshot.meta.space_id
     return LibraryEmbeddings(paths, EmbeddingArray(embeddings, space_id))
-
-
-def stream_contents(
-    snapshot: Snapshot, prefix: str, accepted: IndexFilter
-) -> Iterator[tuple[list[ImageRow], Embeddings]]:
-    """Yield images and their embeddings, some thousands at a time, in the order of the paths.
-
-    Args:
-        snapshot: The library's state.
-        prefix: Only paths under it: "" or "folder/".
-        accepted: Which images.
-
-    Yields:
-        K images and their embeddings, shape (K, D), rows of norm 1.
-    """
-    contents = snapshot.catalog.contents(prefix, accepted)
-    while images := list(itertools.islice(contents, _BLOCK)):
-        yield images, normalize_rows(snapshot.vectors.take(np.array([row.row for row in images])))
-
-
-TableFormat = Literal["parquet", "jsonl"]
-
-_MARK = "clipkit export"  # of a directory that may be written again
-_ABOUT = "export.json"
-_EMBEDDINGS = "embeddings.npy"
-
-_Write = Callable[[Sequence[ImageRow]], None]
 
 
 @dataclass(frozen=True)
@@ -96,6 +78,13 @@ class ExportReport:
     embed_dim: int
     space_id: str  # of the model that made the embeddings
     model: str  # the name it was asked for by
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return asdict(self) | {
+            "directory": str(self.directory),
+            "files": [str(file) for file in self.files],
+        }
 
 
 def export_library(
@@ -123,29 +112,30 @@ def export_library(
     """
     kind = _table_format(table)
     names = (_EMBEDDINGS, f"images.{kind}", _ABOUT)
+    files = tuple(directory / name for name in names)
     old = _check_directory(directory, names)
     with committed(place) as snapshot, _disk_errors(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".clipkit-", dir=directory.parent) as scratch:
-            draft = Path(scratch)
-            count = _write_contents(snapshot, place.prefix, accepted, draft / _EMBEDDINGS, kind)
+        meta = snapshot.meta
+        directory.mkdir(parents=True, exist_ok=True)
+        # Put in place from the last to the first: what tells that they belong together ends it.
+        with (
+            atomic_write(files[2]) as about_draft,
+            atomic_write(files[1]) as table_draft,
+            atomic_write(files[0]) as array_draft,
+        ):
+            count = _write_contents(snapshot, place.prefix, accepted, array_draft, table_draft)
             about = {
                 "written_by": _MARK,
-                "folder": _valid(str(place.folder)),
-                "model": snapshot.meta.model,
-                "space_id": snapshot.meta.space_id,
+                "folder": _as_text(str(place.folder)),
+                "model": meta.model,
+                "space_id": meta.space_id,
                 "num_images": count,
-                "embed_dim": snapshot.meta.embed_dim,
+                "embed_dim": meta.embed_dim,
                 "files": names,
             }
-            (draft / _ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-            directory.mkdir(exist_ok=True)
-            for name in names:  # what tells that they belong together comes last
-                (draft / name).replace(directory / name)
+            about_draft.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         for name in old - set(names):
             (directory / name).unlink(missing_ok=True)
-    files = tuple(directory / name for name in names)
-    meta = snapshot.meta
     return ExportReport(directory, files, count, meta.embed_dim, meta.space_id, meta.model)
 
 
@@ -166,13 +156,13 @@ def _check_directory(directory: Path, names: Iterable[str]) -> set[str]:
         return set()
     if not directory.is_dir():
         raise InputError(f"{directory} is no directory: give a new one, nothing is overwritten")
-    inside = {path.name for path in directory.iterdir()}
+    inside = {path.name for path in directory.iterdir() if not is_draft(path)}
     about: object = None
     with contextlib.suppress(OSError, ValueError):
         about = json.loads((directory / _ABOUT).read_text(encoding="utf-8"))
     old: set[str] = set()
     if isinstance(about, dict) and about.get("written_by") == _MARK:
-        old = {name for name in about.get("files", ()) if name in _EVERY_FILE}
+        old = {name for name in about.get("files", ()) if name in _FILE_NAMES}
         inside.intersection_update(names)  # whatever else lies there stays
     if foreign := sorted(inside - old):
         raise InputError(
@@ -182,21 +172,27 @@ def _check_directory(directory: Path, names: Iterable[str]) -> set[str]:
     return old
 
 
-_EVERY_FILE = {_EMBEDDINGS, "images.parquet", "images.jsonl", _ABOUT}
-
-
 def _write_contents(
-    snapshot: Snapshot, prefix: str, accepted: IndexFilter, path: Path, kind: TableFormat
+    snapshot: Snapshot, prefix: str, accepted: IndexFilter, array_path: Path, table_path: Path
 ) -> int:
-    """Write the embeddings to a file, and the table beside it; return how many images."""
+    """Write the embeddings to one file and the table to another; return how many images."""
     count = len(snapshot.catalog.rows(prefix, accepted))
-    write_table = _parquet_table if kind == "parquet" else _jsonl_table
-    with path.open("wb") as file, write_table(path.with_name(f"images.{kind}")) as write:
+    write_table = _parquet_table if table_path.suffix == ".parquet" else _jsonl_table
+    with array_path.open("wb") as file, write_table(table_path) as write:
         _write_header(file, (count, snapshot.meta.embed_dim))
-        for images, embeddings in stream_contents(snapshot, prefix, accepted):
+        for images, embeddings in _stream_contents(snapshot, prefix, accepted):
             file.write(embeddings.astype("<f4").tobytes())
             write([image._replace(path=image.path.removeprefix(prefix)) for image in images])
     return count
+
+
+def _stream_contents(
+    snapshot: Snapshot, prefix: str, accepted: IndexFilter
+) -> Iterator[tuple[list[ImageRow], Embeddings]]:
+    """Yield K images and their embeddings at a time, shape (K, D), in the order of the paths."""
+    contents = snapshot.catalog.contents(prefix, accepted)
+    while images := list(itertools.islice(contents, _BLOCK)):
+        yield images, normalize_rows(snapshot.vectors.take(np.array([row.row for row in images])))
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
@@ -246,13 +242,14 @@ def _parquet_table(path: Path) -> Iterator[_Write]:
     with ParquetWriter(path, schema) as writer:
 
         def write(images: Sequence[ImageRow]) -> None:
-            records = [{**_record(image), "path": _valid(image.path)} for image in images]
+            records = [{**_record(image), "path": _as_text(image.path)} for image in images]
             writer.write_table(pyarrow.Table.from_pylist(records, schema=schema))
 
         yield write
 
 
-def _valid(text: str) -> str:
+def _as_text(text: str) -> str:
+    r"""Return a text in which every odd byte of a file name has become characters, ``\xff``."""
     return text.encode("utf-8", PATH_ERRORS).decode("utf-8", "backslashreplace")
 
 

@@ -1,7 +1,7 @@
-"""The indexes of one folder: one per model, adopted after the folder moved, removed.
+"""The indexes of a folder: one for each model; found again after the folder moved; removed.
 
 The first lies in the folder's own directory of the user's data, a further one in a directory
-inside that. Each has its own catalog, vectors and lock, so none knows of the others.
+inside that. Each has its own catalog, vectors and lock, and none depends on another.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clipkit.errors import LibraryError
 from clipkit.inputs.folders import FolderEntry
-from clipkit.search.changes import is_alike
+from clipkit.search.changes import has_same_size_and_time
 from clipkit.search.location import (
     LibraryPlace,
     all_locked,
@@ -27,6 +27,9 @@ from clipkit.search.store.local.lock import WriterLock
 from clipkit.search.store.local.snapshot import committed, stored_meta
 from clipkit.search.store.local.vectors import vectors_files
 from clipkit.search.store.records import CatalogMeta
+
+_MAX_COMPARED = 100  # files that show whether a folder is the one that was indexed
+_MIN_SHARE = 0.5  # of them that must be as they were: some may have been edited or deleted since
 
 
 def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
@@ -71,15 +74,23 @@ def metas_of_all(place: LibraryPlace) -> Iterator[CatalogMeta]:
                 yield meta
 
 
-_COMPARED = 100  # files that show whether a folder is the one that was indexed
-_SHARE = 0.5  # of them that must be as they were: some may have been edited or deleted since
+def indexed_folders() -> Iterator[Path]:
+    """Yield the folders that have an index in the user's data directory, sorted.
+
+    An index inside its folder is known to nobody else, so it is not among them; one that cannot
+    be read is left out.
+    """
+    folders = set()
+    for location in known_locations():
+        folders |= {Path(meta.folder) for meta in metas_of_all(LibraryPlace(location, location))}
+    yield from sorted(folders)
 
 
 def adopt_index(folder: Path) -> None:
     """Give a folder without an index the one it had under another name on the same disk.
 
-    It is known by the folder's own number on its disk, which stays when it is moved there. The
-    system gives such numbers out again, to new folders and to other disks: so the files that
+    It is recognized by the folder's own number on its disk, which stays when it is moved there.
+    The system gives such numbers out again, to new folders and to other disks: so the files that
     were indexed must be there too, most of a sample with the size and time they had. An index
     whose folder is still where it was is never taken.
 
@@ -89,10 +100,9 @@ def adopt_index(folder: Path) -> None:
     if has_index(existing_location(folder)):
         return
     for location in known_locations():
-        with suppress(LibraryError, OSError):  # of somebody else's index: not this folder's matter
-            if any(
-                _is_of(folder, place) for place in places_of_all(LibraryPlace(folder, location))
-            ):
+        places = places_of_all(LibraryPlace(folder, location))
+        with suppress(LibraryError, OSError):  # another folder's index may be damaged
+            if any(_is_of(folder, place) for place in places):
                 with all_locked(location, folder):
                     location.rename(default_location(folder))
                 return
@@ -111,14 +121,14 @@ def _holds_its_files(folder: Path, catalog: Catalog) -> bool:
     """Return whether enough of the images of a catalog are in a folder as they were."""
     known = {**catalog.images(), **catalog.missing()}
     paths = sorted(known)
-    sample = paths[:: max(1, len(paths) // _COMPARED)]
-    num_alike = 0
+    sample = paths[:: max(1, len(paths) // _MAX_COMPARED)]
+    num_unchanged = 0
     for path in sample:
         with suppress(OSError):
             status = (folder / path).stat()
             file = FolderEntry(path, status.st_size, status.st_mtime_ns)
-            num_alike += is_alike(file, known[path])
-    return bool(sample) and num_alike >= _SHARE * len(sample)
+            num_unchanged += has_same_size_and_time(file, known[path])
+    return bool(sample) and num_unchanged >= _MIN_SHARE * len(sample)
 
 
 def remove_index(place: LibraryPlace, first: LibraryPlace) -> None:

@@ -1,11 +1,10 @@
-"""Taking files into an index: hashed, then reused by content or encoded.
+"""Ingesting files into an index: each is hashed, then its embedding is reused or made.
 
 An image that was moved, renamed, copied or only touched costs a hash. One that is really new
 costs a forward pass, and two files of equal content cost one.
 """
 
 import dataclasses
-import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -15,11 +14,12 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from clipkit.errors import ImageReadError
+from clipkit.files import sha256_of
 from clipkit.inputs.metadata import ImageMetadata, read_details
 from clipkit.inputs.read_errors import UnreadableError
 from clipkit.inputs.safe_open import open_file
 from clipkit.progress import map_ahead, usable_cores
-from clipkit.search.changes import FileState
+from clipkit.search.changes import FileState, is_unchanged
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.writer import LibraryWriter
 from clipkit.search.store.records import ImageRow, IndexedFile, SkippedFile
@@ -27,6 +27,7 @@ from clipkit.search.store.records import ImageRow, IndexedFile, SkippedFile
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import EncodedBatch, Encoder
 
+COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
 
 DIGEST_BYTES = 16  # of SHA-256: enough for any number of images, half the room in the catalog
 
@@ -35,66 +36,12 @@ _TICK_NS = 2_000_000_000
 _MAX_BYTES_HASHED = 2**34  # no scanner makes more, and nobody waits for a terabyte of zeros
 _AHEAD = 4 * usable_cores()  # files read before they are needed
 
-
-@dataclass(frozen=True)
-class Inspection:
-    """What was seen of one file."""
-
-    digest: bytes | None  # None if its header cannot be read: the encoder will say why
-    details: ImageMetadata | None
-    is_settled: bool  # whether a later change must show in its time
-
-
-def hash_file(path: Path) -> bytes:
-    """Return the digest of a file's bytes: equal for copies, whatever they are called.
-
-    Args:
-        path: The file.
-
-    Returns:
-        DIGEST_BYTES bytes.
-
-    Raises:
-        OSError: If it cannot be read.
-        UnreadableError: If it is no regular file, is empty, or has more than 16 GiB.
-    """
-    with open_file(path) as file:
-        if os.fstat(file.fileno()).st_size > _MAX_BYTES_HASHED:
-            raise UnreadableError("is too large: it has more than 16 GiB")
-        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # it has readinto
-    return digest.digest()[:DIGEST_BYTES]
-
-
-def inspect_file(path: Path) -> Inspection:
-    """Return what a file holds; one that cannot be read has neither digest nor details."""
-    is_settled = False
-    try:
-        is_settled = abs(time.time_ns() - path.stat().st_mtime_ns) > _TICK_NS
-        details = read_details(path)  # first: what is no image may be endless
-        return Inspection(hash_file(path), details, is_settled)
-    except (OSError, ImageReadError, UnreadableError) as error:
-        return Inspection(None, None, is_settled and not _is_of_the_moment(error))
-
-
-def _is_of_the_moment(error: Exception) -> bool:
-    """Return whether the system refused a file, which may be otherwise next time."""
-    cause = error.__cause__ if isinstance(error, ImageReadError) else error
-    return isinstance(cause, OSError) and cause.errno is not None  # Pillow's own have no number
-
-
-def inspect_files(paths: Iterable[Path]) -> Generator[Inspection]:
-    """Return what each file holds, in order, reading ahead in threads."""
-    return map_ahead(inspect_file, paths, ahead=_AHEAD)
-
-
-COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
-
 _NO_ROW = -1
 
 
 @dataclass
-class Tally:
-    """How the files of a sync fared."""
+class IngestCounts:
+    """What became of the files of a sync."""
 
     added: int = 0
     changed: int = 0
@@ -108,17 +55,29 @@ class Tally:
         return self.added + self.changed + self.moved + self.unchanged + len(self.failed)
 
 
-class Intake:
-    """Takes files in, commits every few seconds, and counts.
+@dataclass(frozen=True)
+class Inspection:
+    """What was read of one file before it is encoded."""
+
+    digest: bytes | None  # None if its header cannot be read: the encoder will say why
+    details: ImageMetadata | None
+    is_settled: bool  # whether a later change must show in its time
+
+
+_InspectedFile = tuple[FileState, Inspection]
+
+
+class ImageIngester:
+    """Writes files into an index, commits every few seconds, and counts.
 
     Args:
         catalog: What is indexed already.
         writer: Where images go.
         encoder: Makes embeddings.
         known: What was indexed under each path before, missing images among them.
-        missing: Paths that are not there: the rows of those may be given to moved images.
+        gone: Paths that are not there: the rows of those may be given to moved images.
         locate: From a path in the catalog to the file.
-        after_step: Called whenever something was done.
+        after_step: Called whenever something was done, with how many files are done.
         clock: Tells the time in seconds.
     """
 
@@ -129,58 +88,58 @@ class Intake:
         encoder: "Encoder",
         *,
         known: Mapping[str, IndexedFile],
-        missing: Collection[str],
+        gone: Collection[str],
         locate: Callable[[str], Path],
         after_step: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.tally = Tally()
+        self.counts = IngestCounts()
+        self.gone = set(gone)  # without those that were found under another path
         self._catalog = catalog
         self._writer = writer
         self._encoder = encoder
         self._known = known
-        self.missing = set(missing)  # without those that have turned up under another path
         self._locate = locate
         self._after_step = after_step
         self._clock = clock
         self._last_commit = clock()
-        # Images on their way through the encoder, each with files of equal content.
-        self._in_flight: dict[bytes, list[tuple[FileState, Inspection]]] = {}
+        # By digest, images on their way through the encoder, each with files of equal content.
+        self._in_flight: dict[bytes, list[_InspectedFile]] = {}
 
-    def take(self, files: Sequence[FileState]) -> None:
-        """Take files in, in this order."""
+    def ingest(self, files: Sequence[FileState]) -> None:
+        """Write files into the index, in this order."""
         left = files
         while left:
-            sent: list[tuple[FileState, Inspection]] = []
+            sent: list[_InspectedFile] = []
             again: list[FileState] = []
-            unknown = self._unknown(left, sent)
-            batches = self._encoder.stream_images(unknown)
-            with closing(unknown), closing(batches):  # no thread goes on, whatever fails here
+            new = self._files_to_encode(left, sent)
+            batches = self._encoder.stream_images(new)
+            with closing(new), closing(batches):  # no thread goes on, whatever fails here
                 for batch in batches:
-                    self._take_batch(batch, sent, again)
-                    self._step()
+                    self._add_encoded(batch, sent, again)
+                    self._finish_step()
             left = again
 
-    def _unknown(
-        self, files: Sequence[FileState], sent: list[tuple[FileState, Inspection]]
+    def _files_to_encode(
+        self, files: Sequence[FileState], sent: list[_InspectedFile]
     ) -> Generator[Path]:
-        """Yield the images that need the encoder; take the others in on the way."""
+        """Yield the images that need the encoder; write the others on the way."""
         inspections = inspect_files(self._locate(file.path) for file in files)
         with closing(inspections):
             for file, inspection in zip(files, inspections, strict=True):
-                if self._take_known(file, inspection):
-                    self._step()
+                if self._reuse_embedding(file, inspection):
+                    self._finish_step()
                 else:
                     sent.append((file, inspection))
                     yield self._locate(file.path)
 
-    def _take_known(self, file: FileState, inspection: Inspection) -> bool:
-        """Take an image in without the encoder, if its content is known; return whether."""
+    def _reuse_embedding(self, file: FileState, inspection: Inspection) -> bool:
+        """Write an image without the encoder, if its content is known; return whether."""
         digest = inspection.digest
-        own = self._own(file)
-        if own is not None and _is_same_content(file, digest, own):
-            self._writer.keep(_image_row(file, inspection, own.row))
-            self.tally.unchanged += 1
+        before = self._indexed_before(file)
+        if before is not None and _has_same_content(file, digest, before):
+            self._writer.keep(_image_row(file, inspection, before.row))
+            self.counts.unchanged += 1
             return True
         if digest is None:
             return False
@@ -191,67 +150,73 @@ class Intake:
         if source is None:
             self._in_flight[digest] = []
             return False
-        is_move = source.path in self.missing
+        is_move = source.path in self.gone
         if is_move or not source.path:  # the row has found its new owner
-            self.missing.discard(source.path)
+            self.gone.discard(source.path)
             self._writer.keep(_image_row(file, inspection, source.row))
         else:
             self._writer.copy(_image_row(file, inspection), source.row)
         self._count(file, is_move=is_move)
         return True
 
-    def _own(self, file: FileState) -> ImageRow | None:
+    def _indexed_before(self, file: FileState) -> ImageRow | None:
         """Return what was indexed under a file's path before."""
         if file.path not in self._known:
             return None
         return self._catalog.find(file.path) or self._catalog.find_missing(file.path)
 
-    def _take_batch(
-        self,
-        batch: "EncodedBatch",
-        sent: Sequence[tuple[FileState, Inspection]],
-        again: list[FileState],
+    def _add_encoded(
+        self, batch: "EncodedBatch", sent: Sequence[_InspectedFile], again: list[FileState]
     ) -> None:
-        """Take in what came out of the encoder, and the files that waited for it."""
+        """Write what came out of the encoder, and the files that waited for it."""
         images = []
         for position in batch.positions:
             file, inspection = sent[position]
-            images.append(self._confirmed(file, inspection))
+            images.append(self._checked_row(file, inspection))
             self._count(file)
         self._writer.add(images, batch.embeddings)
         for position in batch.positions:
-            for file, inspection in self._waiting(sent[position][1]):
-                assert inspection.digest is not None
-                source = self._writer.find_content(inspection.digest)
-                if source is None:  # the first one changed under the encoder's hands
-                    again.append(file)
-                else:
-                    self._writer.copy(_image_row(file, inspection), source.row)
-                    self._count(file)
+            self._copy_to_waiting(sent[position][1], again)
         for position, error in batch.skipped:
-            file, inspection = sent[position]
-            self._skip(file, inspection, error.reason)
-            waiting = self._waiting(inspection)
-            has_failed_by_content = bool(waiting) and self._holds(file, inspection)
-            for other, its_inspection in waiting:
-                # By another ending it may be read in another way.
-                is_alike = PurePath(other.path).suffix == PurePath(file.path).suffix
-                if has_failed_by_content and is_alike:
-                    self._skip(other, its_inspection, error.reason)
-                else:
-                    again.append(other)
+            self._skip_with_waiting(*sent[position], error.reason, again)
 
-    def _waiting(self, inspection: Inspection) -> list[tuple[FileState, Inspection]]:
+    def _copy_to_waiting(self, inspection: Inspection, again: list[FileState]) -> None:
+        """Give the embedding of an image to the files that have waited for it."""
+        for file, its_inspection in self._pop_waiting(inspection):
+            assert its_inspection.digest is not None
+            source = self._writer.find_content(its_inspection.digest)
+            if source is None:  # the first one changed under the encoder's hands
+                again.append(file)
+            else:
+                self._writer.copy(_image_row(file, its_inspection), source.row)
+                self._count(file)
+
+    def _skip_with_waiting(
+        self, file: FileState, inspection: Inspection, reason: str, again: list[FileState]
+    ) -> None:
+        """Skip an image that cannot be read, with the files that must fail for the same reason."""
+        self._skip(file, inspection, reason)
+        waiting = self._pop_waiting(inspection)
+        has_failed_by_content = bool(waiting) and self._still_holds(file, inspection)
+        for other, its_inspection in waiting:
+            # By another ending it may be read in another way.
+            is_read_alike = PurePath(other.path).suffix == PurePath(file.path).suffix
+            if has_failed_by_content and is_read_alike:
+                self._skip(other, its_inspection, reason)
+            else:
+                again.append(other)
+
+    def _pop_waiting(self, inspection: Inspection) -> list[_InspectedFile]:
         """Return the files that have waited for an image, which no longer is in flight."""
         if inspection.digest is None:
             return []
         return self._in_flight.pop(inspection.digest)
 
-    def _confirmed(self, file: FileState, inspection: Inspection) -> ImageRow:
-        """Return the entry of an encoded image; its digest only if it surely fits the vector.
+    def _checked_row(self, file: FileState, inspection: Inspection) -> ImageRow:
+        """Return the row of an encoded image; its digest only if it surely fits the embedding.
 
         Hash and pixels are read one after the other. What changes in between would give other
-        files of the old content the new one's vector.
+        files of the old content the new one's embedding.
         """
         image = _image_row(file, inspection)
         path = self._locate(file.path)
@@ -267,8 +232,8 @@ class Intake:
             return image
         return image._replace(digest=None, is_settled=False)
 
-    def _holds(self, file: FileState, inspection: Inspection) -> bool:
-        """Return whether a file still has the bytes that were seen."""
+    def _still_holds(self, file: FileState, inspection: Inspection) -> bool:
+        """Return whether a file still has the bytes that were hashed."""
         try:
             return hash_file(self._locate(file.path)) == inspection.digest
         except (OSError, UnreadableError):
@@ -278,28 +243,69 @@ class Intake:
         self._writer.skip(
             SkippedFile(file.path, file.size, file.mtime_ns, reason, inspection.is_settled)
         )
-        self.tally.failed.append(ImageReadError(self._locate(file.path), reason))
+        self.counts.failed.append(ImageReadError(self._locate(file.path), reason))
 
     def _count(self, file: FileState, *, is_move: bool = False) -> None:
         if file.path in self._known:
-            self.tally.changed += 1
+            self.counts.changed += 1
         elif is_move:
-            self.tally.moved += 1
+            self.counts.moved += 1
         else:
-            self.tally.added += 1
+            self.counts.added += 1
 
-    def _step(self) -> None:
+    def _finish_step(self) -> None:
         if self._clock() - self._last_commit >= COMMIT_SECONDS:
             self._writer.commit()
             self._last_commit = self._clock()
-        self._after_step(self.tally.num_done)
+        self._after_step(self.counts.num_done)
 
 
-def _is_same_content(file: FileState, digest: bytes | None, own: ImageRow) -> bool:
+def inspect_files(paths: Iterable[Path]) -> Generator[Inspection]:
+    """Return what each file holds, in order, reading ahead in threads."""
+    return map_ahead(inspect_file, paths, ahead=_AHEAD)
+
+
+def inspect_file(path: Path) -> Inspection:
+    """Return what a file holds; one that cannot be read has neither digest nor details."""
+    is_settled = False
+    try:
+        is_settled = abs(time.time_ns() - path.stat().st_mtime_ns) > _TICK_NS
+        details = read_details(path)  # first: what is no image may be endless
+        return Inspection(hash_file(path), details, is_settled)
+    except (OSError, ImageReadError, UnreadableError) as error:
+        return Inspection(None, None, is_settled and not _may_pass(error))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether the system refused a file, which may be otherwise next time."""
+    cause = error.__cause__ if isinstance(error, ImageReadError) else error
+    return isinstance(cause, OSError) and cause.errno is not None  # Pillow's own have no number
+
+
+def hash_file(path: Path) -> bytes:
+    """Return the digest of a file's bytes: equal for copies, whatever they are called.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The first DIGEST_BYTES bytes of its SHA-256.
+
+    Raises:
+        OSError: If it cannot be read.
+        UnreadableError: If it is no regular file, is empty, or has more than 16 GiB.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > _MAX_BYTES_HASHED:
+            raise UnreadableError("is too large: it has more than 16 GiB")
+        return sha256_of(file)[:DIGEST_BYTES]
+
+
+def _has_same_content(file: FileState, digest: bytes | None, before: ImageRow) -> bool:
     """Return whether a file still holds what it was indexed with."""
-    if own.digest is None:  # of the first schema, which went by size and time alone
-        return own.is_settled and (file.size, file.mtime_ns) == (own.size, own.mtime_ns)
-    return digest == own.digest
+    if before.digest is None:  # of the first schema, which went by size and time alone
+        return is_unchanged(file, before)
+    return digest == before.digest
 
 
 def _image_row(file: FileState, inspection: Inspection, row: int = _NO_ROW) -> ImageRow:

@@ -33,7 +33,7 @@ from clipkit.search.location import (
     existing_location,
     indexed_parents,
     inner_location,
-    take_index_along,
+    move_index_inside,
 )
 from clipkit.search.query import SearchQuery
 from clipkit.search.query_vectors import QueryEmbedder, needed_encoder
@@ -267,7 +267,7 @@ class PhotoLibrary(Closing):
                 "out is said for the whole of it"
             )
         if self._first.location == inner_location(self.folder):
-            take_index_along(self._first)
+            move_index_inside(self._first)
             self._place = self._own_place()  # there may be one of another model now
         return sync_library(
             self._place,

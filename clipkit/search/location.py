@@ -1,4 +1,4 @@
-"""Where the index of a folder lives: in the user's data directory, or in the folder if asked."""
+"""Where the index of a folder lies: in the user's data directory, or inside the folder."""
 
 import hashlib
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clipkit.arguments import check_path
 from clipkit.errors import InputError, LibraryError
+from clipkit.files import put_in_place
 from clipkit.inputs.folders import INDEX_FOLDER
 from clipkit.inputs.globs import NORMAL_FORMS
 from clipkit.paths import data_directory, readable_name
@@ -58,9 +59,9 @@ class LibraryPlace:
     def inner_paths(self, path: Path) -> set[str]:
         """Return the catalog's names for a file, none if it lies elsewhere.
 
-        There may be several: of a symbolic link in the folder, the link's and its target's; of a
-        file in a linked folder, the one it is reached by; and on a Mac a letter with an accent may
-        be typed in one way and named in another.
+        There may be several: of a symbolic link in the folder, that of the link and that of its
+        target; of a file in a linked folder, the one it is reached by; and on a Mac a letter with
+        an accent may be typed in one way and named in another.
         """
         indexed = self.indexed_folder.resolve()
         ways = [
@@ -93,7 +94,7 @@ class LibraryPlace:
 
 
 def _spelled_out(path: Path) -> Path:
-    """Return a path from the root, its links as they are."""
+    """Return an absolute path without "..", its links as they are."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps what is ".."
 
 
@@ -176,8 +177,8 @@ def existing_location(folder: Path) -> Path:
     return inner if has_index(inner) else default_location(folder)
 
 
-def take_index_along(place: LibraryPlace) -> None:
-    """Move a folder's indexes from the user's data directory to the place inside the folder.
+def move_index_inside(place: LibraryPlace) -> None:
+    """Move a folder's indexes from the user's data directory into the folder.
 
     Nothing happens if there is none, or if the place has one already.
 
@@ -203,7 +204,7 @@ def take_index_along(place: LibraryPlace) -> None:
             if place.location.is_dir():  # empty, or it would not be without a catalog
                 place.lock_path.unlink(missing_ok=True)
                 place.location.rmdir()
-            unfinished.rename(place.location)
+            put_in_place(unfinished, place.location)
         except (OSError, shutil.Error, LibraryError) as error:
             raise LibraryError(
                 f"the index of {place.folder} cannot be moved to {place.location}: {error}; it "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.encoder.encoder import EncodedBatch
 from clipkit.inputs.read_errors import UnreadableError
-from clipkit.search.changes import FileState
+from clipkit.search.changes import FileState, is_unchanged
 from clipkit.search.ingest import hash_file
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.catalog import Catalog
@@ -117,8 +117,9 @@ class IndexedFiles:
 def _find_row(
     place: LibraryPlace, catalog: Catalog, images: Mapping[str, IndexedFile], file: FileState
 ) -> int | None:
+    """Return the row of a file's embedding, by its path or else its content; None if not known."""
     image = images.get(place.prefix + file.path)
-    if image and image.is_settled and (image.size, image.mtime_ns) == (file.size, file.mtime_ns):
+    if image is not None and is_unchanged(file, image):
         return image.row
     with suppress(OSError, UnreadableError):  # the encoder says what is wrong with it
         found = catalog.find_content(hash_file(place.folder / file.path))

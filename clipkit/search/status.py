@@ -1,19 +1,18 @@
-"""What an index is like and how far it lags behind its folder, without touching either."""
+"""What an index is like and how far it lags behind its folder; neither is changed."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from clipkit.search.changes import is_alike
-from clipkit.search.indexes import metas_of_all
-from clipkit.search.location import LibraryPlace, known_locations
+from clipkit.search.changes import has_same_size_and_time
+from clipkit.search.folder_state import read_folder_state
+from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.snapshot import committed
-from clipkit.search.survey import survey_folder
 
 
 @dataclass(frozen=True)
 class LibraryStatus:
-    """What an index holds, and what a sync would have to look at."""
+    """What an index holds, and what a sync would have to do."""
 
     folder: Path  # as it was given
     location: Path  # the directory of the index
@@ -24,7 +23,7 @@ class LibraryStatus:
     num_removed: int  # indexed and gone: a sync would remove them
     num_missing: int  # indexed and not there, as when a disk is away: a sync would keep them
     num_unchanged: int
-    num_skipped: int  # cannot be read, or could not when they were last looked at
+    num_skipped: int  # cannot be read, or could not when they were last tried
     num_left_out: int  # files and folders that are not to be indexed
     num_bytes: int  # of the index on disk
     model: str
@@ -34,6 +33,14 @@ class LibraryStatus:
     decoder: str
     exclude: tuple[str, ...]
     include_hidden: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return asdict(self) | {
+            "folder": str(self.folder),
+            "location": str(self.location),
+            "exclude": list(self.exclude),
+        }
 
 
 def read_status(place: LibraryPlace) -> LibraryStatus:
@@ -50,26 +57,31 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
         LibraryError: If the folder has not been indexed, or the index is damaged.
     """
     with committed(place) as (catalog, meta, _):
-        survey = survey_folder(place, meta, catalog)
-        broken = catalog.skipped(place.prefix)
-    changes, known = survey.changes, {**survey.known, **survey.missing}
-    # A sync looks again at what changed just before it was indexed, and at unreadable files if
-    # another decoder has come; for a person they are no news.
-    changed = [file for file in changes.changed if not is_alike(file, known[file.path])]
-    new = [file for file in changes.added if not is_alike(file, broken.get(file.path))]
-    missing = survey.newly_missing(changes.gone) | survey.still_missing(changes.gone)
+        state = read_folder_state(place, meta, catalog)
+    changes, known = state.changes, {**state.known, **state.missing}
+    # A sync reads again what changed just before it was indexed, and unreadable files if another
+    # decoder has come; for a person they are no news.
+    changed = [
+        file for file in changes.changed if not has_same_size_and_time(file, known[file.path])
+    ]
+    new = [
+        file
+        for file in changes.added
+        if not has_same_size_and_time(file, state.unreadable.get(file.path))
+    ]
+    missing = state.newly_missing(changes.gone) | state.still_missing(changes.gone)
     num_tried_again = len(changes.added) - len(new)
     return LibraryStatus(
         folder=place.folder,
         location=place.location,
-        num_images=len(survey.known),
+        num_images=len(state.known),
         num_new=len(new),
         num_changed=len(changed),
         num_removed=len(set(changes.gone) - missing),
         num_missing=len(missing),
         num_unchanged=len(changes.unchanged) + len(changes.changed) - len(changed),
-        num_skipped=len(survey.scan.skipped) + len(changes.still_unreadable) + num_tried_again,
-        num_left_out=len(survey.scan.left_out),
+        num_skipped=len(state.scan.skipped) + len(changes.still_unreadable) + num_tried_again,
+        num_left_out=len(state.scan.left_out),
         num_bytes=sum(file.stat().st_size for file in place.location.iterdir() if file.is_file()),
         model=meta.model,
         space_id=meta.space_id,
@@ -79,15 +91,3 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
         exclude=meta.exclude,
         include_hidden=meta.include_hidden,
     )
-
-
-def indexed_folders() -> Iterator[Path]:
-    """Yield the folders that have an index in the user's data directory, sorted.
-
-    An index inside its folder is known to nobody else, so it is not among them; one that cannot
-    be read is left out.
-    """
-    folders = set()
-    for location in known_locations():
-        folders |= {Path(meta.folder) for meta in metas_of_all(LibraryPlace(location, location))}
-    yield from sorted(folders)

@@ -1,20 +1,19 @@
-"""Bringing an index in step with its folder.
-
-Shapes: K images of a batch, D dimensions.
-"""
+"""Bringing an index in step with its folder: what is new is encoded, what is gone is removed."""
 
 import dataclasses
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, SpaceMismatchError
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import LeftOut
 from clipkit.progress import Progress
-from clipkit.search.ingest import Intake, Tally
+from clipkit.search.folder_state import FolderState, find_mounts, read_folder_state
+from clipkit.search.ingest import ImageIngester, IngestCounts
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
 from clipkit.search.store.local.catalog import Catalog
@@ -23,7 +22,6 @@ from clipkit.search.store.local.schema import damaged_library
 from clipkit.search.store.local.vectors import VectorReader, vectors_name
 from clipkit.search.store.local.writer import LibraryWriter, compact
 from clipkit.search.store.records import CatalogMeta
-from clipkit.search.survey import Survey, find_mounts, survey_folder
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
@@ -31,17 +29,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What a sync did: after it, added + changed + moved + unchanged are indexed."""
+    """What a sync did: after it, added + changed + moved + unchanged are indexed.
 
+    `clipkit.search.changes` says what each word means.
+    """
+
+    folder: Path  # as it was given
     added: int
     changed: int
-    moved: int  # moved or renamed: indexed under another path before
+    moved: int
     removed: int
     unchanged: int
     skipped: list[ImageReadError]  # what could not be read, with reasons; not indexed
     left_out: list[LeftOut]  # what was not to be indexed, with reasons
-    # Indexed, not there, and kept until they are back or pruned: `find_missing` says which.
-    missing: int = 0
+    missing: int = 0  # and kept until they are back, or pruned
     missing_before: int = 0  # as many were missing at the sync before
     newly_skipped: list[ImageReadError] = field(default_factory=list)  # of skipped, since last time
 
@@ -51,6 +52,22 @@ class SyncReport:
         has_changed = self.added or self.changed or self.moved or self.removed
         return bool(has_changed) or self.missing != self.missing_before
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images were added, changed, moved, removed and unchanged."""
+        names = ("added", "changed", "moved", "removed", "unchanged")
+        return {name: getattr(self, name) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON has it."""
+        return {
+            "folder": str(self.folder),
+            **self.counts,
+            "missing": self.missing,
+            "skipped": [error.to_dict() for error in self.skipped],
+            "left_out": [left._asdict() for left in self.left_out],
+        }
+
 
 @dataclass(frozen=True)
 class SyncOptions:
@@ -58,7 +75,7 @@ class SyncOptions:
 
     exclude: Sequence[str] | None = None  # as for `find_images`
     include_hidden: bool | None = None
-    prune: bool = False  # whether to forget images that would be kept as missing
+    prune: bool = False  # whether to remove images that would be kept as missing
 
 
 def sync_library(
@@ -69,7 +86,7 @@ def sync_library(
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SyncReport:
-    """Index what is new and changed, forget what was removed.
+    """Index what is new and changed, and remove what is gone.
 
     Args:
         place: The images and the index.
@@ -94,59 +111,54 @@ def sync_library(
         if stored is not None:
             _check_vectors(stored, place)
         asked = _asked_meta(stored or _new_meta(encoder), options)
-        survey = survey_folder(place, asked, catalog)
+        state = read_folder_state(place, asked, catalog)
         if stored_background(catalog) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
-        changes = survey.changes
+        changes = state.changes
         files = (*changes.added, *changes.changed)
-        meta = dataclasses.replace(_next_meta(asked, survey, place), model=encoder.name)
-        if files or changes.gone or stored is None:
-            meta = dataclasses.replace(meta, clipkit_version=_clipkit_version())
-        if files:
-            meta = _with_numerics(meta, encoder)
-        kept = (path for path in meta.unlisted if not path.startswith(place.prefix))
-        meta = dataclasses.replace(meta, unlisted=tuple(sorted({*kept, *survey.unlisted})))
+        meta = _next_meta(asked, state, place, encoder)
         with LibraryWriter(catalog, place.location, meta) as writer:
-            intake = Intake(
+            ingester = ImageIngester(
                 catalog,
                 writer,
                 encoder,
-                known={**survey.known, **survey.missing},
-                missing=changes.gone,
+                known={**state.known, **state.missing},
+                gone=changes.gone,
                 locate=place.path,
-                after_step=_teller(progress, len(files)),
+                after_step=_step_progress(progress, len(files)),
                 clock=clock,
             )
-            for image in filter(None, map(catalog.find_missing, survey.returned)):
+            for image in filter(None, map(catalog.find_missing, state.returned)):
                 writer.keep(image)
             # What may have moved comes first, while the rows of the missing are still there.
-            intake.take([file for file in files if file.size in changes.familiar_sizes])
-            missing = _depart(writer, survey, intake.missing, prune=options.prune)
-            intake.take([file for file in files if file.size not in changes.familiar_sizes])
+            ingester.ingest([file for file in files if file.size in changes.familiar_sizes])
+            missing = _write_absent(writer, state, ingester.gone, prune=options.prune)
+            ingester.ingest([file for file in files if file.size not in changes.familiar_sizes])
         compact(catalog, place.location, place.folder)
-    told = {*survey.unreadable, *(stored.unlisted if stored else ())}
-    return _report(place, survey, missing, intake.tally, {str(place.path(path)) for path in told})
+    reported = {*state.unreadable, *(stored.unlisted if stored else ())}
+    reported_paths = {str(place.path(path)) for path in reported}
+    return _report(place, state, missing, ingester.counts, reported_paths)
 
 
-def _depart(
-    writer: LibraryWriter, survey: Survey, gone: Collection[str], *, prune: bool
+def _write_absent(
+    writer: LibraryWriter, state: FolderState, gone: Collection[str], *, prune: bool
 ) -> set[str]:
-    """Forget what was removed, keep what is missing, and return the latter.
+    """Remove what was removed, keep what is missing, and return the latter.
 
     Args:
-        writer: Takes it down.
-        survey: What was found.
+        writer: Writes it to the index.
+        state: What was found.
         gone: Of the images that are gone, those that were not moved.
-        prune: Whether to forget what would be kept, but for what could not be looked at.
+        prune: Whether to remove what would be kept, but for what could not be read.
 
     Returns:
         Paths of all images that are indexed and not there.
     """
-    newly, still = survey.newly_missing(gone), survey.still_missing(gone)
+    newly, still = state.newly_missing(gone), state.still_missing(gone)
     if prune:
-        newly, still = (paths.intersection(survey.changes.unseen) for paths in (newly, still))
+        newly, still = (paths.intersection(state.changes.unseen) for paths in (newly, still))
     writer.miss(newly)
-    writer.remove(set(gone).union(survey.changes.no_longer_unreadable) - newly - still)
+    writer.remove(set(gone).union(state.changes.no_longer_unreadable) - newly - still)
     return newly | still
 
 
@@ -201,34 +213,36 @@ def _asked_meta(meta: CatalogMeta, options: SyncOptions) -> CatalogMeta:
     )
 
 
-def _next_meta(asked: CatalogMeta, survey: Survey, place: LibraryPlace) -> CatalogMeta:
-    """Return what holds for the folder from now on.
-
-    Which disk it lies on is only taken down where something of it is there: else it is the place
-    of a disk that is away.
-    """
+def _next_meta(
+    asked: CatalogMeta, state: FolderState, place: LibraryPlace, encoder: "Encoder"
+) -> CatalogMeta:
+    """Return what holds for the folder from now on."""
+    changes = state.changes
+    elsewhere = (path for path in asked.unlisted if not path.startswith(place.prefix))
     meta = dataclasses.replace(
         asked,
         folder=str(place.indexed_folder.resolve()),
+        model=encoder.name,
         decoder=decoder_name(),
-        mounts=tuple(sorted({*asked.mounts, *find_mounts(place, survey.scan.entries)})),
+        mounts=tuple(sorted({*asked.mounts, *find_mounts(place, state.scan.entries)})),
+        unlisted=tuple(sorted({*elsewhere, *state.unlisted})),
     )
-    if not survey.is_recognized:
-        return meta
-    status = place.indexed_folder.stat()
-    return dataclasses.replace(meta, device=status.st_dev, inode=status.st_ino)
-
-
-def _with_numerics(meta: CatalogMeta, encoder: "Encoder") -> CatalogMeta:
-    """Return what holds once an encoder has added images, which may mix engines and precisions.
-
-    Those that are taken without being asked for differ by less than what a search can tell.
-    """
-    return dataclasses.replace(
-        meta,
-        engine=_joined(meta.engine, encoder.engine),
-        precision=_joined(meta.precision, encoder.precision),
-    )
+    # Where nothing of it is there, it is the place of a disk that is away: that has another number.
+    if state.is_recognized:
+        status = place.indexed_folder.stat()
+        meta = dataclasses.replace(meta, device=status.st_dev, inode=status.st_ino)
+    has_files = bool(changes.added or changes.changed)
+    if has_files or changes.gone or not asked.clipkit_version:
+        meta = dataclasses.replace(meta, clipkit_version=_clipkit_version())
+    if has_files:
+        # Engines and precisions that are taken without being asked for differ by less than what a
+        # search can tell: an index may be made with several.
+        meta = dataclasses.replace(
+            meta,
+            engine=_joined(meta.engine, encoder.engine),
+            precision=_joined(meta.precision, encoder.precision),
+        )
+    return meta
 
 
 def _joined(names: str, name: str) -> str:
@@ -244,7 +258,7 @@ def _check_vectors(meta: CatalogMeta, place: LibraryPlace) -> None:
         raise damaged_library(place.indexed_folder, f"{path} is missing") from error
 
 
-def _teller(progress: Progress | None, num_files: int) -> Callable[[int], None]:
+def _step_progress(progress: Progress | None, num_files: int) -> Callable[[int], None]:
     """Return what to call with how many files are done."""
     if progress is None or not num_files:
         return lambda _: None
@@ -253,26 +267,31 @@ def _teller(progress: Progress | None, num_files: int) -> Callable[[int], None]:
 
 
 def _report(
-    place: LibraryPlace, survey: Survey, missing: set[str], tally: Tally, told: Collection[str]
+    place: LibraryPlace,
+    state: FolderState,
+    missing: set[str],
+    counts: IngestCounts,
+    reported_paths: Collection[str],
 ) -> SyncReport:
-    """Return what was done, with paths as the user writes them; of `told` they know already."""
-    elsewhere = [(error.path, error.reason) for error in survey.scan.skipped]
-    before = [(file.path, file.reason) for file in survey.changes.still_unreadable]
+    """Return what was done, with paths as the user writes them; those reported before are known."""
+    unlisted = [(error.path, error.reason) for error in state.scan.skipped]
+    before = [(file.path, file.reason) for file in state.changes.still_unreadable]
     skipped = [
-        *(ImageReadError(place.path(path), reason) for path, reason in elsewhere + before),
-        *tally.failed,
+        *(ImageReadError(place.path(path), reason) for path, reason in unlisted + before),
+        *counts.failed,
     ]
     return SyncReport(
-        added=tally.added,
-        changed=tally.changed,
-        moved=tally.moved,
-        removed=len(set(survey.changes.gone) - missing) - tally.moved,
-        unchanged=len(survey.changes.unchanged) + tally.unchanged,
+        folder=place.folder,
+        added=counts.added,
+        changed=counts.changed,
+        moved=counts.moved,
+        removed=len(set(state.changes.gone) - missing) - counts.moved,
+        unchanged=len(state.changes.unchanged) + counts.unchanged,
         skipped=skipped,
-        left_out=[_as_shown(place, left) for left in survey.scan.left_out],
+        left_out=[_as_shown(place, left) for left in state.scan.left_out],
         missing=len(missing),
-        missing_before=len(survey.missing),
-        newly_skipped=[error for error in skipped if error.path not in told],
+        missing_before=len(state.missing),
+        newly_skipped=[error for error in skipped if error.path not in reported_paths],
     )
 
 

@@ -83,16 +83,15 @@ class ThumbnailCache:
         self._open(self._indexed(Path(path))).close()
 
     def _indexed(self, path: Path) -> ImageRow:
-        """Return the entry of an indexed image."""
+        """Return what is indexed under a path."""
         try:
             found = self._place.inner_paths(path)
         except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
             found = set()
-        names = {name for name in found if name.startswith(self._place.prefix)}
+        # What lies in the library, and not in the part of it that this is, is not shown.
+        names = sorted(name for name in found if name.startswith(self._place.prefix))
         with committed(self._place) as snapshot:
-            for name in sorted(names):
-                if not name.startswith(self._place.prefix):
-                    continue  # of the library, not of the part of it that this is
+            for name in names:
                 image = snapshot.catalog.find(name)
                 if image is not None:
                     return image

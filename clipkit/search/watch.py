@@ -7,8 +7,8 @@ from pathlib import Path
 from clipkit.errors import LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
 
-_QUIET_MS = 1600  # what arrives together is taken in together
-_LOOK_MS = 200  # how soon a request to stop is seen
+_QUIET_MS = 1600  # changes that come closer together are reported together
+_STOP_CHECK_MS = 200  # how soon a request to stop is seen
 
 
 def watch_folder(folder: Path, stop: threading.Event | None = None) -> Iterator[bool]:
@@ -38,7 +38,7 @@ def watch_folder(folder: Path, stop: threading.Event | None = None) -> Iterator[
             folder.resolve(),
             watch_filter=is_of_interest,
             debounce=_QUIET_MS,
-            rust_timeout=_LOOK_MS,
+            rust_timeout=_STOP_CHECK_MS,
             yield_on_timeout=True,
             stop_event=stop,
         ):

@@ -52,7 +52,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Found:
     stand_in = Found()
     monkeypatch.setattr(PhotoLibrary, "duplicates", stand_in, raising=False)
     # Its files are not there; that they are looked at is tested on real ones.
-    monkeypatch.setattr(duplicates, "still_there", lambda group, folder: group)
+    monkeypatch.setattr(duplicates, "still_as_indexed", lambda group, folder: group)
     return stand_in
 
 
@@ -126,7 +126,7 @@ def test_the_options_reach_the_library(found: Found) -> None:
 
 
 @pytest.mark.parametrize("threshold", ["0", "1.01", "-1", "nan", "much"])
-def test_a_threshold_is_a_likeness(threshold: str, capsys: Captured) -> None:
+def test_a_threshold_is_a_similarity(threshold: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         _run("photos", "--threshold", threshold)
     assert "--threshold" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 
 from clipkit.cli import duplicates
 from clipkit.cli.main import main
-from clipkit.search.duplicates import search as finding
+from clipkit.search.duplicates import search
 from clipkit.search.duplicates.groups import exact_groups
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.records import ImageFile
@@ -159,7 +159,7 @@ def test_what_goes_while_images_are_compared_is_not_named(
         (photos / "a.png").unlink(missing_ok=True)
         return group(files)
 
-    monkeypatch.setattr(finding, "exact_groups", group_and_lose)
+    monkeypatch.setattr(search, "exact_groups", group_and_lose)
     assert library.duplicates(near=False).groups == []
 
 

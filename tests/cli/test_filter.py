@@ -73,7 +73,7 @@ def test_the_table_opens_as_pairs_wherever_it_lies(
     captured = capsys.readouterr()
     (line,) = captured.out.splitlines()
     rule, name, why = line.split("\t")
-    assert (rule, why) == ("image too small", "2 x 2 pixels, at least 4 a side are asked")
+    assert (rule, why) == ("image too small", "2 x 2 pixels, at least 4 a side are required")
     assert name.endswith("small.png")
     assert captured.err == (f"wrote {out}\ndropped: 1 x image too small\nkept 3 of 4 pairs\n")
     # Both may move together.
@@ -122,7 +122,7 @@ def test_the_report_has_the_figures(fake: FakeEncoder, tmp_path: Path, capsys: C
     assert len(report["dropped_pairs"]) == sum(dropped.values())
     wrong = report["dropped_pairs"][-1]
     assert (wrong["row"], wrong["rule"]) == (3, "similarity too low")
-    assert wrong["why"] == "0.0000, at least 0.5 is asked"
+    assert wrong["why"] == "0.0000, at least 0.5 is required"
     assert report["similarity_quantiles"]["1.0"] == pytest.approx(1, abs=1e-4)
     captured = capsys.readouterr()
     assert captured.out == ""  # it is in the report
@@ -234,7 +234,7 @@ def test_pairs_in_shards_have_no_files_for_a_table(
     assert _run("shards", "--min-side", "4", "--exact", "--dry-run") == 0
     assert capsys.readouterr().out.splitlines() == [
         "unreadable image\t0.tar/1\tis cut off",
-        "image too small\t0.tar/3\t2 x 2 pixels, at least 4 a side are asked",
+        "image too small\t0.tar/3\t2 x 2 pixels, at least 4 a side are required",
     ]
 
 

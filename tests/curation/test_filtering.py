@@ -1,5 +1,6 @@
 """What is kept and dropped, by hand on coloured images; and what holds for any pairs."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_images_are_measured_and_unreadable_ones_told(tmp_path: Path) -> None:
         "gone": "empty caption",  # the first rule it breaks: its image is never looked at
     }
     whys = [dropped.why for dropped in report.dropped]
-    assert whys[0] == "2 x 2 pixels, at least 40 a side are asked"
+    assert whys[0] == "2 x 2 pixels, at least 40 a side are required"
     assert whys[1].startswith("is not an image")
 
 
@@ -112,7 +113,7 @@ def test_similarities_by_hand(tmp_path: Path) -> None:
         [kept.similarities[0] for kept in report.kept], [0.8, 1.0], atol=1e-4
     )
     assert rules_of(report) == {"wrong": "similarity too low"}
-    assert report.dropped[0].why == "0.0000, at least 0.7 is asked"
+    assert report.dropped[0].why == "0.0000, at least 0.7 is required"
     assert report.captions_removed == {"similarity too low": 3}
     # Of 0, 0, .6, .8, 1: the middle and the ends.
     figures = report.similarity_quantiles
@@ -299,3 +300,30 @@ def test_real_copies_of_a_real_photograph(tmp_path: Path, samples: list[Path]) -
     pairs = [Pair(path, ("a photo",), path.name) for path in (*samples[:3], tmp_path / "copy.jpg")]
     report = filter_pairs(ListSource(pairs), FilterRules(drop_exact_copies=True, min_side=10))
     assert rules_of(report) == {"copy": "exact duplicate"}
+
+
+def test_a_report_as_json_has_every_rule_and_every_dropped_pair(tmp_path: Path) -> None:
+    source = ListSource(
+        [
+            pair(tmp_path, "red", (255, 0, 0), "red"),
+            pair(tmp_path, "wrong", (255, 0, 0), "green"),
+        ]
+    )
+    source.skipped = [ImageReadError("alone.txt", "has no image")]
+    encoder = FakeEncoder()
+    report = filter_pairs(source, FilterRules(min_similarity=0.5), encoder)
+    values = report.to_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert values["dropped"] == dict.fromkeys(RULES, 0) | {"similarity too low": 1}
+    assert values["model"] == {"name": encoder.name, "space_id": encoder.space_id}
+    assert values["skipped"] == [{"path": "alone.txt", "reason": "has no image"}]
+    assert (values["pairs"], values["kept"], values["rules"]) == (2, 1, {"min_similarity": 0.5})
+    (dropped,) = values["dropped_pairs"]
+    assert dropped == {
+        "row": 1,
+        "name": str(tmp_path / "wrong.png"),
+        "rule": "similarity too low",
+        "why": "0.0000, at least 0.5 is required",
+    }
+    # A model that no rule needs is not named.
+    assert filter_pairs(source, FilterRules(min_words=1), encoder).to_dict()["model"] is None

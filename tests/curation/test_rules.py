@@ -18,13 +18,18 @@ from clipkit.errors import InputError
             "file name for a caption",
             '"IMG_1234.jpg"',
         ),
-        (FilterRules(min_words=3), "a  dog ", "caption too short", "2 words, at least 3 are asked"),
+        (
+            FilterRules(min_words=3),
+            "a  dog ",
+            "caption too short",
+            "2 words, at least 3 are required",
+        ),
         (FilterRules(min_words=2), "a dog", None, ""),
         (
             FilterRules(min_characters=6),
             " a dog ",
             "caption too short",
-            "5 characters, at least 6 are asked",
+            "5 characters, at least 6 are required",
         ),
         (FilterRules(min_characters=5, max_characters=5), "a dog", None, ""),
         (FilterRules(max_words=1), "a dog", "caption too long", "2 words, at most 1 are allowed"),
@@ -129,9 +134,9 @@ def test_wrong_rules_are_told(options: dict[str, float], message: str) -> None:
 
 
 def test_rules_know_what_they_need() -> None:
-    assert FilterRules().asked == {}
+    assert FilterRules().active == {}
     rules = FilterRules(min_similarity=0.0, drop_file_names=True)
-    assert rules.asked == {"drop_file_names": True, "min_similarity": 0.0}
+    assert rules.active == {"drop_file_names": True, "min_similarity": 0.0}
     assert FilterRules(min_quantile=0.0).need_embeddings
     assert FilterRules(near_epsilon=0.1).need_embeddings
     assert not FilterRules(drop_exact_copies=True, min_side=1).need_embeddings

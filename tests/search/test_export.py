@@ -12,9 +12,11 @@ from PIL import Image
 
 from clipkit.cli.main import main
 from clipkit.errors import ClipkitError, InputError, LibraryError, MissingExtraError
-from clipkit.search import export as contents
+from clipkit.files import draft_beside
+from clipkit.search import export
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, image_embedding, save_image
+from tests.full_disk import full_disk
 
 NAMES = ["orange.png", "red.png", "trip/blue.png", "trip/green.png"]  # in the order of the paths
 
@@ -52,7 +54,7 @@ def test_blocks_are_put_together(
     indexed: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = indexed.embeddings()
-    monkeypatch.setattr(contents, "_BLOCK", 3)
+    monkeypatch.setattr(export, "_BLOCK", 3)
     paths, embeddings = indexed.embeddings()
     assert paths == whole.paths
     np.testing.assert_array_equal(embeddings, whole.embeddings)
@@ -200,6 +202,45 @@ def test_a_disk_that_cannot_be_written_is_a_sentence(indexed: PhotoLibrary, tmp_
     (tmp_path / "file").touch()
     with pytest.raises(ClipkitError, match="cannot be written"):
         indexed.export(tmp_path / "file" / "out")
+
+
+def test_a_disk_that_fills_up_leaves_the_earlier_export(
+    indexed: PhotoLibrary, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    indexed.export(out, table="jsonl")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with full_disk(100), pytest.raises(LibraryError, match="cannot be written"):
+        indexed.export(out, table="jsonl", path="red.png")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_what_a_killed_export_has_left_is_not_in_the_way(
+    indexed: PhotoLibrary, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    draft_beside(out / "embeddings.npy").write_bytes(b"half of an array")
+    assert indexed.export(out).num_images == 4
+
+
+def test_a_report_as_json_has_plain_values(indexed: PhotoLibrary, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    values = indexed.export(out, table="jsonl").to_dict()
+    assert (
+        json.loads(json.dumps(values))
+        == values
+        == {
+            "directory": str(out),
+            "files": [
+                str(out / name) for name in ("embeddings.npy", "images.jsonl", "export.json")
+            ],
+            "num_images": 4,
+            "embed_dim": 4,
+            "space_id": "fake-space",
+            "model": "fake",
+        }
+    )
 
 
 def test_a_library_pickles(indexed: PhotoLibrary) -> None:

@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipkit.inputs import metadata as details
-from clipkit.inputs import safe_open as files
-from clipkit.search import ingest as inspection
-from clipkit.search import survey, sync
+from clipkit.inputs import metadata, safe_open
+from clipkit.search import folder_state, ingest, sync
 from clipkit.search.ingest import Inspection, hash_file, inspect_file
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.store.local.catalog import Catalog
@@ -162,7 +160,7 @@ def test_files_too_large_to_be_read_whole_equal_no_other(
         image.paste((255, 255, 255), (10, row, 20, row + 1))
         image.save(photos / name)
     age_files(photos)
-    monkeypatch.setattr(inspection, "_MAX_BYTES_HASHED", 1000)
+    monkeypatch.setattr(ingest, "_MAX_BYTES_HASHED", 1000)
     library.sync()
     assert [_entries(library)[name].digest for name in ("a.bmp", "b.bmp")] == [None, None]
     assert library.duplicates(near=False).groups == []
@@ -339,7 +337,7 @@ def test_what_only_another_decoder_could_read_is_tried_again_with_that(
     library.sync()
     library.sync()
     assert encoder.encoded_images.count("new.heic") == 1
-    for module in (sync, survey):
+    for module in (sync, folder_state):
         monkeypatch.setattr(module, "decoder_name", lambda: "Pillow and an extra")
     assert len(library.sync().skipped) == 1
     assert encoder.encoded_images.count("new.heic") == 2
@@ -349,7 +347,7 @@ def test_what_the_system_refused_is_tried_again(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age_files(photos)
-    open_really = files.open_file
+    open_really = safe_open.open_file
 
     def refuse(path: Path) -> BinaryIO:
         if path.name == "red.png":
@@ -357,6 +355,6 @@ def test_what_the_system_refused_is_tried_again(
         return open_really(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(details, "open_file", refuse)
+        patch.setattr(metadata, "open_file", refuse)
         assert inspect_file(photos / "red.png") == Inspection(None, None, is_settled=False)
     assert inspect_file(photos / "red.png").is_settled

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipkit.inputs.folders import FolderEntry, FolderScan
-from clipkit.search import survey
+from clipkit.search import folder_state
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import parse_query
 from tests.fakes import FakeEncoder, age_files, save_image
@@ -61,7 +61,7 @@ def test_an_index_that_has_a_link_and_its_file_keeps_the_file(
     link = make_link(photos).relative_to(photos).as_posix()
     library = PhotoLibrary.open(photos, encoder)
     with monkeypatch.context() as patch:
-        patch.setattr(survey, "find_images", _scan_every_path)
+        patch.setattr(folder_state, "find_images", _scan_every_path)
         assert library.sync().added in (5, 6)
         assert library.search("green", k=2)[1].path in (photos / link, photos / "trip/green.png")
     report = library.sync()
@@ -88,7 +88,7 @@ def test_an_index_that_has_only_a_link_gives_its_embedding_to_the_file(
 
     library = PhotoLibrary.open(photos, encoder)
     with monkeypatch.context() as patch:
-        patch.setattr(survey, "find_images", scan_links)
+        patch.setattr(folder_state, "find_images", scan_links)
         assert library.sync().added == 1
     report = library.sync()
     assert (report.added, report.moved, report.removed, report.missing) == (3, 1, 0, 0)

@@ -16,7 +16,7 @@ from clipkit.search.location import (
     default_location,
     inner_location,
     libraries_home,
-    take_index_along,
+    move_index_inside,
 )
 from clipkit.search.store.local.lock import WriterLock
 from tests.fakes import FakeEncoder
@@ -109,7 +109,7 @@ def test_an_index_is_taken_along_after_an_attempt_that_was_killed(
     (unfinished / "catalog.sqlite").write_bytes(b"half a catalog")
     place.location.mkdir()
     (place.location / "writer.lock").touch()
-    take_index_along(place)
+    move_index_inside(place)
     assert len(PhotoLibrary.open(photos)) == 4
     assert not unfinished.exists()
 
@@ -124,7 +124,7 @@ def test_an_index_that_cannot_be_taken_along_stays(
 
     monkeypatch.setattr(shutil, "copytree", fail)
     with pytest.raises(LibraryError, match=r"Read-only file system.*; it stays at "):
-        take_index_along(LibraryPlace(photos, inner_location(photos)))
+        move_index_inside(LibraryPlace(photos, inner_location(photos)))
     assert len(PhotoLibrary.open(photos)) == 4
 
 
@@ -135,7 +135,7 @@ def test_an_index_in_use_is_not_taken_along(photos: Path, library: PhotoLibrary)
         WriterLock(library.location / "writer.lock", photos),
         pytest.raises(LibraryBusyError),
     ):
-        take_index_along(place)
+        move_index_inside(place)
     assert library.is_indexed
     assert not place.location.exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.search import watch as watching
+from clipkit.search import watch
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.lock import WriterLock
 from tests.fakes import FakeEncoder, save_image
@@ -24,8 +24,8 @@ def stop() -> Iterator[threading.Event]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "_QUIET_MS", 50)
-    monkeypatch.setattr(watching, "_LOOK_MS", 50)
+    monkeypatch.setattr(watch, "_QUIET_MS", 50)
+    monkeypatch.setattr(watch, "_STOP_CHECK_MS", 50)
 
 
 def test_images_that_appear_change_and_go_are_seen(
@@ -58,7 +58,7 @@ def test_an_index_inside_the_folder_does_not_wake_its_writer(
     photos: Path, encoder: FakeEncoder, stop: threading.Event
 ) -> None:
     library = PhotoLibrary.open(photos, encoder, here=True)
-    ticks = watching.watch_folder(photos, stop)
+    ticks = watch.watch_folder(photos, stop)
     next(ticks)
     library.sync()
     # Had writing woken the watch, one of these would be true: 20 are twenty times the quiet time.

@@ -1,13 +1,13 @@
-"""How near copies of a library's own images come to them, and how near its other images.
+"""Calibrating the thresholds for near-duplicates on copies of a library's own images.
 
 A threshold that is right for one model and one folder is wrong for the next. So copies are made
-of a sample of the images, and the thresholds put where copies and other images part.
+of a sample of the images, and the thresholds put between copies and other images.
 
 Shapes: N images of the library, D dimensions, K images of the sample, C copies.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +19,7 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.augmented_copies import make_copies
 from clipkit.inputs.perceptual_hash import Sketches, read_sketch, read_sketches
 from clipkit.progress import Progress
-from clipkit.search.duplicates.perceptual_similarity import likeness
+from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
@@ -33,27 +33,31 @@ _FAR_COPIES = 0.02  # share of the copies beyond the gate, before it is widened
 _WIDENING = 1.5  # of the distance: people's copies are further away than ours
 _UNLIKE_COPIES = 0.05  # share of the copies left out where it is said where they begin
 _ALIKE_OTHERS = 0.05  # share of the sample left out where it is said where other images end
-_UNRELATED = 0.65  # likeness that one in a thousand pairs of related images reaches
+_UNRELATED = 0.65  # similarity that one in a thousand pairs of related images reaches
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where the near duplicates of a library begin, and the evidence for it."""
+    """Where the near-duplicates of a library begin, and the evidence for it."""
 
-    cosine: float  # near duplicates' embeddings are at least so close
-    likeness: float  # near duplicates are at least so like
+    cosine: float  # near-duplicates' embeddings are at least so close
+    similarity: float  # near-duplicates are perceptually at least so similar
     num_images: int  # K
     copies_found: float  # share of the copies that pass both thresholds
     others_found: float  # share of the sample to which another image passes both
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the fields as JSON has them."""
+        return asdict(self)
 
 
 class Evidence(NamedTuple):
     """What was measured on a sample."""
 
     copy_cosines: NDArray[np.float32]  # (C,), of each copy to its original
-    copy_likenesses: NDArray[np.float32]  # (C,)
+    copy_similarities: NDArray[np.float32]  # (C,)
     other_cosines: NDArray[np.float32]  # (K, neighbours), of each original to other images
-    other_likenesses: NDArray[np.float32]  # (K, neighbours); -1 where one cannot be read
+    other_similarities: NDArray[np.float32]  # (K, neighbours); -1 where one cannot be read
 
 
 def calibrate(
@@ -81,16 +85,18 @@ def calibrate(
         InputError: If no image of the sample can be read.
     """
     sample = np.unique(np.linspace(0, len(paths) - 1, min(_SAMPLE, len(paths))).round().astype(int))
-    originals = read_sketches([paths[place] for place in sample], max_pixels=encoder.max_pixels)
+    originals = read_sketches(
+        [paths[position] for position in sample], max_pixels=encoder.max_pixels
+    )
     sample = sample[originals.positions]
-    places: list[int] = []  # in the sample, of each copy's original
+    positions: list[int] = []  # in the sample, of each copy's original
     copies: list[bytes] = []
-    for place, number in enumerate(sample):
+    for position, number in enumerate(sample):
         try:
             made = make_copies(paths[number], max_pixels=encoder.max_pixels)
         except ImageReadError:  # a sketch needs fewer pixels of it
             continue
-        places += [place] * len(made)
+        positions += [position] * len(made)
         copies += made.values()
     if not copies:
         raise InputError("thresholds for near duplicates need images that can be read: none can")
@@ -99,15 +105,15 @@ def calibrate(
     rows = embeddings[sample].astype(np.float32)
     others, cosines = _neighbours(sample, rows, embeddings)
     evidence = Evidence(
-        (rows[places] * embedded).sum(axis=1),
+        (rows[positions] * embedded).sum(axis=1),
         np.array(
             [
-                likeness(originals.sketches[[place]], sketches[[copy]])[0, 0]
-                for copy, place in enumerate(places)
+                perceptual_similarity(originals.sketches[[position]], sketches[[copy]])[0, 0]
+                for copy, position in enumerate(positions)
             ]
         ),
         cosines,
-        _other_likenesses(originals.sketches, others, paths, encoder.max_pixels),
+        _other_similarities(originals.sketches, others, paths, encoder.max_pixels),
     )
     return choose_thresholds(evidence)
 
@@ -115,15 +121,16 @@ def calibrate(
 def choose_thresholds(evidence: Evidence) -> Calibration:
     """Return the thresholds that what was measured asks for.
 
-    The cosine only spares work, likeness decides. So the cosine is set wide: 98 % of the copies
-    are nearer than some distance 1 - cosine, and half as far again is near enough.
+    The cosine only spares work, the perceptual similarity decides. So the cosine is set wide:
+    98 % of the copies are nearer than some distance 1 - cosine, and half as far again is near
+    enough.
 
-    The likeness is half way between where other images end and where copies begin, and never
-    lower than where other images end: precision comes first. Copies begin at the likeness that
-    95 % of them reach. Other images end at the likeness that 95 % of the sample do not have to
-    their second most like neighbour, 0.65 at least. The most like one does not count, because it
-    may be a copy that is there already; for the same reason neither do neighbours that are as
-    like as the copies.
+    The similarity is half way between where other images end and where copies begin, and never
+    lower than where other images end: precision comes first. Copies begin at the similarity that
+    95 % of them reach. Other images end at the similarity that 95 % of the sample do not have to
+    their second most similar neighbour, 0.65 at least. The most similar one does not count,
+    because it may be a copy that is there already; for the same reason neither do neighbours that
+    are as similar as the copies.
 
     Args:
         evidence: Measured on at least one copy.
@@ -132,8 +139,8 @@ def choose_thresholds(evidence: Evidence) -> Calibration:
         The thresholds, and how the sample fares with them.
     """
     gate = 1 - _WIDENING * (1 - float(np.quantile(evidence.copy_cosines, _FAR_COPIES)))
-    copies_begin = float(np.quantile(evidence.copy_likenesses, _UNLIKE_COPIES))
-    near = np.where(evidence.other_cosines >= gate, evidence.other_likenesses, -1)
+    copies_begin = float(np.quantile(evidence.copy_similarities, _UNLIKE_COPIES))
+    near = np.where(evidence.other_cosines >= gate, evidence.other_similarities, -1)
     # Two more, so that there always is a second.
     near = np.pad(near, ((0, 0), (2, 0)), constant_values=-1)
     second, first = np.sort(near, axis=1)[:, -2:].T
@@ -141,7 +148,7 @@ def choose_thresholds(evidence: Evidence) -> Calibration:
     others_end = np.quantile(others, 1 - _ALIKE_OTHERS) if len(others) else -1
     others_end = max(_UNRELATED, float(others_end))
     threshold = max(others_end, (others_end + copies_begin) / 2)
-    found = (evidence.copy_cosines >= gate) & (evidence.copy_likenesses >= threshold)
+    found = (evidence.copy_cosines >= gate) & (evidence.copy_similarities >= threshold)
     others_found = first >= threshold
     return Calibration(gate, threshold, len(near), float(found.mean()), float(others_found.mean()))
 
@@ -162,10 +169,10 @@ def _neighbours(
     return others, np.take_along_axis(cosines, others, axis=1)
 
 
-def _other_likenesses(
+def _other_similarities(
     originals: Sketches, others: NDArray[np.intp], paths: Sequence[Path], max_pixels: int | None
 ) -> NDArray[np.float32]:
-    """Return how like each sampled image is to its neighbours, shape (K, neighbours)."""
+    """Return the similarity of each sampled image to its neighbours, shape (K, neighbours)."""
     numbers = np.unique(others)
     report = read_sketches([paths[number] for number in numbers], max_pixels=max_pixels)
     readable = numbers[report.positions]
@@ -173,5 +180,5 @@ def _other_likenesses(
     for row, (original, near) in enumerate(zip(originals, others, strict=True)):
         known = np.flatnonzero(np.isin(near, readable))
         sketches = report.sketches[np.searchsorted(readable, near[known])]
-        result[row, known] = likeness(original[None], sketches)[0]
+        result[row, known] = perceptual_similarity(original[None], sketches)[0]
     return result

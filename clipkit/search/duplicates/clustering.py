@@ -1,9 +1,9 @@
 """Complete-link clustering of near-duplicate pairs.
 
-Groups joined by chains ("a is like b, b is like c") grow until they hold things that are not
-alike; complete link never lets them.
+Groups joined by chains ("a is like b, b is like c") grow until they hold images that are not
+similar; with complete link every two members are a pair.
 
-Shapes: N things, E pairs of them.
+Shapes: N images, E pairs of them.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_TOGETHER = 4096
-"""Things that are grouped at once, so that their square matrix takes 64 MB."""
+"""Images that are clustered at once, so that their square matrix takes 64 MB."""
 
 
 class Pairs(NamedTuple):
-    """Pairs of things that are alike; none is there twice, none is of a thing with itself."""
+    """Pairs of similar images, by number; no pair is there twice, none of an image with itself."""
 
     first: NDArray[np.intp]  # (E,)
     second: NDArray[np.intp]  # (E,)
@@ -25,39 +25,39 @@ class Pairs(NamedTuple):
 
 
 class LinkedGroup(NamedTuple):
-    """Things of which every two are a pair."""
+    """Images of which every two are a pair."""
 
     members: list[int]  # at least two, ascending
     similarity: float  # of the least similar pair
 
 
-def complete_link(num_things: int, pairs: Pairs) -> list[LinkedGroup]:
+def complete_link(num_images: int, pairs: Pairs) -> list[LinkedGroup]:
     """Return groups of which every two members are a pair.
 
-    Each thing begins as a group of its own. The two groups are merged whose least similar
+    Each image begins as a group of its own. The two groups are merged whose least similar
     members are most similar, again and again, until no merging is left that would keep every two
-    members a pair. Among equals the earliest thing goes first: things in a fixed order give the
+    members a pair. Among equals the earliest image goes first: images in a fixed order give the
     same groups in whatever order the pairs come.
 
-    Things that hang together by chains of pairs are grouped at once if they are at most
+    The images of a connected component of pairs are clustered at once if they are at most
     `MAX_TOGETHER`, else in runs of so many, in their order.
 
     Args:
-        num_things: N.
+        num_images: N.
         pairs: All pairs that may be in one group.
 
     Returns:
-        The groups, in the order of their first things.
+        The groups, in the order of their first images.
     """
     groups = [
-        group for things, matrix in _matrices(num_things, pairs) for group in _link(things, matrix)
+        group for images, matrix in _matrices(num_images, pairs) for group in _link(images, matrix)
     ]
     return sorted(groups)
 
 
-def _link(things: NDArray[np.intp], similarities: NDArray[np.float32]) -> Iterator[LinkedGroup]:
-    """Yield the groups of some things; their matrix (minus infinity: no pair) is used up."""
-    members = [[thing] for thing in things.tolist()]
+def _link(images: NDArray[np.intp], similarities: NDArray[np.float32]) -> Iterator[LinkedGroup]:
+    """Yield the groups of some images; their matrix (minus infinity: no pair) is overwritten."""
+    members = [[image] for image in images.tolist()]
     weakest = [np.inf] * len(members)
     best = similarities.max(axis=1)  # of each group, to any other
     while best.max() > -np.inf:
@@ -81,26 +81,26 @@ def _link(things: NDArray[np.intp], similarities: NDArray[np.float32]) -> Iterat
 
 
 def _matrices(
-    num_things: int, pairs: Pairs
+    num_images: int, pairs: Pairs
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-    """Yield things that hang together, ascending, with the square matrix of their similarities."""
-    run = _runs(_components(num_things, pairs))
+    """Yield connected images, ascending, with the square matrix of their similarities."""
+    run = _runs(_components(num_images, pairs))
     inside = np.flatnonzero(run[pairs.first] == run[pairs.second])
     inside = inside[np.argsort(run[pairs.first[inside]], kind="stable")]
     borders = np.flatnonzero(np.diff(run[pairs.first[inside]])) + 1
     for edges in np.split(inside, borders):
         first, second = pairs.first[edges], pairs.second[edges]
-        things, places = np.unique(np.concatenate([first, second]), return_inverse=True)
-        left, right = places[: len(edges)], places[len(edges) :]
-        matrix = np.full((len(things), len(things)), -np.inf, dtype=np.float32)
+        images, positions = np.unique(np.concatenate([first, second]), return_inverse=True)
+        left, right = positions[: len(edges)], positions[len(edges) :]
+        matrix = np.full((len(images), len(images)), -np.inf, dtype=np.float32)
         matrix[left, right] = matrix[right, left] = pairs.similarity[edges]
-        if len(things):
-            yield things, matrix
+        if len(images):
+            yield images, matrix
 
 
-def _components(num_things: int, pairs: Pairs) -> NDArray[np.intp]:
-    """Return for each thing the earliest that it hangs together with by chains, shape (N,)."""
-    labels = np.arange(num_things)
+def _components(num_images: int, pairs: Pairs) -> NDArray[np.intp]:
+    """Return for each image the first one of its connected component, shape (N,)."""
+    labels = np.arange(num_images)
     while True:
         lowest = np.minimum(labels[pairs.first], labels[pairs.second])
         spread = labels.copy()
@@ -113,7 +113,7 @@ def _components(num_things: int, pairs: Pairs) -> NDArray[np.intp]:
 
 
 def _runs(labels: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return a number that is equal for things of one component and one run in it, shape (N,)."""
+    """Return a number that is equal for images of one component and one run in it, shape (N,)."""
     order = np.argsort(labels, kind="stable")
     ordered = labels[order]
     rank = np.arange(len(labels)) - np.searchsorted(ordered, ordered)

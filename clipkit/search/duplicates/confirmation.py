@@ -1,7 +1,8 @@
-"""Confirming near-duplicate candidates: pixels, origin, other shots, files that belong together.
+"""Confirming candidate pairs of near-duplicates: same pixels, not other shots, not companions.
 
-A RAW file and the JPEG beside it, the HEIC and the JPEG of a Live Photo, a RAW file and what was
-exported from it: each holds what the other does not.
+Companions are two files of one shot that each hold what the other does not: a RAW file and the
+JPEG beside it, the HEIC and the JPEG of a Live Photo, a RAW file and what was exported from it.
+Other shots are images that were taken at different times, such as the frames of a burst.
 
 Shapes: N images, E pairs.
 """
@@ -24,8 +25,93 @@ from clipkit.search.duplicates.clustering import Pairs
 from clipkit.search.duplicates.pixel_comparison import is_copy
 from clipkit.search.store.records import ImageFile
 
+_MAX_VIEWS = 192  # kept in memory, 1 MB each at most
+_MAX_FAILURES = 8  # in a row, after which an image is compared with no other that is less similar
+# Others that an image is compared with at most: hundreds of frames of a still camera are all alike,
+# and each of their pairs would take a twentieth of a second.
+_MAX_COMPARED = 32
+
 _HEIF_EXTENSIONS = frozenset({".heic", ".heif", ".hif"})
 _JPEG_EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+
+_QUARTER_HOUR = 15 * 60  # seconds: time zones differ by whole ones
+_MAX_ZONE_DIFFERENCE = 26 * 3600  # seconds
+
+_Result = TypeVar("_Result")
+
+
+class Confirmation:
+    """Opens the files of pairs and keeps what it has read of them for a while.
+
+    Args:
+        path_of: Where each file lies, by its path in the library.
+        max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
+        progress: Called after each pair.
+    """
+
+    def __init__(
+        self,
+        path_of: Mapping[str, Path],
+        *,
+        max_pixels: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._path_of = path_of
+        self._progress = progress
+        self.skipped: list[ImageReadError] = []
+        read = functools.partial(read_view, max_pixels=max_pixels)
+        self._view = functools.lru_cache(_MAX_VIEWS)(lambda path: self._read(read, path))
+        self._provenance = functools.cache(lambda path: self._read(read_provenance, path))
+
+    def __call__(self, files: Sequence[ImageFile], pairs: Pairs) -> Pairs:
+        """Return the pairs that are copies.
+
+        The most similar go first, so each image is compared with the others from the most similar
+        downwards. After eight others in a row that are no copies of it the rest is not compared:
+        among thousands of pages on one template that keeps the work within bounds. Of more than 32
+        copies the least similar are not compared either: they are in groups of their own.
+
+        Args:
+            files: N files.
+            pairs: E pairs.
+
+        Returns:
+            Some of them.
+        """
+        order = np.lexsort((pairs.second, pairs.first, -pairs.similarity))
+        failures = np.zeros(len(files), dtype=int)
+        compared = np.zeros(len(files), dtype=int)
+        is_confirmed = np.zeros(len(order), dtype=bool)
+        for done, edge in enumerate(order):
+            ends = int(pairs.first[edge]), int(pairs.second[edge])
+            both = list(ends)
+            if failures[both].max() < _MAX_FAILURES and compared[both].max() < _MAX_COMPARED:
+                compared[both] += 1
+                is_confirmed[done] = self._is_copy(files[ends[0]], files[ends[1]])
+                for end in ends:
+                    failures[end] = 0 if is_confirmed[done] else failures[end] + 1
+            if self._progress:
+                self._progress(done + 1, len(order))
+        confirmed = np.sort(order[is_confirmed])
+        return Pairs(pairs.first[confirmed], pairs.second[confirmed], pairs.similarity[confirmed])
+
+    def _is_copy(self, first: ImageFile, second: ImageFile) -> bool:
+        if are_companions(first, second):
+            return False
+        source, other_source = self._provenance(first.path), self._provenance(second.path)
+        if source and other_source and are_other_shots(source, other_source):
+            return False
+        view, other_view = self._view(first.path), self._view(second.path)
+        return bool(view and other_view and is_copy(view, other_view))
+
+    def _read(self, read: Callable[[Path], _Result], path: str) -> _Result | None:
+        """Return what a function reads from a file; None if it cannot, which is told once."""
+        try:
+            return read(self._path_of[path])
+        except ImageReadError as error:
+            if error.path not in {earlier.path for earlier in self.skipped}:
+                self.skipped.append(error)
+            return None
 
 
 def are_companions(first: ImageFile, second: ImageFile) -> bool:
@@ -44,8 +130,9 @@ def are_companions(first: ImageFile, second: ImageFile) -> bool:
         Whether they are.
     """
     paths = PurePosixPath(first.path), PurePosixPath(second.path)
-    kinds = {path.suffix.lower() for path in paths}
-    if len(kinds) == 1 or not (kinds & RAW_EXTENSIONS or _is_heif_and_jpeg(kinds)):
+    endings = {path.suffix.lower() for path in paths}
+    is_heif_and_jpeg = bool(endings & _HEIF_EXTENSIONS) and bool(endings & _JPEG_EXTENSIONS)
+    if len(endings) == 1 or not (endings & RAW_EXTENSIONS or is_heif_and_jpeg):
         return False
     stems = sorted((path.stem.casefold() for path in paths), key=len)
     if not re.fullmatch(re.escape(stems[0]) + r"([^0-9a-z].*)?", stems[1]):
@@ -53,14 +140,6 @@ def are_companions(first: ImageFile, second: ImageFile) -> bool:
     if first.taken_at and second.taken_at:
         return first.taken_at == second.taken_at
     return paths[0].parent == paths[1].parent
-
-
-def _is_heif_and_jpeg(kinds: set[str]) -> bool:
-    return bool(kinds & _HEIF_EXTENSIONS) and bool(kinds & _JPEG_EXTENSIONS)
-
-
-_QUARTER_HOUR = 15 * 60  # seconds: time zones differ by whole ones
-_MOST_ZONES = 26 * 3600
 
 
 def are_other_shots(first: Provenance, second: Provenance) -> bool:
@@ -81,7 +160,7 @@ def are_other_shots(first: Provenance, second: Provenance) -> bool:
     if times[0] is None or times[1] is None:
         return False
     apart = abs((times[0] - times[1]).total_seconds())
-    if apart and (apart % _QUARTER_HOUR or apart > _MOST_ZONES):
+    if apart and (apart % _QUARTER_HOUR or apart > _MAX_ZONE_DIFFERENCE):
         return True
     fractions = first.shot_at_fraction, second.shot_at_fraction
     if fractions[0] is None or fractions[1] is None:
@@ -96,85 +175,3 @@ def _time(text: str | None) -> datetime | None:
         return datetime(*map(int, match.groups())) if match else None  # type: ignore[arg-type]
     except ValueError:
         return None
-
-
-_VIEWS = 192  # kept in memory, 1 MB each at most
-_FAILURES = 8  # in a row, after which an image is compared with no other that is less alike
-# Others that an image is compared with at most: hundreds of frames of a still camera are all alike,
-# and each of their pairs would take a twentieth of a second.
-_COMPARED = 32
-
-_Result = TypeVar("_Result")
-
-
-class Confirmation:
-    """Opens the files of pairs and keeps what it has seen of them for a while.
-
-    Args:
-        where: Where each file lies, by its path in the library.
-        max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
-        progress: Called after each pair.
-    """
-
-    def __init__(
-        self,
-        where: Mapping[str, Path],
-        *,
-        max_pixels: int | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        self._where = where
-        self._progress = progress
-        self.skipped: list[ImageReadError] = []
-        read = functools.partial(read_view, max_pixels=max_pixels)
-        self._view = functools.lru_cache(_VIEWS)(lambda path: self._seen(read, path))
-        self._provenance = functools.cache(lambda path: self._seen(read_provenance, path))
-
-    def __call__(self, files: Sequence[ImageFile], pairs: Pairs) -> Pairs:
-        """Return the pairs that are copies.
-
-        The most alike go first, so each image is compared with the others from the most alike
-        downwards. After eight others in a row that are no copies of it the rest is not looked at:
-        among thousands of pages on one template that keeps the work within bounds. Of more than 32
-        copies the least alike are not compared either: they are in groups of their own.
-
-        Args:
-            files: N files.
-            pairs: E pairs.
-
-        Returns:
-            Some of them.
-        """
-        order = np.lexsort((pairs.second, pairs.first, -pairs.similarity))
-        failures = np.zeros(len(files), dtype=int)
-        compared = np.zeros(len(files), dtype=int)
-        is_confirmed = np.zeros(len(order), dtype=bool)
-        for done, edge in enumerate(order):
-            ends = int(pairs.first[edge]), int(pairs.second[edge])
-            both = list(ends)
-            if failures[both].max() < _FAILURES and compared[both].max() < _COMPARED:
-                compared[both] += 1
-                is_confirmed[done] = self._is_copy(files[ends[0]], files[ends[1]])
-                for end in ends:
-                    failures[end] = 0 if is_confirmed[done] else failures[end] + 1
-            if self._progress:
-                self._progress(done + 1, len(order))
-        confirmed = np.sort(order[is_confirmed])
-        return Pairs(pairs.first[confirmed], pairs.second[confirmed], pairs.similarity[confirmed])
-
-    def _is_copy(self, first: ImageFile, second: ImageFile) -> bool:
-        if are_companions(first, second):
-            return False
-        source, other_source = self._provenance(first.path), self._provenance(second.path)
-        if source and other_source and are_other_shots(source, other_source):
-            return False
-        view, other_view = self._view(first.path), self._view(second.path)
-        return bool(view and other_view and is_copy(view, other_view))
-
-    def _seen(self, read: Callable[[Path], _Result], path: str) -> _Result | None:
-        try:
-            return read(self._where[path])
-        except ImageReadError as error:
-            if error.path not in {earlier.path for earlier in self.skipped}:
-                self.skipped.append(error)
-            return None

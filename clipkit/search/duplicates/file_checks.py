@@ -1,4 +1,4 @@
-"""Checks that files of a duplicate group are on disk as they were indexed.
+"""Checks that the files of a duplicate group are on disk as they were indexed, each once.
 
 Whoever removes the spare copies of a group relies on the best one. So nothing is named that is
 gone or was overwritten since, and a link to a file is never taken for a second file. Size and time
@@ -10,11 +10,12 @@ import functools
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.errors import ImageReadError
+from clipkit.files import file_identity
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.search.duplicates.groups import DuplicateGroup
 from clipkit.search.ingest import hash_file
@@ -23,19 +24,10 @@ from clipkit.search.store.records import ImageFile
 _CHANGED = "has changed since it was indexed"
 _COARSEST_CLOCK_NS = 10_000_000  # of file systems that have no time of change of the entry (FAT)
 
-
 _Check = Callable[[ImageFile, Path, os.stat_result], None]  # raises what is wrong
 
 
-class _SeenFile(NamedTuple):
-    """A path as it is on the disk now."""
-
-    file: ImageFile
-    position: int  # in what was asked for
-    status: os.stat_result
-
-
-def present_files(
+def files_as_indexed(
     files: Sequence[ImageFile], folder: Path
 ) -> tuple[list[int], list[ImageFile], list[ImageReadError]]:
     """Return one path for each file that is there with the content it was indexed with.
@@ -54,10 +46,10 @@ def present_files(
         Positions of the files that are kept, ascending; those files, with what is known of their
         links; and why each other one is left out, unless it is another path to a kept file.
     """
-    return _present(files, folder, _check_as_indexed)
+    return _files_that_pass(_check_as_indexed, files, folder)
 
 
-def confirmed(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
+def with_same_bytes(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
     """Return a group without the files that do not hold, to the last byte, what was compared.
 
     Args:
@@ -67,11 +59,13 @@ def confirmed(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
     Returns:
         The group, the best first; None if it is down to one file.
     """
-    return _left_of(group, folder, _check_bytes)
+    return _group_of(group, folder, _check_bytes)
 
 
-def still_there(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
-    """Return a group without the files that are gone or changed since it was confirmed.
+def still_as_indexed(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
+    """Return a group without the files that are gone, or have another size or time by now.
+
+    This costs no reading: it is for the last moment before a group is shown.
 
     Args:
         group: Files with paths relative to the folder.
@@ -80,23 +74,31 @@ def still_there(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
     Returns:
         The group, the best first; None if it is down to one file.
     """
-    return _left_of(group, folder, _check_state)
+    return _group_of(group, folder, _check_state)
 
 
-def _left_of(group: DuplicateGroup, folder: Path, check: _Check) -> DuplicateGroup | None:
-    _, files, _ = _present(group.images, folder, check)
+def _group_of(group: DuplicateGroup, folder: Path, check: _Check) -> DuplicateGroup | None:
+    _, files, _ = _files_that_pass(check, group.images, folder)
     if len(files) < 2:
         return None
     return DuplicateGroup(group.kind, tuple(files), group.similarity)
 
 
-def _present(
-    files: Sequence[ImageFile], folder: Path, check: _Check
+class _Path(NamedTuple):
+    """One path of a file as it is on the disk now."""
+
+    file: ImageFile
+    position: int  # in what was asked for
+    status: os.stat_result
+
+
+def _files_that_pass(
+    check: _Check, files: Sequence[ImageFile], folder: Path
 ) -> tuple[list[int], list[ImageFile], list[ImageReadError]]:
-    """Return, as `present_files` does, the files that pass a check."""
+    """Return, as `files_as_indexed` does, the files that pass a check."""
     is_linked_folder = functools.cache(lambda parent: _is_linked(parent, folder))
     missing: list[ImageReadError] = []
-    known: dict[object, list[_SeenFile]] = defaultdict(list)
+    paths_of: dict[Hashable, list[_Path]] = defaultdict(list)  # by the identity of the file
     for position, file in enumerate(files):
         path = folder / file.path
         try:
@@ -106,25 +108,24 @@ def _present(
             missing.append(ImageReadError(path, _reason(error)))
             continue
         is_link = path.is_symlink() or is_linked_folder(path.parent)
-        identity = (status.st_dev, status.st_ino) if status.st_ino else path.resolve()
-        named = file._replace(is_link=is_link, num_names=status.st_nlink)
-        known[identity].append(_SeenFile(named, position, status))
+        file = file._replace(is_link=is_link, num_names=status.st_nlink)
+        paths_of[file_identity(path, status)].append(_Path(file, position, status))
     kept = [
-        min(paths, key=lambda one: (one.file.is_link, one.file.path))
-        for paths in _joined(known.values())
+        min(paths, key=lambda path: (path.file.is_link, path.file.path))
+        for paths in _joined_across_devices(paths_of.values())
     ]
-    kept.sort(key=lambda one: one.position)
-    return [one.position for one in kept], [one.file for one in kept], missing
+    kept.sort(key=lambda path: path.position)
+    return [path.position for path in kept], [path.file for path in kept], missing
 
 
-def _joined(files: Iterable[list[_SeenFile]]) -> Iterable[list[_SeenFile]]:
-    """Return the paths of each file, those of one file on several devices together."""
-    alike: dict[object, list[list[_SeenFile]]] = defaultdict(list)
+def _joined_across_devices(files: Iterable[list[_Path]]) -> Iterable[list[_Path]]:
+    """Yield the paths of each file, those of one file on several devices together."""
+    same_file: dict[Hashable, list[list[_Path]]] = defaultdict(list)
     for number, paths in enumerate(files):
         file, _, status = paths[0]
         is_telling = file.digest is not None and status.st_ctime_ns % _COARSEST_CLOCK_NS
-        alike[(file.digest, status.st_ctime_ns) if is_telling else number].append(paths)
-    for same in alike.values():
+        same_file[(file.digest, status.st_ctime_ns) if is_telling else number].append(paths)
+    for same in same_file.values():
         if len({paths[0].status.st_dev for paths in same}) > 1:
             yield [path for paths in same for path in paths]
         else:
@@ -136,17 +137,17 @@ def _is_linked(parent: Path, folder: Path) -> bool:
     return parent.resolve() != folder.resolve() / parent.relative_to(folder)
 
 
+def _check_as_indexed(file: ImageFile, path: Path, status: os.stat_result) -> None:
+    # Changed twice within a tick of the clock, a file keeps its time.
+    check = _check_state if file.is_settled else _check_bytes
+    check(file, path, status)
+
+
 def _check_state(file: ImageFile, path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("is not a regular file")
     if (status.st_size, status.st_mtime_ns) != (file.num_bytes, file.mtime_ns):
         raise UnreadableError(_CHANGED)
-
-
-def _check_as_indexed(file: ImageFile, path: Path, status: os.stat_result) -> None:
-    # Changed twice within a tick of the clock, a file keeps its time.
-    check = _check_state if file.is_settled else _check_bytes
-    check(file, path, status)
 
 
 def _check_bytes(file: ImageFile, path: Path, status: os.stat_result) -> None:

@@ -1,31 +1,27 @@
-"""Images that a folder has more than once: the same bytes, or the same image made anew.
+"""Groups of duplicates: files with the same bytes, and near-duplicates of one image.
 
-Two images are near duplicates if their embeddings are close, their sketches have the same details
-in the same places, and so have the images themselves. Images without a close neighbour are not even
-read. Nothing is ever deleted.
+Two images are near-duplicates if their embeddings are close, their sketches (small grey versions)
+have the same details in the same places, and so have the images themselves.
 
 Shapes: N images, D dimensions, S cells a side of a sketch.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.perceptual_hash import Sketches, read_sketches
+from clipkit.inputs.perceptual_hash import Sketches
+from clipkit.near_duplicates import near_pairs
 from clipkit.progress import Progress
 from clipkit.search.duplicates.calibration import Calibration
 from clipkit.search.duplicates.clustering import Pairs, complete_link
-from clipkit.search.duplicates.confirmation import Confirmation
-from clipkit.search.duplicates.perceptual_similarity import likeness
+from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 from clipkit.search.duplicates.preference import best_first
 from clipkit.search.store.records import ImageFile
-
-_BLOCK = 2048  # rows compared with as many others at once: matrices of 16 MB
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,22 @@ class DuplicateGroup:
 
     kind: Literal["exact", "near"]
     images: tuple[ImageFile, ...]  # at least two, the best first
-    similarity: float  # likeness of the least like two, at most 1; of exact copies 1
+    # Perceptual similarity of the two least similar, at most 1; of exact copies 1.
+    similarity: float
 
     @property
     def best(self) -> ImageFile:
         """The copy to keep, as `best_first` has it."""
         return self.images[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the group as JSON has it; paths are as those of its images."""
+        return {
+            "kind": self.kind,
+            "similarity": round(self.similarity, 6),
+            "best": self.best.path,
+            "images": [image.to_dict() for image in self.images],
+        }
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,15 @@ class DuplicateReport:
 
     groups: list[DuplicateGroup]  # the exact ones first; of their files, near ones name the best
     skipped: list[ImageReadError] = field(default_factory=list)  # not compared, with reasons
-    calibration: Calibration | None = None  # None if near duplicates were not looked for
+    calibration: Calibration | None = None  # None if near-duplicates were not searched for
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON has it."""
+        return {
+            "groups": [group.to_dict() for group in self.groups],
+            "skipped": [error.to_dict() for error in self.skipped],
+            "calibration": self.calibration and self.calibration.to_dict(),
+        }
 
 
 def exact_groups(images: Iterable[ImageFile]) -> list[DuplicateGroup]:
@@ -72,8 +86,8 @@ def exact_groups(images: Iterable[ImageFile]) -> list[DuplicateGroup]:
     return sorted(groups, key=lambda group: group.best.path)
 
 
-def distinct(images: Sequence[ImageFile]) -> list[int]:
-    """Return which images stand for all: of each exact group only the best.
+def one_of_each(images: Sequence[ImageFile]) -> list[int]:
+    """Return which images are left when of each exact group only the best is.
 
     Args:
         images: In any order.
@@ -82,67 +96,8 @@ def distinct(images: Sequence[ImageFile]) -> list[int]:
         Their positions in the input, in the order of their paths.
     """
     spare = {file.path for group in exact_groups(images) for file in group.images[1:]}
-    kept = [place for place, file in enumerate(images) if file.path not in spare]
-    return sorted(kept, key=lambda place: images[place].path)
-
-
-def find_near_duplicates(
-    images: Sequence[ImageFile],
-    paths: Sequence[Path],
-    embeddings: NDArray[np.floating[Any]],
-    calibration: Calibration,
-    *,
-    max_pixels: int | None = None,
-    progress: Progress | None = None,
-) -> tuple[list[DuplicateGroup], list[ImageReadError]]:
-    """Return the groups of near duplicates, reading no more images than may be in one.
-
-    Args:
-        images: N images, of exact copies one.
-        paths: Where they lie, N.
-        embeddings: Theirs, shape (N, D), rows of norm 1, float16 or float32.
-        calibration: The thresholds.
-        max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
-        progress: Called during each of four stages, from 0 each: comparing embeddings, reading
-            images that are close to another, comparing those, and those that are alike closer.
-
-    Returns:
-        The groups, and why some images could not be compared.
-    """
-    near = rows_in_company(embeddings, calibration.cosine, progress=progress)
-    report = read_sketches([paths[row] for row in near], max_pixels=max_pixels, progress=progress)
-    near = near[report.positions]
-    where = {images[row].path: paths[row] for row in near}
-    confirmation = Confirmation(where, max_pixels=max_pixels, progress=progress)
-    groups = near_groups(
-        [images[row] for row in near],
-        embeddings[near],
-        report.sketches,
-        calibration,
-        confirm=confirmation,
-        progress=progress,
-    )
-    return groups, [*report.skipped, *confirmation.skipped]
-
-
-def rows_in_company(
-    embeddings: NDArray[np.floating[Any]], cosine: float, *, progress: Progress | None = None
-) -> NDArray[np.intp]:
-    """Return the rows that have another row near them: the only ones that can be copies.
-
-    Args:
-        embeddings: Shape (N, D), rows of norm 1, float16 or float32.
-        cosine: How near.
-        progress: Called after every block.
-
-    Returns:
-        Row numbers, ascending.
-    """
-    accompanied = np.zeros(len(embeddings), dtype=bool)
-    for rows, others, near in _near_blocks(embeddings, cosine, progress):
-        accompanied[rows] |= near.any(axis=1)
-        accompanied[others] |= near.any(axis=0)
-    return np.flatnonzero(accompanied)
+    kept = [position for position, file in enumerate(images) if file.path not in spare]
+    return sorted(kept, key=lambda position: images[position].path)
 
 
 def near_groups(
@@ -154,10 +109,10 @@ def near_groups(
     confirm: Callable[[Sequence[ImageFile], Pairs], Pairs] | None = None,
     progress: Progress | None = None,
 ) -> list[DuplicateGroup]:
-    """Return the groups of images of which every two are near duplicates.
+    """Return the groups of images of which every two are near-duplicates.
 
     The groups are those of complete link: `complete_link` has the rule. They do not depend on the
-    order of the images. Memory grows with the number of near duplicates, not of comparisons.
+    order of the images. Memory grows with the number of near-duplicates, not of comparisons.
 
     Args:
         images: N images, of exact copies one.
@@ -171,10 +126,10 @@ def near_groups(
     Returns:
         Groups in the order of their best images' paths.
     """
-    order = sorted(range(len(images)), key=lambda place: images[place].path)
-    pairs = _like_pairs(embeddings[order], sketches[order], calibration, progress)
+    order = sorted(range(len(images)), key=lambda position: images[position].path)
+    pairs = _similar_pairs(embeddings[order], sketches[order], calibration, progress)
     if confirm:
-        pairs = confirm([images[place] for place in order], pairs)
+        pairs = confirm([images[position] for position in order], pairs)
     groups = [
         DuplicateGroup(
             "near",
@@ -186,7 +141,7 @@ def near_groups(
     return sorted(groups, key=lambda group: group.best.path)
 
 
-def _like_pairs(
+def _similar_pairs(
     embeddings: NDArray[np.floating[Any]],
     sketches: Sketches,
     calibration: Calibration,
@@ -195,35 +150,12 @@ def _like_pairs(
     """Return the pairs that pass both thresholds, the earlier row first."""
     nowhere = np.empty(0, dtype=np.intp)
     found = [Pairs(nowhere, nowhere, np.empty(0, dtype=np.float32))]
-    for rows, others, near in _near_blocks(embeddings, calibration.cosine, progress):
+    for rows, others, is_near in near_pairs(embeddings, calibration.cosine, progress=progress):
         # Most rows of a block are near to none of the other: only the rest is compared closer.
-        left, right = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-        alike = likeness(sketches[rows][left], sketches[others][right])
-        first, second = np.nonzero(near[np.ix_(left, right)] & (alike >= calibration.likeness))
-        found.append(
-            Pairs(rows.start + left[first], others.start + right[second], alike[first, second])
-        )
+        left, right = np.flatnonzero(is_near.any(axis=1)), np.flatnonzero(is_near.any(axis=0))
+        rows, others = rows[left], others[right]
+        similarity = perceptual_similarity(sketches[rows], sketches[others])
+        is_similar = is_near[np.ix_(left, right)] & (similarity >= calibration.similarity)
+        first, second = np.nonzero(is_similar)
+        found.append(Pairs(rows[first], others[second], similarity[first, second]))
     return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-
-def _near_blocks(
-    embeddings: NDArray[np.floating[Any]], cosine: float, progress: Progress | None
-) -> Iterator[tuple[slice, slice, NDArray[np.bool_]]]:
-    """Yield (rows, other rows, which are near), each pair of rows once, where there is any."""
-    num_rows = len(embeddings)
-    num_pairs = num_rows * (num_rows + 1) // 2
-    done = 0
-    for start in range(0, num_rows, _BLOCK):
-        rows = slice(start, min(start + _BLOCK, num_rows))
-        block = embeddings[rows].astype(np.float32)
-        for other_start in range(start, num_rows, _BLOCK):
-            others = slice(other_start, min(other_start + _BLOCK, num_rows))
-            # float32 by blocks: NumPy multiplies float16 ten times slower.
-            near = block @ embeddings[others].astype(np.float32).T >= cosine
-            if other_start == start:
-                near = np.triu(near, k=1)
-            if near.any():
-                yield rows, others, near
-            done += near.size
-            if progress:
-                progress(min(num_rows, round(num_rows * done / num_pairs)), num_rows)

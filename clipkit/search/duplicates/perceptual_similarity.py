@@ -1,9 +1,9 @@
 """Perceptual similarity of two images, tolerant of light crops.
 
-Embeddings say what an image shows, and two images of one thing are as close in them as a
+Embeddings say what an image shows, and two images of one thing are as close in them as an
 image and its copy. What tells a copy apart is that the same details are in the same places.
 
-Shapes: N and M images, S cells a side of their sketches.
+Shapes: N and M images, S cells a side of their sketches (small grey versions).
 """
 
 import numpy as np
@@ -38,13 +38,13 @@ _CROPS: tuple[Crop, ...] = (
 )
 
 
-def likeness(first: Sketches, second: Sketches) -> NDArray[np.float32]:
-    """Return how like each image of one set is to each of another.
+def perceptual_similarity(first: Sketches, second: Sketches) -> NDArray[np.float32]:
+    """Return the similarity of each image of one set to each of another.
 
     Each sketch is made coarser, every cell is measured against the mean and the contrast of its
     neighbourhood, and the cosine of the two results is taken; the best over light crops of either
     image counts. Brightness, contrast and colour do not. An image without detail, such as a
-    plain sky, is like nothing.
+    plain sky, is similar to nothing.
 
     Args:
         first: Shape (N, S, S).
@@ -63,7 +63,7 @@ def likeness(first: Sketches, second: Sketches) -> NDArray[np.float32]:
 
 
 def crop_pairs(first: Sketch, second: Sketch) -> list[tuple[Crop, Crop]]:
-    """Return light crops of two images, those first that make them most like each other.
+    """Return light crops of two images, those first that make them most similar.
 
     Args:
         first: Shape (S, S).
@@ -74,10 +74,12 @@ def crop_pairs(first: Sketch, second: Sketch) -> list[tuple[Crop, Crop]]:
     """
     crops = (_WHOLE, *_CROPS, (0.02, 0.02, 0.02, 0.02))
     left, right = ([_details(s[None], crop)[0] for crop in crops] for s in (first, second))
-    alike = {(crop, _WHOLE): float(part @ right[0]) for crop, part in zip(crops, left, strict=True)}
+    similarity = {
+        (crop, _WHOLE): float(part @ right[0]) for crop, part in zip(crops, left, strict=True)
+    }
     for crop, part in zip(crops, right, strict=True):
-        alike[_WHOLE, crop] = float(left[0] @ part)
-    return sorted(alike, key=lambda pair: -alike[pair])
+        similarity[_WHOLE, crop] = float(left[0] @ part)
+    return sorted(similarity, key=lambda pair: -similarity[pair])
 
 
 def _details(sketches: Sketches, crop: Crop = _WHOLE) -> NDArray[np.float32]:

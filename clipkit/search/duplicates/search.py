@@ -1,21 +1,27 @@
 """Finding the duplicates and near-duplicates of a library."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.arguments import check_share
+from clipkit.errors import ImageReadError
+from clipkit.inputs.perceptual_hash import read_sketches
+from clipkit.near_duplicates import rows_near_another
 from clipkit.progress import Progress
-from clipkit.search.duplicates.calibration import calibrate
-from clipkit.search.duplicates.file_checks import confirmed, present_files
+from clipkit.search.duplicates.calibration import Calibration, calibrate
+from clipkit.search.duplicates.confirmation import Confirmation
+from clipkit.search.duplicates.file_checks import files_as_indexed, with_same_bytes
 from clipkit.search.duplicates.groups import (
     DuplicateGroup,
     DuplicateReport,
-    distinct,
     exact_groups,
-    find_near_duplicates,
+    near_groups,
+    one_of_each,
 )
 from clipkit.search.duplicates.preference import best_first, read_merits
 from clipkit.search.location import LibraryPlace
@@ -38,14 +44,14 @@ def find_duplicates(
 
     Args:
         place: The images and the index.
-        encoder: Makes embeddings of the copies that near duplicates are calibrated with; None
-            looks for files of equal content only.
-        threshold: How like near duplicates must be, 0..1; None as calibrated.
+        encoder: Makes embeddings of the copies that the thresholds are calibrated on; None
+            finds files of equal content only.
+        threshold: How similar near-duplicates must be, 0..1; None as calibrated.
         progress: Called with how much is done, and how much there is to do.
 
     Returns:
         The groups, the exact ones first; paths are relative to the place's folder. Every file in
-        them held the bytes that were indexed when this returned; `still_there` looks again.
+        them held the bytes that were indexed when this returned; `still_as_indexed` checks again.
 
     Raises:
         InputError: If the threshold is out of range, or no image can be read.
@@ -59,19 +65,19 @@ def find_duplicates(
             check_space(meta, encoder, place)
         images = [image for image in catalog.contents() if image.path.startswith(place.prefix)]
         indexed = [_image_file(image, place) for image in images]
-        present, files, missing = present_files(indexed, place.folder)
-        places = distinct(files)
-        rows = [images[present[number]].row for number in places]
+        positions, files, missing = files_as_indexed(indexed, place.folder)
+        distinct = one_of_each(files)
+        rows = [images[positions[number]].row for number in distinct]
         embeddings = vectors.stored(np.array(rows, dtype=np.int64))
     groups = exact_groups(files)
     calibration = None
-    if encoder is not None and len(places) > 1:
-        files = [files[number] for number in places]
+    if encoder is not None and len(distinct) > 1:
+        files = [files[number] for number in distinct]
         paths = [place.folder / file.path for file in files]
         calibration = calibrate(paths, embeddings, encoder, progress=progress)
         if threshold is not None:
-            calibration = dataclasses.replace(calibration, likeness=threshold)
-        near, skipped = find_near_duplicates(
+            calibration = dataclasses.replace(calibration, similarity=threshold)
+        near, skipped = find_near_groups(
             files,
             paths,
             embeddings,
@@ -79,14 +85,54 @@ def find_duplicates(
             max_pixels=encoder.max_pixels,
             progress=progress,
         )
-        groups += [_ordered(group, place.folder, encoder.max_pixels) for group in near]
+        groups += [_best_first(group, place.folder, encoder.max_pixels) for group in near]
         missing += skipped
     # Comparing takes its time, and what is named last must be there too.
-    now = [confirmed(group, place.folder) for group in groups]
+    now = [with_same_bytes(group, place.folder) for group in groups]
     return DuplicateReport([group for group in now if group], missing, calibration)
 
 
-def _ordered(group: DuplicateGroup, folder: Path, max_pixels: int | None) -> DuplicateGroup:
+def find_near_groups(
+    images: Sequence[ImageFile],
+    paths: Sequence[Path],
+    embeddings: NDArray[np.floating[Any]],
+    calibration: Calibration,
+    *,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[DuplicateGroup], list[ImageReadError]]:
+    """Return the groups of near-duplicates, reading no more images than may be in one.
+
+    Args:
+        images: N images, of exact copies one.
+        paths: Where they lie, N.
+        embeddings: Theirs, shape (N, D), rows of norm 1, float16 or float32.
+        calibration: The thresholds.
+        max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
+        progress: Called during each of four stages, from 0 each: comparing embeddings, reading
+            images that are close to another, comparing those, and comparing the pixels of those
+            that are similar.
+
+    Returns:
+        The groups, and why some images could not be compared.
+    """
+    near = rows_near_another(embeddings, calibration.cosine, progress=progress)
+    report = read_sketches([paths[row] for row in near], max_pixels=max_pixels, progress=progress)
+    near = near[report.positions]
+    path_of = {images[row].path: paths[row] for row in near}
+    confirmation = Confirmation(path_of, max_pixels=max_pixels, progress=progress)
+    groups = near_groups(
+        [images[row] for row in near],
+        embeddings[near],
+        report.sketches,
+        calibration,
+        confirm=confirmation,
+        progress=progress,
+    )
+    return groups, [*report.skipped, *confirmation.skipped]
+
+
+def _best_first(group: DuplicateGroup, folder: Path, max_pixels: int | None) -> DuplicateGroup:
     """Return a near group with the best first, as the files themselves tell."""
     merits = read_merits(group.images, folder, max_pixels=max_pixels)
     return dataclasses.replace(group, images=tuple(best_first(group.images, merits)))

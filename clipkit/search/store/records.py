@@ -75,6 +75,15 @@ class ImageFile(NamedTuple):
     is_link: bool = False  # whether the path leads through a symbolic link
     num_names: int = 1  # hard links to the file; the bytes are free when the last one goes
 
+    def to_dict(self) -> dict[str, str | int | None]:
+        """Return what a person can tell the file by, as JSON has it."""
+        return {
+            "path": self.path,
+            "width": self.width,
+            "height": self.height,
+            "bytes": self.num_bytes,
+        }
+
     @property
     def num_pixels(self) -> int:
         """How many pixels it has; 0 where that is not known."""

@@ -12,50 +12,50 @@ from clipkit.search.duplicates.calibration import Evidence, calibrate, choose_th
 
 
 def _evidence(
-    copy_likenesses: list[float], other_likenesses: list[float], *, most_like: float = 0.1
+    copy_similarities: list[float], other_similarities: list[float], *, most_similar: float = 0.1
 ) -> Evidence:
-    """Return evidence with one image an `other_likenesses`, its second most like neighbour."""
-    others = np.full((len(other_likenesses), 3), 0.05, dtype=np.float32)
-    others[:, 1] = other_likenesses
-    others[:, 2] = np.maximum(others[:, 1], most_like)
+    """Return evidence with one image an `other_similarities`, its second most similar neighbour."""
+    others = np.full((len(other_similarities), 3), 0.05, dtype=np.float32)
+    others[:, 1] = other_similarities
+    others[:, 2] = np.maximum(others[:, 1], most_similar)
     return Evidence(
-        np.full(len(copy_likenesses), 0.9, dtype=np.float32),  # so the gate is at .85
-        np.array(copy_likenesses, dtype=np.float32),
+        np.full(len(copy_similarities), 0.9, dtype=np.float32),  # so the gate is at .85
+        np.array(copy_similarities, dtype=np.float32),
         np.full_like(others, 0.95),
         others,
     )
 
 
-def test_likeness_is_half_way_between_other_images_and_copies() -> None:
+def test_the_similarity_is_half_way_between_other_images_and_copies() -> None:
     # 101 other images at .700, .701, … .800: 5 % are above .795. All copies at .95.
     found = choose_thresholds(_evidence([0.95] * 60, np.linspace(0.7, 0.8, 101).tolist()))
-    assert found.likeness == pytest.approx((0.795 + 0.95) / 2, abs=1e-6)
+    assert found.similarity == pytest.approx((0.795 + 0.95) / 2, abs=1e-6)
     assert (found.copies_found, found.others_found, found.num_images) == (1, 0, 101)
 
 
 def test_copies_begin_where_all_but_five_percent_are() -> None:
     # .90, .91, … 1.00 at 0 %, 10 %, …: 5 % are below .905. Others are below .65.
     found = choose_thresholds(_evidence(np.linspace(0.9, 1, 11).tolist(), [0.1]))
-    assert found.likeness == pytest.approx((0.65 + 0.905) / 2, abs=1e-6)
+    assert found.similarity == pytest.approx((0.65 + 0.905) / 2, abs=1e-6)
 
 
 def test_one_copy_of_each_image_that_is_there_already_changes_nothing() -> None:
     others = np.linspace(0.7, 0.8, 101).tolist()
-    found = choose_thresholds(_evidence([0.95] * 60, others, most_like=0.94))
-    assert found.likeness == pytest.approx((0.795 + 0.95) / 2, abs=1e-6)
+    found = choose_thresholds(_evidence([0.95] * 60, others, most_similar=0.94))
+    assert found.similarity == pytest.approx((0.795 + 0.95) / 2, abs=1e-6)
     assert found.others_found == 1
 
 
 def test_more_copies_that_are_there_already_do_not_count_either() -> None:
     others = np.linspace(0.7, 0.8, 101).tolist() + [0.99] * 50
     found = choose_thresholds(_evidence([0.95] * 60, others))
-    assert found.likeness == pytest.approx((0.795 + 0.95) / 2, abs=1e-6)
+    assert found.similarity == pytest.approx((0.795 + 0.95) / 2, abs=1e-6)
     assert found.others_found == pytest.approx(50 / 151)
 
 
 def test_where_copies_are_less_alike_than_other_images_precision_wins() -> None:
     found = choose_thresholds(_evidence([0.3] * 60, [0.2] * 10))
-    assert found.likeness == pytest.approx(0.65)
+    assert found.similarity == pytest.approx(0.65)
     assert found.copies_found == 0
 
 
@@ -69,15 +69,15 @@ def test_the_gate_is_half_as_far_again_as_the_far_copies() -> None:
 def test_other_images_beyond_the_gate_do_not_count() -> None:
     evidence = _evidence([0.95] * 60, [0.9])
     beyond = evidence._replace(other_cosines=np.full_like(evidence.other_cosines, 0.84))
-    assert choose_thresholds(evidence).likeness == pytest.approx((0.9 + 0.95) / 2, abs=1e-6)
-    assert choose_thresholds(beyond).likeness == pytest.approx((0.65 + 0.95) / 2, abs=1e-6)
+    assert choose_thresholds(evidence).similarity == pytest.approx((0.9 + 0.95) / 2, abs=1e-6)
+    assert choose_thresholds(beyond).similarity == pytest.approx((0.65 + 0.95) / 2, abs=1e-6)
 
 
 def test_an_image_alone_has_no_others() -> None:
     nothing = np.empty((1, 0), dtype=np.float32)
-    alone = _evidence([0.95] * 3, [0.1])._replace(other_cosines=nothing, other_likenesses=nothing)
+    alone = _evidence([0.95] * 3, [0.1])._replace(other_cosines=nothing, other_similarities=nothing)
     found = choose_thresholds(alone)
-    assert found.likeness == pytest.approx((0.65 + 0.95) / 2, abs=1e-6)
+    assert found.similarity == pytest.approx((0.65 + 0.95) / 2, abs=1e-6)
     assert (found.num_images, found.others_found) == (1, 0)
 
 
@@ -109,7 +109,7 @@ def test_at_most_sixty_four_are_sampled_evenly(
     found = calibrate(samples[:9], embeddings, starter)
     assert read == [samples[0], samples[4], samples[8]]
     assert (found.num_images, found.copies_found) == (3, 1)
-    assert found.likeness == pytest.approx((0.65 + 1) / 2, abs=0.01)
+    assert found.similarity == pytest.approx((0.65 + 1) / 2, abs=0.01)
     assert found.cosine == pytest.approx(1, abs=1e-4)
 
 

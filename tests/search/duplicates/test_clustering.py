@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-untyped]
 from scipy.spatial.distance import squareform  # type: ignore[import-untyped]
 
-from clipkit.search.duplicates import clustering as module
+from clipkit.search.duplicates import clustering
 from clipkit.search.duplicates.clustering import LinkedGroup, Pairs, complete_link
 
 Matrix = NDArray[np.float32]
@@ -112,7 +112,7 @@ def test_no_pairs_are_no_groups() -> None:
 
 
 def test_what_is_too_much_at_once_is_grouped_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_TOGETHER", 4)
+    monkeypatch.setattr(clustering, "MAX_TOGETHER", 4)
     # Things 0 and 11 apart, every two of 1 to 10 alike; then 12 and 13, a component of their own.
     matrix = np.zeros((14, 14), dtype=np.float32)
     matrix[1:11, 1:11] = 0.9

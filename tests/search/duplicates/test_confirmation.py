@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipkit.search.duplicates import confirmation as module
+from clipkit.inputs.metadata import Provenance
 from clipkit.search.duplicates.clustering import Pairs
-from clipkit.search.duplicates.confirmation import Confirmation
+from clipkit.search.duplicates.confirmation import (
+    Confirmation,
+    are_companions,
+    are_other_shots,
+)
 from clipkit.search.store.records import ImageFile
 from tests.conftest import SAMPLES
 from tests.search.duplicates.drawn import camera_exif, save
+
+TAKEN = "2024-06-01T12:00:00"
+SHOT_AT = "2024:06:01 12:00:00"  # the same as EXIF has it
 
 
 def _all_pairs(number: int) -> Pairs:
@@ -66,7 +73,7 @@ def test_after_eight_that_are_no_copies_an_image_is_compared_no_further(
         asked.append(int(second.path))
         return False
 
-    monkeypatch.setattr(module.Confirmation, "_is_copy", never)
+    monkeypatch.setattr(Confirmation, "_is_copy", never)
     files = [ImageFile(str(number), None, 1, 1, 1) for number in range(40)]
     alone = Pairs(
         np.zeros(39, dtype=np.intp), np.arange(1, 40), np.linspace(0.9, 1, 39, dtype=np.float32)
@@ -84,8 +91,86 @@ def test_of_hundreds_of_copies_each_is_compared_with_a_limited_number(
         asked.append((int(first.path), int(second.path)))
         return True
 
-    monkeypatch.setattr(module.Confirmation, "_is_copy", always)
+    monkeypatch.setattr(Confirmation, "_is_copy", always)
     files = [ImageFile(str(number), None, 1, 1, 1) for number in range(200)]
     found = Confirmation({})(files, _all_pairs(200))
     assert len(asked) == len(found.first) <= 200 * 32 / 2  # of 19 900
     assert max(np.unique(asked, return_counts=True)[1]) == 32
+
+
+# Companions: two files of one shot
+
+
+def _shot(path: str, taken_at: str | None) -> ImageFile:
+    return ImageFile(path, None, 1, 1, 1, taken_at=taken_at)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("IMG_1.CR2", "IMG_1.JPG"),
+        ("img_1.cr2", "IMG_1.JPG"),
+        ("raw/DSC01.ARW", "jpg/DSC01.jpg"),
+        ("IMG_1.HEIC", "IMG_1.JPG"),
+        ("IMG_1.CR2", "IMG_1.CR2.jpg"),
+        ("IMG_1.CR2", "IMG_1-edited.jpg"),
+        ("IMG_1.NEF", "exported/IMG_1_01.tif"),
+        ("IMG_1.CR2", "IMG_1.DNG"),
+    ],
+)
+def test_a_raw_file_and_what_was_made_of_it_belong_together(first: str, second: str) -> None:
+    assert are_companions(_shot(first, TAKEN), _shot(second, TAKEN))
+    assert are_companions(_shot(second, TAKEN), _shot(first, TAKEN))
+    assert not are_companions(_shot(first, TAKEN), _shot(second, "2024-06-01T12:00:01"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("IMG_1.CR2", "IMG_10.JPG"),
+        ("IMG_1.CR2", "beach.jpg"),
+        ("IMG_1.JPG", "IMG_1.PNG"),  # neither has what the other lacks
+        ("IMG_1.JPG", "copy/IMG_1.JPG"),
+        ("a/IMG_1.CR2", "b/IMG_1.CR2"),
+    ],
+)
+def test_files_of_other_names_or_formats_do_not_belong_together(first: str, second: str) -> None:
+    assert not are_companions(_shot(first, TAKEN), _shot(second, TAKEN))
+
+
+def test_where_the_time_is_not_known_companions_lie_in_one_folder() -> None:
+    assert are_companions(_shot("a/IMG_1.CR2", None), _shot("a/IMG_1.JPG", TAKEN))
+    assert not are_companions(_shot("a/IMG_1.CR2", None), _shot("b/IMG_1.JPG", TAKEN))
+
+
+# Other shots: frames that were taken at other times
+
+
+@pytest.mark.parametrize(
+    ("other", "are_others"),
+    [
+        (SHOT_AT, False),
+        ("2024:06:01 12:00:01", True),
+        ("2024:06:01 14:00:00", False),  # one time in two zones
+        ("2024:06:01 06:30:00", False),
+        ("2024:06:01 14:00:01", True),
+        ("2024:06:03 12:00:00", True),  # further apart than any two zones
+        ("not a time", False),
+        (None, False),
+    ],
+)
+def test_other_times_are_other_shots(other: str | None, are_others: bool) -> None:
+    pair = Provenance(shot_at=SHOT_AT), Provenance(shot_at=other)
+    assert are_other_shots(*pair) is are_others
+    assert are_other_shots(*reversed(pair)) is are_others
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "are_others"),
+    [("12", "13", True), ("5", "500", False), ("12", None, False), (None, None, False)],
+)
+def test_fractions_tell_the_frames_of_one_second_apart(
+    first: str | None, second: str | None, are_others: bool
+) -> None:
+    pair = [Provenance(shot_at=SHOT_AT, shot_at_fraction=part) for part in (first, second)]
+    assert are_other_shots(*pair) is are_others

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.search.duplicates.file_checks import confirmed, present_files, still_there
+from clipkit.search.duplicates.file_checks import (
+    files_as_indexed,
+    still_as_indexed,
+    with_same_bytes,
+)
 from clipkit.search.duplicates.groups import DuplicateGroup
 from clipkit.search.ingest import hash_file
 from clipkit.search.store.records import ImageFile
@@ -35,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _kept(folder: Path, *paths: str) -> list[str]:
-    positions, files, missing = present_files(_indexed(folder, *paths), folder)
+    positions, files, missing = files_as_indexed(_indexed(folder, *paths), folder)
     assert missing == []
     assert [paths[position] for position in positions] == [file.path for file in files]
     return [file.path for file in files]
@@ -54,7 +58,7 @@ def test_a_file_seen_through_two_folders_is_one(folder: Path) -> None:
 def test_hard_links_are_one_file_under_the_first_name(folder: Path) -> None:
     (folder / "second.png").hardlink_to(folder / "real" / "a.png")
     assert _kept(folder, "second.png", "real/a.png", "copy.png") == ["real/a.png", "copy.png"]
-    _, (copy, original), _ = present_files(_indexed(folder, "copy.png", "real/a.png"), folder)
+    _, (copy, original), _ = files_as_indexed(_indexed(folder, "copy.png", "real/a.png"), folder)
     assert (copy.num_bytes_to_gain, original.num_bytes_to_gain) == (copy.num_bytes, 0)
 
 
@@ -63,14 +67,14 @@ def test_a_link_out_of_the_folder_gains_nothing(folder: Path) -> None:
     part.mkdir()
     (part / "a.png").symlink_to("../real/a.png")
     shutil.copy2(folder / "copy.png", part / "b.png")
-    _, (link, copy), _ = present_files(_indexed(part, "a.png", "b.png"), part)
+    _, (link, copy), _ = files_as_indexed(_indexed(part, "a.png", "b.png"), part)
     assert (link.is_link, link.num_bytes_to_gain) == (True, 0)
     assert (copy.is_link, copy.num_bytes_to_gain) == (False, copy.num_bytes)
 
 
 def test_a_folder_that_is_itself_reached_by_a_link_holds_no_links(folder: Path) -> None:
     (folder / "album").symlink_to("real")
-    _, (file,), _ = present_files(_indexed(folder / "album", "a.png"), folder / "album")
+    _, (file,), _ = files_as_indexed(_indexed(folder / "album", "a.png"), folder / "album")
     assert not file.is_link
 
 
@@ -86,7 +90,7 @@ def test_without_inode_numbers_files_differ_and_links_do_not(
         return os.stat_result([found[0], 0, *found[2:10]], _times(found))
 
     monkeypatch.setattr(Path, "stat", without_inode)
-    assert [file.path for file in present_files(files, folder)[1]] == ["copy.png", "real/a.png"]
+    assert [file.path for file in files_as_indexed(files, folder)[1]] == ["copy.png", "real/a.png"]
 
 
 def _on_another_disk(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -109,7 +113,7 @@ def test_a_disk_that_is_seen_twice_under_two_numbers_has_each_file_once(
     (folder / "merged" / "a.png").hardlink_to(folder / "real" / "a.png")
     files = _indexed(folder, "merged/a.png", "real/a.png")
     _on_another_disk(monkeypatch, folder / "merged")
-    assert [file.path for file in present_files(files, folder)[1]] == ["merged/a.png"]
+    assert [file.path for file in files_as_indexed(files, folder)[1]] == ["merged/a.png"]
 
 
 def test_a_copy_on_another_disk_is_another_file(
@@ -122,14 +126,14 @@ def test_a_copy_on_another_disk_is_another_file(
         copies[1].chmod(0o600)  # until the clock has ticked: its entry is another
     files = _indexed(folder, "copy.png", "stick/copy.png")
     _on_another_disk(monkeypatch, folder / "stick")
-    assert len(present_files(files, folder)[1]) == 2
+    assert len(files_as_indexed(files, folder)[1]) == 2
 
 
 def test_what_is_gone_or_changed_is_left_out_with_the_reason(folder: Path) -> None:
     files = _indexed(folder, "copy.png", "real/a.png")
     (folder / "copy.png").unlink()
     save_image(folder / "real" / "a.png", (3, 2, 1), size=9)
-    _, kept, missing = present_files(files, folder)
+    _, kept, missing = files_as_indexed(files, folder)
     assert kept == []
     assert [error.reason for error in missing] == [
         "is gone since it was indexed",
@@ -143,14 +147,14 @@ def test_a_group_is_confirmed_by_the_bytes_of_its_files(folder: Path) -> None:
         for file in _indexed(folder, "copy.png", "real/a.png")
     ]
     group = DuplicateGroup("exact", tuple(files), 1.0)
-    assert confirmed(group, folder) is not None
+    assert with_same_bytes(group, folder) is not None
     path = folder / "copy.png"
     times = path.stat()
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert still_there(group, folder) is not None
-    assert confirmed(group, folder) is None
+    assert still_as_indexed(group, folder) is not None
+    assert with_same_bytes(group, folder) is None
 
 
 def test_a_group_that_is_down_to_one_file_is_none(folder: Path) -> None:
@@ -158,9 +162,9 @@ def test_a_group_that_is_down_to_one_file_is_none(folder: Path) -> None:
     files = tuple(_indexed(folder, "copy.png", "real/a.png", "third.png"))
     group = DuplicateGroup("near", files, 0.9)
     (folder / "copy.png").unlink()
-    now = still_there(group, folder)
+    now = still_as_indexed(group, folder)
     assert now is not None
     assert [file.path for file in now.images] == ["real/a.png", "third.png"]
     (folder / "third.png").unlink()
     (folder / "third.png").symlink_to("real/a.png")
-    assert still_there(group, folder) is None
+    assert still_as_indexed(group, folder) is None

@@ -1,7 +1,7 @@
 """Exact and near groups on vectors and sketches made by hand."""
 
 import itertools
-from pathlib import Path
+import json
 
 import numpy as np
 import pytest
@@ -9,22 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit import near_duplicates
+from clipkit.embeddings import normalize_rows
+from clipkit.errors import ImageReadError
 from clipkit.inputs.perceptual_hash import SKETCH_SIDE
-from clipkit.search.duplicates import groups as module
 from clipkit.search.duplicates.calibration import Calibration
 from clipkit.search.duplicates.groups import (
     DuplicateGroup,
-    distinct,
+    DuplicateReport,
     exact_groups,
-    find_near_duplicates,
     near_groups,
-    rows_in_company,
+    one_of_each,
 )
 from clipkit.search.store.records import ImageFile
-from tests.fakes import save_image
 
-THRESHOLDS = Calibration(cosine=0.9, likeness=0.8, num_images=1, copies_found=1.0, others_found=0.0)
+THRESHOLDS = Calibration(
+    cosine=0.9, similarity=0.8, num_images=1, copies_found=1.0, others_found=0.0
+)
 
 
 def _file(path: str, digest: bytes | None = None, **known: int | None) -> ImageFile:
@@ -54,8 +55,8 @@ def test_a_digest_that_is_not_known_equals_no_other() -> None:
 
 def test_of_exact_copies_the_best_stands_for_all() -> None:
     files = [_file("c", b"1"), _file("z", b"2"), _file("a", b"1"), _file("b", b"3")]
-    assert distinct(files) == [2, 3, 1]
-    assert distinct([_file("b"), _file("a")]) == [1, 0]
+    assert one_of_each(files) == [2, 3, 1]
+    assert one_of_each([_file("b"), _file("a")]) == [1, 0]
 
 
 def test_the_best_copy_has_most_pixels_then_most_bytes_then_the_first_path() -> None:
@@ -116,14 +117,11 @@ def test_groups_depend_neither_on_the_order_nor_on_the_blocks(seed: int, order: 
     noise = rng.integers(-40, 41, (30, SKETCH_SIDE, SKETCH_SIDE))
     sketches = np.clip(_sketches(8, seed)[families].astype(int) + noise, 0, 255).astype(np.uint8)
     groups = near_groups(files, embeddings, sketches, THRESHOLDS)
-    whole = module._BLOCK
-    try:
-        module._BLOCK = 7
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicates, "_BLOCK", 7)
         shuffled = near_groups(
             [files[place] for place in order], embeddings[order], sketches[order], THRESHOLDS
         )
-    finally:
-        module._BLOCK = whole
     assert _paths(shuffled) == _paths(groups)
     for group in groups:
         rows = embeddings[[int(file.path) for file in group.images]]
@@ -131,51 +129,23 @@ def test_groups_depend_neither_on_the_order_nor_on_the_blocks(seed: int, order: 
         assert group.similarity >= 0.8
 
 
-def _slow_company(embeddings: Embeddings, cosine: float) -> list[int]:
-    close = {
-        row
-        for pair in itertools.combinations(range(len(embeddings)), 2)
-        if float(embeddings[pair[0]] @ embeddings[pair[1]]) >= cosine
-        for row in pair
-    }
-    return sorted(close)
-
-
-@pytest.mark.parametrize("block", [1, 4, 7, 50])
-def test_only_rows_with_a_close_neighbour_are_in_company(
-    block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_BLOCK", block)
-    embeddings = normalize_rows(np.random.default_rng(1).standard_normal((20, 3)))
-    told: list[tuple[int, int | None]] = []
-    rows = rows_in_company(embeddings, 0.95, progress=lambda *progress: told.append(progress))
-    expected = _slow_company(embeddings, 0.95)
-    assert 3 < len(expected) < 20
-    assert rows.tolist() == expected
-    assert told == sorted(told) and told[-1] == (20, 20)
-    assert rows_in_company(embeddings.astype(np.float16), 0.95).tolist() == expected
-    assert rows_in_company(embeddings[:0], 0.95).tolist() == []
-
-
-def test_only_images_in_company_are_read_and_bad_ones_are_told(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png", "alone.png")]
-    save_image(paths[0], (9, 9, 9))
-    paths[1].write_bytes(b"no image")
-    save_image(paths[2], (9, 9, 9))
-    embeddings = normalize_rows([[1, 0], [1, 0], [1, 0], [0, 1]])  # and alone.png is not there
-    groups, skipped = find_near_duplicates(
-        [_file(path.name) for path in paths], paths, embeddings, THRESHOLDS
-    )
-    assert groups == []  # a plain colour has no detail to compare
-    assert [error.path for error in skipped] == [str(paths[1])]
-
-
-def test_a_copy_of_a_photograph_is_found_also_behind_a_bad_file(
-    samples: list[Path], tmp_path: Path
-) -> None:
-    paths = [tmp_path / "gone.jpg", samples[0], samples[1], samples[0]]
-    files = [_file("gone.jpg"), _file("a", width=8), _file("b"), _file("c", width=9)]
-    embeddings = np.full((4, 4), 0.5, dtype=np.float16)
-    groups, skipped = find_near_duplicates(files, paths, embeddings, THRESHOLDS)
-    assert _paths(groups) == [["c", "a"]]
-    assert [error.path for error in skipped] == [str(paths[0])]
+def test_a_report_as_json_has_plain_values() -> None:
+    best, spare = _file("a", width=20), _file("b", width=None)
+    group = DuplicateGroup("near", (best, spare), 0.87654321)
+    report = DuplicateReport([group], [ImageReadError("bad.png", "is empty")], THRESHOLDS)
+    values = report.to_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert values["groups"] == [
+        {
+            "kind": "near",
+            "similarity": 0.876543,
+            "best": "a",
+            "images": [
+                {"path": "a", "width": 20, "height": 10, "bytes": 100},
+                {"path": "b", "width": None, "height": 10, "bytes": 100},
+            ],
+        }
+    ]
+    assert values["skipped"] == [{"path": "bad.png", "reason": "is empty"}]
+    assert values["calibration"]["similarity"] == THRESHOLDS.similarity
+    assert DuplicateReport([]).to_dict()["calibration"] is None

@@ -1,4 +1,4 @@
-"""Likeness of sketches whose copies are made by arithmetic, and of real photographs."""
+"""Similarity of sketches whose copies are made by arithmetic, and of real photographs."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clipkit.inputs.perceptual_hash import SKETCH_SIDE, read_sketches
-from clipkit.search.duplicates.perceptual_similarity import likeness
+from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 
 Sketches = NDArray[np.uint8]
 
@@ -32,13 +32,13 @@ def _waves(seed: int, crop: tuple[float, float, float, float]) -> Sketches:
 
 
 def test_an_image_is_like_itself_and_unlike_others(waves: Sketches) -> None:
-    alike = likeness(waves, waves)
+    alike = perceptual_similarity(waves, waves)
     assert alike.shape == (6, 6) and alike.dtype == np.float32
     np.testing.assert_allclose(np.diag(alike), 1, atol=1e-5)
     np.testing.assert_allclose(alike, alike.T, atol=1e-5)
     assert alike[~np.eye(6, dtype=bool)].max() < 0.5
-    assert likeness(waves[:2], waves[:3]).shape == (2, 3)
-    assert likeness(waves[:0], waves).shape == (0, 6)
+    assert perceptual_similarity(waves[:2], waves[:3]).shape == (2, 3)
+    assert perceptual_similarity(waves[:0], waves).shape == (0, 6)
 
 
 def _slow_details(sketch: Sketches) -> NDArray[np.float64]:
@@ -61,7 +61,9 @@ def test_without_a_crop_it_is_the_cosine_of_the_details(waves: Sketches) -> None
     left, right = _slow_details(first), _slow_details(second)
     expected = left @ right / np.linalg.norm(left) / np.linalg.norm(right)
     # No crop of either is more like the other than the whole is.
-    assert likeness(first[None], second[None])[0, 0] == pytest.approx(expected, abs=1e-4)
+    assert perceptual_similarity(first[None], second[None])[0, 0] == pytest.approx(
+        expected, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,24 +80,24 @@ def test_a_lightly_cropped_copy_is_found_from_both_sides(
     waves: Sketches, crop: tuple[float, float, float, float]
 ) -> None:
     cropped = np.stack([_waves(seed, crop) for seed in range(6)])
-    assert np.diag(likeness(waves, cropped)).min() > 0.85
-    assert np.diag(likeness(cropped, waves)).min() > 0.85
+    assert np.diag(perceptual_similarity(waves, cropped)).min() > 0.85
+    assert np.diag(perceptual_similarity(cropped, waves)).min() > 0.85
 
 
 def test_brightness_and_contrast_do_not_count(waves: Sketches) -> None:
     paler = (waves * 0.7 + 60).round().astype(np.uint8)
-    assert np.diag(likeness(waves, paler)).min() > 0.98
+    assert np.diag(perceptual_similarity(waves, paler)).min() > 0.98
 
 
 def test_what_has_no_detail_is_like_nothing(waves: Sketches) -> None:
     rng = np.random.default_rng(0)
     flat = np.full((2, SKETCH_SIDE, SKETCH_SIDE), 200, dtype=np.uint8)
     flat[1] += rng.integers(0, 2, flat[1].shape, dtype=np.uint8)  # the last bit is noise
-    assert np.abs(likeness(flat, flat)).max() < 0.2
-    assert np.isfinite(likeness(flat, waves)).all()
+    assert np.abs(perceptual_similarity(flat, flat)).max() < 0.2
+    assert np.isfinite(perceptual_similarity(flat, waves)).all()
 
 
 def test_real_photographs_are_unlike_each_other(samples: list[Path]) -> None:
-    alike = likeness(*[read_sketches(samples).sketches] * 2)
+    alike = perceptual_similarity(*[read_sketches(samples).sketches] * 2)
     np.testing.assert_allclose(np.diag(alike), 1, atol=1e-5)
     assert alike[~np.eye(len(samples), dtype=bool)].max() < 0.65

@@ -1,4 +1,4 @@
-"""The second look on pages drawn here and on copies of real photographs."""
+"""Comparing pixels, on pages drawn here and on copies of real photographs."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from clipkit.inputs.perceptual_hash import ImageView, read_sketch, read_view
-from clipkit.search.duplicates.perceptual_similarity import likeness
+from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 from clipkit.search.duplicates.pixel_comparison import align, is_copy
 from tests.conftest import SAMPLES
 from tests.search.duplicates.drawn import cropped, encoded, page, scaled, with_turned_hues
@@ -26,7 +26,7 @@ def castle() -> Image.Image:
 def test_pages_on_one_layout_are_alike_from_far_away_and_no_copies(layout: int) -> None:
     pages = [page(seed, layout) for seed in range(3)]
     sketches = np.stack([read_sketch(image) for image in pages])
-    assert likeness(sketches, sketches).min() > 0.9
+    assert perceptual_similarity(sketches, sketches).min() > 0.9
     for first, second in itertools.combinations(map(_view, pages), 2):
         assert not is_copy(first, second)
 

@@ -3,14 +3,27 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from clipkit.embeddings import normalize_rows
 from clipkit.encoder.loading import load
 from clipkit.errors import InputError, LibraryError
+from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.search import find_near_groups
 from clipkit.search.library import PhotoLibrary
+from clipkit.search.store.records import ImageFile
 from tests.conftest import SAMPLES
-from tests.fakes import FakeEncoder
+from tests.fakes import FakeEncoder, save_image
 from tests.search.duplicates.drawn import camera_exif, page, save
+
+THRESHOLDS = Calibration(
+    cosine=0.9, similarity=0.8, num_images=1, copies_found=1.0, others_found=0.0
+)
+
+
+def _file(path: str, width: int = 10) -> ImageFile:
+    return ImageFile(path, None, 100, width, 10)
 
 
 def test_equal_files_are_found_without_a_model(photos: Path, encoder: FakeEncoder) -> None:
@@ -88,3 +101,27 @@ def test_the_jpeg_beside_a_heic_is_no_spare_copy_of_it(tmp_path: Path) -> None:
     # Under another name nothing says that they belong together.
     (folder / "IMG_1.heic").rename(folder / "web.heic")
     assert _near_groups(folder) == [{"IMG_1.jpg", "web.heic"}]
+
+
+def test_only_images_near_another_are_read_and_bad_ones_are_told(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png", "alone.png")]
+    save_image(paths[0], (9, 9, 9))
+    paths[1].write_bytes(b"no image")
+    save_image(paths[2], (9, 9, 9))
+    embeddings = normalize_rows([[1, 0], [1, 0], [1, 0], [0, 1]])  # and alone.png is not there
+    groups, skipped = find_near_groups(
+        [_file(path.name) for path in paths], paths, embeddings, THRESHOLDS
+    )
+    assert groups == []  # a plain colour has no detail to compare
+    assert [error.path for error in skipped] == [str(paths[1])]
+
+
+def test_a_copy_of_a_photograph_is_found_also_behind_a_bad_file(
+    samples: list[Path], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "gone.jpg", samples[0], samples[1], samples[0]]
+    files = [_file("gone.jpg"), _file("a", width=8), _file("b"), _file("c", width=9)]
+    embeddings = np.full((4, 4), 0.5, dtype=np.float16)
+    groups, skipped = find_near_groups(files, paths, embeddings, THRESHOLDS)
+    assert [[file.path for file in group.images] for group in groups] == [["c", "a"]]
+    assert [error.path for error in skipped] == [str(paths[0])]

@@ -1,4 +1,4 @@
-"""A folder beside what its catalog says of it: what a sync has to do, and what a status tells."""
+"""A folder as it is now, compared with its index: what a sync would have to do."""
 
 import dataclasses
 from collections import defaultdict
@@ -11,11 +11,11 @@ from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import FolderScan, LeftOut, find_images
 from clipkit.search.changes import (
     Changes,
-    Disks,
+    DiskState,
     FileState,
     find_changes,
     find_missing,
-    is_alike,
+    has_same_size_and_time,
     is_at_or_in,
     steps_of,
 )
@@ -25,15 +25,15 @@ from clipkit.search.store.records import CatalogMeta, IndexedFile, SkippedFile
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What was found; paths are as the catalog has them, relative to the indexed folder."""
+class FolderState:
+    """What was found; paths are as the index has them, relative to the indexed folder."""
 
     scan: FolderScan
     known: Mapping[str, IndexedFile]  # indexed, and there at the last sync
     missing: Mapping[str, IndexedFile]  # indexed, and missing at the last sync
     unreadable: Mapping[str, SkippedFile]  # at the last sync
     changes: Changes
-    disks: Disks
+    disks: DiskState
 
     @property
     def returned(self) -> set[str]:
@@ -42,7 +42,7 @@ class Survey:
 
     @property
     def unlisted(self) -> set[str]:
-        """Paths that are there and could not be looked at."""
+        """Paths that are there and could not be read."""
         return {error.path for error in self.scan.skipped}
 
     @property
@@ -53,7 +53,7 @@ class Survey:
         return num_absent < num_indexed or not num_indexed
 
     def newly_missing(self, gone: Collection[str]) -> set[str]:
-        """Return what is not there for the first time and shall be kept.
+        """Return what is missing for the first time.
 
         Args:
             gone: Of the images that are gone, those that were not moved.
@@ -69,25 +69,30 @@ class Survey:
     def still_missing(self, gone: Collection[str]) -> set[str]:
         """Return what was missing before and is still, of what was not moved."""
         left_out = {left.path for left in self.scan.left_out}
-        here = {path for path in gone if not is_at_or_in(path, left_out)}
-        return self.missing.keys() & here.union(self.changes.unseen)
+        wanted = {path for path in gone if not is_at_or_in(path, left_out)}
+        return self.missing.keys() & wanted.union(self.changes.unseen)
 
 
-def survey_folder(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) -> Survey:
-    """Compare a folder with its catalog.
+def read_folder_state(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) -> FolderState:
+    """Return a folder's state now, compared with its index; no image is opened.
 
     Args:
         place: The images and the index.
         meta: What held at the last sync, but for what is to be left out from now on.
-        catalog: The catalog.
+        catalog: The catalog of the index.
 
     Returns:
-        What was found.
+        The state, of the part of the index that shows the folder.
 
     Raises:
         InputError: If the folder is gone or cannot be read.
     """
-    scan = scan_folder(place, meta)
+    scan = find_images(
+        place.indexed_folder,
+        part=place.prefix,
+        include_hidden=meta.include_hidden,
+        exclude=meta.exclude,
+    )
     known, missing = catalog.images(place.prefix), catalog.missing(place.prefix)
     skipped = catalog.skipped(place.prefix)
     if meta.decoder not in ("", decoder_name()):  # another one may read more
@@ -103,52 +108,8 @@ def survey_folder(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) -> S
         scan = dataclasses.replace(scan, left_out=sorted([*scan.left_out, *others]))
         added = tuple(file for file in changes.added if file.path not in links)
         changes = dataclasses.replace(changes, added=added)
-    disks = _look_at_disks(place, meta, known, changes, scan)
-    return Survey(scan, known, missing, skipped, changes, disks)
-
-
-def _look_at_disks(
-    place: LibraryPlace,
-    meta: CatalogMeta,
-    known: Mapping[str, IndexedFile],
-    changes: Changes,
-    scan: FolderScan,
-) -> Disks:
-    """Return what tells whether images are gone because a disk is."""
-    device = device_of(place.indexed_folder)
-    has_other_number = meta.device not in (0, device)
-    return Disks(
-        is_empty=not scan.entries,
-        is_another=has_other_number
-        and 2 * sum(is_alike(file, known.get(file.path)) for file in scan.entries) < len(known),
-        # Another disk may be in the place of one, and even have its number.
-        lost=frozenset(
-            folder
-            for folder in (meta.mounts if changes.gone else ())
-            if not any(path.startswith(f"{folder}/") for path in changes.unchanged)
-        ),
-    )
-
-
-def scan_folder(place: LibraryPlace, meta: CatalogMeta) -> FolderScan:
-    """Return the images now in the folder, and what could not be looked at.
-
-    Paths are as the catalog has them, relative to the indexed folder.
-    """
-    return find_images(
-        place.indexed_folder,
-        part=place.prefix,
-        include_hidden=meta.include_hidden,
-        exclude=meta.exclude,
-    )
-
-
-def device_of(folder: Path) -> int:
-    """Return the number of the disk a folder lies on, as the system has it now, 0 if unknown."""
-    try:
-        return folder.stat().st_dev
-    except OSError:
-        return 0
+    disks = _disk_state(place, meta, known, changes, scan)
+    return FolderState(scan, known, missing, skipped, changes, disks)
 
 
 def find_mounts(place: LibraryPlace, files: Iterable[FileState]) -> set[str]:
@@ -166,12 +127,20 @@ def find_mounts(place: LibraryPlace, files: Iterable[FileState]) -> set[str]:
     return mounts
 
 
+def device_of(folder: Path) -> int:
+    """Return the number of the disk a folder lies on, as the system has it now, 0 if unknown."""
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return 0
+
+
 def _links_elsewhere(
     place: LibraryPlace, catalog: Catalog, files: Iterable[FileState]
 ) -> dict[str, str]:
     """Return which files of a part are indexed in another part of the library, and as what.
 
-    `find_images` sees to that in what it looks through, which is only the part.
+    `find_images` finds such links in what it reads, which is only the part.
     """
     if not place.prefix or not files:
         return {}
@@ -186,3 +155,26 @@ def _links_elsewhere(
                 if place.path(file.path).samefile(place.path(path)):
                     links[file.path] = path
     return links
+
+
+def _disk_state(
+    place: LibraryPlace,
+    meta: CatalogMeta,
+    known: Mapping[str, IndexedFile],
+    changes: Changes,
+    scan: FolderScan,
+) -> DiskState:
+    """Return what tells whether images are gone because a disk is."""
+    has_other_number = meta.device not in (0, device_of(place.indexed_folder))
+    return DiskState(
+        is_empty=not scan.entries,
+        is_another=has_other_number
+        and 2 * sum(has_same_size_and_time(file, known.get(file.path)) for file in scan.entries)
+        < len(known),
+        # Another disk may be in the place of one, and even have its number.
+        lost=frozenset(
+            folder
+            for folder in (meta.mounts if changes.gone else ())
+            if not any(path.startswith(f"{folder}/") for path in changes.unchanged)
+        ),
+    )

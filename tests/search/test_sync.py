@@ -1,19 +1,16 @@
-"""Disks that are away, and what was deleted: what is kept, what is removed, what comes back."""
+"""Syncs after disks were away and files deleted: what is kept, removed, and comes back."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from clipkit.search import survey
-from clipkit.search.changes import Disks, find_missing
+from clipkit.search import folder_state
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.store.local import writer
 from tests.fakes import FakeEncoder, age_files, change_time, save_image
-
-THERE = Disks(is_empty=False, is_another=False, lost=frozenset())
-ANOTHER = Disks(is_empty=False, is_another=True, lost=frozenset())
 
 
 def _counts(report: SyncReport) -> tuple[int, int, int, int, int]:
@@ -26,47 +23,6 @@ def _fill(folder: Path, number: int, *, blue: int = 0) -> None:
     for red in range(number):
         save_image(folder / f"{red}.png", (red, 1, blue))
     age_files(folder)
-
-
-def _paths(folder: str, number: int) -> list[str]:
-    return [f"{folder}{index}.png" for index in range(number)]
-
-
-# The rule
-
-
-@pytest.mark.parametrize(
-    ("num_gone", "num_known", "disks", "num_missing"),
-    [
-        (1, 1, Disks(is_empty=True, is_another=False, lost=frozenset()), 1),
-        (1, 1, THERE, 0),
-        (9, 10, THERE, 0),  # a handful
-        (10, 20, THERE, 0),  # half, not most
-        (10, 19, THERE, 10),
-        (60, 119, THERE, 60),
-        (1, 3, ANOTHER, 1),
-    ],
-)
-def test_most_of_a_library_is_more_than_half_and_more_than_a_handful(
-    num_gone: int, num_known: int, disks: Disks, num_missing: int
-) -> None:
-    known = _paths("", num_known)
-    assert len(find_missing(known[:num_gone], known, disks)) == num_missing
-
-
-@pytest.mark.parametrize(("num_gone", "num_missing"), [(99, 0), (100, 100), (101, 101)])
-def test_a_whole_folder_is_missed_if_it_was_large(num_gone: int, num_missing: int) -> None:
-    gone = [*_paths("a/b/", num_gone - 50), *_paths("a/", 50)]
-    known = [*gone, *_paths("", 500), *_paths("ab/", 3)]
-    assert len(find_missing(gone, known, THERE)) == num_missing
-    # What is left of a folder shows that its disk is there.
-    assert find_missing(gone, [*known, "a/b/left.png"], THERE) == set()
-
-
-def test_a_disk_inside_the_library_is_missed_whatever_its_size() -> None:
-    lost = Disks(is_empty=False, is_another=False, lost=frozenset({"usb"}))
-    known = ["usb/a.png", "usb.png", "usb2/a.png", *_paths("", 20)]
-    assert find_missing(["usb/a.png", "usb.png", "usb2/a.png"], known, lost) == {"usb/a.png"}
 
 
 # Disks that come and go
@@ -113,7 +69,9 @@ def test_what_is_missing_stays_so_while_other_images_come(
     library.sync()
     _fill(photos, 30, blue=9)
     assert _counts(library.sync()) == (30, 0, 0, 0, 4)
-    assert {hit.path.name for hit in library.search("red", k=99)} == set(_paths("", 30))
+    assert {hit.path.name for hit in library.search("red", k=99)} == {
+        f"{red}.png" for red in range(30)
+    }
     shutil.copytree(disk, photos, dirs_exist_ok=True)
     assert _counts(library.sync()) == (0, 0, 0, 34, 0)
     assert len(encoder.encoded_images) == 34
@@ -174,7 +132,7 @@ def test_two_disks_in_turn_at_one_place_keep_their_embeddings(
         away.rename(place)
         swap.rename(away)
         device += 1
-        monkeypatch.setattr(survey, "device_of", lambda folder, device=device: device)
+        monkeypatch.setattr(folder_state, "device_of", lambda folder, device=device: device)
         report = library.sync()
         assert (report.removed, report.missing) == (0, 12)
         assert (report.changed, report.added) == (12, 12 if turn == 0 else 0)
@@ -187,10 +145,10 @@ def test_a_disk_under_another_number_is_still_that_disk(
     library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library.sync()
-    monkeypatch.setattr(survey, "device_of", lambda folder: 1000)
+    monkeypatch.setattr(folder_state, "device_of", lambda folder: 1000)
     (photos / "red.png").unlink()
     assert _counts(library.sync()) == (0, 0, 1, 3, 0)
-    monkeypatch.setattr(survey, "device_of", lambda folder: 1001)
+    monkeypatch.setattr(folder_state, "device_of", lambda folder: 1001)
     save_image(photos / "orange.png", (1, 1, 1))
     (photos / "trip" / "green.png").unlink()
     assert library.sync().missing == 1  # of three only one is as it was: another disk
@@ -202,12 +160,12 @@ def test_a_disk_inside_the_library_is_known_by_its_number(
     home = photos.parent / "index"
     library = PhotoLibrary.open(photos, encoder, location=home)
     with monkeypatch.context() as patch:
-        patch.setattr(survey, "device_of", lambda folder: 1 + (folder.name == "trip"))
+        patch.setattr(folder_state, "device_of", lambda folder: 1 + (folder.name == "trip"))
         library.sync()
         (photos / "trip").rename(photos.parent / "aside")
         (photos / "trip").mkdir()
         (photos / "trip" / "readme.txt").touch()
-        patch.setattr(survey, "device_of", lambda folder: 1)
+        patch.setattr(folder_state, "device_of", lambda folder: 1)
         assert _counts(library.sync()) == (0, 0, 0, 2, 2)
         shutil.rmtree(photos / "trip")
         (photos.parent / "aside").rename(photos / "trip")
@@ -219,7 +177,7 @@ def test_another_disk_in_the_place_of_one_inside_the_library_removes_nothing(
     photos: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system gives the number of one stick to the next."""
-    monkeypatch.setattr(survey, "device_of", lambda folder: 1 + (folder.name == "trip"))
+    monkeypatch.setattr(folder_state, "device_of", lambda folder: 1 + (folder.name == "trip"))
     library = PhotoLibrary.open(photos, encoder)
     library.sync()
     away = (photos / "trip").rename(photos.parent / "aside")
@@ -237,7 +195,7 @@ def test_a_disk_in_a_disk_inside_the_library_is_one_of_its_own(
     _fill(photos / "trip" / "inner", 3, blue=9)
     age_files(photos)
     numbers = {"trip": 2, "inner": 3}
-    monkeypatch.setattr(survey, "device_of", lambda folder: numbers.get(folder.name, 1))
+    monkeypatch.setattr(folder_state, "device_of", lambda folder: numbers.get(folder.name, 1))
     library = PhotoLibrary.open(photos, encoder)
     library.sync()
     shutil.rmtree(photos / "trip" / "inner")
@@ -252,13 +210,13 @@ def test_a_folder_that_was_moved_to_a_disk_of_its_own_is_known_to_be_on_one(
     """With the times of its files, so that none of them is looked at again."""
     library = PhotoLibrary.open(photos, encoder)
     with monkeypatch.context() as patch:
-        patch.setattr(survey, "device_of", lambda folder: 1)
+        patch.setattr(folder_state, "device_of", lambda folder: 1)
         library.sync()
-        patch.setattr(survey, "device_of", lambda folder: 1 + (folder.name == "trip"))
+        patch.setattr(folder_state, "device_of", lambda folder: 1 + (folder.name == "trip"))
         assert _counts(library.sync()) == (0, 0, 0, 4, 0)
         shutil.rmtree(photos / "trip")
         (photos / "trip").mkdir()
-        patch.setattr(survey, "device_of", lambda folder: 1)
+        patch.setattr(folder_state, "device_of", lambda folder: 1)
         assert _counts(library.sync()) == (0, 0, 0, 2, 2)
 
 
@@ -266,9 +224,9 @@ def test_a_disks_images_that_were_copied_to_the_librarys_can_be_deleted(
     photos: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = PhotoLibrary.open(photos, encoder, location=photos.parent / "index")
-    monkeypatch.setattr(survey, "device_of", lambda folder: 1 + (folder.name == "trip"))
+    monkeypatch.setattr(folder_state, "device_of", lambda folder: 1 + (folder.name == "trip"))
     library.sync()
-    monkeypatch.setattr(survey, "device_of", lambda folder: 1)
+    monkeypatch.setattr(folder_state, "device_of", lambda folder: 1)
     (photos / "trip" / "green.png").unlink()
     assert _counts(library.sync()) == (0, 0, 1, 3, 0)
 
@@ -449,3 +407,33 @@ def test_no_more_embeddings_of_removed_images_are_kept_than_of_those_there(
     encoder.encoded_images.clear()
     library.sync()
     assert len(encoder.encoded_images) == 11 - 5  # as many as had stayed
+
+
+# What a report says
+
+
+def test_a_report_as_json_has_what_became_of_every_file(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    (photos / "bad.jpg").write_bytes(b"no image")
+    (photos / ".hidden.png").write_bytes(b"")
+    report = library.sync()
+    values = report.to_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert values == {
+        "folder": str(photos),
+        "added": 4,
+        "changed": 0,
+        "moved": 0,
+        "removed": 0,
+        "unchanged": 0,
+        "missing": 0,
+        "skipped": [{"path": str(photos / "bad.jpg"), "reason": report.skipped[0].reason}],
+        "left_out": [
+            {
+                "path": str(photos / ".hidden.png"),
+                "reason": "is hidden: its name starts with a dot",
+                "same_as": "",
+            }
+        ],
+    }
