@@ -19,10 +19,10 @@ import numpy as np
 
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.errors import InputError, LibraryError, MissingExtraError
-from clipkit.search.filters import IndexFilter
+from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.schema import PATH_ERRORS
-from clipkit.search.store.local.snapshot import Snapshot, committed
+from clipkit.search.store.local.store import LocalSnapshot
 from clipkit.search.store.records import ImageRow
 
 _BLOCK = 4096  # images read at a time
@@ -48,8 +48,8 @@ def read_embeddings(place: LibraryPlace, accepted: IndexFilter) -> LibraryEmbedd
     Raises:
         LibraryError: If the folder has not been indexed, or the index is damaged.
     """
-    with committed(place) as snapshot:
-        count = len(snapshot.catalog.rows(place.prefix, accepted))
+    with place.store.snapshot() as snapshot:
+        count = snapshot.count(Selection(place.prefix, accepted))
         embeddings = np.empty((count, snapshot.meta.embed_dim), dtype=np.float32)
         paths: list[Path] = []
         for images, rows in stream_contents(snapshot, place.prefix, accepted):
@@ -60,7 +60,7 @@ def read_embeddings(place: LibraryPlace, accepted: IndexFilter) -> LibraryEmbedd
 
 
 def stream_contents(
-    snapshot: Snapshot, prefix: str, accepted: IndexFilter
+    snapshot: LocalSnapshot, prefix: str, accepted: IndexFilter
 ) -> Iterator[tuple[list[ImageRow], Embeddings]]:
     """Yield images and their embeddings, some thousands at a time, in the order of the paths.
 
@@ -74,7 +74,7 @@ def stream_contents(
     """
     contents = snapshot.catalog.contents(prefix, accepted)
     while images := list(itertools.islice(contents, _BLOCK)):
-        yield images, normalize_rows(snapshot.vectors.take(np.array([row.row for row in images])))
+        yield images, normalize_rows(snapshot.vectors([image.row for image in images]))
 
 
 TableFormat = Literal["parquet", "jsonl"]
@@ -124,7 +124,7 @@ def export_library(
     kind = _table_format(table)
     names = (_EMBEDDINGS, f"images.{kind}", _ABOUT)
     old = _check_directory(directory, names)
-    with committed(place) as snapshot, _disk_errors(directory):
+    with place.store.snapshot() as snapshot, _disk_errors(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".clipkit-", dir=directory.parent) as scratch:
             draft = Path(scratch)
@@ -186,10 +186,10 @@ _EVERY_FILE = {_EMBEDDINGS, "images.parquet", "images.jsonl", _ABOUT}
 
 
 def _write_contents(
-    snapshot: Snapshot, prefix: str, accepted: IndexFilter, path: Path, kind: TableFormat
+    snapshot: LocalSnapshot, prefix: str, accepted: IndexFilter, path: Path, kind: TableFormat
 ) -> int:
     """Write the embeddings to a file, and the table beside it; return how many images."""
-    count = len(snapshot.catalog.rows(prefix, accepted))
+    count = snapshot.count(Selection(prefix, accepted))
     write_table = _parquet_table if kind == "parquet" else _jsonl_table
     with path.open("wb") as file, write_table(path.with_name(f"images.{kind}")) as write:
         _write_header(file, (count, snapshot.meta.embed_dim))

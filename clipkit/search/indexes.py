@@ -23,9 +23,8 @@ from clipkit.search.location import (
     space_location,
 )
 from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.lock import WriterLock
-from clipkit.search.store.local.snapshot import committed, stored_meta
 from clipkit.search.store.local.vectors import vectors_files
+from clipkit.search.store.local.writer import writer_lock
 from clipkit.search.store.records import CatalogMeta
 
 
@@ -45,7 +44,7 @@ def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
     own = dataclasses.replace(place, location=space_location(place.location, space_id))
     if own.catalog_path.is_file():
         return own
-    first = stored_meta(place)
+    first = place.store.meta()
     return place if first is None or first.space_id == space_id else own
 
 
@@ -66,7 +65,7 @@ def metas_of_all(place: LibraryPlace) -> Iterator[CatalogMeta]:
     """Yield what holds for each index of a folder; one that cannot be read is left out."""
     for each in places_of_all(place):
         with suppress(LibraryError):
-            meta = stored_meta(each)
+            meta = each.store.meta()
             if meta is not None:
                 yield meta
 
@@ -101,10 +100,11 @@ def adopt_index(folder: Path) -> None:
 def _is_of(folder: Path, place: LibraryPlace) -> bool:
     """Return whether an index is that of a folder, which had another name then."""
     status = folder.stat()
-    with committed(place) as (catalog, meta, _):
+    with place.store.snapshot() as snapshot:
+        meta = snapshot.meta
         if not meta.inode or (meta.device, meta.inode) != (status.st_dev, status.st_ino):
             return False
-        return not Path(meta.folder).exists() and _holds_its_files(folder, catalog)
+        return not Path(meta.folder).exists() and _holds_its_files(folder, snapshot.catalog)
 
 
 def _holds_its_files(folder: Path, catalog: Catalog) -> bool:
@@ -135,7 +135,7 @@ def remove_index(place: LibraryPlace, first: LibraryPlace) -> None:
         return
     catalog = place.catalog_path
     try:
-        with WriterLock(place.lock_path, place.folder):
+        with writer_lock(place.lock_path, place.folder):
             # The catalog goes last of its files: a new one would take up an old one's log.
             for suffix in ("-wal", "-shm", "-journal", ""):
                 catalog.with_name(catalog.name + suffix).unlink(missing_ok=True)

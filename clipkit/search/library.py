@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -18,8 +19,7 @@ from clipkit.errors import InputError, LibraryBusyError
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 from clipkit.search.changes import FileState
-from clipkit.search.closing import Closing
-from clipkit.search.filters import FilterOptions, read_filter
+from clipkit.search.filters import FilterOptions, Selection, read_filter
 from clipkit.search.indexes import (
     adopt_index,
     metas_of_all,
@@ -37,13 +37,13 @@ from clipkit.search.location import (
 )
 from clipkit.search.query import SearchQuery
 from clipkit.search.query_vectors import QueryEmbedder, needed_encoder
-from clipkit.search.ranking import Answering, Candidates, SearchHit, SearchOptions
 from clipkit.search.relevance import make_background, stored_background
-from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.snapshot import committed, not_indexed, stored_meta
+from clipkit.search.search import HitOptions, SearchHit, SearchOptions, find_hits
+from clipkit.search.store.local.store import LocalSnapshot, NotIndexedError, not_indexed
 from clipkit.search.sync import SyncOptions, SyncReport, check_space, sync_library
 from clipkit.search.watch import watch_folder
 
+# Modules that a search does not need are imported by the methods that do: it starts sooner.
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
@@ -57,14 +57,13 @@ __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 ImagePath = str | os.PathLike[str]
 
 
-class PhotoLibrary(Closing):
+class PhotoLibrary:
     """A folder of images and its index: `sync` brings them in step, `search` finds images.
 
-    Make one with `PhotoLibrary.open` or `PhotoLibrary.open_nearest`. The index lies in the
-    user's data directory (or ``$CLIPKIT_HOME``), never among the images unless asked to.
-
-    A folder may be indexed with several models, each of which has an index of its own: with an
-    encoder the library is that of its model, without one that of the first model.
+    Make one with `PhotoLibrary.open` or `PhotoLibrary.open_nearest`. The index lies in the user's
+    data directory (or ``$CLIPKIT_HOME``), never among the images unless asked to. A folder may be
+    indexed with several models, each of which has an index of its own: with an encoder the
+    library is that of its model, without one that of the first model.
 
     Args:
         place: The images, and the directory of the folder's first index.
@@ -89,7 +88,7 @@ class PhotoLibrary(Closing):
         location: ImagePath | None = None,
         here: bool = False,
     ) -> "PhotoLibrary":
-        """Return the library of a folder, indexed or not; nothing is read but its catalog.
+        """Return the library of a folder, indexed or not.
 
         An index inside the folder is found wherever the two have moved; one in the user's data
         directory if the folder was moved or renamed on the same disk.
@@ -124,20 +123,9 @@ class PhotoLibrary(Closing):
         """Return the library of a folder, or its part of the nearest parent's that knows it.
 
         Somebody who has indexed ``photos`` and searches ``photos/2024`` gets what is in there
-        without indexing it twice. A parent's index that has no image of the folder, because
-        it is new or left out there, or because another model made it, does not count. If there
-        is none, the library is the folder's own.
-
-        Args:
-            folder: The image folder.
-            encoder: Makes embeddings of images and queries.
-
-        Returns:
-            The library, which shows and syncs what lies in the folder.
-
-        Raises:
-            InputError: If there is no such folder.
-            LibraryError: If the index is damaged or of a newer clipkit.
+        without indexing it twice. A parent's index that has no image of the folder, because it is
+        new or left out there, or because another model made it, does not count. If there is none,
+        the library is the folder's own. Arguments and errors are those of `open`.
         """
         path = existing_folder(folder)
         adopt_index(path)
@@ -154,12 +142,6 @@ class PhotoLibrary(Closing):
 
         They have no encoder: this is for looking at indexes and for removing them. The folder
         need not be there any more.
-
-        Args:
-            folder: The image folder.
-
-        Returns:
-            The libraries; none if the folder is not indexed.
         """
         path = check_path(folder, "folder")
         if path.is_dir():
@@ -187,41 +169,33 @@ class PhotoLibrary(Closing):
         """The name of the model that makes, or has made, the embeddings; "" if there is none."""
         if self._encoder is not None:
             return self._encoder.name
-        meta = stored_meta(self._place)
+        meta = self._place.store.meta()
         return "" if meta is None else meta.model
 
     @property
     def other_models(self) -> list[str]:
         """The names of the other models that the folder is indexed with."""
-        own = stored_meta(self._place)
+        own = self._place.store.meta()
         space_id = own.space_id if own is not None else ""
         return [meta.model for meta in metas_of_all(self._first) if meta.space_id != space_id]
 
     @property
     def is_indexed(self) -> bool:
         """Whether there is an index to search."""
-        return stored_meta(self._place) is not None
+        return self._place.store.meta() is not None
 
     @property
     def num_missing(self) -> int:
         """How many more are indexed and were not there at the last sync; none is searched."""
-        return self._ask(lambda catalog: len(catalog.missing(self._place.prefix)))
+        return self._place.store.count_missing(self._place.prefix)
 
     def __len__(self) -> int:
         """Return how many images of the folder are indexed and were there at the last sync."""
-        return self._ask(lambda catalog: catalog.count(self._place.prefix))
+        return self._place.store.count(self._place.prefix)
 
     def status(self) -> "LibraryStatus":
-        """Return what the index holds and how far it lags behind the folder; change nothing.
-
-        Returns:
-            The status.
-
-        Raises:
-            InputError: If the folder is gone.
-            LibraryError: If the folder has not been indexed, or the index is damaged.
-        """
-        from clipkit.search.status import read_status  # as find_duplicates
+        """Return what the index holds and how far it lags behind the folder; change nothing."""
+        from clipkit.search.status import read_status
 
         return read_status(self._place)
 
@@ -346,53 +320,28 @@ class PhotoLibrary(Closing):
             InputError: If the query is empty, of no such kind or cancels out, an embedding has
                 another shape or norm, a number or a filter is out of range, or there is no
                 encoder.
-            ImageReadError: If a picture of the query cannot be read.
+            ImageReadError: If an image of the query cannot be read.
             LibraryError: If the folder has not been indexed, or the index is damaged.
             SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
         sort = options.pop("sort", "best")
-        answering = Answering(k=k, min_relevance=min_relevance, diversity=diversity, sort=sort)
+        wanted = HitOptions(k, min_relevance, diversity, sort)
         accepted = read_filter(options)
-        if not self.is_indexed:
-            raise not_indexed(
-                self._place, self.model, self.other_models
-            )  # before a model is loaded for it
-        embedder = QueryEmbedder(self._place, self._encoder)
-        question = embedder.embed(query, more_like=more_like, less_like=less_like)
-        candidates = Candidates(self._place.prefix, accepted, question.hidden)
-        with committed(self._place) as snapshot:
-            if self._encoder is not None:
-                check_space(snapshot.meta, self._encoder, self._place)
-            background = stored_background(snapshot.catalog)
+        with self._snapshot() as snapshot:  # before a model is loaded for what is not indexed
+            embedder = QueryEmbedder(snapshot, self._place, self._encoder)
+            vectors = embedder.embed(query, more_like=more_like, less_like=less_like)
+            where = Selection(self._place.prefix, accepted, vectors.hidden)
+            background = stored_background(snapshot.background())
             if background is None:  # of an older clipkit, or not synced since
                 background = make_background(self._needed_encoder())
-            answers = answering.answer(snapshot, question, candidates, background)
-        return [
-            SearchHit(
-                similarity=answer.similarity,
-                relevance=answer.relevance,
-                path=self._place.path(answer.image.path),
-                width=answer.image.width,
-                height=answer.image.height,
-                taken_at=answer.image.taken_at,
-                raw=self._place.path(answer.raw) if answer.raw else None,
-            )
-            for answer in answers
-        ]
+            return find_hits(snapshot, vectors, where, background, wanted, self._place.path)
 
     def look_up(self, files: Sequence[FileState]) -> "IndexedFiles":
-        """Return what the index knows of files of the folder as they are now; nothing is decoded.
+        """Return the embeddings of files of the folder, as `find_images` lists them, if indexed.
 
-        Args:
-            files: As `find_images` returns them for the folder.
-
-        Returns:
-            An object that yields their embeddings, and encodes the others on the way.
-
-        Raises:
-            LibraryError: If the folder has not been indexed, or the index is damaged.
+        The object yields them, and encodes the others on the way; nothing is decoded yet.
         """
-        from clipkit.search.lookup import IndexedFiles  # a search needs none of it
+        from clipkit.search.lookup import IndexedFiles
 
         return IndexedFiles(self._place, files)
 
@@ -410,7 +359,7 @@ class PhotoLibrary(Closing):
             InputError: If a filter is out of range.
             LibraryError: If the folder has not been indexed, or the index is damaged.
         """
-        from clipkit.search.export import read_embeddings  # a search needs none of it
+        from clipkit.search.export import read_embeddings
 
         return read_embeddings(self._place, read_filter(filters))
 
@@ -440,7 +389,7 @@ class PhotoLibrary(Closing):
                 be written.
             MissingExtraError: If Parquet is asked for and pyarrow is not installed.
         """
-        from clipkit.search.export import export_library  # a search needs none of it
+        from clipkit.search.export import export_library
 
         return export_library(
             self._place, check_path(directory, "directory"), read_filter(filters), table
@@ -471,20 +420,16 @@ class PhotoLibrary(Closing):
             LibraryError: If the folder has not been indexed, or the index is damaged.
             SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
-        from clipkit.search.duplicates.search import find_duplicates  # a search needs none of it
+        from clipkit.search.duplicates.search import find_duplicates
 
         if not self.is_indexed:
-            raise not_indexed(self._place, self.model, self.other_models)
+            raise self._not_indexed()
         encoder = self._needed_encoder() if near else None
         return find_duplicates(self._place, encoder, threshold=threshold, progress=progress)
 
     def thumbnails(self) -> "ThumbnailCache":
-        """Return a cache of small renderings of the indexed images, and of nothing else.
-
-        Returns:
-            An empty cache, bounded, in memory.
-        """
-        from clipkit.search.thumbnails import ThumbnailCache  # a search decodes nothing
+        """Return an empty cache, bounded, in memory, of small renderings of the indexed images."""
+        from clipkit.search.thumbnails import ThumbnailCache
 
         return ThumbnailCache(self._place)
 
@@ -502,16 +447,19 @@ class PhotoLibrary(Closing):
             )
         remove_index(self._place, self._first)
 
-    def close(self) -> None:
-        """Do nothing: there is nothing open between two calls."""
+    @contextmanager
+    def _snapshot(self) -> Iterator[LocalSnapshot]:
+        """Hold the last committed state, once it is known to be of the encoder's space."""
+        try:
+            with self._place.store.snapshot() as snapshot:
+                if self._encoder is not None:
+                    check_space(snapshot.meta, self._encoder, self._place)
+                yield snapshot
+        except NotIndexedError as error:
+            raise self._not_indexed() from error
 
-    def _ask(self, question: Callable[[Catalog], int]) -> int:
-        """Return what the catalog answers, 0 if there is none."""
-        catalog = Catalog.open(self._place.catalog_path, self.indexed_folder)
-        if catalog is None:
-            return 0
-        with catalog:
-            return question(catalog)
+    def _not_indexed(self) -> NotIndexedError:
+        return not_indexed(self.folder, self.model, self.other_models)
 
     def _own_place(self) -> LibraryPlace:
         """Return where the index of the encoder's model lies; without one, the first index."""

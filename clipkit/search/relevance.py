@@ -17,7 +17,7 @@ Shapes: P parts of a query, K hits, D dimensions, B everyday words, S images of 
 A alternatives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,7 +27,6 @@ from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError
 from clipkit.search.modality_gap import subtraction_loss
-from clipkit.search.store.local.catalog import Catalog
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
@@ -238,16 +237,15 @@ def _directions(rows: Vectors) -> Vectors:
     return directions
 
 
-def stored_background(catalog: Catalog) -> Embeddings | None:
+def stored_background(stored: Mapping[str, NDArray[np.float32]]) -> Embeddings | None:
     """Return the embeddings of BACKGROUND_NAMES, in their order, shape (B, D).
 
     Args:
-        catalog: Of the index.
+        stored: What an index holds: the embedding of each word, shape (D,).
 
     Returns:
         The embeddings; None if the index has none, or those of another list.
     """
-    stored = catalog.background()
     if stored.keys() != set(BACKGROUND_NAMES):
         return None
     return np.stack([stored[name] for name in BACKGROUND_NAMES])

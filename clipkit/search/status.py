@@ -7,7 +7,6 @@ from pathlib import Path
 from clipkit.search.changes import is_alike
 from clipkit.search.indexes import metas_of_all
 from clipkit.search.location import LibraryPlace, known_locations
-from clipkit.search.store.local.snapshot import committed
 from clipkit.search.survey import survey_folder
 
 
@@ -49,9 +48,10 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
         InputError: If the folder is gone.
         LibraryError: If the folder has not been indexed, or the index is damaged.
     """
-    with committed(place) as (catalog, meta, _):
-        survey = survey_folder(place, meta, catalog)
-        broken = catalog.skipped(place.prefix)
+    with place.store.snapshot() as snapshot:
+        meta = snapshot.meta
+        survey = survey_folder(place, meta, snapshot.catalog)
+        broken = snapshot.catalog.skipped(place.prefix)
     changes, known = survey.changes, {**survey.known, **survey.missing}
     # A sync looks again at what changed just before it was indexed, and at unreadable files if
     # another decoder has come; for a person they are no news.

@@ -18,10 +18,9 @@ from clipkit.search.ingest import Intake, Tally
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
 from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.lock import WriterLock
 from clipkit.search.store.local.schema import damaged_library
 from clipkit.search.store.local.vectors import VectorReader, vectors_name
-from clipkit.search.store.local.writer import LibraryWriter, compact
+from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
 from clipkit.search.store.records import CatalogMeta
 from clipkit.search.survey import Survey, find_mounts, survey_folder
 
@@ -88,14 +87,14 @@ def sync_library(
     """
     existing_folder(place.folder)
     place.make_location()
-    with WriterLock(place.lock_path, place.folder), _create_catalog(place) as catalog:
+    with writer_lock(place.lock_path, place.folder), _create_catalog(place) as catalog:
         stored = catalog.meta()
         check_space(stored, encoder, place)
         if stored is not None:
             _check_vectors(stored, place)
         asked = _asked_meta(stored or _new_meta(encoder), options)
         survey = survey_folder(place, asked, catalog)
-        if stored_background(catalog) is None:
+        if stored_background(catalog.background()) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
         changes = survey.changes
         files = (*changes.added, *changes.changed)

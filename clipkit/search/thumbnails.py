@@ -18,7 +18,6 @@ from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import open_file
 from clipkit.inputs.thumbnails import render_thumbnail
 from clipkit.search.location import LibraryPlace
-from clipkit.search.store.local.snapshot import committed
 from clipkit.search.store.records import ImageRow
 
 MAX_BYTES = 64 * 2**20  # about 2000 thumbnails
@@ -89,11 +88,11 @@ class ThumbnailCache:
         except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
             found = set()
         names = {name for name in found if name.startswith(self._place.prefix)}
-        with committed(self._place) as snapshot:
+        with self._place.store.snapshot() as snapshot:
             for name in sorted(names):
                 if not name.startswith(self._place.prefix):
                     continue  # of the library, not of the part of it that this is
-                image = snapshot.catalog.find(name)
+                image = snapshot.find(name)
                 if image is not None:
                     return image
         raise InputError(f"{path} is not an indexed image of {self._place.folder}")

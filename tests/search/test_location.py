@@ -18,7 +18,7 @@ from clipkit.search.location import (
     libraries_home,
     take_index_along,
 )
-from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.writer import writer_lock
 from tests.fakes import FakeEncoder
 
 
@@ -132,7 +132,7 @@ def test_an_index_in_use_is_not_taken_along(photos: Path, library: PhotoLibrary)
     library.sync()
     place = LibraryPlace(photos, inner_location(photos))
     with (
-        WriterLock(library.location / "writer.lock", photos),
+        writer_lock(library.location / "writer.lock", photos),
         pytest.raises(LibraryBusyError),
     ):
         take_index_along(place)
