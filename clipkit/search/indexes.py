@@ -5,20 +5,24 @@ inside that. Each has its own catalog, vectors and lock, so none knows of the ot
 """
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from clipkit.errors import LibraryError
+from clipkit.arguments import check_path
+from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import FolderEntry
 from clipkit.search.changes import is_alike
 from clipkit.search.location import (
     LibraryPlace,
     all_locked,
     default_location,
+    existing_folder,
     existing_location,
     has_index,
     indexes_at,
+    inner_location,
     known_locations,
     space_location,
 )
@@ -26,6 +30,34 @@ from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import vectors_files
 from clipkit.search.store.local.writer import writer_lock
 from clipkit.search.store.records import CatalogMeta
+
+
+def choose_place(
+    folder: str | os.PathLike[str],
+    location: str | os.PathLike[str] | None = None,
+    *,
+    keep_here: bool = False,
+) -> LibraryPlace:
+    """Return where the first index of a folder lies, or is to lie.
+
+    Args:
+        folder: The image folder as the user wrote it.
+        location: Another directory for the index than the usual one.
+        keep_here: Whether to keep it inside the folder.
+
+    Returns:
+        The place. An index that the folder had under another name has been adopted.
+
+    Raises:
+        InputError: If there is no such folder, or `location` and `keep_here` are both given.
+    """
+    path = existing_folder(folder)
+    if keep_here and location is not None:
+        raise InputError("an index can be kept here or at a location, not both: leave one out")
+    if location is not None:
+        return LibraryPlace(path, check_path(location, "location"))
+    adopt_index(path)
+    return LibraryPlace(path, inner_location(path) if keep_here else existing_location(path))
 
 
 def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
@@ -129,8 +161,14 @@ def remove_index(place: LibraryPlace, first: LibraryPlace) -> None:
         first: Of the folder's first index, in whose directory those of other models lie.
 
     Raises:
+        InputError: If it is the index of a parent folder.
         LibraryError: If another process is writing, or a file cannot be deleted.
     """
+    if place.prefix:
+        raise InputError(
+            f"{place.folder} is a part of the index of {place.indexed_folder}, which can only "
+            "be removed as a whole"
+        )
     if not place.location.is_dir():
         return
     catalog = place.catalog_path

@@ -1,15 +1,16 @@
-"""One search of a library, from a query's vectors to its hits.
+"""One search of a library, from a query to its hits.
 
-The images that score best are candidates; relevance and diversity choose among them.
+The query is embedded, the images that score best are ranked, and relevance and diversity choose
+among them. One snapshot of the index is held from beginning to end.
 
 Shapes: K candidates, D dimensions of the shared space, B background words, S sampled images.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,21 @@ from numpy.typing import NDArray
 from clipkit.arguments import check_share, check_whole
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
-from clipkit.search.filters import FilterOptions, Selection
+from clipkit.inputs.images import ImageInput
+from clipkit.search.filters import FilterOptions, IndexFilter, Selection
+from clipkit.search.location import LibraryPlace
 from clipkit.search.modality_gap import center_rows
-from clipkit.search.query_vectors import QueryVectors
+from clipkit.search.query import SearchQuery
+from clipkit.search.query_vectors import QueryEmbedder, QueryVectors, needed_encoder
 from clipkit.search.ranking import library_center, mixed_score, plain_score, rank
-from clipkit.search.relevance import NullDistribution
+from clipkit.search.relevance import NullDistribution, make_background, stored_background
 from clipkit.search.rerank import diversify, raw_files
 from clipkit.search.store.base import Snapshot
 from clipkit.search.store.records import ImageRow
+from clipkit.search.sync import check_space
+
+if TYPE_CHECKING:
+    from clipkit.encoder.encoder import Encoder
 
 Sort = Literal["best", "newest", "oldest"]
 """In which order the best k are shown: by what fits, or by when they were taken."""
@@ -62,6 +70,7 @@ class HitOptions:
     min_relevance: float = 0.0
     diversity: float = 0.0
     sort: Sort = "best"
+    accepted: IndexFilter = field(default_factory=IndexFilter)
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -70,6 +79,46 @@ class HitOptions:
             object.__setattr__(self, name, check_share(getattr(self, name), name))
         if self.sort not in SORTS:
             raise InputError(f"sort must be one of {', '.join(SORTS)}; got {self.sort!r}")
+
+
+def search_library(
+    place: LibraryPlace,
+    encoder: "Encoder | None",
+    query: SearchQuery | None,
+    options: HitOptions,
+    *,
+    more_like: Iterable[ImageInput] = (),
+    less_like: Iterable[ImageInput] = (),
+) -> list[SearchHit]:
+    """Return the images of a library that fit a query, as `PhotoLibrary.search` says.
+
+    Args:
+        place: The images and the index.
+        encoder: Embeds the query; only needed for what is not indexed.
+        query: What was asked; None if images are marked.
+        options: Which images, how many, and in which order.
+        more_like: Images like what is sought.
+        less_like: Images unlike what is sought.
+
+    Returns:
+        The hits.
+
+    Raises:
+        InputError: If the query cannot be searched for, or an encoder is needed and missing.
+        ImageReadError: If an image of the query cannot be read.
+        LibraryError: If the folder has not been indexed, or the index is damaged.
+        SpaceMismatchError: If the index was made anew with another model meanwhile.
+    """
+    with place.store.snapshot() as snapshot:  # before a model is loaded for what is not indexed
+        if encoder is not None:
+            check_space(snapshot.meta, encoder, place)
+        embedder = QueryEmbedder(snapshot, place, encoder)
+        vectors = embedder.embed(query, more_like=more_like, less_like=less_like)
+        background = stored_background(snapshot.background())
+        if background is None:  # of an older clipkit, or not synced since
+            background = make_background(needed_encoder(encoder))
+        where = Selection(place.prefix, options.accepted, vectors.hidden)
+        return find_hits(snapshot, vectors, where, background, options, place.path)
 
 
 def find_hits(

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from clipkit.arguments import items_of
 from clipkit.background_words import BACKGROUND_NAMES
-from clipkit.errors import ImageReadError, SpaceMismatchError
+from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import LeftOut
 from clipkit.progress import Progress
@@ -59,6 +60,16 @@ class SyncOptions:
     include_hidden: bool | None = None
     prune: bool = False  # whether to forget images that would be kept as missing
 
+    def __post_init__(self) -> None:
+        """Refuse patterns that are none: the letters of one string would leave out anything."""
+        if self.exclude is None:
+            return
+        patterns = tuple(items_of(self.exclude, "exclude must be a list of patterns"))
+        for pattern in patterns:
+            if not isinstance(pattern, str):
+                raise InputError(f"a pattern to exclude must be a string, got {pattern!r}")
+        object.__setattr__(self, "exclude", patterns)
+
 
 def sync_library(
     place: LibraryPlace,
@@ -81,10 +92,15 @@ def sync_library(
         What was done.
 
     Raises:
-        InputError: If the folder is gone.
+        InputError: If the folder is gone, or something is to be left out of a part of an index.
         LibraryError: If another process is writing, or the index is damaged or unwritable.
         SpaceMismatchError: If the index was made anew with another model meanwhile.
     """
+    if place.prefix and not (options.exclude is None and options.include_hidden is None):
+        raise InputError(
+            f"{place.folder} is a part of the index of {place.indexed_folder}: what to leave "
+            "out is said for the whole of it"
+        )
     existing_folder(place.folder)
     place.make_location()
     with writer_lock(place.lock_path, place.folder), _create_catalog(place) as catalog:

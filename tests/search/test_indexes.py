@@ -94,8 +94,8 @@ def test_all_indexes_are_taken_along_into_the_folder(
     both: list[PhotoLibrary], photos: Path, encoder: FakeEncoder, other: FakeEncoder
 ) -> None:
     with writer_lock(both[0].location / "writer.lock", photos), pytest.raises(LibraryBusyError):
-        PhotoLibrary.open(photos, other, here=True).sync()
-    inner = PhotoLibrary.open(photos, other, here=True)
+        PhotoLibrary.open(photos, other, keep_here=True).sync()
+    inner = PhotoLibrary.open(photos, other, keep_here=True)
     assert inner.sync().unchanged == 4
     assert inner.location.parent == inner_location(photos)
     assert not default_location(photos).exists()

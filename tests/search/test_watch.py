@@ -57,7 +57,7 @@ def test_images_that_appear_change_and_go_are_seen(
 def test_an_index_inside_the_folder_does_not_wake_its_writer(
     photos: Path, encoder: FakeEncoder, stop: threading.Event
 ) -> None:
-    library = PhotoLibrary.open(photos, encoder, here=True)
+    library = PhotoLibrary.open(photos, encoder, keep_here=True)
     ticks = watching.watch_folder(photos, stop)
     next(ticks)
     library.sync()
