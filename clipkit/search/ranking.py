@@ -1,7 +1,7 @@
 """Ranking a library's images by a query: the score of an image, and the k images that score best.
 
-A query of one text or image scores by the plain cosine. In any other, each kind is seen from its
-own centre (`modality_gap`), and the score is made of the inner products of an image with a few
+A query of one text or image scores by the plain cosine. In any other, each modality is seen from
+its own centre (`modality_gap`), and the score is made of the inner products of an image with a few
 directions: what is sought, what is subtracted, and the centre of the images.
 
 The order does not depend on the library's history: a library that grew, shrank and was compacted
@@ -111,8 +111,8 @@ class QueryScore:
     ) -> NDArray[np.floating]:
         """Return cosines to what is sought, less what is lost for each subtracted part."""
         scores = cosines
-        for part, likeness in zip(self.subtracted, subtracted, strict=True):
-            loss = subtraction_loss(likeness / part.spread)
+        for part, cosine in zip(self.subtracted, subtracted, strict=True):
+            loss = subtraction_loss(cosine / part.spread)
             scores = scores - self.spread * part.strength * loss
         return np.maximum(scores, -1.0) if self.subtracted else scores
 
@@ -183,25 +183,27 @@ def mixed_score(query: QueryVectors, sample: Embeddings, background: Embeddings)
     Raises:
         InputError: If the parts cancel out.
     """
-    kinds = _Kinds(sample, background)
+    modalities = _Modalities(sample, background)
     added, subtracted = query.split()
-    direction = kinds.mix(added) if added else None
+    direction = modalities.mix(added) if added else None
     if len(query.liked) or len(query.disliked):
-        direction = refit_direction(query.liked, query.disliked, kinds.image_center, direction)
+        direction = refit_direction(query.liked, query.disliked, modalities.image_center, direction)
     assert direction is not None
     if not subtracted:
-        return QueryScore(direction, kinds.image_center)
+        return QueryScore(direction, modalities.image_center)
     strongest = max((part.weight for part in added), default=1.0)
     away = []
     for part in subtracted:
-        unwanted = kinds.direction(part)
+        unwanted = modalities.direction(part)
         check_remains(direction, unwanted)
-        away.append(Subtraction(unwanted, kinds.spread(part), -part.weight / strongest))
-    return QueryScore(direction, kinds.image_center, kinds.mean_spread(added), tuple(away))
+        away.append(Subtraction(unwanted, modalities.spread(part), -part.weight / strongest))
+    return QueryScore(
+        direction, modalities.image_center, modalities.mean_spread(added), tuple(away)
+    )
 
 
-class _Kinds:
-    """What texts have in common, and what images have.
+class _Modalities:
+    """The centres and spreads of the two modalities, texts and images.
 
     Args:
         sample: Images that stand for the library, shape (S, D).
@@ -225,7 +227,7 @@ class _Kinds:
         return direction
 
     def spread(self, part: PartVector) -> float:
-        """Return the spread of the cosines of unrelated things of the same kind to images."""
+        """Return the spread of the cosines of unrelated things of a part's modality to images."""
         images = center_rows(self._sample[:_SPREAD_IMAGES], self.image_center)
         if part.is_image:
             return estimate_spread(images, images)
@@ -243,7 +245,7 @@ class _Kinds:
 
 
 def library_center(embeddings: Embeddings) -> NDArray[np.float32]:
-    """Return the centre of a kind of embeddings; of none, the origin."""
+    """Return the centre of embeddings of one modality; of none, the origin."""
     if not len(embeddings):
         return np.zeros(embeddings.shape[1], dtype=np.float32)
     return estimate_center(embeddings.mean(axis=0), len(embeddings))

@@ -201,7 +201,6 @@ def test_with_nothing_added_the_way_is_away() -> None:
 
 def test_with_images_marked_what_is_subtracted_stays_subtracted() -> None:
     query = ask(PartVector(UP, -1.0), liked=[[1.0, 0.0]])
-    assert query.split() == ([], [query.parts[0]])
     score = mixed_score(query, AROUND, AROUND)
     np.testing.assert_allclose(score.direction, RIGHT, atol=1e-6)
     assert len(score.subtracted) == 1

@@ -1,4 +1,4 @@
-"""The embeddings of a library on disk: rows in a file, appended and never rewritten.
+"""The vectors file: a library's embeddings on disk, appended and never rewritten.
 
 A row that was once committed keeps its bytes for as long as the file exists, so a reader that
 has read the catalog at any moment finds the vectors that belong to it. Rows of deleted images

@@ -1,4 +1,4 @@
-"""Writing to a library: vectors first, then the catalog, a commit every few seconds."""
+"""Batch writes to the local store, one writer at a time; vectors first, then the catalog."""
 
 import contextlib
 import dataclasses
@@ -184,7 +184,7 @@ def compact(catalog: Catalog, location: Path, folder: Path) -> None:
     In use are those of the indexed images, of missing ones, and for a while of removed ones.
     Files not in use are deleted.
 
-    A reader that still has the old file open goes on with it undisturbed.
+    A reader that still has the old file open keeps reading it undisturbed.
 
     Args:
         catalog: Open for writing, under the writer's lock, with nothing left to commit.

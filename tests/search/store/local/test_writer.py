@@ -1,4 +1,4 @@
-"""One writer at a time, within a process and across processes."""
+"""The writer's lock: one writer at a time, within a process and across processes."""
 
 import subprocess
 import sys
