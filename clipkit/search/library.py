@@ -271,13 +271,13 @@ class PhotoLibrary:
             raise self._not_indexed() from error
 
     def look_up(self, files: Sequence[FileState]) -> "IndexedFiles":
-        """Return what yields the embeddings of files of the folder, looked up where indexed."""
+        """Return the embeddings of files of the folder: looked up where indexed, else encoded."""
         from clipkit.search.lookup import IndexedFiles
 
         return IndexedFiles(self._place, files)
 
     def embeddings(self, **filters: Unpack[FilterOptions]) -> "LibraryEmbeddings":
-        """Return the paths of indexed images that pass filters, as in `search`, and embeddings.
+        """Return the paths and embeddings of the indexed images that pass filters of `search`.
 
         N paths in order, and embeddings, float32, shape (N, D), rows of norm 1.
         """

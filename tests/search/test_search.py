@@ -1,5 +1,6 @@
 """One search, from query to hits: relevance, diversity, marks, ready embeddings, one snapshot."""
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
 from clipkit.search.relevance import NullDistribution
+from clipkit.search.search import SearchHit
 from clipkit.search.store.local import catalog, schema
 from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
 
@@ -124,6 +126,16 @@ def test_an_index_without_everyday_words_gets_them_from_the_encoder(
         PhotoLibrary.open(photos).search(word_embedding("red"))
     library.sync()
     assert PhotoLibrary.open(photos).search(word_embedding("red")) == ready
+
+
+def test_a_hit_is_what_json_takes() -> None:
+    hit = SearchHit(0.12345678, 0.98765, Path("a/b.jpg"), 4, 3, "2024-06-01", Path("a/b.dng"))
+    expected = (
+        '{"path": "a/b.jpg", "similarity": 0.123457, "relevance": 0.9877, "width": 4, "height": 3, '
+        '"taken_at": "2024-06-01", "raw": "a/b.dng"}'
+    )
+    assert json.dumps(hit.to_dict()) == expected
+    assert SearchHit(0.5, 0.5, Path("a.jpg")).to_dict()["raw"] is None
 
 
 @pytest.fixture

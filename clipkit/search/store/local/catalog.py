@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.inputs.globs import matches_glob
 from clipkit.search.filters import IndexFilter
 from clipkit.search.store.local.rows import (
     COLUMNS,
@@ -27,13 +26,8 @@ from clipkit.search.store.local.rows import (
     put_image,
     put_skipped,
 )
-from clipkit.search.store.local.schema import (
-    PATH_ERRORS,
-    damaged_library,
-    library_errors,
-    open_catalog_file,
-)
-from clipkit.search.store.local.where import EVERY_IMAGE, where_clause
+from clipkit.search.store.local.schema import damaged_library, library_errors, open_catalog_file
+from clipkit.search.store.local.where import EVERY_IMAGE, matches_glob_sql, where_clause
 from clipkit.search.store.records import CatalogMeta, ImageRow, IndexedFile, SkippedFile
 
 _ROWS_A_QUESTION = 500  # SQLite allows 999 parameters in its oldest versions in use
@@ -53,7 +47,7 @@ class Catalog(AbstractContextManager["Catalog"]):
 
     def __init__(self, connection: sqlite3.Connection, path: Path, folder: Path) -> None:
         self._connection = connection
-        self._connection.create_function("matches_glob", 2, _matches_glob, deterministic=True)
+        self._connection.create_function("matches_glob", 2, matches_glob_sql, deterministic=True)
         self._path = path
         self._folder = folder
 
@@ -351,12 +345,3 @@ class Catalog(AbstractContextManager["Catalog"]):
 def _image_row(found: tuple[Any, ...]) -> ImageRow:
     image = ImageRow._make(found)
     return image._replace(is_settled=bool(image.is_settled))
-
-
-def _matches_glob(path: bytes, pattern: bytes) -> bool:
-    """Compare as SQLite's own functions could not: names need not be valid Unicode."""
-    return matches_glob(_decode(path), _decode(pattern))
-
-
-def _decode(text: bytes) -> str:
-    return text.decode("utf-8", PATH_ERRORS)

@@ -3,8 +3,10 @@
 import re
 import unicodedata
 
+from clipkit.inputs.globs import matches_glob
 from clipkit.search.filters import IndexFilter, iso_start
 from clipkit.search.store.local.rows import encode_text
+from clipkit.search.store.local.schema import PATH_ERRORS
 
 Condition = tuple[str, str | bytes | int]
 """An SQL condition with one question mark, and what that stands for."""
@@ -110,3 +112,8 @@ def literal_start(pattern: str) -> str:
     # Letters outside ASCII may be composed in another way on the disk than in the pattern.
     composed = unicodedata.normalize("NFC", "/".join(parts))
     return re.split(r"[*?[]|[^\0-\x7f]", composed, maxsplit=1)[0]
+
+
+def matches_glob_sql(path: bytes, pattern: bytes) -> bool:
+    """Return whether a path matches a glob, for SQLite, whose names need not be valid Unicode."""
+    return matches_glob(path.decode("utf-8", PATH_ERRORS), pattern.decode("utf-8", PATH_ERRORS))
