@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         done = None if arguments.no_indexing else sync_if_possible(library, arguments.folder)
         with progress_bar("comparing") as progress:
             report = library.duplicates(
-                near=not arguments.exact, threshold=arguments.threshold, progress=progress
+                find_near=not arguments.exact, threshold=arguments.threshold, progress=progress
             )
     except KeyboardInterrupt:
         note("interrupted: what is indexed so far is kept; run the same command again to go on")

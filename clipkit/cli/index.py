@@ -99,14 +99,14 @@ def run(arguments: argparse.Namespace) -> int:
         return _forget(arguments)
     if arguments.status:
         return _print_statuses(arguments)
-    PhotoLibrary.open(arguments.folder, here=arguments.here)  # is there such a folder?
+    PhotoLibrary.open(arguments.folder, keep_here=arguments.here)  # is there such a folder?
     arguments.model = values.model_name(arguments.model or "starter")
     if arguments.precision == "auto":
         arguments.precision = "fastest"  # over many images half a minute of measuring pays
     encoder = load_encoder(arguments)
     if arguments.rebuild:
         _remove_index(arguments, encoder)
-    library = PhotoLibrary.open(arguments.folder, encoder, here=arguments.here)
+    library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
     tell_of_other_models(library)
     try:
         report = _sync(library, arguments)
@@ -140,9 +140,9 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
 def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
     """Delete the index of a model; of a damaged one nobody knows which model's it was."""
     try:
-        library = PhotoLibrary.open(arguments.folder, encoder, here=arguments.here)
+        library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
     except LibraryError:
-        library = PhotoLibrary.open(arguments.folder, here=arguments.here)
+        library = PhotoLibrary.open(arguments.folder, keep_here=arguments.here)
     library.remove()
 
 

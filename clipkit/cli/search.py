@@ -22,8 +22,8 @@ from clipkit.paths import expand_home
 from clipkit.search.filters import FilterOptions, IndexFilter
 from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
 from clipkit.search.query import Query, image_argument, parse_query
-from clipkit.search.ranking import SORTS
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
+from clipkit.search.search import SORTS
 
 if TYPE_CHECKING:
     from clipkit.cli.outputs import OutputFile

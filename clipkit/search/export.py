@@ -19,10 +19,10 @@ import numpy as np
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.errors import InputError, LibraryError, MissingExtraError
 from clipkit.files import atomic_write, is_draft
-from clipkit.search.filters import IndexFilter
+from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.schema import PATH_ERRORS
-from clipkit.search.store.local.snapshot import Snapshot, committed
+from clipkit.search.store.local.store import LocalSnapshot
 from clipkit.search.store.records import ImageRow
 
 TableFormat = Literal["parquet", "jsonl"]
@@ -57,8 +57,8 @@ def read_embeddings(place: LibraryPlace, accepted: IndexFilter) -> LibraryEmbedd
     Raises:
         LibraryError: If the folder has not been indexed, or the index is damaged.
     """
-    with committed(place) as snapshot:
-        count = len(snapshot.catalog.rows(place.prefix, accepted))
+    with place.store.snapshot() as snapshot:
+        count = snapshot.count(Selection(place.prefix, accepted))
         embeddings = np.empty((count, snapshot.meta.embed_dim), dtype=np.float32)
         paths: list[Path] = []
         for images, rows in _stream_contents(snapshot, place.prefix, accepted):
@@ -114,7 +114,7 @@ def export_library(
     names = (_EMBEDDINGS, f"images.{kind}", _ABOUT)
     files = tuple(directory / name for name in names)
     old = _check_directory(directory, names)
-    with committed(place) as snapshot, _disk_errors(directory):
+    with place.store.snapshot() as snapshot, _disk_errors(directory):
         meta = snapshot.meta
         directory.mkdir(parents=True, exist_ok=True)
         # Put in place from the last to the first: what tells that they belong together ends it.
@@ -173,10 +173,10 @@ def _check_directory(directory: Path, names: Iterable[str]) -> set[str]:
 
 
 def _write_contents(
-    snapshot: Snapshot, prefix: str, accepted: IndexFilter, array_path: Path, table_path: Path
+    snapshot: LocalSnapshot, prefix: str, accepted: IndexFilter, array_path: Path, table_path: Path
 ) -> int:
     """Write the embeddings to one file and the table to another; return how many images."""
-    count = len(snapshot.catalog.rows(prefix, accepted))
+    count = snapshot.count(Selection(prefix, accepted))
     write_table = _parquet_table if table_path.suffix == ".parquet" else _jsonl_table
     with array_path.open("wb") as file, write_table(table_path) as write:
         _write_header(file, (count, snapshot.meta.embed_dim))
@@ -187,12 +187,12 @@ def _write_contents(
 
 
 def _stream_contents(
-    snapshot: Snapshot, prefix: str, accepted: IndexFilter
+    snapshot: LocalSnapshot, prefix: str, accepted: IndexFilter
 ) -> Iterator[tuple[list[ImageRow], Embeddings]]:
     """Yield K images and their embeddings at a time, shape (K, D), in the order of the paths."""
     contents = snapshot.catalog.contents(prefix, accepted)
     while images := list(itertools.islice(contents, _BLOCK)):
-        yield images, normalize_rows(snapshot.vectors.take(np.array([row.row for row in images])))
+        yield images, normalize_rows(snapshot.vectors([image.row for image in images]))
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:

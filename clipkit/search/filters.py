@@ -1,33 +1,18 @@
-"""Which images of a library may be results at all: by path, date, size, shape and camera."""
+"""Search filters: which images of a library may be results, by path, date, size and camera."""
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from clipkit.arguments import check_whole
 from clipkit.errors import InputError
-from clipkit.search.store.local.schema import PATH_ERRORS
 
 Orientation = Literal["portrait", "landscape", "square"]
 Moment = str | int | date
 """A year, month, day or moment: "2024", 2024, "2024-06", "2024-06-01", "2024-06-01T12:30"."""
 
-Condition = tuple[str, str | bytes | int]
-"""An SQL condition with one question mark, and what that stands for."""
-
-# An image without a date counts as taken when its file was last changed.
-_TAKEN_AT = (
-    "COALESCE(taken_at, strftime('%Y-%m-%dT%H:%M:%S', mtime_ns / 1000000000, 'unixepoch',"
-    " 'localtime'))"
-)
-_SHAPES = {
-    "portrait": "height > width",
-    "landscape": "width > height",
-    "square": "width = height",
-}
 _PARTIAL_DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
 
 
@@ -70,66 +55,30 @@ class IndexFilter:
         """Refuse what no image could be compared with."""
         for name, value in (("after", self.after), ("before", self.before)):
             if value is not None:
-                _start(value, name)
+                iso_start(value, name)
         for name in ("path", "camera"):
             text = getattr(self, name)
             if text is not None and not isinstance(text, str):
                 raise InputError(f"{name} must be a string, got {text!r}")
         for name in ("not_path", "not_camera"):
             object.__setattr__(self, name, _texts(getattr(self, name), name))
-        if self.orientation is not None and self.orientation not in list(_SHAPES):
+        if self.orientation is not None and self.orientation not in get_args(Orientation):
             raise InputError(
                 f'orientation must be "portrait", "landscape" or "square", got {self.orientation!r}'
             )
         for name in ("min_width", "min_height"):
             pixels = check_whole(getattr(self, name), name, least=0)
-            object.__setattr__(self, name, pixels)  # SQLite takes no NumPy numbers
+            object.__setattr__(self, name, pixels)  # databases take no NumPy numbers
 
-    def conditions(self, prefix: str = "") -> list[Condition]:
-        """Return SQL conditions on a row of the catalog, each with its one value.
 
-        Args:
-            prefix: Of the folder that is searched: "" or "folder/". Globs are about what is
-                behind it.
+@dataclass(frozen=True)
+class Selection:
+    """The images of an index that a search, a count or an export is about."""
 
-        Returns:
-            Pairs of a condition with one question mark, and what that stands for.
-        """
-        found = [*self._path_conditions(prefix), *self._camera_conditions()]
-        if self.after is not None:
-            found.append((f"{_TAKEN_AT} >= ?", _start(self.after, "after")))
-        if self.before is not None:
-            found.append((f"{_TAKEN_AT} < ?", _start(self.before, "before")))
-        for side, pixels in (("width", self.min_width), ("height", self.min_height)):
-            if pixels:
-                found.append((f"{side} >= ?", pixels))
-        if self.orientation is not None:
-            found.append((f"{_SHAPES[self.orientation]} AND ?", 1))
-        return found
-
-    def _path_conditions(self, prefix: str) -> list[Condition]:
-        found: list[Condition] = []
-        inside = len(prefix.encode("utf-8", PATH_ERRORS)) + 1  # SQL counts from 1
-        matches = f"matches_glob(substr(CAST(path AS BLOB), {inside}), ?)"
-        if self.path is not None:
-            start = (prefix + _literal_start(self.path)).encode("utf-8", PATH_ERRORS)
-            if start and start[-1] < 0xFF:  # an index finds these; a million globs take .7 s
-                behind = start[:-1] + bytes([start[-1] + 1])
-                found.append(("path >= CAST(? AS TEXT)", start))
-                found.append(("path < CAST(? AS TEXT)", behind))
-            found.append((matches, self.path.encode("utf-8", PATH_ERRORS)))
-        for pattern in self.not_path or ():
-            found.append((f"NOT {matches}", pattern.encode("utf-8", PATH_ERRORS)))
-        return found
-
-    def _camera_conditions(self) -> list[Condition]:
-        found: list[Condition] = []
-        place = "instr(lower(COALESCE(camera, '')), lower(CAST(? AS TEXT)))"
-        if self.camera is not None:
-            found.append((f"{place} > 0", self.camera.encode("utf-8", PATH_ERRORS)))
-        for part in self.not_camera or ():
-            found.append((f"{place} = 0", part.encode("utf-8", PATH_ERRORS)))
-        return found
+    prefix: str = ""  # only paths under this folder: "" for all, or "folder/"
+    # Its globs are about the path behind the prefix.
+    accepted: IndexFilter = field(default_factory=IndexFilter)
+    hidden: frozenset[str] = frozenset()  # paths to leave out, the prefix included
 
 
 def read_filter(options: Mapping[str, Any]) -> IndexFilter:
@@ -144,7 +93,7 @@ def read_filter(options: Mapping[str, Any]) -> IndexFilter:
     Raises:
         InputError: If there is no filter of such a name, or a value is out of range.
     """
-    names = [field.name for field in fields(IndexFilter)]
+    names = [each.name for each in fields(IndexFilter)]
     for name in options:
         if name not in names:
             raise InputError(f"there is no filter {name!r}; there are {', '.join(names)}")
@@ -161,27 +110,26 @@ def _texts(given: str | Sequence[str] | None, name: str) -> tuple[str, ...] | No
     return tuple(texts) or None
 
 
-def _literal_start(pattern: str) -> str:
-    """Return what every path that matches a pattern begins with."""
-    parts = pattern.rstrip("/").split("/")
-    if len(parts) == 1:
-        return ""
-    if parts[0] in ("", "."):
-        parts = parts[1:]
-    # Letters outside ASCII may be composed in another way on the disk than in the pattern.
-    composed = unicodedata.normalize("NFC", "/".join(parts))
-    return re.split(r"[*?[]|[^\0-\x7f]", composed, maxsplit=1)[0]
+def iso_start(moment: Moment, name: str) -> str:
+    """Return a moment, or the first second of a year, month or day, as ISO 8601 text.
 
+    Texts of this form are in the order of time, and midnight is left out: an image of which only
+    the day is known then is not earlier than that day.
 
-def _start(moment: Moment, name: str) -> str:
-    """Return a moment as the catalog writes it; midnight without a time.
+    Args:
+        moment: A year, month, day or moment.
+        name: What the caller calls it, for the message.
 
-    An image of which only the day is known then is not earlier than that day.
+    Returns:
+        Local time, as in 2024-06-01T12:30:00, or the day alone.
+
+    Raises:
+        InputError: If it is none of these.
     """
-    return _written(moment, name).removesuffix("T00:00:00")
+    return _to_second(moment, name).removesuffix("T00:00:00")
 
 
-def _written(moment: Moment, name: str) -> str:
+def _to_second(moment: Moment, name: str) -> str:
     """Return a moment, or the first second of a year, month or day, in ISO form."""
     if isinstance(moment, datetime):
         return moment.replace(tzinfo=None).isoformat(timespec="seconds")

@@ -5,31 +5,62 @@ inside that. Each has its own catalog, vectors and lock, and none depends on ano
 """
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from clipkit.errors import LibraryError
+from clipkit.arguments import check_path
+from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.folders import FolderEntry
 from clipkit.search.changes import has_same_size_and_time
 from clipkit.search.location import (
     LibraryPlace,
     all_locked,
     default_location,
+    existing_folder,
     existing_location,
     has_index,
     indexes_at,
+    inner_location,
     known_locations,
     space_location,
 )
 from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.lock import WriterLock
-from clipkit.search.store.local.snapshot import committed, stored_meta
 from clipkit.search.store.local.vectors import vectors_files
+from clipkit.search.store.local.writer import writer_lock
 from clipkit.search.store.records import CatalogMeta
 
 _MAX_COMPARED = 100  # files that show whether a folder is the one that was indexed
 _MIN_SHARE = 0.5  # of them that must be as they were: some may have been edited or deleted since
+
+
+def choose_place(
+    folder: str | os.PathLike[str],
+    location: str | os.PathLike[str] | None = None,
+    *,
+    keep_here: bool = False,
+) -> LibraryPlace:
+    """Return where the first index of a folder lies, or is to lie.
+
+    Args:
+        folder: The image folder as the user wrote it.
+        location: Another directory for the index than the usual one.
+        keep_here: Whether to keep it inside the folder.
+
+    Returns:
+        The place. An index that the folder had under another name has been adopted.
+
+    Raises:
+        InputError: If there is no such folder, or `location` and `keep_here` are both given.
+    """
+    path = existing_folder(folder)
+    if keep_here and location is not None:
+        raise InputError("an index can be kept here or at a location, not both: leave one out")
+    if location is not None:
+        return LibraryPlace(path, check_path(location, "location"))
+    adopt_index(path)
+    return LibraryPlace(path, inner_location(path) if keep_here else existing_location(path))
 
 
 def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
@@ -48,7 +79,7 @@ def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
     own = dataclasses.replace(place, location=space_location(place.location, space_id))
     if own.catalog_path.is_file():
         return own
-    first = stored_meta(place)
+    first = place.store.meta()
     return place if first is None or first.space_id == space_id else own
 
 
@@ -69,7 +100,7 @@ def metas_of_all(place: LibraryPlace) -> Iterator[CatalogMeta]:
     """Yield what holds for each index of a folder; one that cannot be read is left out."""
     for each in places_of_all(place):
         with suppress(LibraryError):
-            meta = stored_meta(each)
+            meta = each.store.meta()
             if meta is not None:
                 yield meta
 
@@ -111,10 +142,11 @@ def adopt_index(folder: Path) -> None:
 def _is_of(folder: Path, place: LibraryPlace) -> bool:
     """Return whether an index is that of a folder, which had another name then."""
     status = folder.stat()
-    with committed(place) as (catalog, meta, _):
+    with place.store.snapshot() as snapshot:
+        meta = snapshot.meta
         if not meta.inode or (meta.device, meta.inode) != (status.st_dev, status.st_ino):
             return False
-        return not Path(meta.folder).exists() and _holds_its_files(folder, catalog)
+        return not Path(meta.folder).exists() and _holds_its_files(folder, snapshot.catalog)
 
 
 def _holds_its_files(folder: Path, catalog: Catalog) -> bool:
@@ -139,13 +171,19 @@ def remove_index(place: LibraryPlace, first: LibraryPlace) -> None:
         first: Of the folder's first index, in whose directory those of other models lie.
 
     Raises:
+        InputError: If it is the index of a parent folder.
         LibraryError: If another process is writing, or a file cannot be deleted.
     """
+    if place.prefix:
+        raise InputError(
+            f"{place.folder} is a part of the index of {place.indexed_folder}, which can only "
+            "be removed as a whole"
+        )
     if not place.location.is_dir():
         return
     catalog = place.catalog_path
     try:
-        with WriterLock(place.lock_path, place.folder):
+        with writer_lock(place.lock_path, place.folder):
             # The catalog goes last of its files: a new one would take up an old one's log.
             for suffix in ("-wal", "-shm", "-journal", ""):
                 catalog.with_name(catalog.name + suffix).unlink(missing_ok=True)

@@ -2,8 +2,6 @@
 
 The library holds nothing open between two calls: each call reads, or writes, the last committed
 state, so several threads and processes may search one library while one of them indexes.
-
-Shapes: D dimensions of the shared space.
 """
 
 import os
@@ -13,20 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_path, items_of
-from clipkit.errors import InputError, LibraryBusyError
+from clipkit.arguments import ENCODER_RULE, check_kind, check_path
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
+from clipkit.search import indexes
 from clipkit.search.changes import FileState
-from clipkit.search.closing import Closing
 from clipkit.search.filters import FilterOptions, read_filter
-from clipkit.search.indexes import (
-    adopt_index,
-    metas_of_all,
-    place_of_space,
-    places_of_all,
-    remove_index,
-)
 from clipkit.search.location import (
     LibraryPlace,
     existing_folder,
@@ -36,14 +26,13 @@ from clipkit.search.location import (
     move_index_inside,
 )
 from clipkit.search.query import SearchQuery
-from clipkit.search.query_vectors import QueryEmbedder, needed_encoder
-from clipkit.search.ranking import Answering, Candidates, SearchHit, SearchOptions
-from clipkit.search.relevance import make_background, stored_background
-from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.snapshot import committed, not_indexed, stored_meta
-from clipkit.search.sync import SyncOptions, SyncReport, check_space, sync_library
-from clipkit.search.watch import watch_folder
+from clipkit.search.query_vectors import needed_encoder
+from clipkit.search.search import HitOptions, SearchHit, SearchOptions, search_library
+from clipkit.search.store.local.store import NotIndexedError, not_indexed
+from clipkit.search.sync import SyncOptions, SyncReport, sync_library
+from clipkit.search.watch import sync_on_changes
 
+# Modules that a search does not need are imported by the methods that do: it starts sooner.
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
@@ -57,14 +46,13 @@ __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 ImagePath = str | os.PathLike[str]
 
 
-class PhotoLibrary(Closing):
+class PhotoLibrary:
     """A folder of images and its index: `sync` brings them in step, `search` finds images.
 
-    Make one with `PhotoLibrary.open` or `PhotoLibrary.open_nearest`. The index lies in the
-    user's data directory (or ``$CLIPKIT_HOME``), never among the images unless asked to.
-
-    A folder may be indexed with several models, each of which has an index of its own: with an
-    encoder the library is that of its model, without one that of the first model.
+    Make one with `open` or `open_nearest`. The index lies in the user's data directory (or
+    ``$CLIPKIT_HOME``), never among the images unless asked to. Each model that a folder is indexed
+    with has an index of its own: with an encoder the library is that of its model, without one
+    that of the first.
 
     Args:
         place: The images, and the directory of the folder's first index.
@@ -87,60 +75,30 @@ class PhotoLibrary(Closing):
         encoder: "Encoder | None" = None,
         *,
         location: ImagePath | None = None,
-        here: bool = False,
+        keep_here: bool = False,
     ) -> "PhotoLibrary":
-        """Return the library of a folder, indexed or not; nothing is read but its catalog.
+        """Return the library of a folder, indexed or not.
 
         An index inside the folder is found wherever the two have moved; one in the user's data
-        directory if the folder was moved or renamed on the same disk.
+        directory if the folder was moved or renamed on the same disk. `location` is another
+        directory for it than the usual one; with `keep_here` it is kept inside the folder, as
+        ``.clipkit``, and the next sync takes one in the user's data directory along.
 
-        Args:
-            folder: The image folder.
-            encoder: Makes embeddings of images and queries.
-            location: Another directory for the index than the usual one.
-            here: Whether to keep the index inside the folder, as ``.clipkit``. The next sync
-                takes one in the user's data directory along.
-
-        Returns:
-            The library.
-
-        Raises:
-            InputError: If there is no such folder, the encoder is none, or both `location` and
-                `here` are given.
-            LibraryError: If the index is damaged or of a newer clipkit.
+        Raises InputError if there is no such folder, LibraryError if the index is damaged.
         """
-        path = existing_folder(folder)
-        if here and location is not None:
-            raise InputError("an index can be kept here or at a location, not both: leave one out")
-        if location is not None:
-            index = check_path(location, "location")
-        else:
-            adopt_index(path)
-            index = inner_location(path) if here else existing_location(path)
-        return cls(LibraryPlace(path, index), encoder)
+        return cls(indexes.choose_place(folder, location, keep_here=keep_here), encoder)
 
     @classmethod
     def open_nearest(cls, folder: ImagePath, encoder: "Encoder | None" = None) -> "PhotoLibrary":
         """Return the library of a folder, or its part of the nearest parent's that knows it.
 
         Somebody who has indexed ``photos`` and searches ``photos/2024`` gets what is in there
-        without indexing it twice. A parent's index that has no image of the folder, because
-        it is new or left out there, or because another model made it, does not count. If there
-        is none, the library is the folder's own.
-
-        Args:
-            folder: The image folder.
-            encoder: Makes embeddings of images and queries.
-
-        Returns:
-            The library, which shows and syncs what lies in the folder.
-
-        Raises:
-            InputError: If there is no such folder.
-            LibraryError: If the index is damaged or of a newer clipkit.
+        without indexing it twice. A parent's index that has no image of the folder, because it is
+        new or left out there, or because another model made it, does not count. If there is none,
+        the library is the folder's own.
         """
         path = existing_folder(folder)
-        adopt_index(path)
+        indexes.adopt_index(path)
         for place in indexed_parents(path):
             library = cls(place, encoder)
             is_own = not place.prefix and library._place.catalog_path.is_file()
@@ -154,18 +112,12 @@ class PhotoLibrary(Closing):
 
         They have no encoder: this is for looking at indexes and for removing them. The folder
         need not be there any more.
-
-        Args:
-            folder: The image folder.
-
-        Returns:
-            The libraries; none if the folder is not indexed.
         """
         path = check_path(folder, "folder")
         if path.is_dir():
-            adopt_index(path)
+            indexes.adopt_index(path)
         first = LibraryPlace(path, existing_location(path))
-        return [cls(first)._at(place) for place in places_of_all(first)]
+        return [cls(first)._at(place) for place in indexes.places_of_all(first)]
 
     @property
     def folder(self) -> Path:
@@ -187,41 +139,34 @@ class PhotoLibrary(Closing):
         """The name of the model that makes, or has made, the embeddings; "" if there is none."""
         if self._encoder is not None:
             return self._encoder.name
-        meta = stored_meta(self._place)
+        meta = self._place.store.meta()
         return "" if meta is None else meta.model
 
     @property
     def other_models(self) -> list[str]:
         """The names of the other models that the folder is indexed with."""
-        own = stored_meta(self._place)
+        own = self._place.store.meta()
         space_id = own.space_id if own is not None else ""
-        return [meta.model for meta in metas_of_all(self._first) if meta.space_id != space_id]
+        metas = indexes.metas_of_all(self._first)
+        return [meta.model for meta in metas if meta.space_id != space_id]
 
     @property
     def is_indexed(self) -> bool:
         """Whether there is an index to search."""
-        return stored_meta(self._place) is not None
+        return self._place.store.meta() is not None
 
     @property
     def num_missing(self) -> int:
         """How many more are indexed and were not there at the last sync; none is searched."""
-        return self._ask(lambda catalog: len(catalog.missing(self._place.prefix)))
+        return self._place.store.count_missing(self._place.prefix)
 
     def __len__(self) -> int:
         """Return how many images of the folder are indexed and were there at the last sync."""
-        return self._ask(lambda catalog: catalog.count(self._place.prefix))
+        return self._place.store.count(self._place.prefix)
 
     def status(self) -> "LibraryStatus":
-        """Return what the index holds and how far it lags behind the folder; change nothing.
-
-        Returns:
-            The status.
-
-        Raises:
-            InputError: If the folder is gone.
-            LibraryError: If the folder has not been indexed, or the index is damaged.
-        """
-        from clipkit.search.status import read_status  # as find_duplicates
+        """Return what the index holds and how far it lags behind the folder; change nothing."""
+        from clipkit.search.status import read_status
 
         return read_status(self._place)
 
@@ -236,13 +181,11 @@ class PhotoLibrary(Closing):
     ) -> SyncReport:
         """Bring the index in step with the folder: new, changed, moved and deleted images.
 
-        A moved, renamed or copied image costs reading it once, a new one is also encoded.
-        What is done is committed every two seconds, and on the way out of Ctrl-C; the next sync
-        goes on from there. A file that cannot be read is reported, and not tried again
-        until it changes.
-
-        Images that vanish as they do when a disk is not connected are kept as missing (see
-        `SyncReport`): no search shows them until they are back, and nothing is encoded again.
+        A moved, renamed or copied image costs reading it once, a new one is also encoded. What is
+        done is committed every two seconds, and on the way out of Ctrl-C; the next sync resumes
+        there. A file that cannot be read is reported, and not tried again until it changes. Images
+        that vanish as they do when a disk is not connected are kept as missing (see `SyncReport`):
+        no search shows them until they are back, and nothing is encoded again.
 
         Args:
             progress: Called with how many images are done, and how many there are to do.
@@ -261,49 +204,20 @@ class PhotoLibrary(Closing):
                 damaged or cannot be written.
             SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
-        if self._place.prefix and not (exclude is None and include_hidden is None):
-            raise InputError(
-                f"{self.folder} is a part of the index of {self.indexed_folder}: what to leave "
-                "out is said for the whole of it"
-            )
         if self._first.location == inner_location(self.folder):
             move_index_inside(self._first)
             self._place = self._own_place()  # there may be one of another model now
-        return sync_library(
-            self._place,
-            self._needed_encoder(),
-            SyncOptions(_patterns(exclude), include_hidden, prune),
-            progress=progress,
-            clock=clock,
-        )
+        options = SyncOptions(exclude, include_hidden, prune)
+        encoder = needed_encoder(self._encoder)
+        return sync_library(self._place, encoder, options, progress=progress, clock=clock)
 
     def watch(self, stop: threading.Event | None = None) -> Iterator[SyncReport]:
-        """Sync now, and again whenever something in the folder has changed.
+        """Sync now, and again whenever something in the folder has changed; yield each report.
 
-        While another process is writing, its turn is waited for.
-
-        Args:
-            stop: Set it, from another thread, to end the watch; otherwise Ctrl-C does.
-
-        Yields:
-            What each sync did.
-
-        Raises:
-            InputError: If the folder is gone, or there is no encoder.
-            LibraryError: If the system cannot watch the folder, or as `sync` raises it.
-            SpaceMismatchError: If the index was made anew with another model meanwhile.
+        It ends with Ctrl-C, or when another thread sets `stop`. Errors are those of `sync`, and a
+        LibraryError if the system cannot watch the folder.
         """
-        is_behind = True
-        for has_changed in watch_folder(self.folder, stop):
-            is_behind = is_behind or has_changed
-            if not is_behind:
-                continue
-            try:
-                report = self.sync()
-            except LibraryBusyError:
-                continue
-            is_behind = False
-            yield report
+        return sync_on_changes(self.folder, self.sync, stop)
 
     def search(
         self,
@@ -323,94 +237,51 @@ class PhotoLibrary(Closing):
         RAW file beside the JPEG of the shot is no result of its own: the JPEG's hit names it.
 
         Args:
-            query: Words: a string is never anything else. Or an image: a path (`pathlib.Path`),
-                bytes, an open binary file, a PIL image or a uint8 array; a `Query` of several
+            query: A string is words, whatever it looks like. An image is a path (`pathlib.Path`),
+                bytes, an open binary file, a PIL image or a uint8 array. Or a `Query` of several
                 parts; one embedding of a text or image, floating-point, shape (D,) or (1, D) and
                 norm 1; or nothing if images are marked.
             k: The most images to return, k >= 1.
-            min_relevance: Images that are less relevant than this are left out, 0..1; from
-                0.5 on an image more likely than not fits the query.
-            diversity: How much results should differ from each other, 0..1; 0 ranks by the
-                query alone.
-            more_like: Images like what is sought: the query is refitted to them. A string is a
-                path here.
+            min_relevance: Images that are less relevant are left out, 0..1; from 0.5 on an image
+                more likely than not fits the query.
+            diversity: How much results should differ from each other, 0..1; 0 ranks by the query.
+            more_like: Images like what is sought, to refit the query to; a string is a path here.
             less_like: Images unlike what is sought.
             **options: sort: "best", "newest" or "oldest", the order of the best k. All others are
-                what results must be like; `IndexFilter` has them: path, not_path, after, before,
-                min_width, min_height, orientation, camera, not_camera.
+                filters, the fields of `IndexFilter`: path, not_path, after, before, min_width,
+                min_height, orientation, camera, not_camera.
 
         Returns:
             Best first, equals in the order of the paths; or as `sort` says.
 
         Raises:
-            InputError: If the query is empty, of no such kind or cancels out, an embedding has
-                another shape or norm, a number or a filter is out of range, or there is no
-                encoder.
-            ImageReadError: If a picture of the query cannot be read.
+            InputError: If the query is empty, of no such kind or cancels out, a value is out of
+                range, or there is no encoder.
+            ImageReadError: If an image of the query cannot be read.
             LibraryError: If the folder has not been indexed, or the index is damaged.
             SpaceMismatchError: If the index was made anew with another model meanwhile.
         """
         sort = options.pop("sort", "best")
-        answering = Answering(k=k, min_relevance=min_relevance, diversity=diversity, sort=sort)
-        accepted = read_filter(options)
-        if not self.is_indexed:
-            raise not_indexed(
-                self._place, self.model, self.other_models
-            )  # before a model is loaded for it
-        embedder = QueryEmbedder(self._place, self._encoder)
-        question = embedder.embed(query, more_like=more_like, less_like=less_like)
-        candidates = Candidates(self._place.prefix, accepted, question.hidden)
-        with committed(self._place) as snapshot:
-            if self._encoder is not None:
-                check_space(snapshot.meta, self._encoder, self._place)
-            background = stored_background(snapshot.catalog)
-            if background is None:  # of an older clipkit, or not synced since
-                background = make_background(self._needed_encoder())
-            answers = answering.answer(snapshot, question, candidates, background)
-        return [
-            SearchHit(
-                similarity=answer.similarity,
-                relevance=answer.relevance,
-                path=self._place.path(answer.image.path),
-                width=answer.image.width,
-                height=answer.image.height,
-                taken_at=answer.image.taken_at,
-                raw=self._place.path(answer.raw) if answer.raw else None,
+        wanted = HitOptions(k, min_relevance, diversity, sort, read_filter(options))
+        try:
+            return search_library(
+                self._place, self._encoder, query, wanted, more_like=more_like, less_like=less_like
             )
-            for answer in answers
-        ]
+        except NotIndexedError as error:
+            raise self._not_indexed() from error
 
     def look_up(self, files: Sequence[FileState]) -> "IndexedFiles":
-        """Return what the index knows of files of the folder as they are now; nothing is decoded.
-
-        Args:
-            files: As `find_images` returns them for the folder.
-
-        Returns:
-            An object that yields their embeddings, and encodes the others on the way.
-
-        Raises:
-            LibraryError: If the folder has not been indexed, or the index is damaged.
-        """
-        from clipkit.search.lookup import IndexedFiles  # a search needs none of it
+        """Return the embeddings of files of the folder: looked up where indexed, else encoded."""
+        from clipkit.search.lookup import IndexedFiles
 
         return IndexedFiles(self._place, files)
 
     def embeddings(self, **filters: Unpack[FilterOptions]) -> "LibraryEmbeddings":
-        """Return the paths of the indexed images and their embeddings, as of the last commit.
+        """Return the paths and embeddings of the indexed images that pass filters of `search`.
 
-        Args:
-            **filters: What they must be like, as in `search`.
-
-        Returns:
-            Paths, N of them in order, and embeddings, float32, shape (N, D), rows of norm 1. They
-            lie in the space of the model that the folder was indexed with.
-
-        Raises:
-            InputError: If a filter is out of range.
-            LibraryError: If the folder has not been indexed, or the index is damaged.
+        N paths in order, and embeddings, float32, shape (N, D), rows of norm 1.
         """
-        from clipkit.search.export import read_embeddings  # a search needs none of it
+        from clipkit.search.export import read_embeddings
 
         return read_embeddings(self._place, read_filter(filters))
 
@@ -423,117 +294,56 @@ class PhotoLibrary(Closing):
     ) -> "ExportReport":
         """Write the embeddings and what is known of each image to files that others can read.
 
-        ``embeddings.npy`` is float32, shape (N, D); row i of ``images.parquet`` or
-        ``images.jsonl`` is the image of its row i; ``export.json`` names the model and its space.
-
-        Args:
-            directory: A new or empty directory, or one that was exported to before.
-            table: "parquet" or "jsonl"; None for Parquet where pyarrow is installed.
-            **filters: What the images must be like, as in `search`.
-
-        Returns:
-            What was written.
-
-        Raises:
-            InputError: If something else lies at the directory, or a filter is out of range.
-            LibraryError: If the folder has not been indexed, the index is damaged, or a file cannot
-                be written.
-            MissingExtraError: If Parquet is asked for and pyarrow is not installed.
+        The directory is new or empty, or one that was exported to before. ``embeddings.npy`` is
+        float32, shape (N, D); row i of ``images.parquet`` or ``images.jsonl`` (`table`: "parquet",
+        "jsonl", or None for Parquet where pyarrow is installed) is the image of its row i;
+        ``export.json`` names the model and its space. `filters` are those of `search`.
         """
-        from clipkit.search.export import export_library  # a search needs none of it
+        from clipkit.search.export import export_library
 
-        return export_library(
-            self._place, check_path(directory, "directory"), read_filter(filters), table
-        )
+        target = check_path(directory, "directory")
+        return export_library(self._place, target, read_filter(filters), table)
 
     def duplicates(
         self,
         *,
-        near: bool = True,
+        find_near: bool = True,
         threshold: float | None = None,
         progress: Progress | None = None,
     ) -> "DuplicateReport":
         """Return which images the folder has more than once; nothing is deleted.
 
-        Args:
-            near: Whether to look for images made anew (re-encoded, resized, lightly cropped)
-                too, besides files of equal content.
-            threshold: How like near duplicates must be, 0..1; None calibrates it on copies of
-                images of this library.
-            progress: Called with how much is done, and how much there is to do.
-
-        Returns:
-            Groups, the best copy of each first; paths are relative to the folder.
-
-        Raises:
-            InputError: If a threshold is out of range, or near duplicates are looked for and
-                there is no encoder.
-            LibraryError: If the folder has not been indexed, or the index is damaged.
-            SpaceMismatchError: If the index was made anew with another model meanwhile.
+        With `find_near`, images made anew (re-encoded, resized, lightly cropped) count too, if they
+        are as alike as `threshold`, 0..1; None calibrates it on copies of images of this library.
+        The best copy of each group is first; paths are relative to the folder.
         """
-        from clipkit.search.duplicates.search import find_duplicates  # a search needs none of it
+        from clipkit.search.duplicates.search import find_duplicates
 
         if not self.is_indexed:
-            raise not_indexed(self._place, self.model, self.other_models)
-        encoder = self._needed_encoder() if near else None
+            raise self._not_indexed()
+        encoder = needed_encoder(self._encoder) if find_near else None
         return find_duplicates(self._place, encoder, threshold=threshold, progress=progress)
 
     def thumbnails(self) -> "ThumbnailCache":
-        """Return a cache of small renderings of the indexed images, and of nothing else.
-
-        Returns:
-            An empty cache, bounded, in memory.
-        """
-        from clipkit.search.thumbnails import ThumbnailCache  # a search decodes nothing
+        """Return an empty cache, bounded, in memory, of small renderings of the indexed images."""
+        from clipkit.search.thumbnails import ThumbnailCache
 
         return ThumbnailCache(self._place)
 
     def remove(self) -> None:
-        """Delete the index, and nothing else: the images stay.
+        """Delete the index, and nothing else; not that of a parent folder (InputError)."""
+        indexes.remove_index(self._place, self._first)
 
-        Raises:
-            InputError: If this is a part of a parent folder's library.
-            LibraryError: If another process is writing, or a file cannot be deleted.
-        """
-        if self._place.prefix:
-            raise InputError(
-                f"{self.folder} is a part of the index of {self.indexed_folder}, which can only "
-                "be removed as a whole"
-            )
-        remove_index(self._place, self._first)
-
-    def close(self) -> None:
-        """Do nothing: there is nothing open between two calls."""
-
-    def _ask(self, question: Callable[[Catalog], int]) -> int:
-        """Return what the catalog answers, 0 if there is none."""
-        catalog = Catalog.open(self._place.catalog_path, self.indexed_folder)
-        if catalog is None:
-            return 0
-        with catalog:
-            return question(catalog)
+    def _not_indexed(self) -> NotIndexedError:
+        return not_indexed(self.folder, self.model, self.other_models)
 
     def _own_place(self) -> LibraryPlace:
         """Return where the index of the encoder's model lies; without one, the first index."""
         if self._encoder is not None:
-            return place_of_space(self._first, self._encoder.space_id)
-        return next(places_of_all(self._first), self._first)
+            return indexes.place_of_space(self._first, self._encoder.space_id)
+        return next(indexes.places_of_all(self._first), self._first)
 
     def _at(self, place: LibraryPlace) -> Self:
         """Return the library, which is from now on that of another index of the folder."""
         self._place = place
         return self
-
-    def _needed_encoder(self) -> "Encoder":
-        return needed_encoder(self._encoder)
-
-
-def _patterns(exclude: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return patterns of what to leave out; the letters of one string would leave out anything."""
-    if exclude is None:
-        return None
-    patterns = tuple(items_of(exclude, "exclude must be a list of patterns"))
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise InputError(f"a pattern to exclude must be a string, got {pattern!r}")
-    return patterns

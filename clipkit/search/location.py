@@ -17,11 +17,10 @@ from clipkit.files import put_in_place
 from clipkit.inputs.folders import INDEX_FOLDER
 from clipkit.inputs.globs import NORMAL_FORMS
 from clipkit.paths import data_directory, readable_name
-from clipkit.search.store.local.lock import WriterLock
 from clipkit.search.store.local.schema import library_errors, open_catalog_file
+from clipkit.search.store.local.store import CATALOG_NAME, LOCK_NAME, LocalStore
+from clipkit.search.store.local.writer import writer_lock
 
-_CATALOG_NAME = "catalog.sqlite"
-_LOCK_NAME = "writer.lock"
 _OTHER_SPACE = "space-"  # how the directory of a further model's index begins
 
 
@@ -34,14 +33,19 @@ class LibraryPlace:
     prefix: str = ""  # where the folder lies in the indexed one: "" if it is that, or "a/b/"
 
     @property
+    def store(self) -> LocalStore:
+        """The index: records and vectors."""
+        return LocalStore(self.location, self.indexed_folder, self.folder)
+
+    @property
     def catalog_path(self) -> Path:
         """The SQLite file."""
-        return self.location / _CATALOG_NAME
+        return self.location / CATALOG_NAME
 
     @property
     def lock_path(self) -> Path:
         """The file a writer locks."""
-        return self.location / _LOCK_NAME
+        return self.location / LOCK_NAME
 
     @property
     def indexed_folder(self) -> Path:
@@ -146,9 +150,9 @@ def indexes_at(location: Path) -> Iterator[Path]:
     Yields:
         Directories that have a catalog.
     """
-    if (location / _CATALOG_NAME).is_file():
+    if (location / CATALOG_NAME).is_file():
         yield location
-    others = location.glob(f"{_OTHER_SPACE}*/{_CATALOG_NAME}")
+    others = location.glob(f"{_OTHER_SPACE}*/{CATALOG_NAME}")
     yield from sorted(path.parent for path in others)
 
 
@@ -167,7 +171,7 @@ def all_locked(location: Path, folder: Path) -> Iterator[None]:
     """Hold the right to write to every index of a folder."""
     with ExitStack() as locks:
         for index in indexes_at(location):
-            locks.enter_context(WriterLock(index / _LOCK_NAME, folder))
+            locks.enter_context(writer_lock(index / LOCK_NAME, folder))
         yield
 
 
@@ -193,7 +197,7 @@ def move_index_inside(place: LibraryPlace) -> None:
         return
     import shutil  # only here: it takes 2 ms
 
-    not_copied = shutil.ignore_patterns(f"{_LOCK_NAME}*", f"{_CATALOG_NAME}*")
+    not_copied = shutil.ignore_patterns(f"{LOCK_NAME}*", f"{CATALOG_NAME}*")
     unfinished = place.location.with_name(f"{place.location.name}.part")
     with all_locked(source, place.folder):
         try:
@@ -215,10 +219,10 @@ def move_index_inside(place: LibraryPlace) -> None:
 
 def _copy_catalog(source: Path, destination: Path, folder: Path) -> None:
     """Copy a catalog that readers have open: the files alone may change under a copy."""
-    path = destination / _CATALOG_NAME
+    path = destination / CATALOG_NAME
     with (
         library_errors(path, folder),
-        closing(open_catalog_file(source / _CATALOG_NAME, folder, create=False)) as catalog,
+        closing(open_catalog_file(source / CATALOG_NAME, folder, create=False)) as catalog,
         closing(sqlite3.connect(path)) as copy,
     ):
         catalog.backup(copy)

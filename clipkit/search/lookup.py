@@ -17,7 +17,6 @@ from clipkit.search.changes import FileState, is_unchanged
 from clipkit.search.ingest import hash_file
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.snapshot import committed
 from clipkit.search.store.records import IndexedFile
 
 if TYPE_CHECKING:
@@ -44,7 +43,8 @@ class IndexedFiles:
     def __init__(self, place: LibraryPlace, files: Sequence[FileState]) -> None:
         self._place = place
         self._files = files
-        with committed(place) as (catalog, meta, vectors):
+        with place.store.snapshot() as snapshot:
+            catalog = snapshot.catalog
             images = catalog.images(place.prefix)
             sizes = {image.size for image in images.values()}
             rows = {
@@ -53,8 +53,8 @@ class IndexedFiles:
                 if file.size in sizes
                 and (row := _find_row(place, catalog, images, file)) is not None
             }
-            self._space_id = meta.space_id
-            self._stored = vectors.stored(np.array([*rows.values()], dtype=np.int64))
+            self._space_id = snapshot.space_id
+            self._stored = snapshot.vector_file.stored(np.array([*rows.values()], dtype=np.int64))
         self._known = np.array([*rows], dtype=np.intp)  # positions, ascending
 
     @property

@@ -1,9 +1,10 @@
-"""Texts and images in one query, each centred on its own modality.
+"""The modality gap in mixed queries: texts and images, each centred on its own modality.
 
 Texts and images of a shared space lie in two cones apart from each other. What all images have
 in common, or all texts, says nothing about any one of them, but in a plain sum it takes part, and
-differently for the two: there the images dominate. So the centre of its kind is taken from every
-part before the sum, and the centre of the library's images from every image before the cosine.
+differently for the two: there the images dominate. So the centre of its modality is taken from
+every part before the sum, and the centre of the library's images from every image before the
+cosine.
 
 What is subtracted is no part of the sum. A bird shares most of its direction with a toucan, so
 taking the toucan away takes the bird with it. Instead an image loses by how far it stands out for
@@ -39,7 +40,7 @@ _SMALLEST_NORM = 1e-3  # a row nearer to its centre is there: half precision err
 
 
 def estimate_center(mean: ArrayLike, num_rows: int) -> NDArray[np.float32]:
-    """Return the centre of a kind of embeddings, from the mean of those at hand.
+    """Return the centre of one modality's embeddings, from the mean of those at hand.
 
     The mean of few rows is mostly those rows themselves: of one row, all of it. So it is shrunk by
     the factor with the least expected square error: the mean cosine of two different rows, which
@@ -107,7 +108,7 @@ def mix_parts(embeddings: ArrayLike, weights: Sequence[float], centers: ArrayLik
     Args:
         embeddings: One part a row, shape (P, D), rows of norm 1, P >= 1.
         weights: One finite weight a part; negative ones point away, in full.
-        centers: The centre of each part's kind, shape (P, D), or one for all, shape (D,).
+        centers: The centre of each part's modality, shape (P, D), or one for all, shape (D,).
 
     Returns:
         A direction, float32, shape (D,), norm 1, for `centered_similarities`.
@@ -125,13 +126,13 @@ def mix_parts(embeddings: ArrayLike, weights: Sequence[float], centers: ArrayLik
 
 
 def estimate_spread(directions: ArrayLike, images: ArrayLike) -> float:
-    """Return what unrelated things of one kind score on images: a root mean square of cosines.
+    """Return what unrelated texts, or images, score on images: a root mean square of cosines.
 
     Images score higher on images than texts do. Divided by this, the scores of both kinds can
     be compared.
 
     Args:
-        directions: Things of the kind, as seen from its centre: shape (N, D), rows of norm 1.
+        directions: Texts or images, as seen from their centre: shape (N, D), rows of norm 1.
         images: Images as seen from theirs, shape (S, D). An image and itself do not count.
 
     Returns:
@@ -149,17 +150,17 @@ def check_remains(added: Direction, subtracted: Direction) -> None:
     """Refuse to subtract what is sought.
 
     Args:
-        added: What is sought, shape (D,), norm 1, from the centre of its kind.
+        added: What is sought, shape (D,), norm 1, from the centre of its modality.
         subtracted: What is subtracted from it, likewise.
 
     Raises:
         InputError: If the two mean the same.
     """
-    likeness = float(added @ subtracted)
-    if likeness >= _SAME_MEANING:
+    cosine = float(added @ subtracted)
+    if cosine >= _SAME_MEANING:
         raise InputError(
             "the parts of the query cancel out: to this model, what is subtracted means the same "
-            f"as what is sought (cosine {likeness:.2f}, and {_SAME_MEANING} or more is the same), "
+            f"as what is sought (cosine {cosine:.2f}, and {_SAME_MEANING} or more is the same), "
             "so nothing is left to search for; subtract something narrower, or leave it out"
         )
 

@@ -1,4 +1,4 @@
-"""What is searched for: words and images, added and subtracted with weights.
+"""Search queries: words and images, added and subtracted with weights.
 
 In Python a string is words, whatever it looks like; images are paths, bytes, arrays and the like.
 The command line has a language for both, and so has `parse_query`. Its grammar is rclip's, so that

@@ -1,4 +1,4 @@
-"""A query's words, images and feedback as embeddings.
+"""Embedding a query: its words, its images and a person's marks on images, as vectors.
 
 Shapes: L and M marked images, D dimensions.
 """
@@ -17,8 +17,7 @@ from clipkit.inputs.images import ImageInput, check_is_several, image_name
 from clipkit.search.location import LibraryPlace
 from clipkit.search.query import Query, QueryPart, SearchQuery, read_query
 from clipkit.search.relevance import stored_background
-from clipkit.search.store.local.snapshot import committed
-from clipkit.search.sync import check_space
+from clipkit.search.store.base import Snapshot
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
@@ -28,7 +27,7 @@ _SAME = 1e-6  # less than an image and a copy of it that was saved again differ 
 _COMPARED = 64  # images that show which cone an embedding lies in
 
 
-class EmbeddedPart(NamedTuple):
+class PartVector(NamedTuple):
     """One text or image of a query."""
 
     embedding: NDArray[np.float32]  # shape (D,), norm 1
@@ -37,13 +36,41 @@ class EmbeddedPart(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is sought, as vectors."""
+class QueryVectors:
+    """A query as vectors: its texts and images, and the images that were marked."""
 
-    parts: tuple[EmbeddedPart, ...]  # none if only images are marked
+    parts: tuple[PartVector, ...]  # none if only images are marked
     liked: Embeddings  # shape (L, D)
     disliked: Embeddings  # shape (M, D)
-    hidden: frozenset[str]  # paths in the catalog to leave out
+    hidden: frozenset[str]  # paths of the query's own images, which are no results
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one text or image and nothing else."""
+        return len(self.parts) == 1 and not (len(self.liked) or len(self.disliked))
+
+    def split(self) -> tuple[list[PartVector], list[PartVector]]:
+        """Return the parts that say what is sought, and those that are subtracted from it.
+
+        Returns:
+            Added and subtracted parts. If nothing else says what is sought, going away from the
+            subtracted parts is, and they are the first.
+        """
+        added = [part for part in self.parts if part.weight > 0]
+        subtracted = [part for part in self.parts if part.weight < 0]
+        if not added and not len(self.liked):
+            return subtracted, []
+        return added, subtracted
+
+    def with_marks(self) -> list[PartVector]:
+        """Return the parts, images that were marked among them, as relevance weighs them."""
+        # What is sought is not the opposite of what is wrong, if anything else is known.
+        is_away = not (len(self.parts) or len(self.liked))
+        rows, sign = (self.disliked, -1.0) if is_away else (self.liked, 1.0)
+        # Together as much as one part of the query, if one says what is sought.
+        has_added = any(part.weight > 0 for part in self.parts)
+        weight = sign / len(rows) if has_added and len(rows) else sign
+        return [*self.parts, *(PartVector(row, weight, is_image=True) for row in rows)]
 
 
 def needed_encoder(encoder: "Encoder | None") -> "Encoder":
@@ -70,11 +97,13 @@ class QueryEmbedder:
     """Embeds queries; images that are indexed as they are now are looked up instead.
 
     Args:
-        place: The library that is searched.
+        snapshot: The library that is searched, of the encoder's space.
+        place: Where its images lie.
         encoder: Embeds; only needed for what is not indexed.
     """
 
-    def __init__(self, place: LibraryPlace, encoder: "Encoder | None") -> None:
+    def __init__(self, snapshot: Snapshot, place: LibraryPlace, encoder: "Encoder | None") -> None:
+        self._snapshot = snapshot
         self._place = place
         self._encoder = encoder
 
@@ -84,7 +113,7 @@ class QueryEmbedder:
         *,
         more_like: Iterable[ImageInput] = (),
         less_like: Iterable[ImageInput] = (),
-    ) -> Question:
+    ) -> QueryVectors:
         """Return what is sought, as vectors.
 
         Args:
@@ -93,17 +122,17 @@ class QueryEmbedder:
             less_like: Images unlike what is sought.
 
         Returns:
-            The question.
+            The vectors.
 
         Raises:
             InputError: If there is nothing to search for, an embedding has another shape or
                 norm, or an encoder is needed and missing.
             ImageReadError: If an image cannot be read.
-            SpaceMismatchError: If the index was made anew with another model meanwhile.
+            SpaceMismatchError: If an embedding is of another space than the index.
         """
         liked, disliked = _marked(more_like), _marked(less_like)
         images = [*liked, *disliked]
-        parts: tuple[EmbeddedPart, ...] = ()
+        parts: tuple[PartVector, ...] = ()
         if query is not None:
             asked = read_query(query)
             if isinstance(asked, Query):
@@ -117,19 +146,18 @@ class QueryEmbedder:
         hidden = (name for path in paths for name in self._inner_names(path))
         goods, bads = self._embed_images(liked), self._embed_images(disliked)
         _check_marks(liked, goods, bads)
-        return Question(parts, liked=goods, disliked=bads, hidden=frozenset(hidden))
+        return QueryVectors(parts, liked=goods, disliked=bads, hidden=frozenset(hidden))
 
-    def _ready_part(self, embedding: NDArray[np.floating]) -> EmbeddedPart:
+    def _ready_part(self, embedding: NDArray[np.floating]) -> PartVector:
         """Return a part that is an embedding already.
 
         Whether it is of a text or of an image shows in what it is closer to: the two kinds lie
         in two cones.
         """
         row = _one_row(embedding)
-        with committed(self._place) as snapshot:
-            images = snapshot.vectors.take(snapshot.catalog.sample(_COMPARED))
-            words = stored_background(snapshot.catalog)
-            index_space = snapshot.meta.space_id
+        images = self._snapshot.sample(_COMPARED)
+        words = stored_background(self._snapshot.background())
+        index_space = self._snapshot.space_id
         space_id = getattr(embedding, "space_id", None)
         if space_id not in (None, index_space):
             raise SpaceMismatchError(
@@ -138,16 +166,16 @@ class QueryEmbedder:
                 "model that the index was built with"
             )
         if words is None or not len(images) or words.shape[1:] != row.shape:
-            return EmbeddedPart(row)
+            return PartVector(row)
         is_image = bool((images @ row).mean() > (words @ row).mean())
-        return EmbeddedPart(row, is_image=is_image)
+        return PartVector(row, is_image=is_image)
 
-    def _embed_part(self, part: QueryPart) -> EmbeddedPart:
+    def _embed_part(self, part: QueryPart) -> PartVector:
         if part.is_image:
             row = self._embed_image(part)
         else:
             row = needed_encoder(self._encoder).encode_texts([str(part.content)])
-        return EmbeddedPart(row[0], float(part.weight), part.is_image)
+        return PartVector(row[0], float(part.weight), part.is_image)
 
     def _embed_images(self, parts: Sequence[QueryPart]) -> Embeddings:
         rows = [self._embed_image(part) for part in parts]
@@ -170,27 +198,23 @@ class QueryEmbedder:
         except (OSError, RuntimeError, ValueError):  # links in a circle, a null character
             return set()  # reading it will say what is wrong
         if status.st_nlink > 1:
-            with committed(self._place) as (catalog, _, _):
-                alike = catalog.find_alike(status.st_size, status.st_mtime_ns)
+            alike = self._snapshot.find_alike(status.st_size, status.st_mtime_ns)
             names |= {name for name in alike if _is_same_file(path, self._place.path(name))}
         return names
 
     def _known_embedding(self, path: Path) -> Embeddings | None:
         """Return the embedding of an image that is indexed as it is now, shape (1, D).
 
-        It spares loading the image tower, which costs more than the search.
+        It spares loading the image encoder, which costs more than the search.
         """
         names = self._inner_names(path)
         if not names or not path.is_file():
             return None
         status = path.stat()
-        with committed(self._place) as (catalog, meta, vectors):
-            if self._encoder is not None:
-                check_space(meta, self._encoder, self._place)
-            for name in names:
-                image = catalog.find(name)
-                if image and (image.size, image.mtime_ns) == (status.st_size, status.st_mtime_ns):
-                    return normalize_rows(vectors.take(np.array([image.row])))
+        for name in names:
+            image = self._snapshot.find(name)
+            if image and (image.size, image.mtime_ns) == (status.st_size, status.st_mtime_ns):
+                return normalize_rows(self._snapshot.vectors([image.row]))
         return None
 
 

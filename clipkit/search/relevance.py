@@ -17,7 +17,7 @@ Shapes: P parts of a query, K hits, D dimensions, B everyday words, S images of 
 A alternatives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,7 +27,6 @@ from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError
 from clipkit.search.modality_gap import subtraction_loss
-from clipkit.search.store.local.catalog import Catalog
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
@@ -42,7 +41,7 @@ DEFAULT_MIN_RELEVANCE = 0.5
 CUT_Z = 5.0  # relevance .5
 SLOPE = 1.2  # of the logistic regression of "is a match" on z, with the starter
 # Fixed beforehand: the results hardly depend on them.
-SYNONYM_SPREADS = 4.0  # an alternative this much liker the query than most means the same
+SYNONYM_SPREADS = 4.0  # an alternative this much closer to the query than most is a synonym
 SAMPLE_PRIOR = 100  # as many images of the library are trusted as much as the words
 
 
@@ -148,15 +147,15 @@ class NullDistribution:
         """Return the z-scores of a weighted sum of parts, shape (K,)."""
         weights = [part.weight for part in parts]
         described = [
-            (self._describe(row) if kind else row - self._word_centre, self._words)
-            for row, _, kind in parts
+            (self._describe(row) if is_image else row - self._word_centre, self._words)
+            for row, _, is_image in parts
         ]
         by_words = _standardise(described, weights, targets)
         if not any(part.is_image for part in parts) or not len(self._images):
             return by_words
         seen = [
-            (row - self._image_centre, self._images) if kind else others
-            for (row, _, kind), others in zip(parts, described, strict=True)
+            (row - self._image_centre, self._images) if is_image else others
+            for (row, _, is_image), others in zip(parts, described, strict=True)
         ]
         by_images = _standardise(seen, weights, targets)
         trust = len(self._images) / (len(self._images) + SAMPLE_PRIOR)
@@ -213,14 +212,14 @@ def _standardise(
     return z_scores
 
 
-def _differs(likeness: Vectors) -> NDArray[np.bool_]:
-    """Return which alternatives mean something else than the query, by likeness to it.
+def _differs(cosines: Vectors) -> NDArray[np.bool_]:
+    """Return which alternatives mean something else than the query, by their cosine to it.
 
     Medians, because a library may hold many copies of the image that is sought.
     """
-    middle = _median(likeness)
-    spread = 1.4826 * _median(np.abs(likeness - middle))  # the factor makes it a deviation
-    differs: NDArray[np.bool_] = likeness <= middle + SYNONYM_SPREADS * spread
+    middle = _median(cosines)
+    spread = 1.4826 * _median(np.abs(cosines - middle))  # the factor makes it a deviation
+    differs: NDArray[np.bool_] = cosines <= middle + SYNONYM_SPREADS * spread
     return differs
 
 
@@ -238,16 +237,15 @@ def _directions(rows: Vectors) -> Vectors:
     return directions
 
 
-def stored_background(catalog: Catalog) -> Embeddings | None:
+def stored_background(stored: Mapping[str, NDArray[np.float32]]) -> Embeddings | None:
     """Return the embeddings of BACKGROUND_NAMES, in their order, shape (B, D).
 
     Args:
-        catalog: Of the index.
+        stored: What an index holds: the embedding of each word, shape (D,).
 
     Returns:
         The embeddings; None if the index has none, or those of another list.
     """
-    stored = catalog.background()
     if stored.keys() != set(BACKGROUND_NAMES):
         return None
     return np.stack([stored[name] for name in BACKGROUND_NAMES])

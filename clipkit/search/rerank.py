@@ -1,19 +1,19 @@
-"""Re-ranking results: relevance feedback, diversity, RAW and JPEG of one shot.
+"""Re-ranking: relevance feedback, diversity (MMR), and one hit for the RAW and JPEG of a shot.
 
-Ridge regression with the query as its prior: a direction that starts at the query, gives images
-that were liked a score of 1 and those that were not a score of 0. 0 is what an average image of
-the library scores, seen from its centre. A negative target would be wrong: the images a person
-rejects come from the top of a ranking and share most of their direction with the right ones, so
-pushing away from them pushes away from what is sought. ``docs/composition.md`` has the figures.
+Relevance feedback (`refit_direction`) is ridge regression with the query as its prior: a direction
+that starts at the query and gives liked images a score of 1, disliked ones a score of 0, which is
+what an average image of the library scores, seen from its centre. A negative target would be
+wrong: the images a person rejects come from the top of a ranking and share most of their direction
+with the right ones, so pushing away from them pushes away from what is sought.
+``docs/composition.md`` has the figures.
 
-Shapes: P liked images, Q disliked ones, D dimensions.
+Diversity (`diversify`) is maximal marginal relevance: the best first, then always the one that is
+relevant and unlike all that were taken.
 
-Maximal marginal relevance: the best first, then always the one that is relevant and unlike all
-that were taken.
+Shapes: P liked images, Q disliked ones, K candidates, D dimensions.
 
-Shapes: K candidates, D dimensions.
-
-Source: Carbonell and Goldstein 1998, "The Use of MMR, Diversity-Based Reranking".
+Source: Carbonell and Goldstein 1998, "The Use of MMR, Diversity-Based Reranking"; the regression is
+our own.
 """
 
 from collections.abc import Iterable, Mapping

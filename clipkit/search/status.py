@@ -7,7 +7,6 @@ from typing import Any
 from clipkit.search.changes import has_same_size_and_time
 from clipkit.search.folder_state import read_folder_state
 from clipkit.search.location import LibraryPlace
-from clipkit.search.store.local.snapshot import committed
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,9 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
         InputError: If the folder is gone.
         LibraryError: If the folder has not been indexed, or the index is damaged.
     """
-    with committed(place) as (catalog, meta, _):
-        state = read_folder_state(place, meta, catalog)
+    with place.store.snapshot() as snapshot:
+        meta = snapshot.meta
+        state = read_folder_state(place, meta, snapshot.catalog)
     changes, known = state.changes, {**state.known, **state.missing}
     # A sync reads again what changed just before it was indexed, and unreadable files if another
     # decoder has come; for a person they are no news.

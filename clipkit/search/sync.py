@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipkit.arguments import items_of
 from clipkit.background_words import BACKGROUND_NAMES
-from clipkit.errors import ImageReadError, SpaceMismatchError
+from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import LeftOut
 from clipkit.progress import Progress
@@ -17,10 +18,9 @@ from clipkit.search.ingest import ImageIngester, IngestCounts
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
 from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.lock import WriterLock
 from clipkit.search.store.local.schema import damaged_library
 from clipkit.search.store.local.vectors import VectorReader, vectors_name
-from clipkit.search.store.local.writer import LibraryWriter, compact
+from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
 from clipkit.search.store.records import CatalogMeta
 
 if TYPE_CHECKING:
@@ -77,6 +77,16 @@ class SyncOptions:
     include_hidden: bool | None = None
     prune: bool = False  # whether to remove images that would be kept as missing
 
+    def __post_init__(self) -> None:
+        """Refuse patterns that are none: the letters of one string would leave out anything."""
+        if self.exclude is None:
+            return
+        patterns = tuple(items_of(self.exclude, "exclude must be a list of patterns"))
+        for pattern in patterns:
+            if not isinstance(pattern, str):
+                raise InputError(f"a pattern to exclude must be a string, got {pattern!r}")
+        object.__setattr__(self, "exclude", patterns)
+
 
 def sync_library(
     place: LibraryPlace,
@@ -99,20 +109,25 @@ def sync_library(
         What was done.
 
     Raises:
-        InputError: If the folder is gone.
+        InputError: If the folder is gone, or something is to be left out of a part of an index.
         LibraryError: If another process is writing, or the index is damaged or unwritable.
         SpaceMismatchError: If the index was made anew with another model meanwhile.
     """
+    if place.prefix and not (options.exclude is None and options.include_hidden is None):
+        raise InputError(
+            f"{place.folder} is a part of the index of {place.indexed_folder}: what to leave "
+            "out is said for the whole of it"
+        )
     existing_folder(place.folder)
     place.make_location()
-    with WriterLock(place.lock_path, place.folder), _create_catalog(place) as catalog:
+    with writer_lock(place.lock_path, place.folder), _create_catalog(place) as catalog:
         stored = catalog.meta()
         check_space(stored, encoder, place)
         if stored is not None:
             _check_vectors(stored, place)
         asked = _asked_meta(stored or _new_meta(encoder), options)
         state = read_folder_state(place, asked, catalog)
-        if stored_background(catalog) is None:
+        if stored_background(catalog.background()) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
         changes = state.changes
         files = (*changes.added, *changes.changed)

@@ -18,7 +18,6 @@ from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import open_file
 from clipkit.inputs.thumbnails import render_thumbnail
 from clipkit.search.location import LibraryPlace
-from clipkit.search.store.local.snapshot import committed
 from clipkit.search.store.records import ImageRow
 
 MAX_BYTES = 64 * 2**20  # about 2000 thumbnails
@@ -90,9 +89,9 @@ class ThumbnailCache:
             found = set()
         # What lies in the library, and not in the part of it that this is, is not shown.
         names = sorted(name for name in found if name.startswith(self._place.prefix))
-        with committed(self._place) as snapshot:
+        with self._place.store.snapshot() as snapshot:
             for name in names:
-                image = snapshot.catalog.find(name)
+                image = snapshot.find(name)
                 if image is not None:
                     return image
         raise InputError(f"{path} is not an indexed image of {self._place.folder}")

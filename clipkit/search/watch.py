@@ -1,14 +1,46 @@
 """Keeping an index up to date while its folder changes."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from clipkit.errors import LibraryError
+from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.inputs.folders import INDEX_FOLDER
+from clipkit.search.sync import SyncReport
 
 _QUIET_MS = 1600  # changes that come closer together are reported together
 _STOP_CHECK_MS = 200  # how soon a request to stop is seen
+
+
+def sync_on_changes(
+    folder: Path, sync: Callable[[], SyncReport], stop: threading.Event | None = None
+) -> Iterator[SyncReport]:
+    """Sync now, and again whenever something in a folder has changed.
+
+    While another process is writing, its turn is waited for.
+
+    Args:
+        folder: The folder.
+        sync: Brings its index in step.
+        stop: Set it to end the watch; without one it ends with KeyboardInterrupt.
+
+    Yields:
+        What each sync did.
+
+    Raises:
+        LibraryError: If the system cannot watch the folder.
+    """
+    is_behind = True
+    for has_changed in watch_folder(folder, stop):
+        is_behind = is_behind or has_changed
+        if not is_behind:
+            continue
+        try:
+            report = sync()
+        except LibraryBusyError:
+            continue
+        is_behind = False
+        yield report
 
 
 def watch_folder(folder: Path, stop: threading.Event | None = None) -> Iterator[bool]:

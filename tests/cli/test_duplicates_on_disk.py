@@ -160,7 +160,7 @@ def test_what_goes_while_images_are_compared_is_not_named(
         return group(files)
 
     monkeypatch.setattr(search, "exact_groups", group_and_lose)
-    assert library.duplicates(near=False).groups == []
+    assert library.duplicates(find_near=False).groups == []
 
 
 def test_where_the_disk_is_away_no_command_says_that_there_is_nothing(

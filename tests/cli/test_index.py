@@ -8,7 +8,7 @@ import pytest
 
 from clipkit.cli import index, values
 from clipkit.cli.main import main
-from clipkit.search import library
+from clipkit.search import watch as watching
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, save_image
 
@@ -379,7 +379,7 @@ def test_watch_goes_on_until_it_is_interrupted(
         yield True  # nothing new for an image
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(library, "watch_folder", watch)
+    monkeypatch.setattr(watching, "watch_folder", watch)
     assert main(["index", "my photos", "--watch"]) == 130
     captured = capsys.readouterr()
     assert [line.split(",")[0] for line in captured.out.splitlines()] == [

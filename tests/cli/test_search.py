@@ -16,13 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from clipkit import files
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.cli import search
 from clipkit.cli.main import main
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.relevance import NullDistribution
-from clipkit.search.store.local import lock
-from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.writer import writer_lock
 from tests.cli.conftest import Outcome
 from tests.fakes import FakeEncoder, save_image
 
@@ -280,13 +280,13 @@ def test_while_another_process_indexes_what_it_has_committed_is_searched(
 ) -> None:
     location = PhotoLibrary.open(photos).location
     location.mkdir(parents=True)
-    with WriterLock(location / "writer.lock", photos):
+    with writer_lock(location / "writer.lock", photos):
         assert main(["search", "red", "photos"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("clipkit: another process is indexing photos: wait until it is done")
     main(["search", "red", "photos"])
     capsys.readouterr()
-    with WriterLock(location / "writer.lock", photos):
+    with writer_lock(location / "writer.lock", photos):
         assert main(["search", "red", "photos", "-f", "-t1"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "photos/red.png\n"
@@ -520,7 +520,7 @@ def test_an_index_that_cannot_be_written_is_searched(
         raise sqlite3.OperationalError("attempt to write a readonly database")
 
     without_lock = SimpleNamespace(**{**vars(sqlite3), "connect": read_only})
-    monkeypatch.setattr(lock, "sqlite3", without_lock)
+    monkeypatch.setattr(files, "sqlite3", without_lock)
     assert main(["search", "red", "photos", "-f", "-t1"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "photos/red.png\n"

@@ -171,7 +171,7 @@ def test_index_moves_into_its_folder(photos: Path, encoder: clipkit.Encoder) -> 
     outside = clipkit.PhotoLibrary.open(photos).location
     place_index(outside)
 
-    report = clipkit.PhotoLibrary.open(photos, encoder, here=True).sync()
+    report = clipkit.PhotoLibrary.open(photos, encoder, keep_here=True).sync()
 
     assert (report.added, report.unchanged) == (0, len(PHOTOS))
     assert not outside.exists()

@@ -9,7 +9,7 @@ import pytest
 from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.location import default_location, inner_location
-from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.writer import writer_lock
 from tests.fakes import FakeEncoder, age_files, save_image
 
 
@@ -83,7 +83,7 @@ def test_a_renamed_folder_keeps_all_its_indexes(
     both: list[PhotoLibrary], photos: Path, encoder: FakeEncoder, other: FakeEncoder
 ) -> None:
     new = photos.rename(photos.parent / "elsewhere")
-    with WriterLock(both[1].location / "writer.lock", photos):  # not while one is written to
+    with writer_lock(both[1].location / "writer.lock", photos):  # not while one is written to
         assert not PhotoLibrary.open(new, encoder).is_indexed
     for each in (other, encoder):
         assert PhotoLibrary.open(new, each).sync().unchanged == 4
@@ -93,9 +93,9 @@ def test_a_renamed_folder_keeps_all_its_indexes(
 def test_all_indexes_are_taken_along_into_the_folder(
     both: list[PhotoLibrary], photos: Path, encoder: FakeEncoder, other: FakeEncoder
 ) -> None:
-    with WriterLock(both[0].location / "writer.lock", photos), pytest.raises(LibraryBusyError):
-        PhotoLibrary.open(photos, other, here=True).sync()
-    inner = PhotoLibrary.open(photos, other, here=True)
+    with writer_lock(both[0].location / "writer.lock", photos), pytest.raises(LibraryBusyError):
+        PhotoLibrary.open(photos, other, keep_here=True).sync()
+    inner = PhotoLibrary.open(photos, other, keep_here=True)
     assert inner.sync().unchanged == 4
     assert inner.location.parent == inner_location(photos)
     assert not default_location(photos).exists()
@@ -187,7 +187,7 @@ def test_a_copy_of_a_folder_gets_no_index(indexed: Path) -> None:
 def test_an_index_in_use_is_left_where_it_is(indexed: Path) -> None:
     location = default_location(indexed)
     new = indexed.rename(indexed.parent / "elsewhere")
-    with WriterLock(location / "writer.lock", new):
+    with writer_lock(location / "writer.lock", new):
         assert not PhotoLibrary.open(new).is_indexed
     assert PhotoLibrary.open(new).is_indexed
 

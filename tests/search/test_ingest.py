@@ -163,7 +163,7 @@ def test_files_too_large_to_be_read_whole_equal_no_other(
     monkeypatch.setattr(ingest, "_MAX_BYTES_HASHED", 1000)
     library.sync()
     assert [_entries(library)[name].digest for name in ("a.bmp", "b.bmp")] == [None, None]
-    assert library.duplicates(near=False).groups == []
+    assert library.duplicates(find_near=False).groups == []
     assert _counts(library.sync()) == (0, 0, 0, 0, 6)
 
 

@@ -28,7 +28,7 @@ from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.query import parse_query
 from clipkit.search.store.local import writer
 from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.writer import writer_lock
 from tests.fakes import FakeEncoder, age_files, change_time, save_image, word_embedding
 
 RED = 255 / math.hypot(255, 1)
@@ -594,7 +594,7 @@ def test_a_damaged_index_can_be_removed(library: PhotoLibrary, photos: Path) -> 
 
 def test_while_one_writes_others_read_and_do_not_write(library: PhotoLibrary, photos: Path) -> None:
     library.sync()
-    with WriterLock(library.location / "writer.lock", photos):
+    with writer_lock(library.location / "writer.lock", photos):
         with pytest.raises(LibraryBusyError):
             library.sync()
         with pytest.raises(LibraryBusyError):

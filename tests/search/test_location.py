@@ -18,7 +18,7 @@ from clipkit.search.location import (
     libraries_home,
     move_index_inside,
 )
-from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.writer import writer_lock
 from tests.fakes import FakeEncoder
 
 
@@ -65,7 +65,7 @@ def test_the_name_of_a_location_is_readable_and_safe(tmp_path: Path, name: str, 
 def test_a_folder_moved_with_its_index_answers_without_encoding_anything(
     photos: Path, tmp_path: Path
 ) -> None:
-    PhotoLibrary.open(photos, FakeEncoder(), here=True).sync()
+    PhotoLibrary.open(photos, FakeEncoder(), keep_here=True).sync()
     expected = PhotoLibrary.open(photos, FakeEncoder()).search("red")
     (tmp_path / "another disk").mkdir()
     moved = tmp_path / "another disk" / "images"
@@ -88,7 +88,7 @@ def test_an_index_in_the_users_data_is_taken_along(photos: Path, library: PhotoL
     library.sync()
     expected = library.search("red")
     encoder = FakeEncoder()
-    inner = PhotoLibrary.open(photos, encoder, here=True)
+    inner = PhotoLibrary.open(photos, encoder, keep_here=True)
     report = inner.sync()
     assert report.unchanged == 4
     assert encoder.encoded_images == []
@@ -132,7 +132,7 @@ def test_an_index_in_use_is_not_taken_along(photos: Path, library: PhotoLibrary)
     library.sync()
     place = LibraryPlace(photos, inner_location(photos))
     with (
-        WriterLock(library.location / "writer.lock", photos),
+        writer_lock(library.location / "writer.lock", photos),
         pytest.raises(LibraryBusyError),
     ):
         move_index_inside(place)

@@ -1,5 +1,6 @@
-"""The best images for one embedding, against the obvious way to find them."""
+"""The score of an image and the best images, against the obvious way to find them."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.search.ranking import Candidates, Subtracted, Target, rank
+from clipkit.errors import InputError
+from clipkit.search.filters import IndexFilter, Selection
+from clipkit.search.query_vectors import PartVector, QueryVectors
+from clipkit.search.ranking import (
+    QueryScore,
+    Subtraction,
+    exact_products,
+    mixed_score,
+    rank,
+)
 from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.store import LocalSnapshot
 from clipkit.search.store.local.vectors import VectorReader, VectorWriter
 from clipkit.search.store.records import CatalogMeta, ImageRow
 from tests.fakes import MEMORY
@@ -57,10 +68,10 @@ def test_rank_is_a_plain_sort_of_the_live_images(
     live = {f"{'odd' if row % 2 else 'even'}/{999 - row}": row for row in range(num_dead, NUM_ROWS)}
     catalog.write(META, images=[ImageRow(path, 1, 1, row) for path, row in live.items()])
     query = np.array([1, 0, 0], dtype=np.float32)
-    hidden = {"odd/800", "even/801", "absent"}
+    hidden = frozenset({"odd/800", "even/801", "absent"})
     vectors = VectorReader(tmp_path / "vectors-1.f16", 3, NUM_ROWS, Path())
-    candidates = Candidates(prefix, hidden=hidden)
-    found = rank(catalog, vectors, Target(query), k=k, candidates=candidates)
+    snapshot = LocalSnapshot(catalog, META, vectors)
+    found, scores = rank(snapshot, QueryScore(query), k=k, where=Selection(prefix, hidden=hidden))
     stored = rows.astype(np.float16).astype(np.float64)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     expected = sorted(
@@ -68,9 +79,9 @@ def test_rank_is_a_plain_sort_of_the_live_images(
         for path, row in live.items()
         if path.startswith(prefix) and path not in hidden
     )
-    assert [(hit.path, hit.row) for hit in found] == [(path, row) for _, path, row in expected[:k]]
-    similarities = [-negative for negative, _, _ in expected[:k]]
-    assert [hit.similarity for hit in found] == pytest.approx(similarities, abs=1e-12)
+    assert found.paths == [path for _, path, _ in expected[:k]]
+    assert found.ids.tolist() == [row for _, _, row in expected[:k]]
+    assert scores == pytest.approx([-negative for negative, _, _ in expected[:k]], abs=1e-12)
 
 
 @given(data=st.data(), num_rows=st.integers(1, 60), dim=st.sampled_from([64, 384]))
@@ -91,8 +102,8 @@ def test_rank_finds_the_same_as_exact_arithmetic(
     seen = rows[0] - (0 if center is None else center)  # some rows show what is subtracted
     others = normalize_rows(seen + np.linalg.norm(seen) * generator.normal(size=(2, dim)) / dim)
     others = others[:num_subtracted]
-    subtracted = tuple(Subtracted(other, 0.2 + 0.1 * i, 0.5 + i) for i, other in enumerate(others))
-    target = Target(query, center, 0.3, subtracted)
+    subtracted = tuple(Subtraction(other, 0.2 + 0.1 * i, 0.5 + i) for i, other in enumerate(others))
+    score = QueryScore(query, center, 0.3, subtracted)
     k = data.draw(st.integers(1, num_rows))
     names = [f"{row:03}" for row in generator.permutation(num_rows)]
     with TemporaryDirectory(dir=MEMORY) as directory:
@@ -104,7 +115,7 @@ def test_rank_finds_the_same_as_exact_arithmetic(
         with catalog:
             catalog.write(META, images=[ImageRow(name, 1, 1, i) for i, name in enumerate(names)])
             vectors = VectorReader(path, dim, num_rows, Path())
-            found = rank(catalog, vectors, target, k=k)
+            _, found = rank(LocalSnapshot(catalog, META, vectors), score, k=k)
     stored = rows.astype(np.float16).astype(np.float64)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
     if center is not None:
@@ -115,4 +126,88 @@ def test_rank_finds_the_same_as_exact_arithmetic(
         spreads = stored @ other.astype(np.float64) / (0.2 + 0.1 * i)
         scores -= 0.3 * (0.5 + i) * np.maximum(spreads - 2, 0)
     best = np.sort(np.maximum(scores, -1))[::-1]
-    assert [hit.similarity for hit in found] == pytest.approx(best[:k], abs=1e-5)
+    assert found == pytest.approx(best[:k], abs=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 5, 10, 50])
+def test_k_images_come_back_whenever_k_pass(tmp_path: Path, k: int) -> None:
+    """A filter keeps the worst hundredth of a thousand images."""
+    angles = np.linspace(0, 1.5, 1000)
+    with VectorWriter(tmp_path / "vectors-1.f16", 2, 0) as writer:
+        writer.append(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    images = [ImageRow(f"{row:04}", 1, 1, row, width=row) for row in range(1000)]
+    catalog = Catalog.open(tmp_path / "catalog.sqlite", Path(), create=True)
+    assert catalog is not None
+    with catalog:
+        catalog.write(META, images=images)
+        vectors = VectorReader(tmp_path / "vectors-1.f16", 2, 1000, Path())
+        found, _ = rank(
+            LocalSnapshot(catalog, META, vectors),
+            QueryScore(np.array([1, 0], dtype=np.float32)),
+            k=k,
+            where=Selection(accepted=IndexFilter(min_width=990)),
+        )
+    assert found.ids.tolist() == list(range(990, 1000))[:k]
+
+
+def test_products_are_equal_for_equal_rows_wherever_they_lie() -> None:
+    generator = np.random.default_rng(0)
+    row = normalize_rows(generator.normal(size=(1, 509))).astype(np.float16)
+    query = normalize_rows(generator.normal(size=(1, 509)))
+    (found,) = exact_products(np.repeat(row, 67, axis=0).astype(np.float32), query)
+    (alone,) = exact_products(row.astype(np.float32), query)
+    assert set(found.tolist()) == set(alone.tolist())
+    expected = sum(float(a) * float(b) for a, b in zip(row[0], query[0], strict=True))
+    expected /= math.hypot(*map(float, row[0]))
+    assert found[0] == pytest.approx(expected, abs=1e-12)
+
+
+# Queries of several parts, by hand
+
+NONE = np.empty((0, 2), dtype=np.float32)
+# Four directions around the origin, so that it is their centre.
+AROUND = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], dtype=np.float32)
+RIGHT, UP = AROUND[0], AROUND[2]
+SLANT = np.array([0.6, 0.8], dtype=np.float32)
+
+
+def ask(*parts: PartVector, liked: object = NONE, disliked: object = NONE) -> QueryVectors:
+    return QueryVectors(parts, np.asarray(liked), np.asarray(disliked), frozenset())
+
+
+def test_what_is_subtracted_is_no_part_of_the_direction() -> None:
+    score = mixed_score(ask(PartVector(RIGHT, 4.0), PartVector(SLANT, -3.0)), AROUND, AROUND)
+    np.testing.assert_allclose(score.direction, RIGHT, atol=1e-6)
+    (part,) = score.subtracted
+    np.testing.assert_allclose(part.direction, SLANT, atol=1e-6)
+    assert part.strength == pytest.approx(3 / 4)
+    # Words on images: of 16 cosines 8 are 0, 4 are -1, and 4 are those of equals, left out.
+    assert part.spread == score.spread == pytest.approx((4 / 12) ** 0.5)
+
+
+def test_images_are_compared_with_other_images() -> None:
+    images = normalize_rows([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8], [-0.6, -0.8]])
+    parts = PartVector(RIGHT), PartVector(UP, -1.0, is_image=True)
+    (part,) = mixed_score(ask(*parts), images, AROUND).subtracted
+    # Each has one opposite (-1) and two at .6 or -.6.
+    assert part.spread == pytest.approx(((1 + 2 * 0.36) / 3) ** 0.5)
+
+
+def test_with_nothing_added_the_way_is_away() -> None:
+    score = mixed_score(ask(PartVector(RIGHT, -1.0), PartVector(UP, -1.0)), AROUND, AROUND)
+    np.testing.assert_allclose(score.direction, [-(0.5**0.5), -(0.5**0.5)], atol=1e-6)
+    assert score.subtracted == ()
+
+
+def test_with_images_marked_what_is_subtracted_stays_subtracted() -> None:
+    query = ask(PartVector(UP, -1.0), liked=[[1.0, 0.0]])
+    score = mixed_score(query, AROUND, AROUND)
+    np.testing.assert_allclose(score.direction, RIGHT, atol=1e-6)
+    assert len(score.subtracted) == 1
+
+
+@pytest.mark.parametrize("weights", [(1.0, -1.0), (1.0, -0.1), (5.0, -1.0)])
+def test_subtracting_what_is_sought_cancels_out(weights: tuple[float, float]) -> None:
+    parts = [PartVector(RIGHT, weight) for weight in weights]
+    with pytest.raises(InputError, match="cancel out"):
+        mixed_score(ask(*parts), AROUND, AROUND)

@@ -8,7 +8,7 @@ import pytest
 
 from clipkit.search import watch
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.writer import writer_lock
 from tests.fakes import FakeEncoder, save_image
 
 
@@ -57,7 +57,7 @@ def test_images_that_appear_change_and_go_are_seen(
 def test_an_index_inside_the_folder_does_not_wake_its_writer(
     photos: Path, encoder: FakeEncoder, stop: threading.Event
 ) -> None:
-    library = PhotoLibrary.open(photos, encoder, here=True)
+    library = PhotoLibrary.open(photos, encoder, keep_here=True)
     ticks = watch.watch_folder(photos, stop)
     next(ticks)
     library.sync()
@@ -71,7 +71,7 @@ def test_while_another_process_writes_its_turn_is_waited_for(
 ) -> None:
     library = PhotoLibrary.open(photos, encoder)
     library.location.mkdir(parents=True)
-    lock = WriterLock(library.location / "writer.lock", photos)
+    lock = writer_lock(library.location / "writer.lock", photos)
     lock.__enter__()
     looked = threading.Event()
     sync = library.sync

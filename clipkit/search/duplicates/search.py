@@ -25,7 +25,6 @@ from clipkit.search.duplicates.groups import (
 )
 from clipkit.search.duplicates.preference import best_first, read_merits
 from clipkit.search.location import LibraryPlace
-from clipkit.search.store.local.snapshot import committed
 from clipkit.search.store.records import ImageFile, ImageRow
 from clipkit.search.sync import check_space
 
@@ -60,15 +59,17 @@ def find_duplicates(
     """
     if threshold is not None:
         threshold = check_share(threshold, "threshold")
-    with committed(place) as (catalog, meta, vectors):
+    with place.store.snapshot() as snapshot:
         if encoder is not None:
-            check_space(meta, encoder, place)
-        images = [image for image in catalog.contents() if image.path.startswith(place.prefix)]
+            check_space(snapshot.meta, encoder, place)
+        images = [
+            image for image in snapshot.catalog.contents() if image.path.startswith(place.prefix)
+        ]
         indexed = [_image_file(image, place) for image in images]
         positions, files, missing = files_as_indexed(indexed, place.folder)
         distinct = one_of_each(files)
         rows = [images[positions[number]].row for number in distinct]
-        embeddings = vectors.stored(np.array(rows, dtype=np.int64))
+        embeddings = snapshot.vector_file.stored(np.array(rows, dtype=np.int64))
     groups = exact_groups(files)
     calibration = None
     if encoder is not None and len(distinct) > 1:

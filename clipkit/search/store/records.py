@@ -10,7 +10,7 @@ class IndexedFile(NamedTuple):
     path: str  # relative to the folder, with "/" between its parts
     size: int  # bytes
     mtime_ns: int  # time of the last change, nanoseconds since 1970
-    row: int  # place in the vectors file
+    row: int  # its number in the store; in the local one, of its row of the vectors file
     is_settled: bool = True  # whether equal size and time prove that nothing has changed
 
 
@@ -20,7 +20,7 @@ class ImageRow(NamedTuple):
     path: str
     size: int  # bytes
     mtime_ns: int
-    row: int
+    row: int  # its number in the store, which may change from one snapshot to the next
     is_settled: bool = True
     digest: bytes | None = None  # of its bytes; None in rows of the first schema
     width: int | None = None  # pixels, upright; None where the file does not say

@@ -29,7 +29,7 @@ def _file(path: str, width: int = 10) -> ImageFile:
 def test_equal_files_are_found_without_a_model(photos: Path, encoder: FakeEncoder) -> None:
     shutil.copy(photos / "red.png", photos / "trip" / "copy.png")
     PhotoLibrary.open(photos, encoder).sync()
-    report = PhotoLibrary.open(photos).duplicates(near=False)
+    report = PhotoLibrary.open(photos).duplicates(find_near=False)
     assert [[file.path for file in group.images] for group in report.groups] == [
         ["red.png", "trip/copy.png"]
     ]
@@ -42,7 +42,7 @@ def test_a_part_of_a_library_names_its_images_from_there(
     shutil.copy(photos / "red.png", photos / "trip" / "one.png")
     shutil.copy(photos / "red.png", photos / "trip" / "two.png")
     PhotoLibrary.open(photos, encoder).sync()
-    (group,) = PhotoLibrary.open_nearest(photos / "trip").duplicates(near=False).groups
+    (group,) = PhotoLibrary.open_nearest(photos / "trip").duplicates(find_near=False).groups
     assert [file.path for file in group.images] == ["one.png", "two.png"]
 
 

@@ -1,1 +1,1 @@
-"""The local store: a SQLite catalog beside an append-only file of vectors."""
+"""The local vector store: a SQLite catalog beside an append-only file of vectors."""

@@ -17,8 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.inputs.globs import matches_glob
-from clipkit.search.closing import Closing
 from clipkit.search.filters import IndexFilter
 from clipkit.search.store.local.rows import (
     COLUMNS,
@@ -28,20 +26,15 @@ from clipkit.search.store.local.rows import (
     put_image,
     put_skipped,
 )
-from clipkit.search.store.local.schema import (
-    PATH_ERRORS,
-    damaged_library,
-    library_errors,
-    open_catalog_file,
-)
+from clipkit.search.store.local.schema import damaged_library, library_errors, open_catalog_file
+from clipkit.search.store.local.where import EVERY_IMAGE, matches_glob_sql, where_clause
 from clipkit.search.store.records import CatalogMeta, ImageRow, IndexedFile, SkippedFile
 
 _ROWS_A_QUESTION = 500  # SQLite allows 999 parameters in its oldest versions in use
 _STATE = "path, size, mtime_ns, row, is_settled AND digest IS NOT NULL"  # as IndexedFile has it
-_EVERY_IMAGE = IndexFilter()
 
 
-class Catalog(Closing):
+class Catalog(AbstractContextManager["Catalog"]):
     """One open catalog.
 
     Open it with `Catalog.open`; close it, or use it in a ``with`` block.
@@ -54,7 +47,7 @@ class Catalog(Closing):
 
     def __init__(self, connection: sqlite3.Connection, path: Path, folder: Path) -> None:
         self._connection = connection
-        self._connection.create_function("matches_glob", 2, _matches_glob, deterministic=True)
+        self._connection.create_function("matches_glob", 2, matches_glob_sql, deterministic=True)
         self._path = path
         self._folder = folder
 
@@ -108,28 +101,28 @@ class Catalog(Closing):
         A row without a digest is of the first schema: its file must be looked at again, so it
         does not count as settled.
         """
-        where, bounds = _under(prefix)
+        where, bounds = where_clause(prefix)
         return self._states(f"images{where}", bounds)
 
     def missing(self, prefix: str = "") -> dict[str, IndexedFile]:
         """Return, as `images` does, the images whose files are expected to be back."""
-        where, bounds = _under(prefix)
+        where, bounds = where_clause(prefix)
         condition = f"{where} AND" if where else " WHERE"
         return self._states(f"absent{condition} NOT is_removed", bounds)
 
     def skipped(self, prefix: str = "") -> dict[str, SkippedFile]:
         """Return the unreadable files by path, those under `prefix` only."""
-        where, bounds = _under(prefix)
+        where, bounds = where_clause(prefix)
         sql = f"SELECT path, size, mtime_ns, reason, is_settled FROM skipped{where}"
         with self._errors():
             found = self._connection.execute(sql, bounds)
             return {row[0]: SkippedFile._make((*row[:-1], bool(row[-1]))) for row in found}
 
-    def count(self, prefix: str = "") -> int:
-        """Return how many images are indexed under `prefix`, missing ones not counted."""
-        where, bounds = _under(prefix)
+    def count(self, prefix: str = "", accepted: IndexFilter = EVERY_IMAGE) -> int:
+        """Return how many images under `prefix` pass a filter, missing ones not counted."""
+        where, values = where_clause(prefix, accepted)
         with self._errors():
-            found = self._connection.execute(f"SELECT count(*) FROM images{where}", bounds)
+            found = self._connection.execute(f"SELECT count(*) FROM images{where}", values)
             return int(found.fetchone()[0])
 
     def absent_rows(self) -> NDArray[np.int64]:
@@ -138,9 +131,9 @@ class Catalog(Closing):
             found = self._connection.execute("SELECT row FROM absent ORDER BY row")
             return np.fromiter((row for (row,) in found), dtype=np.int64)
 
-    def rows(self, prefix: str = "", accepted: IndexFilter = _EVERY_IMAGE) -> NDArray[np.int64]:
+    def rows(self, prefix: str = "", accepted: IndexFilter = EVERY_IMAGE) -> NDArray[np.int64]:
         """Return the live rows under `prefix` that pass a filter, ascending, shape (K,)."""
-        where, values = _accepted(prefix, accepted)
+        where, values = where_clause(prefix, accepted)
         with self._errors():
             found = self._connection.execute(f"SELECT row FROM images{where}", values)
             return np.sort(np.fromiter((row for (row,) in found), dtype=np.int64))
@@ -165,6 +158,10 @@ class Catalog(Closing):
     def entries(self, rows: Iterable[int]) -> dict[int, ImageRow]:
         """Return all that is known of each of these rows; dead rows are missing."""
         return {image.row: image for image in map(_image_row, self._select(COLUMNS, rows))}
+
+    def count_rows(self, rows: Iterable[int]) -> int:
+        """Return how many of these rows are those of indexed images, each counted once."""
+        return sum(number for (number,) in self._select("count(*)", rows))
 
     def find(self, path: str) -> ImageRow | None:
         """Return the entry of one image, None if it is not indexed."""
@@ -195,11 +192,9 @@ class Catalog(Closing):
         condition = "absent WHERE digest = ? ORDER BY is_removed DESC, row LIMIT 1"
         return self._find(condition, digest, columns)
 
-    def contents(
-        self, prefix: str = "", accepted: IndexFilter = _EVERY_IMAGE
-    ) -> Iterator[ImageRow]:
+    def contents(self, prefix: str = "", accepted: IndexFilter = EVERY_IMAGE) -> Iterator[ImageRow]:
         """Yield the images under `prefix` that pass a filter, in the order of the paths."""
-        where, values = _accepted(prefix, accepted)
+        where, values = where_clause(prefix, accepted)
         sql = f"SELECT {COLUMNS} FROM images{where} ORDER BY path"
         with self._errors():
             yield from map(_image_row, self._connection.execute(sql, values))
@@ -299,10 +294,14 @@ class Catalog(Closing):
         """Close the file; committed work stays."""
         self._connection.close()
 
+    def __exit__(self, *_: object) -> None:
+        """Close the file, however the block ends."""
+        self.close()
+
     def _errors(self) -> AbstractContextManager[None]:
         return library_errors(self._path, self._folder)
 
-    def _states(self, where: str, bounds: tuple[bytes, ...]) -> dict[str, IndexedFile]:
+    def _states(self, where: str, bounds: Sequence[str | bytes | int]) -> dict[str, IndexedFile]:
         with self._errors():
             found = self._connection.execute(f"SELECT {_STATE} FROM {where}", bounds)
             return {row[0]: IndexedFile._make((*row[:-1], bool(row[-1]))) for row in found}
@@ -346,33 +345,3 @@ class Catalog(Closing):
 def _image_row(found: tuple[Any, ...]) -> ImageRow:
     image = ImageRow._make(found)
     return image._replace(is_settled=bool(image.is_settled))
-
-
-def _matches_glob(path: bytes, pattern: bytes) -> bool:
-    """Compare as SQLite's own functions could not: names need not be valid Unicode."""
-    return matches_glob(_decode(path), _decode(pattern))
-
-
-def _decode(text: bytes) -> str:
-    return text.decode("utf-8", PATH_ERRORS)
-
-
-def _accepted(prefix: str, accepted: IndexFilter) -> tuple[str, tuple[str | bytes | int, ...]]:
-    """Return the WHERE clause, with its values, for images under `prefix` that pass a filter."""
-    where, bounds = _under(prefix)
-    conditions = accepted.conditions(prefix)
-    if conditions:
-        where += f"{' AND' if where else ' WHERE'} {' AND '.join(sql for sql, _ in conditions)}"
-    return where, (*bounds, *(value for _, value in conditions))
-
-
-def _under(prefix: str) -> tuple[str, tuple[bytes, ...]]:
-    """Return the WHERE clause, with its values, for paths that start with "" or "folder/"."""
-    if not prefix:
-        return "", ()
-    assert prefix.endswith("/"), prefix
-    first, behind = (
-        encode_text(prefix),
-        encode_text(prefix[:-1]) + b"0",
-    )  # "0" comes right after "/"
-    return " WHERE path >= CAST(? AS TEXT) AND path < CAST(? AS TEXT)", (first, behind)

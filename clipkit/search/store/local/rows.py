@@ -1,4 +1,4 @@
-"""How entries of a catalog come and go, one at a time, inside a transaction.
+"""Adding and removing single rows of a catalog, inside a transaction.
 
 An image that leaves its path keeps its row of the vectors file for a while, in the table absent:
 either its file is expected to be back (it is *missing*), or it was removed, and what has the same

@@ -1,4 +1,4 @@
-"""How a catalog file is opened: whose it is, how old it is, and what SQLite's errors mean."""
+"""Opening a catalog file: its schema, migrations, and SQLite's errors as messages."""
 
 import shlex
 import sqlite3
@@ -12,7 +12,7 @@ from clipkit.errors import LibraryBusyError, LibraryError
 
 APPLICATION_ID = 0x636C6970  # "clip" in ASCII: how `file` and we tell our catalogs from others
 
-# One entry a schema version, oldest first; its statements lead there from the version before.
+# One entry a schema version, oldest first; its statements migrate from the version before.
 # Entries are never edited once released: a change of schema is a new entry.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -84,7 +84,7 @@ def open_catalog_file(path: Path, folder: Path, *, create: bool) -> sqlite3.Conn
         connection = _connect(path, create=create)
         try:
             if _is_old(connection, path, folder):
-                connection = _brought_up(connection, path)
+                connection = _in_current_schema(connection, path)
             connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
         except BaseException:
             connection.close()
@@ -189,10 +189,10 @@ def _is_old(connection: sqlite3.Connection, path: Path, folder: Path) -> bool:
     return version < SCHEMA_VERSION
 
 
-def _brought_up(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+def _in_current_schema(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """Return a connection to the current schema: a copy in memory where nobody can write."""
     try:
-        # Readers go on during a write in WAL mode; where it is impossible SQLite keeps its other.
+        # In WAL mode reading goes with writing; where it is impossible SQLite keeps its other mode.
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
     except sqlite3.OperationalError as error:
@@ -207,10 +207,10 @@ def _brought_up(connection: sqlite3.Connection, path: Path) -> sqlite3.Connectio
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """Climb the ladder from the file's schema to the current one, as one transaction."""
+    """Migrate a file from its schema to the current one, as one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Read again inside the transaction: another process may have climbed meanwhile.
+        # Read again inside the transaction: another process may have migrated it meanwhile.
         for statements in MIGRATIONS[_pragma(connection, "user_version") :]:
             for statement in statements:
                 connection.execute(statement)

@@ -1,4 +1,4 @@
-"""The embeddings of a library on disk: rows in a file, appended and never rewritten.
+"""The vectors file: a library's embeddings on disk, appended and never rewritten.
 
 A row that was once committed keeps its bytes for as long as the file exists, so a reader that
 has read the catalog at any moment finds the vectors that belong to it. Rows of deleted images
@@ -14,6 +14,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.search.closing import Closing
+from clipkit.files import sync_directory
 from clipkit.search.store.local.schema import damaged_library
 
 # Half precision moves a cosine by less than 1e-4 and halves what a search has to read.
@@ -61,7 +62,7 @@ def vectors_files(location: Path) -> Iterator[Path]:
             yield path
 
 
-class VectorWriter(Closing):
+class VectorWriter(AbstractContextManager["VectorWriter"]):
     """Appends rows to a vectors file, used in a ``with`` block.
 
     Args:
@@ -78,7 +79,9 @@ class VectorWriter(Closing):
         # Unbuffered, so that an interrupted write leaves nothing behind to be written later.
         self._file = path.open("x+b" if is_new else "r+b", buffering=0)
         if is_new:
-            _sync_directory(path.parent)
+            # Some network file systems have no such request: the check on opening remains.
+            with suppress(OSError):
+                sync_directory(path.parent)
 
     def append(self, embeddings: Embeddings) -> range:
         """Write rows behind the last one.
@@ -112,6 +115,10 @@ class VectorWriter(Closing):
     def close(self) -> None:
         """Close the file; rows not flushed may be lost in a power cut."""
         self._file.close()
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file, however the block ends."""
+        self.close()
 
     @property
     def _row_bytes(self) -> int:
@@ -166,31 +173,6 @@ class VectorReader:
         for start, block in self._blocks():
             result[:, start : start + len(block)] = _products(queries, block)
             self._release(start, len(block))
-        return result
-
-    def exact_similarities(
-        self, rows: NDArray[np.int64], embedding: NDArray[np.float32]
-    ) -> NDArray[np.float64]:
-        """Return the cosine of chosen rows to one embedding, the same wherever a row lies.
-
-        A scan may round a row differently from place to place; here equal rows always get
-        equal values, so ties are true ties.
-
-        Args:
-            rows: Row numbers, shape (K,).
-            embedding: Shape (D,), norm 1.
-
-        Returns:
-            float64, shape (K,), in [-1, 1].
-        """
-        exact = embedding.astype(np.float64)
-        result = np.empty(len(rows), dtype=np.float64)
-        block_rows = _block_rows(len(embedding))
-        for start in range(0, len(rows), block_rows):
-            part = self.stored(rows[start : start + block_rows]).astype(np.float64)
-            norms = np.sqrt((part * part).sum(axis=1))  # 1, but for the rounding of the rows
-            result[start : start + block_rows] = (part * exact).sum(axis=1) / norms
-        np.clip(result, -1.0, 1.0, out=result)
         return result
 
     def take(self, rows: NDArray[np.int64]) -> Embeddings:
@@ -266,16 +248,3 @@ def copy_rows(
 def _block_rows(embed_dim: int) -> int:
     """Return how many rows to work on at a time."""
     return max(1, _BLOCK_BYTES // (embed_dim * 4))
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a new file's name survive a power cut, where the system has a way to ask for it."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass  # some network file systems have no such request; the catalog's check remains
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Writing to a library: vectors first, then the catalog, a commit every few seconds."""
+"""Batch writes to the local store, one writer at a time; vectors first, then the catalog."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,8 @@ from typing import Self
 import numpy as np
 
 from clipkit.embeddings import Embeddings
-from clipkit.errors import LibraryError
+from clipkit.errors import LibraryBusyError, LibraryError
+from clipkit.files import exclusive_lock
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import (
     VectorReader,
@@ -147,13 +148,43 @@ class LibraryWriter:
             self._vectors.close()
 
 
+@contextlib.contextmanager
+def writer_lock(path: Path, folder: Path) -> Iterator[None]:
+    """Hold the right to write to a library for as long as the block runs.
+
+    Args:
+        path: The lock file; its directory must exist.
+        folder: The image folder, for the message.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        LibraryBusyError: If another process, or another sync in this one, holds the lock.
+        LibraryError: If the lock file cannot be written.
+    """
+    held = LibraryBusyError(
+        f"another process is indexing {folder}: wait until it is done, or search what it has "
+        "indexed so far with --no-indexing"
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(path, held))
+        except OSError as error:
+            raise LibraryError(
+                f"the index of {folder} cannot be written at {path.parent}: "
+                f"{error.__cause__ or error}; set CLIPKIT_HOME to a directory that can be written"
+            ) from error
+        yield
+
+
 def compact(catalog: Catalog, location: Path, folder: Path) -> None:
     """Copy the rows in use to a new file if many are dead, or all are of an old precision.
 
     In use are those of the indexed images, of missing ones, and for a while of removed ones.
     Files not in use are deleted.
 
-    A reader that still has the old file open goes on with it undisturbed.
+    A reader that still has the old file open keeps reading it undisturbed.
 
     Args:
         catalog: Open for writing, under the writer's lock, with nothing left to commit.

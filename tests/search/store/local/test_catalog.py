@@ -255,3 +255,21 @@ def test_a_full_disk_is_a_sentence(catalog: Catalog, path: Path) -> None:
 def test_a_place_that_cannot_even_be_looked_at_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match=r"index of my photos cannot be opened .*name too long"):
         Catalog.open(tmp_path / ("x" * 300) / "catalog.sqlite", FOLDER)
+
+
+def test_a_sample_has_each_content_once_and_does_not_depend_on_history(tmp_path: Path) -> None:
+    found = []
+    contents = [number.to_bytes(16, "big") for number in (5, 3, 3, 9, 1, 5, 7)]
+    for order in ([0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0]):
+        catalog = Catalog.open(tmp_path / f"{order[0]}.sqlite", Path(), create=True)
+        assert catalog is not None
+        with catalog:
+            for row, number in enumerate(order):
+                catalog.write(
+                    META, images=[ImageRow(f"{number}", 1, 1, row, digest=contents[number])]
+                )
+            catalog.write(META, images=[ImageRow("of the first schema", 1, 1, 99)])
+            rows = catalog.sample(3)
+            found.append([contents[order[row]] for row in rows])
+            assert len(catalog.sample(100)) == 5
+    assert found[0] == found[1] == [number.to_bytes(16, "big") for number in (1, 3, 5)]

@@ -1,12 +1,10 @@
 """The vectors file: appended, mapped, scored, copied."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clipkit.embeddings import normalize_rows
 from clipkit.errors import LibraryError
 from clipkit.search.store.local import vectors
 from clipkit.search.store.local.vectors import (
@@ -40,23 +38,6 @@ def test_similarities_are_the_cosines_of_all_rows(
     query = np.array([0.6, 0.8], dtype=np.float32)
     found = VectorReader(path, 2, 4, FOLDER).similarities(query[None, :])
     np.testing.assert_allclose(found, [[0.6, 0.8, 1.0, -0.6]], atol=vectors.SCAN_ERROR)
-
-
-def test_exact_similarities_are_equal_for_equal_rows_wherever_they_lie(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(vectors, "_BLOCK_BYTES", 3 * 509 * 4)  # three rows a block, one at last
-    generator = np.random.default_rng(0)
-    row = normalize_rows(generator.normal(size=(1, 509))).astype(np.float16)
-    with VectorWriter(tmp_path / "v.f16", 509, 0) as writer:
-        writer.append(np.repeat(row, 67, axis=0))
-    query = normalize_rows(generator.normal(size=(1, 509)))[0]
-    reader = VectorReader(tmp_path / "v.f16", 509, 67, FOLDER)
-    found = reader.exact_similarities(np.arange(67), query)
-    assert len(set(found.tolist())) == 1
-    expected = sum(float(a) * float(b) for a, b in zip(row[0], query, strict=True))
-    expected /= math.hypot(*map(float, row[0]))
-    assert found[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_writer_writes_over_what_the_catalog_does_not_know(path: Path) -> None:

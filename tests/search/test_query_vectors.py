@@ -16,6 +16,7 @@ from PIL import Image
 from clipkit.errors import ClipkitError, ImageReadError, InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
+from clipkit.search.query_vectors import PartVector, QueryVectors
 from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
 
 RED = (255, 0, 0)
@@ -273,3 +274,57 @@ def test_no_error_of_a_search_is_anything_but_clipkits(library: PhotoLibrary) ->
     for query in (object(), Ellipsis, {1}, b"", memoryview(b"x"), Image, os):
         with pytest.raises(ClipkitError):
             library.search(query)  # type: ignore[arg-type]
+
+
+# The parts of a query as vectors
+
+
+def _vectors(*weights: float, liked: int = 0, disliked: int = 0) -> QueryVectors:
+    rows = np.eye(8, dtype=np.float32)
+    parts = tuple(PartVector(row, weight) for row, weight in zip(rows, weights, strict=False))
+    return QueryVectors(parts, rows[4 : 4 + liked], rows[6 : 6 + disliked], frozenset())
+
+
+@pytest.mark.parametrize(
+    ("query", "added", "subtracted"),
+    [
+        (_vectors(1, -2, 3), [0, 2], [1]),
+        (_vectors(-1, -2), [0, 1], []),  # the way is away from both
+        (_vectors(-1, liked=1), [], [0]),  # the liked image says what is sought
+        (_vectors(-1, disliked=1), [0], []),
+        (_vectors(liked=1), [], []),
+    ],
+)
+def test_a_query_is_split_into_what_is_sought_and_what_is_not(
+    query: QueryVectors, added: list[int], subtracted: list[int]
+) -> None:
+    assert query.split() == (
+        [query.parts[place] for place in added],
+        [query.parts[place] for place in subtracted],
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "weights"),
+    [
+        (_vectors(2), [2]),
+        (_vectors(1, liked=2), [1, 0.5, 0.5]),  # together as much as one part
+        (_vectors(liked=2), [1, 1]),
+        (_vectors(-1, liked=2), [-1, 1, 1]),
+        (_vectors(1, liked=1, disliked=1), [1, 1]),  # a disliked image says nothing more
+        (_vectors(disliked=2), [-1, -1]),  # unless nothing else is known
+    ],
+)
+def test_marked_images_count_as_parts_of_the_query(
+    query: QueryVectors, weights: list[float]
+) -> None:
+    parts = query.with_marks()
+    assert [part.weight for part in parts] == weights
+    assert [part.is_image for part in parts[len(query.parts) :]] == [True] * (
+        len(weights) - len(query.parts)
+    )
+
+
+def test_only_one_text_or_image_alone_is_a_plain_query() -> None:
+    assert _vectors(1).is_plain
+    assert not any(query.is_plain for query in (_vectors(1, 1), _vectors(1, liked=1), _vectors()))

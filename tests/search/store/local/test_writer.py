@@ -1,4 +1,4 @@
-"""One writer at a time, within a process and across processes."""
+"""The writer's lock: one writer at a time, within a process and across processes."""
 
 import subprocess
 import sys
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from clipkit.errors import LibraryBusyError, LibraryError
-from clipkit.search.store.local.lock import WriterLock
+from clipkit.search.store.local.writer import writer_lock
 
 HOLD = """
 import pathlib, sys
-from clipkit.search.store.local.lock import WriterLock
-with WriterLock(pathlib.Path(sys.argv[1]), pathlib.Path("photos")):
+from clipkit.search.store.local.writer import writer_lock
+with writer_lock(pathlib.Path(sys.argv[1]), pathlib.Path("photos")):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -21,16 +21,16 @@ with WriterLock(pathlib.Path(sys.argv[1]), pathlib.Path("photos")):
 def test_a_second_writer_is_told_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "writer.lock"
     with (
-        WriterLock(path, Path("photos")),
+        writer_lock(path, Path("photos")),
         pytest.raises(LibraryBusyError) as caught,
-        WriterLock(path, Path("photos")),
+        writer_lock(path, Path("photos")),
     ):
         pass
     assert str(caught.value) == (
         "another process is indexing photos: wait until it is done, or search what it has indexed "
         "so far with --no-indexing"
     )
-    with WriterLock(path, Path("photos")):
+    with writer_lock(path, Path("photos")):
         pass  # free again
 
 
@@ -45,17 +45,17 @@ def test_the_lock_holds_across_processes_and_ends_with_a_kill(tmp_path: Path) ->
     with other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(LibraryBusyError), WriterLock(path, Path("photos")):
+        with pytest.raises(LibraryBusyError), writer_lock(path, Path("photos")):
             pass
         other.kill()
         other.wait()
-    with WriterLock(path, Path("photos")):
+    with writer_lock(path, Path("photos")):
         pass
 
 
 def test_a_lock_that_cannot_be_made_says_where(tmp_path: Path) -> None:
     with (
         pytest.raises(LibraryError, match=r"cannot be written at .*absent: .*set CLIPKIT_HOME"),
-        WriterLock(tmp_path / "absent" / "writer.lock", Path("photos")),
+        writer_lock(tmp_path / "absent" / "writer.lock", Path("photos")),
     ):
         pass

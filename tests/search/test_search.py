@@ -1,17 +1,22 @@
-"""What a search does besides ranking: relevance, variety, marks, ready embeddings."""
+"""One search, from query to hits: relevance, diversity, marks, ready embeddings, one snapshot."""
 
+import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
 from clipkit.search.relevance import NullDistribution
+from clipkit.search.search import SearchHit
+from clipkit.search.store.local import catalog, schema
 from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
 
 COLORS = [(255, 0, 0), (255, 128, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), (250, 250, 0)]
@@ -121,3 +126,99 @@ def test_an_index_without_everyday_words_gets_them_from_the_encoder(
         PhotoLibrary.open(photos).search(word_embedding("red"))
     library.sync()
     assert PhotoLibrary.open(photos).search(word_embedding("red")) == ready
+
+
+def test_a_hit_is_what_json_takes() -> None:
+    hit = SearchHit(0.12345678, 0.98765, Path("a/b.jpg"), 4, 3, "2024-06-01", Path("a/b.dng"))
+    expected = (
+        '{"path": "a/b.jpg", "similarity": 0.123457, "relevance": 0.9877, "width": 4, "height": 3, '
+        '"taken_at": "2024-06-01", "raw": "a/b.dng"}'
+    )
+    assert json.dumps(hit.to_dict()) == expected
+    assert SearchHit(0.5, 0.5, Path("a.jpg")).to_dict()["raw"] is None
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """List the catalog files that are opened."""
+    paths: list[Path] = []
+    open_file = schema.open_catalog_file
+
+    def note(path: Path, folder: Path, *, create: bool) -> sqlite3.Connection:
+        paths.append(path)
+        return open_file(path, folder, create=create)
+
+    monkeypatch.setattr(catalog, "open_catalog_file", note)
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["words", "image", "marks", "embedding", "image with two names"])
+def test_a_search_opens_the_catalog_once(
+    library: PhotoLibrary, photos: Path, opened: list[Path], kind: str
+) -> None:
+    queries: dict[str, Any] = {
+        "words": "red",
+        "image": photos / "0.png",
+        "marks": None,
+        "embedding": word_embedding("red"),
+        "image with two names": photos / "0.png",
+    }
+    if kind == "image with two names":
+        (photos / "other.png").hardlink_to(photos / "0.png")
+    marked = [photos / "1.png"] if kind == "marks" else []
+    assert library.search(queries[kind], k=2, more_like=marked)
+    assert opened == [library.location / "catalog.sqlite"]
+
+
+# The embedded model, on real images
+
+
+@pytest.fixture(scope="module")
+def sample_library(
+    starter: clipkit.Encoder, samples: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> PhotoLibrary:
+    location = tmp_path_factory.mktemp("index")
+    library = PhotoLibrary.open(samples[0].parent, starter, location=location)
+    library.sync()
+    return library
+
+
+# What demo/samples shows, by eye.
+BIRDS = {"hens", "owl", "duck", "parrot", "kingfisher"}
+BUILDINGS = {"castle", "colosseum", "eiffel_tower", "pyramid", "stone_bridge", "temple", "windmill"}
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "kind", "without"),
+    [
+        ("a bird", "an owl", BIRDS, "owl"),
+        ("a bird", "a duck", BIRDS, "duck"),
+        ("a building", "a castle", BUILDINGS, "castle"),
+    ],
+)
+def test_what_is_subtracted_leaves_the_top_and_the_rest_stays(
+    sample_library: PhotoLibrary, wide: str, narrow: str, kind: set[str], without: str
+) -> None:
+    before = sample_library.search(wide, k=45)
+    after = sample_library.search(parse_query(wide, "-", narrow), k=45)
+    names, names_after = ([hit.path.stem for hit in hits] for hits in (before, after))
+    place, place_after = names.index(without), names_after.index(without)
+    assert place_after > place
+    assert after[place_after].relevance < before[place].relevance / 2
+    assert len((kind - {without}) & set(names_after[:3])) >= 2
+
+
+@pytest.mark.parametrize("same", ["a cat", "cat", "A CAT", " a cat "])
+def test_a_cat_less_a_cat_is_an_error_that_says_so(sample_library: PhotoLibrary, same: str) -> None:
+    with pytest.raises(InputError, match="cancel out"):
+        sample_library.search(parse_query("a cat", "-", same))
+
+
+def test_the_only_thing_that_fits_is_said_not_to_when_it_is_subtracted(
+    sample_library: PhotoLibrary,
+) -> None:
+    boats = sample_library.search("a boat", min_relevance=0.5)
+    assert [hit.path.stem for hit in boats] == ["sailing_boats"]
+    assert (
+        sample_library.search(parse_query("a boat", "-", "sailing boats"), min_relevance=0.5) == []
+    )

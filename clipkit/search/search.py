@@ -1,0 +1,246 @@
+"""One search of a library, from a query to its hits.
+
+The query is embedded, the images that score best are ranked, and relevance and diversity choose
+among them. One snapshot of the index is held from beginning to end.
+
+Shapes: K candidates, D dimensions of the shared space, B background words, S sampled images.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.arguments import check_share, check_whole
+from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.errors import InputError
+from clipkit.inputs.images import ImageInput
+from clipkit.search.filters import FilterOptions, IndexFilter, Selection
+from clipkit.search.location import LibraryPlace
+from clipkit.search.modality_gap import center_rows
+from clipkit.search.query import SearchQuery
+from clipkit.search.query_vectors import QueryEmbedder, QueryVectors, needed_encoder
+from clipkit.search.ranking import library_center, mixed_score, plain_score, rank
+from clipkit.search.relevance import NullDistribution, make_background, stored_background
+from clipkit.search.rerank import diversify, raw_files
+from clipkit.search.store.base import Snapshot
+from clipkit.search.store.records import ImageRow
+from clipkit.search.sync import check_space
+
+if TYPE_CHECKING:
+    from clipkit.encoder.encoder import Encoder
+
+Sort = Literal["best", "newest", "oldest"]
+"""In which order the best k are shown: by what fits, or by when they were taken."""
+SORTS: tuple[Sort, ...] = get_args(Sort)
+
+_SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % of their spread
+_CANDIDATES = 200  # that relevance and diversity choose from, at least
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """One image a search found."""
+
+    similarity: float  # cosine to the query, -1..1; higher is closer
+    relevance: float  # how likely it fits the query, 0..1, comparable between queries
+    path: Path  # the library's folder, as it was given, joined with the path inside it
+    width: int | None = None  # pixels, upright; None where the file does not say
+    height: int | None = None
+    # Local time, as in 2024-06-01T12:30:00, or the day alone: by EXIF, XMP or the name of the file.
+    taken_at: str | None = None
+    raw: Path | None = None  # the camera's RAW file beside it, which is no result of its own
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the hit as what JSON takes: a line of ``clipkit search --json``."""
+        return {
+            "path": str(self.path),
+            "similarity": round(self.similarity, 6),
+            "relevance": round(self.relevance, 4),
+            "width": self.width,
+            "height": self.height,
+            "taken_at": self.taken_at,
+            "raw": None if self.raw is None else str(self.raw),
+        }
+
+
+class SearchOptions(FilterOptions, total=False):
+    """What `PhotoLibrary.search` takes beside a query: filters, and the order of the results."""
+
+    sort: Sort
+
+
+@dataclass(frozen=True)
+class HitOptions:
+    """Which of the images that fit are shown, and in which order: as `PhotoLibrary.search` says."""
+
+    k: int = 10
+    min_relevance: float = 0.0
+    diversity: float = 0.0
+    sort: Sort = "best"
+    accepted: IndexFilter = field(default_factory=IndexFilter)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        object.__setattr__(self, "k", check_whole(self.k, "k"))
+        for name in ("min_relevance", "diversity"):
+            object.__setattr__(self, name, check_share(getattr(self, name), name))
+        if self.sort not in SORTS:
+            raise InputError(f"sort must be one of {', '.join(SORTS)}; got {self.sort!r}")
+
+
+def search_library(
+    place: LibraryPlace,
+    encoder: "Encoder | None",
+    query: SearchQuery | None,
+    options: HitOptions,
+    *,
+    more_like: Iterable[ImageInput] = (),
+    less_like: Iterable[ImageInput] = (),
+) -> list[SearchHit]:
+    """Return the images of a library that fit a query, as `PhotoLibrary.search` says.
+
+    Args:
+        place: The images and the index.
+        encoder: Embeds the query; only needed for what is not indexed.
+        query: What was asked; None if images are marked.
+        options: Which images, how many, and in which order.
+        more_like: Images like what is sought.
+        less_like: Images unlike what is sought.
+
+    Returns:
+        The hits.
+
+    Raises:
+        InputError: If the query cannot be searched for, or an encoder is needed and missing.
+        ImageReadError: If an image of the query cannot be read.
+        LibraryError: If the folder has not been indexed, or the index is damaged.
+        SpaceMismatchError: If the index was made anew with another model meanwhile.
+    """
+    with place.store.snapshot() as snapshot:  # before a model is loaded for what is not indexed
+        if encoder is not None:
+            check_space(snapshot.meta, encoder, place)
+        embedder = QueryEmbedder(snapshot, place, encoder)
+        vectors = embedder.embed(query, more_like=more_like, less_like=less_like)
+        background = stored_background(snapshot.background())
+        if background is None:  # of an older clipkit, or not synced since
+            background = make_background(needed_encoder(encoder))
+        where = Selection(place.prefix, options.accepted, vectors.hidden)
+        return find_hits(snapshot, vectors, where, background, options, place.path)
+
+
+def find_hits(
+    snapshot: Snapshot,
+    query: QueryVectors,
+    where: Selection,
+    background: Embeddings,
+    options: HitOptions,
+    locate: Callable[[str], Path],
+) -> list[SearchHit]:
+    """Return the images that fit a query.
+
+    Args:
+        snapshot: The library's state.
+        query: What is sought.
+        where: Which images may be hits.
+        background: Everyday words that a query is weighed against, shape (B, D).
+        options: How many, and in which order.
+        locate: From a path in the store to the file.
+
+    Returns:
+        The best k, sorted as was wished.
+
+    Raises:
+        InputError: If an embedding of the query has another size than the library's, or its
+            parts cancel out.
+    """
+    _check_size(query, snapshot.embed_dim)
+    if query.is_plain:
+        score = plain_score(query.parts[0])
+    else:
+        score = mixed_score(query, _sample(snapshot), background)
+    found, scores = rank(snapshot, score, k=max(_CANDIDATES, 4 * options.k), where=where)
+    raws = raw_files(found.paths, where.hidden)
+    pool = [place for place, path in enumerate(found.paths) if path not in raws]
+    if not pool:
+        return []
+    rows = normalize_rows(snapshot.vectors(found.ids[pool]))
+    sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
+    relevance = _relevance(query, background, sample, rows)
+    chosen = _choose(relevance, center_rows(rows, library_center(sample)), options)
+    places = [pool[position] for position in chosen]
+    records = snapshot.records(found.ids[places])
+    raw_of = {shown: raw for raw, shown in raws.items()}
+    hits = [
+        SearchHit(
+            similarity=scores[place],
+            relevance=float(relevance[position]),
+            path=locate(record.path),
+            width=record.width,
+            height=record.height,
+            taken_at=record.taken_at,
+            raw=locate(raw_of[record.path]) if record.path in raw_of else None,
+        )
+        for position, place, record in zip(chosen, places, records, strict=True)
+    ]
+    if options.sort == "best":
+        return hits
+    dates = [_date(record) for record in records]
+    order = sorted(range(len(hits)), key=dates.__getitem__, reverse=options.sort == "newest")
+    return [hits[place] for place in order]
+
+
+def _relevance(
+    query: QueryVectors, background: Embeddings, sample: Embeddings, rows: Embeddings
+) -> NDArray[np.float64]:
+    """Return the relevance of candidates, shape (K,)."""
+    embeddings, weights, is_image = zip(*query.with_marks(), strict=True)
+    null = NullDistribution(background, sample)
+    return null.relevance(np.stack(embeddings), weights, is_image, rows)
+
+
+def _choose(relevance: NDArray[np.float64], centered: Embeddings, options: HitOptions) -> list[int]:
+    """Return which of the candidates, best first, to show, and in which order.
+
+    Args:
+        relevance: Of the K candidates.
+        centered: Their embeddings as seen from the images' centre, shape (K, D).
+        options: How many.
+
+    Returns:
+        Positions among the candidates, at most k.
+    """
+    relevant = np.flatnonzero(relevance >= options.min_relevance)
+    if options.diversity == 0:
+        return [int(place) for place in relevant[: options.k]]
+    if not len(relevant):
+        return []
+    order = diversify(
+        relevance[relevant], centered[relevant], k=options.k, tradeoff=1 - options.diversity
+    )
+    return [int(place) for place in relevant[order]]
+
+
+def _check_size(query: QueryVectors, embed_dim: int) -> None:
+    """Refuse embeddings of another model."""
+    for part in query.parts:
+        if part.embedding.shape != (embed_dim,):
+            raise InputError(
+                f"an embedding to search for must have shape ({embed_dim},) or (1, {embed_dim}), "
+                f"got {part.embedding.shape}"
+            )
+
+
+def _sample(snapshot: Snapshot) -> Embeddings:
+    """Return images that stand for the library, shape (S, D)."""
+    return normalize_rows(snapshot.sample(_SAMPLE))
+
+
+def _date(record: ImageRow) -> str:
+    """Return when an image was taken, or else when its file was last changed: local time."""
+    changed = datetime.fromtimestamp(record.mtime_ns // 10**9)
+    return record.taken_at or changed.isoformat(timespec="seconds")

@@ -1,0 +1,257 @@
+"""The local vector store: a directory with a SQLite catalog and a file of vectors.
+
+A scan of all vectors finds the candidates, so they are complete: the best by exact score are
+surely among them.
+"""
+
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.embeddings import Embeddings, top_k
+from clipkit.errors import InputError, LibraryError
+from clipkit.search.filters import IndexFilter, Selection
+from clipkit.search.store.base import ALL, Candidates, Ids, Score
+from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.schema import damaged_library
+from clipkit.search.store.local.vectors import SCAN_ERROR, VectorReader
+from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
+from clipkit.search.store.records import CatalogMeta, ImageRow
+
+CATALOG_NAME = "catalog.sqlite"
+LOCK_NAME = "writer.lock"
+
+_ATTEMPTS = 5  # to read a library whose vectors file is being replaced
+
+
+class NotIndexedError(LibraryError):
+    """There is no index yet."""
+
+
+@dataclass(frozen=True)
+class LocalSnapshot:
+    """What was committed at one moment; an id is the number of a row of the vectors file.
+
+    Attributes:
+        catalog: The records, in a transaction that sees no later commit.
+        meta: What holds for the whole library.
+        vector_file: The vectors, dead rows included.
+    """
+
+    catalog: Catalog
+    meta: CatalogMeta
+    vector_file: VectorReader
+
+    @property
+    def embed_dim(self) -> int:
+        """D."""
+        return self.meta.embed_dim
+
+    @property
+    def space_id(self) -> str:
+        """Identity of the space the vectors are in."""
+        return self.meta.space_id
+
+    def candidates(self, score: Score, k: int, where: Selection = ALL) -> Candidates:
+        """Return every image that can be among the k with the best scores."""
+        products = self.vector_file.similarities(score.directions)
+        lowest, highest = score.bounds(products, SCAN_ERROR)
+        pool = np.arange(len(lowest))  # with dead rows, which is cheaper than to list the others
+        if where.prefix or where.accepted != IndexFilter():
+            pool = self.catalog.rows(where.prefix, where.accepted)
+            lowest, highest = lowest[pool], highest[pool]
+        rows = pool[highest >= self._threshold(lowest, pool, k, where.hidden)]
+        paths = self.catalog.paths(rows)
+        ids = [row for row in rows.tolist() if row in paths and paths[row] not in where.hidden]
+        return Candidates(np.array(ids, np.int64), [paths[row] for row in ids], is_complete=True)
+
+    def vectors(self, ids: Ids) -> Embeddings:
+        """Return vectors, shape (K, D), in the order of the ids."""
+        rows = np.asarray(ids, dtype=np.int64)
+        different = set(rows.tolist())  # np.unique imports the masked arrays: 7 ms
+        if self.catalog.count_rows(different) < len(different):
+            self.records(rows)  # says which is unknown
+        return self.vector_file.take(rows)
+
+    def records(self, ids: Ids) -> list[ImageRow]:
+        """Return what is known of images, in the order of the ids."""
+        found = self.catalog.entries(ids)
+        try:
+            return [found[int(number)] for number in ids]
+        except KeyError as error:
+            raise InputError(f"there is no image with the id {error} in this snapshot") from error
+
+    def find(self, path: str) -> ImageRow | None:
+        """Return what is known of the image at a path, None if there is none."""
+        return self.catalog.find(path)
+
+    def find_alike(self, size: int, mtime_ns: int) -> list[str]:
+        """Return the paths of images whose files have this size and time of change."""
+        return self.catalog.find_alike(size, mtime_ns)
+
+    def sample(self, size: int) -> Embeddings:
+        """Return the vectors of the images with the smallest digests, each content once."""
+        return self.vector_file.take(self.catalog.sample(size))
+
+    def count(self, where: Selection = ALL) -> int:
+        """Return how many images there are."""
+        if not where.hidden:
+            return self.catalog.count(where.prefix, where.accepted)
+        paths = self.catalog.paths(self.catalog.rows(where.prefix, where.accepted))
+        return sum(path not in where.hidden for path in paths.values())
+
+    def background(self) -> Mapping[str, NDArray[np.float32]]:
+        """Return the embeddings of the words that queries are weighed against."""
+        return self.catalog.background()
+
+    def _threshold(
+        self,
+        lowest: NDArray[np.floating],
+        pool: NDArray[np.int64],
+        k: int,
+        hidden: Collection[str],
+    ) -> float:
+        """Return a score that k images reach, or minus infinity if there are not that many."""
+        wanted = k + len(hidden)
+        while wanted < len(lowest):
+            best = top_k(lowest, wanted)
+            paths = self.catalog.paths(pool[best])  # dead rows have none
+            if sum(path not in hidden for path in paths.values()) >= k:
+                return float(lowest[best[-1]])
+            wanted *= 4
+        return -np.inf
+
+
+class LocalStore:
+    """The index of a folder, in a directory of its own.
+
+    Args:
+        location: The directory; it need not exist yet.
+        folder: The image folder, for messages.
+        asked_folder: The part of it that was asked for, for the message that it is not indexed;
+            None if that is the whole folder.
+    """
+
+    def __init__(self, location: Path, folder: Path, asked_folder: Path | None = None) -> None:
+        self._location = location
+        self._folder = folder
+        self._asked_folder = asked_folder or folder
+
+    @contextmanager
+    def snapshot(self) -> Iterator[LocalSnapshot]:
+        """Hold the last committed state.
+
+        Yields:
+            The state.
+
+        Raises:
+            NotIndexedError: If the folder has not been indexed.
+            LibraryError: If the index is damaged.
+        """
+        for _ in range(_ATTEMPTS):
+            catalog = self._open()
+            if catalog is None:
+                raise not_indexed(self._asked_folder)
+            with catalog, catalog.snapshot():
+                meta = catalog.meta()
+                if meta is None:
+                    raise not_indexed(self._asked_folder)
+                path = self._location / meta.vectors_file
+                try:
+                    vectors = VectorReader(path, meta.embed_dim, meta.num_rows, self._folder)
+                except FileNotFoundError:
+                    continue  # a writer has replaced it since: look again
+                yield LocalSnapshot(catalog, meta, vectors)
+                return
+        raise damaged_library(self._folder, f"{path} is missing")
+
+    def meta(self) -> CatalogMeta | None:
+        """Return what holds for the library, None if the folder has not been indexed."""
+        catalog = self._open()
+        if catalog is None:
+            return None
+        with catalog:
+            return catalog.meta()
+
+    def count(self, prefix: str = "") -> int:
+        """Return how many images are indexed in a folder, "" or "folder/"; 0 without an index."""
+        catalog = self._open()
+        if catalog is None:
+            return 0
+        with catalog:
+            return catalog.count(prefix)
+
+    def count_missing(self, prefix: str = "") -> int:
+        """Return how many more are indexed and were not there at the last sync."""
+        catalog = self._open()
+        if catalog is None:
+            return 0
+        with catalog:
+            return len(catalog.missing(prefix))
+
+    def create(self, meta: CatalogMeta) -> None:
+        """Make an empty index, or change what holds for the whole of one.
+
+        Args:
+            meta: What holds for the library.
+
+        Raises:
+            LibraryError: If another process is writing, or it cannot be written.
+        """
+        self._location.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            catalog = Catalog.open(self._location / CATALOG_NAME, self._folder, create=True)
+            assert catalog is not None
+            with catalog, LibraryWriter(catalog, self._location, meta):
+                pass  # leaving it commits what holds for the library
+
+    def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:
+        """Add images, or replace what is known of their paths, as one change."""
+        with self._writing() as (writer, meta):
+            if vectors.shape != (len(records), meta.embed_dim):
+                raise InputError(
+                    f"{len(records)} records need vectors of shape "
+                    f"({len(records)}, {meta.embed_dim}), got {vectors.shape}"
+                )
+            writer.add(records, vectors)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget images, as one change; their vectors stay for a while, as `compact` says."""
+        with self._writing() as (writer, _):
+            writer.remove(paths)
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[LibraryWriter, CatalogMeta]]:
+        """Give the writer of one change, under the lock."""
+        catalog = self._open()
+        if catalog is None:
+            raise not_indexed(self._asked_folder)
+        with catalog, self._locked():
+            meta = catalog.meta()
+            if meta is None:
+                raise not_indexed(self._asked_folder)
+            with LibraryWriter(catalog, self._location, meta) as writer:
+                yield writer, meta
+            compact(catalog, self._location, self._folder)
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return writer_lock(self._location / LOCK_NAME, self._folder)
+
+    def _open(self) -> Catalog | None:
+        return Catalog.open(self._location / CATALOG_NAME, self._folder)
+
+
+def not_indexed(folder: Path, model: str = "", other_models: Sequence[str] = ()) -> NotIndexedError:
+    """Return the error for a folder without an index, or without one of this model."""
+    command = f"clipkit index {shlex.quote(str(folder))}"
+    if not other_models:
+        return NotIndexedError(f"{folder} has not been indexed: run  {command}")
+    return NotIndexedError(
+        f"{folder} has not been indexed with {model}, only with {', '.join(other_models)}: "
+        f"name that model, or run  {command} --model {shlex.quote(model)}"
+    )
