@@ -38,10 +38,10 @@ class Found:
         self.error: BaseException | None = None
 
     def __call__(
-        self, *, near: bool = True, threshold: float | None = None, progress: object = None
+        self, *, find_near: bool = True, threshold: float | None = None, progress: object = None
     ) -> DuplicateReport:
         """Return the report."""
-        self.calls.append((near, threshold))
+        self.calls.append((find_near, threshold))
         if self.error:
             raise self.error
         return self.report
