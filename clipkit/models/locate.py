@@ -1,6 +1,5 @@
 """A source -> every file that its towers are made of, and their configuration. Imports no torch."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.files import file_sha256
 from clipkit.models.hub import (
     HUB_WEIGHT_NAMES,
     WEIGHT_NAMES,
@@ -255,7 +255,7 @@ def _published_entry(source: FileSource) -> Tag | None:
         filename = entry.url.rpartition("/")[2]
         hash_start = re.search(r"-([0-9a-f]{8})\.pth?$", filename)
         if hash_start:
-            digest = digest or _sha256(source.path)
+            digest = digest or file_sha256(source.path)
             if digest.startswith(hash_start[1]):
                 return entry
         elif filename == source.path.name and "openaipublic" not in entry.url:
@@ -268,11 +268,6 @@ def _usual_preprocess(architecture: str) -> Mapping[str, Any]:
     table = known_architectures() | installed_architectures()
     shared = [entry.preprocess for entry in table[architecture].tags.values()]
     return shared[0] if shared and all(item == shared[0] for item in shared) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _weights_in(directory: Path) -> Path | None:

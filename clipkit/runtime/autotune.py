@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clipkit.files import write_text
 from clipkit.paths import cache_directory
 from clipkit.progress import usable_cores
 from clipkit.runtime.bundle import PRECISIONS, Bundle
@@ -158,16 +159,11 @@ def _rounds(names: list[str]) -> Iterator[list[str]]:
 
 
 def _remember(key: str, trial: Trial) -> None:
-    from tempfile import NamedTemporaryFile
-
     place = _place(key)
+    content = {"key": key, **asdict(trial)}
     with suppress(OSError):  # a machine that cannot remember tries again next time
         place.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", encoding="utf-8", dir=place.parent, prefix=".trial-", delete=False
-        ) as draft:
-            json.dump({"key": key, **asdict(trial)}, draft, indent=2, ensure_ascii=False)
-        Path(draft.name).replace(place)
+        write_text(place, json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _place(key: str) -> Path:

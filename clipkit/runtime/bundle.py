@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.files import file_sha256
 from clipkit.paths import cache_directory
 from clipkit.runtime.base import Scoring
 
@@ -175,7 +176,11 @@ def verify(directory: Path) -> Bundle:
     """
     bundle = Bundle.read(directory)
     for name, stored in bundle.files.items():
-        if sha256_of(directory / name) != stored.sha256:
+        try:
+            sha256 = file_sha256(directory / name)
+        except OSError as error:
+            raise CheckpointError(f"{directory / name} cannot be read: {error.strerror}") from error
+        if sha256 != stored.sha256:
             raise CheckpointError(
                 f"{directory / name} is not the file this bundle was compiled with: if it is "
                 f"damaged, fetch it again; if it was replaced, remove {MANIFEST} beside it, which "
@@ -217,7 +222,7 @@ def graph_name(tower: str, precision: str) -> str:
 
 def stored_file(path: Path) -> StoredFile:
     """Return size and digest of a file."""
-    return StoredFile(path.stat().st_size, sha256_of(path))
+    return StoredFile(path.stat().st_size, file_sha256(path))
 
 
 def compiler_versions() -> dict[str, str]:
@@ -231,15 +236,6 @@ def compiler_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "none"
     return versions
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, as 64 hex digits."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _decoded(entries: dict[str, Any]) -> dict[str, Any]:

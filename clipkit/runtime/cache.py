@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from clipkit.errors import CheckpointError
+from clipkit.files import write_text
 from clipkit.models.sources import DirectorySource, Source
 from clipkit.paths import cache_directory, readable_name
 from clipkit.progress import StepProgress
@@ -85,7 +86,7 @@ def compile_source(
     except RefusedError as error:
         directory.parent.mkdir(parents=True, exist_ok=True)
         content = {"reason": str(error), "versions": compiler_versions(), "origin": error.origin}
-        note.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_text(note, json.dumps(content, indent=2) + "\n")
         raise
     note.unlink(missing_ok=True)
     return directory

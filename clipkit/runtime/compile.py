@@ -24,9 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import CheckpointError
+from clipkit.files import put_in_place
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
-from clipkit.models.checkpoint import load_towers, put_in_place, save_towers
+from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import TEXT_CONFIG_NAME, TOKENIZER_NAME, CheckpointFiles, locate
 from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source

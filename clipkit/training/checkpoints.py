@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from clipkit.errors import CheckpointError, ClipkitWarning, TrainingError
-from clipkit.models.checkpoint import put_in_place, save_towers, sync_directory
+from clipkit.files import put_in_place, sync_directory
+from clipkit.models.checkpoint import save_towers
 from clipkit.models.towers import Towers
 
 STATE_NAME = "training_state.pt"
