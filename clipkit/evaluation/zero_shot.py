@@ -17,7 +17,12 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import stream_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
-from clipkit.metrics.retrieval import label_ranks, mean_per_class, share_within
+from clipkit.metrics.classification import (
+    label_log_probabilities,
+    label_ranks,
+    mean_per_class,
+)
+from clipkit.metrics.retrieval import share_within
 from clipkit.progress import Progress
 from clipkit.runtime.parity import reference_directory
 from clipkit.zero_shot.classifier import ZeroShotClassifier
@@ -162,15 +167,13 @@ class _Tally:
         """Add images with the classes they have."""
         if not len(labels):
             return
-        # float64, and logarithms all the way: a probability may be too small for float32. The
-        # bias of sigmoid checkpoints is the same for all classes, so it changes nothing here.
+        # The bias of sigmoid checkpoints is the same for all classes: it changes nothing here.
         cosines = cosine_similarity(embeddings, self._class_embeddings)
         logits = self._scale * cosines.astype(np.float64)  # (K, C)
-        self._ranks.append(label_ranks(logits, np.asarray(labels)))
+        classes = np.asarray(labels)
+        self._ranks.append(label_ranks(logits, classes))
         self._labels += labels
-        top = logits.max(axis=1)
-        log_sums = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-        self._log_probabilities.append(logits[np.arange(len(labels)), labels] - log_sums)
+        self._log_probabilities.append(label_log_probabilities(logits, classes))
 
     def report(self) -> ZeroShotReport:
         """Return what was counted."""
