@@ -20,8 +20,10 @@ if TYPE_CHECKING:
         normalize_rows,
         top_k,
     )
-    from clipkit.encoder.encoder import EncodedBatch, Encoder, EncodingReport
-    from clipkit.encoder.loading import EncoderSpec, compile_model, load
+    from clipkit.encoder.encoder import Encoder
+    from clipkit.encoder.image_embedding import EncodedBatch, EncodingReport
+    from clipkit.encoder.loading import compile_model, load
+    from clipkit.encoder.spec import EncoderSpec
     from clipkit.encoder.text_embedding import UnknownTextWarning
     from clipkit.errors import (
         CheckpointError,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
     from clipkit.inputs.truncated import CutOffImageWarning
     from clipkit.models.listing import ModelListing, list_models
+    from clipkit.models.open_clip_towers import OpenClipTowers
     from clipkit.runs.callbacks import Listener
     from clipkit.runs.report import TrainingReport
     from clipkit.runs.run import train
@@ -98,6 +101,7 @@ __all__ = [
     "MissingExtraError",
     "ModelListing",
     "OfflineError",
+    "OpenClipTowers",
     "PhotoLibrary",
     "Preprocess",
     "PromptError",
@@ -139,9 +143,9 @@ _ROOMS = {
         "normalize_rows",
         "top_k",
     ),
-    "clipkit.encoder.encoder": (
+    "clipkit.encoder.encoder": ("Encoder",),
+    "clipkit.encoder.image_embedding": (
         "EncodedBatch",
-        "Encoder",
         "EncodingReport",
     ),
     "clipkit.errors": (
@@ -167,7 +171,6 @@ _ROOMS = {
         "TokenizedTexts",
     ),
     "clipkit.encoder.loading": (
-        "EncoderSpec",
         "compile_model",
         "load",
     ),
@@ -175,6 +178,7 @@ _ROOMS = {
         "ModelListing",
         "list_models",
     ),
+    "clipkit.models.open_clip_towers": ("OpenClipTowers",),
     "clipkit.runs.callbacks": ("Listener",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
@@ -203,6 +207,7 @@ _ROOMS = {
     ),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.search.thumbnails": ("ThumbnailCache",),
+    "clipkit.encoder.spec": ("EncoderSpec",),
     "clipkit.encoder.text_embedding": ("UnknownTextWarning",),
     "clipkit.training.config": ("RunConfig",),
     "clipkit.training.config_file": (

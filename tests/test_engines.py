@@ -22,7 +22,7 @@ def test_both_engines_rank_the_samples_alike(samples: list[Path]) -> None:
             engine=engine,
             device="cpu",
             precision="fp32",
-            is_caching_texts=False,
+            cache_texts=False,
         )
         similarities.append(encoder.encode_texts(queries) @ encoder.encode_images(samples).T)
     onnx, torch = similarities

@@ -158,7 +158,7 @@ class _Tally:
             )
         self.skipped: list[ImageReadError] = []
         self._class_embeddings = classifier.class_embeddings
-        self._scale = float(np.exp(encoder.scoring.logit_scale))
+        self._scale = encoder.logit_scale
         self._ranks: list[NDArray[np.intp]] = []
         self._labels: list[int] = []
         self._log_probabilities: list[NDArray[np.float64]] = []

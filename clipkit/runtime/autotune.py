@@ -175,7 +175,7 @@ def _place(key: str) -> Path:
 _BATCH = 8  # images, as an indexing run gives them to the towers
 
 
-def choose_compiled_precision(directory: Path) -> str:
+def autotune_compiled_precision(directory: Path) -> str:
     """Return the fastest precision, as measured once on this machine, that is close enough.
 
     Args:

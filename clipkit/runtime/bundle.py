@@ -154,7 +154,12 @@ class Bundle:
 
     def to_json(self) -> str:
         """Return the manifest as the text of its file."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
+        entries = {"format": FORMAT, **dataclasses.asdict(self)}
+        entries["scoring"] = {
+            "logit_scale": self.scoring.log_scale,  # as the parameter of a checkpoint is called
+            "logit_bias": self.scoring.logit_bias,
+        }
+        return json.dumps(entries, indent=2) + "\n"
 
 
 def is_bundle(directory: Path) -> bool:
@@ -244,7 +249,7 @@ def _decoded(entries: dict[str, Any]) -> dict[str, Any]:
     return {
         **entries,
         "image_size": (height, width),
-        "scoring": Scoring(**entries["scoring"]),
+        "scoring": Scoring(entries["scoring"]["logit_scale"], entries["scoring"]["logit_bias"]),
         "precisions": {key: _parity(value) for key, value in entries["precisions"].items()},
         "refused": {key: _refusal(value) for key, value in entries["refused"].items()},
         "files": {key: StoredFile(**value) for key, value in entries["files"].items()},

@@ -53,7 +53,7 @@ def find_compiled(source: Source) -> Path | None:
     return directory if _is_unchanged(bundle.origin) else None
 
 
-def compile_source(
+def compile_into_cache(
     source: Source,
     *,
     progress: StepProgress | None = None,
@@ -77,12 +77,12 @@ def compile_source(
         OfflineError: If weights would have to be fetched and there is no network.
         MissingExtraError: If torch or onnx is not installed.
     """
-    from clipkit.runtime.compile import RefusedError, compile_model
+    from clipkit.runtime.compile import RefusedError, compile_bundle
 
     directory = compiled_directory(source)
     note = _note(directory)
     try:
-        compile_model(source, directory, progress=progress, cache_dir=cache_dir)
+        compile_bundle(source, directory, progress=progress, cache_dir=cache_dir)
     except RefusedError as error:
         directory.parent.mkdir(parents=True, exist_ok=True)
         content = {"reason": str(error), "versions": compiler_versions(), "origin": error.origin}

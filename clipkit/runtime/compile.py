@@ -97,7 +97,7 @@ class _TextTower(nn.Module):
         return self.towers.text_features(token_ids)
 
 
-def compile_model(
+def compile_bundle(
     source: Source,
     directory: Path,
     *,
@@ -154,9 +154,7 @@ def compile_model(
     return bundle
 
 
-def compile_directory(
-    directory: Path, *, name: str, progress: StepProgress | None = None
-) -> Bundle:
+def compile_in_place(directory: Path, *, name: str, progress: StepProgress | None = None) -> Bundle:
     """Make a checkpoint directory a bundle, in place.
 
     Args:

@@ -4,6 +4,7 @@ Shapes: B inputs, S image size, L context length, D dimensions of the shared spa
 W width of a tower.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from clipkit.errors import InputError, MissingExtraError
 from clipkit.models.checkpoint import save_towers
+from clipkit.models.open_clip_towers import OpenClipTowers, open_clip_towers
 from clipkit.models.towers import Towers
 from clipkit.runtime.base import Scoring, trim_padding
 from clipkit.runtime.torch_device import (
@@ -174,6 +176,10 @@ class TorchRuntime:
         """
         return self._run(self._towers.patch_features, self._checked_pixels(pixel_values))
 
+    def open_clip_towers(self) -> OpenClipTowers:
+        """Return open_clip's own modules, those that it computes with, the same at every call."""
+        return self._open_clip_towers
+
     def save(self, directory: Path, *, tokenizer_json: str) -> None:
         """Write the towers as a checkpoint directory that appears whole or not at all.
 
@@ -197,6 +203,10 @@ class TorchRuntime:
             tokenizer_json=None if brings_vocabulary else tokenizer_json,
             space_id=self._space_id,
         )
+
+    @functools.cached_property
+    def _open_clip_towers(self) -> OpenClipTowers:
+        return open_clip_towers(self._towers)
 
     def _checked_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = self._towers.image_size

@@ -25,7 +25,8 @@ from clipkit.search.store.local.writer import LibraryWriter
 from clipkit.search.store.records import ImageRow, IndexedFile, SkippedFile
 
 if TYPE_CHECKING:
-    from clipkit.encoder.encoder import EncodedBatch, Encoder
+    from clipkit.encoder.encoder import Encoder
+    from clipkit.encoder.image_embedding import EncodedBatch
 
 
 DIGEST_BYTES = 16  # of SHA-256: enough for any number of images, half the room in the catalog

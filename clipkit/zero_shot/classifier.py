@@ -225,7 +225,7 @@ class ZeroShotClassifier:
     def _scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
         """Return the score of every image for every label that differs, shape (N, G)."""
         scoring = self._encoder.scoring
-        scale = np.exp(scoring.logit_scale)
+        scale = scoring.logit_scale
         cosines = cosine_similarity(image_embeddings, self._embeddings).astype(np.float64)
         if scoring.logit_bias is not None:
             return _sigmoid(scale * cosines + scoring.logit_bias)

@@ -55,9 +55,9 @@ def test_a_model_runs_on_torch_until_it_is_compiled(tiny_checkpoint: Path) -> No
 def test_a_compiled_model_is_found_by_the_name_it_was_compiled_by(
     tiny_checkpoint: Path, samples: list[Path]
 ) -> None:
-    original = clipkit.load(tiny_checkpoint, engine="torch", device="cpu", is_caching_texts=False)
+    original = clipkit.load(tiny_checkpoint, engine="torch", device="cpu", cache_texts=False)
     for precision, least in (("fp32", 1 - 1e-6), ("int8", 0.99)):
-        encoder = clipkit.load(tiny_checkpoint, precision=precision, is_caching_texts=False)
+        encoder = clipkit.load(tiny_checkpoint, precision=precision, cache_texts=False)
         assert (encoder.engine, encoder.precision) == ("onnx", precision)
         assert encoder.space_id == original.space_id
         for mine, theirs in (
@@ -118,15 +118,15 @@ def test_what_does_not_fit_together_is_refused_with_what_would(tiny_checkpoint: 
 def test_texts_are_cached_unless_that_is_switched_off(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def calls(*, is_caching_texts: bool = True) -> int:
-        encoder = clipkit.load(tiny_checkpoint, is_caching_texts=is_caching_texts)
+    def calls(*, cache_texts: bool = True) -> int:
+        encoder = clipkit.load(tiny_checkpoint, cache_texts=cache_texts)
         with patch.object(
             encoder._runtime, "text_features", wraps=encoder._runtime.text_features
         ) as text_features:
             encoder.encode_texts(TEXTS)
         return text_features.call_count
 
-    assert [calls(is_caching_texts=False), calls(is_caching_texts=False)] == [1, 1]
+    assert [calls(cache_texts=False), calls(cache_texts=False)] == [1, 1]
     assert [calls(), calls()] == [1, 0]
     monkeypatch.setenv("CLIPKIT_NO_CACHE", "1")
     assert calls() == 1
@@ -151,7 +151,7 @@ def test_8_bit_embeddings_do_not_depend_on_their_neighbours(
     tiny_checkpoint: Path, samples: list[Path]
 ) -> None:
     """All that a call computes shares one range of numbers, so each is computed alone."""
-    encoder = clipkit.load(tiny_checkpoint, precision="int8", is_caching_texts=False)
+    encoder = clipkit.load(tiny_checkpoint, precision="int8", cache_texts=False)
     texts = [*TEXTS, "a very old stone bridge over a river", "!"]
     for together, alone in (
         (encoder.encode_images(samples[:5]), [encoder.encode_images([s]) for s in samples[:5]]),
@@ -171,7 +171,7 @@ def embeddings_and_scores(
 
 
 def test_an_encoder_and_a_classifier_work_in_another_process(samples: list[Path]) -> None:
-    encoder = clipkit.load(is_caching_texts=False)
+    encoder = clipkit.load(cache_texts=False)
     encoder.max_pixels = 10**7
     classifier = clipkit.ZeroShotClassifier(encoder, ["cat", "dog"])
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

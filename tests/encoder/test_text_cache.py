@@ -373,7 +373,7 @@ class CountingRuntime:
     engine, device, embed_dim, space_id = "fake", "cpu", 2, SPACE
     image_batch = 8
     image_workers = 1
-    scoring = Scoring(logit_scale=0.0)
+    scoring = Scoring(log_scale=0.0)
 
     def __init__(self, precision: str = "fp32") -> None:
         self.precision = precision

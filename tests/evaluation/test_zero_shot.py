@@ -69,7 +69,7 @@ def test_the_sixth_guess_does_not_count(images: list[Path]) -> None:
 
 def test_a_vanishing_probability_has_a_logarithm(images: list[Path]) -> None:
     encoder = FakeEncoder()
-    encoder.scoring = Scoring(logit_scale=math.log(1e4))
+    encoder.scoring = Scoring(log_scale=math.log(1e4))
     report = evaluate_zero_shot(encoder, images[:1], [1], ("red", "green"), templates="{}")
     # cosines 255 / sqrt(255² + 1) and 0: the probability is e^-10000
     assert report.mean_log_probability == pytest.approx(-1e4 * 255 / math.sqrt(255**2 + 1))
@@ -78,7 +78,7 @@ def test_a_vanishing_probability_has_a_logarithm(images: list[Path]) -> None:
 def test_the_bias_of_sigmoid_checkpoints_changes_nothing(images: list[Path]) -> None:
     encoder = FakeEncoder()
     plain = evaluate_zero_shot(encoder, images, LABELS, NAMES, templates="{}")
-    encoder.scoring = Scoring(logit_scale=0.0, logit_bias=-10.0)
+    encoder.scoring = Scoring(log_scale=0.0, logit_bias=-10.0)
     assert evaluate_zero_shot(encoder, images, LABELS, NAMES, templates="{}") == plain
 
 

@@ -117,8 +117,8 @@ def bundle(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The small checkpoint, compiled."""
-    from clipkit.runtime.compile import compile_directory
+    from clipkit.runtime.compile import compile_in_place
 
     folder = Path(shutil.copytree(small_checkpoint, tmp_path_factory.mktemp("bundle") / "small"))
-    compile_directory(folder, name="small")
+    compile_in_place(folder, name="small")
     return folder

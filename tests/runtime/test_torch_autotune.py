@@ -15,7 +15,7 @@ from clipkit.models.sources import resolve_source
 from clipkit.models.towers import Towers
 from clipkit.runtime import torch_autotune as torch_precision
 from clipkit.runtime.autotune import Trial
-from clipkit.runtime.torch_autotune import cast_copy, fastest_precision
+from clipkit.runtime.torch_autotune import autotune_torch_precision, cast_copy
 
 pytestmark = pytest.mark.filterwarnings("ignore::clipkit.inputs.tokenizer.TextCutWarning")
 
@@ -61,7 +61,7 @@ def towers(small_checkpoint: Path) -> Towers:
 
 
 def _fastest(towers: Towers) -> Trial:
-    return fastest_precision(
+    return autotune_torch_precision(
         towers,
         Preprocess.from_config(towers.preprocess_cfg, towers.image_size),
         Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source),
