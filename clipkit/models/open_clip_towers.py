@@ -16,8 +16,15 @@ except ImportError as error:
     raise MissingExtraError("torch", "Running towers in torch") from error
 
 # What open_clip's CLIP class holds of its text encoder; its other classes have a module for it.
-_TEXT_PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final")
-_TEXT_PARTS += ("text_projection", "text_pool_type", "text_eos_id")
+_TEXT_PARTS = (
+    "token_embedding",
+    "positional_embedding",
+    "transformer",
+    "ln_final",
+    "text_projection",
+    "text_pool_type",
+    "text_eos_id",
+)
 
 
 @dataclass(frozen=True)
