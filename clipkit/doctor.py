@@ -4,6 +4,7 @@ Most of what goes wrong with such a model is silent: another activation, mean, r
 than it was trained with costs points of accuracy and raises nothing.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,15 @@ class Diagnosis:
     def is_healthy(self) -> bool:
         """Whether nothing wrong was found."""
         return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``clipkit doctor --json`` prints: the fields by name, and "is_healthy"."""
+        values = {**dataclasses.asdict(self), "is_healthy": self.is_healthy}
+        if self.weights is not None:
+            values["weights"] = str(self.weights)
+        if self.compilation is not None:
+            values["compilation"]["directory"] = str(self.compilation.directory)
+        return values
 
 
 def diagnose(

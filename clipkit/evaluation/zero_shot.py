@@ -6,7 +6,8 @@ Shapes: N readable images, C classes, D dimensions.
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,12 @@ class ZeroShotReport:
     # with every image, where few images let an accuracy stand still.
     mean_log_probability: float
     skipped: list[ImageReadError] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON can hold them: "skipped" as paths and reasons."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        skipped = [{"path": error.path, "reason": error.reason} for error in self.skipped]
+        return {**values, "skipped": skipped}
 
 
 def evaluate_zero_shot(

@@ -1,4 +1,4 @@
-"""open_clip's names and tags, the activation each was trained with, and published accuracy.
+"""The table of open_clip's models: names, tags, activation, preprocess and published accuracy.
 
 The tables are data files beside this module, so that names resolve and models are listed without
 importing torch. Should another open_clip be installed than the one they were made from, names

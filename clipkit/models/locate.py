@@ -1,4 +1,8 @@
-"""A source -> every file that its towers are made of, and their configuration. Imports no torch."""
+"""Locating a model's files: weights, config, preprocess and tokenizer of a resolved name.
+
+The name was resolved by :mod:`clipkit.models.sources`; :mod:`clipkit.models.hub` finds single files
+in the cache or downloads them. Imports no torch.
+"""
 
 import json
 import re
@@ -75,16 +79,15 @@ class CheckpointFiles:
     text_config: Path | None  # directory with a Hugging Face text tower's config.json
 
 
-def locate(
-    source: Source, *, cache_dir: Path | None = None, is_fetching: bool = False
-) -> CheckpointFiles:
-    """Return the files of a source, fetched from the network only if its name needs it.
+def locate(source: Source, *, cache_dir: Path | None = None) -> CheckpointFiles:
+    """Return the files of a source, downloaded from the hub only if its name needs it.
+
+    A local source uses no network; :func:`fetch_source` gets what its directory names but does not
+    hold.
 
     Args:
         source: Where the weights come from.
         cache_dir: The hub cache to use; the usual one if None.
-        is_fetching: Whether a local source may use the network too, for a text tower's
-            configuration or a tokenizer that its directory names but does not hold.
 
     Returns:
         Every file on this machine.
@@ -95,12 +98,12 @@ def locate(
         MissingExtraError: If the source needs open_clip and it is not installed.
     """
     is_remote = isinstance(source, HubSource | PretrainedSource)
-    finder = FileFinder(source.name, cache_dir, is_network_allowed=is_remote or is_fetching)
+    finder = FileFinder(source.name, cache_dir, allow_network=is_remote)
     return _locate(source, finder)
 
 
 def fetch_source(source: Source, *, cache_dir: Path | None = None) -> list[Path]:
-    """Return every file of a source after fetching those that are not on this machine.
+    """Return every file of a source after downloading those that are not on this machine.
 
     Args:
         source: Where the weights come from.

@@ -44,7 +44,13 @@ from clipkit.runtime.bundle import (
     graph_name,
     stored_file,
 )
-from clipkit.runtime.onnx_export import export_graph, fold_batch_norms, fuse_transposed_weights
+from clipkit.runtime.onnx_export import (
+    ImageTower,
+    TextTower,
+    export_graph,
+    fold_batch_norms,
+    fuse_transposed_weights,
+)
 from clipkit.runtime.onnx_runtime import OnnxRuntime
 from clipkit.runtime.parity import (
     ReferenceEmbeddings,
@@ -76,27 +82,6 @@ class RefusedError(CheckpointError):
         self.origin = origin
 
 
-class _ImageTower(nn.Module):
-    def __init__(self, towers: Towers) -> None:
-        super().__init__()
-        self.towers = towers
-
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.towers.image_features(pixel_values)
-
-
-class _TextTower(nn.Module):
-    def __init__(self, towers: Towers) -> None:
-        super().__init__()
-        self.towers = towers
-        transformer: Any = getattr(getattr(towers.model, "text", None), "transformer", None)
-        if hasattr(transformer, "set_attn_implementation"):  # a tower from transformers
-            transformer.set_attn_implementation("eager")  # torch cannot export mT5's other one
-
-    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
-        return self.towers.text_features(token_ids)
-
-
 def compile_bundle(
     source: Source,
     directory: Path,
@@ -104,11 +89,12 @@ def compile_bundle(
     progress: StepProgress | None = None,
     cache_dir: Path | None = None,
 ) -> Bundle:
-    """Compile a model into a bundle that appears whole or not at all.
+    """Compile a model into a bundle of its own that appears whole or not at all.
 
     Args:
         source: Where its weights come from.
-        directory: Where to; a bundle that is there is replaced.
+        directory: Where the bundle is written, the whole checkpoint with it; a bundle that is
+            there is replaced.
         progress: Called with a word or two before each step.
         cache_dir: The hub cache to use; the usual one if None.
 
@@ -155,7 +141,7 @@ def compile_bundle(
 
 
 def compile_in_place(directory: Path, *, name: str, progress: StepProgress | None = None) -> Bundle:
-    """Make a checkpoint directory a bundle, in place.
+    """Make a checkpoint directory a bundle, by writing the graphs beside its weights.
 
     Args:
         directory: A checkpoint in open_clip's layout, with its weights as safetensors.
@@ -248,8 +234,8 @@ def _exports(
 ) -> list[tuple[str, nn.Module, torch.Tensor]]:
     """Return each tower with two inputs: batches of one are exported as if they had to be."""
     return [
-        ("image", _ImageTower(towers).eval(), torch.from_numpy(pixel_values[[0, -1]])),
-        ("text", _TextTower(towers).eval(), torch.from_numpy(token_ids[[0, -1]])),
+        ("image", ImageTower(towers).eval(), torch.from_numpy(pixel_values[[0, -1]])),
+        ("text", TextTower(towers).eval(), torch.from_numpy(token_ids[[0, -1]])),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A timed trial that chooses torch's fastest precision on this CPU."""
+"""Autotuning of towers on torch: bf16 against float32 on this CPU, timed once and remembered."""
 
 import copy
 import functools

@@ -18,7 +18,7 @@ from clipkit.models.towers import Towers
 from clipkit.runtime.base import Scoring, trim_padding
 from clipkit.runtime.torch_device import (
     DTYPES,
-    Lanes,
+    ThreadStreams,
     choose_device,
     choose_precision,
     image_layout,
@@ -64,7 +64,7 @@ class TorchRuntime:
         self._towers = towers.eval().to(self._device, self._dtype)
         self._layout = image_layout(towers.model.visual, self._device)
         towers.model.visual.to(memory_format=self._layout)
-        self._lanes = Lanes(self._device)
+        self._streams = ThreadStreams(self._device)
         self._compiled = torch.compile(towers.image_features, dynamic=False) if compile else None
 
     @property
@@ -227,11 +227,11 @@ class TorchRuntime:
     ) -> NDArray[np.float32]:
         # No tower takes an empty batch, so one made-up input finds the shape of the result.
         some = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), inputs.dtype)
-        with self._lanes.lane(), torch.inference_mode():
-            batch = self._lanes.send(some)
+        with self._streams.stream(), torch.inference_mode():
+            batch = self._streams.send(some)
             if batch.is_floating_point():
                 batch = batch.to(self._dtype, memory_format=self._layout)
             features = tower(batch)[: len(inputs)]
-            # Waits for this thread's lane only, and lets other threads run meanwhile.
+            # Waits for this thread's stream only, and lets other threads run meanwhile.
             array: NDArray[np.float32] = features.float().cpu().numpy()
         return array

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,17 @@ class ClassifiedBatch:
     positions: list[int]  # of those that could be read, counted in the stream from 0
     labels: list[list[LabelScore]]  # of each of them, best first
     skipped: list[tuple[int, ImageReadError]]  # position and reason of each of the others
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON can hold them."""
+        return {
+            "positions": self.positions,
+            "labels": self.labels,
+            "skipped": [
+                {"position": position, "path": error.path, "reason": error.reason}
+                for position, error in self.skipped
+            ],
+        }
 
 
 class ZeroShotClassifier:
