@@ -43,7 +43,7 @@ class Encoder(LoadedModel):
         runtime: The two towers on an engine.
         preprocess: Images to pixel values, as the checkpoint says.
         tokenizer: Text to token ids, as the checkpoint says.
-        name: What the model was asked for by.
+        name: The model's name, as it was resolved.
         max_pixels: Images that decode to more are refused; None takes a share of the memory.
         text_cache: Where embeddings of texts are kept and looked up; None: nowhere.
     """

@@ -30,7 +30,7 @@ def open_encoder(
     cache_dir: Path | None,
     text_cache: TextCache | None,
 ) -> Encoder:
-    """Return the encoder of a model, whose compiled files nobody has replaced.
+    """Return the encoder of a model, after a check that its compiled files are still the same.
 
     Args:
         source: Where the model's weights come from.
@@ -69,7 +69,7 @@ def open_unverified(
     cache_dir: Path | None,
     text_cache: TextCache | None,
 ) -> Encoder:
-    """Return an encoder though files of its compiled model may have been replaced, to examine it.
+    """Return the encoder of a model without that check, to diagnose a damaged one.
 
     Args:
         source: Where the model's weights come from.
@@ -105,7 +105,7 @@ def open_unverified(
 
 
 def fits_compiled(engine: str, device: str, precision: str) -> bool:
-    """Return whether a compiled model can do what is asked for.
+    """Return whether a compiled model can run as requested.
 
     Args:
         engine: As for :func:`clipkit.load`.
@@ -113,14 +113,14 @@ def fits_compiled(engine: str, device: str, precision: str) -> bool:
         precision: As for :func:`clipkit.load`.
 
     Returns:
-        True if it is on the CPU, in one of its precisions, and torch is not insisted on.
+        True if it is on the CPU, in one of its precisions, and the engine is not torch.
     """
     is_on_cpu = engine != "torch" and device in ("auto", "cpu")
     return is_on_cpu and precision in ("auto", "fastest", *PRECISIONS)
 
 
 def _verify(source: Source) -> None:
-    """Verify a compiled model outside clipkit's own places: anyone may put other weights there."""
+    """Verify a compiled model in a user's own directory, where weights may have been replaced."""
     if not isinstance(source, DirectorySource) or source.directory == starter_directory():
         return
     if find_compiled(source) == source.directory:

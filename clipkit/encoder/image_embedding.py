@@ -86,7 +86,7 @@ class ImageEmbedder:
             self._embed, in_batches(decoded, batch_size), ahead=workers + 1, workers=workers
         )
         done = 0
-        with closing(decoded), closing(embedded):  # both at once, whoever fails
+        with closing(decoded), closing(embedded):  # both, whichever side fails
             for batch in embedded:
                 yield batch
                 done += len(batch.positions) + len(batch.skipped)
@@ -98,7 +98,7 @@ class ImageEmbedder:
 
         Args:
             images: Any number of images.
-            ahead: How many are decoded before they are asked for.
+            ahead: How many may be decoded in advance.
 
         Returns:
             A generator of one an image, which decodes in threads.

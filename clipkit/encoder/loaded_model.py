@@ -18,7 +18,7 @@ class LoadedModel:
     Args:
         runtime: The two towers on an engine.
         tokenizer: Text to token ids, as the checkpoint says.
-        name: What the model was asked for by.
+        name: The model's name, as it was resolved.
     """
 
     def __init__(self, runtime: Runtime, tokenizer: Tokenizer, *, name: str) -> None:
@@ -79,9 +79,9 @@ class LoadedModel:
     def towers(self) -> "OpenClipTowers":
         """open_clip's own modules, to build on: attention maps, LoRA, text for a diffusion model.
 
-        They are those that the encoder computes with. Who changes their weights changes the
-        encoder too, but neither its space_id nor the cached embeddings of texts: save() what was
-        trained, and load it anew.
+        The encoder itself computes with them. Changing their weights changes the encoder too, but
+        neither its space_id nor the cached embeddings of texts: save() what was trained, and load
+        it again.
 
         Raises:
             InputError: If the encoder runs on an engine that does not hold the weights.

@@ -101,7 +101,7 @@ def save_towers(
             whole.
         tokenizer_json: The text of a tokenizer.json, for readers without open_clip; needed only
             for CLIP's own vocabulary.
-        space_id: The identity of the space, written down for whoever reads the config.
+        space_id: The identity of the space, written into the config for its readers.
 
     Raises:
         CheckpointError: If something that is not a checkpoint lies there, or writing fails.

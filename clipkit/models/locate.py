@@ -336,6 +336,6 @@ def _tokenizer(
     place = finder.file(name, TOKENIZER_NAME, revision=revision)
     is_known = cached_file(name, TOKENIZER_SETTINGS, revision=revision, cache_dir=finder.cache_dir)
     finder.file(name, TOKENIZER_SETTINGS, revision=revision)
-    if is_known is None:  # a repo may lack this one, so it is asked for once
+    if is_known is None:  # a repo may lack this one, so it is requested once
         finder.optional_file(name, SPECIAL_TOKENS, revision=revision)
     return place.parent

@@ -52,8 +52,8 @@ def autotune_compiled_precision(directory: Path) -> str:
         directory: A compiled bundle.
 
     Returns:
-        "fp32", or another that the bundle has and whose embeddings are close enough to it to be
-        taken without being asked for.
+        "fp32", or another that the bundle has and whose embeddings are close enough to
+        those in fp32 to be chosen automatically.
 
     Raises:
         CheckpointError: If the directory is no whole bundle.
@@ -188,7 +188,7 @@ def processor() -> str:
 
 
 def _close_precisions(bundle: Bundle) -> list[str]:
-    """Return the precisions that may be chosen without being asked for, the safest first."""
+    """Return the precisions that may be chosen automatically, the safest first."""
     return [
         precision
         for precision in PRECISIONS

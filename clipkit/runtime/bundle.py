@@ -30,7 +30,7 @@ _LEAST_COSINES = {
     "fp16": (0.999, 0.995),
     "int8": (0.99, 0.97),
 }
-_CLOSE_COSINES = (0.999, 0.99)  # from here on a precision may be taken without being asked for
+_CLOSE_COSINES = (0.999, 0.99)  # from here on a precision may be chosen automatically
 _FIRST_NAMES = {"num_pictures": "num_images", "same_first_picture": "same_first_image"}
 _COMPILERS = ("clipkit", "onnxruntime", "torch", "open_clip_torch")  # whose versions matter
 
@@ -50,7 +50,7 @@ class Parity:
 
     @property
     def is_close(self) -> bool:
-        """Whether nothing is lost that an embedding is used for."""
+        """Whether the precision may be chosen automatically: rankings hardly change."""
         return self._reaches(*_CLOSE_COSINES)
 
     def passes(self, precision: str) -> bool:
@@ -94,7 +94,7 @@ class StoredFile:
 class Bundle:
     """What a manifest says."""
 
-    name: str  # of the model, as it was asked for
+    name: str  # of the model, as it was resolved
     space_id: str
     embed_dim: int
     image_size: tuple[int, int]  # height and width, pixels

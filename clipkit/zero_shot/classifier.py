@@ -1,4 +1,4 @@
-"""Class names to a classifier, without training.
+"""The zero-shot classifier: class names to class embeddings, images to ranked labels.
 
 Shapes: N images, C labels, G of them that the model can tell apart, B background names, D
 dimensions of the shared space.
@@ -135,6 +135,7 @@ class ZeroShotClassifier:
         images: Iterable[ImageInput],
         *,
         k: int | None = None,
+        batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> list[list[LabelScore]]:
         """Return the labels of each image, best first.
@@ -142,6 +143,7 @@ class ZeroShotClassifier:
         Args:
             images: N images, as for :meth:`clipkit.Encoder.encode_images`.
             k: How many labels an image; None for all.
+            batch_size: As for :meth:`clipkit.Encoder.encode_images`.
             progress: Called after every batch with (done, total).
 
         Returns:
@@ -153,7 +155,8 @@ class ZeroShotClassifier:
             InputError: If an item is no image at all, or k is less than 1.
         """
         count = self._count(k)
-        return self.rank(self._encoder.encode_images(images, progress=progress), k=count)
+        embeddings = self._encoder.encode_images(images, batch_size=batch_size, progress=progress)
+        return self.rank(embeddings, k=count)
 
     def stream(
         self,

@@ -12,7 +12,7 @@ import clipkit
 from clipkit.encoder import loading
 from clipkit.errors import CheckpointError
 from clipkit.models.sources import resolve_source
-from clipkit.runtime import autotune as precision_module
+from clipkit.runtime import autotune
 from clipkit.runtime.autotune import Trial
 from clipkit.runtime.bundle import MANIFEST, Bundle
 from clipkit.runtime.cache import compiled_directory, find_compiled
@@ -69,12 +69,12 @@ def test_auto_takes_what_the_trial_chose_among_what_is_close(
     assert bundle.precisions["int8"].is_close
     for chosen in ("fp32", "int8"):
         trial = loading_trial(bundle, chosen)
-        monkeypatch.setattr(precision_module, "compiled_trial", lambda _, trial=trial: trial)
+        monkeypatch.setattr(autotune, "compiled_trial", lambda _, trial=trial: trial)
         assert clipkit.load(tiny_checkpoint).precision == chosen
 
 
 def loading_trial(bundle: Bundle, chosen: str) -> Trial:
-    remembered = precision_module.compiled_trial(bundle)
+    remembered = autotune.compiled_trial(bundle)
     assert remembered is not None  # compiling measured it
     assert set(remembered.seconds) == {"fp32", "int8"}
     return Trial(chosen, {"fp32": 1.0, "int8": 1.0})

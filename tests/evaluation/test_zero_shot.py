@@ -1,5 +1,6 @@
 """Accuracies by hand on coloured images; then the embedded model on the sample photographs."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,22 @@ def test_accuracies_by_hand(images: list[Path]) -> None:
     expected = [_log_probability(*case) for case in zip(COLORS, LABELS, strict=True)]
     assert report.mean_log_probability == pytest.approx(sum(expected) / 4, abs=1e-6)
     assert report.skipped == []
+
+
+def test_a_report_is_json_with_what_was_skipped(images: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    report = evaluate_zero_shot(
+        FakeEncoder(), [*images, tmp_path / "empty.png"], [*LABELS, 0], NAMES, templates="{}"
+    )
+    assert json.loads(json.dumps(report.to_dict())) == {
+        "num_images": 4,
+        "num_classes": 3,
+        "top_1": 3 / 4,
+        "top_5": 1.0,
+        "mean_per_class": pytest.approx(2 / 3),
+        "mean_log_probability": report.mean_log_probability,
+        "skipped": [{"path": str(tmp_path / "empty.png"), "reason": report.skipped[0].reason}],
+    }
 
 
 def test_labels_of_a_series_are_taken_by_place(images: list[Path]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clipkit.errors import InputError
-from clipkit.metrics import retrieval as metrics
+from clipkit.metrics import retrieval
 from clipkit.metrics.retrieval import (
     hit_ranks,
     recall_at_k,
@@ -103,7 +103,7 @@ def test_blocks_change_nothing(seed: int, cells: int) -> None:
     relevant[asked, answers] = True
     expected = hit_ranks((queries @ items.T).astype(float), relevant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "_BLOCK_CELLS", cells)
+        patch.setattr(retrieval, "_BLOCK_CELLS", cells)
         ranks = retrieval_ranks(
             queries.astype(np.float32), items.astype(np.float32), asked, answers
         )
@@ -117,8 +117,8 @@ def test_the_matrix_is_never_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(similarities.shape)
         return hit_ranks(similarities, relevant)
 
-    monkeypatch.setattr(metrics, "_BLOCK_CELLS", 20)
-    monkeypatch.setattr(metrics, "hit_ranks", spy)
+    monkeypatch.setattr(retrieval, "_BLOCK_CELLS", 20)
+    monkeypatch.setattr(retrieval, "hit_ranks", spy)
     rows = np.eye(8, dtype=np.float32)
     retrieval_ranks(rows, rows, np.arange(8), np.arange(8))
     assert seen == [(2, 8)] * 4  # 20 // 8 rows at once

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from clipkit.errors import CheckpointError
 from clipkit.models.sources import FileSource, Source, resolve_source
 from clipkit.paths import cache_directory
-from clipkit.runtime import cache as compiled
+from clipkit.runtime import cache
 from clipkit.runtime import compile as compiler
 from clipkit.runtime.bundle import MANIFEST, Bundle
 from clipkit.runtime.cache import (
@@ -140,7 +140,7 @@ def test_a_refusal_holds_until_weights_or_versions_change(
     assert remembered_refusal(source) == "it computes something else"
 
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "compiler_versions", lambda: {"torch": "99"})
+        patch.setattr(cache, "compiler_versions", lambda: {"torch": "99"})
         assert remembered_refusal(source) is None
     os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert remembered_refusal(source) is None
