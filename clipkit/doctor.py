@@ -1,4 +1,4 @@
-"""What decides a model's embeddings, and whether this machine computes them right.
+"""clipkit doctor: what decides a model's embeddings, and whether this machine computes them right.
 
 Most of what goes wrong with such a model is silent: another activation, mean, resize or padding
 than it was trained with costs points of accuracy and raises nothing.

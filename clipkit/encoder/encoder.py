@@ -49,7 +49,7 @@ class Encoder(LoadedModel):
     """
 
     spec: Spec | None = None
-    """What load() was told and found, a clipkit.EncoderSpec; without it it cannot be pickled."""
+    """What load() was told and found, a clipkit.EncoderSpec; None: it cannot be pickled."""
 
     batch_size: int | None = None
     """Images that go through the image encoder at once, unless a call says; None: what suits."""

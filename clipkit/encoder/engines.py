@@ -1,4 +1,4 @@
-"""Which engine a model runs on: compiled on ONNX Runtime where that can do what is asked, or torch.
+"""Choosing the engine of a model: compiled on ONNX Runtime where that can run it, else torch.
 
 A compiled model starts in a fraction of a second and imports no torch; torch runs any weights on
 any device.

@@ -1,4 +1,4 @@
-"""Retrieval both ways: the right texts of an image, and the right images of a text.
+"""Retrieval evaluation: recall@k from images to texts and from texts to images.
 
 Shapes: N images, T captions, M different texts, D dimensions, E pairs of an image and a text.
 """

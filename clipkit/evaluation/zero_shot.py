@@ -1,4 +1,4 @@
-"""Zero-shot classification of labelled images: how often the right name is ranked first.
+"""Zero-shot evaluation: the accuracy of class names on labelled images.
 
 Shapes: N readable images, C classes, D dimensions.
 """

@@ -1,4 +1,4 @@
-"""Classification metrics: top-k accuracy, accuracy per class, and what the right label scores.
+"""Classification metrics: top-k accuracy, mean accuracy per class, log probability of the label.
 
 Shapes: N images, C classes.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints in open_clip's hub layout, both ways: source -> towers, towers -> directory.
+"""Checkpoint directories in open_clip's layout: loading towers from them, and saving towers.
 
 A directory holds ``open_clip_config.json`` ("model_cfg", "preprocess_cfg", and "clipkit_cfg" for
 what open_clip has no word for), ``open_clip_model.safetensors``, the tokenizer's files, and the

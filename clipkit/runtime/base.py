@@ -1,4 +1,4 @@
-"""What an engine must offer: the two towers as functions from arrays to features.
+"""The interface of an engine: the two towers as functions from arrays to features.
 
 Shapes: B inputs, S image size, L context length, D dimensions of the shared space.
 """

@@ -1,4 +1,4 @@
-"""A compiled bundle: a checkpoint directory with its two towers as ONNX graphs.
+"""The compiled bundle: a checkpoint directory with its two towers as ONNX graphs, and a manifest.
 
 Beside the checkpoint's own files lie two graphs a precision (``image_tower.onnx`` and
 ``text_tower.onnx`` in float32, the same with ``.int8`` in 8 bits), the golden vectors, and the

@@ -1,4 +1,4 @@
-"""Compile a model for ONNX Runtime, and refuse what does not match the original.
+"""Compiling a model for ONNX Runtime, with a parity gate that refuses what differs.
 
 ViT-B/32 of 256 pixels takes 53 s of processor time, some 80 s on two cores that are shared with
 other work, and 2.2 GB of memory at most. Half of the time goes into embedding the reference inputs
