@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from clipkit.inputs.thumbnails import render_thumbnail
     from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
     from clipkit.inputs.truncated import CutOffImageWarning
+    from clipkit.models.known_models import ModelRecommendation
     from clipkit.models.listing import ModelListing, list_models
     from clipkit.models.open_clip_towers import OpenClipTowers
     from clipkit.runs.callbacks import Listener
@@ -100,6 +101,7 @@ __all__ = [
     "Listener",
     "MissingExtraError",
     "ModelListing",
+    "ModelRecommendation",
     "OfflineError",
     "OpenClipTowers",
     "PhotoLibrary",
@@ -174,6 +176,7 @@ _ROOMS = {
         "compile_model",
         "load",
     ),
+    "clipkit.models.known_models": ("ModelRecommendation",),
     "clipkit.models.listing": (
         "ModelListing",
         "list_models",

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from clipkit.cli.terminal import note, table_lines
-from clipkit.models.known_models import Recommendation, recommended_models
+from clipkit.models.known_models import ModelRecommendation, recommended_models
 from clipkit.models.listing import ModelListing, list_models
 from clipkit.runtime.autotune import matrix_speed
 
@@ -77,7 +77,7 @@ def _recommendation_lines(listings: Mapping[str, ModelListing]) -> Iterator[str]
     yield ""
 
 
-def _facts(entry: Recommendation, listing: ModelListing, speed: float) -> Iterator[str]:
+def _facts(entry: ModelRecommendation, listing: ModelListing, speed: float) -> Iterator[str]:
     if listing.imagenet_top1 is not None:
         yield _accuracy(listing)
     if listing.parameters is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from clipkit.errors import CheckpointError
 from clipkit.models.hub import SAFE_WEIGHTS, models_here
 from clipkit.models.known_models import (
-    Recommendation,
+    ModelRecommendation,
     known_architectures,
     published_accuracy,
     recommended_models,
@@ -27,7 +27,7 @@ class ModelListing:
     image_size: int | tuple[int, int] | None  # pixels; None: not known
     imagenet_top1: float | None  # published zero-shot accuracy, fraction; None: not known
     place: Path | None  # where it lies on this machine; None: not here
-    recommendation: Recommendation | None = None  # for one of the models to begin with
+    recommendation: ModelRecommendation | None = None  # for one of the models to begin with
 
     @property
     def is_here(self) -> bool:
