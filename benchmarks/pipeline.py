@@ -34,7 +34,8 @@ from remarked import with_remark
 
 import clipkit
 from clipkit.embeddings import normalize_rows
-from clipkit.encoder.encoder import EncodedBatch, Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.progress import usable_cores
 from clipkit.runtime.base import Runtime

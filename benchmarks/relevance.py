@@ -49,7 +49,7 @@ class Embedded:
             encoder.encode_images(paths).astype(np.float64),
             texts[: len(words)].astype(np.float64),
             texts[len(words) :].astype(np.float64),
-            float(np.exp(encoder.scoring.logit_scale)),
+            encoder.logit_scale,
         )
 
     @classmethod

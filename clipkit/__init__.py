@@ -20,8 +20,10 @@ if TYPE_CHECKING:
         normalize_rows,
         top_k,
     )
-    from clipkit.encoder.encoder import EncodedBatch, Encoder, EncodingReport
-    from clipkit.encoder.loading import EncoderSpec, compile_model, load
+    from clipkit.encoder.encoder import Encoder
+    from clipkit.encoder.image_embedding import EncodedBatch, EncodingReport
+    from clipkit.encoder.loading import compile_model, load
+    from clipkit.encoder.spec import EncoderSpec
     from clipkit.encoder.text_embedding import UnknownTextWarning
     from clipkit.errors import (
         CheckpointError,
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
     from clipkit.inputs.thumbnails import render_thumbnail
     from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
     from clipkit.inputs.truncated import CutOffImageWarning
+    from clipkit.models.known_models import ModelRecommendation
     from clipkit.models.listing import ModelListing, list_models
+    from clipkit.models.open_clip_towers import OpenClipTowers
     from clipkit.runs.callbacks import Listener
     from clipkit.runs.report import TrainingReport
     from clipkit.runs.run import train
@@ -97,7 +101,9 @@ __all__ = [
     "Listener",
     "MissingExtraError",
     "ModelListing",
+    "ModelRecommendation",
     "OfflineError",
+    "OpenClipTowers",
     "PhotoLibrary",
     "Preprocess",
     "PromptError",
@@ -139,9 +145,9 @@ _ROOMS = {
         "normalize_rows",
         "top_k",
     ),
-    "clipkit.encoder.encoder": (
+    "clipkit.encoder.encoder": ("Encoder",),
+    "clipkit.encoder.image_embedding": (
         "EncodedBatch",
-        "Encoder",
         "EncodingReport",
     ),
     "clipkit.errors": (
@@ -167,14 +173,15 @@ _ROOMS = {
         "TokenizedTexts",
     ),
     "clipkit.encoder.loading": (
-        "EncoderSpec",
         "compile_model",
         "load",
     ),
+    "clipkit.models.known_models": ("ModelRecommendation",),
     "clipkit.models.listing": (
         "ModelListing",
         "list_models",
     ),
+    "clipkit.models.open_clip_towers": ("OpenClipTowers",),
     "clipkit.runs.callbacks": ("Listener",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
@@ -203,6 +210,7 @@ _ROOMS = {
     ),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.search.thumbnails": ("ThumbnailCache",),
+    "clipkit.encoder.spec": ("EncoderSpec",),
     "clipkit.encoder.text_embedding": ("UnknownTextWarning",),
     "clipkit.training.config": ("RunConfig",),
     "clipkit.training.config_file": (

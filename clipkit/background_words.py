@@ -1,9 +1,9 @@
-"""Everyday words and phrases that queries and labels are weighed against.
+"""Background words: everyday names that scores of queries and of single labels are compared with.
 
-A score needs rivals. A label that is scored on its own and a search whose hits must be told from
-misses both compare with these common things, animals, places, people and kinds of image, most of
-which a photograph does not show. They are plain and specific, because general words ("thing",
-"food") fit everything a little and tell little apart.
+A cosine alone does not say whether an image matches a text. A label that is scored on its own
+(multi_label) and the relevance cut of a search compare it with the cosines of these common things,
+animals, places, people and kinds of image, most of which a photograph does not show. The words are
+specific: general ones ("thing", "food") fit every image a little and separate little.
 """
 
 _NAMES = """

@@ -1,17 +1,17 @@
-"""What decides a model's embeddings, and whether this machine computes them right.
+"""clipkit doctor: what decides a model's embeddings, and whether this machine computes them right.
 
 Most of what goes wrong with such a model is silent: another activation, mean, resize or padding
 than it was trained with costs points of accuracy and raises nothing.
 """
 
-import math
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.loading import Engine, load_unverified
+from clipkit.encoder.engines import Engine, open_unverified
 from clipkit.errors import CheckpointError
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.text_cleaning import cleaning_rule
@@ -96,6 +96,15 @@ class Diagnosis:
         """Whether nothing wrong was found."""
         return not self.problems
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``clipkit doctor --json`` prints: the fields by name, and "is_healthy"."""
+        values = {**dataclasses.asdict(self), "is_healthy": self.is_healthy}
+        if self.weights is not None:
+            values["weights"] = str(self.weights)
+        if self.compilation is not None:
+            values["compilation"]["directory"] = str(self.compilation.directory)
+        return values
+
 
 def diagnose(
     name: str | Path = "starter",
@@ -122,7 +131,7 @@ def diagnose(
         MissingExtraError: If the model needs torch and torch is not installed.
     """
     source = resolve_source(name)
-    encoder = load_unverified(
+    encoder = open_unverified(
         source, engine=engine, device=device, precision=precision, cache_dir=None, text_cache=None
     )
     directory = find_compiled(source)
@@ -261,10 +270,9 @@ def _remarks(source: Source, directory: Path | None) -> Iterator[str]:
 
 
 def _scoring(encoder: Encoder) -> str:
-    scale = math.exp(encoder.scoring.logit_scale)
-    if encoder.scoring.logit_bias is None:
-        return f"softmax of cosines times {scale:.4g}"
-    return f"sigmoid of cosines times {scale:.4g} plus {encoder.scoring.logit_bias:.4g}"
+    if encoder.logit_bias is None:
+        return f"softmax of cosines times {encoder.logit_scale:.4g}"
+    return f"sigmoid of cosines times {encoder.logit_scale:.4g} plus {encoder.logit_bias:.4g}"
 
 
 def _depth(tower_cfg: Mapping[str, Any], usual_width: int) -> str:

@@ -1,4 +1,4 @@
-"""Arithmetic on embeddings: rows of L2 norm 1 in one shared space, in arrays that know which.
+"""Embeddings (rows of L2 norm 1 that know their space): normalise, compare, rank and mix them.
 
 Shapes: N and M rows, D dimensions. No model, no file, no image.
 """

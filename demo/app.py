@@ -34,7 +34,7 @@ def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
     Returns:
         The page, not yet served, and the images that it may show.
     """
-    encoder = clipkit.load(is_caching_texts=False)  # what visitors type is written nowhere
+    encoder = clipkit.load(cache_texts=False)  # what visitors type is written nowhere
     library = clipkit.PhotoLibrary.open(folder, encoder)
     library.sync()
     images, turns = ImageStore(library), Turns()

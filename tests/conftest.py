@@ -32,7 +32,7 @@ def own_home(
 @pytest.fixture(scope="session")
 def starter() -> clipkit.Encoder:
     """The embedded model on its usual engine."""
-    return clipkit.load("starter", is_caching_texts=False)  # a session has no home of its own
+    return clipkit.load("starter", cache_texts=False)  # a session has no home of its own
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
-from clipkit.encoder.encoder import EncodedBatch, Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import ImageInput, image_name, read_image
 from clipkit.inputs.tokenizer import TokenizedTexts
@@ -49,7 +50,7 @@ class FakeEncoder(Encoder):
     engine = "fake"
     device = "cpu"
     precision = "fp32"
-    scoring = Scoring(logit_scale=0.0)
+    scoring = Scoring(log_scale=0.0)
     space_id = "fake-space"  # like the others a plain attribute, so that a test can change it
 
     def __init__(

@@ -1,5 +1,6 @@
 """diagnose: what it says of a model, and that it notices when embeddings are wrong."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -39,6 +40,19 @@ def test_the_starter_is_healthy_and_described_as_its_files_say(starter_folder: P
     assert diagnosis.text.is_lower_cased  # by its vocabulary: the cleaning keeps the case
     assert diagnosis.text.cleaning == "whitespace"
     assert (diagnosis.engine, diagnosis.device, diagnosis.precision) == ("onnx", "cpu", "fp32")
+
+
+def test_a_diagnosis_is_json_with_the_names_of_its_fields() -> None:
+    diagnosis = diagnose("starter")
+    values = json.loads(json.dumps(diagnosis.to_dict()))
+    assert set(values) == {entry.name for entry in dataclasses.fields(diagnosis)} | {"is_healthy"}
+    assert values["is_healthy"]
+    assert values["space_id"] == "8a5415918f499ef5"
+    assert Path(values["weights"]) == diagnosis.weights
+    assert diagnosis.compilation is not None
+    assert diagnosis.golden is not None
+    assert Path(values["compilation"]["directory"]) == diagnosis.compilation.directory
+    assert values["golden"]["same_first_image"] == diagnosis.golden.same_first_image
 
 
 def test_torch_is_compared_with_the_same_golden_vectors() -> None:

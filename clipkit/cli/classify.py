@@ -13,7 +13,8 @@ from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.parser import Parser
 from clipkit.cli.terminal import clear_bars, display_width, note, progress_bar, to_json, visible
-from clipkit.encoder.encoder import EncodedBatch, Encoder
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.errors import ImageReadError, InputError, LibraryError, SpaceMismatchError
 from clipkit.inputs.folders import FolderEntry, find_images
 from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier

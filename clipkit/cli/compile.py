@@ -6,7 +6,7 @@ import dataclasses
 from clipkit.cli.terminal import note, to_json
 from clipkit.encoder.loading import compile_model
 from clipkit.models.sources import resolve_source
-from clipkit.runtime.autotune import choose_compiled_precision
+from clipkit.runtime.autotune import autotune_compiled_precision
 from clipkit.runtime.bundle import Bundle
 from clipkit.runtime.cache import compiled_directory, find_compiled
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif directory is None or arguments.again:
         directory = compile_model(arguments.model, progress=note)
     bundle = Bundle.read(directory)
-    chosen = choose_compiled_precision(directory)
+    chosen = autotune_compiled_precision(directory)
     if arguments.json:
         parities = {name: dataclasses.asdict(parity) for name, parity in bundle.precisions.items()}
         print(

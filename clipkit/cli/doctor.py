@@ -1,7 +1,6 @@
 """``clipkit doctor``: what decides a model's embeddings, and whether this machine is right."""
 
 import argparse
-import dataclasses
 from collections.abc import Iterator
 
 from clipkit.cli.options import add_engine_options
@@ -51,20 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
         engine=arguments.engine,
     )
     if arguments.json:
-        print(to_json(_as_json(diagnosis)))
+        print(to_json(diagnosis.to_dict()))
     else:
         for label, value in _lines(diagnosis):
             print(f"{label:<16} {visible(value)}")
     return 0 if diagnosis.is_healthy else 1
-
-
-def _as_json(diagnosis: Diagnosis) -> dict[str, object]:
-    values = {**dataclasses.asdict(diagnosis), "is_healthy": diagnosis.is_healthy}
-    if diagnosis.weights is not None:
-        values["weights"] = str(diagnosis.weights)
-    if diagnosis.compilation is not None:
-        values["compilation"]["directory"] = str(diagnosis.compilation.directory)
-    return values
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:

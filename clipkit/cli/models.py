@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from clipkit.cli.terminal import note, table_lines
-from clipkit.models.known_models import Recommendation, recommended_models
+from clipkit.models.known_models import ModelRecommendation, recommended_models
 from clipkit.models.listing import ModelListing, list_models
 from clipkit.runtime.autotune import matrix_speed
 
@@ -51,9 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         and (listing.is_here or not arguments.here)
     ]
     if arguments.json:
-        recommended = {entry.name: entry for entry in recommended_models()}
         for listing in listings:
-            print(json.dumps(_as_object(listing, recommended.get(listing.name))))
+            print(json.dumps(listing.to_dict()))
     elif listings:
         if not words and not arguments.here:
             for line in _recommendation_lines({listing.name: listing for listing in listings}):
@@ -78,7 +77,7 @@ def _recommendation_lines(listings: Mapping[str, ModelListing]) -> Iterator[str]
     yield ""
 
 
-def _facts(entry: Recommendation, listing: ModelListing, speed: float) -> Iterator[str]:
+def _facts(entry: ModelRecommendation, listing: ModelListing, speed: float) -> Iterator[str]:
     if listing.imagenet_top1 is not None:
         yield _accuracy(listing)
     if listing.parameters is not None:
@@ -98,16 +97,3 @@ def _cells(listing: ModelListing) -> tuple[str, ...]:
 
 def _accuracy(listing: ModelListing) -> str:
     return "-" if listing.imagenet_top1 is None else f"{listing.imagenet_top1:.1%}"
-
-
-def _as_object(listing: ModelListing, entry: Recommendation | None) -> dict[str, object]:
-    return {
-        "name": listing.name,
-        "parameters": listing.parameters,
-        "image_size": listing.image_size,
-        "imagenet_top1": listing.imagenet_top1,
-        "path": None if listing.place is None else str(listing.place),
-        "recommended_for": entry and entry.purpose,
-        "license": entry and entry.license,
-        "image_gflops": entry and entry.image_gflops,
-    }

@@ -8,7 +8,8 @@ from clipkit.cli import values
 from clipkit.cli.parser import quoted
 from clipkit.cli.terminal import note, progress_bar
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.loading import compile_model, fits_compiled, load
+from clipkit.encoder.engines import fits_compiled
+from clipkit.encoder.loading import compile_model, load
 from clipkit.errors import (
     CheckpointError,
     ImageReadError,
@@ -142,7 +143,7 @@ def load_encoder(arguments: argparse.Namespace) -> Encoder:
         precision=arguments.precision,
         engine=arguments.engine,
     )
-    encoder.image_batch = arguments.batch_size
+    encoder.batch_size = arguments.batch_size
     if arguments.max_megapixels is not None:
         # Above what any image has: a file says its size in 32 bits a side at most.
         encoder.max_pixels = max(1, int(min(arguments.max_megapixels, 2.0**44) * 1e6))

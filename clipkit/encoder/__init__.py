@@ -1,1 +1,1 @@
-"""The encoder: images and texts in, embeddings out; and loading one by its name."""
+"""The encoder: images and texts to embeddings, and loading one by its name or from its spec."""

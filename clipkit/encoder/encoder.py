@@ -1,61 +1,58 @@
-"""The encoder: images and texts to embeddings, on whatever engine.
+"""The encoder: images and texts to embeddings of one space, on any engine.
 
-Shapes: N inputs, K readable ones, L context length, D dimensions of the shared space, P patches,
-W width of a tower.
+Shapes: N inputs, L context length, D dimensions of the shared space, P patches, W width of a tower.
 """
 
-from collections.abc import Generator, Iterable, Sized
+from collections.abc import Generator, Iterable
 from contextlib import closing
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.arguments import check_path, check_whole, items_of
-from clipkit.embeddings import EmbeddingArray, normalize_rows
-from clipkit.encoder.image_batches import (
-    DecodedBatch,
-    EncodedBatch,
-    EncodingReport,
-    Outcome,
-    in_batches,
-)
+from clipkit.arguments import check_whole, items_of
+from clipkit.embeddings import EmbeddingArray
+from clipkit.encoder.image_embedding import EncodedBatch, EncodingReport, ImageEmbedder
+from clipkit.encoder.loaded_model import LoadedModel
 from clipkit.encoder.text_cache import TextCache
 from clipkit.encoder.text_embedding import TextEmbedder
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput, check_is_several
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, as_texts
-from clipkit.progress import Progress, map_ahead, usable_cores
-from clipkit.runtime.base import FineRuntime, Runtime, Scoring
+from clipkit.progress import Progress
+from clipkit.runtime.base import Runtime
 
-__all__ = ["EncodedBatch", "Encoder", "EncodingReport", "ReloadsEncoder"]
-
-TEXT_BATCH = 64
+TEXT_BATCH_SIZE = 64
 
 
-class ReloadsEncoder(Protocol):
-    """What an encoder is made of again in another process, as :func:`clipkit.load` leaves it."""
+class Spec(Protocol):
+    """What an encoder can be loaded from again, as :class:`clipkit.EncoderSpec` does it."""
 
     def load(self) -> "Encoder":
         """Return such an encoder."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold of it."""
 
-class Encoder:
-    """Turns images and text into embeddings of one space.
+
+class Encoder(LoadedModel):
+    """Turns images and text into embeddings of one space; :func:`clipkit.load` makes one.
 
     Args:
         runtime: The two towers on an engine.
         preprocess: Images to pixel values, as the checkpoint says.
         tokenizer: Text to token ids, as the checkpoint says.
-        name: What the model was asked for by.
+        name: The model's name, as it was resolved.
         max_pixels: Images that decode to more are refused; None takes a share of the memory.
         text_cache: Where embeddings of texts are kept and looked up; None: nowhere.
     """
 
-    spec: ReloadsEncoder | None = None
-    """What load() was told and found; without it an encoder cannot be pickled."""
+    spec: Spec | None = None
+    """What load() was told and found, a clipkit.EncoderSpec; None: it cannot be pickled."""
+
+    batch_size: int | None = None
+    """Images that go through the image encoder at once, unless a call says; None: what suits."""
 
     def __init__(
         self,
@@ -67,12 +64,9 @@ class Encoder:
         max_pixels: int | None = None,
         text_cache: TextCache | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(runtime, tokenizer, name=name)
         self.preprocess = preprocess
         self.max_pixels = max_pixels
-        self.image_batch: int | None = None  # images a batch unless a call says; None: what suits
-        self._runtime = runtime
-        self._tokenizer = tokenizer
         self._texts = TextEmbedder(runtime, tokenizer, text_cache)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -82,49 +76,13 @@ class Encoder:
                 f"the encoder {self.name!r} was not made by load(), so no other process can make "
                 "it again: save it with encoder.save(DIRECTORY), and load(DIRECTORY) there"
             )
-        return _reload, (self.spec, self.max_pixels)
-
-    def __repr__(self) -> str:
-        return (
-            f"Encoder({self.name!r}, embed_dim={self.embed_dim}, engine={self.engine!r}, "
-            f"device={self.device!r}, precision={self.precision!r}, space_id={self.space_id!r})"
-        )
-
-    @property
-    def space_id(self) -> str:
-        """Identity of the space; embeddings compare only with those of the same space."""
-        return self._runtime.space_id
-
-    @property
-    def embed_dim(self) -> int:
-        """D, the size of the shared space."""
-        return self._runtime.embed_dim
-
-    @property
-    def scoring(self) -> Scoring:
-        """How the checkpoint turns cosines into logits."""
-        return self._runtime.scoring
-
-    @property
-    def engine(self) -> str:
-        """Name of the engine: "onnx" or "torch"."""
-        return self._runtime.engine
-
-    @property
-    def device(self) -> str:
-        """Where it computes, as torch spells it."""
-        return self._runtime.device
-
-    @property
-    def precision(self) -> str:
-        """Number format of the computation: "fp32", "bf16" or "fp16"."""
-        return self._runtime.precision
+        return _reload, (self.spec, self.max_pixels, self.batch_size)
 
     def encode_texts(
         self,
         texts: Iterable[str],
         *,
-        batch_size: int = TEXT_BATCH,
+        batch_size: int = TEXT_BATCH_SIZE,
         progress: Progress | None = None,
     ) -> EmbeddingArray:
         """Return the embeddings of texts.
@@ -152,7 +110,7 @@ class Encoder:
         self,
         ensembles: Iterable[Iterable[str]],
         *,
-        batch_size: int = TEXT_BATCH,
+        batch_size: int = TEXT_BATCH_SIZE,
         progress: Progress | None = None,
     ) -> EmbeddingArray:
         """Return one embedding an ensemble of prompts: the mean of theirs, of norm 1 again.
@@ -290,12 +248,9 @@ class Encoder:
     ) -> Generator[EncodedBatch]:
         """Yield embeddings batch by batch, in memory that does not grow with their number.
 
-        Threads decode while others compute and the caller does something with the batch it has. In
-        memory are at most batch_size x (image_workers + 3) + 2 x cores + 1 decoded images, scaled
-        to what the tower takes, and those being decoded, which share :func:`image_memory`.
-
-        Whatever fails, here or in the caller, no thread is left behind once the generator is
-        closed, and what was embedded before is yielded first.
+        Decoding, computing and the caller's work on a batch overlap, see
+        :meth:`ImageEmbedder.stream`. Whatever fails, no thread is left behind once the generator
+        is closed, and what was embedded before is yielded first.
 
         Args:
             images: Any number of images, as for :meth:`encode_images`.
@@ -311,25 +266,12 @@ class Encoder:
             InputError: If an item is no image at all.
         """
         check_is_several(images)
-        total = len(images) if isinstance(images, Sized) else None
-        batch_size = batch_size if batch_size is not None else self.image_batch
         if batch_size is None:
-            batch_size = self._runtime.image_batch
+            suiting = self._runtime.image_batch
+            batch_size = suiting if self.batch_size is None else self.batch_size
         batch_size = check_whole(batch_size, "batch_size")
-        workers = self._runtime.image_workers
-        # Enough for the decoders while the engine is waited for.
-        decoded = self._decode(images, batch_size + 2 * usable_cores(), allow_urls)
-        # Each worker has a batch, and one waits: none stands still while the caller is busy.
-        embedded = map_ahead(
-            self._embed, in_batches(decoded, batch_size), ahead=workers + 1, workers=workers
-        )
-        done = 0
-        with closing(decoded), closing(embedded):  # both at once, whoever fails
-            for batch in embedded:
-                yield batch
-                done += len(batch.positions) + len(batch.skipped)
-                if progress:
-                    progress(done, total)
+        embedder = self._image_embedder(allow_urls=allow_urls)
+        yield from embedder.stream(images, batch_size=batch_size, progress=progress)
 
     def token_features(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return one feature a token: what the text tower sees before it pools.
@@ -343,7 +285,7 @@ class Encoder:
         Raises:
             InputError: If the encoder runs on an engine that gives pooled features only.
         """
-        return self._fine_runtime("token features").token_features(self._tokenizer(texts))
+        return self._runtime_with_towers("token features").token_features(self._tokenizer(texts))
 
     def patch_features(self, images: Iterable[ImageInput]) -> NDArray[np.float32]:
         """Return one feature a patch: what the image tower sees before it pools.
@@ -359,67 +301,24 @@ class Encoder:
                 are no images.
             ImageReadError: At the first image that cannot be read.
         """
-        runtime = self._fine_runtime("patch features")
+        runtime = self._runtime_with_towers("patch features")
         check_is_several(images)
-        outcomes = list(self._decode(images, 2 * runtime.image_batch, allow_urls=False))
-        for outcome in outcomes:
-            if isinstance(outcome, ImageReadError):
-                raise outcome
-        if not outcomes:
+        embedder = self._image_embedder(allow_urls=False)
+        pixel_values = []
+        with closing(embedder.decode(images, ahead=2 * runtime.image_batch)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, ImageReadError):
+                    raise outcome
+                pixel_values.append(outcome)
+        if not pixel_values:
             raise InputError("patch features need at least one image, got none")
-        return runtime.patch_features(np.stack([o for o in outcomes if isinstance(o, np.ndarray)]))
+        return runtime.patch_features(np.stack(pixel_values))
 
-    def save(self, directory: str | Path) -> None:
-        """Write the model as a checkpoint directory in open_clip's layout, whole or not at all.
-
-        Plain open_clip opens it as "local-dir:directory" with equal embeddings, and so does
-        :func:`load`, with the same space_id.
-
-        Args:
-            directory: Where to. A checkpoint that is there is replaced; anything else is not.
-
-        Raises:
-            InputError: If the encoder runs on an engine that does not hold the weights, or they
-                were rounded when they were loaded.
-            CheckpointError: If something that is no checkpoint lies there, or writing fails.
-        """
-        runtime = self._fine_runtime("weights to save")
-        runtime.save(check_path(directory, "directory"), tokenizer_json=self._tokenizer.to_json())
-
-    def _fine_runtime(self, what: str) -> FineRuntime:
-        if not isinstance(self._runtime, FineRuntime):
-            raise InputError(
-                f"{what} are not available on the {self.engine} engine; "
-                f'load the model with engine="torch"'
-            )
-        return self._runtime
-
-    def _embed(self, batch: DecodedBatch) -> EncodedBatch:
-        rows = np.empty((0, self.embed_dim), dtype=np.float32)
-        if batch.positions:
-            rows = normalize_rows(self._runtime.image_features(np.stack(batch.pixel_values)))
-        return EncodedBatch(batch.positions, EmbeddingArray(rows, self.space_id), batch.skipped)
-
-    def _decode(
-        self,
-        images: Iterable[ImageInput],
-        ahead: int,
-        allow_urls: bool,  # noqa: FBT001 - private, and every caller names it
-    ) -> Generator[Outcome]:
-        """Return pixel values or the reason why there are none, in order, decoding ahead."""
-
-        def decode(image: ImageInput) -> Outcome:
-            try:
-                return self.preprocess.pixel_values(
-                    image, max_pixels=self.max_pixels, allow_urls=allow_urls
-                )
-            except ImageReadError as error:
-                return error
-
-        return map_ahead(decode, images, ahead=ahead)
+    def _image_embedder(self, *, allow_urls: bool) -> ImageEmbedder:
+        return ImageEmbedder(self._runtime, self.preprocess, self.max_pixels, allow_urls)
 
 
-def _reload(spec: ReloadsEncoder, max_pixels: int | None) -> Encoder:
+def _reload(spec: Spec, max_pixels: int | None, batch_size: int | None) -> Encoder:
     encoder = spec.load()
-    encoder.max_pixels = max_pixels
+    encoder.max_pixels, encoder.batch_size = max_pixels, batch_size
     return encoder

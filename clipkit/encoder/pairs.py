@@ -1,4 +1,4 @@
-"""Image-text pairs read from a dataset, their images embedded in batches.
+"""The images of a dataset of image-text pairs to embeddings, batch by batch.
 
 Shapes: N readable images, D dimensions.
 """

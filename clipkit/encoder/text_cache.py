@@ -1,4 +1,4 @@
-"""Embeddings of texts and labels on disk: what was asked once needs no text tower again.
+"""A cache of text embeddings on disk: a query asked before needs no text encoder.
 
 One SQLite file for all models and processes. Keys are hashes: no text lies on the disk. A cache
 only saves time, so whatever is wrong with it, from a full disk to a damaged file, makes it know
@@ -22,20 +22,24 @@ from clipkit.paths import cache_directory
 
 TEXT_CACHE_BYTES = 16_000_000  # some 7 000 embeddings of 512 dimensions
 
-_PATIENCE_SECONDS = 0.02  # for another process that writes; a text takes the tower about as long
+_PATIENCE_SECONDS = (
+    0.02  # to wait for another process that writes; embedding a text takes about as long
+)
 _PAGE_BYTES = 16_384  # a row must not take a page of its own: 512 dimensions are 2 KB
-_ROOM = 0.75  # of the bytes: fuller than this, half of the rows go; the rest is for one batch
+_ROOM = (
+    0.75  # of the bytes: when it is fuller, half of the rows are dropped; the rest is for one batch
+)
 _FORMAT = "clipkit text embedding 1"
 
 
 class TextCache:
-    """Knows the embeddings of texts that were embedded before, in any process.
+    """The embeddings of texts that were embedded before, by any process.
 
     Nothing is open between two calls, so threads and forked processes may share one.
 
     Args:
         path: The file; it and its directory are made when something is kept for the first time.
-        max_bytes: How large the file may become. The rows that were not used for longest go.
+        max_bytes: How large the file may become. The least recently used rows are dropped.
         today: Returns the number of the day; uses are told apart by days.
     """
 
@@ -98,7 +102,7 @@ class TextCache:
                 self._path.unlink()  # grown when it was allowed more: SQLite makes no file smaller
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # What somebody asked for is nobody else's business.
+            # Queries are private: other users of the machine may not read them.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         with self._forgiving(), self._connection() as connection, connection:
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")

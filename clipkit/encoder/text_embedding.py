@@ -1,4 +1,4 @@
-"""Texts, and prompts that are averaged, to embeddings: from the cache, else from the text encoder.
+"""Texts and prompt ensembles to embeddings: from the cache, else from the text encoder.
 
 Shapes: N texts, E ensembles of prompts, D dimensions of the shared space.
 """
@@ -17,8 +17,8 @@ from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import Progress
 from clipkit.runtime.base import Runtime
 
-# 4 MB at 512 dimensions, a quarter of the cache. More at once are the captions of a data set:
-# nobody asks for them twice, and they would drive out what somebody does ask for.
+# 4 MB at 512 dimensions, a quarter of the cache. More at once are the captions of a dataset, which
+# are embedded once and would push out the queries that come again.
 KEPT_AT_ONCE = 2048
 
 _NAMED = 5  # texts in a message
@@ -98,9 +98,9 @@ class TextEmbedder:
         texts = list(dict.fromkeys(text for some in missing for text in some))
         tokens = self._tokenizer.tokenize(texts)
         unknown = [text for text, is_it in zip(texts, tokens.is_unknown, strict=True) if is_it]
-        unknown = [text for text in unknown if text.strip()]  # nothing was meant to say nothing
+        unknown = [text for text in unknown if text.strip()]  # an empty text is meant to be empty
         cut = [text for text, is_it in zip(texts, tokens.is_cut, strict=True) if is_it]
-        # Their warnings must come again.
+        # Those that are warned of are not cached, so that the warning comes again.
         never_kept = {*unknown, *cut} if len(missing) <= KEPT_AT_ONCE else set(texts)
         total = sum(map(len, ensembles))
         for done, fresh in self._compute(missing, texts, tokens.token_ids, batch_size):

@@ -1,10 +1,10 @@
-"""Retrieval both ways: the right texts of an image, and the right images of a text.
+"""Retrieval evaluation: recall@k from images to texts and from texts to images.
 
 Shapes: N images, T captions, M different texts, D dimensions, E pairs of an image and a text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,10 @@ class RetrievalReport:
     # "image_to_text_recall@1", "text_to_image_recall@1", …: fractions in 0..1. A k that is larger
     # than the number of texts or of images to choose from would always be 1, and is left out.
     recalls: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON can hold them."""
+        return asdict(self)
 
 
 def evaluate_retrieval(

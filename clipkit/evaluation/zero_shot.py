@@ -1,4 +1,4 @@
-"""Zero-shot classification of labelled images: how often the right name is ranked first.
+"""Zero-shot evaluation: the accuracy of class names on labelled images.
 
 Shapes: N readable images, C classes, D dimensions.
 """
@@ -6,7 +6,8 @@ Shapes: N readable images, C classes, D dimensions.
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,12 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import stream_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
-from clipkit.metrics.retrieval import label_ranks, mean_per_class, share_within
+from clipkit.metrics.classification import (
+    label_log_probabilities,
+    label_ranks,
+    mean_per_class,
+)
+from clipkit.metrics.retrieval import share_within
 from clipkit.progress import Progress
 from clipkit.runtime.parity import reference_directory
 from clipkit.zero_shot.classifier import ZeroShotClassifier
@@ -37,6 +43,12 @@ class ZeroShotReport:
     # with every image, where few images let an accuracy stand still.
     mean_log_probability: float
     skipped: list[ImageReadError] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON can hold them: "skipped" as paths and reasons."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        skipped = [{"path": error.path, "reason": error.reason} for error in self.skipped]
+        return {**values, "skipped": skipped}
 
 
 def evaluate_zero_shot(
@@ -153,7 +165,7 @@ class _Tally:
             )
         self.skipped: list[ImageReadError] = []
         self._class_embeddings = classifier.class_embeddings
-        self._scale = float(np.exp(encoder.scoring.logit_scale))
+        self._scale = encoder.logit_scale
         self._ranks: list[NDArray[np.intp]] = []
         self._labels: list[int] = []
         self._log_probabilities: list[NDArray[np.float64]] = []
@@ -162,15 +174,13 @@ class _Tally:
         """Add images with the classes they have."""
         if not len(labels):
             return
-        # float64, and logarithms all the way: a probability may be too small for float32. The
-        # bias of sigmoid checkpoints is the same for all classes, so it changes nothing here.
+        # The bias of sigmoid checkpoints is the same for all classes: it changes nothing here.
         cosines = cosine_similarity(embeddings, self._class_embeddings)
         logits = self._scale * cosines.astype(np.float64)  # (K, C)
-        self._ranks.append(label_ranks(logits, np.asarray(labels)))
+        classes = np.asarray(labels)
+        self._ranks.append(label_ranks(logits, classes))
         self._labels += labels
-        top = logits.max(axis=1)
-        log_sums = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-        self._log_probabilities.append(logits[np.arange(len(labels)), labels] - log_sums)
+        self._log_probabilities.append(label_log_probabilities(logits, classes))
 
     def report(self) -> ZeroShotReport:
         """Return what was counted."""

@@ -1,1 +1,1 @@
-"""Metrics on plain arrays: no model, no file, no printing."""
+"""Metrics: arrays in, numbers out, with no model and no file."""

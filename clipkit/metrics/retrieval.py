@@ -1,6 +1,6 @@
-"""Retrieval and classification metrics on arrays: recall@k, ranks, top-k accuracy.
+"""Retrieval metrics: the rank of each query's first relevant item, and recall@k.
 
-Shapes: N queries or images, M items, C classes, D dimensions, E pairs of a query and an item.
+Shapes: N queries, M items, D dimensions, E pairs of a query and an item that answers it.
 """
 
 from typing import Any
@@ -82,61 +82,8 @@ def recall_at_k(
         Karpathy & Fei-Fei 2015, "Deep Visual-Semantic Alignments" (arXiv 1412.2306).
     """
     ranks = hit_ranks(similarities, relevant)
-    _check_k(k, similarities.shape[1], "items")
+    check_k(k, similarities.shape[1], "items")
     return share_within(ranks, k=k)
-
-
-def top_k_accuracy(
-    scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], *, k: int
-) -> float:
-    """Return the share of images whose right class is among the k of highest score.
-
-    Args:
-        scores: Of image n for class c, shape (N, C). Higher is likelier.
-        labels: The right class of each image, shape (N,), in 0..C-1.
-        k: How many classes may be guessed, 1 <= k <= C. Ties go to the lower class number.
-
-    Returns:
-        A fraction in [0, 1].
-
-    Raises:
-        InputError: If the shapes do not fit, or a label or k is out of range.
-
-    Example:
-        >>> top_k_accuracy(np.array([[0.7, 0.3], [0.6, 0.4]]), np.array([0, 1]), k=1)
-        0.5
-    """
-    ranks = label_ranks(scores, labels)
-    _check_k(k, scores.shape[1], "classes")
-    return share_within(ranks, k=k)
-
-
-def label_ranks(
-    scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]
-) -> NDArray[np.intp]:
-    """Return how many classes are ranked before each image's right one.
-
-    Args:
-        scores: Of image n for class c, shape (N, C). Higher is likelier.
-        labels: The right class of each image, shape (N,), in 0..C-1.
-
-    Returns:
-        Shape (N,), in 0..C-1; 0 is best. Ties as in `hit_ranks`.
-
-    Raises:
-        InputError: If the shapes do not fit or a label is out of range.
-    """
-    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
-        raise InputError(
-            f"scores must have shape (N, C) and labels (N,), got {scores.shape} and {labels.shape}"
-        )
-    num_classes = scores.shape[1]
-    if ((labels < 0) | (labels >= num_classes)).any():
-        raise InputError(
-            f"labels must be in 0..{num_classes - 1} for {num_classes} classes, "
-            f"got {labels.min()}..{labels.max()}"
-        )
-    return hit_ranks(scores, labels[:, None] == np.arange(num_classes))
 
 
 def retrieval_ranks(
@@ -188,26 +135,16 @@ def share_within(ranks: NDArray[np.intp], *, k: int) -> float:
     return float((ranks < k).mean())
 
 
-def mean_per_class(hits: NDArray[np.bool_], labels: NDArray[np.integer[Any]]) -> float:
-    """Return the mean over classes of the share of hits: each class counts the same.
+def check_k(k: int, most: int, what: str) -> None:
+    """Refuse a length of a ranked list that is longer than the list, or less than 1.
 
     Args:
-        hits: Whether each image was right, shape (N,), N >= 1.
-        labels: The right class of each image, shape (N,), 0 or more.
+        k: The length.
+        most: How many there are to rank.
+        what: What is ranked, for the message: "items", "classes".
 
-    Returns:
-        A fraction in [0, 1]; classes without an image do not count.
-
-    Example:
-        >>> mean_per_class(np.array([True, True, True, False]), np.array([0, 0, 0, 2]))
-        0.5
+    Raises:
+        InputError: If k is not in 1..most.
     """
-    totals = np.bincount(labels)
-    right = np.bincount(labels, weights=hits)
-    is_there = totals > 0
-    return float((right[is_there] / totals[is_there]).mean())
-
-
-def _check_k(k: int, most: int, what: str) -> None:
     if not 1 <= k <= most:
         raise InputError(f"k must be between 1 and {most} {what}, got {k}")

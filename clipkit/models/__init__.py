@@ -1,6 +1,10 @@
-"""Models: names to weights to towers, and checkpoint directories both ways.
+"""Models: names -> weights -> towers, checkpoint directories both ways, and what is trained.
 
-``sources``, ``hub``, ``listing``, ``known_models`` and ``space_id`` need no torch; ``checkpoint``,
-``weights`` and ``towers`` do, and are imported only when weights are opened. So do ``building``
-(towers of random weights), ``freezing`` (what is trained) and ``wise_ft`` (between two weights).
+From a name to towers: ``sources`` resolves the name, ``locate`` finds the files, ``hub`` downloads
+what is missing, ``checkpoint`` builds the towers and reads the weights with ``weights``. Beside
+them ``known_models`` and ``listing`` say which models there are, and ``space_id`` which embeddings
+compare; none of those needs torch but ``checkpoint`` and ``weights``.
+
+On torch: ``towers``, ``open_clip_towers`` (open_clip's own modules), ``building`` (random weights),
+``freezing`` (which weights are trained), ``wise_ft`` (between two sets of weights).
 """

@@ -1,4 +1,4 @@
-"""Which activation function a checkpoint's towers use, said in words. Imports no torch.
+"""Which activation (QuickGELU, GELU, ReLU) a checkpoint's towers use. Imports no torch.
 
 A tower built with another activation than it was trained with loses several points of accuracy
 without any error; this is what ``clipkit doctor`` shows of it.

@@ -1,4 +1,4 @@
-"""Towers from scratch: an architecture, a vocabulary and a seed -> towers with random weights."""
+"""Building towers from scratch: an architecture, a tokenizer and a seed -> random weights."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Checkpoints in open_clip's hub layout, both ways: source -> towers, towers -> directory.
+"""Checkpoint directories in open_clip's layout: loading towers from them, and saving towers.
 
 A directory holds ``open_clip_config.json`` ("model_cfg", "preprocess_cfg", and "clipkit_cfg" for
 what open_clip has no word for), ``open_clip_model.safetensors``, the tokenizer's files, and the
@@ -7,7 +7,6 @@ and computes equal embeddings; for a Hugging Face text tower its ``hf_model_name
 given as the directory, because open_clip looks for it from where the process runs.
 """
 
-import ctypes
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError, MissingExtraError
+from clipkit.files import put_in_place
 from clipkit.models.building import build_model, image_size
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import (
@@ -101,7 +101,7 @@ def save_towers(
             whole.
         tokenizer_json: The text of a tokenizer.json, for readers without open_clip; needed only
             for CLIP's own vocabulary.
-        space_id: The identity of the space, written down for whoever reads the config.
+        space_id: The identity of the space, written into the config for its readers.
 
     Raises:
         CheckpointError: If something that is not a checkpoint lies there, or writing fails.
@@ -257,46 +257,3 @@ def _portable(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     if "hf_model_name" in text_cfg:
         text_cfg["hf_model_pretrained"] = False
     return config
-
-
-def put_in_place(draft: Path, place: Path) -> None:
-    """Put a finished directory in its place; what was there stays whole until that moment."""
-    if not place.exists():
-        draft.rename(place)
-    elif not _exchange(draft, place):
-        old = draft.with_suffix(".old")
-        place.rename(old)
-        try:
-            draft.rename(place)
-        except OSError:
-            old.rename(place)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    sync_directory(place.parent)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two directories in one step; return whether this system can."""
-    names = os.fsencode(first), os.fsencode(second)
-    swap = 2  # RENAME_EXCHANGE on Linux, RENAME_SWAP on macOS
-    try:
-        library = ctypes.CDLL(None, use_errno=True)
-        if hasattr(library, "renameat2"):
-            here = -100  # AT_FDCWD
-            status: int = library.renameat2(here, names[0], here, names[1], swap)
-        else:
-            status = library.renamex_np(*names, swap)
-    except (OSError, AttributeError, TypeError):
-        return False
-    return status == 0
-
-
-def sync_directory(directory: Path) -> None:
-    """Wait until the names in a directory are on the disk."""
-    if os.name == "nt":  # Windows does not open directories
-        return
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,4 +1,4 @@
-"""Which weights of towers are trained, and what their training leaves out.
+"""What of towers is trained: freezing (LiT), patch dropout, gradient checkpointing, weight decay.
 
 Locking never unlocks: what is fixed already, such as sine positions, stays so. A tower's groups
 run from its input to its output: the embedding of patches or tokens, then the layers one by one

@@ -1,8 +1,11 @@
-"""Files of published models: found in the caches of this machine, or fetched from the hub.
+"""Files of published models: found in this machine's caches, or downloaded from the hub.
 
 The Hugging Face cache is where every tool that uses it looks: HF_HOME, HF_HUB_CACHE and
 HF_HUB_OFFLINE are honoured, and a cache directory given by hand wins. What is in the cache is
 used as it is, without asking the network whether there is something newer.
+
+A download starts with one short question, which has a timeout and no retry: without a network it
+fails within seconds. The download itself resumes and retries as huggingface_hub does it.
 """
 
 import threading
@@ -27,7 +30,8 @@ WEIGHT_NAMES = (
     "model.pth",
 )  # in the order in which open_clip prefers them in a directory
 HUB_WEIGHT_NAMES = (SAFE_WEIGHTS, "open_clip_pytorch_model.bin")
-_REPLY_SECONDS = 4.0  # for the hub's first answer; a download takes as long as it takes
+_REPLY_SECONDS = 4.0  # timeout of the hub's first answer; a download takes as long as it takes
+_WAIT_SECONDS = 5.0  # for that answer or its timeout: looking up a host name has none of its own
 
 
 def weight_names(entry: Tag) -> tuple[str, ...]:
@@ -100,11 +104,11 @@ def models_here(cache_dir: Path | None = None) -> dict[str, Path]:
 
 @dataclass
 class FileFinder:
-    """Finds the files of one model, in the cache first and on the network where that is allowed."""
+    """Finds the files of one model: in the cache first, and on the hub where that is allowed."""
 
     model: str  # the name that messages give
     cache_dir: Path | None = None
-    is_network_allowed: bool = True
+    allow_network: bool = True
     found: list[Path] = field(default_factory=list)
 
     def file(self, repo: str, *names: str, revision: str | None = None) -> Path:
@@ -127,7 +131,7 @@ class FileFinder:
             if place is not None:
                 self.found.append(place)
                 return place
-        if not self.is_network_allowed:
+        if not self.allow_network:
             raise OfflineError(self._sentence(repo, names[0], "and loading it uses no network"))
         for name in names:
             place = self._download(repo, name, revision)
@@ -150,7 +154,7 @@ class FileFinder:
         try:
             # One short question first: hf_hub_download retries for minutes without a network.
             url = hf_hub_url(repo, name, revision=revision)
-            _ask(lambda: get_hf_file_metadata(url, timeout=_REPLY_SECONDS))
+            _call_within(_WAIT_SECONDS, lambda: get_hf_file_metadata(url, timeout=_REPLY_SECONDS))
             return Path(hf_hub_download(repo, name, revision=revision, cache_dir=self.cache_dir))
         except (hub_errors.GatedRepoError, hub_errors.RepositoryNotFoundError) as error:
             raise CheckpointError(
@@ -180,8 +184,8 @@ class FileFinder:
         )
 
 
-def _ask(question: Callable[[], object]) -> None:
-    """Ask the hub something and wait a moment: looking up a host name has no timeout of its own."""
+def _call_within(seconds: float, question: Callable[[], object]) -> None:
+    """Ask the hub something in a thread, and wait so long; raise what the question raises."""
     answers: SimpleQueue[Exception | None] = SimpleQueue()
 
     def answer() -> None:
@@ -194,7 +198,7 @@ def _ask(question: Callable[[], object]) -> None:
 
     threading.Thread(target=answer, daemon=True).start()
     try:
-        error = answers.get(timeout=_REPLY_SECONDS + 1)
+        error = answers.get(timeout=seconds)
     except Empty as empty:
         raise TimeoutError("the hub did not answer") from empty
     if error is not None:

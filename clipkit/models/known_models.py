@@ -1,4 +1,4 @@
-"""open_clip's names and tags, the activation each was trained with, and published accuracy.
+"""The table of open_clip's models: names, tags, activation, preprocess and published accuracy.
 
 The tables are data files beside this module, so that names resolve and models are listed without
 importing torch. Should another open_clip be installed than the one they were made from, names
@@ -75,7 +75,7 @@ def published_accuracy() -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class ModelRecommendation:
     """One published model to begin with."""
 
     purpose: str  # "small", "balanced", "best" or "multilingual"
@@ -84,10 +84,10 @@ class Recommendation:
     image_gflops: float  # 10⁹ floating-point operations for one image
 
 
-def recommended_models() -> list[Recommendation]:
+def recommended_models() -> list[ModelRecommendation]:
     """Return the models to begin with, the smallest first; the data file names the sources."""
     table = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
-    return [Recommendation(**entry) for entry in table["recommended"]]
+    return [ModelRecommendation(**entry) for entry in table["recommended"]]
 
 
 def is_open_clip_installed() -> bool:

@@ -1,12 +1,18 @@
-"""What models there are, how large and how good, and which of them are on this machine."""
+"""list_models: every model that loads by name, its size and accuracy, and whether it is here."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clipkit.errors import CheckpointError
 from clipkit.models.hub import SAFE_WEIGHTS, models_here
-from clipkit.models.known_models import known_architectures, published_accuracy
+from clipkit.models.known_models import (
+    ModelRecommendation,
+    known_architectures,
+    published_accuracy,
+    recommended_models,
+)
 from clipkit.models.locate import read_config
 from clipkit.models.safetensors_header import read_header
 from clipkit.models.sources import CONFIG_NAME
@@ -21,11 +27,26 @@ class ModelListing:
     image_size: int | tuple[int, int] | None  # pixels; None: not known
     imagenet_top1: float | None  # published zero-shot accuracy, fraction; None: not known
     place: Path | None  # where it lies on this machine; None: not here
+    recommendation: ModelRecommendation | None = None  # for one of the models to begin with
 
     @property
     def is_here(self) -> bool:
         """Whether it loads without a network."""
         return self.place is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``clipkit models --json`` prints of it, with None for what is not known."""
+        advice = self.recommendation
+        return {
+            "name": self.name,
+            "parameters": self.parameters,
+            "image_size": self.image_size,
+            "imagenet_top1": self.imagenet_top1,
+            "path": None if self.place is None else str(self.place),
+            "recommended_for": advice and advice.purpose,
+            "license": advice and advice.license,
+            "image_gflops": advice and advice.image_gflops,
+        }
 
 
 def list_models(*, cache_dir: Path | None = None) -> list[ModelListing]:
@@ -39,6 +60,7 @@ def list_models(*, cache_dir: Path | None = None) -> list[ModelListing]:
     """
     here = models_here(cache_dir)
     accuracy = published_accuracy()
+    recommended = {entry.name: entry for entry in recommended_models()}
     listings = [
         ModelListing(
             name=f"{name}/{tag}",
@@ -46,6 +68,7 @@ def list_models(*, cache_dir: Path | None = None) -> list[ModelListing]:
             image_size=architecture.image_size,
             imagenet_top1=accuracy.get(f"{name}/{tag}"),
             place=here.get(f"{name}/{tag}"),
+            recommendation=recommended.get(f"{name}/{tag}"),
         )
         for name, architecture in known_architectures().items()
         if not name.endswith("-quickgelu")  # the same weights under another name

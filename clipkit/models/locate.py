@@ -1,6 +1,9 @@
-"""A source -> every file that its towers are made of, and their configuration. Imports no torch."""
+"""Locating a model's files: weights, config, preprocess and tokenizer of a resolved name.
 
-import hashlib
+The name was resolved by :mod:`clipkit.models.sources`; :mod:`clipkit.models.hub` finds single files
+in the cache or downloads them. Imports no torch.
+"""
+
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.files import file_sha256
 from clipkit.models.hub import (
     HUB_WEIGHT_NAMES,
     WEIGHT_NAMES,
@@ -75,16 +79,15 @@ class CheckpointFiles:
     text_config: Path | None  # directory with a Hugging Face text tower's config.json
 
 
-def locate(
-    source: Source, *, cache_dir: Path | None = None, is_fetching: bool = False
-) -> CheckpointFiles:
-    """Return the files of a source, fetched from the network only if its name needs it.
+def locate(source: Source, *, cache_dir: Path | None = None) -> CheckpointFiles:
+    """Return the files of a source, downloaded from the hub only if its name needs it.
+
+    A local source uses no network; :func:`fetch_source` gets what its directory names but does not
+    hold.
 
     Args:
         source: Where the weights come from.
         cache_dir: The hub cache to use; the usual one if None.
-        is_fetching: Whether a local source may use the network too, for a text tower's
-            configuration or a tokenizer that its directory names but does not hold.
 
     Returns:
         Every file on this machine.
@@ -95,12 +98,12 @@ def locate(
         MissingExtraError: If the source needs open_clip and it is not installed.
     """
     is_remote = isinstance(source, HubSource | PretrainedSource)
-    finder = FileFinder(source.name, cache_dir, is_network_allowed=is_remote or is_fetching)
+    finder = FileFinder(source.name, cache_dir, allow_network=is_remote)
     return _locate(source, finder)
 
 
 def fetch_source(source: Source, *, cache_dir: Path | None = None) -> list[Path]:
-    """Return every file of a source after fetching those that are not on this machine.
+    """Return every file of a source after downloading those that are not on this machine.
 
     Args:
         source: Where the weights come from.
@@ -255,7 +258,7 @@ def _published_entry(source: FileSource) -> Tag | None:
         filename = entry.url.rpartition("/")[2]
         hash_start = re.search(r"-([0-9a-f]{8})\.pth?$", filename)
         if hash_start:
-            digest = digest or _sha256(source.path)
+            digest = digest or file_sha256(source.path)
             if digest.startswith(hash_start[1]):
                 return entry
         elif filename == source.path.name and "openaipublic" not in entry.url:
@@ -268,11 +271,6 @@ def _usual_preprocess(architecture: str) -> Mapping[str, Any]:
     table = known_architectures() | installed_architectures()
     shared = [entry.preprocess for entry in table[architecture].tags.values()]
     return shared[0] if shared and all(item == shared[0] for item in shared) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _weights_in(directory: Path) -> Path | None:
@@ -338,6 +336,6 @@ def _tokenizer(
     place = finder.file(name, TOKENIZER_NAME, revision=revision)
     is_known = cached_file(name, TOKENIZER_SETTINGS, revision=revision, cache_dir=finder.cache_dir)
     finder.file(name, TOKENIZER_SETTINGS, revision=revision)
-    if is_known is None:  # a repo may lack this one, so it is asked for once
+    if is_known is None:  # a repo may lack this one, so it is requested once
         finder.optional_file(name, SPECIAL_TOKENS, revision=revision)
     return place.parent

@@ -1,4 +1,6 @@
-"""A name, as people write it, to where its weights come from. Reads no weights, imports no torch.
+"""Resolving the name of a model, as people write it, to the source of its weights.
+
+Reads no weights, uses no network and imports no torch.
 
 What names mean, first match wins:
 

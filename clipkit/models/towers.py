@@ -1,4 +1,4 @@
-"""The two towers of a checkpoint: open_clip's modules, and what is known about them.
+"""The two towers of a checkpoint: open_clip's model with its config, and the features it gives.
 
 Shapes: N inputs, S image size, L context length, D dimensions of the shared space, P patches of
 the image tower's grid, W width of a tower.

@@ -1,4 +1,4 @@
-"""Reading weights files as tensors and nothing else: no object of a file is ever built or run."""
+"""Reading weights files (safetensors, torch) as tensors only: nothing is ever unpickled or run."""
 
 import pickle
 import zipfile

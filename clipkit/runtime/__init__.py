@@ -1,1 +1,1 @@
-"""The image and text towers on different engines (torch, ONNX Runtime): arrays in, features out."""
+"""The two towers on an engine (ONNX Runtime, torch): arrays in, image and text features out."""

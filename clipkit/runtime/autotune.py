@@ -1,7 +1,8 @@
-"""Timed trials that choose the fastest precision for this machine, remembered in the cache.
+"""Autotuning: timed trials that choose the fastest precision for this machine, remembered on disk.
 
 Nothing is chosen by a processor's name. The name is in the key of a trial only so that what was
-measured on one machine is not believed on another.
+measured on one machine is not believed on another. :mod:`clipkit.runtime.torch_autotune` is the
+trial of towers on torch.
 """
 
 import hashlib
@@ -15,22 +16,26 @@ from pathlib import Path
 
 import numpy as np
 
+from clipkit.files import write_text
 from clipkit.paths import cache_directory
 from clipkit.progress import usable_cores
 from clipkit.runtime.bundle import PRECISIONS, Bundle
 
 LEAST_GAIN = 0.1  # share of the safest one's time; a smaller gain is noise, or not worth the risk
 LEAST_ROUNDS = 3
-HOPELESS = 4  # times the safest one's first call: who takes longer is not called again
+HOPELESS = 4  # times the safest one's first call: a candidate that takes longer is given up
+_BATCH = 8  # images, as an indexing run gives them to the towers
+# The largest product in the image encoder of a ViT-B for a batch of 8 images of 197 tokens.
+_ROWS, _INNER, _COLUMNS = 8 * 197, 768, 3072
 
 Candidates = Mapping[str, Callable[[], object]]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured, and what was chosen."""
+    """A trial of candidates: what was measured, and what was chosen."""
 
-    chosen: str
+    chosen: str  # name of a candidate
     seconds: dict[str, float]  # of the quickest call; the safest candidate first
     refused: dict[str, str] = field(default_factory=dict)  # candidates that may not be used: why
 
@@ -38,6 +43,69 @@ class Trial:
         times = ", ".join(f"{name} {1000 * took:.4g} ms" for name, took in self.seconds.items())
         reasons = "".join(f"; not {name}: {reason}" for name, reason in self.refused.items())
         return f"{self.chosen} ({times} a call{reasons})"
+
+
+def autotune_compiled_precision(directory: Path) -> str:
+    """Return the fastest precision of a compiled model, as measured once on this machine.
+
+    Args:
+        directory: A compiled bundle.
+
+    Returns:
+        "fp32", or another that the bundle has and whose embeddings are close enough to
+        those in fp32 to be chosen automatically.
+
+    Raises:
+        CheckpointError: If the directory is no whole bundle.
+    """
+    bundle = Bundle.read(directory)
+    close = _close_precisions(bundle)
+    if len(close) == 1:
+        return close[0]
+    trial = compiled_trial(bundle)
+    if trial is not None and trial.chosen in close:
+        return trial.chosen
+
+    from clipkit.runtime.onnx_runtime import OnnxRuntime
+
+    runtimes = {precision: OnnxRuntime(directory, precision) for precision in close}
+    generator = np.random.default_rng(0)
+    pixel_values = generator.standard_normal((_BATCH, 3, *bundle.image_size), dtype=np.float32)
+    return choose_fastest(
+        {
+            precision: partial(runtime.image_features, pixel_values)
+            for precision, runtime in runtimes.items()
+        },
+        key=_compiled_key(bundle),
+    ).chosen
+
+
+def compiled_trial(bundle: Bundle) -> Trial | None:
+    """Return what was measured for a bundle on this machine; None if nothing was."""
+    return remembered_trial(_compiled_key(bundle))
+
+
+def matrix_speed(*, seconds: float = 0.2) -> float:
+    """Return how fast the processor multiplies matrices in float32, measured once and remembered.
+
+    An image encoder spends nearly all of its time on such products, so its GFLOPs divided by this
+    is about the time that an image takes in float32.
+
+    Args:
+        seconds: How long to measure, where nothing is remembered.
+
+    Returns:
+        10⁹ floating-point operations a second.
+    """
+    generator = np.random.default_rng(0)
+    left = generator.standard_normal((_ROWS, _INNER), dtype=np.float32)
+    right = generator.standard_normal((_INNER, _COLUMNS), dtype=np.float32)
+    trial = choose_fastest(
+        {"float32": partial(np.matmul, left, right)},
+        key=trial_key("matrix product", f"numpy {np.__version__}"),
+        seconds=seconds,
+    )
+    return 2e-9 * _ROWS * _INNER * _COLUMNS / trial.seconds["float32"]
 
 
 def choose_fastest(
@@ -58,8 +126,8 @@ def choose_fastest(
         candidates: Names and what to call, the safest first: it is chosen unless another is faster
             by enough. One that raises is refused; the first may not raise.
         key: What the trial is remembered by; :func:`trial_key` makes one.
-        seconds: How long to go on, for three rounds at least; who is hopelessly slow in the first
-            call is not called again.
+        seconds: How long to measure, for three rounds at least; a candidate whose first call is
+            hopelessly slow is not called again.
         check: Called with the name of a candidate before it is chosen for its speed; returns why it
             may not be used, or None. The next fastest is tried then.
         clock: Seconds that only grow.
@@ -91,7 +159,7 @@ def remembered_trial(key: str) -> Trial | None:
         if content.pop("key") == key:
             return Trial(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # a damaged memory is no memory: the trial is run again and replaces it
+        pass  # a damaged file counts as none: the trial is run again and replaces it
     return None
 
 
@@ -117,6 +185,20 @@ def processor() -> str:
     import platform  # only here: what is remembered is looked up at every start
 
     return platform.processor() or platform.machine()
+
+
+def _close_precisions(bundle: Bundle) -> list[str]:
+    """Return the precisions that may be chosen automatically, the safest first."""
+    return [
+        precision
+        for precision in PRECISIONS
+        if precision in bundle.precisions
+        and (precision == PRECISIONS[0] or bundle.precisions[precision].is_close)
+    ]
+
+
+def _compiled_key(bundle: Bundle) -> str:
+    return trial_key("compiled image tower", bundle.space_id, *sorted(bundle.versions.values()))
 
 
 def _time(
@@ -152,108 +234,20 @@ def _time(
 
 
 def _rounds(names: list[str]) -> Iterator[list[str]]:
-    while True:  # forth and back, so that none always runs in the wake of another
+    while True:  # back and forth, so that none always runs after the same one
         yield names
         yield names[::-1]
 
 
 def _remember(key: str, trial: Trial) -> None:
-    from tempfile import NamedTemporaryFile
-
     place = _place(key)
+    content = {"key": key, **asdict(trial)}
     with suppress(OSError):  # a machine that cannot remember tries again next time
         place.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", encoding="utf-8", dir=place.parent, prefix=".trial-", delete=False
-        ) as draft:
-            json.dump({"key": key, **asdict(trial)}, draft, indent=2, ensure_ascii=False)
-        Path(draft.name).replace(place)
+        write_text(place, json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _place(key: str) -> Path:
     # A file for each key: processes that remember different trials do not meet, and one that is
     # damaged takes no other with it.
     return cache_directory() / "trials" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-_BATCH = 8  # images, as an indexing run gives them to the towers
-
-
-def choose_compiled_precision(directory: Path) -> str:
-    """Return the fastest precision, as measured once on this machine, that is close enough.
-
-    Args:
-        directory: A compiled bundle.
-
-    Returns:
-        "fp32", or another that the bundle has and whose embeddings are as good as the same.
-
-    Raises:
-        CheckpointError: If the directory is no whole bundle.
-    """
-    bundle = Bundle.read(directory)
-    close = _close_precisions(bundle)
-    if len(close) == 1:
-        return close[0]
-    trial = compiled_trial(bundle)
-    if trial is not None and trial.chosen in close:
-        return trial.chosen
-
-    from clipkit.runtime.onnx_runtime import OnnxRuntime
-
-    runtimes = {precision: OnnxRuntime(directory, precision) for precision in close}
-    generator = np.random.default_rng(0)
-    pixel_values = generator.standard_normal((_BATCH, 3, *bundle.image_size), dtype=np.float32)
-    return choose_fastest(
-        {
-            precision: partial(runtime.image_features, pixel_values)
-            for precision, runtime in runtimes.items()
-        },
-        key=_key(bundle),
-    ).chosen
-
-
-def compiled_trial(bundle: Bundle) -> Trial | None:
-    """Return what was measured for a bundle on this machine; None if nothing was."""
-    return remembered_trial(_key(bundle))
-
-
-def _close_precisions(bundle: Bundle) -> list[str]:
-    """Return the precisions that may be chosen without being asked for, the safest first."""
-    return [
-        precision
-        for precision in PRECISIONS
-        if precision in bundle.precisions
-        and (precision == PRECISIONS[0] or bundle.precisions[precision].is_close)
-    ]
-
-
-def _key(bundle: Bundle) -> str:
-    return trial_key("compiled image tower", bundle.space_id, *sorted(bundle.versions.values()))
-
-
-# The largest product in the image encoder of a ViT-B for a batch of 8 images of 197 tokens.
-_ROWS, _INNER, _COLUMNS = 8 * 197, 768, 3072
-
-
-def matrix_speed(*, seconds: float = 0.2) -> float:
-    """Return how fast the processor multiplies matrices in float32, measured once and remembered.
-
-    An image encoder spends nearly all of its time on such products, so its GFLOPs divided by this
-    is about the time that an image takes in float32.
-
-    Args:
-        seconds: How long to measure, where nothing is remembered.
-
-    Returns:
-        10⁹ floating-point operations a second.
-    """
-    generator = np.random.default_rng(0)
-    left = generator.standard_normal((_ROWS, _INNER), dtype=np.float32)
-    right = generator.standard_normal((_INNER, _COLUMNS), dtype=np.float32)
-    trial = choose_fastest(
-        {"float32": partial(np.matmul, left, right)},
-        key=trial_key("matrix product", f"numpy {np.__version__}"),
-        seconds=seconds,
-    )
-    return 2e-9 * _ROWS * _INNER * _COLUMNS / trial.seconds["float32"]

@@ -1,22 +1,30 @@
-"""What an engine must offer: the two towers as functions from arrays to features.
+"""The interface of an engine: the two towers as functions from arrays to features.
 
 Shapes: B inputs, S image size, L context length, D dimensions of the shared space.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from clipkit.models.open_clip_towers import OpenClipTowers
+
 
 @dataclass(frozen=True)
 class Scoring:
-    """How a checkpoint turns cosines into logits, as it was trained."""
+    """How a checkpoint turns cosines into logits, as it was trained: scale x cosine + bias."""
 
-    logit_scale: float  # natural log of the multiplier, as checkpoints store it
+    log_scale: float  # natural log of the scale, as checkpoints store it under "logit_scale"
     logit_bias: float | None = None  # present in checkpoints trained with the sigmoid loss
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by, which is 1 / temperature."""
+        return float(np.exp(self.log_scale))
 
     @property
     def is_sigmoid(self) -> bool:
@@ -67,8 +75,11 @@ class Runtime(Protocol):
 
 
 @runtime_checkable
-class FineRuntime(Runtime, Protocol):
-    """A runtime that has the towers at hand: their inner features, and their weights."""
+class RuntimeWithTowers(Runtime, Protocol):
+    """A runtime that has the towers at hand: their modules, inner features and weights."""
+
+    def open_clip_towers(self) -> "OpenClipTowers":
+        """Return open_clip's own modules, those that it computes with."""
 
     def token_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return one feature a token, shape (B, L, W), for token ids (B, L). W: tower width."""

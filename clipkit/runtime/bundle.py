@@ -1,4 +1,4 @@
-"""A compiled bundle: a checkpoint directory with its two towers as ONNX graphs.
+"""The compiled bundle: a checkpoint directory with its two towers as ONNX graphs, and a manifest.
 
 Beside the checkpoint's own files lie two graphs a precision (``image_tower.onnx`` and
 ``text_tower.onnx`` in float32, the same with ``.int8`` in 8 bits), the golden vectors, and the
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.files import file_sha256
 from clipkit.paths import cache_directory
 from clipkit.runtime.base import Scoring
 
@@ -29,7 +30,7 @@ _LEAST_COSINES = {
     "fp16": (0.999, 0.995),
     "int8": (0.99, 0.97),
 }
-_CLOSE_COSINES = (0.999, 0.99)  # from here on a precision may be taken without being asked for
+_CLOSE_COSINES = (0.999, 0.99)  # from here on a precision may be chosen automatically
 _FIRST_NAMES = {"num_pictures": "num_images", "same_first_picture": "same_first_image"}
 _COMPILERS = ("clipkit", "onnxruntime", "torch", "open_clip_torch")  # whose versions matter
 
@@ -49,7 +50,7 @@ class Parity:
 
     @property
     def is_close(self) -> bool:
-        """Whether nothing is lost that an embedding is used for."""
+        """Whether the precision may be chosen automatically: rankings hardly change."""
         return self._reaches(*_CLOSE_COSINES)
 
     def passes(self, precision: str) -> bool:
@@ -93,7 +94,7 @@ class StoredFile:
 class Bundle:
     """What a manifest says."""
 
-    name: str  # of the model, as it was asked for
+    name: str  # of the model, as it was resolved
     space_id: str
     embed_dim: int
     image_size: tuple[int, int]  # height and width, pixels
@@ -153,7 +154,12 @@ class Bundle:
 
     def to_json(self) -> str:
         """Return the manifest as the text of its file."""
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
+        entries = {"format": FORMAT, **dataclasses.asdict(self)}
+        entries["scoring"] = {
+            "logit_scale": self.scoring.log_scale,  # as the parameter of a checkpoint is called
+            "logit_bias": self.scoring.logit_bias,
+        }
+        return json.dumps(entries, indent=2) + "\n"
 
 
 def is_bundle(directory: Path) -> bool:
@@ -175,7 +181,11 @@ def verify(directory: Path) -> Bundle:
     """
     bundle = Bundle.read(directory)
     for name, stored in bundle.files.items():
-        if sha256_of(directory / name) != stored.sha256:
+        try:
+            sha256 = file_sha256(directory / name)
+        except OSError as error:
+            raise CheckpointError(f"{directory / name} cannot be read: {error.strerror}") from error
+        if sha256 != stored.sha256:
             raise CheckpointError(
                 f"{directory / name} is not the file this bundle was compiled with: if it is "
                 f"damaged, fetch it again; if it was replaced, remove {MANIFEST} beside it, which "
@@ -217,7 +227,7 @@ def graph_name(tower: str, precision: str) -> str:
 
 def stored_file(path: Path) -> StoredFile:
     """Return size and digest of a file."""
-    return StoredFile(path.stat().st_size, sha256_of(path))
+    return StoredFile(path.stat().st_size, file_sha256(path))
 
 
 def compiler_versions() -> dict[str, str]:
@@ -233,22 +243,13 @@ def compiler_versions() -> dict[str, str]:
     return versions
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, as 64 hex digits."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def _decoded(entries: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a bundle from what JSON keeps of them."""
     height, width = entries["image_size"]
     return {
         **entries,
         "image_size": (height, width),
-        "scoring": Scoring(**entries["scoring"]),
+        "scoring": Scoring(entries["scoring"]["logit_scale"], entries["scoring"]["logit_bias"]),
         "precisions": {key: _parity(value) for key, value in entries["precisions"].items()},
         "refused": {key: _refusal(value) for key, value in entries["refused"].items()},
         "files": {key: StoredFile(**value) for key, value in entries["files"].items()},

@@ -1,7 +1,7 @@
-"""Compiled models in the user's cache: found without torch, compiled once per model.
+"""Compiled models in the user's cache: found without torch, and compiled once per model.
 
-Each lies in a directory named after the model. One that could not be compiled leaves a note
-beside it, so that it is tried again only when something has changed.
+Each lies in a directory named after the model. Where a model could not be compiled, the reason is
+kept beside that place, so that it is tried again only when the weights or the compiler changed.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from clipkit.errors import CheckpointError
+from clipkit.files import write_text
 from clipkit.models.sources import DirectorySource, Source
 from clipkit.paths import cache_directory, readable_name
 from clipkit.progress import StepProgress
@@ -52,7 +53,7 @@ def find_compiled(source: Source) -> Path | None:
     return directory if _is_unchanged(bundle.origin) else None
 
 
-def compile_source(
+def compile_into_cache(
     source: Source,
     *,
     progress: StepProgress | None = None,
@@ -76,16 +77,16 @@ def compile_source(
         OfflineError: If weights would have to be fetched and there is no network.
         MissingExtraError: If torch or onnx is not installed.
     """
-    from clipkit.runtime.compile import RefusedError, compile_model
+    from clipkit.runtime.compile import RefusedError, compile_bundle
 
     directory = compiled_directory(source)
     note = _note(directory)
     try:
-        compile_model(source, directory, progress=progress, cache_dir=cache_dir)
+        compile_bundle(source, directory, progress=progress, cache_dir=cache_dir)
     except RefusedError as error:
         directory.parent.mkdir(parents=True, exist_ok=True)
         content = {"reason": str(error), "versions": compiler_versions(), "origin": error.origin}
-        note.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_text(note, json.dumps(content, indent=2) + "\n")
         raise
     note.unlink(missing_ok=True)
     return directory

@@ -1,4 +1,4 @@
-"""Compile a model for ONNX Runtime, and refuse what does not match the original.
+"""Compiling a model for ONNX Runtime, with a parity gate that refuses what differs.
 
 ViT-B/32 of 256 pixels takes 53 s of processor time, some 80 s on two cores that are shared with
 other work, and 2.2 GB of memory at most. Half of the time goes into embedding the reference inputs
@@ -24,9 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import CheckpointError
+from clipkit.files import put_in_place
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
-from clipkit.models.checkpoint import load_towers, put_in_place, save_towers
+from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import TEXT_CONFIG_NAME, TOKENIZER_NAME, CheckpointFiles, locate
 from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
@@ -43,7 +44,13 @@ from clipkit.runtime.bundle import (
     graph_name,
     stored_file,
 )
-from clipkit.runtime.onnx_export import export_graph, fold_batch_norms, fuse_transposed_weights
+from clipkit.runtime.onnx_export import (
+    ImageTower,
+    TextTower,
+    export_graph,
+    fold_batch_norms,
+    fuse_transposed_weights,
+)
 from clipkit.runtime.onnx_runtime import OnnxRuntime
 from clipkit.runtime.parity import (
     ReferenceEmbeddings,
@@ -75,39 +82,19 @@ class RefusedError(CheckpointError):
         self.origin = origin
 
 
-class _ImageTower(nn.Module):
-    def __init__(self, towers: Towers) -> None:
-        super().__init__()
-        self.towers = towers
-
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return self.towers.image_features(pixel_values)
-
-
-class _TextTower(nn.Module):
-    def __init__(self, towers: Towers) -> None:
-        super().__init__()
-        self.towers = towers
-        transformer: Any = getattr(getattr(towers.model, "text", None), "transformer", None)
-        if hasattr(transformer, "set_attn_implementation"):  # a tower from transformers
-            transformer.set_attn_implementation("eager")  # torch cannot export mT5's other one
-
-    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
-        return self.towers.text_features(token_ids)
-
-
-def compile_model(
+def compile_bundle(
     source: Source,
     directory: Path,
     *,
     progress: StepProgress | None = None,
     cache_dir: Path | None = None,
 ) -> Bundle:
-    """Compile a model into a bundle that appears whole or not at all.
+    """Compile a model into a bundle of its own that appears whole or not at all.
 
     Args:
         source: Where its weights come from.
-        directory: Where to; a bundle that is there is replaced.
+        directory: Where the bundle is written, the whole checkpoint with it; a bundle that is
+            there is replaced.
         progress: Called with a word or two before each step.
         cache_dir: The hub cache to use; the usual one if None.
 
@@ -153,10 +140,8 @@ def compile_model(
     return bundle
 
 
-def compile_directory(
-    directory: Path, *, name: str, progress: StepProgress | None = None
-) -> Bundle:
-    """Make a checkpoint directory a bundle, in place.
+def compile_in_place(directory: Path, *, name: str, progress: StepProgress | None = None) -> Bundle:
+    """Make a checkpoint directory a bundle, by writing the graphs beside its weights.
 
     Args:
         directory: A checkpoint in open_clip's layout, with its weights as safetensors.
@@ -249,8 +234,8 @@ def _exports(
 ) -> list[tuple[str, nn.Module, torch.Tensor]]:
     """Return each tower with two inputs: batches of one are exported as if they had to be."""
     return [
-        ("image", _ImageTower(towers).eval(), torch.from_numpy(pixel_values[[0, -1]])),
-        ("text", _TextTower(towers).eval(), torch.from_numpy(token_ids[[0, -1]])),
+        ("image", ImageTower(towers).eval(), torch.from_numpy(pixel_values[[0, -1]])),
+        ("text", TextTower(towers).eval(), torch.from_numpy(token_ids[[0, -1]])),
     ]
 
 

@@ -1,11 +1,11 @@
-"""Exporting a tower to an ONNX graph, and rewriting the graph to start and run faster.
+"""A tower as an ONNX graph: exported from torch, and rewritten to start and run faster.
 
 ONNX allows a tensor to lie in another file, at an offset. A safetensors file is a header and raw
-tensors, so a graph can point straight at a checkpoint's half-precision weights: nothing is stored
-twice, and the graph cannot drift from the weights. The runtime widens them once, when it starts.
+tensors, so a graph points straight at a checkpoint's half-precision weights: nothing is stored
+twice, and the graph cannot differ from the weights. ONNX Runtime widens them once, when it starts.
 
-ONNX Runtime has such rewritings of its own. These are for what it misses, or does anew at every
-start by copying weights.
+ONNX Runtime rewrites graphs too. The rewritings here are those that it misses, or does again at
+every start by copying weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from clipkit.models.safetensors_header import read_header
+from clipkit.models.towers import Towers
 
 ONNX_TYPES = {"F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16, "F32": TensorProto.FLOAT}
 # Folding beyond this would copy weights into the graph: transposed, they match nothing in the file.
@@ -26,30 +27,31 @@ FOLDED_ELEMENTS = 64
 FOLDED_BYTES = 16_384  # the zero bias of the widest convolution fits
 
 
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where one tensor lies in a safetensors file."""
+class ImageTower(nn.Module):
+    """The image encoder of towers as a module of its own, as the export takes it."""
 
-    onnx_type: int
-    shape: tuple[int, ...]
-    offset: int  # bytes from the start of the file
-    length: int  # bytes
+    def __init__(self, towers: Towers) -> None:
+        super().__init__()
+        self.towers = towers
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return image features of any norm, shape (N, D), for pixel values (N, 3, S, S)."""
+        return self.towers.image_features(pixel_values)
 
 
-def stored_tensors(weights: Path) -> dict[str, StoredTensor]:
-    """Return where every floating-point tensor of a safetensors file lies."""
-    header, start = read_header(weights)
-    tensors = {}
-    for name, entry in header.items():
-        if entry["dtype"] in ONNX_TYPES:
-            begin, end = entry["data_offsets"]
-            tensors[name] = StoredTensor(
-                onnx_type=ONNX_TYPES[entry["dtype"]],
-                shape=tuple(entry["shape"]),
-                offset=start + begin,
-                length=end - begin,
-            )
-    return tensors
+class TextTower(nn.Module):
+    """The text encoder of towers as a module of its own, as the export takes it."""
+
+    def __init__(self, towers: Towers) -> None:
+        super().__init__()
+        self.towers = towers
+        transformer: Any = getattr(getattr(towers.model, "text", None), "transformer", None)
+        if hasattr(transformer, "set_attn_implementation"):  # a tower from transformers
+            transformer.set_attn_implementation("eager")  # torch cannot export mT5's other one
+
+    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Return text features of any norm, shape (N, D), for token ids (N, L)."""
+        return self.towers.text_features(token_ids)
 
 
 def export_graph(
@@ -121,6 +123,32 @@ def export_graph(
     return proto
 
 
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where one tensor lies in a safetensors file."""
+
+    onnx_type: int
+    shape: tuple[int, ...]
+    offset: int  # bytes from the start of the file
+    length: int  # bytes
+
+
+def stored_tensors(weights: Path) -> dict[str, StoredTensor]:
+    """Return where every floating-point tensor of a safetensors file lies."""
+    header, start = read_header(weights)
+    tensors = {}
+    for name, entry in header.items():
+        if entry["dtype"] in ONNX_TYPES:
+            begin, end = entry["data_offsets"]
+            tensors[name] = StoredTensor(
+                onnx_type=ONNX_TYPES[entry["dtype"]],
+                shape=tuple(entry["shape"]),
+                offset=start + begin,
+                length=end - begin,
+            )
+    return tensors
+
+
 def widen_weights(graph: onnx.GraphProto) -> None:
     """Cast weights that lie in another file in half precision to float32 where they are used.
 
@@ -152,13 +180,6 @@ def widen_weights(graph: onnx.GraphProto) -> None:
         else:
             nodes.append(node)
     replace_nodes(graph, nodes)
-
-
-def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Give a graph other nodes, which may be or contain its own."""
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
 
 
 def fold_batch_norms(graph: onnx.GraphProto) -> int:
@@ -205,36 +226,6 @@ def fold_batch_norms(graph: onnx.GraphProto) -> int:
     return len(norms)
 
 
-def _folded(
-    conv: onnx.NodeProto, norm: onnx.NodeProto, graph: onnx.GraphProto
-) -> list[onnx.NodeProto]:
-    name = conv.output[0]
-    gain, shift, mean, variance = norm.input[1:5]
-    epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
-    graph.initializer.append(helper.make_tensor(f"{name}_eps", TensorProto.FLOAT, [], [epsilon]))
-    make = helper.make_node
-    nodes = [
-        make("Add", [variance, f"{name}_eps"], [f"{name}_variance"]),
-        make("Sqrt", [f"{name}_variance"], [f"{name}_deviation"]),
-        make("Div", [gain, f"{name}_deviation"], [f"{name}_scale"]),
-        make("Reshape", [f"{name}_scale", "a_row_each"], [f"{name}_scale_4d"]),
-        make("Mul", [conv.input[1], f"{name}_scale_4d"], [f"{name}_weight"]),
-    ]
-    if len(conv.input) > 2:
-        nodes.append(make("Sub", [conv.input[2], mean], [f"{name}_centred"]))
-    else:
-        nodes.append(make("Neg", [mean], [f"{name}_centred"]))
-    nodes += [
-        make("Mul", [f"{name}_centred", f"{name}_scale"], [f"{name}_moved"]),
-        make("Add", [shift, f"{name}_moved"], [f"{name}_bias"]),
-    ]
-    folded = onnx.NodeProto()
-    folded.CopyFrom(conv)
-    folded.input[:] = [conv.input[0], f"{name}_weight", f"{name}_bias"]
-    folded.output[:] = [norm.output[0]]
-    return [*nodes, folded]
-
-
 def fuse_transposed_weights(graph: onnx.GraphProto) -> int:
     """Let matrix products read a weight as it is stored, rows for outputs, in place.
 
@@ -272,3 +263,40 @@ def fuse_transposed_weights(graph: onnx.GraphProto) -> int:
             node.attribute.append(helper.make_attribute("transB", 1))
     replace_nodes(graph, [node for node in graph.node if node.output[0] not in turned])
     return len(turned)
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Give a graph other nodes, which may be or contain its own."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _folded(
+    conv: onnx.NodeProto, norm: onnx.NodeProto, graph: onnx.GraphProto
+) -> list[onnx.NodeProto]:
+    name = conv.output[0]
+    gain, shift, mean, variance = norm.input[1:5]
+    epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
+    graph.initializer.append(helper.make_tensor(f"{name}_eps", TensorProto.FLOAT, [], [epsilon]))
+    make = helper.make_node
+    nodes = [
+        make("Add", [variance, f"{name}_eps"], [f"{name}_variance"]),
+        make("Sqrt", [f"{name}_variance"], [f"{name}_deviation"]),
+        make("Div", [gain, f"{name}_deviation"], [f"{name}_scale"]),
+        make("Reshape", [f"{name}_scale", "a_row_each"], [f"{name}_scale_4d"]),
+        make("Mul", [conv.input[1], f"{name}_scale_4d"], [f"{name}_weight"]),
+    ]
+    if len(conv.input) > 2:
+        nodes.append(make("Sub", [conv.input[2], mean], [f"{name}_centred"]))
+    else:
+        nodes.append(make("Neg", [mean], [f"{name}_centred"]))
+    nodes += [
+        make("Mul", [f"{name}_centred", f"{name}_scale"], [f"{name}_moved"]),
+        make("Add", [shift, f"{name}_moved"], [f"{name}_bias"]),
+    ]
+    folded = onnx.NodeProto()
+    folded.CopyFrom(conv)
+    folded.input[:] = [conv.input[0], f"{name}_weight", f"{name}_bias"]
+    folded.output[:] = [norm.output[0]]
+    return [*nodes, folded]

@@ -1,4 +1,4 @@
-"""Both towers on ONNX Runtime: no torch in the process, ready in a fraction of a second.
+"""The two towers on ONNX Runtime: on the CPU, without torch, ready in a fraction of a second.
 
 Shapes: B inputs, S image size, L context length, D dimensions of the shared space.
 """

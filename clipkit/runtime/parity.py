@@ -1,7 +1,8 @@
-"""How close one engine's embeddings are to the reference embeddings of torch in float32.
+"""Parity: how close an engine's embeddings are to those of torch in float32, on reference inputs.
 
-Golden vectors are the float32 embeddings of the reference inputs as torch computed them when the
-bundle was compiled. They let a machine without torch check what it computes.
+The reference inputs are the sample photographs, their queries and their labels. A bundle's golden
+vectors are the embeddings of these that torch computed in float32 when it was compiled: they let a
+machine without torch check what it computes.
 
 Shapes: P images, T texts, D dimensions of the shared space.
 """
@@ -19,8 +20,8 @@ from clipkit.errors import CheckpointError
 from clipkit.runtime.base import Runtime
 from clipkit.runtime.bundle import Parity
 
-_BATCH = 16
-_TOP = 5
+_BATCH = 16  # images a call, as for an index
+_TOP = 5  # closest images of a text that are compared
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,18 @@ class ReferenceEmbeddings:
         return cls(normalize_rows(images), normalize_rows(texts))
 
 
+def embed(
+    runtime: Runtime, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
+) -> ReferenceEmbeddings:
+    """Return the embeddings of inputs: images in batches, as for an index, texts alone."""
+    starts = range(0, len(pixel_values), _BATCH)
+    images = [runtime.image_features(pixel_values[start : start + _BATCH]) for start in starts]
+    texts = [runtime.text_features(one[None]) for one in token_ids]
+    return ReferenceEmbeddings(
+        normalize_rows(np.concatenate(images)), normalize_rows(np.concatenate(texts))
+    )
+
+
 def compare(original: ReferenceEmbeddings, other: ReferenceEmbeddings) -> Parity:
     """Return how close embeddings come to others of the same inputs."""
     images = _cosines(original.images, other.images)
@@ -78,24 +91,6 @@ def compare(original: ReferenceEmbeddings, other: ReferenceEmbeddings) -> Parity
         same_first_image=float((before[:, 0] == after[:, 0]).mean()),
         top5_overlap=float(np.mean(overlaps)),
     )
-
-
-def embed(
-    runtime: Runtime, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
-) -> ReferenceEmbeddings:
-    """Return the embeddings of inputs: images in batches, as for an index, texts alone."""
-    starts = range(0, len(pixel_values), _BATCH)
-    images = [runtime.image_features(pixel_values[start : start + _BATCH]) for start in starts]
-    texts = [runtime.text_features(one[None]) for one in token_ids]
-    return ReferenceEmbeddings(
-        normalize_rows(np.concatenate(images)), normalize_rows(np.concatenate(texts))
-    )
-
-
-def _cosines(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
-    """Return the cosine of each row of one matrix to the same row of the other, shape (N,)."""
-    cosines: NDArray[np.float64] = np.einsum("nd,nd->n", first, second, dtype=np.float64)
-    return cosines
 
 
 def reference_directory() -> Path:
@@ -135,3 +130,9 @@ def reference_digest() -> str:
     for path in reference_images():
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def _cosines(first: Embeddings, second: Embeddings) -> NDArray[np.float64]:
+    """Return the cosine of each row of one matrix to the same row of the other, shape (N,)."""
+    cosines: NDArray[np.float64] = np.einsum("nd,nd->n", first, second, dtype=np.float64)
+    return cosines

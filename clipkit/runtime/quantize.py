@@ -1,8 +1,9 @@
-"""Matrix products in 8 bits, several times faster where a CPU has instructions for them.
+"""Quantisation to int8: matrix products that are several times faster on CPUs made for them.
 
-Weights are rounded once, with a scale for each output; the runtime rounds activations as they
-come, with a scale for each call, so nothing has to be calibrated. Where a CPU adds such products
-in 16 bits, large sums are cut; the gate, which measures on the very machine, sees that.
+Weights are rounded once, with a scale for each output; ONNX Runtime rounds activations as they
+come, with a scale for each call (dynamic quantisation), so nothing has to be calibrated. Where a
+CPU adds such products in 16 bits, large sums saturate: the parity gate measures on the machine that
+compiles, and notices.
 
 Shapes: K inputs and N outputs of a matrix product.
 """

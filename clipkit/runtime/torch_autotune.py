@@ -1,4 +1,4 @@
-"""A timed trial that chooses torch's fastest precision on this CPU."""
+"""Autotuning of towers on torch: bf16 against float32 on this CPU, timed once and remembered."""
 
 import copy
 import functools
@@ -24,7 +24,7 @@ except ImportError as error:
 _BATCH = 4  # images a call: as many as show the difference, few enough for a large tower
 
 
-def fastest_precision(
+def autotune_torch_precision(
     towers: Towers, preprocess: Preprocess, tokenizer: Tokenizer, *, space_id: str
 ) -> Trial:
     """Time the image tower in bf16 against float32 on this CPU, or remember that it was done.

@@ -1,4 +1,4 @@
-"""A device of torch's: which one, in which number format and layout, and how arrays get there."""
+"""A device of torch's: which one, in which precision and memory layout, and copying to it."""
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -18,11 +18,11 @@ except ImportError as error:
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Lanes:
-    """For every thread a line of work on a device that waits for no other thread's.
+class ThreadStreams:
+    """A CUDA stream for each thread, so that no thread's work waits for another's.
 
-    On CUDA each thread has a stream: one thread's arrays travel while another's are computed on.
-    Elsewhere there is one line, and this changes nothing.
+    One thread's arrays are copied to the device while another's are computed on. On other devices
+    this changes nothing.
 
     Args:
         device: Where the work is done.
@@ -32,13 +32,13 @@ class Lanes:
         self._device = device
         self._own = threading.local()
 
-    def lane(self) -> AbstractContextManager[Any]:
-        """Return a context in which this thread's work takes its own line."""
+    def stream(self) -> AbstractContextManager[Any]:
+        """Return a context in which this thread's work is put on its own stream."""
         if self._device.type != "cuda":
             return nullcontext()
         if not hasattr(self._own, "stream"):
             self._own.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-            # The weights may still be on their way in the line in which they were sent.
+            # The weights may still be on their way, on the stream on which they were sent.
             self._own.stream.wait_stream(torch.cuda.current_stream(self._device))
         return torch.cuda.stream(self._own.stream)
 
@@ -78,10 +78,10 @@ def choose_device(device: str) -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Return the number format to compute in.
+    """Return the precision that a word means on a device; nothing is measured.
 
     Args:
-        precision: "auto", "fp32", "bf16" or "fp16".
+        precision: "auto" (bf16 on a CUDA device that has it, else fp32), "fp32", "bf16" or "fp16".
         device: Where the computation runs.
 
     Returns:

@@ -4,6 +4,7 @@ Shapes: B inputs, S image size, L context length, D dimensions of the shared spa
 W width of a tower.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from clipkit.errors import InputError, MissingExtraError
 from clipkit.models.checkpoint import save_towers
+from clipkit.models.open_clip_towers import OpenClipTowers, open_clip_towers
 from clipkit.models.towers import Towers
 from clipkit.runtime.base import Scoring, trim_padding
 from clipkit.runtime.torch_device import (
     DTYPES,
-    Lanes,
+    ThreadStreams,
     choose_device,
     choose_precision,
     image_layout,
@@ -62,7 +64,7 @@ class TorchRuntime:
         self._towers = towers.eval().to(self._device, self._dtype)
         self._layout = image_layout(towers.model.visual, self._device)
         towers.model.visual.to(memory_format=self._layout)
-        self._lanes = Lanes(self._device)
+        self._streams = ThreadStreams(self._device)
         self._compiled = torch.compile(towers.image_features, dynamic=False) if compile else None
 
     @property
@@ -174,6 +176,10 @@ class TorchRuntime:
         """
         return self._run(self._towers.patch_features, self._checked_pixels(pixel_values))
 
+    def open_clip_towers(self) -> OpenClipTowers:
+        """Return open_clip's own modules, those that it computes with, the same at every call."""
+        return self._open_clip_towers
+
     def save(self, directory: Path, *, tokenizer_json: str) -> None:
         """Write the towers as a checkpoint directory that appears whole or not at all.
 
@@ -198,6 +204,10 @@ class TorchRuntime:
             space_id=self._space_id,
         )
 
+    @functools.cached_property
+    def _open_clip_towers(self) -> OpenClipTowers:
+        return open_clip_towers(self._towers)
+
     def _checked_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = self._towers.image_size
         if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, height, width):
@@ -217,11 +227,11 @@ class TorchRuntime:
     ) -> NDArray[np.float32]:
         # No tower takes an empty batch, so one made-up input finds the shape of the result.
         some = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), inputs.dtype)
-        with self._lanes.lane(), torch.inference_mode():
-            batch = self._lanes.send(some)
+        with self._streams.stream(), torch.inference_mode():
+            batch = self._streams.send(some)
             if batch.is_floating_point():
                 batch = batch.to(self._dtype, memory_format=self._layout)
             features = tower(batch)[: len(inputs)]
-            # Waits for this thread's lane only, and lets other threads run meanwhile.
+            # Waits for this thread's stream only, and lets other threads run meanwhile.
             array: NDArray[np.float32] = features.float().cpu().numpy()
         return array

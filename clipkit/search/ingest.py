@@ -25,7 +25,8 @@ from clipkit.search.store.local.writer import LibraryWriter
 from clipkit.search.store.records import ImageRow, IndexedFile, SkippedFile
 
 if TYPE_CHECKING:
-    from clipkit.encoder.encoder import EncodedBatch, Encoder
+    from clipkit.encoder.encoder import Encoder
+    from clipkit.encoder.image_embedding import EncodedBatch
 
 COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import EmbeddingArray, normalize_rows
-from clipkit.encoder.encoder import EncodedBatch
+from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.inputs.read_errors import UnreadableError
 from clipkit.search.changes import FileState, is_unchanged
 from clipkit.search.ingest import hash_file

@@ -40,7 +40,7 @@ def mean_loss(
         The mean, each pair counted once.
     """
     loss = ContrastiveLoss(LossConfig(kind=kind), Ranks())
-    scale = torch.tensor(scoring.logit_scale)
+    scale = torch.tensor(scoring.log_scale)
     bias = None if scoring.logit_bias is None else torch.tensor(scoring.logit_bias)
     # Neighbours in a listing are often alike; a batch of training is not.
     order = np.random.default_rng(0).permutation(len(images))

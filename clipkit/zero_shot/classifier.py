@@ -1,4 +1,4 @@
-"""Class names to a classifier, without training.
+"""The zero-shot classifier: class names to class embeddings, images to ranked labels.
 
 Shapes: N images, C labels, G of them that the model can tell apart, B background names, D
 dimensions of the shared space.
@@ -9,7 +9,7 @@ import functools
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,17 @@ class ClassifiedBatch:
     positions: list[int]  # of those that could be read, counted in the stream from 0
     labels: list[list[LabelScore]]  # of each of them, best first
     skipped: list[tuple[int, ImageReadError]]  # position and reason of each of the others
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON can hold them."""
+        return {
+            "positions": self.positions,
+            "labels": self.labels,
+            "skipped": [
+                {"position": position, "path": error.path, "reason": error.reason}
+                for position, error in self.skipped
+            ],
+        }
 
 
 class ZeroShotClassifier:
@@ -124,6 +135,7 @@ class ZeroShotClassifier:
         images: Iterable[ImageInput],
         *,
         k: int | None = None,
+        batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> list[list[LabelScore]]:
         """Return the labels of each image, best first.
@@ -131,6 +143,7 @@ class ZeroShotClassifier:
         Args:
             images: N images, as for :meth:`clipkit.Encoder.encode_images`.
             k: How many labels an image; None for all.
+            batch_size: As for :meth:`clipkit.Encoder.encode_images`.
             progress: Called after every batch with (done, total).
 
         Returns:
@@ -142,7 +155,8 @@ class ZeroShotClassifier:
             InputError: If an item is no image at all, or k is less than 1.
         """
         count = self._count(k)
-        return self.rank(self._encoder.encode_images(images, progress=progress), k=count)
+        embeddings = self._encoder.encode_images(images, batch_size=batch_size, progress=progress)
+        return self.rank(embeddings, k=count)
 
     def stream(
         self,
@@ -225,7 +239,7 @@ class ZeroShotClassifier:
     def _scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
         """Return the score of every image for every label that differs, shape (N, G)."""
         scoring = self._encoder.scoring
-        scale = np.exp(scoring.logit_scale)
+        scale = scoring.logit_scale
         cosines = cosine_similarity(image_embeddings, self._embeddings).astype(np.float64)
         if scoring.logit_bias is not None:
             return _sigmoid(scale * cosines + scoring.logit_bias)

@@ -1,4 +1,4 @@
-"""Labels as people hand them over -> prompts, and which of them a model can tell apart.
+"""Class names to prompts, and which class names a model reads as one and the same.
 
 Shapes: C labels, G of them that differ.
 """

@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def own_address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A page over that folder."""
-    clipkit.PhotoLibrary.open(folder, clipkit.load(is_caching_texts=False), keep_here=True).sync()
+    clipkit.PhotoLibrary.open(folder, clipkit.load(cache_texts=False), keep_here=True).sync()
     with served(folder, tmp_path_factory.mktemp("home")) as address:
         yield address
 

@@ -1,9 +1,5 @@
-"""The encoder's own work (batches, threads, failures) on a runtime that can be computed by hand."""
+"""Images and texts to embeddings: kinds of input, order, reasons, on a runtime done by hand."""
 
-import itertools
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,64 +12,7 @@ import clipkit
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import CheckpointError, ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
-from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer
-from clipkit.progress import usable_cores
-from clipkit.runtime.base import Scoring
-
-COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (51, 102, 204)]
-
-
-class MeanColorRuntime:
-    """Image features are the mean colour; text features count letters a, b and c."""
-
-    engine, device, precision = "fake", "cpu", "fp32"
-    space_id, embed_dim, scoring = "fake", 3, Scoring(0.0)
-
-    def __init__(self, image_workers: int = 1) -> None:
-        self.image_workers = image_workers
-        self.image_batch = 8
-        self.image_batches: list[int] = []
-        self.text_batches: list[int] = []
-
-    def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.image_batches.append(len(pixel_values))
-        colors: NDArray[np.float32] = pixel_values.mean(axis=(2, 3))
-        return colors
-
-    def text_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        self.text_batches.append(len(token_ids))
-        counts = [(token_ids == token).sum(axis=1) for token in (1, 2, 3)]
-        return np.stack(counts, axis=1).astype(np.float32)
-
-
-def letters_tokenizer() -> Tokenizer:
-    from tokenizers import Tokenizer as Vocabulary
-    from tokenizers import models, pre_tokenizers
-
-    vocabulary = Vocabulary(models.WordLevel({"?": 0, "a": 1, "b": 2, "c": 3}, unk_token="?"))
-    vocabulary.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    return Tokenizer(lambda: vocabulary, clean=str.strip, context_length=8)
-
-
-@pytest.fixture
-def runtime() -> MeanColorRuntime:
-    return MeanColorRuntime()
-
-
-@pytest.fixture
-def encoder(runtime: MeanColorRuntime) -> Encoder:
-    preprocess = Preprocess(size=(4, 4), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return Encoder(runtime, preprocess, letters_tokenizer(), name="fake")
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> list[Path]:
-    paths = []
-    for number, color in enumerate(COLORS):
-        paths.append(tmp_path / f"{number}.png")
-        Image.new("RGB", (8, 6), color).save(paths[-1])
-    return paths
+from tests.encoder.conftest import COLORS, MeanColorRuntime
 
 
 def expected_embeddings(colors: list[tuple[int, int, int]]) -> NDArray[np.float64]:
@@ -172,39 +111,6 @@ def test_only_unreadable_images_give_reasons_and_no_rows(encoder: Encoder, tmp_p
     assert [place for place, _ in report.skipped] == [0, 1, 2, 3, 4]
 
 
-def test_stream_is_lazy_and_bounded(encoder: Encoder, images: list[Path]) -> None:
-    taken = 0
-
-    def endless() -> Iterator[Path]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield images[taken % len(images)]
-
-    stream = encoder.stream_images(endless(), batch_size=2)
-    batches = [next(stream) for _ in range(3)]
-    stream.close()
-    assert [batch.positions for batch in batches] == [[0, 1], [2, 3], [4, 5]]
-    assert taken <= 6 + 2 * (1 + 3) + 2 * usable_cores() + 1  # as the docstring says
-
-
-def test_stopping_early_leaves_no_threads(encoder: Encoder, images: list[Path]) -> None:
-    before = threading.active_count()
-    stream = encoder.stream_images(images * 10, batch_size=2)
-    next(stream)
-    stream.close()
-    assert threading.active_count() == before
-
-
-def test_progress_of_a_stream_counts_every_image(
-    encoder: Encoder, images: list[Path], tmp_path: Path
-) -> None:
-    calls: list[tuple[int, int | None]] = []
-    mixed = [*images[:3], tmp_path / "none.jpg"]
-    list(encoder.stream_images(mixed, batch_size=2, progress=lambda *call: calls.append(call)))
-    assert calls == [(2, 4), (4, 4)]
-
-
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_batches_of_nothing_raise(encoder: Encoder, batch_size: int) -> None:
     with pytest.raises(InputError, match=f"batch_size must be at least 1, got {batch_size}"):
@@ -247,229 +153,9 @@ def test_token_features_need_an_engine_that_has_them(encoder: Encoder, images: l
         encoder.patch_features(images)
 
 
-def test_an_encoder_says_what_it_is(encoder: Encoder) -> None:
-    assert "embed_dim=3" in repr(encoder)
-    assert "space_id='fake'" in repr(encoder)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"engine": "tensorflow"}, 'engine must be "auto", "onnx" or "torch"'),
-        ({"engine": "onnx", "device": "cuda"}, "onnx engine runs on the CPU"),
-        ({"engine": "onnx", "precision": "bf16"}, "onnx engine runs on the CPU"),
-    ],
-)
-def test_load_refuses_what_does_not_fit(options: dict[str, str], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        clipkit.load("starter", **options)  # type: ignore[arg-type]
-
-
 def test_load_of_an_unknown_name_raises() -> None:
     with pytest.raises(CheckpointError, match="startr"):
         clipkit.load("startr")
-
-
-# The pipeline: threads decode, others embed, the caller takes.
-
-PATIENCE = 60  # seconds until a deadlock is called one
-
-
-class HookedPreprocess(Preprocess):
-    """Calls something before it decodes an image."""
-
-    def pixel_values(self, source: Any, **options: Any) -> NDArray[np.float32]:
-        HookedPreprocess.before(source)
-        return super().pixel_values(source, **options)
-
-    @staticmethod
-    def before(source: Any) -> None:
-        """Called with each image."""
-
-
-class HookedRuntime(MeanColorRuntime):
-    """Calls something with the number of each batch before and after it is embedded."""
-
-    def __init__(self, image_workers: int) -> None:
-        super().__init__(image_workers)
-        self.before: Callable[[int], object] = lambda number: None
-        self.after: Callable[[int], object] = lambda size: None
-        self._lock = threading.Lock()
-
-    def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        with self._lock:
-            number = len(self.image_batches)
-            features = super().image_features(pixel_values)
-        self.before(number)
-        self.after(len(pixel_values))
-        return features
-
-
-def hooked(workers: int) -> tuple[Encoder, HookedRuntime]:
-    runtime = HookedRuntime(workers)
-    preprocess = HookedPreprocess(size=(4, 4), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return Encoder(runtime, preprocess, letters_tokenizer(), name="hooked"), runtime
-
-
-def arrays(count: int) -> list[ImageInput]:
-    """Images of one colour each, all different."""
-    return [np.full((4, 4, 3), (n, 255 - n, 7 * n % 256), np.uint8) for n in range(1, count + 1)]
-
-
-@pytest.mark.parametrize("workers", [1, 2, 5])
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_threads_and_batches_change_no_bit_and_no_place(workers: int, batch_size: int) -> None:
-    encoder, _ = hooked(workers)
-    images = arrays(41)
-    alone = np.concatenate([encoder.encode_images([image]) for image in images])
-    np.testing.assert_array_equal(encoder.encode_images(images, batch_size=batch_size), alone)
-
-
-def test_batches_stay_in_order_whichever_is_ready_first() -> None:
-    encoder, runtime = hooked(2)
-    second_is_here = threading.Event()
-
-    def before(number: int) -> None:
-        if number == 0:
-            assert second_is_here.wait(PATIENCE)
-        else:
-            second_is_here.set()
-
-    runtime.before = before
-    batches = list(encoder.stream_images(arrays(6), batch_size=2))
-    assert [batch.positions for batch in batches] == [[0, 1], [2, 3], [4, 5]]
-
-
-def test_the_tower_computes_while_images_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, runtime = hooked(1)
-    images = arrays(30)
-    both = threading.Barrier(2)
-
-    def before(source: object) -> None:
-        if source is images[-1]:
-            both.wait(PATIENCE)
-
-    monkeypatch.setattr(HookedPreprocess, "before", before)
-    last_but_one = 13
-    runtime.before = lambda number: number == last_but_one and both.wait(PATIENCE)
-    assert encoder.encode_images(images, batch_size=2).shape == (30, 3)
-
-
-def test_work_goes_on_while_the_caller_holds_a_batch() -> None:
-    encoder, runtime = hooked(2)
-    three_are_done = threading.Semaphore(0)
-    runtime.after = lambda size: three_are_done.release()
-    with closing(encoder.stream_images(arrays(50), batch_size=2)) as stream:
-        next(stream)
-        for _ in range(3):
-            assert three_are_done.acquire(timeout=PATIENCE)
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_no_more_images_are_in_memory_than_stated(
-    workers: int, batch_size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder, runtime = hooked(workers)
-    stated = batch_size * (workers + 3) + 2 * usable_cores() + 1
-    lock = threading.Lock()
-    in_memory, most = 0, 0
-    is_full = threading.Event()
-
-    def count(change: int) -> None:
-        nonlocal in_memory, most
-        with lock:
-            in_memory += change
-            most = max(most, in_memory)
-            if in_memory >= stated - 1:
-                is_full.set()
-
-    monkeypatch.setattr(HookedPreprocess, "before", lambda source: count(1))
-    runtime.before = lambda number: is_full.wait(PATIENCE)  # the tower is what all wait for
-    runtime.after = lambda size: count(-size)
-    endless = itertools.cycle(arrays(10))
-    with closing(encoder.stream_images(endless, batch_size=batch_size)) as stream:
-        for _ in range(20):
-            next(stream)
-    assert is_full.is_set()
-    assert most <= stated
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_failing_tower_gives_what_came_before_and_ends(workers: int) -> None:
-    encoder, runtime = hooked(workers)
-    before = threading.active_count()
-    yielded = []
-
-    def image_features(pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
-        if pixel_values[0, 0, 0, 0] == np.float32(5 / 255):  # of the third batch
-            raise MemoryError("out of memory")
-        return MeanColorRuntime.image_features(runtime, pixel_values)
-
-    runtime.image_features = image_features  # type: ignore[method-assign]
-    with pytest.raises(MemoryError, match="out of memory"):
-        for batch in encoder.stream_images(arrays(20), batch_size=2):
-            yielded.append(batch.positions)
-    assert yielded == [[0, 1], [2, 3]]
-    assert threading.active_count() == before
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_error_of_the_decoder_gives_what_came_before_and_ends(workers: int) -> None:
-    encoder, _ = hooked(workers)
-    before = threading.active_count()
-    yielded = []
-    items: list[Any] = [*arrays(5), 42, *arrays(5)]
-    with pytest.raises(InputError, match="got int"):
-        for batch in encoder.stream_images(items, batch_size=2):
-            yielded.append(batch.positions)
-    assert yielded == [[0, 1], [2, 3]]
-    assert threading.active_count() == before
-
-
-def test_an_error_of_the_list_of_images_gives_what_came_before_and_ends() -> None:
-    encoder, _ = hooked(2)
-    before = threading.active_count()
-    yielded = []
-
-    def listed() -> Iterator[ImageInput]:
-        yield from arrays(4)
-        raise OSError("the disk is gone")
-
-    with pytest.raises(OSError, match="the disk is gone"):
-        for batch in encoder.stream_images(listed(), batch_size=2):
-            yielded.append(batch.positions)
-    assert yielded == [[0, 1], [2, 3]]
-    assert threading.active_count() == before
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_a_caller_that_fails_leaves_no_threads(error: type[BaseException]) -> None:
-    encoder, _ = hooked(2)
-    before = threading.active_count()
-    with (
-        pytest.raises(error),
-        closing(encoder.stream_images(itertools.cycle(arrays(10)), batch_size=2)) as stream,
-    ):
-        next(stream)
-        raise error
-    assert threading.active_count() == before
-
-
-def test_an_interrupt_while_images_are_listed_leaves_no_threads() -> None:
-    encoder, _ = hooked(2)
-    before = threading.active_count()
-
-    def listed() -> Iterator[ImageInput]:
-        yield from arrays(10)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        encoder.encode_images(listed(), batch_size=2)
-    assert threading.active_count() == before
-
-
-# The embedded model, on real images.
 
 
 def test_starter_gives_unit_rows(starter: Encoder, samples: list[Path]) -> None:
@@ -484,25 +170,6 @@ def test_starter_does_not_depend_on_the_batch(starter: Encoder, samples: list[Pa
     texts = ["a cat", "", "a long description of a small red boat on a blue lake at dawn", "dog"]
     alone = np.concatenate([starter.encode_texts([text]) for text in texts])
     np.testing.assert_allclose(starter.encode_texts(texts), alone, atol=1e-5)
-
-
-def test_starter_is_the_same_on_both_engines(
-    starter: Encoder, samples: list[Path], sample_labels: dict[str, str]
-) -> None:
-    pytest.importorskip("open_clip")
-    original = clipkit.load("starter", engine="torch", device="cpu", precision="fp32")
-    assert original.engine == "torch"
-    assert original.space_id == starter.space_id
-    assert original.scoring == starter.scoring
-    texts = sorted(set(sample_labels.values()))
-    pairs = [
-        (starter.encode_images(samples), original.encode_images(samples)),
-        (starter.encode_texts(texts), original.encode_texts(texts)),
-    ]
-    for compiled, reference in pairs:
-        cosines = np.einsum("nd,nd->n", compiled, reference)
-        assert cosines.mean() >= 0.999
-        assert cosines.min() >= 0.99
 
 
 def test_starter_on_torch_gives_fine_features(samples: list[Path]) -> None:

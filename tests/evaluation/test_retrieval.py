@@ -1,5 +1,7 @@
 """Recalls by hand on chosen directions, with several captions an image and equal captions."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,15 @@ def test_several_captions_an_image_by_hand() -> None:
         "text_to_image_recall@1": 3 / 4,
         "text_to_image_recall@2": 1.0,
         "text_to_image_recall@3": 1.0,
+    }
+
+
+def test_a_report_is_json() -> None:
+    report = evaluate_retrieval(AXES[:2], AXES[:2], [0, 1], ks=(1,))
+    assert json.loads(json.dumps(report.to_dict())) == {
+        "num_images": 2,
+        "num_texts": 2,
+        "recalls": {"image_to_text_recall@1": 1.0, "text_to_image_recall@1": 1.0},
     }
 
 

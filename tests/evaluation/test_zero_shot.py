@@ -1,5 +1,6 @@
 """Accuracies by hand on coloured images; then the embedded model on the sample photographs."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,22 @@ def test_accuracies_by_hand(images: list[Path]) -> None:
     assert report.skipped == []
 
 
+def test_a_report_is_json_with_what_was_skipped(images: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    report = evaluate_zero_shot(
+        FakeEncoder(), [*images, tmp_path / "empty.png"], [*LABELS, 0], NAMES, templates="{}"
+    )
+    assert json.loads(json.dumps(report.to_dict())) == {
+        "num_images": 4,
+        "num_classes": 3,
+        "top_1": 3 / 4,
+        "top_5": 1.0,
+        "mean_per_class": pytest.approx(2 / 3),
+        "mean_log_probability": report.mean_log_probability,
+        "skipped": [{"path": str(tmp_path / "empty.png"), "reason": report.skipped[0].reason}],
+    }
+
+
 def test_labels_of_a_series_are_taken_by_place(images: list[Path]) -> None:
     labels: Any = pandas.Series(LABELS, index=[3, 2, 1, 0])
     report = evaluate_zero_shot(FakeEncoder(), images, labels, NAMES, templates="{}")
@@ -69,7 +86,7 @@ def test_the_sixth_guess_does_not_count(images: list[Path]) -> None:
 
 def test_a_vanishing_probability_has_a_logarithm(images: list[Path]) -> None:
     encoder = FakeEncoder()
-    encoder.scoring = Scoring(logit_scale=math.log(1e4))
+    encoder.scoring = Scoring(log_scale=math.log(1e4))
     report = evaluate_zero_shot(encoder, images[:1], [1], ("red", "green"), templates="{}")
     # cosines 255 / sqrt(255² + 1) and 0: the probability is e^-10000
     assert report.mean_log_probability == pytest.approx(-1e4 * 255 / math.sqrt(255**2 + 1))
@@ -78,7 +95,7 @@ def test_a_vanishing_probability_has_a_logarithm(images: list[Path]) -> None:
 def test_the_bias_of_sigmoid_checkpoints_changes_nothing(images: list[Path]) -> None:
     encoder = FakeEncoder()
     plain = evaluate_zero_shot(encoder, images, LABELS, NAMES, templates="{}")
-    encoder.scoring = Scoring(logit_scale=0.0, logit_bias=-10.0)
+    encoder.scoring = Scoring(log_scale=0.0, logit_bias=-10.0)
     assert evaluate_zero_shot(encoder, images, LABELS, NAMES, templates="{}") == plain
 
 

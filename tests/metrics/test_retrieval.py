@@ -9,15 +9,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clipkit.errors import InputError
-from clipkit.metrics import retrieval as metrics
+from clipkit.metrics import retrieval
 from clipkit.metrics.retrieval import (
     hit_ranks,
-    label_ranks,
-    mean_per_class,
     recall_at_k,
     retrieval_ranks,
     share_within,
-    top_k_accuracy,
 )
 
 # Four queries, eight items, two relevant ones each: 0 and 1 for query 0, 2 and 3 for query 1, …
@@ -69,19 +66,6 @@ def test_a_constant_model_scores_as_a_guess() -> None:
     assert recall_at_k(np.zeros((8, 8)), np.eye(8, dtype=bool), k=2) == 2 / 8
 
 
-def test_accuracy_by_hand() -> None:
-    scores = np.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3], [0.4, 0.4, 0.2]])
-    labels = np.array([0, 2, 0, 1])
-    assert label_ranks(scores, labels).tolist() == [0, 1, 2, 1]
-    assert [top_k_accuracy(scores, labels, k=k) for k in (1, 2, 3)] == [0.25, 0.75, 1.0]
-
-
-def test_classes_count_the_same_however_large() -> None:
-    # Class 0: 1 of 3, class 2: 1 of 1; class 1 has no image.
-    hits = np.array([True, False, False, True])
-    assert mean_per_class(hits, np.array([0, 0, 0, 2])) == pytest.approx((1 / 3 + 1) / 2)
-
-
 matrices = st.integers(1, 6).flatmap(
     lambda rows: st.integers(1, 7).flatmap(
         lambda columns: st.tuples(
@@ -119,7 +103,7 @@ def test_blocks_change_nothing(seed: int, cells: int) -> None:
     relevant[asked, answers] = True
     expected = hit_ranks((queries @ items.T).astype(float), relevant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "_BLOCK_CELLS", cells)
+        patch.setattr(retrieval, "_BLOCK_CELLS", cells)
         ranks = retrieval_ranks(
             queries.astype(np.float32), items.astype(np.float32), asked, answers
         )
@@ -133,8 +117,8 @@ def test_the_matrix_is_never_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(similarities.shape)
         return hit_ranks(similarities, relevant)
 
-    monkeypatch.setattr(metrics, "_BLOCK_CELLS", 20)
-    monkeypatch.setattr(metrics, "hit_ranks", spy)
+    monkeypatch.setattr(retrieval, "_BLOCK_CELLS", 20)
+    monkeypatch.setattr(retrieval, "hit_ranks", spy)
     rows = np.eye(8, dtype=np.float32)
     retrieval_ranks(rows, rows, np.arange(8), np.arange(8))
     assert seen == [(2, 8)] * 4  # 20 // 8 rows at once
@@ -158,17 +142,3 @@ def test_what_makes_no_sense_is_told(
 ) -> None:
     with pytest.raises(InputError, match=message):
         recall_at_k(similarities, relevant, k=k)
-
-
-@pytest.mark.parametrize(
-    ("labels", "k", "message"),
-    [
-        ([0, 1, 2], 1, r"labels \(N,\), got \(2, 3\) and \(3,\)"),
-        ([0, 3], 1, r"labels must be in 0..2 for 3 classes, got 0..3"),
-        ([-1, 0], 1, r"got -1..0"),
-        ([0, 1], 4, "k must be between 1 and 3 classes, got 4"),
-    ],
-)
-def test_wrong_labels_are_told(labels: list[int], k: int, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        top_k_accuracy(np.zeros((2, 3)), np.array(labels), k=k)

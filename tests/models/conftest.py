@@ -16,6 +16,9 @@ import torch
 from open_clip.push_to_hf_hub import save_for_hf
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from clipkit.models.checkpoint import load_towers, save_towers
+from clipkit.models.sources import resolve_source
+
 SIZES = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "squash", "fill_color": 0}
 TINY_TEXT = {"context_length": 16, "vocab_size": 99, "width": 32, "heads": 2, "layers": 2}
 TINY_BERT = {
@@ -115,6 +118,25 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
     yield get
     shutil.rmtree(root)  # two gigabytes, which pytest would keep when a test has failed
+
+
+@pytest.fixture
+def put_checkpoint(
+    family: Callable[[str], Family],
+    put_in_hub_cache: Callable[[str, str, Path], None],
+    tmp_path: Path,
+) -> Callable[..., Path]:
+    """Return a function that puts the tiny checkpoint with a Hugging Face text tower on the hub."""
+
+    def put(repo: str, *, without: str = "") -> Path:
+        directory = tmp_path / "saved"
+        save_towers(load_towers(resolve_source(family("hf-text").directory)), directory)
+        for path in directory.iterdir():
+            if path.name != without:
+                put_in_hub_cache(repo, path.name, path)
+        return directory
+
+    return put
 
 
 def make_open_clip(model_cfg: dict[str, Any], seed: int = 0) -> Any:

@@ -1,160 +1,70 @@
-"""QuickGELU: whatever names the weights, the towers compute with what they were trained with."""
+"""What activations are called, against the modules that open_clip and transformers build."""
 
-import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from clipkit.models import locate as locate_module
-from clipkit.models.checkpoint import load_towers
-from clipkit.models.known_models import known_architectures
+from clipkit.errors import CheckpointError
+from clipkit.models.activation import image_activation, text_activation, text_kind
 from clipkit.models.locate import locate
-from clipkit.models.sources import FileSource, resolve_source
-from clipkit.models.towers import Towers
-from tests.models.conftest import (
-    Family,
-    largest_difference,
-    make_open_clip,
-    tiny_config,
-    write_directory,
+from clipkit.models.sources import resolve_source
+from tests.models.conftest import Family, make_open_clip, tiny_config
+
+CLASSES = {"QuickGELU": "QuickGELU", "GELU": "GELU", "ReLU": "ReLU"}
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "text"),
+    [
+        ("ViT-B-32", "GELU", "GELU"),
+        ("ViT-B-32-quickgelu", "QuickGELU", "QuickGELU"),
+        ("RN50", "ReLU", "GELU"),
+        ("convnext", "as timm builds convnext_atto", "GELU"),
+        ("hf-text", "GELU", "as bert has it"),
+    ],
 )
-
-PutInHubCache = Callable[[str, str, Path], None]
-OPENAI_REPO = "timm/vit_base_patch32_clip_224.openai"
-
-
-def _activations(towers: Towers) -> list[nn.Module]:
-    """Return the activation of every block of both native towers."""
-    blocks = [*towers.model.visual.transformer.resblocks, *towers.model.transformer.resblocks]
-    return [block.mlp.gelu for block in blocks]
-
-
-def _is_quick(activation: nn.Module) -> bool:
-    """Return whether a module computes x * sigmoid(1.702 x), the definition in CLIP's code."""
-    x = torch.linspace(-4, 4, 101)
-    quick = torch.allclose(activation(x), x * torch.sigmoid(1.702 * x), atol=1e-6)
-    plain = torch.allclose(activation(x), x * (1 + torch.erf(x / 2**0.5)) / 2, atol=1e-6)
-    assert quick != plain
-    return quick
-
-
-def test_openai_weights_by_tag_compute_with_quick_gelu(
-    family: Callable[[str], Family], put_in_hub_cache: PutInHubCache
+def test_names_are_those_of_the_modules_that_are_built(
+    family: Callable[[str], Family], name: str, image: str, text: str
 ) -> None:
-    case = family("ViT-B-32-quickgelu")  # the architecture that OpenAI's weights belong to
-    weights = case.directory / "open_clip_model.safetensors"
-    put_in_hub_cache(OPENAI_REPO, weights.name, weights)
-
-    towers = load_towers(resolve_source("ViT-B/32"))
-
-    assert len(_activations(towers)) == 24
-    assert all(_is_quick(activation) for activation in _activations(towers))
-    with torch.inference_mode():
-        text = towers.text_features(case.token_ids)
-        image = towers.image_features(case.pixel_values)
-        assert largest_difference(text, case.model.encode_text(case.token_ids)) <= 1e-5
-        assert largest_difference(image, case.model.encode_image(case.pixel_values)) <= 1e-5
-
-
-def test_every_tag_gets_the_activation_and_preprocess_open_clip_publishes(
-    put_in_hub_cache: PutInHubCache, tmp_path: Path
-) -> None:
-    from open_clip import get_model_config, get_pretrained_cfg
-
-    empty = tmp_path / "empty"
-    empty.write_bytes(b"")
-    done = set()
-    for name, architecture in known_architectures().items():
-        config = get_model_config(name)
-        if "hf_tokenizer_name" in config["text_cfg"] or name.endswith("-quickgelu"):
-            continue  # these need more files, or are another spelling
-        for tag, entry in architecture.tags.items():
-            if entry.repo not in done:
-                put_in_hub_cache(entry.repo, entry.filename or "open_clip_model.safetensors", empty)
-                done.add(entry.repo)
-            files = locate(resolve_source(f"{name}/{tag}"))
-            published = get_pretrained_cfg(name, tag)
-            expected = {**config, "quick_gelu": published.get("quick_gelu", False)}
-            assert {"quick_gelu": False, **files.model_cfg} == expected
-            for key in ("mean", "std", "interpolation", "resize_mode"):
-                value = published[key]
-                assert files.preprocess_cfg[key] == (
-                    list(value) if isinstance(value, tuple) else value
-                )
-    assert len(done) > 90
+    case = family(name)
+    files = locate(resolve_source(case.directory))
+    assert image_activation(files.model_cfg) == image
+    assert text_activation(files.model_cfg, files.text_config) == text
+    kinds = {type(module).__name__ for module in case.model.visual.modules()}
+    if image in CLASSES:
+        assert CLASSES[image] in kinds
+    if name == "hf-text":
+        assert files.text_config is not None
+        assert text_kind(files.text_config) == "bert"
+        (layer, *_) = case.model.text.transformer.encoder.layer
+        assert type(layer.intermediate.intermediate_act_fn).__name__ == "GELUActivation"
+    else:
+        tower = case.model.transformer if hasattr(case.model, "transformer") else None
+        tower = tower if tower is not None else case.model.text.transformer
+        assert type(tower.resblocks[0].mlp.gelu).__name__ == CLASSES[text]
 
 
-def test_a_tag_whose_only_architecture_is_a_quick_gelu_one_keeps_it() -> None:
-    entry = known_architectures()["roberta-ViT-B-32"].tags["laion2b_s12b_b32k"]
-    assert entry.is_quick_gelu, "open_clip's config says so, its tag does not"
+def test_the_tanh_of_siglip_2_is_told() -> None:
+    config = tiny_config()
+    config["text_cfg"]["act_kwargs"] = {"approximate": "tanh"}
+    block = make_open_clip(config).transformer.resblocks[0]
+    assert isinstance(block.mlp.gelu, nn.GELU)
+    assert block.mlp.gelu.approximate == "tanh"
+    assert text_activation(config, None) == "GELU (tanh)"
+    assert image_activation(config) == "GELU"
 
 
-@pytest.mark.parametrize("architecture", ["ViT-B-32", "ViT-B-32-quickgelu"])
-def test_a_file_computes_with_the_activation_of_its_architecture(
-    architecture: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "epoch_1.pt"
-    file.write_bytes(b"mine")
-
-    files = locate(resolve_source(f"{architecture}={file}"))
-
-    assert files.model_cfg.get("quick_gelu", False) is architecture.endswith("quickgelu")
-
-
-def test_a_published_file_gets_its_tags_activation_whatever_the_name_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    by_hash = tmp_path / "renamed.pt"
-    by_hash.write_bytes(b"published")
-    by_name = tmp_path / "b32_400m.pt"  # MetaCLIP's URL carries no hash
-    by_name.write_bytes(b"published too")
-    start_of_url = "46683a32"  # of vit_b_32-quickgelu-laion400m_e32
-    real = hashlib.sha256(by_hash.read_bytes()).hexdigest()
-
-    assert "quick_gelu" not in locate(resolve_source(f"ViT-B-32={by_hash}")).model_cfg
-    assert locate(resolve_source(f"ViT-B-32={by_name}")).model_cfg["quick_gelu"] is True
-
-    def sha256(path: Path) -> str:
-        digest = real if path != by_hash else start_of_url + real[8:]
-        return digest
-
-    monkeypatch.setattr(locate_module, "_sha256", sha256)
-    assert locate(resolve_source(f"ViT-B-32={by_hash}")).model_cfg["quick_gelu"] is True
-
-
-def test_files_and_directories_of_both_activations_differ(tmp_path: Path) -> None:
-    towers: dict[bool, Towers] = {}
-    for is_quick in (False, True):
-        config = tiny_config(quick_gelu=is_quick)
-        model = make_open_clip(config)  # the same seed: only the activation differs
-        write_directory(tmp_path / str(is_quick), model, config)
-        towers[is_quick] = load_towers(resolve_source(tmp_path / str(is_quick)))
-        assert {_is_quick(activation) for activation in _activations(towers[is_quick])} == {
-            is_quick
-        }
-    token_ids = torch.randint(1, 99, (2, 16), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        plain, quick = (towers[key].text_features(token_ids) for key in (False, True))
-    assert largest_difference(plain, quick) > 1e-4
-    assert towers[False].space_id("clip") != towers[True].space_id("clip")
-
-
-def test_a_file_loads_with_the_architecture_it_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    configs: dict[str, dict[str, Any]] = {
-        "ViT-B-32": tiny_config(),
-        "ViT-B-32-quickgelu": tiny_config(quick_gelu=True),
-    }
-    monkeypatch.setattr(locate_module, "architecture_config", lambda name: configs[name])
-    save_file(make_open_clip(configs["ViT-B-32"]).state_dict(), tmp_path / "tiny.safetensors")
-
-    for name in configs:
-        source = FileSource("a file", name, tmp_path / "tiny.safetensors")
-        quick = {_is_quick(activation) for activation in _activations(load_towers(source))}
-        assert quick == {name.endswith("quickgelu")}
+def test_a_hugging_face_config_names_its_own(tmp_path: Path) -> None:
+    for content, expected in (
+        ({"model_type": "bert", "hidden_act": "relu"}, "relu"),
+        ({"model_type": "mt5", "feed_forward_proj": "gated-gelu"}, "gated-gelu"),
+        ({"model_type": "m2m_100", "activation_function": "relu"}, "relu"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        assert text_activation(tiny_config(), tmp_path) == expected
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        text_activation(tiny_config(), tmp_path)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from clipkit import files
 from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.models import checkpoint
 from clipkit.models.checkpoint import load_towers, save_towers
@@ -293,7 +294,7 @@ def test_saving_again_replaces_the_checkpoint(
     towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(checkpoint, "_exchange", lambda *_: False)
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
     place = tmp_path / "here" / "saved"
     save_towers(towers, place, tokenizer_json="{}")
     towers.model.logit_scale.data.fill_(1.0)

@@ -1,10 +1,8 @@
 """The hub: what is here is used without a network, and what is not is said in one sentence."""
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -12,58 +10,43 @@ from unittest.mock import Mock
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub import errors as hub_errors
+from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from clipkit.errors import CheckpointError, OfflineError
 from clipkit.models import hub
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.known_models import known_architectures
-from clipkit.models.listing import list_models
 from clipkit.models.locate import fetch_source, locate
 from clipkit.models.sources import CONFIG_NAME, resolve_source, starter_directory
 from tests.models.conftest import Family
+from tests.models.hub_server import Hub, serve_hub
+
+CONNECT, GETADDRINFO = socket.socket.connect, socket.getaddrinfo  # before the tests forbid them
+
 
 PutInHubCache = Callable[[str, str, Path], None]
+
+
 LAION = "ViT-B-32/laion2b_s34b_b79k"
+
+
 LAION_REPO = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+
+
 WEIGHTS = "open_clip_model.safetensors"
 
 
 @pytest.fixture
-def put_checkpoint(
-    family: Callable[[str], Family], put_in_hub_cache: PutInHubCache, tmp_path: Path
-) -> Callable[..., Path]:
-    """Return a function that puts the tiny checkpoint with a Hugging Face text tower on the hub."""
-
-    def put(repo: str, *, without: str = "") -> Path:
-        directory = tmp_path / "saved"
-        save_towers(load_towers(resolve_source(family("hf-text").directory)), directory)
-        for path in directory.iterdir():
-            if path.name != without:
-                put_in_hub_cache(repo, path.name, path)
-        return directory
-
-    return put
-
-
-def _answer(monkeypatch: pytest.MonkeyPatch, files: dict[str, Path], *, error: Any = None) -> None:
-    """Let the hub have some files, and put one in the cache when it is asked for."""
-
-    def metadata(url: str, **_: Any) -> None:
-        if error is not None:
-            raise error
-        if url.rpartition("/")[2] not in files:
-            raise hub_errors.RemoteEntryNotFoundError("404", response=_response(404))
-
-    def download(repo: str, name: str, **_: Any) -> str:
-        return str(files[name])
-
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-
-
-def _response(status: int) -> Any:
-    return Mock(status_code=status, headers={})
+def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that the real client asks; nothing else can be reached."""
+    with serve_hub() as server, monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "connect", CONNECT)
+        patch.setattr(socket, "getaddrinfo", GETADDRINFO)
+        patch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
 
 
 def test_a_hub_checkpoint_in_the_cache_loads_without_a_network(
@@ -113,6 +96,7 @@ def test_without_a_network_one_sentence_says_what_is_missing_and_what_to_run(
     tmp_path: Path,
     hub_cache: Path,
     monkeypatch: pytest.MonkeyPatch,
+    no_network: list[str],
     is_forbidden: bool,
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_forbidden)
@@ -120,11 +104,10 @@ def test_without_a_network_one_sentence_says_what_is_missing_and_what_to_run(
     put_in_hub_cache(LAION_REPO, WEIGHTS, tmp_path / "weights")
     starter = "starter, " if (starter_directory() / CONFIG_NAME).is_file() else ""
 
-    started = time.monotonic()
     with pytest.raises(OfflineError) as caught:
         load_towers(resolve_source("ViT-B/32"))
 
-    assert time.monotonic() - started < 5
+    assert len(no_network) == (0 if is_forbidden else 1), "nothing is tried again"
     assert str(caught.value) == (
         "ViT-B-32/openai is not all on this machine, and the hub does not answer: "
         "open_clip_model.safetensors of timm/vit_base_patch32_clip_224.openai is missing "
@@ -134,15 +117,36 @@ def test_without_a_network_one_sentence_says_what_is_missing_and_what_to_run(
     )
 
 
-def test_a_network_that_swallows_questions_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_REPLY_SECONDS", -0.9)
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: time.sleep(5))
-
-    started = time.monotonic()
+def test_a_hub_that_does_not_answer_is_given_up_on(
+    hub_server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_REPLY_SECONDS", 0.05)
+    monkeypatch.setattr(hub, "_WAIT_SECONDS", 60.0)
+    hub_server.may_answer.clear()
     with pytest.raises(OfflineError, match="and the hub does not answer"):
         locate(resolve_source("ViT-B/32"))
+    assert hub_server.was_asked.is_set()
+    assert not hub_server.may_answer.is_set(), "it is still silent"
+    assert hub_server.asked == [f"HEAD {WEIGHTS}"], "and it is asked once"
 
-    assert time.monotonic() - started < 3
+
+def test_a_name_server_that_does_not_answer_is_given_up_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def look_up(*_: Any, **__: Any) -> None:
+        asked.set()
+        may_answer.wait()
+        raise OSError("the name server is silent")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(hub, "_WAIT_SECONDS", 0.05)
+    try:
+        with pytest.raises(OfflineError, match="and the hub does not answer"):
+            locate(resolve_source("ViT-B/32"))
+    finally:
+        may_answer.set()
 
 
 def test_the_sentence_names_the_parts_that_are_here(put_checkpoint: Callable[..., Path]) -> None:
@@ -184,45 +188,76 @@ def test_a_local_directory_never_asks_the_network(
 
 
 def test_fetching_asks_for_the_small_files_first_and_returns_the_weights_last(
-    put_checkpoint: Callable[..., Path], hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+    family: Callable[[str], Family], hub_server: Hub, tmp_path: Path
 ) -> None:
-    directory = put_checkpoint("other/tiny")
-    _answer(monkeypatch, {path.name: path for path in directory.iterdir()})
+    directory = tmp_path / "saved"
+    save_towers(load_towers(resolve_source(family("hf-text").directory)), directory)
+    hub_server.files = {path.name: path for path in directory.iterdir()}
+    source = resolve_source("hf-hub:org/tiny")
 
-    paths = fetch_source(resolve_source("hf-hub:org/tiny"))
+    paths = fetch_source(source)
 
     names = [path.name for path in paths]
     assert names[0] == CONFIG_NAME
     assert names[-1] == WEIGHTS
     assert {"config.json", "tokenizer.json", "tokenizer_config.json"} < set(names)
+    assert {path.name: path.read_bytes() for path in paths} == {
+        name: hub_server.files[name].read_bytes() for name in names
+    }
+    downloads = [line for line in hub_server.asked if line.startswith("GET")]
+    assert downloads == [f"GET {name}" for name in names]
+    hub_server.asked.clear()
+    assert fetch_source(source) == paths
+    assert hub_server.asked == [], "what is here is not asked for"
 
 
 def test_a_torch_file_is_taken_where_the_repo_has_no_safetensors(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    hub_server: Hub, tmp_path: Path
 ) -> None:
     file = tmp_path / "open_clip_pytorch_model.bin"
-    _answer(monkeypatch, {file.name: file})
-    assert fetch_source(resolve_source(LAION)) == [file]
+    file.write_bytes(b"tensors")
+    hub_server.files = {file.name: file}
+    (place,) = fetch_source(resolve_source(LAION))
+    assert (place.name, place.read_bytes()) == (file.name, b"tensors")
+    assert hub_server.asked[0] == f"HEAD {WEIGHTS}"
 
 
-def test_answers_of_the_hub_are_checkpoint_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    def message(error: Any) -> str:
-        _answer(monkeypatch, {}, error=error)
-        with pytest.raises(CheckpointError) as caught:
-            fetch_source(resolve_source("hf-hub:org/tiny@v9"))
-        return f"{type(caught.value).__name__}: {caught.value}"
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        ((404, "RepoNotFound"), "the hub has no org/tiny for this user: check the name"),
+        ((403, "GatedRepo"), "the hub has no org/tiny for this user: check the name"),
+        ((404, "RevisionNotFound"), "org/tiny on the hub has no revision v9"),
+        (None, f"org/tiny on the hub has no {CONFIG_NAME}"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_a_checkpoint_error(
+    hub_server: Hub, refusal: tuple[int, str] | None, message: str
+) -> None:
+    hub_server.refusal = refusal
+    with pytest.raises(CheckpointError, match=message) as caught:
+        fetch_source(resolve_source("hf-hub:org/tiny@v9"))
+    assert not isinstance(caught.value, OfflineError)
+    assert hub_server.asked == [f"HEAD {CONFIG_NAME}"]
 
-    missing = hub_errors.RepositoryNotFoundError("404", response=_response(404))
-    assert message(missing).startswith("CheckpointError: the hub has no org/tiny for this user")
-    revision = hub_errors.RevisionNotFoundError("404", response=_response(404))
-    assert message(revision) == "CheckpointError: org/tiny on the hub has no revision v9"
-    assert message(None) == f"CheckpointError: org/tiny on the hub has no {CONFIG_NAME}"
-    assert message(TimeoutError("slow")).startswith("OfflineError: hf-hub:org/tiny@v9 is not")
-    assert "and the hub answers 503: " in message(
-        hub_errors.HfHubHTTPError("503", response=_response(503))
+
+def test_an_answer_that_is_no_fault_of_the_name_is_an_offline_error(hub_server: Hub) -> None:
+    hub_server.refusal = 503, ""
+    with pytest.raises(OfflineError, match="and the hub answers 503: "):
+        fetch_source(resolve_source("hf-hub:org/tiny@v9"))
+    assert hub_server.asked == [f"HEAD {CONFIG_NAME}"], "one short question, which has no retry"
+
+
+def test_a_download_that_finds_no_file_is_an_offline_error(
+    hub_server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's client calls a file that it can neither find nor fetch an entry not found."""
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", Mock(side_effect=LocalEntryNotFoundError("offline"))
     )
-    local = hub_errors.LocalEntryNotFoundError("offline")
-    assert message(local).startswith("OfflineError: ")
+    hub_server.files = {CONFIG_NAME: starter_directory() / CONFIG_NAME}
+    with pytest.raises(OfflineError):
+        fetch_source(resolve_source("hf-hub:org/tiny"))
 
 
 def test_a_cached_repo_with_another_text_tower_is_refused(
@@ -243,42 +278,3 @@ def test_weight_names_of_tags_prefer_safetensors() -> None:
     )
     tags = known_architectures()["ViT-B-32"].tags
     assert hub.weight_names(tags["openai"]) == (WEIGHTS, "open_clip_pytorch_model.bin")
-
-
-def test_the_list_has_names_sizes_accuracy_and_what_is_here(
-    put_checkpoint: Callable[..., Path], put_in_hub_cache: PutInHubCache, tmp_path: Path
-) -> None:
-    put_checkpoint("org/tiny")
-    (tmp_path / "weights").write_bytes(b"")
-    put_in_hub_cache(LAION_REPO, WEIGHTS, tmp_path / "weights")
-
-    models = {listing.name: listing for listing in list_models()}
-
-    assert len(models) > 150
-    assert models[LAION].parameters == 151_277_313
-    assert models[LAION].image_size == 224
-    assert models[LAION].imagenet_top1 == 0.6656
-    assert models[LAION].is_here
-    assert models["hf-hub:org/tiny"].is_here
-    assert models["hf-hub:org/tiny"].imagenet_top1 is None
-    assert not models["RN50/openai"].is_here
-    places = [listing.is_here for listing in models.values()]
-    assert places == sorted(places, reverse=True), "what is here comes first"
-    assert not any("-quickgelu/" in name for name in models)
-
-
-def test_the_environment_says_where_the_cache_is(
-    put_checkpoint: Callable[..., Path], hub_cache: Path
-) -> None:
-    put_checkpoint("org/tiny")
-    code = (
-        "from clipkit.models.listing import list_models\n"
-        "assert 'hf-hub:org/tiny' in {listing.name for listing in list_models()}"
-    )
-    for variables in (
-        {"HF_HUB_CACHE": str(hub_cache)},
-        {"HF_HOME": str(hub_cache.parent), "HF_HUB_CACHE": ""},
-    ):
-        environment = {**os.environ, **variables}
-        environment = {name: value for name, value in environment.items() if value}
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -56,7 +56,7 @@ def test_embeddings_equal_open_clips_and_survive_saving(
     family: Callable[[str], Family], images: list[Path], name: str, tmp_path: Path
 ) -> None:
     case = family(name)
-    encoder = clipkit.load(case.directory, device="cpu", precision="fp32", is_caching_texts=False)
+    encoder = clipkit.load(case.directory, device="cpu", precision="fp32", cache_texts=False)
     image, text = encode(encoder, images)
     expected_image, expected_text = upstream(case, images)
     np.testing.assert_allclose(image, expected_image, atol=1e-5, rtol=0)
@@ -64,7 +64,7 @@ def test_embeddings_equal_open_clips_and_survive_saving(
 
     encoder.save(tmp_path / "saved")
     saved = f"local-dir:{tmp_path / 'saved'}"
-    again = clipkit.load(saved, device="cpu", is_caching_texts=False)
+    again = clipkit.load(saved, device="cpu", cache_texts=False)
     assert again.space_id == encoder.space_id
     assert again.scoring == encoder.scoring
     for first, second in zip((image, text), encode(again, images), strict=True):

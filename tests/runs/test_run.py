@@ -95,7 +95,7 @@ def test_final_model_is_equal_in_clipkit_and_open_clip(
     train(read_config(write_run()))
     final = tmp_path / "run" / "final"
     photos = sorted(captions_folder.glob("*.png"))[:3]
-    encoder = clipkit.load(str(final), is_caching_texts=False)
+    encoder = clipkit.load(str(final), cache_texts=False)
 
     model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{final}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{final}")
@@ -212,7 +212,7 @@ def test_every_measurement_is_of_the_weights_of_its_step(
     assert len(set(found.values())) == 4
     for step, value in found.items():
         place = path.with_suffix("") / "checkpoints" / f"step-{step:08}"
-        encoder = clipkit.load(str(place), engine="torch", is_caching_texts=False)
+        encoder = clipkit.load(str(place), engine="torch", cache_texts=False)
         expected = evaluate_classes(encoder, classes).mean_log_probability
         assert value == pytest.approx(expected, abs=1e-5)
     assert report.step == max(found)
@@ -265,7 +265,7 @@ def test_sigmoid_run_starts_at_its_own_scale_and_bias(
     assert 5 < report.start["validation_loss"] < 15
     first = next(entry for entry in read_metrics(path.with_suffix("")) if "loss" in entry)
     assert first["logit_scale"] == pytest.approx(np.log(10))
-    encoder = clipkit.load(str(path.with_suffix("") / "final"), is_caching_texts=False)
+    encoder = clipkit.load(str(path.with_suffix("") / "final"), cache_texts=False)
     # AdamW moves a weight by about lr = 0.001 a step, of which there are 8.
     assert encoder.scoring.logit_bias == pytest.approx(-10, abs=0.011)
     assert encoder.scoring.logit_bias != -10
@@ -497,7 +497,7 @@ def test_features_are_of_the_start_and_of_the_images_as_they_are(
 
     train(stopped)
 
-    encoder = clipkit.load(str(start), engine="torch", is_caching_texts=False)
+    encoder = clipkit.load(str(start), engine="torch", cache_texts=False)
     expected = encoder.encode_images(sorted(place.glob("*/*.png")))
     np.testing.assert_allclose(np.load(features), expected, atol=1e-6)
 
@@ -518,7 +518,7 @@ def test_run_that_kept_nothing_yet_takes_the_start_as_it_is(
 
     report = train(read_config(path))
 
-    encoder = clipkit.load(str(start), engine="torch", is_caching_texts=False)
+    encoder = clipkit.load(str(start), engine="torch", cache_texts=False)
     images = sorted(class_folder.glob("*/*.png"))
     features = np.load(path.with_suffix("") / "features" / "image_features.npy")
     np.testing.assert_allclose(features, encoder.encode_images(images), atol=1e-6)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.runtime import parity as reference
+from clipkit.runtime import parity
 
 CONTEXT_LENGTH = 12
 KEPT_DIMS = 5
@@ -25,7 +25,7 @@ def few_inputs(
     (folder / "queries.json").write_text(json.dumps([{"query": query} for query in queries]))
     (folder / "labels.txt").write_text("")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "reference_directory", lambda: folder)
+        patch.setattr(parity, "reference_directory", lambda: folder)
         yield sorted(folder.glob("*.jpg")), [*queries, ""]
 
 
@@ -117,8 +117,8 @@ def bundle(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The small checkpoint, compiled."""
-    from clipkit.runtime.compile import compile_directory
+    from clipkit.runtime.compile import compile_in_place
 
     folder = Path(shutil.copytree(small_checkpoint, tmp_path_factory.mktemp("bundle") / "small"))
-    compile_directory(folder, name="small")
+    compile_in_place(folder, name="small")
     return folder

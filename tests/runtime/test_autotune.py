@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from clipkit.progress import usable_cores
-from clipkit.runtime import autotune as trial
 from clipkit.runtime.autotune import (
     Trial,
     choose_fastest,
@@ -186,5 +185,5 @@ def test_a_key_names_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     key = trial_key("precision", "0123")
     assert key == f"precision | 0123 | {processor()} | {usable_cores()} cores"
     assert processor()
-    monkeypatch.setattr(trial, "usable_cores", lambda: 1000)
+    monkeypatch.setattr("clipkit.runtime.autotune.usable_cores", lambda: 1000)
     assert trial_key("precision", "0123") != key

@@ -51,6 +51,22 @@ def test_a_manifest_says_after_reading_what_it_said_before(tmp_path: Path) -> No
     (tmp_path / MANIFEST).write_text(bundle.to_json())
     (tmp_path / "w").write_bytes(b"abc")
     assert Bundle.read(tmp_path) == bundle
+    # The scale is stored as in a checkpoint: its logarithm, under the parameter's name.
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert manifest["scoring"] == {"logit_scale": 2.5, "logit_bias": -10.0}
+
+
+def test_a_manifest_with_the_keys_of_version_0_1_is_read(copy: Path) -> None:
+    bundle = Bundle.read(copy)
+    text = (copy / MANIFEST).read_text()
+    for old, new in (
+        ("num_pictures", "num_images"),
+        ("same_first_picture", "same_first_image"),
+    ):
+        assert f'"{new}"' in text
+        text = text.replace(f'"{new}"', f'"{old}"')
+    (copy / MANIFEST).write_text(text)
+    assert Bundle.read(copy) == bundle
 
 
 def test_a_whole_bundle_is_verified(bundle: Path) -> None:

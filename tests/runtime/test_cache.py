@@ -16,11 +16,11 @@ pytest.importorskip("torch")
 from clipkit.errors import CheckpointError
 from clipkit.models.sources import FileSource, Source, resolve_source
 from clipkit.paths import cache_directory
-from clipkit.runtime import cache as compiled
+from clipkit.runtime import cache
 from clipkit.runtime import compile as compiler
 from clipkit.runtime.bundle import MANIFEST, Bundle
 from clipkit.runtime.cache import (
-    compile_source,
+    compile_into_cache,
     compiled_directory,
     find_compiled,
     remembered_refusal,
@@ -116,11 +116,11 @@ def refuse(monkeypatch: pytest.MonkeyPatch, weights: Path) -> Callable[[Exceptio
     """Return a function that says what compiling raises; None: it works."""
 
     def set_outcome(error: Exception | None) -> None:
-        def compile_model(*_: Any, **__: Any) -> None:
+        def compile_bundle(*_: Any, **__: Any) -> None:
             if error is not None:
                 raise error
 
-        monkeypatch.setattr(compiler, "compile_model", compile_model)
+        monkeypatch.setattr(compiler, "compile_bundle", compile_bundle)
 
     return set_outcome
 
@@ -136,11 +136,11 @@ def test_a_refusal_holds_until_weights_or_versions_change(
     origin = {str(weights): (status.st_size, status.st_mtime_ns)}
     refuse(compiler.RefusedError("it computes something else", origin))
     with pytest.raises(CheckpointError, match="something else"):
-        compile_source(source)
+        compile_into_cache(source)
     assert remembered_refusal(source) == "it computes something else"
 
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "compiler_versions", lambda: {"torch": "99"})
+        patch.setattr(cache, "compiler_versions", lambda: {"torch": "99"})
         assert remembered_refusal(source) is None
     os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert remembered_refusal(source) is None
@@ -148,7 +148,7 @@ def test_a_refusal_holds_until_weights_or_versions_change(
     assert remembered_refusal(source) is not None
 
     refuse(None)
-    assert compile_source(source) == compiled_directory(source)
+    assert compile_into_cache(source) == compiled_directory(source)
     assert remembered_refusal(source) is None
 
 
@@ -157,7 +157,7 @@ def test_what_may_pass_is_not_remembered(
 ) -> None:
     refuse(CheckpointError("the disk is full"))
     with pytest.raises(CheckpointError, match="full"):
-        compile_source(source)
+        compile_into_cache(source)
     assert remembered_refusal(source) is None
 
 

@@ -17,7 +17,7 @@ from clipkit.models.checkpoint import load_towers  # noqa: E402
 from clipkit.models.sources import resolve_source  # noqa: E402
 from clipkit.runtime import compile as compiler  # noqa: E402
 from clipkit.runtime.bundle import Parity, graph_name, is_bundle, verify  # noqa: E402
-from clipkit.runtime.compile import RefusedError, compile_directory, compile_model  # noqa: E402
+from clipkit.runtime.compile import RefusedError, compile_bundle, compile_in_place  # noqa: E402
 from clipkit.runtime.onnx_export import (  # noqa: E402
     fold_batch_norms,
     fuse_transposed_weights,
@@ -181,7 +181,7 @@ def test_the_manifest_says_what_the_checkpoint_is(bundle: Path) -> None:
     assert manifest.name == "small"
     assert manifest.embed_dim == KEPT_DIMS
     assert manifest.image_size == (64, 64)
-    assert manifest.scoring.logit_scale == pytest.approx(towers.logit_scale)
+    assert manifest.scoring.log_scale == pytest.approx(towers.logit_scale)
     assert manifest.padding_id == 0
     assert manifest.precisions["fp32"].mean_image_cosine > 0.9999
     assert manifest.precisions["fp32"].num_texts == 11
@@ -211,7 +211,7 @@ def test_poor_graphs_are_refused_and_leave_the_directory_alone(
     monkeypatch.setattr(compiler, "export_graph", export)
     before = {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()}
     with pytest.raises(CheckpointError, match=r"do not match the original: cosine mean 0\.\d+"):
-        compile_directory(checkpoint, name="small")
+        compile_in_place(checkpoint, name="small")
     assert {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()} == before
     assert not is_bundle(checkpoint)
 
@@ -240,7 +240,7 @@ def compiled_vit(vit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             return count
 
         patch.setattr(compiler, "quantize_products", quantize)
-        compile_model(resolve_source(vit), folder)
+        compile_bundle(resolve_source(vit), folder)
     return folder
 
 
@@ -299,7 +299,7 @@ def test_what_goes_wrong_midway_leaves_what_was_there(
         shutil.copytree(compiled_vit, place)
     monkeypatch.setattr(compiler, step, fail)
     with pytest.raises(Unforeseen):
-        compile_model(resolve_source(vit), place)
+        compile_bundle(resolve_source(vit), place)
     assert [path.name for path in tmp_path.iterdir()] == (["place"] if is_there else [])
     if is_there:
         verify(place)
@@ -316,14 +316,14 @@ def test_a_tower_that_torch_cannot_export_is_refused(
 
     monkeypatch.setattr(compiler, "export_graph", fail)
     with pytest.raises(RefusedError, match=r"cannot export the image tower .*: no such operation$"):
-        compile_model(resolve_source(vit), tmp_path / "place")
+        compile_bundle(resolve_source(vit), tmp_path / "place")
     assert not list(tmp_path.iterdir())
 
 
 def test_other_directories_are_not_replaced(vit: Path, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"")
     with pytest.raises(CheckpointError, match="is not a compiled model: choose another place"):
-        compile_model(resolve_source(vit), tmp_path)
+        compile_bundle(resolve_source(vit), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 

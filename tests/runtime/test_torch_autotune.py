@@ -13,9 +13,9 @@ from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import resolve_source
 from clipkit.models.towers import Towers
-from clipkit.runtime import torch_autotune as torch_precision
+from clipkit.runtime import torch_autotune
 from clipkit.runtime.autotune import Trial
-from clipkit.runtime.torch_autotune import cast_copy, fastest_precision
+from clipkit.runtime.torch_autotune import autotune_torch_precision, cast_copy
 
 pytestmark = pytest.mark.filterwarnings("ignore::clipkit.inputs.tokenizer.TextCutWarning")
 
@@ -45,13 +45,13 @@ class Trials:
 @pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
     trials = Trials()
-    monkeypatch.setattr(torch_precision, "choose_fastest", trials)
+    monkeypatch.setattr(torch_autotune, "choose_fastest", trials)
     return trials
 
 
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch, samples: list[Path]) -> None:
-    monkeypatch.setattr(torch_precision, "reference_images", lambda: samples[:6])
+    monkeypatch.setattr(torch_autotune, "reference_images", lambda: samples[:6])
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def towers(small_checkpoint: Path) -> Towers:
 
 
 def _fastest(towers: Towers) -> Trial:
-    return fastest_precision(
+    return autotune_torch_precision(
         towers,
         Preprocess.from_config(towers.preprocess_cfg, towers.image_size),
         Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source),
@@ -91,7 +91,7 @@ def test_bf16_is_refused_with_the_figures_if_it_does_not(
             other.model.text.proj.weight.mul_(torch.linspace(0.1, 2, 32, dtype=dtype))
         return other
 
-    monkeypatch.setattr(torch_precision, "cast_copy", damaged)
+    monkeypatch.setattr(torch_autotune, "cast_copy", damaged)
     trial = _fastest(towers)
     assert trial.chosen == "fp32"
     assert trial.refused["bf16"].startswith("cosine mean 0.99")  # the images' is not to blame
@@ -110,7 +110,7 @@ def test_a_trial_is_not_run_twice(
 ) -> None:
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path))
     first = _fastest(towers)
-    monkeypatch.setattr(torch_precision, "TorchRuntime", None)
+    monkeypatch.setattr(torch_autotune, "TorchRuntime", None)
     assert _fastest(towers) == first
 
 

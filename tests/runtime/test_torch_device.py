@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from clipkit.errors import InputError
-from clipkit.runtime.torch_device import Lanes, choose_device, choose_precision, image_layout
+from clipkit.runtime.torch_device import (
+    ThreadStreams,
+    choose_device,
+    choose_precision,
+    image_layout,
+)
 from tests.runtime.fake_cuda import FakeCuda
 
 
@@ -63,11 +68,11 @@ def test_on_cuda_every_thread_has_a_stream_that_waits_for_the_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cuda = FakeCuda(monkeypatch)
-    lanes = Lanes(torch.device("cuda:1"))
+    streams = ThreadStreams(torch.device("cuda:1"))
 
     def work() -> None:
         for _ in range(2):
-            with lanes.lane():
+            with streams.stream():
                 pass
 
     for _ in range(2):  # one after the other, so that each has a thread of its own
@@ -86,7 +91,7 @@ def test_on_cuda_arrays_are_sent_from_pinned_memory_without_waiting(
 ) -> None:
     cuda = FakeCuda(monkeypatch)
     array = np.arange(6.0).reshape(2, 3)
-    sent = Lanes(torch.device("cuda:0")).send(np.asfortranarray(array))
+    sent = ThreadStreams(torch.device("cuda:0")).send(np.asfortranarray(array))
     np.testing.assert_array_equal(sent.numpy(), array)
     assert cuda.pinned == 1
     assert cuda.copies == [(torch.device("cuda:0"), True)]

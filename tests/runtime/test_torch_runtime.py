@@ -13,7 +13,7 @@ import torch
 from clipkit.errors import InputError
 from clipkit.models.towers import Towers
 from clipkit.runtime import torch_device
-from clipkit.runtime.base import FineRuntime, trim_padding
+from clipkit.runtime.base import RuntimeWithTowers, trim_padding
 from clipkit.runtime.torch_runtime import TorchRuntime
 from tests.runtime.fake_cuda import FakeCuda
 
@@ -51,12 +51,12 @@ def _runtime(towers: Towers, precision: str = "fp32", device: str = "cpu") -> To
 
 
 def test_it_is_a_runtime_that_says_what_it_is(towers: Towers) -> None:
-    runtime: FineRuntime = _runtime(towers)
+    runtime: RuntimeWithTowers = _runtime(towers)
 
     assert (runtime.engine, runtime.device, runtime.precision) == ("torch", "cpu", "fp32")
     assert runtime.embed_dim == 24
     assert runtime.space_id == "0123456789abcdef"
-    assert runtime.scoring.logit_scale == pytest.approx(np.log(1 / 0.07))
+    assert runtime.scoring.log_scale == pytest.approx(np.log(1 / 0.07))
     assert not runtime.scoring.is_sigmoid
 
 
@@ -103,7 +103,7 @@ def test_half_precision_casts_the_weights_and_stays_near(towers: Towers, precisi
     assert not np.array_equal(features, exact)
     cosines = (features * exact).sum(1) / np.linalg.norm(features, axis=1)
     assert (cosines / np.linalg.norm(exact, axis=1)).min() > 0.999
-    assert runtime.scoring.logit_scale == pytest.approx(np.log(1 / 0.07), abs=1e-6)
+    assert runtime.scoring.log_scale == pytest.approx(np.log(1 / 0.07), abs=1e-6)
     assert runtime.token_features(TOKEN_IDS).dtype == np.float32
 
 

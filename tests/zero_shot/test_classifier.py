@@ -1,6 +1,7 @@
 """Scores and rankings by hand, on an encoder with known directions; then the embedded model."""
 
 import io
+import json
 import math
 import zlib
 from collections.abc import Iterable, Sequence
@@ -295,9 +296,13 @@ def test_no_images_give_no_results() -> None:
         (["cat", "  "], "class name 2 of 2 is empty"),
     ],
 )
-def test_wrong_class_names_raise(names: Any, message: str) -> None:
+def test_wrong_class_names_are_refused_before_anything_is_embedded(
+    names: Any, message: str
+) -> None:
+    encoder = DirectionEncoder()
     with pytest.raises(InputError, match=message):
-        make(names)
+        make(names, encoder)
+    assert encoder.texts == []
 
 
 @pytest.mark.parametrize("options", [{"templates": "photo"}, {"domain": "pet"}])
@@ -434,5 +439,11 @@ def test_images_of_every_kind_are_classified_and_no_bad_one_is_lost(
     skipped = [item for batch in batches for item in batch.skipped]
     assert [place for place, _ in skipped] == [3, 7]
     assert "is empty" in str(skipped[0][1])
+    second = json.loads(json.dumps(batches[1].to_dict()))
+    assert second == {
+        "positions": [2, 4],
+        "labels": [[{"label": "cat", "score": some[0]["score"]}] for some in labels[2:4]],
+        "skipped": [{"position": 3, "path": str(empty), "reason": skipped[0][1].reason}],
+    }
     with pytest.raises(ImageReadError, match="is empty"):
         classifier.classify(images)

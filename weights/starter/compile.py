@@ -8,14 +8,14 @@ import json
 import sys
 from pathlib import Path
 
-from clipkit.runtime.compile import compile_directory
+from clipkit.runtime.compile import compile_in_place
 
 STARTER = Path(__file__).parent
 
 
 def main() -> None:
     """Compile and print the parity of each precision, and why others are missing."""
-    bundle = compile_directory(STARTER, name="starter")
+    bundle = compile_in_place(STARTER, name="starter")
     measured = {key: dataclasses.asdict(parity) for key, parity in bundle.precisions.items()}
     refused = {key: refusal.reason for key, refusal in bundle.refused.items()}
     json.dump({"measured": measured, "refused": refused}, sys.stdout, indent=2)

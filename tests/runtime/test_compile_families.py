@@ -21,7 +21,7 @@ from timm.models.fastvit import FastVit  # noqa: E402
 
 from clipkit.models.sources import resolve_source  # noqa: E402
 from clipkit.runtime.bundle import verify  # noqa: E402
-from clipkit.runtime.compile import compile_model  # noqa: E402
+from clipkit.runtime.compile import compile_bundle  # noqa: E402
 from clipkit.runtime.onnx_runtime import OnnxRuntime  # noqa: E402
 from tests.models.conftest import (  # noqa: E402
     TINY_BERT,
@@ -187,7 +187,7 @@ def _token_ids(name: str) -> Any:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_compiled_model_computes_what_open_clip_computes(name: str, tmp_path: Path) -> None:
     model = _make(name, tmp_path / "source")
-    compile_model(resolve_source(tmp_path / "source"), tmp_path / "compiled")
+    compile_bundle(resolve_source(tmp_path / "source"), tmp_path / "compiled")
     bundle = verify(tmp_path / "compiled")
     assert (bundle.padding_id is not None) == (name in IS_CUT)
     assert ("int8" in bundle.refused) == (name in IS_CONVOLUTIONAL)

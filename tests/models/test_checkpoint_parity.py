@@ -32,7 +32,7 @@ def test_features_of_a_directory_that_open_clip_wrote_equal_open_clips(
     assert largest_difference(own_image, image) <= 1e-5
     assert largest_difference(own_text, text) <= 1e-5
     assert largest_difference(image[:1], image[1:]) > 1e-3, "the check tells images apart"
-    assert runtime.scoring.logit_scale == 3.25
+    assert runtime.scoring.log_scale == 3.25
     assert runtime.scoring.logit_bias == (-7.5 if name == "ViT-B-16-SigLIP" else None)
 
 

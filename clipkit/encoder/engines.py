@@ -1,0 +1,171 @@
+"""Choosing the engine of a model: compiled on ONNX Runtime where that can run it, else torch.
+
+A compiled model starts in a fraction of a second and imports no torch; torch runs any weights on
+any device.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.text_cache import TextCache
+from clipkit.errors import InputError
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
+from clipkit.models.locate import locate
+from clipkit.models.sources import DirectorySource, Source, starter_directory
+from clipkit.runtime.autotune import autotune_compiled_precision
+from clipkit.runtime.bundle import PRECISIONS, verify_once
+from clipkit.runtime.cache import find_compiled
+
+Engine = Literal["auto", "onnx", "torch"]
+
+
+def open_encoder(
+    source: Source,
+    *,
+    engine: Engine,
+    device: str,
+    precision: str,
+    cache_dir: Path | None,
+    text_cache: TextCache | None,
+) -> Encoder:
+    """Return the encoder of a model, after a check that its compiled files are still the same.
+
+    Args:
+        source: Where the model's weights come from.
+        engine: As for :func:`clipkit.load`.
+        device: As for :func:`clipkit.load`.
+        precision: As for :func:`clipkit.load`.
+        cache_dir: As for :func:`clipkit.load`.
+        text_cache: Where embeddings of texts are kept; None keeps none.
+
+    Returns:
+        The encoder, without a spec.
+
+    Raises:
+        InputError: If device, precision or engine do not fit.
+        CheckpointError: If weights are missing, damaged, or not those that were compiled.
+    """
+    encoder = open_unverified(
+        source,
+        engine=engine,
+        device=device,
+        precision=precision,
+        cache_dir=cache_dir,
+        text_cache=text_cache,
+    )
+    if encoder.engine == "onnx":
+        _verify(source)
+    return encoder
+
+
+def open_unverified(
+    source: Source,
+    *,
+    engine: Engine,
+    device: str,
+    precision: str,
+    cache_dir: Path | None,
+    text_cache: TextCache | None,
+) -> Encoder:
+    """Return the encoder of a model without that check, to diagnose a damaged one.
+
+    Args:
+        source: Where the model's weights come from.
+        engine: As for :func:`clipkit.load`.
+        device: As for :func:`clipkit.load`.
+        precision: As for :func:`clipkit.load`.
+        cache_dir: As for :func:`clipkit.load`.
+        text_cache: Where embeddings of texts are kept; None keeps none.
+
+    Returns:
+        The encoder, without a spec.
+
+    Raises:
+        InputError: If device, precision or engine do not fit.
+    """
+    if engine not in ("auto", "onnx", "torch"):
+        raise InputError(f'engine must be "auto", "onnx" or "torch", got {engine!r}')
+    may_be_compiled = fits_compiled(engine, device, precision)
+    if engine == "onnx" and not may_be_compiled:
+        raise InputError(
+            f"the onnx engine runs on the CPU in {' or '.join(PRECISIONS)}, got device {device!r} "
+            f'and precision {precision!r}; use engine="torch" for others'
+        )
+    compiled = find_compiled(source) if may_be_compiled else None
+    if compiled is not None:
+        return _open_compiled(compiled, source.name, precision, text_cache)
+    if engine == "onnx" or precision == "int8":
+        raise InputError(
+            f"{source.name} is not compiled, which {'engine onnx' if engine == 'onnx' else 'int8'} "
+            f'needs: run  clipkit compile "{source.name}"'
+        )
+    return _open_on_torch(source, device, precision, cache_dir, text_cache)
+
+
+def fits_compiled(engine: str, device: str, precision: str) -> bool:
+    """Return whether a compiled model can run as requested.
+
+    Args:
+        engine: As for :func:`clipkit.load`.
+        device: As for :func:`clipkit.load`.
+        precision: As for :func:`clipkit.load`.
+
+    Returns:
+        True if it is on the CPU, in one of its precisions, and the engine is not torch.
+    """
+    is_on_cpu = engine != "torch" and device in ("auto", "cpu")
+    return is_on_cpu and precision in ("auto", "fastest", *PRECISIONS)
+
+
+def _verify(source: Source) -> None:
+    """Verify a compiled model in a user's own directory, where weights may have been replaced."""
+    if not isinstance(source, DirectorySource) or source.directory == starter_directory():
+        return
+    if find_compiled(source) == source.directory:
+        verify_once(source.directory)
+
+
+def _open_compiled(
+    directory: Path, name: str, precision: str, text_cache: TextCache | None
+) -> Encoder:
+    from clipkit.runtime.onnx_runtime import OnnxRuntime
+
+    files = locate(DirectorySource(name, directory))
+    is_free = precision in ("auto", "fastest")
+    chosen = autotune_compiled_precision(directory) if is_free else precision
+    runtime = OnnxRuntime(directory, chosen)
+    return Encoder(
+        runtime,
+        Preprocess.from_config(files.preprocess_cfg, runtime.bundle.image_size),
+        Tokenizer.from_config(files.model_cfg["text_cfg"], files.tokenizer),
+        name=name,
+        text_cache=text_cache,
+    )
+
+
+def _open_on_torch(
+    source: Source,
+    device: str,
+    precision: str,
+    cache_dir: Path | None,
+    text_cache: TextCache | None,
+) -> Encoder:
+    from clipkit.models.checkpoint import load_towers
+    from clipkit.runtime.torch_autotune import autotune_torch_precision
+    from clipkit.runtime.torch_device import choose_device
+    from clipkit.runtime.torch_runtime import TorchRuntime
+
+    towers = load_towers(source, cache_dir=cache_dir)
+    text_cfg = towers.model_cfg["text_cfg"]
+    space_id = towers.space_id(tokenizer_digest(text_cfg, towers.tokenizer_source))
+    preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
+    tokenizer = Tokenizer.from_config(text_cfg, towers.tokenizer_source)
+    if precision == "fastest":
+        precision = "auto"  # on a GPU that is the fastest
+        if choose_device(device).type == "cpu":
+            trial = autotune_torch_precision(towers, preprocess, tokenizer, space_id=space_id)
+            precision = trial.chosen
+    runtime = TorchRuntime(towers, device=device, precision=precision, space_id=space_id)
+    return Encoder(runtime, preprocess, tokenizer, name=source.name, text_cache=text_cache)

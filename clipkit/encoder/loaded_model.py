@@ -1,0 +1,114 @@
+"""A model on an engine: its space, its logit scale, where it runs, and its weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipkit.arguments import check_path
+from clipkit.errors import InputError
+from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.runtime.base import Runtime, RuntimeWithTowers, Scoring
+
+if TYPE_CHECKING:
+    from clipkit.models.open_clip_towers import OpenClipTowers
+
+
+class LoadedModel:
+    """The two towers on an engine, and what is known of them; :class:`Encoder` encodes with it.
+
+    Args:
+        runtime: The two towers on an engine.
+        tokenizer: Text to token ids, as the checkpoint says.
+        name: The model's name, as it was resolved.
+    """
+
+    def __init__(self, runtime: Runtime, tokenizer: Tokenizer, *, name: str) -> None:
+        self.name = name
+        self._runtime = runtime
+        self._tokenizer = tokenizer
+
+    def __repr__(self) -> str:
+        return (
+            f"Encoder({self.name!r}, embed_dim={self.embed_dim}, engine={self.engine!r}, "
+            f"device={self.device!r}, precision={self.precision!r}, space_id={self.space_id!r})"
+        )
+
+    @property
+    def space_id(self) -> str:
+        """Identity of the space; embeddings compare only with those of the same space."""
+        return self._runtime.space_id
+
+    @property
+    def embed_dim(self) -> int:
+        """D, the size of the shared space."""
+        return self._runtime.embed_dim
+
+    @property
+    def scoring(self) -> Scoring:
+        """How the checkpoint turns cosines into logits: its logit scale and logit bias."""
+        return self._runtime.scoring
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied by, 1 / temperature: 100 for most CLIP models.
+
+        It is exp of the checkpoint's learned parameter of this name.
+        """
+        return self.scoring.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What is added to logits, about -10 for SigLIP; None for models trained with softmax."""
+        return self.scoring.logit_bias
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine: "onnx" or "torch"."""
+        return self._runtime.engine
+
+    @property
+    def device(self) -> str:
+        """Where it computes, as torch spells it."""
+        return self._runtime.device
+
+    @property
+    def precision(self) -> str:
+        """Number format of the computation: "fp32", "bf16", "fp16" or "int8"."""
+        return self._runtime.precision
+
+    @property
+    def towers(self) -> "OpenClipTowers":
+        """open_clip's own modules, to build on: attention maps, LoRA, text for a diffusion model.
+
+        The encoder itself computes with them. Changing their weights changes the encoder too, but
+        neither its space_id nor the cached embeddings of texts: save() what was trained, and load
+        it again.
+
+        Raises:
+            InputError: If the encoder runs on an engine that does not hold the weights.
+        """
+        return self._runtime_with_towers("open_clip's modules").open_clip_towers()
+
+    def save(self, directory: str | Path) -> None:
+        """Write the model as a checkpoint directory in open_clip's layout, whole or not at all.
+
+        Plain open_clip opens it as "local-dir:directory" with equal embeddings, and so does
+        :func:`load`, with the same space_id.
+
+        Args:
+            directory: Where to. A checkpoint that is there is replaced; anything else is not.
+
+        Raises:
+            InputError: If the encoder runs on an engine that does not hold the weights, or they
+                were rounded when they were loaded.
+            CheckpointError: If something that is no checkpoint lies there, or writing fails.
+        """
+        runtime = self._runtime_with_towers("weights to save")
+        runtime.save(check_path(directory, "directory"), tokenizer_json=self._tokenizer.to_json())
+
+    def _runtime_with_towers(self, what: str) -> RuntimeWithTowers:
+        if not isinstance(self._runtime, RuntimeWithTowers):
+            raise InputError(
+                f"{what} are not available on the {self.engine} engine; "
+                f'load the model with engine="torch"'
+            )
+        return self._runtime
