@@ -24,9 +24,9 @@ from clipkit.encoder.image_batches import (
 from clipkit.encoder.text_cache import TextCache
 from clipkit.encoder.text_embedding import TextEmbedder
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput, check_is_several
+from clipkit.inputs.images import ImageInput, check_image_list
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, as_texts
+from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, check_texts
 from clipkit.progress import Progress, map_ahead, usable_cores
 from clipkit.runtime.base import FineRuntime, Runtime, Scoring
 
@@ -142,7 +142,7 @@ class Encoder:
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        words = as_texts(texts)
+        words = check_texts(texts)
         rows = self._texts.embed_texts(
             words, batch_size=check_whole(batch_size, "batch_size"), progress=progress
         )
@@ -172,7 +172,7 @@ class Encoder:
             openai/CLIP, ``notebooks/Prompt_Engineering_for_ImageNet.ipynb``.
         """
         lists = items_of(ensembles, "ensembles must be a list of lists of strings")
-        prompts = [tuple(as_texts(texts)) for texts in lists]
+        prompts = [tuple(check_texts(texts)) for texts in lists]
         if not all(prompts):
             raise InputError(f"ensemble {prompts.index(()) + 1} of {len(prompts)} has no prompt")
         rows = self._texts.embed_prompts(
@@ -194,7 +194,7 @@ class Encoder:
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        return self._tokenizer.read(texts)
+        return self._tokenizer.tokenize_quietly(texts)
 
     def unknown_texts(self, texts: Iterable[str]) -> list[str]:
         """Return the texts of which no word is in the model's vocabulary, empty ones apart.
@@ -208,7 +208,7 @@ class Encoder:
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        words = as_texts(texts)
+        words = check_texts(texts)
         unknown = zip(words, self.tokenize(words).is_unknown, strict=True)
         return [text for text, is_unknown in unknown if is_unknown and text.strip()]
 
@@ -310,7 +310,7 @@ class Encoder:
         Raises:
             InputError: If an item is no image at all.
         """
-        check_is_several(images)
+        check_image_list(images)
         total = len(images) if isinstance(images, Sized) else None
         batch_size = batch_size if batch_size is not None else self.image_batch
         if batch_size is None:
@@ -360,7 +360,7 @@ class Encoder:
             ImageReadError: At the first image that cannot be read.
         """
         runtime = self._fine_runtime("patch features")
-        check_is_several(images)
+        check_image_list(images)
         outcomes = list(self._decode(images, 2 * runtime.image_batch, allow_urls=False))
         for outcome in outcomes:
             if isinstance(outcome, ImageReadError):

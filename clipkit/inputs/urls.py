@@ -1,4 +1,4 @@
-"""An image behind an http or https address -> its bytes, within limits of size and time."""
+"""Fetching of an image from an http or https address, within limits of size and time."""
 
 import http.client
 import time
@@ -21,7 +21,7 @@ _TOO_SLOW = (
 
 
 def fetch(url: str) -> bytes:
-    """Return what is behind an http or https address.
+    """Return the content of an http or https address.
 
     Redirects are followed to http and https only. Proxies are taken from the environment, as
     urllib does. The address is not checked otherwise: whoever lets strangers choose it lets them
