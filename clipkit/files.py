@@ -1,4 +1,4 @@
-"""Writing files and directories atomically, hashing them, and locking between processes.
+"""Writing files and directories atomically, hashing and identifying them, and lock files.
 
 What is written here is first made under another name in the same directory and then renamed: a
 reader, a kill or a full disk meets the old file or the new one, never a part of either.
@@ -8,9 +8,10 @@ import errno
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 _DRAFT = ".clipkit-"  # how the names of unfinished files begin
 
@@ -122,7 +123,33 @@ def file_sha256(path: Path) -> str:
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(file).hex()
+
+
+def sha256_of(file: BinaryIO) -> bytes:
+    """Return the SHA-256 of an open file from where it is read to its end, 32 bytes."""
+    return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]  # has readinto
+
+
+def file_identity(path: Path, status: os.stat_result | None = None) -> Hashable:
+    """Return what all paths of one file or folder have in common, and those of two never.
+
+    It is the device and the inode. Some file systems have no inode numbers: there it is the path
+    with its links followed, which tells hard links for several files.
+
+    Args:
+        path: A file or folder.
+        status: What ``path.stat()`` returned, where that is known already.
+
+    Returns:
+        Something to compare with that of other paths, in this process.
+
+    Raises:
+        OSError: If nothing is there.
+    """
+    if status is None:
+        status = path.stat()
+    return (status.st_dev, status.st_ino) if status.st_ino else path.resolve()
 
 
 @contextmanager

@@ -18,8 +18,10 @@ from clipkit.files import (
     atomic_write,
     draft_beside,
     exclusive_lock,
+    file_identity,
     file_sha256,
     put_in_place,
+    sha256_of,
     sync_directory,
     write_text,
 )
@@ -316,9 +318,56 @@ def test_the_hash_of_three_letters_is_the_standards(tmp_path: Path) -> None:
     assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+def test_a_path_and_an_open_file_have_one_hash(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc" * 100_000)
+    expected = hashlib.sha256(b"abc" * 100_000)
+    assert file_sha256(path) == expected.hexdigest()
+    with path.open("rb") as file:
+        assert sha256_of(file) == expected.digest()
+
+
 def test_a_missing_file_has_no_hash(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         file_sha256(tmp_path / "absent")
+
+
+# --- identities ----------------------------------------------------------------------------------
+
+
+def _without_inode(path: Path) -> os.stat_result:
+    """Return the status of a file as file systems without inode numbers give it."""
+    found = path.stat()
+    return os.stat_result([found[0], 0, *found[2:10]])
+
+
+def test_all_paths_of_a_file_have_one_identity(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").touch()
+    (tmp_path / "a" / "other").touch()
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "hard").hardlink_to(tmp_path / "a" / "file")
+    paths = [tmp_path / "a" / "file", tmp_path / "b" / "file", tmp_path / "hard"]
+    assert len({file_identity(path) for path in paths}) == 1
+    assert len({file_identity(path, path.stat()) for path in paths}) == 1
+    assert file_identity(tmp_path / "a") == file_identity(tmp_path / "b")
+    assert file_identity(tmp_path / "a" / "other") != file_identity(paths[0])
+
+
+def test_without_inode_numbers_links_have_one_identity_and_two_files_never(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "other").touch()
+    (tmp_path / "link").symlink_to("file")
+    file, other, link = (
+        file_identity(tmp_path / name, _without_inode(tmp_path / name))
+        for name in ("file", "other", "link")
+    )
+    assert file == link != other
+
+
+def test_what_is_not_there_has_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        file_identity(tmp_path / "gone")
 
 
 # --- locks --------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """An image with its captions, and the interface of a dataset of such pairs."""
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from clipkit.errors import ImageReadError
+from clipkit.files import sha256_of
 from clipkit.inputs.images import ImageInput
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import open_file
@@ -106,7 +107,7 @@ def image_digest(image: ImageInput) -> bytes:
     assert isinstance(image, str | Path)
     try:
         with open_file(Path(image)) as file:
-            return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
+            return sha256_of(file)
     except (OSError, UnreadableError) as error:
         raise ImageReadError(image, reason_for(error, b"")) from error
 
@@ -118,12 +119,3 @@ def file_stamp(path: Path) -> bytes:
     except OSError:
         return b""
     return f"{found.st_size} {found.st_mtime_ns}".encode()
-
-
-def file_identity(path: Path) -> Hashable:
-    """Return what the paths of one file share, device and inode; its path if it is not there."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):  # ValueError: a null character
-        return str(path)
-    return found.st_dev, found.st_ino

@@ -15,9 +15,10 @@ from clipkit.data.caption_files import captions_of
 from clipkit.data.image_pack import ImagePack
 from clipkit.data.listed_pairs import ListedPairs
 from clipkit.data.mixing import MixedPairs
-from clipkit.data.pair import PairSource, Say, file_identity
+from clipkit.data.pair import PairSource, Say
 from clipkit.data.table_rows import Columns, TableRow, read_table
 from clipkit.errors import ImageReadError, InputError
+from clipkit.files import file_identity
 from clipkit.inputs.globs import NORMAL_FORMS
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
@@ -71,7 +72,7 @@ def open_metadata(
     rows = _Rows(path)
     rows.read(columns, within=within)
     for image in images:
-        if file_identity(path.parent / image) not in rows.identities:
+        if _identity(path.parent / image) not in rows.identities:
             rows.skipped.append(ImageReadError(path.parent / image, f"has no row in {path.name}"))
     return rows.source(say)
 
@@ -121,10 +122,18 @@ class _Rows:
             return
         if image not in self._places:
             place = _find(image, self._path.parent)
-            identity = file_identity(self._path.parent / place)
+            identity = _identity(self._path.parent / place)
             self._places[image] = self.identities.setdefault(identity, place)
         captions = _captions(row)
         self._captions.setdefault(self._places[image], []).extend(captions)
+
+
+def _identity(path: Path) -> Hashable:
+    """Return what the paths of one file have in common; the path itself if it is not there."""
+    try:
+        return file_identity(path)
+    except (OSError, ValueError):  # ValueError: a null character
+        return str(path)
 
 
 def _image(row: TableRow) -> str | bytes:

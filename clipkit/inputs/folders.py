@@ -5,12 +5,13 @@ import heapq
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.errors import ImageReadError, InputError
+from clipkit.files import file_identity
 from clipkit.inputs.exclusions import VECTOR_EXTENSIONS, Exclusions, has_extension, steps_to
 from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.inputs.read_errors import UnreadableError, reason_for
@@ -129,18 +130,16 @@ class _Scan:
     folders: list[str] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
     is_behind_link: bool = False
-    # The path of a folder that has been read, by device and inode; None of one above the root.
-    seen: dict[tuple[int, int], str | None] = field(default_factory=dict)
-    # By device and inode: files with several names, and those that were reached by a link.
-    shared: dict[tuple[int, int], list[_SharedFile]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    # The path of a folder that has been read, by its identity; None of one above the root.
+    seen: dict[Hashable, str | None] = field(default_factory=dict)
+    # By identity: files with several names, and those that were reached by a link.
+    shared: dict[Hashable, list[_SharedFile]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self) -> None:
         # Following a link upwards would take in all that lies beside the root.
         for parent in Path(os.path.realpath(self.root / self.part)).parents:
             with contextlib.suppress(OSError):
-                self.seen[_identity(parent)] = None
+                self.seen[file_identity(parent)] = None
         if self._is_part_left_out():
             return
         self.folders.append(self.part)
@@ -168,7 +167,7 @@ class _Scan:
 
     def _read_folder(self, folder: str) -> None:
         location = self.root / folder
-        identity = _identity(location)
+        identity = file_identity(location)
         if folder != self.part and identity in self.seen:
             self.left_out.append(_left_out_folder(folder, self.seen[identity]))
             return
@@ -217,9 +216,8 @@ class _Scan:
             return
         entry = FolderEntry(path, status.st_size, status.st_mtime_ns)
         is_link = self.is_behind_link or child.is_symlink()
-        # Windows gives no inode here, and some network drives none at all.
-        if status.st_ino and (is_link or status.st_nlink > 1):
-            identity = status.st_dev, status.st_ino
+        if is_link or status.st_nlink > 1:
+            identity = file_identity(self.root / path, status)
             self.shared[identity].append(_SharedFile(is_link, path, entry))
         else:
             self.entries.append(entry)
@@ -253,11 +251,6 @@ def _left_out_folder(folder: str, known: str | None) -> LeftOut:
     if known is None:
         return LeftOut(folder, "leads to a folder that the indexed one lies in")
     return LeftOut(folder, "is another way to a folder that is indexed already", known)
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
 
 
 def _no_root(folder: Path, error: Exception) -> str:

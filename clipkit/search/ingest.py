@@ -5,7 +5,6 @@ costs a forward pass, and two files of equal content cost one.
 """
 
 import dataclasses
-import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from clipkit.errors import ImageReadError
+from clipkit.files import sha256_of
 from clipkit.inputs.metadata import ImageMetadata, read_metadata
 from clipkit.inputs.read_errors import UnreadableError
 from clipkit.inputs.safe_open import open_file
@@ -61,8 +61,7 @@ def hash_file(path: Path) -> bytes:
     with open_file(path) as file:
         if os.fstat(file.fileno()).st_size > _MAX_BYTES_HASHED:
             raise UnreadableError("is too large: it has more than 16 GiB")
-        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # it has readinto
-    return digest.digest()[:DIGEST_BYTES]
+        return sha256_of(file)[:DIGEST_BYTES]
 
 
 def inspect_file(path: Path) -> Inspection:

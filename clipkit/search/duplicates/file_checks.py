@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.errors import ImageReadError
+from clipkit.files import file_identity
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.search.duplicates.groups import DuplicateGroup
 from clipkit.search.ingest import hash_file
@@ -106,9 +107,8 @@ def _present(
             missing.append(ImageReadError(path, _reason(error)))
             continue
         is_link = path.is_symlink() or is_linked_folder(path.parent)
-        identity = (status.st_dev, status.st_ino) if status.st_ino else path.resolve()
         named = file._replace(is_link=is_link, num_names=status.st_nlink)
-        known[identity].append(_SeenFile(named, position, status))
+        known[file_identity(path, status)].append(_SeenFile(named, position, status))
     kept = [
         min(paths, key=lambda one: (one.file.is_link, one.file.path))
         for paths in _joined(known.values())
