@@ -162,7 +162,7 @@ def exclusive_lock(path: Path, held: Exception) -> Iterator[None]:
 
     Args:
         path: The lock file; its directory must exist.
-        held: Raised at once if somebody else holds the lock.
+        held: Raised at once if the lock is held already.
 
     Yields:
         Nothing.

@@ -167,7 +167,7 @@ def open_image(file: BinaryIO, ending: str = "") -> Image.Image:
     """Return an image of which only the header has been read.
 
     Args:
-        file: A seekable binary file at any position; the image goes on reading from it.
+        file: A seekable binary file at any position; the image keeps reading from it.
         ending: Of its name, in lower case with its dot; it counts where the bytes do not tell.
 
     Returns:

@@ -47,7 +47,7 @@ def open_jpegxl(file: BinaryIO) -> Image.Image:
     """Return an image of which only the header has been read.
 
     Args:
-        file: A seekable binary file; the image goes on reading from it.
+        file: A seekable binary file; the image keeps reading from it.
 
     Returns:
         The image, however large it says it is. It is upright already.

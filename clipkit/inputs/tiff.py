@@ -151,7 +151,7 @@ def open_tiff(file: BinaryIO) -> Image.Image:
     """Return the first page that is neither a thumbnail nor a mask; only its tags are read yet.
 
     Args:
-        file: A seekable binary file; the image goes on reading from it.
+        file: A seekable binary file; the image keeps reading from it.
 
     Returns:
         The image, however large it says it is.

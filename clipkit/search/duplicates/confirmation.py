@@ -17,7 +17,7 @@ import numpy as np
 
 from clipkit.errors import ImageReadError
 from clipkit.inputs.metadata import Provenance, read_provenance
-from clipkit.inputs.perceptual_hash import read_view
+from clipkit.inputs.perceptual_hash import read_pyramid
 from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.progress import Progress
 from clipkit.search.duplicates.clustering import Pairs
@@ -98,7 +98,7 @@ def _time(text: str | None) -> datetime | None:
         return None
 
 
-_VIEWS = 192  # kept in memory, 1 MB each at most
+_PYRAMIDS = 192  # kept in memory, 1 MB each at most
 _FAILURES = 8  # in a row, after which an image is compared with no other that is less alike
 # Others that an image is compared with at most: hundreds of frames of a still camera are all alike,
 # and each of their pairs would take a twentieth of a second.
@@ -126,8 +126,8 @@ class Confirmation:
         self._where = where
         self._progress = progress
         self.skipped: list[ImageReadError] = []
-        read = functools.partial(read_view, max_pixels=max_pixels)
-        self._view = functools.lru_cache(_VIEWS)(lambda path: self._seen(read, path))
+        read = functools.partial(read_pyramid, max_pixels=max_pixels)
+        self._pyramid = functools.lru_cache(_PYRAMIDS)(lambda path: self._seen(read, path))
         self._provenance = functools.cache(lambda path: self._seen(read_provenance, path))
 
     def __call__(self, files: Sequence[ImageFile], pairs: Pairs) -> Pairs:
@@ -168,8 +168,8 @@ class Confirmation:
         source, other_source = self._provenance(first.path), self._provenance(second.path)
         if source and other_source and are_other_shots(source, other_source):
             return False
-        view, other_view = self._view(first.path), self._view(second.path)
-        return bool(view and other_view and is_copy(view, other_view))
+        pyramid, other_pyramid = self._pyramid(first.path), self._pyramid(second.path)
+        return bool(pyramid and other_pyramid and is_copy(pyramid, other_pyramid))
 
     def _seen(self, read: Callable[[Path], _Result], path: str) -> _Result | None:
         try:

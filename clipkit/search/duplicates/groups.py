@@ -1,10 +1,10 @@
 """Images that a folder has more than once: the same bytes, or the same image made anew.
 
-Two images are near duplicates if their embeddings are close, their sketches have the same details
-in the same places, and so have the images themselves. Images without a close neighbour are not even
-read. Nothing is ever deleted.
+Two images are near duplicates if their embeddings are close, their grey thumbnails have the same
+details in the same places, and so have the images themselves. Images without a close neighbour are
+not even read. Nothing is ever deleted.
 
-Shapes: N images, D dimensions, S cells a side of a sketch.
+Shapes: N images, D dimensions, S cells a side of a grey thumbnail.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.perceptual_hash import Sketches, read_sketches
+from clipkit.inputs.perceptual_hash import GreyThumbnails, read_grey_thumbnails
 from clipkit.progress import Progress
 from clipkit.search.duplicates.calibration import Calibration
 from clipkit.search.duplicates.clustering import Pairs, complete_link
@@ -110,14 +110,16 @@ def find_near_duplicates(
         The groups, and why some images could not be compared.
     """
     near = rows_in_company(embeddings, calibration.cosine, progress=progress)
-    report = read_sketches([paths[row] for row in near], max_pixels=max_pixels, progress=progress)
+    report = read_grey_thumbnails(
+        [paths[row] for row in near], max_pixels=max_pixels, progress=progress
+    )
     near = near[report.positions]
     where = {images[row].path: paths[row] for row in near}
     confirmation = Confirmation(where, max_pixels=max_pixels, progress=progress)
     groups = near_groups(
         [images[row] for row in near],
         embeddings[near],
-        report.sketches,
+        report.thumbnails,
         calibration,
         confirm=confirmation,
         progress=progress,
@@ -148,7 +150,7 @@ def rows_in_company(
 def near_groups(
     images: Sequence[ImageFile],
     embeddings: NDArray[np.floating[Any]],
-    sketches: Sketches,
+    thumbnails: GreyThumbnails,
     calibration: Calibration,
     *,
     confirm: Callable[[Sequence[ImageFile], Pairs], Pairs] | None = None,
@@ -162,7 +164,7 @@ def near_groups(
     Args:
         images: N images, of exact copies one.
         embeddings: Shape (N, D), rows of norm 1, float16 or float32.
-        sketches: Shape (N, S, S).
+        thumbnails: Shape (N, S, S).
         calibration: The thresholds.
         confirm: Given the images in the order of their paths and the pairs of them that pass the
             thresholds, returns those that are copies; None: all are.
@@ -172,7 +174,7 @@ def near_groups(
         Groups in the order of their best images' paths.
     """
     order = sorted(range(len(images)), key=lambda place: images[place].path)
-    pairs = _like_pairs(embeddings[order], sketches[order], calibration, progress)
+    pairs = _like_pairs(embeddings[order], thumbnails[order], calibration, progress)
     if confirm:
         pairs = confirm([images[place] for place in order], pairs)
     groups = [
@@ -188,7 +190,7 @@ def near_groups(
 
 def _like_pairs(
     embeddings: NDArray[np.floating[Any]],
-    sketches: Sketches,
+    thumbnails: GreyThumbnails,
     calibration: Calibration,
     progress: Progress | None,
 ) -> Pairs:
@@ -198,7 +200,7 @@ def _like_pairs(
     for rows, others, near in _near_blocks(embeddings, calibration.cosine, progress):
         # Most rows of a block are near to none of the other: only the rest is compared closer.
         left, right = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-        alike = likeness(sketches[rows][left], sketches[others][right])
+        alike = likeness(thumbnails[rows][left], thumbnails[others][right])
         first, second = np.nonzero(near[np.ix_(left, right)] & (alike >= calibration.likeness))
         found.append(
             Pairs(rows.start + left[first], others.start + right[second], alike[first, second])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.inputs.perceptual_hash import Box, ImageView
+from clipkit.inputs.perceptual_hash import Box, ImagePyramid
 from clipkit.search.duplicates.perceptual_similarity import crop_pairs
 
 _STARTS = 5  # likely crops that are tried
@@ -43,7 +43,7 @@ class Alignment(NamedTuple):
         return (left, top, right, bottom), (left_b, top_b, right_b, bottom_b)
 
 
-def align(first: ImageView, second: ImageView, *, finest: int = 256) -> Alignment:
+def align(first: ImagePyramid, second: ImagePyramid, *, finest: int = 256) -> Alignment:
     """Return the alignment that fits best, by least squares on details from coarse to fine.
 
     Args:
@@ -55,7 +55,7 @@ def align(first: ImageView, second: ImageView, *, finest: int = 256) -> Alignmen
         The alignment; whether it fits is for the caller to see.
     """
     best, best_fit = Alignment((1, 0), (1, 0)), -1.0
-    for crops in crop_pairs(first.sketch, second.sketch)[:_STARTS]:
+    for crops in crop_pairs(first.thumbnail, second.thumbnail)[:_STARTS]:
         found = _refined(_start(*crops), first, second, _COARSE)
         fit = _fit(found, first, second)
         if fit > best_fit:
@@ -66,9 +66,9 @@ def align(first: ImageView, second: ImageView, *, finest: int = 256) -> Alignmen
     return _refined(best, first, second, levels)
 
 
-def grid(view: ImageView, box: Box, side: int) -> tuple[int, int]:
+def grid(pyramid: ImagePyramid, box: Box, side: int) -> tuple[int, int]:
     """Return the (width, height) of a part of an image whose longer side has so many pixels."""
-    width, height = (box[2] - box[0]) * view.size[0], (box[3] - box[1]) * view.size[1]
+    width, height = (box[2] - box[0]) * pyramid.size[0], (box[3] - box[1]) * pyramid.size[1]
     scale = side / max(width, height)
     return max(8, round(width * scale)), max(8, round(height * scale))
 
@@ -101,27 +101,27 @@ def _overlap(
 
 
 def _both(
-    alignment: Alignment, first: ImageView, second: ImageView, side: int
+    alignment: Alignment, first: ImagePyramid, second: ImagePyramid, side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the details of what both show, of mean square 1, in the same pixels."""
     box, box_b = alignment.boxes()
     size = grid(first, box, side)
     pair = []
-    for view, part in ((first, box), (second, box_b)):
-        found = details(view.grey(part, size), max(1, side // 16))
+    for pyramid, part in ((first, box), (second, box_b)):
+        found = details(pyramid.grey(part, size), max(1, side // 16))
         pair.append(found / np.sqrt((found * found).mean() + _FLATTEST**2))
     return pair[0], pair[1]
 
 
-def _fit(alignment: Alignment, first: ImageView, second: ImageView) -> float:
+def _fit(alignment: Alignment, first: ImagePyramid, second: ImagePyramid) -> float:
     left, right = _both(alignment, first, second, _JUDGED_AT)
     return float((left * right).mean())
 
 
 def _refined(
     alignment: Alignment,
-    first: ImageView,
-    second: ImageView,
+    first: ImagePyramid,
+    second: ImagePyramid,
     levels: tuple[tuple[int, int], ...],
 ) -> Alignment:
     largest = min(max(first.size), max(second.size))
@@ -235,7 +235,7 @@ class Tiles(NamedTuple):
         return difference
 
 
-def is_copy(first: ImageView, second: ImageView) -> bool:
+def is_copy(first: ImagePyramid, second: ImagePyramid) -> bool:
     """Return whether two images that are alike from far away are alike from close by.
 
     Every tile must show the same details, every coloured cell the same hue; one of the two may be
@@ -265,7 +265,7 @@ def is_copy(first: ImageView, second: ImageView) -> bool:
     return look is _PHOTOGRAPH and _is_overlay(tiles, differing)
 
 
-def compare(first: ImageView, second: ImageView, boxes: tuple[Box, Box], look: Look) -> Tiles:
+def compare(first: ImagePyramid, second: ImagePyramid, boxes: tuple[Box, Box], look: Look) -> Tiles:
     """Return how the parts of two images that show the same compare.
 
     Args:
@@ -282,15 +282,15 @@ def compare(first: ImageView, second: ImageView, boxes: tuple[Box, Box], look: L
     size = grid(first, boxes[0], side)
     tile, reach = max(_SMALLEST_TILE, side // look.num_tiles), max(2, round(side / _REACH))
     left, right = (
-        _tiled(details(view.grey(box, size), reach), tile)
-        for view, box in zip((first, second), boxes, strict=True)
+        _tiled(details(pyramid.grey(box, size), reach), tile)
+        for pyramid, box in zip((first, second), boxes, strict=True)
     )
     strength, other = (np.sqrt((part * part).mean(axis=2)) for part in (left, right))
     correlation = (left * right).mean(axis=2) / np.maximum(strength * other, 1e-6)
     return Tiles(correlation, strength, other)
 
 
-def has_same_colors(first: ImageView, second: ImageView, boxes: tuple[Box, Box]) -> bool:
+def has_same_colors(first: ImagePyramid, second: ImagePyramid, boxes: tuple[Box, Box]) -> bool:
     """Return whether the parts of two images have the same hues where both have any.
 
     Args:
