@@ -24,8 +24,8 @@ def fetch(url: str) -> bytes:
     """Return the content of an http or https address.
 
     Redirects are followed to http and https only. Proxies are taken from the environment, as
-    urllib does. The address is not checked otherwise: a program that lets strangers choose it lets them
-    reach what this machine can reach.
+    urllib does. The address is not checked otherwise: a program that lets strangers choose it
+    lets them reach what this machine can reach.
 
     Args:
         url: The address.
