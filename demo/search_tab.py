@@ -183,10 +183,10 @@ def describe(state: SearchState, total: int) -> str:
     """Return how good an answer is, out of how many images, and what is marked."""
     relevant = sum(hit.relevance >= RELEVANT for hit in state.hits)
     if relevant:
-        told = f"Relevant: {relevant} of the {len(state.hits)} shown, among {total} images."
+        text = f"Relevant: {relevant} of the {len(state.hits)} shown, among {total} images."
     else:
-        told = f"None of the {total} images is likely what you asked for; the closest are shown."
+        text = f"None of the {total} images is likely what you asked for; the closest are shown."
     for kind, marked in (("More", state.more), ("Less", state.less)):
         if marked:
-            told += f" {kind} like: {', '.join(map(short_stem, marked))}."
-    return told
+            text += f" {kind} like: {', '.join(map(short_stem, marked))}."
+    return text

@@ -53,9 +53,9 @@ class Exclusions:
 
     Args:
         root: The scanned folder.
+        exclude: Patterns of what to leave out, as `matches_glob` takes them.
         include_hidden: Whether names that start with a dot count, and folders that hold a
             NO_MEDIA_FILE.
-        exclude: Patterns of what to leave out, as `matches_glob` takes them.
     """
 
     def __init__(self, root: Path, exclude: tuple[str, ...], *, include_hidden: bool) -> None:

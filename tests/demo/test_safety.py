@@ -336,16 +336,16 @@ def test_an_upload_of_any_kind_is_seen_as_jpeg_and_found(visitor: Visitor) -> No
 def test_uploads_are_kept_up_to_a_number_of_bytes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from demo import images
+    from demo import image_store
 
-    store = images.ImageStore(clipkit.PhotoLibrary.open(folder))
+    store = image_store.ImageStore(clipkit.PhotoLibrary.open(folder))
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(
         file, "PNG"
     )
     first = store.upload(file.getvalue(), "a.png")
     size = len(store.render(first) or b"")
-    monkeypatch.setattr(images, "MAX_UPLOADED_BYTES", 2 * size)
+    monkeypatch.setattr(image_store, "MAX_UPLOADED_BYTES", 2 * size)
     second, third = (store.upload(file.getvalue(), "a.png") for _ in range(2))
     assert [key in store for key in (first, second, third)] == [False, True, True]
 

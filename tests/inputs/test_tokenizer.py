@@ -215,7 +215,7 @@ def test_a_text_without_a_word_of_the_vocabulary_is_unknown(
     np.testing.assert_array_equal(tokens.token_ids, tokenizer(expected))
 
 
-def test_reading_does_not_warn_of_cuts(clip_tokenizer: Tokenizer) -> None:
+def test_quiet_tokenization_does_not_warn_of_cuts(clip_tokenizer: Tokenizer) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert clip_tokenizer.tokenize_quietly([LONG, "a cat"]).is_cut.tolist() == [True, False]
