@@ -1,4 +1,4 @@
-"""Files that are hard to read, one by one: what clipkit makes of each, beside its right pixels.
+"""Image files that are hard to read: what clipkit makes of each, beside its right pixels.
 
 Run as  python benchmarks/cases.py FOLDER --expect FILE=RIGHT ... . Nothing is copied.
 """

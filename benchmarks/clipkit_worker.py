@@ -1,4 +1,4 @@
-"""clipkit as a worker, beside `torch_peers`. Run by itself it serves; imported it starts that."""
+"""clipkit as a worker process, beside `torch_peers`; imported, this starts it."""
 
 import sys
 from collections.abc import Sequence

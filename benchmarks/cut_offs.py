@@ -1,4 +1,4 @@
-"""What a cut-off is worth: precision, recall, F1, and how well scores tell matches from the rest.
+"""Relevance cut-offs: precision, recall, F1, and how well scores tell matches from the rest.
 
 Shapes: Q queries, K images. A query may have no match.
 """

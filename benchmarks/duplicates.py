@@ -9,15 +9,15 @@ For each kind of copy there is one folder: every photograph, and one such copy o
 Right pairs are photograph and copy; every other pair of images is of different photographs.
 What only looks like a copy is made by lookalikes.py; of each such image there is a copy too.
 
-The constants of the second look were fitted on the copies of every other photograph and on the
-lookalikes of part 0; the figures for the other photographs and part 1 are of what it never saw.
+The constants of the comparison of pixels were fitted on the copies of every other photograph and
+on the lookalikes of part 0; the other photographs and part 1 are its test set.
 """
 
 import argparse
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,13 @@ import imagehash
 import numpy as np
 from labelled_photos import CACHE_FOLDER, PACKAGES, PhotoCache, fetch_photos
 from lookalikes import burst, document_sets, png, recolored_sets
+from made_copies import CALIBRATED, FAR, OTHERS, encoded
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageOps
 
 import clipkit
 from clipkit.inputs.images import read_image
-from clipkit.inputs.perceptual_hash import read_sketch
+from clipkit.inputs.perceptual_hash import read_grey_thumbnail
 from clipkit.near_duplicates import rows_near_another
 from clipkit.search.duplicates.calibration import Calibration, calibrate
 from clipkit.search.duplicates.confirmation import Confirmation
@@ -44,105 +45,20 @@ USUAL_DISTANCE = 10  # bits of 64: imagededup's default for all its hashes
 # Images that are copies of others though they have other bytes: looked at one by one.
 LEFT_OUT = frozenset({"nasa7.jpg"})
 
-Copy = Callable[[Image.Image], bytes]
-
-
-def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
-    """Return the bytes of an image's file."""
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def scaled(share: float, quality: int = 85) -> Copy:
-    """Return what makes an image smaller."""
-
-    def copy(image: Image.Image) -> bytes:
-        size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
-        return encoded(image.resize(size, Image.Resampling.LANCZOS), quality=quality)
-
-    return copy
-
-
-def cropped(left: float, top: float, right: float, bottom: float) -> Copy:
-    """Return what cuts shares of the width and height off."""
-
-    def copy(image: Image.Image) -> bytes:
-        width, height = image.size
-        box = left * width, top * height, (1 - right) * width, (1 - bottom) * height
-        return encoded(image.crop(tuple(round(side) for side in box)), quality=90)
-
-    return copy
-
-
-def with_border(image: Image.Image) -> bytes:
-    """Return an image in a white border."""
-    return encoded(ImageOps.expand(image, round(0.05 * min(image.size)), "white"), quality=90)
-
-
-def with_text(image: Image.Image) -> bytes:
-    """Return an image with words on it."""
-    image = image.copy()
-    place = (image.width * 0.05, image.height * 0.8)
-    size = max(10, image.height // 10)
-    draw = ImageDraw.Draw(image)
-    draw.text(place, "Holiday 2024", "white", font_size=size, stroke_width=2, stroke_fill="black")
-    return encoded(image, quality=90)
-
-
-def with_other_colors(image: Image.Image) -> bytes:
-    """Return an image that is brighter and more colourful."""
-    brighter = ImageEnhance.Brightness(image).enhance(1.15)
-    return encoded(ImageEnhance.Color(brighter).enhance(1.3), quality=90)
-
-
-def turned_by_exif(image: Image.Image) -> bytes:
-    """Return an image that lies on its side in the file, which says so."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encoded(image.transpose(Image.Transpose.ROTATE_90), quality=90, exif=exif.tobytes())
-
-
-CALIBRATED: dict[str, Copy] = {
-    "JPEG quality 50": lambda image: encoded(image, quality=50),
-    "half the size": scaled(0.5),
-    "5 % off each side": cropped(0.05, 0.05, 0.05, 0.05),
-}
-OTHERS: dict[str, Copy] = {
-    "JPEG quality 20": lambda image: encoded(image, quality=20),
-    "WebP quality 75": lambda image: encoded(image, "WEBP", quality=75),
-    "a fifth of the size": scaled(0.2),
-    "brighter, more colour": with_other_colors,
-    "greyscale": lambda image: encoded(ImageOps.grayscale(image), quality=90),
-    "turned, EXIF says so": turned_by_exif,
-    "words on it": with_text,
-    "white border of 5 %": with_border,
-    "2 % off each side": cropped(0.02, 0.02, 0.02, 0.02),
-    "10 % off each side": cropped(0.1, 0.1, 0.1, 0.1),
-    "10 % off the right": cropped(0, 0, 0.1, 0),
-    "6 % off top and bottom": cropped(0, 0.06, 0, 0.06),
-    "3, 8, 6, 1 % off the sides": cropped(0.03, 0.08, 0.06, 0.01),
-    "20 % off each side": cropped(0.2, 0.2, 0.2, 0.2),
-    "cut square": lambda image: encoded(ImageOps.fit(image, (min(image.size),) * 2), quality=90),
-    "mirrored": lambda image: encoded(ImageOps.mirror(image), quality=90),
-}
-# What nobody promises to find; left out of the totals and shown.
-FAR: frozenset[str] = frozenset({"20 % off each side", "cut square", "mirrored"})
-
 
 @dataclass(frozen=True)
 class Features:
     """What every method looks at, of N images."""
 
     embeddings: NDArray[np.float32]  # (N, D)
-    sketches: NDArray[np.uint8]  # (N, S, S)
+    thumbnails: NDArray[np.uint8]  # (N, S, S)
     hashes: Mapping[str, NDArray[np.float32]]  # (N, 64), of -1 and 1
 
     def __add__(self, other: "Features") -> "Features":
         """Return the features of these images and of others."""
         return Features(
             np.concatenate([self.embeddings, other.embeddings]),
-            np.concatenate([self.sketches, other.sketches]),
+            np.concatenate([self.thumbnails, other.thumbnails]),
             {
                 name: np.concatenate([bits, other.hashes[name]])
                 for name, bits in self.hashes.items()
@@ -160,7 +76,7 @@ def features(files: Sequence[bytes], encoder: clipkit.Encoder) -> Features:
             hashes[name].append(np.where(method(image).hash.ravel(), 1.0, -1.0))
     return Features(
         encoder.encode_images(files),
-        np.stack([read_sketch(file) for file in files]),
+        np.stack([read_grey_thumbnail(file) for file in files]),
         {name: np.array(bits, dtype=np.float32) for name, bits in hashes.items()},
     )
 
@@ -181,7 +97,7 @@ def group_pairs(
     groups = near_groups(
         [files[row] for row in rows],
         all_features.embeddings[rows],
-        all_features.sketches[rows],
+        all_features.thumbnails[rows],
         calibration,
         confirm=Confirmation({file.path: paths[int(file.path)] for file in files}),
     )
@@ -379,7 +295,7 @@ def lookalikes_table(photos: Sequence[bytes], encoder: clipkit.Encoder) -> Itera
             calibration = calibrate(paths, seen.embeddings, encoder)
             together = np.triu(group_pairs(seen, calibration, paths), 1)
         far = (seen.embeddings @ seen.embeddings.T >= calibration.cosine) & (
-            perceptual_similarity(seen.sketches, seen.sketches) >= calibration.similarity
+            perceptual_similarity(seen.thumbnails, seen.thumbnails) >= calibration.similarity
         )
         number = len(files)
         place = np.arange(number)
@@ -433,7 +349,7 @@ def main() -> None:
             grouped.add(kind, group_pairs(both, calibrations[-1], paths + copies), len(photos))
             sweeps["cosine"].add(kind, both.embeddings @ both.embeddings.T, len(photos))
             sweeps["perceptual similarity"].add(
-                kind, perceptual_similarity(both.sketches, both.sketches), len(photos)
+                kind, perceptual_similarity(both.thumbnails, both.thumbnails), len(photos)
             )
             for name in ("pHash", "dHash"):
                 sweeps[name].add(kind, -distances(both.hashes[name]), len(photos))

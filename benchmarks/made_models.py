@@ -1,4 +1,4 @@
-"""Models with random weights, for clipkit and its peers: how long one takes depends on no value.
+"""Models with random weights, for clipkit and its peers, to measure speed and not quality.
 
 The one place that knows how a compiled model is had.
 """

@@ -1,4 +1,4 @@
-"""How long a command takes and how much memory it needs, counted by the system. POSIX only."""
+"""The time and the peak memory of a command, as the system counts them. POSIX only."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The demo's page attacked by somebody who has its code: what got out, and who waited for whom.
+"""Attacks on the demo page by a client that knows its code: leaks, and how long others wait.
 
     python -m benchmarks.page_attack
 

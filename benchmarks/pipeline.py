@@ -1,4 +1,4 @@
-"""How much of the machine an index makes use of: the whole beside each of its stages alone.
+"""Indexing throughput on all cores, beside the throughput of each of its stages alone.
 
 Run as  python benchmarks/pipeline.py  on Linux, with two cores or more and nothing else at work.
 It makes its photographs (800 MB), and takes ten minutes.

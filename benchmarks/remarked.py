@@ -1,4 +1,4 @@
-"""The same image as many files: each with another remark inside, so that none is a copy."""
+"""The same image as many files, each with another comment inside: no two have equal bytes."""
 
 import zlib
 

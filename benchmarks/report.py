@@ -1,4 +1,4 @@
-"""What a benchmark found: every measurement as JSON, and a line for each figure."""
+"""The results of a benchmark: every measurement as JSON, and a line for each figure."""
 
 import json
 import os

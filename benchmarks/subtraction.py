@@ -1,4 +1,4 @@
-"""Queries such as "a bird - an owl": does what is subtracted leave the top, and the rest stay?
+"""Queries with subtraction, such as "a bird - an owl": what leaves the top, and what stays.
 
 Run as  python benchmarks/subtraction.py  [--clip-data FOLDER]. The first table is the starter's on
 the labelled photographs, which are fetched on the first run. FOLDER holds embeddings of published

@@ -1,4 +1,4 @@
-"""The environment of the peers on torch, and their processes."""
+"""The Python environment of the torch-based peers, and their worker processes."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The two trainers that training.py compares, told the same in their own words."""
+"""The two trainers that training.py compares, each with the same settings."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""A program that is loaded once and measured many times, in a process and environment of its own.
+"""A program that is loaded once and measured many times, in its own process and environment.
 
 Tasks and answers are lines of JSON. This file is used on both sides, so it needs Python alone.
 """

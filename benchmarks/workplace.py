@@ -1,4 +1,4 @@
-"""Where a benchmark works: a directory that keeps what is made, and the environments of peers."""
+"""The working directory of the benchmarks: files that are kept, and environments of peers."""
 
 import argparse
 import multiprocessing

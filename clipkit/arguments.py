@@ -1,4 +1,4 @@
-"""What callers hand over, checked: one sentence for each kind of mistake, wherever it is made."""
+"""Checks of arguments, with one error message for each kind of mistake."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -60,10 +60,10 @@ def check_share(value: object, name: str) -> float:
 
 
 def items_of(values: object, rule: str) -> Iterator[Any]:
-    """Return an iterator over several values, and refuse what only looks like several.
+    """Return an iterator over several values; refuse what only looks like several.
 
-    A string can be gone through letter by letter, a table column name by column name, an array of
-    two dimensions row by row: none of these is what the caller meant.
+    A string can be iterated over letter by letter, a table by column name, an array of two
+    dimensions row by row: none of these is what the caller meant.
 
     Args:
         values: A list, a tuple, a generator, a NumPy array, a pandas Series or the like.
@@ -113,12 +113,12 @@ def check_path(path: object, name: str) -> Path:
 
 
 def check_kind(value: object, attribute: str, rule: str) -> None:
-    """Raise unless an argument can do what it is for, where a name of it is often handed over.
+    """Raise unless an argument has an attribute; where a name is often given for an object.
 
     Args:
         value: The argument.
-        attribute: What tells its kind.
-        rule: What it must be and how one is got, as the start of a sentence.
+        attribute: The attribute that objects of the right kind have.
+        rule: What it must be and where to get one, as the start of a sentence.
 
     Raises:
         InputError: If it has no such attribute.

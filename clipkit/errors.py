@@ -1,4 +1,4 @@
-"""Every exception clipkit raises on purpose, as one tree.
+"""All exceptions and warnings of clipkit, as one tree.
 
     ClipkitError                       catch this to catch them all
       InputError (also ValueError)     wrong shape, type, range, or nothing at all
@@ -9,7 +9,7 @@
       LibraryError                     an image library that is damaged or newer
         LibraryBusyError               another process is writing to it
       SpaceMismatchError               embeddings of two spaces were about to be compared
-      TrainingError                    a training run that cannot begin or go on
+      TrainingError                    a training run that cannot start or resume
       MissingExtraError (also ImportError)  an optional part of clipkit is not installed
 
     ClipkitWarning (also UserWarning)  probably not what was meant; the work is done all the same
@@ -25,11 +25,11 @@ from pathlib import Path
 
 
 class ClipkitError(Exception):
-    """Anything clipkit raises on purpose."""
+    """Base of all exceptions of clipkit."""
 
 
 class ClipkitWarning(UserWarning):
-    """Anything clipkit warns of on purpose."""
+    """Base of all warnings of clipkit."""
 
 
 class InputError(ClipkitError, ValueError):
@@ -54,7 +54,7 @@ class ImageReadError(InputError):
         return {"path": self.path, "reason": self.reason}
 
     def __reduce__(self) -> tuple[type["ImageReadError"], tuple[str, str]]:
-        """Let the error cross process borders: its two parts, not its one message."""
+        """Pickle the error as its two parts, for other processes."""
         return type(self), (self.path, self.reason)
 
 
@@ -83,7 +83,7 @@ class SpaceMismatchError(ClipkitError):
 
 
 class TrainingError(ClipkitError):
-    """A training run cannot begin or cannot go on; what it has written so far stays whole."""
+    """A training run cannot start, continue or resume; what it has written so far stays whole."""
 
 
 class MissingExtraError(ClipkitError, ImportError):

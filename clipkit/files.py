@@ -4,6 +4,7 @@ What is written here is first made under another name in the same directory and 
 reader, a kill or a full disk meets the old file or the new one, never a part of either.
 """
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -28,7 +29,8 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
         Where to write, in the same directory and with the same suffix. Nothing is there yet.
 
     Raises:
-        OSError: If the file cannot be put in its place. What was there stays, and no draft is left.
+        OSError: If the file cannot be put in its place. What was there stays, and no draft is left
+            (a killed process leaves one: its name begins with ``.clipkit-``).
     """
     draft = draft_beside(path)
     try:
@@ -71,18 +73,26 @@ def is_draft(path: Path) -> bool:
 def put_in_place(draft: Path, place: Path) -> None:
     """Put a finished directory in its place; what was there stays whole until that moment.
 
+    Linux and macOS exchange two names in one step. Elsewhere the old directory is renamed first: a
+    kill between the two steps leaves it beside the place, whole, under the draft's name and .old.
+
     Args:
         draft: The directory, on the same disk as its place.
-        place: Where to. What is there is deleted once the new one has its name.
+        place: Where to. A directory that is there is deleted once the new one has its name.
 
     Raises:
-        OSError: If it cannot be renamed. What was there stays.
+        OSError: If it cannot be renamed, or something other than a directory is there, which stays
+            as it was; so does the draft.
     """
     import shutil  # here and below: what a cold query does not need is imported where it is used
 
+    if os.path.lexists(place) and not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
     if not place.exists():
         draft.rename(place)
-    elif not _exchange(draft, place):
+    elif _exchange(draft, place):
+        shutil.rmtree(draft, ignore_errors=True)
+    else:
         old = draft.with_suffix(".old")
         place.rename(old)
         try:
@@ -157,7 +167,7 @@ def exclusive_lock(path: Path, held: Exception) -> Iterator[None]:
 
     Args:
         path: The lock file; its directory must exist.
-        held: Raised at once if somebody else holds the lock.
+        held: Raised at once if the lock is held already.
 
     Yields:
         Nothing.
@@ -170,6 +180,8 @@ def exclusive_lock(path: Path, held: Exception) -> Iterator[None]:
     except sqlite3.Error as error:
         raise OSError(f"{path} cannot be opened: {error}") from error
     with closing(connection):
+        if not os.access(path, os.W_OK):  # of such a file SQLite lets everybody hold the lock
+            raise OSError(f"{path} cannot be locked: it cannot be written")
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:

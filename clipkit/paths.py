@@ -8,7 +8,7 @@ from clipkit.arguments import check_path
 
 
 def data_directory() -> Path:
-    """Return the directory for what cannot be made again without work, such as indexes.
+    """Return the directory for data that takes work to make again, such as indexes.
 
     Returns:
         ``$CLIPKIT_HOME`` if that is set, else the place the system gives programs for a user's
@@ -23,7 +23,7 @@ def data_directory() -> Path:
 
 
 def cache_directory() -> Path:
-    """Return the directory for what is made again when it is missing.
+    """Return the directory for caches, which are made again when they are missing.
 
     Returns:
         ``$CLIPKIT_HOME/cache`` if that variable is set, else the place the system gives programs
@@ -38,16 +38,16 @@ def cache_directory() -> Path:
 
 
 def expand_home(path: str | Path) -> Path:
-    """Return a path with the home that a ``~`` at its start stands for, if there is that user.
+    """Return a path with ``~`` or ``~name`` at its start replaced by that home directory.
 
-    Path.expanduser raises RuntimeError for a user that this machine does not have, whose ``~name``
-    may as well be a folder's name.
+    Where this machine has no user of that name, ``~name`` is taken for the name of a folder;
+    Path.expanduser would raise RuntimeError.
     """
     return Path(os.path.expanduser(check_path(path, "a file or folder")))  # noqa: PTH111
 
 
 def readable_name(text: str, *, fallback: str) -> str:
-    """Return a part of a text that any system takes as the beginning of a file's name.
+    """Return a part of a text that can begin a file name on any system.
 
     Args:
         text: Anything.

@@ -1,4 +1,4 @@
-"""How long work goes on and tells how far it is: read ahead in threads, count aloud."""
+"""Ordered prefetch in threads, and the types of progress callbacks."""
 
 import os
 from collections import deque
@@ -10,7 +10,7 @@ Progress = Callable[[int, int | None], None]
 """Called with (how many are done, how many there are or None)."""
 
 StepProgress = Callable[[str], None]
-"""Called with a word or two before each step of work whose steps are not alike."""
+"""Called with a word or two before each step of work whose steps differ."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -30,10 +30,10 @@ def map_ahead(
     ahead: int,
     workers: int | None = None,
 ) -> Generator[_Result]:
-    """Yield what a function makes of each item, in order, working ahead in threads.
+    """Yield a function's result for each item, in order, computed ahead in threads (prefetch).
 
-    Work goes on while the caller does something else, until ``ahead`` results wait for it. So one
-    may be put behind another, each a stage of its own: what is slowest in the end sets the pace.
+    Threads work while the caller does something else, until ``ahead`` results wait for it. Calls
+    can be chained as the stages of a pipeline, whose slowest stage sets the pace.
 
     Args:
         function: Called in other threads; what it raises is raised here, in its turn.
@@ -65,5 +65,5 @@ def map_ahead(
         while pending:
             yield pending.popleft().result()
     finally:
-        # Also when the caller stops early: what is queued must not be worked on for nobody.
+        # Also when the caller stops early: what is queued is then not needed any more.
         pool.shutdown(wait=True, cancel_futures=True)

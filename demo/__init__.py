@@ -1,1 +1,1 @@
-"""The demo in the browser, on clipkit's public names only."""
+"""The demo in the browser, which uses only the public names of clipkit."""

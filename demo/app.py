@@ -1,4 +1,4 @@
-"""The demo: search and classify the sample images in a browser.
+"""The demo page: search and classify images in a browser.
 
 Run by ``make demo``, or ``python -m demo.app [FOLDER]`` for images of your own. Visitors see
 renderings of what is indexed, and nothing else of the disk; see docs/page.md.
@@ -17,16 +17,16 @@ import psutil
 
 import clipkit
 from demo import classify_tab, search_tab
-from demo.images import ImageStore
+from demo.image_store import ImageStore
+from demo.model_queue import ModelQueue
 from demo.server import make_app, serve
-from demo.turns import Turns
 
 PREFIX = "clipkit-page-"
 SAMPLES = Path(__file__).parent / "samples"
 
 
 def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
-    """Return the page over a folder of images.
+    """Build the page over a folder of images.
 
     Args:
         folder: Its images are indexed before the page opens.
@@ -37,14 +37,14 @@ def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
     encoder = clipkit.load(cache_texts=False)  # what visitors type is written nowhere
     library = clipkit.PhotoLibrary.open(folder, encoder)
     library.sync()
-    images, turns = ImageStore(library), Turns()
+    images, queue = ImageStore(library), ModelQueue()
     page: gr.Blocks
     with gr.Blocks(title="clipkit", analytics_enabled=False) as page:
         gr.Markdown(f"# clipkit\n{len(library)} images, one small model, no network.")
         with gr.Tab("Search"):
-            search_tab.build(library, images, turns)
+            search_tab.build(library, images, queue)
         with gr.Tab("Classify"):
-            classify_tab.build(encoder, images, turns, folder)
+            classify_tab.build(encoder, images, queue, folder)
     return page, images
 
 

@@ -1,4 +1,4 @@
-"""The tab that says which label fits an image."""
+"""The page's tab for zero-shot classification of an image."""
 
 import io
 from collections.abc import AsyncIterator
@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 import clipkit
-from demo.images import ImageStore, StoredGallery, StoredImage, Upload, small
+from demo.image_store import ImageStore, StoredGallery, StoredImage, Upload, small
 from demo.messages import refuse, translate
-from demo.turns import Turns
+from demo.model_queue import ModelQueue
 
 LABELS = "cat, dog, bird, boat, castle, cup of coffee, flower, mountain"
 EXAMPLES = 8
@@ -18,20 +18,20 @@ MAX_LABELS = 200  # a few seconds of work
 MAX_LABEL = 100  # characters; the model reads about 70 words
 
 
-def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Path) -> None:
+def build(encoder: clipkit.Encoder, images: ImageStore, queue: ModelQueue, folder: Path) -> None:
     """Add the tab's parts to the page that is being built.
 
     Args:
         encoder: The model.
         images: What may be classified.
-        turns: Whose turn it is to use the model.
+        queue: The queue for the model.
         folder: Where example images come from.
     """
-    # What is weighed against when several may apply: now, for no visitor has to wait for it.
+    # Computes the embeddings of the background words now, so that no visitor waits for them.
     warm = clipkit.ZeroShotClassifier(encoder, ["image"], multi_label=True)
     warm.scores(warm.class_embeddings)
 
-    # A generator: between two steps Gradio ends it if its visitor has gone.
+    # A generator, so that Gradio can end it between two steps if its visitor has gone.
     async def classify(
         image: str | None,
         labels: str,
@@ -43,14 +43,14 @@ def build(encoder: clipkit.Encoder, images: ImageStore, turns: Turns, folder: Pa
         names = read_labels(labels)
         visitor = request.session_hash
         try:
-            for name in names:  # each is less work than a search: nobody waits for longer
-                await turns.take(visitor, clipkit.ZeroShotClassifier, encoder, [name])
+            for name in names:  # one a step, so that others wait for no longer than for a search
+                await queue.run(visitor, clipkit.ZeroShotClassifier, encoder, [name])
                 yield gr.skip()
-            classifier = await turns.take(  # from what is remembered of the steps
+            classifier = await queue.run(  # from the embeddings cached in the steps above
                 visitor, clipkit.ZeroShotClassifier, encoder, names, multi_label=is_independent
             )
-            source = open_source(images, image)  # now: it may have gone meanwhile
-            (ranked,) = await turns.take(visitor, classifier.classify, [source])
+            source = open_source(images, image)  # only now: it may have been dropped meanwhile
+            (ranked,) = await queue.run(visitor, classifier.classify, [source])
         except clipkit.ClipkitError as error:
             raise translate(error) from error
         yield {item["label"]: item["score"] for item in ranked}

@@ -1,4 +1,4 @@
-"""What visitors are told when something cannot be done: text, and no path of this machine."""
+"""Error messages for visitors, without markup and without paths of this machine."""
 
 import html
 import logging

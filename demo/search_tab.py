@@ -1,4 +1,4 @@
-"""The tab that finds images by words, by an image, and by what a visitor marks."""
+"""The page's tab for search, by words, by an image, and by images that a visitor marks."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import gradio as gr
 
 import clipkit
-from demo.images import ImageStore, StoredGallery, StoredImage, Upload, small
+from demo.image_store import ImageStore, StoredGallery, StoredImage, Upload, small
 from demo.messages import refuse, short_stem, translate
-from demo.turns import Turns
+from demo.model_queue import ModelQueue
 
 QUERIES = ("a cat", "sailing boats", "sunset", "a tall tower", "musical instrument", "wild animal")
 MAX_QUERY = 500  # characters; the model reads about 70 words
@@ -17,7 +17,7 @@ RELEVANT = 0.5  # from here on, an image more likely than not fits: PhotoLibrary
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchRequest:
     """What a visitor looks for."""
 
     words: str = ""
@@ -25,76 +25,76 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What was asked, marked and found last; it stays on the server."""
+class SearchState:
+    """A visitor's last request, marks and hits; it stays on the server."""
 
-    asked: Asked = Asked()
+    request: SearchRequest = SearchRequest()
     more: tuple[Path, ...] = ()  # marked by the visitor
     less: tuple[Path, ...] = ()
     hits: tuple[clipkit.SearchHit, ...] = ()
 
 
-Shown = tuple[list[tuple[str, str]], Answer]  # the gallery, and the answer it shows
+Shown = tuple[list[tuple[str, str]], SearchState]  # the gallery, and the state behind it
 
 
-def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> None:
+def build(library: clipkit.PhotoLibrary, images: ImageStore, queue: ModelQueue) -> None:
     """Add the tab's parts to the page that is being built.
 
     Args:
         library: An indexed folder.
         images: What may be shown, and searched with.
-        turns: Whose turn it is to use the model.
+        queue: The queue for the model.
     """
 
-    def find(answer: Answer, count: float, diversity: float) -> Shown:
+    def find(state: SearchState, count: float, diversity: float) -> Shown:
         try:
             hits = library.search(
-                read_query(answer.asked, images), k=int(count), diversity=diversity,
-                more_like=answer.more, less_like=answer.less,
+                read_query(state.request, images), k=int(count), diversity=diversity,
+                more_like=state.more, less_like=state.less,
             )  # fmt: skip
         except clipkit.ClipkitError as error:
             raise translate(error) from error
         hits = [hit for hit in hits if images.is_shown(hit.path)]
         shown = [(small(images.admit(hit.path)), caption(hit)) for hit in hits]
-        return shown, replace(answer, hits=tuple(hits))
+        return shown, replace(state, hits=tuple(hits))
 
-    # Callers of the API may leave out what has a default; Gradio fills in the answer and request.
+    # Callers of the API may leave out what has a default; Gradio fills in the state and request.
     async def search(
         query: str,
         count: float,
-        answer: Answer,
+        state: SearchState,
         image: str | None = None,
         diversity: float = 0,
         request: gr.Request | None = None,
     ) -> Shown:
-        asked = read_asked(query, image)
-        answer = answer if asked == answer.asked else Answer(asked)
-        return await turns.take(session(request), find, answer, count, diversity)
+        wanted = read_request(query, image)
+        state = state if wanted == state.request else SearchState(wanted)
+        return await queue.run(session(request), find, state, count, diversity)
 
     async def find_more(
-        picked: Path | None, answer: Answer, count: float, diversity: float, request: gr.Request
+        picked: Path | None, state: SearchState, count: float, diversity: float, request: gr.Request
     ) -> Shown:
-        marked = replace(answer, more=add_mark(answer.more, picked))
-        return await turns.take(session(request), find, marked, count, diversity)
+        marked = replace(state, more=add_mark(state.more, picked))
+        return await queue.run(session(request), find, marked, count, diversity)
 
     async def find_less(
-        picked: Path | None, answer: Answer, count: float, diversity: float, request: gr.Request
+        picked: Path | None, state: SearchState, count: float, diversity: float, request: gr.Request
     ) -> Shown:
-        marked = replace(answer, less=add_mark(answer.less, picked))
-        return await turns.take(session(request), find, marked, count, diversity)
+        marked = replace(state, less=add_mark(state.less, picked))
+        return await queue.run(session(request), find, marked, count, diversity)
 
     async def find_unmarked(
-        answer: Answer, count: float, diversity: float, request: gr.Request
+        state: SearchState, count: float, diversity: float, request: gr.Request
     ) -> Shown:
-        return await turns.take(session(request), find, Answer(answer.asked), count, diversity)
+        return await queue.run(session(request), find, SearchState(state.request), count, diversity)
 
-    def tell(answer: Answer) -> tuple[str, gr.Gallery, gr.Button, gr.Button, gr.Button]:
+    def show_status(state: SearchState) -> tuple[str, gr.Gallery, gr.Button, gr.Button, gr.Button]:
         more = gr.Button("More like this", interactive=False)  # nothing is picked yet
         less = gr.Button("Less like this", interactive=False)
-        forget = gr.Button(interactive=bool(answer.more or answer.less))
-        return describe(answer, len(library)), gr.Gallery(selected_index=None), more, less, forget
+        forget = gr.Button(interactive=bool(state.more or state.less))
+        return describe(state, len(library)), gr.Gallery(selected_index=None), more, less, forget
 
-    answer, picked = gr.State(Answer()), gr.State()
+    state, picked = gr.State(SearchState()), gr.State()
     with gr.Row():
         with gr.Column(scale=3):
             query = gr.Textbox(label="What are you looking for?", elem_id="query")
@@ -103,11 +103,11 @@ def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> No
                 diversity = gr.Slider(0, 1, label="Different from each other", elem_id="diversity")
             button = gr.Button("Search", variant="primary", elem_id="search")
         image = StoredImage(
-            sources=["upload"], label="Or a picture of your own",
+            sources=["upload"], label="Or an image of your own",
             height=220, scale=1, elem_id="sought",
         )  # fmt: skip
     # The template escapes what it shows: names of files are not ours.
-    told = gr.HTML("", html_template='<p role="status">{{value}}</p>', elem_id="told")
+    status = gr.HTML("", html_template='<p role="status">{{value}}</p>', elem_id="told")
     gallery = StoredGallery(
         label="How relevant, and the cosine", columns=4, allow_preview=False, elem_id="found"
     )
@@ -116,23 +116,25 @@ def build(library: clipkit.PhotoLibrary, images: ImageStore, turns: Turns) -> No
         less = gr.Button("Less like this", interactive=False, elem_id="less")
         forget = gr.Button("Forget marks", interactive=False, elem_id="forget")
     gr.Examples([[words] for words in QUERIES], inputs=[query], label="Try")
-    shown, telling = [gallery, answer], [told, gallery, more, less, forget]
-    inputs = [query, count, answer, image, diversity]
-    gallery.select(pick, answer, [picked, more, less], api_visibility="private")
-    for asking in (
+    shown, status_parts = [gallery, state], [status, gallery, more, less, forget]
+    inputs = [query, count, state, image, diversity]
+    gallery.select(pick, state, [picked, more, less], api_visibility="private")
+    for event in (
         gr.on([query.submit, button.click], search, inputs, shown, api_name="search"),
-        more.click(find_more, [picked, answer, count, diversity], shown, api_visibility="private"),
-        less.click(find_less, [picked, answer, count, diversity], shown, api_visibility="private"),
-        forget.click(find_unmarked, [answer, count, diversity], shown, api_visibility="private"),
+        more.click(find_more, [picked, state, count, diversity], shown, api_visibility="private"),
+        less.click(find_less, [picked, state, count, diversity], shown, api_visibility="private"),
+        forget.click(find_unmarked, [state, count, diversity], shown, api_visibility="private"),
     ):
-        asking.success(tell, answer, telling, show_progress="hidden", api_visibility="private")
+        event.success(
+            show_status, state, status_parts, show_progress="hidden", api_visibility="private"
+        )
 
 
-def pick(answer: Answer, event: gr.SelectData) -> tuple[Path, gr.Button, gr.Button]:
+def pick(state: SearchState, event: gr.SelectData) -> tuple[Path, gr.Button, gr.Button]:
     """Return the image a visitor clicked, and what the buttons now say."""
-    if event.index not in range(len(answer.hits)):
-        raise refuse("Pick a picture of the results first")
-    path = answer.hits[event.index].path
+    if event.index not in range(len(state.hits)):
+        raise refuse("Pick an image of the results first")
+    path = state.hits[event.index].path
     name = short_stem(path)
     more = gr.Button(f"More like {name}", interactive=True)
     return path, more, gr.Button(f"Less like {name}", interactive=True)
@@ -143,21 +145,21 @@ def session(request: gr.Request | None) -> str | None:
     return request.session_hash if request else None
 
 
-def read_asked(words: str, image: str | None) -> Asked:
+def read_request(words: str, image: str | None) -> SearchRequest:
     """Return what a visitor asks for, within bounds; words are never read as the path of a file."""
     words = (words or "").strip()
     if len(words) > MAX_QUERY:
         raise refuse(f"A query may have up to {MAX_QUERY} characters")
     if not words and image is None:
         raise refuse("Type what you are looking for, such as: a cat")
-    return Asked(words, image)
+    return SearchRequest(words, image)
 
 
-def read_query(asked: Asked, images: ImageStore) -> clipkit.Query:
+def read_query(request: SearchRequest, images: ImageStore) -> clipkit.Query:
     """Return what a visitor asks for as the library understands it."""
-    parts = [clipkit.QueryPart(asked.words)] if asked.words else []
-    if asked.image is not None:
-        source = images.source(asked.image)
+    parts = [clipkit.QueryPart(request.words)] if request.words else []
+    if request.image is not None:
+        source = images.source(request.image)
         content = source.rendering if isinstance(source, Upload) else source
         parts.append(clipkit.QueryPart(content))
     return clipkit.Query(tuple(parts))
@@ -166,7 +168,7 @@ def read_query(asked: Asked, images: ImageStore) -> clipkit.Query:
 def add_mark(marked: tuple[Path, ...], picked: Path | None) -> tuple[Path, ...]:
     """Return the marked images with one more."""
     if picked is None:
-        raise refuse("Pick a picture of the results first")
+        raise refuse("Pick an image of the results first")
     if len(marked) >= MAX_MARKS:
         raise refuse(f"Up to {MAX_MARKS} images can be marked: forget the marks")
     return (*marked, picked)
@@ -177,14 +179,14 @@ def caption(hit: clipkit.SearchHit) -> str:
     return f"{short_stem(hit.path)}  {int(100 * hit.relevance)} %  ({hit.similarity:.2f})"
 
 
-def describe(answer: Answer, total: int) -> str:
+def describe(state: SearchState, total: int) -> str:
     """Return how good an answer is, out of how many images, and what is marked."""
-    relevant = sum(hit.relevance >= RELEVANT for hit in answer.hits)
+    relevant = sum(hit.relevance >= RELEVANT for hit in state.hits)
     if relevant:
-        told = f"Relevant: {relevant} of the {len(answer.hits)} shown, among {total} images."
+        text = f"Relevant: {relevant} of the {len(state.hits)} shown, among {total} images."
     else:
-        told = f"None of the {total} images is likely what you asked for; the closest are shown."
-    for kind, marked in (("More", answer.more), ("Less", answer.less)):
+        text = f"None of the {total} images is likely what you asked for; the closest are shown."
+    for kind, marked in (("More", state.more), ("Less", state.less)):
         if marked:
-            told += f" {kind} like: {', '.join(map(short_stem, marked))}."
-    return told
+            text += f" {kind} like: {', '.join(map(short_stem, marked))}."
+    return text

@@ -1,4 +1,4 @@
-"""The page as a web application: its own routes for images, Gradio's for the rest."""
+"""The page as a web application, and its server: own routes for images, Gradio's for the rest."""
 
 import asyncio
 import contextlib
@@ -19,10 +19,10 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import clipkit
-from demo.calls import CallError, read_call
-from demo.guard import FILE, LOCAL_NAMES, MAX_UPLOAD, UPLOAD, Guard, host_name
-from demo.images import ImageStore
+from demo.api_calls import CallError, read_call
+from demo.image_store import ImageStore
 from demo.messages import short_name
+from demo.request_filter import FILE, LOCAL_NAMES, MAX_UPLOAD, UPLOAD, RequestFilter, host_name
 
 FIRST_PORT, NUM_PORTS = 7860, 100
 WILDCARDS = frozenset({"0.0.0.0", "::"})
@@ -31,7 +31,7 @@ MAX_SESSIONS = 500  # visitors whose last answer is remembered
 MAX_JOBS = 200  # under way at once, and as many waiting
 MAX_PENDING = 8  # calls of one visitor: a click makes two
 UPLOAD_SECONDS = 120
-HEAD_SECONDS = 60  # until a request has said what it asks for
+HEAD_SECONDS = 60  # until the head of a request has been received
 # Fonts that every system has: the page must not ask the network for any.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
@@ -53,7 +53,7 @@ def make_app(
     app = FastAPI(openapi_url=None)
     _add_image_routes(app, images)
     page.state_session_capacity = MAX_SESSIONS
-    # All that are let in wait for their turns, not for each other's jobs.
+    # All jobs that are admitted wait in the queue for the model, not for each other to end.
     page.max_threads = MAX_JOBS
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # gone through after every job
     page.queue(max_size=MAX_JOBS, default_concurrency_limit=None, api_open=False)
@@ -62,7 +62,7 @@ def make_app(
         footer_links=["gradio", "settings"], run_history=False, show_error=False, pwa=False,
     )  # fmt: skip
     page.app = app.routes[-1].app  # type: ignore[attr-defined] # what was mounted
-    return Guard(
+    return RequestFilter(
         app,
         check_call=partial(_check_call, page, images),
         hosts=frozenset({host.lower(), *map(host_name, allowed)} - WILDCARDS - {""}),
@@ -82,12 +82,12 @@ def _check_call(page: gr.Blocks, images: ImageStore, body: bytes) -> object:
 
 def _add_image_routes(app: FastAPI, images: ImageStore) -> None:
     """Add the addresses of uploads and renderings, in front of Gradio's."""
-    # Made a few at a time, and not by the same hands: an upload may take seconds to decode.
-    drawing, decoding = anyio.CapacityLimiter(2), anyio.CapacityLimiter(1)
+    # A few at a time, with a limit for each: an upload may take seconds to decode.
+    rendering, decoding = anyio.CapacityLimiter(2), anyio.CapacityLimiter(1)
 
     async def show(request: Request) -> Response:
         try:
-            data = await run_sync(images.render, request.path_params["key"], limiter=drawing)
+            data = await run_sync(images.render, request.path_params["key"], limiter=rendering)
         except clipkit.ClipkitError:
             data = None  # gone or changed since it was indexed
         if data is None:
@@ -109,7 +109,7 @@ def _add_image_routes(app: FastAPI, images: ImageStore) -> None:
             await form.close()
 
     def tell_progress(_: Request) -> Response:
-        # Gradio's own routes count the bytes; a browser waits for this word.
+        # Gradio's own routes count the bytes; here a browser is only told that it is done.
         return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
     app.add_route(FILE + "{key}", show, ["GET", "HEAD"])
@@ -148,7 +148,7 @@ def bind(host: str, port: int | None) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((address[0], number, *address[2:]))
-            bound.listen()  # who comes before the server listens waits
+            bound.listen()  # clients that come before the server runs wait
             return bound
         except OSError:
             bound.close()
@@ -157,40 +157,40 @@ def bind(host: str, port: int | None) -> socket.socket:
     raise AssertionError("there is at least one port")
 
 
-class HurriedProtocol(H11Protocol):
-    """HTTP for who says in HEAD_SECONDS what he asks for: half a question keeps no place."""
+class HeadTimeoutProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection whose request head has not come after HEAD_SECONDS."""
 
-    _hurry: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a question."""
+        """Wait for a request."""
         super().connection_made(transport)
-        self._watch()
+        self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of a question."""
+        """Receive a part of a request."""
         super().data_received(data)
-        self._watch()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         super().connection_lost(exc)
-        self._stop()
+        self._cancel_timer()
 
-    def _watch(self) -> None:
+    def _start_timer(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            self._stop()
-        elif self._hurry is None:
-            self._hurry = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+            self._cancel_timer()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
 
-    def _stop(self) -> None:
-        if self._hurry is not None:
-            self._hurry.cancel()
-            self._hurry = None
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class PageServer(uvicorn.Server):
-    """A server for a page; it ends in seconds at Ctrl-C and SIGTERM.
+    """The server of a page; it ends within seconds at Ctrl-C and SIGTERM.
 
     Args:
         app: What it serves.
@@ -200,14 +200,14 @@ class PageServer(uvicorn.Server):
     def __init__(self, app: ASGIApp, page: gr.Blocks) -> None:
         super().__init__(
             uvicorn.Config(
-                app, log_level="warning", server_header=False, http=HurriedProtocol, ws="none",
+                app, log_level="warning", server_header=False, http=HeadTimeoutProtocol, ws="none",
                 limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=2,
             )
         )  # fmt: skip
         self._page = page
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what browsers hold open, then the rest."""
+        """End the streams that browsers hold open, then the rest."""
         self._page.app.stop_event.set()
         await super().shutdown(sockets)
 

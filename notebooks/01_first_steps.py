@@ -71,7 +71,7 @@ def show(query: clipkit.SearchQuery, k: int = 4) -> None:
 show("sailing boats")
 
 # %% [markdown]
-# Behind each cosine stands its relevance: how far the query stands out from what else the image
+# Beside each cosine stands its relevance: how far the query stands out from what else the image
 # could show. A cosine of .3 may be a match for one query and none for another; a relevance from
 # 50 % on means the same for all. So a search can say that there is nothing:
 
@@ -102,7 +102,7 @@ for path, labels in zip(images, classifier.classify(images, k=2), strict=True):
 
 # %% [markdown]
 # There is no coffee among the labels, and still the cup got one: a softmax has to choose. With
-# `multi_label` every label is weighed on its own against everyday words, and none may win.
+# `multi_label` every label is compared on its own with everyday words, and none may win.
 
 # %%
 independent = clipkit.ZeroShotClassifier(
@@ -112,7 +112,7 @@ for path, labels in zip(images, independent.classify(images, k=2), strict=True):
     print(f"{path.name:>15}", [(item["label"], round(item["score"], 2)) for item in labels])
 
 # %% [markdown]
-# ## Bad files are told, not hidden
+# ## Bad files are reported, not hidden
 
 # %%
 try:

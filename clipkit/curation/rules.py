@@ -10,7 +10,7 @@ from typing import NamedTuple
 from clipkit.errors import InputError
 from clipkit.inputs.folders import IMAGE_EXTENSIONS
 from clipkit.inputs.images import ImageInput, Size, borrow_image
-from clipkit.inputs.metadata import read_details
+from clipkit.inputs.metadata import read_metadata
 
 RULES = (
     "empty caption",
@@ -187,7 +187,7 @@ def image_size(image: ImageInput, *, max_pixels: int | None = None) -> Size:
         ImageReadError: If it is missing or is no image.
     """
     if isinstance(image, str | Path):
-        details = read_details(image)
+        details = read_metadata(image)
         return details.width, details.height
     with borrow_image(image, target=(1, 1), max_pixels=max_pixels) as decoded:
         return decoded.size

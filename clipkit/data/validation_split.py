@@ -11,7 +11,7 @@ from clipkit.data.mixing import ConcatenatedPairs, PairSubset
 from clipkit.data.pair import PairDataset, image_digest
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import borrow_image
-from clipkit.inputs.metadata import read_details
+from clipkit.inputs.metadata import read_metadata
 
 _Key = Callable[[PairDataset, int], Hashable]
 
@@ -105,7 +105,7 @@ def _is_image(dataset: PairDataset, row: int) -> bool:
     try:
         image = dataset[row].image
         if isinstance(image, str | Path):
-            read_details(image)
+            read_metadata(image)
         else:
             with borrow_image(image, target=(1, 1)):
                 pass

@@ -17,9 +17,9 @@ from clipkit.encoder.loaded_model import LoadedModel
 from clipkit.encoder.text_cache import TextCache
 from clipkit.encoder.text_embedding import TextEmbedder
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput, check_is_several
+from clipkit.inputs.images import ImageInput, check_image_list
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, as_texts
+from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, check_texts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Runtime
 
@@ -100,7 +100,7 @@ class Encoder(LoadedModel):
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        words = as_texts(texts)
+        words = check_texts(texts)
         rows = self._texts.embed_texts(
             words, batch_size=check_whole(batch_size, "batch_size"), progress=progress
         )
@@ -130,7 +130,7 @@ class Encoder(LoadedModel):
             openai/CLIP, ``notebooks/Prompt_Engineering_for_ImageNet.ipynb``.
         """
         lists = items_of(ensembles, "ensembles must be a list of lists of strings")
-        prompts = [tuple(as_texts(texts)) for texts in lists]
+        prompts = [tuple(check_texts(texts)) for texts in lists]
         if not all(prompts):
             raise InputError(f"ensemble {prompts.index(()) + 1} of {len(prompts)} has no prompt")
         rows = self._texts.embed_prompts(
@@ -152,7 +152,7 @@ class Encoder(LoadedModel):
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        return self._tokenizer.read(texts)
+        return self._tokenizer.tokenize_quietly(texts)
 
     def unknown_texts(self, texts: Iterable[str]) -> list[str]:
         """Return the texts of which no word is in the model's vocabulary, empty ones apart.
@@ -166,7 +166,7 @@ class Encoder(LoadedModel):
         Raises:
             InputError: If texts is one string or holds something else than strings.
         """
-        words = as_texts(texts)
+        words = check_texts(texts)
         unknown = zip(words, self.tokenize(words).is_unknown, strict=True)
         return [text for text, is_unknown in unknown if is_unknown and text.strip()]
 
@@ -265,7 +265,7 @@ class Encoder(LoadedModel):
         Raises:
             InputError: If an item is no image at all.
         """
-        check_is_several(images)
+        check_image_list(images)
         if batch_size is None:
             suiting = self._runtime.image_batch
             batch_size = suiting if self.batch_size is None else self.batch_size
@@ -302,7 +302,7 @@ class Encoder(LoadedModel):
             ImageReadError: At the first image that cannot be read.
         """
         runtime = self._runtime_with_towers("patch features")
-        check_is_several(images)
+        check_image_list(images)
         embedder = self._image_embedder(allow_urls=False)
         pixel_values = []
         with closing(embedder.decode(images, ahead=2 * runtime.image_batch)) as outcomes:

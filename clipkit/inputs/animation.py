@@ -1,6 +1,6 @@
-"""The first frame of a GIF or WebP, also where it covers a part of its canvas.
+"""The first frame of an animated GIF or WebP, cropped to what it covers of the canvas.
 
-What lies around it belongs to no frame: viewers show there what happens to be behind the image.
+Around such a frame viewers show whatever lies behind the image.
 """
 
 from typing import BinaryIO
@@ -42,8 +42,8 @@ def first_frame(image: Image.Image, file: BinaryIO) -> Image.Image:
 
     size = (box[2] - box[0], box[3] - box[1])
     canvas = -(-image.width * image.height // (size[0] * size[1]))
-    weight = (3 if isinstance(image, WebPImageFile) else 1) * canvas + 2
-    return DeferredImage(image.format or "", size, decode, exif=image.getexif(), weight=weight)
+    cost = (3 if isinstance(image, WebPImageFile) else 1) * canvas + 2
+    return DeferredImage(image.format or "", size, decode, exif=image.getexif(), pixel_cost=cost)
 
 
 def _is_empty(box: _Box, size: tuple[int, int]) -> bool:

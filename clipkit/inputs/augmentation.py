@@ -1,4 +1,4 @@
-"""An image as training sees it: another crop each time, and what else is asked for.
+"""Augmentation of training images: random resized crop, flip, colour jitter, random erasing.
 
 The crop is torchvision's RandomResizedCrop, which open_clip trains with. All randomness comes from
 the generator that the caller gives, so equal generators give equal pixel values.
@@ -26,7 +26,7 @@ _ERASED_RATIO = (0.3, 1 / 0.3)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much an image may change from one time to the next."""
+    """How strongly training images are augmented."""
 
     crop_scale: tuple[float, float] = (1.0, 1.0)  # share of the area that is kept
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of what is kept
@@ -37,7 +37,7 @@ class Augmentation:
 
     @property
     def is_none(self) -> bool:
-        """Whether an image always gives the pixel values that it gives in use."""
+        """Whether training sees the same pixel values as inference, each time."""
         chances = (self.horizontal_flip, self.color_jitter, self.grayscale, self.random_erasing)
         return self.crop_scale == (1.0, 1.0) and not any(chances)
 
@@ -47,14 +47,15 @@ class Augmentation:
         preprocesses: list[Preprocess],
         generator: np.random.Generator,
     ) -> list[NDArray[np.uint8]]:
-        """Return one random view of an image, in the size that each of several image towers takes.
+        """Return one random view of an image, in the input size of each of several image towers.
 
-        The towers' mean and deviation are left to the step: a batch waits in a quarter of the room.
+        The towers' mean and standard deviation are applied in the training step: until then a batch
+        takes a quarter of the memory.
 
         Args:
             source: An image, as read_image takes it.
             preprocesses: One for each tower; all see the same view.
-            generator: Where chance comes from.
+            generator: The source of all randomness.
 
         Returns:
             Levels 0..255, shape (3, H, W) for each tower.
@@ -64,13 +65,13 @@ class Augmentation:
             InputError: If the source is no image at all.
         """
         if self.is_none:
-            return [_plain(source, preprocess) for preprocess in preprocesses]
-        # What is cut off is decoded too: the crop alone is still about twice the size it goes to.
+            return [_unaugmented(source, preprocess) for preprocess in preprocesses]
+        # All of the image is decoded, in a size at which the crop is twice as large as its result.
         zoom = 1 / math.sqrt(self.crop_scale[0])
         height, width = np.max([preprocess.size for preprocess in preprocesses], axis=0)
         target = math.ceil(width * zoom), math.ceil(height * zoom)
         with borrow_image(source, target=target) as image:
-            box = self._draw_crop(image.size, generator)
+            box = self._random_resized_crop(image.size, generator)
             filled = image.box or (0.0, 0.0, *image.pixels.size)
             across = (filled[2] - filled[0]) / image.size[0]
             down = (filled[3] - filled[1]) / image.size[1]
@@ -80,10 +81,12 @@ class Augmentation:
                 filled[0] + box[2] * across,
                 filled[1] + box[3] * down,
             )
-            look = self._draw_look(generator)
-            return [look.apply(image.pixels, area, preprocess) for preprocess in preprocesses]
+            changes = self._draw_changes(generator)
+            return [changes.apply(image.pixels, area, preprocess) for preprocess in preprocesses]
 
-    def _draw_crop(self, size: Size, generator: np.random.Generator) -> tuple[int, int, int, int]:
+    def _random_resized_crop(
+        self, size: Size, generator: np.random.Generator
+    ) -> tuple[int, int, int, int]:
         """Return (left, top, right, bottom) of a random part, in pixels of the full image.
 
         Source:
@@ -99,7 +102,7 @@ class Augmentation:
                 top = int(generator.integers(height - rows + 1))
                 left = int(generator.integers(width - columns + 1))
                 return left, top, left + columns, top + rows
-        # A panorama holds no such part: the largest of an allowed shape, from its middle.
+        # A panorama holds no such part: take the largest of an allowed shape, from its middle.
         columns, rows = width, height
         if width / height < self.crop_ratio[0]:
             rows = max(1, round(width / self.crop_ratio[0]))
@@ -108,7 +111,8 @@ class Augmentation:
         left, top = (width - columns) // 2, (height - rows) // 2
         return left, top, left + columns, top + rows
 
-    def _draw_look(self, generator: np.random.Generator) -> "_Look":
+    def _draw_changes(self, generator: np.random.Generator) -> "_Changes":
+        """Return what is done to the crop: flip, colour jitter, greyscale, random erasing."""
         is_flipped = generator.random() < self.horizontal_flip
         jitter = None
         if generator.random() < self.color_jitter:
@@ -123,12 +127,12 @@ class Augmentation:
             height = min(math.sqrt(share / ratio), 1.0)
             left, top = generator.random(2) * (1 - width, 1 - height)
             erased = (float(left), float(top), float(left + width), float(top + height))
-        return _Look(is_flipped, jitter, is_gray, erased)
+        return _Changes(is_flipped, jitter, is_gray, erased)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What happens to a crop, drawn once for all towers."""
+class _Changes:
+    """What is done to a crop, drawn once for all towers."""
 
     is_flipped: bool
     jitter: tuple[float, ...] | None  # brightness, contrast, saturation, shift of hue
@@ -146,7 +150,7 @@ class _Look:
         if self.is_flipped:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.jitter is not None:
-            image = _recolored(image, self.jitter)
+            image = _color_jittered(image, self.jitter)
         if self.is_gray:
             image = image.convert("L").convert("RGB")
         levels = _channels_first(image)
@@ -159,18 +163,18 @@ class _Look:
         return levels
 
 
-def _plain(source: ImageInput, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Return an image as it is in use."""
+def _unaugmented(source: ImageInput, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Return an image as it is at inference."""
     with borrow_image(source, target=preprocess.resized_size) as image:
         return _channels_first(preprocess.fitted(image))
 
 
 def _channels_first(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an image's levels, shape (3, H, W), to be written to."""
+    """Return an image's levels in an array of its own, shape (3, H, W)."""
     return np.array(np.asarray(image).transpose(2, 0, 1), order="C")
 
 
-def _recolored(image: Image.Image, jitter: tuple[float, ...]) -> Image.Image:
+def _color_jittered(image: Image.Image, jitter: tuple[float, ...]) -> Image.Image:
     for enhance, factor in zip(
         (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), jitter, strict=False
     ):

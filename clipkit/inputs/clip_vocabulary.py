@@ -1,7 +1,7 @@
-"""CLIP's byte-pair vocabulary as a tokenizer of the ``tokenizers`` library.
+"""CLIP's own byte-pair (BPE) vocabulary as a tokenizer of the ``tokenizers`` library.
 
 Source: openai/CLIP ``clip/simple_tokenizer.py``: 256 bytes, 256 bytes that end a word, 48 894
-merges, 2 marks.
+merges, 2 special tokens.
 """
 
 import gzip
@@ -21,16 +21,18 @@ def _byte_characters() -> list[str]:
     """Return the printable stand-in of every byte, in the order of the vocabulary."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
     printable += range(ord("®"), ord("ÿ") + 1)
-    others = range(256, 256 + 256 - len(printable))  # bytes without an image borrow later letters
+    others = range(256, 256 + 256 - len(printable))  # the other bytes borrow later letters
     return [chr(code) for code in [*printable, *others]]
 
 
-def build_clip_tokenizer(vocabulary: Path, *, extra_marks: Sequence[str] = ()) -> Tokenizer:
-    """Return CLIP's tokenizer, with start and end marks around every text.
+def build_clip_tokenizer(
+    vocabulary: Path, *, extra_special_tokens: Sequence[str] = ()
+) -> Tokenizer:
+    """Return CLIP's tokenizer, with start and end tokens around every text.
 
     Args:
         vocabulary: The file ``bpe_simple_vocab_16e6.txt.gz`` that openai/CLIP and open_clip ship.
-        extra_marks: Special tokens that a checkpoint adds after the two of CLIP.
+        extra_special_tokens: Special tokens that a checkpoint adds after the two of CLIP.
 
     Returns:
         A tokenizer without truncation or padding.
@@ -46,8 +48,8 @@ def build_clip_tokenizer(vocabulary: Path, *, extra_marks: Sequence[str] = ()) -
     characters = _byte_characters()
     entries = [*characters, *(character + "</w>" for character in characters)]
     entries += [first + second for first, second in merges]
-    marks = [START, END, *extra_marks]
-    ids = {entry: number for number, entry in enumerate([*entries, *marks])}
+    special = [START, END, *extra_special_tokens]
+    ids = {entry: number for number, entry in enumerate([*entries, *special])}
 
     tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges, end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -56,8 +58,8 @@ def build_clip_tokenizer(vocabulary: Path, *, extra_marks: Sequence[str] = ()) -
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in marks])
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A {END}", special_tokens=[(mark, ids[mark]) for mark in (START, END)]
+        single=f"{START} $A {END}", special_tokens=[(token, ids[token]) for token in (START, END)]
     )
     return tokenizer

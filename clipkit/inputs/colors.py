@@ -1,4 +1,4 @@
-"""A decoded image in any of Pillow's modes -> 8-bit RGB, with nothing clipped by accident."""
+"""Conversion of decoded images in any of Pillow's modes to 8-bit RGB, without clipping."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Colour profiles are not applied, as in open_clip. 16-bit values v become round(v / 257).
     Floating-point images are taken when they span 0 to 1 or 0 to 255, 32-bit integers when they
-    span 16 bits. Alpha that is 0 everywhere in a BMP or TGA says nothing. Raises UnreadableError
-    for images that there is no one way to show in 8 bits.
+    span 16 bits. Alpha that is 0 everywhere in a BMP or TGA is ignored. Raises UnreadableError
+    for images whose range of values is not known.
 
     Args:
         image: A loaded image in any mode.
@@ -23,9 +23,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Returns:
         The same image in mode RGB. An RGB image without transparency is returned as it is.
     """
-    if image.mode in _DEEP_MODES:
-        return _from_deep(image)
-    if image.mode == "RGBA" and image.format in _ALPHA_OFTEN_UNUSED and _is_all_clear(image):
+    if image.mode in _MODES_ABOVE_8_BITS:
+        return _from_more_bits(image)
+    if (
+        image.mode == "RGBA"
+        and image.format in _ALPHA_OFTEN_UNUSED
+        and _is_fully_transparent(image)
+    ):
         image = image.convert("RGB")
     if image.mode == "La":
         image = image.convert("LA")
@@ -38,11 +42,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 _ALPHA_OFTEN_UNUSED = ("BMP", "DIB", "TGA")
 
 
-def _is_all_clear(image: Image.Image) -> bool:
+def _is_fully_transparent(image: Image.Image) -> bool:
     return image.getchannel("A").getextrema() == (0, 0)
 
 
-_DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_MODES_ABOVE_8_BITS = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -51,7 +55,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     return flat
 
 
-def _from_deep(image: Image.Image) -> Image.Image:
+def _from_more_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     # PPM files state what is white, and Pillow scales them to 16 bits.
     is_scaled = image.mode != "I" or image.format == "PPM"
@@ -79,7 +83,7 @@ def to_levels(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
         The levels, shape as that of the values.
 
     Raises:
-        UnreadableError: If there is no one way to show these values in 8 bits.
+        UnreadableError: If it is not known which range these values have.
     """
     if values.dtype.kind == "f":
         return _from_float(values)

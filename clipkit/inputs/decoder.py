@@ -1,7 +1,7 @@
-"""An encoded image -> upright RGB pixels, decoded no larger than needed.
+"""Decoding of image files to upright RGB pixels, of JPEGs no larger than needed.
 
 Sizes are (width, height) in pixels. Pillow does the decoding; what it leaves to its callers is
-here: limits, scaled decoding, orientation, and the state it shares between threads.
+here: scaled decoding, EXIF orientation, and the state that it shares between threads.
 """
 
 import re
@@ -17,14 +17,13 @@ from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedI
 
 from clipkit.inputs.animation import first_frame
 from clipkit.inputs.colors import to_rgb
-from clipkit.inputs.deferred_image import DeferredImage
 from clipkit.inputs.jpegxl import open_jpegxl
-from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Hold
+from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Reserve, check_size
 from clipkit.inputs.png import without_long_texts
-from clipkit.inputs.read_errors import UnreadableError, kind_of, why_not_read
+from clipkit.inputs.read_errors import UnreadableError, file_format, unread_jpeg_kind
 from clipkit.inputs.safe_open import HeaderReader, check_read_whole
-from clipkit.inputs.tiff import check_is_pillows, open_tiff
-from clipkit.inputs.truncated import is_strict, load_what_is_there
+from clipkit.inputs.tiff import check_is_read_by_pillow, open_tiff
+from clipkit.inputs.truncated import load_truncated, refuses_truncated
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -46,77 +45,80 @@ class DecodedImage:
     # does not divide evenly ends with a column or row, the image fills only a part of it.
     box: Box | None = None
     # The share of its pixels that its file lacks, 0 to 1; None: the file is whole.
-    missing: float | None = None
+    missing_share: float | None = None
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """What a caller asks of the decoder."""
+class DecodeOptions:
+    """How an image is to be decoded."""
 
     max_pixels: int
     target: Target | None = None  # None: decode in full
-    hold: Hold = lambda _: None  # called before memory is taken: here it never runs out
+    reserve: Reserve = lambda _: None  # called before memory is taken: here it never runs out
     orientation: int = 1  # EXIF orientation of an image that does not state its own
     ending: str = ""  # of the file's name, in lower case with its dot, where it has one
 
 
 def decoder_name() -> str:
-    """Return what decodes: versions differ in an image's last bits, extras in what they read."""
+    """Return what decodes images here, with versions, as an index records it.
+
+    Versions of Pillow differ in an image's last bits, extras in the formats that can be read.
+    """
     names = ("pillow_heif", "rawpy", "tifffile", "imagecodecs")
     extras = [name for name in names if find_spec(name)]
-    strictness = ["strict"] if is_strict() else []
+    strictness = ["strict"] if refuses_truncated() else []
     return " + ".join([f"Pillow {PIL.__version__}", _RULES, *extras, *strictness])
 
 
 _RULES = "rules 2"  # counted up where other files are read, so that skipped ones are tried again
 
 
-def decode_file(file: BinaryIO, decoding: Decoding) -> DecodedImage:
+def decode_file(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
     """Return the first image in an open file.
 
     JPEGs are decoded at 1/2, 1/4 or 1/8 when that leaves at least twice the target on both sides.
-    Raises UnreadableError for an image that is too large or has no right way to RGB; for damaged
-    files Pillow raises nearly any exception.
+    Raises UnreadableError for an image that is too large or cannot be converted to RGB; for
+    damaged files Pillow raises nearly any exception.
 
     Args:
         file: A seekable binary file at any position; it is left open.
-        decoding: The limit and the target.
+        options: The limit, the target and what else there is.
 
     Returns:
         The image.
     """
     try:
-        return _decode(open_image(file, decoding.ending), decoding)
+        return _decode(open_image(file, options.ending), options)
     except UnreadableError:
         raise
     except Exception as error:
-        reason = why_not_read(file) if kind_of(read_head(file)) == "JPEG" else None
+        reason = unread_jpeg_kind(file) if file_format(read_head(file)) == "JPEG" else None
         if reason is None:
             raise
         raise UnreadableError(reason) from error
 
 
-def _decode(image: Image.Image, decoding: Decoding) -> DecodedImage:
+def _decode(image: Image.Image, options: DecodeOptions) -> DecodedImage:
     full, filled = image.size, None
-    if decoding.target is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-        filled = _scale_down(image, decoding.target, _orientation(image, decoding.orientation))
-    decoding.hold(BYTES_PER_PIXEL * _check_size(image, full, decoding.max_pixels))
-    decoded = _upright(image, decoding.orientation)
+    if options.target is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+        filled = _scale_down(image, options.target, _orientation(image, options.orientation))
+    options.reserve(BYTES_PER_PIXEL * check_size(image, full, options.max_pixels))
+    decoded = _upright(image, options.orientation)
     if filled is None:
         return decoded
-    turn = _orientation(image, decoding.orientation)
-    box = _turned_box(filled, decoded.size, turn)
-    return replace(decoded, size=turned(full, turn), box=box)
+    orientation = _orientation(image, options.orientation)
+    box = _upright_box(filled, decoded.size, orientation)
+    return replace(decoded, size=upright_size(full, orientation), box=box)
 
 
-def decode_image(image: Image.Image, decoding: Decoding) -> DecodedImage:
+def decode_image(image: Image.Image, options: DecodeOptions) -> DecodedImage:
     """Return a Pillow image upright and in RGB; the image itself is at most loaded.
 
     Raises what decode_file raises.
 
     Args:
         image: Any Pillow image, loaded or not.
-        decoding: The limit; the target is not used.
+        options: The limit; the target is not used.
 
     Returns:
         The image.
@@ -124,19 +126,19 @@ def decode_image(image: Image.Image, decoding: Decoding) -> DecodedImage:
     with _pillow_globals:
         _quiet_pillow()
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        check_is_pillows(image)
-    _check_size(image, image.size, decoding.max_pixels)
-    return _upright(image, decoding.orientation)
+        check_is_read_by_pillow(image)
+    check_size(image, image.size, options.max_pixels)
+    return _upright(image, options.orientation)
 
 
 def _upright(image: Image.Image, unstated: int) -> DecodedImage:
-    missing = _load(image)
+    missing_share = _load(image)
     pixels = to_rgb(image)
     # After loading: PNG keeps EXIF data behind the pixels, and TIFF turns itself while it loads.
-    turn = _orientation(image, unstated)
-    if turn in _TRANSPOSES:
-        pixels = pixels.transpose(_TRANSPOSES[turn])
-    return DecodedImage(pixels, size=pixels.size, missing=missing)
+    orientation = _orientation(image, unstated)
+    if orientation in _TRANSPOSES:
+        pixels = pixels.transpose(_TRANSPOSES[orientation])
+    return DecodedImage(pixels, size=pixels.size, missing_share=missing_share)
 
 
 # --- the state Pillow shares between threads --------------------------------------------------
@@ -162,10 +164,10 @@ def _quiet_pillow() -> None:
 
 
 def open_image(file: BinaryIO, ending: str = "") -> Image.Image:
-    """Return a picture of which only the header has been read.
+    """Return an image of which only the header has been read.
 
     Args:
-        file: A seekable binary file at any position; the image goes on reading from it.
+        file: A seekable binary file at any position; the image keeps reading from it.
         ending: Of its name, in lower case with its dot; it counts where the bytes do not tell.
 
     Returns:
@@ -177,7 +179,7 @@ def open_image(file: BinaryIO, ending: str = "") -> Image.Image:
     """
     with _pillow_globals:
         _quiet_pillow()
-        # Pillow's own limit knows nothing of scaled decoding: _check_size replaces it.
+        # Pillow's own limit knows nothing of scaled decoding: check_size replaces it.
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return _open(file, ending)
@@ -186,7 +188,7 @@ def open_image(file: BinaryIO, ending: str = "") -> Image.Image:
 
 
 def _open(file: BinaryIO, ending: str) -> Image.Image:
-    kind = kind_of(read_head(file))
+    kind = file_format(read_head(file))
     if kind == "HEIC":
         return _open_heif(file)
     if kind == "JPEG XL":
@@ -199,12 +201,12 @@ def _open(file: BinaryIO, ending: str) -> Image.Image:
     elif kind is None and ending in _TGA_ENDINGS:
         image = Image.open(reader, formats=["TGA"])
     else:
-        image = _open_known(reader)
+        image = _open_with_pillow(reader)
     reader.reads_left = float("inf")
     return first_frame(image, file)
 
 
-def _open_known(reader: HeaderReader) -> Image.Image:
+def _open_with_pillow(reader: HeaderReader) -> Image.Image:
     try:
         return Image.open(reader, formats=_COMMON_FORMATS)
     except UnidentifiedImageError:
@@ -250,59 +252,8 @@ def _load_within_limit(image: Image.Image) -> float | None:
     try:
         image.load()
     except OSError as error:
-        return load_what_is_there(image, error)
+        return load_truncated(image, error)
     return None
-
-
-def _check_size(image: Image.Image, full: Size, max_pixels: int) -> int:
-    """Refuse an image that is too large; return how many RGB pixels need as much memory."""
-    if 0 in image.size:
-        raise UnreadableError(f"has no pixels: its size is {full[0]} x {full[1]}")
-    pixels = image.width * image.height * _weight(image)
-    if isinstance(image, JpegImagePlugin.JpegImageFile) and image.info.get("progressive"):
-        pixels += _coefficient_bytes(image, full) // BYTES_PER_PIXEL
-    check_pixels(pixels, full, max_pixels)
-    return pixels
-
-
-def _weight(image: Image.Image) -> int:
-    """Return how many RGB pixels take the memory of one pixel with its copies, rounded up.
-
-    Measured with 24 megapixels, bytes a pixel: grey 5, RGB 4, turned 8; 16 bits and floating point
-    12, transparent 13; AVIF 9, HEIC 8, WebP 16, transparent 21, JPEG 2000 20.
-    """
-    if isinstance(image, DeferredImage):
-        return image.weight
-    if image.format in ("WEBP", "JPEG2000"):
-        return 3
-    is_plain = image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr") and image.format != "AVIF"
-    return 1 if is_plain and "transparency" not in image.info else 2
-
-
-def _coefficient_bytes(image: JpegImagePlugin.JpegImageFile, full: Size) -> int:
-    """Return what a progressive JPEG holds whatever its scale: two bytes for every sample."""
-    factors = [(across, down) for _, across, down, _ in image.layer]
-    finest = max(across for across, _ in factors) * max(down for _, down in factors)
-    return 2 * full[0] * full[1] * sum(across * down for across, down in factors) // max(finest, 1)
-
-
-def check_pixels(pixels: int, full: Size, max_pixels: int) -> None:
-    """Refuse an image whose decoding would hold more pixels than allowed.
-
-    Args:
-        pixels: How many RGB pixels take as much memory as decoding.
-        full: The size the image states.
-        max_pixels: The limit.
-
-    Raises:
-        UnreadableError: If there are more.
-    """
-    if pixels > max_pixels:
-        raise UnreadableError(
-            f"is too large: its {full[0]} x {full[1]} pixels need {pixels / 1e6:.4g} megapixels "
-            f"of memory, the limit is {max_pixels / 1e6:.4g}; raise it with max_pixels= or "
-            "--max-megapixels"
-        )
 
 
 # --- scaled decoding and orientation ----------------------------------------------------------
@@ -324,32 +275,32 @@ _MIRRORS_Y = (3, 4, 7, 8)
 
 def _orientation(image: Image.Image, unstated: int) -> int:
     try:
-        turn = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # noqa: BLE001 - damaged EXIF data of any kind say nothing about the pixels
         return unstated
-    return turn if isinstance(turn, int) else unstated
+    return orientation if isinstance(orientation, int) else unstated
 
 
 def _scale_down(
-    image: JpegImagePlugin.JpegImageFile, target: Target, turn: int
+    image: JpegImagePlugin.JpegImageFile, target: Target, orientation: int
 ) -> tuple[float, float] | None:
     """Set the decoder's scale; return the width and height it will fill, None if all of it."""
-    wanted = target(turned(image.size, turn)) if callable(target) else target
-    width, height = turned(wanted, turn)
+    wanted = target(upright_size(image.size, orientation)) if callable(target) else target
+    width, height = upright_size(wanted, orientation)
     drafted = image.draft(None, (2 * max(1, width), 2 * max(1, height)))
     return None if drafted is None else drafted[1][2:]
 
 
-def turned(size: Size, turn: int) -> Size:
+def upright_size(size: Size, orientation: int) -> Size:
     """Return the upright size of an image with an EXIF orientation."""
-    return (size[1], size[0]) if turn in _SWAPS else size
+    return (size[1], size[0]) if orientation in _SWAPS else size
 
 
-def _turned_box(filled: tuple[float, float], upright: Size, turn: int) -> Box:
-    right, bottom = (filled[1], filled[0]) if turn in _SWAPS else filled
+def _upright_box(filled: tuple[float, float], upright: Size, orientation: int) -> Box:
+    right, bottom = (filled[1], filled[0]) if orientation in _SWAPS else filled
     left, top = 0.0, 0.0
-    if turn in _MIRRORS_X:
+    if orientation in _MIRRORS_X:
         left, right = upright[0] - right, float(upright[0])
-    if turn in _MIRRORS_Y:
+    if orientation in _MIRRORS_Y:
         top, bottom = upright[1] - bottom, float(upright[1])
     return left, top, right, bottom

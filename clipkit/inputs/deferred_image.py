@@ -1,4 +1,4 @@
-"""A Pillow image whose pixels another library decodes, once they are asked for."""
+"""A Pillow image whose pixels another library decodes when they are first loaded."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,8 +18,9 @@ class DeferredImage(Image.Image):
         image_format: What it is, for example "TIFF".
         size: (width, height) in pixels, as stored.
         decode: Returns the pixels, shape (H, W, 3) or (H, W, 4), uint8. Called once.
-        exif: What its header says, the orientation included.
-        weight: How many RGB pixels of a plain image take the memory of one pixel of this one.
+        exif: The EXIF data of its header, the orientation included.
+        pixel_cost: How many RGB pixels of a plain image take the memory of one pixel of this one
+            while it is decoded.
     """
 
     def __init__(
@@ -29,11 +30,11 @@ class DeferredImage(Image.Image):
         decode: Callable[[], NDArray[np.uint8]],
         *,
         exif: Image.Exif,
-        weight: int,
+        pixel_cost: int,
     ) -> None:
         super().__init__()
         self.format = image_format
-        self.weight = weight
+        self.pixel_cost = pixel_cost
         self._size = size
         self._mode = "RGB"
         self._decode: Callable[[], NDArray[np.uint8]] | None = decode

@@ -1,22 +1,20 @@
-"""A folder -> the image files in it, what cannot be taken, and what was left out on purpose."""
+"""Scanning a folder for image files; what is left out on purpose is decided in `exclusions`."""
 
 import contextlib
 import heapq
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.errors import ImageReadError, InputError
 from clipkit.files import file_identity
-from clipkit.inputs.globs import IgnoreRule, deciding_rule, matches_glob, parse_ignore_file
+from clipkit.inputs.exclusions import VECTOR_EXTENSIONS, Exclusions, has_extension, steps_to
 from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.inputs.read_errors import UnreadableError, reason_for
-from clipkit.inputs.safe_open import open_file
 
 IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib",
@@ -28,23 +26,12 @@ IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
 }  # fmt: skip
 """Lower-case endings of the file names that find_images takes."""
 
-_DRAWING_EXTENSIONS = frozenset({
-    ".svg", ".svgz", ".eps", ".ai", ".wmf", ".emf", ".ico", ".cur", ".icns", ".xpm", ".xbm", ".dds",
-    ".pcx",
-})  # fmt: skip
-
 INDEX_FOLDER = ".clipkit"
 """Name of the folder that holds an index kept beside its images; find_images never sees it."""
 
-IGNORE_FILE = ".clipkitignore"
-"""Name of the file that says, in the syntax of .gitignore, what to leave out of its folder."""
-
-NO_MEDIA_FILE = ".nomedia"
-"""Name of the file that keeps its folder, and the folders in it, out of galleries on Android."""
-
 
 class FolderEntry(NamedTuple):
-    """One image file, as far as the folder knows it."""
+    """One image file, as its folder lists it."""
 
     path: str  # relative to the folder, with / between its parts on every system
     size: int  # bytes
@@ -61,15 +48,15 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What find_images saw; every list is sorted by path."""
+    """The outcome of a scan; every list is sorted by path."""
 
     entries: list[FolderEntry]
-    skipped: list[ImageReadError]  # looked like an image or a folder but cannot be taken
+    skipped: list[ImageReadError]  # named like an image or a folder, but cannot be read
     left_out: list[LeftOut]
 
     @property
     def other_paths(self) -> dict[str, list[str]]:
-        """Of files that are listed and have other paths, by links: those, by the listed path."""
+        """The other paths of listed files that links give several, by the listed path."""
         links = [other for other in self.left_out if other.same_as]
         listed = {entry.path for entry in self.entries} if links else set()
         others: dict[str, list[str]] = {}
@@ -89,25 +76,27 @@ def find_images(
     symbolic or hard links, appears under the first path, in alphabetical order, that is no
     symbolic link and leads through none; the others are left out. Folders that computers fill by
     themselves (thumbnails, recycle bins, caches) are left out, and so is what an ignore file
-    (IGNORE_FILE) in its folder or one above says. Names may hold any bytes: those that are not
-    UTF-8 come as Python's file functions have them, and `os.fsencode` gives them back.
+    (`exclusions.IGNORE_FILE`) in its folder or one above says. Names may hold any bytes: those that
+    are not UTF-8 come as Python's file functions have them, and `os.fsencode` gives them back.
 
     Args:
         folder: Where to look.
         part: The only folder in it to look into, such as "trips/2019"; paths, patterns and ignore
             files are as for the whole.
         include_hidden: Whether names that start with a dot count, and folders in it that hold a
-            NO_MEDIA_FILE.
+            `exclusions.NO_MEDIA_FILE`.
         exclude: Patterns of what to leave out, as `matches_glob` takes them.
 
     Returns:
-        The files, what looked like an image file but cannot be taken, and what was left out.
+        The files, what is named like an image file but cannot be read, and what was left out.
 
     Raises:
         InputError: If the folder, or the part of it, is missing, is not a folder, or cannot be
             opened.
     """
-    scan = _Scan(Path(folder), include_hidden, tuple(exclude), part.strip("/"))
+    root = Path(folder)
+    exclusions = Exclusions(root, tuple(exclude), include_hidden=include_hidden)
+    scan = _Scan(root, exclusions, part.strip("/"))
     try:
         scan.run()
     except (OSError, UnreadableError) as error:
@@ -117,29 +106,6 @@ def find_images(
         skipped=sorted(scan.skipped, key=lambda error: (error.path, error.reason)),
         left_out=sorted(scan.left_out),
     )
-
-
-_JUNK_FOLDERS = frozenset(
-    {
-        "#recycle",  # Synology
-        "#snapshot",
-        "$recycle.bin",
-        "@eadir",  # Synology's thumbnails
-        "@recently-snapshot",  # QNAP
-        "@recycle",
-        "@tmp",
-        "__macosx",  # what a Mac adds to a ZIP file
-        "__pycache__",
-        "lost+found",
-        "node_modules",
-        "recycler",
-        "system volume information",
-        "thumbnails",
-        ".thumbnails",
-    }
-)
-# Lightroom's previews, which lie beside its catalogs.
-_JUNK_ENDINGS = (".lrdata", ".lrcat-data")
 
 
 class _SharedFile(NamedTuple):
@@ -155,8 +121,7 @@ class _Scan:
     """One walk through a folder; every path in it is relative to the root, with /."""
 
     root: Path
-    include_hidden: bool
-    exclude: tuple[str, ...]
+    exclusions: Exclusions
     part: str  # the only folder to look into; "" for the whole
     entries: list[FolderEntry] = field(default_factory=list)
     skipped: list[ImageReadError] = field(default_factory=list)
@@ -169,7 +134,6 @@ class _Scan:
     seen: dict[Hashable, str | None] = field(default_factory=dict)
     # By identity: files with several names, and those that were reached by a link.
     shared: dict[Hashable, list[_SharedFile]] = field(default_factory=lambda: defaultdict(list))
-    ignore_rules: dict[str, list[IgnoreRule]] = field(default_factory=dict)  # by folder
 
     def run(self) -> None:
         # Following a link upwards would take in all that lies beside the root.
@@ -192,10 +156,10 @@ class _Scan:
         self._list_shared_files()
 
     def _is_part_left_out(self) -> bool:
-        """Return whether a rule of the whole folder leaves out the part, which is then told."""
-        for parent, folder in _steps_to(self.part):
-            self._read_ignore_file(parent)
-            reason = self._why_left_out(folder, is_folder=True)
+        """Return whether a rule of the whole folder leaves out the part, and list it as such."""
+        for parent, folder in steps_to(self.part):
+            self.exclusions.read_ignore_file(parent)
+            reason = self.exclusions.reason(folder, is_folder=True)
             if reason:
                 self.left_out.append(LeftOut(folder, reason))
                 return True
@@ -209,36 +173,22 @@ class _Scan:
             return
         self.seen[identity] = folder or "."
         with os.scandir(location) as children:
-            self._read_ignore_file(folder)
+            self.exclusions.read_ignore_file(folder)
             for child in children:
                 self._visit(child, f"{folder}/{child.name}" if folder else child.name)
 
-    def _read_ignore_file(self, folder: str) -> None:
-        """Take in the ignore file of a folder, if it has one that says anything."""
-        path = self.root / folder / IGNORE_FILE
-        try:
-            if path.stat().st_size:
-                with open_file(path) as file:
-                    rules = parse_ignore_file(os.fsdecode(file.read(_MAX_IGNORE_BYTES)))
-                self.ignore_rules[folder] = rules
-        except FileNotFoundError:
-            return
-        except (OSError, UnreadableError) as error:
-            # What it would leave out may be private, so the folder is not read without it.
-            raise UnreadableError(f"its {IGNORE_FILE}: {reason_for(error, b'')}") from error
-
     def _visit(self, child: "os.DirEntry[str]", path: str) -> None:
         name = child.name
-        is_image = _has_ending(name, IMAGE_EXTENSIONS)
-        is_drawing = _has_ending(name, _DRAWING_EXTENSIONS)
+        is_image = has_extension(name, IMAGE_EXTENSIONS)
+        is_vector = has_extension(name, VECTOR_EXTENSIONS)
         try:
             is_folder = child.is_dir()
         except OSError:
             is_folder = False  # what is wrong is seen below
-        is_known = is_folder or is_image or is_drawing
+        is_known = is_folder or is_image or is_vector
         if not (is_known or child.is_symlink()) or name == INDEX_FOLDER:
             return
-        reason = self._why_left_out(path, is_folder=is_folder)
+        reason = self.exclusions.reason(path, is_folder=is_folder)
         if reason:
             if is_known:
                 self.left_out.append(LeftOut(path, reason))
@@ -253,7 +203,7 @@ class _Scan:
         try:
             status = child.stat()
         except OSError as error:
-            # A link that leads nowhere is told of whatever its name: it may be a folder of
+            # A link that leads nowhere is reported whatever its name: it may be a folder of
             # images on a disk that is not connected.
             leads_nowhere = isinstance(error, FileNotFoundError) and child.is_symlink()
             reason = "is a link that leads nowhere" if leads_nowhere else reason_for(error, b"")
@@ -292,44 +242,8 @@ class _Scan:
                 if file.path != kept
             ]
 
-    def _why_left_out(self, path: str, *, is_folder: bool) -> str:
-        name = path.rpartition("/")[2]
-        if name.startswith("._"):
-            return "is what macOS keeps about another file"
-        if name.startswith(".") and not self.include_hidden:
-            return "is hidden: its name starts with a dot"
-        if is_folder and _is_junk(name.casefold()):
-            return "is a folder that programs fill: thumbnails, caches, deleted files"
-        if is_folder and not self.include_hidden and self._has_no_media(path):
-            return f"is kept out of galleries: it holds a file named {NO_MEDIA_FILE}"
-        for pattern in self.exclude:
-            if matches_glob(path + "/" if is_folder else path, pattern):
-                return f"matches the exclude pattern {_shown(pattern)}"
-        if self.ignore_rules and (reason := self._why_ignored(path, is_folder=is_folder)):
-            return reason
-        # Source code and programs come with thousands, so they are no errors to list one by one.
-        if not is_folder and _has_ending(name, _DRAWING_EXTENSIONS):
-            return "is a drawing, an icon or a texture, of which none are read"
-        return ""
-
-    def _has_no_media(self, folder: str) -> bool:
-        return os.path.lexists(self.root / folder / NO_MEDIA_FILE)
-
-    def _why_ignored(self, path: str, *, is_folder: bool) -> str:
-        """Return which rule of an ignore file leaves a path out; the nearest file decides."""
-        for folder, _ in reversed(list(_steps_to(path))):
-            inner = path.removeprefix(f"{folder}/") if folder else path
-            rule = deciding_rule(self.ignore_rules.get(folder, []), inner, is_folder=is_folder)
-            if rule is not None:
-                name = f"{folder}/{IGNORE_FILE}" if folder else IGNORE_FILE
-                return "" if rule.is_kept else f"matches {_shown(rule.line)} in {_shown(name)}"
-        return ""
-
     def _skip(self, path: str, reason: str) -> None:
         self.skipped.append(ImageReadError(path, reason))
-
-
-_MAX_IGNORE_BYTES = 1 << 20
 
 
 def _left_out_folder(folder: str, known: str | None) -> LeftOut:
@@ -337,32 +251,6 @@ def _left_out_folder(folder: str, known: str | None) -> LeftOut:
     if known is None:
         return LeftOut(folder, "leads to a folder that the indexed one lies in")
     return LeftOut(folder, "is another way to a folder that is indexed already", known)
-
-
-def _steps_to(path: str) -> Iterator[tuple[str, str]]:
-    """Yield each folder on the way to a path, from the root "" down, with its next one."""
-    parent = ""
-    for name in path.split("/") if path else []:
-        inner = f"{parent}/{name}" if parent else name
-        yield parent, inner
-        parent = inner
-
-
-def _shown(name: str) -> str:
-    """Return a name without letters that move a cursor, for a reason that is one line."""
-    return name if name.isprintable() else repr(name)[1:-1]
-
-
-def _has_ending(name: str, endings: AbstractSet[str]) -> bool:
-    stem, dot, ending = name.rpartition(".")
-    # A blank at the end is invisible to whoever named the file.
-    return stem != "" and (dot + ending).rstrip().lower() in endings
-
-
-def _is_junk(lowered: str) -> bool:
-    return (
-        lowered in _JUNK_FOLDERS or lowered.startswith(".trash") or lowered.endswith(_JUNK_ENDINGS)
-    )
 
 
 def _no_root(folder: Path, error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Patterns of paths, as .gitignore has them, and the ignore files made of such patterns.
+"""Glob patterns for paths, by the rules of .gitignore, and ignore files made of them.
 
 Letters that Unicode can write in two ways, such as é, are equal in both: macOS and Linux name one
 file differently.
@@ -111,7 +111,7 @@ def parse_ignore_file(text: str) -> list[IgnoreRule]:
 
 
 def deciding_rule(rules: list[IgnoreRule], path: str, *, is_folder: bool) -> IgnoreRule | None:
-    """Return the rule that says whether a path is left out: the last one that matches.
+    """Return the rule that decides whether a path is left out: the last one that matches.
 
     A folder that is left out is not entered, so only the path itself is compared with the
     patterns, not the folders that it lies in.

@@ -1,4 +1,4 @@
-"""How colourful and how truly detailed an image is, to choose the best of several copies."""
+"""Measures of image quality, colourfulness and real resolution, to choose the best of copies."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Anything a user hands over as an image -> an upright RGB image, or the reason why not.
+"""Reading an image in any form that a user gives it (path, bytes, array, URL) as upright RGB.
 
 Sizes are (width, height) in pixels.
 """
@@ -19,17 +19,17 @@ from clipkit.arguments import check_whole, items_of
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.decoder import (
     DecodedImage,
-    Decoding,
+    DecodeOptions,
     Size,
     Target,
     decode_file,
     decode_image,
 )
-from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Hold, image_memory
+from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Reserve, image_memory
 from clipkit.inputs.raw import RAW_EXTENSIONS, decode_raw
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import open_file
-from clipkit.inputs.truncated import warn_of_missing
+from clipkit.inputs.truncated import warn_truncated
 
 __all__ = [
     "DecodedImage",
@@ -37,8 +37,8 @@ __all__ = [
     "Size",
     "Target",
     "borrow_image",
+    "check_image_list",
     "check_is_image",
-    "check_is_several",
     "default_max_pixels",
     "image_name",
     "read_image",
@@ -99,10 +99,10 @@ def borrow_image(
     max_pixels: int | None = None,
     allow_urls: bool = False,
 ) -> Iterator[DecodedImage]:
-    """Give an image to a block that makes something smaller of it and lets it go.
+    """Read an image for a ``with`` block that makes something smaller of it.
 
-    However many threads do this, their images have room in :func:`image_memory`: decoding waits
-    until there is enough.
+    However many threads do this, their images share the budget of :func:`image_memory`: decoding
+    waits until there is enough memory.
 
     Args:
         source: As in read_image, and so are the others.
@@ -117,15 +117,14 @@ def borrow_image(
         ImageReadError: As read_image does.
         InputError: As read_image does.
     """
-    with image_memory().share() as hold:
-        yield _read_image(source, target, max_pixels, allow_urls, hold)
+    with image_memory().reservation() as reserve:
+        yield _read_image(source, target, max_pixels, allow_urls, reserve)
 
 
-def check_is_several(images: object) -> None:
-    """Raise where one image was given in the place of a list of images.
+def check_image_list(images: object) -> None:
+    """Raise if one image was given where a list of images is wanted.
 
-    A path, bytes and an array can be gone through item by item too, with letters, numbers and rows
-    for images.
+    A path, bytes and an array can be iterated over as well, by letters, numbers and rows.
 
     Args:
         images: What should be an iterable of images.
@@ -146,7 +145,7 @@ def check_is_several(images: object) -> None:
 
 
 def check_is_image(image: object) -> None:
-    """Raise where something is no image at all; whether it can be read is seen later.
+    """Raise if a value is no image at all; whether it can be read is seen when it is read.
 
     Args:
         image: What should be an image.
@@ -158,7 +157,7 @@ def check_is_image(image: object) -> None:
 
 
 def default_max_pixels() -> int:
-    """Return how many pixels one image may have: what has room in :func:`image_memory`.
+    """Return how many pixels one image may have: as many as fit into :func:`image_memory`.
 
     Returns:
         134 million on a machine with 4 GiB or more, fewer on a smaller one.
@@ -187,8 +186,8 @@ def image_name(source: ImageInput) -> str:
     return name if isinstance(name, str) and name else "<file>"
 
 
-# Up to here a file is read at once and decoded from memory, so that no thread waits for another
-# one's disk. A larger one is read while it is decoded, and waits for its memory without having any.
+# Up to this size a file is read at once and decoded from memory, so that no thread waits for the
+# disk of another. A larger file is read while it is decoded, once its memory is reserved.
 _MAX_BYTES_AT_ONCE = 16 * 1024 * 1024
 
 
@@ -197,17 +196,17 @@ def _read_image(
     target: Target | None,
     max_pixels: int | None,
     allow_urls: bool,  # noqa: FBT001 - private, and handed on as it came
-    hold: Hold,
+    reserve: Reserve,
 ) -> DecodedImage:
     limit = default_max_pixels() if max_pixels is None else check_whole(max_pixels, "max_pixels")
     _check_source(source, allow_urls=allow_urls)
     head = bytearray()
     try:
-        image = _read(source, Decoding(limit, target, hold), head)
+        image = _read(source, DecodeOptions(limit, target, reserve), head)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(image_name(source), reason_for(error, bytes(head))) from error
-    if image.missing is not None:
-        warn_of_missing(image_name(source), image.missing)
+    if image.missing_share is not None:
+        warn_truncated(image_name(source), image.missing_share)
     return image
 
 
@@ -250,50 +249,50 @@ def _check_url(url: str, *, allow_urls: bool) -> None:
         raise InputError(f"{url!r} is a URL, and nothing is fetched unless allow_urls=True is set")
 
 
-def _read(source: ImageInput, decoding: Decoding, head: bytearray) -> DecodedImage:
+def _read(source: ImageInput, options: DecodeOptions, head: bytearray) -> DecodedImage:
     """Read a source; head takes its first bytes, for the message if that fails."""
     if isinstance(source, Image.Image):
-        return decode_image(source, decoding)
+        return decode_image(source, options)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), "", decoding, head)
+        return _decode(io.BytesIO(source), "", options, head)
     if isinstance(source, str) and _is_url(source):
         from clipkit.inputs.urls import fetch
 
-        return _decode(io.BytesIO(fetch(source)), source, decoding, head)
+        return _decode(io.BytesIO(fetch(source)), source, options, head)
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), decoding, head)
-    return _from_file(source, decoding, head)
+        return _from_path(Path(source), options, head)
+    return _from_file(source, options, head)
 
 
-def _from_path(path: Path, decoding: Decoding, head: bytearray) -> DecodedImage:
+def _from_path(path: Path, options: DecodeOptions, head: bytearray) -> DecodedImage:
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > _MAX_BYTES_AT_ONCE:
-            return _decode(file, path.name, decoding, head)
+            return _decode(file, path.name, options, head)
         data = file.read(size)  # no more: it may be growing
-    return _decode(io.BytesIO(data), path.name, decoding, head)
+    return _decode(io.BytesIO(data), path.name, options, head)
 
 
-def _from_file(file: BinaryIO, decoding: Decoding, head: bytearray) -> DecodedImage:
+def _from_file(file: BinaryIO, options: DecodeOptions, head: bytearray) -> DecodedImage:
     with contextlib.suppress(AttributeError, io.UnsupportedOperation):
         file.seek(0)
-    return _decode(io.BytesIO(file.read()), image_name(file), decoding, head)
+    return _decode(io.BytesIO(file.read()), image_name(file), options, head)
 
 
 def _from_array(array: NDArray[np.uint8]) -> DecodedImage:
     plane = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
     image = Image.fromarray(plane)
-    return decode_image(image, Decoding(max_pixels=array.size))
+    return decode_image(image, DecodeOptions(max_pixels=array.size))
 
 
-def _decode(file: BinaryIO, name: str, decoding: Decoding, head: bytearray) -> DecodedImage:
+def _decode(file: BinaryIO, name: str, options: DecodeOptions, head: bytearray) -> DecodedImage:
     head += file.read(64)
     file.seek(0)
     if not head:
         raise UnreadableError("is empty (0 bytes)")
     ending = PurePath(name).suffix.lower()
     if ending in RAW_EXTENSIONS:
-        return decode_raw(file, decoding)
-    return decode_file(file, replace(decoding, ending=ending))
+        return decode_raw(file, options)
+    return decode_file(file, replace(options, ending=ending))

@@ -1,4 +1,4 @@
-"""A JPEG XL file -> an image: its header read here, its pixels decoded by imagecodecs.
+"""Opening of JPEG XL files: the header is read here, the pixels are decoded by imagecodecs.
 
 imagecodecs takes memory for an image of any size that a file states, so the size is read first.
 The header's bits are those of ISO/IEC 18181-1, of each byte the lowest first.
@@ -31,8 +31,8 @@ _ENUM = (0, 1, (4, 2), (6, 18))
 _TICKS = ((100, 1000, (10, 1), (30, 1)), (1, 1001, (8, 1), (10, 1)), (0, (3, 0), (16, 0), (32, 0)))
 _SHIFTS = (0, 3, 4, (3, 1))
 _NAME_LENGTHS = (0, (4, 0), (5, 16), (10, 48))
-# In RGB pixels of 8 bytes: measured 8 to 20 bytes, reckoned 12 more for a progressive file.
-_WEIGHT = 5
+# In RGB pixels of 8 bytes: measured 8 to 20 bytes, estimated 12 more for a progressive file.
+_PIXEL_COST = 5
 
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
@@ -47,7 +47,7 @@ def open_jpegxl(file: BinaryIO) -> Image.Image:
     """Return an image of which only the header has been read.
 
     Args:
-        file: A seekable binary file; the image goes on reading from it.
+        file: A seekable binary file; the image keeps reading from it.
 
     Returns:
         The image, however large it says it is. It is upright already.
@@ -70,7 +70,7 @@ def open_jpegxl(file: BinaryIO) -> Image.Image:
         levels = to_levels(values, header.bits)
         return _in_colors(levels if levels.ndim == 3 else levels[:, :, None])
 
-    return DeferredImage("JXL", header.size, decode, exif=exif, weight=_WEIGHT)
+    return DeferredImage("JXL", header.size, decode, exif=exif, pixel_cost=_PIXEL_COST)
 
 
 def _in_colors(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:

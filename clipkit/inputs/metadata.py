@@ -1,4 +1,7 @@
-"""What an image file says about itself, read from its header: size, date, camera, origin."""
+"""Metadata from the header of an image file: size, date taken, camera, and provenance.
+
+No pixels are decoded. Damaged or senseless EXIF data count as absent.
+"""
 
 import io
 import re
@@ -11,17 +14,20 @@ from typing import Any, BinaryIO
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.dates import FIRST_PHOTOGRAPH, date_in_name, date_in_xmp
-from clipkit.inputs.decoder import open_image, read_head, turned
+from clipkit.inputs.date_taken import FIRST_PHOTOGRAPH, date_in_name, date_in_xmp
+from clipkit.inputs.decoder import open_image, read_head, upright_size
 from clipkit.inputs.png import png_chunks
 from clipkit.inputs.raw import ORIENTATIONS, RAW_EXTENSIONS
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import check_read_whole, open_file
 
+_MAX_CAMERA_LENGTH = 100
+_MAX_EXIF_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What an image file says about itself."""
+    """The size of an image, and when and with what it was taken."""
 
     width: int  # pixels, as a person sees it: after the EXIF orientation
     height: int  # pixels
@@ -33,18 +39,31 @@ class ImageMetadata:
     camera: str | None  # maker and model, for example "Canon EOS 80D"; at most 100 characters
 
 
-def read_details(path: str | Path) -> ImageMetadata:
-    """Return what the header of an image file says.
+@dataclass(frozen=True)
+class Provenance:
+    """How a file was made, by its header; of a RAW file only that it is one."""
 
-    The formats are those of read_image. A RAW file has the size of its sensor's image. Damaged
-    or senseless EXIF data count as absent. The pixels are not looked at: a file whose header is
-    fine but that is cut off later has details.
+    is_raw: bool = False
+    has_exif: bool = False  # whether it says when it was taken, or with what
+    # Whether nothing speaks against its being the file that the camera wrote: it says when and
+    # with what it was taken, is as large as the camera made it, and was not changed later.
+    is_from_camera: bool = False
+    is_turned_by_tag: bool = False  # cameras write an EXIF orientation, programs turn the pixels
+    shot_at: str | None = None  # "2024:06:01 12:30:00", as the camera's clock showed it
+    shot_at_fraction: str | None = None  # decimals of that second
+
+
+def read_metadata(path: str | Path) -> ImageMetadata:
+    """Return the size of an image, and when and with what it was taken.
+
+    The formats are those of read_image. A RAW file has the size of its sensor's image. A file
+    whose header is whole but that is cut off later has metadata.
 
     Args:
         path: The file.
 
     Returns:
-        The details.
+        The metadata.
 
     Raises:
         ImageReadError: If the file is missing or is no image.
@@ -56,31 +75,51 @@ def read_details(path: str | Path) -> ImageMetadata:
             head = read_head(file)
             ending = path.suffix.lower()
             if ending in RAW_EXTENSIONS:
-                details = _raw_details(file)
+                metadata = _raw_metadata(file)
             else:
                 with open_image(file, ending) as image:
-                    details = _details(image, file)
+                    metadata = _metadata(image, file)
     except Exception as error:  # on damaged files Pillow raises nearly any
         raise ImageReadError(path, reason_for(error, head)) from error
-    return replace(details, taken_at=details.taken_at or date_in_name(path.name))
+    return replace(metadata, taken_at=metadata.taken_at or date_in_name(path.name))
 
 
-_MAX_CAMERA_LENGTH = 100
-_MAX_EXIF_BYTES = 1 << 20
+def read_provenance(path: Path) -> Provenance:
+    """Return how a file was made, by its header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its provenance.
+
+    Raises:
+        ImageReadError: If the file is missing or is no image.
+    """
+    if path.suffix.lower() in RAW_EXTENSIONS:
+        return Provenance(is_raw=True, has_exif=True, is_from_camera=True)
+    head = b""
+    try:
+        with open_file(path) as file:
+            head = read_head(file)
+            with open_image(file) as image:
+                return _provenance(image)
+    except Exception as error:  # on damaged files Pillow raises nearly any
+        raise ImageReadError(path, reason_for(error, head)) from error
 
 
-def _details(image: Image.Image, file: BinaryIO) -> ImageMetadata:
+def _metadata(image: Image.Image, file: BinaryIO) -> ImageMetadata:
     if 0 in image.size:
         raise UnreadableError(f"has no pixels: its size is {image.width} x {image.height}")
     exif = _exif(image, file)
     # Pillow states the size of a TIFF as it is after turning.
     is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)
-    size = image.size if is_turned else turned(image.size, _orientation(exif))
+    size = image.size if is_turned else upright_size(image.size, _orientation(exif))
     taken_at = _taken_at(exif) or date_in_xmp(_xmp(image))
     return ImageMetadata(*size, taken_at=taken_at, camera=_camera(exif))
 
 
-def _raw_details(file: BinaryIO) -> ImageMetadata:
+def _raw_metadata(file: BinaryIO) -> ImageMetadata:
     try:
         import rawpy
     except ImportError as error:
@@ -95,7 +134,7 @@ def _raw_details(file: BinaryIO) -> ImageMetadata:
                 preview = None
     except rawpy.LibRawError as error:
         raise UnreadableError("is not a RAW file that can be read") from error
-    size = turned((sizes.width, sizes.height), ORIENTATIONS.get(sizes.flip, 1))
+    size = upright_size((sizes.width, sizes.height), ORIENTATIONS.get(sizes.flip, 1))
     exif = _preview_exif(preview) if isinstance(preview, bytes) else Image.Exif()
     return ImageMetadata(*size, taken_at=_taken_at(exif), camera=_camera(exif))
 
@@ -110,15 +149,43 @@ def _preview_exif(preview: bytes) -> Image.Exif:
         return Image.Exif()
 
 
+def _provenance(image: Image.Image) -> Provenance:
+    try:
+        # The class's own: that of a PNG would decode the pixels to look behind them.
+        exif = Image.Image.getexif(image)
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # noqa: BLE001 - damaged EXIF data of any kind say nothing
+        return Provenance()
+    shot_at = _stated(details.get(ExifTags.Base.DateTimeOriginal))
+    changed_at = _stated(exif.get(ExifTags.Base.DateTime))
+    camera = _stated(exif.get(ExifTags.Base.Make)) or _stated(exif.get(ExifTags.Base.Model))
+    stated = details.get(ExifTags.Base.ExifImageWidth), details.get(ExifTags.Base.ExifImageHeight)
+    is_turned = exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    return Provenance(
+        has_exif=bool(shot_at or camera),
+        is_from_camera=bool(
+            shot_at and camera and stated == image.size and changed_at in (None, shot_at)
+        ),
+        is_turned_by_tag=is_turned,
+        shot_at=shot_at,
+        shot_at_fraction=_stated(details.get(ExifTags.Base.SubsecTimeOriginal)),
+    )
+
+
+def _stated(value: object) -> str | None:
+    text = str(value).partition("\0")[0].strip() if isinstance(value, str) else ""
+    return text if any(letter not in "0: " for letter in text) else None
+
+
 # --- EXIF data ----------------------------------------------------------------------------------
 
 
 def _exif(image: Image.Image, file: BinaryIO) -> Image.Exif:
     if isinstance(image, PngImagePlugin.PngImageFile) and "exif" not in image.info:
-        # Pillow would decode the image to reach what stands behind its pixels.
-        late = _chunk_behind_pixels(file)
-        if late is not None:
-            image.info["exif"] = late
+        # Pillow would decode the image to reach a chunk behind its pixels.
+        chunk = _exif_chunk(file)
+        if chunk is not None:
+            image.info["exif"] = chunk
     try:
         return Image.Image.getexif(image)
     except Exception:  # noqa: BLE001 - damaged EXIF data of any kind say nothing
@@ -137,7 +204,7 @@ def _xmp(image: Image.Image) -> bytes | str:
 _XMP_TAG = 700
 
 
-def _chunk_behind_pixels(file: BinaryIO) -> bytes | None:
+def _exif_chunk(file: BinaryIO) -> bytes | None:
     """Return a PNG's eXIf chunk, wherever it is."""
     for chunk in png_chunks(file):
         if chunk.kind == b"eXIf":
@@ -147,8 +214,8 @@ def _chunk_behind_pixels(file: BinaryIO) -> bytes | None:
 
 
 def _orientation(exif: Image.Exif) -> int:
-    turn = _value(exif, ExifTags.Base.Orientation)
-    return turn if isinstance(turn, int) else 1
+    orientation = _value(exif, ExifTags.Base.Orientation)
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _taken_at(exif: Image.Exif) -> str | None:
@@ -206,71 +273,3 @@ def _value(tags: Image.Exif | Mapping[int, Any], tag: int) -> Any:
         return read(tag)
     except Exception:  # noqa: BLE001 - as above
         return None
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What a file says of how it was made; of a RAW file only that it is one."""
-
-    is_raw: bool = False
-    has_exif: bool = False  # whether it says when it was taken, or with what
-    # Whether nothing speaks against its being the file that the camera wrote: it says when and
-    # with what it was taken, is as large as the camera made it, and was not changed later.
-    is_from_camera: bool = False
-    is_turned_by_tag: bool = False  # as cameras write it; a program turns the pixels
-    shot_at: str | None = None  # "2024:06:01 12:30:00", as the camera's clock showed it
-    shot_at_fraction: str | None = None  # decimals of that second
-
-
-def read_provenance(path: Path) -> Provenance:
-    """Return what a file says of how it was made.
-
-    Damaged or senseless EXIF data count as absent.
-
-    Args:
-        path: The file.
-
-    Returns:
-        It.
-
-    Raises:
-        ImageReadError: If the file is missing or is no image.
-    """
-    if path.suffix.lower() in RAW_EXTENSIONS:
-        return Provenance(is_raw=True, has_exif=True, is_from_camera=True)
-    head = b""
-    try:
-        with open_file(path) as file:
-            head = read_head(file)
-            with open_image(file) as image:
-                return _provenance(image)
-    except Exception as error:  # on damaged files Pillow raises nearly any
-        raise ImageReadError(path, reason_for(error, head)) from error
-
-
-def _provenance(image: Image.Image) -> Provenance:
-    try:
-        # The class's own: that of a PNG would decode the pixels to look behind them.
-        exif = Image.Image.getexif(image)
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-    except Exception:  # noqa: BLE001 - damaged EXIF data of any kind say nothing
-        return Provenance()
-    shot_at = _stated(details.get(ExifTags.Base.DateTimeOriginal))
-    changed_at = _stated(exif.get(ExifTags.Base.DateTime))
-    camera = _stated(exif.get(ExifTags.Base.Make)) or _stated(exif.get(ExifTags.Base.Model))
-    stated = details.get(ExifTags.Base.ExifImageWidth), details.get(ExifTags.Base.ExifImageHeight)
-    is_turned = exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    return Provenance(
-        has_exif=bool(shot_at or camera),
-        is_from_camera=bool(
-            shot_at and camera and stated == image.size and changed_at in (None, shot_at)
-        ),
-        is_turned_by_tag=is_turned,
-        shot_at=shot_at,
-        shot_at_fraction=_stated(details.get(ExifTags.Base.SubsecTimeOriginal)),
-    )
-
-
-def _stated(value: object) -> str | None:
-    text = str(value).partition("\0")[0].strip() if isinstance(value, str) else ""
-    return text if any(letter not in "0: " for letter in text) else None

@@ -1,7 +1,9 @@
-"""Small renderings of an image that near-duplicates are found by: grey cells, fine and coarse.
+"""Perceptual hashes that near-duplicates are found by, and image pyramids to compare them closely.
+
+The perceptual hash of an image is a thumbnail of 32 x 32 grey levels. It is compared by
+correlation, not bit by bit, so that crops are found too.
 
 Shapes: S cells a side, N images.
-
 Boxes are (left, top, right, bottom) in shares of the width and height, 0..1.
 """
 
@@ -17,25 +19,35 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.images import ImageInput, borrow_image
 from clipkit.progress import map_ahead
 
-SKETCH_SIDE = 32
+GREY_SIDE = 32
 """S, cells a side; wide and high images are squeezed into the square."""
 
-Sketches = NDArray[np.uint8]
+GreyThumbnails = NDArray[np.uint8]
 """Grey levels 0..255, shape (N, S, S)."""
 
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in shares of the width and height."""
+
 _AHEAD = 16  # images decoded before they are asked for
+_PYRAMID_SIDE = 1024  # pixels of the longer side
+_PYRAMID_TARGET = _PYRAMID_SIDE // 2, _PYRAMID_SIDE // 2  # JPEGs are decoded to at least twice this
+_BAND = 4  # grey levels up and down that are about the same
+_COLOR_SIDE = 64  # pixels of a side; colours say little that is finer
+
+
+# --- grey thumbnails -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class SketchReport:
-    """Sketches of the readable images, and why the others are missing."""
+class GreyThumbnailReport:
+    """Grey thumbnails of the readable images, and why the others are missing."""
 
-    positions: NDArray[np.intp]  # (K,), of the sketches in the input
-    sketches: Sketches  # (K, S, S)
+    positions: NDArray[np.intp]  # (K,), of the thumbnails in the input
+    thumbnails: GreyThumbnails  # (K, S, S)
     skipped: list[ImageReadError] = field(default_factory=list)
 
 
-def read_sketch(source: ImageInput, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
+def read_grey_thumbnail(source: ImageInput, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """Return the grey levels of an image scaled down to a few cells, upright.
 
     A large JPEG is decoded at a fraction of its size. On the sample photographs that changes a
@@ -51,20 +63,20 @@ def read_sketch(source: ImageInput, *, max_pixels: int | None = None) -> NDArray
     Raises:
         ImageReadError: If the image cannot be read.
     """
-    decoded = 2 * SKETCH_SIDE, 2 * SKETCH_SIDE  # at least; nearer to the sketch, cells change more
-    side = SKETCH_SIDE, SKETCH_SIDE
+    decoded = 2 * GREY_SIDE, 2 * GREY_SIDE  # at least; nearer to the thumbnail, cells change more
+    side = GREY_SIDE, GREY_SIDE
     with borrow_image(source, target=decoded, max_pixels=max_pixels) as image:
         grey = image.pixels.convert("L")
         return np.asarray(grey.resize(side, Image.Resampling.BILINEAR, box=image.box))
 
 
-def read_sketches(
+def read_grey_thumbnails(
     sources: Sequence[ImageInput],
     *,
     max_pixels: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
-) -> SketchReport:
-    """Return the sketches of many images, decoded in threads.
+) -> GreyThumbnailReport:
+    """Return the grey thumbnails of many images, decoded in threads.
 
     Args:
         sources: N images.
@@ -75,49 +87,43 @@ def read_sketches(
         A report over all N images.
     """
     positions: list[int] = []
-    sketches: list[NDArray[np.uint8]] = []
+    thumbnails: list[NDArray[np.uint8]] = []
     skipped: list[ImageReadError] = []
     for position, outcome in enumerate(_read_ahead(sources, max_pixels)):
         if isinstance(outcome, ImageReadError):
             skipped.append(outcome)
         else:
             positions.append(position)
-            sketches.append(outcome)
+            thumbnails.append(outcome)
         if progress:
             progress(position + 1, len(sources))
-    stack = np.array(sketches, dtype=np.uint8).reshape(-1, SKETCH_SIDE, SKETCH_SIDE)
-    return SketchReport(np.array(positions, dtype=np.intp), stack, skipped)
+    stack = np.array(thumbnails, dtype=np.uint8).reshape(-1, GREY_SIDE, GREY_SIDE)
+    return GreyThumbnailReport(np.array(positions, dtype=np.intp), stack, skipped)
 
 
 def _read_ahead(
     sources: Sequence[ImageInput], max_pixels: int | None
 ) -> Iterator[NDArray[np.uint8] | ImageReadError]:
-    """Yield a sketch, or the reason why there is none, for each image in order."""
+    """Yield a grey thumbnail, or the reason why there is none, for each image in order."""
 
     def read(source: ImageInput) -> NDArray[np.uint8] | ImageReadError:
         try:
-            return read_sketch(source, max_pixels=max_pixels)
+            return read_grey_thumbnail(source, max_pixels=max_pixels)
         except ImageReadError as error:
             return error
 
     return map_ahead(read, sources, ahead=_AHEAD)
 
 
-_SIDE = 1024  # pixels of the longer side
-_TARGET = _SIDE // 2, _SIDE // 2  # JPEGs are decoded to at least twice this
-_BAND = 4  # grey levels up and down that are about the same
-_COLOR_SIDE = 64  # pixels of a side; colours say little that is finer
-
-Box = tuple[float, float, float, float]
-"""(left, top, right, bottom) in shares of the width and height."""
+# --- image pyramids ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class ImageView:
-    """One image, upright, at most 1024 pixels wide and high."""
+class ImagePyramid:
+    """An upright image of at most 1024 x 1024 pixels at several scales: brightness and colours."""
 
     size: tuple[int, int]  # (width, height) of the full image in pixels
-    sketch: NDArray[np.uint8]  # (S, S), as read_sketch makes it
+    thumbnail: NDArray[np.uint8]  # (S, S), as read_grey_thumbnail makes it
     _grey: tuple[Image.Image, ...]  # mode L, each half as large as the one before
     _color: tuple[Image.Image, Image.Image]  # Cb and Cr, mode L
 
@@ -161,23 +167,23 @@ class ImageView:
         return float(1 - counts.sum() / total)
 
 
-def read_view(source: ImageInput, *, max_pixels: int | None = None) -> ImageView:
-    """Return an image as it is compared closely.
+def read_pyramid(source: ImageInput, *, max_pixels: int | None = None) -> ImagePyramid:
+    """Return the pyramid of an image, to compare it closely with another one.
 
     Args:
         source: The image, as for read_image.
         max_pixels: How many pixels may be decoded. None: default_max_pixels().
 
     Returns:
-        The view.
+        The pyramid.
 
     Raises:
         ImageReadError: If the image cannot be read.
     """
-    with borrow_image(source, target=_TARGET, max_pixels=max_pixels) as image:
+    with borrow_image(source, target=_PYRAMID_TARGET, max_pixels=max_pixels) as image:
         box = image.box or (0, 0, *image.pixels.size)
         filled = box[2] - box[0], box[3] - box[1]
-        scale = min(1, _SIDE / max(filled))
+        scale = min(1, _PYRAMID_SIDE / max(filled))
         size = max(1, round(filled[0] * scale)), max(1, round(filled[1] * scale))
         small = image.pixels.resize(size, Image.Resampling.BILINEAR, box=box)
         full = image.size
@@ -185,12 +191,12 @@ def read_view(source: ImageInput, *, max_pixels: int | None = None) -> ImageView
     shrunk = tuple(
         plane.resize((_COLOR_SIDE, _COLOR_SIDE), Image.Resampling.BOX) for plane in color
     )
-    side = SKETCH_SIDE, SKETCH_SIDE
-    sketch = np.asarray(grey.resize(side, Image.Resampling.BILINEAR))
-    pyramid = [grey]
-    while min(pyramid[-1].size) >= 2 * SKETCH_SIDE:
-        pyramid.append(pyramid[-1].reduce(2))
-    return ImageView(full, sketch, tuple(pyramid), (shrunk[0], shrunk[1]))
+    side = GREY_SIDE, GREY_SIDE
+    thumbnail = np.asarray(grey.resize(side, Image.Resampling.BILINEAR))
+    scales = [grey]
+    while min(scales[-1].size) >= 2 * GREY_SIDE:
+        scales.append(scales[-1].reduce(2))
+    return ImagePyramid(full, thumbnail, tuple(scales), (shrunk[0], shrunk[1]))
 
 
 def _resized(plane: Image.Image, box: Box, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file, and its file without the texts that are too long for Pillow.
+"""The chunks of a PNG file, and the file without text chunks that are too long for Pillow.
 
 Image generators write whole workflows into their images, some programs colour profiles of
 megabytes. Pillow refuses such files; how much it takes could be changed only for the whole process.
@@ -12,13 +12,13 @@ from typing import BinaryIO, NamedTuple
 from PIL import PngImagePlugin
 
 _MAX_CHUNKS = 1_000_000  # half a second, and 8 GB of pixels as most write them
-_MAX_TEXTS = 32 << 20  # bytes of all texts that are kept; Pillow takes 64 MiB
+_MAX_TEXT_BYTES = 32 << 20  # bytes of all texts that are kept; Pillow takes 64 MiB
 
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
 
 class PngChunk(NamedTuple):
-    """Where a part of a PNG file is."""
+    """Where a chunk of a PNG file is."""
 
     kind: bytes  # four letters
     start: int  # of its data, bytes from the start of the file
@@ -57,11 +57,11 @@ def without_long_texts(file: BinaryIO) -> BinaryIO:
     parts: list[tuple[int, int]] = []  # from, to: what is kept of the file
     end, kept = 0, 0
     for chunk in png_chunks(file):
-        if chunk.kind not in _TEXTS:
+        if chunk.kind not in _TEXT_CHUNKS:
             continue
         length = _text_length(file, chunk)
         kept += length
-        if length > PngImagePlugin.MAX_TEXT_CHUNK or kept > _MAX_TEXTS:
+        if length > PngImagePlugin.MAX_TEXT_CHUNK or kept > _MAX_TEXT_BYTES:
             kept -= length
             parts.append((end, chunk.start - 8))
             end = chunk.start + chunk.length + 4
@@ -93,7 +93,7 @@ def _text_length(file: BinaryIO, chunk: PngChunk) -> int:
 
 
 class _Parts(io.RawIOBase):
-    """Parts of a file, one behind the other, as a file."""
+    """Parts of a file, one after the other, as a file."""
 
     def __init__(self, file: BinaryIO, parts: list[tuple[int, int]]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""An image -> the pixel values an image tower was trained on, as its checkpoint describes it.
+"""Image preprocessing: resize, crop and standardise as an image tower's checkpoint says.
 
 The arithmetic is open_clip's evaluation transform (``open_clip.transform.image_transform``), pixel
 for pixel, on Pillow and NumPy alone. C = 3 channels; H and W are the tower's input size.
@@ -204,7 +204,7 @@ class Preprocess:
         return _center_crop_or_pad(image, (width, height), self.fill_color)
 
     def standardized(self, image: Image.Image) -> NDArray[np.float32]:
-        """Return a picture of exactly the tower's size as the tower takes it.
+        """Return the pixel values of an image that has exactly the tower's input size.
 
         Args:
             image: Mode RGB, W x H.
@@ -215,13 +215,13 @@ class Preprocess:
         pixels = np.asarray(image)  # (H, W, C)
         values = np.empty((3, *pixels.shape[:2]), dtype=np.float32)
         for channel in range(3):
-            # Nothing lies outside the table; clip only spares NumPy a check and a copy.
+            # No index lies outside the table; mode="clip" only spares NumPy a check and a copy.
             np.take(self._table[channel], pixels[:, :, channel], out=values[channel], mode="clip")
         return values
 
     @functools.cached_property
     def _table(self) -> NDArray[np.float32]:
-        """What each level of each channel becomes, shape (C, 256).
+        """The standardised value of each level of each channel, shape (C, 256).
 
         The same float32 steps as dividing and subtracting pixel by pixel, done once.
         """

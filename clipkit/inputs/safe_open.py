@@ -39,13 +39,13 @@ def open_file(path: Path) -> BinaryIO:
 
 
 class HeaderReader:
-    """A file of which only so many pieces can be read until the header is understood.
+    """A file that can be read only so many times until its header is understood.
 
     Some of Pillow's readers look for the next part of a damaged header byte by byte, through
     gigabytes if need be.
 
     Args:
-        file: The file; whatever is not reading is its own.
+        file: The file; all that is not reading is passed on to it.
     """
 
     def __init__(self, file: BinaryIO) -> None:

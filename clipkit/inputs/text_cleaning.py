@@ -1,4 +1,4 @@
-"""Text as a tower's tokenizer expects it: the three cleaning rules that checkpoints name.
+"""Text cleaning before tokenization: the three rules that checkpoints name.
 
 Source: open_clip 3.3 ``tokenizer.py`` (lower, whitespace) and big_vision's
 ``prompt_engineering.py`` (canonicalize), which SigLIP checkpoints were trained with.
@@ -59,8 +59,8 @@ def cleaning_rule(text_cfg: Mapping[str, Any]) -> str:
     Raises:
         CheckpointError: If the config names another one.
     """
-    usual = "whitespace" if text_cfg.get("hf_tokenizer_name") else "lower"
-    rule = str((text_cfg.get("tokenizer_kwargs") or {}).get("clean", usual))
+    default = "whitespace" if text_cfg.get("hf_tokenizer_name") else "lower"
+    rule = str((text_cfg.get("tokenizer_kwargs") or {}).get("clean", default))
     if rule not in CLEANING_RULES:
         raise CheckpointError(
             f"unknown text cleaning {rule!r} in the config; known: {', '.join(CLEANING_RULES)}"

@@ -1,4 +1,4 @@
-"""An image made small, for a person to look at."""
+"""Thumbnails of images for people to look at, as pixels and as JPEG files."""
 
 import io
 
@@ -31,7 +31,7 @@ def read_thumbnail(
 
     Raises:
         ImageReadError: If the image cannot be read.
-        InputError: If the box is none.
+        InputError: If the box is not two whole numbers of at least 1.
     """
     box = _check_box(box)
 
@@ -64,7 +64,7 @@ def render_thumbnail(
 
     Raises:
         ImageReadError: If the image cannot be read.
-        InputError: If the box is none, or the quality no whole number from 1 on.
+        InputError: If the box is not two whole numbers of at least 1, or the quality not one.
     """
     quality = check_whole(quality, "quality")
     return encode_jpeg(read_thumbnail(source, box=box, max_pixels=max_pixels), quality=quality)

@@ -1,7 +1,7 @@
-"""A TIFF file -> an image: what Pillow reads right by Pillow, else by tifffile, else a reason.
+"""Opening of TIFF files with Pillow, with tifffile, or not at all, by what their tags say.
 
-Pillow and libtiff take some kinds of TIFF for others without a word: planes for pixels, 12 bits
-for 16, predicted values for plain ones. So each file's tags are compared with the kinds that
+Pillow and libtiff read some kinds of TIFF wrongly and without an error: planes as pixels, 12 bits
+as 16, predicted values as plain ones. So each file's tags are compared with the kinds that
 tests/inputs/test_tiff.py has found right, and only those are left to Pillow.
 """
 
@@ -48,11 +48,11 @@ _PREDICTING_COMPRESSIONS = {
 # Their decoders are told how much to give out at most. JPEG and the like are not among them: the
 # size that counts there stands in the compressed data, where tifffile does not look at it first.
 _BOUNDED_COMPRESSIONS = _PLAIN_COMPRESSIONS | _PREDICTING_COMPRESSIONS
-_PILLOWS_COMPRESSIONS = _BOUNDED_COMPRESSIONS | {
+_PILLOW_COMPRESSIONS = _BOUNDED_COMPRESSIONS | {
     2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", 6: "old JPEG", 7: "JPEG", 32771: "CCITT RLE",
 }  # fmt: skip
 _JPEGS = (6, 7)
-_COMPRESSIONS = _PILLOWS_COMPRESSIONS | {
+_COMPRESSIONS = _PILLOW_COMPRESSIONS | {
     33003: "JPEG 2000", 33005: "JPEG 2000", 33007: "JPEG", 34712: "JPEG 2000", 34887: "LERC",
     34892: "lossy JPEG", 34933: "PNG", 34934: "JPEG XR", 22610: "JPEG XR", 50001: "WebP",
     50002: "JPEG XL", 52546: "JPEG XL",
@@ -61,7 +61,7 @@ _COMPRESSIONS = _PILLOWS_COMPRESSIONS | {
 
 @dataclass(frozen=True)
 class TiffKind:
-    """What of a page's tags decides how its pixels are to be read."""
+    """The tags of a page that decide how its pixels are to be read."""
 
     photometric: int
     bits: tuple[int, ...]  # of each sample, the extra ones included
@@ -103,10 +103,10 @@ class TiffKind:
         )
 
     @property
-    def is_pillows(self) -> bool:
-        """Whether Pillow reads it right, or says that it cannot."""
+    def is_read_by_pillow(self) -> bool:
+        """Whether Pillow reads it rightly, or raises an error."""
         bits, photometric = self.bits[0], self.photometric
-        if set(self.bits) != {bits} or self.compression not in _PILLOWS_COMPRESSIONS:
+        if set(self.bits) != {bits} or self.compression not in _PILLOW_COMPRESSIONS:
             return False
         if self.predictor != 1 and self.compression not in _PREDICTING_COMPRESSIONS:
             return False
@@ -128,14 +128,14 @@ class TiffKind:
         return photometric in (1, 3, 8) or (photometric == 6 and self.compression in _JPEGS)
 
     @property
-    def is_tifffiles(self) -> bool:
-        """Whether what tifffile makes of it is understood here."""
+    def is_read_by_tifffile(self) -> bool:
+        """Whether clipkit can convert what tifffile reads to RGB."""
         num_colors = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4}.get(self.photometric)
         return (
             num_colors is not None
             and len(self.bits) in (num_colors, num_colors + len(self.extra))
             and len(set(self.bits)) == 1
-            and (self.bits[0] > 1 or len(self.bits) == 1)  # who packs more does it in two ways
+            and (self.bits[0] > 1 or len(self.bits) == 1)  # programs pack more in two ways
             and self.compression in _BOUNDED_COMPRESSIONS
             and self.sample_format in ((1,), (3,))
             and not (self.photometric == 3 and (self.bits[0] > 16 or self.sample_format != (1,)))
@@ -148,30 +148,30 @@ class TiffKind:
 
 
 def open_tiff(file: BinaryIO) -> Image.Image:
-    """Return the first page that is no thumbnail and no mask, of which only the tags were read.
+    """Return the first page that is neither a thumbnail nor a mask; only its tags are read yet.
 
     Args:
-        file: A seekable binary file; the image goes on reading from it.
+        file: A seekable binary file; the image keeps reading from it.
 
     Returns:
         The image, however large it says it is.
 
     Raises:
-        UnreadableError: If nobody here reads this kind of TIFF; for damaged files Pillow and
+        UnreadableError: If this kind of TIFF cannot be read; for damaged files Pillow and
             tifffile raise nearly any exception.
     """
     place, tags = _main_page(file)
     kind = TiffKind.of(tags)
-    if kind.is_pillows and len(place) == 1:
+    if kind.is_read_by_pillow and len(place) == 1:
         with contextlib.suppress(UnidentifiedImageError):  # of a mixture that it does not know
             return _open_with_pillow(file, place[0], tags)
-    if not kind.is_tifffiles or tags.get(_INK_SET, 1) != 1:
+    if not kind.is_read_by_tifffile or tags.get(_INK_SET, 1) != 1:
         raise UnreadableError(f"is a kind of TIFF that cannot be read here: {kind}")
     return _open_with_tifffile(file, place, tags, kind)
 
 
-def check_is_pillows(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Refuse an open Pillow image of a kind that Pillow would read wrong.
+def check_is_read_by_pillow(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Refuse an open Pillow image of a kind that Pillow would read wrongly.
 
     Args:
         image: The image, loaded or not.
@@ -180,7 +180,7 @@ def check_is_pillows(image: TiffImagePlugin.TiffImageFile) -> None:
         UnreadableError: If it is of such a kind.
     """
     kind = TiffKind.of(image.tag_v2)
-    if not kind.is_pillows:
+    if not kind.is_read_by_pillow:
         raise UnreadableError(
             f"is a kind of TIFF that Pillow cannot read: {kind}; give its path instead"
         )
@@ -202,13 +202,13 @@ def _main_page(file: BinaryIO) -> tuple[tuple[int, ...], _Tags]:
     while offset and offset not in seen and len(pages) < _MAX_PAGES:
         seen.add(offset)
         pages.append(_read_tags(file, head, offset))
-        if not _is_aside(pages[-1]):
+        if not _is_secondary(pages[-1]):
             return (len(pages) - 1,), pages[-1]
         offset = pages[-1].next
     for number, page in enumerate(pages):
         for below, offset in enumerate(_numbers(page, _SUB_IFDS)[:_MAX_PAGES]):
             tags = _read_tags(file, head, offset)
-            if not _is_aside(tags):
+            if not _is_secondary(tags):
                 return (number, below), tags
     if not pages:
         raise UnreadableError("is damaged or cut off: it is a TIFF without a page")
@@ -230,7 +230,7 @@ def _read_tags(file: BinaryIO, head: bytes, offset: int) -> _Tags:
     return tags
 
 
-def _is_aside(tags: _Tags) -> bool:
+def _is_secondary(tags: _Tags) -> bool:
     """Return whether a page is a thumbnail or a mask of another one."""
     subfile = tags.get(_NEW_SUBFILE, 0)
     is_old_reduced = tags.get(_SUBFILE) == _OLD_REDUCED
@@ -280,18 +280,18 @@ def _open_with_tifffile(
     exif.load_from_fp(file, page.offset)
     size = (page.imagewidth, page.imagelength)
     return DeferredImage(
-        "TIFF", size, lambda: _pixels(page, kind), exif=exif, weight=_weight(page, kind)
+        "TIFF", size, lambda: _pixels(page, kind), exif=exif, pixel_cost=_pixel_cost(page, kind)
     )
 
 
 def _no_logging() -> None:
-    """Keep tifffile's remarks on damaged tags from the terminal, unless somebody listens."""
+    """Keep tifffile's warnings of damaged tags off the terminal, unless logging is set up."""
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
 
 
-def _weight(page: Any, kind: TiffKind) -> int:
+def _pixel_cost(page: Any, kind: TiffKind) -> int:
     """Return how many RGB pixels, of eight bytes, one pixel takes with its copies, rounded up."""
     samples = int(page.dtype.itemsize) * len(kind.bits)
     # A tile is unpacked whole, however little of it lies in the image.

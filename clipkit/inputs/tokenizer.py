@@ -1,4 +1,4 @@
-"""Text to token ids, as a checkpoint says: vocabulary, cleaning, padding, length.
+"""Tokenization: texts to token ids, with the vocabulary, cleaning and length of a checkpoint.
 
 Shapes: N texts, L context length.
 """
@@ -27,7 +27,7 @@ _SPACE = "\u2581"  # how SentencePiece writes a space; alone where the word behi
 
 
 class TextCutWarning(ClipkitWarning):
-    """A text was longer than the text tower reads; its end was left out."""
+    """A text was longer than the text tower's context length; its end was left out."""
 
 
 class TokenizedTexts(NamedTuple):
@@ -95,21 +95,23 @@ class Tokenizer:
                 "which clipkit does not have; plain and SigLIP tokenizers are known"
             )
         if source.is_file():
-            extra_marks = options.get("additional_special_tokens") or ()
-            read = functools.partial(_build_clip_vocabulary, source, extra_marks)
+            extra_special_tokens = options.get("additional_special_tokens") or ()
+            read = functools.partial(_build_clip_vocabulary, source, extra_special_tokens)
         else:
             if not (source / TOKENIZER_FILE).is_file():
                 raise CheckpointError(f"the checkpoint has no {TOKENIZER_FILE} in {source}")
             read = functools.partial(_read_vocabulary, source / TOKENIZER_FILE)
-        marks = _special_tokens(source) if is_hugging_face else {}
+        special_tokens = _special_tokens(source) if is_hugging_face else {}
         return cls(
             read,
             clean=CLEANING_RULES[cleaning_rule(text_cfg)],
             context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
-            pad_token=_content(marks.get("pad_token")),
-            unknown_token=_content(marks.get("unk_token")),
+            pad_token=_content(special_tokens.get("pad_token")),
+            unknown_token=_content(special_tokens.get("unk_token")),
             erased_token=(
-                _content(marks.get("sep_token")) if options.get("strip_sep_token") else None
+                _content(special_tokens.get("sep_token"))
+                if options.get("strip_sep_token")
+                else None
             ),
         )
 
@@ -139,15 +141,15 @@ class Tokenizer:
         return self._without_erased(self._ids(encodings))
 
     def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
-        """Return the token ids of texts, which of them were too long, and which say nothing.
+        """Return the token ids of texts, which of them were too long, and which hold no known word.
 
-        It warns of what was cut as a call does.
+        A text that was cut is warned of, as a call does.
 
         Args:
             texts: N texts of any length, also empty ones.
 
         Returns:
-            Token ids, shape (N, L), and the claims for each text.
+            Token ids, shape (N, L), and two booleans for each text.
 
         Raises:
             InputError: If texts is one string, or an item is not a string.
@@ -157,14 +159,14 @@ class Tokenizer:
         _warn_of_cuts(cleaned, encodings, self.context_length)
         return self._tokenized(encodings)
 
-    def read(self, texts: Iterable[str]) -> TokenizedTexts:
+    def tokenize_quietly(self, texts: Iterable[str]) -> TokenizedTexts:
         """Return what :meth:`tokenize` returns, without a warning."""
         _, encodings = self._encode(texts)
         return self._tokenized(encodings)
 
     def _encode(self, texts: Iterable[str]) -> "tuple[list[str], Sequence[Encoding]]":
-        """Return texts as they were cleaned, and what the vocabulary makes of them."""
-        cleaned = [self._clean(text) for text in as_texts(texts)]
+        """Return the cleaned texts and their encodings."""
+        cleaned = [self._clean(text) for text in check_texts(texts)]
         return cleaned, self._vocabulary.encode_batch(cleaned)
 
     def _ids(self, encodings: "Sequence[Encoding]") -> NDArray[np.int64]:
@@ -177,8 +179,10 @@ class Tokenizer:
 
     def _tokenized(self, encodings: "Sequence[Encoding]") -> TokenizedTexts:
         ids = self._ids(encodings)
-        marks = np.array([encoding.special_tokens_mask for encoding in encodings], dtype=np.int64)
-        is_word = (marks.reshape(ids.shape) == 0) & ~np.isin(ids, self._wordless_ids)
+        is_special = np.array(
+            [encoding.special_tokens_mask for encoding in encodings], dtype=np.int64
+        )
+        is_word = (is_special.reshape(ids.shape) == 0) & ~np.isin(ids, self._ids_without_word)
         is_cut = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
         return TokenizedTexts(self._without_erased(ids), is_cut, ~is_word.any(axis=1))
 
@@ -187,7 +191,7 @@ class Tokenizer:
         return str(self._vocabulary.to_str())
 
     @functools.cached_property
-    def _wordless_ids(self) -> list[int]:
+    def _ids_without_word(self) -> list[int]:
         """Token ids that stand for no word: of what is unknown, and of the space before a word."""
         unknown = self._unknown_token or getattr(self._vocabulary.model, "unk_token", None)
         ids = (_token_id(self._vocabulary, token) for token in (unknown, _SPACE))
@@ -202,8 +206,8 @@ class Tokenizer:
         return vocabulary
 
 
-def as_texts(texts: Iterable[str]) -> list[str]:
-    """Return texts as a list of plain strings, and refuse what is no list of texts.
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """Return texts as a list of plain strings; refuse anything else.
 
     Args:
         texts: Strings in a list, a generator, a NumPy array, a pandas Series or the like.
@@ -225,7 +229,7 @@ def as_texts(texts: Iterable[str]) -> list[str]:
 
 
 def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:
-    """Return what identifies the vocabulary of a checkpoint, for its space_id.
+    """Return the part of a space_id that identifies the vocabulary of a checkpoint.
 
     CLIP's own vocabulary never changes, so it has a name; others are known by their file's bytes.
 
@@ -253,28 +257,28 @@ def _read_vocabulary(path: Path) -> "Vocabulary":
         raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
 
 
-def _build_clip_vocabulary(file: Path, extra_marks: Sequence[str]) -> "Vocabulary":
+def _build_clip_vocabulary(file: Path, extra_special_tokens: Sequence[str]) -> "Vocabulary":
     from clipkit.inputs.clip_vocabulary import build_clip_tokenizer
 
-    return build_clip_tokenizer(file, extra_marks=extra_marks)
+    return build_clip_tokenizer(file, extra_special_tokens=extra_special_tokens)
 
 
 def _special_tokens(directory: Path) -> dict[str, Any]:
     """Return the special tokens that the files beside a tokenizer.json name."""
-    marks: dict[str, Any] = {}
+    special_tokens: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         path = directory / name
         if path.is_file():
             try:
-                marks |= json.loads(path.read_text(encoding="utf-8"))
+                special_tokens |= json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise CheckpointError(f"{path} cannot be read: {error}") from error
-    return marks
+    return special_tokens
 
 
-def _content(mark: Any) -> str | None:
+def _content(token: Any) -> str | None:
     """Return a special token as text, however its file spells it."""
-    return (mark.get("content") if isinstance(mark, dict) else mark) or None
+    return (token.get("content") if isinstance(token, dict) else token) or None
 
 
 def _token_id(vocabulary: "Vocabulary", token: str | None) -> int | None:

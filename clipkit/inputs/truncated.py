@@ -1,6 +1,6 @@
-"""JPEG and GIF files that lack their last bytes, read as far as they go.
+"""Reading of truncated JPEG and GIF files, which lack their last bytes, as far as they go.
 
-A download or a copy that broke off at the end leaves such files, and every viewer shows them.
+A download or a copy that broke off near its end leaves such files, and every viewer shows them.
 """
 
 import os
@@ -12,27 +12,27 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from clipkit.errors import ClipkitWarning
-from clipkit.inputs.read_errors import UnreadableError, speaks_of_a_cut
+from clipkit.inputs.read_errors import UnreadableError, says_truncated
 
 MAX_MISSING_SHARE = 0.05
-"""Of an image's pixels: what lacks more is cut off, and is refused."""
+"""The share of an image's pixels up to which its file may lack them; beyond, it is refused."""
 
 
 class CutOffImageWarning(ClipkitWarning):
     """An image file lacks its last bytes; the image was read without them."""
 
 
-def is_strict() -> bool:
+def refuses_truncated() -> bool:
     """Return whether files that lack their last bytes are refused: $CLIPKIT_STRICT_IMAGES."""
     return os.environ.get("CLIPKIT_STRICT_IMAGES", "0") not in ("", "0")
 
 
-def load_what_is_there(image: Image.Image, error: OSError) -> float:
-    """Load an image whose file ended too early.
+def load_truncated(image: Image.Image, error: OSError) -> float:
+    """Load an image whose file ended too early, as far as it goes.
 
     Args:
-        image: The image, after its load failed. Then it is loaded; what its file lacks is grey in
-            a JPEG and in a GIF of the colour that decoders start from.
+        image: The image, after its load failed. It is loaded when this returns; the missing
+            pixels are grey in a JPEG, and in a GIF of the colour that decoders start from.
         error: What was raised.
 
     Returns:
@@ -43,7 +43,7 @@ def load_what_is_there(image: Image.Image, error: OSError) -> float:
         UnreadableError: If that share is too large.
         OSError: The error, if it is of another kind, or cut-off files are not to be read.
     """
-    if is_strict() or not speaks_of_a_cut(str(error)):
+    if refuses_truncated() or not says_truncated(str(error)):
         raise error
     if isinstance(image, JpegImageFile):
         missing = _finish_jpeg(image)
@@ -56,7 +56,7 @@ def load_what_is_there(image: Image.Image, error: OSError) -> float:
     return missing
 
 
-def warn_of_missing(name: str, missing: float) -> None:
+def warn_truncated(name: str, missing: float) -> None:
     """Warn of an image that was read without its last bytes.
 
     Args:
@@ -109,7 +109,7 @@ def _grey_share(image: Image.Image) -> float:
 
 
 def _finish_gif(image: GifImageFile) -> float:
-    """Take what has been decoded; what differs when decoding starts from others is missing."""
+    """Keep what was decoded; pixels that differ when decoding starts from others are missing."""
     file = image.fp
     assert file is not None  # as above
     image.tile = []  # what can be decoded is

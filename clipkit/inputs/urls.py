@@ -1,4 +1,4 @@
-"""An image behind an http or https address -> its bytes, within limits of size and time."""
+"""Fetching of an image from an http or https address, within limits of size and time."""
 
 import http.client
 import time
@@ -21,11 +21,11 @@ _TOO_SLOW = (
 
 
 def fetch(url: str) -> bytes:
-    """Return what is behind an http or https address.
+    """Return the content of an http or https address.
 
     Redirects are followed to http and https only. Proxies are taken from the environment, as
-    urllib does. The address is not checked otherwise: whoever lets strangers choose it lets them
-    reach what this machine can reach.
+    urllib does. The address is not checked otherwise: a program that lets strangers choose it
+    lets them reach what this machine can reach.
 
     Args:
         url: The address.
@@ -55,7 +55,7 @@ def fetch(url: str) -> bytes:
 
 
 class _WebRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to the web only; urllib alone would go on to ftp."""
+    """Follow redirects to the web only; urllib alone would follow to ftp as well."""
 
     def redirect_request(
         self,

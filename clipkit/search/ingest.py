@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from clipkit.errors import ImageReadError
 from clipkit.files import sha256_of
-from clipkit.inputs.metadata import ImageMetadata, read_details
+from clipkit.inputs.metadata import ImageMetadata, read_metadata
 from clipkit.inputs.read_errors import UnreadableError
 from clipkit.inputs.safe_open import open_file
 from clipkit.progress import map_ahead, usable_cores
@@ -271,7 +271,7 @@ def inspect_file(path: Path) -> Inspection:
     is_settled = False
     try:
         is_settled = abs(time.time_ns() - path.stat().st_mtime_ns) > _TICK_NS
-        details = read_details(path)  # first: what is no image may be endless
+        details = read_metadata(path)  # first: what is no image may be endless
         return Inspection(hash_file(path), details, is_settled)
     except (OSError, ImageReadError, UnreadableError) as error:
         return Inspection(None, None, is_settled and not _may_pass(error))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import NORM_TOLERANCE, Embeddings, normalize_rows
 from clipkit.errors import InputError, SpaceMismatchError
-from clipkit.inputs.images import ImageInput, check_is_several, image_name
+from clipkit.inputs.images import ImageInput, check_image_list, image_name
 from clipkit.search.location import LibraryPlace
 from clipkit.search.query import Query, QueryPart, SearchQuery, read_query
 from clipkit.search.relevance import stored_background
@@ -227,7 +227,7 @@ def _is_same_file(path: Path, other: Path) -> bool:
 
 def _marked(images: Iterable[ImageInput]) -> list[QueryPart]:
     """Return images that were marked; a string among them is a path."""
-    check_is_several(images)
+    check_image_list(images)
     return [QueryPart(image, is_image=True) for image in images]
 
 

@@ -19,7 +19,7 @@ from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import EmbeddingArray, Embeddings, cosine_similarity, top_k
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput, check_is_several
+from clipkit.inputs.images import ImageInput, check_image_list
 from clipkit.progress import Progress
 from clipkit.zero_shot.labels import (
     LabelGroups,
@@ -302,7 +302,7 @@ def classify_each(
         InputError: If the counts differ, a list is empty, or k is less than 1.
         ImageReadError: At the first image that cannot be read.
     """
-    check_is_several(images)
+    check_image_list(images)
     lists = items_of(class_names, "class names must be one list for each image")
     sources, names_of = list(images), [check_class_names(names) for names in lists]
     if len(sources) != len(names_of):

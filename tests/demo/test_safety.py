@@ -259,11 +259,11 @@ def test_marks_come_from_the_server_not_from_the_visitor(visitor: Visitor) -> No
     visitor.search("a cat")
     message = visitor.call("more", "/etc/passwd", "/etc/passwd", 8, 0)
     assert not message["success"]
-    assert message["output"]["error"] == "Pick a picture of the results first"
+    assert message["output"]["error"] == "Pick an image of the results first"
 
 
 def test_uploads_over_the_limit_are_refused_early(visitor: Visitor) -> None:
-    from demo.guard import MAX_UPLOAD
+    from demo.request_filter import MAX_UPLOAD
 
     sent = 0
 
@@ -289,13 +289,13 @@ def test_a_body_is_counted_whatever_it_says_of_itself(folder: Path) -> None:
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
-    from demo.guard import MAX_CALL, MAX_UPLOAD, Guard
-    from demo.images import ImageStore
+    from demo.image_store import ImageStore
+    from demo.request_filter import MAX_CALL, MAX_UPLOAD, RequestFilter
     from demo.server import _add_image_routes
 
     app = FastAPI()
     _add_image_routes(app, ImageStore(clipkit.PhotoLibrary.open(folder)))
-    http = TestClient(Guard(app, check_call=json.loads), base_url="http://localhost")
+    http = TestClient(RequestFilter(app, check_call=json.loads), base_url="http://localhost")
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     parts = iter([head, *(bytes(2**20) for _ in range(MAX_UPLOAD // 2**20 + 1))])
@@ -336,16 +336,16 @@ def test_an_upload_of_any_kind_is_seen_as_jpeg_and_found(visitor: Visitor) -> No
 def test_uploads_are_kept_up_to_a_number_of_bytes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from demo import images
+    from demo import image_store
 
-    store = images.ImageStore(clipkit.PhotoLibrary.open(folder))
+    store = image_store.ImageStore(clipkit.PhotoLibrary.open(folder))
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(
         file, "PNG"
     )
     first = store.upload(file.getvalue(), "a.png")
     size = len(store.render(first) or b"")
-    monkeypatch.setattr(images, "MAX_UPLOADED_BYTES", 2 * size)
+    monkeypatch.setattr(image_store, "MAX_UPLOADED_BYTES", 2 * size)
     second, third = (store.upload(file.getvalue(), "a.png") for _ in range(2))
     assert [key in store for key in (first, second, third)] == [False, True, True]
 
@@ -502,23 +502,23 @@ def test_uploads_under_way_have_a_limit_together(folder: Path) -> None:
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
-    from demo.guard import Guard
-    from demo.images import ImageStore
+    from demo.image_store import ImageStore
+    from demo.request_filter import RequestFilter
     from demo.server import _add_image_routes
 
     app = FastAPI()
     _add_image_routes(app, ImageStore(clipkit.PhotoLibrary.open(folder)))
-    guard = Guard(app, check_call=json.loads)
-    http = TestClient(guard, base_url="http://localhost")
+    front = RequestFilter(app, check_call=json.loads)
+    http = TestClient(front, base_url="http://localhost")
     owl = (SAMPLES / "owl.jpg").read_bytes()
-    before = guard.room.left
-    guard.room.left = len(owl)  # others are sending the rest
+    before = front.budget.left
+    front.budget.left = len(owl)  # others are sending the rest
     answer = http.post(f"/{API}upload", files={"files": ("owl.jpg", owl)})
     assert (answer.status_code, answer.headers["connection"]) == (503, "close")
-    assert guard.room.left == len(owl)
-    guard.room.left = before
+    assert front.budget.left == len(owl)
+    front.budget.left = before
     assert http.post(f"/{API}upload", files={"files": ("owl.jpg", owl)}).status_code == 200
-    assert guard.room.left == before
+    assert front.budget.left == before
 
 
 def test_uploads_that_wait_for_their_turn_are_not_in_memory(
@@ -543,7 +543,7 @@ def test_half_a_request_keeps_no_place(
     own_address: str, monkeypatch: pytest.MonkeyPatch, beginning: bytes
 ) -> None:
     monkeypatch.setattr("demo.server.HEAD_SECONDS", 0.1)
-    monkeypatch.setattr("demo.guard.CALL_SECONDS", 0.1)
+    monkeypatch.setattr("demo.request_filter.CALL_SECONDS", 0.1)
     place = urlsplit(own_address)
     with socket.create_connection((place.hostname, place.port or 80), timeout=10) as connection:
         connection.sendall(beginning)

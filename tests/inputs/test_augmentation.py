@@ -135,7 +135,7 @@ def test_pixels_are_torchvisions_except_where_it_cannot_see_past_the_edge_of_the
     """Here the whole image is resampled, there the crop; the filter reaches two pixels far."""
     image = Image.fromarray(np.tile(noise, (5, 5, 1)))
     box = (30, 20, 230, 150)  # left, top, right, bottom
-    monkeypatch.setattr(Augmentation, "_draw_crop", lambda *_: box)
+    monkeypatch.setattr(Augmentation, "_random_resized_crop", lambda *_: box)
     expected = vision.resized_crop(image, 20, 30, 130, 200, [32, 32], InterpolationMode.BICUBIC)
     found = levels(view(image, Augmentation(crop_scale=(0.5, 0.9))))
     np.testing.assert_array_equal(found[3:-3, 3:-3], np.asarray(expected)[3:-3, 3:-3])

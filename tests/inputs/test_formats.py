@@ -13,7 +13,7 @@ from PIL import Image
 from clipkit.errors import ImageReadError
 from clipkit.inputs.folders import LeftOut, find_images
 from clipkit.inputs.images import read_image
-from clipkit.inputs.metadata import read_details
+from clipkit.inputs.metadata import read_metadata
 from clipkit.inputs.thumbnails import read_thumbnail
 
 Encode = Callable[..., bytes]
@@ -35,7 +35,7 @@ def test_formats_are_found_in_a_folder_and_read(
     path.write_bytes(encode(noise, kind, **options))
     assert [entry.path for entry in find_images(tmp_path).entries] == [path.name]
     assert np.array_equal(np.asarray(read_image(path).pixels), noise)
-    assert (read_details(path).width, read_details(path).height) == (56, 40)
+    assert (read_metadata(path).width, read_metadata(path).height) == (56, 40)
     assert read_thumbnail(path, box=(56, 56)).shape == noise.shape
 
 
@@ -215,7 +215,7 @@ def test_a_frame_that_does_not_cover_its_canvas_is_the_image(
     photo = read_image(path)
     assert np.array_equal(np.asarray(photo.pixels), expected)
     assert photo.size == (56, 40)
-    assert (read_details(path).width, read_details(path).height) == (56, 40)
+    assert (read_metadata(path).width, read_metadata(path).height) == (56, 40)
     assert np.array_equal(read_thumbnail(path, box=(99, 99)), expected)
     with pytest.raises(ImageReadError, match="is too large: "):
         read_image(path, max_pixels=80 * 48 - 1)

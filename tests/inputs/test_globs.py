@@ -1,4 +1,4 @@
-"""Ignore files against what git itself leaves out; names written in two ways of Unicode."""
+"""Glob patterns and ignore files, against what git itself leaves out."""
 
 import shutil
 import subprocess
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clipkit.inputs.folders import find_images
 from clipkit.inputs.globs import matches_glob, parse_ignore_file
+from tests.inputs.folder_scans import fill, paths_of
 
 PATHS = [
     "a.jpg", "keep.jpg", "#a.jpg", "!a.jpg", "a b.jpg ", "[a].jpg", "x*.jpg", "xy.jpg",
@@ -93,3 +94,82 @@ def test_letters_match_however_they_are_composed(form: str) -> None:
     path = unicodedata.normalize(form, "été/Zürich.jpg")  # type: ignore[arg-type]
     for pattern in ("Zürich.*", "été", "été/Z?rich.jpg", "**/Z[ü]rich.jpg"):
         assert matches_glob(path, unicodedata.normalize(other, pattern))  # type: ignore[arg-type]
+
+
+TRIPS = ["a.jpg", "trips/b.jpg", "trips/rome/c.jpg", "trips/rome/raw/d.jpg", "old/trips/e.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matched"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("*", "abcde"),
+        ("**", "abcde"),
+        ("*.jpg", "abcde"),
+        ("/*.jpg", "a"),
+        ("./*.jpg", "a"),
+        ("**/*.jpg", "abcde"),
+        ("trips", "bcde"),
+        ("trips/", "bcde"),
+        ("/trips", "bcd"),
+        ("./trips", "bcd"),
+        ("trips/*", "bcd"),
+        ("trips/*.jpg", "b"),
+        ("trips/**", "bcd"),
+        ("trips/**/*", "bcd"),
+        ("trips/**/raw", "d"),
+        ("trips/**/rome", "cd"),
+        ("trips/**/**/[cd].jpg", "cd"),
+        ("trips/**.jpg", "b"),
+        ("*/**", "bcde"),
+        ("*/*", "bcde"),
+        ("*/*/*", "cde"),
+        ("*.jpg/**", ""),
+        ("**/trips", "bcde"),
+        ("**/trips/*.jpg", "be"),
+        ("*/trips", "e"),
+        ("**/rome/**/d.jpg", "d"),
+        ("rome/c.jpg", ""),
+        ("trip", ""),
+        ("rips", ""),
+        ("tri?s/??me", "cd"),
+        ("trips?b.jpg", ""),
+        ("trips[!x]b.jpg", ""),
+        ("trips[/]b.jpg", ""),
+        ("[!ab].jpg", "cde"),
+        ("[b-d].jpg", "bcd"),
+        ("[d-b].jpg", ""),
+        ("TRIPS", ""),
+        ("a.jpg/b", ""),
+        ("a[.]jpg", "a"),
+        ("(a).jpg", ""),
+        ("a+.jpg", ""),
+    ],
+)
+def test_globs_match_as_in_gitignore(pattern: str, matched: str, tmp_path: Path) -> None:
+    expected = [path for path in TRIPS if Path(path).stem in matched]
+    assert [path for path in TRIPS if matches_glob(path, pattern)] == expected
+    fill(tmp_path, *TRIPS)
+    kept = sorted(set(TRIPS) - set(expected))
+    assert paths_of(find_images(tmp_path, exclude=[pattern])) == kept
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("new\nline.jpg", "new?line.*"),
+        ("new\nline/a.jpg", "new[\n]line"),
+        ("new\nline.jpg", "new\nline.*"),
+        ("caf\udce9/a.jpg", "caf?"),
+        ("[1] x.jpg", "[[]1] *"),
+        ("]x.jpg", "[]]x*"),
+        ("-.jpg", "[!]a].jpg"),
+        ("[.jpg", "[.jpg"),
+        ("写真.jpg", "写?.jpg"),
+        ("back\\slash.jpg", "back\\*"),
+    ],
+)
+def test_globs_match_names_of_any_letters(path: str, pattern: str) -> None:
+    assert matches_glob(path, pattern)
+    assert not matches_glob(f"x{path}", pattern)

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import read_image
 from clipkit.inputs.jpegxl import open_jpegxl
-from clipkit.inputs.metadata import ImageMetadata, read_details
+from clipkit.inputs.metadata import ImageMetadata, read_metadata
 from clipkit.inputs.thumbnails import read_thumbnail
 
 
@@ -83,7 +83,7 @@ def test_details_say_what_the_pixels_are(
     parts += box(b"jxlp", b"\x80\0\0\x01" + codestream[half:])
     path = tmp_path / "photo.jxl"
     path.write_bytes(START + box(kind, body) + parts)
-    assert read_details(path) == ImageMetadata(56, 40, "2021-02-03T04:05:06", "Canon EOS R5")
+    assert read_metadata(path) == ImageMetadata(56, 40, "2021-02-03T04:05:06", "Canon EOS R5")
     image = read_image(path)
     assert np.array_equal(np.asarray(image.pixels), noise)
     assert image.size == (56, 40)

@@ -36,8 +36,8 @@ def test_no_more_is_held_than_the_limit_but_for_a_lone_giant(limit: int, sizes: 
     may_end = [threading.Event() for _ in sizes]
 
     def decode(number: int) -> None:
-        with budget.share() as hold:
-            hold(sizes[number])
+        with budget.reservation() as reserve:
+            reserve(sizes[number])
             held.append(number)
             may_end[number].wait(PATIENCE)
             held.remove(number)
@@ -67,8 +67,8 @@ def test_as_many_hold_at_once_as_fit() -> None:
     all_three = threading.Barrier(3)
 
     def decode(_: int) -> None:
-        with budget.share() as hold:
-            hold(3)
+        with budget.reservation() as reserve:
+            reserve(3)
             all_three.wait(PATIENCE)
 
     with ThreadPoolExecutor(3) as pool:
@@ -80,13 +80,13 @@ def test_a_giant_is_not_overtaken_for_ever() -> None:
     order: list[str] = []
 
     def decode(name: str, size: int) -> None:
-        with budget.share() as hold:
-            hold(size)
+        with budget.reservation() as reserve:
+            reserve(size)
             order.append(name)
 
     with ThreadPoolExecutor(2) as pool:
-        with budget.share() as hold:
-            hold(5)
+        with budget.reservation() as reserve:
+            reserve(5)
             pool.submit(decode, "giant", 20)
             wait_until(lambda: len(budget._waiting) == 1)
             pool.submit(decode, "small", 1)  # would fit at once
@@ -108,9 +108,9 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def test_what_lies_inside_an_image_does_not_wait() -> None:
     budget = MemoryBudget(10)
-    with budget.share() as hold:
-        hold(10)
-        hold(10)  # by itself it would wait for ever
+    with budget.reservation() as reserve:
+        reserve(10)
+        reserve(10)  # by itself it would wait for ever
         assert budget._held == 10
     assert budget._held == 0
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from clipkit.inputs.images import read_image
-from clipkit.inputs.metadata import read_details
+from clipkit.inputs.metadata import read_metadata
 from clipkit.inputs.png import png_chunks, without_long_texts
 
 Encode = Callable[..., bytes]
@@ -66,7 +66,7 @@ def test_what_else_the_file_says_is_still_read(
         plain[:33] + LONG["zTXt"] + plain[33:-12] + LONG["zTXt"] + turned + plain[-12:],
     ):
         path.write_bytes(data)
-        details = read_details(path)
+        details = read_metadata(path)
         assert (details.width, details.height) == (40, 56)
         assert np.array_equal(np.asarray(read_image(path).pixels), np.rot90(noise, -1))
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import read_image
-from clipkit.inputs.metadata import ImageMetadata, read_details
+from clipkit.inputs.metadata import ImageMetadata, read_metadata
 from clipkit.inputs.thumbnails import read_thumbnail
 from tests.inputs.tiff_kinds import Written, outcomes, quiet_libtiff, tiff_kinds
 
@@ -185,7 +185,7 @@ def test_first_page_that_is_no_thumbnail(
     assert_shows(data, ramp() / 257)
     path = tmp_path / "pages.tif"
     path.write_bytes(data)
-    assert read_details(path) == ImageMetadata(16, 12, None, None)
+    assert read_metadata(path) == ImageMetadata(16, 12, None, None)
     assert read_thumbnail(path, box=(99, 99)).shape == (12, 16, 3)
 
 
@@ -219,7 +219,7 @@ def test_details_and_pixels_agree_on_what_tifffile_reads(
     plain = tmp_path / "plain.png"
     Image.fromarray(np.rint(ramp() / 257).astype(np.uint8)).save(plain, exif=exif(orientation))
     size = read_image(plain).size
-    assert read_details(path) == ImageMetadata(*size, "2020-02-03T04:05:06", "Canon EOS 80D")
+    assert read_metadata(path) == ImageMetadata(*size, "2020-02-03T04:05:06", "Canon EOS 80D")
     assert read_image(path).pixels.tobytes() == read_image(plain).pixels.tobytes()
     small = read_thumbnail(path, box=(6, 6))
     assert np.array_equal(small, read_thumbnail(plain, box=(6, 6)))

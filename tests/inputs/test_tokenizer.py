@@ -210,15 +210,15 @@ def test_a_text_without_a_word_of_the_vocabulary_is_unknown(
         text_cfg = {"tokenizer_kwargs": {"clean": "canonicalize"}}
     tokenizer = Tokenizer.from_config(text_cfg, source)
     expected = TEXTS_AND_UNKNOWN[kind]
-    tokens = tokenizer.read(expected)
+    tokens = tokenizer.tokenize_quietly(expected)
     assert dict(zip(expected, tokens.is_unknown.tolist(), strict=True)) == expected
     np.testing.assert_array_equal(tokens.token_ids, tokenizer(expected))
 
 
-def test_reading_does_not_warn_of_cuts(clip_tokenizer: Tokenizer) -> None:
+def test_quiet_tokenization_does_not_warn_of_cuts(clip_tokenizer: Tokenizer) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert clip_tokenizer.read([LONG, "a cat"]).is_cut.tolist() == [True, False]
+        assert clip_tokenizer.tokenize_quietly([LONG, "a cat"]).is_cut.tolist() == [True, False]
 
 
 def test_long_text_keeps_its_end_token_and_shows_what_was_cut(clip_tokenizer: Tokenizer) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from clipkit.errors import ImageReadError
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.images import read_image
-from clipkit.inputs.metadata import read_details
+from clipkit.inputs.metadata import read_metadata
 from clipkit.inputs.thumbnails import read_thumbnail
 from clipkit.inputs.truncated import CutOffImageWarning
 
@@ -50,15 +50,15 @@ def test_last_bytes_are_missed_and_told_of(
     data = encode(photograph.convert(mode), image_format, **options)
     whole = pixels_of(data)
     if kind.endswith("GIF") and lacking == 2:  # the pixels end before: nothing is missing
-        assert read_image(data[:-2]).missing is None
+        assert read_image(data[:-2]).missing_share is None
         return
     with pytest.warns(CutOffImageWarning, match=r"<bytes>: lacks its last bytes .* are missing"):
         image = read_image(data[:-lacking])
-    assert image.missing is not None
-    assert image.missing < 0.02
+    assert image.missing_share is not None
+    assert image.missing_share < 0.02
     assert image.size == whole.shape[1::-1]
     assert np.abs(np.asarray(image.pixels) - whole).mean() < 1
-    assert read_image(data).missing is None
+    assert read_image(data).missing_share is None
 
 
 @pytest.mark.parametrize(("mode", "image_format"), [("RGB", "JPEG"), ("P", "GIF")])
@@ -79,7 +79,7 @@ def test_share_that_is_missing_of_a_gif(encode: Encode, interlace: int) -> None:
         photo = read_image(data[: -len(data) // 50])
     # All indices are as likely, so pixels and bytes run out together; Pillow takes whole blocks of
     # 255 bytes, of which there are a hundred.
-    assert photo.missing == pytest.approx(1 / 50, abs=0.015)
+    assert photo.missing_share == pytest.approx(1 / 50, abs=0.015)
 
 
 def test_share_that_is_missing_of_a_jpeg(encode: Encode) -> None:
@@ -87,11 +87,11 @@ def test_share_that_is_missing_of_a_jpeg(encode: Encode) -> None:
     data = encode(noise, "JPEG", quality=90)
     with pytest.warns(CutOffImageWarning):
         image = read_image(data[: -len(data) // 50])
-    assert image.missing == pytest.approx(1 / 50, abs=0.01)
+    assert image.missing_share == pytest.approx(1 / 50, abs=0.01)
     with pytest.warns(CutOffImageWarning):
         scaled = read_image(data[: -len(data) // 50], target=(10, 100))
     assert scaled.pixels.size == (20, 200)
-    assert scaled.missing == pytest.approx(1 / 50, abs=0.01)
+    assert scaled.missing_share == pytest.approx(1 / 50, abs=0.01)
 
 
 def test_strictness_is_a_setting(
@@ -122,7 +122,7 @@ def test_thumbnail_and_details_agree(
 ) -> None:
     path = tmp_path / "cut.jpg"
     path.write_bytes(encode(photograph, "JPEG", exif=exif(6))[:-20])
-    details = read_details(path)
+    details = read_metadata(path)
     assert (details.width, details.height) == photograph.size[::-1]
     with pytest.warns(CutOffImageWarning, match=r"cut\.jpg: lacks"):
         small = read_thumbnail(path, box=(64, 64))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clipkit.embeddings import top_k
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.augmented_copies import make_copies
-from clipkit.inputs.perceptual_hash import Sketches, read_sketch, read_sketches
+from clipkit.inputs.perceptual_hash import GreyThumbnails, read_grey_thumbnail, read_grey_thumbnails
 from clipkit.progress import Progress
 from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 
@@ -85,7 +85,7 @@ def calibrate(
         InputError: If no image of the sample can be read.
     """
     sample = np.unique(np.linspace(0, len(paths) - 1, min(_SAMPLE, len(paths))).round().astype(int))
-    originals = read_sketches(
+    originals = read_grey_thumbnails(
         [paths[position] for position in sample], max_pixels=encoder.max_pixels
     )
     sample = sample[originals.positions]
@@ -94,26 +94,26 @@ def calibrate(
     for position, number in enumerate(sample):
         try:
             made = make_copies(paths[number], max_pixels=encoder.max_pixels)
-        except ImageReadError:  # a sketch needs fewer pixels of it
+        except ImageReadError:  # a grey thumbnail needs fewer pixels of it
             continue
         positions += [position] * len(made)
         copies += made.values()
     if not copies:
         raise InputError("thresholds for near duplicates need images that can be read: none can")
     embedded = encoder.encode_images(copies, progress=progress)
-    sketches = np.stack([read_sketch(copy) for copy in copies])
+    thumbnails = np.stack([read_grey_thumbnail(copy) for copy in copies])
     rows = embeddings[sample].astype(np.float32)
     others, cosines = _neighbours(sample, rows, embeddings)
     evidence = Evidence(
         (rows[positions] * embedded).sum(axis=1),
         np.array(
             [
-                perceptual_similarity(originals.sketches[[position]], sketches[[copy]])[0, 0]
+                perceptual_similarity(originals.thumbnails[[position]], thumbnails[[copy]])[0, 0]
                 for copy, position in enumerate(positions)
             ]
         ),
         cosines,
-        _other_similarities(originals.sketches, others, paths, encoder.max_pixels),
+        _other_similarities(originals.thumbnails, others, paths, encoder.max_pixels),
     )
     return choose_thresholds(evidence)
 
@@ -170,15 +170,18 @@ def _neighbours(
 
 
 def _other_similarities(
-    originals: Sketches, others: NDArray[np.intp], paths: Sequence[Path], max_pixels: int | None
+    originals: GreyThumbnails,
+    others: NDArray[np.intp],
+    paths: Sequence[Path],
+    max_pixels: int | None,
 ) -> NDArray[np.float32]:
     """Return the similarity of each sampled image to its neighbours, shape (K, neighbours)."""
     numbers = np.unique(others)
-    report = read_sketches([paths[number] for number in numbers], max_pixels=max_pixels)
+    report = read_grey_thumbnails([paths[number] for number in numbers], max_pixels=max_pixels)
     readable = numbers[report.positions]
     result = np.full(others.shape, -1, dtype=np.float32)
     for row, (original, near) in enumerate(zip(originals, others, strict=True)):
         known = np.flatnonzero(np.isin(near, readable))
-        sketches = report.sketches[np.searchsorted(readable, near[known])]
-        result[row, known] = perceptual_similarity(original[None], sketches)[0]
+        thumbnails = report.thumbnails[np.searchsorted(readable, near[known])]
+        result[row, known] = perceptual_similarity(original[None], thumbnails)[0]
     return result

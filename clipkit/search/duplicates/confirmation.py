@@ -18,7 +18,7 @@ import numpy as np
 
 from clipkit.errors import ImageReadError
 from clipkit.inputs.metadata import Provenance, read_provenance
-from clipkit.inputs.perceptual_hash import read_view
+from clipkit.inputs.perceptual_hash import read_pyramid
 from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.progress import Progress
 from clipkit.search.duplicates.clustering import Pairs
@@ -59,7 +59,7 @@ class Confirmation:
         self._path_of = path_of
         self._progress = progress
         self.skipped: list[ImageReadError] = []
-        read = functools.partial(read_view, max_pixels=max_pixels)
+        read = functools.partial(read_pyramid, max_pixels=max_pixels)
         self._view = functools.lru_cache(_MAX_VIEWS)(lambda path: self._read(read, path))
         self._provenance = functools.cache(lambda path: self._read(read_provenance, path))
 

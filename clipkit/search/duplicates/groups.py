@@ -1,9 +1,9 @@
 """Groups of duplicates: files with the same bytes, and near-duplicates of one image.
 
-Two images are near-duplicates if their embeddings are close, their sketches (small grey versions)
+Two images are near-duplicates if their embeddings are close, their thumbnails (small grey versions)
 have the same details in the same places, and so have the images themselves.
 
-Shapes: N images, D dimensions, S cells a side of a sketch.
+Shapes: N images, D dimensions, S cells a side of a grey thumbnail.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.perceptual_hash import Sketches
+from clipkit.inputs.perceptual_hash import GreyThumbnails
 from clipkit.near_duplicates import near_pairs
 from clipkit.progress import Progress
 from clipkit.search.duplicates.calibration import Calibration
@@ -103,7 +103,7 @@ def one_of_each(images: Sequence[ImageFile]) -> list[int]:
 def near_groups(
     images: Sequence[ImageFile],
     embeddings: NDArray[np.floating[Any]],
-    sketches: Sketches,
+    thumbnails: GreyThumbnails,
     calibration: Calibration,
     *,
     confirm: Callable[[Sequence[ImageFile], Pairs], Pairs] | None = None,
@@ -117,7 +117,7 @@ def near_groups(
     Args:
         images: N images, of exact copies one.
         embeddings: Shape (N, D), rows of norm 1, float16 or float32.
-        sketches: Shape (N, S, S).
+        thumbnails: Shape (N, S, S).
         calibration: The thresholds.
         confirm: Given the images in the order of their paths and the pairs of them that pass the
             thresholds, returns those that are copies; None: all are.
@@ -127,7 +127,7 @@ def near_groups(
         Groups in the order of their best images' paths.
     """
     order = sorted(range(len(images)), key=lambda position: images[position].path)
-    pairs = _similar_pairs(embeddings[order], sketches[order], calibration, progress)
+    pairs = _similar_pairs(embeddings[order], thumbnails[order], calibration, progress)
     if confirm:
         pairs = confirm([images[position] for position in order], pairs)
     groups = [
@@ -143,7 +143,7 @@ def near_groups(
 
 def _similar_pairs(
     embeddings: NDArray[np.floating[Any]],
-    sketches: Sketches,
+    thumbnails: GreyThumbnails,
     calibration: Calibration,
     progress: Progress | None,
 ) -> Pairs:
@@ -154,7 +154,7 @@ def _similar_pairs(
         # Most rows of a block are near to none of the other: only the rest is compared closer.
         left, right = np.flatnonzero(is_near.any(axis=1)), np.flatnonzero(is_near.any(axis=0))
         rows, others = rows[left], others[right]
-        similarity = perceptual_similarity(sketches[rows], sketches[others])
+        similarity = perceptual_similarity(thumbnails[rows], thumbnails[others])
         is_similar = is_near[np.ix_(left, right)] & (similarity >= calibration.similarity)
         first, second = np.nonzero(is_similar)
         found.append(Pairs(rows[first], others[second], similarity[first, second]))

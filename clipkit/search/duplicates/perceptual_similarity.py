@@ -3,20 +3,20 @@
 Embeddings say what an image shows, and two images of one thing are as close in them as an
 image and its copy. What tells a copy apart is that the same details are in the same places.
 
-Shapes: N and M images, S cells a side of their sketches (small grey versions).
+Shapes: N and M images, S cells a side of their thumbnails (small grey versions).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.inputs.perceptual_hash import SKETCH_SIDE, Sketches
+from clipkit.inputs.perceptual_hash import GREY_SIDE, GreyThumbnails
 
 _CELLS = 16  # a side of what is compared
 _REACH = 2  # cells in each direction that a cell is compared with
 _NOISE = 5.0  # grey levels; weaker details than this count less
 _FLAT = 4.0  # length of the details of an image so flat that they may be noise
 
-Sketch = NDArray[np.uint8]
+GreyThumbnail = NDArray[np.uint8]
 """Grey levels 0..255, shape (S, S)."""
 
 Crop = tuple[float, float, float, float]
@@ -38,10 +38,10 @@ _CROPS: tuple[Crop, ...] = (
 )
 
 
-def perceptual_similarity(first: Sketches, second: Sketches) -> NDArray[np.float32]:
+def perceptual_similarity(first: GreyThumbnails, second: GreyThumbnails) -> NDArray[np.float32]:
     """Return the similarity of each image of one set to each of another.
 
-    Each sketch is made coarser, every cell is measured against the mean and the contrast of its
+    Each thumbnail is made coarser, every cell is measured against the mean and the contrast of its
     neighbourhood, and the cosine of the two results is taken; the best over light crops of either
     image counts. Brightness, contrast and colour do not. An image without detail, such as a
     plain sky, is similar to nothing.
@@ -62,7 +62,7 @@ def perceptual_similarity(first: Sketches, second: Sketches) -> NDArray[np.float
     return np.minimum(best, 1, out=best)
 
 
-def crop_pairs(first: Sketch, second: Sketch) -> list[tuple[Crop, Crop]]:
+def crop_pairs(first: GreyThumbnail, second: GreyThumbnail) -> list[tuple[Crop, Crop]]:
     """Return light crops of two images, those first that make them most similar.
 
     Args:
@@ -82,14 +82,14 @@ def crop_pairs(first: Sketch, second: Sketch) -> list[tuple[Crop, Crop]]:
     return sorted(similarity, key=lambda pair: -similarity[pair])
 
 
-def _details(sketches: Sketches, crop: Crop = _WHOLE) -> NDArray[np.float32]:
+def _details(thumbnails: GreyThumbnails, crop: Crop = _WHOLE) -> NDArray[np.float32]:
     """Return what sets each cell of cropped images off, shape (N, cells), rows of norm <= 1."""
     left, top, right, bottom = crop
     down, across = _cell_weights(top, 1 - bottom), _cell_weights(left, 1 - right)
-    grey = down @ sketches.astype(np.float32) @ across.T
+    grey = down @ thumbnails.astype(np.float32) @ across.T
     offset = grey - _NEIGHBOURHOOD @ grey @ _NEIGHBOURHOOD.T
     contrast = np.sqrt(_NEIGHBOURHOOD @ offset**2 @ _NEIGHBOURHOOD.T + _NOISE**2)
-    details = (offset / contrast).reshape(len(sketches), _CELLS**2)
+    details = (offset / contrast).reshape(len(thumbnails), _CELLS**2)
     norms = np.linalg.norm(details, axis=1, keepdims=True)
     scaled: NDArray[np.float32] = details / np.maximum(norms, _FLAT)
     return scaled
@@ -98,10 +98,10 @@ def _details(sketches: Sketches, crop: Crop = _WHOLE) -> NDArray[np.float32]:
 def _cell_weights(start: float, end: float) -> NDArray[np.float32]:
     """Return what makes coarse cells of the part from start to end, shape (cells, S).
 
-    A sketch's cell on a border counts with the share of it that lies inside.
+    A thumbnail's cell on a border counts with the share of it that lies inside.
     """
-    borders = np.linspace(start * SKETCH_SIDE, end * SKETCH_SIDE, _CELLS + 1)
-    cells = np.arange(SKETCH_SIDE)
+    borders = np.linspace(start * GREY_SIDE, end * GREY_SIDE, _CELLS + 1)
+    cells = np.arange(GREY_SIDE)
     ends = np.minimum(borders[1:, None], cells + 1)
     starts = np.maximum(borders[:-1, None], cells)
     overlaps = np.clip(ends - starts, 0, None)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.inputs.perceptual_hash import Box, ImageView
+from clipkit.inputs.perceptual_hash import Box, ImagePyramid
 from clipkit.search.duplicates.perceptual_similarity import crop_pairs
 
 
@@ -47,8 +47,8 @@ _MAX_OTHER_COLORS = 0.03  # share of the strong cells that may have another hue
 _OTHER_COLOR_COSINE = 0.7
 
 
-def is_copy(first: ImageView, second: ImageView) -> bool:
-    """Return whether two images whose sketches are similar are the same in every part.
+def is_copy(first: ImagePyramid, second: ImagePyramid) -> bool:
+    """Return whether two images whose thumbnails are similar are the same in every part.
 
     Every tile must show the same details, every coloured cell the same hue; one of the two may be
     grey. Pages, screenshots and drawings are compared with twice as many pixels, more strictly.
@@ -79,7 +79,7 @@ def is_copy(first: ImageView, second: ImageView) -> bool:
     return strictness is _PHOTOGRAPH and _is_overlay(tiles, differing)
 
 
-def _has_same_colors(first: ImageView, second: ImageView, boxes: tuple[Box, Box]) -> bool:
+def _has_same_colors(first: ImagePyramid, second: ImagePyramid, boxes: tuple[Box, Box]) -> bool:
     """Return whether the parts of two images have the same hues where both have any.
 
     More or less colour everywhere is the same, and so is none in one of them.
@@ -114,7 +114,7 @@ class Tiles(NamedTuple):
 
 
 def _compare_tiles(
-    first: ImageView, second: ImageView, boxes: tuple[Box, Box], strictness: Strictness
+    first: ImagePyramid, second: ImagePyramid, boxes: tuple[Box, Box], strictness: Strictness
 ) -> Tiles:
     """Return how the parts of two images that show the same compare."""
     sides = sorted((max(first.size), max(second.size)))
@@ -179,7 +179,7 @@ class Alignment(NamedTuple):
         return (left, top, right, bottom), (left_b, top_b, right_b, bottom_b)
 
 
-def align(first: ImageView, second: ImageView, *, finest: int = 256) -> Alignment:
+def align(first: ImagePyramid, second: ImagePyramid, *, finest: int = 256) -> Alignment:
     """Return the alignment that fits best, by least squares on details from coarse to fine.
 
     Args:
@@ -191,7 +191,7 @@ def align(first: ImageView, second: ImageView, *, finest: int = 256) -> Alignmen
         The alignment; whether it fits is for the caller to see.
     """
     best, best_fit = Alignment((1, 0), (1, 0)), -1.0
-    for crops in crop_pairs(first.sketch, second.sketch)[:_STARTS]:
+    for crops in crop_pairs(first.thumbnail, second.thumbnail)[:_STARTS]:
         found = _refined(_start(*crops), first, second, _COARSE)
         fit = _fit(found, first, second)
         if fit > best_fit:
@@ -225,7 +225,7 @@ def _overlap(
 
 
 def _both(
-    alignment: Alignment, first: ImageView, second: ImageView, side: int
+    alignment: Alignment, first: ImagePyramid, second: ImagePyramid, side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the details of what both show, of mean square 1, in the same pixels."""
     box, box_b = alignment.boxes()
@@ -237,15 +237,15 @@ def _both(
     return pair[0], pair[1]
 
 
-def _fit(alignment: Alignment, first: ImageView, second: ImageView) -> float:
+def _fit(alignment: Alignment, first: ImagePyramid, second: ImagePyramid) -> float:
     left, right = _both(alignment, first, second, _JUDGED_AT)
     return float((left * right).mean())
 
 
 def _refined(
     alignment: Alignment,
-    first: ImageView,
-    second: ImageView,
+    first: ImagePyramid,
+    second: ImagePyramid,
     levels: tuple[tuple[int, int], ...],
 ) -> Alignment:
     largest = min(max(first.size), max(second.size))
@@ -301,7 +301,7 @@ def _moved(axis: tuple[float, float], shift: float, stretch: float) -> tuple[flo
     return scale, min(max(moved, -0.4), 0.4)
 
 
-def _grid(view: ImageView, box: Box, side: int) -> tuple[int, int]:
+def _grid(view: ImagePyramid, box: Box, side: int) -> tuple[int, int]:
     """Return the (width, height) of a part of an image whose longer side has so many pixels."""
     width, height = (box[2] - box[0]) * view.size[0], (box[3] - box[1]) * view.size[1]
     scale = side / max(width, height)

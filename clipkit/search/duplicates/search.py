@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clipkit.arguments import check_share
 from clipkit.errors import ImageReadError
-from clipkit.inputs.perceptual_hash import read_sketches
+from clipkit.inputs.perceptual_hash import read_grey_thumbnails
 from clipkit.near_duplicates import rows_near_another
 from clipkit.progress import Progress
 from clipkit.search.duplicates.calibration import Calibration, calibrate
@@ -118,14 +118,16 @@ def find_near_groups(
         The groups, and why some images could not be compared.
     """
     near = rows_near_another(embeddings, calibration.cosine, progress=progress)
-    report = read_sketches([paths[row] for row in near], max_pixels=max_pixels, progress=progress)
+    report = read_grey_thumbnails(
+        [paths[row] for row in near], max_pixels=max_pixels, progress=progress
+    )
     near = near[report.positions]
     path_of = {images[row].path: paths[row] for row in near}
     confirmation = Confirmation(path_of, max_pixels=max_pixels, progress=progress)
     groups = near_groups(
         [images[row] for row in near],
         embeddings[near],
-        report.sketches,
+        report.thumbnails,
         calibration,
         confirm=confirmation,
         progress=progress,

@@ -1,4 +1,4 @@
-"""Exact and near groups on vectors and sketches made by hand."""
+"""Exact and near groups on vectors and thumbnails made by hand."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clipkit import near_duplicates
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import ImageReadError
-from clipkit.inputs.perceptual_hash import SKETCH_SIDE
+from clipkit.inputs.perceptual_hash import GREY_SIDE
 from clipkit.search.duplicates.calibration import Calibration
 from clipkit.search.duplicates.groups import (
     DuplicateGroup,
@@ -37,10 +37,10 @@ def _paths(groups: list[DuplicateGroup]) -> list[list[str]]:
     return [[file.path for file in group.images] for group in groups]
 
 
-def _sketches(number: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Return sketches of noise: none is like another."""
+def _thumbnails(number: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return thumbnails of noise: none is like another."""
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (number, SKETCH_SIDE, SKETCH_SIDE), dtype=np.uint8)
+    return rng.integers(0, 256, (number, GREY_SIDE, GREY_SIDE), dtype=np.uint8)
 
 
 def test_files_of_the_same_bytes_are_exact_groups() -> None:
@@ -68,7 +68,7 @@ def test_the_best_copy_has_most_pixels_then_most_bytes_then_the_first_path() -> 
         _file("e", num_bytes=999, width=None, height=None),
     ]
     same = np.ones((5, 2), dtype=np.float32) / np.sqrt(2).astype(np.float32)
-    groups = near_groups(files, same, _sketches(1).repeat(5, axis=0), THRESHOLDS)
+    groups = near_groups(files, same, _thumbnails(1).repeat(5, axis=0), THRESHOLDS)
     assert _paths(groups) == [["b", "a", "c", "d", "e"]]
     assert groups[0].best is files[2]
     assert groups[0].kind == "near"
@@ -76,18 +76,18 @@ def test_the_best_copy_has_most_pixels_then_most_bytes_then_the_first_path() -> 
 
 
 @pytest.mark.parametrize(
-    ("angle", "same_sketch", "is_found"),
+    ("angle", "same_thumbnail", "is_found"),
     [(25, True, True), (27, True, False), (25, False, False)],  # cos 25° = .906, cos 27° = .891
 )
 def test_near_duplicates_are_close_and_alike(
-    angle: float, same_sketch: bool, is_found: bool
+    angle: float, same_thumbnail: bool, is_found: bool
 ) -> None:
     radians = np.radians([0, angle])
     embeddings = np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
-    sketches = _sketches(2)
-    if same_sketch:
-        sketches[1] = sketches[0]
-    found = near_groups([_file("a"), _file("b")], embeddings, sketches, THRESHOLDS)
+    thumbnails = _thumbnails(2)
+    if same_thumbnail:
+        thumbnails[1] = thumbnails[0]
+    found = near_groups([_file("a"), _file("b")], embeddings, thumbnails, THRESHOLDS)
     assert bool(found) is is_found
 
 
@@ -100,7 +100,7 @@ def test_of_equal_pairs_the_one_of_the_first_path_is_grouped(order: tuple[int, .
     groups = near_groups(
         [files[place] for place in order],
         embeddings[list(order)],
-        _sketches(1).repeat(3, axis=0),
+        _thumbnails(1).repeat(3, axis=0),
         THRESHOLDS,
     )
     assert _paths(groups) == [["a", "b"]]
@@ -114,13 +114,15 @@ def test_groups_depend_neither_on_the_order_nor_on_the_blocks(seed: int, order: 
     families = rng.integers(0, 8, 30)
     spread = 0.3 * rng.standard_normal((30, 4))
     embeddings = normalize_rows(rng.standard_normal((8, 4))[families] + spread)
-    noise = rng.integers(-40, 41, (30, SKETCH_SIDE, SKETCH_SIDE))
-    sketches = np.clip(_sketches(8, seed)[families].astype(int) + noise, 0, 255).astype(np.uint8)
-    groups = near_groups(files, embeddings, sketches, THRESHOLDS)
+    noise = rng.integers(-40, 41, (30, GREY_SIDE, GREY_SIDE))
+    thumbnails = np.clip(_thumbnails(8, seed)[families].astype(int) + noise, 0, 255).astype(
+        np.uint8
+    )
+    groups = near_groups(files, embeddings, thumbnails, THRESHOLDS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "_BLOCK", 7)
         shuffled = near_groups(
-            [files[place] for place in order], embeddings[order], sketches[order], THRESHOLDS
+            [files[place] for place in order], embeddings[order], thumbnails[order], THRESHOLDS
         )
     assert _paths(shuffled) == _paths(groups)
     for group in groups:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from clipkit.inputs.perceptual_hash import ImageView, read_sketch, read_view
+from clipkit.inputs.perceptual_hash import ImagePyramid, read_grey_thumbnail, read_pyramid
 from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 from clipkit.search.duplicates.pixel_comparison import align, is_copy
 from tests.conftest import SAMPLES
 from tests.search.duplicates.drawn import cropped, encoded, page, scaled, with_turned_hues
 
 
-def _view(image: Image.Image) -> ImageView:
-    return read_view(encoded(image, quality=80))
+def _pyramid(image: Image.Image) -> ImagePyramid:
+    return read_pyramid(encoded(image, quality=80))
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,9 @@ def castle() -> Image.Image:
 @pytest.mark.parametrize("layout", range(4))
 def test_pages_on_one_layout_are_alike_from_far_away_and_no_copies(layout: int) -> None:
     pages = [page(seed, layout) for seed in range(3)]
-    sketches = np.stack([read_sketch(image) for image in pages])
-    assert perceptual_similarity(sketches, sketches).min() > 0.9
-    for first, second in itertools.combinations(map(_view, pages), 2):
+    thumbnails = np.stack([read_grey_thumbnail(image) for image in pages])
+    assert perceptual_similarity(thumbnails, thumbnails).min() > 0.9
+    for first, second in itertools.combinations(map(_pyramid, pages), 2):
         assert not is_copy(first, second)
 
 
@@ -40,22 +40,22 @@ def test_a_page_saved_again_or_made_smaller_is_a_copy(layout: int) -> None:
         encoded(scaled(original, 0.6), quality=85),
         encoded(ImageOps.grayscale(original), quality=85),
     ):
-        assert is_copy(_view(original), read_view(copy))
+        assert is_copy(_pyramid(original), read_pyramid(copy))
 
 
 def test_one_other_number_makes_another_page() -> None:
     first, second = page(1), page(1)
     for image, amount in ((first, "1234.56 EUR"), (second, "7391.80 EUR")):
         ImageDraw.Draw(image).text((420, 900), amount, "black", ImageFont.load_default(26))
-    assert not is_copy(_view(first), _view(second))
+    assert not is_copy(_pyramid(first), _pyramid(second))
 
 
 @pytest.mark.parametrize("steps", [32, 128])
 def test_other_colours_make_another_image(castle: Image.Image, steps: int) -> None:
-    assert not is_copy(_view(castle), _view(with_turned_hues(castle, steps)))
+    assert not is_copy(_pyramid(castle), _pyramid(with_turned_hues(castle, steps)))
     flat = Image.new("RGB", (400, 300), (30, 60, 160))
     ImageDraw.Draw(flat).ellipse((60, 60, 240, 240), fill=(200, 180, 40))
-    assert not is_copy(_view(flat), _view(with_turned_hues(flat, steps)))
+    assert not is_copy(_pyramid(flat), _pyramid(with_turned_hues(flat, steps)))
 
 
 def test_one_recoloured_thing_makes_another_image() -> None:
@@ -65,7 +65,7 @@ def test_one_recoloured_thing_makes_another_image() -> None:
     second = first.copy()
     draw.ellipse((350, 60, 500, 210), fill=(200, 40, 40))
     ImageDraw.Draw(second).ellipse((350, 60, 500, 210), fill=(40, 60, 200))
-    assert not is_copy(_view(first), _view(second))
+    assert not is_copy(_pyramid(first), _pyramid(second))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_one_recoloured_thing_makes_another_image() -> None:
 @pytest.mark.parametrize("name", ["castle", "owl"])
 def test_a_copy_of_a_photograph_is_one(name: str, copy: object) -> None:
     image = Image.open(SAMPLES / f"{name}.jpg").convert("RGB")
-    assert is_copy(_view(image), read_view(copy(image)))  # type: ignore[operator]
+    assert is_copy(_pyramid(image), read_pyramid(copy(image)))  # type: ignore[operator]
 
 
 def test_words_may_lie_over_a_copy(castle: Image.Image) -> None:
@@ -98,8 +98,8 @@ def test_words_may_lie_over_a_copy(castle: Image.Image) -> None:
         stroke_width=2,
         stroke_fill="black",
     )
-    assert is_copy(_view(castle), _view(marked))
-    assert is_copy(_view(marked), _view(castle))
+    assert is_copy(_pyramid(castle), _pyramid(marked))
+    assert is_copy(_pyramid(marked), _pyramid(castle))
 
 
 def test_something_that_moved_makes_another_frame(castle: Image.Image) -> None:
@@ -108,19 +108,19 @@ def test_something_that_moved_makes_another_frame(castle: Image.Image) -> None:
     for place in ((60, 200), (190, 210)):
         frame = castle.copy()
         frame.paste(dog, place)
-        frames.append(_view(frame))
+        frames.append(_pyramid(frame))
     assert not is_copy(*frames)
 
 
 def test_a_hand_that_turned_the_camera_makes_another_frame(castle: Image.Image) -> None:
     turned = castle.rotate(1, Image.Resampling.BICUBIC)
     inner = 0.06, 0.06, 0.06, 0.06
-    assert not is_copy(_view(cropped(castle, *inner)), _view(cropped(turned, *inner)))
+    assert not is_copy(_pyramid(cropped(castle, *inner)), _pyramid(cropped(turned, *inner)))
 
 
 def test_the_alignment_is_the_crop_that_was_made(castle: Image.Image) -> None:
-    view = _view(castle)
-    found = align(view, _view(cropped(castle, 0.1, 0.05, 0, 0.05)))
+    pyramid = _pyramid(castle)
+    found = align(pyramid, _pyramid(cropped(castle, 0.1, 0.05, 0, 0.05)))
     # x' = (x - .1) / .9 and y' = (y - .05) / .9; a pixel is .0025 of the width.
     np.testing.assert_allclose(found.x, (1 / 0.9, -0.1 / 0.9), atol=0.003)
     np.testing.assert_allclose(found.y, (1 / 0.9, -0.05 / 0.9), atol=0.003)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from clipkit.inputs.dates import date_in_name, date_in_xmp
-from clipkit.inputs.metadata import read_details
+from clipkit.inputs.date_taken import date_in_name, date_in_xmp
+from clipkit.inputs.metadata import read_metadata
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_the_date_is_read_from_the_xmp_data_of_a_file(tmp_path: Path, ending: st
         save(path, tiffinfo={700: XMP})
     else:
         save(path, xmp=XMP)
-    assert read_details(path).taken_at == "2018-03-04T05:06:07"
+    assert read_metadata(path).taken_at == "2018-03-04T05:06:07"
 
 
 def test_exif_comes_before_xmp_and_xmp_before_the_name(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[306] = "2017:01:02 03:04:05"
     path = tmp_path / "IMG-20190514-WA0001.jpg"
-    assert read_details(save(path)).taken_at == "2019-05-14"
-    assert read_details(save(path, xmp=XMP)).taken_at == "2018-03-04T05:06:07"
-    assert read_details(save(path, xmp=XMP, exif=exif)).taken_at == "2017-01-02T03:04:05"
-    assert read_details(save(path, xmp=b"\xff" * 100)).taken_at == "2019-05-14"
+    assert read_metadata(save(path)).taken_at == "2019-05-14"
+    assert read_metadata(save(path, xmp=XMP)).taken_at == "2018-03-04T05:06:07"
+    assert read_metadata(save(path, xmp=XMP, exif=exif)).taken_at == "2017-01-02T03:04:05"
+    assert read_metadata(save(path, xmp=b"\xff" * 100)).taken_at == "2019-05-14"

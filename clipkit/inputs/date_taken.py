@@ -1,18 +1,18 @@
-"""When an image was taken, where no EXIF data says so: from its XMP data, or its file's name."""
+"""The date an image was taken, by its XMP data or its file's name, where EXIF data state none."""
 
 import re
 from datetime import date, datetime
 
 FIRST_PHOTOGRAPH = 1826
-"""Earlier years are clocks that were never set, such as 0001 and 1601."""
+"""The first year of photography; earlier ones are of clocks that were never set: 0001, 1601."""
 
 _FIRST_DIGITAL = 1990  # numbers in a name that start with an earlier year are rarely dates
 _LAST_YEAR = 2099
 
-_MOMENT = r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?"
+_DATE_TIME = r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?"
 # As an attribute or as an element, under the prefixes that all programs use.
 _XMP = [
-    re.compile(rf"\b{name}\s*(?:=\s*[\"']|>)\s*{_MOMENT}")
+    re.compile(rf"\b{name}\s*(?:=\s*[\"']|>)\s*{_DATE_TIME}")
     for name in ("exif:DateTimeOriginal", "photoshop:DateCreated", "xmp:CreateDate")
 ]
 _MAX_XMP = 1 << 20  # bytes
@@ -49,9 +49,9 @@ def date_in_xmp(packet: bytes | str) -> str | None:
     text = packet if isinstance(packet, str) else packet[:_MAX_XMP].decode("utf-8", "replace")
     for pattern in _XMP:
         match = pattern.search(text[:_MAX_XMP])
-        moment = _moment(*match.groups()) if match else None
-        if moment:
-            return moment
+        found = _iso_date(*match.groups()) if match else None
+        if found:
+            return found
     return None
 
 
@@ -81,13 +81,13 @@ def date_in_name(name: str) -> str | None:
             continue
         if not separator and int(year) < _FIRST_DIGITAL:
             continue
-        moment = _moment(year, *rest) or _moment(year, *rest[:2])
-        if moment:
-            return moment
+        found = _iso_date(year, *rest) or _iso_date(year, *rest[:2])
+        if found:
+            return found
     return None
 
 
-def _moment(
+def _iso_date(
     year: str,
     month: str,
     day: str,

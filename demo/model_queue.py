@@ -1,4 +1,4 @@
-"""Whose turn it is: one step of the model's work at a time, and visitors in turn."""
+"""The queue for the model: one step of work at a time, visitors in turn."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,31 +11,31 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Turns:
-    """A queue in which everybody stands at most once, whatever they have asked for.
+class ModelQueue:
+    """A fair queue in which each visitor has at most one step waiting or running.
 
-    The model takes all cores for one step, so that steps side by side only slow each other down.
-    A job of many steps queues again for each: somebody who comes meanwhile waits for one step of
-    everybody else, not for their jobs. Waiting holds no thread.
+    The model uses all cores for one step, so steps in parallel only slow each other down. A job of
+    many steps queues again for each: a new visitor waits for one step of each other visitor, not
+    for their whole jobs. Waiting holds no thread.
     """
 
     def __init__(self) -> None:
-        self._model = asyncio.Lock()  # lets in who came first
+        self._model = asyncio.Lock()  # first come, first served
         self._visitors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def take(
+    async def run(
         self, visitor: str | None, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Return what a step gives, run in a thread when it is the visitor's turn.
+        """Run a step in a thread when it is the visitor's turn, and return its result.
 
         Args:
-            visitor: The visitor's session; None for somebody who has none.
+            visitor: The visitor's session; None for a visitor without one.
             step: The work, short.
             *args: For the step.
             **kwargs: For the step.
 
         Returns:
-            What it returns.
+            What the step returns.
         """
         own = self._visitors.setdefault(visitor or "", asyncio.Lock())
         async with own, self._model:

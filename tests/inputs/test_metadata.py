@@ -1,4 +1,4 @@
-"""What files say about themselves: EXIF data as Pillow writes them, and as damage leaves them."""
+"""Metadata and provenance: EXIF data as cameras, programs and damage leave them."""
 
 import io
 import os
@@ -19,9 +19,10 @@ from PIL import Image, ImageFile
 from clipkit.errors import ImageReadError
 from clipkit.inputs import png
 from clipkit.inputs.images import read_image
-from clipkit.inputs.metadata import ImageMetadata, read_details
+from clipkit.inputs.metadata import ImageMetadata, Provenance, read_metadata, read_provenance
 from tests.conftest import SAMPLES
 from tests.inputs.test_raw import BYTE, LONG, RATIONAL, SHORT, directory, dng, mosaic
+from tests.search.duplicates.drawn import camera_exif, save
 
 ORIENTATION, MAKE, MODEL, CHANGED = 274, 271, 272, 306
 TAKEN, DIGITIZED, OFFSET = 36867, 36868, 36881
@@ -54,7 +55,7 @@ def details_of(tmp_path: Path) -> Callable[[bytes], ImageMetadata]:
     def details_of(data: bytes) -> ImageMetadata:
         path = tmp_path / "photo.jpg"
         path.write_bytes(jpeg(data))
-        return read_details(path)
+        return read_metadata(path)
 
     return details_of
 
@@ -74,7 +75,7 @@ def test_size_is_that_of_the_upright_image(kind: str, turn: int, tmp_path: Path)
     main = {ORIENTATION: turn, MAKE: "Canon", MODEL: "Canon EOS 80D"}
     data = exif(main, {TAKEN: "2024:06:01 12:30:00"})
     Image.new("RGB", (48, 32)).save(path, kind, exif=data)
-    found = read_details(path)
+    found = read_metadata(path)
     size = (32, 48) if turn in (5, 6, 7, 8) else (48, 32)  # 0 and 9 mean nothing
     assert found == ImageMetadata(*size, "2024-06-01T12:30:00", "Canon EOS 80D")
     assert read_image(path).size == size
@@ -85,7 +86,7 @@ def test_heic(tmp_path: Path) -> None:
     path = tmp_path / "photo.heic"
     data = exif({ORIENTATION: 6, MODEL: "iPhone 12"}, {TAKEN: "2024:06:01 12:30:00"})
     heif.from_pillow(Image.new("RGB", (48, 32))).save(path, exif=data)
-    found = read_details(path)
+    found = read_metadata(path)
     assert (found.width, found.height) == read_image(path).size
     assert (found.taken_at, found.camera) == ("2024-06-01T12:30:00", "iPhone 12")
 
@@ -95,19 +96,19 @@ def test_heic_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "photo.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     with pytest.raises(ImageReadError, match=r"clipkit\[heif\]"):
-        read_details(path)
+        read_metadata(path)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "PPM", "JPEG2000", "TIFF", "PNG"])
 def test_formats_without_exif_data(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "image"
     Image.new("L", (5, 7)).save(path, kind)
-    assert read_details(path) == ImageMetadata(5, 7, None, None)
+    assert read_metadata(path) == ImageMetadata(5, 7, None, None)
 
 
 def test_samples_have_the_size_they_decode_to(samples: list[Path]) -> None:
     for path in samples:
-        found = read_details(path)
+        found = read_metadata(path)
         assert (found.width, found.height) == read_image(path).size
 
 
@@ -117,7 +118,7 @@ def test_exif_data_behind_the_pixels_of_a_png(tmp_path: Path) -> None:
     Image.new("RGB", (48, 32)).save(path)
     png = path.read_bytes()
     path.write_bytes(png[:-12] + chunk(b"eXIf", data.removeprefix(b"Exif\0\0")) + png[-12:])
-    assert read_details(path) == ImageMetadata(32, 48, None, "Pixel 8")
+    assert read_metadata(path) == ImageMetadata(32, 48, None, "Pixel 8")
     assert read_image(path).size == (32, 48)
 
 
@@ -127,7 +128,7 @@ def test_no_pixels_are_decoded(kind: str, tmp_path: Path, monkeypatch: pytest.Mo
     Image.new("RGB", (48, 32)).save(path, kind)
     loaded: list[Image.Image] = []
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: loaded.append(image))
-    read_details(path)
+    read_metadata(path)
     assert loaded == []
 
 
@@ -140,23 +141,23 @@ def test_chunks_without_end_are_not_followed(
     model = chunk(b"eXIf", exif({MODEL: "Pixel 8"}).removeprefix(b"Exif\0\0"))
     path.write_bytes(data[:-12] + chunk(b"IDAT", b"") * 7 + model + data[-12:])
     monkeypatch.setattr(png, "_MAX_CHUNKS", 10)  # the header, the pixels, 7, and the model
-    assert read_details(path).camera == "Pixel 8"
+    assert read_metadata(path).camera == "Pixel 8"
     monkeypatch.setattr(png, "_MAX_CHUNKS", 9)
-    assert read_details(path).camera is None
+    assert read_metadata(path).camera is None
 
 
 def test_sizes_have_no_limit(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 200_000, 100_000, 8, 2, 0, 0, 0))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    assert read_details(path) == ImageMetadata(200_000, 100_000, None, None)
+    assert read_metadata(path) == ImageMetadata(200_000, 100_000, None, None)
     with pytest.raises(ImageReadError, match="is too large"):
         read_image(path, max_pixels=10**6)
 
 
 def test_limits_of_pillow_stay_as_they_are(tmp_path: Path) -> None:
     before = Image.MAX_IMAGE_PIXELS
-    read_details(SAMPLES / "cat.jpg")
+    read_metadata(SAMPLES / "cat.jpg")
     assert before == Image.MAX_IMAGE_PIXELS
 
 
@@ -222,7 +223,7 @@ def test_dates_sort_as_the_times_do(time: datetime) -> None:
     file = io.BytesIO(jpeg(exif(details={TAKEN: f"{time:%Y:%m:%d %H:%M:%S}".rjust(19, "0")})))
     path = Path(os.environ["CLIPKIT_HOME"]) / "dated.jpg"
     path.write_bytes(file.getvalue())
-    assert read_details(path).taken_at == time.replace(microsecond=0).isoformat()
+    assert read_metadata(path).taken_at == time.replace(microsecond=0).isoformat()
 
 
 # --- camera -----------------------------------------------------------------------------------
@@ -261,17 +262,17 @@ def test_raw(turn: int, size: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "photo.DNG"
     preview = jpeg(exif({MODEL: "Camera"}, {TAKEN: NOON}), (320, 240))
     path.write_bytes(dng(mosaic(), preview, (320, 240), turn))
-    found = read_details(path)
+    found = read_metadata(path)
     assert (found.width, found.height) == size
     assert found.camera == "Maker Camera"
     # Cameras begin with EXIF data, not with Pillow's 18 bytes of JFIF; LibRaw then adds none.
     path.write_bytes(dng(mosaic(), preview[:2] + preview[20:], (320, 240), turn))
-    assert read_details(path) == ImageMetadata(*size, "2024-06-01T12:00:00", "Camera")
+    assert read_metadata(path) == ImageMetadata(*size, "2024-06-01T12:00:00", "Camera")
     path.write_bytes(dng(mosaic(), b"", (0, 0), turn))
-    found = read_details(path)
+    found = read_metadata(path)
     assert found == ImageMetadata(*size, None, None)
     path.write_bytes(dng(mosaic(), preview[:100], (320, 240), turn))
-    found = read_details(path)
+    found = read_metadata(path)
     assert (found.width, found.height, found.taken_at) == (*size, None)
 
 
@@ -280,7 +281,7 @@ def test_raw_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "photo.nef"
     path.write_bytes(b"II*\0")
     with pytest.raises(ImageReadError, match=r"clipkit\[raw\]"):
-        read_details(path)
+        read_metadata(path)
 
 
 # --- damage -----------------------------------------------------------------------------------
@@ -322,12 +323,12 @@ def test_damaged_exif_data_are_as_none(data: bytes, kind: str) -> None:
     if kind == "TIFF":
         path.write_bytes(data.removeprefix(b"Exif\0\0"))
         try:
-            found = read_details(path)
+            found = read_metadata(path)
         except ImageReadError:
             return
     else:
         Image.new("RGB", (48, 32)).save(path, kind, exif=data)
-        found = read_details(path)
+        found = read_metadata(path)
         assert {found.width, found.height} == {48, 32}
         assert (found.width, found.height) == read_image(path).size
     if found.taken_at is not None:
@@ -345,7 +346,7 @@ def test_damaged_files_have_details_or_a_reason(place: int, values: bytes) -> No
     path = Path(os.environ["CLIPKIT_HOME"]) / "damaged.jpg"
     path.write_bytes(data)
     try:
-        found = read_details(path)
+        found = read_metadata(path)
     except ImageReadError as error:
         assert error.reason
     else:
@@ -356,7 +357,7 @@ def test_damaged_files_have_details_or_a_reason(place: int, values: bytes) -> No
 def test_what_is_no_image(tmp_path: Path) -> None:
     def reason_of(path: Path | str) -> str:
         with pytest.raises(ImageReadError) as caught:
-            read_details(path)
+            read_metadata(path)
         return caught.value.reason
 
     path = tmp_path / "photo.jpg"
@@ -376,7 +377,57 @@ def test_what_is_no_image(tmp_path: Path) -> None:
 
 
 def test_threads_see_what_one_sees(samples: list[Path]) -> None:
-    alone = [read_details(path) for path in samples]
+    alone = [read_metadata(path) for path in samples]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(read_details, samples * 20))
+        together = list(pool.map(read_metadata, samples * 20))
     assert together == alone * 20
+
+
+# --- provenance ---------------------------------------------------------------------------------
+
+
+def _saved(folder: Path, exif: Image.Exif, size: tuple[int, int] = (40, 30)) -> Provenance:
+    return read_provenance(save(folder / "a.jpg", Image.new("RGB", size), exif=exif))
+
+
+def test_a_file_as_a_camera_wrote_it(tmp_path: Path) -> None:
+    found = _saved(tmp_path, camera_exif((40, 30)))
+    assert (found.has_exif, found.is_from_camera, found.shot_at) == (
+        True,
+        True,
+        "2024:06:01 12:30:00",
+    )
+
+
+def test_a_file_of_another_size_or_changed_later_was_saved_again(tmp_path: Path) -> None:
+    assert not _saved(tmp_path, camera_exif((4000, 3000))).is_from_camera
+    assert not _saved(tmp_path, camera_exif((30, 40))).is_from_camera  # turned in its pixels
+    later = camera_exif((40, 30), changed="2024:06:02 09:00:00")
+    assert not _saved(tmp_path, later).is_from_camera
+    assert _saved(tmp_path, later).has_exif
+
+
+def test_turned_by_a_tag(tmp_path: Path) -> None:
+    exif = camera_exif((40, 30))
+    assert not _saved(tmp_path, exif).is_turned_by_tag
+    exif[0x0112] = 6
+    found = _saved(tmp_path, exif)
+    assert (found.is_from_camera, found.is_turned_by_tag) == (True, True)
+
+
+def test_fractions_of_a_second(tmp_path: Path) -> None:
+    exif = camera_exif((40, 30))
+    exif.get_ifd(0x8769)[0x9291] = "042"
+    assert _saved(tmp_path, exif).shot_at_fraction == "042"
+
+
+def test_nothing_is_known_of_a_file_that_says_nothing(tmp_path: Path) -> None:
+    assert read_provenance(save(tmp_path / "a.png", Image.new("RGB", (9, 9)))) == Provenance()
+    never_set = camera_exif((40, 30), taken="0000:00:00 00:00:00")
+    assert _saved(tmp_path, never_set).shot_at is None
+
+
+def test_a_raw_file_is_known_by_its_ending_and_no_image_is_an_error(tmp_path: Path) -> None:
+    assert read_provenance(tmp_path / "a.CR2").is_raw
+    with pytest.raises(ImageReadError, match="no such file"):
+        read_provenance(tmp_path / "a.jpg")

@@ -1,7 +1,7 @@
-"""The images that the page may show: their ids, their renderings, and the parts that show them.
+"""The images that the page may show, by unguessable ids, and the Gradio components for them.
 
-A visitor never names a file. What goes over the wire is an id, given out for an image that a search
-has found or for one that was uploaded, and what comes back for an id is a rendering.
+A visitor never names a file. The browser gets an id for each image that a search has found or that
+was uploaded, and for an id it gets a rendering as JPEG.
 """
 
 import hmac
@@ -132,7 +132,7 @@ class ImageStore:
 
 
 class _PlainMeta(ComponentMeta):
-    """Makes a class as Python does; Gradio's own way writes a stub file beside the module."""
+    """Creates classes as Python does; Gradio's metaclass writes a stub file beside the module."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, object]) -> type:
         """Return the class."""

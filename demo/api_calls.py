@@ -1,7 +1,7 @@
-"""What a visitor may send to the page's functions: words, numbers, and ids of images.
+"""Validation of API calls of the page: only words, numbers and ids of images get through.
 
-Gradio reads every value that looks like a file for a path to copy or an address to fetch. Nothing
-of the kind gets through to it: a call is rebuilt from the few things that the page understands.
+Gradio takes every value that looks like a file for a path to copy or an address to fetch. So a call
+is rebuilt from the few things that the page understands before Gradio sees it.
 """
 
 import json
@@ -15,15 +15,15 @@ _FILE = {"_type": "gradio.FileData"}
 
 
 class CallError(ValueError):
-    """A call that the page does not understand."""
+    """An API call that the page does not understand."""
 
 
 def read_call(body: bytes, images: Container[object]) -> dict[str, Any]:
-    """Return a call of a function of the page, rebuilt.
+    """Return an API call, rebuilt from what is allowed in one.
 
     Args:
         body: JSON, as Gradio's clients send it to ``queue/join``.
-        images: The ids that were given out.
+        images: The ids of images that were given out.
 
     Returns:
         The call, with nothing in it but words, numbers and known ids.

@@ -1,7 +1,7 @@
-"""The door of the page: whom it answers, which addresses it has, and how much it reads.
+"""ASGI middleware in front of the page: allowed hosts, origins and routes, and limits of uploads.
 
 Gradio brings many routes that this page does not need: files of the disk, a proxy, run histories,
-servers of components. Here the few that it needs are listed, and the rest does not exist.
+servers of components. Here the few that it needs are listed, and all others answer 404.
 """
 
 import ipaddress
@@ -18,13 +18,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from demo.calls import SESSION, CallError
+from demo.api_calls import SESSION, CallError
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_UPLOAD = 32 * 2**20  # bytes of one image
 MAX_CALL = 128 * 2**10  # bytes of one call: some 200 labels many times over
-MAX_UNDER_WAY = 512 * 2**20  # bytes of all uploads and calls that are not answered yet
-CALL_SECONDS = 20  # until a call has come whole
+MAX_PENDING_BYTES = 512 * 2**20  # bytes of all uploads and calls not answered yet
+CALL_SECONDS = 20  # until a call has been received
 JOIN, DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
 UPLOAD, FILE = "/gradio_api/upload", "/gradio_api/file="
 
@@ -44,7 +44,7 @@ _WRITE = {JOIN: MAX_CALL, UPLOAD: MAX_UPLOAD + 4096} | {
     f"/gradio_api/{name}": 4096 for name in ("cancel", "reset")
 }
 _HEADERS = {
-    # Gradio's scripts are inline. Whatever else gets into the page can tell nobody.
+    # Gradio's scripts are inline. Injected ones could send nothing to other sites.
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -53,39 +53,39 @@ _HEADERS = {
 }
 
 
-class Room:
-    """How many bytes of bodies are under way, of all visitors together."""
+class BodyBudget:
+    """How many bytes of request bodies may still be received, of all visitors together."""
 
     def __init__(self) -> None:
-        self.left = MAX_UNDER_WAY
+        self.left = MAX_PENDING_BYTES
 
 
 @dataclass(frozen=True)
-class Guard:
-    """An application behind its door."""
+class RequestFilter:
+    """An ASGI application that gets only the requests which are allowed."""
 
     app: ASGIApp
     check_call: Callable[[bytes], object]  # rebuilds the body of a call, or raises CallError
     hosts: frozenset[str] = frozenset()  # names that lead here, besides the local ones
     origins: frozenset[str] = frozenset()  # where a proxy shows the page: names, or names:ports
     any_address: bool = False  # whether every IP address may be this machine's
-    room: Room = field(default_factory=Room)
+    budget: BodyBudget = field(default_factory=BodyBudget)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
-        if scope["type"] == "websocket":  # there is none
+        if scope["type"] == "websocket":  # the page uses none
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         send = _with_headers(send)
-        if scope["path"] != DATA:  # what stands behind the ? says nothing to this page
+        if scope["path"] != DATA:  # the page uses no query string
             scope = {**scope, "query_string": b""}
         refusal = self._refusal(scope)
         if refusal is None and scope["path"] in _WRITE:
             try:
-                with _Limited(receive, scope["path"], self.room) as limited:
+                with _LimitedBody(receive, scope["path"], self.budget) as limited:
                     if scope["path"] == UPLOAD:
                         await self.app(scope, limited, send)
                     else:
@@ -100,7 +100,7 @@ class Guard:
         await (refusal or self.app)(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, body: bytes, send: Send) -> None:
-        """Give the application a call that has been read and checked."""
+        """Give the application an API call that has been read and checked."""
         if scope["path"] == JOIN:
             body = json.dumps(self.check_call(body)).encode()
         headers = MutableHeaders(scope=scope)
@@ -109,10 +109,10 @@ class Guard:
         await self.app(scope, _replay(body), send)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
-        """Return the answer to a request that is none of the page's."""
+        """Return the answer to a request that is not allowed; None if it is."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host") + _names(",".join(headers.getlist("x-forwarded-host")))
-        if len(headers.getlist("host")) != 1 or not all(map(self._is_ours, hosts)):
+        if len(headers.getlist("host")) != 1 or not all(map(self._is_allowed_host, hosts)):
             return _refuse(403, "the page is not served under this name: see --allow-host")
         origin = headers.get("origin")
         if origin is not None and not self._is_own_origin(origin, hosts):
@@ -129,8 +129,8 @@ class Guard:
             return _refuse(404, "there is nothing here")
         return None if method in ("GET", "HEAD") else _refuse(405, "this address is only read")
 
-    def _is_ours(self, host: str) -> bool:
-        """Return whether a Host header leads here, not by a name that somebody else gives out."""
+    def _is_allowed_host(self, host: str) -> bool:
+        """Return whether a Host header is one of this page (which stops DNS rebinding)."""
         name = host_name(host)
         if name in LOCAL_NAMES or name in self.hosts:
             return True
@@ -146,29 +146,29 @@ class Guard:
         return bool(netloc) and netloc in {*(host.lower() for host in hosts), *self.origins}
 
 
-class _Limited:
-    """The body of a request, up to the number of bytes that its address and the room take."""
+class _LimitedBody:
+    """The body of a request, up to the limits of its route and of the budget."""
 
-    def __init__(self, receive: Receive, path: str, room: Room) -> None:
+    def __init__(self, receive: Receive, path: str, budget: BodyBudget) -> None:
         self._receive = receive
         self._path = path
-        self._room = room
+        self._budget = budget
         self._num_bytes = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._room.left += self._num_bytes
+        self._budget.left += self._num_bytes
 
     async def __call__(self) -> Message:
         message = await self._receive()
         num_bytes = len(message.get("body", b""))
         self._num_bytes += num_bytes
-        self._room.left -= num_bytes
+        self._budget.left -= num_bytes
         if self._num_bytes > _WRITE[self._path]:
             raise HTTPException(413, _limit(self._path), {"Connection": "close"})
-        if self._room.left < 0:
+        if self._budget.left < 0:
             raise HTTPException(503, _BUSY, {"Connection": "close"})
         return message
 
@@ -184,7 +184,7 @@ class _Limited:
 
 
 def _replay(body: bytes) -> Receive:
-    """Return a body that has been read as one to be read."""
+    """Return a body that has been read, to be received once more."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -203,7 +203,7 @@ def _with_headers(send: Send) -> Send:
 
 
 def _refuse(status: int, reason: str) -> ASGIApp:
-    # Closed, so that nobody goes on sending what is not read.
+    # Closed, so that a client does not send what would not be read.
     return JSONResponse({"detail": reason}, status, {"Connection": "close"})
 
 
