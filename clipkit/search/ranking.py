@@ -330,6 +330,18 @@ class SearchHit:
     taken_at: str | None = None
     raw: Path | None = None  # the camera's RAW file beside it, which is no result of its own
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the hit as what JSON takes: a line of ``clipkit search --json``."""
+        return {
+            "path": str(self.path),
+            "similarity": round(self.similarity, 6),
+            "relevance": round(self.relevance, 4),
+            "width": self.width,
+            "height": self.height,
+            "taken_at": self.taken_at,
+            "raw": None if self.raw is None else str(self.raw),
+        }
+
 
 @dataclass(frozen=True)
 class Answer:
