@@ -24,19 +24,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="make a model start in about a second, without torch",
         description=(
             "Compile a model for ONNX Runtime, compare it with the original on real images and "
-            "texts, and keep it in the cache directory. Commands do so by themselves the first "
-            "time; this does it now, or again."
+            "texts, and keep it in the cache directory. Other commands do this the first time they "
+            "use a model; this one does it now, or again."
         ),
         epilog=_EPILOG,
     )
     parser.add_argument("model", metavar="NAME", help='as in "clipkit models"')
-    parser.add_argument("--again", action="store_true", help="also if it is compiled already")
+    parser.add_argument(
+        "--again", action="store_true", help="compile again what is compiled already"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compile and print where it lies and how close it comes.
+    """Compile; print the directory of the compiled model and its parity with torch.
 
     Args:
         arguments: As parsed.

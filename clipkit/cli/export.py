@@ -1,4 +1,4 @@
-"""``clipkit export``: an index as files that other programs read."""
+"""``clipkit export``: write the embeddings of a folder in formats that other programs read."""
 
 import argparse
 from pathlib import Path

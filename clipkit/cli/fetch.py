@@ -1,4 +1,4 @@
-"""``clipkit fetch``: bring a model to this machine, so that it loads offline from then on."""
+"""``clipkit fetch``: download a model, so that it loads offline from then on."""
 
 import argparse
 
@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch and print where every file lies.
+    """Download; print the path of every file.
 
     Args:
         arguments: As parsed.

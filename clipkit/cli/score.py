@@ -1,4 +1,4 @@
-"""``clipkit score``: how well the captions of pairs fit their images."""
+"""``clipkit score``: CLIPScore of the captions of image-text pairs."""
 
 import argparse
 import json
@@ -19,11 +19,11 @@ examples:
   clipkit score photos --references right.json --json
 
 a score is 2.5 times the cosine of image and caption, negative ones count as 0 (CLIPScore, Hessel
-et al. 2021). Scores of two models do not compare; published ones are those of
+et al. 2021). Scores of different models do not compare; published ones are those of
 --model ViT-B-32/openai
 
-FILE.json holds captions that are right, by the name of the image's file, with or without its
-ending: {"beach.jpg": ["people on a beach", "a sunny beach"]}
+FILE.json holds reference captions, by the name of the image's file, with or without its ending:
+{"beach.jpg": ["people on a beach", "a sunny beach"]}
 """
 
 
@@ -32,8 +32,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "score",
         help="say how well captions fit their images",
-        description="Print one line a caption: its CLIPScore, with --references its RefCLIPScore,\n"
-        "the image, and the caption. The mean is told at the end.",
+        description="Print one line per caption: its CLIPScore, with --references its\n"
+        "RefCLIPScore, the image, and the caption. The mean comes last.",
         epilog=_EPILOG,
     )
     add_pair_options(parser)
@@ -41,12 +41,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--references",
         type=values.path,
         metavar="FILE.json",
-        help="captions that are right, for RefCLIPScore",
+        help="reference captions, for RefCLIPScore",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object a caption and line, and one with the means at the end",
+        help="one JSON object per caption and line, and one with the means at the end",
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 if a pair was skipped")
     add_model_options(parser)
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not fits:
         note("no pairs that can be scored")
         return 1
-    _tell_means(fits, referenced, skipped, arguments)
+    _print_means(fits, referenced, skipped, arguments)
     return 1 if skipped and arguments.strict else 0
 
 
@@ -104,7 +104,7 @@ def _line(score: CaptionScore, arguments: argparse.Namespace) -> str:
     return "\t".join(columns)
 
 
-def _tell_means(
+def _print_means(
     fits: Sequence[float],
     referenced: Sequence[float],
     skipped: Sequence[ImageReadError],

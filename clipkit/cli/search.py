@@ -122,8 +122,8 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
         "--min-relevance",
         type=values.number(0, 1),
         metavar="R",
-        help=f"leave out what is less relevant, 0 to 1; {DEFAULT_MIN_RELEVANCE} is a good cut, and "
-        "without one the closest are shown, with a note if nothing reaches that",
+        help=f"leave out less relevant results, 0 to 1; {DEFAULT_MIN_RELEVANCE} is a good cut; "
+        "without one the closest are shown, with a note if none reaches that",
     )
 
 
