@@ -60,8 +60,7 @@ def stub() -> str:
     lines = ['"""Made by docs/write_api.py from clipkit/__init__.py."""', ""]
     for module, names in clipkit._PUBLIC.items():
         lines += [f"from {module} import {name} as {name}" for name in names]
-    lines += ["", "__all__ = [", *(f'    "{name}",' for name in clipkit.__all__), "]", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "__all__: list[str]", ""])
 
 
 def _group(name: str) -> str:
