@@ -1,7 +1,6 @@
 """``clipkit compile``: make a model start in about a second and run without torch."""
 
 import argparse
-import dataclasses
 
 from clipkit.cli.terminal import note, to_json
 from clipkit.encoder.loading import compile_model
@@ -55,17 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = Bundle.read(directory)
     chosen = choose_compiled_precision(directory)
     if arguments.json:
-        parities = {name: dataclasses.asdict(parity) for name, parity in bundle.precisions.items()}
-        print(
-            to_json(
-                {
-                    "directory": str(directory),
-                    "precision": chosen,
-                    "precisions": parities,
-                    "refused": {name: refusal.reason for name, refusal in bundle.refused.items()},
-                }
-            )
-        )
+        print(to_json({"directory": str(directory), "precision": chosen, **bundle.to_dict()}))
         return 0
     print(directory)
     for name, parity in bundle.precisions.items():

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -10,8 +9,8 @@ from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.pair_options import add_pair_options, open_source
 from clipkit.cli.terminal import note, progress_bar, to_json, visible
-from clipkit.curation.scoring import CaptionScore, References, score_pairs
-from clipkit.errors import ImageReadError, InputError
+from clipkit.curation.scoring import CaptionScore, References, ScoreReport, score_pairs
+from clipkit.errors import InputError
 
 _EPILOG = """\
 examples:
@@ -87,39 +86,38 @@ def run(arguments: argparse.Namespace) -> int:
     if not fits:
         note("no pairs that can be scored")
         return 1
-    _print_means(fits, referenced, skipped, arguments)
+    report = ScoreReport(
+        clip_score=fmean(fits),
+        ref_clip_score=fmean(referenced) if referenced else None,
+        num_captions=len(fits),
+        num_with_references=len(referenced),
+        skipped=skipped,
+    )
+    _print_means(report, arguments)
     return 1 if skipped and arguments.strict else 0
 
 
 def _line(score: CaptionScore, arguments: argparse.Namespace) -> str:
-    reference = score.ref_clip_score
+    has_references = arguments.references is not None
     if arguments.json:
-        found = {"name": score.name, "caption": score.caption, "clip_score": score.clip_score}
-        if arguments.references is not None:
-            found["ref_clip_score"] = reference
+        found = score.to_dict()
+        if not has_references:
+            del found["ref_clip_score"]
         return to_json(found)
     columns = [f"{score.clip_score:.4f}", visible(score.name), visible(score.caption)]
-    if arguments.references is not None:
-        columns.insert(1, "-" if reference is None else f"{reference:.4f}")
+    if has_references:
+        columns.insert(1, "-" if score.ref_clip_score is None else f"{score.ref_clip_score:.4f}")
     return "\t".join(columns)
 
 
-def _print_means(
-    fits: Sequence[float],
-    referenced: Sequence[float],
-    skipped: Sequence[ImageReadError],
-    arguments: argparse.Namespace,
-) -> None:
-    means = {"clip_score": fmean(fits)}
-    if referenced:
-        means["ref_clip_score"] = fmean(referenced)
+def _print_means(report: ScoreReport, arguments: argparse.Namespace) -> None:
     if arguments.json:
-        listed = [{"path": error.path, "reason": error.reason} for error in skipped]
-        print(to_json({"mean": means, "captions": len(fits), "skipped": listed}))
-    note(f"captions: {len(fits)}, mean CLIPScore {means['clip_score']:.4f}")
+        print(to_json(report.to_dict()))
+    note(f"captions: {report.num_captions}, mean CLIPScore {report.clip_score:.4f}")
     if arguments.references is not None:
-        mean = f", mean RefCLIPScore {means['ref_clip_score']:.4f}" if referenced else ""
-        note(f"captions with references: {len(referenced)}{mean}")
+        mean = report.ref_clip_score
+        shown = "" if mean is None else f", mean RefCLIPScore {mean:.4f}"
+        note(f"captions with references: {report.num_with_references}{shown}")
 
 
 def _read_references(path: Path) -> References:
