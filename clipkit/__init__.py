@@ -52,7 +52,7 @@ _PUBLIC = {
     "clipkit.runs.run": ("train",),
     "clipkit.runtime.base": ("Scoring",),
     "clipkit.search.changes": ("FileState",),
-    "clipkit.search.duplicates.calibration": ("Calibration",),
+    "clipkit.search.duplicates.calibration": ("DuplicateCalibration",),
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.export": ("ExportReport", "LibraryEmbeddings"),
     "clipkit.search.filters": ("FilterOptions",),

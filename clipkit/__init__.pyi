@@ -40,7 +40,7 @@ from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import train as train
 from clipkit.runtime.base import Scoring as Scoring
 from clipkit.search.changes import FileState as FileState
-from clipkit.search.duplicates.calibration import Calibration as Calibration
+from clipkit.search.duplicates.calibration import DuplicateCalibration as DuplicateCalibration
 from clipkit.search.duplicates.groups import DuplicateGroup as DuplicateGroup
 from clipkit.search.duplicates.groups import DuplicateReport as DuplicateReport
 from clipkit.search.export import ExportReport as ExportReport

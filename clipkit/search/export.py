@@ -88,7 +88,7 @@ _Write = Callable[[Sequence[ImageRow]], None]
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written."""
+    """What an export wrote."""
 
     directory: Path
     files: tuple[Path, ...]  # the embeddings, the table, and what is said about both

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clipkit.errors import ImageReadError
 from clipkit.inputs.perceptual_hash import Sketches, read_sketches
 from clipkit.progress import Progress
-from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.calibration import DuplicateCalibration
 from clipkit.search.duplicates.clustering import Pairs, complete_link
 from clipkit.search.duplicates.confirmation import Confirmation
 from clipkit.search.duplicates.perceptual_similarity import likeness
@@ -44,11 +44,11 @@ class DuplicateGroup:
 
 @dataclass(frozen=True)
 class DuplicateReport:
-    """What a library has more than once."""
+    """The exact copies and near-duplicates of a library."""
 
     groups: list[DuplicateGroup]  # the exact ones first; of their files, near ones name the best
     skipped: list[ImageReadError] = field(default_factory=list)  # not compared, with reasons
-    calibration: Calibration | None = None  # None if near duplicates were not looked for
+    calibration: DuplicateCalibration | None = None  # None if near duplicates were not looked for
 
 
 def exact_groups(images: Iterable[ImageFile]) -> list[DuplicateGroup]:
@@ -90,7 +90,7 @@ def find_near_duplicates(
     images: Sequence[ImageFile],
     paths: Sequence[Path],
     embeddings: NDArray[np.floating[Any]],
-    calibration: Calibration,
+    calibration: DuplicateCalibration,
     *,
     max_pixels: int | None = None,
     progress: Progress | None = None,
@@ -149,7 +149,7 @@ def near_groups(
     images: Sequence[ImageFile],
     embeddings: NDArray[np.floating[Any]],
     sketches: Sketches,
-    calibration: Calibration,
+    calibration: DuplicateCalibration,
     *,
     confirm: Callable[[Sequence[ImageFile], Pairs], Pairs] | None = None,
     progress: Progress | None = None,
@@ -189,7 +189,7 @@ def near_groups(
 def _like_pairs(
     embeddings: NDArray[np.floating[Any]],
     sketches: Sketches,
-    calibration: Calibration,
+    calibration: DuplicateCalibration,
     progress: Progress | None,
 ) -> Pairs:
     """Return the pairs that pass both thresholds, the earlier row first."""

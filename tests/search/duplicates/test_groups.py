@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.inputs.perceptual_hash import SKETCH_SIDE
 from clipkit.search.duplicates import groups as module
-from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.calibration import DuplicateCalibration
 from clipkit.search.duplicates.groups import (
     DuplicateGroup,
     distinct,
@@ -24,7 +24,9 @@ from clipkit.search.duplicates.groups import (
 from clipkit.search.store.records import ImageFile
 from tests.fakes import save_image
 
-THRESHOLDS = Calibration(cosine=0.9, likeness=0.8, num_images=1, copies_found=1.0, others_found=0.0)
+THRESHOLDS = DuplicateCalibration(
+    cosine=0.9, likeness=0.8, num_images=1, copies_found=1.0, others_found=0.0
+)
 
 
 def _file(path: str, digest: bytes | None = None, **known: int | None) -> ImageFile:
