@@ -182,7 +182,7 @@ class _Source:
     paths: list[str]  # as the user wrote them
     folder: str | None = None
     entries: Sequence[FolderEntry] = ()  # of the folder, one a path
-    skipped: Sequence[ImageReadError] = ()  # what of the folder cannot be looked at
+    skipped: Sequence[ImageReadError] = ()  # files of the folder that cannot be read
 
     def stream(self, encoder: Encoder) -> Iterator[EncodedBatch]:
         """Yield the embeddings, from the index of the folder as far as it has them."""

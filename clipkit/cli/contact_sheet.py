@@ -63,7 +63,7 @@ def write_contact_sheet(
     """Write a page that shows images, best first, each a link to its file.
 
     The links are relative where they can be, so that page and images can move together. An
-    image that cannot be read has a card that says why. The page appears whole or not at all.
+    image that cannot be read has a card that says why. The page is written atomically.
 
     Args:
         file: The page, as `contact_sheet_file` returns it.

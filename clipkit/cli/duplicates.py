@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(line, end="\0" if arguments.print0 else "\n")
         groups.append(now)
     skipped = [*(done.skipped if done else []), *report.skipped]
-    new = done.newly_skipped if done else []  # the others were told of before
+    new = done.newly_skipped if done else []  # the others were reported before
     for line in skipped_lines([*new, *report.skipped]):
         note(line)
     note(nothing_line(library, arguments.folder) or _summary(groups, arguments.folder))

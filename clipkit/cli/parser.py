@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     explain_words: ExplainWords | None = None
-    """Returns what to say about words that are too many, from what was parsed and those words."""
+    """Makes the message about surplus words, from what was parsed and those words."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", _HelpFormatter)

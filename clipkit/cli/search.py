@@ -325,7 +325,7 @@ def _summary(report: SyncReport, folder: str) -> str:
         "deleted": report.removed,
     }
     news = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    if not report.newly_skipped:  # the others were told of before
+    if not report.newly_skipped:  # the others were reported before
         return f"indexed: {news}" if news else ""
     command = f"clipkit index {quoted(folder)}"
     skipped = f"{len(report.newly_skipped)} skipped, listed by  {command}"
