@@ -28,7 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         epilog=_EPILOG,
     )
-    parser.add_argument("model", metavar="NAME", help='as in "clipkit models"')
+    parser.add_argument("model", metavar="NAME", help='a model, as "clipkit models" lists it')
     parser.add_argument(
         "--again", action="store_true", help="compile again what is compiled already"
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 _SHELLS = ("bash", "zsh", "fish")
 _EPILOG = """\
-examples: each holds for every shell that is opened later
+examples: each takes effect in every shell that is opened from then on
   clipkit completion bash > ~/.local/share/bash-completion/completions/clipkit
   clipkit completion zsh > "${fpath[1]}/_clipkit"
   clipkit completion fish > ~/.config/fish/completions/clipkit.fish

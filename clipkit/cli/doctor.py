@@ -28,7 +28,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "model", metavar="NAME", nargs="?", default="starter", help='as in "clipkit models"'
+        "model",
+        metavar="NAME",
+        nargs="?",
+        default="starter",
+        help='a model, as "clipkit models" lists it',
     )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     add_engine_options(parser)

@@ -20,7 +20,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Download the files of a model into the hub's cache. Needs a network.",
         epilog=_EPILOG,
     )
-    parser.add_argument("model", metavar="NAME", help='as in "clipkit models"')
+    parser.add_argument("model", metavar="NAME", help='a model, as "clipkit models" lists it')
     parser.set_defaults(run=run)
 
 

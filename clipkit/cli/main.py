@@ -63,9 +63,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
         description="Search and classify images by words. Works offline with its embedded model.",
         epilog="Run  clipkit help COMMAND  for the options of a command, with examples.",
     )
-    parser.add_argument(
-        "--version", "-v", action=_Version, nargs=0, help="say which version this is"
-    )
+    parser.add_argument("--version", "-v", action=_Version, nargs=0, help="print the version")
     # Not required: that would be reported before an option that does not exist.
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", prog="clipkit")
     for command in commands:
