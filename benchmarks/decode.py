@@ -36,7 +36,7 @@ def main() -> None:
         pixels = {}
         for is_scaled in (True, False):
             start = time.perf_counter()
-            pixels[is_scaled] = preprocess.pixel_values(content, scaled_decode=is_scaled)
+            pixels[is_scaled] = preprocess.pixel_values(content, decode_scaled=is_scaled)
             times[is_scaled].append(time.perf_counter() - start)
         std = np.array(preprocess.std).reshape(3, 1, 1)
         differences.append(float(np.abs((pixels[True] - pixels[False]) * std).mean()))

@@ -33,7 +33,7 @@ import clipkit
 from clipkit.inputs.images import read_image
 from clipkit.inputs.perceptual_hash import read_grey_thumbnail
 from clipkit.near_duplicates import rows_near_another
-from clipkit.search.duplicates.calibration import Calibration, calibrate
+from clipkit.search.duplicates.calibration import DuplicateCalibration, calibrate
 from clipkit.search.duplicates.confirmation import Confirmation
 from clipkit.search.duplicates.groups import near_groups
 from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
@@ -87,7 +87,7 @@ def distances(bits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def group_pairs(
-    all_features: Features, calibration: Calibration, paths: Sequence[Path]
+    all_features: Features, calibration: DuplicateCalibration, paths: Sequence[Path]
 ) -> NDArray[np.bool_]:
     """Return which images clipkit puts in one group, (N, N)."""
     number = len(all_features.embeddings)
@@ -217,7 +217,7 @@ def totals_table(scores: Mapping[str, Score]) -> Iterator[str]:
         yield f"| {name} | {false:.1f} | {figures} |"
 
 
-def video_table(encoder: clipkit.Encoder, thresholds: Calibration) -> Iterator[str]:
+def video_table(encoder: clipkit.Encoder, thresholds: DuplicateCalibration) -> Iterator[str]:
     """Yield the lines of the table of neighbouring frames taken for copies."""
     videos = frames(every=10)
     seen = features([file for _, file in videos], encoder)

@@ -10,134 +10,10 @@ Names are loaded when they are first used: importing clipkit reads no file and i
 """
 
 import importlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from clipkit.embeddings import (
-        EmbeddingArray,
-        cosine_similarity,
-        mix_embeddings,
-        normalize_rows,
-        top_k,
-    )
-    from clipkit.encoder.encoder import Encoder
-    from clipkit.encoder.image_embedding import EncodedBatch, EncodingReport
-    from clipkit.encoder.loading import compile_model, load
-    from clipkit.encoder.spec import EncoderSpec
-    from clipkit.encoder.text_embedding import UnknownTextWarning
-    from clipkit.errors import (
-        CheckpointError,
-        ClipkitError,
-        ClipkitWarning,
-        ImageReadError,
-        InputError,
-        LibraryBusyError,
-        LibraryError,
-        MissingExtraError,
-        OfflineError,
-        PromptError,
-        SpaceMismatchError,
-        TrainingError,
-    )
-    from clipkit.inputs.folders import LeftOut
-    from clipkit.inputs.preprocess import Preprocess
-    from clipkit.inputs.thumbnails import render_thumbnail
-    from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
-    from clipkit.inputs.truncated import CutOffImageWarning
-    from clipkit.models.known_models import ModelRecommendation
-    from clipkit.models.listing import ModelListing, list_models
-    from clipkit.models.open_clip_towers import OpenClipTowers
-    from clipkit.runs.callbacks import Listener
-    from clipkit.runs.report import TrainingReport
-    from clipkit.runs.run import train
-    from clipkit.runtime.base import Scoring
-    from clipkit.search.duplicates.calibration import Calibration
-    from clipkit.search.duplicates.groups import DuplicateGroup, DuplicateReport
-    from clipkit.search.export import ExportReport, LibraryEmbeddings
-    from clipkit.search.library import PhotoLibrary, SearchHit, SyncReport
-    from clipkit.search.lookup import IndexedFiles
-    from clipkit.search.query import Query, QueryPart, SearchQuery, parse_query
-    from clipkit.search.status import LibraryStatus
-    from clipkit.search.store.records import ImageFile
-    from clipkit.search.thumbnails import ThumbnailCache
-    from clipkit.training.config import RunConfig
-    from clipkit.training.config_file import parse_config, read_config
-    from clipkit.zero_shot.classifier import (
-        ClassifiedBatch,
-        LabelScore,
-        ZeroShotClassifier,
-        classify_each,
-    )
-    from clipkit.zero_shot.labels import EqualLabelsWarning
-    from clipkit.zero_shot.templates import TEMPLATE_SETS
-
-__all__ = [
-    "TEMPLATE_SETS",
-    "Calibration",
-    "CheckpointError",
-    "ClassifiedBatch",
-    "ClipkitError",
-    "ClipkitWarning",
-    "CutOffImageWarning",
-    "DuplicateGroup",
-    "DuplicateReport",
-    "EmbeddingArray",
-    "EncodedBatch",
-    "Encoder",
-    "EncoderSpec",
-    "EncodingReport",
-    "EqualLabelsWarning",
-    "ExportReport",
-    "ImageFile",
-    "ImageReadError",
-    "IndexedFiles",
-    "InputError",
-    "LabelScore",
-    "LeftOut",
-    "LibraryBusyError",
-    "LibraryEmbeddings",
-    "LibraryError",
-    "LibraryStatus",
-    "Listener",
-    "MissingExtraError",
-    "ModelListing",
-    "ModelRecommendation",
-    "OfflineError",
-    "OpenClipTowers",
-    "PhotoLibrary",
-    "Preprocess",
-    "PromptError",
-    "Query",
-    "QueryPart",
-    "RunConfig",
-    "Scoring",
-    "SearchHit",
-    "SearchQuery",
-    "SpaceMismatchError",
-    "SyncReport",
-    "TextCutWarning",
-    "ThumbnailCache",
-    "TokenizedTexts",
-    "TrainingError",
-    "TrainingReport",
-    "UnknownTextWarning",
-    "ZeroShotClassifier",
-    "classify_each",
-    "compile_model",
-    "cosine_similarity",
-    "list_models",
-    "load",
-    "mix_embeddings",
-    "normalize_rows",
-    "parse_config",
-    "parse_query",
-    "read_config",
-    "render_thumbnail",
-    "top_k",
-    "train",
-]
-
-_ROOMS = {
+# The public names by the module that they come from. After a change here run
+# python docs/write_api.py: it makes __init__.pyi for type checkers and editors, and docs/api.md.
+_PUBLIC = {
     "clipkit.embeddings": (
         "EmbeddingArray",
         "cosine_similarity",
@@ -146,10 +22,10 @@ _ROOMS = {
         "top_k",
     ),
     "clipkit.encoder.encoder": ("Encoder",),
-    "clipkit.encoder.image_embedding": (
-        "EncodedBatch",
-        "EncodingReport",
-    ),
+    "clipkit.encoder.image_embedding": ("EncodedBatch", "EncodingReport"),
+    "clipkit.encoder.loading": ("compile_model", "load"),
+    "clipkit.encoder.spec": ("EncoderSpec",),
+    "clipkit.encoder.text_embedding": ("UnknownTextWarning",),
     "clipkit.errors": (
         "CheckpointError",
         "ClipkitError",
@@ -164,59 +40,45 @@ _ROOMS = {
         "SpaceMismatchError",
         "TrainingError",
     ),
-    "clipkit.inputs.truncated": ("CutOffImageWarning",),
+    "clipkit.inputs.decoder": ("DecodedImage",),
     "clipkit.inputs.folders": ("LeftOut",),
+    "clipkit.inputs.images": ("ImageInput",),
     "clipkit.inputs.preprocess": ("Preprocess",),
     "clipkit.inputs.thumbnails": ("render_thumbnail",),
-    "clipkit.inputs.tokenizer": (
-        "TextCutWarning",
-        "TokenizedTexts",
-    ),
-    "clipkit.encoder.loading": (
-        "compile_model",
-        "load",
-    ),
+    "clipkit.inputs.tokenizer": ("TextCutWarning", "TokenizedTexts"),
+    "clipkit.inputs.truncated": ("CutOffImageWarning",),
     "clipkit.models.known_models": ("ModelRecommendation",),
-    "clipkit.models.listing": (
-        "ModelListing",
-        "list_models",
-    ),
+    "clipkit.models.listing": ("ModelListing", "list_models"),
     "clipkit.models.open_clip_towers": ("OpenClipTowers",),
+    "clipkit.progress": ("Progress",),
     "clipkit.runs.callbacks": ("Listener",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
     "clipkit.runtime.base": ("Scoring",),
-    "clipkit.search.export": (
-        "ExportReport",
-        "LibraryEmbeddings",
-    ),
-    "clipkit.search.duplicates.calibration": ("Calibration",),
-    "clipkit.search.store.records": ("ImageFile",),
-    "clipkit.search.duplicates.groups": (
-        "DuplicateGroup",
-        "DuplicateReport",
-    ),
-    "clipkit.search.library": (
-        "PhotoLibrary",
-        "SearchHit",
-        "SyncReport",
-    ),
+    "clipkit.search.changes": ("FileState",),
+    "clipkit.search.duplicates.calibration": ("DuplicateCalibration",),
+    "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
+    "clipkit.search.export": ("ExportReport", "LibraryEmbeddings"),
+    "clipkit.search.filters": ("FilterOptions",),
+    "clipkit.search.library": ("PhotoLibrary",),
     "clipkit.search.lookup": ("IndexedFiles",),
-    "clipkit.search.query": (
-        "Query",
-        "QueryPart",
-        "SearchQuery",
-        "parse_query",
-    ),
+    "clipkit.search.query": ("Query", "QueryPart", "SearchQuery", "parse_query"),
+    "clipkit.search.search": ("SearchHit", "SearchOptions"),
     "clipkit.search.status": ("LibraryStatus",),
+    "clipkit.search.store.records": ("ImageFile",),
+    "clipkit.search.sync": ("SyncReport",),
     "clipkit.search.thumbnails": ("ThumbnailCache",),
-    "clipkit.encoder.spec": ("EncoderSpec",),
-    "clipkit.encoder.text_embedding": ("UnknownTextWarning",),
-    "clipkit.training.config": ("RunConfig",),
-    "clipkit.training.config_file": (
-        "parse_config",
-        "read_config",
+    "clipkit.training.config": (
+        "ComputeConfig",
+        "DataConfig",
+        "LossConfig",
+        "ModelConfig",
+        "OptimizerConfig",
+        "RunConfig",
+        "SourceConfig",
+        "WatchConfig",
     ),
+    "clipkit.training.config_file": ("parse_config", "read_config"),
     "clipkit.zero_shot.classifier": (
         "ClassifiedBatch",
         "LabelScore",
@@ -226,18 +88,20 @@ _ROOMS = {
     "clipkit.zero_shot.labels": ("EqualLabelsWarning",),
     "clipkit.zero_shot.templates": ("TEMPLATE_SETS",),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its room when it is first asked for."""
-    if name not in _HOME:
+    """Import a public name from its module when it is first asked for."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'clipkit' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value  # next time without this function
     return value
 
 
 def __dir__() -> list[str]:
     """Return the public names."""
-    return sorted(__all__)
+    return __all__

@@ -11,3 +11,12 @@ def test_the_table_of_settings_is_that_of_the_config() -> None:
     source = script["SOURCE"].read_text(encoding="utf-8")
     assert "| `lr` |" in page
     assert page == script["settings_page"](page, source), "run python docs/write_settings.py"
+
+
+def test_the_reference_and_the_stub_name_what_is_public() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "write_api.py"))
+    for file, text in ((script["PAGE"], script["api_page"]()), (script["STUB"], script["stub"]())):
+        assert file.read_text(encoding="utf-8") == text, "run python docs/write_api.py"
+    page = script["api_page"]()
+    assert "| `load(name='starter', *, device='auto'," in page
+    assert "| &nbsp;&nbsp;`.encode_images(images, *, batch_size=None," in page

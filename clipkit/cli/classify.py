@@ -1,4 +1,4 @@
-"""``clipkit classify``: images and labels in, ranked labels out."""
+"""``clipkit classify``: zero-shot classification of images by labels of the user's own."""
 
 import argparse
 import csv
@@ -30,7 +30,7 @@ examples:
   clipkit classify fig.jpg --labels-file fruits.txt --domain food --csv > fruits.csv
   clipkit classify photos --labels "people, sea" --multi-label --json
 
-a folder that is indexed is classified by its index: nothing is decoded again
+images of an indexed folder are looked up in the index instead of decoded again
 """
 
 
@@ -39,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     parser = subparsers.add_parser(
         "classify",
         help="say which of your labels fits each image",
-        description="Score images against labels you give, without training.",
+        description="Zero-shot classification: score images against your labels, without training.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -63,7 +63,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--templates",
         default=DEFAULT_TEMPLATES,
         metavar="SET",
-        help=f"a set of prompts ({', '.join(TEMPLATE_SETS)}) or one of your own with a {{}}",
+        help=f"a set of prompt templates ({', '.join(TEMPLATE_SETS)}), or one of your own with "
+        "a {}",
     )
     parser.add_argument(
         "--domain", metavar="WORD", help='what kind of things the labels are, such as "food"'
@@ -74,13 +75,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         type=values.whole_number(1),
         default=3,
         metavar="K",
-        help="labels an image (default 3)",
+        help="how many labels per image (default 3)",
     )
     parser.add_argument(
         "--multi-label", action="store_true", help="score every label on its own; several may apply"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object an image and line")
+    form.add_argument("--json", action="store_true", help="one JSON object per image and line")
     form.add_argument("--csv", action="store_true", help="path,label,score with a header")
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
@@ -106,13 +107,13 @@ def run(arguments: argparse.Namespace) -> int:
         0; or 1 if no image could be read, or one was skipped and --strict was given.
 
     Raises:
-        InputError: If labels, paths or numbers make no sense.
+        InputError: If a label or a path is refused.
     """
     class_names = check_class_names(_read_labels(arguments))
     resolve_templates(arguments.templates)  # says what is wrong with them before any work
     sources = _collect(arguments.paths)
     encoder = load_encoder(arguments)
-    with progress_bar("reading labels", unit="prompt") as progress:
+    with progress_bar("embedding labels", unit="prompt") as progress:
         progress(0, None)
         classifier = ZeroShotClassifier(
             encoder,
@@ -182,7 +183,7 @@ class _Source:
     paths: list[str]  # as the user wrote them
     folder: str | None = None
     entries: Sequence[FolderEntry] = ()  # of the folder, one a path
-    skipped: Sequence[ImageReadError] = ()  # what of the folder cannot be looked at
+    skipped: Sequence[ImageReadError] = ()  # files of the folder that cannot be read
 
     def stream(self, encoder: Encoder) -> Iterator[EncodedBatch]:
         """Yield the embeddings, from the index of the folder as far as it has them."""

@@ -1,7 +1,6 @@
 """``clipkit compile``: make a model start in about a second and run without torch."""
 
 import argparse
-import dataclasses
 
 from clipkit.cli.terminal import note, to_json
 from clipkit.encoder.loading import compile_model
@@ -24,19 +23,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="make a model start in about a second, without torch",
         description=(
             "Compile a model for ONNX Runtime, compare it with the original on real images and "
-            "texts, and keep it in the cache directory. Commands do so by themselves the first "
-            "time; this does it now, or again."
+            "texts, and keep it in the cache directory. Other commands do this the first time they "
+            "use a model; this one does it now, or again."
         ),
         epilog=_EPILOG,
     )
-    parser.add_argument("model", metavar="NAME", help='as in "clipkit models"')
-    parser.add_argument("--again", action="store_true", help="also if it is compiled already")
+    parser.add_argument("model", metavar="NAME", help='a model, as "clipkit models" lists it')
+    parser.add_argument(
+        "--again", action="store_true", help="compile again what is compiled already"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compile and print where it lies and how close it comes.
+    """Compile; print the directory of the compiled model and its parity with torch.
 
     Args:
         arguments: As parsed.
@@ -53,17 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = Bundle.read(directory)
     chosen = autotune_compiled_precision(directory)
     if arguments.json:
-        parities = {name: dataclasses.asdict(parity) for name, parity in bundle.precisions.items()}
-        print(
-            to_json(
-                {
-                    "directory": str(directory),
-                    "precision": chosen,
-                    "precisions": parities,
-                    "refused": {name: refusal.reason for name, refusal in bundle.refused.items()},
-                }
-            )
-        )
+        print(to_json({"directory": str(directory), "precision": chosen, **bundle.to_dict()}))
         return 0
     print(directory)
     for name, parity in bundle.precisions.items():

@@ -1,11 +1,11 @@
-"""``clipkit completion``: the script with which a shell completes commands and options."""
+"""``clipkit completion``: print a script for completing commands and options in a shell."""
 
 import argparse
 from collections.abc import Iterator
 
 _SHELLS = ("bash", "zsh", "fish")
 _EPILOG = """\
-examples: each for now and for every shell that is opened later
+examples: each takes effect in every shell that is opened from then on
   clipkit completion bash > ~/.local/share/bash-completion/completions/clipkit
   clipkit completion zsh > "${fpath[1]}/_clipkit"
   clipkit completion fish > ~/.config/fish/completions/clipkit.fish
@@ -17,8 +17,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "completion",
         help="print a script that lets your shell complete commands and options",
-        description="Print a script for your shell. It knows commands, options and their values, "
-        "and asks clipkit for nothing, so that pressing Tab takes no time.",
+        description="Print a script for your shell. It completes commands, options and their "
+        "values without running clipkit, so that pressing Tab takes no time.",
         epilog=_EPILOG,
     )
     parser.add_argument("shell", choices=_SHELLS, help="which shell")

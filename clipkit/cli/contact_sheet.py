@@ -1,4 +1,4 @@
-"""Search results as one HTML page that needs nothing else: ``clipkit search --html FILE``."""
+"""Search results as one self-contained HTML page: ``clipkit search --html FILE``."""
 
 import base64
 import os
@@ -29,7 +29,7 @@ class Found(Protocol):
 
     @property
     def relevance(self) -> float | None:
-        """How surely it is what was asked for, 0..1; None: not known."""
+        """How likely it fits the query, 0..1; None: not known."""
 
     @property
     def width(self) -> int | None:
@@ -63,7 +63,7 @@ def write_contact_sheet(
     """Write a page that shows images, best first, each a link to its file.
 
     The links are relative where they can be, so that page and images can move together. An
-    image that cannot be read has a card that says why. The page appears whole or not at all.
+    image that cannot be read has a card that says why. The page is written atomically.
 
     Args:
         file: The page, as `contact_sheet_file` returns it.
@@ -139,7 +139,7 @@ def _card(hit: Found, folder: Path, max_pixels: int | None) -> str:
 
 
 def _image(path: Path, name: str, max_pixels: int | None) -> str:
-    """Return an image's small copy, or why there is none, as HTML."""
+    """Return an image's thumbnail, or why there is none, as HTML."""
     box = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
     try:
         pixels = read_thumbnail(path, box=box, max_pixels=max_pixels)

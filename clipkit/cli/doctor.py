@@ -1,4 +1,4 @@
-"""``clipkit doctor``: what decides a model's embeddings, and whether this machine is right."""
+"""``clipkit doctor``: show what decides a model's embeddings, and check them on this machine."""
 
 import argparse
 from collections.abc import Iterator
@@ -20,16 +20,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "doctor",
         help="show what decides a model's embeddings, and check them",
         description=(
-            "Show all that decides a model's embeddings, and compare what this machine computes "
-            "with what torch computed in float32 when the model was compiled. Exits 1 if "
-            "something is wrong."
+            "Show everything that decides a model's embeddings, and compare those of this machine "
+            "with those of torch in float32 when the model was compiled. Exits 1 if something is "
+            "wrong."
         ),
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "model", metavar="NAME", nargs="?", default="starter", help='as in "clipkit models"'
+        "model",
+        metavar="NAME",
+        nargs="?",
+        default="starter",
+        help='a model, as "clipkit models" lists it',
     )
-    parser.add_argument("--json", action="store_true", help="print it as a JSON object")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     add_engine_options(parser)
     parser.set_defaults(run=run)
 

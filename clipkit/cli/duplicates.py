@@ -1,4 +1,4 @@
-"""``clipkit duplicates``: the images that a folder has more than once."""
+"""``clipkit duplicates``: find copies and near-duplicates among the images of a folder."""
 
 import argparse
 import dataclasses
@@ -20,6 +20,12 @@ from clipkit.search.duplicates.groups import DuplicateGroup
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.records import ImageFile
 
+_DESCRIPTION = """\
+Find files with the same bytes, and near-duplicates: images saved again, resized or lightly
+cropped. Links to a file are no copies of it, nor is the RAW file beside a JPEG. The best copy of
+each group comes first: in colour, as the camera wrote it, with most real pixels. New, changed and
+deleted images are indexed first. Exits 1 if there are no duplicates.
+"""
 _EPILOG = """\
 examples: nothing is ever deleted; to put spare copies aside yourself, look at them first
   clipkit duplicates photos --exact
@@ -31,12 +37,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "duplicates",
-        help="find images that are there more than once",
-        description="Find files with the same bytes, and images that are copies of each other: "
-        "saved again,\nresized, lightly cropped. Links to a file are no copies of it, nor is the "
-        "RAW file beside a\nJPEG. The best copy of each group comes first: in colour, as the "
-        "camera wrote it, with most\nreal pixels. New, changed and deleted images are seen to "
-        "first. Exits 1 if there are no\nduplicates.",
+        help="find copies and near-duplicates among images",
+        description=_DESCRIPTION,
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -52,22 +54,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--threshold",
         type=values.number(0, 1, is_open=True),
         metavar="X",
-        help="how similar near duplicates are, 0 to 1 (default: found out from copies of your own "
-        "images)",
+        help="least similarity of near-duplicates, 0 to 1 (default: calibrated on copies of your "
+        "own images)",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
-        "--filepath-only", "-f", action="store_true", help="print the paths of spare copies only"
+        "--filepath-only", "-f", action="store_true", help="print only the paths of spare copies"
     )
     form.add_argument(
         "--print0", "-0", action="store_true", help="the same, each ended by a null, for xargs -0"
     )
-    form.add_argument("--json", action="store_true", help="one JSON object a group and line")
+    form.add_argument("--json", action="store_true", help="one JSON object per group and line")
     parser.add_argument(
         "--no-indexing",
         "-n",
         action="store_true",
-        help="compare what is indexed already, without looking for changes",
+        help="compare the index as it is, without looking for changes in the folder",
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
@@ -95,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
                 find_near=not arguments.exact, threshold=arguments.threshold, progress=progress
             )
     except KeyboardInterrupt:
-        note("interrupted: what is indexed so far is kept; run the same command again to go on")
+        note("interrupted: what is indexed so far is kept; run the same command again to resume")
         return 130
     groups: list[DuplicateGroup] = []
     for group in report.groups:
@@ -107,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(line, end="\0" if arguments.print0 else "\n")
         groups.append(now)
     skipped = [*(done.skipped if done else []), *report.skipped]
-    new = done.newly_skipped if done else []  # the others were told of before
+    new = done.newly_skipped if done else []  # the others were reported before
     for line in skipped_lines([*new, *report.skipped]):
         note(line)
     note(nothing_line(library, arguments.folder) or _summary(groups, arguments.folder))

@@ -1,4 +1,4 @@
-"""``clipkit export``: an index as files that other programs read."""
+"""``clipkit export``: write the embeddings of a folder in formats that other programs read."""
 
 import argparse
 from pathlib import Path
@@ -22,9 +22,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "export",
         help="write a folder's embeddings to open formats",
         description=(
-            "Write what is indexed of a folder: embeddings.npy (float32, one row an image), a "
-            "table with the image of each row, and export.json with the model. Nothing that is "
-            "not an earlier export is overwritten."
+            "Write what is indexed of a folder: embeddings.npy (float32, one row per image), a "
+            "table with the image of each row, and export.json with the model. Nothing but an "
+            "earlier export is overwritten."
         ),
         epilog=_EPILOG,
     )

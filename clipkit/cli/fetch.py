@@ -1,4 +1,4 @@
-"""``clipkit fetch``: bring a model to this machine, so that it loads offline from then on."""
+"""``clipkit fetch``: download a model, so that it loads offline from then on."""
 
 import argparse
 
@@ -20,12 +20,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Download the files of a model into the hub's cache. Needs a network.",
         epilog=_EPILOG,
     )
-    parser.add_argument("model", metavar="NAME", help='as in "clipkit models"')
+    parser.add_argument("model", metavar="NAME", help='a model, as "clipkit models" lists it')
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch and print where every file lies.
+    """Download; print the path of every file.
 
     Args:
         arguments: As parsed.

@@ -1,4 +1,4 @@
-"""``clipkit filter``: pairs in, a table of those worth keeping out."""
+"""``clipkit filter``: write the image-text pairs that pass a set of rules as a table."""
 
 import argparse
 import json
@@ -22,11 +22,10 @@ examples:
   clipkit filter pairs.csv --min-similarity -1 --dry-run     see where thresholds would cut
   clipkit filter pairs.csv --min-quantile .3 --exact --out kept.csv
 
-rules are looked at in this order, each on what those before left over; a pair is told with the
-first that it breaks:
-  captions: empty, file names, length      a caption that breaks a rule is taken out; the pair goes
-  images: unreadable, size, same bytes   with its last one
-  similarity of caption and image, then the least similar share, then near duplicates
+rules apply in this order, each to what is left; a pair is listed under the first that it breaks:
+  captions: empty, file names, length      drops the caption, and the pair with its last caption
+  images: unreadable, size, same bytes
+  similarity of caption and image, then the lowest quantile, then near-duplicates
 of duplicates the pair with the most similar caption is kept
 """
 
@@ -36,9 +35,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "filter",
         help="leave out pairs that are not worth training on",
-        description="Write the pairs that keep to your rules as a table, and tell which were\n"
-        "dropped and why, one line a pair: the rule, the pair, the figures. Images are never\n"
-        "touched.",
+        description="Filter a dataset of image-text pairs: write those that pass your rules as a\n"
+        "table, and print the dropped ones, one line per pair: the rule, the pair, the figures.\n"
+        "Images are never touched.",
         epilog=_EPILOG,
     )
     add_pair_options(parser)
@@ -50,7 +49,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--report",
         type=Path,
         metavar="REPORT.json",
-        help="write what was dropped there instead of printing",
+        help="write what was dropped to this file instead of printing it",
     )
     parser.add_argument("--dry-run", action="store_true", help="write no table")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
@@ -63,54 +62,54 @@ def _add_rules(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--drop-file-names",
         action="store_true",
-        help='no captions that are file names, such as "IMG_1234.jpg"',
+        help='drop captions that are file names, such as "IMG_1234.jpg"',
     )
     for what in ("words", "characters"):
-        for bound in ("min", "max"):
+        for bound, limit in (("min", "at least"), ("max", "at most")):
             group.add_argument(
                 f"--{bound}-{what}",
                 type=values.whole_number(1),
                 metavar="N",
-                help=f"{what} of a caption",
+                help=f"{limit} so many {what} in a caption",
             )
     group.add_argument(
         "--min-side",
         type=values.whole_number(1),
         metavar="PX",
-        help="pixels of an image's shorter side",
+        help="at least so many pixels on the shorter side of an image",
     )
     group.add_argument(
         "--max-aspect",
         type=values.number(),
         metavar="X",
-        help="longer side divided by the shorter",
+        help="at most this ratio of the longer to the shorter side",
     )
     group.add_argument(
-        "--exact", action="store_true", help="of images with the same bytes only one"
+        "--exact", action="store_true", help="keep one of several images with the same bytes"
     )
     group.add_argument(
         "--min-similarity",
         type=values.number(),
         metavar="X",
-        help="cosine of caption and image, -1 to 1",
+        help="at least this cosine of caption and image, -1 to 1",
     )
     group.add_argument(
         "--min-quantile",
         type=values.number(),
         metavar="Q",
-        help="without the least similar captions: .3 drops the lowest 30 %%",
+        help="drop the least similar captions: .3 drops the lowest 30 %%",
     )
     group.add_argument(
         "--near",
         type=values.number(),
         metavar="EPS",
-        help="of images whose cosine is above 1 - EPS only one (SemDeDup); what EPS is right "
+        help="keep one of several images whose cosine is above 1 - EPS (SemDeDup); the right EPS "
         "depends on the model and the images",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Filter, write and tell.
+    """Filter, write and print.
 
     Args:
         arguments: As parsed.
@@ -119,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         0; or 1 if no pair is kept, or an image was unreadable and --strict was given.
 
     Raises:
-        InputError: If there is no rule, a file is in the way, or the pairs make no sense.
+        InputError: If there is no rule, a file is in the way, or the pairs cannot be read.
     """
     rules = _rules(arguments)
     out, report_file = _outputs(arguments)

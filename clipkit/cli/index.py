@@ -1,4 +1,4 @@
-"""``clipkit index``: a folder's index brought in step with its images, kept so, or looked at."""
+"""``clipkit index``: build, update, watch, inspect or delete the index of a folder."""
 
 import argparse
 import shlex
@@ -34,9 +34,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "index",
         help="index a folder of images, so that searching it is instant",
-        description="Bring a folder's index in step with its images: new, changed, moved and "
-        "deleted ones. The index lies in your data directory (or $CLIPKIT_HOME), never among the "
-        "images unless you say --here. Interrupt it whenever you like: the next run resumes.",
+        description="Index a folder of images, or bring its index up to date with new, changed, "
+        "moved and deleted ones. The index lies in your data directory (or $CLIPKIT_HOME), never "
+        "among the images unless you say --here. Interrupt it whenever you like: the next run "
+        "resumes.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -44,18 +45,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
-        "--rebuild", action="store_true", help="forget the model's index first and make it anew"
+        "--rebuild", action="store_true", help="delete the model's index first and build it again"
     )
     action.add_argument(
         "--status",
         action="store_true",
-        help="say what the index of each model, or of --model, holds and how far it lags behind, "
-        "and change nothing; without FOLDER: which folders are indexed",
+        help="show what the index of each model, or of --model, holds and what is new in the "
+        "folder, and change nothing; without FOLDER: which folders are indexed",
     )
     action.add_argument(
         "--watch",
         action="store_true",
-        help="go on until Ctrl-C: images that appear, change or go are seen to at once",
+        help="keep running until Ctrl-C, and index images as they appear, change or go",
     )
     action.add_argument(
         "--forget",
@@ -66,14 +67,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="forget indexed images that are not there even if it looks as if their disk were "
-        "not connected: such images are kept otherwise, and the exit status is 1",
+        help="also forget indexed images that may be missing only because their disk is not "
+        "connected; otherwise they are kept, and the exit status is 1",
     )
     parser.add_argument(
         "--here",
         action="store_true",
         help="keep the index in the folder itself (.clipkit), so that it moves with the images; "
-        "one in your data directory is taken along",
+        "one in your data directory is moved there",
     )
     add_scan_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
@@ -120,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         folder = shlex.quote(arguments.folder)
         note(
             f"interrupted: what is indexed so far is kept (images: {len(library)}) and can be "
-            f"searched with  clipkit search QUERY {folder} --no-indexing ; to go on, run  "
+            f"searched with  clipkit search QUERY {folder} --no-indexing ; to resume, run  "
             f"clipkit index {folder}"
         )
         return 130
@@ -195,7 +196,7 @@ def _list_folders(arguments: argparse.Namespace) -> int:
 
 
 def _print_statuses(arguments: argparse.Namespace) -> int:
-    """Print what each index of a folder is like."""
+    """Print the status of each index of a folder."""
     folder = PhotoLibrary.open(arguments.folder)  # is there such a folder?
     for number, library in enumerate(_of_model(arguments) or [folder]):
         if number and not arguments.json:

@@ -1,7 +1,7 @@
-"""The entry point: words to commands, errors to one line and an exit status.
+"""The ``clipkit`` command: runs a subcommand, prints an error as one line, returns the status.
 
 Exit statuses: 0 done; 1 done, but nothing was found or (with --strict) something was skipped;
-2 could not be done, or was asked wrongly; 130 interrupted.
+2 an error, or wrong arguments; 130 interrupted.
 """
 
 import argparse
@@ -42,7 +42,7 @@ clipkit finds and classifies images by words, offline.
 
   clipkit search "a red boat" ~/Pictures       the images that fit, best first
   clipkit classify cat.jpg --labels "cat,dog"  which label fits an image
-  clipkit duplicates ~/Pictures                images that are there more than once
+  clipkit duplicates ~/Pictures                copies and near-duplicates
   clipkit models                               larger models, and what they cost here
 
 clipkit help lists all commands, clipkit help COMMAND explains one.
@@ -53,7 +53,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
     """Return the parser of the command line.
 
     Args:
-        commands: Those that it knows. Each is imported, and all of them take as long as a search.
+        commands: Those that it knows. Each is imported; importing all takes as long as a search.
 
     Returns:
         The parser.
@@ -63,10 +63,8 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
         description="Search and classify images by words. Works offline with its embedded model.",
         epilog="Run  clipkit help COMMAND  for the options of a command, with examples.",
     )
-    parser.add_argument(
-        "--version", "-v", action=_Version, nargs=0, help="say which version this is"
-    )
-    # Not required: that would be told before an option that does not exist.
+    parser.add_argument("--version", "-v", action=_Version, nargs=0, help="print the version")
+    # Not required: that would be reported before an option that does not exist.
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", prog="clipkit")
     for command in commands:
         importlib.import_module(f"clipkit.cli.{command}").add_parser(subparsers)
@@ -74,7 +72,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for: that takes as long as a search."""
+    """Looks the version up only when asked for it: that takes as long as a search."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print the version and end."""
@@ -129,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    """Parse and run; importing a command is a part of it, since Ctrl-C may come at any time."""
+    """Parse and run; commands are imported in here, since Ctrl-C may come at any time."""
     if not words:
         print(_GUIDE, end="")
         return 0
@@ -146,7 +144,7 @@ def _run(words: list[str]) -> int:
 
 
 def _drop_stdout() -> None:
-    """Let nothing that waits to be printed fail once more when the process ends."""
+    """Drop buffered output, which would fail once more when the process ends."""
     try:
         sys.stdout.flush()
     except OSError:

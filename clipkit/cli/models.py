@@ -1,4 +1,4 @@
-"""``clipkit models``: which models there are, how large and good, and which are on this machine."""
+"""``clipkit models``: list the models, their size, accuracy, and which are on this machine."""
 
 import argparse
 import json
@@ -23,14 +23,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "models",
         help="list models, their size and published accuracy, and what is on this machine",
         description=(
-            "List the models that --model takes, four to begin with first. Accuracy is zero-shot "
+            "List the models that --model takes, recommended ones first. Accuracy is zero-shot "
             "top-1 on ImageNet as published; - where it is not known."
         ),
         epilog=_EPILOG,
     )
-    parser.add_argument("words", nargs="*", metavar="WORD", help="only names that hold every word")
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help="only models whose name contains every word"
+    )
     parser.add_argument("--here", action="store_true", help="only models on this machine")
-    parser.add_argument("--json", action="store_true", help="one JSON object a model and line")
+    parser.add_argument("--json", action="store_true", help="one JSON object per model and line")
     parser.set_defaults(run=run)
 
 

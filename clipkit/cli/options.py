@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they prepare: encoder, pairs, index."""
+"""Options that several commands share, and the encoder and up-to-date index that they ask for."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -22,14 +22,105 @@ from clipkit.runtime.cache import find_compiled, remembered_refusal
 from clipkit.search.library import PhotoLibrary, SyncReport
 
 
-def compile_if_it_pays(arguments: argparse.Namespace) -> None:
-    """Compile the model of a command, unless that is done, cannot be done, or was not wanted.
-
-    Loading torch and open_clip takes longer than many a command, so it pays for any that runs on
-    the CPU. What goes wrong is a note: the model runs on torch as well.
+def add_model_options(
+    parser: argparse.ArgumentParser, *, model: Callable[[str], str] = values.model_name
+) -> None:
+    """Add --model, --device, --precision, --engine, --batch-size and --max-megapixels.
 
     Args:
-        arguments: With the options of ``add_model_options``.
+        parser: Of a command.
+        model: Checks the name of a model. A command that deletes old indexes must also take the
+            names of models that no longer exist.
+    """
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        default="starter",
+        type=model,
+        metavar="NAME",
+        help='which model; "clipkit models" lists them (default: the embedded starter)',
+    )
+    add_engine_options(group)
+    group.add_argument(  # this and the next as rclip has them
+        "--batch-size",
+        "--indexing-batch-size",
+        "-b",
+        type=values.whole_number(1),
+        metavar="N",
+        help="images per batch (default: what suits the engine)",
+    )
+    group.add_argument(
+        "--max-megapixels",
+        "--max-image-megapixels",
+        type=values.megapixels,
+        metavar="N",
+        help='refuse images of more pixels than that; "none" refuses none (default, or "auto": a '
+        "share of the machine's memory)",
+    )
+
+
+def add_engine_options(parser: "argparse._ActionsContainer") -> None:
+    """Add --device, --precision and --engine."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        type=values.device,
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:1 or mps",
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "fastest", "fp32", "bf16", "fp16", "int8"),
+        help="number format (default: the fastest on this machine that passes the parity check)",
+    )
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        choices=("auto", "onnx", "torch"),
+        help="what runs the model: ONNX Runtime or torch",
+    )
+
+
+def add_scan_options(parser: "argparse._ActionsContainer") -> None:
+    """Add --exclude and --include-hidden, which an index keeps for next time."""
+    parser.add_argument(
+        "--exclude",
+        "--exclude-dir",  # rclip's
+        action="append",
+        metavar="PATTERN",
+        help="leave out files and folders of this name, or with a / of this path inside FOLDER; "
+        '*, ? and ** work; may be repeated; kept for next time, --exclude "" clears it',
+    )
+    parser.add_argument(
+        "--include-hidden",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="index names that start with a dot too; kept for next time",
+    )
+
+
+def load_encoder(arguments: argparse.Namespace) -> Encoder:
+    """Return the encoder that the options of add_model_options ask for."""
+    _compile_if_it_pays(arguments)
+    encoder = load(
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        engine=arguments.engine,
+    )
+    encoder.batch_size = arguments.batch_size
+    if arguments.max_megapixels is not None:
+        # Above what any image has: a file says its size in 32 bits a side at most.
+        encoder.max_pixels = max(1, int(min(arguments.max_megapixels, 2.0**44) * 1e6))
+    return encoder
+
+
+def _compile_if_it_pays(arguments: argparse.Namespace) -> None:
+    """Compile the model of a command, unless that is done, impossible, or not wanted.
+
+    On a CPU it always pays: importing torch and open_clip takes longer than many a command. If
+    compiling fails, a note says so and the model runs on torch.
     """
     if not fits_compiled(arguments.engine, arguments.device, arguments.precision):
         return
@@ -59,119 +150,8 @@ def _has_accelerator() -> bool:
     return choose_device("auto").type != "cpu"
 
 
-def add_model_options(
-    parser: argparse.ArgumentParser, *, model: Callable[[str], str] = values.model_name
-) -> None:
-    """Add --model, --device, --precision, --engine, --batch-size and --max-megapixels.
-
-    Args:
-        parser: Of a command.
-        model: Checks the name of a model; a command that deletes what an old one left must take
-            the names of models that are gone.
-    """
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--model",
-        default="starter",
-        type=model,
-        metavar="NAME",
-        help='which model; "clipkit models" lists them (default: the embedded starter)',
-    )
-    add_engine_options(group)
-    group.add_argument(  # this and the next as rclip has them
-        "--batch-size",
-        "--indexing-batch-size",
-        "-b",
-        type=values.whole_number(1),
-        metavar="N",
-        help="images that go through the model at once (default: what suits the engine)",
-    )
-    group.add_argument(
-        "--max-megapixels",
-        "--max-image-megapixels",
-        type=values.megapixels,
-        metavar="N",
-        help='refuse images that decode to more; "none" refuses none (default, or "auto": a share '
-        "of the machine's memory)",
-    )
-
-
-def add_engine_options(parser: "argparse._ActionsContainer") -> None:
-    """Add --device, --precision and --engine."""
-    parser.add_argument(
-        "--device",
-        default="auto",
-        type=values.device,
-        metavar="DEVICE",
-        help="auto, cpu, cuda, cuda:1 or mps",
-    )
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        choices=("auto", "fastest", "fp32", "bf16", "fp16", "int8"),
-        help="number format (default: the fastest here that changes nothing noticeably)",
-    )
-    parser.add_argument(
-        "--engine", default="auto", choices=("auto", "onnx", "torch"), help="what computes"
-    )
-
-
-def add_scan_options(parser: "argparse._ActionsContainer") -> None:
-    """Add --exclude and --include-hidden, which an index keeps for next time."""
-    parser.add_argument(
-        "--exclude",
-        "--exclude-dir",  # rclip's
-        action="append",
-        metavar="PATTERN",
-        help="leave out files and folders of this name, or with a / of this path inside FOLDER; "
-        '*, ? and ** work; may be repeated; kept for next time, --exclude "" clears it',
-    )
-    parser.add_argument(
-        "--include-hidden",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="index names that start with a dot too; kept for next time",
-    )
-
-
-def load_encoder(arguments: argparse.Namespace) -> Encoder:
-    """Return the encoder that the options of add_model_options ask for."""
-    compile_if_it_pays(arguments)
-    encoder = load(
-        arguments.model,
-        device=arguments.device,
-        precision=arguments.precision,
-        engine=arguments.engine,
-    )
-    encoder.batch_size = arguments.batch_size
-    if arguments.max_megapixels is not None:
-        # Above what any image has: a file says its size in 32 bits a side at most.
-        encoder.max_pixels = max(1, int(min(arguments.max_megapixels, 2.0**44) * 1e6))
-    return encoder
-
-
-def skipped_lines(skipped: Sequence[ImageReadError], *, most: int = 20) -> list[str]:
-    """Return what to print about images that could not be read.
-
-    Args:
-        skipped: One error an image.
-        most: How many are named; the rest is counted.
-
-    Returns:
-        Lines; none if nothing was skipped.
-    """
-    if not skipped:
-        return []
-    noun = "image" if len(skipped) == 1 else "images"
-    lines = [f"{len(skipped)} {noun} skipped:"]
-    lines += [f"  {error}" for error in skipped[:most]]
-    if len(skipped) > most:
-        lines.append(f"  … and {len(skipped) - most} more")
-    return lines
-
-
 def check_is_indexed(folder: str) -> None:
-    """Raise if there is no index to use as it is, before a model is loaded for it.
+    """Refuse a folder that is not indexed, before a model is loaded for it.
 
     Args:
         folder: As the user wrote it.
@@ -191,10 +171,10 @@ def sync_if_possible(
     exclude: Sequence[str] | None = None,
     include_hidden: bool | None = None,
 ) -> SyncReport | None:
-    """See to new, changed, moved and deleted images, with a bar on stderr.
+    """Bring the index up to date, with a progress bar on stderr.
 
-    While another process is writing, or where nobody can, a note says so: what is indexed
-    already can be used all the same.
+    If another process is writing, or the index cannot be written, a note says so and what is
+    indexed already is used.
 
     Args:
         library: The library.
@@ -222,46 +202,13 @@ def sync_if_possible(
 
 
 def tell_of_other_models(library: PhotoLibrary) -> None:
-    """Say that a folder will have one more index, if it has those of other models only."""
+    """Note that a folder gets one more index, if it has only those of other models."""
     others = [] if library.is_indexed else library.other_models
     if others:
         note(
             f"{library.folder} is indexed with {', '.join(others)}; {library.model} makes an index "
             "of its own beside that"
         )
-
-
-def nothing_line(library: PhotoLibrary, folder: str) -> str:
-    """Return why there is nothing to work on.
-
-    Args:
-        library: The library.
-        folder: Its folder as the user wrote it.
-
-    Returns:
-        A sentence, "" if there is something.
-    """
-    if len(library):
-        return ""
-    return absent_line(library.num_missing, folder) or f"no images found in {folder}"
-
-
-def absent_line(num_missing: int, folder: str) -> str:
-    """Return what to say where every indexed image is away.
-
-    Args:
-        num_missing: How many are indexed and not there.
-        folder: As the user wrote it.
-
-    Returns:
-        A sentence, "" if none is away.
-    """
-    if not num_missing:
-        return ""
-    return (
-        f"none of the {num_missing} images indexed in {folder} is there: connect their disk and "
-        "run the same command again"
-    )
 
 
 def missing_line(library: PhotoLibrary, report: SyncReport) -> str:
@@ -274,3 +221,56 @@ def missing_line(library: PhotoLibrary, report: SyncReport) -> str:
         "left out of searches until it is back; if gone for good, run"
         f"  clipkit index {quoted(str(library.indexed_folder))} --prune"
     )
+
+
+def nothing_line(library: PhotoLibrary, folder: str) -> str:
+    """Return why a library has no images to work on.
+
+    Args:
+        library: The library.
+        folder: Its folder as the user wrote it.
+
+    Returns:
+        A sentence, "" if it has some.
+    """
+    if len(library):
+        return ""
+    return absent_line(library.num_missing, folder) or f"no images found in {folder}"
+
+
+def absent_line(num_missing: int, folder: str) -> str:
+    """Return what to say where every indexed image is missing.
+
+    Args:
+        num_missing: How many indexed images are not there.
+        folder: As the user wrote it.
+
+    Returns:
+        A sentence, "" if none is missing.
+    """
+    if not num_missing:
+        return ""
+    return (
+        f"none of the {num_missing} images indexed in {folder} is there: connect their disk and "
+        "run the same command again"
+    )
+
+
+def skipped_lines(skipped: Sequence[ImageReadError], *, most: int = 20) -> list[str]:
+    """Return what to print about images that could not be read.
+
+    Args:
+        skipped: One error an image.
+        most: How many are named; the rest is counted.
+
+    Returns:
+        Lines; none if nothing was skipped.
+    """
+    if not skipped:
+        return []
+    noun = "image" if len(skipped) == 1 else "images"
+    lines = [f"{len(skipped)} {noun} skipped:"]
+    lines += [f"  {error}" for error in skipped[:most]]
+    if len(skipped) > most:
+        lines.append(f"  … and {len(skipped) - most} more")
+    return lines

@@ -1,24 +1,23 @@
-"""Files that a command writes where it was told to: whole or not at all, over nothing foreign."""
+"""Files that a command writes for its user: atomically, and never over somebody else's file."""
 
 import os
-import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipkit.cli.terminal import note
 from clipkit.errors import InputError
+from clipkit.files import atomic_write
 
 _HEAD = 65_536  # bytes of a file that show who wrote it
 
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file that a command shall write.
+    """A file that a command is to write.
 
-    A file that is there is replaced if its content shows that this command wrote it, or if the
-    user says so. Check it before any work; writing checks once more, since work may take hours.
+    What is there is replaced only if its content shows that this command wrote it, or if the user
+    says so. Check it before any work; writing checks again, since work may take hours.
     """
 
     path: Path
@@ -46,28 +45,8 @@ class OutputFile:
                 "it: choose another name, or say --force to replace it"
             )
 
-    @contextmanager
-    def draft(self) -> Iterator[Path]:
-        """Give a new file beside the output, which takes its place when the block has ended well.
-
-        Yields:
-            Where to write; nothing is there yet, and the ending is the output's.
-
-        Raises:
-            InputError: As `check` does.
-        """
-        self.check()
-        draft = self.path.with_name(f".clipkit-{secrets.token_hex(6)}{self.path.suffix[:32]}")
-        try:
-            yield draft
-            self.check()
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
-        note(f"wrote {self.path}")
-
     def write_text(self, parts: Iterable[str]) -> None:
-        """Write a text in UTF-8; odd bytes of file names, as Python has them, as they were.
+        """Write a text in UTF-8; odd bytes of file names, as Python has them, become themselves.
 
         Args:
             parts: The text, in pieces.
@@ -76,11 +55,13 @@ class OutputFile:
             InputError: As `check` does.
             OSError: If writing fails; what was there stays.
         """
-        with self.draft() as draft, draft.open("xb") as file:
-            for part in parts:
-                file.write(part.encode("utf-8", "surrogateescape"))
-            file.flush()
-            os.fsync(file.fileno())
+        self.check()
+        with atomic_write(self.path, durable=True) as draft:
+            with draft.open("xb") as file:
+                for part in parts:
+                    file.write(part.encode("utf-8", "surrogateescape"))
+            self.check()
+        note(f"wrote {self.path}")
 
     def _holds_ours(self) -> bool:
         if not self.path.is_file() or self.path.is_symlink():

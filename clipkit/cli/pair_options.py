@@ -1,4 +1,4 @@
-"""Options of commands that read a dataset of image-text pairs."""
+"""Options that say where a dataset of image-text pairs is and how it is laid out."""
 
 import argparse
 from typing import get_args
@@ -10,7 +10,7 @@ from clipkit.data.sources import open_pairs
 
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:
-    """Add PAIRS and what says how they are laid out."""
+    """Add PAIRS and the options of its layout."""
     parser.add_argument(
         "pairs",
         type=values.path,
@@ -25,26 +25,26 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=get_args(Format),
         default="auto",
-        help="what PAIRS is (default: as it looks)",
+        help="what PAIRS is (default: detected)",
     )
     group.add_argument(
         "--image-column",
         default="",
         metavar="NAME",
-        help="column of a table with the images (default: filepath, file_name, image or alike)",
+        help="column of a table with the images (default: filepath, file_name, image or similar)",
     )
     group.add_argument(
         "--caption-column",
         default="",
         metavar="NAME",
-        help="column of a table with the captions (default: title, caption, text or alike)",
+        help="column of a table with the captions (default: title, caption, text or similar)",
     )
     group.add_argument(
         "--caption-ending",
         default="",
         metavar="ENDING",
-        help="of caption files and of members of shards, as in  en.txt  (default: txt, caption or "
-        "json; in shards then cls)",
+        help="ending of caption files and of caption members in shards, as in  en.txt  (default: "
+        "txt, caption or json; in shards, after those, cls)",
     )
     group.add_argument(
         "--class-names",

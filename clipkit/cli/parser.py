@@ -1,4 +1,4 @@
-"""The argument parser: it says which option or command was probably meant."""
+"""argparse with a "did you mean" for unknown options and commands, and one-line errors."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ ExplainWords = Callable[[argparse.Namespace, Sequence[str]], str]
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Leaves text that has lines already, such as examples, as it is; usage is what is needed."""
+    """Leaves text with line breaks, such as examples, as it is; usage shows what is required."""
 
     def _format_usage(
         self,
@@ -37,14 +37,14 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, with the nearest option where one is not known.
+    """argparse's parser, which suggests the nearest option where one is not known.
 
     Args:
         **options: As for argparse's.
     """
 
     explain_words: ExplainWords | None = None
-    """Returns what to say about words that are too many, from what was parsed and those words."""
+    """Makes the message about surplus words, from what was parsed and those words."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", _HelpFormatter)

@@ -154,7 +154,7 @@ def draw_kitty_in_tmux(pixels: Pixels) -> str:
     wrapped = (
         "\033Ptmux;" + command.replace("\033", "\033\033") + "\033\\" for command in commands
     )
-    # The first cell of a row says which row it is; the others go on from the one to their left.
+    # The first cell of a row says which row it is; the others continue the one to their left.
     lines = (
         f"\033[38;5;{number}m{_CELL}{mark}{_CELL * (columns - 1)}\033[39m\n"
         for mark in _ROW_MARKS[:rows]

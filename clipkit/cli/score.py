@@ -1,8 +1,7 @@
-"""``clipkit score``: how well the captions of pairs fit their images."""
+"""``clipkit score``: CLIPScore of the captions of image-text pairs."""
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -10,8 +9,8 @@ from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.pair_options import add_pair_options, open_source
 from clipkit.cli.terminal import note, progress_bar, to_json, visible
-from clipkit.curation.scoring import CaptionScore, References, score_pairs
-from clipkit.errors import ImageReadError, InputError
+from clipkit.curation.scoring import CaptionScore, References, ScoreReport, score_pairs
+from clipkit.errors import InputError
 
 _EPILOG = """\
 examples:
@@ -19,11 +18,11 @@ examples:
   clipkit score photos --references right.json --json
 
 a score is 2.5 times the cosine of image and caption, negative ones count as 0 (CLIPScore, Hessel
-et al. 2021). Scores of two models do not compare; published ones are those of
+et al. 2021). Scores of different models do not compare; published ones are those of
 --model ViT-B-32/openai
 
-FILE.json holds captions that are right, by the name of the image's file, with or without its
-ending: {"beach.jpg": ["people on a beach", "a sunny beach"]}
+FILE.json holds reference captions, by the name of the image's file, with or without its ending:
+{"beach.jpg": ["people on a beach", "a sunny beach"]}
 """
 
 
@@ -32,8 +31,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "score",
         help="say how well captions fit their images",
-        description="Print one line a caption: its CLIPScore, with --references its RefCLIPScore,\n"
-        "the image, and the caption. The mean is told at the end.",
+        description="Print one line per caption: its CLIPScore, with --references its\n"
+        "RefCLIPScore, the image, and the caption. The mean comes last.",
         epilog=_EPILOG,
     )
     add_pair_options(parser)
@@ -41,12 +40,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--references",
         type=values.path,
         metavar="FILE.json",
-        help="captions that are right, for RefCLIPScore",
+        help="reference captions, for RefCLIPScore",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object a caption and line, and one with the means at the end",
+        help="one JSON object per caption and line, and one with the means at the end",
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 if a pair was skipped")
     add_model_options(parser)
@@ -87,39 +86,38 @@ def run(arguments: argparse.Namespace) -> int:
     if not fits:
         note("no pairs that can be scored")
         return 1
-    _tell_means(fits, referenced, skipped, arguments)
+    report = ScoreReport(
+        clip_score=fmean(fits),
+        ref_clip_score=fmean(referenced) if referenced else None,
+        num_captions=len(fits),
+        num_with_references=len(referenced),
+        skipped=skipped,
+    )
+    _print_means(report, arguments)
     return 1 if skipped and arguments.strict else 0
 
 
 def _line(score: CaptionScore, arguments: argparse.Namespace) -> str:
-    reference = score.ref_clip_score
+    has_references = arguments.references is not None
     if arguments.json:
-        found = {"name": score.name, "caption": score.caption, "clip_score": score.clip_score}
-        if arguments.references is not None:
-            found["ref_clip_score"] = reference
+        found = score.to_dict()
+        if not has_references:
+            del found["ref_clip_score"]
         return to_json(found)
     columns = [f"{score.clip_score:.4f}", visible(score.name), visible(score.caption)]
-    if arguments.references is not None:
-        columns.insert(1, "-" if reference is None else f"{reference:.4f}")
+    if has_references:
+        columns.insert(1, "-" if score.ref_clip_score is None else f"{score.ref_clip_score:.4f}")
     return "\t".join(columns)
 
 
-def _tell_means(
-    fits: Sequence[float],
-    referenced: Sequence[float],
-    skipped: Sequence[ImageReadError],
-    arguments: argparse.Namespace,
-) -> None:
-    means = {"clip_score": fmean(fits)}
-    if referenced:
-        means["ref_clip_score"] = fmean(referenced)
+def _print_means(report: ScoreReport, arguments: argparse.Namespace) -> None:
     if arguments.json:
-        listed = [{"path": error.path, "reason": error.reason} for error in skipped]
-        print(to_json({"mean": means, "captions": len(fits), "skipped": listed}))
-    note(f"captions: {len(fits)}, mean CLIPScore {means['clip_score']:.4f}")
+        print(to_json(report.to_dict()))
+    note(f"captions: {report.num_captions}, mean CLIPScore {report.clip_score:.4f}")
     if arguments.references is not None:
-        mean = f", mean RefCLIPScore {means['ref_clip_score']:.4f}" if referenced else ""
-        note(f"captions with references: {len(referenced)}{mean}")
+        mean = report.ref_clip_score
+        shown = "" if mean is None else f", mean RefCLIPScore {mean:.4f}"
+        note(f"captions with references: {report.num_with_references}{shown}")
 
 
 def _read_references(path: Path) -> References:

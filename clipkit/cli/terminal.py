@@ -1,11 +1,12 @@
-"""What the command line prints: rows on stdout, notes and progress on stderr."""
+"""Printing for the command line: results on stdout, notes and progress bars on stderr."""
 
 import io
 import json
+import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -15,8 +16,11 @@ from clipkit.progress import Progress
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-import os
-from collections.abc import Collection, Sequence
+_BOLD, _PLAIN = "\033[1m", "\033[0m"
+# Odd bytes of names, and what JSON itself would let through to a terminal.
+_ESCAPED = re.compile("[\x7f-\x9f\ud800-\udfff]")
+
+_bars: list["tqdm[NoReturn]"] = []  # on the terminal now
 
 
 def use_file_system_encoding() -> None:
@@ -29,77 +33,6 @@ def use_file_system_encoding() -> None:
         sys.stdout.reconfigure(
             encoding=sys.getfilesystemencoding(), errors=sys.getfilesystemencodeerrors()
         )
-
-
-def to_json(value: object) -> str:
-    r"""Return a value as one line of JSON that is valid UTF-8 once it is printed.
-
-    Characters stay as they are, but an odd byte of a file name, 0xff say, becomes ``\udcff``:
-    ``os.fsencode(json.loads(line)["path"])`` is the name as the file system has it.
-
-    Args:
-        value: What json.dumps takes.
-
-    Returns:
-        The JSON, without a line break.
-
-    Example:
-        >>> print(to_json({"path": "caf\udce9 ☕.jpg"}))
-        {"path": "caf\udce9 ☕.jpg"}
-    """
-    is_utf8 = sys.getfilesystemencoding() == "utf-8"  # ASCII is valid UTF-8 on any other stdout
-    text = json.dumps(value, ensure_ascii=not is_utf8)
-    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def visible(text: str) -> str:
-    r"""Return a text with escapes for what nobody can see, or what would command a terminal.
-
-    Args:
-        text: Such as a file's name, which may hold anything.
-
-    Returns:
-        The same on one line.
-
-    Example:
-        >>> print(visible("new\nline \x1b[31m.jpg"))
-        new\nline \x1b[31m.jpg
-    """
-    return "".join(
-        repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Cs") else char for char in text
-    )
-
-
-def path_start(folder: str) -> str:
-    """Return what to print before paths in a folder so that no program takes one for an option.
-
-    As find does it: what lies in "." can be used as a query, too.
-
-    Args:
-        folder: As the user wrote it; the paths begin with it, as pathlib has it.
-
-    Returns:
-        "./" or nothing.
-
-    Example:
-        >>> path_start("photos"), path_start("."), path_start("./-f")
-        ('', './', './')
-    """
-    path = Path(folder)
-    return "./" if path == Path() or str(path).startswith("-") else ""
-
-
-# Odd bytes of names, and what JSON itself would let through to a terminal.
-_ESCAPED = re.compile("[\x7f-\x9f\ud800-\udfff]")
-
-
-_bars: list["tqdm[NoReturn]"] = []  # on the terminal now
-
-
-def clear_bars() -> None:
-    """Take progress bars off the terminal until they next move, before a line is printed."""
-    for bar in _bars:
-        bar.clear()
 
 
 def note(line: str) -> None:
@@ -142,7 +75,10 @@ def progress_bar(label: str, *, unit: str = "image") -> Iterator[Progress]:
             bar.close()
 
 
-_BOLD, _PLAIN = "\033[1m", "\033[0m"
+def clear_bars() -> None:
+    """Take progress bars off the terminal until they next move, before a line is printed."""
+    for bar in _bars:
+        bar.clear()
 
 
 def table_lines(
@@ -168,6 +104,76 @@ def table_lines(
     return lines
 
 
+def shows_colors() -> bool:
+    """Return whether stdout is a terminal that shows colours and whose user wants some.
+
+    Source:
+        https://no-color.org for NO_COLOR.
+    """
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    # An old console of Windows prints the codes; what understands them sets one of these.
+    return os.name != "nt" or any(name in os.environ for name in ("WT_SESSION", "ANSICON", "TERM"))
+
+
+def to_json(value: object) -> str:
+    r"""Return a value as one line of JSON that is valid UTF-8 once it is printed.
+
+    Characters stay as they are, but an odd byte of a file name, 0xff say, becomes ``\udcff``:
+    ``os.fsencode(json.loads(line)["path"])`` is the name as the file system has it.
+
+    Args:
+        value: What json.dumps takes.
+
+    Returns:
+        The JSON, without a line break.
+
+    Example:
+        >>> print(to_json({"path": "caf\udce9 ☕.jpg"}))
+        {"path": "caf\udce9 ☕.jpg"}
+    """
+    is_utf8 = sys.getfilesystemencoding() == "utf-8"  # ASCII is valid UTF-8 on any other stdout
+    text = json.dumps(value, ensure_ascii=not is_utf8)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def path_start(folder: str) -> str:
+    """Return what to print before paths in a folder so that no program takes one for an option.
+
+    As find does it: what lies in "." can be used as a query, too.
+
+    Args:
+        folder: As the user wrote it; the paths begin with it, as pathlib has it.
+
+    Returns:
+        "./" or nothing.
+
+    Example:
+        >>> path_start("photos"), path_start("."), path_start("./-f")
+        ('', './', './')
+    """
+    path = Path(folder)
+    return "./" if path == Path() or str(path).startswith("-") else ""
+
+
+def visible(text: str) -> str:
+    r"""Return a text with escapes for what nobody can see, or what would command a terminal.
+
+    Args:
+        text: Such as a file's name, which may hold anything.
+
+    Returns:
+        The same on one line.
+
+    Example:
+        >>> print(visible("new\nline \x1b[31m.jpg"))
+        new\nline \x1b[31m.jpg
+    """
+    return "".join(
+        repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Cs") else char for char in text
+    )
+
+
 def display_width(text: str) -> int:
     """Return how many columns of a terminal a text takes.
 
@@ -187,18 +193,6 @@ def _width(letter: str) -> int:
     if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-
-
-def shows_colors() -> bool:
-    """Return whether stdout is a terminal that shows colours and whose user wants some.
-
-    Source:
-        https://no-color.org for NO_COLOR.
-    """
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    # An old console of Windows prints the codes; what understands them sets one of these.
-    return os.name != "nt" or any(name in os.environ for name in ("WT_SESSION", "ANSICON", "TERM"))
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:

@@ -1,6 +1,6 @@
-"""Checked values of options: each a function from a word of the command line to a value.
+"""Types of option values: functions that parse and check one command-line argument.
 
-argparse shows the sentence of an ArgumentTypeError, and words other errors by a function's name.
+argparse prints the message of an ArgumentTypeError; for other errors it prints the function's name.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 def whole_number(least: int = 1) -> Callable[[str], int]:
-    """Return what takes whole numbers from a least one on."""
+    """Return a type of whole numbers, ``least`` or more."""
 
     def parse(text: str) -> int:
         try:
@@ -29,7 +29,7 @@ def whole_number(least: int = 1) -> Callable[[str], int]:
 def number(
     least: float = -math.inf, most: float = math.inf, *, is_open: bool = False
 ) -> Callable[[str], float]:
-    """Return what takes numbers of a range.
+    """Return a type of numbers in a range.
 
     Args:
         least: The smallest.

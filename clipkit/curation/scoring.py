@@ -40,6 +40,15 @@ class CaptionScore(NamedTuple):
     clip_score: float  # 0..2.5
     ref_clip_score: float | None  # 0..1.43; None without references
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the score as what JSON takes: a line of ``clipkit score --json``."""
+        return {
+            "name": self.name,
+            "caption": self.caption,
+            "clip_score": self.clip_score,
+            "ref_clip_score": self.ref_clip_score,
+        }
+
 
 @dataclass(frozen=True)
 class ScoredBatch:
@@ -47,6 +56,26 @@ class ScoredBatch:
 
     scores: list[CaptionScore]  # of one pair in their order
     skipped: list[ImageReadError]
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """The mean scores of all captions."""
+
+    clip_score: float  # mean over the captions
+    ref_clip_score: float | None  # mean over the captions with references; None without any
+    num_captions: int
+    num_with_references: int
+    skipped: list[ImageReadError]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as what JSON takes: the last line of ``clipkit score --json``."""
+        means = {"clip_score": self.clip_score, "ref_clip_score": self.ref_clip_score}
+        return {
+            "mean": {name: mean for name, mean in means.items() if mean is not None},
+            "captions": self.num_captions,
+            "skipped": [{"path": error.path, "reason": error.reason} for error in self.skipped],
+        }
 
 
 def clip_scores(image_embeddings: Embeddings, text_embeddings: Embeddings) -> NDArray[np.float32]:

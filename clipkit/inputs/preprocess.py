@@ -27,7 +27,7 @@ OPENAI_STD: Channels = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How images become pixel values for one image tower."""
+    """Preprocessing of one model: images to pixel values."""
 
     size: tuple[int, int]  # (height, width) of the tower's input; images elsewhere are (w, h)
     mean: Channels = OPENAI_MEAN  # of red, green and blue in 0..1
@@ -131,23 +131,23 @@ class Preprocess:
         Returns:
             Standardised values, shape (3, H, W).
         """
-        return self.pixel_values(image, scaled_decode=False)
+        return self.pixel_values(image, decode_scaled=False)
 
     def pixel_values(
         self,
         source: ImageInput | DecodedImage,
         *,
-        scaled_decode: bool = True,
+        decode_scaled: bool = True,
         max_pixels: int | None = None,
         allow_urls: bool = False,
     ) -> NDArray[np.float32]:
-        """Return an image as the image tower takes it.
+        """Return an image as pixel values of the image encoder.
 
         Raises what read_image raises.
 
         Args:
             source: An image in any form that read_image takes, or one it returned.
-            scaled_decode: Whether large JPEGs are decoded at 1/2, 1/4 or 1/8, to at least twice
+            decode_scaled: Whether large JPEGs are decoded at 1/2, 1/4 or 1/8, to at least twice
                 the size they are resized to: several times faster. The mean difference from full
                 decoding, measured on 40 photographs of 1 to 18 megapixels, is below 0.005 of full
                 scale for each of them and 0.001 on average. Without it the result is open_clip's,
@@ -162,7 +162,7 @@ class Preprocess:
             return self.standardized(self.fitted(source))
         with borrow_image(
             source,
-            target=self.resized_size if scaled_decode else None,
+            target=self.resized_size if decode_scaled else None,
             max_pixels=max_pixels,
             allow_urls=allow_urls,
         ) as decoded:
@@ -170,7 +170,7 @@ class Preprocess:
         return self.standardized(image)
 
     def resized_size(self, size: Size) -> Size:
-        """Return what an image is resized to, before anything is cut off or filled up.
+        """Return the size that an image is resized to before it is cropped or padded.
 
         Args:
             size: (width, height) of the full upright image.
@@ -192,7 +192,7 @@ class Preprocess:
         return max(1, round(width / ratio)), max(1, round(height / ratio))
 
     def fitted(self, decoded: DecodedImage) -> Image.Image:
-        """Return an image at exactly the tower's size, resized and cropped or filled up."""
+        """Return an image at exactly the input size: resized, then cropped or padded."""
         height, width = self.size
         resized = self.resized_size(decoded.size)
         box = decoded.box or (0.0, 0.0, float(decoded.pixels.width), float(decoded.pixels.height))
@@ -232,7 +232,7 @@ class Preprocess:
 
     @property
     def filter(self) -> Image.Resampling:
-        """How an image is resampled."""
+        """Pillow's resampling filter."""
         # open_clip passes no interpolation on when it fits an image to an input that is not
         # square.
         if self.resize_mode == "shortest" and self.size[0] != self.size[1]:

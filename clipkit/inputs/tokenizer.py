@@ -31,7 +31,7 @@ class TextCutWarning(ClipkitWarning):
 
 
 class TokenizedTexts(NamedTuple):
-    """Texts as a text tower takes them."""
+    """Token ids of texts, and which were cut or unknown."""
 
     token_ids: NDArray[np.int64]  # (N, L)
     is_cut: NDArray[np.bool_]  # (N,), whether the end of the text was left out

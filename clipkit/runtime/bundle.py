@@ -152,6 +152,15 @@ class Bundle:
                 )
         return bundle
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the parity of each precision and why others were refused, as JSON takes it."""
+        return {
+            "precisions": {
+                name: dataclasses.asdict(parity) for name, parity in self.precisions.items()
+            },
+            "refused": {name: refusal.reason for name, refusal in self.refused.items()},
+        }
+
     def to_json(self) -> str:
         """Return the manifest as the text of its file."""
         entries = {"format": FORMAT, **dataclasses.asdict(self)}

@@ -70,7 +70,7 @@ def read_embeddings(place: LibraryPlace, accepted: IndexFilter) -> LibraryEmbedd
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written."""
+    """What an export wrote."""
 
     directory: Path
     files: tuple[Path, ...]  # the embeddings, the table, and what is said about both

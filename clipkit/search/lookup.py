@@ -26,7 +26,7 @@ _CHUNK = 1024  # images a batch, where nothing has to be waited for
 
 
 class IndexedFiles:
-    """What an index knows of some files of its folder, as they are now.
+    """The embeddings that an index has of given files, as these are now.
 
     A file of the same size and time as when it was indexed is looked up by its path, one that was
     moved or touched by its content. Nothing is written. The embeddings that are found are held in

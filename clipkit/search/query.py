@@ -154,7 +154,7 @@ def _read_array(array: NDArray[Any]) -> Query | NDArray[np.floating]:
 
 
 def parse_query(*words: str, allow_urls: bool = False) -> Query:
-    """Return the query a person wrote, in the language of the command line.
+    """Parse a query as the command line reads it: words and images with +, - and weights.
 
     Each word is one argument of a command line, spaces included: "+" and "-" alone between two
     others add and subtract, inside a longer text they mean nothing.

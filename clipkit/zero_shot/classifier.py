@@ -45,7 +45,7 @@ class LabelScore(TypedDict):
 
 @dataclass(frozen=True)
 class ClassifiedBatch:
-    """Some images of a stream, in order."""
+    """One batch of a stream, in the order of its images."""
 
     positions: list[int]  # of those that could be read, counted in the stream from 0
     labels: list[list[LabelScore]]  # of each of them, best first
@@ -286,7 +286,7 @@ def classify_each(
     templates: str | Sequence[str] = DEFAULT_TEMPLATES,
     k: int | None = None,
 ) -> list[list[LabelScore]]:
-    """Return the labels of each image out of a list of its own, best first.
+    """Classify each image by its own list of labels; return them best first.
 
     Args:
         encoder: The model.

@@ -181,7 +181,7 @@ def test_a_model_that_cannot_be_loaded_costs_no_index(
     assert len(PhotoLibrary.open(photos)) == 2
 
 
-def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
+def test_ctrl_c_says_what_is_kept_and_how_to_resume(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoder.batch_size = 1
@@ -191,7 +191,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     assert captured.out == ""
     assert captured.err == (
         "interrupted: what is indexed so far is kept (images: 1) and can be searched with"
-        "  clipkit search QUERY 'my photos' --no-indexing ; to go on, run"
+        "  clipkit search QUERY 'my photos' --no-indexing ; to resume, run"
         "  clipkit index 'my photos'\n"
     )
 

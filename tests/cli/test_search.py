@@ -87,6 +87,14 @@ def test_json_is_one_object_a_line(capsys: Captured) -> None:
     assert (first["width"], first["height"], first["taken_at"]) == (2, 2, None)
 
 
+def test_json_is_what_the_hit_says(photos: Path, encoder: FakeEncoder, capsys: Captured) -> None:
+    assert main(["search", "red", "photos", "--json"]) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    hits = PhotoLibrary.open("photos", encoder).search("red")
+    assert printed == [hit.to_dict() for hit in hits]
+    assert len(printed) == 3
+
+
 def test_paths_can_end_with_a_null_and_names_with_quotes_stay_one_field(
     photos: Path, capsys: Captured
 ) -> None:

@@ -144,7 +144,7 @@ def test_scaled_decode_of_photographs_is_within_the_stated_bound(
     preprocess = Preprocess((224, 224), (0, 0, 0), (1, 1, 1), resize_mode=mode)  # type: ignore[arg-type]
     for photograph in photographs:
         data = encode(photograph, "JPEG", quality=90)
-        full = preprocess.pixel_values(data, scaled_decode=False)
+        full = preprocess.pixel_values(data, decode_scaled=False)
         scaled = preprocess.pixel_values(data)
         assert 0 < np.abs(scaled - full).mean() < 0.005
 

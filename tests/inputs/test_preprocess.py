@@ -141,7 +141,7 @@ def test_jpeg_without_scaled_decode_equals_open_clip(encode: Callable[..., bytes
     preprocess = Preprocess((32, 32))
     decoded = read_image(data).pixels
     expected = open_clips({}, 32, decoded)
-    assert np.array_equal(preprocess.pixel_values(data, scaled_decode=False), expected)
+    assert np.array_equal(preprocess.pixel_values(data, decode_scaled=False), expected)
     assert np.array_equal(preprocess.pixel_values(decoded), expected)
     assert not np.array_equal(preprocess.pixel_values(data), expected)  # scaled by 1/2
 

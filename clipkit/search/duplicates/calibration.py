@@ -37,7 +37,7 @@ _UNRELATED = 0.65  # similarity that one in a thousand pairs of related images r
 
 
 @dataclass(frozen=True)
-class Calibration:
+class DuplicateCalibration:
     """Where the near-duplicates of a library begin, and the evidence for it."""
 
     cosine: float  # near-duplicates' embeddings are at least so close
@@ -66,7 +66,7 @@ def calibrate(
     encoder: "Encoder",
     *,
     progress: Progress | None = None,
-) -> Calibration:
+) -> DuplicateCalibration:
     """Return thresholds for a library, from copies of 64 of its images.
 
     The sample is spread evenly over the paths. Each copy is re-encoded at JPEG quality 50,
@@ -118,7 +118,7 @@ def calibrate(
     return choose_thresholds(evidence)
 
 
-def choose_thresholds(evidence: Evidence) -> Calibration:
+def choose_thresholds(evidence: Evidence) -> DuplicateCalibration:
     """Return the thresholds that what was measured asks for.
 
     The cosine only spares work, the perceptual similarity decides. So the cosine is set wide:
@@ -150,7 +150,9 @@ def choose_thresholds(evidence: Evidence) -> Calibration:
     threshold = max(others_end, (others_end + copies_begin) / 2)
     found = (evidence.copy_cosines >= gate) & (evidence.copy_similarities >= threshold)
     others_found = first >= threshold
-    return Calibration(gate, threshold, len(near), float(found.mean()), float(others_found.mean()))
+    return DuplicateCalibration(
+        gate, threshold, len(near), float(found.mean()), float(others_found.mean())
+    )
 
 
 def _neighbours(

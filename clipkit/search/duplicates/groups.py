@@ -17,7 +17,7 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.perceptual_hash import GreyThumbnails
 from clipkit.near_duplicates import near_pairs
 from clipkit.progress import Progress
-from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.calibration import DuplicateCalibration
 from clipkit.search.duplicates.clustering import Pairs, complete_link
 from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 from clipkit.search.duplicates.preference import best_first
@@ -50,11 +50,11 @@ class DuplicateGroup:
 
 @dataclass(frozen=True)
 class DuplicateReport:
-    """What a library has more than once."""
+    """The exact copies and near-duplicates of a library."""
 
     groups: list[DuplicateGroup]  # the exact ones first; of their files, near ones name the best
     skipped: list[ImageReadError] = field(default_factory=list)  # not compared, with reasons
-    calibration: Calibration | None = None  # None if near-duplicates were not searched for
+    calibration: DuplicateCalibration | None = None  # None if near-duplicates were not searched for
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it."""
@@ -104,7 +104,7 @@ def near_groups(
     images: Sequence[ImageFile],
     embeddings: NDArray[np.floating[Any]],
     thumbnails: GreyThumbnails,
-    calibration: Calibration,
+    calibration: DuplicateCalibration,
     *,
     confirm: Callable[[Sequence[ImageFile], Pairs], Pairs] | None = None,
     progress: Progress | None = None,
@@ -144,7 +144,7 @@ def near_groups(
 def _similar_pairs(
     embeddings: NDArray[np.floating[Any]],
     thumbnails: GreyThumbnails,
-    calibration: Calibration,
+    calibration: DuplicateCalibration,
     progress: Progress | None,
 ) -> Pairs:
     """Return the pairs that pass both thresholds, the earlier row first."""

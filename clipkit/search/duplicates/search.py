@@ -13,7 +13,7 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.perceptual_hash import read_grey_thumbnails
 from clipkit.near_duplicates import rows_near_another
 from clipkit.progress import Progress
-from clipkit.search.duplicates.calibration import Calibration, calibrate
+from clipkit.search.duplicates.calibration import DuplicateCalibration, calibrate
 from clipkit.search.duplicates.confirmation import Confirmation
 from clipkit.search.duplicates.file_checks import files_as_indexed, with_same_bytes
 from clipkit.search.duplicates.groups import (
@@ -97,7 +97,7 @@ def find_near_groups(
     images: Sequence[ImageFile],
     paths: Sequence[Path],
     embeddings: NDArray[np.floating[Any]],
-    calibration: Calibration,
+    calibration: DuplicateCalibration,
     *,
     max_pixels: int | None = None,
     progress: Progress | None = None,

@@ -13,7 +13,7 @@ from clipkit import near_duplicates
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import ImageReadError
 from clipkit.inputs.perceptual_hash import GREY_SIDE
-from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.calibration import DuplicateCalibration
 from clipkit.search.duplicates.groups import (
     DuplicateGroup,
     DuplicateReport,
@@ -23,7 +23,7 @@ from clipkit.search.duplicates.groups import (
 )
 from clipkit.search.store.records import ImageFile
 
-THRESHOLDS = Calibration(
+THRESHOLDS = DuplicateCalibration(
     cosine=0.9, similarity=0.8, num_images=1, copies_found=1.0, others_found=0.0
 )
 

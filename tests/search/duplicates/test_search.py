@@ -9,7 +9,7 @@ import pytest
 from clipkit.embeddings import normalize_rows
 from clipkit.encoder.loading import load
 from clipkit.errors import InputError, LibraryError
-from clipkit.search.duplicates.calibration import Calibration
+from clipkit.search.duplicates.calibration import DuplicateCalibration
 from clipkit.search.duplicates.search import find_near_groups
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.records import ImageFile
@@ -17,7 +17,7 @@ from tests.conftest import SAMPLES
 from tests.fakes import FakeEncoder, save_image
 from tests.search.duplicates.drawn import camera_exif, page, save
 
-THRESHOLDS = Calibration(
+THRESHOLDS = DuplicateCalibration(
     cosine=0.9, similarity=0.8, num_images=1, copies_found=1.0, others_found=0.0
 )
 

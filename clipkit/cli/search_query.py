@@ -1,0 +1,173 @@
+"""The arguments of ``clipkit search`` as a query, a folder and filters, each checked."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipkit.cli.options import check_is_indexed
+from clipkit.cli.parser import quoted
+from clipkit.errors import InputError
+from clipkit.paths import expand_home
+from clipkit.search.filters import FilterOptions, IndexFilter
+from clipkit.search.library import PhotoLibrary
+from clipkit.search.query import Query, image_argument, parse_query
+
+
+def explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
+    """Return how several words without quotes are to be written.
+
+    Args:
+        arguments: As parsed so far.
+        left: The words that are too many.
+
+    Returns:
+        A sentence with the command to type.
+    """
+    words = [word for word in (arguments.query, arguments.folder, *left) if word is not None]
+    folder = f" {quoted(words.pop())}" if _is_folder(words[-1]) else ""
+    return (
+        f"several words need quotes around them:  clipkit search {quoted(' '.join(words))}{folder}"
+    )
+
+
+def settle_folder(arguments: argparse.Namespace) -> None:
+    """Decide whether a single argument is the query or the folder.
+
+    Args:
+        arguments: As parsed; its query and folder are set.
+
+    Raises:
+        InputError: If there is no such folder, or nothing to search for.
+    """
+    has_other = arguments.like or arguments.more_like or arguments.less_like or arguments.add
+    if arguments.query is not None and arguments.folder is None and _is_folder(arguments.query):
+        if not has_other:
+            folder = quoted(arguments.query)
+            raise InputError(
+                f"what to search for in {arguments.query}? Give words, as in  clipkit search "
+                f'"a cat" {folder} ; to search for {arguments.query!r} here, give the folder too: '
+                f" clipkit search {folder} ."
+            )
+        arguments.query, arguments.folder = None, arguments.query
+    if arguments.folder is not None and not Path(arguments.folder).exists():
+        words = [arguments.query or "", arguments.folder]
+        raise InputError(
+            f"{arguments.folder}: there is no such folder; to search for several words, put them "
+            f"in quotes:  clipkit search {quoted(' '.join(words).strip())}"
+        )
+    arguments.folder = arguments.folder or "."
+    PhotoLibrary.open(arguments.folder)  # says what is wrong with it
+
+
+def build_query(arguments: argparse.Namespace) -> Query | None:
+    """Return the query that the arguments make up.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        The query; None if it is only images marked by --more-like and --less-like.
+
+    Raises:
+        InputError: If there is nothing to search for, or an image does not exist.
+    """
+    for path in arguments.like:
+        if "://" not in path and not expand_home(path).exists():
+            raise InputError(f"{path}: there is no such image for --like")
+    added = [*arguments.add, *(image_argument(path) for path in arguments.like)]
+    words = [] if arguments.query is None else [arguments.query]
+    if not words and added:
+        words.append(added.pop(0))
+    for sign, others in (("+", added), ("-", arguments.subtract)):
+        for other in others:
+            words += [sign, other]
+    if not words and (arguments.more_like or arguments.less_like):
+        return None
+    if not words:
+        raise InputError('what to search for? Give words, as in  clipkit search "a cat" ~/Pictures')
+    return parse_query(*words, allow_urls=True)
+
+
+def query_title(arguments: argparse.Namespace) -> str:
+    """Return the query as a heading for people."""
+    parts = [arguments.query or "", *(f"+ {word}" for word in [*arguments.add, *arguments.like])]
+    parts += [f"− {word}" for word in arguments.subtract]  # noqa: RUF001 - a minus for people
+    return " ".join(filter(None, parts)) or "more of the same"
+
+
+def read_filters(arguments: argparse.Namespace) -> FilterOptions:
+    """Return what results must be like.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        Keyword arguments of `PhotoLibrary.search`.
+
+    Raises:
+        InputError: If a filter makes no sense, such as a date that does not exist.
+    """
+    min_width, min_height = arguments.min_size
+    filters = FilterOptions(
+        path=arguments.path,
+        not_path=arguments.not_path,
+        after=arguments.after,
+        before=arguments.before,
+        min_width=min_width,
+        min_height=min_height,
+        orientation=arguments.orientation,
+        camera=arguments.camera,
+        not_camera=arguments.not_camera,
+    )
+    IndexFilter(**filters)  # refuses what makes no sense
+    return filters
+
+
+def check_indexing(arguments: argparse.Namespace) -> None:
+    """Refuse --no-indexing beside options of indexing, or where nothing is indexed.
+
+    Args:
+        arguments: As parsed.
+
+    Raises:
+        InputError: If it contradicts another option.
+        LibraryError: If the folder is not indexed.
+    """
+    if not arguments.no_indexing:
+        return
+    if arguments.exclude is not None or arguments.include_hidden is not None:
+        raise InputError(
+            "--exclude and --include-hidden say what to index, which --no-indexing leaves as it "
+            "is: leave one out"
+        )
+    check_is_indexed(arguments.folder)
+
+
+def check_images(arguments: argparse.Namespace, query: Query | None) -> None:
+    """Refuse images of the query that cannot be read, before a first indexing takes hours.
+
+    Args:
+        arguments: As parsed.
+        query: The query made of them.
+
+    Raises:
+        InputError: If an image does not exist or cannot be read.
+    """
+    paths = [Path(path) for path in (*arguments.more_like, *arguments.less_like)]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: there is no such image to compare with")
+    paths += [part.path for part in (query.parts if query else ()) if part.path is not None]
+    if not paths or arguments.no_indexing or PhotoLibrary.open_nearest(arguments.folder).is_indexed:
+        return
+    from clipkit.inputs.thumbnails import read_thumbnail
+
+    for path in paths:
+        read_thumbnail(path, box=(1, 1))
+
+
+def _is_folder(word: str) -> bool:
+    try:
+        return bool(word) and Path(word).is_dir()
+    except (OSError, ValueError):  # too long for a path, or with a null inside
+        return False
