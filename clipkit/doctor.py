@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.engines import Engine, open_unverified
+from clipkit.encoder.engines import Engine, open_encoder
 from clipkit.errors import CheckpointError
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.text_cleaning import cleaning_rule
@@ -131,7 +131,7 @@ def diagnose(
         MissingExtraError: If the model needs torch and torch is not installed.
     """
     source = resolve_source(name)
-    encoder = open_unverified(
+    encoder = open_encoder(
         source, engine=engine, device=device, precision=precision, cache_dir=None, text_cache=None
     )
     directory = find_compiled(source)

@@ -30,46 +30,7 @@ def open_encoder(
     cache_dir: Path | None,
     text_cache: TextCache | None,
 ) -> Encoder:
-    """Return the encoder of a model, after a check that its compiled files are still the same.
-
-    Args:
-        source: Where the model's weights come from.
-        engine: As for :func:`clipkit.load`.
-        device: As for :func:`clipkit.load`.
-        precision: As for :func:`clipkit.load`.
-        cache_dir: As for :func:`clipkit.load`.
-        text_cache: Where embeddings of texts are kept; None keeps none.
-
-    Returns:
-        The encoder, without a spec.
-
-    Raises:
-        InputError: If device, precision or engine do not fit.
-        CheckpointError: If weights are missing, damaged, or not those that were compiled.
-    """
-    encoder = open_unverified(
-        source,
-        engine=engine,
-        device=device,
-        precision=precision,
-        cache_dir=cache_dir,
-        text_cache=text_cache,
-    )
-    if encoder.engine == "onnx":
-        _verify(source)
-    return encoder
-
-
-def open_unverified(
-    source: Source,
-    *,
-    engine: Engine,
-    device: str,
-    precision: str,
-    cache_dir: Path | None,
-    text_cache: TextCache | None,
-) -> Encoder:
-    """Return the encoder of a model without that check, to diagnose a damaged one.
+    """Return the encoder of a model; :func:`verify_compiled` checks the files it is opened from.
 
     Args:
         source: Where the model's weights come from.
@@ -104,6 +65,25 @@ def open_unverified(
     return _open_on_torch(source, device, precision, cache_dir, text_cache)
 
 
+def verify_compiled(encoder: Encoder, source: Source) -> None:
+    """Check that the files of a compiled model in a user's own directory are still the same.
+
+    Anyone may put other weights there. Those in clipkit's own places are believed.
+
+    Args:
+        encoder: What was opened; on torch there is nothing to check.
+        source: What it was opened from.
+
+    Raises:
+        CheckpointError: If a file is damaged, or not the one that was compiled.
+    """
+    if encoder.engine != "onnx" or not isinstance(source, DirectorySource):
+        return
+    directory = source.directory
+    if directory != starter_directory() and find_compiled(source) == directory:
+        verify_once(directory)
+
+
 def fits_compiled(engine: str, device: str, precision: str) -> bool:
     """Return whether a compiled model can run as requested.
 
@@ -117,14 +97,6 @@ def fits_compiled(engine: str, device: str, precision: str) -> bool:
     """
     is_on_cpu = engine != "torch" and device in ("auto", "cpu")
     return is_on_cpu and precision in ("auto", "fastest", *PRECISIONS)
-
-
-def _verify(source: Source) -> None:
-    """Verify a compiled model in a user's own directory, where weights may have been replaced."""
-    if not isinstance(source, DirectorySource) or source.directory == starter_directory():
-        return
-    if find_compiled(source) == source.directory:
-        verify_once(source.directory)
 
 
 def _open_compiled(

@@ -5,7 +5,7 @@ from typing import cast
 
 from clipkit.arguments import check_path
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.engines import Engine, open_encoder
+from clipkit.encoder.engines import Engine, open_encoder, verify_compiled
 from clipkit.encoder.spec import EncoderSpec
 from clipkit.encoder.text_cache import user_text_cache
 from clipkit.models.sources import resolve_source
@@ -57,14 +57,16 @@ def load(
         MissingExtraError: If the model needs torch and torch is not installed.
     """
     place = None if cache_dir is None else check_path(cache_dir, "cache_dir").absolute()
+    source = resolve_source(name)
     encoder = open_encoder(
-        resolve_source(name),
+        source,
         engine=engine,
         device=str(device),  # torch's own kind is as good as its name
         precision=precision,
         cache_dir=place,
         text_cache=user_text_cache() if cache_texts else None,
     )
+    verify_compiled(encoder, source)
     encoder.spec = EncoderSpec(
         encoder.name,
         engine=cast(Engine, encoder.engine),

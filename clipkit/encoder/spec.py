@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.engines import Engine, open_encoder
+from clipkit.encoder.engines import Engine, open_encoder, verify_compiled
 from clipkit.encoder.text_cache import user_text_cache
 from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.models.sources import resolve_source
@@ -41,14 +41,16 @@ class EncoderSpec:
             InputError: If the device, or the compiled model, is not there.
             CheckpointError: If the weights are missing or damaged.
         """
+        source = resolve_source(self.name)
         encoder = open_encoder(
-            resolve_source(self.name),
+            source,
             engine=self.engine,
             device=self.device,
             precision=self.precision,
             cache_dir=None if self.cache_dir is None else Path(self.cache_dir),
             text_cache=user_text_cache() if self.cache_texts else None,
         )
+        verify_compiled(encoder, source)
         if encoder.space_id != self.space_id:
             raise SpaceMismatchError(
                 f"the encoder was made of {self.name} when it was of space {self.space_id}; what "

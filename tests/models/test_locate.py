@@ -1,4 +1,4 @@
-"""QuickGELU: whatever names the weights, the towers compute with what they were trained with."""
+"""Located files and what goes with them: QuickGELU and preprocess, whatever names the weights."""
 
 import hashlib
 from collections.abc import Callable
