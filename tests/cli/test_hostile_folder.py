@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import HostileFolder, make_hostile_folder
+from tests.hostile_folder import HostileFolder, make_hostile_folder
 from tests.hostile_images import encoded, stripes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes, links")
