@@ -14,6 +14,10 @@ import clipkit
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "demo" / "samples"
 
+# Tests compute little at a time: more threads than one wait for each other and cost twice the time,
+# here and in the processes that tests start. Tests of threads set their number themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No example is timed: machines are shared. CI says the same twice about the same code; elsewhere
 # every run looks at new examples.
 hypothesis.settings.register_profile("clipkit", deadline=None, derandomize="CI" in os.environ)

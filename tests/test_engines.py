@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import clipkit
 from tests.conftest import SAMPLES
+
+pytestmark = pytest.mark.slow
 
 TOP = 20
 TIE = 1e-6  # of a cosine: nearer ones may change places by rounding

@@ -33,6 +33,7 @@ def folder(samples: list[Path], tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_torch_by_wish_compiles_nothing(run: Run, tiny_checkpoint: Path, folder: Path) -> None:
     outcome = run("search", "a cat", folder, "--model", tiny_checkpoint, "--engine", "torch")
     assert "compiling" not in outcome.err
@@ -40,6 +41,7 @@ def test_torch_by_wish_compiles_nothing(run: Run, tiny_checkpoint: Path, folder:
     run("index", folder, "--forget")
 
 
+@pytest.mark.slow
 def test_a_command_compiles_its_model_once_and_says_so(
     run: Run, tiny_checkpoint: Path, folder: Path
 ) -> None:
@@ -52,6 +54,7 @@ def test_a_command_compiles_its_model_once_and_says_so(
     assert run("index", folder, "--status").out.count("onnx") == 1
 
 
+@pytest.mark.slow
 def test_compile_prints_the_place_and_what_was_measured(run: Run, tiny_checkpoint: Path) -> None:
     place = compiled_directory(resolve_source(tiny_checkpoint))
     before = place.stat().st_ino
@@ -129,6 +132,7 @@ def test_doctor_tells_everything_that_decides_the_embeddings(
     assert report["compilation"]["trial"]["chosen"] == report["precision"]
 
 
+@pytest.mark.slow
 def test_doctor_exits_1_where_embeddings_are_wrong(
     run: Run, starter_folder: Path, tmp_path: Path
 ) -> None:

@@ -234,6 +234,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: get one with  apt-get install chromium"

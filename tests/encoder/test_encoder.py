@@ -486,6 +486,7 @@ def test_starter_does_not_depend_on_the_batch(starter: Encoder, samples: list[Pa
     np.testing.assert_allclose(starter.encode_texts(texts), alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_starter_is_the_same_on_both_engines(
     starter: Encoder, samples: list[Path], sample_labels: dict[str, str]
 ) -> None:
@@ -505,6 +506,7 @@ def test_starter_is_the_same_on_both_engines(
         assert cosines.min() >= 0.99
 
 
+@pytest.mark.slow
 def test_starter_on_torch_gives_fine_features(samples: list[Path]) -> None:
     pytest.importorskip("open_clip")
     encoder = clipkit.load("starter", engine="torch", device="cpu")

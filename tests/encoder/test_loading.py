@@ -51,6 +51,7 @@ def test_a_model_runs_on_torch_until_it_is_compiled(tiny_checkpoint: Path) -> No
     assert (encoder.engine, encoder.precision) == ("torch", "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled")
 def test_a_compiled_model_is_found_by_the_name_it_was_compiled_by(
     tiny_checkpoint: Path, samples: list[Path]
@@ -170,6 +171,7 @@ def embeddings_and_scores(
     return encoder.encode_images([path]), classifier.classify([path]), os.getpid()
 
 
+@pytest.mark.slow
 def test_an_encoder_and_a_classifier_work_in_another_process(samples: list[Path]) -> None:
     encoder = clipkit.load(is_caching_texts=False)
     encoder.max_pixels = 10**7
@@ -229,6 +231,7 @@ class Images:
             return self.encoder.preprocess(image)
 
 
+@pytest.mark.slow
 def test_a_data_loader_takes_what_an_encoder_prepares(
     starter: clipkit.Encoder, samples: list[Path]
 ) -> None:

@@ -27,6 +27,7 @@ def kinds() -> list[Written]:
         return list(tiff_kinds(step=13))
 
 
+@pytest.mark.slow
 def test_no_kind_of_tiff_is_read_wrong(kinds: list[Written]) -> None:
     found = outcomes(kinds)
     assert set(found) == {"equal", "refused"}, found

@@ -101,6 +101,7 @@ def test_check_refuses_what_the_run_would(write_run: WriteRun, captions_folder: 
         check(read_config(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -53,6 +53,7 @@ def test_a_manifest_says_after_reading_what_it_said_before(tmp_path: Path) -> No
     assert Bundle.read(tmp_path) == bundle
 
 
+@pytest.mark.slow
 def test_a_whole_bundle_is_verified(bundle: Path) -> None:
     assert is_bundle(bundle)
     assert set(verify(bundle).files) == set(FILES)

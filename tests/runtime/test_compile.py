@@ -272,6 +272,7 @@ def test_a_compiled_model_is_a_checkpoint_of_its_own(vit: Path, compiled_vit: Pa
             np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["save_towers", "export_graph", "put_in_place"])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_what_goes_wrong_midway_leaves_what_was_there(

@@ -186,6 +186,7 @@ def test_anything_else_is_refused_in_a_sentence(
         library.search(query)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

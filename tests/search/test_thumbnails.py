@@ -71,6 +71,7 @@ def test_the_metadata_of_the_original_stays_behind(folder: Path, starter: clipki
     assert b"somebody" not in jpeg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["notes.txt", "link.jpg", ".hidden.jpg", "../secret.txt", "missing.jpg", ".", "", "part",
@@ -106,6 +107,7 @@ def test_a_file_that_has_changed_is_refused(library: clipkit.PhotoLibrary, tmp_p
         library.thumbnails().render(dog, box=BOX)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["castle.jpg", "album/hens.jpg", "bee.jpg"])
 def test_what_a_link_leads_to_is_not_shown(library: clipkit.PhotoLibrary, name: str) -> None:
     assert library.folder / name in library.embeddings()[0]  # it is indexed

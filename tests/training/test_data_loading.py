@@ -84,6 +84,7 @@ def check_equal(found: list[LoadedBatch], expected: list[LoadedBatch]) -> None:
             assert first.dtype == second.dtype, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_workers_change_nothing(tokenizer: Tokenizer, workers: int) -> None:
     """Nine steps: three epochs."""
@@ -92,6 +93,7 @@ def test_workers_change_nothing(tokenizer: Tokenizer, workers: int) -> None:
     assert set().union(*(batch.bad for batch in expected)) == {"pair 3", "pair 4"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_run_that_goes_on_sees_what_it_would_have_seen(
@@ -101,6 +103,7 @@ def test_a_run_that_goes_on_sees_what_it_would_have_seen(
     check_equal(take(batches(tokenizer, workers=workers), step, 8 - step), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_see_what_one_would(
@@ -234,6 +237,7 @@ def test_what_identifies_the_pairs_tells_weights_apart(tokenizer: Tokenizer) -> 
     assert (other.num_pairs, other.steps_per_epoch) == (26, 26)
 
 
+@pytest.mark.slow
 def test_a_text_has_the_same_key_in_every_process() -> None:
     """Python's own hash has not: it is salted."""
     texts = ["", "a cat", "Grüße 🐈", "a cat "]

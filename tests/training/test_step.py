@@ -267,6 +267,7 @@ def test_only_the_scale_is_trained_when_both_towers_are_locked(towers_of: Towers
     assert _largest_difference(_step(module, batch, 3), expected) <= EXACT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [31, 63, 64, 100])
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_many_captions_give_the_features_and_gradients_of_each_alone(

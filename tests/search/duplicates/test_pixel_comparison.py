@@ -22,6 +22,7 @@ def castle() -> Image.Image:
     return Image.open(SAMPLES / "castle.jpg").convert("RGB")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", range(4))
 def test_pages_on_one_layout_are_alike_from_far_away_and_no_copies(layout: int) -> None:
     pages = [page(seed, layout) for seed in range(3)]
