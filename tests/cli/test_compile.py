@@ -107,6 +107,7 @@ def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
     assert "it cannot be compiled: torch cannot export the image tower" in doctor.out
 
 
+@pytest.mark.slow
 def test_doctor_tells_everything_that_decides_the_embeddings(
     run: Run, tiny_checkpoint: Path
 ) -> None:
