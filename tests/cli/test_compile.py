@@ -83,6 +83,7 @@ def test_what_is_compiled_by_itself_is_left_alone(run: Run) -> None:
     assert "there is nothing to compile" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
     run: Run, tiny_checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,6 +179,7 @@ def with_strange_names(test: Any) -> Any:
     return posix(given(names)(test))
 
 
+@pytest.mark.slow
 @with_strange_names
 def test_every_name_is_shown_and_linked(name: bytes) -> None:
     file = Path(os.environ["CLIPKIT_HOME"]) / "found.html"

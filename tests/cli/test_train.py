@@ -225,6 +225,7 @@ def test_caption_files_without_images_get_one_line(
     assert "2 pairs could not be read: report.json lists them" in mended.out
 
 
+@pytest.mark.slow
 def test_too_many_bad_images_get_one_line(
     run: Run, write: Callable[..., Path], photos: Path
 ) -> None:

@@ -258,6 +258,7 @@ def test_bombs_are_refused_before_anything_is_decoded(
         read_image(data)
 
 
+@pytest.mark.slow
 def test_strips_that_unpack_to_more_than_they_state_are_no_bomb() -> None:
     import tracemalloc
 

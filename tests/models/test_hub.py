@@ -267,6 +267,7 @@ def test_the_list_has_names_sizes_accuracy_and_what_is_here(
     assert not any("-quickgelu/" in name for name in models)
 
 
+@pytest.mark.slow
 def test_the_environment_says_where_the_cache_is(
     put_checkpoint: Callable[..., Path], hub_cache: Path
 ) -> None:

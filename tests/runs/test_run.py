@@ -90,6 +90,7 @@ def test_kept_config_is_the_same_run(write_run: WriteRun, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_final_model_is_equal_in_clipkit_and_open_clip(
     write_run: WriteRun, tmp_path: Path, captions_folder: Path
 ) -> None:
@@ -295,6 +296,7 @@ def test_teacher_of_another_size_is_learnt_from(write_run: WriteRun, tmp_path: P
     assert not any("map" in name for name in state)
 
 
+@pytest.mark.slow
 def test_places_are_drawn_as_often_as_they_weigh(
     write_run: WriteRun, class_folder: Path, captions_folder: Path
 ) -> None:
@@ -479,6 +481,7 @@ def test_run_that_is_measured_or_begun_otherwise_is_refused(
         train(stopped)
 
 
+@pytest.mark.slow
 def test_run_whose_teacher_is_another_is_refused(
     write_run: WriteRun, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

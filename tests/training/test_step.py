@@ -61,6 +61,7 @@ def _largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> 
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 4])
 @pytest.mark.parametrize("kind", ["infonce", "sigmoid"])
 @pytest.mark.parametrize("towers", ["vit", "bert", "resnet"])
