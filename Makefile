@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CONSTRAINTS = .ci/constraints.txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: check lint format test try demo notebooks bundle bench starter-figures
+.PHONY: check lint format test test-fast try demo notebooks bundle bench starter-figures
 
 check: lint test
 
@@ -56,6 +56,10 @@ lint: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# For the daily loop: every module is tested, but by no test that is marked slow.
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
 
 # Side by side with peers, in .bench (7 GB), on an idle machine. To add options:
 # make bench BENCH="--quick"  or  BENCH="--only zero_shot"  or  BENCH="--write-docs".

@@ -1,8 +1,10 @@
-"""What several tests share: the embedded model, the sample images, and a home of their own."""
+"""Fixtures of all tests: the embedded model, the sample images, an empty $CLIPKIT_HOME."""
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
@@ -12,21 +14,33 @@ import clipkit
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "demo" / "samples"
 
+# Tests compute little at a time: more threads than one wait for each other and cost twice the time,
+# here and in the processes that tests start. Tests of threads set their number themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No example is timed: machines are shared. CI says the same twice about the same code; elsewhere
 # every run looks at new examples.
 hypothesis.settings.register_profile("clipkit", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("clipkit")
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the homes of the tests are made."""
+    return tmp_path_factory.mktemp("homes")
+
+
 @pytest.fixture(autouse=True)
-def own_home(
-    tmp_path: Path,  # before monkeypatch: pytest removes it when os is no longer patched
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """No test reads or writes the user's own indexes, and none asks the hub."""
-    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def own_home(tmp_path: Path, homes: Path) -> Iterator[None]:
+    """Give each test an empty $CLIPKIT_HOME and no network for the hub.
+
+    tmp_path comes first and monkeypatch later, so that both folders are removed by an `os` that
+    no test has patched.
+    """
+    with TemporaryDirectory(dir=homes) as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPKIT_HOME", home)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Pairs in a list, for tests of what is done with pairs."""
+"""A source of pairs from a list."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

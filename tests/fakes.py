@@ -1,4 +1,4 @@
-"""An encoder without a model: its vectors can be computed by hand.
+"""FakeEncoder, an encoder without a model whose vectors can be computed by hand, and what it needs.
 
 An image's vector is its mean colour and a constant, (red, green, blue, 1) with colours 0..255,
 scaled to norm 1. The words of `WORDS` point along the axes; other words along a direction of

@@ -1,4 +1,4 @@
-"""A disk without room."""
+"""Limit the size of files, which to a program is a full disk."""
 
 import resource
 from collections.abc import Iterator

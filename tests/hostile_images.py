@@ -1,4 +1,4 @@
-"""Images made to be difficult, as the bytes of their files, by name.
+"""Damaged and unusual images, as the bytes of their files, by name.
 
 All that `alike_images` returns shows the same stripes once it is upright and in RGB.
 """

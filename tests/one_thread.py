@@ -1,4 +1,4 @@
-"""What makes sums of float32 the same each time."""
+"""A fixture that keeps torch to one thread, so that sums of float32 repeat exactly."""
 
 from collections.abc import Iterator
 

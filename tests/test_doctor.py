@@ -55,6 +55,7 @@ def test_a_diagnosis_is_json_with_the_names_of_its_fields() -> None:
     assert values["golden"]["same_first_image"] == diagnosis.golden.same_first_image
 
 
+@pytest.mark.slow
 def test_torch_is_compared_with_the_same_golden_vectors() -> None:
     diagnosis = diagnose("starter", engine="torch", device="cpu", precision="bf16")
     assert (diagnosis.engine, diagnosis.precision) == ("torch", "bf16")
@@ -62,6 +63,7 @@ def test_torch_is_compared_with_the_same_golden_vectors() -> None:
     assert 0.99 < diagnosis.golden.mean_image_cosine < 1 - 1e-6
 
 
+@pytest.mark.slow
 def test_other_embeddings_are_a_problem(copied_starter: Path) -> None:
     # The same model with another mean: what a wrong preprocess costs, and nothing else tells.
     config = json.loads((copied_starter / "open_clip_config.json").read_text())
@@ -76,6 +78,7 @@ def test_other_embeddings_are_a_problem(copied_starter: Path) -> None:
     assert diagnosis.golden.mean_text_cosine > 0.999999
 
 
+@pytest.mark.slow
 def test_changed_bytes_are_a_problem(copied_starter: Path) -> None:
     path = copied_starter / "open_clip_model.safetensors"
     content = bytearray(path.read_bytes())
@@ -93,6 +96,7 @@ def test_golden_vectors_of_other_inputs_are_not_compared(copied_starter: Path) -
     assert diagnosis.is_healthy
 
 
+@pytest.mark.slow
 def test_golden_vectors_decide_and_not_the_parity_of_long_ago(copied_starter: Path) -> None:
     with np.load(copied_starter / GOLDEN_VECTORS) as content:
         images, texts = content["images"], content["texts"]

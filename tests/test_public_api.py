@@ -128,6 +128,7 @@ def test_importing_clipkit_imports_next_to_nothing() -> None:
     )
 
 
+@pytest.mark.slow
 def test_searching_and_classifying_with_the_starter_imports_no_torch() -> None:
     run_python(
         "import sys; from clipkit.cli.main import main; "

@@ -12,6 +12,8 @@ import pytest
 from clipkit.cli.main import COMMANDS
 from tests.conftest import SAMPLES
 
+pytestmark = pytest.mark.slow
+
 # Each takes longer than a whole search, or belongs to training, compiling and the page.
 HEAVY = {
     "torch",

@@ -47,6 +47,7 @@ def test_the_measured_parity_is_above_the_gate(starter_folder: Path) -> None:
     assert min(parity.p1_image_cosine, parity.p1_text_cosine) >= 0.995
 
 
+@pytest.mark.slow
 def test_plain_open_clip_opens_it(starter_folder: Path) -> None:
     """As the card says: with hf_model_name pointed at the directory, offline."""
     open_clip = pytest.importorskip("open_clip")

@@ -101,6 +101,7 @@ def test_labels_that_the_model_does_not_know_are_told_by_name(run: Run, owl: Pat
     assert json.loads(outcome.out)["labels"] == [{"label": "猫 / 犬 / 鳥", "score": 1.0}]
 
 
+@pytest.mark.slow
 def test_multi_label_scores_need_not_sum_to_one(run: Run, owl: Path) -> None:
     words = ("classify", owl, "--labels", "castle,scissors", "--json")
     alone = json.loads(run(*words, "--multi-label").out)["labels"]
@@ -164,6 +165,7 @@ def results(outcome: Outcome) -> dict[str, dict[str, float]]:
 WORDS = ("--labels", "cat,dog,owl,bee,fig,panda", "--json", "--top", "6")
 
 
+@pytest.mark.slow
 def test_an_indexed_folder_is_classified_by_its_index(
     run: Run, indexed: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -181,6 +183,7 @@ def test_an_indexed_folder_is_classified_by_its_index(
         assert now[path] == pytest.approx(scores, abs=0.01)
 
 
+@pytest.mark.slow
 def test_what_the_index_does_not_know_is_encoded_and_moved_files_are_known(
     run: Run, indexed: Path, owl: Path, encoded: list[str]
 ) -> None:
@@ -205,6 +208,7 @@ def test_what_the_index_does_not_know_is_encoded_and_moved_files_are_known(
     assert all(best[name] == name for name in ("owl", "bee", "fig", "panda"))
 
 
+@pytest.mark.slow
 def test_a_part_of_an_indexed_folder_is_looked_up_too(
     run: Run, indexed: Path, encoded: list[str]
 ) -> None:
@@ -213,6 +217,7 @@ def test_a_part_of_an_indexed_folder_is_looked_up_too(
     assert encoded == []
 
 
+@pytest.mark.slow
 def test_an_index_of_another_model_is_not_used(
     run: Run, indexed: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +244,7 @@ def test_nothing_readable_is_status_1(run: Run, tmp_path: Path) -> None:
     assert (outcome.status, outcome.err) == (1, "no images found\n")
 
 
+@pytest.mark.slow
 def test_an_indexed_folder_whose_disk_is_away_is_told(run: Run, indexed: Path) -> None:
     indexed.rename(indexed.with_name("away"))
     indexed.mkdir()

@@ -33,6 +33,7 @@ def folder(samples: list[Path], tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_torch_by_wish_compiles_nothing(run: Run, tiny_checkpoint: Path, folder: Path) -> None:
     outcome = run("search", "a cat", folder, "--model", tiny_checkpoint, "--engine", "torch")
     assert "compiling" not in outcome.err
@@ -40,6 +41,7 @@ def test_torch_by_wish_compiles_nothing(run: Run, tiny_checkpoint: Path, folder:
     run("index", folder, "--forget")
 
 
+@pytest.mark.slow
 def test_a_command_compiles_its_model_once_and_says_so(
     run: Run, tiny_checkpoint: Path, folder: Path
 ) -> None:
@@ -52,6 +54,7 @@ def test_a_command_compiles_its_model_once_and_says_so(
     assert run("index", folder, "--status").out.count("onnx") == 1
 
 
+@pytest.mark.slow
 def test_compile_prints_the_place_and_what_was_measured(run: Run, tiny_checkpoint: Path) -> None:
     place = compiled_directory(resolve_source(tiny_checkpoint))
     before = place.stat().st_ino
@@ -80,6 +83,7 @@ def test_what_is_compiled_by_itself_is_left_alone(run: Run) -> None:
     assert "there is nothing to compile" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
     run: Run, tiny_checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +108,7 @@ def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
     assert "it cannot be compiled: torch cannot export the image tower" in doctor.out
 
 
+@pytest.mark.slow
 def test_doctor_tells_everything_that_decides_the_embeddings(
     run: Run, tiny_checkpoint: Path
 ) -> None:
@@ -129,6 +134,7 @@ def test_doctor_tells_everything_that_decides_the_embeddings(
     assert report["compilation"]["trial"]["chosen"] == report["precision"]
 
 
+@pytest.mark.slow
 def test_doctor_exits_1_where_embeddings_are_wrong(
     run: Run, starter_folder: Path, tmp_path: Path
 ) -> None:

@@ -179,6 +179,7 @@ def with_strange_names(test: Any) -> Any:
     return posix(given(names)(test))
 
 
+@pytest.mark.slow
 @with_strange_names
 def test_every_name_is_shown_and_linked(name: bytes) -> None:
     file = Path(os.environ["CLIPKIT_HOME"]) / "found.html"
@@ -234,6 +235,7 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: get one with  apt-get install chromium"

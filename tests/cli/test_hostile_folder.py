@@ -16,10 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import HostileFolder, make_hostile_folder
+from tests.hostile_folder import HostileFolder, make_hostile_folder
 from tests.hostile_images import encoded, stripes
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes, links")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes, links"),
+]
 
 ROOT = Path(__file__).parents[2]
 GUARD_SECONDS = 240

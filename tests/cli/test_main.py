@@ -144,6 +144,7 @@ def test_a_defect_of_clipkit_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyP
         run("models")
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_ends_it_quietly(samples: list[Path]) -> None:
     reading, writing = os.pipe()
     os.close(reading)  # whoever was behind the pipe is gone already
@@ -185,6 +186,7 @@ def test_ctrl_c_while_importing_leaves_no_traceback(
     assert done.returncode in (130, -signal.SIGINT)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="/dev/full is a device of Linux")
 def test_a_full_disk_is_one_sentence() -> None:
     with Path("/dev/full").open("w") as full:
@@ -198,6 +200,7 @@ def test_a_full_disk_is_one_sentence() -> None:
     assert (done.returncode, done.stderr) == (2, "clipkit: No space left on device\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="closing a descriptor by a shell's words")
 def test_no_stdout_at_all_is_no_defect() -> None:
     done = subprocess.run(

@@ -105,6 +105,7 @@ def test_recommended_models_are_in_the_tables(run: Run) -> None:
         assert values == sorted(values)
 
 
+@pytest.mark.slow
 def test_gflops_are_those_that_torch_counts() -> None:
     import open_clip
     import torch
@@ -121,6 +122,7 @@ def test_gflops_are_those_that_torch_counts() -> None:
         assert counter.get_total_flops() / 1e9 == pytest.approx(entry.image_gflops, abs=0.01)
 
 
+@pytest.mark.slow
 def test_models_are_listed_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"

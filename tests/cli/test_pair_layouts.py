@@ -206,6 +206,7 @@ def build(tmp_path: Path) -> Callable[[Mapping[str, Content]], None]:
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_check_says_what_is_there(
     name: str, run: Run, build: Callable[[Mapping[str, Content]], None], tmp_path: Path
@@ -259,6 +260,7 @@ def test_filter_reads_the_same_pairs(
     assert layout.said.format(place=tmp_path / layout.place) in outcome.err
 
 
+@pytest.mark.slow
 def test_a_run_validates_on_the_split_for_it(
     run: Run, build: Callable[[Mapping[str, Content]], None], tmp_path: Path
 ) -> None:

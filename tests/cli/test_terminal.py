@@ -175,6 +175,7 @@ def test_columns_of_a_text(text: str, width: int) -> None:
     assert display_width(text) == width
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_columns(photos: Path) -> None:
     _, heading, *rows = in_terminal("search", "red", photos, "--no-indexing")
     rows = [row for row in rows if row.startswith("0") or row.startswith("1")]
@@ -187,6 +188,7 @@ def test_a_terminal_gets_columns(photos: Path) -> None:
     assert len(starts) == 1
 
 
+@pytest.mark.slow
 def test_colours_can_be_refused(photos: Path) -> None:
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         lines = in_terminal("search", "red", photos, "--no-indexing", **environment)
@@ -200,6 +202,7 @@ def test_a_pipe_gets_tabs(run: Run, photos: Path) -> None:
     assert "\033" not in "".join(lines)
 
 
+@pytest.mark.slow
 def test_classes_and_duplicates_are_aligned_too(photos: Path) -> None:
     rows = [
         line.split("  ")

@@ -45,6 +45,7 @@ def refused(run: Run, *words: object) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_train_prints_its_report_and_nothing_else(
     run: Run, write: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_train_prints_its_report_and_nothing_else(
     assert lines[-1] == str(tmp_path / "run" / "final")
 
 
+@pytest.mark.slow
 def test_json_report_parses(run: Run, write: Callable[..., Path], tmp_path: Path) -> None:
     outcome = run("train", write(), "--json")
 
@@ -82,6 +84,7 @@ def test_check_prints_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_check_of_fine_tuning_at_a_high_rate_says_what_is_right(
     run: Run, write: Callable[..., Path], tiny_checkpoint: Path
 ) -> None:
@@ -92,6 +95,7 @@ def test_check_of_fine_tuning_at_a_high_rate_says_what_is_right(
     assert "set lr = 1e-05" in warning
 
 
+@pytest.mark.slow
 def test_set_replaces_settings(run: Run, write: Callable[..., Path], tmp_path: Path) -> None:
     words = ("--set", "compute.epochs=2", "--set", f"output={tmp_path / 'other'}")
 
@@ -101,6 +105,7 @@ def test_set_replaces_settings(run: Run, write: Callable[..., Path], tmp_path: P
     assert (tmp_path / "other" / "final").is_dir()
 
 
+@pytest.mark.slow
 def test_other_process_than_the_first_prints_nothing(
     run: Run, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +166,7 @@ def test_nonsense_in_set_gets_one_line(
     assert re.search(line, refused(run, write(), "--set", override))
 
 
+@pytest.mark.slow
 def test_mended_settings_of_a_run_that_never_began_are_taken(
     run: Run, write: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -201,6 +207,7 @@ def test_data_that_nothing_can_be_learnt_from_gets_one_line(
     assert "titel" in missing
 
 
+@pytest.mark.slow
 def test_caption_files_without_images_get_one_line(
     run: Run, write: Callable[..., Path], photos: Path
 ) -> None:
@@ -218,6 +225,7 @@ def test_caption_files_without_images_get_one_line(
     assert "2 pairs could not be read: report.json lists them" in mended.out
 
 
+@pytest.mark.slow
 def test_too_many_bad_images_get_one_line(
     run: Run, write: Callable[..., Path], photos: Path
 ) -> None:
@@ -245,6 +253,7 @@ def test_checkpoint_of_another_architecture_gets_one_line(
     assert "is missing" in line
 
 
+@pytest.mark.slow
 def test_output_of_something_else_or_another_run_stays_as_it_is(
     run: Run, write: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -266,6 +275,7 @@ def test_output_of_something_else_or_another_run_stays_as_it_is(
 
 
 # Bytes that a file may have: none for run.toml, none for weights, none for the optimizer.
+@pytest.mark.slow
 @pytest.mark.parametrize("num_bytes", [0, 2_000_000, 5_000_000])
 def test_full_disk_gets_one_line_and_loses_nothing(
     run: Run, write: Callable[..., Path], tmp_path: Path, num_bytes: int

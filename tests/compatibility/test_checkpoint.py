@@ -12,6 +12,8 @@ import pytest
 import clipkit
 from tests.compatibility.conftest import FILES, Clipkit
 
+pytestmark = pytest.mark.slow
+
 EXPECTED: dict[str, Any] = json.loads((FILES / "training" / "embeddings.json").read_text())
 IMAGES = [FILES / "training" / "pairs" / f"{number:02}.png" for number in range(6)]
 PLACES = {"final": Path("ended") / "final", "saved": Path("saved"), "compiled": Path("compiled")}

@@ -13,6 +13,8 @@ import pytest
 import clipkit
 from tests.compatibility.conftest import FILES, MTIME, PHOTOS, Clipkit, place_index, unpack
 
+pytestmark = pytest.mark.slow
+
 EXPECTED: dict[str, Any] = json.loads((FILES / "library" / "expected.json").read_text())
 TOLERANCE = 1e-6
 # A query's own embedding differs in its last digits from one processor to another.

@@ -11,7 +11,10 @@ from safetensors.numpy import load_file
 
 from tests.compatibility.conftest import FILES, MARK, Clipkit
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("one_thread"),
+]
 
 # A run goes on bit for bit on one machine; another one's processor rounds in another way.
 TOLERANCE = 1e-5

@@ -36,6 +36,7 @@ def _round_trip(table: Path, captions: dict[str, tuple[str, ...]]) -> dict[str, 
     return {found.local_name(row): found[row].captions for row in range(len(found))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(pairs=st.dictionaries(NAMES, CAPTIONS.filter(bool), min_size=1, max_size=3))
 def test_a_table_reads_back_as_it_was_written(

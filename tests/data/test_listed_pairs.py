@@ -11,6 +11,7 @@ TEXTS = st.text() | st.binary().map(os.fsdecode)  # names of files may be any by
 ROWS = st.lists(st.lists(TEXTS, max_size=3).map(tuple), max_size=8)
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_rows_come_back_as_they_were(rows: list[tuple[str, ...]]) -> None:
     packed = pickle.loads(pickle.dumps(TextRows(rows)))

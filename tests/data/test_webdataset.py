@@ -50,6 +50,7 @@ def _tar(path: Path, files: list[tuple[str, bytes]]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves them open
 def test_pairs_are_those_that_webdataset_yields(tmp_path: Path, samples: list[Path]) -> None:
     urls = str(tmp_path / "data-{000..002}.tar")

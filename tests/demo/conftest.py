@@ -31,6 +31,7 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPKIT_HOME", str(home))
+        patch.setenv("GRADIO_TEMP_DIR", str(home / "gradio"))
         page, images = build_page(folder)
         server = PageServer(make_app(page, images, **options), page)
         bound = bind("127.0.0.1", 0)

@@ -14,7 +14,7 @@ pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]
 client = pytest.importorskip("gradio_client", reason="the API is called by gradio_client")
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
 
-pytestmark = [pytest.mark.browser, *WARNINGS]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, *WARNINGS]
 
 
 @pytest.fixture

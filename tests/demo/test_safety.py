@@ -28,7 +28,7 @@ from tests.demo.visitor import API, Visitor, image_value, raw_request
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
 
-pytestmark = WARNINGS
+pytestmark = [pytest.mark.slow, *WARNINGS]
 
 SECRET = b"PRIVATE-KEY-THAT-NOBODY-MAY-SEE"
 GPS = 34853  # the EXIF tag of where a photograph was taken

@@ -172,6 +172,7 @@ def test_starter_does_not_depend_on_the_batch(starter: Encoder, samples: list[Pa
     np.testing.assert_allclose(starter.encode_texts(texts), alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_starter_on_torch_gives_fine_features(samples: list[Path]) -> None:
     pytest.importorskip("open_clip")
     encoder = clipkit.load("starter", engine="torch", device="cpu")

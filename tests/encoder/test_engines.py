@@ -25,6 +25,7 @@ def test_load_refuses_what_does_not_fit(options: dict[str, str], message: str) -
         clipkit.load("starter", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_starter_is_the_same_on_both_engines(
     starter: Encoder, samples: list[Path], sample_labels: dict[str, str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_model_runs_on_torch_until_it_is_compiled(tiny_checkpoint: Path) -> No
     assert (encoder.engine, encoder.precision) == ("torch", "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled")
 def test_a_compiled_model_is_found_by_the_name_it_was_compiled_by(
     tiny_checkpoint: Path, samples: list[Path]

@@ -31,6 +31,7 @@ def embeddings_and_scores(
     return encoder.encode_images([path]), classifier.classify([path]), os.getpid()
 
 
+@pytest.mark.slow
 def test_an_encoder_and_a_classifier_work_in_another_process(samples: list[Path]) -> None:
     encoder = clipkit.load(cache_texts=False)
     encoder.max_pixels = 10**7
@@ -165,6 +166,7 @@ class Images:
             return self.encoder.preprocess(image)
 
 
+@pytest.mark.slow
 def test_a_data_loader_takes_what_an_encoder_prepares(
     starter: clipkit.Encoder, samples: list[Path]
 ) -> None:

@@ -231,6 +231,7 @@ cache = TextCache(path)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["a cat"]])
 def test_a_directory_that_cannot_be_written_is_read(words: list[str]) -> None:
     code = """
@@ -253,6 +254,7 @@ assert_same(cache.get(SPACE, NUMERICS, ["a cat", "a dog"]), others)
             Path(folder).chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_nothing_and_loses_nothing(path: Path) -> None:
     kept = rows_for(["a cat"])
     TextCache(path).put(SPACE, NUMERICS, kept)
@@ -267,6 +269,7 @@ assert_same(cache.get(SPACE, NUMERICS, ["a cat"]), rows_for(["a cat"]))
     assert_same(TextCache(path).get(SPACE, NUMERICS, ["a cat", "text 0"]), kept)
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_write_loses_only_that_write(path: Path) -> None:
     before = rows_for(["a cat"])
     TextCache(path).put(SPACE, NUMERICS, before)
@@ -301,6 +304,7 @@ def write_often(path: Path, name: str) -> None:
             assert row.tobytes() == rows_for([word])[word].tobytes()
 
 
+@pytest.mark.slow
 def test_two_processes_write_at_once(path: Path) -> None:
     context = get_context("spawn")
     processes = [context.Process(target=write_often, args=(path, name)) for name in ("ann", "bob")]

@@ -141,6 +141,7 @@ def test_what_does_not_fit_is_told(images: list[Path], tmp_path: Path) -> None:
         evaluate_zero_shot(encoder, [tmp_path / "gone.png"], [0], NAMES)
 
 
+@pytest.mark.slow
 def test_the_samples_are_classified_as_the_classifier_does(
     starter: clipkit.Encoder, sample_labels: dict[str, str], samples: list[Path]
 ) -> None:

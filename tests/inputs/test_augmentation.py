@@ -103,6 +103,7 @@ def test_any_change_is_an_augmentation(change: dict[str, Any]) -> None:
     assert not Augmentation(**change).is_none
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [(0.9, 1.0), (0.08, 1.0), (1.0, 1.0)])
 @pytest.mark.parametrize("size", [(640, 480), (37, 41), (900, 50), (20, 333), (1, 1), (5, 1)])
 def test_boxes_are_torchvisions_for_the_same_random_numbers(
@@ -226,6 +227,7 @@ def test_equal_generators_give_equal_views_and_others_do_not(samples: list[Path]
     assert (first != other).any()
 
 
+@pytest.mark.slow
 def test_a_large_jpeg_is_decoded_in_part_and_gives_about_the_same_view(
     monkeypatch: pytest.MonkeyPatch, photographs: list[Image.Image], encode: Callable[..., bytes]
 ) -> None:

@@ -137,6 +137,7 @@ def test_target_only_concerns_jpeg(encode: Callable[..., bytes], noise: Pixels) 
     assert read_image(encode(noise, "JPEG"), target=(2, 2)).pixels.size == (7, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
 def test_scaled_decode_of_photographs_is_within_the_stated_bound(
     encode: Callable[..., bytes], photographs: list[Image.Image], mode: str

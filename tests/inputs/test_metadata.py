@@ -317,6 +317,7 @@ def damaged_exif() -> st.SearchStrategy[bytes]:
     )
 
 
+@pytest.mark.slow
 @given(data=damaged_exif(), kind=st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF"]))
 def test_damaged_exif_data_are_as_none(data: bytes, kind: str) -> None:
     path = Path(os.environ["CLIPKIT_HOME"]) / f"damaged{FORMATS[kind]}"

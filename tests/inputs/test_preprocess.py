@@ -86,6 +86,7 @@ def test_equals_open_clip_bit_for_bit(family: str, size: Any) -> None:
     assert compared >= len(IMAGE_SIZES) - 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "image_size"),
     [(224, (500, 375)), (256, (333, 512)), (384, (640, 427)), ((224, 288), (640, 480))],
@@ -100,6 +101,7 @@ def test_equals_open_clip_at_real_sizes(size: Any, image_size: tuple[int, int]) 
         assert np.array_equal(values, open_clips(config, size, image))
 
 
+@pytest.mark.slow
 @given(
     width=st.integers(1, 90),
     height=st.integers(1, 90),

@@ -27,6 +27,7 @@ def kinds() -> list[Written]:
         return list(tiff_kinds(step=13))
 
 
+@pytest.mark.slow
 def test_no_kind_of_tiff_is_read_wrong(kinds: list[Written]) -> None:
     found = outcomes(kinds)
     assert set(found) == {"equal", "refused"}, found
@@ -257,6 +258,7 @@ def test_bombs_are_refused_before_anything_is_decoded(
         read_image(data)
 
 
+@pytest.mark.slow
 def test_strips_that_unpack_to_more_than_they_state_are_no_bomb() -> None:
     import tracemalloc
 

@@ -85,6 +85,7 @@ CLIP_TOKENIZER = Tokenizer.from_config({}, VOCABULARY)
 KNOWN_LETTERS = st.characters(exclude_categories=["Cn", "Cs"])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.text(KNOWN_LETTERS, max_size=60), min_size=1, max_size=8))
 def test_clip_ids_equal_open_clips_on_any_text(texts: list[str]) -> None:

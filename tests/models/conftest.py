@@ -105,9 +105,9 @@ def put_in_hub_cache(hub_cache: Path) -> Callable[[str, str, Path], None]:
     return put
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Family]]:
-    """Return a function that gives a family's model, made once a session."""
+    """Return a function that gives a family's model, made once for this package's tests."""
     root = tmp_path_factory.mktemp("families")
     made: dict[str, Family] = {}
 
@@ -117,7 +117,8 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         return made[name]
 
     yield get
-    shutil.rmtree(root)  # two gigabytes, which pytest would keep when a test has failed
+    made.clear()  # two gigabytes of memory, and as much of the disk
+    shutil.rmtree(root)
 
 
 @pytest.fixture

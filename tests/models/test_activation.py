@@ -16,6 +16,7 @@ from tests.models.conftest import Family, make_open_clip, tiny_config
 CLASSES = {"QuickGELU": "QuickGELU", "GELU": "GELU", "ReLU": "ReLU"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "image", "text"),
     [

@@ -100,6 +100,7 @@ def test_built_towers_are_saved_loaded_and_opened_by_open_clip(tmp_path: Path) -
     _assert_opens_in_open_clip(towers, tmp_path / "saved", _token_ids())
 
 
+@pytest.mark.slow
 def test_a_name_is_spelt_as_anywhere_else() -> None:
     towers = build_towers("rn50", seed=0)
     assert towers.model_cfg == open_clip.get_model_config("RN50")

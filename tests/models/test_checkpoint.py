@@ -322,6 +322,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(
     towers: Towers, directory: Path, tmp_path: Path
 ) -> None:

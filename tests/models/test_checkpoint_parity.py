@@ -12,6 +12,8 @@ from clipkit.models.sources import resolve_source
 from clipkit.runtime.torch_runtime import TorchRuntime
 from tests.models.conftest import FAMILIES, Family, largest_difference
 
+pytestmark = pytest.mark.slow
+
 Families = Callable[[str], Family]
 
 

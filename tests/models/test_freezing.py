@@ -169,6 +169,7 @@ def test_native_towers_are_locked_as_open_clip_locks_them(
     assert _trained(mine) == _trained(theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("vision", "num_groups", "last_groups"),
     [
@@ -213,6 +214,7 @@ def test_all_groups_but_the_first_leave_only_the_start_locked(
     assert not any(name.startswith(ends) for name in locked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", list(HF_CONFIGS))
 def test_layers_of_a_hugging_face_tower_are_unlocked_from_its_output(
     make: Callable[..., Towers], text: str

@@ -51,6 +51,7 @@ def encode(encoder: Encoder, images: list[Path]) -> tuple[np.ndarray, np.ndarray
         return encoder.encode_images(images), encoder.encode_texts(TEXTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-B-16-SigLIP", "convnext", "hf-text"])
 def test_embeddings_equal_open_clips_and_survive_saving(
     family: Callable[[str], Family], images: list[Path], name: str, tmp_path: Path
@@ -71,6 +72,7 @@ def test_embeddings_equal_open_clips_and_survive_saving(
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_sigmoid_checkpoints_score_with_their_bias(
     family: Callable[[str], Family], images: list[Path]
 ) -> None:
@@ -95,6 +97,7 @@ def test_rounded_weights_are_not_saved(family: Callable[[str], Family], tmp_path
         encoder.save(tmp_path / "saved")
 
 
+@pytest.mark.slow
 def test_half_precision_on_the_cpu_stays_close(
     family: Callable[[str], Family], images: list[Path]
 ) -> None:
@@ -119,6 +122,7 @@ def test_saving_over_something_else_is_refused(
     assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
 
 
+@pytest.mark.slow
 def test_a_weights_file_with_its_architecture(
     family: Callable[[str], Family], tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def _is_quick(activation: nn.Module) -> bool:
     return quick
 
 
+@pytest.mark.slow
 def test_openai_weights_by_tag_compute_with_quick_gelu(
     family: Callable[[str], Family], put_in_hub_cache: PutInHubCache
 ) -> None:

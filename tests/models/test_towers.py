@@ -108,6 +108,7 @@ def test_patch_features_of_a_resnet_are_the_positions_of_its_last_stage(tmp_path
         assert torch.equal(patches[:, 2 * row + column], stage[0][:, :, row, column])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunk", "shape"),
     [

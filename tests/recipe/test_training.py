@@ -57,6 +57,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(
     assert [entry["step"] for entry in read_metrics(folder)] == [1, 6]
 
 
+@pytest.mark.slow
 def test_an_ended_training_leaves_its_metrics_only(
     head: Head, data: TrainingData, settings: Settings, tmp_path: Path
 ) -> None:

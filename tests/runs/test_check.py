@@ -71,6 +71,7 @@ def test_check_looks_at_validation_pairs_too(write_run: WriteRun) -> None:
     assert (found.train.num_pairs, found.validation.num_pairs) == (30, 10)
 
 
+@pytest.mark.slow
 def test_check_says_when_more_is_damaged_than_a_run_may_meet(
     write_run: WriteRun, mixed_folder: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_check_refuses_what_the_run_would(write_run: WriteRun, captions_folder: 
         check(read_config(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -147,6 +149,7 @@ def test_check_of_good_settings_warns_of_none_of_these(
     assert check(read_config(path)).advice == ()
 
 
+@pytest.mark.slow
 def test_check_of_locked_tower_times_what_a_run_would_do(
     write_run: WriteRun, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +205,7 @@ def test_a_step_takes_as_long_as_reading_its_batch(
     assert found.hours == 2 * found.epochs * found.steps_per_epoch
 
 
+@pytest.mark.slow
 def test_check_warns_of_images_that_are_validated_on_and_trained_on(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:

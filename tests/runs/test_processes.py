@@ -17,6 +17,8 @@ from tests.models.conftest import tiny_config
 from tests.runs.clipkit_process import run_ranks
 from tests.runs.conftest import TEXT, Train, WriteRun, final_weights
 
+pytestmark = pytest.mark.slow
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "infonce": {},
     "sigmoid in chunks": {"loss": {"kind": "sigmoid"}, "compute": {"chunk_size": 2}},

@@ -12,6 +12,8 @@ import pytest
 from tests.runs.clipkit_process import ClipkitProcess
 from tests.runs.conftest import Train, WriteRun, final_weights
 
+pytestmark = pytest.mark.slow
+
 # What draws from torch's random state in every step, and what cuts a batch into portions.
 SETTINGS: dict[str, dict[str, Any]] = {
     "patch dropout": {"model": {"patch_dropout": 0.5}},

@@ -73,6 +73,7 @@ def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) 
     assert list(directory.glob("**/*.part")) == []
 
 
+@pytest.mark.slow
 def test_kept_config_is_the_same_run(write_run: WriteRun, tmp_path: Path) -> None:
     path = write_run()
     first = train(read_config(path))
@@ -89,6 +90,7 @@ def test_kept_config_is_the_same_run(write_run: WriteRun, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_final_model_is_equal_in_clipkit_and_open_clip(
     write_run: WriteRun, tmp_path: Path, captions_folder: Path
 ) -> None:
@@ -108,6 +110,7 @@ def test_final_model_is_equal_in_clipkit_and_open_clip(
     np.testing.assert_allclose(encoder.encode_texts(["a photo of a cat", "bee"]), texts, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning_measures_start_mixtures_and_end(fine_tune: Callable[..., Path]) -> None:
     path = fine_tune(compute={"batch_size": 6, "epochs": 4})
 
@@ -135,6 +138,7 @@ FORGETS = [(0.1, 0.9), (0.2, 0.9), (0.3, 0.89), (0.4, 0.88), (0.5, 0.87), (0.6, 
 WORSE = [(0.6, 0.9), (0.5, 0.9), (0.6, 0.9), (0.4, 0.9), (0.3, 0.9), (0.1, 0.9)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("measured", "max_forgetting", "alpha", "note"),
     [
@@ -184,6 +188,7 @@ def test_chosen_mixture_is_the_best_that_does_not_forget(
         np.testing.assert_allclose(tensor, expected, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_without_validation_half_of_the_way_is_taken(fine_tune: Callable[..., Path]) -> None:
     path = fine_tune(data={"validation_fraction": 0.0})
 
@@ -195,6 +200,7 @@ def test_without_validation_half_of_the_way_is_taken(fine_tune: Callable[..., Pa
     assert any(line.startswith("nothing was measured") for line in report.notes)
 
 
+@pytest.mark.slow
 def test_every_measurement_is_of_the_weights_of_its_step(
     fine_tune: Callable[..., Path], class_folder: Path
 ) -> None:
@@ -218,6 +224,7 @@ def test_every_measurement_is_of_the_weights_of_its_step(
     assert report.step == max(found)
 
 
+@pytest.mark.slow
 def test_locked_image_tower_computes_features_once(
     write_run: WriteRun, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path
 ) -> None:
@@ -247,6 +254,7 @@ def test_locked_image_tower_computes_features_once(
     assert any(not np.array_equal(first[name], start[name]) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_start", [False, True])
 def test_sigmoid_run_starts_at_its_own_scale_and_bias(
     write_run: WriteRun, tiny_checkpoint: Path, has_start: bool
@@ -271,6 +279,7 @@ def test_sigmoid_run_starts_at_its_own_scale_and_bias(
     assert encoder.scoring.logit_bias != -10
 
 
+@pytest.mark.slow
 def test_teacher_of_another_size_is_learnt_from(write_run: WriteRun, tmp_path: Path) -> None:
     vision = {"image_size": 48, "layers": 1, "width": 64, "patch_size": 16}
     config = tiny_config(vision_cfg=vision, text_cfg=VOCABULARY, embed_dim=20)
@@ -287,6 +296,7 @@ def test_teacher_of_another_size_is_learnt_from(write_run: WriteRun, tmp_path: P
     assert not any("map" in name for name in state)
 
 
+@pytest.mark.slow
 def test_places_are_drawn_as_often_as_they_weigh(
     write_run: WriteRun, class_folder: Path, captions_folder: Path
 ) -> None:
@@ -302,6 +312,7 @@ def test_places_are_drawn_as_often_as_they_weigh(
     assert report.num_steps == (2 * 40 + 30 // 2) // 8
 
 
+@pytest.mark.slow
 def test_matryoshka_run_learns_the_mean_over_prefixes(write_run: WriteRun) -> None:
     """Before the first step, with W of the whole and P of prefixes.
 
@@ -319,6 +330,7 @@ def test_matryoshka_run_learns_the_mean_over_prefixes(write_run: WriteRun) -> No
     assert first["eight"] != pytest.approx(first["none"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_validation_place_is_measured_and_not_trained_on(
     write_run: WriteRun, class_folder: Path
 ) -> None:
@@ -334,6 +346,7 @@ def test_validation_place_is_measured_and_not_trained_on(
     assert report.end["accuracy"] == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_best_checkpoint_is_kept_and_taken(
     write_run: WriteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +366,7 @@ def test_best_checkpoint_is_kept_and_taken(
     assert final_weights(path) == best.read_bytes()
 
 
+@pytest.mark.slow
 def test_run_without_progress_ends_early(write_run: WriteRun, class_folder: Path) -> None:
     path = write_run(
         data={"validation": str(class_folder)},
@@ -368,6 +382,7 @@ def test_run_without_progress_ends_early(write_run: WriteRun, class_folder: Path
     assert report.is_finished
 
 
+@pytest.mark.slow
 def test_run_goes_on_only_as_itself(write_run: WriteRun) -> None:
     path = write_run()
     config = read_config(path)
@@ -392,6 +407,7 @@ def test_output_that_holds_something_else_is_left_alone(
     assert [path.name for path in letter.parent.iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.slow
 def test_too_many_bad_images_end_a_run_and_mended_ones_let_it_go_on(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
@@ -436,6 +452,7 @@ def copy_folder(source: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["data.validation", "watch.tripwire", "model.start"])
 def test_run_that_is_measured_or_begun_otherwise_is_refused(
     fine_tune: Callable[..., Path],
@@ -464,6 +481,7 @@ def test_run_that_is_measured_or_begun_otherwise_is_refused(
         train(stopped)
 
 
+@pytest.mark.slow
 def test_run_whose_teacher_is_another_is_refused(
     write_run: WriteRun, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -476,6 +494,7 @@ def test_run_whose_teacher_is_another_is_refused(
         train(stopped)
 
 
+@pytest.mark.slow
 def test_features_are_of_the_start_and_of_the_images_as_they_are(
     write_run: WriteRun, class_folder: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -502,6 +521,7 @@ def test_features_are_of_the_start_and_of_the_images_as_they_are(
     np.testing.assert_allclose(np.load(features), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_run_that_kept_nothing_yet_takes_the_start_as_it_is(
     write_run: WriteRun, class_folder: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -546,6 +566,7 @@ def test_run_whose_places_weigh_too_little_for_a_batch_is_refused(
         train(read_config(write_run(data=data)))
 
 
+@pytest.mark.slow
 def test_unreadable_validation_images_are_told_of_and_limited(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
@@ -565,6 +586,7 @@ def test_unreadable_validation_images_are_told_of_and_limited(
         train(read_config(path))
 
 
+@pytest.mark.slow
 def test_run_that_has_lost_its_measurements_measures_the_start_again(
     fine_tune: Callable[..., Path],
 ) -> None:
@@ -593,6 +615,7 @@ def test_pairs_of_one_class_are_refused_before_a_step(
     assert not (path.with_suffix("") / "metrics.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_run_says_how_its_places_were_read(
     write_run: WriteRun, class_folder: Path, captions_folder: Path, tmp_path: Path
 ) -> None:

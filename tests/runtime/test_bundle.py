@@ -69,6 +69,7 @@ def test_a_manifest_with_the_keys_of_version_0_1_is_read(copy: Path) -> None:
     assert Bundle.read(copy) == bundle
 
 
+@pytest.mark.slow
 def test_a_whole_bundle_is_verified(bundle: Path) -> None:
     assert is_bundle(bundle)
     assert set(verify(bundle).files) == set(FILES)

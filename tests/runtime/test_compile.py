@@ -31,6 +31,7 @@ from tests.runtime.conftest import CONTEXT_LENGTH, KEPT_DIMS  # noqa: E402
 IMAGE_TOWER, TEXT_TOWER = graph_name("image", "fp32"), graph_name("text", "fp32")
 
 
+@pytest.mark.slow
 def test_graphs_compute_what_the_towers_compute(bundle: Path) -> None:
     towers = load_towers(resolve_source(bundle))
     runtime = OnnxRuntime(bundle)
@@ -50,6 +51,7 @@ def test_graphs_compute_what_the_towers_compute(bundle: Path) -> None:
         np.testing.assert_allclose(runtime.text_features(row[None]), expected[None], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_graphs_hold_no_weights_of_their_own(bundle: Path) -> None:
     weights = (bundle / "open_clip_model.safetensors").stat().st_size
     for name in (IMAGE_TOWER, TEXT_TOWER):
@@ -65,6 +67,7 @@ def test_graphs_hold_no_weights_of_their_own(bundle: Path) -> None:
         assert inside * 4 < weights / 10
 
 
+@pytest.mark.slow
 def test_graphs_name_no_file_of_the_machine_they_were_made_on(bundle: Path) -> None:
     for name in (IMAGE_TOWER, TEXT_TOWER):
         content = (bundle / name).read_bytes()
@@ -73,6 +76,7 @@ def test_graphs_name_no_file_of_the_machine_they_were_made_on(bundle: Path) -> N
         assert b".py" not in content
 
 
+@pytest.mark.slow
 def test_batch_norms_after_convolutions_are_folded(bundle: Path) -> None:
     graph = onnx.load(str(bundle / IMAGE_TOWER), load_external_data=False).graph
     operations = [node.op_type for node in graph.node]
@@ -169,12 +173,14 @@ def test_a_product_with_a_transposed_weight_is_one_operation() -> None:
         np.testing.assert_allclose(result, inputs @ weight.T, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_embedding_tables_are_widened_row_by_row(bundle: Path) -> None:
     graph = onnx.load(str(bundle / TEXT_TOWER), load_external_data=False).graph
     tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
     assert any(name.endswith("word_embeddings.weight.stored") for name in tables)
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_the_checkpoint_is(bundle: Path) -> None:
     manifest = verify(bundle)
     towers = load_towers(resolve_source(bundle))
@@ -199,6 +205,7 @@ def _spoil(graph: Any) -> None:
     graph.node.insert(list(graph.node).index(last), node)
 
 
+@pytest.mark.slow
 def test_poor_graphs_are_refused_and_leave_the_directory_alone(
     checkpoint: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +251,7 @@ def compiled_vit(vit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_int8_that_is_too_far_is_left_out_with_its_figures(compiled_vit: Path) -> None:
     manifest = verify(compiled_vit)
     assert list(manifest.precisions) == ["fp32"]
@@ -258,6 +266,7 @@ def test_int8_that_is_too_far_is_left_out_with_its_figures(compiled_vit: Path) -
     }
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_a_checkpoint_of_its_own(vit: Path, compiled_vit: Path) -> None:
     for size in (2, 9, 16):  # texts of any length, as long as their end is in it
         token_ids = np.zeros((3, 16), np.int64)
@@ -272,6 +281,7 @@ def test_a_compiled_model_is_a_checkpoint_of_its_own(vit: Path, compiled_vit: Pa
             np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["save_towers", "export_graph", "put_in_place"])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_what_goes_wrong_midway_leaves_what_was_there(

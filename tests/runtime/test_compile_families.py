@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")

@@ -105,6 +105,7 @@ def test_the_key_names_what_the_trial_depends_on(trials: Trials, towers: Towers)
         assert fact in key
 
 
+@pytest.mark.slow
 def test_a_trial_is_not_run_twice(
     towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

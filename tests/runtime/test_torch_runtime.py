@@ -244,6 +244,7 @@ def test_a_compiled_tower_sees_sizes_that_are_powers_of_two(
     assert len(sizes) == 5
 
 
+@pytest.mark.slow
 def test_a_compiled_tower_gives_the_same_features(
     monkeypatch: pytest.MonkeyPatch, towers: Towers
 ) -> None:

@@ -14,6 +14,8 @@ from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, age_files, save_image
 from tests.full_disk import full_disk
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("num_bytes", [0, 40, 100, 4096, 9000, 20000, 33000, 40000, 50000])
 @pytest.mark.parametrize("is_new", [False, True])

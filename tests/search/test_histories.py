@@ -20,6 +20,8 @@ from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorReader
 from tests.fakes import MEMORY, FakeEncoder, save_image
 
+pytestmark = pytest.mark.slow
+
 NAMES = st.sampled_from(["a.png", "b.png", "in/c.png", "in/d.png", "in/deep/e.png", "inn.png"])
 COLORS = st.tuples(*[st.integers(0, 255)] * 3)
 

@@ -19,9 +19,12 @@ from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorReader
 from tests.fakes import MEMORY, FakeEncoder, image_embedding, save_image
-from tests.search.killable import SyncJob, SyncServer, sync_server
+from tests.search.killable_sync import SyncJob, SyncServer, sync_server
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
+]
 
 NUM_IMAGES = 9
 NUM_KILLS = 120

@@ -197,6 +197,7 @@ def test_an_embedding_of_another_model_is_refused(library: PhotoLibrary, photos:
         assert opened.search(np.asarray(fine_tuned), k=1)[0].path.name == "blue.png"
 
 
+@pytest.mark.slow
 def test_a_query_of_unknown_words_is_warned_of(photos: Path, starter: Encoder) -> None:
     library = PhotoLibrary.open(photos, starter)
     library.sync()

@@ -13,6 +13,8 @@ from PIL import Image
 import clipkit
 from tests.fakes import age_files, change_time
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NUM_IMAGES = 80
 QUERY = "a red image"

@@ -106,6 +106,7 @@ def test_an_address_is_words_too_and_nothing_is_fetched(
     assert asked == []
 
 
+@pytest.mark.slow
 def test_an_address_is_fetched_where_that_is_said(
     starter: Any, photos: Path, tmp_path: Path, requests: tuple[str, list[str]]
 ) -> None:
@@ -187,6 +188,7 @@ def test_anything_else_is_refused_in_a_sentence(
         library.search(query)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

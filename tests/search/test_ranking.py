@@ -84,6 +84,7 @@ def test_rank_is_a_plain_sort_of_the_live_images(
     assert scores == pytest.approx([-negative for negative, _, _ in expected[:k]], abs=1e-12)
 
 
+@pytest.mark.slow
 @given(data=st.data(), num_rows=st.integers(1, 60), dim=st.sampled_from([64, 384]))
 @settings(max_examples=40)
 @pytest.mark.parametrize("num_subtracted", [0, 1, 2])

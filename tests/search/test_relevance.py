@@ -259,6 +259,7 @@ def bank(starter: Encoder) -> NDArray[np.float32]:
     return starter.encode_texts(list(BACKGROUND_NAMES))
 
 
+@pytest.mark.slow
 def test_words_without_an_image_mostly_find_nothing(
     starter: Encoder, samples: list[Path], bank: NDArray[np.float32]
 ) -> None:
@@ -275,6 +276,7 @@ def test_words_without_an_image_mostly_find_nothing(
     assert sum(map(finds, there)) >= 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_others", [0, 4, 44])
 def test_a_saved_copy_is_relevant_to_its_original(
     starter: Encoder,

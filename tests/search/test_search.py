@@ -188,6 +188,7 @@ BIRDS = {"hens", "owl", "duck", "parrot", "kingfisher"}
 BUILDINGS = {"castle", "colosseum", "eiffel_tower", "pyramid", "stone_bridge", "temple", "windmill"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wide", "narrow", "kind", "without"),
     [

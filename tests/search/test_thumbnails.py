@@ -59,6 +59,7 @@ def test_a_hit_is_rendered_small(library: clipkit.PhotoLibrary) -> None:
     assert width / height == pytest.approx(hit.width / hit.height, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_metadata_of_the_original_stays_behind(folder: Path, starter: clipkit.Encoder) -> None:
     with Image.open(SAMPLES / "cat.jpg") as image:
         exif = image.getexif()
@@ -71,6 +72,7 @@ def test_the_metadata_of_the_original_stays_behind(folder: Path, starter: clipki
     assert b"somebody" not in jpeg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["notes.txt", "link.jpg", ".hidden.jpg", "../secret.txt", "missing.jpg", ".", "", "part",
@@ -81,6 +83,7 @@ def test_what_is_not_indexed_is_refused(library: clipkit.PhotoLibrary, name: str
         library.thumbnails().render(library.folder / name, box=BOX)
 
 
+@pytest.mark.slow
 def test_another_spelling_of_an_indexed_path_is_the_same(library: clipkit.PhotoLibrary) -> None:
     cache = library.thumbnails()
     there = library.folder / "part" / ".." / "cat.jpg"
@@ -106,6 +109,7 @@ def test_a_file_that_has_changed_is_refused(library: clipkit.PhotoLibrary, tmp_p
         library.thumbnails().render(dog, box=BOX)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["castle.jpg", "album/hens.jpg", "bee.jpg"])
 def test_what_a_link_leads_to_is_not_shown(library: clipkit.PhotoLibrary, name: str) -> None:
     assert library.folder / name in library.embeddings()[0]  # it is indexed
@@ -115,6 +119,7 @@ def test_what_a_link_leads_to_is_not_shown(library: clipkit.PhotoLibrary, name: 
         library.thumbnails().check(library.folder / name)
 
 
+@pytest.mark.slow
 def test_an_indexed_image_or_its_folder_that_became_a_link_is_not_shown(
     library: clipkit.PhotoLibrary, tmp_path: Path
 ) -> None:
@@ -129,6 +134,7 @@ def test_an_indexed_image_or_its_folder_that_became_a_link_is_not_shown(
             library.thumbnails().render(path, box=BOX)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_itself_a_link_is_shown(
     library: clipkit.PhotoLibrary, tmp_path: Path, starter: clipkit.Encoder
 ) -> None:
@@ -137,6 +143,7 @@ def test_a_folder_that_is_itself_a_link_is_shown(
     assert size(linked.thumbnails().render(tmp_path / "link" / "cat.jpg", box=BOX))
 
 
+@pytest.mark.slow
 def test_what_was_shown_goes_with_its_file(library: clipkit.PhotoLibrary) -> None:
     cache, cat = library.thumbnails(), library.folder / "cat.jpg"
     cache.render(cat, box=BOX)
@@ -158,6 +165,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_a_pipe_in_the_place_of_an_image_is_not_waited_for(library: clipkit.PhotoLibrary) -> None:
     cat = library.folder / "cat.jpg"
     cat.unlink()
@@ -184,6 +192,7 @@ def test_a_rendering_is_made_once_for_each_content_and_size(
     assert cache.render(cat, box=BOX) == first
 
 
+@pytest.mark.slow
 def test_the_longest_unused_renderings_go_first(
     library: clipkit.PhotoLibrary, drawn: list[str]
 ) -> None:
@@ -198,6 +207,7 @@ def test_the_longest_unused_renderings_go_first(
     assert drawn == ["dog.jpg"]
 
 
+@pytest.mark.slow
 def test_a_part_of_a_library_renders_its_own_images_only(
     library: clipkit.PhotoLibrary, starter: clipkit.Encoder
 ) -> None:
@@ -214,6 +224,7 @@ def test_a_folder_without_an_index_renders_nothing(folder: Path) -> None:
         cache.render(folder / "cat.jpg", box=BOX)
 
 
+@pytest.mark.slow
 def test_a_rendering_is_the_public_function_s(library: clipkit.PhotoLibrary) -> None:
     cat = library.folder / "cat.jpg"
     rendered = library.thumbnails().render(cat, box=BOX)

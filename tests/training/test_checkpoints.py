@@ -250,6 +250,7 @@ def keep_saving(
         told.send(step)
 
 
+@pytest.mark.slow
 def test_killed_at_fifty_moments_a_good_one_is_always_there(towers: Towers) -> None:
     """Half the kills hit a call to the system, half a moment on the clock."""
     moments, context = random.Random(0), multiprocessing.get_context("fork")

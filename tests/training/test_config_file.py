@@ -435,6 +435,7 @@ SMALLEST_CONFIGS: dict[Any, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(config=_configs(RunConfig))
 def test_what_is_written_reads_back_equal(config: RunConfig, tmp_path: Path) -> None:

@@ -290,6 +290,7 @@ def check_equal(found: list[LoadedBatch], expected: list[LoadedBatch]) -> None:
             assert first.dtype == second.dtype, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_workers_change_nothing(tokenizer: Tokenizer, workers: int) -> None:
     """Nine steps: three epochs."""
@@ -298,6 +299,7 @@ def test_workers_change_nothing(tokenizer: Tokenizer, workers: int) -> None:
     assert set().union(*(batch.bad for batch in expected)) == {"pair 3", "pair 4"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_resumed_run_sees_what_it_would_have_seen(
@@ -307,6 +309,7 @@ def test_a_resumed_run_sees_what_it_would_have_seen(
     check_equal(take(batches(tokenizer, workers=workers), step, 8 - step), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_together_see_what_one_would(

@@ -30,6 +30,8 @@ from clipkit.training.trained_towers import Representations
 from tests.reference import contrastive
 from tests.training.conftest import make_batch, make_towers
 
+pytestmark = pytest.mark.slow
+
 NUM = 12  # pairs of the global batch
 EXACT = 1e-10
 TEACHER_DIM = 10

@@ -57,6 +57,7 @@ def _left(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 4])
 @pytest.mark.parametrize("kind", ["infonce", "sigmoid"])
 @pytest.mark.parametrize("towers", ["vit", "bert", "resnet"])

@@ -39,6 +39,7 @@ def test_training_mode_leaves_a_tower_alone_that_is_locked_as_a_whole(
     assert module.train().is_text_fixed and not module.is_image_fixed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [31, 63, 64, 100])
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_many_captions_give_the_features_and_gradients_of_each_alone(

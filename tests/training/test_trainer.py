@@ -117,6 +117,7 @@ def stop_after(step: int) -> Any:
     return progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("killed_after", "workers"), [(1, 0), (3, 0), (4, 0), (5, 0), (3, 1)])
 def test_a_resumed_run_ends_where_it_would_have_ended(
     towers: Towers, tmp_path: Path, killed_after: int, workers: int
@@ -165,6 +166,7 @@ def test_a_run_on_other_pairs_is_refused(towers: Towers, tmp_path: Path) -> None
     assert other.state.step == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "now"),
     [
@@ -298,6 +300,7 @@ def test_a_step_that_is_only_tried_changes_nothing(towers: Towers) -> None:
     assert trainer.measured_towers is towers
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, unless it is an error
 def test_compiled_towers_learn_the_same_under_the_same_names(
     towers: Towers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -385,6 +385,7 @@ def test_a_wrong_k_is_told_before_any_work(k: int) -> None:
 # The embedded model, on real images.
 
 
+@pytest.mark.slow
 def test_starter_names_most_sample_images(
     starter: Encoder, samples: list[Path], sample_labels: dict[str, str]
 ) -> None:

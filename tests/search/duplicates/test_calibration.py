@@ -81,6 +81,7 @@ def test_an_image_alone_has_no_others() -> None:
     assert (found.num_images, found.others_found) == (1, 0)
 
 
+@pytest.mark.slow
 def test_most_copies_of_the_samples_pass_and_no_two_samples_do(
     samples: list[Path], starter: clipkit.Encoder
 ) -> None:

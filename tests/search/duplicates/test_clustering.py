@@ -67,6 +67,7 @@ def test_every_two_members_are_a_pair_and_the_weakest_is_told(matrix: Matrix) ->
         assert min(inside) == group.similarity >= 0.5
 
 
+@pytest.mark.slow
 @given(similarity_matrices(levels=3), st.randoms(use_true_random=False))
 def test_the_order_of_the_pairs_does_not_matter(matrix: Matrix, random: object) -> None:
     pairs = _pairs(matrix, 0.3)

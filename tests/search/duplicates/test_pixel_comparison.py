@@ -22,6 +22,7 @@ def castle() -> Image.Image:
     return Image.open(SAMPLES / "castle.jpg").convert("RGB")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", range(4))
 def test_pages_on_one_layout_are_alike_from_far_away_and_no_copies(layout: int) -> None:
     pages = [page(seed, layout) for seed in range(3)]
@@ -31,6 +32,7 @@ def test_pages_on_one_layout_are_alike_from_far_away_and_no_copies(layout: int) 
         assert not is_copy(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [0, 2])
 def test_a_page_saved_again_or_made_smaller_is_a_copy(layout: int) -> None:
     original = page(7, layout)

@@ -46,6 +46,7 @@ def test_a_part_of_a_library_names_its_images_from_there(
     assert [file.path for file in group.images] == ["one.png", "two.png"]
 
 
+@pytest.mark.slow
 def test_near_duplicates_of_real_images_are_found(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -77,6 +78,7 @@ def _near_groups(folder: Path) -> list[set[str]]:
     return [{file.path for file in group.images} for group in library.duplicates().groups]
 
 
+@pytest.mark.slow
 def test_of_pages_on_one_layout_only_the_copy_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "pages"
     for seed in range(8):
@@ -85,6 +87,7 @@ def test_of_pages_on_one_layout_only_the_copy_is_found(tmp_path: Path) -> None:
     assert _near_groups(folder) == [{"3.png", "again.jpg"}]
 
 
+@pytest.mark.slow
 def test_the_jpeg_beside_a_heic_is_no_spare_copy_of_it(tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     from PIL import Image

@@ -1,7 +1,7 @@
-"""Syncs that can be killed: a server that forks a process for each, so that none costs imports.
+"""Syncs in processes that a test may kill, each forked from a server that has imported everything.
 
-Run as ``python -m tests.search.killable``. A job is a line of JSON on its input. The process that
-syncs says "started" and, at its end, "done" with how many calls it took, if they were counted.
+Run as ``python -m tests.search.killable_sync``. A job is a line of JSON on its input. The process
+that syncs says "started" and, at its end, "done" with how many calls it took, if they were counted.
 Then the server is told "wait" or "kill", and answers with the exit status. That order makes sure
 that nobody but the process meant is ever killed.
 """

@@ -1,4 +1,4 @@
-"""A folder of bad and strange files, and what must become of each."""
+"""A folder of damaged and strange files, and what must become of each."""
 
 import os
 import socket

@@ -1,0 +1,141 @@
+"""tests/ mirrors clipkit/: each module has its tests, and each test file its module."""
+
+import ast
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+# Tests of what no single module does: of a whole package, a document or a whole program.
+OF_NO_SINGLE_MODULE = {
+    "cli/test_duplicates_on_disk",
+    "cli/test_hostile_folder",
+    "cli/test_pair_layouts",
+    "inputs/test_formats",
+    "models/test_load",
+    "models/test_parity",
+    "models/test_quick_gelu",
+    "runs/test_processes",
+    "runs/test_resume",
+    "runtime/test_families",
+    "search/store/test_conformance",
+    "search/test_disks",
+    "search/test_histories",
+    "search/test_kill",
+    "search/test_links",
+    "search/test_migration",
+    "search/test_processes",
+    "search/test_search_input",
+    "test_docs",
+    "test_engines",
+    "test_layout",
+    "test_notebooks",
+    "test_public_api",
+    "test_readme",
+    "test_samples",
+    "test_start_up",
+    "test_weights",
+}
+# Modules without a test file of their own, and the one that tests them.
+TESTED_IN = {
+    "__main__": "cli/test_main",
+    "cli/doctor": "cli/test_compile",
+    "cli/export": "search/test_export",
+    "cli/fetch": "cli/test_models",
+    "cli/options": "cli/test_main",
+    "cli/pair_options": "cli/test_pair_layouts",
+    "cli/parser": "cli/test_main",
+    "cli/search_query": "cli/test_search",
+    "cli/search_results": "cli/test_search",
+    "cli/values": "cli/test_index",
+    "data/table_rows": "data/test_table",
+    "encoder/image_batches": "encoder/test_encoder",
+    "encoder/text_embedding": "encoder/test_encoder",
+    "inputs/animation": "inputs/test_formats",
+    "inputs/clip_vocabulary": "inputs/test_tokenizer",
+    "inputs/deferred_image": "inputs/test_tiff",
+    "inputs/read_errors": "inputs/test_images",
+    "inputs/text_cleaning": "inputs/test_tokenizer",
+    "models/known_models": "models/test_sources",
+    "models/listing": "cli/test_models",
+    "models/locate": "models/test_hub",
+    "models/safetensors_header": "models/test_checkpoint",
+    "paths": "runtime/test_cache",
+    "runs/build": "runs/test_run",
+    "runs/callbacks": "runs/test_run",
+    "runs/finalize": "runs/test_run",
+    "runs/validation": "runs/test_run",
+    "runtime/base": "runtime/test_torch_runtime",
+    "runtime/onnx_export": "runtime/test_compile",
+    "search/closing": "search/test_library",
+    "search/folder_state": "search/test_ingest",
+    "search/query_vectors": "search/test_ranking",
+    "search/status": "search/test_library",
+    "search/store/base": "search/store/test_conformance",
+    "search/store/local/rows": "search/store/local/test_catalog",
+    "search/store/local/schema": "search/store/local/test_catalog",
+    "search/store/local/snapshot": "search/test_library",
+    "search/store/local/writer": "search/test_ingest",
+    "search/store/records": "search/test_ingest",
+    "search/survey": "search/test_ingest",
+    "search/sync": "search/test_library",
+    "training/config_keys": "training/test_config_file",
+    "training/config_paths": "training/test_config_file",
+    "training/trained_towers": "training/test_step",
+    "zero_shot/labels": "zero_shot/test_classifier",
+}
+# Folders of tests that mirror another tree: `demo`, `benchmarks`, the recipe, files of the past.
+OTHER_TREES = {"benchmarks", "compatibility", "demo", "recipe"}
+
+
+def test_every_module_with_public_names_has_tests() -> None:
+    files = _test_files()
+    untested = {
+        module
+        for module in filter(_has_public_names, _modules())
+        if not any(_is_test_of(file, module) for file in files)
+    }
+    missing = {module for module in untested if TESTED_IN.get(module) not in files}
+    assert missing == set(), "write tests/<package>/test_<module>.py, or list it in TESTED_IN"
+
+
+def test_every_test_file_names_a_module() -> None:
+    modules = _modules()
+    astray = {
+        file
+        for file in _test_files() - OF_NO_SINGLE_MODULE
+        if not any(_is_test_of(file, module) for module in modules)
+    }
+    assert astray == set(), "name it test_<module>.py or test_<module>_<aspect>.py, or list it"
+
+
+def _modules() -> set[str]:
+    """Return the modules of clipkit as paths: "search/query"."""
+    folder = ROOT / "clipkit"
+    return {_name(path, folder) for path in folder.rglob("*.py") if path.name != "__init__.py"}
+
+
+def _test_files() -> set[str]:
+    """Return the files with tests of clipkit as paths: "search/test_query"."""
+    folder = ROOT / "tests"
+    files = {_name(path, folder) for path in folder.rglob("test_*.py")}
+    return {file for file in files if file.partition("/")[0] not in OTHER_TREES}
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _is_test_of(file: str, module: str) -> bool:
+    """Whether a file is test_<module>.py or test_<module>_<aspect>.py in the module's folder."""
+    folder, _, name = module.rpartition("/")
+    start = f"{folder}/test_{name}".removeprefix("/")
+    return file == start or file.startswith(f"{start}_")
+
+
+def _has_public_names(module: str) -> bool:
+    source = (ROOT / "clipkit" / f"{module}.py").read_text(encoding="utf-8")
+    return any(
+        isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        for node in ast.parse(source).body
+    )
