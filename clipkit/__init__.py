@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from clipkit.inputs.tokenizer import TextCutWarning, TokenizedTexts
     from clipkit.inputs.truncated import CutOffImageWarning
     from clipkit.models.listing import ModelListing, list_models
-    from clipkit.runs.callbacks import Listener
+    from clipkit.progress import Callbacks
     from clipkit.runs.report import TrainingReport
     from clipkit.runs.run import train
     from clipkit.runtime.base import Scoring
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from clipkit.search.store.records import ImageFile
     from clipkit.search.thumbnails import ThumbnailCache
     from clipkit.training.config import RunConfig
-    from clipkit.training.config_file import parse_config, read_config
     from clipkit.zero_shot.classifier import (
         ClassifiedBatch,
         LabelScore,
@@ -70,6 +69,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TEMPLATE_SETS",
     "Calibration",
+    "Callbacks",
     "CheckpointError",
     "ClassifiedBatch",
     "ClipkitError",
@@ -94,7 +94,6 @@ __all__ = [
     "LibraryEmbeddings",
     "LibraryError",
     "LibraryStatus",
-    "Listener",
     "MissingExtraError",
     "ModelListing",
     "OfflineError",
@@ -123,9 +122,7 @@ __all__ = [
     "load",
     "mix_embeddings",
     "normalize_rows",
-    "parse_config",
     "parse_query",
-    "read_config",
     "render_thumbnail",
     "top_k",
     "train",
@@ -175,7 +172,7 @@ _ROOMS = {
         "ModelListing",
         "list_models",
     ),
-    "clipkit.runs.callbacks": ("Listener",),
+    "clipkit.progress": ("Callbacks",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
     "clipkit.runtime.base": ("Scoring",),
@@ -205,10 +202,6 @@ _ROOMS = {
     "clipkit.search.thumbnails": ("ThumbnailCache",),
     "clipkit.encoder.text_embedding": ("UnknownTextWarning",),
     "clipkit.training.config": ("RunConfig",),
-    "clipkit.training.config_file": (
-        "parse_config",
-        "read_config",
-    ),
     "clipkit.zero_shot.classifier": (
         "ClassifiedBatch",
         "LabelScore",

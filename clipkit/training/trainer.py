@@ -21,6 +21,7 @@ from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks, copy_weights, wrap
+from clipkit.training.key_names import RENAMED_SETTINGS, rename
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.mixed_precision import DTYPES
@@ -111,7 +112,7 @@ class Learning:
         Raises:
             TrainingError: If it is of another run, or of other pairs or models.
         """
-        before = state.get("sources", {})
+        before = rename(state.get("sources", {}), RENAMED_SETTINGS)
         for setting in sorted(before.keys() | self._sources.keys()):
             if before.get(setting) != self._sources.get(setting):
                 raise TrainingError(
