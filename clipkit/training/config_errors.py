@@ -40,14 +40,14 @@ def checked_settings(section: str) -> Callable[[type[_Class]], type[_Class]]:
     """
 
     def decorate(kind: type[_Class]) -> type[_Class]:
-        checked = pydantic.dataclasses.dataclass(
+        checked: Any = pydantic.dataclasses.dataclass(
             kind, frozen=True, config=pydantic.ConfigDict(extra="forbid")
         )
         check = checked.__init__
 
         @functools.wraps(check)
         def init(self: object, *values: object, **named: object) -> None:
-            names = list(checked.__pydantic_fields__)  # type: ignore[attr-defined]
+            names = list(checked.__pydantic_fields__)
             if len(values) > len(names):
                 raise TypeError(f"{kind.__name__} takes {len(names)} values, got {len(values)}")
             try:  # by name, so that a message can name it
@@ -56,8 +56,8 @@ def checked_settings(section: str) -> Callable[[type[_Class]], type[_Class]]:
                 problems = [_problem(item, checked, section) for item in error.errors()]
                 raise InputError("; ".join(problems)) from error
 
-        checked.__init__ = init  # type: ignore[method-assign]
-        return checked
+        checked.__init__ = init
+        return typing.cast(type[_Class], checked)
 
     return decorate
 
