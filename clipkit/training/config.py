@@ -8,9 +8,13 @@ pairs moves little, a run from scratch follows the published recipes.
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Strict
+from clipkit.errors import InputError, MissingExtraError
 
-from clipkit.errors import InputError
+try:
+    from pydantic import BeforeValidator, Field, Strict
+except ImportError as error:
+    raise MissingExtraError("torch", "Reading the settings of a training run") from error
+
 from clipkit.training.config_errors import checked_settings
 from clipkit.training.config_file import (
     Anchor,

@@ -12,13 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
-from clipkit.errors import InputError, MissingExtraError
-from clipkit.training.key_names import OTHER_TRAINERS
+import pydantic
 
-try:
-    import pydantic
-except ImportError as error:
-    raise MissingExtraError("torch", "Reading the settings of a training run") from error
+from clipkit.errors import InputError
+from clipkit.training.key_names import OTHER_TRAINERS
 
 _Class = TypeVar("_Class")
 # What pydantic calls a value out of range, and what is in range.

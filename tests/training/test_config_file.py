@@ -1,7 +1,9 @@
 """RUN.toml: defaults, overrides, paths, earlier names; what is written reads back equal."""
 
 import dataclasses
+import importlib
 import json
+import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipkit.errors import InputError
+from clipkit.errors import InputError, MissingExtraError
 from clipkit.training.config import (
     DataConfig,
     ModelConfig,
@@ -386,3 +388,10 @@ def test_a_path_that_is_no_utf_8_cannot_be_written_and_nothing_is(tmp_path: Path
     with pytest.raises(InputError, match="cannot be written"):
         dataclasses.replace(config, output="/r/caf\udce9").to_toml(path)
     assert path.read_bytes() == before
+
+
+def test_without_pydantic_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "clipkit.training.config")
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    with pytest.raises(MissingExtraError, match=r"settings of a training run .*clipkit\[torch\]"):
+        importlib.import_module("clipkit.training.config")
