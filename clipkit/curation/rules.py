@@ -165,7 +165,7 @@ def is_file_name(caption: str, name: str) -> bool:
 
 # "IMG_1234", "DSCN0042", "P1010001", "PXL_20230101_123456789", "20190504_123456", "image 001 (2)"
 _CAMERA_NAME = re.compile(
-    r"(_?(img|dsc[nf]?|pxl|mvi|gopr|dji|sam|vid|image|photo|image|pic|scan|screenshot)[ _-]?"
+    r"(_?(img|dsc[nf]?|pxl|mvi|gopr|dji|sam|vid|image|photo|picture|pic|scan|screenshot)[ _-]?"
     r"[0-9]{3,}|p[0-9]{7}|[0-9]{8}[_-][0-9]{6})[0-9_ -]*(\([0-9]+\))?",
     re.IGNORECASE,
 )

@@ -17,7 +17,7 @@ _SPLITS: dict[Split, frozenset[str]] = {
     "validation": frozenset({"validation", "valid", "dev", "val"}),
     "test": frozenset({"test", "testing", "eval", "evaluation"}),
 }
-_IMAGES = frozenset({"images", "image", "imgs", "img", "jpegimages", "photos"})
+_IMAGES = frozenset({"images", "image", "imgs", "img", "jpegimages", "photos", "pictures"})
 _CAPTIONS = ("captions", "caption", "texts", "text", "txt", "prompts", "labels", "label")
 
 

@@ -56,6 +56,7 @@ def test_annotations_beside_a_split_are_no_class(write: Write) -> None:
     ("files", "images", "captions"),
     [
         ("images/a.png captions/a.txt", "images", "captions"),
+        ("pictures/a.png captions/a.txt", "pictures", "captions"),
         ("train/images/a.png train/text/a.txt val/images/b.png", "train/images", "train/text"),
         ("images/train/a.png images/val/b.png label/train/a.txt", "images/train", "label/train"),
         ("images/train/a.png images/val/b.png captions/a.txt", "images/train", "captions"),

@@ -514,5 +514,5 @@ def test_missing_folder_says_what_to_do(tmp_path: Path) -> None:
 
 def test_file_instead_of_a_folder_says_what_to_do(tmp_path: Path) -> None:
     fill(tmp_path, "a.jpg")
-    with pytest.raises(InputError, match=r"a\.jpg is a file: give the folder that holds the pict"):
+    with pytest.raises(InputError, match=r"a\.jpg is a file: give the folder that holds the image"):
         find_images(tmp_path / "a.jpg")
