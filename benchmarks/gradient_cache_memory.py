@@ -105,7 +105,7 @@ def step_memory(model: str, batch_size: int, chunk_size: int) -> dict[str, float
         caption_keys=torch.arange(batch_size),
         image_keys=torch.arange(batch_size),
         token_ids=token_ids,
-        levels=torch.randint(0, 256, (batch_size, 3, *towers.image_size), dtype=torch.uint8),
+        images=torch.randint(0, 256, (batch_size, 3, *towers.image_size), dtype=torch.uint8),
     ).to(device)
     step = ContrastiveStep(module, ContrastiveLoss(LossConfig(), Ranks()), chunk_size=chunk_size)
     step.backward(batch)

@@ -172,7 +172,7 @@ def differences(file: Path, config: Path, seed: int) -> dict[str, float]:
         caption_keys=keys,
         image_keys=keys,
         token_ids=torch.from_numpy(trim_padding(tokens, towers.padding_id)),
-        levels=_levels(peer["images"], towers),
+        images=_levels(peer["images"], towers),
     )
     step = ContrastiveStep(TrainedTowers(towers).train(), ContrastiveLoss(LossConfig(), Ranks()))
     loss = step.backward(batch)["loss"]

@@ -122,7 +122,7 @@ class OwnStep:
     def _batch(self, levels: Tensor, token_ids: Tensor) -> Batch:
         trimmed = trim_padding(token_ids.numpy(), self.towers.padding_id)
         keys = torch.arange(len(token_ids))
-        return Batch(keys, keys, token_ids=torch.from_numpy(trimmed), levels=levels)
+        return Batch(keys, keys, token_ids=torch.from_numpy(trimmed), images=levels)
 
 
 class PeerStep:

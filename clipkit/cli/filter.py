@@ -15,7 +15,7 @@ from clipkit.cli.terminal import note, progress_bar, table_lines
 from clipkit.curation.filtering import FilterReport, filter_pairs
 from clipkit.curation.rules import RULES, FilterRules
 from clipkit.curation.writing import check_has_files, check_is_table, table_text
-from clipkit.data.pair import PairSource
+from clipkit.data.pair import PairDataset
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.progress import Progress
@@ -192,7 +192,7 @@ def _outputs(arguments: argparse.Namespace) -> tuple[OutputFile | None, OutputFi
     return files[0], files[1]
 
 
-def _as_json(report: FilterReport, source: PairSource, encoder: Encoder | None) -> dict[str, Any]:
+def _as_json(report: FilterReport, source: PairDataset, encoder: Encoder | None) -> dict[str, Any]:
     return {
         "pairs": report.num_pairs,
         "kept": len(report.kept),

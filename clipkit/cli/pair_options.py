@@ -5,7 +5,7 @@ from typing import get_args
 
 from clipkit.cli import values
 from clipkit.cli.terminal import note
-from clipkit.data.pair import Format, PairLayout, PairSource
+from clipkit.data.pair import Format, PairDataset, PairLayout
 from clipkit.data.sources import open_pairs
 
 
@@ -55,7 +55,7 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_source(arguments: argparse.Namespace) -> PairSource:
+def open_source(arguments: argparse.Namespace) -> PairDataset:
     """Return the pairs that the options of add_pair_options ask for."""
     layout = PairLayout(
         format=arguments.format,

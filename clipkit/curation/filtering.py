@@ -14,7 +14,7 @@ import numpy as np
 from clipkit.curation.near_duplicates import find_near_duplicates
 from clipkit.curation.rules import RULES, Fault, FilterRules, image_size
 from clipkit.data.mixing import PairSubset
-from clipkit.data.pair import PairSource, image_digest
+from clipkit.data.pair import PairDataset, image_digest
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import image_name, stream_pairs
@@ -61,7 +61,7 @@ class FilterReport:
 
 
 def filter_pairs(
-    source: PairSource,
+    source: PairDataset,
     rules: FilterRules,
     encoder: Encoder | None = None,
     *,
@@ -122,7 +122,7 @@ class _Candidate:
 class _Draft:
     """The pairs that are left, and what became of the others."""
 
-    def __init__(self, source: PairSource, rules: FilterRules) -> None:
+    def __init__(self, source: PairDataset, rules: FilterRules) -> None:
         self._source = source
         self._rules = rules
         self._left: dict[int, _Candidate] = {}  # by row, ascending

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clipkit.data.pair import PairSource
+from clipkit.data.pair import PairDataset
 from clipkit.embeddings import Embeddings, check_comparable
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import EmbeddedPair, stream_pairs
@@ -134,7 +134,7 @@ def ref_clip_scores(
 
 def score_pairs(
     encoder: Encoder,
-    source: PairSource,
+    source: PairDataset,
     *,
     references: References | None = None,
     progress: Progress | None = None,

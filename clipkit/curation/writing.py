@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipkit.curation.filtering import KeptPair
-from clipkit.data.pair import Pair, PairSource
+from clipkit.data.pair import Pair, PairDataset
 from clipkit.errors import ImageReadError, InputError
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -29,7 +29,7 @@ def check_is_table(path: Path) -> None:
         raise InputError(f"a table ends in .csv, .tsv or .jsonl, got {path}")
 
 
-def check_has_files(source: PairSource) -> None:
+def check_has_files(source: PairDataset) -> None:
     """Raise if the images of pairs are no files, which a table could not name.
 
     Args:
@@ -47,7 +47,7 @@ def check_has_files(source: PairSource) -> None:
         return
 
 
-def table_text(path: Path, source: PairSource, kept: Sequence[KeptPair]) -> str:
+def table_text(path: Path, source: PairDataset, kept: Sequence[KeptPair]) -> str:
     """Return a table of pairs, as open_pairs reads it.
 
     Images are named relative to the table's folder, so that both can move together. Of several

@@ -1,11 +1,10 @@
 """Image folders in which each image has its captions in a file of the same name.
 
-JSON is a text, a list of texts, or an object with one of these under "caption", "captions",
-"title" or "text", as img2dataset and tools for tagging write it.
-
 ``boat.jpg`` has its captions in ``boat.txt`` or ``boat.caption``, one a line, or in ``boat.json``;
-the ending may be in upper case. They lie beside the image, or at the same place in a folder of
-captions: ``images/trip/boat.jpg`` and ``captions/trip/boat.txt``.
+the ending may be in upper case. They are beside the image, or under the same path in a folder of
+captions: ``images/trip/boat.jpg`` and ``captions/trip/boat.txt``. JSON is a text, a list of texts,
+or an object with one of these under "caption", "captions", "title" or "text", as img2dataset and
+tools for tagging write it.
 """
 
 import json
@@ -22,7 +21,7 @@ from clipkit.errors import ImageReadError
 from clipkit.inputs.folders import FolderScan
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".json")
-"""Endings of caption files, in lower case: of several of one image, the first that holds any."""
+"""Endings of caption files in lower case; the first with a caption in it is taken."""
 
 _KEYS = ("caption", "captions", "title", "text")
 # A class and at least two points: what YOLO's .txt files hold beside images.
@@ -43,12 +42,12 @@ class CaptionFile(NamedTuple):
 
 
 def choose_captions(files: Iterable[CaptionFile]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the captions of the first file that holds any, and why those before it do not.
+    """Return the captions of the first file that holds any, and why those before it hold none.
 
     An empty or damaged .txt does not hide a good .json.
 
     Args:
-        files: Of one image, those to be preferred first.
+        files: Of one image, in order of preference.
 
     Returns:
         Captions, at least one, and reasons.
@@ -56,17 +55,17 @@ def choose_captions(files: Iterable[CaptionFile]) -> tuple[tuple[str, ...], list
     Raises:
         ValueError: If none holds any; the message is a reason. It is empty if there is no file.
     """
-    passed_over: list[str] = []
+    skipped_files: list[str] = []
     for file in files:
         try:
             captions = read_captions(file.read(), file.suffix)
         except ValueError as error:
-            passed_over.append(f"{file.name} {error}")
+            skipped_files.append(f"{file.name} {error}")
             continue
         if captions:
-            return captions, passed_over
-        passed_over.append(f"{file.name} holds no caption")
-    raise ValueError(", ".join(passed_over))
+            return captions, skipped_files
+        skipped_files.append(f"{file.name} holds no caption")
+    raise ValueError(", ".join(skipped_files))
 
 
 def read_captions(content: bytes, suffix: str) -> tuple[str, ...]:
@@ -137,15 +136,15 @@ def captions_of(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
 
-class CaptionPlace(NamedTuple):
-    """Where the captions of images are."""
+class CaptionLocation(NamedTuple):
+    """Where the caption files of images are."""
 
     folder: Path  # the captions of images/trip/boat.jpg are in its trip/
     suffixes: Sequence[str] = CAPTION_SUFFIXES  # in lower case
 
 
 def open_captions_folder(
-    folder: Path, scan: FolderScan, captions: CaptionPlace, *, say: Say
+    folder: Path, scan: FolderScan, captions: CaptionLocation, *, say: Say
 ) -> ListedPairs:
     """Return the images of a folder, and of the folders in it, with their captions.
 
@@ -153,7 +152,7 @@ def open_captions_folder(
         folder: Where they are.
         scan: What find_images saw in it.
         captions: Where their captions are.
-        say: Is told of links, and of caption files that were passed over.
+        say: Is told of links, and of caption files that were skipped.
 
     Returns:
         Pairs in the order of their paths; an image that has several paths is one pair, with the
@@ -162,7 +161,7 @@ def open_captions_folder(
     """
     skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
     others = scan.other_paths
-    passed_over: list[str] = []
+    skipped_files: list[str] = []
 
     def pairs() -> Iterator[tuple[str, tuple[str, ...]]]:
         for path in (entry.path for entry in scan.entries):
@@ -173,11 +172,11 @@ def open_captions_folder(
                 reason = str(error) or _no_captions(captions, folder, path)
                 skipped.append(ImageReadError(folder / path, reason))
                 continue
-            passed_over.extend(reasons)
+            skipped_files.extend(reasons)
             yield path, texts
 
     found = ListedPairs(folder, pairs(), skipped=skipped)
-    for path in _captions_alone(captions, scan):
+    for path in _captions_without_image(captions, scan):
         skipped.append(ImageReadError(captions.folder / path, "there is no image of this name"))
     if others:
         say(
@@ -185,22 +184,22 @@ def open_captions_folder(
             "captions of all: "
             + list_some(f"{path} = {names[0]}" for path, names in others.items())
         )
-    if passed_over:
+    if skipped_files:
         say(
-            f"warning: {folder}: {len(passed_over)} caption files hold no caption, so another of "
-            f"the same name was read: {list_some(passed_over)}"
+            f"warning: {folder}: {len(skipped_files)} caption files hold no caption, so another of "
+            f"the same name was read: {list_some(skipped_files)}"
         )
     return found
 
 
-def has_captions(scan: FolderScan, captions: CaptionPlace) -> bool:
+def has_captions(scan: FolderScan, captions: CaptionLocation) -> bool:
     """Return whether any image of a folder has a caption file."""
     paths = (*(entry.path for entry in scan.entries), *(item.path for item in scan.left_out))
     return any(any(_caption_files(captions, path)) for path in paths)
 
 
 def _joined(candidates: Sequence[Iterator[CaptionFile]]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the captions that the paths of one image have, and what was passed over.
+    """Return the captions of all paths of one image, and why files were skipped.
 
     If none has any, it raises ValueError with a reason, which is empty if there is no file.
     """
@@ -208,18 +207,18 @@ def _joined(candidates: Sequence[Iterator[CaptionFile]]) -> tuple[tuple[str, ...
     reasons: list[str] = []
     for files in candidates:
         try:
-            texts, passed_over = choose_captions(files)
+            texts, skipped_files = choose_captions(files)
         except ValueError as error:
             reasons += [str(error)] if str(error) else []
         else:
             captions |= dict.fromkeys(texts)
-            reasons += passed_over
+            reasons += skipped_files
     if not captions:
         raise ValueError(", ".join(reasons))
     return tuple(captions), reasons
 
 
-def _no_captions(captions: CaptionPlace, folder: Path, path: str) -> str:
+def _no_captions(captions: CaptionLocation, folder: Path, path: str) -> str:
     stem = os.path.splitext(path)[0]  # noqa: PTH122
     if captions.folder == folder:
         names, where = stem.rpartition("/")[2], "beside it"
@@ -229,8 +228,8 @@ def _no_captions(captions: CaptionPlace, folder: Path, path: str) -> str:
     return f"has no captions: there is no {listed} {where}"
 
 
-def _caption_files(captions: CaptionPlace, path: str) -> Iterator[CaptionFile]:
-    """Yield the caption files of an image, those to be preferred first."""
+def _caption_files(captions: CaptionLocation, path: str) -> Iterator[CaptionFile]:
+    """Yield the caption files of an image, in order of preference."""
     # os.path, for a folder may have a million images.
     stem = os.path.splitext(os.path.join(captions.folder, path))[0]  # noqa: PTH118, PTH122
     for suffix in captions.suffixes:
@@ -249,9 +248,9 @@ def _read(file: str) -> bytes:
         raise ValueError(f"cannot be opened: {error.strerror}") from error
 
 
-def _captions_alone(captions: CaptionPlace, scan: FolderScan) -> list[str]:
+def _captions_without_image(captions: CaptionLocation, scan: FolderScan) -> list[str]:
     """Return the caption files without an image of their name, relative to their folder."""
-    # Images that cannot be taken are told of themselves; so are folders left out.
+    # Images that were skipped and folders that were left out are reported by their own reasons.
     left_out = {item.path for item in scan.left_out}
     images = {*(entry.path for entry in scan.entries), *(error.path for error in scan.skipped)}
     stems = {os.path.splitext(path)[0] for path in images | left_out}  # noqa: PTH122 - a million

@@ -1,4 +1,4 @@
-"""Class folders as image-text pairs: one folder per class, its name the class's.
+"""Class folders as a dataset of pairs: one folder per class, captions from templates.
 
 The layout of torchvision's ImageFolder.
 """
@@ -26,13 +26,13 @@ def open_class_folders(
     names: ClassNames | None = None,
     say: Say,
 ) -> "ClassFolders":
-    """Return the images of class folders, captioned by the names of their classes.
+    """Open class folders as a dataset; captions are the names of the classes in templates.
 
     Args:
-        folder: With one folder a class; images may lie deeper in it.
+        folder: With one folder a class; images may be deeper in it.
         scan: What find_images saw in it.
         templates: Texts with one {} for the name; an image has as many captions.
-        names: Of the classes; None: what the folders are called by, as words_of has it.
+        names: Of the classes; None: the folders' names, made into words by words_of.
         say: Is told how names were understood, and which are odd.
 
     Returns:
@@ -41,9 +41,9 @@ def open_class_folders(
         skipped.
 
     Raises:
-        InputError: If two folders' names are the same class, no folder has the name of one, or
-            names do not fit the folders.
-        PromptError: If there is no template, or one has not one {}.
+        InputError: If two folders are the same class, none is a class, or names do not fit the
+            folders.
+        PromptError: If there is no template, or one has not exactly one {}.
     """
     check_templates(templates)
     skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
@@ -81,13 +81,13 @@ def open_class_folders(
 
 
 def check_templates(templates: Sequence[str]) -> None:
-    """Raise unless templates make captions of class names.
+    """Raise unless each template has exactly one placeholder for the class name.
 
     Args:
         templates: Texts with one {} for the name.
 
     Raises:
-        PromptError: If there is no template, or one has not one {}.
+        PromptError: If there is no template, or one has not exactly one {}.
     """
     for template in templates:
         if template.count("{}") != 1:
@@ -127,7 +127,7 @@ def _tell_names(folder: Path, folders: Sequence[str], names: Sequence[str], say:
 
 
 class ClassFolders:
-    """Images of named classes.
+    """A dataset of images of named classes.
 
     Args:
         folder: Where they are.
@@ -156,7 +156,7 @@ class ClassFolders:
         self.skipped = skipped
 
     def __len__(self) -> int:
-        """How many pairs."""
+        """Return the number of pairs."""
         return len(self._paths)
 
     def __getitem__(self, row: int) -> Pair:
@@ -165,7 +165,7 @@ class ClassFolders:
         return Pair(path, self._captions[self._labels[row]], str(path))
 
     def label(self, row: int) -> int:
-        """Return the class of a pair."""
+        """Return the class label of a pair."""
         return int(self._labels[row])
 
     def local_name(self, row: int) -> str:
@@ -173,11 +173,11 @@ class ClassFolders:
         return self._paths[row][0]
 
     def stamp(self, row: int) -> bytes:
-        """Return the size of an image's file and when it was written."""
+        """Return the size and modification time of an image's file."""
         return file_stamp(self._folder / self._paths[row][0])
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What identifies the listing."""
+        """A hash of the listing."""
         captions = TextRows(self._captions).digest()
         return hashlib.sha256(f"{self._paths.digest()} {captions}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Names of classes: what folders are called, made into words, or looked up in a file of names."""
+"""Names of classes: folder names made into words, or names looked up in a file."""
 
 import functools
 import json
@@ -42,22 +42,22 @@ CONTAINERS = frozenset(
         "dataset",
     ]
 )
-"""Names of folders that say what kind of files they hold, in lower case: no class is called so."""
+"""Names of folders, in lower case, that say what kind of files they hold and name no class."""
 
-# A name behind WordNet's number or another: "n01440764 tench, Tinca tinca", "0: cat".
+# A name after a WordNet id or another number: "n01440764 tench, Tinca tinca", "0: cat".
 _NUMBERED_LINE = re.compile(r"(n\d{8}|\d+)[\s:,;]+(.*\S)")
 
 _KINDS = ", ".join(("a JSON object {folder: name}", "lines of  folder,name", "or one name a line"))
 
 
 def words_of(folder_names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of classes that folders are called by: words, in Unicode.
+    """Return names of classes from the names of their folders: words, in Unicode.
 
-    Underscores and dashes become spaces. A number in front goes if it counts the folders: all of
-    them have one, and their names differ without. It is taken for such a number if it ends in a
-    dot ("001.Black_footed_Albatross"); or if all have equally many digits, with zeros in front
-    ("03_cat"); or if no two are equal and they start at 0 or 1 ("12-cat"). WordNet's number beside
-    a name goes as well ("n02085620-Chihuahua"). Numbers that are a name or a part of one stay:
+    Underscores and dashes become spaces. A number in front is removed if it counts the folders: all
+    of them have one, and their names differ without. It is such a number if it ends in a dot
+    ("001.Black_footed_Albatross"); or if all have equally many digits, with leading zeros
+    ("03_cat"); or if no two are equal and they start at 0 or 1 ("12-cat"). The WordNet id beside a
+    name is removed as well ("n02085620-Chihuahua"). Numbers that are a name or a part of one stay:
     "747", "3d printer", "2CV", "cat_2".
 
     Args:
@@ -98,12 +98,12 @@ def odd_names(names: Sequence[str]) -> Iterator[str]:
 
 
 def is_no_class(name: str) -> bool:
-    """Return whether a folder's name says what kind of files it holds, or which part of a whole."""
+    """Return whether a folder's name says what kind of files it holds, or names a split."""
     return name.casefold() in CONTAINERS or name.casefold() in ("val", "valid", "validation")
 
 
 def _without(pattern: re.Pattern[str], names: list[str]) -> list[str]:
-    """Return names without what the pattern finds in all of them, if they still differ."""
+    """Return names without what the pattern matches in all of them, if they still differ."""
     matches = [pattern.search(name) for name in names]
     if not all(matches) or not names:
         return names
@@ -130,7 +130,7 @@ class ClassNames:
 
     path: Path
     by_key: Mapping[str, str]  # the name of a folder, or the number in a .cls file
-    in_order: tuple[str, ...]  # lines that may be names by themselves, or "key name"
+    in_order: tuple[str, ...]  # lines of the file: each a name, or "key name"
 
     def of_folders(self, folders: Sequence[str]) -> tuple[str, ...]:
         """Return the names of folders.
@@ -249,7 +249,7 @@ def _from_json(path: Path, value: Any) -> ClassNames:
 
 
 def _parted(line: str) -> tuple[str, str]:
-    """Return the key and the name on a line of both; the name is empty if there is one only."""
+    """Return the key and the name on a line; the name is empty if there is only one of them."""
     if numbered := _NUMBERED_LINE.fullmatch(line):
         return numbered[1], _name(numbered[2].strip('"'), numbered[1])
     for separator in ("\t", ",", ";"):

@@ -1,15 +1,16 @@
-"""Images held inside a table, unpacked once into one file of the cache.
+"""Images stored inside a Parquet table, unpacked once into one file of the cache.
 
-A row of Parquet cannot be read without its neighbours, so images are read once, and from then on
-at random from that file, as out of a shard.
+Parquet cannot read one row without its neighbours, so all images are read once, and from then on in
+any order from that file, as out of a shard.
 """
 
 import hashlib
-import secrets
 from array import array
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from clipkit.data.listed_pairs import TextRows
 from clipkit.data.table_rows import Columns, TableRow
 from clipkit.data.webdataset import Shard, ShardPairs
 from clipkit.errors import ImageReadError, InputError
+from clipkit.files import atomic_write
 from clipkit.paths import cache_directory, readable_name
 
 
 class ImagePack:
-    """The images of one table, added one by one.
+    """The images of one table, added one by one; they are in the cache when the block ends well.
 
     Args:
         path: The table, which the file in the cache is named after.
@@ -32,12 +34,28 @@ class ImagePack:
         self._path = path
         self._rows: list[tuple[str, ...]] = []
         self._sizes = array("q")
-        self._draft: Path | None = None
-        self._stream: BinaryIO | None = None
+        self._stream: BinaryIO | None = None  # None: nothing is added yet, or they are in the cache
+        self._writing = ExitStack()
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         return len(self._sizes)
+
+    def __enter__(self) -> Self:
+        """Start with no images."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the file in its place or, after an error, remove it; or raise InputError."""
+        try:
+            self._writing.__exit__(kind, error, trace)
+        except OSError as failure:
+            raise self._no_room(failure) from failure
 
     def add(self, row: TableRow, image: bytes, captions: Sequence[str]) -> None:
         """Add an image with its captions.
@@ -60,29 +78,8 @@ class ImagePack:
         self._rows.append((f"{self._path.name}/{row.place}", *captions))
         self._sizes.append(len(image))
 
-    def finish(self) -> None:
-        """Keep the file, now that all images are in it.
-
-        Raises:
-            InputError: If it cannot be written.
-        """
-        if self._stream is None or self._draft is None:
-            return
-        try:
-            self._stream.close()
-            self._draft.replace(self.file)
-        except OSError as error:
-            raise self._no_room(error) from error
-        self._stream = self._draft = None
-
-    def discard(self) -> None:
-        """Remove what is written of a file that is not finished."""
-        if self._stream is not None and self._draft is not None:
-            self._stream.close()
-            self._draft.unlink(missing_ok=True)
-
     def pairs(self, *, skipped: Sequence[ImageReadError]) -> ShardPairs:
-        """Return the images with their captions, and what is no pair."""
+        """Return the images with their captions as a dataset, with what is no pair."""
         ends = np.cumsum(self._sizes, dtype=np.int64)
         sizes = np.array(self._sizes, dtype=np.int64)
         images = np.stack([np.zeros_like(sizes), ends - sizes, sizes])
@@ -91,7 +88,7 @@ class ImagePack:
 
     def _begin(self, columns: Columns) -> None:
         found = self._path.stat()
-        # The same columns of a table have the same images; one that was written again is another.
+        # A table that was written again, or is read by other columns, may hold other images.
         key = f"{self._path.resolve()} {found.st_size} {found.st_mtime_ns} {columns}"
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         name = readable_name(self._path.stem, fallback="table")
@@ -99,8 +96,8 @@ class ImagePack:
         if self.file.is_file():
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self._draft = self.file.with_name(f"{self.file.name}.{secrets.token_hex(4)}")
-        self._stream = self._draft.open("xb")
+        draft = self._writing.enter_context(atomic_write(self.file))
+        self._stream = self._writing.enter_context(draft.open("xb"))
 
     def _no_room(self, error: OSError) -> InputError:
         reason = error.strerror or error

@@ -1,4 +1,4 @@
-"""Datasets of image files listed with their captions, held in one block of memory."""
+"""A dataset of image files with their captions, its listing in one block of memory."""
 
 import functools
 import hashlib
@@ -14,13 +14,13 @@ from clipkit.errors import ImageReadError
 
 
 class TextRows:
-    """Rows of texts, kept as UTF-8 and made into strings when a row is asked for.
+    """Rows of texts in one block of UTF-8, made into strings when a row is asked for.
 
-    A million rows cost what their letters do and 8 bytes a text, and processes that are forked
-    share them: counting references to strings would copy them page by page.
+    A million rows take the bytes of their letters and 8 more for each text, and forked worker
+    processes share them: counting references to strings would copy them page by page.
 
     Args:
-        rows: The texts of each row; also half surrogates, as in names of files that are not UTF-8.
+        rows: The texts of each row; surrogates, as in file names that are not UTF-8, are kept.
     """
 
     def __init__(self, rows: Iterable[Sequence[str]]) -> None:
@@ -36,7 +36,7 @@ class TextRows:
         self._row_ends = np.array(row_ends)  # likewise, in texts
 
     def __len__(self) -> int:
-        """How many rows."""
+        """Return the number of rows."""
         return len(self._row_ends) - 1
 
     def __getitem__(self, row: int) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class TextRows:
         )
 
     def digest(self) -> str:
-        """Return what identifies the rows, 64 hex digits."""
+        """Return a SHA-256 of the rows, 64 hex digits."""
         digest = hashlib.sha256(self._content)
         for ends in (self._text_ends, self._row_ends):
             digest.update(ends.tobytes())
@@ -59,12 +59,12 @@ class TextRows:
 
 
 class ListedPairs:
-    """Pairs whose images are files.
+    """A dataset of pairs whose images are files.
 
     Args:
         folder: What relative paths count from.
         pairs: The path and the captions of each.
-        skipped: What is no pair; listing the pairs may still add to it.
+        skipped: What is no pair; the iterable of pairs may still add to it.
     """
 
     class_names: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class ListedPairs:
         self.skipped = skipped
 
     def __len__(self) -> int:
-        """How many pairs."""
+        """Return the number of pairs."""
         return len(self._rows)
 
     def __getitem__(self, row: int) -> Pair:
@@ -98,10 +98,10 @@ class ListedPairs:
         return self._rows[row][0]
 
     def stamp(self, row: int) -> bytes:
-        """Return the size of an image's file and when it was written."""
+        """Return the size and modification time of an image's file."""
         return file_stamp(self._folder / self._rows[row][0])
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What identifies the listing, wherever its folder lies."""
+        """A hash of the listing, the same wherever its folder is stored."""
         return self._rows.digest()

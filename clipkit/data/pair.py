@@ -1,4 +1,4 @@
-"""An image with its captions, and the interface of a dataset of such pairs."""
+"""An image-text pair, the interface of a dataset of pairs, and what is known of its layout."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -14,58 +14,58 @@ from clipkit.inputs.safe_open import open_file
 
 
 class Pair(NamedTuple):
-    """One image and what is said of it."""
+    """One image and its captions."""
 
     image: ImageInput  # a path, or encoded bytes
     captions: tuple[str, ...]  # at least one, none empty
-    name: str  # where it comes from, for reports: a path, "shards/000.tar/0001"
+    name: str  # for reports: a path, "shards/000.tar/0001"
 
 
-class PairSource(Protocol):
-    """Pairs by number, each read when it is asked for."""
+class PairDataset(Protocol):
+    """A map-style dataset of image-text pairs: by row, each read when it is asked for."""
 
     def __len__(self) -> int:
-        """How many pairs."""
+        """Return the number of pairs."""
 
     def __getitem__(self, row: int) -> Pair:
         """Return a pair; its image is not decoded.
 
-        Raises ImageReadError where the place is damaged.
+        Raises ImageReadError where its file is damaged or gone.
         """
 
     @property
     def skipped(self) -> Sequence[ImageReadError]:
-        """What looked like a pair but is none, as far as the listing shows."""
+        """What looked like a pair but is none, as found while listing the dataset."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes in the order of their labels; none where images have no class."""
+        """Names of the classes by label; none where images have no class."""
 
     def label(self, row: int) -> int | None:
-        """Return the class of a pair, None where images have no class."""
+        """Return the class label of a pair, None where images have no class."""
 
     def local_name(self, row: int) -> str:
-        """Return what a pair is called within its place, wherever that lies."""
+        """Return the name of a pair within its dataset, the same wherever that is stored."""
 
     def stamp(self, row: int) -> bytes:
         """Return what changes when the file with a pair's image does; empty: it is not there."""
 
     @property
     def fingerprint(self) -> str:
-        """What identifies the listing: which images by name, with which captions."""
+        """A hash of the listing: which images by name, with which captions."""
 
 
 Format = Literal["auto", "folder", "classes", "table", "shards"]
 Split = Literal["train", "validation", "test"]
 Say = Callable[[str], None]
-"""Who is told in one line how a place was understood, and what is odd about it."""
+"""Is called with a line on how a dataset was understood, or on what is odd about it."""
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 
 @dataclass(frozen=True)
 class PairLayout:
-    """What is known of a place before it is looked at; every default means: as it looks."""
+    """What is known of a dataset before it is opened; every default means: find out."""
 
     format: Format = "auto"
     image_column: str = ""  # of a table, with paths or with the files themselves
@@ -73,7 +73,7 @@ class PairLayout:
     caption_ending: str = ""  # of caption files, and of members of shards: "caption", "en.txt"
     templates: tuple[str, ...] = DEFAULT_TEMPLATES  # class name -> caption, each with one {}
     class_names: str = ""  # a file with names of classes, as read_class_names reads it
-    split: Split = "train"  # of a folder that is divided
+    split: Split = "train"  # of a folder that is divided into splits
 
 
 def any_of(names: Sequence[str]) -> str:
@@ -93,7 +93,7 @@ def image_digest(image: ImageInput) -> bytes:
     """Return a hash of an encoded image.
 
     Args:
-        image: A path or the bytes of a file, as sources of pairs give them.
+        image: A path or the bytes of a file, as datasets of pairs give them.
 
     Returns:
         32 bytes, equal for equal files only.
@@ -112,7 +112,7 @@ def image_digest(image: ImageInput) -> bytes:
 
 
 def file_stamp(path: Path) -> bytes:
-    """Return the size of a file and when it was written, as bytes; none if it is not there."""
+    """Return the size and modification time of a file, as bytes; none if it is not there."""
     try:
         found = path.stat()
     except OSError:

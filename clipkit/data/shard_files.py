@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -11,25 +10,29 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from clipkit.errors import ImageReadError, InputError
+from clipkit.files import atomic_write
 from clipkit.paths import cache_directory, readable_name
 
-# More than one letter, or it were a drive on Windows.
+# Two letters at least: one is a drive of Windows.
 _SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9]+:(?!:)")
+# Names that webdataset reserves; its reader leaves them out by the same rule.
+_RESERVED = re.compile(r"__[^/]*__($|/)")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 
 
 def is_remote(url: str) -> bool:
     """Return whether a shard is not a file: an address, or the output of a command ("pipe:…").
 
-    What lies here under that name is none, such as a folder "trip:rome".
+    A path that exists is not, even if it looks like one, such as a folder "trip:rome".
     """
     is_here = os.path.exists(url)  # noqa: PTH110 - Path.exists raises for a name too long
     return _SCHEME.match(url) is not None and not is_here
 
 
 def fetch_shard(url: str) -> Path:
-    """Return a shard's copy in the cache, fetched if it is not there.
+    """Return a shard's copy in the cache, downloaded if it is not there.
 
-    What is there is not asked for again, also if it has changed since: delete it for that.
+    A copy is not downloaded again, also if the shard has changed since: delete it for that.
 
     Args:
         url: What webdataset's gopen opens: http, https, gs, hf, pipe and others.
@@ -47,28 +50,20 @@ def fetch_shard(url: str) -> Path:
     place = cache_directory() / "shards" / f"{name}-{digest}.tar"
     if place.is_file():
         return place
-    draft = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with gopen(url) as stream, draft.open("wb") as file:
-            shutil.copyfileobj(stream, file)
-        if not draft.stat().st_size:
-            raise ValueError("there is nothing in it")
-        draft.replace(place)
+        with atomic_write(place) as draft:
+            with gopen(url) as stream, draft.open("wb") as file:
+                shutil.copyfileobj(stream, file)
+            if not draft.stat().st_size:
+                raise ValueError("there is nothing in it")
     except Exception as error:  # each kind of address fails in its own way
         raise InputError(f"the shard {url} cannot be fetched: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return place
 
 
-# Names that webdataset keeps for itself; its reader leaves them out by the same rule.
-_RESERVED = re.compile(r"__[^/]*__($|/)")
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
-
-
 class Member(NamedTuple):
-    """Where a file lies in a tar."""
+    """The position of a file in a tar."""
 
     name: str
     offset: int  # bytes
@@ -80,8 +75,8 @@ def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> I
 
     Args:
         file: The tar; others may change its position meanwhile.
-        path: Where it lies, for messages.
-        skipped: If the tar is cut off or damaged, that is added here.
+        path: Of the tar, for messages.
+        skipped: Why members are skipped, and that the tar is cut off or damaged, is added here.
 
     Yields:
         Regular files in their order.
@@ -113,11 +108,11 @@ def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> I
 
 
 def _whole(tar: tarfile.TarFile, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """Yield what is in a tar, or raise at the first that is not whole."""
+    """Yield the members of a tar, or raise at the first that is not whole."""
     size = file.seek(0, 2)
     end = 0
     while (info := tar.next()) is not None:
-        # A size below 0 would lead back to where it was, again and again.
+        # A size below 0 would lead back to an earlier header, in an endless loop.
         if info.offset_data < end or info.size < 0:
             raise tarfile.ReadError("a header is damaged")
         end = info.offset_data + (info.size if info.isreg() else 0)

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import get_args
 
 from clipkit.data.caption_files import (
-    CaptionPlace,
+    CaptionLocation,
     caption_suffixes,
     has_captions,
     open_captions_folder,
 )
 from clipkit.data.class_folders import open_class_folders
 from clipkit.data.class_names import ClassNames, read_class_names
-from clipkit.data.mixing import MixedPairs
-from clipkit.data.pair import Format, PairLayout, PairSource, Say, Split, list_some
+from clipkit.data.mixing import ConcatenatedPairs
+from clipkit.data.pair import Format, PairDataset, PairLayout, Say, Split, list_some
 from clipkit.data.split_folders import Parts, find_parts, find_tables
 from clipkit.data.table import TABLE_SUFFIXES, open_metadata, open_table
 from clipkit.data.table_rows import Columns
@@ -25,76 +25,75 @@ from clipkit.paths import expand_home
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
-def _tell_nobody(line: str) -> None:
+def _ignore(line: str) -> None:
     pass
 
 
 def open_pairs(
-    path: str | Path, layout: PairLayout | None = None, *, say: Say = _tell_nobody
-) -> PairSource:
-    """Return the pairs of a place.
+    path: str | Path, layout: PairLayout | None = None, *, say: Say = _ignore
+) -> PairDataset:
+    """Open a dataset of image-text pairs.
 
     Args:
         path: A folder of images with caption files or a table of metadata, a folder of class
             folders, a table, or shards ("data-{000..099}.tar").
-        layout: What is known of it; None: nothing. Where a folder fits several kinds, a table of
-            metadata comes before caption files, and these before classes.
-        say: Is told, a line each, how the place was understood and what is odd about it.
+        layout: What is known of it; None: nothing. Where a folder fits several layouts, a table of
+            metadata comes before caption files, and these before class folders.
+        say: Is told, a line each, how the dataset was understood and what is odd about it.
 
     Returns:
-        The pairs, at least one; no image has been decoded.
+        The dataset, with at least one pair; no image has been decoded.
 
     Raises:
-        InputError: If there is nothing, or it is none of these, or holds no pairs; or if no such
-            format is known.
-        PromptError: If a template has not one {}, for class folders.
+        InputError: If the path is none of these or holds no pairs, or the format is unknown.
+        PromptError: If a template for class folders has not exactly one {}.
         MissingExtraError: If the reader of shards or Parquet is not installed.
     """
     layout = layout or PairLayout()
     if not str(path) or "\0" in str(path):
-        raise InputError(f"a place with pairs needs a path, got {str(path)!r}")
+        raise InputError(f"a dataset of pairs needs a path, got {str(path)!r}")
     if layout.format not in get_args(Format):
         known = ", ".join(get_args(Format))
         raise InputError(f'the format of pairs must be one of {known}, got "{layout.format}"')
     place = expand_home(path)
     is_auto = layout.format == "auto"
-    source: PairSource
+    dataset: PairDataset
     if layout.format == "shards" or (is_auto and is_shards(str(path))):
         captions = ShardCaptions(
             caption_suffixes(layout.caption_ending), _class_names(layout), layout.templates
         )
-        source = open_shards(str(path), captions, say=say)
+        dataset = open_shards(str(path), captions, say=say)
     elif layout.format == "table" or (is_auto and _is_table(place)):
-        source = open_table(place, _columns(layout), say=say)
+        dataset = open_table(place, _columns(layout), say=say)
     else:
-        source = _open_folder(place, layout, say)
-    if not len(source):
-        raise InputError(_no_pairs(place, source))
-    return source
+        dataset = _open_folder(place, layout, say)
+    if not len(dataset):
+        raise InputError(_no_pairs(place, dataset))
+    return dataset
 
 
 def has_validation(path: str | Path) -> bool:
-    """Return whether a place is a folder that is divided and has a split for validation."""
+    """Return whether a path is a folder that is divided and has a validation split."""
     place = expand_home(path)
     if not os.path.isdir(place):  # noqa: PTH112 - Path.is_dir raises for a name too long
         return False
-    splits = find_parts(place, "train", say=_tell_nobody).splits
+    splits = find_parts(place, "train", say=_ignore).splits
     return "validation" in splits or "validation" in find_tables(place)
 
 
-def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairSource:
+def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairDataset:
     parts = find_parts(place, layout.split, say=say)
     scan = find_images(parts.images)
     if layout.format == "auto" and not scan.entries and (tables := find_tables(parts.images)):
         return _from_tables(parts.images, tables, layout, say)
     if layout.format != "classes":
-        source = _from_metadata(place, parts, scan, layout, say)
-        if source is not None:
-            return source
+        dataset = _from_metadata(place, parts, scan, layout, say)
+        if dataset is not None:
+            return dataset
     suffixes = caption_suffixes(layout.caption_ending)
-    captions = CaptionPlace(parts.images, suffixes)
+    captions = CaptionLocation(parts.images, suffixes)
     if not has_captions(scan, captions):
-        captions = CaptionPlace(parts.captions, suffixes)
+        captions = CaptionLocation(parts.captions, suffixes)
     if layout.format == "classes" or (
         layout.format == "auto" and _is_classes(parts.images, scan, captions)
     ):
@@ -107,7 +106,7 @@ def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairSource:
 
 def _from_metadata(
     place: Path, parts: Parts, scan: FolderScan, layout: PairLayout, say: Say
-) -> PairSource | None:
+) -> PairDataset | None:
     """Return the pairs of a folder that has a table of metadata, None if there is none."""
     folders = dict.fromkeys((place, place / parts.split, parts.images))
     for file in (folder / name for folder in folders for name in _METADATA):
@@ -115,25 +114,25 @@ def _from_metadata(
             continue
         below = parts.images.relative_to(file.parent).as_posix()
         images = [f"{below}/{entry.path}" for entry in scan.entries]
-        # Rows of other splits; without splits a row of elsewhere is as good as any.
+        # A table may have rows of other splits; without splits all of its rows are taken.
         within = below if parts.split and below != "." else ""
         try:
-            source = open_metadata(file, _columns(layout), images, within=within, say=say)
+            dataset = open_metadata(file, _columns(layout), images, within=within, say=say)
         except InputError as error:
             say(f"warning: {file} is not read as captions: {error}")
             continue
-        if not len(source):
-            why = list_some(source.skipped)
+        if not len(dataset):
+            why = list_some(dataset.skipped)
             say(f"warning: {file} is not read as captions, no row of it is a pair: {why}")
             continue
         say(f"{parts.images}: captions are those of {file}")
-        return source
+        return dataset
     return None
 
 
 def _from_tables(
     place: Path, tables: dict[Split, list[Path]], layout: PairLayout, say: Say
-) -> PairSource:
+) -> PairDataset:
     """Return the pairs in the tables of a split."""
     if layout.split not in tables:
         named = ", ".join(path.name for paths in tables.values() for path in paths)
@@ -143,10 +142,10 @@ def _from_tables(
     rest = f", not those for {' and '.join(others)}" if others else ""
     say(f"{place}: {len(files)} tables of the split {layout.split} are read{rest}")
     said: list[str] = []
-    sources = [open_table(file, _columns(layout), say=said.append) for file in files]
+    datasets = [open_table(file, _columns(layout), say=said.append) for file in files]
     if said:
         say(list_some(said))  # of thousands of tables, a few
-    return MixedPairs(sources)
+    return ConcatenatedPairs(datasets)
 
 
 def _columns(layout: PairLayout) -> Columns:
@@ -163,12 +162,12 @@ def _is_table(place: Path) -> bool:
     if os.path.isfile(place):  # noqa: PTH113 - Path.is_file raises for a name too long
         known = ", ".join(sorted(TABLE_SUFFIXES))
         raise InputError(
-            f"{place} is no source of pairs: give a folder, a table ({known}) or shards (.tar)"
+            f"{place} is no dataset of pairs: give a folder, a table ({known}) or shards (.tar)"
         )
     return False
 
 
-def _is_classes(place: Path, scan: FolderScan, captions: CaptionPlace) -> bool:
+def _is_classes(place: Path, scan: FolderScan, captions: CaptionLocation) -> bool:
     if has_captions(scan, captions):
         return False
     if any("/" in entry.path for entry in scan.entries):
@@ -184,5 +183,6 @@ def _is_classes(place: Path, scan: FolderScan, captions: CaptionPlace) -> bool:
     raise InputError(f"{place} holds no images")
 
 
-def _no_pairs(place: Path, source: PairSource) -> str:
-    return f"{place} holds no pairs" + (f": {list_some(source.skipped)}" if source.skipped else "")
+def _no_pairs(place: Path, dataset: PairDataset) -> str:
+    why = f": {list_some(dataset.skipped)}" if dataset.skipped else ""
+    return f"{place} holds no pairs{why}"

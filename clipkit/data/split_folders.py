@@ -1,4 +1,4 @@
-"""Dataset folders that are divided into splits, or into images and captions."""
+"""Finding the splits of a dataset folder, and its folders of images and of captions."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from clipkit.data.pair import Say, Split
 from clipkit.errors import InputError
 from clipkit.inputs.folders import IMAGE_EXTENSIONS, find_images
 
-# Names of splits as Hugging Face's datasets has them; behind them may be a year, as in train2017.
+# Names of splits, those of Hugging Face's datasets among them; a year may follow, as in train2017.
 _SPLITS: dict[Split, frozenset[str]] = {
     "train": frozenset({"train", "training"}),
     "validation": frozenset({"validation", "valid", "dev", "val"}),
@@ -22,16 +22,16 @@ _CAPTIONS = ("captions", "caption", "texts", "text", "txt", "prompts", "labels",
 
 
 class Parts(NamedTuple):
-    """The parts of a folder that matter."""
+    """Where in a dataset folder the images and the captions of a split are."""
 
     images: Path
     captions: Path  # the same folder, unless images and captions have one each
-    split: str  # the folder of the split that was taken, relative to the folder; empty: none
-    splits: dict[Split, str]  # all there are
+    split: str  # the folder of the chosen split, relative to the dataset's; empty: no splits
+    splits: dict[Split, str]  # folders of all splits
 
 
 def split_of(name: str) -> Split | None:
-    """Return which split a name says, as in "train", "Val", "train2017" or "test_1"."""
+    """Return which split a name means, as in "train", "Val", "train2017" or "test_1"."""
     word = re.sub(r"[\W_]*\d*$", "", name.casefold())
     return next((split for split, names in _SPLITS.items() if word in names), None)
 
@@ -41,25 +41,25 @@ def find_parts(place: Path, split: Split, *, say: Say) -> Parts:
 
     Args:
         place: ``place/train/cat/1.jpg``, ``place/images/1.jpg`` beside ``place/captions/1.txt``,
-            both of it in either order, or none of it.
-        split: Which one to take, where there are several.
+            both of these in either order, or neither.
+        split: Which one to choose, where there are several.
         say: Is told what was understood.
 
     Returns:
         The parts; the folder itself, if it is not divided.
 
     Raises:
-        InputError: If it is divided into splits of which none can be taken.
+        InputError: If it is divided into splits of which none can be chosen.
     """
     splits = find_splits(place)
-    name = _taken(place, splits, split, say)
+    name = _choose_split(place, splits, split, say)
     images, captions = _images_and_captions(place / name)
     if images != place / name:
         where = "" if captions == images else f", and captions to them in {captions.name}"
         say(f"{place / name}: images are read from the folder {images.name}{where}")
     if not name and images != place:
         splits = find_splits(images)
-        name = _taken(images, splits, split, say)
+        name = _choose_split(images, splits, split, say)
         if (captions / name).is_dir():
             captions = captions / name if captions != images else images / name
         images = images / name
@@ -67,10 +67,10 @@ def find_parts(place: Path, split: Split, *, say: Say) -> Parts:
 
 
 def find_splits(place: Path) -> dict[Split, str]:
-    """Return the folders that a folder's splits have, none if it is not divided.
+    """Return the folders of a dataset's splits, none if it is not divided into splits.
 
-    It is if it has no images beside its folders, and folders of several splits, or one while no
-    other folder holds images: a folder "train" beside "car" and "bus" is a class.
+    It is divided if it has no images beside its folders, and folders of several splits, or of one
+    while no other folder holds images: a folder "train" beside "car" and "bus" is a class.
     """
     folders = list(_folders(place))
     found: dict[Split, str] = {}
@@ -95,8 +95,8 @@ def find_splits(place: Path) -> dict[Split, str]:
 def find_tables(place: Path) -> dict[Split, list[Path]]:
     """Return the Parquet files of a folder, or of the folder data in it, by their splits.
 
-    Hugging Face's datasets come as ``data/train-00000-of-00002.parquet``. Files whose names say no
-    split are all to train on.
+    Hugging Face's datasets come as ``data/train-00000-of-00002.parquet``. If no file's name means a
+    split, all of them are to train on.
     """
     for folder in (place, place / "data"):
         files = sorted(folder.glob("*.parquet"))
@@ -110,8 +110,8 @@ def find_tables(place: Path) -> dict[Split, list[Path]]:
     return {}
 
 
-def _taken(place: Path, splits: dict[Split, str], wanted: Split, say: Say) -> str:
-    """Return the folder of the split that is wanted, or of the only one; empty if there is none."""
+def _choose_split(place: Path, splits: dict[Split, str], wanted: Split, say: Say) -> str:
+    """Return the folder of the wanted split, or of the only one; empty if there are no splits."""
     if not splits:
         return ""
     if wanted not in splits and len(splits) > 1:
@@ -142,12 +142,12 @@ def _images_and_captions(place: Path) -> tuple[Path, Path]:
 
 
 def _folders(place: Path) -> Iterator[str]:
-    """Yield the names of the folders that may matter, sorted."""
+    """Yield the names of the folders in a folder, sorted, without hidden ones."""
     try:
         with os.scandir(place) as children:
             names = sorted(child.name for child in children if _is_folder(child))
     except OSError:
-        return  # who lists the folder says what is wrong with it
+        return  # find_images reports what is wrong with the folder
     yield from (name for name in names if not name.startswith((".", "__")))
 
 

@@ -1,4 +1,4 @@
-"""Statistics of a dataset's pairs: sizes, caption lengths, unreadable images."""
+"""Statistics of a dataset: caption lengths, duplicates, false negatives, unreadable images."""
 
 import warnings
 from array import array
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.pair import PairSource, image_digest, list_some
+from clipkit.data.pair import PairDataset, image_digest, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
@@ -17,16 +17,16 @@ from clipkit.progress import Progress, map_ahead
 
 _AHEAD = 32  # images
 _CAPTIONS_AT_ONCE = 1024
-_LISTED = 10  # names of bad pairs that a person is shown
-_CLASSES_LISTED = 5
-_MOST_REPEATED = 3
-# A JPEG is decoded at an eighth: damage shows all the same, in a fraction of the time.
+_NUM_BAD_SHOWN = 10
+_NUM_CLASSES_SHOWN = 5
+_NUM_REPEATED = 3
+# A JPEG is decoded at an eighth of its size, which shows damage in a fraction of the time.
 _TARGET = 64, 64
 
 
 @dataclass(frozen=True)
-class PairSurvey:
-    """What was found among pairs."""
+class PairStatistics:
+    """Statistics of the pairs of a dataset."""
 
     num_pairs: int  # that can be read
     num_captions: int  # all of them
@@ -35,18 +35,18 @@ class PairSurvey:
     class_names: tuple[str, ...]  # none where images have no class
     most_repeated: dict[str, int]  # captions of several pairs -> of how many; at most three
     unreadable: dict[str, str]  # name -> reason, the listing's own included
-    num_duplicates: int  # images whose bytes another one before has too
-    num_shared: int  # pairs whose image is among those it was to be apart from
-    num_cut: int  # captions longer than the text tower reads
-    median_tokens: float  # of a caption, with the marks of its start and end
-    # In a batch, ordered pairs of pairs that say the same, as expected: InfoNCE would call them
-    # negatives.
+    num_duplicates: int  # images with the same bytes as an earlier one
+    num_shared: int  # pairs whose image is in the other split as well
+    num_cut: int  # captions longer than the context length of the text tower
+    median_tokens: float  # of a caption, with the start and end tokens
+    # Expected number in a batch: ordered pairs of pairs with the same caption. InfoNCE would take
+    # them for negatives.
     false_negatives: float
     batch_size: int
     digests: frozenset[bytes] = field(repr=False)  # of the images' bytes
 
     def lines(self) -> list[str]:
-        """Return the survey as lines for a person."""
+        """Return the statistics as lines for a person."""
         found = [
             f"{self.num_pairs:,} pairs with {self.num_captions:,} captions, "
             f"{self.num_different_captions:,} of them different, "
@@ -54,7 +54,7 @@ class PairSurvey:
             f"the first caption: {self.first_caption:.70}",
         ]
         if self.class_names:
-            names = list_some(self.class_names, most=_CLASSES_LISTED)
+            names = list_some(self.class_names, most=_NUM_CLASSES_SHOWN)
             found.append(f"{len(self.class_names):,} classes: {names}")
         found += [
             f"  {count:,} pairs say: {text:.70}" for text, count in self.most_repeated.items()
@@ -68,78 +68,78 @@ class PairSurvey:
             f"{len(self.unreadable):,} pairs cannot be read",
         ]
         bad = list(self.unreadable.items())
-        found += [f"  {name}: {reason}" for name, reason in bad[:_LISTED]]
-        if len(bad) > _LISTED:
-            found.append(f"  … and {len(bad) - _LISTED} more")
+        found += [f"  {name}: {reason}" for name, reason in bad[:_NUM_BAD_SHOWN]]
+        if len(bad) > _NUM_BAD_SHOWN:
+            found.append(f"  … and {len(bad) - _NUM_BAD_SHOWN} more")
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the survey as values that JSON can hold."""
+        """Return the statistics as values that JSON can hold."""
         return {name: value for name, value in asdict(self).items() if name != "digests"}
 
 
-def survey_pairs(
-    source: PairSource,
+def collect_statistics(
+    dataset: PairDataset,
     tokenizer: Tokenizer,
     *,
     batch_size: int,
-    apart_from: PairSurvey | None = None,
+    apart_from: PairStatistics | None = None,
     progress: Progress | None = None,
-) -> PairSurvey:
-    """Return what is among pairs, after reading all of them once.
+) -> PairStatistics:
+    """Return the statistics of a dataset, after reading all of its pairs once.
 
     Args:
-        source: The pairs.
+        dataset: The pairs.
         tokenizer: Of the text tower.
         batch_size: Pairs in a step, drawn from all that can be read.
-        apart_from: Of pairs no image of which should be here, as those trained on are not to be
-            among those validated on; None: there are none.
+        apart_from: Of a split that should have no image in common with this one, as training and
+            validation; None: there is none.
         progress: Called after each pair with (done, total).
 
     Returns:
-        The survey.
+        The statistics.
     """
-    tally = _Tally(frozenset() if apart_from is None else apart_from.digests)
-    unreadable = {error.path: error.reason for error in source.skipped}
+    counts = _Counts(frozenset() if apart_from is None else apart_from.digests)
+    unreadable = {error.path: error.reason for error in dataset.skipped}
 
-    def read(row: int) -> _Look | ImageReadError:
-        return _read(source, row)
+    def read(row: int) -> _ReadPair | ImageReadError:
+        return _read(dataset, row)
 
-    with closing(map_ahead(read, range(len(source)), ahead=_AHEAD)) as looks:
-        for done, look in enumerate(looks, 1):
-            if isinstance(look, ImageReadError):
-                unreadable[look.path] = look.reason
+    with closing(map_ahead(read, range(len(dataset)), ahead=_AHEAD)) as pairs:
+        for done, pair in enumerate(pairs, 1):
+            if isinstance(pair, ImageReadError):
+                unreadable[pair.path] = pair.reason
             else:
-                tally.count(look)
+                counts.add(pair)
             if progress:
-                progress(done, len(source))
-    return tally.survey(tokenizer, source, unreadable, batch_size=batch_size)
+                progress(done, len(dataset))
+    return counts.statistics(tokenizer, dataset, unreadable, batch_size=batch_size)
 
 
-class _Look(NamedTuple):
-    """What one pair turned out to be."""
+class _ReadPair(NamedTuple):
+    """A pair whose image could be decoded."""
 
     captions: tuple[str, ...]
     digest: bytes  # of the image's bytes
 
 
-def _read(source: PairSource, row: int) -> _Look | ImageReadError:
-    """Return what a pair is, or why it cannot be read."""
+def _read(dataset: PairDataset, row: int) -> _ReadPair | ImageReadError:
+    """Return a pair, or why it cannot be read."""
     try:
-        pair = source[row]
+        pair = dataset[row]
     except ImageReadError as error:
         return error
     try:
         with borrow_image(pair.image, target=_TARGET):
             pass
-        return _Look(pair.captions, image_digest(pair.image))
+        return _ReadPair(pair.captions, image_digest(pair.image))
     except ImageReadError as error:
-        # Bytes out of a shard do not know where they come from.
+        # The bytes of an image out of a shard do not know its name.
         return ImageReadError(pair.name, error.reason)
 
 
-class _Tally:
-    """Counts pairs as they come."""
+class _Counts:
+    """What is counted while the pairs are read."""
 
     def __init__(self, others: frozenset[bytes]) -> None:
         self.num_pairs = 0
@@ -147,47 +147,47 @@ class _Tally:
         self.num_shared = 0
         self._others = others
         self._seen: set[bytes] = set()
-        # Of each different caption, by its number: how many pairs have it, how many of them draw
-        # it, as expected, and the sum of squares of these chances.
+        # Of each different caption, by its number: how many pairs have it, how many of them are
+        # expected to draw it, and the sum of the squares of these probabilities.
         self._numbers: dict[str, int] = {}
         self._counts = array("q")
-        self._drawn = array("d")
+        self._expected = array("d")
         self._squares = array("d")
 
-    def count(self, look: _Look) -> None:
+    def add(self, pair: _ReadPair) -> None:
         self.num_pairs += 1
-        self.num_duplicates += look.digest in self._seen
-        self.num_shared += look.digest in self._others
-        self._seen.add(look.digest)
-        chance = 1 / len(look.captions)
-        for caption in look.captions:
+        self.num_duplicates += pair.digest in self._seen
+        self.num_shared += pair.digest in self._others
+        self._seen.add(pair.digest)
+        probability = 1 / len(pair.captions)
+        for caption in pair.captions:
             number = self._numbers.setdefault(caption, len(self._numbers))
             if number == len(self._counts):
                 self._counts.append(0)
-                self._drawn.append(0)
+                self._expected.append(0)
                 self._squares.append(0)
             self._counts[number] += 1
-            self._drawn[number] += chance
-            self._squares[number] += chance**2
+            self._expected[number] += probability
+            self._squares[number] += probability**2
 
-    def survey(
+    def statistics(
         self,
         tokenizer: Tokenizer,
-        source: PairSource,
+        dataset: PairDataset,
         unreadable: dict[str, str],
         *,
         batch_size: int,
-    ) -> PairSurvey:
+    ) -> PairStatistics:
         captions = list(self._numbers)
         counts = np.array(self._counts)
-        most = np.argsort(-counts, kind="stable")[:_MOST_REPEATED].tolist()
+        most = np.argsort(-counts, kind="stable")[:_NUM_REPEATED].tolist()
         lengths, is_cut = _tokens(captions, tokenizer)
-        return PairSurvey(
+        return PairStatistics(
             num_pairs=self.num_pairs,
             num_captions=int(counts.sum()),
             num_different_captions=len(captions),
             first_caption=captions[0] if captions else "",
-            class_names=source.class_names,
+            class_names=dataset.class_names,
             most_repeated={captions[at]: int(counts[at]) for at in most if counts[at] > 1},
             unreadable=unreadable,
             num_duplicates=self.num_duplicates,
@@ -200,16 +200,16 @@ class _Tally:
         )
 
     def _false_negatives(self, batch_size: int) -> float:
-        """Return how many ordered pairs of a batch draw the same caption, as expected.
+        """Return the expected number of ordered pairs of a batch that draw the same caption.
 
-        Of all n (n - 1) ordered pairs these are the sum over captions of (sum of chances)^2 minus
-        the sum of their squares; with one caption a pair, of c (c - 1). A batch of B drawn without
-        replacement has the share B (B - 1) / (n (n - 1)) of them.
+        Of all n (n - 1) ordered pairs these are the sum over captions of (sum of probabilities)^2
+        minus the sum of their squares; with one caption per pair, of c (c - 1). A batch of B drawn
+        without replacement has the share B (B - 1) / (n (n - 1)) of them.
         """
         if self.num_pairs < 2:
             return 0.0
         size = min(batch_size, self.num_pairs)
-        equal = float(np.sum(np.array(self._drawn) ** 2 - np.array(self._squares)))
+        equal = float(np.sum(np.array(self._expected) ** 2 - np.array(self._squares)))
         return equal * size * (size - 1) / (self.num_pairs * (self.num_pairs - 1))
 
 

@@ -1,7 +1,7 @@
-"""Tables (CSV, TSV, JSON Lines, Parquet) with an image and its caption in each row.
+"""Tables (CSV, TSV, JSON Lines, Parquet) as datasets: an image and its caption in each row.
 
-An image is a path, which counts from the table's folder, or in Parquet also the file itself: as
-bytes, or as ``{bytes, path}`` as Hugging Face's datasets writes it. Rows of one file are one pair
+An image is a path, relative to the table's folder, or in Parquet also the file itself: as bytes, or
+as ``{bytes, path}`` as Hugging Face's datasets writes it. Rows with the same image are one pair
 with several captions.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 from clipkit.data.caption_files import captions_of
 from clipkit.data.image_pack import ImagePack
 from clipkit.data.listed_pairs import ListedPairs
-from clipkit.data.mixing import MixedPairs
-from clipkit.data.pair import PairSource, Say, file_identity
+from clipkit.data.mixing import ConcatenatedPairs
+from clipkit.data.pair import PairDataset, Say, file_identity
 from clipkit.data.table_rows import Columns, TableRow, read_table
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.globs import NORMAL_FORMS
@@ -23,14 +23,14 @@ from clipkit.inputs.globs import NORMAL_FORMS
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 
-def open_table(path: Path, columns: Columns, *, say: Say) -> PairSource:
+def open_table(path: Path, columns: Columns, *, say: Say) -> PairDataset:
     """Return the pairs of a table.
 
     Args:
         path: A table; what ends like none of the kinds is taken for CSV.
         columns: The column with the images, whose paths count from the table's folder or else
             from the current one, and that with a caption or a list of them.
-        say: Is told if images were unpacked.
+        say: Is told if images were unpacked into the cache.
 
     Returns:
         Pairs in the order in which their images first appear, those that are files before those
@@ -41,14 +41,14 @@ def open_table(path: Path, columns: Columns, *, say: Say) -> PairSource:
         InputError: If the table cannot be read or lacks a column.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    rows = _Rows(path)
-    rows.read(columns, within="")
-    return rows.source(say)
+    listing = _TableListing(path)
+    listing.read(columns, within="")
+    return listing.dataset(say)
 
 
 def open_metadata(
     path: Path, columns: Columns, images: Sequence[str], *, within: str, say: Say
-) -> PairSource:
+) -> PairDataset:
     """Return the pairs of an image folder whose metadata are a table in it.
 
     This is the layout of Hugging Face's imagefolder: ``metadata.csv`` (or .jsonl, .parquet) with
@@ -68,49 +68,48 @@ def open_metadata(
         InputError: If the table cannot be read or lacks a column.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    rows = _Rows(path)
-    rows.read(columns, within=within)
-    for image in images:
-        if file_identity(path.parent / image) not in rows.identities:
-            rows.skipped.append(ImageReadError(path.parent / image, f"has no row in {path.name}"))
-    return rows.source(say)
+    listing = _TableListing(path)
+    listing.read(columns, within=within)
+    for image in map(path.parent.joinpath, images):
+        if file_identity(image) not in listing.identities:
+            listing.skipped.append(ImageReadError(image, f"has no row in {path.name}"))
+    return listing.dataset(say)
 
 
-class _Rows:
-    """The rows of a table as they are read."""
+class _TableListing:
+    """The pairs of a table, listed row by row."""
 
     def __init__(self, path: Path) -> None:
         self.skipped: list[ImageReadError] = []
-        self.identities: dict[Hashable, str] = {}  # of a file -> where it was first found
+        self.identities: dict[Hashable, str] = {}  # of a file -> its path when it was first found
         self._path = path
-        self._places: dict[str, str] = {}  # what a cell says -> where that image is
-        self._captions: dict[str, list[str]] = {}
+        self._paths: dict[str, str] = {}  # content of a cell -> path of that image
+        self._captions: dict[str, list[str]] = {}  # by path
         self._pack = ImagePack(path)
 
     def read(self, columns: Columns, *, within: str) -> None:
         try:
-            for row in read_table(self._path, columns):
-                try:
-                    self._add(row, within)
-                except InputError:  # not of this row: images cannot be unpacked
-                    raise
-                except ValueError as error:
-                    self.skipped.append(ImageReadError(f"{self._path} {row.place}", str(error)))
-            self._pack.finish()
+            with self._pack:
+                for row in read_table(self._path, columns):
+                    try:
+                        self._add(row, within)
+                    except InputError:  # not of this row: images cannot be unpacked
+                        raise
+                    except ValueError as error:
+                        where = f"{self._path} {row.place}"
+                        self.skipped.append(ImageReadError(where, str(error)))
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{self._path} cannot be read: {reason}") from error
-        finally:
-            self._pack.discard()
 
-    def source(self, say: Say) -> PairSource:
-        pairs = ((place, tuple(dict.fromkeys(texts))) for place, texts in self._captions.items())
+    def dataset(self, say: Say) -> PairDataset:
+        pairs = ((path, tuple(dict.fromkeys(texts))) for path, texts in self._captions.items())
         listed = ListedPairs(self._path.parent, pairs, skipped=self.skipped)
         if not len(self._pack):
             return listed
         say(f"the {len(self._pack):,} images in {self._path} are unpacked into {self._pack.file}")
         packed = self._pack.pairs(skipped=() if len(listed) else self.skipped)
-        return MixedPairs([listed, packed]) if len(listed) else packed
+        return ConcatenatedPairs([listed, packed]) if len(listed) else packed
 
     def _add(self, row: TableRow, within: str) -> None:
         image = _image(row)
@@ -119,16 +118,16 @@ class _Rows:
             return
         if within and not _normal(image).startswith(f"{within}/"):
             return
-        if image not in self._places:
-            place = _find(image, self._path.parent)
-            identity = file_identity(self._path.parent / place)
-            self._places[image] = self.identities.setdefault(identity, place)
+        if image not in self._paths:
+            path = _find(image, self._path.parent)
+            identity = file_identity(self._path.parent / path)
+            self._paths[image] = self.identities.setdefault(identity, path)
         captions = _captions(row)
-        self._captions.setdefault(self._places[image], []).extend(captions)
+        self._captions.setdefault(self._paths[image], []).extend(captions)
 
 
 def _image(row: TableRow) -> str | bytes:
-    """Return a row's image or what it calls it, or raise ValueError with the reason for neither."""
+    """Return a row's image or its path, or raise ValueError with the reason for neither."""
     if row.damage:
         raise ValueError(row.damage)
     image: Any = row.image
@@ -157,10 +156,10 @@ def _normal(cell: str) -> str:
 
 
 def _find(cell: str, folder: Path) -> str:
-    """Return where an image is, relative to the folder if it lies there."""
-    # As it stands; then without spaces beside the separators of a table made by hand; then with
-    # the separators of Windows, where a file's name cannot have them; each as it is, and with
-    # accents composed as other systems do.
+    """Return the path of an image, relative to the folder if it is found there."""
+    # As it is; without the spaces around it that tables made by hand have; with forward slashes
+    # for the separators of Windows. Each of these as it is, and in other Unicode normal forms, as
+    # other systems compose accents.
     spellings = dict.fromkeys((cell, cell.strip(), PureWindowsPath(cell.strip()).as_posix()))
     forms = (unicodedata.normalize(form, text) for form in NORMAL_FORMS for text in spellings)
     for text in dict.fromkeys((*spellings, *forms)):

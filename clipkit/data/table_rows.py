@@ -13,17 +13,13 @@ from clipkit.errors import InputError, MissingExtraError
 
 _SEPARATORS = ("\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n?', re.IGNORECASE)
-
-
 _IMAGE_NAMES = ("filepath", "file_name", "filename", "image_path", "image", "path", "file", "img")
 _CAPTION_NAMES = ("title", "caption", "captions", "text", "description", "prompt", "sentence")
-
-
 _ROWS_AT_ONCE = 64  # of Parquet: they may hold whole images
 
 
 class Columns(NamedTuple):
-    """The names of the two columns that matter; empty: the first that has a usual name."""
+    """The names of the columns with images and captions; empty: the first with a usual name."""
 
     image: str
     captions: str
@@ -73,9 +69,9 @@ def _separated_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
     with path.open(encoding=encoding, errors=errors, newline="") as file:
         header, first = file.readline(), 2
         separators: Sequence[str] = _SEPARATORS
-        if told := _SEPARATOR_LINE.fullmatch(header):  # Excel's word for what follows
-            header, first, separators = file.readline(), 3, (told[1],)
-        # Whatever the ending says: open_clip's .csv files have tabs between the columns.
+        if named := _SEPARATOR_LINE.fullmatch(header):  # as Excel writes it: sep=;
+            header, first, separators = file.readline(), 3, (named[1],)
+        # Independent of the file's suffix: open_clip's .csv files are separated by tabs.
         by_separator = {mark: _names(header, mark) for mark in separators}
         separator = max(by_separator, key=lambda mark: _count(columns, by_separator[mark]))
         names = by_separator[separator]
@@ -96,7 +92,7 @@ def _separated_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
 
 
 def _encoding(path: Path) -> str:
-    """Return what a text is in: UTF-8, or UTF-16 as spreadsheets export it, with its mark."""
+    """Return the encoding of a text: UTF-8, or UTF-16 with its mark, as spreadsheets export it."""
     with path.open("rb") as file:
         head = file.read(4)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -116,7 +112,7 @@ def _names(header: str, separator: str) -> list[str]:
 
 
 def split_line(line: str, separator: str) -> list[str]:
-    """Return the cells of a line by itself; a quotation mark where none belongs is a letter."""
+    """Return the cells of a single line; a misplaced quotation mark is taken literally."""
     try:
         return next(csv.reader([line], delimiter=separator), [])
     except csv.Error:
@@ -150,8 +146,8 @@ def _records(
 ) -> Iterator[tuple[int, list[str] | str]]:
     """Yield the number of each record's first line with its cells, or with what is wrong.
 
-    A quotation mark without its end swallows all up to the next one. It costs its own line only:
-    the lines that it swallowed are read again.
+    A quotation mark that is never closed takes in all lines up to the next one. Only its own line
+    is lost: the lines that it took in are read again.
     """
     number = first  # behind the header
     lines = _Lines(file)

@@ -1,7 +1,7 @@
-"""WebDataset shards: tar files in which image and caption of a sample share a name.
+"""WebDataset shards as a dataset: tar files in which image and caption of a sample share a name.
 
-A tar is listed once; from then on each image is read with one seek. So shards are shuffled,
-split, gone on with and shared among processes like any other pairs.
+A tar is listed once; from then on each image is read with one seek. So samples are shuffled, split,
+resumed and shared among processes like the pairs of any other dataset.
 """
 
 import functools
@@ -27,36 +27,36 @@ from clipkit.inputs.folders import IMAGE_EXTENSIONS
 from clipkit.inputs.read_errors import reason_for
 from clipkit.paths import expand_home
 
-_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_MOST_CAPTION = 1 << 20  # bytes
-_CLASS = ".cls"
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_MAX_CAPTION_SIZE = 1 << 20  # bytes
+_CLASS_SUFFIX = ".cls"
 
 
 def is_shards(text: str) -> bool:
-    """Return whether a text names tar files: by its ending, or as something that is not here.
+    """Return whether a text names shards: by the suffix of tar files, or as an address.
 
-    So do tar files that must be unpacked first, which open_shards says.
+    Compressed tar files count as well; open_shards says that they must be unpacked first.
     """
-    return text.lower().endswith(_SUFFIXES) or is_remote(text)
+    return text.lower().endswith(_TAR_SUFFIXES) or is_remote(text)
 
 
 class ShardCaptions(NamedTuple):
     """Which members of a sample hold its captions."""
 
-    suffixes: Sequence[str] = CAPTION_SUFFIXES  # those to be preferred first
+    suffixes: Sequence[str] = CAPTION_SUFFIXES  # in order of preference
     class_names: ClassNames | None = None  # of the numbers in .cls
     templates: Sequence[str] = DEFAULT_TEMPLATES  # which make captions of class names
 
 
 def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs":
-    """Return the pairs in shards.
+    """Open shards as a dataset.
 
     Args:
         text: Paths or addresses as webdataset spells them: "data-{000..099}.tar", "a.tar::b.tar",
-            "https://…/000.tar", "pipe:…". What is not on this machine is fetched into the cache.
+            "https://…/000.tar", "pipe:…". What is not on this machine is downloaded into the cache.
         captions: Where captions are; where a sample has none of them, the number of a class in its
             .cls counts.
-        say: Is told of shards whose samples do not lie together, and of members passed over.
+        say: Is told of shards whose samples are not contiguous, and of members that were skipped.
 
     Returns:
         The pairs in the order of the shards. Samples that lack an image or a caption, and what a
@@ -64,7 +64,7 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
         classes.
 
     Raises:
-        InputError: If a shard is missing, cannot be fetched, or is no tar file.
+        InputError: If a shard is missing, cannot be downloaded, or is no tar file.
         MissingExtraError: If webdataset is not installed.
     """
     check_templates(captions.templates)
@@ -76,7 +76,7 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
         raise InputError(f"{len(missing)} of {len(shards)} shards are not there: {listed}")
     numbers, offsets, sizes = array("q"), array("q"), array("q")
     classes: list[str] = []
-    listing = _Listing(captions)
+    listing = _ShardListing(captions)
 
     def rows() -> Iterator[tuple[str, ...]]:
         for number, shard in enumerate(shards):
@@ -88,7 +88,7 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
                 yield f"{shard.file.name}/{sample.key}", *sample.captions
 
     listed_rows = TextRows(rows())
-    listing.tell(say)
+    listing.warn(say)
     return ShardPairs(
         shards,
         listed_rows,
@@ -106,11 +106,11 @@ class Shard(NamedTuple):
 
 
 class ShardPairs:
-    """Pairs in tar files, read where they lie.
+    """A dataset of pairs in tar files, each image read by its offset.
 
     Args:
         shards: The files.
-        rows: Of each pair the name, as in "000.tar/0001" wherever the shard lies, and captions.
+        rows: Of each pair the name, as in "000.tar/0001" whatever the shard's folder, and captions.
         images: Of each pair's image its shard, the offset in it, and its size in bytes, shape
             (3, number of pairs).
         skipped: What is no pair.
@@ -135,7 +135,7 @@ class ShardPairs:
         self._labels = np.array([numbers[name] for name in classes], dtype=np.int64)
 
     def __len__(self) -> int:
-        """How many pairs."""
+        """Return the number of pairs."""
         return len(self._rows)
 
     def __getitem__(self, row: int) -> Pair:
@@ -167,12 +167,12 @@ class ShardPairs:
         return self._rows[row][0]
 
     def stamp(self, row: int) -> bytes:
-        """Return the size of a pair's shard and when it was written."""
+        """Return the size and modification time of a pair's shard."""
         return file_stamp(self._shards[int(self._images[0, row])].file)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What identifies the listing: names and captions, and how large the images are."""
+        """A hash of the listing: names, captions and sizes of the images."""
         sizes = self._images[2].tobytes()
         return hashlib.sha256(self._rows.digest().encode() + sizes).hexdigest()
 
@@ -208,56 +208,56 @@ class _Sample(NamedTuple):
     class_name: str  # empty if its captions are texts
 
 
-class _Listing:
-    """What is found in shards, one after the other."""
+class _ShardListing:
+    """Lists the samples of shards, one shard after the other."""
 
     def __init__(self, captions: ShardCaptions) -> None:
         self.skipped: list[ImageReadError] = []
         self._captions = captions
-        self._scattered: dict[str, list[str]] = {}  # shard -> samples whose parts lie apart
-        self._passed_over: list[str] = []
+        self._scattered: dict[str, list[str]] = {}  # shard -> samples that are not contiguous
+        self._no_caption: list[str] = []  # members that were skipped for others, with reasons
 
     def samples(self, shard: Shard) -> Iterator[_Sample]:
         """Yield the samples that are pairs; what is none is added to skipped."""
-        # Parts of samples that lack something: more of the same name may come in an unsorted tar.
-        parts: dict[str, dict[str, Any]] = {}
+        # Incomplete samples: an unsorted tar may have more members of the same name further on.
+        incomplete: dict[str, dict[str, Any]] = {}
         try:
             with shard.file.open("rb") as file:
                 for part in self._parts(shard, file):
                     key = part["__key__"]
-                    sample = parts.pop(key, {})
+                    sample = incomplete.pop(key, {})
                     is_scattered = bool(sample)
                     sample = part | sample  # of two equal members the first counts
-                    if not self._is_whole(sample):
-                        parts[key] = sample
+                    if not self._is_complete(sample):
+                        incomplete[key] = sample
                         continue
                     if is_scattered:
                         self._scattered.setdefault(shard.name, []).append(key)
                     yield from self._pair(shard, file, sample)
-                for sample in parts.values():
+                for sample in incomplete.values():
                     yield from self._pair(shard, file, sample)
         except OSError as error:
             raise InputError(f"{shard.name} cannot be read: {error.strerror or error}") from error
 
-    def tell(self, say: Say) -> None:
-        """Say what is odd about the shards."""
+    def warn(self, say: Say) -> None:
+        """Warn of samples that are not contiguous, and of members without a caption."""
         for name, keys in self._scattered.items():
             say(
                 f"warning: {name} is an unsorted tar: the members of {len(keys)} samples do not "
                 f"lie beside each other ({list_some(keys)}). They are joined here; other readers "
                 "of webdataset lose them: pack it again with  tar --sort=name"
             )
-        if self._passed_over:
+        if self._no_caption:
             say(
-                f"warning: {len(self._passed_over)} members of shards hold no caption, so another "
-                f"of the same sample was read: {list_some(self._passed_over)}"
+                f"warning: {len(self._no_caption)} members of shards hold no caption, so another "
+                f"of the same sample was read: {list_some(self._no_caption)}"
             )
 
     def _parts(self, shard: Shard, file: BinaryIO) -> Iterator[dict[str, Any]]:
-        """Yield members that lie beside each other and share a name."""
+        """Yield the contiguous members of each sample."""
         from webdataset.tariterators import group_by_keys
 
-        def told(error: Exception) -> bool:
+        def note_duplicate(error: Exception) -> bool:
             name = f"{shard.name}/{str(error.args[0]).partition(':')[0]}"
             self.skipped.append(ImageReadError(name, "is there twice: the first counts"))
             return True
@@ -266,22 +266,22 @@ class _Listing:
             {"fname": member.name, "data": member, "__url__": ""}
             for member in list_members(file, shard.file, self.skipped)
         )
-        yield from group_by_keys(members, handler=told)
+        yield from group_by_keys(members, handler=note_duplicate)
 
-    def _is_whole(self, sample: Mapping[str, Any]) -> bool:
+    def _is_complete(self, sample: Mapping[str, Any]) -> bool:
         has_image = any(f".{extension}" in IMAGE_EXTENSIONS for extension in sample)
-        suffixes = (*self._captions.suffixes, _CLASS)
+        suffixes = (*self._captions.suffixes, _CLASS_SUFFIX)
         return has_image and any(suffix[1:] in sample for suffix in suffixes)
 
     def _pair(self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]) -> Iterator[_Sample]:
-        """Yield the one pair that a sample is, if it is one."""
+        """Yield a sample as a pair if it is one; else add the reason to skipped."""
         key = sample["__key__"]
         try:
-            yield _Sample(key, _image(sample), *self._said(shard, file, sample))
+            yield _Sample(key, _image(sample), *self._captions_and_class(shard, file, sample))
         except ValueError as error:
             self.skipped.append(ImageReadError(f"{shard.name}/{key}", str(error)))
 
-    def _said(
+    def _captions_and_class(
         self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]
     ) -> tuple[tuple[str, ...], str]:
         """Return a sample's captions and class, or raise ValueError with the reason for neither."""
@@ -290,16 +290,16 @@ class _Listing:
             for suffix in self._captions.suffixes
             if suffix[1:] in sample
         ]
-        if not files and _CLASS[1:] in sample:
-            name = self._class_name(_read_caption(file, sample[_CLASS[1:]]))
+        if not files and _CLASS_SUFFIX[1:] in sample:
+            name = self._class_name(_read_caption(file, sample[_CLASS_SUFFIX[1:]]))
             return fill_templates(self._captions.templates, name), name
         try:
-            captions, passed_over = choose_captions(files)
+            captions, reasons = choose_captions(files)
         except ValueError as error:
             listed = any_of(self._captions.suffixes)
             reason = str(error) or f"has no captions: there is no {listed} with it"
             raise ValueError(reason) from error
-        self._passed_over += [f"{shard.name}/{sample['__key__']}: {why}" for why in passed_over]
+        self._no_caption += [f"{shard.name}/{sample['__key__']}: {why}" for why in reasons]
         return captions, ""
 
     def _class_name(self, content: bytes) -> str:
@@ -324,7 +324,7 @@ def _image(sample: Mapping[str, Any]) -> Member:
 
 
 def _read_caption(file: BinaryIO, member: Member) -> bytes:
-    if member.size > _MOST_CAPTION:
+    if member.size > _MAX_CAPTION_SIZE:
         raise ValueError(f"holds {member.size} bytes, which is no caption")
     return _read(file, member.offset, member.size)
 

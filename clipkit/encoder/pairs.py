@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clipkit.data.pair import Pair, PairSource
+from clipkit.data.pair import Pair, PairDataset
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError
@@ -59,7 +59,7 @@ def image_name(pair: Pair) -> str:
 
 
 def stream_pairs(
-    encoder: Encoder, source: PairSource, *, progress: Progress | None = None
+    encoder: Encoder, source: PairDataset, *, progress: Progress | None = None
 ) -> Generator[PairBatch]:
     """Yield pairs with the embeddings of their images, in memory that does not grow.
 
@@ -103,7 +103,7 @@ def stream_pairs(
 
 
 def embed_pairs(
-    encoder: Encoder, source: PairSource, *, progress: Progress | None = None
+    encoder: Encoder, source: PairDataset, *, progress: Progress | None = None
 ) -> EmbeddedPairs:
     """Return all pairs of a source with the embeddings of their images.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.pair import PairSource
+from clipkit.data.pair import PairDataset
 from clipkit.embeddings import Embeddings, cosine_similarity
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import stream_pairs
@@ -81,7 +81,7 @@ def evaluate_zero_shot(
 
 def evaluate_classes(
     encoder: Encoder,
-    source: PairSource,
+    source: PairDataset,
     *,
     templates: str | Sequence[str] = DEFAULT_TEMPLATES,
     progress: Progress | None = None,
@@ -191,7 +191,7 @@ class _Tally:
         )
 
 
-def _label(source: PairSource, row: int) -> int:
+def _label(source: PairDataset, row: int) -> int:
     label = source.label(row)
     if label is None:
         raise InputError(f"zero-shot accuracy needs a class for every image; row {row} has none")

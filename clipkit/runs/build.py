@@ -26,7 +26,7 @@ from clipkit.runs.data import RunData
 from clipkit.runtime.torch_device import choose_device
 from clipkit.runtime.torch_runtime import TorchRuntime
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig
-from clipkit.training.data_loading import Assembler, PairBatches
+from clipkit.training.data_loading import PairBatches, PairReader, PairSampler
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.features import (
@@ -34,7 +34,6 @@ from clipkit.training.features import (
     compute_image_features,
     read_image_features,
 )
-from clipkit.training.pair_reader import Order, PairReader
 
 FEATURES_NAME = "features"
 _MOST_WORKERS = 8
@@ -166,7 +165,7 @@ def locked_features(
     if ranks.rank == 0:
         encoder = live_encoder(towers, Inputs.of(towers), config.compute.device)
         compute_image_features(encoder, data.train, place, key=key, progress=progress)
-    ranks.maximum(0.0)  # nobody reads before all is written
+    ranks.barrier()  # nobody reads before all is written
     return read_image_features(place)
 
 
@@ -201,7 +200,9 @@ def build_batches(
             f"compute.batch_size is {size}, which {ranks.world_size} processes cannot share "
             f"evenly: take {size // ranks.world_size * ranks.world_size or ranks.world_size}"
         )
-    order = Order(data.train.sizes, data.weights, config.seed, size)
+    sampler = PairSampler(
+        data.train.sizes, data.weights, config.seed, size, ranks.rank, ranks.world_size
+    )
     inputs = Inputs.of(towers)
     wanted = [] if features is not None else [inputs.preprocess]
     if teacher is not None and teacher.preprocess not in wanted:
@@ -216,18 +217,13 @@ def build_batches(
         random_erasing=change.random_erasing,
     )
     known_bad = None if features is None else features.is_bad
-    reader = PairReader(data.train, wanted, augmentation, seed=config.seed, known_bad=known_bad)
-    assembler = Assembler(
+    reader = PairReader(data.train, sampler, wanted, augmentation, known_bad=known_bad)
+    return PairBatches(
+        reader,
         inputs.tokenizer,
         towers.padding_id,
         image_features=None if features is None else features.rows,
         teacher_view=None if teacher is None else wanted.index(teacher.preprocess),
-    )
-    return PairBatches(
-        reader,
-        order,
-        assembler,
-        share=(ranks.rank, ranks.world_size),
         workers=choose_workers(config.data, config.compute.device),
     )
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clipkit.data.mixing import MixedPairs, draw_order
-from clipkit.data.pair import PairLayout, PairSource, Say, Split, list_some
+from clipkit.data.mixing import ConcatenatedPairs, epoch_order
+from clipkit.data.pair import PairDataset, PairLayout, Say, Split, list_some
 from clipkit.data.sources import has_validation, open_pairs
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
@@ -15,16 +15,16 @@ from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig
 class RunData:
     """The pairs that a run trains and validates on."""
 
-    train: MixedPairs
+    train: ConcatenatedPairs
     weights: tuple[float, ...]  # of each place of train
-    validation: PairSource | None
-    retention_set: PairSource | None  # None: there is none, or it is the samples
+    validation: PairDataset | None
+    retention_set: PairDataset | None  # None: there is none, or it is the samples
     skipped: tuple[ImageReadError, ...]  # that the listings showed to be bad
 
     @property
     def num_drawn(self) -> int:
         """How many pairs an epoch goes through, by the weights of the places."""
-        return len(draw_order(self.train.sizes, self.weights, seed=0, epoch=0))
+        return len(epoch_order(self.train.sizes, self.weights, seed=0, epoch=0))
 
 
 def with_validation_splits(config: RunConfig) -> RunConfig:
@@ -68,10 +68,10 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
     if places.validation_fraction:
         parts, kept = split_pairs(trained, places.validation_fraction, config.seed)
         trained, measured = list(parts), [part for part in kept if len(part)]
-    validation: PairSource | None = None
+    validation: PairDataset | None = None
     if measured:
-        validation = measured[0] if len(measured) == 1 else MixedPairs(measured)
-    train = MixedPairs(trained)
+        validation = measured[0] if len(measured) == 1 else ConcatenatedPairs(measured)
+    train = ConcatenatedPairs(trained)
     skipped = tuple(error for source in trained for error in source.skipped)
     check_bad(len(skipped), len(train) + len(skipped), places.max_bad_fraction, skipped)
     return RunData(
@@ -107,7 +107,7 @@ def check_bad(
 
 def _open_retention_set(
     watch: WatchConfig, templates: tuple[str, ...], say: Say
-) -> PairSource | None:
+) -> PairDataset | None:
     """Return the retention set; None if there is none, or it is the samples."""
     if not watch.retention_set or watch.retention_set == SAMPLES:
         return None
@@ -126,7 +126,7 @@ def _open_retention_set(
     return source
 
 
-def _open(place: SourceConfig, config: DataConfig, split: Split, say: Say) -> PairSource:
+def _open(place: SourceConfig, config: DataConfig, split: Split, say: Say) -> PairDataset:
     layout = PairLayout(
         format=config.format,
         image_column=config.image_column,

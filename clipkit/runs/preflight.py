@@ -6,8 +6,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from clipkit.data.pair import PairSource
-from clipkit.data.statistics import PairSurvey, survey_pairs
+from clipkit.data.pair import PairDataset
+from clipkit.data.statistics import PairStatistics, collect_statistics
 from clipkit.errors import ImageReadError
 from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks
@@ -31,7 +31,7 @@ from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.mixed_precision import choose_training_precision
 from clipkit.training.trained_towers import TrainedTowers
-from clipkit.training.trainer import Learning
+from clipkit.training.trainer import Trainer
 
 _TIMED = 2  # batches, after a first one, which is slower
 
@@ -40,8 +40,8 @@ _TIMED = 2  # batches, after a first one, which is slower
 class PreflightReport:
     """Data statistics, expected duration and warnings of a run that was not started."""
 
-    train: PairSurvey
-    validation: PairSurvey | None
+    train: PairStatistics
+    validation: PairStatistics | None
     num_parameters: int
     num_trained: int  # of them
     steps_per_epoch: int
@@ -116,11 +116,11 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
     inputs = Inputs.of(towers)
     size = config.compute.batch_size
     with callbacks.progress_for("reading pairs") as progress:
-        train = survey_pairs(data.train, inputs.tokenizer, batch_size=size, progress=progress)
+        train = collect_statistics(data.train, inputs.tokenizer, batch_size=size, progress=progress)
     validation = None
     if data.validation is not None:
         with callbacks.progress_for("reading validation pairs") as progress:
-            validation = survey_pairs(
+            validation = collect_statistics(
                 data.validation,
                 inputs.tokenizer,
                 batch_size=size,
@@ -178,17 +178,17 @@ def _time_step(
     precision = choose_training_precision(config, trained, lambda: first.batch)
     features_seconds = 0.0
     config = with_precision(config, precision)
-    learning = Learning(config, towers, batches, ranks=Ranks(), teacher=teacher)
+    trainer = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher)
     if has_fixed_features(config):
         # On the device, where the towers are by now; the first time may be slower there.
         images = first.batch.to(choose_device(config.compute.device))
         first = replace(first, batch=trained.with_image_features(images))
         computing = _mean_seconds(lambda: _sum_of_features(trained, images))
         reading, features_seconds = 0.0, max(computing, reading)
-    learning.try_step(first)
+    trainer.try_step(first)
     return (
         precision,
-        max(_mean_seconds(lambda: learning.try_step(first)), reading),
+        max(_mean_seconds(lambda: trainer.try_step(first)), reading),
         features_seconds,
     )
 
@@ -207,7 +207,7 @@ def _mean_seconds(work: Callable[[], object], *, times: int = _TIMED) -> float:
     return (time.perf_counter() - begun) / times
 
 
-def _warn_shared(validation: PairSurvey | None) -> Iterator[str]:
+def _warn_shared(validation: PairStatistics | None) -> Iterator[str]:
     if validation is not None and validation.num_shared:
         yield (
             f"{validation.num_shared:,} of {validation.num_pairs:,} images to validate on are "
@@ -216,7 +216,7 @@ def _warn_shared(validation: PairSurvey | None) -> Iterator[str]:
         )
 
 
-def _warn_unreadable(config: RunConfig, data: RunData, survey: PairSurvey) -> Iterator[str]:
+def _warn_unreadable(config: RunConfig, data: RunData, survey: PairStatistics) -> Iterator[str]:
     found = len(survey.unreadable) - len(data.skipped)  # of the rest the run knows when it begins
     most = int(config.data.max_bad_fraction * len(data.train))
     if found > most:
@@ -226,7 +226,7 @@ def _warn_unreadable(config: RunConfig, data: RunData, survey: PairSurvey) -> It
         )
 
 
-def _count_directional(source: PairSource) -> int:
+def _count_directional(source: PairDataset) -> int:
     """Return how many captions name a side."""
     count = 0
     for row in range(len(source)):

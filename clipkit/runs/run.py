@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipkit.arguments import check_kind
-from clipkit.data.pair import PairSource, list_some
+from clipkit.data.pair import PairDataset, list_some
 from clipkit.errors import ImageReadError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
@@ -41,11 +41,11 @@ from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import PairBatches
-from clipkit.training.distributed import Ranks, joined_ranks
+from clipkit.training.distributed import Ranks, joined_process_group
 from clipkit.training.loop import Validation
 from clipkit.training.mixed_precision import choose_training_precision
 from clipkit.training.trained_towers import TrainedTowers
-from clipkit.training.trainer import Learning
+from clipkit.training.trainer import Trainer
 
 
 def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingReport:
@@ -67,17 +67,16 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
         TrainingError: If training cannot continue; what it has written stays.
         MissingExtraError: If torch is not installed.
     """
-    check_kind(
-        config, "compute", "the config must be a RunConfig, as RunConfig.from_toml returns it"
-    )
+    rule = "the config must be a RunConfig, as RunConfig.from_toml returns it"
+    check_kind(config, "compute", rule)
     resolved = config.resolve()
-    with joined_ranks() as ranks:
+    with joined_process_group() as ranks:
         if ranks.rank > 0:
             return _follow(resolved, ranks)
         callbacks = callbacks or Callbacks()
         with claimed_directory(resolved) as claimed:
             ended = read_report(Path(claimed.output))
-            ranks.collect((claimed, ended))
+            ranks.all_gather_objects((claimed, ended))
             if ended is not None:
                 callbacks.say(
                     f"{claimed.output} has ended already and this is what it came to; nothing was "
@@ -89,7 +88,7 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
 
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
     """Take part in a run whose first process is another one."""
-    claimed, ended = ranks.collect(None)[0]
+    claimed, ended = ranks.all_gather_objects(None)[0]
     return ended or _Run(claimed, ranks, Callbacks()).run()
 
 
@@ -116,9 +115,9 @@ class _Run:
         checkpoints = RunCheckpoints(
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
-        learning = self._assemble(towers, sources, checkpoints)
-        is_finished = self._learn(learning, inputs, checkpoints)
-        report = self._report(learning, is_finished=is_finished)
+        trainer = self._build_trainer(towers, sources, checkpoints)
+        is_finished = self._train(trainer, inputs, checkpoints)
+        report = self._report(trainer, is_finished=is_finished)
         if not is_finished or self._ranks.rank > 0:
             return report
         self._callbacks.say("choosing the final weights")
@@ -136,10 +135,10 @@ class _Run:
             sources["model.base"] = identify_towers(towers)
         return sources
 
-    def _assemble(
+    def _build_trainer(
         self, towers: Towers, sources: dict[str, str], checkpoints: RunCheckpoints
-    ) -> Learning:
-        """Return what learns, where the newest checkpoint left it."""
+    ) -> Trainer:
+        """Return the trainer, where the newest checkpoint left it."""
         found = checkpoints.load_newest()
         with self._callbacks.progress_for("image features") as progress:
             features = locked_features(
@@ -166,7 +165,7 @@ class _Run:
             place, state = found
             saved = load_towers(DirectorySource(str(place), place))
             towers.model.load_state_dict(saved.model.state_dict())
-        learning = Learning(
+        trainer = Trainer(
             self._config,
             towers,
             batches,
@@ -175,32 +174,30 @@ class _Run:
             sources=sources,
         )
         if found is not None:
-            learning.restore(state)
-            self._callbacks.say(
-                f"resuming after step {learning.progression.step} of {learning.num_steps}"
-            )
-        return learning
+            trainer.restore(state)
+            self._callbacks.say(f"resuming after step {trainer.state.step} of {trainer.num_steps}")
+        return trainer
 
-    def _learn(self, learning: Learning, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
+    def _train(self, trainer: Trainer, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
         device = self._config.compute.device
 
         def measure() -> Validation:
-            return self._measure(live_encoder(learning.measured_towers, inputs, device))
+            return self._measure(live_encoder(trainer.measured_towers, inputs, device))
 
         if self._ranks.rank > 0:
-            return learning.run(checkpoints, measure=measure)
-        step = learning.progression.step
+            return trainer.run(checkpoints, measure=measure)
+        step = trainer.state.step
         with (
-            closing(MetricsLog(self._directory, step=step)) as journal,
+            closing(MetricsLog(self._directory, step=step)) as log,
             self._callbacks.progress_for("training") as progress,
         ):
             if step == 0:
-                journal.write_validation(0, measure())
-            return learning.run(
+                log.write_validation(0, measure())
+            return trainer.run(
                 checkpoints,
                 measure=measure,
-                log=journal.write,
-                log_validation=journal.write_validation,
+                log=log.write,
+                log_validation=log.write_validation,
                 progress=progress,
             )
 
@@ -210,7 +207,7 @@ class _Run:
                 return next(several).batch
 
         precision = choose_training_precision(self._config, TrainedTowers(towers), first_batch)
-        precision = self._ranks.collect(precision)[0]
+        precision = self._ranks.all_gather_objects(precision)[0]
         self._config = with_precision(self._config, precision)
         if self._ranks.rank == 0:
             with_precision(self._kept, precision).to_toml(self._directory / CONFIG_NAME)
@@ -225,38 +222,38 @@ class _Run:
             num_classes=len(data.train.class_names),
         )
         num_parameters = sum(item.numel() for item in towers.parameters())
-        advice = settings_warnings(
+        warnings = settings_warnings(
             self._config,
             num_pairs=data.num_drawn,
             num_parameters=num_parameters,
             logit_bias=towers.logit_bias,
         )
-        for place, source in zip(self._config.data.train, data.train.sources, strict=True):
+        for place, source in zip(self._config.data.train, data.train.datasets, strict=True):
             classes = f" of {len(source.class_names)} classes" if source.class_names else ""
             self._callbacks.say(f"{place.path}: {len(source):,} pairs{classes} to train on")
-        for line in advice:
+        for line in warnings:
             self._callbacks.say(f"warning: {line}")
         if data.skipped:
             self._callbacks.say(
                 f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}"
             )
 
-    def _report(self, learning: Learning, *, is_finished: bool) -> TrainingReport:
-        progression = learning.progression
-        bad = {error.path: error.reason for error in self._data.skipped} | progression.bad
+    def _report(self, trainer: Trainer, *, is_finished: bool) -> TrainingReport:
+        state = trainer.state
+        bad = {error.path: error.reason for error in self._data.skipped} | state.bad
         return TrainingReport(
             directory=str(self._directory),
             is_finished=is_finished,
-            step=progression.step,
-            num_steps=learning.num_steps,
-            seconds=progression.seconds,
+            step=state.step,
+            num_steps=trainer.num_steps,
+            seconds=state.seconds,
             num_pairs=len(self._data.train),
-            best_step=progression.best_step or progression.step,
+            best_step=state.best_step or state.step,
             bad=bad,
         )
 
 
-def _has_one_caption(source: PairSource) -> bool:
+def _has_one_caption(source: PairDataset) -> bool:
     """Return whether all captions are the same; in most sources the second pair shows it."""
     captions: set[str] = set()
     for row in range(len(source)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipkit.data.pair import PairSource
+from clipkit.data.pair import PairDataset
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import EmbeddedPairs, embed_pairs
 from clipkit.errors import ImageReadError, InputError
@@ -32,7 +32,7 @@ class Validator:
     the mean of all recalls.
     """
 
-    source: PairSource | None  # None: only the retention set is measured
+    source: PairDataset | None  # None: only the retention set is measured
     measure_retention: Callable[[Encoder], ZeroShotReport] | None
     templates: tuple[str, ...]
     loss: LossKind
@@ -127,5 +127,5 @@ def build_measure(config: RunConfig, data: RunData) -> Measure:
     )
 
 
-def _accuracy_on(folders: PairSource) -> Callable[[Encoder], ZeroShotReport]:
+def _accuracy_on(folders: PairDataset) -> Callable[[Encoder], ZeroShotReport]:
     return lambda encoder: evaluate_classes(encoder, folders)

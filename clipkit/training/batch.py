@@ -1,8 +1,11 @@
-"""A training batch: the pairs of one process as tensors.
+"""A training batch: the image-text pairs of one rank as tensors.
 
-Shapes: B pairs of one process, L tokens, S image size, D dimensions of the shared space.
+Shapes: B pairs of one rank, L tokens, S image size, D dimensions of the shared space.
 """
 
+import hashlib
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -10,11 +13,13 @@ from torch import Tensor
 
 from clipkit.errors import InputError
 from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
+from clipkit.runtime.base import trim_padding
 
 
 @dataclass(frozen=True)
 class TeacherFeatures:
-    """What a teacher makes of the same pairs, without gradient. Its D is its own."""
+    """A teacher's features of the same pairs, without gradient. Its D is its own."""
 
     image_features: Tensor  # (B, D), any norm
     text_features: Tensor  # (B, D), any norm
@@ -22,17 +27,17 @@ class TeacherFeatures:
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's share of a step.
+    """One rank's part of the global batch.
 
-    Each side comes either as what its tower takes or, if the tower is locked and nothing changes
-    from epoch to epoch, as the features it gave once.
+    Each side comes either as the input of its tower or, if the tower is frozen and its inputs are
+    the same in every epoch, as the features that it gave once.
     """
 
     caption_keys: Tensor  # (B,) int64; equal where captions are equal
     image_keys: Tensor  # (B,) int64; equal where it is the same image
     token_ids: Tensor | None = None  # (B, L) int64, trimmed as Towers.padding_id allows
     text_features: Tensor | None = None  # (B, D), any norm
-    levels: Tensor | None = None  # (B, 3, S, S) uint8: images, to be standardised by the towers
+    images: Tensor | None = None  # (B, 3, S, S) uint8, levels 0..255; see `standardize`
     image_features: Tensor | None = None  # (B, D), any norm
     teacher: TeacherFeatures | None = None
 
@@ -44,14 +49,14 @@ class Batch:
         """
         if (self.token_ids is None) == (self.text_features is None):
             raise InputError("a batch needs either token_ids or text_features")
-        if (self.levels is None) == (self.image_features is None):
-            raise InputError("a batch needs either levels or image_features")
+        if (self.images is None) == (self.image_features is None):
+            raise InputError("a batch needs either images or image_features")
         sizes = {name: len(tensor) for name, tensor in self._tensors().items()}
         if len(set(sizes.values())) > 1:
             raise InputError(f"the parts of a batch must have one row for each pair, got {sizes}")
 
     def __len__(self) -> int:
-        """How many pairs."""
+        """Return B, the number of pairs."""
         return len(self.caption_keys)
 
     @property
@@ -63,13 +68,26 @@ class Batch:
         """Return the pairs in order, at most so many at a time."""
         return [self._rows(start, start + size) for start in range(0, len(self), size)]
 
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device."""
+    def to(
+        self, device: torch.device, layout: torch.memory_format = torch.preserve_format
+    ) -> "Batch":
+        """Return the batch on a device.
+
+        Args:
+            device: Where to.
+            layout: Memory format of the images.
+
+        Returns:
+            The same pairs.
+        """
         teacher = self.teacher and TeacherFeatures(
             self.teacher.image_features.to(device, non_blocking=True),
             self.teacher.text_features.to(device, non_blocking=True),
         )
-        moved = {name: t.to(device, non_blocking=True) for name, t in self._tensors().items()}
+        tensors = self._tensors()
+        if self.images is not None and layout is not torch.preserve_format:
+            tensors["images"] = self.images.contiguous(memory_format=layout)
+        moved = {name: t.to(device, non_blocking=True) for name, t in tensors.items()}
         return replace(self, teacher=teacher, **moved)
 
     def _rows(self, start: int, stop: int) -> "Batch":
@@ -84,18 +102,33 @@ class Batch:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def standardize(levels: Tensor, preprocess: Preprocess) -> Tensor:
+def tokenize_captions(
+    captions: Sequence[str], tokenizer: Tokenizer, padding_id: int | None
+) -> Tensor:
+    """Return the token ids of captions, shape (B, L), without padding that all of them share."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TextCutWarning)  # `clipkit train --check` counts them once
+        return torch.from_numpy(trim_padding(tokenizer(captions), padding_id))
+
+
+def caption_key(caption: str) -> int:
+    """Return a number of 64 bits that equal captions share, in every process."""
+    digest = hashlib.blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def standardize(images: Tensor, preprocess: Preprocess) -> Tensor:
     """Return images as an image tower takes them, bit for bit as ``preprocess`` does.
 
     Args:
-        levels: Images of the tower's size, 0..255, shape (B, 3, S, S).
-        preprocess: The tower's.
+        images: Images of the tower's size, levels 0..255, shape (B, 3, S, S).
+        preprocess: The tower's; its mean and standard deviation are taken.
 
     Returns:
-        Pixel values in float32, where and in the layout in which the levels lie.
+        Pixel values in float32, on the device and in the memory format of the images.
     """
     mean, std = (
-        torch.tensor(values, dtype=torch.float32, device=levels.device)[:, None, None]
+        torch.tensor(values, dtype=torch.float32, device=images.device)[:, None, None]
         for values in (preprocess.mean, preprocess.std)
     )
-    return levels.float().div_(255).sub_(mean).div_(std)
+    return images.float().div_(255).sub_(mean).div_(std)

@@ -1,11 +1,10 @@
 """The checkpoints of a run: each a directory that appears whole, the last good one always there.
 
 RUN/checkpoints/step-00001200/    a checkpoint that clipkit and open_clip load
-    training_state.pt             what it takes to go on from it
+    training_state.pt             what it takes to resume from it
     checksums.json                SHA-256 of each of its files
 """
 
-import hashlib
 import json
 import os
 import re
@@ -19,7 +18,8 @@ from typing import Any
 import torch
 
 from clipkit.errors import CheckpointError, ClipkitWarning, TrainingError
-from clipkit.models.checkpoint import put_in_place, save_towers, sync_directory
+from clipkit.files import file_sha256, put_in_place, sync_directory
+from clipkit.models.checkpoint import save_towers
 from clipkit.models.towers import Towers
 
 STATE_NAME = "training_state.pt"
@@ -45,7 +45,7 @@ class RunCheckpoints:
         Args:
             step: How many steps are done.
             towers: The weights.
-            state: What else it takes to go on.
+            state: What else it takes to resume.
 
         Returns:
             The checkpoint's directory.
@@ -60,7 +60,7 @@ class RunCheckpoints:
             try:
                 save_towers(towers, draft, tokenizer_json=self._tokenizer_json)
                 torch.save(state, draft / STATE_NAME)
-                # A digit that rots on the disk is noticed by neither torch nor safetensors.
+                # Neither torch nor safetensors notices a bit that has flipped on the disk.
                 (draft / SUMS_NAME).write_text(json.dumps(_checksums(draft)), encoding="utf-8")
                 for name in (STATE_NAME, SUMS_NAME):
                     with (draft / name).open("rb+") as file:
@@ -75,7 +75,7 @@ class RunCheckpoints:
             last = f"the last good one is of step {kept[-1]}" if kept else "there is none yet"
             raise TrainingError(
                 f"the checkpoint of step {step} cannot be written: {error}; {last}. "
-                "Make room and give the same command to go on"
+                "Make room and give the same command to resume"
             ) from error
         return place
 
@@ -83,8 +83,8 @@ class RunCheckpoints:
         """Return the newest checkpoint that can be read, with its state.
 
         Returns:
-            Its directory and state, None if there is none. One that is damaged is passed over
-            with a warning.
+            Its directory and state, None if there is none. A damaged one is skipped with a
+            warning.
         """
         for step in reversed(self.steps()):
             place = self.path(step)
@@ -92,7 +92,7 @@ class RunCheckpoints:
             if damaged:
                 names = ", ".join(damaged)
                 warnings.warn(
-                    f"{place} is damaged and is passed over: {names}", ClipkitWarning, stacklevel=2
+                    f"{place} is damaged and is skipped: {names}", ClipkitWarning, stacklevel=2
                 )
                 continue
             return place, torch.load(place / STATE_NAME, map_location="cpu", weights_only=True)
@@ -126,11 +126,7 @@ class RunCheckpoints:
 
 def _checksums(directory: Path) -> dict[str, str]:
     """Return the SHA-256 of each file in a directory, by name."""
-    sums = {}
-    for path in sorted(directory.iterdir()):
-        with path.open("rb") as file:
-            sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
+    return {path.name: file_sha256(path) for path in sorted(directory.iterdir())}
 
 
 def _damaged_files(place: Path) -> list[str]:

@@ -53,7 +53,7 @@ def checked_settings(section: str) -> Callable[[type[_Class]], type[_Class]]:
                 problems = [_problem(item, checked, section) for item in error.errors()]
                 raise InputError("; ".join(problems)) from error
 
-        checked.__init__ = init
+        checked.__init__, checked.__doc__ = init, kind.__doc__  # pydantic makes a subclass
         return typing.cast(type[_Class], checked)
 
     return decorate

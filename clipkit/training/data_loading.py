@@ -1,204 +1,310 @@
-"""Batches of pairs, read ahead in worker processes while the towers compute.
+"""Loading the batches of a run: sampling pairs, reading and augmenting them, making tensors.
 
-Shapes: B pairs, L context length, S image size, D dimensions of the shared space.
+Pairs, captions and augmentations are a function of (seed, epoch, position), so a run that is
+resumed in the middle of an epoch, with other workers or another world size, sees the same ones.
+
+Shapes: B pairs of one rank, N pairs of the dataset, S image size, D dimensions of the shared space.
 """
 
-import hashlib
+import functools
 import itertools
 import multiprocessing
 import signal
 import warnings
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from clipkit.errors import ClipkitError
-from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
+from clipkit.data.mixing import epoch_order
+from clipkit.data.pair import PairDataset
+from clipkit.errors import ClipkitError, ImageReadError, TrainingError
+from clipkit.inputs.augmentation import Augmentation
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import map_ahead
-from clipkit.runtime.base import trim_padding
-from clipkit.training.batch import Batch
-from clipkit.training.pair_reader import Order, PairReader, ReadPairs
+from clipkit.training.batch import Batch, caption_key, tokenize_captions
+
+_MAX_TRIES = 100
+
+
+class StepRows(NamedTuple):
+    """The pairs that one rank reads for one step."""
+
+    epoch: int
+    start: int  # position of the first in the epoch's order
+    rows: NDArray[np.int64]  # (B,), of the dataset
+
+
+@dataclass(frozen=True)
+class PairSampler:
+    """Which pairs each step of a run trains on, and which of them this rank reads.
+
+    The global batch of a step is the same for every world size.
+    """
+
+    sizes: tuple[int, ...]  # pairs of each dataset that is mixed in
+    weights: tuple[float, ...]  # how often the pairs of each are drawn in an epoch
+    seed: int
+    batch_size: int  # over all ranks, a multiple of the world size
+    rank: int = 0
+    world_size: int = 1
+
+    @functools.cached_property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch; the rest of its pairs is left out."""
+        return len(self._order(0)) // self.batch_size
+
+    def rows_of(self, step: int) -> StepRows:
+        """Return what this rank reads for a step, counted from 0 over the whole run."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        size = self.batch_size // self.world_size
+        start = number * self.batch_size + self.rank * size
+        return StepRows(epoch, start, self._order(epoch)[start : start + size])
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - one sampler a run, which lives as long
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return epoch_order(self.sizes, self.weights, seed=self.seed, epoch=epoch)
+
+
+@dataclass(frozen=True)
+class ReadPairs:
+    """The pairs of a step as they were read, before they are tensors."""
+
+    rows: NDArray[np.int64]  # (B,), of the dataset
+    captions: list[str]
+    views: list[NDArray[np.uint8]]  # (B, 3, S, S) for each image tower that sees them
+    bad: dict[str, str] = field(default_factory=dict)  # name -> reason; others took their places
+
+
+class PairReader:
+    """Reads and augments the pairs of a step; a map-style dataset of steps for a DataLoader.
+
+    Args:
+        dataset: The pairs.
+        sampler: Which of them a step takes.
+        preprocesses: One for each image tower that sees the images; none: no image is read.
+        augmentation: How much an image changes from epoch to epoch.
+        known_bad: Whose images need not be tried, shape (N,); None: not known.
+    """
+
+    def __init__(
+        self,
+        dataset: PairDataset,
+        sampler: PairSampler,
+        preprocesses: Sequence[Preprocess],
+        augmentation: Augmentation,
+        *,
+        known_bad: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.sampler = sampler
+        self._preprocesses = list(preprocesses)
+        self._augmentation = augmentation
+        self._known_bad = known_bad
+
+    def __getitem__(self, step: int) -> ReadPairs | ClipkitError:
+        """Return the pairs of a step, or the error that :meth:`read` raises.
+
+        Of an error that is raised in a worker process, a DataLoader makes a traceback, and it keeps
+        the workers for as long as somebody holds that.
+        """
+        try:
+            return self.read(self.sampler.rows_of(step))
+        except ClipkitError as error:
+            return error
+
+    def read(self, wanted: StepRows) -> ReadPairs:
+        """Return pairs; where one cannot be read, another that is drawn at random replaces it.
+
+        Args:
+            wanted: Which ones.
+
+        Returns:
+            As many pairs as there are rows.
+
+        Raises:
+            TrainingError: If a hundred pairs in a row cannot be read.
+        """
+        rows, captions, views = [], [], []
+        bad: dict[str, str] = {}
+        for position, row in enumerate(wanted.rows, wanted.start):
+            generator = np.random.default_rng([self.sampler.seed, wanted.epoch, position])
+            row, caption, view = self._read_one(int(row), generator, bad)
+            rows.append(row)
+            captions.append(caption)
+            views.append(view)
+        return ReadPairs(
+            np.array(rows, dtype=np.int64),
+            captions,
+            [np.stack(values) for values in zip(*views, strict=True)],
+            bad,
+        )
+
+    def _read_one(
+        self, row: int, generator: np.random.Generator, bad: dict[str, str]
+    ) -> tuple[int, str, list[NDArray[np.uint8]]]:
+        for attempt in itertools.count(1):
+            try:
+                return row, *self._augmented(row, generator)
+            except ImageReadError as error:
+                bad[error.path] = error.reason
+                if attempt == _MAX_TRIES:
+                    raise TrainingError(
+                        f"{attempt} pairs in a row cannot be read, the last one is {error}: "
+                        "see that the images are where the data says"
+                    ) from error
+                row = int(generator.integers(len(self.dataset)))
+        raise AssertionError  # count never ends
+
+    def _augmented(
+        self, row: int, generator: np.random.Generator
+    ) -> tuple[str, list[NDArray[np.uint8]]]:
+        """Return one of a pair's captions, and its image for each image tower."""
+        pair = self.dataset[row]
+        if self._known_bad is not None and self._known_bad[row]:
+            raise ImageReadError(pair.name, "it could not be read when features were computed")
+        caption = pair.captions[int(generator.integers(len(pair.captions)))]
+        if not self._preprocesses:
+            return caption, []
+        try:
+            views = self._augmentation.levels(pair.image, self._preprocesses, generator)
+        except ImageReadError as error:
+            # The bytes of an image out of a shard do not know its name.
+            raise ImageReadError(pair.name, error.reason) from error
+        return caption, views
 
 
 @dataclass(frozen=True)
 class LoadedBatch:
-    """One process's share of a step, and what was noticed while reading it."""
+    """One rank's part of a step's global batch, and what was noticed while reading it."""
 
     batch: Batch
     captions: Sequence[str]
-    teacher_levels: torch.Tensor | None  # the same view, in the size that the teacher takes
+    teacher_images: torch.Tensor | None  # the same views, in the size that the teacher takes
     bad: dict[str, str]  # pairs that could not be read: name -> reason
 
 
-@dataclass(frozen=True, eq=False)
-class Assembler:
-    """Makes tensors of the pairs that were read."""
-
-    tokenizer: Tokenizer
-    padding_id: int | None  # what may be cut off the ends of token ids; None: they stay whole
-    # Of every pair's image, from a locked image tower, (N, D); None: images are read.
-    image_features: NDArray[np.float32] | None = None
-    teacher_view: int | None = None  # which levels are the teacher's; None: there is none
-
-    def assemble(self, read: ReadPairs) -> LoadedBatch:
-        """Return pairs as the towers take them.
-
-        Args:
-            read: One process's share of a step.
-
-        Returns:
-            The share.
-        """
-        views = [torch.as_tensor(view) for view in read.levels]
-        features = self.image_features
-        batch = Batch(
-            token_ids=caption_tokens(read.captions, self.tokenizer, self.padding_id),
-            caption_keys=torch.tensor([text_key(caption) for caption in read.captions]),
-            image_keys=torch.as_tensor(read.rows),
-            levels=views[0] if features is None else None,
-            image_features=None if features is None else torch.from_numpy(features[read.rows]),
-        )
-        teacher = None if self.teacher_view is None else views[self.teacher_view]
-        return LoadedBatch(batch, read.captions, teacher, read.bad)
-
-
 class PairBatches:
-    """The batches of a run, each a function of its number.
+    """The batches of a run by step, read ahead in worker processes while the towers compute.
 
     Args:
-        reader: Reads the pairs of a share.
-        order: Which pairs those are.
-        assembler: Makes tensors of them.
-        share: Which process this is, and how many there are.
+        reader: Reads the pairs of a step.
+        tokenizer: Of the text tower.
+        padding_id: What may be cut off the ends of token ids; None: they stay whole.
+        image_features: Of every pair's image, from a frozen image tower, shape (N, D); None: images
+            are read.
+        teacher_view: Which of the reader's views is the teacher's; None: there is no teacher.
         workers: Processes that read; 0: a thread of this one.
     """
 
     def __init__(
         self,
         reader: PairReader,
-        order: Order,
-        assembler: Assembler,
+        tokenizer: Tokenizer,
+        padding_id: int | None,
         *,
-        share: tuple[int, int] = (0, 1),
+        image_features: NDArray[np.float32] | None = None,
+        teacher_view: int | None = None,
         workers: int = 0,
     ) -> None:
-        self._shares = _Shares(reader, order, *share)
         self._reader = reader
-        self._order = order
-        self._assembler = assembler
+        self._tokenizer = tokenizer
+        self._padding_id = padding_id
+        self._image_features = image_features
+        self._teacher_view = teacher_view
         self._workers = workers
 
     @property
     def num_pairs(self) -> int:
-        """How many pairs there are."""
-        return len(self._reader.source)
+        """N, the number of pairs of the dataset."""
+        return len(self._reader.dataset)
 
     @property
     def fingerprint(self) -> str:
         """What identifies the pairs and how often each is drawn."""
-        return f"{self._reader.source.fingerprint} {self._order.weights}"
+        return f"{self._reader.dataset.fingerprint} {self._reader.sampler.weights}"
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches go through all the pairs once."""
-        return self._order.steps_per_epoch
+        return self._reader.sampler.steps_per_epoch
 
     def after(self, step: int) -> Generator[LoadedBatch]:
         """Yield the batches that follow the first so many, without end.
 
         Args:
-            step: How many are done.
+            step: How many steps are done.
 
         Yields:
-            This process's shares.
+            This rank's part of each.
 
         Raises:
             TrainingError: If the pairs cannot be read.
         """
-        with closing(self._read_ahead(itertools.count(step))) as shares:
-            for share in shares:
-                if isinstance(share, ClipkitError):
-                    raise share
-                yield self._assembler.assemble(share)
+        with closing(self._read_ahead(itertools.count(step))) as steps:
+            for read in steps:
+                if isinstance(read, ClipkitError):
+                    raise read
+                yield self._collate(read)
 
     def _read_ahead(self, steps: Iterable[int]) -> Generator[ReadPairs | ClipkitError]:
         if not self._workers:
-            yield from map_ahead(self._shares.__getitem__, steps, ahead=2, workers=1)
+            yield from map_ahead(self._reader.__getitem__, steps, ahead=2, workers=1)
             return
         with warnings.catch_warnings():
             # torch's about more workers than cores, Python's about a fork beside threads: the
             # number was asked for, and workers use no lock of the threads here.
             warnings.simplefilter("ignore")
-            loader = DataLoader(
-                self._shares,
+            loader: DataLoader[ReadPairs | ClipkitError] = DataLoader(
+                self._reader,  # type: ignore[arg-type]  # needs no more than __getitem__
                 sampler=steps,
                 batch_size=None,
                 collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item, not of a list
                 num_workers=self._workers,
-                # Or it draws from torch's own, which dropout goes on with after an interruption.
+                # Or it draws from torch's global one, which dropout draws from: a resumed run would
+                # differ.
                 generator=torch.Generator(),
                 worker_init_fn=_ignore_signals,
-                multiprocessing_context=_context(),
+                multiprocessing_context=_start_method(),
             )
-            shares = iter(loader)
-        yield from shares
+            results = iter(loader)
+        yield from results
 
-
-class _Shares(Dataset[ReadPairs | ClipkitError]):
-    """The shares of one process by step, for worker processes; an error is a result like others.
-
-    torch would make a traceback of it, and keep the workers as long as somebody looks at that.
-    """
-
-    def __init__(self, reader: PairReader, order: Order, rank: int, world_size: int) -> None:
-        self._reader = reader
-        self._order = order
-        self._rank = rank
-        self._world_size = world_size
-
-    def __getitem__(self, step: int) -> ReadPairs | ClipkitError:
-        share = self._order.share(step, rank=self._rank, world_size=self._world_size)
-        try:
-            return self._reader.read(share)
-        except ClipkitError as error:
-            return error
+    def _collate(self, read: ReadPairs) -> LoadedBatch:
+        """Return the pairs of a step as the towers take them."""
+        views = [torch.as_tensor(view) for view in read.views]
+        features = self._image_features
+        batch = Batch(
+            token_ids=tokenize_captions(read.captions, self._tokenizer, self._padding_id),
+            caption_keys=torch.tensor([caption_key(caption) for caption in read.captions]),
+            image_keys=torch.as_tensor(read.rows),
+            images=views[0] if features is None else None,
+            image_features=None if features is None else torch.from_numpy(features[read.rows]),
+        )
+        teacher_images = None if self._teacher_view is None else views[self._teacher_view]
+        return LoadedBatch(batch, read.captions, teacher_images, read.bad)
 
 
 def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:
     """Return pairs with tensors for arrays, which cross to another process in shared memory."""
     if isinstance(read, ClipkitError):
         return read
-    views: list[Any] = [torch.from_numpy(view) for view in read.levels]
-    return replace(read, levels=views)
-
-
-def caption_tokens(
-    captions: Sequence[str], tokenizer: Tokenizer, padding_id: int | None
-) -> torch.Tensor:
-    """Return token ids of captions, shape (B, L), without padding at the end."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TextCutWarning)  # the pre-flight counts them once
-        return torch.from_numpy(trim_padding(tokenizer(captions), padding_id))
-
-
-def text_key(caption: str) -> int:
-    """Return a number that equal captions share, in every process."""
-    digest = hashlib.blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    views: list[Any] = [torch.from_numpy(view) for view in read.views]
+    return replace(read, views=views)
 
 
 def _ignore_signals(worker: int) -> None:
-    """Leave a request to stop to the process that trains; a worker ends when that tells it to."""
+    """Leave a request to stop to the process that trains, which ends its workers itself."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
-def _context() -> str | None:
-    """Return how workers begin: a fork shares the listing of pairs with them."""
+def _start_method() -> str | None:
+    """Return how workers start: a fork shares the listing of pairs with them."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None

@@ -1,4 +1,4 @@
-"""The teacher of a distillation: another dual encoder's features of the same pairs."""
+"""The teacher of a distillation: a frozen dual encoder's features of the same pairs."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,11 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
 from clipkit.models.towers import Towers
 from clipkit.runtime.torch_device import choose_precision
-from clipkit.training.batch import TeacherFeatures, standardize
-from clipkit.training.data_loading import caption_tokens
+from clipkit.training.batch import TeacherFeatures, standardize, tokenize_captions
 
 
 class Teacher:
-    """Towers that are not trained, with what turns pairs into their inputs.
+    """Frozen towers with their own preprocessing and tokenizer.
 
     Args:
         towers: The towers; they are moved to the device.
@@ -43,19 +42,33 @@ class Teacher:
         """Natural log of its multiplier of cosines."""
         return self._towers.logit_scale
 
-    def features(self, levels: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
-        """Return what the teacher makes of pairs.
+    def features(
+        self, images: torch.Tensor, captions: Sequence[str], *, chunk_size: int = 0
+    ) -> TeacherFeatures:
+        """Return the teacher's features of pairs.
 
         Args:
-            levels: Images in the size that it takes, 0..255, shape (B, 3, S, S).
+            images: In the size that it takes, levels 0..255, shape (B, 3, S, S).
             captions: B texts.
+            chunk_size: How many pairs are computed at once; 0: all.
 
         Returns:
             Features of any norm, without gradient.
         """
-        token_ids = caption_tokens(captions, self._tokenizer, self._towers.padding_id)
+        size = chunk_size or len(captions)
+        parts = [
+            self._chunk_features(images[start : start + size], captions[start : start + size])
+            for start in range(0, len(captions), size)
+        ]
+        return TeacherFeatures(
+            torch.cat([part.image_features for part in parts]),
+            torch.cat([part.text_features for part in parts]),
+        )
+
+    def _chunk_features(self, images: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
+        token_ids = tokenize_captions(captions, self._tokenizer, self._towers.padding_id)
         with torch.no_grad():
-            pixel_values = standardize(levels.to(self._device), self.preprocess)
-            images = self._towers.image_features(pixel_values.to(self._dtype))
-            texts = self._towers.text_features(token_ids.to(self._device))
-        return TeacherFeatures(images.float(), texts.float())
+            pixel_values = standardize(images.to(self._device), self.preprocess)
+            image_features = self._towers.image_features(pixel_values.to(self._dtype))
+            text_features = self._towers.text_features(token_ids.to(self._device))
+        return TeacherFeatures(image_features.float(), text_features.float())

@@ -1,8 +1,9 @@
-"""Training on several processes: gathering over ranks, DDP and FSDP2.
+"""Training on several processes: all-gather and all-reduce over ranks, DDP and FSDP2.
 
-Shapes: B rows of one process, N rows of all processes, the first process's first.
+The collectives and wrappers are torch.distributed's own; a wrapped module leaves the mean of all
+ranks' gradients in the parameters.
 
-Both are torch's own. What wraps a module leaves the mean of the processes' gradients in it.
+Shapes: B rows of one rank, N rows of all ranks, those of rank 0 first.
 """
 
 import os
@@ -26,27 +27,28 @@ from clipkit.runtime.torch_device import choose_device
 from clipkit.training.config import Sharding
 from clipkit.training.trained_towers import TrainedTowers
 
-# What one process does for all, features of all images or a long validation, takes hours; one
-# that ends is noticed at once, by its closed connection and by torchrun.
-_PATIENCE = timedelta(days=30)
+# What rank 0 does for all, features of all images or a long validation, may take hours; a rank that
+# ends is noticed at once, by its closed connection and by torchrun.
+_TIMEOUT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process among those of a run; by default the only one, which has nobody to ask.
+    """This process's rank among the processes of a run, and what they exchange.
 
-    All processes call the same method with the same shapes, or all of them wait.
+    By default it is the only one, and nothing is exchanged. All ranks call the same method with the
+    same shapes, or all of them wait.
     """
 
     rank: int = 0  # 0..world_size - 1
     world_size: int = 1
 
     def choose_device(self, device: str) -> torch.device:
-        """Return where this process computes.
+        """Return where this rank computes.
 
         Args:
-            device: As :func:`clipkit.runtime.torch_device.choose_device` takes it. Of several
-                processes on CUDA each takes a device of its own.
+            device: As :func:`clipkit.runtime.torch_device.choose_device` takes it. Of several ranks
+                on CUDA each takes a device of its own.
 
         Returns:
             A device that this machine has.
@@ -55,12 +57,12 @@ class Ranks:
             device = f"cuda:{_local_rank()}"
         return choose_device(device)
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes, shape (N, ...), for rows (B, ...); no gradient."""
-        return rows if self.world_size == 1 else _all_rows(rows.detach())
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all ranks, shape (N, ...), for rows (B, ...); no gradient."""
+        return rows if self.world_size == 1 else _all_gather(rows.detach())
 
-    def gather_with_gradient(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes; a process's rows get the gradient of every process.
+    def all_gather_with_gradient(self, rows: Tensor) -> Tensor:
+        """Return the rows of all ranks; a rank's own rows get the gradient of every rank.
 
         Args:
             rows: Shape (B, ...).
@@ -70,39 +72,43 @@ class Ranks:
         """
         if self.world_size == 1:
             return rows
-        gathered: Tensor = _GatherRows.apply(rows, self.rank)
+        gathered: Tensor = _AllGather.apply(rows, self.rank)
         return gathered
 
-    def mean(self, values: Tensor) -> Tensor:
-        """Return the mean over all processes, element by element, without gradient."""
-        values = values.detach().clone()
-        if self.world_size > 1:
-            dist.all_reduce(values)
-        return values / self.world_size
-
-    def maximum(self, value: float) -> float:
-        """Return the largest of all processes' values."""
-        if self.world_size == 1:
-            return value
-        largest = torch.tensor(value, dtype=torch.float64)
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
-        return float(largest)
-
-    def collect(self, value: Any) -> list[Any]:
-        """Return a value of each process, the first process's first."""
+    def all_gather_objects(self, value: Any) -> list[Any]:
+        """Return the value of each rank, in the order of the ranks; it is pickled on the way."""
         if self.world_size == 1:
             return [value]
         values = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
 
+    def all_reduce_mean(self, values: Tensor) -> Tensor:
+        """Return the mean over all ranks, element by element, without gradient."""
+        values = values.detach().clone()
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values / self.world_size
+
+    def all_reduce_max(self, value: float) -> float:
+        """Return the largest of all ranks' values."""
+        if self.world_size == 1:
+            return value
+        largest = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return float(largest)
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self.all_reduce_max(0.0)
+
 
 @contextmanager
-def joined_ranks() -> Iterator[Ranks]:
+def joined_process_group() -> Iterator[Ranks]:
     """Join the other processes for as long as this is entered, if torchrun started several.
 
     Yields:
-        This process among them; the only one without torchrun.
+        This process's rank among them; without torchrun, that of the only one.
 
     Raises:
         TrainingError: If another process ends while this one waits for it.
@@ -113,7 +119,7 @@ def joined_ranks() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         torch.cuda.set_device(_local_rank())  # where NCCL sends from
     # gloo for tensors on the CPU, NCCL for those on CUDA
-    dist.init_process_group(timeout=_PATIENCE)
+    dist.init_process_group(timeout=_TIMEOUT)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     except RuntimeError as error:
@@ -127,44 +133,15 @@ def joined_ranks() -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-class _GatherRows(torch.autograd.Function):
-    # torch.distributed.nn.functional.all_gather is this. torch 2.14 warns that it will go, and
-    # what takes its place is not in torch 2.6.
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, rank: int) -> Tensor:
-        ctx.own = slice(rank * len(rows), (rank + 1) * len(rows))
-        return _all_rows(rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        total = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total[ctx.own], None
-
-
-def _local_rank() -> int:
-    """Return which of its machine's processes this is, as torchrun says."""
-    return int(os.environ["LOCAL_RANK"])
-
-
-def _all_rows(rows: Tensor) -> Tensor:
-    rows = rows.contiguous()
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows)
-    return torch.cat(parts)
-
-
 def wrap(module: TrainedTowers, sharding: Sharding, device: torch.device) -> nn.Module:
-    """Return towers on a device that share their gradients with the other processes.
+    """Return towers on a device that share their gradients with the other ranks.
 
-    All processes go on from the weights of the first. Build the optimizer afterwards.
+    All ranks take over the weights of rank 0. Build the optimizer afterwards.
 
     Args:
-        module: The towers; "fsdp" changes them, see :func:`copy_weights`.
+        module: The towers; "fsdp" changes them, see :func:`copy_full_weights`.
         sharding: "ddp" or "fsdp".
-        device: Where this process computes.
+        device: Where this rank computes.
 
     Returns:
         What to call in the towers' place; the towers themselves with one process, or with "fsdp".
@@ -187,7 +164,7 @@ def unwrap(module: nn.Module) -> TrainedTowers:
 
 @contextmanager
 def without_sync(module: nn.Module) -> Iterator[None]:
-    """Keep gradients of this process to itself: forward and backward passes that others follow."""
+    """Accumulate gradients on this rank only, in forward and backward passes before the last."""
     if isinstance(module, FSDPModule):
         module.set_requires_gradient_sync(False)
         try:
@@ -201,26 +178,56 @@ def without_sync(module: nn.Module) -> Iterator[None]:
         yield
 
 
-def copy_weights(module: nn.Module, towers: Towers) -> None:
-    """Copy the weights as they are now into towers that are whole, as FSDP2's are not.
+def copy_full_weights(module: nn.Module, towers: Towers) -> None:
+    """Copy the present weights into unsharded towers; with FSDP2 each rank has only a shard.
 
-    All processes call it, and all get all weights.
+    All ranks call it, and all get all weights.
 
     Args:
         module: What :func:`wrap` returned.
         towers: A copy of the towers that were wrapped, made before; on any device.
     """
-    whole = towers.model.state_dict()
+    full = towers.model.state_dict()
     for name, tensor in unwrap(module).towers.model.state_dict().items():
         tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        whole[name].copy_(tensor.reshape(whole[name].shape))
+        full[name].copy_(tensor.reshape(full[name].shape))
+
+
+class _AllGather(torch.autograd.Function):
+    # torch.distributed.nn.functional.all_gather is this. torch 2.14 warns that it will go, and
+    # what takes its place is not in torch 2.6.
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, rank: int) -> Tensor:
+        ctx.own = slice(rank * len(rows), (rank + 1) * len(rows))
+        return _all_gather(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[ctx.own], None
+
+
+def _all_gather(rows: Tensor) -> Tensor:
+    rows = rows.contiguous()
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows)
+    return torch.cat(parts)
+
+
+def _local_rank() -> int:
+    """Return which of its machine's processes this is, as torchrun says."""
+    return int(os.environ["LOCAL_RANK"])
 
 
 def _shard(module: TrainedTowers, device: torch.device) -> None:
+    """Split the weights over the ranks by FSDP2, layer by layer."""
     model = module.towers.model
     for name in ("logit_scale", "logit_bias"):
         parameter = getattr(model, name)
-        if parameter is not None:  # what is split needs a dimension
+        if parameter is not None:  # FSDP shards the first dimension, so there has to be one
             row = nn.Parameter(parameter.detach().reshape(1), parameter.requires_grad)
             setattr(model, name, row)
     for tensor in (*module.parameters(), *module.buffers()):
@@ -232,7 +239,7 @@ def _shard(module: TrainedTowers, device: torch.device) -> None:
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the layers of all towers: what stands in a list or sequence, outermost first found."""
+    """Yield the layers of all towers: the items of the outermost lists and sequences."""
     for child in module.children():
         if not isinstance(child, nn.ModuleList | nn.Sequential):
             yield from _layers(child)

@@ -1,4 +1,4 @@
-"""Image features that a locked tower gives once and training takes in every epoch.
+"""Cached image features of a frozen image encoder, computed once for all epochs.
 
 Shapes: N pairs, D dimensions of the shared space.
 """
@@ -15,16 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.pair import PairSource
+from clipkit.data.pair import PairDataset
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, TrainingError
+from clipkit.files import write_text
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 
-_SAVE_EVERY = 1000  # images; what a kill costs
+_SAVE_EVERY = 1000  # images; as many have to be computed again after a kill
 _ROWS_NAME, _STATE_NAME = "image_features.npy", "state.json"
-_STAMPS_NAME = "stamps.npy"  # for each row the state of the file that it was computed from, (N,)
-_NOTHING = 0  # instead of a stamp: the row is not computed, or its image cannot be read
+# For each row a hash of its file's size and time when it was computed, (N,).
+_STAMPS_NAME = "stamps.npy"
+_NO_STAMP = 0  # the row is not computed, or its image cannot be read
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,22 @@ class ImageFeatures:
 
 def compute_image_features(
     encoder: Encoder,
-    source: PairSource,
+    dataset: PairDataset,
     directory: Path,
     *,
     key: str,
     progress: Progress | None = None,
 ) -> ImageFeatures:
-    """Return the features of all images, computed once and kept in a directory.
+    """Return the features of all images, computed once and cached in a directory.
 
-    Work that was interrupted goes on where it stopped. Images whose files have changed since,
-    and those that could not be read, are computed again.
+    Work that was interrupted is resumed. Images whose files have changed since, and those that
+    could not be read, are computed again.
 
     Args:
-        encoder: With the tower that is locked.
-        source: The pairs.
-        directory: Where they are kept; made if needed.
-        key: What identifies tower and pairs; features kept under another are computed anew.
+        encoder: With the frozen image tower.
+        dataset: The pairs.
+        directory: Of the cache; made if needed.
+        key: What identifies tower and pairs; features cached under another are computed anew.
         progress: Called with (done, total).
 
     Returns:
@@ -63,45 +65,45 @@ def compute_image_features(
     """
     files = [directory / name for name in (_ROWS_NAME, _STAMPS_NAME)]
     try:
-        _begin(directory, {"key": key}, files, (len(source), encoder.embed_dim))
+        _begin(directory, {"key": key}, files, (len(dataset), encoder.embed_dim))
     except OSError as error:
         raise TrainingError(
-            f"the features of {len(source)} images cannot be kept in {directory}: "
-            f"{error.strerror or error}. Make room and give the same command to go on"
+            f"the features of {len(dataset)} images cannot be kept in {directory}: "
+            f"{error.strerror or error}. Make room and give the same command to resume"
         ) from error
     rows, stamps = (np.load(file, mmap_mode="r+") for file in files)
-    now = np.array([_stamp(source, row) for row in range(len(source))], dtype=np.uint64)
-    stale = np.flatnonzero((stamps != now) & (stamps != _NOTHING))
-    stamps[stale] = _NOTHING
+    now = np.array([_stamp(dataset, row) for row in range(len(dataset))], dtype=np.uint64)
+    stale = np.flatnonzero((stamps != now) & (stamps != _NO_STAMP))
+    stamps[stale] = _NO_STAMP
     rows[stale] = 0
-    wanted = np.flatnonzero(stamps == _NOTHING)
-    given: list[int] = []  # rows whose images were handed over
-    fresh: list[int] = []  # rows that are computed and not yet safe
-    num_done = len(source) - len(wanted)
-    with closing(encoder.stream_images(_images(source, wanted, given))) as batches:
+    missing = np.flatnonzero(stamps == _NO_STAMP)
+    given: list[int] = []  # rows whose images were handed to the encoder
+    unsaved: list[int] = []  # rows that are computed and not yet on the disk
+    num_done = len(dataset) - len(missing)
+    with closing(encoder.stream_images(_images(dataset, missing, given))) as batches:
         for batch in batches:
-            places = [given[place] for place in batch.positions]
-            rows[places] = batch.embeddings
-            fresh += places
-            if len(fresh) >= _SAVE_EVERY:
-                _save(rows, stamps, now, fresh)
+            computed = [given[position] for position in batch.positions]
+            rows[computed] = batch.embeddings
+            unsaved += computed
+            if len(unsaved) >= _SAVE_EVERY:
+                _save(rows, stamps, now, unsaved)
             num_done += len(batch.positions) + len(batch.skipped)
             if progress:
-                progress(num_done, len(source))
-    _save(rows, stamps, now, fresh)
-    if progress and num_done < len(source):  # the rest had no image to hand over
-        progress(len(source), len(source))
+                progress(num_done, len(dataset))
+    _save(rows, stamps, now, unsaved)
+    if progress and num_done < len(dataset):  # the rest had no image to hand over
+        progress(len(dataset), len(dataset))
     return read_image_features(directory)
 
 
 def read_image_features(directory: Path) -> ImageFeatures:
-    """Return the features that are kept in a directory, mapped from the disk."""
+    """Return the features that are cached in a directory, mapped from the disk."""
     rows = np.load(directory / _ROWS_NAME, mmap_mode="r")
-    return ImageFeatures(rows, np.load(directory / _STAMPS_NAME) == _NOTHING)
+    return ImageFeatures(rows, np.load(directory / _STAMPS_NAME) == _NO_STAMP)
 
 
 def _begin(directory: Path, state: Any, files: Sequence[Path], shape: tuple[int, int]) -> None:
-    """Make room for features, unless there are some already, of the same state."""
+    """Make room for features, unless features of the same key are there already."""
     directory.mkdir(parents=True, exist_ok=True)
     state_path = directory / _STATE_NAME
     if _read_state(state_path) == state and all(map(Path.is_file, files)):
@@ -109,9 +111,7 @@ def _begin(directory: Path, state: Any, files: Sequence[Path], shape: tuple[int,
     state_path.unlink(missing_ok=True)  # before the rows that it is of are overwritten
     _write_zeros(files[0], np.float32, shape)
     _write_zeros(files[1], np.uint64, shape[:1])
-    draft = state_path.with_suffix(".part")
-    draft.write_text(json.dumps(state), encoding="utf-8")
-    draft.replace(state_path)
+    write_text(state_path, json.dumps(state))
 
 
 def _write_zeros(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
@@ -123,19 +123,21 @@ def _write_zeros(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) ->
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _stamp(source: PairSource, row: int) -> int:
-    """Return a number for the state of a pair's file: never _NOTHING, unless it is not there."""
-    stamp = source.stamp(row)
+def _stamp(dataset: PairDataset, row: int) -> int:
+    """Return a hash of a pair's stamp: never _NO_STAMP, unless its file is not there."""
+    stamp = dataset.stamp(row)
     if not stamp:
-        return _NOTHING
+        return _NO_STAMP
     return int.from_bytes(hashlib.blake2b(stamp, digest_size=8).digest(), "big") | 1
 
 
-def _images(source: PairSource, wanted: NDArray[np.intp], given: list[int]) -> Iterator[ImageInput]:
-    """Yield the images of rows; say which rows those were that have one."""
-    for row in wanted.tolist():
+def _images(
+    dataset: PairDataset, missing: NDArray[np.intp], given: list[int]
+) -> Iterator[ImageInput]:
+    """Yield the images of rows, and append to `given` which rows those are that have one."""
+    for row in missing.tolist():
         try:
-            image = source[row].image
+            image = dataset[row].image
         except ImageReadError:
             continue
         given.append(row)
@@ -143,13 +145,16 @@ def _images(source: PairSource, wanted: NDArray[np.intp], given: list[int]) -> I
 
 
 def _save(
-    rows: NDArray[np.float32], stamps: NDArray[np.uint64], now: NDArray[np.uint64], fresh: list[int]
+    rows: NDArray[np.float32],
+    stamps: NDArray[np.uint64],
+    now: NDArray[np.uint64],
+    unsaved: list[int],
 ) -> None:
-    """Write down which rows are there, once they are on the disk."""
+    """Write rows to the disk, and after that the stamps that say that they are there."""
     rows.flush()  # type: ignore[attr-defined]
-    stamps[fresh] = now[fresh]
+    stamps[unsaved] = now[unsaved]
     stamps.flush()  # type: ignore[attr-defined]
-    fresh.clear()
+    unsaved.clear()
 
 
 def _read_state(path: Path) -> Any:

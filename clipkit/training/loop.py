@@ -1,7 +1,7 @@
-"""The loop: batches through a step and an optimizer, watched, saved and stopped.
+"""The training loop: optimizer steps, logging, validation, early stopping and checkpoints.
 
-It knows nothing of images, texts or losses: a step leaves a gradient, and everything that
-happens now and then is a callable.
+It knows nothing of images, texts or losses: a callable computes the gradient of a batch, and what
+happens between steps is a callable as well.
 """
 
 import math
@@ -18,22 +18,14 @@ from torch.distributed.tensor import DTensor
 from clipkit.errors import TrainingError
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.optimizer import learning_rate
-from clipkit.training.resume import Progression, StopRequest
+from clipkit.training.resume import StopRequest, TrainerState
 
 _Batch = TypeVar("_Batch")
 _BatchOut = TypeVar("_BatchOut", covariant=True)
-_BatchIn = TypeVar("_BatchIn", contravariant=True)
-
-
-class Step(Protocol[_BatchIn]):
-    """Leaves the gradient of a batch's mean loss in the parameters."""
-
-    def backward(self, batch: _BatchIn) -> Mapping[str, Tensor]:
-        """Return the loss and its parts as scalars without gradient; "loss" is the whole."""
 
 
 class Batches(Protocol[_BatchOut]):
-    """The batches of a run, each a function of its number."""
+    """The batches of a run by step, as :class:`.data_loading.PairBatches` loads them."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -62,47 +54,48 @@ class Validation:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls, on this process."""
+    """What the loop calls between steps, on this rank."""
 
     log: Callable[[int, Mapping[str, float]], None]  # step, metrics
     log_validation: Callable[[int, Validation], None]
-    validate: Callable[[], Validation | None]  # None: another process measures
-    save: Callable[[], None]
+    validate: Callable[[], Validation | None]  # None: another rank measures
+    save: Callable[[], None]  # writes a checkpoint
     after_step: Callable[[], None]
-    agree: Callable[[float], float] = lambda value: value  # largest of all processes
+    all_reduce_max: Callable[[float], float] = lambda value: value  # largest value of all ranks
     progress: Callable[[int, int], None] = lambda done, total: None
     note_batch: Callable[[Any], None] = lambda batch: None
 
 
 class TrainingLoop(Generic[_Batch]):
-    """Goes from a step to the next until the last epoch ends, or someone asks to stop.
+    """Takes optimizer steps until the last epoch ends, early stopping does, or a stop is asked for.
 
     Args:
         module: What is trained; put into training mode.
-        step: Leaves gradients in it.
-        batches: What is learnt from.
-        optimizer: Moves the parameters; the rate is multiplied by a group's "rate_factor", if it
-            has one.
-        hooks: What happens now and then.
+        backward: Adds the gradient of a batch's mean loss to the parameters; returns the loss and
+            its parts as scalars without gradient, of which "loss" is the whole.
+        batches: What is trained on.
+        optimizer: Moves the parameters; the learning rate is multiplied by a group's "rate_factor",
+            if it has one.
+        hooks: What happens between steps.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        step: Step[_Batch],
+        backward: Callable[[_Batch], Mapping[str, Tensor]],
         batches: Batches[_Batch],
         optimizer: torch.optim.Optimizer,
         hooks: Hooks,
     ) -> None:
         self._module = module
-        self._step = step
+        self._backward = backward
         self._batches = batches
         self._optimizer = optimizer
         self._hooks = hooks
 
     def run(
         self,
-        progression: Progression,
+        state: TrainerState,
         *,
         epochs: int,
         config: OptimizerConfig,
@@ -111,10 +104,10 @@ class TrainingLoop(Generic[_Batch]):
         """Train from where a run is to its end.
 
         Args:
-            progression: Where it is; moved on in place.
+            state: Where it is; moved on in place.
             epochs: How often all pairs are gone through.
-            config: The path of the learning rate, and where gradients are clipped.
-            watch: How often to measure, log and save, and when to end early.
+            config: The learning-rate schedule, and where gradients are clipped.
+            watch: How often to validate, log and save, and when to stop early.
 
         Returns:
             Whether the run is at its end; False if someone asked to stop, after a checkpoint.
@@ -122,43 +115,43 @@ class TrainingLoop(Generic[_Batch]):
         Raises:
             TrainingError: If the loss is no number any more, or a checkpoint cannot be written.
         """
-        num_steps = epochs * self._batches.steps_per_epoch
-        between = max(1, round(watch.every_epochs * self._batches.steps_per_epoch))
-        clock = _Clock(progression)
-        with StopRequest() as stop, closing(self._batches.after(progression.step)) as batches:
-            while progression.step < num_steps and not progression.is_ended_early:
+        steps_per_epoch = self._batches.steps_per_epoch
+        num_steps = epochs * steps_per_epoch
+        validation_steps = max(1, round(watch.every_epochs * steps_per_epoch))
+        clock = _Clock(state)
+        with StopRequest() as stop, closing(self._batches.after(state.step)) as batches:
+            while state.step < num_steps and not state.is_ended_early:
                 begun = time.perf_counter()
                 self._module.train()
                 batch = next(batches)
                 loaded = time.perf_counter()
-                rate = learning_rate(progression.step, num_steps=num_steps, config=config)
-                metrics = self._take_step(batch, rate, config.clip_norm, progression.step)
-                progression.step += 1
+                rate = learning_rate(state.step, num_steps=num_steps, config=config)
+                metrics = self._take_step(batch, rate, config.clip_norm, state.step)
+                state.step += 1
                 self._hooks.note_batch(batch)
-                is_logged = progression.step % watch.log_steps == 0 or progression.step == 1
-                if is_logged or progression.step == num_steps:
+                is_last = state.step == num_steps
+                if is_last or state.step == 1 or state.step % watch.log_steps == 0:
                     ended = time.perf_counter()
                     metrics |= {
-                        "epoch": progression.step / self._batches.steps_per_epoch,
+                        "epoch": state.step / steps_per_epoch,
                         "lr": rate,
                         "step_seconds": ended - begun,
                         "data_seconds": loaded - begun,
                     }
-                    self._hooks.log(progression.step, metrics)
-                self._hooks.progress(progression.step, num_steps)
-                is_last = progression.step == num_steps
-                must_save = is_last or progression.step % self._batches.steps_per_epoch == 0
-                if progression.step % between == 0 or is_last:
-                    must_save |= self._measure(progression, watch.patience)
-                must_stop = self._hooks.agree(float(stop.is_made)) > 0
-                is_due = self._hooks.agree(clock.since_save / 60) >= watch.checkpoint_minutes
-                if must_save or must_stop or is_due:
-                    clock.add(progression)
+                    self._hooks.log(state.step, metrics)
+                self._hooks.progress(state.step, num_steps)
+                must_save = is_last or state.step % steps_per_epoch == 0
+                if is_last or state.step % validation_steps == 0:
+                    must_save |= self._validate(state, watch.patience)
+                must_stop = self._hooks.all_reduce_max(float(stop.is_made)) > 0
+                minutes = self._hooks.all_reduce_max(clock.since_save / 60)
+                if must_save or must_stop or minutes >= watch.checkpoint_minutes:
+                    clock.add_to(state)
                     self._hooks.save()
-                    clock.saved()
+                    clock.note_save()
                 if must_stop:
                     break
-        return progression.step == num_steps or progression.is_ended_early
+        return state.step == num_steps or state.is_ended_early
 
     def _take_step(
         self, batch: _Batch, rate: float, clip_norm: float, step: int
@@ -166,10 +159,10 @@ class TrainingLoop(Generic[_Batch]):
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         self._optimizer.zero_grad(set_to_none=True)
-        losses = self._step.backward(batch)
+        losses = self._backward(batch)
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
-        if isinstance(norm, DTensor):  # of split weights
+        if isinstance(norm, DTensor):  # of weights that FSDP has sharded
             norm = norm.full_tensor()
         metrics = {name: float(value) for name, value in losses.items()}
         metrics["gradient_norm"] = float(norm)
@@ -177,44 +170,47 @@ class TrainingLoop(Generic[_Batch]):
             if not math.isfinite(metrics[name]):
                 raise TrainingError(
                     f"the {name.replace('_', ' ')} of step {step + 1} is {metrics[name]}: training "
-                    "has broken down and was not saved. Go on from the last checkpoint with a "
-                    "lower optimizer.lr, a longer optimizer.warmup_fraction, or "
+                    "has diverged and was not saved. Start from the last checkpoint with a lower "
+                    "optimizer.lr, a longer optimizer.warmup_fraction, or "
                     'compute.precision = "fp32", in another output'
                 )
         self._optimizer.step()
         self._hooks.after_step()
         return metrics
 
-    def _measure(self, progression: Progression, patience: int) -> bool:
-        """Measure on one process, tell all, and return whether this must be saved."""
+    def _validate(self, state: TrainerState, patience: int) -> bool:
+        """Measure on one rank, tell all, and return whether this must be saved.
+
+        Early stopping: after so many validations without a better score, the patience, it ends.
+        """
         validation = self._hooks.validate()
         is_best = False
         if validation is not None:
-            self._hooks.log_validation(progression.step, validation)
-            score, best = validation.score, progression.best_score
+            self._hooks.log_validation(state.step, validation)
+            score, best = validation.score, state.best_score
             is_best = score is None or best is None or score > best
             if is_best:
-                progression.best_score, progression.best_step = score, progression.step
-            progression.num_worse = 0 if is_best else progression.num_worse + 1
-            progression.is_ended_early = 0 < patience <= progression.num_worse
-        is_ended_early = self._hooks.agree(float(progression.is_ended_early))
-        progression.is_ended_early = is_ended_early > 0
-        return self._hooks.agree(float(is_best)) > 0 or progression.is_ended_early
+                state.best_score, state.best_step = score, state.step
+            state.num_worse = 0 if is_best else state.num_worse + 1
+            state.is_ended_early = 0 < patience <= state.num_worse
+        is_ended_early = self._hooks.all_reduce_max(float(state.is_ended_early))
+        state.is_ended_early = is_ended_early > 0
+        return self._hooks.all_reduce_max(float(is_best)) > 0 or state.is_ended_early
 
 
 class _Clock:
-    """How long a sitting has worked, and since its last checkpoint."""
+    """How long this process has trained, and how long ago it wrote a checkpoint."""
 
-    def __init__(self, progression: Progression) -> None:
+    def __init__(self, state: TrainerState) -> None:
         self._begun = self._saved = time.monotonic()
-        self._before = progression.seconds
+        self._before = state.seconds  # of the processes that were stopped
 
     @property
     def since_save(self) -> float:
         return time.monotonic() - self._saved
 
-    def add(self, progression: Progression) -> None:
-        progression.seconds = self._before + time.monotonic() - self._begun
+    def add_to(self, state: TrainerState) -> None:
+        state.seconds = self._before + time.monotonic() - self._begun
 
-    def saved(self) -> None:
+    def note_save(self) -> None:
         self._saved = time.monotonic()

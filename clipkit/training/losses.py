@@ -1,13 +1,9 @@
 """Contrastive losses (InfoNCE, SigLIP) and distillation losses over the global batch.
 
-Shapes: B pairs of one process, N pairs of all processes, D dimensions, R <= B rows at once.
+Every rank computes the logits of its own rows against the columns of all ranks. The mean of the
+ranks' losses is the loss of the global batch, and the mean of their gradients its gradient.
 
-Shapes: B pairs of one process, D dimensions of the teacher's space, R <= B rows at once.
-
-Every process takes its own rows against the columns of all processes. The mean of the processes'
-losses is the loss of the global batch, and the mean of their gradients its gradient.
-
-Shapes: B pairs of one process, N pairs of all processes, D dimensions, R <= B rows at once.
+Shapes: B pairs of one rank, N pairs of all ranks, R <= B rows at once, D dimensions of a space.
 """
 
 from collections.abc import Callable
@@ -26,14 +22,14 @@ from clipkit.training.trained_towers import Representations
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Features of a process's pairs and of all pairs, and what makes logits of their cosines."""
+class GatheredFeatures:
+    """Features of this rank's pairs and of all ranks' pairs, with the scale and bias of logits."""
 
     images: Tensor  # (B, D), any norm
     texts: Tensor  # (B, D), any norm
     all_images: Tensor  # (N, D)
     all_texts: Tensor  # (N, D)
-    scale: Tensor | float  # multiplier of cosines
+    scale: Tensor | float  # multiplier of cosines, the inverse of the temperature
     bias: Tensor | None = None
 
     @classmethod
@@ -43,32 +39,33 @@ class Contrast:
         logit_scale: Tensor,
         logit_bias: Tensor | None,
         ranks: Ranks,
-    ) -> "Contrast":
-        """Return the contrast of features with those of all processes, in full precision.
+    ) -> "GatheredFeatures":
+        """Gather the features of all ranks, in full precision.
 
         Args:
             features: Of images and of texts, each (B, D), any norm.
             logit_scale: Natural log of the multiplier of cosines, shape ().
             logit_bias: What is added to logits, shape (), or None.
-            ranks: The processes.
+            ranks: The ranks of the run.
 
         Returns:
             In float32, or in float64 if that is what comes in.
         """
-        images, texts = (_full(part) for part in features)
-        bias = None if logit_bias is None else _full(logit_bias)
-        all_images = ranks.gather_with_gradient(images)
-        all_texts = ranks.gather_with_gradient(texts)
-        return cls(images, texts, all_images, all_texts, _full(logit_scale).exp(), bias)
+        images, texts = (_full_precision(part) for part in features)
+        bias = None if logit_bias is None else _full_precision(logit_bias)
+        all_images = ranks.all_gather_with_gradient(images)
+        all_texts = ranks.all_gather_with_gradient(texts)
+        scale = _full_precision(logit_scale).exp()
+        return cls(images, texts, all_images, all_texts, scale, bias)
 
     @property
     def dim(self) -> int:
-        """D."""
+        """D, the size of the space."""
         return self.images.shape[1]
 
-    def embeddings(self, dim: int) -> "Contrast":
-        """Return the contrast of the first so many coordinates, every row brought to norm 1."""
-        return Contrast(
+    def embeddings(self, dim: int) -> "GatheredFeatures":
+        """Return the first so many coordinates, every row normalised to norm 1 (Matryoshka)."""
+        return GatheredFeatures(
             normalize(self.images[:, :dim], dim=-1),
             normalize(self.texts[:, :dim], dim=-1),
             normalize(self.all_images[:, :dim], dim=-1),
@@ -90,34 +87,132 @@ class Contrast:
         return logits if self.bias is None else logits + self.bias
 
 
-def sum_over_rows(
-    loss_of: Callable[..., Tensor], rows: tuple[Tensor, ...], row_chunk: int
-) -> Tensor:
-    """Return the sum of a loss over rows, of which only some are in memory as logits.
+class ContrastiveLoss:
+    """InfoNCE or the sigmoid loss of pairs, and with a teacher the distillation losses.
+
+    Pairs with the same caption or the same image are no negatives of each other: InfoNCE masks
+    them out, the sigmoid loss counts them as positives. Everything is computed in float32 (float64
+    stays), whatever the towers computed in.
 
     Args:
-        loss_of: Takes the same rows of each tensor and returns the sum of their losses.
-        rows: Tensors whose first dimension is B.
-        row_chunk: How many rows at once; what they leave for the gradient is computed again
-            when it is needed. 0: all, and nothing is computed twice.
-
-    Returns:
-        Shape ().
+        config: Which losses, and their weights.
+        ranks: The ranks of the run.
+        teacher_logit_scale: Natural log of the teacher's multiplier of cosines; None: no teacher.
     """
-    if not 0 < row_chunk < len(rows[0]):
-        return loss_of(*rows)
-    parts = [
-        checkpoint(loss_of, *part, use_reentrant=False, preserve_rng_state=False)
-        for part in zip(*(torch.split(tensor, row_chunk) for tensor in rows), strict=True)
-    ]
-    return torch.stack(parts).sum()
+
+    def __init__(
+        self, config: LossConfig, ranks: Ranks, *, teacher_logit_scale: float | None = None
+    ) -> None:
+        self.ranks = ranks
+        self._config = config
+        self._teacher_logit_scale = teacher_logit_scale
+
+    def __call__(self, representations: Representations, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss and its parts.
+
+        Args:
+            representations: What the trained towers make of the batch.
+            batch: Its keys, and the teacher's features.
+
+        Returns:
+            "loss", the weighted sum; "contrastive_loss", the mean over the prefixes of the space
+            if there are some; with a teacher "feature_loss" and "logit_loss". Each of shape ().
+
+        Raises:
+            InputError: If a prefix is longer than the space, or the teacher's features are missing.
+        """
+        with torch.autocast(batch.device.type, enabled=False):
+            student = GatheredFeatures.gather(
+                (representations.image_features, representations.text_features),
+                representations.logit_scale,
+                representations.logit_bias,
+                self.ranks,
+            )
+            losses = {"contrastive_loss": self._contrastive(student, batch)}
+            loss = self._config.contrastive_weight * losses["contrastive_loss"]
+            if self._teacher_logit_scale is not None:
+                losses |= self._distillation(representations, student, batch)
+                loss = loss + self._config.feature_weight * losses["feature_loss"]
+                loss = loss + self._config.logit_weight * losses["logit_loss"]
+        return {"loss": loss, **losses}
+
+    def _contrastive(self, features: GatheredFeatures, batch: Batch) -> Tensor:
+        dims = sorted({*self._config.matryoshka_dims, features.dim})
+        if dims[-1] > features.dim:
+            raise InputError(
+                f"loss.matryoshka_dims must be at most {features.dim}, the size of the space, "
+                f"got {dims[-1]}"
+            )
+        keys = torch.stack((batch.caption_keys, batch.image_keys), dim=1)
+        targets = _Targets(keys, self.ranks)
+        loss_of = {"infonce": _infonce, "sigmoid": _sigmoid}[self._config.kind]
+        prefixes = (features.embeddings(dim) for dim in dims)
+        losses = [loss_of(prefix, targets, self._config.row_chunk) for prefix in prefixes]
+        return torch.stack(losses).mean()
+
+    def _distillation(
+        self, representations: Representations, student: GatheredFeatures, batch: Batch
+    ) -> dict[str, Tensor]:
+        if batch.teacher is None or self._teacher_logit_scale is None:
+            raise InputError("this loss has a teacher, so a batch needs the teacher's features")
+        features = (batch.teacher.image_features.detach(), batch.teacher.text_features.detach())
+        logit_scale = torch.tensor(self._teacher_logit_scale, device=batch.device)
+        teacher = GatheredFeatures.gather(features, logit_scale, None, self.ranks)
+        teacher = teacher.embeddings(teacher.dim)
+        images, texts = representations.in_teacher_space(student.images.dtype)
+        student = student.embeddings(student.dim)
+        return {
+            "feature_loss": feature_distance(images, texts, teacher),
+            "logit_loss": soft_cross_entropy(student, teacher, self._config.row_chunk),
+        }
 
 
-def _full(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+class _Targets:
+    """Which column of the logits is a row's own pair, and which are no negatives of it."""
+
+    def __init__(self, keys: Tensor, ranks: Ranks) -> None:
+        self.keys = keys  # (B, 2): of the caption and of the image
+        self._all_keys = ranks.all_gather(keys)
+        self.labels = torch.arange(len(keys), device=keys.device) + ranks.rank * len(keys)  # (B,)
+
+    def are_same(self, keys: Tensor) -> Tensor:
+        """Return which columns have the caption or the image of the rows; (R, N) of bool."""
+        caption, image = keys.unbind(dim=1)
+        all_captions, all_images = self._all_keys.unbind(dim=1)
+        return (caption[:, None] == all_captions) | (image[:, None] == all_images)
 
 
-def feature_distance(images: Tensor, texts: Tensor, teacher: Contrast) -> Tensor:
+def _infonce(embeddings: GatheredFeatures, targets: _Targets, row_chunk: int) -> Tensor:
+    """Return open_clip's ``ClipLoss`` (Radford et al. 2021, figure 3), false negatives masked."""
+
+    def loss_with(logits_of: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+        def loss_of(rows: Tensor, keys: Tensor, labels: Tensor) -> Tensor:
+            false_negatives = targets.are_same(keys).scatter(1, labels[:, None], value=False)
+            logits = logits_of(rows).masked_fill(false_negatives, -torch.inf)
+            return cross_entropy(logits, labels, reduction="sum")
+
+        return loss_of
+
+    of_rows = (targets.keys, targets.labels)
+    per_image = loss_with(embeddings.logits_per_image)
+    per_text = loss_with(embeddings.logits_per_text)
+    total = _sum_over_rows(per_image, (embeddings.images, *of_rows), row_chunk)
+    total = total + _sum_over_rows(per_text, (embeddings.texts, *of_rows), row_chunk)
+    return total / (2 * len(embeddings.images))
+
+
+def _sigmoid(embeddings: GatheredFeatures, targets: _Targets, row_chunk: int) -> Tensor:
+    """Return open_clip's ``SigLipLoss`` (Zhai et al. 2023): a sum over texts, mean over images."""
+
+    def loss_of(rows: Tensor, keys: Tensor) -> Tensor:
+        logits = embeddings.logits_per_image(rows)
+        return -logsigmoid(torch.where(targets.are_same(keys), logits, -logits)).sum()
+
+    total = _sum_over_rows(loss_of, (embeddings.images, targets.keys), row_chunk)
+    return total / len(embeddings.images)
+
+
+def feature_distance(images: Tensor, texts: Tensor, teacher: GatheredFeatures) -> Tensor:
     """Return the mean squared difference of coordinates, of images plus of texts.
 
     Args:
@@ -136,10 +231,12 @@ def feature_distance(images: Tensor, texts: Tensor, teacher: Contrast) -> Tensor
     )
 
 
-def soft_cross_entropy(student: Contrast, teacher: Contrast, row_chunk: int) -> Tensor:
+def soft_cross_entropy(
+    student: GatheredFeatures, teacher: GatheredFeatures, row_chunk: int
+) -> Tensor:
     """Return the cross-entropy of the student's softmax to the teacher's, mean of both directions.
 
-    Equal captions and images need no care here: the teacher finds them alike.
+    Nothing is masked here: the teacher finds equal captions and images alike.
 
     Args:
         student: Embeddings of the student.
@@ -152,146 +249,45 @@ def soft_cross_entropy(student: Contrast, teacher: Contrast, row_chunk: int) -> 
     Source:
         ``DistillClipLoss`` of open_clip.
     """
-    images = (student.images, teacher.images)
-    texts = (student.texts, teacher.texts)
-    per_image = _sum_of(student.logits_per_image, teacher.logits_per_image, images, row_chunk)
-    per_text = _sum_of(student.logits_per_text, teacher.logits_per_text, texts, row_chunk)
-    return (per_image + per_text) / (2 * len(student.images))
 
-
-def _sum_of(
-    student_logits: Callable[[Tensor], Tensor],
-    teacher_logits: Callable[[Tensor], Tensor],
-    rows: tuple[Tensor, Tensor],
-    row_chunk: int,
-) -> Tensor:
-    def loss_of(student_rows: Tensor, teacher_rows: Tensor) -> Tensor:
-        targets = teacher_logits(teacher_rows).softmax(dim=1)
-        return -(targets * student_logits(student_rows).log_softmax(dim=1)).sum()
-
-    return sum_over_rows(loss_of, rows, row_chunk)
-
-
-class ContrastiveLoss:
-    """InfoNCE or the sigmoid loss of pairs, and with a teacher what is learnt from it.
-
-    Pairs with the same caption or the same image are no negatives of each other: InfoNCE leaves
-    them out, the sigmoid loss counts them as matches. Everything is computed in float32 (float64
-    stays), whatever the towers computed in.
-
-    Args:
-        config: Which losses, and their weights.
-        ranks: The processes of the run.
-        teacher_logit_scale: Natural log of the teacher's multiplier of cosines; None: no teacher.
-    """
-
-    def __init__(
-        self, config: LossConfig, ranks: Ranks, *, teacher_logit_scale: float | None = None
-    ) -> None:
-        self.ranks = ranks
-        self._config = config
-        self._teacher_logit_scale = teacher_logit_scale
-
-    def __call__(self, representations: Representations, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss and its parts.
-
-        Args:
-            representations: What the trained towers make of the batch.
-            batch: Its keys, and what the teacher makes of it.
-
-        Returns:
-            "loss", the weighted sum; "contrastive_loss", the mean over the prefixes of the space
-            if there are some; with a teacher "feature_loss" and "logit_loss". Each of shape ().
-
-        Raises:
-            InputError: If a prefix is longer than the space, or the teacher's features are missing.
-        """
-        with torch.autocast(batch.device.type, enabled=False):
-            contrast = Contrast.gather(
-                (representations.image_features, representations.text_features),
-                representations.logit_scale,
-                representations.logit_bias,
-                self.ranks,
-            )
-            losses = {"contrastive_loss": self._contrastive(contrast, batch)}
-            loss = self._config.contrastive_weight * losses["contrastive_loss"]
-            if self._teacher_logit_scale is not None:
-                losses |= self._distillation(representations, contrast, batch)
-                loss = loss + self._config.feature_weight * losses["feature_loss"]
-                loss = loss + self._config.logit_weight * losses["logit_loss"]
-        return {"loss": loss, **losses}
-
-    def _contrastive(self, contrast: Contrast, batch: Batch) -> Tensor:
-        dims = sorted({*self._config.matryoshka_dims, contrast.dim})
-        if dims[-1] > contrast.dim:
-            raise InputError(
-                f"loss.matryoshka_dims must be at most {contrast.dim}, the size of the space, "
-                f"got {dims[-1]}"
-            )
-        keys = torch.stack((batch.caption_keys, batch.image_keys), dim=1)
-        pairs = _Pairs(keys, self.ranks)
-        of_pairs = {"infonce": _infonce, "sigmoid": _sigmoid}[self._config.kind]
-        prefixes = (contrast.embeddings(dim) for dim in dims)
-        losses = [of_pairs(prefix, pairs, self._config.row_chunk) for prefix in prefixes]
-        return torch.stack(losses).mean()
-
-    def _distillation(
-        self, representations: Representations, contrast: Contrast, batch: Batch
-    ) -> dict[str, Tensor]:
-        if batch.teacher is None or self._teacher_logit_scale is None:
-            raise InputError("this loss has a teacher, so a batch needs the teacher's features")
-        features = (batch.teacher.image_features.detach(), batch.teacher.text_features.detach())
-        logit_scale = torch.tensor(self._teacher_logit_scale, device=batch.device)
-        teacher = Contrast.gather(features, logit_scale, None, self.ranks)
-        teacher = teacher.embeddings(teacher.dim)
-        images, texts = representations.in_teacher_space(contrast.images.dtype)
-        student = contrast.embeddings(contrast.dim)
-        return {
-            "feature_loss": feature_distance(images, texts, teacher),
-            "logit_loss": soft_cross_entropy(student, teacher, self._config.row_chunk),
-        }
-
-
-class _Pairs:
-    """Which of all pairs is a row's own, and which must not count as its negatives."""
-
-    def __init__(self, keys: Tensor, ranks: Ranks) -> None:
-        self.keys = keys  # (B, 2): of the caption and of the image
-        self._all_keys = ranks.gather(keys)
-        self.own = torch.arange(len(keys), device=keys.device) + ranks.rank * len(keys)  # (B,)
-
-    def are_same(self, keys: Tensor) -> Tensor:
-        """Return which pairs have the caption or the image of the rows; (R, N) of bool."""
-        caption, image = keys.unbind(dim=1)
-        all_captions, all_images = self._all_keys.unbind(dim=1)
-        return (caption[:, None] == all_captions) | (image[:, None] == all_images)
-
-
-def _infonce(contrast: Contrast, pairs: _Pairs, row_chunk: int) -> Tensor:
-    """Return open_clip's ``ClipLoss`` (Radford et al. 2021, figure 3), equal pairs left out."""
-
-    def loss_with(logits_of: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-        def loss_of(rows: Tensor, keys: Tensor, own: Tensor) -> Tensor:
-            left_out = pairs.are_same(keys).scatter(1, own[:, None], value=False)
-            logits = logits_of(rows).masked_fill(left_out, -torch.inf)
-            return cross_entropy(logits, own, reduction="sum")
+    def loss_with(
+        student_logits: Callable[[Tensor], Tensor], teacher_logits: Callable[[Tensor], Tensor]
+    ) -> Callable[..., Tensor]:
+        def loss_of(student_rows: Tensor, teacher_rows: Tensor) -> Tensor:
+            targets = teacher_logits(teacher_rows).softmax(dim=1)
+            return -(targets * student_logits(student_rows).log_softmax(dim=1)).sum()
 
         return loss_of
 
-    marks = (pairs.keys, pairs.own)
-    per_image = loss_with(contrast.logits_per_image)
-    per_text = loss_with(contrast.logits_per_text)
-    total = sum_over_rows(per_image, (contrast.images, *marks), row_chunk)
-    total = total + sum_over_rows(per_text, (contrast.texts, *marks), row_chunk)
-    return total / (2 * len(contrast.images))
+    per_image = loss_with(student.logits_per_image, teacher.logits_per_image)
+    per_text = loss_with(student.logits_per_text, teacher.logits_per_text)
+    total = _sum_over_rows(per_image, (student.images, teacher.images), row_chunk)
+    total = total + _sum_over_rows(per_text, (student.texts, teacher.texts), row_chunk)
+    return total / (2 * len(student.images))
 
 
-def _sigmoid(contrast: Contrast, pairs: _Pairs, row_chunk: int) -> Tensor:
-    """Return open_clip's ``SigLipLoss`` (Zhai et al. 2023): a sum over texts, mean over images."""
+def _sum_over_rows(
+    loss_of: Callable[..., Tensor], rows: tuple[Tensor, ...], row_chunk: int
+) -> Tensor:
+    """Return the sum of a loss over rows, with the logits of only some of them in memory.
 
-    def loss_of(rows: Tensor, keys: Tensor) -> Tensor:
-        logits = contrast.logits_per_image(rows)
-        return -logsigmoid(torch.where(pairs.are_same(keys), logits, -logits)).sum()
+    Args:
+        loss_of: Takes the same rows of each tensor and returns the sum of their losses.
+        rows: Tensors whose first dimension is B.
+        row_chunk: How many rows at once, by activation checkpointing: their logits are computed
+            again for the backward pass. 0: all, and nothing is computed twice.
 
-    total = sum_over_rows(loss_of, (contrast.images, pairs.keys), row_chunk)
-    return total / len(contrast.images)
+    Returns:
+        Shape ().
+    """
+    if not 0 < row_chunk < len(rows[0]):
+        return loss_of(*rows)
+    parts = [
+        checkpoint(loss_of, *part, use_reentrant=False, preserve_rng_state=False)
+        for part in zip(*(torch.split(tensor, row_chunk) for tensor in rows), strict=True)
+    ]
+    return torch.stack(parts).sum()
+
+
+def _full_precision(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,4 +1,4 @@
-"""Choosing fp32 or bf16 for training by a timed step."""
+"""Mixed precision: choosing float32 or bfloat16 autocast for training by a timed step."""
 
 import time
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import TrainedTowers
 
 # Autocast must be this much faster before the last bits of float32 are given up.
-_GAIN = 1.2
-_PAIRS = 8  # enough to show the difference, few enough for a large tower
-_ROUNDS = 2
+_MIN_SPEEDUP = 1.2
+_NUM_PAIRS = 8  # enough to show the difference, few enough for a large tower
+_NUM_RUNS = 2
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 
 
 def choose_training_precision(
     config: RunConfig, module: TrainedTowers, first_batch: Callable[[], Batch]
 ) -> Precision:
-    """Return the precision of a run: what it asks for, or the faster one here.
+    """Return the precision of a run: the one in its config, or the faster one here.
 
     On CUDA that is bf16 where the device has it. On a CPU one step of a few pairs is timed with
     each, on a copy of the towers.
@@ -45,20 +45,20 @@ def choose_training_precision(
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type != "cpu":
         return "fp32"
-    batch = first_batch().chunks(_PAIRS)[0]
+    batch = first_batch().chunks(_NUM_PAIRS)[0]
     with torch.random.fork_rng(devices=[]):
-        seconds = {name: _time(module, batch, name) for name in DTYPES}
-    return "bf16" if seconds["bf16"] * _GAIN < seconds["fp32"] else "fp32"
+        seconds = {name: _step_seconds(module, batch, name) for name in DTYPES}
+    return "bf16" if seconds["bf16"] * _MIN_SPEEDUP < seconds["fp32"] else "fp32"
 
 
-def _time(module: TrainedTowers, batch: Batch, precision: str) -> float:
-    """Return the least processor time of a step: other people's work does not count."""
+def _step_seconds(module: TrainedTowers, batch: Batch, precision: str) -> float:
+    """Return the shortest processor time of a step; that of other programs does not count."""
     tried = deepcopy(module).train()
     loss = ContrastiveLoss(LossConfig(), Ranks())
     step = ContrastiveStep(tried, loss, autocast_dtype=DTYPES[precision])
-    taken = []
-    for _ in range(_ROUNDS):
+    seconds = []
+    for _ in range(_NUM_RUNS):
         begun = time.process_time()
         step.backward(replace(batch, teacher=None))
-        taken.append(time.process_time() - begun)
-    return min(taken)
+        seconds.append(time.process_time() - begun)
+    return min(seconds)

@@ -1,4 +1,4 @@
-"""AdamW, the path of its learning rate, and the bound of the logit scale."""
+"""AdamW, the learning-rate schedule with its warmup, and the bounds of the logit scale."""
 
 import math
 from collections.abc import Set as AbstractSet
@@ -55,8 +55,8 @@ def build_optimizer(
 def learning_rate(step: int, *, num_steps: int, config: OptimizerConfig) -> float:
     """Return the learning rate of a step.
 
-    It rises in equal steps to the highest over the warm-up; then it falls to 0 along half a
-    cosine, or stays.
+    It rises in equal steps to the highest over the warmup; then it falls to 0 along half a cosine,
+    or stays constant.
 
     Args:
         step: The step about to be taken, in [0, num_steps).
@@ -85,17 +85,19 @@ def learning_rate(step: int, *, num_steps: int, config: OptimizerConfig) -> floa
 
 
 def warmup_steps(num_steps: int, config: OptimizerConfig) -> int:
-    """Return the steps of the warm-up, at least one where there is any."""
+    """Return the number of warmup steps, at least one where there is any warmup."""
     # The product of 0.1 and a number of steps may lie a rounding above a whole number.
     return math.ceil(config.warmup_fraction * num_steps - 1e-9)
 
 
 def clamp_logit_scale(towers: Towers, *, most: float = MAX_LOGIT_SCALE) -> None:
-    """Bring the multiplier of cosines back to 1 or more and at most 100, as CLIP does.
+    """Clamp the multiplier of cosines to 1 or more and at most 100, as CLIP does.
+
+    The multiplier is the inverse of the temperature, which so stays at 0.01 or more.
 
     Args:
         towers: The towers; their logit scale, the log of it, changes in place.
-        most: Its natural log at most.
+        most: The largest natural log.
     """
     with torch.no_grad():
         towers.model.logit_scale.clamp_(0.0, most)

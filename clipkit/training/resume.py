@@ -1,4 +1,4 @@
-"""Resuming a run bit for bit: its step and random states, and stopping between two steps."""
+"""Stopping a run between two steps and resuming it bit for bit: step, optimizer, random states."""
 
 import random
 import signal
@@ -20,101 +20,60 @@ from torch.distributed.checkpoint.state_dict import (
 
 from clipkit.errors import TrainingError
 
-
-class StopRequest:
-    """Takes SIGTERM and Ctrl-C as wishes while it is entered; a second one acts at once.
-
-    In a thread other than the main one signals cannot be taken, and it never is requested.
-    """
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-        self._before: dict[signal.Signals, object] = {}
-
-    @property
-    def is_made(self) -> bool:
-        """Whether someone asked to stop."""
-        return self.signal is not None
-
-    def __enter__(self) -> Self:
-        """Begin to take the signals."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Give the signals back to whoever had them."""
-        for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
-        self._before.clear()
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.is_made:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
-
-
-FORMAT = 1
-# As if there were one process; kept on the CPU.
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+FORMAT = 1  # of the training state that a checkpoint holds
+# The state of an unsharded model, on the CPU.
+_UNSHARDED = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 @dataclass
-class Progression:
-    """How far a run is, apart from its weights."""
+class TrainerState:
+    """How far a run is, apart from its weights; checkpoints hold it under "progression"."""
 
     step: int = 0  # optimizer steps that are done
     best_score: float | None = None  # of the validations so far; higher is better
     best_step: int = 0
-    num_worse: int = 0  # validations since the best one
-    is_ended_early: bool = False
-    seconds: float = 0.0  # of work, over all sittings
+    num_worse: int = 0  # validations since the best one: the counter of early stopping
+    is_ended_early: bool = False  # by early stopping
+    seconds: float = 0.0  # of training, also before it was resumed
     bad: dict[str, str] = field(default_factory=dict)  # pairs that could not be read: name, reason
 
 
 def capture_state(
-    progression: Progression,
+    progress: TrainerState,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     random_states: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return everything beside the towers' weights, as torch saves it without pickled classes.
+    """Return everything but the towers' weights, as torch saves it without pickled classes.
 
-    With sharded weights all processes call this, and the first one gets the whole.
+    With sharded weights all ranks call this, and rank 0 gets the whole.
 
     Args:
-        progression: How far the run is.
-        module: What is trained; what it learns beside the towers is thrown away at the end, but
-            not before.
-        optimizer: Its moments.
-        random_states: One of each process, as :func:`random_state` returns it.
+        progress: How far the run is.
+        module: What is trained; the maps to a teacher's space are captured, its towers are not.
+        optimizer: With its moments.
+        random_states: One of each rank, as :func:`random_state` returns it.
 
     Returns:
         Tensors, numbers and texts in dicts and lists.
     """
     return {
         "format": FORMAT,
-        "progression": asdict(progression),
+        "progression": asdict(progress),
         "beside": {
             name: value
-            for name, value in get_model_state_dict(module, options=_WHOLE).items()
+            for name, value in get_model_state_dict(module, options=_UNSHARDED).items()
             if not name.startswith("towers.")
         },
-        "optimizer": get_optimizer_state_dict(module, optimizer, options=_WHOLE),
+        "optimizer": get_optimizer_state_dict(module, optimizer, options=_UNSHARDED),
         "random": random_states,
     }
 
 
 def restore_state(
     state: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progression:
-    """Put a module, but for its towers, and an optimizer into a captured state.
+) -> TrainerState:
+    """Restore a module, except for its towers, and an optimizer from a captured state.
 
     Args:
         state: What :func:`capture_state` returned, read from a file.
@@ -130,20 +89,20 @@ def restore_state(
     if state.get("format") != FORMAT:
         raise TrainingError(
             f"the training state has format {state.get('format')}, this clipkit reads {FORMAT}: "
-            "go on with the version that wrote it"
+            "resume with the version that wrote it"
         )
     try:
         if state["beside"]:
             options = StateDictOptions(full_state_dict=True, strict=False)
             set_model_state_dict(module, state["beside"], options=options)
-        set_optimizer_state_dict(module, optimizer, state["optimizer"], options=_WHOLE)
+        set_optimizer_state_dict(module, optimizer, state["optimizer"], options=_UNSHARDED)
     except (KeyError, ValueError, RuntimeError) as error:
         raise TrainingError(f"the training state does not fit this run: {error}") from error
-    return Progression(**state["progression"])
+    return TrainerState(**state["progression"])
 
 
 def random_state() -> dict[str, Any]:
-    """Return the states of all generators of this process, as tensors, numbers and texts."""
+    """Return the states of all random generators of this process, as tensors, numbers and texts."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, internal, gauss_next = random.getstate()
     return {
@@ -155,7 +114,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Put all generators of this process into a state that :func:`random_state` returned."""
+    """Restore all random generators of this process to what :func:`random_state` returned."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         # A machine that it was moved to may have fewer.
@@ -167,9 +126,48 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 
 def seed_everything(seed: int, rank: int) -> None:
-    """Start all generators of a process: another state in each process, the same in each run."""
+    """Seed all random generators of a process: differently in each rank, equally in each run."""
     sequence = np.random.SeedSequence([seed, rank])
     first, second, third = (int(number) for number in sequence.generate_state(3))
     torch.manual_seed(first)
     np.random.seed(second)
     random.seed(third)
+
+
+class StopRequest:
+    """Catches SIGTERM and Ctrl-C while it is entered, to stop after the step; a second one acts.
+
+    Signals can only be caught in the main thread; in another one no stop is ever requested.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    @property
+    def is_made(self) -> bool:
+        """Whether someone asked to stop."""
+        return self.signal is not None
+
+    def __enter__(self) -> Self:
+        """Start to catch the signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the signals back to whoever had them."""
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]
+        self._before.clear()
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        if self.is_made:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)

@@ -1,9 +1,9 @@
-"""One optimizer step's gradient over the global batch, in chunks that fit memory (GradCache).
+"""One training step's gradient over the global batch, in chunks that fit memory (GradCache).
 
-Shapes: B pairs of one process, of which C <= B are computed at once.
+Shapes: B pairs of one rank, of which C <= B are computed at once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -11,30 +11,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from clipkit.training.batch import Batch, TeacherFeatures
-from clipkit.training.data_loading import LoadedBatch
-from clipkit.training.distillation import Teacher
+from clipkit.training.batch import Batch
 from clipkit.training.distributed import unwrap, without_sync
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.trained_towers import Representations, TrainedTowers
 
 
 class ContrastiveStep:
-    """Leaves the gradient of a batch's loss in the parameters.
+    """Adds the gradient of a batch's loss to the parameters, at once or with GradCache.
 
-    With chunks this is GradCache (Gao et al. 2021, arXiv 2101.06983): all chunks go forward
-    without gradient; the loss is taken once, over all of them, and differentiated as far as the
-    features; then each chunk goes forward again, under the random numbers of the first time, and
-    the rest of the gradient goes through it. The gradient is that of the whole batch at once, also
-    with dropout, and the logit scale's is counted once. A chunk costs one more forward pass, and
-    memory grows with C, not B.
+    Gradient accumulation over small batches is not the same for a contrastive loss: each pair has
+    the negatives of its own small batch only. GradCache (Gao et al. 2021, arXiv 2101.06983) is
+    exact: all chunks go forward without gradient; the loss is taken once, over all of them, and
+    differentiated as far as the features; then each chunk goes forward again, from the random state
+    of the first time, and the rest of the gradient goes through it. The gradient is that of the
+    whole batch at once, also with dropout, and the logit scale's is counted once. A chunk costs one
+    more forward pass, and memory grows with C, not B.
 
     Batch norm in training mode takes its mean over a chunk, not over the batch: nothing else could
     be computed in chunks. Its running statistics move once for each chunk.
 
     Args:
         module: :class:`TrainedTowers`, or what :func:`.distributed.wrap` made of it.
-        loss: What is made small.
+        loss: What is minimised.
         chunk_size: C, how many pairs are computed at once; 0: all.
         autocast_dtype: What the towers compute in by autocast; None: as their weights are.
     """
@@ -60,7 +59,7 @@ class ContrastiveStep:
         second one ends where its first one did.
 
         Args:
-            batch: This process's share, as large as the others'.
+            batch: This rank's pairs, as many as the others'.
 
         Returns:
             The loss and its parts over the global batch, and "logit_scale" (a natural log);
@@ -72,25 +71,25 @@ class ContrastiveStep:
             representations = self._forward(batch)
             losses, logit_scale = self._loss(representations, batch), representations.logit_scale
             torch.autograd.backward(losses["loss"])
-        means = self._loss.ranks.mean(torch.stack(list(losses.values())))
+        means = self._loss.ranks.all_reduce_mean(torch.stack(list(losses.values())))
         return {**dict(zip(losses, means, strict=True)), "logit_scale": logit_scale.detach()}
 
     def _backward_in_chunks(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         chunks = batch.chunks(self._chunk_size)
-        moments, parts = [], []
+        random_states, parts = [], []
         with torch.no_grad(), without_sync(self._module):
             for chunk in chunks:
-                moments.append(_Moment.now(batch.device))
+                random_states.append(_RandomState.capture(batch.device))
                 parts.append(self._forward(chunk))
-        whole = _join(parts)
+        whole = _concatenate(parts)
         losses = self._loss(whole, batch)
         torch.autograd.backward(losses["loss"])
         for number, (chunk, part) in enumerate(zip(chunks, parts, strict=True)):
             is_last = number == len(chunks) - 1
             with nullcontext() if is_last else without_sync(self._module):
-                moments[number].restore()
-                with _still_statistics(self._module):
-                    again = self._forward(self._without_fixed(chunk, part))
+                random_states[number].restore()
+                with _constant_running_statistics(self._module):
+                    again = self._forward(self._with_constant_features(chunk, part))
                 start = number * self._chunk_size
                 gradients = _gradients(whole, start, start + len(chunk), is_last=is_last)
                 _backward_from(again, gradients)
@@ -102,16 +101,16 @@ class ContrastiveStep:
             representations: Representations = self._module(batch)
         return representations
 
-    def _without_fixed(self, chunk: Batch, part: Representations) -> Batch:
+    def _with_constant_features(self, chunk: Batch, part: Representations) -> Batch:
         """Return a chunk with features where a tower would give the same once more."""
         if self._towers.is_image_fixed:
-            chunk = replace(chunk, levels=None, image_features=part.image_features)
+            chunk = replace(chunk, images=None, image_features=part.image_features)
         if self._towers.is_text_fixed:
             chunk = replace(chunk, token_ids=None, text_features=part.text_features)
         return chunk
 
 
-def _join(parts: list[Representations]) -> Representations:
+def _concatenate(parts: list[Representations]) -> Representations:
     """Return the representations of all chunks as one, each a leaf that gradients end in."""
     joined: list[Tensor | None] = []
     for first, *others in zip(*parts, strict=True):
@@ -126,7 +125,7 @@ def _join(parts: list[Representations]) -> Representations:
 def _gradients(
     whole: Representations, start: int, stop: int, *, is_last: bool
 ) -> list[Tensor | None]:
-    """Return what a chunk's representations get; the last gets what belongs to no row."""
+    """Return the gradients of a chunk's representations; the last has those of scale and bias."""
     gradients: list[Tensor | None] = []
     for leaf in whole:
         gradient = None if leaf is None else leaf.grad
@@ -151,36 +150,37 @@ def _backward_from(representations: Representations, gradients: list[Tensor | No
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """The state of the generators that a forward pass draws from."""
+class _RandomState:
+    """The state of the random generators that a forward pass draws from."""
 
     cpu: Tensor
     device: torch.device
-    own: Tensor | None  # the device's, if that is not the CPU
+    accelerator: Tensor | None  # the device's, if that is not the CPU
 
     @classmethod
-    def now(cls, device: torch.device) -> "_Moment":
+    def capture(cls, device: torch.device) -> "_RandomState":
         """Return the present one."""
         if device.type == "cpu":
             return cls(torch.get_rng_state(), device, None)
-        own = torch.get_device_module(device).get_rng_state(*_which(device))
-        return cls(torch.get_rng_state(), device, own)
+        accelerator = torch.get_device_module(device).get_rng_state(*_device_argument(device))
+        return cls(torch.get_rng_state(), device, accelerator)
 
     def restore(self) -> None:
         """Go back to it."""
         torch.set_rng_state(self.cpu)
-        if self.own is not None:
-            torch.get_device_module(self.device).set_rng_state(self.own, *_which(self.device))
+        if self.accelerator is not None:
+            module = torch.get_device_module(self.device)
+            module.set_rng_state(self.accelerator, *_device_argument(self.device))
 
 
-def _which(device: torch.device) -> tuple[torch.device, ...]:
-    """Return what tells a device's generator from those of others of its kind; MPS has but one."""
+def _device_argument(device: torch.device) -> tuple[torch.device, ...]:
+    """Return how torch's functions are told which device's generator; MPS has only one."""
     return (device,) if device.type == "cuda" else ()
 
 
 @contextmanager
-def _still_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep running means from moving: the first pass has moved them."""
+def _constant_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of batch norm from moving: the first pass has moved them."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
@@ -189,43 +189,3 @@ def _still_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
-
-
-@dataclass(frozen=True)
-class LoadedStep:
-    """Leaves the gradient of a loaded batch."""
-
-    step: ContrastiveStep
-    device: torch.device
-    layout: torch.memory_format = torch.contiguous_format  # of images, as the tower likes it
-    teacher: Teacher | None = None
-    chunk_size: int = 0  # pairs that the teacher sees at once; 0: all
-
-    def backward(self, batch: LoadedBatch) -> Mapping[str, Tensor]:
-        """Return the loss and its parts as scalars without gradient.
-
-        Args:
-            batch: This process's share, as the loader brings it.
-
-        Returns:
-            "loss" and its parts.
-        """
-        pairs = batch.batch
-        if self.teacher is not None:
-            pairs = replace(pairs, teacher=self._teach(self.teacher, batch))
-        if pairs.levels is not None:
-            pairs = replace(pairs, levels=pairs.levels.contiguous(memory_format=self.layout))
-        return self.step.backward(pairs.to(self.device))
-
-    def _teach(self, teacher: Teacher, batch: LoadedBatch) -> TeacherFeatures:
-        levels, captions = batch.teacher_levels, batch.captions
-        assert levels is not None  # the loader was told of the teacher
-        size = self.chunk_size or len(captions)
-        parts = [
-            teacher.features(levels[start : start + size], captions[start : start + size])
-            for start in range(0, len(captions), size)
-        ]
-        return TeacherFeatures(
-            torch.cat([part.image_features for part in parts]),
-            torch.cat([part.text_features for part in parts]),
-        )

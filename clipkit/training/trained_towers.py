@@ -1,4 +1,4 @@
-"""The towers as training runs them: a batch goes in, all that the loss takes comes out.
+"""Both towers in one forward pass: from a batch to the features that the loss takes.
 
 Shapes: B pairs, D dimensions of the shared space, T dimensions of a teacher's space.
 """
@@ -14,13 +14,13 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch, standardize
 
-# With fewer rows matrix products are slower than what they spare; more groups spare little more.
-_GROUP_ROWS = 32
-_MOST_GROUPS = 8
+# With fewer rows matrix products are slower than what they save; more groups save little more.
+_MIN_GROUP_ROWS = 32
+_MAX_GROUPS = 8
 
 
 class Representations(NamedTuple):
-    """What the loss takes. A tuple, because what wraps modules looks for tensors in tuples."""
+    """What the loss takes. A tuple, because DDP and FSDP look for tensors in tuples."""
 
     image_features: Tensor  # (B, D), any norm
     text_features: Tensor  # (B, D), any norm
@@ -37,12 +37,13 @@ class Representations(NamedTuple):
 
 
 class TrainedTowers(nn.Module):
-    """Both towers in one forward pass, with what is learnt beside them and thrown away later.
+    """Both towers in one forward pass, with the maps to a teacher's space that training needs.
 
     Args:
-        towers: The towers; parameters without gradient are locked.
+        towers: The towers; parameters without gradient are frozen (locked).
         teacher_dim: T, the size of the space of a teacher whose features are learnt from; None:
-            there is none. If it is not D, a linear map of each side is learnt.
+            there is none. If it is not D, a linear map of each side is learnt, which the saved
+            model leaves out.
     """
 
     def __init__(self, towers: Towers, *, teacher_dim: int | None = None) -> None:
@@ -67,7 +68,7 @@ class TrainedTowers(nn.Module):
         return _is_fixed(self._text_parts())
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - as in torch
-        """Go into training mode, except for a tower that is locked as a whole.
+        """Go into training mode, except for a tower that is frozen as a whole.
 
         Such a tower draws no random numbers and its running statistics stay, so that its features
         may be computed once.
@@ -90,8 +91,8 @@ class TrainedTowers(nn.Module):
             Features in the precision that the towers compute in.
         """
         images, texts = batch.image_features, batch.text_features
-        if batch.levels is not None:
-            images = self._image_features(batch.levels).clone()
+        if batch.images is not None:
+            images = self._image_features(batch.images).clone()
         if batch.token_ids is not None:
             texts = self._text_features(batch.token_ids).clone()
         assert images is not None and texts is not None  # a batch has either
@@ -107,7 +108,7 @@ class TrainedTowers(nn.Module):
         )
 
     def with_image_features(self, batch: Batch) -> Batch:
-        """Return a batch with features in the place of its images, as a locked tower gives them.
+        """Return a batch with features in the place of its images, as a frozen tower gives them.
 
         Args:
             batch: With images.
@@ -115,18 +116,18 @@ class TrainedTowers(nn.Module):
         Returns:
             The batch with features that have no gradient.
         """
-        assert batch.levels is not None
+        assert batch.images is not None
         self.towers.eval()
         with torch.no_grad():
-            features = self._image_features(batch.levels)
-        return replace(batch, levels=None, image_features=features)
+            features = self._image_features(batch.images)
+        return replace(batch, images=None, image_features=features)
 
-    def _image_features(self, levels: Tensor) -> Tensor:
+    def _image_features(self, images: Tensor) -> Tensor:
         dtype = self.towers.model.logit_scale.dtype
-        return self.towers.image_features(standardize(levels, self._preprocess).to(dtype))
+        return self.towers.image_features(standardize(images, self._preprocess).to(dtype))
 
     def _text_features(self, token_ids: Tensor) -> Tensor:
-        """Return text features, computed by captions of about the same length where that pays.
+        """Return text features, computed in groups of captions of similar length where that pays.
 
         A few long captions would make all the others long, those of other chunks too: 128 captions
         of 12 tokens on average and 43 at most take a third of the time on a CPU. On CUDA this was
@@ -135,7 +136,7 @@ class TrainedTowers(nn.Module):
         padding_id = self.towers.padding_id
         if padding_id is None or token_ids.device.type != "cpu":
             return self.towers.text_features(token_ids)
-        num_groups = max(min(len(token_ids) // _GROUP_ROWS, _MOST_GROUPS), 1)
+        num_groups = max(min(len(token_ids) // _MIN_GROUP_ROWS, _MAX_GROUPS), 1)
         columns = torch.arange(1, token_ids.shape[1] + 1)
         lengths = ((token_ids != padding_id) * columns).amax(dim=1).clamp(min=2)
         order = lengths.argsort(stable=True)

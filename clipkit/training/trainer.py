@@ -1,15 +1,16 @@
-"""Towers that learn: on a device, with an optimizer, saved and gone on with.
+"""Training towers on batches: device, optimizer and loop put together, saved and resumed.
 
-What a run is made of once its config has been read; everything here is the same on each process.
+Everything here runs on each rank alike.
 """
 
 import math
 from collections.abc import Callable, Mapping, Set
 from copy import deepcopy
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from torch import contiguous_format
+from torch import Tensor, contiguous_format
 
 from clipkit.errors import TrainingError
 from clipkit.models.freezing import no_decay_names
@@ -20,34 +21,34 @@ from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.distillation import Teacher
-from clipkit.training.distributed import Ranks, copy_weights, wrap
+from clipkit.training.distributed import Ranks, copy_full_weights, wrap
 from clipkit.training.key_names import RENAMED_SETTINGS, rename
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.mixed_precision import DTYPES
 from clipkit.training.optimizer import MAX_LOGIT_SCALE, build_optimizer, clamp_logit_scale
 from clipkit.training.resume import (
-    Progression,
+    TrainerState,
     capture_state,
     random_state,
     restore_random_state,
     restore_state,
     seed_everything,
 )
-from clipkit.training.step import ContrastiveStep, LoadedStep
+from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import TrainedTowers
 
 
-class Learning:
-    """Towers, their optimizer, and how far they are.
+class Trainer:
+    """Towers, their optimizer, and how far they are trained.
 
     Args:
         config: The run, resolved, with a precision chosen.
-        towers: Where to start; locked as they are to be. They are moved to the device.
-        batches: What they learn from.
-        ranks: The processes.
-        teacher: What they learn from as well.
-        sources: What identifies the rest that a run is made of, by the setting that names it.
+        towers: The base model, frozen where it is to be. It is moved to the device.
+        batches: What they are trained on.
+        ranks: The ranks of the run.
+        teacher: Of a distillation; None: there is none.
+        sources: Fingerprints of what else the run depends on, by the setting that names it.
     """
 
     def __init__(
@@ -64,33 +65,34 @@ class Learning:
         self._sources = {"data.train": batches.fingerprint, **sources}
         self._ranks = ranks
         self._batches = batches
+        self._teacher = teacher
         self.towers = towers
         # A sigmoid may need more than softmax ever does: SigLIP's own models end above 100.
-        self._most_scale = MAX_LOGIT_SCALE if config.loss.kind == "infonce" else math.inf
-        self.progression = Progression()
-        is_split = config.compute.sharding == "fsdp" and ranks.world_size > 1
-        self._spare = deepcopy(towers) if is_split else None
+        self._max_logit_scale = MAX_LOGIT_SCALE if config.loss.kind == "infonce" else math.inf
+        self.state = TrainerState()
+        is_sharded = config.compute.sharding == "fsdp" and ranks.world_size > 1
+        self._unsharded = deepcopy(towers) if is_sharded else None
         seed_everything(config.seed, ranks.rank)
-        device = ranks.choose_device(config.compute.device)
+        self._device = ranks.choose_device(config.compute.device)
         # A step of the starter, 16 images of 260 pixels on one core: 2.5 s instead of 4.4.
         # FSDP takes no weights that do not lie row by row.
-        layout = contiguous_format if is_split else image_layout(towers.model.visual, device)
-        towers.model.visual.to(memory_format=layout)
+        visual = towers.model.visual
+        self._layout = contiguous_format if is_sharded else image_layout(visual, self._device)
+        visual.to(memory_format=self._layout)
         if config.compute.compile:
             _compile(towers)
         trained = TrainedTowers(towers, teacher_dim=teacher.embed_dim if teacher else None)
-        names = {f"towers.{name}" for name in no_decay_names(towers)}  # while they are whole
-        self._module = wrap(trained, config.compute.sharding, device)
-        self._optimizer = build_optimizer(trained, config.optimizer, names)
+        # Named before FSDP changes the shapes that decide.
+        no_decay = {f"towers.{name}" for name in no_decay_names(towers)}
+        self._module = wrap(trained, config.compute.sharding, self._device)
+        self._optimizer = build_optimizer(trained, config.optimizer, no_decay)
         scale = None if teacher is None else teacher.logit_scale
-        loss = ContrastiveLoss(config.loss, ranks, teacher_logit_scale=scale)
-        step = ContrastiveStep(
+        self._step = ContrastiveStep(
             self._module,
-            loss,
+            ContrastiveLoss(config.loss, ranks, teacher_logit_scale=scale),
             chunk_size=config.compute.chunk_size,
             autocast_dtype=DTYPES[config.compute.precision],
         )
-        self._step = LoadedStep(step, device, layout, teacher, config.compute.chunk_size)
 
     @property
     def num_steps(self) -> int:
@@ -100,31 +102,34 @@ class Learning:
 
     @property
     def measured_towers(self) -> Towers:
-        """Towers to measure: those that learn, or with split weights a copy that follows them."""
-        return self.towers if self._spare is None else self._spare
+        """Towers to validate: those that are trained or, if these are sharded, an unsharded copy.
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state; the towers have its weights already.
+        The copy is up to date while the trainer validates or saves.
+        """
+        return self.towers if self._unsharded is None else self._unsharded
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Resume from the training state of a checkpoint; the towers have its weights already.
 
         Args:
-            state: Of :meth:`capture`.
+            saved: As the checkpoint holds it.
 
         Raises:
             TrainingError: If it is of another run, or of other pairs or models.
         """
-        before = rename(state.get("sources", {}), RENAMED_SETTINGS)
+        before = rename(saved.get("sources", {}), RENAMED_SETTINGS)
         for setting in sorted(before.keys() | self._sources.keys()):
             if before.get(setting) != self._sources.get(setting):
                 raise TrainingError(
                     f"what {setting} names has changed since this run was trained with it: put it "
-                    "back to go on, or choose another output"
+                    "back to resume, or choose another output"
                 )
-        self.progression = restore_state(state, self._module, self._optimizer)
-        states = state["random"]
-        if len(states) == self._ranks.world_size:
-            restore_random_state(states[self._ranks.rank])
-        else:  # dropout goes other ways; pairs and their views do not depend on it
-            seed_everything(self._config.seed + self.progression.step, self._ranks.rank)
+        self.state = restore_state(saved, self._module, self._optimizer)
+        random_states = saved["random"]
+        if len(random_states) == self._ranks.world_size:
+            restore_random_state(random_states[self._ranks.rank])
+        else:  # only dropout differs: pairs and augmentations do not depend on these generators
+            seed_everything(self._config.seed + self.state.step, self._ranks.rank)
 
     def run(
         self,
@@ -139,9 +144,9 @@ class Learning:
 
         Args:
             checkpoints: Where they are written.
-            measure: Called now and then on the first process, with the towers of
-                :attr:`measured_towers` up to date.
-            log: Called with (step, metrics) now and then.
+            measure: Validates :attr:`measured_towers`; called on rank 0 as often as the config
+                says.
+            log: Called with (step, metrics) every few steps.
             log_validation: Called with (step, what was measured).
             progress: Called after every step with (done, total).
 
@@ -149,7 +154,8 @@ class Learning:
             False if someone asked to stop before; a checkpoint is written then.
 
         Raises:
-            TrainingError: If the run cannot go on.
+            TrainingError: If training diverges, too many pairs are bad, or a checkpoint cannot be
+                written.
         """
         assert self._config.compute.epochs is not None  # the config is resolved
         hooks = Hooks(
@@ -157,16 +163,16 @@ class Learning:
             log_validation=log_validation,
             validate=lambda: self._validate(measure),
             save=lambda: self._save(checkpoints),
-            after_step=lambda: clamp_logit_scale(self.towers, most=self._most_scale),
-            agree=self._ranks.maximum,
+            after_step=lambda: clamp_logit_scale(self.towers, most=self._max_logit_scale),
+            all_reduce_max=self._ranks.all_reduce_max,
             progress=progress,
             note_batch=self._note_batch,
         )
         loop: TrainingLoop[LoadedBatch] = TrainingLoop(
-            self._module, self._step, self._batches, self._optimizer, hooks
+            self._module, self._backward, self._batches, self._optimizer, hooks
         )
         return loop.run(
-            self.progression,
+            self.state,
             epochs=self._config.compute.epochs,
             config=self._config.optimizer,
             watch=self._config.watch,
@@ -175,50 +181,61 @@ class Learning:
     def try_step(self, batch: LoadedBatch) -> None:
         """Compute a step's gradient and forget it: to see how long it takes."""
         self._module.train()
-        losses = self._step.backward(batch)
+        losses = self._backward(batch)
         float(losses["loss"])  # waits for a GPU
         self._optimizer.zero_grad(set_to_none=True)
 
-    def _note_batch(self, batch: LoadedBatch) -> None:
-        new = batch.bad.keys() - self.progression.bad.keys()
-        self.progression.bad = batch.bad | self.progression.bad
-        self._refuse_bad(new)
+    def _backward(self, loaded: LoadedBatch) -> Mapping[str, Tensor]:
+        """Add the gradient of a batch's loss to the parameters; return the loss and its parts."""
+        batch = loaded.batch
+        if self._teacher is not None:
+            assert loaded.teacher_images is not None  # the batches were told of the teacher
+            features = self._teacher.features(
+                loaded.teacher_images, loaded.captions, chunk_size=self._config.compute.chunk_size
+            )
+            batch = replace(batch, teacher=features)
+        return self._step.backward(batch.to(self._device, self._layout))
 
-    def _refuse_bad(self, new: Set[str]) -> None:
+    def _note_batch(self, batch: LoadedBatch) -> None:
+        new = batch.bad.keys() - self.state.bad.keys()
+        self.state.bad = batch.bad | self.state.bad
+        self._check_bad(new)
+
+    def _check_bad(self, new: Set[str]) -> None:
         """Raise if pairs that were just found to be bad are more than the run may lose."""
-        bad = self.progression.bad
+        bad = self.state.bad
         most = int(self._config.data.max_bad_fraction * self._batches.num_pairs)
         if new and len(bad) > most:
             examples = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
             raise TrainingError(
                 f"{len(bad)} pairs could not be read, data.max_bad_fraction allows "
                 f"{most}: {examples}. Mend them, or raise the limit; the same command "
-                "goes on from the last checkpoint"
+                "resumes from the last checkpoint"
             )
 
     def _validate(self, measure: Callable[[], Validation]) -> Validation | None:
-        self._follow()
+        self._update_unsharded()
         return measure() if self._ranks.rank == 0 else None
 
     def _save(self, checkpoints: RunCheckpoints) -> None:
-        """Write a checkpoint; all processes call this, the first one writes."""
-        known = self.progression.bad.keys()
-        for bad in self._ranks.collect(self.progression.bad):
-            self.progression.bad = bad | self.progression.bad
-        self._refuse_bad(self.progression.bad.keys() - known)
-        states = self._ranks.collect(random_state())
-        state = capture_state(self.progression, self._module, self._optimizer, states)
-        state["sources"] = self._sources
-        self._follow()
+        """Write a checkpoint; all ranks call this, rank 0 writes."""
+        known = self.state.bad.keys()
+        for bad in self._ranks.all_gather_objects(self.state.bad):
+            self.state.bad = bad | self.state.bad
+        self._check_bad(self.state.bad.keys() - known)
+        random_states = self._ranks.all_gather_objects(random_state())
+        saved = capture_state(self.state, self._module, self._optimizer, random_states)
+        saved["sources"] = self._sources
+        self._update_unsharded()
         if self._ranks.rank == 0:
-            checkpoints.save(self.progression.step, self.measured_towers, state)
-            checkpoints.prune(keep=self._config.watch.keep, best=self.progression.best_step)
-        self._ranks.maximum(0.0)  # nobody goes on before it is there
+            checkpoints.save(self.state.step, self.measured_towers, saved)
+            checkpoints.prune(keep=self._config.watch.keep, best=self.state.best_step)
+        self._ranks.barrier()  # no rank trains on before the checkpoint is there
 
-    def _follow(self) -> None:
-        """Bring the copy of split towers up to date; all processes call this."""
-        if self._spare is not None:
-            copy_weights(self._module, self._spare)
+    def _update_unsharded(self) -> None:
+        """Bring the unsharded copy of sharded towers up to date; all ranks call this."""
+        if self._unsharded is not None:
+            copy_full_weights(self._module, self._unsharded)
 
 
 def _compile(towers: Towers) -> None:

@@ -1,4 +1,4 @@
-"""The loss of pairs that are not trained on, from their embeddings.
+"""The contrastive loss of validation pairs, computed from their embeddings.
 
 Shapes: N pairs, D dimensions of the shared space.
 """
@@ -10,9 +10,8 @@ import torch
 
 from clipkit.embeddings import Embeddings
 from clipkit.runtime.base import Scoring
-from clipkit.training.batch import Batch
+from clipkit.training.batch import Batch, caption_key
 from clipkit.training.config import LossConfig, LossKind
-from clipkit.training.data_loading import text_key
 from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.trained_towers import Representations
@@ -34,7 +33,7 @@ def mean_loss(
         texts: Of each image's caption, shape (N, D).
         captions: N texts; equal ones are no negatives of each other.
         kind: Which loss.
-        scoring: The towers' scale and bias.
+        scoring: The towers' logit scale and bias.
         batch_size: Pairs in a batch; the loss of fewer is lower.
 
     Returns:
@@ -45,7 +44,7 @@ def mean_loss(
     bias = None if scoring.logit_bias is None else torch.tensor(scoring.logit_bias)
     # Neighbours in a listing are often alike; a batch of training is not.
     order = np.random.default_rng(0).permutation(len(images))
-    keys = torch.tensor([text_key(captions[place]) for place in order])
+    keys = torch.tensor([caption_key(captions[place]) for place in order])
     total = 0.0
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

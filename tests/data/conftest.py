@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clipkit.data.pair import Pair, PairSource
+from clipkit.data.pair import Pair, PairDataset
+from clipkit.data.table import open_table
+from clipkit.data.table_rows import Columns
+
+Write = Callable[[Mapping[str, bytes | str]], Path]
 
 
 def image(number: int) -> bytes:
@@ -17,7 +21,7 @@ def image(number: int) -> bytes:
     return file.getvalue()
 
 
-def contents(source: PairSource) -> list[tuple[bytes, tuple[str, ...]]]:
+def contents(source: PairDataset) -> list[tuple[bytes, tuple[str, ...]]]:
     """Return the bytes and the captions of all pairs."""
     return [(_bytes(pair), pair.captions) for pair in map(source.__getitem__, range(len(source)))]
 
@@ -29,13 +33,25 @@ def _bytes(pair: Pair) -> bytes:
     return pair.image.read_bytes()
 
 
-def reasons(source: PairSource) -> list[str]:
+def reasons(source: PairDataset) -> list[str]:
     """Return why pairs were skipped, with the ends of their paths."""
     return [f"{Path(error.path).name}: {error.reason}" for error in source.skipped]
 
 
+TABLE_IMAGES = {"photos/a.png": image(1), "photos/b.png": image(2)}
+
+
+def open_titles(path: Path, image: str = "filepath", caption: str = "title") -> PairDataset:
+    """Open a table with these columns that leaves nothing to say."""
+
+    def unsaid(line: str) -> None:
+        raise AssertionError(line)
+
+    return open_table(path, Columns(image, caption), say=unsaid)
+
+
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[Mapping[str, bytes | str]], Path]:
+def write(tmp_path: Path) -> Write:
     """Write files, by their paths; returns the folder."""
 
     def run(files: Mapping[str, bytes | str]) -> Path:

@@ -7,7 +7,7 @@ import pytest
 
 from clipkit.data.caption_files import (
     CaptionFile,
-    CaptionPlace,
+    CaptionLocation,
     captions_of,
     choose_captions,
     has_captions,
@@ -79,9 +79,9 @@ def _file(name: str, content: bytes) -> CaptionFile:
 
 def test_the_first_file_with_a_caption_is_taken() -> None:
     files = [_file("a.txt", b" \n"), _file("a.caption", b"\xff"), _file("a.json", b'"a cat"')]
-    captions, passed_over = choose_captions([*files, _file("b.txt", b"never read")])
+    captions, skipped_files = choose_captions([*files, _file("b.txt", b"never read")])
     assert captions == ("a cat",)
-    assert passed_over == ["a.txt holds no caption", "a.caption is not UTF-8"]
+    assert skipped_files == ["a.txt holds no caption", "a.caption is not UTF-8"]
     with pytest.raises(ValueError, match=r"^a\.txt holds no caption, a\.caption is not UTF-8$"):
         choose_captions(files[:2])
     with pytest.raises(ValueError, match=r"^$"):
@@ -92,7 +92,7 @@ Write = Callable[[Mapping[str, bytes | str]], Path]
 
 
 def _open(folder: Path) -> ListedPairs:
-    return open_captions_folder(folder, find_images(folder), CaptionPlace(folder), say=_unsaid)
+    return open_captions_folder(folder, find_images(folder), CaptionLocation(folder), say=_unsaid)
 
 
 def _unsaid(line: str) -> None:
@@ -176,7 +176,7 @@ def test_endings_may_be_in_upper_case(write: Write) -> None:
             "LOST.TXT": "a boat",
         }
     )
-    assert has_captions(find_images(folder), CaptionPlace(folder))
+    assert has_captions(find_images(folder), CaptionLocation(folder))
     source = _open(folder)
     captions = [captions for _, (captions,) in contents(source)]
     assert captions == ["a cat", "a dog", "new", "the plain one comes first"]
@@ -188,9 +188,9 @@ def test_endings_may_be_in_upper_case(write: Write) -> None:
 
 def test_captions_count_only_beside_an_image(write: Write) -> None:
     folder = write({"cats/a.png": image(1), "readme.txt": "hello"})
-    assert not has_captions(find_images(folder), CaptionPlace(folder))
+    assert not has_captions(find_images(folder), CaptionLocation(folder))
     write({"cats/a.json": "[]"})
-    assert has_captions(find_images(folder), CaptionPlace(folder))
+    assert has_captions(find_images(folder), CaptionLocation(folder))
 
 
 def test_the_fingerprint_is_that_of_the_listing(write: Write, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_row_that_is_not_there_ends_a_loop(write: Write) -> None:
         source[1]
 
 
-def _told(folder: Path, scan: FolderScan, place: CaptionPlace) -> tuple[ListedPairs, list[str]]:
+def _told(folder: Path, scan: FolderScan, place: CaptionLocation) -> tuple[ListedPairs, list[str]]:
     said: list[str] = []
     return open_captions_folder(folder, scan, place, say=said.append), said
 
@@ -239,7 +239,7 @@ def test_an_image_with_several_paths_is_one_pair_with_the_captions_of_all(write:
         (image(2), ("the caption lies beside the link alone",)),
     ]
 
-    source, said = _told(folder, find_images(folder), CaptionPlace(folder))
+    source, said = _told(folder, find_images(folder), CaptionLocation(folder))
 
     assert contents(source) == expected
     assert source.skipped == []
@@ -259,7 +259,7 @@ def test_a_damaged_file_beside_a_good_one_is_told(write: Write) -> None:
             "4.caption": "image 4",
         }
     )
-    source, said = _told(folder, find_images(folder), CaptionPlace(folder))
+    source, said = _told(folder, find_images(folder), CaptionLocation(folder))
     assert [captions for _, captions in contents(source)] == [
         (f"image {number}",) for number in range(5)
     ]
@@ -279,7 +279,7 @@ def test_captions_may_have_a_folder_and_an_ending_of_their_own(write: Write) -> 
             "captions/gone.EN.TXT": "a cat",
         }
     )
-    place = CaptionPlace(folder / "captions", (".en.txt",))
+    place = CaptionLocation(folder / "captions", (".en.txt",))
     source, said = _told(folder / "images", find_images(folder / "images"), place)
     assert contents(source) == [(image(1), ("a boat",))]
     assert [str(error) for error in source.skipped] == [

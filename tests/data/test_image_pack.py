@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clipkit.data.pair import PairLayout, PairSource
+from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.sources import has_validation, open_pairs
 from clipkit.errors import ImageReadError, InputError
 from tests.data.conftest import contents, image, reasons
@@ -23,7 +23,7 @@ def _write(path: Path, images: list[Any], captions: list[str | None], **options:
     return path
 
 
-def _open(path: Path) -> tuple[PairSource, list[str]]:
+def _open(path: Path) -> tuple[PairDataset, list[str]]:
     said: list[str] = []
     return open_pairs(path, say=said.append), said
 

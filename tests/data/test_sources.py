@@ -60,7 +60,11 @@ def test_a_format_that_nobody_knows_is_refused(write: Write) -> None:
         ({"a.png": image(1)}, "", "has 1 images and no captions: put a text file"),
         ({"a.txt": "a cat"}, "", "holds no images$"),
         ({"0.tar": b""}, "", r"holds shards: name them, as in .*\{0\.tar,…\}"),
-        ({"a.xls": b"x"}, "a.xls", r"a\.xls is no source of pairs: give a folder, a table \(\.csv"),
+        (
+            {"a.xls": b"x"},
+            "a.xls",
+            r"a\.xls is no dataset of pairs: give a folder, a table \(\.csv",
+        ),
         ({"t.csv": "filepath,title\n"}, "t.csv", r"t\.csv holds no pairs$"),
         (
             {"t.csv": "filepath,title\n" + "no.png,a\n" * 5},
@@ -102,7 +106,7 @@ def test_a_home_of_nobody_is_not_there(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["", "photos\0"])
 def test_what_is_no_path_is_told(path: str) -> None:
-    with pytest.raises(InputError, match=r"a place with pairs needs a path, got '(photos.*)?'"):
+    with pytest.raises(InputError, match=r"a dataset of pairs needs a path, got '(photos.*)?'"):
         open_pairs(path)
 
 

@@ -10,10 +10,10 @@ from tokenizers import Tokenizer as Vocabulary
 from tokenizers import models, pre_tokenizers
 
 import clipkit
-from clipkit.data.mixing import MixedPairs
+from clipkit.data.mixing import ConcatenatedPairs
 from clipkit.data.pair import Pair
 from clipkit.data.sources import open_pairs
-from clipkit.data.statistics import PairSurvey, survey_pairs
+from clipkit.data.statistics import PairStatistics, collect_statistics
 from clipkit.errors import ImageReadError
 from clipkit.inputs.tokenizer import Tokenizer
 from tests.data.conftest import image, write_shard
@@ -54,10 +54,10 @@ def test_false_negatives_are_those_of_all_batches(
     captions: list[tuple[str, ...]], tokenizer: Tokenizer
 ) -> None:
     for size in (2, 3, len(captions)):
-        survey = survey_pairs(_said(captions), tokenizer, batch_size=size)
-        assert survey.false_negatives == pytest.approx(_expected(captions, size), abs=1e-12)
-    larger = survey_pairs(_said(captions), tokenizer, batch_size=100)
-    assert larger.false_negatives == pytest.approx(survey.false_negatives)
+        found = collect_statistics(_said(captions), tokenizer, batch_size=size)
+        assert found.false_negatives == pytest.approx(_expected(captions, size), abs=1e-12)
+    larger = collect_statistics(_said(captions), tokenizer, batch_size=100)
+    assert larger.false_negatives == pytest.approx(found.false_negatives)
 
 
 def test_false_negatives_of_single_captions_have_a_closed_form(tokenizer: Tokenizer) -> None:
@@ -65,9 +65,9 @@ def test_false_negatives_of_single_captions_have_a_closed_form(tokenizer: Tokeni
     captions: list[tuple[str, ...]] = [
         (text,) for text, count in counts.items() for _ in range(count)
     ]
-    survey = survey_pairs(_said(captions), tokenizer, batch_size=4)
-    assert survey.false_negatives == pytest.approx(4 * 3 / (12 * 11) * (7 * 6 + 4 * 3))
-    assert survey.most_repeated == {"a": 7, "b": 4}
+    found = collect_statistics(_said(captions), tokenizer, batch_size=4)
+    assert found.false_negatives == pytest.approx(4 * 3 / (12 * 11) * (7 * 6 + 4 * 3))
+    assert found.most_repeated == {"a": 7, "b": 4}
 
 
 def test_images_are_counted_and_read(
@@ -83,29 +83,29 @@ def test_images_are_counted_and_read(
     (tmp_path / "cut.txt").write_text("cut")
     (tmp_path / "alone.txt").write_text("alone")
     seen: list[tuple[int, int | None]] = []
-    survey = survey_pairs(
+    found = collect_statistics(
         open_pairs(tmp_path),
         tokenizer,
         batch_size=2,
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(done, 5) for done in range(1, 6)]
-    assert (survey.num_pairs, survey.num_captions, survey.num_different_captions) == (4, 7, 5)
-    assert survey.num_duplicates == 1
-    assert set(survey.unreadable) == {str(tmp_path / "cut.jpg"), str(tmp_path / "alone.txt")}
-    assert "is cut off" in survey.unreadable[str(tmp_path / "cut.jpg")]
-    assert survey.most_repeated == {"a photograph": 3}
+    assert (found.num_pairs, found.num_captions, found.num_different_captions) == (4, 7, 5)
+    assert found.num_duplicates == 1
+    assert set(found.unreadable) == {str(tmp_path / "cut.jpg"), str(tmp_path / "alone.txt")}
+    assert "is cut off" in found.unreadable[str(tmp_path / "cut.jpg")]
+    assert found.most_repeated == {"a photograph": 3}
 
 
 def test_tokens_are_those_of_the_tokenizer(tokenizer: Tokenizer) -> None:
     length = tokenizer.context_length
     long = "word " * 2 * length
     captions: list[tuple[str, ...]] = [("a",), ("a cat",), (long,), (long,), ("a cat on a mat",)]
-    survey = survey_pairs(_said(captions), tokenizer, batch_size=2)
-    assert survey.num_cut == 2
+    found = collect_statistics(_said(captions), tokenizer, batch_size=2)
+    assert found.num_cut == 2
     own = tokenizer._vocabulary  # its own count, of which the rows are filled up
     lengths = sorted(sum(own.encode(text).attention_mask) for (text,) in captions)
-    assert survey.median_tokens == lengths[2]
+    assert found.median_tokens == lengths[2]
     assert lengths[-1] == length
 
 
@@ -114,8 +114,8 @@ def test_a_token_that_also_fills_rows_counts_inside_a_text() -> None:
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     # CLIP's rows end in zeros, and its token 0 is a part of "!#".
     tokenizer = Tokenizer(lambda: words, clean=str.lower, context_length=8)
-    survey = survey_pairs(_said([("a ! ! cat",)]), tokenizer, batch_size=2)
-    assert survey.median_tokens == 4
+    found = collect_statistics(_said([("a ! ! cat",)]), tokenizer, batch_size=2)
+    assert found.median_tokens == 4
 
 
 def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -123,18 +123,18 @@ def test_bytes_are_named_by_their_pair(tmp_path: Path, tokenizer: Tokenizer) -> 
     bad = {"__key__": "2", "png": b"no image", "txt": b"a"}
     source = open_pairs(write_shard(tmp_path / "a.tar", [good, bad, good | {"__key__": "3"}]))
     lost = ListSource([ImageReadError("b.tar/1", "its shard has become shorter")])
-    survey = survey_pairs(MixedPairs([source, lost]), tokenizer, batch_size=2)
-    assert survey.num_pairs == 2
-    assert survey.num_duplicates == 1
-    assert list(survey.unreadable) == [f"{tmp_path}/a.tar/2", "b.tar/1"]
-    assert survey.unreadable["b.tar/1"] == "its shard has become shorter"
+    found = collect_statistics(ConcatenatedPairs([source, lost]), tokenizer, batch_size=2)
+    assert found.num_pairs == 2
+    assert found.num_duplicates == 1
+    assert list(found.unreadable) == [f"{tmp_path}/a.tar/2", "b.tar/1"]
+    assert found.unreadable["b.tar/1"] == "its shard has become shorter"
 
 
 def test_nothing_readable_is_a_survey_too(tokenizer: Tokenizer) -> None:
     source = ListSource([ImageReadError("a", "is bad")])
-    survey = survey_pairs(source, tokenizer, batch_size=8)
-    assert (survey.num_pairs, survey.false_negatives, survey.median_tokens) == (0, 0, 0)
-    assert survey.lines()[-1] == "  a: is bad"
+    found = collect_statistics(source, tokenizer, batch_size=8)
+    assert (found.num_pairs, found.false_negatives, found.median_tokens) == (0, 0, 0)
+    assert found.lines()[-1] == "  a: is bad"
 
 
 def test_an_interruption_ends_it(tokenizer: Tokenizer) -> None:
@@ -143,13 +143,13 @@ def test_an_interruption_ends_it(tokenizer: Tokenizer) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        survey_pairs(_said([("a",)] * 9), tokenizer, batch_size=2, progress=interrupt)
-    assert caught.tb is not None  # which holds what the survey held: nothing ends by itself
+        collect_statistics(_said([("a",)] * 9), tokenizer, batch_size=2, progress=interrupt)
+    assert caught.tb is not None  # which holds what was being read: nothing ends by itself
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read")]
 
 
 def test_a_survey_is_told_in_lines_and_in_json() -> None:
-    survey = PairSurvey(
+    found = PairStatistics(
         num_pairs=1200,
         num_captions=2400,
         num_different_captions=7,
@@ -165,7 +165,7 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
         batch_size=64,
         digests=frozenset([b"1"]),
     )
-    lines = survey.lines()
+    lines = found.lines()
     assert lines[:8] == [
         "1,200 pairs with 2,400 captions, 7 of them different, 8.5 tokens in the middle",
         "the first caption: a dog",
@@ -180,4 +180,4 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
     assert lines[8] == "  0.jpg: is bad"
     assert lines[-1] == "  … and 2 more"
     assert len(lines) == 8 + 10 + 1
-    assert json.loads(json.dumps(survey.to_dict()))["false_negatives"] == math.pi
+    assert json.loads(json.dumps(found.to_dict()))["false_negatives"] == math.pi

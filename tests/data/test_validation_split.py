@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipkit.data.mixing import PairSubset
-from clipkit.data.pair import Pair, PairLayout, PairSource
+from clipkit.data.pair import Pair, PairDataset, PairLayout
 from clipkit.data.sources import open_pairs
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
@@ -28,7 +28,7 @@ def _names(part: PairSubset) -> list[str]:
     return [part[row].name for row in range(len(part))]
 
 
-def _split(source: PairSource, fraction: float, seed: int) -> tuple[PairSubset, PairSubset]:
+def _split(source: PairDataset, fraction: float, seed: int) -> tuple[PairSubset, PairSubset]:
     (train,), (kept,) = split_pairs([source], fraction, seed)
     return train, kept
 

@@ -57,6 +57,13 @@ def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     }
 
 
+def largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    """Return the largest difference of two gradients, of which the second must not be small."""
+    assert first.keys() == second.keys()
+    assert max(float(tensor.abs().max()) for tensor in second.values()) > 1e-3
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
 def _logit(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     cosine: Tensor = (image * text).sum() / (image.norm() * text.norm())
     logit = scale * cosine

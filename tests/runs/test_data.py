@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.data.pair import PairSource
+from clipkit.data.pair import PairDataset
 from clipkit.errors import ImageReadError, InputError
 from clipkit.runs.data import RunData, check_bad, open_data, with_validation_splits
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
@@ -26,7 +26,7 @@ def opened(config: DataConfig, *, seed: int = 0, retention_set: str = "") -> Run
     )
 
 
-def captions(source: PairSource) -> list[str]:
+def captions(source: PairDataset) -> list[str]:
     return [source[row].captions[0] for row in range(len(source))]
 
 

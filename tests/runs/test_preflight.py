@@ -15,7 +15,7 @@ from clipkit.runs import preflight as preflight_module
 from clipkit.runs.preflight import PreflightReport, preflight
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import LoadedBatch, PairBatches
-from clipkit.training.trainer import Learning
+from clipkit.training.trainer import Trainer
 from tests.fakes import save_image
 from tests.runs.conftest import WriteRun
 
@@ -154,12 +154,12 @@ def test_preflight_of_locked_tower_times_what_a_run_would_do(
     """Its features are computed once, so no step runs it."""
     seen: list[bool] = []
 
-    class Watched(Learning):
+    class Watched(Trainer):
         def try_step(self, batch: LoadedBatch) -> None:
-            seen.append(batch.batch.levels is None)
+            seen.append(batch.batch.images is None)
             super().try_step(batch)
 
-    monkeypatch.setattr(preflight_module, "Learning", Watched)
+    monkeypatch.setattr(preflight_module, "Trainer", Watched)
     checks = []
     for scale in ([1.0, 1.0], [0.9, 1.0]):
         path = write_run(

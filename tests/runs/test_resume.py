@@ -81,7 +81,7 @@ def test_run_asked_to_stop_writes_its_last_step_and_goes_on(
     checkpoints = stopped.with_suffix("") / "checkpoints"
     assert first.status == 130
     assert first.out == ""
-    assert "stopped after step 3 of 10; the same command goes on" in first.err
+    assert "stopped after step 3 of 10; the same command resumes the run" in first.err
     assert [path.name for path in checkpoints.iterdir()] == ["step-00000003"]
     second = train(stopped)
     assert second.status == 0

@@ -161,8 +161,8 @@ def test_chosen_interpolation_is_the_best_that_does_not_forget(
     start_line, *between, last = [
         Validation(score, {RETENTION_ACCURACY: kept}) for score, kept in measured
     ]
-    with closing(MetricsLog(directory)) as journal:
-        journal.write_validation(0, start_line)
+    with closing(MetricsLog(directory)) as log:
+        log.write_validation(0, start_line)
     answers = iter([last, *between])  # the end is measured first
     report = TrainingReport(str(directory), True, 8, 8, 1.0, 18)
 
@@ -620,8 +620,8 @@ def test_without_validation_the_reference_set_bounds_the_interpolation(
     write_directory_of_seed(checkpoint, seed=1)
     directory = Path(config.output)
     directory.mkdir()
-    with closing(MetricsLog(directory)) as journal:
-        journal.write_validation(0, Validation(None, {RETENTION_ACCURACY: 0.9}))
+    with closing(MetricsLog(directory)) as log:
+        log.write_validation(0, Validation(None, {RETENTION_ACCURACY: 0.9}))
     answers = iter([0.5, 0.9, 0.89, 0.7])  # the end, then .2, .4 and .5 of it
 
     report = finalize_run(

@@ -89,16 +89,16 @@ def make_batch(num: int, **parts: Any) -> Batch:
     for row, end in enumerate(torch.randint(2, 12, (num,), generator=generator).tolist()):
         token_ids[row, end] = 98
         token_ids[row, end + 1 :] = 0
-    levels = torch.randint(0, 256, (num, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    captions, images = torch.arange(num), torch.arange(num)
+    images = torch.randint(0, 256, (num, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    caption_keys, image_keys = torch.arange(num), torch.arange(num)
     if num > 3:
-        token_ids[-1], captions[-1] = token_ids[0], captions[0]
-        levels[-2], images[-2] = levels[1], images[1]
+        token_ids[-1], caption_keys[-1] = token_ids[0], caption_keys[0]
+        images[-2], image_keys[-2] = images[1], image_keys[1]
     whole = {
-        "caption_keys": captions,
-        "image_keys": images,
+        "caption_keys": caption_keys,
+        "image_keys": image_keys,
         "token_ids": token_ids,
-        "levels": levels,
+        "images": images,
     }
     return Batch(**(whole | parts))
 

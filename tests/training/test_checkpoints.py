@@ -155,14 +155,14 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     checkpoints: RunCheckpoints, towers: Towers, damage: str
 ) -> None:
     """A bit that is another is noticed by neither torch.load nor safetensors."""
     for step in (1, 2):
         save(checkpoints, towers, step)
     DAMAGES[damage](checkpoints.path(2))
-    with pytest.warns(UserWarning, match="step-00000002 is damaged and is passed over: "):
+    with pytest.warns(UserWarning, match="step-00000002 is damaged and is skipped: "):
         assert newest(checkpoints) == 1
     DAMAGES[damage](checkpoints.path(1))
     with pytest.warns(UserWarning) as caught:

@@ -188,9 +188,10 @@ def test_no_setting_takes_a_value_of_another_type(read_run: ReadRun, key: str) -
             "model": {"base": "starter"},
             "data": {"train": "a"},
         }
-        for value in (1, True, b"a", [], {"a": 1}):
+        values: list[Any] = [1, True, b"a", [], {"a": 1}]
+        for given in values:
             part = content.get(section, {}) if section else content
-            changed = part | {name: value}
+            changed = part | {name: given}
             with pytest.raises(InputError, match=f"{key} (must be|is no section)"):
                 RunConfig.from_dict(content | {section: changed} if section else changed)
         return

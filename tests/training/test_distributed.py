@@ -16,9 +16,15 @@ from clipkit.errors import TrainingError
 from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch, TeacherFeatures
 from clipkit.training.config import LossConfig, Sharding
-from clipkit.training.distributed import Ranks, copy_weights, joined_ranks, unwrap, wrap
+from clipkit.training.distributed import (
+    Ranks,
+    copy_full_weights,
+    joined_process_group,
+    unwrap,
+    wrap,
+)
 from clipkit.training.losses import ContrastiveLoss
-from clipkit.training.resume import Progression, capture_state, restore_state
+from clipkit.training.resume import TrainerState, capture_state, restore_state
 from clipkit.training.step import ContrastiveStep
 from clipkit.training.trained_towers import Representations
 from tests.reference import contrastive
@@ -132,13 +138,14 @@ def test_processes_tell_each_other_rows_means_and_the_largest(
         assert told["gradient"].tolist() == [[weight * (first + 1)] * 2, [weight * (first + 2)] * 2]
 
 
-def test_one_process_has_nobody_to_ask() -> None:
+def test_a_single_process_exchanges_nothing() -> None:
     rows = torch.ones(2, 3, requires_grad=True)
     ranks = Ranks()
-    assert ranks.gather(rows) is rows and ranks.gather_with_gradient(rows) is rows
-    assert ranks.mean(rows).tolist() == rows.tolist() and not ranks.mean(rows).requires_grad
-    assert ranks.maximum(2.5) == 2.5 and ranks.collect("one") == ["one"]
-    with joined_ranks() as joined:
+    assert ranks.all_gather(rows) is rows and ranks.all_gather_with_gradient(rows) is rows
+    mean = ranks.all_reduce_mean(rows)
+    assert mean.tolist() == rows.tolist() and not mean.requires_grad
+    assert ranks.all_reduce_max(2.5) == 2.5 and ranks.all_gather_objects("one") == ["one"]
+    with joined_process_group() as joined:
         assert joined == Ranks() and not dist.is_initialized()
     module = make_towers("vit", Path())
     assert wrap(module, "ddp", torch.device("cpu")) is module
@@ -156,13 +163,13 @@ def test_joined_processes_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> No
     }
     for name, value in {**variables, "TORCHELASTIC_RUN_ID": "none"}.items():
         monkeypatch.setenv(name, value)
-    with joined_ranks() as ranks:
+    with joined_process_group() as ranks:
         assert dist.is_initialized() and ranks == Ranks(0, 1)
     assert not dist.is_initialized()
     words = "another process of this run has ended"
-    with pytest.raises(TrainingError, match=words), joined_ranks():
+    with pytest.raises(TrainingError, match=words), joined_process_group():
         raise RuntimeError("[/pytorch/third_party/gloo/…/pair.cc:547] Connection closed by peer")
-    with pytest.raises(RuntimeError, match="another thing"), joined_ranks():
+    with pytest.raises(RuntimeError, match="another thing"), joined_process_group():
         raise RuntimeError("another thing")
     assert not dist.is_initialized()
 
@@ -175,7 +182,7 @@ def test_processes_wait_for_what_one_does_for_all(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
-    with joined_ranks():
+    with joined_process_group():
         assert given["timeout"] > timedelta(days=2)
 
 
@@ -291,7 +298,7 @@ def _two_steps(module: nn.Module, whole: Towers) -> dict[str, Any]:
     """Take a step of AdamW, and another from what was saved after the first."""
     first = torch.optim.AdamW(module.parameters(), lr=1e-3)
     first.step()
-    saved = [capture_state(Progression(step=1), module, first, [])]
+    saved = [capture_state(TrainerState(step=1), module, first, [])]
     dist.broadcast_object_list(saved)  # as all processes read one file
     gradients = [parameter.grad for parameter in module.parameters()]
     second = torch.optim.AdamW(module.parameters(), lr=1e-3)
@@ -300,23 +307,23 @@ def _two_steps(module: nn.Module, whole: Towers) -> dict[str, Any]:
     for parameter, gradient in zip(module.parameters(), gradients, strict=True):
         parameter.grad = gradient
     second.step()
-    copy_weights(module, whole)
+    copy_full_weights(module, whole)
     split = sum(_local(parameter).numel() for parameter in module.parameters())
     return {"split": split, "weights": whole.model.state_dict()}
 
 
 def _tell(ranks: Ranks) -> dict[str, Any]:
     rows = torch.tensor([[ranks.rank, 10.0 * ranks.rank]] * 2, requires_grad=True)
-    gathered = ranks.gather_with_gradient(rows)
+    gathered = ranks.all_gather_with_gradient(rows)
     weights = torch.arange(1.0, len(gathered) + 1)[:, None] * (ranks.rank + 1)
     torch.autograd.backward((gathered * weights).sum())
     return {
         "ranks": (ranks.rank, ranks.world_size),
-        "rows": ranks.gather(rows),
+        "rows": ranks.all_gather(rows),
         "gradient": rows.grad,
-        "mean": ranks.mean(torch.tensor(float(ranks.rank))),
-        "maximum": ranks.maximum(float(ranks.rank)),
-        "collected": ranks.collect({"rank": ranks.rank}),
+        "mean": ranks.all_reduce_mean(torch.tensor(float(ranks.rank))),
+        "maximum": ranks.all_reduce_max(float(ranks.rank)),
+        "collected": ranks.all_gather_objects({"rank": ranks.rank}),
     }
 
 

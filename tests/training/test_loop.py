@@ -19,7 +19,7 @@ from clipkit.errors import TrainingError
 from clipkit.training import loop
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
-from clipkit.training.resume import Progression
+from clipkit.training.resume import TrainerState
 
 PLAIN = OptimizerConfig(lr=0.1, clip_norm=0, schedule="constant", warmup_fraction=0)
 
@@ -80,12 +80,12 @@ class Run:
     """A run that is only counted."""
 
     numbers: Numbers = field(default_factory=Numbers)
-    progression: Progression = field(default_factory=Progression)
+    state: TrainerState = field(default_factory=TrainerState)
     scores: Sequence[float | None] = ()  # of its validations, in turn
     losses: Sequence[float] = ()
     slopes: tuple[float, float] = (3, 4)
     signal_at: Mapping[int, Sequence[signal.Signals]] = field(default_factory=dict)
-    agree: Callable[[float], float] = lambda value: value
+    all_reduce_max: Callable[[float], float] = lambda value: value
 
     def __post_init__(self) -> None:
         self.pair = Pair()
@@ -110,15 +110,17 @@ class Run:
             log=lambda step, metrics: self.logged.append((step, metrics)),
             log_validation=lambda step, validation: self.validated.append(step),
             validate=validate,
-            save=lambda: self.saved.append((self.progression.step, self.progression.seconds)),
+            save=lambda: self.saved.append((self.state.step, self.state.seconds)),
             after_step=lambda: self.after_step.append(self.pair.plain.item()),
-            agree=self.agree,
+            all_reduce_max=self.all_reduce_max,
             progress=self._progress,
             note_batch=self.noted.append,
         )
-        loop: TrainingLoop[int] = TrainingLoop(self.pair, self.step, self.numbers, optimizer, hooks)
+        loop: TrainingLoop[int] = TrainingLoop(
+            self.pair, self.step.backward, self.numbers, optimizer, hooks
+        )
         settings = WatchConfig(**{"log_steps": 1, **watch})
-        return loop.run(self.progression, epochs=epochs, config=config, watch=settings)
+        return loop.run(self.state, epochs=epochs, config=config, watch=settings)
 
     def _progress(self, done: int, total: int) -> None:
         self.progress.append((done, total))
@@ -148,9 +150,9 @@ def test_a_group_learns_at_the_rate_times_its_factor() -> None:
         save=lambda: None,
         after_step=lambda: None,
     )
-    step = SlopeStep(pair, slopes=(1, 1))
-    loop: TrainingLoop[int] = TrainingLoop(pair, step, Numbers(), torch.optim.SGD(groups), hooks)
-    assert loop.run(Progression(), epochs=2, config=PLAIN, watch=WatchConfig(log_steps=1))
+    backward, optimizer = SlopeStep(pair, slopes=(1, 1)).backward, torch.optim.SGD(groups)
+    loop: TrainingLoop[int] = TrainingLoop(pair, backward, Numbers(), optimizer, hooks)
+    assert loop.run(TrainerState(), epochs=2, config=PLAIN, watch=WatchConfig(log_steps=1))
     assert pair.plain.item() == pytest.approx(-0.4)
     assert pair.fast.item() == pytest.approx(-1.2)
     assert rates == [0.1] * 4  # what is written down is the rate without factors
@@ -196,7 +198,7 @@ def test_a_loss_that_is_no_number_ends_it_before_the_weights_are_touched(loss: f
         run.train()
     assert run.pair.plain.item() == pytest.approx(-0.6)
     assert run.saved_steps == [2]  # the end of the first epoch
-    assert run.progression.step == 2
+    assert run.state.step == 2
     assert run.numbers.is_closed
 
 
@@ -246,29 +248,29 @@ def test_it_saves_after_each_epoch_and_after_a_better_score() -> None:
     run = Run(numbers=Numbers(4), scores=[0.5, 0.4, 0.7, 0.7])
     assert run.train(every_epochs=0.5)
     assert run.validated == run.saved_steps == [2, 4, 6, 8]
-    assert (run.progression.best_score, run.progression.best_step) == (0.7, 6)
-    assert run.progression.num_worse == 1  # an equal one is no better
+    assert (run.state.best_score, run.state.best_step) == (0.7, 6)
+    assert run.state.num_worse == 1  # an equal one is no better
 
     worse = Run(numbers=Numbers(4), scores=[0.5, 0.4, 0.3, 0.3])
     worse.train(every_epochs=0.5)
     assert worse.saved_steps == [2, 4, 8]
-    assert (worse.progression.best_score, worse.progression.best_step) == (0.5, 2)
+    assert (worse.state.best_score, worse.state.best_step) == (0.5, 2)
 
 
 def test_without_a_score_the_last_one_is_the_best() -> None:
     run = Run(scores=[None, None])
     run.train(patience=1)
-    assert (run.progression.best_score, run.progression.best_step) == (None, 4)
+    assert (run.state.best_score, run.state.best_step) == (None, 4)
 
 
 def test_without_a_validation_nothing_is_best() -> None:
     run = Run()
     assert run.train(patience=1)
-    assert (run.validated, run.progression.best_step, run.saved_steps) == ([], 0, [2, 4])
+    assert (run.validated, run.state.best_step, run.saved_steps) == ([], 0, [2, 4])
 
 
 def clock_of(run: Run, seconds: float) -> SimpleNamespace:
-    """Return a module of time in which a step takes so long; that of other threads goes on."""
+    """Return a module of time in which a step takes so long; other threads keep the real one."""
     elapsed = lambda: seconds * len(run.after_step)  # noqa: E731
     return SimpleNamespace(monotonic=elapsed, perf_counter=elapsed)
 
@@ -279,14 +281,14 @@ def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(loop, "time", clock_of(run, 120.0))
     run.train(epochs=1, checkpoint_minutes=10)
     assert run.saved == [(5, 600), (10, 1200), (12, 1440)]
-    assert run.progression.seconds == 1440
+    assert run.state.seconds == 1440
 
 
-def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(progression=Progression(step=2, seconds=1000))
+def test_seconds_before_it_was_resumed_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(state=TrainerState(step=2, seconds=1000))
     monkeypatch.setattr(loop, "time", clock_of(run, 60.0))
     run.train()
-    assert run.progression.seconds == 1120
+    assert run.state.seconds == 1120
 
 
 # The end
@@ -299,43 +301,43 @@ def test_seconds_of_earlier_sittings_count(monkeypatch: pytest.MonkeyPatch) -> N
         ([0.5, 0.4, 0.3, 0.2, 0.1], 0, 6), ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 1, 6),
     ],
 )  # fmt: skip
-def test_it_ends_early_after_so_many_measurements_without_a_better_one(
+def test_early_stopping_ends_it_after_so_many_validations_without_a_better_one(
     scores: list[float], patience: int, last: int
 ) -> None:
     run = Run(numbers=Numbers(1), scores=[*scores, 0.0, 0.0])
     assert run.train(epochs=6, patience=patience)
-    assert run.progression.step == last
-    assert run.progression.is_ended_early == (last < 6)
+    assert run.state.step == last
+    assert run.state.is_ended_early == (last < 6)
     assert run.saved_steps[-1] == last
 
 
-def test_a_run_that_has_ended_is_not_gone_on_with() -> None:
-    for ended in (Progression(step=4), Progression(step=3, is_ended_early=True)):
-        run = Run(progression=ended)
+def test_a_run_that_has_ended_is_not_resumed() -> None:
+    for ended in (TrainerState(step=4), TrainerState(step=3, is_ended_early=True)):
+        run = Run(state=ended)
         assert run.train()
         assert (run.step.seen, run.saved, run.validated) == ([], [], [])
 
 
-def test_a_run_goes_on_where_it_was() -> None:
-    run = Run(progression=Progression(step=3, best_score=0.9, best_step=2), scores=[0.8])
+def test_a_run_resumes_where_it_was() -> None:
+    run = Run(state=TrainerState(step=3, best_score=0.9, best_step=2), scores=[0.8])
     assert run.train()
     assert run.step.seen == [(3, True)]
-    assert (run.validated, run.saved_steps, run.progression.best_step) == ([4], [4], 2)
+    assert (run.validated, run.saved_steps, run.state.best_step) == ([4], [4], 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_wish_to_stop_is_granted_after_the_step_with_a_checkpoint(number: signal.Signals) -> None:
+def test_a_request_to_stop_ends_it_after_the_step_with_a_checkpoint(number: signal.Signals) -> None:
     run = Run(numbers=Numbers(5), signal_at={3: [number]})
     assert not run.train()
-    assert run.progression.step == 3
+    assert run.state.step == 3
     assert run.saved_steps == [3]
     assert run.numbers.is_closed
-    rest = Run(numbers=Numbers(5), progression=run.progression)
+    rest = Run(numbers=Numbers(5), state=run.state)
     assert rest.train()
     assert [batch for batch, _ in rest.step.seen] == [3, 4, 5, 6, 7, 8, 9]
 
 
-def test_a_wish_after_the_last_step_comes_too_late() -> None:
+def test_a_request_after_the_last_step_comes_too_late() -> None:
     run = Run(signal_at={4: [signal.SIGTERM]})
     assert run.train()
     assert run.saved_steps == [2, 4]
@@ -375,7 +377,7 @@ class Agreement:
 def train_both(first: Run, second: Run, **watch: Any) -> list[bool]:
     """Train two runs as two processes do; the second has the signals."""
     agreement = Agreement()
-    first.agree, second.agree = agreement.hook(0), agreement.hook(1)
+    first.all_reduce_max, second.all_reduce_max = agreement.hook(0), agreement.hook(1)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(first.train, **watch)
         return [second.train(**watch), future.result()]
@@ -385,8 +387,8 @@ def test_what_the_first_process_measures_ends_all() -> None:
     first, second = Run(numbers=Numbers(3), scores=[0.5, 0.4]), Run(numbers=Numbers(3))
     assert train_both(first, second, epochs=4, patience=1) == [True, True]
     for run in (first, second):
-        assert run.progression.step == 6
-        assert run.progression.is_ended_early
+        assert run.state.step == 6
+        assert run.state.is_ended_early
         assert run.saved_steps == [3, 6]
     assert second.validated == []
 
@@ -399,10 +401,10 @@ def test_all_save_when_the_first_finds_a_better_score() -> None:
     assert first.saved_steps == second.saved_steps == [2, 6, 8]
 
 
-def test_a_wish_that_one_process_hears_stops_all_after_the_same_step() -> None:
+def test_a_signal_to_one_rank_stops_all_after_the_same_step() -> None:
     first = Run(numbers=Numbers(5))
     second = Run(numbers=Numbers(5), signal_at={3: [signal.SIGTERM]})
     assert train_both(first, second) == [False, False]
     for run in (first, second):
-        assert run.progression.step == 3
+        assert run.state.step == 3
         assert run.saved_steps == [3]

@@ -56,7 +56,7 @@ def test_last_bits_are_given_up_for_a_fifth_and_more(
     bf16: float,
     expected: Precision,
 ) -> None:
-    """A clock that goes on by so much between the two looks at it."""
+    """The clock advances by so many seconds in a step of each precision."""
     ticks = iter([0.0, fp32, 0.0, fp32 + 9, 0.0, bf16 + 9, 0.0, bf16])
     monkeypatch.setattr("clipkit.training.mixed_precision.time.process_time", lambda: next(ticks))
     towers = towers_of("vit").float()

@@ -1,4 +1,4 @@
-"""A wish to stop is noted, a second one acts, and signals go back to whoever had them."""
+"""Stopping between two steps by a signal, and resuming bit for bit."""
 
 import copy
 import os
@@ -15,8 +15,8 @@ from torch import nn
 
 from clipkit.errors import TrainingError
 from clipkit.training.resume import (
-    Progression,
     StopRequest,
+    TrainerState,
     capture_state,
     random_state,
     restore_random_state,
@@ -32,7 +32,7 @@ def send(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_a_wish(number: signal.Signals) -> None:
+def test_a_signal_requests_a_stop(number: signal.Signals) -> None:
     with StopRequest() as stop:
         assert not stop.is_made
         send(number)
@@ -50,7 +50,7 @@ def test_a_second_one_acts_at_once(first: signal.Signals, second: signal.Signals
         raise AssertionError("it went on")
 
 
-def test_signals_go_back_to_whoever_had_them() -> None:
+def test_signal_handlers_are_restored() -> None:
     taken: list[int] = []
     before = [signal.signal(number, lambda one, _: taken.append(one)) for number in SIGNALS]
     try:
@@ -67,7 +67,7 @@ def test_signals_go_back_to_whoever_had_them() -> None:
             signal.signal(number, handler)
 
 
-def test_in_another_thread_there_are_no_wishes() -> None:
+def test_in_another_thread_no_stop_is_requested() -> None:
     handlers = [signal.getsignal(number) for number in SIGNALS]
     found = []
 
@@ -114,8 +114,8 @@ def train(module: Towered, optimizer: torch.optim.Optimizer, num_steps: int) -> 
 
 
 def state_of(module: nn.Module, optimizer: torch.optim.Optimizer, step: int = 5) -> dict[str, Any]:
-    progression = Progression(step=step, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
-    return capture_state(progression, module, optimizer, [random_state()])
+    progress = TrainerState(step=step, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
+    return capture_state(progress, module, optimizer, [random_state()])
 
 
 def written_and_read(state: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -141,11 +141,11 @@ def test_half_a_run_and_the_other_half_are_a_whole_one_bit_for_bit(tmp_path: Pat
     second, optimizer = make()
     train(second, optimizer, 2)  # something else altogether
     second.towers.load_state_dict(weights)
-    progression = restore_state(state, second, optimizer)
+    progress = restore_state(state, second, optimizer)
     restore_random_state(state["random"][0])
     train(second, optimizer, 5)
 
-    assert progression == Progression(step=5, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
+    assert progress == TrainerState(step=5, best_score=0.5, best_step=3, bad={"a.jpg": "is cut"})
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
 
@@ -198,7 +198,7 @@ def test_a_seed_starts_each_process_elsewhere_and_each_run_alike() -> None:
 def test_a_state_of_another_format_is_refused() -> None:
     module, optimizer = make()
     state = state_of(module, optimizer) | {"format": 99}
-    with pytest.raises(TrainingError, match="has format 99, this clipkit reads 1: go on with"):
+    with pytest.raises(TrainingError, match="has format 99, this clipkit reads 1: resume with"):
         restore_state(state, module, optimizer)
 
 

@@ -1,3 +1,5 @@
+"""A step in chunks (GradCache) leaves the gradient of the whole batch, also with dropout."""
+
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -55,12 +57,6 @@ def _left(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _largest_difference(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
-    assert first.keys() == second.keys()
-    assert max(float(tensor.abs().max()) for tensor in second.values()) > 1e-3
-    return max(float((first[name] - second[name]).abs().max()) for name in first)
-
-
 @pytest.mark.parametrize("size", [3, 4])
 @pytest.mark.parametrize("kind", ["infonce", "sigmoid"])
 @pytest.mark.parametrize("towers", ["vit", "bert", "resnet"])
@@ -85,7 +81,7 @@ def test_gradients_in_chunks_are_those_of_the_whole_batch_with_dropout(
 
     cached = _step(module, batch, size, LossConfig(kind=kind))
 
-    difference = _largest_difference(cached, expected)
+    difference = contrastive.largest_difference(cached, expected)
     of_scale = float(
         (cached["towers.model.logit_scale"] - expected["towers.model.logit_scale"]).abs()
     )
@@ -107,16 +103,7 @@ def test_gradients_in_chunks_are_those_of_the_whole_batch_on_cuda(towers_of: Tow
     torch.manual_seed(5)
     loss = _loss()(_forward(module, batch, 3), batch)["loss"]
     expected = contrastive.gradients(module, loss)
-    assert _largest_difference(_step(module, batch, 3), expected) <= EXACT
-
-
-def test_dropout_is_on_in_these_towers(towers_of: TowersOf) -> None:
-    batch = make_batch(NUM)
-    for kind, is_random in (("vit", (True, False)), ("bert", (True, True))):
-        module = towers_of(kind)
-        first, second = module(batch), module(batch)
-        assert is_random[0] != torch.equal(first.image_features, second.image_features)
-        assert is_random[1] != torch.equal(first.text_features, second.text_features)
+    assert contrastive.largest_difference(_step(module, batch, 3), expected) <= EXACT
 
 
 @pytest.mark.parametrize("size", [0, NUM, 100])
@@ -130,7 +117,7 @@ def test_a_batch_that_fits_is_one_forward_pass(towers_of: TowersOf, size: int) -
     gradients = _step(module, batch, size)
 
     assert len(calls) == 1
-    assert _largest_difference(gradients, expected) <= 1e-14
+    assert contrastive.largest_difference(gradients, expected) <= 1e-14
 
 
 @pytest.mark.parametrize(
@@ -156,7 +143,7 @@ def test_gradients_in_chunks_are_exact_with_all_that_a_loss_can_have(
     gradients = _step(module, batch, 3, config)
 
     assert ("image_map.weight" in gradients) == bool(config.teacher)
-    assert _largest_difference(gradients, expected) <= EXACT
+    assert contrastive.largest_difference(gradients, expected) <= EXACT
 
 
 def test_losses_are_those_of_the_whole_batch_and_hold_no_gradient(towers_of: TowersOf) -> None:
@@ -212,7 +199,7 @@ def test_a_locked_tower_runs_once_and_the_other_gets_its_exact_gradient(
     gradients = _step(module, batch, 3)
 
     assert (len(calls), len(other_calls)) == (3, 6)
-    assert _largest_difference(gradients, expected) <= EXACT
+    assert contrastive.largest_difference(gradients, expected) <= EXACT
 
 
 def test_a_locked_tower_that_still_draws_random_numbers_runs_again(towers_of: TowersOf) -> None:
@@ -221,32 +208,14 @@ def test_a_locked_tower_that_still_draws_random_numbers_runs_again(towers_of: To
     torch.manual_seed(5)
     loss = _loss()(_forward(module, batch, 3), batch)["loss"]
     expected = contrastive.gradients(module, loss)
-    assert _largest_difference(_step(module, batch, 3), expected) <= EXACT
-
-
-@pytest.mark.parametrize("kind", ["vit", "bert", "resnet"])
-def test_training_mode_leaves_a_tower_alone_that_is_locked_as_a_whole(
-    towers_of: TowersOf, kind: str
-) -> None:
-    module = towers_of(kind)
-    model = module.towers.model
-    assert module.train().is_image_fixed is module.is_text_fixed is False
-    model.visual.requires_grad_(False)
-    assert module.train().is_image_fixed and not module.is_text_fixed
-    assert not any(part.training for part in model.visual.modules())
-    next(model.visual.parameters()).requires_grad_(True)  # one group is not locked
-    assert not module.train().is_image_fixed
-    assert all(part.training for part in model.visual.modules())
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("visual."))
-    assert module.train().is_text_fixed and not module.is_image_fixed
+    assert contrastive.largest_difference(_step(module, batch, 3), expected) <= EXACT
 
 
 def test_features_may_stand_for_a_locked_towers_inputs(towers_of: TowersOf) -> None:
     module = towers_of("bert")
     module.towers.model.visual.requires_grad_(False)
     features = torch.randn(NUM, 24, dtype=torch.float64)
-    batch = make_batch(NUM, levels=None, image_features=features)
+    batch = make_batch(NUM, images=None, image_features=features)
     calls = _count_calls(module.towers.model.visual)
     torch.manual_seed(5)
     loss = _loss()(_forward(module, batch, 3), batch)["loss"]
@@ -255,7 +224,7 @@ def test_features_may_stand_for_a_locked_towers_inputs(towers_of: TowersOf) -> N
     gradients = _step(module, batch, 3)
 
     assert not calls
-    assert _largest_difference(gradients, expected) <= EXACT
+    assert contrastive.largest_difference(gradients, expected) <= EXACT
 
 
 def test_only_the_scale_is_trained_when_both_towers_are_locked(towers_of: TowersOf) -> None:
@@ -264,34 +233,7 @@ def test_only_the_scale_is_trained_when_both_towers_are_locked(towers_of: Towers
         parameter.requires_grad_(name.endswith("logit_scale"))
     expected = contrastive.gradients(module, _loss()(module(batch), batch)["loss"])
     assert module.is_image_fixed and module.is_text_fixed
-    assert _largest_difference(_step(module, batch, 3), expected) <= EXACT
-
-
-@pytest.mark.parametrize("num", [31, 63, 64, 100])
-@pytest.mark.parametrize("kind", ["vit", "bert"])
-def test_many_captions_give_the_features_and_gradients_of_each_alone(
-    towers_of: TowersOf, kind: str, num: int
-) -> None:
-    """They are computed by length; dropout would make each call another."""
-    module, batch = towers_of(kind).eval(), make_batch(num)
-    assert batch.token_ids is not None
-    weights = torch.randn(num, 24, dtype=torch.float64)
-    expected = torch.cat(
-        [module.towers.text_features(row) for row in torch.split(batch.token_ids, 1)]
-    )
-    expected_gradient = contrastive.gradients(module, (expected * weights).sum())
-    lengths: list[int] = []
-    tower = module.towers.model.transformer if kind == "vit" else module.towers.model.text
-    tower.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
-
-    texts = module(batch).text_features
-
-    assert torch.allclose(texts, expected, rtol=1e-10, atol=1e-12)
-    gradient = contrastive.gradients(module, (texts * weights).sum())
-    assert _largest_difference(gradient, expected_gradient) <= EXACT
-    assert len(lengths) == max(num // 32, 1) and lengths == sorted(lengths)
-    assert lengths[-1] == int((batch.token_ids != 0).sum(dim=1).max())  # not all 16 columns
-    assert num < 64 or lengths[0] < 10
+    assert contrastive.largest_difference(_step(module, batch, 3), expected) <= EXACT
 
 
 def test_autocast_is_for_the_towers_alone(towers_of: TowersOf) -> None:
@@ -316,23 +258,6 @@ def test_autocast_is_for_the_towers_alone(towers_of: TowersOf) -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     for name, gradient in _left(module).items():
         assert torch.allclose(gradient, gradients[name], rtol=1e-3, atol=1e-5), name
-
-
-def test_a_batch_goes_to_a_device_whole() -> None:
-    teacher = TeacherFeatures(torch.ones(4, 2), torch.ones(4, 2))
-    batch = make_batch(4, teacher=teacher).to(torch.device("meta"))
-    assert batch.device.type == "meta"
-    assert batch.teacher is not None
-    tensors = (batch.token_ids, batch.levels, batch.teacher.text_features)
-    assert all(tensor is not None and tensor.is_meta for tensor in tensors)
-    assert batch.image_features is None
-
-
-def test_chunks_are_rows_in_order() -> None:
-    chunks = make_batch(7, teacher=TeacherFeatures(torch.eye(7), torch.eye(7))).chunks(3)
-    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
-    parts = [chunk.teacher.image_features for chunk in chunks if chunk.teacher]
-    assert torch.equal(torch.cat(parts), torch.eye(7))
 
 
 def _count_calls(module: nn.Module) -> list[Any]:

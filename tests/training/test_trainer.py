@@ -1,8 +1,9 @@
-"""Towers that learn: gone on with bit for bit, ended by too many bad pairs, refused other pairs."""
+"""Training is resumed bit for bit, ended by too many bad pairs, and refused other pairs."""
 
 import copy
 import math
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,11 @@ from clipkit.training.config import (
     SourceConfig,
     WatchConfig,
 )
-from clipkit.training.data_loading import Assembler, PairBatches
+from clipkit.training.data_loading import PairBatches, PairReader, PairSampler
+from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.loop import Validation
-from clipkit.training.pair_reader import Order, PairReader
-from clipkit.training.trainer import Learning
+from clipkit.training.trainer import Trainer
 from tests.fake_pairs import ListSource
 
 NUM_PAIRS, BATCH = 12, 4  # three steps an epoch
@@ -77,27 +78,29 @@ def towers(tiny_checkpoint: Path) -> Towers:
     return towers
 
 
-def learning_of(towers: Towers, pairs: ListSource | None = None, **options: Any) -> Learning:
+def trainer_of(towers: Towers, pairs: ListSource | None = None, **options: Any) -> Trainer:
     """Return towers that learn from pairs, the same at each call."""
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
+    sampler = PairSampler((NUM_PAIRS,), (1.0,), seed=1, batch_size=BATCH)
     batches = PairBatches(
-        PairReader(pairs or source(), [preprocess], Augmentation((0.5, 1.0)), seed=1),
-        Order((NUM_PAIRS,), (1.0,), seed=1, batch_size=BATCH),
-        Assembler(tokenizer, towers.padding_id),
+        PairReader(pairs or source(), sampler, [preprocess], Augmentation((0.5, 1.0))),
+        tokenizer,
+        towers.padding_id,
         workers=options.get("workers", 0),
     )
-    return Learning(
+    return Trainer(
         options.get("config", CONFIG),
         towers,
         batches,
         ranks=options.get("ranks", Ranks()),
+        teacher=options.get("teacher"),
         sources=options.get("sources", {}),
     )
 
 
-def run(learning: Learning, place: Path, **options: Any) -> bool:
-    return learning.run(
+def run(trainer: Trainer, place: Path, **options: Any) -> bool:
+    return trainer.run(
         RunCheckpoints(place, tokenizer_json=None), **{"measure": lambda: NOTHING, **options}
     )
 
@@ -115,7 +118,7 @@ def stop_after(step: int) -> Any:
 
 
 @pytest.mark.parametrize(("killed_after", "workers"), [(1, 0), (3, 0), (4, 0), (5, 0), (3, 1)])
-def test_a_run_that_goes_on_ends_where_it_would_have_ended(
+def test_a_resumed_run_ends_where_it_would_have_ended(
     towers: Towers, tmp_path: Path, killed_after: int, workers: int
 ) -> None:
     """A checkpoint is written after every step, but for the one that is lost.
@@ -123,14 +126,14 @@ def test_a_run_that_goes_on_ends_where_it_would_have_ended(
     Reading processes draw nothing from the generator that dropout draws from.
     """
     start = copy.deepcopy(towers)
-    whole = learning_of(towers)
+    whole = trainer_of(towers)
     assert run(whole, tmp_path / "whole")
-    assert whole.num_steps == whole.progression.step == 6
+    assert whole.num_steps == whole.state.step == 6
 
     each = replace(CONFIG, watch=replace(CONFIG.watch, checkpoint_minutes=0.0))
     with pytest.raises(StopRunError):
         run(
-            learning_of(start, config=each, workers=workers),
+            trainer_of(start, config=each, workers=workers),
             tmp_path / "killed",
             progress=stop_after(killed_after),
         )
@@ -141,25 +144,25 @@ def test_a_run_that_goes_on_ends_where_it_would_have_ended(
     place, state = found
     again = load_towers(DirectorySource("killed", place))
     set_patch_dropout(again, 0.5)
-    rest = learning_of(again, workers=workers)
+    rest = trainer_of(again, workers=workers)
     torch.rand(5)  # whatever happened in between
     rest.restore(state)
-    assert rest.progression.step == killed_after - 1
+    assert rest.state.step == killed_after - 1
     assert run(rest, tmp_path / "killed")
 
     for name, tensor in towers.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
-    assert rest.progression.best_step == whole.progression.best_step == 6
+    assert rest.state.best_step == whole.state.best_step == 6
 
 
 def test_a_run_on_other_pairs_is_refused(towers: Towers, tmp_path: Path) -> None:
-    run(learning_of(towers), tmp_path)
+    run(trainer_of(towers), tmp_path)
     found = RunCheckpoints(tmp_path).load_newest()
     assert found is not None
-    other = learning_of(towers, source(word="numeral"))
+    other = trainer_of(towers, source(word="numeral"))
     with pytest.raises(TrainingError, match=r"what data\.train names has changed .*: put it back"):
         other.restore(found[1])
-    assert other.progression.step == 0
+    assert other.state.step == 0
 
 
 @pytest.mark.parametrize(
@@ -174,54 +177,54 @@ def test_a_run_on_other_models_or_measurements_is_refused(
     towers: Towers, tmp_path: Path, before: dict[str, str], now: dict[str, str]
 ) -> None:
     new = copy.deepcopy(towers)
-    run(learning_of(towers, sources=before), tmp_path)
+    run(trainer_of(towers, sources=before), tmp_path)
     found = RunCheckpoints(tmp_path).load_newest()
     assert found is not None
-    learning_of(new, sources=before).restore(found[1])
+    trainer_of(new, sources=before).restore(found[1])
     with pytest.raises(TrainingError, match=r"what loss\.teacher names has changed"):
-        learning_of(towers, sources=now).restore(found[1])
+        trainer_of(towers, sources=now).restore(found[1])
 
 
 def test_a_state_of_more_processes_starts_the_generators_anew(
     towers: Towers, tmp_path: Path
 ) -> None:
     new = [copy.deepcopy(towers) for _ in range(3)]
-    run(learning_of(towers), tmp_path)
+    run(trainer_of(towers), tmp_path)
     found = RunCheckpoints(tmp_path).load_newest()
     assert found is not None
     state = found[1]
     draws = []
     for one, num_processes in zip(new, (1, 2, 2), strict=True):
-        learning_of(one).restore(state | {"random": state["random"] * num_processes})
+        trainer_of(one).restore(state | {"random": state["random"] * num_processes})
         draws.append(float(torch.rand(1)))
     assert draws[0] != draws[1] == draws[2]
 
 
 def test_bad_pairs_are_listed_up_to_the_limit(towers: Towers, tmp_path: Path) -> None:
     """A quarter of twelve is three."""
-    learning = learning_of(towers, source(num_bad=3))
-    assert run(learning, tmp_path)
-    assert set(learning.progression.bad) == {"0.png", "1.png", "2.png"}
+    trainer = trainer_of(towers, source(num_bad=3))
+    assert run(trainer, tmp_path)
+    assert set(trainer.state.bad) == {"0.png", "1.png", "2.png"}
     found = RunCheckpoints(tmp_path).load_newest()
     assert found is not None
-    assert found[1]["progression"]["bad"] == learning.progression.bad
+    assert found[1]["progression"]["bad"] == trainer.state.bad
 
 
 def test_more_bad_pairs_than_allowed_end_it(towers: Towers, tmp_path: Path) -> None:
-    learning = learning_of(towers, source(num_bad=4))
+    trainer = trainer_of(towers, source(num_bad=4))
     words = r"^4 pairs could not be read, data\.max_bad_fraction allows 3: \d\.png: .*; .*Mend them"
     with pytest.raises(TrainingError, match=words):
-        run(learning, tmp_path)
-    assert learning.progression.step <= 3  # an epoch goes through them all
+        run(trainer, tmp_path)
+    assert trainer.state.step <= 3  # an epoch goes through them all
 
 
 def test_bad_pairs_that_are_known_do_not_end_it_again(towers: Towers, tmp_path: Path) -> None:
     """A limit that was lowered, or pairs of a place that has been mended since."""
-    learning = learning_of(towers, source(num_bad=3))
-    learning.progression.bad = {f"{name}.png": "is cut off" for name in ("a", "b", "c", 0, 1, 2)}
-    assert run(learning, tmp_path)
-    again = learning_of(towers, source(num_bad=4))
-    again.progression.bad = {f"{name}.png": "is cut off" for name in (0, 1, 2)}
+    trainer = trainer_of(towers, source(num_bad=3))
+    trainer.state.bad = {f"{name}.png": "is cut off" for name in ("a", "b", "c", 0, 1, 2)}
+    assert run(trainer, tmp_path)
+    again = trainer_of(towers, source(num_bad=4))
+    again.state.bad = {f"{name}.png": "is cut off" for name in (0, 1, 2)}
     with pytest.raises(TrainingError, match=r"^4 pairs could not be read"):
         run(again, tmp_path)
 
@@ -229,7 +232,7 @@ def test_bad_pairs_that_are_known_do_not_end_it_again(towers: Towers, tmp_path: 
 class TwoRanks(Ranks):
     """Another process has met two other bad pairs by the time that both save."""
 
-    def collect(self, value: Any) -> list[Any]:
+    def all_gather_objects(self, value: Any) -> list[Any]:
         if isinstance(value, dict) and "torch" not in value:
             return [value, {"x.png": "is cut off", "y.png": "is cut off"}]
         return [value]
@@ -238,9 +241,9 @@ class TwoRanks(Ranks):
 def test_bad_pairs_of_all_processes_are_counted_before_they_are_saved(
     towers: Towers, tmp_path: Path
 ) -> None:
-    learning = learning_of(towers, source(num_bad=2), ranks=TwoRanks())
+    trainer = trainer_of(towers, source(num_bad=2), ranks=TwoRanks())
     with pytest.raises(TrainingError, match=r"^4 pairs could not be read"):
-        run(learning, tmp_path)
+        run(trainer, tmp_path)
     assert RunCheckpoints(tmp_path).steps() == []
 
 
@@ -252,9 +255,9 @@ def test_the_newest_and_the_best_stay_and_what_is_measured_is_told(
     told: list[tuple[int, float | None]] = []
     logged: list[tuple[int, Mapping[str, float]]] = []
     config = replace(CONFIG, watch=replace(CONFIG.watch, every_epochs=1 / 3))
-    learning = learning_of(towers, config=config)
+    trainer = trainer_of(towers, config=config)
     assert run(
-        learning,
+        trainer,
         tmp_path,
         measure=lambda: Validation(next(scores), {}),
         log_validation=lambda step, validation: told.append((step, validation.score)),
@@ -269,7 +272,7 @@ def test_the_newest_and_the_best_stay_and_what_is_measured_is_told(
 def test_the_scale_is_kept_in_its_range(towers: Towers, tmp_path: Path) -> None:
     with torch.no_grad():
         towers.model.logit_scale.fill_(9.0)
-    assert run(learning_of(towers), tmp_path)
+    assert run(trainer_of(towers), tmp_path)
     assert towers.logit_scale <= np.log(100) + 1e-6
 
 
@@ -279,20 +282,20 @@ def test_the_scale_of_a_sigmoid_has_no_top(towers: Towers, tmp_path: Path) -> No
     with torch.no_grad():
         towers.model.logit_scale.fill_(math.log(117))
     config = replace(CONFIG, loss=LossConfig(kind="sigmoid"))
-    assert run(learning_of(towers, config=config), tmp_path)
+    assert run(trainer_of(towers, config=config), tmp_path)
     assert towers.logit_scale == pytest.approx(math.log(117), abs=6 * 1e-3)  # six steps of lr
 
 
 def test_a_step_that_is_only_tried_changes_nothing(towers: Towers) -> None:
-    learning = learning_of(towers)
+    trainer = trainer_of(towers)
     before = copy.deepcopy(towers.state_dict())
-    several = learning._batches.after(0)
-    learning.try_step(next(several))
+    several = trainer._batches.after(0)
+    trainer.try_step(next(several))
     several.close()
     assert all(item.grad is None for item in towers.parameters())
     for name, tensor in towers.state_dict().items():
         assert torch.equal(tensor, before[name]), name
-    assert learning.measured_towers is towers
+    assert trainer.measured_towers is towers
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch hides it, unless it is an error
@@ -301,7 +304,7 @@ def test_compiled_towers_learn_the_same_under_the_same_names(
 ) -> None:
     """Traced, but run as it was: to write the C++ takes a minute."""
     plain, compiled = copy.deepcopy(towers), towers
-    run(learning_of(plain), tmp_path / "plain")
+    run(trainer_of(plain), tmp_path / "plain")
     compile_module = torch.nn.Module.compile
     asked: list[torch.nn.Module] = []
 
@@ -311,10 +314,37 @@ def test_compiled_towers_learn_the_same_under_the_same_names(
 
     monkeypatch.setattr(torch.nn.Module, "compile", trace)
     config = replace(CONFIG, compute=replace(CONFIG.compute, compile=True))
-    run(learning_of(compiled, config=config), tmp_path / "compiled")
+    run(trainer_of(compiled, config=config), tmp_path / "compiled")
 
     assert len(asked) == 2
     expected, found = plain.state_dict(), compiled.state_dict()
     assert list(found) == list(expected)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("chunk_size", [0, 3])
+def test_a_step_compares_the_pairs_with_the_teachers_view_of_them(
+    tiny_checkpoint: Path, chunk_size: int
+) -> None:
+    """A student of the teacher's weights differs from it only where their images do."""
+    student, towers = (load_towers(DirectorySource("tiny", tiny_checkpoint)) for _ in range(2))
+    tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+    teacher = Teacher(towers, tokenizer, torch.device("cpu"))
+    config = replace(
+        CONFIG,
+        loss=LossConfig(teacher="tiny"),
+        compute=replace(CONFIG.compute, chunk_size=chunk_size),
+    )
+    trainer = trainer_of(student, config=config, teacher=teacher)
+    with closing(trainer._batches.after(0)) as batches:
+        loaded = next(batches)
+    images = loaded.batch.images
+    assert images is not None
+
+    same = trainer._backward(replace(loaded, teacher_images=images))
+    other = trainer._backward(replace(loaded, teacher_images=images.flip(0)))
+
+    assert float(same["feature_loss"]) == pytest.approx(0, abs=1e-6)
+    assert float(other["feature_loss"]) > 1e-3
+    assert all(value.shape == () and not value.requires_grad for value in same.values())

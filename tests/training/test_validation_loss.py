@@ -76,7 +76,7 @@ def test_equal_captions_are_no_negatives() -> None:
 
 
 @pytest.mark.parametrize("bias", [None, -2.0])
-def test_random_pairs_have_the_loss_of_the_papers(bias: float | None) -> None:
+def test_random_pairs_have_the_loss_of_the_slow_reference(bias: float | None) -> None:
     reference = contrastive.infonce if bias is None else contrastive.sigmoid
     expected = reference(
         torch.from_numpy(random_rows(0)).double(),

@@ -14,7 +14,7 @@ import torch
 from clipkit.runs.metrics_log import MetricsLog
 from clipkit.training.config import WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop
-from clipkit.training.resume import Progression, capture_state, restore_state
+from clipkit.training.resume import TrainerState, capture_state, restore_state
 from recipe.batches import HeadBatch, HeadBatches, TrainingData
 from recipe.head import Head
 from recipe.losses import HeadLosses, HeadStep
@@ -47,17 +47,17 @@ def train_head(
     losses = HeadLosses(head, settings.draws)
     optimizer = _optimizer(losses, settings)
     state_file = folder / _STATE_FILE
-    progression = Progression()
+    state = TrainerState()
     if state_file.is_file():
-        progression = restore_state(torch.load(state_file, weights_only=True), losses, optimizer)
+        state = restore_state(torch.load(state_file, weights_only=True), losses, optimizer)
 
     def save() -> None:
         # Every batch is a function of its number, so there is no random state to keep.
         partial = state_file.with_suffix(".partial")
-        torch.save(capture_state(progression, losses, optimizer, random_states=[]), partial)
+        torch.save(capture_state(state, losses, optimizer, random_states=[]), partial)
         partial.rename(state_file)
 
-    with closing(MetricsLog(folder, step=progression.step)) as log:
+    with closing(MetricsLog(folder, step=state.step)) as log:
         hooks = Hooks(
             log=log.write,
             log_validation=log.write_validation,
@@ -65,17 +65,17 @@ def train_head(
             save=save,
             after_step=lambda: None,
         )
-        step = HeadStep(losses, settings.weights)
-        loop: TrainingLoop[HeadBatch] = TrainingLoop(losses, step, batches, optimizer, hooks)
+        backward = HeadStep(losses, settings.weights).backward
+        loop: TrainingLoop[HeadBatch] = TrainingLoop(losses, backward, batches, optimizer, hooks)
         is_finished = loop.run(
-            progression,
+            state,
             epochs=settings.amount.epochs,
             config=settings.optimizer,
             watch=WatchConfig(),
         )
     if not is_finished:
         raise RecipeError(
-            f"training was stopped after step {progression.step}: give the same command to go on"
+            f"training was stopped after step {state.step}: give the same command to resume"
         )
     state_file.unlink()
 
