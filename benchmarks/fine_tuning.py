@@ -38,11 +38,11 @@ def main() -> None:
     command = [sys.executable, "-m", "clipkit", "train", str(config), "--json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     report = json.loads(done.stdout)
-    models = {"start": "starter", "final": str(place / "run" / "final")}
+    models = {"base": "starter", "final": str(place / "run" / "final")}
     tested = {name: apart(accuracy_of, model, place / "test") for name, model in models.items()}
     warned = _warnings(config)
     start, end, final = report["start"], report["end"], report["final"]
-    forgotten = start["tripwire_accuracy"] - final["tripwire_accuracy"]
+    forgotten = start["retention_accuracy"] - final["retention_accuracy"]
     figures = [
         _percent("validation drawings: accuracy of the start", start["accuracy"]),
         _percent("validation drawings: accuracy of the trained weights", end["accuracy"]),
@@ -50,12 +50,12 @@ def main() -> None:
         _percent("drawings of another vendor: accuracy of the start", tested["start"]),
         _percent("drawings of another vendor: accuracy of the final weights", tested["final"]),
         _percent("what that is more", tested["final"] - tested["start"], at_least=0.0),
-        _percent("reference photographs: accuracy of the start", start["tripwire_accuracy"]),
+        _percent("reference photographs: accuracy of the start", start["retention_accuracy"]),
         _percent(
-            "reference photographs: accuracy of the trained weights", end["tripwire_accuracy"]
+            "reference photographs: accuracy of the trained weights", end["retention_accuracy"]
         ),
         _percent(
-            "reference photographs: accuracy of the final weights", final["tripwire_accuracy"]
+            "reference photographs: accuracy of the final weights", final["retention_accuracy"]
         ),
         _percent("what the final weights have forgotten", forgotten, at_most=2.0),
         _percent("share of the trained weights in the final ones", report["alpha"]),
@@ -119,7 +119,7 @@ def _run_toml(*, epochs: int) -> str:
     return f"""output = "run"
 
 [model]
-start = "starter"
+base = "starter"
 
 [data]
 train = "train"
@@ -129,7 +129,7 @@ validation = "validation"
 epochs = {epochs}
 
 [watch]
-tripwire = "reference"
+retention_set = "reference"
 """
 
 

@@ -186,7 +186,7 @@ device = "cpu"
 precision = "{recipe.precision}"
 
 [watch]
-tripwire = ""
+retention_set = ""
 log_steps = 1
 """
 

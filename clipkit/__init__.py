@@ -50,8 +50,7 @@ _PUBLIC = {
     "clipkit.models.known_models": ("ModelRecommendation",),
     "clipkit.models.listing": ("ModelListing", "list_models"),
     "clipkit.models.open_clip_towers": ("OpenClipTowers",),
-    "clipkit.progress": ("Progress",),
-    "clipkit.runs.callbacks": ("Listener",),
+    "clipkit.progress": ("Callbacks", "Progress"),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
     "clipkit.runtime.base": ("Scoring",),
@@ -78,7 +77,6 @@ _PUBLIC = {
         "SourceConfig",
         "WatchConfig",
     ),
-    "clipkit.training.config_file": ("parse_config", "read_config"),
     "clipkit.zero_shot.classifier": (
         "ClassifiedBatch",
         "LabelScore",

@@ -36,8 +36,8 @@ from clipkit.models.known_models import ModelRecommendation as ModelRecommendati
 from clipkit.models.listing import ModelListing as ModelListing
 from clipkit.models.listing import list_models as list_models
 from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
+from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
-from clipkit.runs.callbacks import Listener as Listener
 from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import train as train
 from clipkit.runtime.base import Scoring as Scoring
@@ -68,8 +68,6 @@ from clipkit.training.config import OptimizerConfig as OptimizerConfig
 from clipkit.training.config import RunConfig as RunConfig
 from clipkit.training.config import SourceConfig as SourceConfig
 from clipkit.training.config import WatchConfig as WatchConfig
-from clipkit.training.config_file import parse_config as parse_config
-from clipkit.training.config_file import read_config as read_config
 from clipkit.zero_shot.classifier import ClassifiedBatch as ClassifiedBatch
 from clipkit.zero_shot.classifier import LabelScore as LabelScore
 from clipkit.zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

@@ -4,6 +4,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TypeVar
 
 Progress = Callable[[int, int | None], None]
@@ -11,6 +13,20 @@ Progress = Callable[[int, int | None], None]
 
 StepProgress = Callable[[str], None]
 """Called with a word or two before each step of work whose steps differ."""
+
+
+def _show_nothing(label: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, total: None)
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a training run calls to tell a person how it goes; by default nobody is told."""
+
+    say: Callable[[str], None] = lambda line: None  # called with a line of text
+    # Called with a label, as "training"; progress is shown while what it returns is entered.
+    progress_for: Callable[[str], AbstractContextManager[Progress]] = _show_nothing
+
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

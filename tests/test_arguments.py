@@ -14,6 +14,7 @@ import torch
 import clipkit
 from clipkit.arguments import check_share, check_whole, items_of
 from clipkit.errors import InputError
+from tests.conftest import ROOT
 from tests.fakes import FakeEncoder
 
 starter = functools.cache(clipkit.load)
@@ -63,7 +64,7 @@ def doors(library: clipkit.PhotoLibrary) -> dict[str, Callable[[Any], object]]:
         "class names": lambda given: clipkit.ZeroShotClassifier(encoder, given),
         "templates": lambda given: clipkit.ZeroShotClassifier(encoder, ["a"], templates=given),
         "exclude": lambda given: library.sync(exclude=given),
-        "overrides": lambda given: clipkit.parse_config({}, given),
+        "overrides": lambda given: clipkit.RunConfig.from_toml(ROOT / "demo" / "train.toml", given),
     }
 
 
@@ -93,7 +94,7 @@ def test_what_is_no_path_is_refused(path: Any, tmp_path: Path) -> None:
         lambda: clipkit.PhotoLibrary.open(path),
         lambda: clipkit.PhotoLibrary.open_all(path),
         lambda: clipkit.PhotoLibrary.open_nearest(path),
-        lambda: clipkit.read_config(path),
+        lambda: clipkit.RunConfig.from_toml(path),
         lambda: library.export(path),
     ]
     for call in calls:
@@ -123,7 +124,7 @@ def test_a_folder_is_no_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [None, "demo/train.toml", {"output": "x"}])
 def test_a_path_is_no_config(config: Any) -> None:
     with pytest.raises(
-        InputError, match=r"config must be a RunConfig, as read_config returns it, got"
+        InputError, match=r"config must be a RunConfig, as RunConfig\.from_toml returns it, got"
     ):
         clipkit.train(config)
 
@@ -227,21 +228,21 @@ def test_a_query_is_parts() -> None:
 
 
 def test_a_config_takes_paths_and_numbers_of_numpy(tmp_path: Path) -> None:
-    sections = {"output": tmp_path, "model": {"start": "starter"}, "data": {"train": tmp_path}}
-    config = clipkit.parse_config(sections | {"seed": np.int64(3)})
+    sections = {"output": tmp_path, "model": {"base": "starter"}, "data": {"train": tmp_path}}
+    config = clipkit.RunConfig.from_dict(sections | {"seed": np.int64(3)})
     texts = {"output": str(tmp_path), "data": {"train": str(tmp_path)}, "seed": 3}
-    assert config == clipkit.parse_config(sections | texts)
+    assert config == clipkit.RunConfig.from_dict(sections | texts)
 
 
 @pytest.mark.parametrize("content", [None, [1], "a"])
 def test_a_config_is_a_dict(content: Any) -> None:
     with pytest.raises(InputError, match=r"^a run must be a dict of sections and keys"):
-        clipkit.parse_config(content)
+        clipkit.RunConfig.from_dict(content)
 
 
 def test_an_override_is_a_string() -> None:
     with pytest.raises(InputError, match=r"^an override must be a string such as seed=3, got 5"):
-        clipkit.parse_config({"output": "x"}, [5])  # type: ignore[list-item]
+        clipkit.RunConfig.from_toml(ROOT / "demo" / "train.toml", [5])  # type: ignore[list-item]
 
 
 def test_the_directory_of_a_run_is_answered_with_that_of_its_model(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """clipkit train: train a dual encoder, from scratch or from any model."""
 
 import argparse
+import json
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from clipkit.cli.terminal import note, progress_bar
 from clipkit.errors import InputError
-from clipkit.progress import Progress
+from clipkit.progress import Callbacks, Progress
 
 _EPILOG = """\
 examples:
@@ -40,7 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--check",
         action="store_true",
-        help="read the data once and say what training would meet, and how long it would take",
+        help="read the data once, time a few steps, warn of what would go wrong; train nothing",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=run)
@@ -53,36 +55,43 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: The parsed command line.
 
     Returns:
-        0 when the run is at its end; 130 when it was asked to stop and can go on.
+        0 when the run is at its end; 130 when it was asked to stop and can be resumed.
     """
     # Here, so that the other commands start without torch.
-    from clipkit.runs.callbacks import Listener
     from clipkit.runs.report import report_lines
     from clipkit.runs.run import train
-    from clipkit.training.config_file import read_config
+    from clipkit.training.config import RunConfig
 
     if not arguments.config.is_file():
         raise InputError(f"there is no file {arguments.config}: give the RUN.toml of a run")
-    config = read_config(arguments.config, arguments.overrides)
-    listener = Listener(say=lambda line: note(f"clipkit: {line}"), progress_for=_bar)
+    callbacks = Callbacks(say=_say, progress_for=_bar)
+    config = RunConfig.from_toml(arguments.config, arguments.overrides, say=callbacks.say)
     if arguments.check:
-        from clipkit.runs.check import check
+        from clipkit.runs.preflight import preflight
 
-        found = check(config, listener=listener)
-        print(found.to_json() if arguments.json else "\n".join(found.lines()))
+        found = preflight(config, callbacks=callbacks)
+        print(_json(found.to_dict()) if arguments.json else "\n".join(found.lines()))
         return 0
-    report = train(config, listener=listener)
+    report = train(config, callbacks=callbacks)
     if os.environ.get("RANK", "0") == "0":
         if arguments.json:
-            print(report.to_json(), end="")
+            print(_json(report.to_dict()))
         elif report.is_finished:
             print("\n".join(report_lines(report)))
         if not report.is_finished:
-            note(
-                f"clipkit: stopped after step {report.step} of {report.num_steps}; the same "
-                "command goes on"
+            _say(
+                f"stopped after step {report.step} of {report.num_steps}; the same command "
+                "resumes the run"
             )
     return 0 if report.is_finished else 130
+
+
+def _say(line: str) -> None:
+    note(f"clipkit: {line}")
+
+
+def _json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=2)  # in ASCII: a file's name may be no UTF-8
 
 
 def _bar(label: str) -> AbstractContextManager[Progress]:

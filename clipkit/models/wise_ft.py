@@ -1,59 +1,118 @@
-"""Interpolation of weights between a base model and its fine-tuned version (WiSE-FT)."""
+"""WiSE-FT: weights between a base model and its fine-tuned version, and which of them to take.
 
-from collections.abc import Mapping
+Source:
+    Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from clipkit.errors import CheckpointError, InputError, MissingExtraError
 
 try:
     from torch import Tensor
 except ImportError as error:
-    raise MissingExtraError("torch", "Averaging weights") from error
+    raise MissingExtraError("torch", "Interpolating weights") from error
+
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+PUBLISHED_ALPHA = 0.5  # the paper's own, where nothing can be measured
 
 
-def average_state(
-    start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: float
-) -> dict[str, Tensor]:
-    """Return weights between those before and those after a fine-tuning.
+@dataclass(frozen=True)
+class Interpolation:
+    """What (1 - alpha) of the base model's weights and alpha of the fine-tuned ones are worth."""
+
+    alpha: float  # 0..1
+    score: float | None  # on validation pairs, higher is better; None: not measured
+    retention: float | None  # accuracy on the retention set, 0..1; None: not measured
+
+
+def alphas_to_measure(*, is_scored: bool) -> tuple[float, ...]:
+    """Return the alphas between 0 and 1 that are worth measuring, rising.
 
     Args:
-        start: Every tensor before, by name; of the zero-shot model.
-        end: The same after.
-        alpha: In [0, 1]; 0 gives the numbers of start and 1 those of end, bit for bit.
+        is_scored: Whether there are validation pairs; without them the published one is aimed at.
 
     Returns:
-        (1 - alpha) start + alpha end for every tensor of floats, running statistics included, in
-        float32 and on end's device. Counters and other integers are those of end.
+        Alphas, without the ends; :func:`choose_interpolation` wants 0 as well, and with scores 1.
+    """
+    if is_scored:
+        return ALPHAS[1:-1]
+    return (*(alpha for alpha in ALPHAS[1:] if alpha < PUBLISHED_ALPHA), PUBLISHED_ALPHA)
+
+
+def choose_interpolation(
+    measured: Sequence[Interpolation], *, max_forgetting: float
+) -> Interpolation:
+    """Return the interpolation with the best score among those that have not forgotten too much.
+
+    Without scores it is the one with the most of the fine-tuned weights.
+
+    Args:
+        measured: By rising alpha, the base model (alpha 0) first.
+        max_forgetting: How far the accuracy on the retention set may be below that of the base
+            model, 0..1.
+
+    Returns:
+        The best one; of equal ones that nearest to the base model.
+    """
+    base = measured[0]
+    allowed = [
+        found
+        for found in measured
+        # A hair more than allowed is rounding: 43/45 - 42/45 is not exactly 1/45.
+        if base.retention is None
+        or (found.retention or 0.0) >= base.retention - max_forgetting - 1e-9
+    ]
+    if base.score is None:
+        return allowed[-1]
+    return max(allowed, key=lambda found: (found.score or 0.0, -found.alpha))
+
+
+def interpolate_state(
+    base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], alpha: float
+) -> dict[str, Tensor]:
+    """Return weights between those of a base model and those after fine-tuning it.
+
+    Args:
+        base: Every tensor of the base model, by name.
+        tuned: The same after fine-tuning.
+        alpha: In [0, 1]; 0 gives the numbers of base and 1 those of tuned, bit for bit.
+
+    Returns:
+        (1 - alpha) base + alpha tuned for every tensor of floats, running statistics included, in
+        float32 and on the device of tuned. Counters and other integers are those of tuned.
 
     Raises:
         InputError: If alpha is out of range.
         CheckpointError: If the two have different names, shapes or kinds of numbers.
 
     Source:
-        WiSE-FT, Wortsman et al. 2022 (arXiv 2109.01903), equation 1.
+        WiSE-FT, equation 1.
     """
     if not 0 <= alpha <= 1:
-        raise InputError(f"alpha must be 0 (the start) to 1 (the end), got {alpha}")
-    _check_match(start, end)
+        raise InputError(f"alpha must be 0 (the base model) to 1 (the fine-tuned one), got {alpha}")
+    _check_match(base, tuned)
     return {
-        name: _average(start[name].detach().to(tensor.device), tensor.detach(), alpha)
-        for name, tensor in end.items()
+        name: _interpolate(base[name].detach().to(tensor.device), tensor.detach(), alpha)
+        for name, tensor in tuned.items()
     }
 
 
-def _average(start: Tensor, end: Tensor, alpha: float) -> Tensor:
-    if not end.is_floating_point():
-        return end.clone()
-    first, second = start.float(), end.float()
+def _interpolate(base: Tensor, tuned: Tensor, alpha: float) -> Tensor:
+    if not tuned.is_floating_point():
+        return tuned.clone()
+    first, second = base.float(), tuned.float()
     if alpha in (0, 1):  # 0 times infinity is no number
         return (second if alpha else first).clone()
     return (1 - alpha) * first + alpha * second
 
 
-def _check_match(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> None:
-    problems = [f"{name} is only in the start" for name in start if name not in end]
-    problems += [f"{name} is only in the end" for name in end if name not in start]
-    for name in (name for name in end if name in start):
-        first, second = start[name], end[name]
+def _check_match(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> None:
+    problems = [f"{name} is only in the base model" for name in base if name not in tuned]
+    problems += [f"{name} is only in the fine-tuned one" for name in tuned if name not in base]
+    for name in (name for name in tuned if name in base):
+        first, second = base[name], tuned[name]
         if first.shape != second.shape:
             problems.append(f"{name} is {tuple(first.shape)} and then {tuple(second.shape)}")
         elif first.is_floating_point() != second.is_floating_point():
@@ -61,5 +120,5 @@ def _check_match(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> None
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
-            f"only weights of one architecture can be averaged: {'; '.join(problems[:3])}{more}"
+            f"only weights of one architecture can be interpolated: {'; '.join(problems[:3])}{more}"
         )

@@ -41,7 +41,7 @@ _MOST_WORKERS = 8
 
 @dataclass(frozen=True)
 class Inputs:
-    """What turns pairs into what the towers take."""
+    """Preprocessing and tokenizer: what turns pairs into what the towers take."""
 
     preprocess: Preprocess
     tokenizer: Tokenizer
@@ -55,11 +55,11 @@ class Inputs:
         )
 
 
-def start_towers(config: RunConfig) -> Towers:
-    """Return the towers that a run starts from, in float32 on the CPU.
+def initial_towers(config: RunConfig) -> Towers:
+    """Return the towers of the base model, or new ones, in float32 on the CPU.
 
     Args:
-        config: Where to start, and for which loss.
+        config: The base model or the architecture, and the loss.
 
     Returns:
         Towers of which everything may be trained.
@@ -77,7 +77,7 @@ def start_towers(config: RunConfig) -> Towers:
             seed=config.seed,
             is_sigmoid=is_sigmoid,
         )
-    towers = load_towers(resolve_source(config.model.start))
+    towers = load_towers(resolve_source(config.model.base))
     return with_logit_bias(towers) if is_sigmoid else towers
 
 
@@ -130,7 +130,7 @@ def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
     return Encoder(runtime, inputs.preprocess, inputs.tokenizer, name="in training")
 
 
-def keeps_features(config: RunConfig) -> bool:
+def has_fixed_features(config: RunConfig) -> bool:
     """Return whether images give the same features in every epoch, so that once is enough."""
     is_locked = config.model.lock_image and not config.model.unlocked_image_groups
     return is_locked and not config.data.is_augmented
@@ -150,7 +150,7 @@ def locked_features(
     Args:
         config: Which says whether they are.
         data: The pairs.
-        towers: At their start.
+        towers: Before the first step.
         directory: Of the run, where they are kept.
         ranks: The processes: the first one computes them, the others wait.
         progress: Called with (done, total).
@@ -158,7 +158,7 @@ def locked_features(
     Returns:
         The features; None where images have to be read each time.
     """
-    if not keeps_features(config):
+    if not has_fixed_features(config):
         return None
     key = f"{identify_towers(towers)} {data.train.fingerprint}"
     place = directory / FEATURES_NAME

@@ -1,4 +1,4 @@
-"""The pairs of a run: its places opened, joined and split."""
+"""The image-text pairs of a run: its datasets opened, joined and split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run learns from and is measured on."""
+    """The pairs that a run trains and validates on."""
 
     train: ConcatenatedPairs
     weights: tuple[float, ...]  # of each place of train
     validation: PairDataset | None
-    tripwire: PairDataset | None  # None: there is none, or it is the samples
+    retention_set: PairDataset | None  # None: there is none, or it is the samples
     skipped: tuple[ImageReadError, ...]  # that the listings showed to be bad
 
     @property
@@ -59,7 +59,7 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
 
     Raises:
         InputError: If a place is missing, is no source of pairs or holds none, or so many of its
-            pairs are bad that the config forbids to go on; or if the reference set holds no
+            pairs are bad that the config forbids to train on them; or if the retention set holds no
             classes.
     """
     places, watch = config.data, config.watch
@@ -78,7 +78,7 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
         train,
         tuple(place.weight for place in places.train),
         validation,
-        _open_tripwire(watch, places.templates, say),
+        _open_retention_set(watch, places.templates, say),
         skipped,
     )
 
@@ -105,20 +105,23 @@ def check_bad(
     )
 
 
-def _open_tripwire(watch: WatchConfig, templates: tuple[str, ...], say: Say) -> PairDataset | None:
-    """Return the reference set; None if there is none, or it is the samples."""
-    if not watch.tripwire or watch.tripwire == SAMPLES:
+def _open_retention_set(
+    watch: WatchConfig, templates: tuple[str, ...], say: Say
+) -> PairDataset | None:
+    """Return the retention set; None if there is none, or it is the samples."""
+    if not watch.retention_set or watch.retention_set == SAMPLES:
         return None
     layout = PairLayout(
         format="classes",
         templates=templates,
-        class_names=watch.tripwire_class_names,
+        class_names=watch.retention_class_names,
         split="validation",
     )
-    source = open_pairs(watch.tripwire, layout, say=say)
+    source = open_pairs(watch.retention_set, layout, say=say)
     if not source.class_names:
         raise InputError(
-            f"watch.tripwire needs one folder of images a class, {watch.tripwire} has none"
+            "watch.retention_set needs one folder of images a class, "
+            f"{watch.retention_set} has none"
         )
     return source
 

@@ -1,34 +1,61 @@
-"""The directory of a run: new, or one that goes on.
+"""The directory of a run: claiming it, and resuming the run that lies there.
 
-RUN/run.toml          the config, every default written out
+RUN/run.toml          the settings, every default written out
     metrics.jsonl     what was measured, a JSON object a line
     tensorboard/      the same for TensorBoard
     curves.png        the same as an image
-    checkpoints/      what training goes on from
+    checkpoints/      what training resumes from
     final/            the model, for clipkit and open_clip, with a draft of its card
-    report.json       what the run came to
+    report.json       measurements before and after training, and notes
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from clipkit.errors import InputError, TrainingError
+from clipkit.files import exclusive_lock
 from clipkit.paths import expand_home
 from clipkit.runs.metrics_log import read_metrics
 from clipkit.runs.report import read_report
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import Precision, RunConfig
-from clipkit.training.config_file import differing_keys, read_config, write_config
 
 CONFIG_NAME = "run.toml"
 CHECKPOINTS_NAME = "checkpoints"
 _LOCK_NAME = ".lock"
+# What may lie in a directory whose run.toml was not written yet: the lock with its journal, and
+# drafts of run.toml, the first of an earlier version.
+_LEFT_BY_A_KILL = (_LOCK_NAME, "run.part", ".clipkit-")
+# These change neither the weights after a step, but for rounding, nor what is measured of them; or
+# they say where pairs are found, which are compared themselves.
+_FREE_KEYS = frozenset(
+    {
+        "output",
+        "data.image_column",
+        "data.caption_column",
+        "data.caption_ending",
+        "data.class_names",
+        "data.workers",
+        "data.max_bad_fraction",
+        "model.gradient_checkpointing",
+        "loss.row_chunk",
+        "compute.chunk_size",
+        "compute.device",
+        "compute.sharding",
+        "compute.compile",
+        "watch.every_epochs",
+        "watch.patience",
+        "watch.max_forgetting",
+        "watch.wise_ft",
+        "watch.checkpoint_minutes",
+        "watch.keep",
+        "watch.log_steps",
+    }
+)
 
 
 @contextmanager
@@ -53,19 +80,17 @@ def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output {directory} cannot be made: {error.strerror}") from error
-    lock = FileLock(directory / _LOCK_NAME)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise TrainingError(
-            f"another process trains in {directory}: wait for it, or choose another output"
-        ) from error
-    try:
-        if read_report(directory) is None:  # or it would tell of settings that nothing was done by
-            keep_config(config)
+    held = TrainingError(
+        f"another process trains in {directory}: wait for it, or choose another output"
+    )
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(directory / _LOCK_NAME, held))
+        except OSError as error:
+            raise InputError(f"output {directory} cannot be written: {error}") from error
+        if read_report(directory) is None:  # or it would hold settings that nothing was done by
+            config.to_toml(directory / CONFIG_NAME)
         yield config
-    finally:
-        lock.release()
 
 
 def refuse_nested(config: RunConfig) -> None:
@@ -79,7 +104,7 @@ def refuse_nested(config: RunConfig) -> None:
     """
     output = expand_home(config.output).resolve()
     places = [place.path for place in (*config.data.train, *config.data.validation)]
-    for place in (*places, config.watch.tripwire or ""):
+    for place in (*places, config.watch.retention_set or ""):
         folder = expand_home(place)
         if place and os.path.isdir(folder) and output.is_relative_to(folder.resolve()):  # noqa: PTH112
             raise InputError(
@@ -92,41 +117,58 @@ def _as_before(directory: Path, config: RunConfig) -> RunConfig:
     """Return the run as it began, if it is the one that lies in the directory."""
     place = directory / CONFIG_NAME
     if not place.is_file():
-        # A kill while run.toml was first written leaves its draft.
-        if any(path.name not in (_LOCK_NAME, "run.part") for path in directory.iterdir()):
+        if not all(path.name.startswith(_LEFT_BY_A_KILL) for path in directory.iterdir()):
             raise InputError(
                 f"output {directory} holds something that is no training run: choose another output"
             )
         return config
     if not read_metrics(directory) and not RunCheckpoints(directory / CHECKPOINTS_NAME).steps():
         return config  # it was refused or stopped before it began: no other run is lost
-    before = read_config(place).resolve()
+    before = RunConfig.from_toml(place).resolve()
     if config.compute.precision == "auto":
         config = with_precision(config, before.compute.precision)
-    keys = differing_keys(before, config)
-    if keys:
+    differences = differing_settings(before, config)
+    if differences:
         changes = "; ".join(
-            f"{key} was {_value(before, key)!r}, is {_value(config, key)!r}" for key in keys[:5]
+            f"{key} was {was!r}, is {now!r}" for key, (was, now) in list(differences.items())[:5]
         )
         raise InputError(
             f"output {directory} holds another run: {changes}. Choose another output, or set "
-            "these back to go on with it"
+            "these back to resume it"
         )
     return config
 
 
 def with_precision(config: RunConfig, precision: Precision) -> RunConfig:
-    """Return a run in a precision."""
+    """Return a run with another precision."""
     return replace(config, compute=replace(config.compute, precision=precision))
 
 
-def keep_config(config: RunConfig) -> None:
-    """Write down a run as it was chosen, in its directory."""
-    write_config(config, Path(config.output) / CONFIG_NAME)
+def differing_settings(first: RunConfig, second: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that make two configs two different runs.
+
+    A run may be resumed with other settings of what leaves the weights after each step as they
+    would have been but for rounding, and their measurements comparable: where it writes, on which
+    device and in which chunks it computes, how often it measures and saves, when it stops.
+
+    Args:
+        first: A resolved config.
+        second: Another.
+
+    Returns:
+        Both values by key, as "optimizer.lr", sorted; empty if one run can resume as the other.
+    """
+    one, two = _flat(asdict(first)), _flat(asdict(second))
+    return {
+        key: (one[key], two[key])
+        for key in sorted(one)
+        if one[key] != two[key] and key not in _FREE_KEYS
+    }
 
 
-def _value(config: RunConfig, key: str) -> Any:
-    value: Any = asdict(config)
-    for part in key.split("."):
-        value = value[part]
-    return value
+def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        nested = value.items() if isinstance(value, dict) else ()
+        flat |= {f"{name}.{key}": item for key, item in nested} or {name: value}
+    return flat

@@ -1,32 +1,37 @@
-"""The end of a run: best weights, WiSE-FT with the base model, model card and report."""
+"""The end of a run: the best weights, WiSE-FT with the base model, model card and report."""
 
 from dataclasses import replace
 from pathlib import Path
 
+from clipkit.files import write_text
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
-from clipkit.models.wise_ft import average_state
+from clipkit.models.wise_ft import (
+    Interpolation,
+    alphas_to_measure,
+    choose_interpolation,
+    interpolate_state,
+)
 from clipkit.runs.build import (
     Inputs,
     identify_towers,
+    initial_towers,
     live_encoder,
-    start_towers,
     tokenizer_json,
 )
 from clipkit.runs.data import RunData
 from clipkit.runs.metrics_log import read_metrics, read_validation
 from clipkit.runs.model_card import draft_card
 from clipkit.runs.report import FINAL_NAME, TrainingReport, draw_curves, write_report
-from clipkit.runs.validation import TRIPWIRE, Measure
-from clipkit.runs.wise_ft import ALPHAS, PUBLISHED_ALPHA, Mixture, choose_mixture
+from clipkit.runs.validation import RETENTION_ACCURACY, Measure
 from clipkit.training.config import RunConfig
 from clipkit.training.loop import Validation
 
 CARD_NAME = "README.md"
 
 
-def end_run(
+def finalize_run(
     config: RunConfig,
     data: RunData,
     measure: Measure,
@@ -50,7 +55,7 @@ def end_run(
     inputs = Inputs.of(towers)
     start = read_validation(directory, step=0)
     if start == Validation(None, {}):  # somebody has deleted it
-        start = measure(live_encoder(start_towers(config), inputs, config.compute.device))
+        start = measure(live_encoder(initial_towers(config), inputs, config.compute.device))
     ending = measure(live_encoder(towers, inputs, config.compute.device))
     report = replace(
         report,
@@ -60,8 +65,8 @@ def end_run(
         bad={**report.bad, **ending.bad},
         num_validated=ending.num_images,
     )
-    if config.watch.average_with_start:
-        report = _mix(config, measure, towers, (start, ending), report)
+    if config.watch.wise_ft:
+        report = _apply_wise_ft(config, measure, towers, (start, ending), report)
     report = replace(report, notes=(*report.notes, *_notes(config, data, report)))
     final = directory / FINAL_NAME
     save_towers(
@@ -71,65 +76,67 @@ def end_run(
         space_id=identify_towers(towers),
     )
     draw_curves(read_metrics(directory), directory / "curves.png")
-    (final / CARD_NAME).write_text(_card(config, report), encoding="utf-8")
+    write_text(final / CARD_NAME, _card(config, report))
     write_report(report)
     return report
 
 
-def _mix(
+def _apply_wise_ft(
     config: RunConfig,
     measure: Measure,
     towers: Towers,
     ends: tuple[Validation, Validation],
     report: TrainingReport,
 ) -> TrainingReport:
-    """Put the towers at the best place between start and end."""
-    start = start_towers(config).model.state_dict()
-    end = {
+    """Put the towers at the best interpolation between the initial and the trained weights."""
+    base = initial_towers(config).model.state_dict()
+    tuned = {
         name: tensor.detach().cpu().clone() for name, tensor in towers.model.state_dict().items()
     }
     inputs = Inputs.of(towers)
 
-    def put(alpha: float) -> None:
-        towers.model.load_state_dict(average_state(start, end, alpha))
-
     def measure_at(alpha: float) -> Validation:
-        put(alpha)
+        towers.model.load_state_dict(interpolate_state(base, tuned, alpha))
         return measure(live_encoder(towers, inputs, config.compute.device))
 
-    start_mixture, end_mixture = Mixture(0.0, ends[0]), Mixture(1.0, ends[1])
-    if ends[0].is_scored:
-        between = [Mixture(alpha, measure_at(alpha)) for alpha in ALPHAS[1:-1]]
-        mixtures = [start_mixture, *between, end_mixture]
-    else:
-        half = [alpha for alpha in ALPHAS[1:] if alpha < PUBLISHED_ALPHA] + [PUBLISHED_ALPHA]
-        mixtures = [start_mixture, *(Mixture(alpha, measure_at(alpha)) for alpha in half)]
-    chosen = choose_mixture(mixtures, max_forgetting=config.watch.max_forgetting)
-    put(chosen.alpha)
+    is_scored = ends[0].is_scored
+    found = {0.0: ends[0]}
+    found |= {alpha: measure_at(alpha) for alpha in alphas_to_measure(is_scored=is_scored)}
+    if is_scored:
+        found[1.0] = ends[1]
+    chosen = choose_interpolation(
+        [
+            Interpolation(alpha, measured.score, measured.metrics.get(RETENTION_ACCURACY))
+            for alpha, measured in found.items()
+        ],
+        max_forgetting=config.watch.max_forgetting,
+    )
+    towers.model.load_state_dict(interpolate_state(base, tuned, chosen.alpha))
     return replace(
         report,
         alpha=chosen.alpha,
-        final=chosen.validation.metrics,
-        mixtures=tuple((mixture.alpha, mixture.validation.metrics) for mixture in mixtures),
+        final=found[chosen.alpha].metrics,
+        interpolations=tuple((alpha, measured.metrics) for alpha, measured in found.items()),
     )
 
 
 def _notes(config: RunConfig, data: RunData, report: TrainingReport) -> list[str]:
     notes = []
-    before, after = report.start.get(TRIPWIRE), report.end.get(TRIPWIRE)
+    before, after = report.start.get(RETENTION_ACCURACY), report.end.get(RETENTION_ACCURACY)
     if before is not None and after is not None and not config.is_from_scratch:
         lost = before - after
         if lost > config.watch.max_forgetting:
-            kept = report.final.get(TRIPWIRE, after)
+            kept = report.final.get(RETENTION_ACCURACY, after)
             final = "" if kept == after else f" (the final weights are at {kept:.1%})"
             notes.append(
-                f"the trained weights forgot: accuracy on the reference set fell from {before:.1%} "
+                f"the trained weights forgot: accuracy on the retention set fell from {before:.1%} "
                 f"to {after:.1%}{final}. A lower optimizer.lr or fewer epochs forget less"
             )
     if report.alpha == 0:
         notes.append(
-            "training was not worth it: no mixture was better than the start without forgetting "
-            "more than watch.max_forgetting allows, so the final weights are the start's"
+            "training was not worth it: no interpolation was better than the base model without "
+            "forgetting more than watch.max_forgetting allows, so the final weights are the base "
+            "model's"
         )
     if data.validation is None:
         notes.append(

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import MissingExtraError
+from clipkit.files import write_text
+from clipkit.training.key_names import RENAMED_METRICS, rename
 from clipkit.training.loop import Validation
 
 METRICS_NAME = "metrics.jsonl"
 
 
-class Journal:
-    """Writes metrics as they come; a run that goes on goes on with its file.
+class MetricsLog:
+    """Writes metrics as they come; a run that is resumed adds to its file.
 
     Args:
         directory: Of the run.
-        step: How many steps are done; lines past it are of work that was lost, and go. Before the
-            first step all of them are.
+        step: How many steps are done; lines past it are of work that was lost, and are deleted.
+            Before the first step all of them are.
     """
 
     def __init__(self, directory: Path, *, step: int = 0) -> None:
@@ -31,19 +33,17 @@ class Journal:
 
         self._path = directory / METRICS_NAME
         kept = [line for line in read_metrics(directory) if 0 < step >= line["step"]]
-        draft = self._path.with_suffix(".part")
-        draft.write_text("".join(_line(entry) for entry in kept), encoding="utf-8")
-        draft.replace(self._path)
+        write_text(self._path, "".join(_line(entry) for entry in kept))
         self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(
             str(directory / "tensorboard"),
             purge_step=step + 1 if step else 0,
-            # A second sitting in the same second would take the first one's file over.
+            # Resumed in the second it began, a run would otherwise overwrite its first file.
             filename_suffix=f".{time.time_ns()}",
         )
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write what a step was like.
+        """Write the metrics of a training step.
 
         Args:
             step: How many steps are done.
@@ -84,7 +84,8 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
         directory: Of the run.
 
     Returns:
-        One dict a line; a last line that was cut off by a crash is left out.
+        One dict a line, with the names of today; a last line that was cut off by a crash is left
+        out.
     """
     path = directory / METRICS_NAME
     if not path.is_file():
@@ -96,7 +97,7 @@ def read_metrics(directory: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-            entries.append(entry)
+            entries.append(rename(entry, RENAMED_METRICS))
     return entries
 
 

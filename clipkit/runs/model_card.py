@@ -24,24 +24,24 @@ def draft_card(
         config: The run.
         name: Of the model.
         num_pairs: How many pairs there were, by what they were for.
-        results: What was measured, by the state of the weights: the start, the end.
-        facts: Other things worth knowing, by name: steps, hours, the chosen mixture.
+        results: What was measured, by the state of the weights, as in "trained".
+        facts: Other things worth knowing, by name: steps, hours, the share of the trained weights.
 
     Returns:
         The text of a README.md, with the header that model hubs read.
     """
-    start = config.model.start or f"random weights of {config.model.architecture}"
+    base = config.model.base or f"random weights of {config.model.architecture}"
     lines = [
         "---",
         "library_name: open_clip",
         "pipeline_tag: zero-shot-image-classification",
         "tags: [clip, clipkit]",
-        "license: other # TODO: yours, as far as the start and the data allow it",
+        "license: other # TODO: yours, as far as the base model and the data allow it",
         "---",
         "",
         f"# {name}",
         "",
-        f"A dual encoder for images and text, trained with clipkit from {start}.",
+        f"A dual encoder for images and text, trained with clipkit from {base}.",
         "",
         "TODO: what it is for, and what it must not be used for.",
         "",

@@ -1,12 +1,14 @@
-"""The report of a training run: for programs, as lines for people, as curves."""
+"""The report of a training run: report.json, a table for the terminal, curves over the steps."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from clipkit.errors import MissingExtraError
+from clipkit.files import atomic_write, write_text
+from clipkit.training.key_names import RENAMED_METRICS, RENAMED_REPORT_KEYS, rename
 
 REPORT_NAME = "report.json"
 FINAL_NAME = "final"
@@ -14,22 +16,23 @@ FINAL_NAME = "final"
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a training run came to."""
+    """Measurements before and after a training run, and what a person should know of it."""
 
     directory: str  # of the run
-    is_finished: bool  # False: someone asked to stop; the same command goes on
+    is_finished: bool  # False: someone asked to stop; the same command resumes the run
     step: int
     num_steps: int
-    seconds: float  # of work, over all sittings
+    seconds: float  # of work, without what an interruption took
     num_pairs: int  # trained on
     num_validated: int = 0  # pairs that were measured on, without those that could not be read
     best_step: int | None = None  # whose weights were taken
-    alpha: float | None = None  # share of the trained weights in the final ones; None: not mixed
+    # Share of the trained weights in the final ones (WiSE-FT); None: no interpolation was wanted.
+    alpha: float | None = None
     start: Mapping[str, float] = field(default_factory=dict)  # measured before the first step
     end: Mapping[str, float] = field(default_factory=dict)  # of the trained weights
     final: Mapping[str, float] = field(default_factory=dict)  # of those in the final checkpoint
-    # Of every alpha that was measured, the metrics.
-    mixtures: tuple[tuple[float, Mapping[str, float]], ...] = ()
+    # Every alpha that was measured, with its metrics.
+    interpolations: tuple[tuple[float, Mapping[str, float]], ...] = ()
     bad: Mapping[str, str] = field(default_factory=dict)  # pairs that were not read: name, reason
     notes: tuple[str, ...] = ()  # what a person should know
 
@@ -38,28 +41,36 @@ class TrainingReport:
         """Directory of the final checkpoint, which clipkit and open_clip load."""
         return Path(self.directory) / FINAL_NAME
 
-    def to_json(self) -> str:
-        """Return the report as the text of a JSON object."""
-        # In ASCII: a file's name may hold what UTF-8 has no letter for.
-        return json.dumps(asdict(self), indent=2) + "\n"
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as values that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Return the report that :meth:`to_dict` gave, of this version or an earlier one."""
+        values = rename(content, RENAMED_REPORT_KEYS)
+        for name in ("start", "end", "final"):
+            values[name] = rename(values[name], RENAMED_METRICS)
+        values["interpolations"] = tuple(
+            (alpha, rename(metrics, RENAMED_METRICS)) for alpha, metrics in values["interpolations"]
+        )
+        return cls(**{**values, "notes": tuple(values["notes"])})
 
 
 def write_report(report: TrainingReport) -> None:
     """Write a report into its run's directory, whole or not at all."""
-    path = Path(report.directory) / REPORT_NAME
-    draft = path.with_suffix(".part")
-    draft.write_text(report.to_json(), encoding="utf-8")
-    draft.replace(path)
+    # In ASCII: a file's name may hold what UTF-8 has no letter for.
+    text = json.dumps(report.to_dict(), indent=2) + "\n"
+    write_text(Path(report.directory) / REPORT_NAME, text)
 
 
 def read_report(directory: Path) -> TrainingReport | None:
     """Return the report of a run that has ended, None of one that has not."""
     try:
-        content: dict[str, Any] = json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))
+        content = json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    content["mixtures"] = tuple((alpha, metrics) for alpha, metrics in content["mixtures"])
-    return TrainingReport(**{**content, "notes": tuple(content["notes"])})
+    return TrainingReport.from_dict(content)
 
 
 # Shown in this order; what is left out is in report.json.
@@ -70,7 +81,7 @@ _SHOWN = {
     "text_to_image_recall@1": "text to image, recall@1",
     "text_to_image_recall@5": "recall@5",
     "validation_loss": "validation loss",
-    "tripwire_accuracy": "reference set",
+    "retention_accuracy": "retention set",
 }
 
 
@@ -88,9 +99,9 @@ def report_lines(report: TrainingReport) -> list[str]:
     if report.best_step != report.step:
         lines.append(f"the best weights are those of step {report.best_step}")
     rows = [("start", report.start), ("trained", report.end)]
-    for alpha, metrics in report.mixtures:
+    for alpha, metrics in report.interpolations:
         if 0 < alpha < 1:
-            rows.append((f"{alpha:.1f} of it", metrics))
+            rows.append((f"alpha {alpha:.1f}", metrics))
     if report.alpha is not None:
         rows.append((f"final ({report.alpha:.1f})", report.final))
     names = [name for name in _SHOWN if any(name in metrics for _, metrics in rows)]
@@ -123,10 +134,10 @@ _PANELS: Sequence[tuple[str, Sequence[str]]] = (
     ("loss", ("loss", "validation_loss")),
     (
         "validation",
-        ("accuracy", "image_to_text_recall@1", "text_to_image_recall@1", "tripwire_accuracy"),
+        ("accuracy", "image_to_text_recall@1", "text_to_image_recall@1", "retention_accuracy"),
     ),
     ("learning rate", ("lr",)),
-    ("scale of cosines", ("logit_scale",)),
+    ("logit scale", ("logit_scale",)),
 )
 
 
@@ -134,7 +145,7 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the metrics of a run over its steps.
 
     Args:
-        metrics: One dict a line, as the journal has them.
+        metrics: One dict a line, as the metrics log has them.
         path: Where the PNG goes; it appears whole or not at all.
 
     Raises:
@@ -164,9 +175,8 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.grid(visible=True, alpha=0.3)
         if len(lines) > 1:
             axes.legend()
-    draft = path.with_suffix(".part")
-    figure.savefig(draft, format="png", dpi=120)
-    draft.replace(path)
+    with atomic_write(path) as draft:
+        figure.savefig(draft, format="png", dpi=120)
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:

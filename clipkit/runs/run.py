@@ -1,4 +1,4 @@
-"""One training run: from its config to a directory with a model in it.
+"""Training a model: one run from its config to a directory with the final checkpoint.
 
 Started as several processes by torchrun, all of them train and the first one writes.
 """
@@ -13,28 +13,29 @@ from clipkit.errors import ImageReadError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
+from clipkit.progress import Callbacks
 from clipkit.runs.build import (
     Inputs,
     build_batches,
     identify_towers,
+    initial_towers,
     live_encoder,
     load_teacher,
     locked_features,
     prepare_towers,
-    start_towers,
     tokenizer_json,
 )
-from clipkit.runs.callbacks import Listener
 from clipkit.runs.data import open_data, with_validation_splits
 from clipkit.runs.directory import (
     CHECKPOINTS_NAME,
+    CONFIG_NAME,
     claimed_directory,
-    keep_config,
     with_precision,
 )
-from clipkit.runs.finalize import end_run
-from clipkit.runs.metrics_log import Journal
+from clipkit.runs.finalize import finalize_run
+from clipkit.runs.metrics_log import MetricsLog
 from clipkit.runs.report import TrainingReport, read_report
+from clipkit.runs.settings_check import check_settings, settings_warnings
 from clipkit.runs.validation import build_measure
 from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
@@ -43,70 +44,70 @@ from clipkit.training.data_loading import PairBatches
 from clipkit.training.distributed import Ranks, joined_process_group
 from clipkit.training.loop import Validation
 from clipkit.training.mixed_precision import choose_training_precision
-from clipkit.training.preflight import advise, refuse
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
 
-def train(config: RunConfig, *, listener: Listener | None = None) -> TrainingReport:
-    """Train a dual encoder, or go on with a run that was interrupted.
+def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingReport:
+    """Train a dual encoder, or resume a run that was interrupted.
 
-    The run's directory is ``config.output``. A run that is there already and was told the same
-    goes on where it stopped, bit for bit on a CPU; one that has ended is reported again.
+    The run's directory is ``config.output``. A run that is there already and has the same settings
+    is resumed where it stopped, bit for bit on a CPU; one that has ended is reported again.
 
     Args:
         config: What to train on what, and how.
-        listener: Who is told how it goes on; None: nobody.
+        callbacks: Who is told how far it is; None: nobody.
 
     Returns:
-        What the run came to; if someone asked to stop, as far as it is.
+        The report of the run; if someone asked to stop, as far as it is.
 
     Raises:
         InputError: If the config or the data cannot be trained with.
-        CheckpointError: If the start cannot be loaded.
-        TrainingError: If the run cannot go on; what it has written stays.
+        CheckpointError: If the base model cannot be loaded.
+        TrainingError: If training cannot continue; what it has written stays.
         MissingExtraError: If torch is not installed.
     """
-    check_kind(config, "compute", "the config must be a RunConfig, as read_config returns it")
+    rule = "the config must be a RunConfig, as RunConfig.from_toml returns it"
+    check_kind(config, "compute", rule)
     resolved = config.resolve()
     with joined_process_group() as ranks:
         if ranks.rank > 0:
             return _follow(resolved, ranks)
-        listener = listener or Listener()
+        callbacks = callbacks or Callbacks()
         with claimed_directory(resolved) as claimed:
             ended = read_report(Path(claimed.output))
             ranks.all_gather_objects((claimed, ended))
             if ended is not None:
-                listener.say(
+                callbacks.say(
                     f"{claimed.output} has ended already and this is what it came to; nothing was "
                     "trained now. To train again, choose another output"
                 )
                 return ended
-            return _Run(claimed, ranks, listener).run()
+            return _Run(claimed, ranks, callbacks).run()
 
 
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
-    """Take part in a run that another process leads."""
+    """Take part in a run whose first process is another one."""
     claimed, ended = ranks.all_gather_objects(None)[0]
-    return ended or _Run(claimed, ranks, Listener()).run()
+    return ended or _Run(claimed, ranks, Callbacks()).run()
 
 
 class _Run:
-    """A run on one process."""
+    """A run, as one of its processes sees it."""
 
-    def __init__(self, config: RunConfig, ranks: Ranks, listener: Listener) -> None:
-        self._kept = config  # as the directory has it
+    def __init__(self, config: RunConfig, ranks: Ranks, callbacks: Callbacks) -> None:
+        self._kept = config  # as run.toml has it
         device = str(ranks.choose_device(config.compute.device))  # each process has its own
         config = replace(config, compute=replace(config.compute, device=device))
         self._config = with_validation_splits(config)
         self._ranks = ranks
-        self._listener = listener
+        self._callbacks = callbacks
         self._directory = Path(config.output)
-        self._data = open_data(self._config, say=listener.say)
+        self._data = open_data(self._config, say=callbacks.say)
         self._measure = build_measure(config, self._data)
 
     def run(self) -> TrainingReport:
-        towers = start_towers(self._config)
+        towers = initial_towers(self._config)
         self._refuse_or_warn(towers)
         sources = self._identify(towers)
         prepare_towers(towers, self._config.model)
@@ -114,29 +115,32 @@ class _Run:
         checkpoints = RunCheckpoints(
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
-        trainer = self._assemble(towers, sources, checkpoints)
-        is_finished = self._learn(trainer, inputs, checkpoints)
+        trainer = self._build_trainer(towers, sources, checkpoints)
+        is_finished = self._train(trainer, inputs, checkpoints)
         report = self._report(trainer, is_finished=is_finished)
         if not is_finished or self._ranks.rank > 0:
             return report
-        self._listener.say("choosing the final weights")
+        self._callbacks.say("choosing the final weights")
         best = checkpoints.path(report.best_step or report.step)
-        return end_run(self._config, self._data, self._measure, best, report)
+        return finalize_run(self._config, self._data, self._measure, best, report)
 
     def _identify(self, towers: Towers) -> dict[str, str]:
         """Return what identifies all but the pairs to train on, by the setting that names it."""
-        named = {"data.validation": self._data.validation, "watch.tripwire": self._data.tripwire}
+        named = {
+            "data.validation": self._data.validation,
+            "watch.retention_set": self._data.retention_set,
+        }
         sources = {name: found.fingerprint for name, found in named.items() if found is not None}
         if not self._config.is_from_scratch:
-            sources["model.start"] = identify_towers(towers)
+            sources["model.base"] = identify_towers(towers)
         return sources
 
-    def _assemble(
+    def _build_trainer(
         self, towers: Towers, sources: dict[str, str], checkpoints: RunCheckpoints
     ) -> Trainer:
-        """Return what learns, where the newest checkpoint left it."""
+        """Return the trainer, where the newest checkpoint left it."""
         found = checkpoints.load_newest()
-        with self._listener.progress_for("image features") as progress:
+        with self._callbacks.progress_for("image features") as progress:
             features = locked_features(
                 self._config,
                 self._data,
@@ -171,10 +175,10 @@ class _Run:
         )
         if found is not None:
             trainer.restore(state)
-            self._listener.say(f"going on after step {trainer.state.step} of {trainer.num_steps}")
+            self._callbacks.say(f"resuming after step {trainer.state.step} of {trainer.num_steps}")
         return trainer
 
-    def _learn(self, trainer: Trainer, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
+    def _train(self, trainer: Trainer, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
         device = self._config.compute.device
 
         def measure() -> Validation:
@@ -184,16 +188,16 @@ class _Run:
             return trainer.run(checkpoints, measure=measure)
         step = trainer.state.step
         with (
-            closing(Journal(self._directory, step=step)) as journal,
-            self._listener.progress_for("training") as progress,
+            closing(MetricsLog(self._directory, step=step)) as log,
+            self._callbacks.progress_for("training") as progress,
         ):
             if step == 0:
-                journal.write_validation(0, measure())
+                log.write_validation(0, measure())
             return trainer.run(
                 checkpoints,
                 measure=measure,
-                log=journal.write,
-                log_validation=journal.write_validation,
+                log=log.write,
+                log_validation=log.write_validation,
                 progress=progress,
             )
 
@@ -206,11 +210,11 @@ class _Run:
         precision = self._ranks.all_gather_objects(precision)[0]
         self._config = with_precision(self._config, precision)
         if self._ranks.rank == 0:
-            keep_config(with_precision(self._kept, precision))
+            with_precision(self._kept, precision).to_toml(self._directory / CONFIG_NAME)
 
     def _refuse_or_warn(self, towers: Towers) -> None:
         data = self._data
-        refuse(
+        check_settings(
             self._config,
             num_pairs=data.num_drawn,
             embed_dim=towers.embed_dim,
@@ -218,7 +222,7 @@ class _Run:
             num_classes=len(data.train.class_names),
         )
         num_parameters = sum(item.numel() for item in towers.parameters())
-        advice = advise(
+        warnings = settings_warnings(
             self._config,
             num_pairs=data.num_drawn,
             num_parameters=num_parameters,
@@ -226,11 +230,13 @@ class _Run:
         )
         for place, source in zip(self._config.data.train, data.train.datasets, strict=True):
             classes = f" of {len(source.class_names)} classes" if source.class_names else ""
-            self._listener.say(f"{place.path}: {len(source):,} pairs{classes} to train on")
-        for line in advice:
-            self._listener.say(f"warning: {line}")
+            self._callbacks.say(f"{place.path}: {len(source):,} pairs{classes} to train on")
+        for line in warnings:
+            self._callbacks.say(f"warning: {line}")
         if data.skipped:
-            self._listener.say(f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}")
+            self._callbacks.say(
+                f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}"
+            )
 
     def _report(self, trainer: Trainer, *, is_finished: bool) -> TrainingReport:
         state = trainer.state

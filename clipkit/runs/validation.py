@@ -19,8 +19,7 @@ from clipkit.training.config import SAMPLES, LossKind, RunConfig
 from clipkit.training.loop import Validation
 from clipkit.training.validation_loss import mean_loss
 
-TRIPWIRE = "tripwire_accuracy"
-
+RETENTION_ACCURACY = "retention_accuracy"  # a metric: zero-shot, of the retention set
 
 Measure = Callable[[Encoder], Validation]
 
@@ -33,8 +32,8 @@ class Validator:
     the mean of all recalls.
     """
 
-    source: PairDataset | None  # None: only the tripwire is measured
-    tripwire: Callable[[Encoder], ZeroShotReport] | None
+    source: PairDataset | None  # None: only the retention set is measured
+    measure_retention: Callable[[Encoder], ZeroShotReport] | None
     templates: tuple[str, ...]
     loss: LossKind
     batch_size: int  # of the loss
@@ -68,11 +67,11 @@ class Validator:
             score = float(np.mean(recalls))
         num_images = 0 if self.source is None else len(self.source) - len(bad)
         check_bad(len(bad), num_images + len(bad), self.max_bad_fraction, bad)
-        if self.tripwire is not None:
-            reference = self.tripwire(encoder)
-            metrics[TRIPWIRE] = reference.top_1
-            metrics["tripwire_log_probability"] = reference.mean_log_probability
-            bad = [*bad, *reference.skipped]
+        if self.measure_retention is not None:
+            retained = self.measure_retention(encoder)
+            metrics[RETENTION_ACCURACY] = retained.top_1
+            metrics["retention_log_probability"] = retained.mean_log_probability
+            bad = [*bad, *retained.skipped]
         reasons = {str(error.path): error.reason for error in bad}
         return Validation(score, metrics, num_images=num_images, bad=reasons)
 
@@ -113,14 +112,14 @@ def build_measure(config: RunConfig, data: RunData) -> Measure:
     Returns:
         A function from a model to its score and metrics.
     """
-    tripwire: Callable[[Encoder], ZeroShotReport] | None = None
-    if config.watch.tripwire == SAMPLES:
-        tripwire = sample_accuracy
-    elif data.tripwire is not None:
-        tripwire = _accuracy_on(data.tripwire)
+    measure_retention: Callable[[Encoder], ZeroShotReport] | None = None
+    if config.watch.retention_set == SAMPLES:
+        measure_retention = sample_accuracy
+    elif data.retention_set is not None:
+        measure_retention = _accuracy_on(data.retention_set)
     return Validator(
         data.validation,
-        tripwire,
+        measure_retention,
         config.data.templates,
         config.loss.kind,
         config.compute.batch_size,

@@ -1,17 +1,28 @@
-"""What a training run is told: one value object for each part of RUN.toml.
+"""The settings of a training run, RUN.toml: a dataclass for each section, checked by pydantic.
 
-Every field carries its manual as a comment. Defaults that depend on where training starts are
-None until :meth:`RunConfig.resolve` fills them in: a fine-tuning on few pairs moves little, a run
-from scratch follows the published recipes.
+A comment at each field is its manual (docs/training.md prints it). Defaults that depend on whether
+there is a base model are None until :meth:`RunConfig.resolve` fills them in: a fine-tuning on few
+pairs moves little, a run from scratch follows the published recipes.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
-from clipkit.errors import InputError
+from clipkit.errors import InputError, MissingExtraError
+
+try:
+    from pydantic import BeforeValidator, Field, Strict
+except ImportError as error:
+    raise MissingExtraError("torch", "Reading the settings of a training run") from error
+
+from clipkit.training.config_errors import checked_settings
+from clipkit.training.config_file import (
+    Anchor,
+    TomlSettings,
+    absolute_model,
+    absolute_path,
+    absolute_sources,
+)
 
 LossKind = Literal["infonce", "sigmoid"]
 ScheduleKind = Literal["cosine", "constant"]
@@ -19,61 +30,100 @@ Sharding = Literal["ddp", "fsdp"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 SAMPLES = "samples"
-"""Stands for the photographs that come with clipkit, where a reference set is asked for."""
+"""Stands for the photographs that come with clipkit, where a retention set is asked for."""
 
+_BITS = 64
 # Of numbers of any kind. What is beyond is a slip, and products of a few such numbers would leave
 # the range of float32; TOML knows inf and nan besides.
 _LEAST, _MOST = 1e-30, 1e30
-_BITS = 64
 _MOST_WEIGHT = 1e6
 
 
+def _check_bits(value: Any) -> Any:
+    if isinstance(value, int) and value.bit_length() > _BITS:  # it may be too long to be printed
+        bits = value.bit_length()
+        raise ValueError(f"must be a whole number of at most {_BITS} bits, got one of {bits} bits")
+    return value
+
+
+def _check_size(value: Any) -> Any:
+    if isinstance(value, float) and value and not _LEAST <= abs(value) <= _MOST:  # or it is nan
+        raise ValueError(
+            f"must be a finite number of ordinary size ({_LEAST:g} to {_MOST:g}), got {value:g}"
+        )
+    return _check_bits(value)
+
+
+# Strict: "1e-5" is no number, True is no whole number, 1 is no flag; but 1 is a number.
+Text = Annotated[str, Strict()]
+Flag = Annotated[bool, Strict()]
+Whole = Annotated[int, Strict(), BeforeValidator(_check_bits)]
+Number = Annotated[float, Strict(), BeforeValidator(_check_size)]
+
+Count = Annotated[Whole, Field(ge=0)]
+PositiveCount = Annotated[Whole, Field(ge=1)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+PartialShare = Annotated[Number, Field(ge=0, lt=1)]
+
+FilePath = Annotated[Text, Anchor(absolute_path)]
+ModelName = Annotated[Text, Anchor(absolute_model)]
+Architecture = Annotated[
+    Text, Anchor(lambda name, at: absolute_path(name, at) if f"{name}".endswith(".json") else name)
+]
+RetentionSet = Annotated[
+    Text | None, Anchor(lambda name, at: name if name == SAMPLES else absolute_path(name, at))
+]
+
+
+@checked_settings("model")
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which towers are trained, and how much of them."""
+    """Which model is trained, and how much of it."""
 
-    start: str = ""  # any model that clipkit loads; empty: from scratch
-    architecture: str = ""  # from scratch: a config of open_clip's by name, or a JSON file
-    tokenizer: str = ""  # from scratch: a directory with tokenizer.json; empty: the config's own
-    lock_image: bool = False  # the image tower stays as it is (LiT)
-    unlocked_image_groups: int = 0  # the last so many groups are trained although it is locked
-    lock_text: bool = False  # the text tower stays as it is
-    unlocked_text_layers: int = 0  # the last so many layers are trained although it is locked
-    freeze_batch_norm: bool | None = None  # running means stay; None: yes, unless from scratch
-    patch_dropout: float = 0.0  # share of patches left out of each image, 0..1 (FLIP: .5)
-    gradient_checkpointing: bool = False  # a third slower or so, with much less memory
+    base: ModelName = ""  # base model to fine-tune, any that clipkit loads; empty: from scratch
+    architecture: Architecture = ""  # from scratch: an open_clip config by name, or a JSON file
+    tokenizer: FilePath = ""  # from scratch: a folder with tokenizer.json; empty: the config's own
+    lock_image: Flag = False  # freeze the image encoder (LiT)
+    unlocked_image_groups: Count = 0  # its last so many groups are trained although it is locked
+    lock_text: Flag = False  # freeze the text encoder
+    unlocked_text_layers: Count = 0  # its last so many layers are trained although it is locked
+    freeze_batch_norm: Flag | None = None  # keep running means; None: yes, unless from scratch
+    patch_dropout: PartialShare = 0.0  # share of patches left out of each image, 0..1 (FLIP: .5)
+    gradient_checkpointing: Flag = False  # a third slower or so, with much less memory
 
     def __post_init__(self) -> None:
-        """Check what can be checked without a model.
+        """Check how the fields go together.
 
         Raises:
-            InputError: If fields contradict each other or are out of range.
+            InputError: If fields contradict each other.
         """
-        _check_numbers("model.", self)
-        if bool(self.start) == bool(self.architecture):
-            got = "both" if self.start else "neither"
+        if bool(self.base) == bool(self.architecture):
+            got = "both" if self.base else "neither"
             raise InputError(
-                "[model] needs either start (a model to go on from) or architecture (from "
-                f"scratch), got {got}"
+                "[model] needs either base (a model to fine-tune) or architecture (from scratch), "
+                f"got {got}"
             )
-        if self.tokenizer and self.start:
-            raise InputError("model.tokenizer is for training from scratch: a start brings its own")
-        for name in ("unlocked_image_groups", "unlocked_text_layers"):
-            lock = "lock_image" if "image" in name else "lock_text"
-            if getattr(self, name) < 0 or (getattr(self, name) and not getattr(self, lock)):
-                raise InputError(
-                    f"model.{name} counts from 0 and goes with {lock} = true, "
-                    f"got {getattr(self, name)}"
-                )
-        _check_range("model.patch_dropout", self.patch_dropout, 0, 1, is_open_above=True)
+        if self.tokenizer and self.base:
+            raise InputError(
+                "model.tokenizer is for training from scratch: a base model brings its own"
+            )
+        for name, lock in (
+            ("unlocked_image_groups", "lock_image"),
+            ("unlocked_text_layers", "lock_text"),
+        ):
+            if getattr(self, name) and not getattr(self, lock):
+                raise InputError(f"model.{name} goes with {lock} = true, got {getattr(self, name)}")
 
 
+@checked_settings("data.train")
 @dataclass(frozen=True)
 class SourceConfig:
-    """One place with pairs."""
+    """One dataset of image-text pairs."""
 
-    path: str  # folder, table, or shards ("data-{000..099}.tar"); "a::b" are two places
-    weight: float = 1.0  # how often its pairs are drawn: 2 twice an epoch, 0.5 every other
+    path: Text  # folder, table, or shards ("data-{000..099}.tar"); "a::b" are two
+    # How often its pairs are drawn: 2 twice an epoch, 0.5 every other.
+    weight: Annotated[float, Strict(), BeforeValidator(_check_bits)] = 1.0
     # Of a folder divided into train/, val/, test/; "": train to train on, val to validate on.
     split: Literal["", "train", "validation", "test"] = ""
 
@@ -84,7 +134,7 @@ class SourceConfig:
             InputError: If the path is empty or the weight out of range.
         """
         if not self.path:
-            raise InputError("a place with pairs needs a path, got an empty one")
+            raise InputError("a dataset needs a path, got an empty one")
         if not 0 < self.weight <= _MOST_WEIGHT:
             raise InputError(
                 f"the weight of {self.path} must be above 0 and up to {_MOST_WEIGHT:,.0f}, got "
@@ -92,56 +142,59 @@ class SourceConfig:
             )
 
 
+Sources = Annotated[tuple[SourceConfig, ...], Anchor(absolute_sources)]
+
+
+@checked_settings("data")
 @dataclass(frozen=True)
 class DataConfig:
-    """Pairs of images and texts, and how an image is changed each time."""
+    """Image-text pairs, and how an image is augmented each time."""
 
-    train: tuple[SourceConfig, ...] = ()  # places with pairs: see above
+    train: Sources = ()  # datasets: see above
     # Never trained on; empty: the folders val of those train that have one, as in ds/train, ds/val.
-    validation: tuple[SourceConfig, ...] = ()
-    validation_fraction: float = 0.0  # share of train kept for validation, if that is empty
-    # "auto" looks; or "folder", "classes", "table", "shards".
+    validation: Sources = ()
+    validation_fraction: PartialShare = 0.0  # share of train kept to validate on, if that is empty
+    # "auto" detects it; or "folder", "classes", "table", "shards".
     format: Literal["auto", "folder", "classes", "table", "shards"] = "auto"
     # Of a table, with paths or, in Parquet, the files themselves; empty: the first that is called
     # filepath, file_name, image, path or alike.
-    image_column: str = ""
+    image_column: Text = ""
     # Of a table; empty: the first that is called title, caption, text or alike.
-    caption_column: str = ""
+    caption_column: Text = ""
     # Of caption files and of members of shards, as in "caption" or "en.txt"; empty: .txt, .caption
     # or .json, the first that holds a caption; in shards then .cls.
-    caption_ending: str = ""
+    caption_ending: Text = ""
     # File with the names of class folders or of the numbers in .cls: JSON {"n01440764": "tench"},
     # lines of folder,name, or one name a line in sorted order; empty: the folders' names.
-    class_names: str = ""
-    templates: tuple[str, ...] = ("a photo of a {}.",)  # class name -> caption
-    max_bad_fraction: float = 0.05  # of pairs that cannot be read; more ends the run
-    workers: int = -1  # processes that read images; -1: as many as pay here, 0: none
-    crop_scale: tuple[float, float] = (0.9, 1.0)  # share of the area that a random crop keeps
-    crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)  # its width / height
-    horizontal_flip: float = 0.0  # probability; it breaks "left", "right" and writing
-    color_jitter: float = 0.0  # probability of changed brightness, contrast, saturation, hue
-    grayscale: float = 0.0  # probability
-    random_erasing: float = 0.0  # probability
+    class_names: FilePath = ""
+    templates: tuple[Text, ...] = ("a photo of a {}.",)  # class name -> caption
+    max_bad_fraction: Share = 0.05  # of pairs that cannot be read; more ends the run
+    # Processes that read images; -1: as many as pay here, 0: none.
+    workers: Annotated[Whole, Field(ge=-1)] = -1
+    crop_scale: tuple[Number, Number] = (0.9, 1.0)  # share of the area that a random crop keeps
+    crop_ratio: tuple[Number, Number] = (0.75, 1.3333333333333333)  # its width / height
+    horizontal_flip: Share = 0.0  # probability; it breaks "left", "right" and writing
+    color_jitter: Share = 0.0  # probability of changed brightness, contrast, saturation, hue
+    grayscale: Share = 0.0  # probability
+    random_erasing: Share = 0.0  # probability
 
     def __post_init__(self) -> None:
-        """Check the fields.
+        """Check how the fields go together.
 
         Raises:
-            InputError: If there is nothing to train on, or a field is out of range.
+            InputError: If there is nothing to train on, or a crop is out of range.
         """
-        _check_numbers("data.", self)
         if not self.train:
             raise InputError('[data] needs train, for example train = "photos"')
-        _check_range("data.validation_fraction", self.validation_fraction, 0, 1, is_open_above=True)
-        _check_range("data.max_bad_fraction", self.max_bad_fraction, 0, 1)
-        for name in ("horizontal_flip", "color_jitter", "grayscale", "random_erasing"):
-            _check_range(f"data.{name}", getattr(self, name), 0, 1)
-        _check_pair("data.crop_scale", self.crop_scale, above=0, most=1)
-        _check_pair("data.crop_ratio", self.crop_ratio, above=0, most=math.inf)
         if self.validation and self.validation_fraction:
             raise InputError("[data] takes validation or validation_fraction, got both")
-        if self.workers < -1:
-            raise InputError(f"data.workers must be -1 or more, got {self.workers}")
+        for name, most in (("crop_scale", 1.0), ("crop_ratio", _MOST)):
+            smallest, largest = getattr(self, name)
+            if not 0 < smallest <= largest <= most:
+                raise InputError(
+                    f"data.{name} must be [smallest, largest], above 0"
+                    f"{' and up to 1' if most == 1 else ''}, got {[smallest, largest]}"
+                )
 
     @property
     def is_augmented(self) -> bool:
@@ -150,154 +203,114 @@ class DataConfig:
         return self.crop_scale != (1.0, 1.0) or any(chances)
 
 
+@checked_settings("loss")
 @dataclass(frozen=True)
 class LossConfig:
-    """What is made small."""
+    """What training minimizes."""
 
-    kind: LossKind = "infonce"  # or "sigmoid", which suits small batches
-    teacher: str = ""  # a model to learn from as well; any that clipkit loads
-    contrastive_weight: float = 1.0  # of the loss above
-    feature_weight: float = 2000.0  # with a teacher: squared distance of embeddings (CLIP-KD)
-    logit_weight: float = 1.0  # with a teacher: cross-entropy to its softmax
-    matryoshka_dims: tuple[int, ...] = ()  # prefixes that are spaces of their own
-    row_chunk: int = 0  # rows of logits held at once; 0: all
-
-    def __post_init__(self) -> None:
-        """Check the fields.
-
-        Raises:
-            InputError: If a field is out of range.
-        """
-        _check_numbers("loss.", self)
-        _check_choice("loss.kind", self.kind, ("infonce", "sigmoid"))
-        for name in ("contrastive_weight", "feature_weight", "logit_weight"):
-            _check_range(f"loss.{name}", getattr(self, name), 0, math.inf)
-        if min(self.matryoshka_dims, default=1) < 1 or self.row_chunk < 0:
-            raise InputError("loss.matryoshka_dims count from 1 and loss.row_chunk from 0")
+    kind: LossKind = "infonce"  # or "sigmoid" (SigLIP), which suits small batches
+    teacher: ModelName = ""  # a model to distil from as well; any that clipkit loads
+    contrastive_weight: NonNegative = 1.0  # of the loss above
+    feature_weight: NonNegative = 2000.0  # with a teacher: squared distance of embeddings (CLIP-KD)
+    logit_weight: NonNegative = 1.0  # with a teacher: cross-entropy to its softmax
+    matryoshka_dims: tuple[PositiveCount, ...] = ()  # prefixes that are spaces of their own
+    row_chunk: Count = 0  # rows of logits held at once; 0: all
 
 
+@checked_settings("optimizer")
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW and the path of its learning rate."""
+    """AdamW and its learning-rate schedule."""
 
-    lr: float | None = None  # the highest; None: 1e-5 from a checkpoint, 5e-4 from scratch
-    beta1: float = 0.9  # how slowly the mean of gradients moves
-    beta2: float = 0.98  # how slowly the mean of their squares moves
-    eps: float = 1e-6  # AdamW's
-    weight_decay: float = 0.2  # of matrices; gains, biases, scale and positions have none
-    clip_norm: float = 1.0  # of the whole gradient; 0: none
-    schedule: ScheduleKind = "cosine"  # after the warm-up, to 0; or "constant"
-    warmup_fraction: float = 0.1  # of all steps
-
-    def __post_init__(self) -> None:
-        """Check the fields.
-
-        Raises:
-            InputError: If a field is out of range.
-        """
-        _check_numbers("optimizer.", self)
-        _check_choice("optimizer.schedule", self.schedule, ("cosine", "constant"))
-        if self.lr is not None:
-            _check_range("optimizer.lr", self.lr, 0, math.inf)
-        _check_range("optimizer.beta1", self.beta1, 0, 1, is_open_above=True)
-        _check_range("optimizer.beta2", self.beta2, 0, 1, is_open_above=True)
-        _check_range("optimizer.warmup_fraction", self.warmup_fraction, 0, 1)
-        for name in ("eps", "weight_decay", "clip_norm"):
-            _check_range(f"optimizer.{name}", getattr(self, name), 0, math.inf)
+    lr: NonNegative | None = None  # peak learning rate; None: 1e-5 fine-tuning, 5e-4 from scratch
+    beta1: PartialShare = 0.9  # decay of the mean of gradients
+    beta2: PartialShare = 0.98  # decay of the mean of their squares
+    eps: NonNegative = 1e-6  # AdamW's
+    weight_decay: NonNegative = 0.2  # of matrices; gains, biases, scale and positions have none
+    clip_norm: NonNegative = 1.0  # largest norm of the whole gradient; 0: any
+    schedule: ScheduleKind = "cosine"  # of the learning rate after warmup, to 0; or "constant"
+    warmup_fraction: Share = 0.1  # of all steps
 
 
+@checked_settings("compute")
 @dataclass(frozen=True)
 class ComputeConfig:
     """How much at once, where, and in which number format."""
 
-    batch_size: int = 64  # pairs in a step, over all processes
-    chunk_size: int = 0  # pairs computed at once by a process (GradCache); 0: all of its share
-    epochs: int | None = None  # None: 5 from a checkpoint, 32 from scratch
-    device: str = "auto"  # "cpu", "cuda", "mps"
+    batch_size: Whole = 64  # pairs in a step, over all processes
+    # Pairs that a process computes at once (GradCache); 0: all of its share.
+    chunk_size: Count = 0
+    epochs: PositiveCount | None = None  # None: 5 fine-tuning, 32 from scratch
+    device: Text = "auto"  # "cpu", "cuda", "mps"
     precision: Precision = "auto"  # bf16 by autocast, where it is fast
-    sharding: Sharding = "ddp"  # of several processes; fsdp: weights are split as well
-    compile: bool = False  # torch.compile of the towers
+    sharding: Sharding = "ddp"  # of several processes; fsdp: weights are sharded as well
+    compile: Flag = False  # torch.compile of both encoders
 
     def __post_init__(self) -> None:
-        """Check the fields.
+        """Check the batch size.
 
         Raises:
-            InputError: If a field is out of range.
+            InputError: If it is below 2.
         """
-        _check_numbers("compute.", self)
-        _check_choice("compute.precision", self.precision, ("auto", "fp32", "bf16"))
-        _check_choice("compute.sharding", self.sharding, ("ddp", "fsdp"))
         if self.batch_size < 2:
             raise InputError(
                 f"compute.batch_size must be at least 2, got {self.batch_size}: a pair is learnt "
                 "against the others of its batch"
             )
-        if self.chunk_size < 0 or (self.epochs is not None and self.epochs < 1):
-            raise InputError("compute.chunk_size counts from 0 and compute.epochs from 1")
 
 
+@checked_settings("watch")
 @dataclass(frozen=True)
 class WatchConfig:
-    """What is measured on the way, kept, and when training ends early."""
+    """What is measured and kept during training, and early stopping."""
 
-    every_epochs: float = 1.0  # how often the validation pairs are measured
-    patience: int = 0  # end after so many measurements without a better one; 0: never
-    # Class folders whose accuracy must not fall, or "samples"; empty: none. None: the samples, if
-    # there is a start that can forget.
-    tripwire: str | None = None
-    tripwire_class_names: str = ""  # file with the names of its classes, as data.class_names
-    max_forgetting: float = 0.02  # how far it may fall, as a fraction
-    average_with_start: bool | None = None  # WiSE-FT at the end; None: yes, from a checkpoint
-    checkpoint_minutes: float = 10.0  # how often a checkpoint is written, besides each epoch's end
-    keep: int = 2  # how many checkpoints stay, besides the best
-    log_steps: int = 10  # how often a line of metrics is written
-
-    def __post_init__(self) -> None:
-        """Check the fields.
-
-        Raises:
-            InputError: If a field is out of range.
-        """
-        _check_numbers("watch.", self)
-        _check_range("watch.every_epochs", self.every_epochs, 0, math.inf)
-        _check_range("watch.max_forgetting", self.max_forgetting, 0, 1)
-        _check_range("watch.checkpoint_minutes", self.checkpoint_minutes, 0, math.inf)
-        if self.patience < 0 or self.keep < 1 or self.log_steps < 1:
-            raise InputError("watch.patience counts from 0, watch.keep and watch.log_steps from 1")
+    every_epochs: NonNegative = 1.0  # how often the validation pairs are measured
+    # Early stopping after so many measurements without a better one; 0: never.
+    patience: Count = 0
+    # Class folders whose zero-shot accuracy must not fall, or "samples"; empty: none. None: the
+    # samples, if there is a base model that can forget.
+    retention_set: RetentionSet = None
+    retention_class_names: FilePath = ""  # file with the names of its classes, as data.class_names
+    max_forgetting: Share = 0.02  # how far that accuracy may fall, as a fraction
+    # Interpolate between the base model and the trained weights at the end (WiSE-FT); None: yes,
+    # if there is a base model.
+    wise_ft: Flag | None = None
+    # How often a checkpoint is written, besides each epoch's end.
+    checkpoint_minutes: NonNegative = 10.0
+    keep: PositiveCount = 2  # how many checkpoints stay, besides the best
+    log_steps: PositiveCount = 10  # how often a line of metrics is written
 
 
+@checked_settings("")
 @dataclass(frozen=True)
-class RunConfig:
-    """A whole training run."""
+class RunConfig(TomlSettings):
+    """A whole training run, as RUN.toml describes it."""
 
-    output: str  # directory of the run
+    output: FilePath  # directory of the run
     model: ModelConfig
     data: DataConfig
-    seed: int = 0  # of weights, order, captions, crops and dropout
+    seed: Count = 0  # of weights, order, captions, crops and dropout
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
 
     def __post_init__(self) -> None:
-        """Check the fields.
+        """Check the output.
 
         Raises:
-            InputError: If the output is no path or the seed is out of range.
+            InputError: If it is no path.
         """
-        _check_numbers("", self)
         if not self.output or "\0" in self.output:
             raise InputError(f"output needs the directory of the run, got {self.output!r}")
-        if self.seed < 0:
-            raise InputError(f"seed must be 0 or more, got {self.seed}")
 
     @property
     def is_from_scratch(self) -> bool:
-        """Whether the towers start from random weights."""
-        return not self.model.start
+        """Whether training begins with random weights."""
+        return not self.model.base
 
     def resolve(self) -> "RunConfig":
-        """Return the run with every default that depends on its start filled in.
+        """Return the run with every default that depends on its base model filled in.
 
         Returns:
             A config without None.
@@ -310,68 +323,8 @@ class RunConfig:
             optimizer = replace(optimizer, lr=5e-4 if is_new else 1e-5)
         if compute.epochs is None:
             compute = replace(compute, epochs=32 if is_new else 5)
-        if watch.average_with_start is None:
-            watch = replace(watch, average_with_start=not is_new)
-        if watch.tripwire is None:
-            watch = replace(watch, tripwire="" if is_new else SAMPLES)
+        if watch.wise_ft is None:
+            watch = replace(watch, wise_ft=not is_new)
+        if watch.retention_set is None:
+            watch = replace(watch, retention_set="" if is_new else SAMPLES)
         return replace(self, model=model, optimizer=optimizer, compute=compute, watch=watch)
-
-
-def default_output(path: Path) -> str:
-    """Return the directory of a run whose file names none: the file's name without its ending."""
-    return str(path.with_suffix(""))
-
-
-def check_number(name: str, value: float) -> None:
-    """Raise unless a number is one that can be computed with, whatever it is for.
-
-    Args:
-        name: What it is called, for the message.
-        value: A whole number or another one.
-
-    Raises:
-        InputError: If it is infinite, no number (nan), or far too large or too small.
-    """
-    if isinstance(value, int):
-        if value.bit_length() > _BITS:  # such a one may be too long to be printed
-            raise InputError(
-                f"{name} must be a whole number of at most {_BITS} bits, got one of "
-                f"{value.bit_length()} bits"
-            )
-    elif value and not _LEAST <= abs(value) <= _MOST:  # also if it is nan
-        raise InputError(
-            f"{name} must be a finite number of ordinary size ({_LEAST:g} to {_MOST:g}), "
-            f"got {value:g}"
-        )
-
-
-def _check_numbers(prefix: str, section: Any) -> None:
-    """Raise unless check_number takes all numbers in the fields of a section."""
-    for item in fields(section):
-        value = getattr(section, item.name)
-        for part in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(part, int | float):
-                check_number(prefix + item.name, part)
-
-
-def _check_range(
-    name: str, value: float, least: float, most: float, *, is_open_above: bool = False
-) -> None:
-    is_inside = least <= value < most if is_open_above else least <= value <= most
-    if not is_inside:
-        below = f"or more and below {most:g}" if is_open_above else f"to {most:g}"
-        above = "or more" if most == math.inf else below
-        raise InputError(f"{name} must be {least:g} {above}, got {value:g}")
-
-
-def _check_pair(name: str, pair: Sequence[float], *, above: float, most: float) -> None:
-    if len(pair) != 2 or not above < pair[0] <= pair[1] <= most:
-        raise InputError(
-            f"{name} must be [smallest, largest], above {above:g}"
-            f"{'' if most == math.inf else f' and up to {most:g}'}, got {list(pair)}"
-        )
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InputError(f'{name} must be {" or ".join(choices)}, got "{value}"')

@@ -22,6 +22,7 @@ from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks, copy_full_weights, wrap
+from clipkit.training.key_names import RENAMED_SETTINGS, rename
 from clipkit.training.loop import Hooks, TrainingLoop, Validation
 from clipkit.training.losses import ContrastiveLoss
 from clipkit.training.mixed_precision import DTYPES
@@ -116,7 +117,7 @@ class Trainer:
         Raises:
             TrainingError: If it is of another run, or of other pairs or models.
         """
-        before = saved.get("sources", {})
+        before = rename(saved.get("sources", {}), RENAMED_SETTINGS)
         for setting in sorted(before.keys() | self._fingerprints.keys()):
             if before.get(setting) != self._fingerprints.get(setting):
                 raise TrainingError(

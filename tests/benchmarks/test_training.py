@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipkit.training.config_file import read_config
+from clipkit.training.config import RunConfig
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 # A line of open_clip_train 3.3.0.
@@ -99,7 +99,7 @@ def test_both_trainers_are_told_the_same(benchmark: Any, table: Path, tmp_path: 
     run_file, config = tmp_path / "run.toml", tmp_path / "model.json"
     config.write_text("{}")
     run_file.write_text(trainers.run_toml(recipe, config, tmp_path / "out"))
-    run = read_config(run_file)
+    run = RunConfig.from_toml(run_file)
     told = {
         **dataclasses.asdict(run.optimizer),
         **dataclasses.asdict(run.compute),

@@ -88,7 +88,7 @@ def test_check_prints_and_writes_nothing(
 def test_check_of_fine_tuning_at_a_high_rate_says_what_is_right(
     run: Run, write: Callable[..., Path], tiny_checkpoint: Path
 ) -> None:
-    outcome = run("train", write(model={"start": str(tiny_checkpoint)}), "--check")
+    outcome = run("train", write(model={"base": str(tiny_checkpoint)}), "--check")
 
     warning = next(line for line in outcome.out.splitlines() if "optimizer.lr" in line)
     assert warning.startswith("warning: optimizer.lr 0.001 is 100 times")
@@ -130,12 +130,12 @@ def test_other_process_than_the_first_prints_nothing(
         ),
         ({"compute": {"batch_size": 1}}, r"compute\.batch_size must be at least 2, got 1"),
         ({"loss": {"matryoshka_dims": [25]}}, r"matryoshka_dims must be at most 24"),
-        ({"model": {"start": "/nowhere/model"}}, r"/nowhere/model"),
+        ({"model": {"base": "/nowhere/model"}}, r"/nowhere/model"),
         ({"model": {"architecture": "ViT-Q-99"}}, r"ViT-Q-99"),
         ({"model": {"architecture": "nowhere.json"}}, r"nowhere\.json cannot be read"),
         ({"data": {"train": "nowhere"}}, r"no such folder: .*nowhere"),
         ({"data": {"format": "zip"}}, r"data\.format must be one of"),
-        ({"watch": {"tripwire": "nowhere"}}, r"no such folder: .*nowhere"),
+        ({"watch": {"retention_set": "nowhere"}}, r"no such folder: .*nowhere"),
         ({"watch": {"patience": 2}}, r"watch\.patience ends a run by its validation pairs"),
         ({"seed": -1}, r"seed must be 0 or more, got -1"),
     ],
@@ -178,7 +178,7 @@ def test_mended_settings_of_a_run_that_never_began_are_taken(
 
 def test_missing_and_broken_files_get_one_line(run: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.toml"
-    broken.write_text('[model\nstart = "starter"')
+    broken.write_text('[model\nbase = "starter"')
 
     assert "give the RUN.toml of a run" in refused(run, tmp_path / "nowhere.toml")
     assert "broken.toml is not valid TOML" in refused(run, broken)
@@ -235,7 +235,7 @@ def test_too_many_bad_images_get_one_line(
     line = refused(run, write())
 
     assert re.search(r"\d pairs could not be read, data\.max_bad_fraction allows 0: ", line)
-    assert "the same command goes on" in line
+    assert "the same command resumes from the last checkpoint" in line
 
 
 def test_checkpoint_of_another_architecture_gets_one_line(
@@ -247,7 +247,7 @@ def test_checkpoint_of_another_architecture_gets_one_line(
     config["model_cfg"]["vision_cfg"]["layers"] = 3
     (place / "open_clip_config.json").write_text(json.dumps(config))
 
-    line = refused(run, write(model={"start": str(place)}))
+    line = refused(run, write(model={"base": str(place)}))
 
     assert "do not fit the architecture" in line
     assert "is missing" in line

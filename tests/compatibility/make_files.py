@@ -1,4 +1,5 @@
 # mypy: ignore-errors
+# ruff: noqa: I001
 # It is checked with the code of another commit, if at all.
 """How the files beside this were made: by clipkit of one commit, which a later one must open.
 

@@ -20,6 +20,12 @@ pytestmark = [
 TOLERANCE = 1e-5
 INTERRUPTED = {"fine_tuning": 5, "locked": 2}  # runs, and their steps when they were interrupted
 NUM_STEPS = 9
+# Keys of metrics.jsonl and report.json that are called otherwise now.
+NEW_NAMES = {
+    "tripwire_accuracy": "retention_accuracy",
+    "tripwire_log_probability": "retention_log_probability",
+    "mixtures": "interpolations",
+}
 # What a machine was busy with, or where a run lies.
 UNCOMPARED = {"step_seconds", "data_seconds", "seconds", "directory"}
 
@@ -38,8 +44,13 @@ def test_interrupted_run_resumes_and_ends_as_if_it_had_not_been(
     assert weights.keys() == expected.keys()
     for key, values in expected.items():
         np.testing.assert_allclose(weights[key], values, rtol=0, atol=TOLERANCE, err_msg=key)
-    check_equal(read_lines(training / name / "metrics.jsonl"), read_lines(whole / "metrics.jsonl"))
-    check_equal(json.loads(outcome.out), json.loads((whole / "report.json").read_text()))
+    metrics = read_lines(whole / "metrics.jsonl")
+    check_equal(read_lines(training / name / "metrics.jsonl"), renamed(metrics))
+    report = renamed(json.loads((whole / "report.json").read_text()))
+    found = json.loads(outcome.out)
+    for each in (report, found):  # the reasons are in other words now
+        each["notes"] = [note.partition(":")[0] for note in each["notes"]]
+    check_equal(found, report)
 
 
 @pytest.mark.parametrize("name", INTERRUPTED)
@@ -105,7 +116,7 @@ def test_run_that_has_ended_is_reported_and_not_trained_again(
     assert (printed.status, as_json.status) == (0, 0)
     assert "has ended already" in printed.err
     assert str(run / "final") in printed.out
-    assert json.loads(as_json.out) == json.loads((run / "report.json").read_text())
+    assert json.loads(as_json.out) == renamed(json.loads((run / "report.json").read_text()))
     assert read_files(run) == before
 
 
@@ -127,6 +138,38 @@ def test_every_key_is_accepted(training: Path, clipkit_command: Clipkit, name: s
         check["steps_per_epoch"],
     )
     assert found == sizes[name]
+
+
+def test_one_line_tells_of_the_new_names_of_keys(training: Path, clipkit_command: Clipkit) -> None:
+    for path in (FILES / "every_key").iterdir():
+        shutil.copyfile(path, training / path.name)
+    path = training / "from_base_model.toml"
+
+    lines = clipkit_command("train", path, "--check").err.splitlines()
+
+    assert [line for line in lines if "earlier version" in line] == [
+        f"clipkit: {path} has names of an earlier version, which are understood: model.start is "
+        "now model.base, watch.tripwire is now watch.retention_set, watch.tripwire_class_names is "
+        "now watch.retention_class_names, watch.average_with_start is now watch.wise_ft"
+    ]
+
+
+def test_nothing_is_said_of_names_in_the_directory_of_a_run_which_get_the_new_ones(
+    training: Path, clipkit_command: Clipkit
+) -> None:
+    path = training / "fine_tuning.toml"
+    text = path.read_text().replace("start =", "base =").replace("tripwire =", "retention_set =")
+    path.write_text(text.replace("average_with_start =", "wise_ft ="))
+    kept = training / "fine_tuning" / "run.toml"
+    assert "tripwire" in kept.read_text()
+
+    outcome = clipkit_command("train", path)
+
+    assert outcome.status == 0
+    assert "earlier version" not in outcome.err
+    for name in ("tripwire", "start", "mixtures"):
+        assert name not in kept.read_text()
+    assert "tripwire" not in (training / "fine_tuning" / "metrics.jsonl").read_text()
 
 
 @pytest.mark.parametrize("name", ["from_base_model", "from_scratch"])
@@ -178,6 +221,13 @@ def read_files(folder: Path) -> dict[Path, bytes]:
     """Return the content of every file but the lock."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {path: path.read_bytes() for path in paths}
+
+
+def renamed(value: Any) -> Any:
+    """Return what an earlier clipkit wrote with the keys of today."""
+    if isinstance(value, dict):
+        return {NEW_NAMES.get(key, key): renamed(item) for key, item in value.items()}
+    return [renamed(item) for item in value] if isinstance(value, list) else value
 
 
 def check_equal(found: Any, expected: Any) -> None:

@@ -93,7 +93,7 @@ def save_run(path: Path, architecture: Path, train: Path, **changes: Any) -> Pat
 
     Args:
         path: Where to.
-        architecture: Of the towers; left out where the changes name a start.
+        architecture: Of the towers; left out where the changes name a base model.
         train: The place with pairs.
         changes: Sections with other settings, and seed or output.
     """
@@ -102,12 +102,12 @@ def save_run(path: Path, architecture: Path, train: Path, **changes: Any) -> Pat
         "data": {"train": str(train), "workers": 0},
         "optimizer": {"lr": 0.001},
         "compute": {"batch_size": 8, "epochs": 2, "precision": "fp32", "device": "cpu"},
-        "watch": {"log_steps": 1, "tripwire": ""},
+        "watch": {"log_steps": 1, "retention_set": ""},
     }
     for section, values in changes.items():
         if isinstance(values, dict):
             values = config.get(section, {}) | values
-            if values.get("start"):
+            if values.get("base"):
                 values.pop("architecture", None)
         config[section] = values
     path.write_text(tomli_w.dumps(config))

@@ -19,8 +19,8 @@ def save_folder(folder: Path, num: int, *, word: str = "number") -> str:
     return str(folder)
 
 
-def opened(config: DataConfig, *, seed: int = 0, tripwire: str = "") -> RunData:
-    watch = WatchConfig(tripwire=tripwire)
+def opened(config: DataConfig, *, seed: int = 0, retention_set: str = "") -> RunData:
+    watch = WatchConfig(retention_set=retention_set)
     return open_data(
         RunConfig("run", ModelConfig(architecture="a"), config, watch=watch, seed=seed)
     )
@@ -118,16 +118,16 @@ def test_the_message_names_three_and_says_that_there_are_more() -> None:
 def test_a_reference_set_is_the_samples_or_class_folders(tmp_path: Path) -> None:
     place = SourceConfig(save_folder(tmp_path / "a", 3))
     config = DataConfig(train=(place,), templates=("a drawing of a {}.",))
-    assert opened(config, tripwire="samples").tripwire is None
+    assert opened(config, retention_set="samples").retention_set is None
     for name in ("cat", "dog"):
         save_image(tmp_path / "classes" / name / "1.png", (1, 2, 3))
-    folders = opened(config, tripwire=str(tmp_path / "classes")).tripwire
+    folders = opened(config, retention_set=str(tmp_path / "classes")).retention_set
     assert folders is not None
     assert folders.class_names == ("cat", "dog")
     assert folders[0].captions == ("a drawing of a cat.",)
     save_image(tmp_path / "plain" / "1.png", (1, 2, 3))
     with pytest.raises(InputError):
-        opened(config, tripwire=str(tmp_path / "plain"))
+        opened(config, retention_set=str(tmp_path / "plain"))
 
 
 def test_an_epoch_draws_pairs_by_the_weights_of_their_places(tmp_path: Path) -> None:
@@ -183,8 +183,10 @@ def test_what_the_config_says_comes_first(divided: Path, tmp_path: Path) -> None
 def test_a_reference_set_may_be_divided_and_have_names(divided: Path, tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text('{"cat": "tabby cat"}')
     config = DataConfig(train=(SourceConfig(save_folder(tmp_path / "a", 3)),))
-    watch = WatchConfig(tripwire=str(divided), tripwire_class_names=str(tmp_path / "names.json"))
+    watch = WatchConfig(
+        retention_set=str(divided), retention_class_names=str(tmp_path / "names.json")
+    )
     data = open_data(RunConfig("run", ModelConfig(architecture="a"), config, watch=watch))
-    assert data.tripwire is not None
-    assert len(data.tripwire) == 2
-    assert data.tripwire.class_names == ("tabby cat",)
+    assert data.retention_set is not None
+    assert len(data.retention_set) == 2
+    assert data.retention_set.class_names == ("tabby cat",)

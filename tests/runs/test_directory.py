@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import Timeout
 
 from clipkit.errors import InputError, TrainingError
-from clipkit.runs.directory import claimed_directory, keep_config, with_precision
+from clipkit.runs.directory import claimed_directory, differing_settings, with_precision
 from clipkit.runs.report import TrainingReport, write_report
 from clipkit.training.config import (
     ComputeConfig,
@@ -22,7 +23,7 @@ from clipkit.training.config import (
     SourceConfig,
     WatchConfig,
 )
-from clipkit.training.config_file import read_config
+from clipkit.training.config_errors import field_types, section_types
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_a_new_directory_holds_the_config_with_every_default(config: RunConfig) 
     with claimed_directory(config) as claimed:
         assert claimed == config
         kept = Path(config.output) / "run.toml"
-        assert read_config(kept) == config
+        assert RunConfig.from_toml(kept) == config
         for key in ("lr = ", "beta1 = ", "patience = ", "crop_scale = "):
             assert key in kept.read_text()
 
@@ -59,10 +60,10 @@ def test_the_same_run_goes_on(config: RunConfig) -> None:
 
 def test_a_run_goes_on_with_the_precision_that_was_chosen(config: RunConfig) -> None:
     directory = begin(config)
-    keep_config(with_precision(config, "bf16"))
+    with_precision(config, "bf16").to_toml(directory / "run.toml")
     with claimed_directory(config) as claimed:
         assert claimed == with_precision(config, "bf16")
-    assert read_config(directory / "run.toml").compute.precision == "bf16"
+    assert RunConfig.from_toml(directory / "run.toml").compute.precision == "bf16"
     with (
         pytest.raises(InputError, match=r"compute\.precision was 'bf16', is 'fp32'"),
         claimed_directory(with_precision(config, "fp32")),
@@ -72,7 +73,7 @@ def test_a_run_goes_on_with_the_precision_that_was_chosen(config: RunConfig) -> 
 
 def test_what_does_not_change_the_weights_may_be_changed(config: RunConfig) -> None:
     begin(config)
-    other = replace(config, watch=WatchConfig(log_steps=3, average_with_start=False, tripwire=""))
+    other = replace(config, watch=WatchConfig(log_steps=3, wise_ft=False, retention_set=""))
     with claimed_directory(other) as claimed:
         assert claimed.watch.log_steps == 3
 
@@ -128,7 +129,7 @@ def test_a_run_that_has_ended_keeps_what_it_was_told(config: RunConfig) -> None:
     assert (directory / "run.toml").read_bytes() == before
 
 
-@pytest.mark.parametrize("which", ["train", "validation", "tripwire"])
+@pytest.mark.parametrize("which", ["train", "validation", "retention_set"])
 @pytest.mark.parametrize("output", [".", "run", "deep/er", "../alias/run"])
 def test_a_run_in_its_own_data_is_refused_and_nothing_is_written(
     config: RunConfig, tmp_path: Path, which: str, output: str
@@ -146,7 +147,7 @@ def test_a_run_in_its_own_data_is_refused_and_nothing_is_written(
             train=place if which == "train" else elsewhere,
             validation=place if which == "validation" else (),
         ),
-        watch=replace(config.watch, tripwire=str(folder) if which == "tripwire" else ""),
+        watch=replace(config.watch, retention_set=str(folder) if which == "retention_set" else ""),
     )
     words = f"lies in {folder}, so what the run writes would be taken for data"
     with pytest.raises(InputError, match=words), claimed_directory(nested):
@@ -175,8 +176,10 @@ def test_a_directory_of_something_else_is_left_alone(config: RunConfig) -> None:
 def test_an_empty_directory_and_what_a_kill_left_will_do(config: RunConfig) -> None:
     directory = Path(config.output)
     directory.mkdir(parents=True)
-    (directory / "run.part").write_text("seed = ")
-    (directory / ".lock").touch()
+    (directory / "run.part").write_text("seed = ")  # of an earlier version
+    (directory / ".clipkit-0123456789ab.toml").write_text("seed = ")
+    for name in (".lock", ".lock-journal"):
+        (directory / name).touch()
     with claimed_directory(config) as claimed:
         assert claimed == config
 
@@ -247,3 +250,94 @@ def test_compute_is_replaced_and_nothing_else(config: RunConfig) -> None:
     changed = with_precision(config, "bf16")
     assert changed.compute == ComputeConfig(epochs=32, precision="bf16")
     assert replace(changed, compute=config.compute) == config
+
+
+FINE_TUNING = RunConfig(
+    "/r/x", ModelConfig(base="starter"), DataConfig(train=(SourceConfig("/r/a"),))
+)
+
+
+def _changed(config: RunConfig, key: str) -> RunConfig:
+    """Return a config in which one key has another value."""
+    section, _, name = key.rpartition(".")
+    owner: Any = getattr(config, section) if section else config
+    value = getattr(owner, name)
+    others: dict[Any, list[Any]] = {
+        bool: [not value],
+        int: [3, 500] if not isinstance(value, bool) else [],
+        float: [0.123, 0.9],
+        str: ["other", "sigmoid", "constant", "fp32", "fsdp", "table"],
+        tuple: [(SourceConfig("/other"),), ("other {}",), (0.5, 0.75), (7, 9)],
+        type(None): [True, 3, 0.123, "other"],
+    }
+    for other in others[type(value)]:
+        try:
+            part = replace(owner, **{name: other})
+            return part if not section else replace(config, **{section: part})
+        except (InputError, AttributeError, TypeError):
+            continue
+    raise AssertionError(f"no other value for {key}")
+
+
+def _keys() -> list[str]:
+    sections = section_types(RunConfig)
+    top = [key for key in field_types(RunConfig) if key not in sections]
+    return top + [f"{name}.{key}" for name, kind in sections.items() for key in field_types(kind)]
+
+
+FREE = {
+    "output",
+    "data.image_column",
+    "data.caption_column",
+    "data.caption_ending",
+    "data.class_names",
+    "data.workers",
+    "data.max_bad_fraction",
+    "model.gradient_checkpointing",
+    "loss.row_chunk",
+    "compute.chunk_size",
+    "compute.device",
+    "compute.sharding",
+    "compute.compile",
+    "watch.every_epochs",
+    "watch.patience",
+    "watch.max_forgetting",
+    "watch.wise_ft",
+    "watch.checkpoint_minutes",
+    "watch.keep",
+    "watch.log_steps",
+}
+
+
+@pytest.mark.parametrize("key", _keys())
+def test_every_key_is_known_to_make_another_run_or_not(key: str) -> None:
+    base = FINE_TUNING
+    name = key.rpartition(".")[2]
+    if name in (
+        "base",
+        "architecture",
+        "tokenizer",
+        "unlocked_image_groups",
+        "unlocked_text_layers",
+    ):
+        base = replace(
+            base, model=ModelConfig(architecture="ViT-B-32", lock_image=True, lock_text=True)
+        )
+    if name == "base":
+        changed = replace(base, model=ModelConfig(base="starter"))
+        assert {"model.base", "model.architecture"} <= set(differing_settings(base, changed))
+        return
+    changed = _changed(base, key)
+    assert changed != base
+    assert list(differing_settings(base, changed)) == ([] if key in FREE else [key])
+    assert differing_settings(base, base) == {}
+
+
+def test_optimizer_rates_are_no_free_keys() -> None:
+    base = FINE_TUNING
+    changed = replace(base, optimizer=OptimizerConfig(lr=1.0, eps=1.0), seed=4)
+    assert differing_settings(base, changed) == {
+        "optimizer.eps": (1e-6, 1.0),
+        "optimizer.lr": (None, 1.0),
+        "seed": (0, 4),
+    }

@@ -1,4 +1,4 @@
-"""The journal: one line a measurement, for programs, and the same for TensorBoard."""
+"""The metrics log: one line a measurement, for programs, and the same for TensorBoard."""
 
 import json
 import math
@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from clipkit.runs.metrics_log import Journal, read_metrics, read_validation
+from clipkit.runs.metrics_log import MetricsLog, read_metrics, read_validation
 from clipkit.training.loop import Validation
 
 
 def write(directory: Path, steps: range, *, begin: int = 0) -> None:
-    """Write a line for each step, as a sitting that begins after a step does."""
-    journal = Journal(directory, step=begin)
+    """Write a line for each step, as a run does that is resumed after a step."""
+    log = MetricsLog(directory, step=begin)
     for step in steps:
-        journal.write(step, {"loss": step / 4, "lr": 0.5})
-    journal.close()
+        log.write(step, {"loss": step / 4, "lr": 0.5})
+    log.close()
 
 
 def steps(directory: Path) -> list[int]:
@@ -27,7 +27,7 @@ def steps(directory: Path) -> list[int]:
 def board(directory: Path) -> dict[str, list[tuple[int, float]]]:
     """Return what TensorBoard shows: (step, value) by name.
 
-    A file is records: their length, 4 bytes, the record, 4 bytes. Where a sitting starts at a
+    A file is records: their length, 4 bytes, the record, 4 bytes. Where a file begins at a
     step, what was there from this step on is of work that was lost.
     """
     shown: dict[str, list[tuple[int, float]]] = {}
@@ -46,15 +46,15 @@ def board(directory: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.write_validation(0, Validation(0.25, {"recall": 0.5}))
-    journal.write(1, {"loss": 2.0, "lr": 0.001})
+    log = MetricsLog(tmp_path)
+    log.write_validation(0, Validation(0.25, {"recall": 0.5}))
+    log.write(1, {"loss": 2.0, "lr": 0.001})
     expected = [
         {"step": 0, "kind": "validation", "score": 0.25, "recall": 0.5},
         {"step": 1, "kind": "training", "loss": 2.0, "lr": 0.001},
     ]
     assert read_metrics(tmp_path) == expected  # each line as it comes, before the file is closed
-    journal.close()
+    log.close()
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == expected
 
@@ -73,13 +73,13 @@ def test_lines_of_work_that_was_lost_go(tmp_path: Path) -> None:
 
 
 def test_before_the_first_step_all_is_measured_again(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.write_validation(0, Validation(None, {"recall": 0.5}))
-    journal.write(1, {"loss": 1.0})
-    journal.close()
-    journal = Journal(tmp_path)
-    journal.write_validation(0, Validation(None, {"recall": 0.25}))
-    journal.close()
+    log = MetricsLog(tmp_path)
+    log.write_validation(0, Validation(None, {"recall": 0.5}))
+    log.write(1, {"loss": 1.0})
+    log.close()
+    log = MetricsLog(tmp_path)
+    log.write_validation(0, Validation(None, {"recall": 0.25}))
+    log.close()
     assert read_validation(tmp_path, step=0).metrics == {"recall": 0.25}
     assert steps(tmp_path) == [0]
     assert board(tmp_path)["recall"] == [(0, 0.25)]
@@ -87,10 +87,10 @@ def test_before_the_first_step_all_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_before_the_first_step_stays_after_it(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.write_validation(0, Validation(None, {"recall": 0.5}))
-    journal.write(1, {"loss": 1.0})
-    journal.close()
+    log = MetricsLog(tmp_path)
+    log.write_validation(0, Validation(None, {"recall": 0.5}))
+    log.write(1, {"loss": 1.0})
+    log.close()
     write(tmp_path, range(0), begin=1)
     assert steps(tmp_path) == [0, 1]
     assert board(tmp_path)["recall"] == [(0, 0.5)]
@@ -109,9 +109,9 @@ def test_a_last_line_that_was_cut_off_is_left_out_and_goes(tmp_path: Path, cut: 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_is_null(tmp_path: Path, value: float) -> None:
     """JSON has no such numbers, and TensorBoard shows them as what they are."""
-    journal = Journal(tmp_path)
-    journal.write(1, {"loss": value, "lr": 0.5})
-    journal.close()
+    log = MetricsLog(tmp_path)
+    log.write(1, {"loss": value, "lr": 0.5})
+    log.close()
     text = (tmp_path / "metrics.jsonl").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["loss"] is None
 
@@ -131,11 +131,11 @@ def test_tensorboard_forgets_work_that_was_lost(tmp_path: Path) -> None:
 
 
 def test_a_validation_is_found_by_its_step(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    log = MetricsLog(tmp_path)
     for step, score in ((0, 0.1), (2, 0.2), (4, None)):
-        journal.write(step, {"loss": 1.0})
-        journal.write_validation(step, Validation(score, {"recall": step / 8}))
-    journal.close()
+        log.write(step, {"loss": 1.0})
+        log.write_validation(step, Validation(score, {"recall": step / 8}))
+    log.close()
     assert read_validation(tmp_path, step=2) == Validation(0.2, {"recall": 0.25})
     assert read_validation(tmp_path, step=4) == Validation(None, {"recall": 0.5})
     assert read_validation(tmp_path, step=3) == Validation(None, {})

@@ -11,7 +11,7 @@ from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceCo
 
 CONFIG = RunConfig(
     "runs/stamps",
-    ModelConfig(start="starter"),
+    ModelConfig(base="starter"),
     DataConfig(
         train=(SourceConfig("stamps"), SourceConfig("emoji", weight=0.5)),
         validation=(SourceConfig("held-out"),),

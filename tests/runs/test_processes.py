@@ -76,7 +76,7 @@ def test_two_killed_processes_go_on_bit_for_bit(
 
     assert ended[0].status == -signal.SIGKILL
     assert (first.status, second.status) == (0, 0), first.err + second.err
-    assert "going on after step 6 of 10" in first.err
+    assert "resuming after step 6 of 10" in first.err
     assert final_weights(killed) == final_weights(whole)
 
 
@@ -90,7 +90,7 @@ def test_run_goes_on_with_another_number_of_processes(
     first, second = run_ranks(["train", killed], tmp_path, world_size=2)
 
     assert (first.status, second.status) == (0, 0), first.err + second.err
-    assert "going on after step 5 of 10" in first.err
+    assert "resuming after step 5 of 10" in first.err
     assert_equal_weights(whole, killed)
 
 
@@ -125,7 +125,7 @@ def test_both_processes_stop_when_one_is_asked_to(
     assert [outcome.status for outcome in ended] == [130, 130]
     assert "stopped after step 3 of 10" in ended[0].err
     assert ended[1].err == ""
-    assert "going on after step 3 of 10" in goes_on[0].err
+    assert "resuming after step 3 of 10" in goes_on[0].err
     assert final_weights(stopped) == final_weights(whole)
 
 

@@ -21,10 +21,10 @@ REPORT = TrainingReport(
     num_pairs=12,
     best_step=40,
     alpha=0.4,
-    start={"accuracy": 0.25, "validation_loss": 2.5, "tripwire_accuracy": 0.9},
-    end={"accuracy": 0.75, "validation_loss": 1.25, "tripwire_accuracy": 0.8},
+    start={"accuracy": 0.25, "validation_loss": 2.5, "retention_accuracy": 0.9},
+    end={"accuracy": 0.75, "validation_loss": 1.25, "retention_accuracy": 0.8},
     final={"accuracy": 0.5, "validation_loss": 1.5},
-    mixtures=((0.0, {"accuracy": 0.25}), (0.4, {"accuracy": 0.5}), (1.0, {"accuracy": 0.75})),
+    interpolations=((0.0, {"accuracy": 0.25}), (0.4, {"accuracy": 0.5}), (1.0, {"accuracy": 0.75})),
     bad={"Käse.jpg": "is cut off", "caf\udce9.jpg": "is gone"},  # a name that is not UTF-8
     notes=("nothing was lost",),
 )
@@ -38,11 +38,11 @@ def test_a_report_that_is_written_is_read_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert content["bad"] == REPORT.bad
-    assert content["mixtures"][1] == [0.4, {"accuracy": 0.5}]
+    assert content["interpolations"][1] == [0.4, {"accuracy": 0.5}]
     assert report.checkpoint == tmp_path / "final"
 
 
-def test_a_report_of_a_run_without_mixtures_is_read_too(tmp_path: Path) -> None:
+def test_a_report_of_a_run_without_interpolations_is_read_too(tmp_path: Path) -> None:
     report = TrainingReport(str(tmp_path), is_finished=True, step=1, num_steps=1, seconds=0,
                             num_pairs=2)  # fmt: skip
     write_report(report)
@@ -60,10 +60,10 @@ def test_lines_are_a_table_with_what_was_measured(tmp_path: Path) -> None:
     assert lines[0] == "40 steps on 12 pairs in 1.5 minutes"
     cells = [[cell for cell in line.split("  ") if cell.strip()] for line in lines[1:6]]
     assert [[cell.strip() for cell in row] for row in cells] == [
-        ["accuracy", "validation loss", "reference set"],
+        ["accuracy", "validation loss", "retention set"],
         ["start", "25.0%", "2.5000", "90.0%"],
         ["trained", "75.0%", "1.2500", "80.0%"],
-        ["0.4 of it", "50.0%"],
+        ["alpha 0.4", "50.0%"],
         ["final (0.4)", "50.0%", "1.5000"],
     ]
     # Numbers stand below the ends of their heads.
@@ -127,7 +127,7 @@ def test_each_metric_is_a_line_over_steps(tmp_path: Path, panels: list[tuple[str
     assert panels == [
         ("loss", {"loss": [(1, 2)], "validation_loss": [(0, 2.5), (4, 1.5)]}),
         ("learning rate", {"lr": [(1, 0.1), (2, 0.2)]}),
-        ("scale of cosines", {"logit_scale": [(1, 2.6), (2, 2.7)]}),
+        ("logit scale", {"logit_scale": [(1, 2.6), (2, 2.7)]}),
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
     with Image.open(tmp_path / "curves.png") as image:

@@ -42,7 +42,7 @@ def test_killed_run_goes_on_bit_for_bit(write_run: WriteRun, train: Train, setti
 
         assert first.status == -signal.SIGKILL
         assert second.status == 0, second.err
-        assert (f"going on after step {goes_on_at} of 10" in second.err) == (goes_on_at > 0)
+        assert (f"resuming after step {goes_on_at} of 10" in second.err) == (goes_on_at > 0)
         assert final_weights(killed) == final_weights(whole)
         assert _measured(killed) == _measured(whole)
 
@@ -83,11 +83,11 @@ def test_run_asked_to_stop_writes_its_last_step_and_goes_on(
     checkpoints = stopped.with_suffix("") / "checkpoints"
     assert first.status == 130
     assert first.out == ""
-    assert "stopped after step 3 of 10; the same command goes on" in first.err
+    assert "stopped after step 3 of 10; the same command resumes the run" in first.err
     assert [path.name for path in checkpoints.iterdir()] == ["step-00000003"]
     second = train(stopped)
     assert second.status == 0
-    assert "going on after step 3 of 10" in second.err
+    assert "resuming after step 3 of 10" in second.err
     assert final_weights(stopped) == final_weights(whole)
     assert _measured(stopped) == _measured(whole)
 

@@ -20,17 +20,15 @@ import clipkit
 from clipkit.data.sources import open_pairs
 from clipkit.errors import InputError, TrainingError
 from clipkit.evaluation.zero_shot import evaluate_classes
-from clipkit.progress import Progress
+from clipkit.progress import Callbacks, Progress
 from clipkit.runs import run as run_module
-from clipkit.runs.callbacks import Listener
 from clipkit.runs.data import open_data
-from clipkit.runs.finalize import end_run
-from clipkit.runs.metrics_log import Journal, read_metrics
+from clipkit.runs.finalize import finalize_run
+from clipkit.runs.metrics_log import MetricsLog, read_metrics
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.run import train
-from clipkit.runs.validation import TRIPWIRE
+from clipkit.runs.validation import RETENTION_ACCURACY
 from clipkit.training.config import RunConfig
-from clipkit.training.config_file import read_config
 from clipkit.training.loop import Validation
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
 from tests.runs.conftest import WriteRun, final_weights
@@ -45,10 +43,10 @@ def fine_tune(
     """Return a function that writes a RUN.toml of a fine-tuning on class folders."""
 
     def write(name: str = "tuned", **changes: Any) -> Path:
-        changes["model"] = {"start": str(tiny_checkpoint), **changes.get("model", {})}
+        changes["model"] = {"base": str(tiny_checkpoint), **changes.get("model", {})}
         data = {"train": str(class_folder), "validation_fraction": 0.4}
         changes["data"] = data | changes.get("data", {})
-        changes["watch"] = {"tripwire": str(class_folder), **changes.get("watch", {})}
+        changes["watch"] = {"retention_set": str(class_folder), **changes.get("watch", {})}
         return write_run(name, **changes)
 
     return write
@@ -57,7 +55,7 @@ def fine_tune(
 def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) -> None:
     path = write_run(data={"validation_fraction": 0.2})
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     directory = tmp_path / "run"
     assert read_report(directory) == report
@@ -76,13 +74,13 @@ def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) 
 @pytest.mark.slow
 def test_kept_config_is_the_same_run(write_run: WriteRun, tmp_path: Path) -> None:
     path = write_run()
-    first = train(read_config(path))
+    first = train(RunConfig.from_toml(path))
     kept = tmp_path / "run" / "run.toml"
     lines: list[str] = []
 
-    again = train(read_config(kept), listener=Listener(say=lines.append))
+    again = train(RunConfig.from_toml(kept), callbacks=Callbacks(say=lines.append))
 
-    assert read_config(kept) == read_config(path).resolve()
+    assert RunConfig.from_toml(kept) == RunConfig.from_toml(path).resolve()
     assert again == first
     assert lines == [
         f"{tmp_path / 'run'} has ended already and this is what it came to; nothing was trained "
@@ -94,7 +92,7 @@ def test_kept_config_is_the_same_run(write_run: WriteRun, tmp_path: Path) -> Non
 def test_final_model_is_equal_in_clipkit_and_open_clip(
     write_run: WriteRun, tmp_path: Path, captions_folder: Path
 ) -> None:
-    train(read_config(write_run()))
+    train(RunConfig.from_toml(write_run()))
     final = tmp_path / "run" / "final"
     photos = sorted(captions_folder.glob("*.png"))[:3]
     encoder = clipkit.load(str(final), cache_texts=False)
@@ -111,28 +109,28 @@ def test_final_model_is_equal_in_clipkit_and_open_clip(
 
 
 @pytest.mark.slow
-def test_fine_tuning_measures_start_mixtures_and_end(fine_tune: Callable[..., Path]) -> None:
+def test_fine_tuning_measures_start_interpolations_and_end(fine_tune: Callable[..., Path]) -> None:
     path = fine_tune(compute={"batch_size": 6, "epochs": 4})
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     metrics = read_metrics(path.with_suffix(""))
     assert metrics[0].items() >= {"step": 0, "kind": "validation", **report.start}.items()
-    assert {"accuracy", TRIPWIRE} <= report.start.keys()
+    assert {"accuracy", RETENTION_ACCURACY} <= report.start.keys()
     assert report.end != report.start
-    mixtures = dict(report.mixtures)
-    assert mixtures[0.0] == report.start
-    assert mixtures[1.0] == report.end
+    interpolations = dict(report.interpolations)
+    assert interpolations[0.0] == report.start
+    assert interpolations[1.0] == report.end
     assert report.alpha is not None
-    assert mixtures[report.alpha] == report.final
+    assert interpolations[report.alpha] == report.final
     assert report.final["accuracy"] == max(
         found["accuracy"]
-        for found in mixtures.values()
-        if found[TRIPWIRE] >= report.start[TRIPWIRE] - 0.02 - 1e-9
+        for found in interpolations.values()
+        if found[RETENTION_ACCURACY] >= report.start[RETENTION_ACCURACY] - 0.02 - 1e-9
     )
 
 
-# For alpha = 0, 0.2, … 1: (score, accuracy on the reference set).
+# For alpha = 0, 0.2, … 1: (score, accuracy on the retention set).
 RISING = [(0.1, 0.9), (0.2, 0.9), (0.3, 0.89), (0.4, 0.88), (0.5, 0.87), (0.6, 0.9)]
 FORGETS = [(0.1, 0.9), (0.2, 0.9), (0.3, 0.89), (0.4, 0.88), (0.5, 0.87), (0.6, 0.5)]
 WORSE = [(0.6, 0.9), (0.5, 0.9), (0.6, 0.9), (0.4, 0.9), (0.3, 0.9), (0.1, 0.9)]
@@ -148,7 +146,7 @@ WORSE = [(0.6, 0.9), (0.5, 0.9), (0.6, 0.9), (0.4, 0.9), (0.3, 0.9), (0.1, 0.9)]
         (WORSE, 0.02, 0.0, "training was not worth it"),
     ],
 )
-def test_chosen_mixture_is_the_best_that_does_not_forget(
+def test_chosen_interpolation_is_the_best_that_does_not_forget(
     fine_tune: Callable[..., Path],
     tiny_checkpoint: Path,
     tmp_path: Path,
@@ -157,20 +155,22 @@ def test_chosen_mixture_is_the_best_that_does_not_forget(
     alpha: float,
     note: str | None,
 ) -> None:
-    config = read_config(fine_tune(watch={"max_forgetting": max_forgetting})).resolve()
+    config = RunConfig.from_toml(fine_tune(watch={"max_forgetting": max_forgetting})).resolve()
     start = load_file(tiny_checkpoint / "open_clip_model.safetensors")
     checkpoint = tmp_path / "trained"
     write_directory_of_seed(checkpoint, seed=1)
     end = load_file(checkpoint / "open_clip_model.safetensors")
     directory = Path(config.output)
     directory.mkdir()
-    start_line, *between, last = [Validation(score, {TRIPWIRE: kept}) for score, kept in measured]
-    with closing(Journal(directory)) as journal:
-        journal.write_validation(0, start_line)
+    start_line, *between, last = [
+        Validation(score, {RETENTION_ACCURACY: kept}) for score, kept in measured
+    ]
+    with closing(MetricsLog(directory)) as log:
+        log.write_validation(0, start_line)
     answers = iter([last, *between])  # the end is measured first
     report = TrainingReport(str(directory), True, 8, 8, 1.0, 18)
 
-    report = end_run(
+    report = finalize_run(
         config,
         open_data(config),
         lambda encoder: next(answers),
@@ -192,11 +192,11 @@ def test_chosen_mixture_is_the_best_that_does_not_forget(
 def test_without_validation_half_of_the_way_is_taken(fine_tune: Callable[..., Path]) -> None:
     path = fine_tune(data={"validation_fraction": 0.0})
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     assert report.alpha == 0.5
-    assert [alpha for alpha, _ in report.mixtures] == [0, 0.2, 0.4, 0.5]
-    assert report.start.keys() == {TRIPWIRE, "tripwire_log_probability"}
+    assert [alpha for alpha, _ in report.interpolations] == [0, 0.2, 0.4, 0.5]
+    assert report.start.keys() == {RETENTION_ACCURACY, "retention_log_probability"}
     assert any(line.startswith("nothing was measured") for line in report.notes)
 
 
@@ -208,12 +208,12 @@ def test_every_measurement_is_of_the_weights_of_its_step(
     path = fine_tune(compute={"batch_size": 6, "epochs": 4}, watch={"keep": 9})
     classes = open_pairs(class_folder)
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     found = {
-        entry["step"]: entry["tripwire_log_probability"]
+        entry["step"]: entry["retention_log_probability"]
         for entry in read_metrics(path.with_suffix(""))
-        if TRIPWIRE in entry and entry["step"] > 0
+        if RETENTION_ACCURACY in entry and entry["step"] > 0
     }
     assert len(set(found.values())) == 4
     for step, value in found.items():
@@ -229,15 +229,15 @@ def test_locked_image_tower_computes_features_once(
     write_run: WriteRun, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path
 ) -> None:
     changes = {
-        "model": {"start": str(tiny_checkpoint), "lock_image": True},
+        "model": {"base": str(tiny_checkpoint), "lock_image": True},
         "data": {"crop_scale": [1.0, 1.0]},
         "optimizer": {"lr": 1e-4},
-        "watch": {"average_with_start": False},
+        "watch": {"wise_ft": False},
     }
     once, always = write_run("once", **changes), write_run("always", **changes)
-    train(read_config(once))
+    train(RunConfig.from_toml(once))
     monkeypatch.setattr(run_module, "locked_features", lambda *_, **__: None)
-    train(read_config(always))
+    train(RunConfig.from_toml(always))
 
     features = np.load(once.with_suffix("") / "features" / "image_features.npy")
     assert features.shape == (40, 24)
@@ -255,19 +255,19 @@ def test_locked_image_tower_computes_features_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("has_start", [False, True])
+@pytest.mark.parametrize("has_base", [False, True])
 def test_sigmoid_run_starts_at_its_own_scale_and_bias(
-    write_run: WriteRun, tiny_checkpoint: Path, has_start: bool
+    write_run: WriteRun, tiny_checkpoint: Path, has_base: bool
 ) -> None:
-    model = {"start": str(tiny_checkpoint)} if has_start else {}
+    model = {"base": str(tiny_checkpoint)} if has_base else {}
     path = write_run(
         model=model,
         data={"validation_fraction": 0.2},
         loss={"kind": "sigmoid"},
-        watch={"average_with_start": False},
+        watch={"wise_ft": False},
     )
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     # A match has about -10 as its logit, and infonce would be at ln 8 or so.
     assert 5 < report.start["validation_loss"] < 15
@@ -287,7 +287,7 @@ def test_teacher_of_another_size_is_learnt_from(write_run: WriteRun, tmp_path: P
     write_directory(tmp_path / "teacher", make_open_clip(config), config)
     path = write_run(loss={"teacher": str(tmp_path / "teacher"), "contrastive_weight": 0.0})
 
-    train(read_config(path))
+    train(RunConfig.from_toml(path))
 
     entries = [entry for entry in read_metrics(path.with_suffix("")) if "loss" in entry]
     assert {"feature_loss", "logit_loss"} <= entries[0].keys()
@@ -306,7 +306,7 @@ def test_places_are_drawn_as_often_as_they_weigh(
     ]
     path = write_run(data={"train": places}, compute={"epochs": 1})
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     assert report.num_pairs == 40 + 30
     assert report.num_steps == (2 * 40 + 30 // 2) // 8
@@ -321,7 +321,7 @@ def test_matryoshka_run_learns_the_mean_over_prefixes(write_run: WriteRun) -> No
     first = {}
     for name, dims in (("none", []), ("eight", [8]), ("four", [4]), ("both", [4, 8])):
         path = write_run(name, loss={"matryoshka_dims": dims}, compute={"epochs": 1})
-        train(read_config(path))
+        train(RunConfig.from_toml(path))
         entries = read_metrics(path.with_suffix(""))
         first[name] = next(entry["loss"] for entry in entries if "loss" in entry)
 
@@ -336,7 +336,7 @@ def test_validation_place_is_measured_and_not_trained_on(
 ) -> None:
     path = write_run(data={"validation": str(class_folder)}, watch={"every_epochs": 0.5})
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     assert report.num_pairs == 40
     measured = [entry for entry in read_metrics(path.with_suffix("")) if "accuracy" in entry]
@@ -356,7 +356,7 @@ def test_best_checkpoint_is_kept_and_taken(
     monkeypatch.setattr(run_module, "build_measure", lambda *_: measure)
     path = write_run(data={"validation_fraction": 0.2}, compute={"epochs": 4}, watch={"keep": 1})
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     # 32 pairs are 4 batches of 8 an epoch.
     assert (report.best_step, report.step) == (8, 16)
@@ -375,7 +375,7 @@ def test_run_without_progress_ends_early(write_run: WriteRun, class_folder: Path
         compute={"epochs": 9},
     )
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     # The first measurement is the best, and two more are no better.
     assert (report.step, report.best_step, report.num_steps) == (15, 5, 45)
@@ -385,7 +385,7 @@ def test_run_without_progress_ends_early(write_run: WriteRun, class_folder: Path
 @pytest.mark.slow
 def test_run_goes_on_only_as_itself(write_run: WriteRun) -> None:
     path = write_run()
-    config = read_config(path)
+    config = RunConfig.from_toml(path)
     train(config)
 
     with pytest.raises(InputError, match=r"holds another run: seed was 0, is 1"):
@@ -396,7 +396,7 @@ def test_run_goes_on_only_as_itself(write_run: WriteRun) -> None:
 def test_output_that_holds_something_else_is_left_alone(
     write_run: WriteRun, tmp_path: Path
 ) -> None:
-    config = read_config(write_run())
+    config = RunConfig.from_toml(write_run())
     letter = tmp_path / "run" / "letter.txt"
     letter.parent.mkdir()
     letter.write_text("dear")
@@ -416,7 +416,7 @@ def test_too_many_bad_images_end_a_run_and_mended_ones_let_it_go_on(
     whole = {path: path.read_bytes() for path in bad}
     for path in bad:
         path.write_bytes(whole[path][:100])
-    config = read_config(write_run(data={"train": str(place)}))
+    config = RunConfig.from_toml(write_run(data={"train": str(place)}))
 
     with pytest.raises(TrainingError, match=r"3 pairs could not be read, .* allows 2"):
         train(config)
@@ -443,7 +443,7 @@ def train_steps(
         return nullcontext(stop if label == "training" else lambda done, total: None)
 
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, listener=Listener(progress_for=progress_for))
+        train(stopped, callbacks=Callbacks(progress_for=progress_for))
     return stopped
 
 
@@ -453,7 +453,7 @@ def copy_folder(source: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["data.validation", "watch.tripwire", "model.start"])
+@pytest.mark.parametrize("setting", ["data.validation", "watch.retention_set", "model.base"])
 def test_run_that_is_measured_or_begun_otherwise_is_refused(
     fine_tune: Callable[..., Path],
     class_folder: Path,
@@ -464,13 +464,13 @@ def test_run_that_is_measured_or_begun_otherwise_is_refused(
     measured, reference = (copy_folder(class_folder, tmp_path / name) for name in ("m", "r"))
     start = copy_folder(tiny_checkpoint, tmp_path / "start")
     path = fine_tune(
-        model={"start": str(start)},
+        model={"base": str(start)},
         data={"validation": str(measured), "validation_fraction": 0.0},
-        watch={"tripwire": str(reference)},
+        watch={"retention_set": str(reference)},
         compute={"batch_size": 6},
     )
-    stopped = train_steps(read_config(path))
-    if setting == "model.start":
+    stopped = train_steps(RunConfig.from_toml(path))
+    if setting == "model.base":
         shutil.rmtree(start)
         write_directory_of_seed(start, seed=1)
     else:
@@ -486,7 +486,7 @@ def test_run_whose_teacher_is_another_is_refused(
     write_run: WriteRun, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     teacher = copy_folder(tiny_checkpoint, tmp_path / "teacher")
-    stopped = train_steps(read_config(write_run(loss={"teacher": str(teacher)})))
+    stopped = train_steps(RunConfig.from_toml(write_run(loss={"teacher": str(teacher)})))
     shutil.rmtree(teacher)
     write_directory_of_seed(teacher, seed=1)
 
@@ -505,10 +505,10 @@ def test_features_are_of_the_start_and_of_the_images_as_they_are(
     broken.write_bytes(whole[:200])
     start = copy_folder(tiny_checkpoint, tmp_path / "start")
     path = write_run(
-        model={"start": str(start), "lock_image": True},
+        model={"base": str(start), "lock_image": True},
         data={"train": str(place), "max_bad_fraction": 0.1, "crop_scale": [1.0, 1.0]},
     )
-    stopped = train_steps(read_config(path))
+    stopped = train_steps(RunConfig.from_toml(path))
     features = path.with_suffix("") / "features" / "image_features.npy"
     row = sorted(place.glob("*/*.png")).index(broken)
     assert not np.load(features)[row].any()
@@ -528,22 +528,22 @@ def test_run_that_kept_nothing_yet_takes_the_start_as_it_is(
     """Interrupted before its first checkpoint; features and measurements are of the new start."""
     start = copy_folder(tiny_checkpoint, tmp_path / "start")
     path = write_run(
-        model={"start": str(start), "lock_image": True},
+        model={"base": str(start), "lock_image": True},
         data={"train": str(class_folder), "crop_scale": [1.0, 1.0]},
-        watch={"tripwire": str(class_folder)},
+        watch={"retention_set": str(class_folder)},
     )
-    train_steps(read_config(path), 1, checkpoint_minutes=99)
+    train_steps(RunConfig.from_toml(path), 1, checkpoint_minutes=99)
     shutil.rmtree(start)
     write_directory_of_seed(start, seed=1)
 
-    report = train(read_config(path))
+    report = train(RunConfig.from_toml(path))
 
     encoder = clipkit.load(str(start), engine="torch", cache_texts=False)
     images = sorted(class_folder.glob("*/*.png"))
     features = np.load(path.with_suffix("") / "features" / "image_features.npy")
     np.testing.assert_allclose(features, encoder.encode_images(images), atol=1e-6)
     expected = evaluate_classes(encoder, open_pairs(class_folder)).mean_log_probability
-    assert report.start["tripwire_log_probability"] == pytest.approx(expected, abs=1e-5)
+    assert report.start["retention_log_probability"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_run_whose_captions_are_all_the_same_is_refused(
@@ -554,7 +554,7 @@ def test_run_whose_captions_are_all_the_same_is_refused(
         caption.write_text("a photo")
 
     with pytest.raises(InputError, match="all 40 pairs have the same caption"):
-        train(read_config(write_run(data={"train": str(place)})))
+        train(RunConfig.from_toml(write_run(data={"train": str(place)})))
 
 
 def test_run_whose_places_weigh_too_little_for_a_batch_is_refused(
@@ -563,7 +563,7 @@ def test_run_whose_places_weigh_too_little_for_a_batch_is_refused(
     data = {"train": [{"path": str(captions_folder), "weight": 0.15}]}
 
     with pytest.raises(InputError, match=r"batch_size 8 is more than the 6 pairs of an epoch"):
-        train(read_config(write_run(data=data)))
+        train(RunConfig.from_toml(write_run(data=data)))
 
 
 @pytest.mark.slow
@@ -575,7 +575,7 @@ def test_unreadable_validation_images_are_told_of_and_limited(
     for path in broken:
         path.write_bytes(path.read_bytes()[:100])
     data = {"validation": str(place), "max_bad_fraction": 0.1}
-    report = train(read_config(write_run(data=data)))
+    report = train(RunConfig.from_toml(write_run(data=data)))
 
     assert set(report.bad) == {str(path) for path in broken}
     assert report.num_validated == 37
@@ -583,7 +583,7 @@ def test_unreadable_validation_images_are_told_of_and_limited(
 
     path = write_run("strict", data={**data, "max_bad_fraction": 0.05})
     with pytest.raises(InputError, match=r"3 of 40 pairs cannot be read, .* allows 5.0%"):
-        train(read_config(path))
+        train(RunConfig.from_toml(path))
 
 
 @pytest.mark.slow
@@ -591,14 +591,14 @@ def test_run_that_has_lost_its_measurements_measures_the_start_again(
     fine_tune: Callable[..., Path],
 ) -> None:
     whole, lost = fine_tune("whole"), fine_tune("lost")
-    expected = train(read_config(whole))
-    stopped = train_steps(read_config(lost))
+    expected = train(RunConfig.from_toml(whole))
+    stopped = train_steps(RunConfig.from_toml(lost))
     (lost.with_suffix("") / "metrics.jsonl").unlink()
 
     report = train(stopped)
 
     assert report.start == pytest.approx(expected.start)
-    assert report.mixtures[0][1] == report.start
+    assert report.interpolations[0][1] == report.start
     assert read_metrics(lost.with_suffix(""))[0]["step"] == 2
 
 
@@ -611,7 +611,7 @@ def test_pairs_of_one_class_are_refused_before_a_step(
     path = write_run(data=data, compute={"batch_size": 2})
 
     with pytest.raises(InputError, match=r"5 pairs have the same caption|one class"):
-        train(read_config(path))
+        train(RunConfig.from_toml(path))
     assert not (path.with_suffix("") / "metrics.jsonl").exists()
 
 
@@ -624,7 +624,7 @@ def test_run_says_how_its_places_were_read(
     path = write_run(data={"train": [str(class_folder), str(place)]})
     lines: list[str] = []
 
-    train(read_config(path), listener=Listener(say=lines.append))
+    train(RunConfig.from_toml(path), callbacks=Callbacks(say=lines.append))
 
     assert lines[:2] == [
         f"{class_folder}: 30 pairs of 6 classes to train on",
@@ -634,23 +634,23 @@ def test_run_says_how_its_places_were_read(
     assert f"1 pairs are left out: {reason}" in lines
 
 
-def test_without_validation_the_reference_set_bounds_the_mixture(
+def test_without_validation_the_reference_set_bounds_the_interpolation(
     fine_tune: Callable[..., Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     """0.9 at the start; of the end's 0.5, four tenths still keep 0.89."""
-    config = read_config(fine_tune(data={"validation_fraction": 0.0})).resolve()
+    config = RunConfig.from_toml(fine_tune(data={"validation_fraction": 0.0})).resolve()
     checkpoint = tmp_path / "trained"
     write_directory_of_seed(checkpoint, seed=1)
     directory = Path(config.output)
     directory.mkdir()
-    with closing(Journal(directory)) as journal:
-        journal.write_validation(0, Validation(None, {TRIPWIRE: 0.9}))
+    with closing(MetricsLog(directory)) as log:
+        log.write_validation(0, Validation(None, {RETENTION_ACCURACY: 0.9}))
     answers = iter([0.5, 0.9, 0.89, 0.7])  # the end, then .2, .4 and .5 of it
 
-    report = end_run(
+    report = finalize_run(
         config,
         open_data(config),
-        lambda encoder: Validation(None, {TRIPWIRE: next(answers)}),
+        lambda encoder: Validation(None, {RETENTION_ACCURACY: next(answers)}),
         checkpoint,
         TrainingReport(str(directory), True, 8, 8, 1.0, 18),
     )
@@ -663,7 +663,7 @@ def test_run_on_other_pairs_is_refused(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
     place = copy_folder(captions_folder, tmp_path / "photos")
-    stopped = train_steps(read_config(write_run(data={"train": str(place)})))
+    stopped = train_steps(RunConfig.from_toml(write_run(data={"train": str(place)})))
     caption = next(place.glob("*.txt"))
     caption.write_text("something else\n")
 

@@ -10,6 +10,7 @@ import torch
 
 from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch
+from clipkit.training.config import RunConfig
 from clipkit.training.trained_towers import TrainedTowers
 from tests.models.conftest import TINY_BERT, TINY_TEXT, make_open_clip, tiny_config
 from tests.one_thread import one_thread as one_thread
@@ -23,6 +24,13 @@ PATCHES_DROPPED = {
 }
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
 TINY_DIM = 24
+SMALLEST_RUN = """
+[model]
+base = "starter"
+[data]
+train = "photos"
+"""
+ReadRun = Callable[..., RunConfig]
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +101,15 @@ def make_batch(num: int, **parts: Any) -> Batch:
         "images": images,
     }
     return Batch(**(whole | parts))
+
+
+@pytest.fixture
+def read_run(tmp_path: Path) -> ReadRun:
+    """Return a function that reads a text as run.toml, with overrides."""
+
+    def read_text(text: str, *overrides: str) -> RunConfig:
+        path = tmp_path / "run.toml"
+        path.write_text(text)
+        return RunConfig.from_toml(path, overrides)
+
+    return read_text

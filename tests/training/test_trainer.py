@@ -170,7 +170,7 @@ def test_a_run_on_other_pairs_is_refused(towers: Towers, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("before", "now"),
     [
-        ({"model.start": "a", "loss.teacher": "b"}, {"model.start": "a", "loss.teacher": "c"}),
+        ({"model.base": "a", "loss.teacher": "b"}, {"model.base": "a", "loss.teacher": "c"}),
         ({}, {"loss.teacher": "c"}),
         ({"loss.teacher": "c"}, {}),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from clipkit.runs.metrics_log import Journal
+from clipkit.runs.metrics_log import MetricsLog
 from clipkit.training.config import WatchConfig
 from clipkit.training.loop import Hooks, TrainingLoop
 from clipkit.training.resume import TrainerState, capture_state, restore_state
@@ -57,10 +57,10 @@ def train_head(
         torch.save(capture_state(state, losses, optimizer, random_states=[]), partial)
         partial.rename(state_file)
 
-    with closing(Journal(folder, step=state.step)) as journal:
+    with closing(MetricsLog(folder, step=state.step)) as log:
         hooks = Hooks(
-            log=journal.write,
-            log_validation=journal.write_validation,
+            log=log.write,
+            log_validation=log.write_validation,
             validate=lambda: None,
             save=save,
             after_step=lambda: None,

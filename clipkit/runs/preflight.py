@@ -1,6 +1,5 @@
-"""The pre-flight: the data read once, and what training on it would meet."""
+"""Preflight of a training run (``--check``): its data read once, a few steps timed, warnings."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -11,18 +10,19 @@ from clipkit.data.pair import PairDataset
 from clipkit.data.statistics import PairStatistics, collect_statistics
 from clipkit.errors import ImageReadError
 from clipkit.models.towers import Towers
+from clipkit.progress import Callbacks
 from clipkit.runs.build import (
     Inputs,
     build_batches,
     choose_workers,
-    keeps_features,
+    has_fixed_features,
+    initial_towers,
     load_teacher,
     prepare_towers,
-    start_towers,
 )
-from clipkit.runs.callbacks import Listener
 from clipkit.runs.data import RunData, open_data, with_validation_splits
 from clipkit.runs.directory import refuse_nested, with_precision
+from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runtime.torch_device import choose_device
 from clipkit.training.batch import Batch
 from clipkit.training.config import Precision, RunConfig
@@ -30,7 +30,6 @@ from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.mixed_precision import choose_training_precision
-from clipkit.training.preflight import advise, names_side, refuse
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
@@ -38,8 +37,8 @@ _TIMED = 2  # batches, after a first one, which is slower
 
 
 @dataclass(frozen=True)
-class Check:
-    """What a run would meet."""
+class PreflightReport:
+    """Data statistics, expected duration and warnings of a run that was not started."""
 
     train: PairStatistics
     validation: PairStatistics | None
@@ -50,7 +49,7 @@ class Check:
     precision: str
     step_seconds: float  # measured
     features_seconds: float  # of all images, where they are computed once; else 0
-    advice: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def hours(self) -> float:
@@ -59,7 +58,7 @@ class Check:
         return (self.features_seconds + self.step_seconds * steps) / 3600
 
     def lines(self) -> list[str]:
-        """Return the check as lines for a person."""
+        """Return the report as lines for a person."""
         lines = ["pairs to train on", *(f"  {line}" for line in self.train.lines())]
         if self.validation is not None:
             lines += ["pairs to validate on", *(f"  {line}" for line in self.validation.lines())]
@@ -73,13 +72,13 @@ class Check:
         lines += [
             f"{self.epochs} epochs of {self.steps_per_epoch} steps of {self.step_seconds:.2f} s in "
             f"{self.precision}: about {_duration(self.hours)} on this machine",
-            *(f"warning: {line}" for line in self.advice),
+            *(f"warning: {line}" for line in self.warnings),
         ]
         return lines
 
-    def to_json(self) -> str:
-        """Return the check as the text of a JSON object."""
-        content: dict[str, Any] = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as values that JSON can hold."""
+        return {
             "train": self.train.to_dict(),
             "validation": None if self.validation is None else self.validation.to_dict(),
             "num_parameters": self.num_parameters,
@@ -90,38 +89,37 @@ class Check:
             "step_seconds": self.step_seconds,
             "features_seconds": self.features_seconds,
             "hours": self.hours,
-            "warnings": list(self.advice),
+            "warnings": list(self.warnings),
         }
-        return json.dumps(content, indent=2)  # in ASCII, as report.json
 
 
-def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
+def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> PreflightReport:
     """Read the data of a run once and try a few steps; nothing is written.
 
     Args:
         config: The run.
-        listener: Who is told how it goes on; None: nobody.
+        callbacks: Who is told how far it is; None: nobody.
 
     Returns:
-        What training would meet.
+        What is in the data, how long training would take, and what would go wrong.
 
     Raises:
         InputError: If the config or the data cannot be trained with.
-        CheckpointError: If the start cannot be loaded.
+        CheckpointError: If the base model cannot be loaded.
     """
     config = with_validation_splits(config.resolve())
     assert config.compute.epochs is not None  # it is resolved
-    listener = listener or Listener()
+    callbacks = callbacks or Callbacks()
     refuse_nested(config)
-    data = open_data(config, say=listener.say)
-    towers = start_towers(config)
+    data = open_data(config, say=callbacks.say)
+    towers = initial_towers(config)
     inputs = Inputs.of(towers)
     size = config.compute.batch_size
-    with listener.progress_for("reading pairs") as progress:
+    with callbacks.progress_for("reading pairs") as progress:
         train = collect_statistics(data.train, inputs.tokenizer, batch_size=size, progress=progress)
     validation = None
     if data.validation is not None:
-        with listener.progress_for("reading validation pairs") as progress:
+        with callbacks.progress_for("reading validation pairs") as progress:
             validation = collect_statistics(
                 data.validation,
                 inputs.tokenizer,
@@ -129,7 +127,7 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
                 apart_from=train,
                 progress=progress,
             )
-    refuse(
+    check_settings(
         config,
         num_pairs=data.num_drawn,
         embed_dim=towers.embed_dim,
@@ -137,7 +135,7 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
         num_classes=len(data.train.class_names),
     )
     num_parameters = sum(item.numel() for item in towers.parameters())
-    advice = advise(
+    warnings = settings_warnings(
         config,
         num_pairs=data.num_drawn,
         num_parameters=num_parameters,
@@ -147,9 +145,9 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
     prepare_towers(towers, config.model)
     teacher = load_teacher(config)
     batches = build_batches(config, data, towers, ranks=Ranks(), teacher=teacher)
-    listener.say("timing a few steps")
+    callbacks.say("timing a few steps")
     precision, step_seconds, batch_seconds = _time_step(config, towers, batches, teacher)
-    return Check(
+    return PreflightReport(
         train=train,
         validation=validation,
         num_parameters=num_parameters,
@@ -159,7 +157,7 @@ def check(config: RunConfig, *, listener: Listener | None = None) -> Check:
         precision=precision,
         step_seconds=step_seconds,
         features_seconds=batch_seconds * len(data.train) / size,
-        advice=(*_bad_advice(config, data, train), *_shared_advice(validation), *advice),
+        warnings=(*_warn_unreadable(config, data, train), *_warn_shared(validation), *warnings),
     )
 
 
@@ -181,7 +179,7 @@ def _time_step(
     features_seconds = 0.0
     config = with_precision(config, precision)
     trainer = Trainer(config, towers, batches, ranks=Ranks(), teacher=teacher)
-    if keeps_features(config):
+    if has_fixed_features(config):
         # On the device, where the towers are by now; the first time may be slower there.
         images = first.batch.to(choose_device(config.compute.device))
         first = replace(first, batch=trained.with_image_features(images))
@@ -209,7 +207,7 @@ def _mean_seconds(work: Callable[[], object], *, times: int = _TIMED) -> float:
     return (time.perf_counter() - begun) / times
 
 
-def _shared_advice(validation: PairStatistics | None) -> Iterator[str]:
+def _warn_shared(validation: PairStatistics | None) -> Iterator[str]:
     if validation is not None and validation.num_shared:
         yield (
             f"{validation.num_shared:,} of {validation.num_pairs:,} images to validate on are "
@@ -218,7 +216,7 @@ def _shared_advice(validation: PairStatistics | None) -> Iterator[str]:
         )
 
 
-def _bad_advice(config: RunConfig, data: RunData, survey: PairStatistics) -> Iterator[str]:
+def _warn_unreadable(config: RunConfig, data: RunData, survey: PairStatistics) -> Iterator[str]:
     found = len(survey.unreadable) - len(data.skipped)  # of the rest the run knows when it begins
     most = int(config.data.max_bad_fraction * len(data.train))
     if found > most:

@@ -1,4 +1,7 @@
-"""What is known to go wrong with a run's settings, said before it starts."""
+"""Checks of a run's settings against its data: what cannot work, and what recipes warn against.
+
+Warnings compare with published recipes, and name the one that they come from.
+"""
 
 import math
 import re
@@ -8,20 +11,21 @@ from clipkit.errors import InputError
 from clipkit.models.building import SIGMOID_BIAS
 from clipkit.training.config import RunConfig
 
-# Fine-tunings of both towers that kept what the start could do: FLYP (arXiv 2212.00638) at 1e-5,
-# WiSE-FT (arXiv 2109.01903) at 3e-5. At 1e-3, users of open_clip saw their validation loss rise.
+# Fine-tunings of both towers that kept what the base model could do: FLYP (arXiv 2212.00638) at
+# 1e-5, WiSE-FT (arXiv 2109.01903) at 3e-5. At 1e-3, users of open_clip saw their validation loss
+# rise.
 _GOOD_RATE, _ALSO_GOOD_RATE, _MOST_TUNING_RATE = 1e-5, 3e-5, 1e-4
 # Recipes from scratch: 1e-4 (DataComp debug) to 1e-3 (DataComp xlarge at batch 90 112, MobileCLIP).
 _MOST_RATE = 1e-3
 # DataComp small: a ViT-B/32 of 151 million parameters that has seen 12.8 million pairs.
 _SMALL_SEEN, _LARGE_MODEL = 12_800_000, 100_000_000
-# big_vision's small SigLIP config, at a batch of 512, starts its bias at -2.71 instead of -10.
+# big_vision's small SigLIP config, at a batch of 512, initializes its bias to -2.71, not -10.
 _SMALL_BATCH = 512
 _MANY_SHOWINGS = 100
 _FEW_NEGATIVES = 32
 
 
-def refuse(
+def check_settings(
     config: RunConfig,
     *,
     num_pairs: int,
@@ -29,7 +33,7 @@ def refuse(
     num_captions: int | None = None,
     num_classes: int = 0,
 ) -> None:
-    """Refuse a run that cannot learn anything, whatever its data show.
+    """Raise if a run cannot learn anything, whatever its images show.
 
     Args:
         config: The run, resolved.
@@ -95,7 +99,7 @@ def refuse(
         )
 
 
-def advise(
+def settings_warnings(
     config: RunConfig,
     *,
     num_pairs: int,
@@ -103,25 +107,25 @@ def advise(
     num_directional: int = 0,
     logit_bias: float | None = None,
 ) -> list[str]:
-    """Return what about a run is known to spoil a model, each with the reason and what is right.
+    """Return warnings of settings that are known to spoil a model, with the reason and a remedy.
 
     Args:
-        config: The run, resolved; one that :func:`refuse` lets pass.
+        config: The run, resolved; one that passes :func:`check_settings`.
         num_pairs: Pairs that are trained on in an epoch.
         num_parameters: Weights of both towers, locked ones included.
         num_directional: How many captions name a side, as :func:`names_side` says.
-        logit_bias: Of the start; None: it has none.
+        logit_bias: Of the towers; None: they have none.
 
     Returns:
         Sentences, the gravest first; empty if nothing is known against it.
     """
     num_steps = (config.compute.epochs or 0) * (num_pairs // config.compute.batch_size)
     return [
-        *_rate_advice(config),
-        *_step_advice(config, num_steps),
-        *_bias_advice(config, num_steps, logit_bias),
-        *_data_advice(config, num_pairs, num_parameters),
-        *_image_advice(config, num_directional),
+        *_rate_warnings(config),
+        *_step_warnings(config, num_steps),
+        *_bias_warnings(config, num_steps, logit_bias),
+        *_data_warnings(config, num_pairs, num_parameters),
+        *_image_warnings(config, num_directional),
     ]
 
 
@@ -130,14 +134,14 @@ def names_side(caption: str) -> bool:
     return re.search(r"\b(left|right)\b", caption, flags=re.IGNORECASE) is not None
 
 
-def _rate_advice(config: RunConfig) -> Iterator[str]:
+def _rate_warnings(config: RunConfig) -> Iterator[str]:
     rate = config.optimizer.lr or 0.0
     is_tuning = not config.is_from_scratch and not config.model.lock_image
     if is_tuning and rate > _MOST_TUNING_RATE:
         yield (
             f"optimizer.lr {rate:g} is {rate / _GOOD_RATE:.0f} times the {_GOOD_RATE:g} at which "
             f"both towers are fine-tuned (FLYP {_GOOD_RATE:g}, WiSE-FT {_ALSO_GOOD_RATE:g}): what "
-            "the start has learnt is overwritten before the new pairs are learnt; set lr = "
+            "the base model has learnt is overwritten before the new pairs are learnt; set lr = "
             f"{_GOOD_RATE:g}, or train less with lock_image = true"
         )
     elif rate > _MOST_RATE:
@@ -148,7 +152,7 @@ def _rate_advice(config: RunConfig) -> Iterator[str]:
         )
 
 
-def _step_advice(config: RunConfig, num_steps: int) -> Iterator[str]:
+def _step_warnings(config: RunConfig, num_steps: int) -> Iterator[str]:
     optimizer = config.optimizer
     memory = round(1 / (1 - optimizer.beta2))
     if num_steps < memory:
@@ -171,13 +175,13 @@ def _by_weights(config: RunConfig) -> str:
     return " (by data.train's weights)" if is_weighed else ""
 
 
-def _bias_advice(config: RunConfig, num_steps: int, logit_bias: float | None) -> Iterator[str]:
+def _bias_warnings(config: RunConfig, num_steps: int, logit_bias: float | None) -> Iterator[str]:
     """Advise on the bias of a match, which belongs at the odds of one in the batch."""
     if logit_bias is not None and config.loss.kind == "infonce":
         yield (
-            f"the start has a logit bias ({logit_bias:.1f}), which infonce leaves as it is while "
-            "it moves the scale: ranking is as good, but what the model gives as the probability "
-            'of a match will be wrong; set loss.kind = "sigmoid" to keep that'
+            f"the base model has a logit bias ({logit_bias:.1f}), which infonce leaves as it is "
+            "while it moves the scale: ranking is as good, but what the model gives as the "
+            'probability of a match will be wrong; set loss.kind = "sigmoid" to keep that'
         )
     if logit_bias != SIGMOID_BIAS:  # a training has moved it
         return
@@ -199,7 +203,7 @@ def _bias_advice(config: RunConfig, num_steps: int, logit_bias: float | None) ->
     )
 
 
-def _data_advice(config: RunConfig, num_pairs: int, num_parameters: int) -> Iterator[str]:
+def _data_warnings(config: RunConfig, num_pairs: int, num_parameters: int) -> Iterator[str]:
     batch_size, epochs = config.compute.batch_size, config.compute.epochs or 0
     if config.is_from_scratch and num_parameters > _LARGE_MODEL:
         num_seen = num_pairs * epochs
@@ -207,7 +211,7 @@ def _data_advice(config: RunConfig, num_pairs: int, num_parameters: int) -> Iter
             yield (
                 f"{num_parameters / 1e6:.0f} million weights from scratch see {num_seen / 1e6:.2g} "
                 "million pairs: a ViT-B/32 (151 million) that saw 12.8 million (DataComp small) "
-                "names 2.7 to 5.1 % of ImageNet; start from a checkpoint, or train a smaller "
+                "names 2.7 to 5.1 % of ImageNet; fine-tune a base model, or train a smaller "
                 "architecture"
             )
     showings = epochs * max(source.weight for source in config.data.train)
@@ -225,7 +229,7 @@ def _data_advice(config: RunConfig, num_pairs: int, num_parameters: int) -> Iter
         )
 
 
-def _image_advice(config: RunConfig, num_directional: int) -> Iterator[str]:
+def _image_warnings(config: RunConfig, num_directional: int) -> Iterator[str]:
     if config.data.horizontal_flip and num_directional:
         yield (
             f"data.horizontal_flip mirrors images, and {num_directional} captions say left or "
@@ -233,7 +237,7 @@ def _image_advice(config: RunConfig, num_directional: int) -> Iterator[str]:
         )
     if config.model.patch_dropout and not config.is_from_scratch:
         yield (
-            f"model.patch_dropout {config.model.patch_dropout:g} shows the start images with "
+            f"model.patch_dropout {config.model.patch_dropout:g} shows the base model images with "
             "holes, which it has not learnt from, and FLIP ends its own training with whole ones; "
             "set patch_dropout = 0 for a fine-tuning"
         )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clipkit.errors import InputError
+from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.training.config import (
     DataConfig,
     LossConfig,
@@ -14,10 +15,9 @@ from clipkit.training.config import (
     RunConfig,
     SourceConfig,
 )
-from clipkit.training.preflight import advise, names_side, refuse
 
 DATA = DataConfig(train=(SourceConfig("photos"),))
-TUNING = RunConfig("run", ModelConfig(start="starter"), DATA).resolve()
+TUNING = RunConfig("run", ModelConfig(base="starter"), DATA).resolve()
 SCRATCH = RunConfig("run", ModelConfig(architecture="ViT-B-32"), DATA).resolve()
 SIZES: dict[str, Any] = {"num_pairs": 5000, "num_parameters": 30_000_000}
 
@@ -28,7 +28,7 @@ def _change(config: RunConfig, **sections: dict[str, Any]) -> RunConfig:
 
 
 def _only(config: RunConfig, **sizes: Any) -> str:
-    (sentence,) = advise(config, **{**SIZES, **sizes})
+    (sentence,) = settings_warnings(config, **{**SIZES, **sizes})
     return sentence
 
 
@@ -71,21 +71,21 @@ def _only(config: RunConfig, **sizes: Any) -> str:
 def test_published_recipes_and_the_defaults_pass_in_silence(
     config: RunConfig, sizes: dict[str, int]
 ) -> None:
-    assert advise(config, **{**SIZES, **sizes}) == []
+    assert settings_warnings(config, **{**SIZES, **sizes}) == []
 
 
 def test_a_high_rate_from_a_checkpoint_is_named_with_the_right_one() -> None:
     sentence = _only(_change(TUNING, optimizer={"lr": 1e-3}))
     assert "optimizer.lr 0.001 is 100 times the 1e-05" in sentence
     assert "set lr = 1e-05" in sentence
-    assert advise(_change(TUNING, optimizer={"lr": 1e-4}), **SIZES) == []
+    assert settings_warnings(_change(TUNING, optimizer={"lr": 1e-4}), **SIZES) == []
 
 
 @pytest.mark.parametrize("start", [SCRATCH, _change(TUNING, model={"lock_image": True})])
 def test_a_rate_above_every_recipe_is_named(start: RunConfig) -> None:
     sentence = _only(_change(start, optimizer={"lr": 2e-3}))
     assert "optimizer.lr 0.002 is above 0.001" in sentence
-    assert advise(_change(start, optimizer={"lr": 1e-3}), **SIZES) == []
+    assert settings_warnings(_change(start, optimizer={"lr": 1e-3}), **SIZES) == []
 
 
 def test_a_run_shorter_than_the_memory_of_adamw_is_named() -> None:
@@ -94,13 +94,13 @@ def test_a_run_shorter_than_the_memory_of_adamw_is_named() -> None:
     sentence = _only(shorter, num_pairs=649)
     assert "the run has 40 steps" in sentence
     assert "last 50" in sentence
-    assert advise(TUNING, **{**SIZES, "num_pairs": 640}) == []
+    assert settings_warnings(TUNING, **{**SIZES, "num_pairs": 640}) == []
     assert "last 1000" in _only(_change(TUNING, optimizer={"beta2": 0.999}), num_pairs=640)
 
 
 def test_a_warm_up_that_takes_most_of_the_run_is_named() -> None:
     assert "warmup_fraction 0.6" in _only(_change(TUNING, optimizer={"warmup_fraction": 0.6}))
-    assert advise(_change(TUNING, optimizer={"warmup_fraction": 0.5}), **SIZES) == []
+    assert settings_warnings(_change(TUNING, optimizer={"warmup_fraction": 0.5}), **SIZES) == []
 
 
 def test_a_bias_that_cannot_reach_its_place_is_named() -> None:
@@ -129,20 +129,25 @@ def test_a_bias_that_fits_or_gets_there_is_not_named(
     changes: dict[str, Any], sizes: dict[str, Any]
 ) -> None:
     config = _change(_change(SCRATCH, loss={"kind": "sigmoid"}), **changes)
-    assert advise(config, **{**SIZES, "logit_bias": -10.0, **sizes}) == []
+    assert settings_warnings(config, **{**SIZES, "logit_bias": -10.0, **sizes}) == []
 
 
 def test_softmax_on_a_start_with_a_bias_is_named() -> None:
     sentence = _only(TUNING, logit_bias=-12.9)
-    assert "the start has a logit bias (-12.9), which infonce leaves as it is" in sentence
-    assert advise(_change(TUNING, loss={"kind": "sigmoid"}), **SIZES, logit_bias=-12.9) == []
+    assert "the base model has a logit bias (-12.9), which infonce leaves as it is" in sentence
+    assert (
+        settings_warnings(_change(TUNING, loss={"kind": "sigmoid"}), **SIZES, logit_bias=-12.9)
+        == []
+    )
 
 
 def test_a_large_model_from_scratch_on_few_pairs_is_named() -> None:
     sentence = _only(SCRATCH, num_pairs=100_000, num_parameters=151_000_000)
     assert "151 million weights from scratch see 3.2 million pairs" in sentence
-    assert advise(SCRATCH, num_pairs=400_000, num_parameters=151_000_000) == []  # 12.8 million
-    assert advise(TUNING, num_pairs=100_000, num_parameters=151_000_000) == []
+    assert (
+        settings_warnings(SCRATCH, num_pairs=400_000, num_parameters=151_000_000) == []
+    )  # 12.8 million
+    assert settings_warnings(TUNING, num_pairs=100_000, num_parameters=151_000_000) == []
 
 
 def test_pairs_that_are_shown_hundreds_of_times_are_named() -> None:
@@ -155,7 +160,7 @@ def test_pairs_that_are_shown_hundreds_of_times_are_named() -> None:
     )
     assert "shown 200 times" in _only(weighted)
     watched = _change(often, watch={"patience": 3}, data={"validation_fraction": 0.1})
-    assert advise(watched, **SIZES) == []
+    assert settings_warnings(watched, **SIZES) == []
 
 
 def test_a_batch_with_few_negatives_is_named() -> None:
@@ -163,14 +168,16 @@ def test_a_batch_with_few_negatives_is_named() -> None:
     assert "against 15 others" in sentence
     assert "compute.chunk_size = 16" in sentence
     small = _change(TUNING, compute={"batch_size": 16})  # there are no more pairs to take
-    assert not any("others" in item for item in advise(small, num_pairs=31, num_parameters=1))
+    assert not any(
+        "others" in item for item in settings_warnings(small, num_pairs=31, num_parameters=1)
+    )
 
 
 def test_mirrored_images_of_captions_with_sides_are_named() -> None:
     mirrored = _change(TUNING, data={"horizontal_flip": 0.5})
     assert "7 captions say left or right" in _only(mirrored, num_directional=7)
-    assert advise(mirrored, **SIZES) == []
-    assert advise(TUNING, **SIZES, num_directional=7) == []
+    assert settings_warnings(mirrored, **SIZES) == []
+    assert settings_warnings(TUNING, **SIZES, num_directional=7) == []
 
 
 @pytest.mark.parametrize(
@@ -189,14 +196,14 @@ def test_sides_are_whole_words(caption: str, is_side: bool) -> None:
 
 def test_patch_dropout_of_a_fine_tuning_is_named() -> None:
     assert "patch_dropout 0.5" in _only(_change(TUNING, model={"patch_dropout": 0.5}))
-    assert advise(_change(SCRATCH, model={"patch_dropout": 0.5}), **SIZES) == []
+    assert settings_warnings(_change(SCRATCH, model={"patch_dropout": 0.5}), **SIZES) == []
 
 
 def test_all_that_is_wrong_is_named_the_rate_first() -> None:
     config = _change(
         TUNING, optimizer={"lr": 1e-2}, model={"patch_dropout": 0.5}, compute={"epochs": 400}
     )
-    sentences = advise(config, **SIZES)
+    sentences = settings_warnings(config, **SIZES)
     assert len(sentences) == 3
     assert "1000 times" in sentences[0]
 
@@ -241,7 +248,7 @@ def test_what_cannot_work_is_refused(
     config: RunConfig, sizes: dict[str, int], problem: str
 ) -> None:
     with pytest.raises(InputError, match=problem):
-        refuse(config, **{"num_pairs": 5000, "embed_dim": 512, **sizes})
+        check_settings(config, **{"num_pairs": 5000, "embed_dim": 512, **sizes})
 
 
 @pytest.mark.parametrize(
@@ -259,5 +266,5 @@ def test_what_cannot_work_is_refused(
     ],
 )
 def test_what_can_work_is_not_refused(config: RunConfig) -> None:
-    refuse(config, num_pairs=5000, embed_dim=512, num_captions=2)
-    refuse(config, num_pairs=5000, embed_dim=512)
+    check_settings(config, num_pairs=5000, embed_dim=512, num_captions=2)
+    check_settings(config, num_pairs=5000, embed_dim=512)

@@ -1,5 +1,6 @@
 """The pre-flight tells what training would meet, and leaves nothing behind."""
 
+import json
 import shutil
 import time
 from collections.abc import Generator, Sequence
@@ -10,9 +11,9 @@ import pytest
 
 from clipkit.errors import InputError
 from clipkit.runs import build as assembly
-from clipkit.runs import check as check_module
-from clipkit.runs.check import Check, check
-from clipkit.training.config_file import read_config
+from clipkit.runs import preflight as preflight_module
+from clipkit.runs.preflight import PreflightReport, preflight
+from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.trainer import Trainer
 from tests.fakes import save_image
@@ -36,7 +37,7 @@ def mixed_folder(captions_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_check_counts_what_is_in_the_data(
+def test_preflight_counts_what_is_in_the_data(
     write_run: WriteRun, mixed_folder: Path, tmp_path: Path
 ) -> None:
     path = write_run(
@@ -44,7 +45,7 @@ def test_check_counts_what_is_in_the_data(
     )
     before = sorted(tmp_path.rglob("*"))
 
-    found = check(read_config(path))
+    found = preflight(RunConfig.from_toml(path))
 
     damaged = sorted(mixed_folder.glob("*.png"))[0]
     assert sorted(tmp_path.rglob("*")) == before
@@ -64,24 +65,24 @@ def test_check_counts_what_is_in_the_data(
     assert found.validation is None
 
 
-def test_check_looks_at_validation_pairs_too(write_run: WriteRun) -> None:
-    found = check(read_config(write_run(data={"validation_fraction": 0.25})))
+def test_preflight_looks_at_validation_pairs_too(write_run: WriteRun) -> None:
+    found = preflight(RunConfig.from_toml(write_run(data={"validation_fraction": 0.25})))
 
     assert found.validation is not None
     assert (found.train.num_pairs, found.validation.num_pairs) == (30, 10)
 
 
 @pytest.mark.slow
-def test_check_says_when_more_is_damaged_than_a_run_may_meet(
+def test_preflight_says_when_more_is_damaged_than_a_run_may_meet(
     write_run: WriteRun, mixed_folder: Path
 ) -> None:
     path = write_run(
         data={"train": str(mixed_folder), "max_bad_fraction": 0.05}, compute={"batch_size": 4}
     )
 
-    advice = check(read_config(path)).advice
+    warnings = preflight(RunConfig.from_toml(path)).warnings
 
-    assert advice[0].startswith("1 of 12 pairs cannot be read, data.max_bad_fraction allows 0")
+    assert warnings[0].startswith("1 of 12 pairs cannot be read, data.max_bad_fraction allows 0")
 
 
 def test_an_epoch_is_as_long_as_the_weights_of_the_places_make_it(
@@ -89,34 +90,34 @@ def test_an_epoch_is_as_long_as_the_weights_of_the_places_make_it(
 ) -> None:
     """A fifth of forty pairs is one batch of eight, and none of nine."""
     data = {"train": [{"path": str(captions_folder), "weight": 0.2}]}
-    assert check(read_config(write_run(data=data))).steps_per_epoch == 1
+    assert preflight(RunConfig.from_toml(write_run(data=data))).steps_per_epoch == 1
     path = write_run("large", data=data, compute={"batch_size": 9})
     words = r"more than the 8 pairs of an epoch \(by data\.train's weights\).* set at most 8"
     with pytest.raises(InputError, match=words):
-        check(read_config(path))
+        preflight(RunConfig.from_toml(path))
 
 
-def test_check_refuses_what_the_run_would(write_run: WriteRun, captions_folder: Path) -> None:
+def test_preflight_refuses_what_the_run_would(write_run: WriteRun, captions_folder: Path) -> None:
     path = write_run(output=str(captions_folder / "run"))
     with pytest.raises(InputError, match="would be taken for data"):
-        check(read_config(path))
+        preflight(RunConfig.from_toml(path))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"optimizer": {"lr": 1e-3}, "start": True}, ("optimizer.lr 0.001", "set lr = 1e-05")),
+        ({"optimizer": {"lr": 1e-3}, "base": True}, ("optimizer.lr 0.001", "set lr = 1e-05")),
         ({"data": {"horizontal_flip": 0.5}}, ("2 captions say left or right",)),
         (
             {"loss": {"kind": "sigmoid"}},
             ("starts with a bias of -10", "a batch of 8 has one in 8 (a bias of -1.9)"),
         ),
-        ({"loss": {"kind": "sigmoid"}, "start": True}, ("starts with a bias of -10",)),
+        ({"loss": {"kind": "sigmoid"}, "base": True}, ("starts with a bias of -10",)),
         ({"compute": {"epochs": 100}}, ("each pair is shown 100 times",)),
     ],
 )
-def test_check_warns_and_says_what_is_right(
+def test_preflight_warns_and_says_what_is_right(
     write_run: WriteRun,
     captions_folder: Path,
     tmp_path: Path,
@@ -128,29 +129,29 @@ def test_check_warns_and_says_what_is_right(
     shutil.copytree(captions_folder, folder)
     sorted(folder.glob("*.txt"))[0].write_text("a cat on the left\na cat, right of a dog")
     data = {"train": str(folder), **changes.get("data", {})}
-    has_start = changes.get("start", False)
-    model = {"start": str(tiny_checkpoint)} if has_start else {}
-    settings = {name: value for name, value in changes.items() if name != "start"}
+    has_base = changes.get("base", False)
+    model = {"base": str(tiny_checkpoint)} if has_base else {}
+    settings = {name: value for name, value in changes.items() if name != "base"}
 
-    found = check(read_config(write_run(**settings | {"model": model, "data": data})))
+    found = preflight(RunConfig.from_toml(write_run(**settings | {"model": model, "data": data})))
 
-    assert any(all(word in line for word in words) for line in found.advice), found.advice
+    assert any(all(word in line for word in words) for line in found.warnings), found.warnings
 
 
-def test_check_of_good_settings_warns_of_none_of_these(
+def test_preflight_of_good_settings_warns_of_none_of_these(
     write_run: WriteRun, tiny_checkpoint: Path
 ) -> None:
     path = write_run(
-        model={"start": str(tiny_checkpoint)},
+        model={"base": str(tiny_checkpoint)},
         optimizer={"lr": 1e-5},
         compute={"batch_size": 32, "epochs": 50},
     )
 
-    assert check(read_config(path)).advice == ()
+    assert preflight(RunConfig.from_toml(path)).warnings == ()
 
 
 @pytest.mark.slow
-def test_check_of_locked_tower_times_what_a_run_would_do(
+def test_preflight_of_locked_tower_times_what_a_run_would_do(
     write_run: WriteRun, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its features are computed once, so no step runs it."""
@@ -161,14 +162,14 @@ def test_check_of_locked_tower_times_what_a_run_would_do(
             seen.append(batch.batch.images is None)
             super().try_step(batch)
 
-    monkeypatch.setattr(check_module, "Trainer", Watched)
+    monkeypatch.setattr(preflight_module, "Trainer", Watched)
     checks = []
     for scale in ([1.0, 1.0], [0.9, 1.0]):
         path = write_run(
-            model={"start": str(tiny_checkpoint), "lock_image": True},
+            model={"base": str(tiny_checkpoint), "lock_image": True},
             data={"crop_scale": scale},
         )
-        found = check(read_config(path))
+        found = preflight(RunConfig.from_toml(path))
 
         checks.append(found)
 
@@ -199,14 +200,14 @@ def test_a_step_takes_as_long_as_reading_its_batch(
     monkeypatch.setattr(assembly, "PairBatches", Slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock)
 
-    found = check(read_config(write_run(compute={"precision": "fp32"})))
+    found = preflight(RunConfig.from_toml(write_run(compute={"precision": "fp32"})))
 
     assert found.step_seconds == 7200
     assert found.hours == 2 * found.epochs * found.steps_per_epoch
 
 
 @pytest.mark.slow
-def test_check_warns_of_images_that_are_validated_on_and_trained_on(
+def test_preflight_warns_of_images_that_are_validated_on_and_trained_on(
     write_run: WriteRun, captions_folder: Path, tmp_path: Path
 ) -> None:
     """Two of three, under other names and captions."""
@@ -219,13 +220,13 @@ def test_check_warns_of_images_that_are_validated_on_and_trained_on(
     for name in "abc":
         (folder / f"{name}.txt").write_text(f"image {name}")
 
-    found = check(read_config(write_run(data={"validation": str(folder)})))
+    found = preflight(RunConfig.from_toml(write_run(data={"validation": str(folder)})))
 
     assert found.validation is not None
     assert found.validation.num_shared == 2
     assert found.train.num_shared == 0
-    assert found.advice[0].startswith("2 of 3 images to validate on are trained on too")
-    assert "digests" not in found.to_json()
+    assert found.warnings[0].startswith("2 of 3 images to validate on are trained on too")
+    assert "digests" not in json.dumps(found.to_dict())
 
 
 def test_lines_name_every_finding(write_run: WriteRun, mixed_folder: Path) -> None:
@@ -233,7 +234,7 @@ def test_lines_name_every_finding(write_run: WriteRun, mixed_folder: Path) -> No
         data={"train": str(mixed_folder), "max_bad_fraction": 0.1}, compute={"batch_size": 4}
     )
 
-    found: Check = check(read_config(path))
+    found: PreflightReport = preflight(RunConfig.from_toml(path))
     text = "\n".join(found.lines())
 
     assert "11 pairs with 19 captions, 18 of them different" in text
@@ -253,11 +254,11 @@ def test_same_caption_everywhere_is_refused(
         path.write_text("a photo")
 
     with pytest.raises(InputError, match="all 40 pairs have the same caption"):
-        check(read_config(write_run(data={"train": str(folder)})))
+        preflight(RunConfig.from_toml(write_run(data={"train": str(folder)})))
 
 
 def test_missing_reference_set_is_refused(write_run: WriteRun, tmp_path: Path) -> None:
-    path = write_run(watch={"tripwire": str(tmp_path / "nowhere")})
+    path = write_run(watch={"retention_set": str(tmp_path / "nowhere")})
 
     with pytest.raises(InputError, match="nowhere"):
-        check(read_config(path))
+        preflight(RunConfig.from_toml(path))

@@ -1,0 +1,91 @@
+"""Other names of a run's settings and metrics: those of earlier versions, and of other trainers.
+
+What an earlier clipkit has written is read as if it had the names of today. The names of other
+trainers are not accepted, only answered with ours.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from clipkit.errors import InputError
+
+RENAMED_SETTINGS = {
+    "model.start": "model.base",
+    "watch.tripwire": "watch.retention_set",
+    "watch.tripwire_class_names": "watch.retention_class_names",
+    "watch.average_with_start": "watch.wise_ft",
+}
+"""Settings of RUN.toml, in checkpoints too: the name of an earlier version -> the one of today."""
+
+RENAMED_METRICS = {
+    "tripwire_accuracy": "retention_accuracy",
+    "tripwire_log_probability": "retention_log_probability",
+}
+"""Metrics in metrics.jsonl and report.json: the name of an earlier version -> the one of today."""
+
+RENAMED_REPORT_KEYS = {"mixtures": "interpolations"}
+"""Keys of report.json: the name of an earlier version -> the one of today."""
+
+OTHER_TRAINERS = {
+    "learning_rate": "lr",
+    "wd": "weight_decay",
+    "warmup": "warmup_fraction",
+    "warmup_steps": "warmup_fraction",
+    "lr_scheduler": "schedule",
+    "grad_clip_norm": "clip_norm",
+    "accum_freq": "chunk_size",
+    "num_epochs": "epochs",
+    "batch": "batch_size",
+    "num_workers": "workers",
+    "pretrained": "base",
+    "checkpoint": "base",
+    "base_model": "base",
+    "siglip": "kind",
+    "train_data": "train",
+    "val_data": "validation",
+    "csv_img_key": "image_column",
+    "csv_caption_key": "caption_column",
+    "classnames": "class_names",
+    "labels": "class_names",
+    "flip": "horizontal_flip",
+    "logs": "output",
+    "early_stopping": "patience",
+}
+"""What open_clip_train and others call a setting, where spelling alone does not lead to ours."""
+
+
+def rename(content: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a dict with the names of today; what has them already stays.
+
+    Args:
+        content: Of a file that an earlier version may have written.
+        names: From the earlier name to the one of today.
+
+    Returns:
+        The same values in the same order.
+    """
+    return {names.get(key, key): value for key, value in content.items()}
+
+
+def rename_settings(content: dict[str, Any]) -> Iterator[str]:
+    """Give the settings of a RUN.toml the names of today, in place.
+
+    Args:
+        content: Sections and keys.
+
+    Yields:
+        What was renamed, each as "watch.tripwire is now watch.retention_set".
+
+    Raises:
+        InputError: If a setting is there under both names.
+    """
+    for old, new in RENAMED_SETTINGS.items():
+        section, _, key = old.partition(".")
+        settings = content.get(section)
+        if not isinstance(settings, dict) or key not in settings:
+            continue
+        new_key = new.partition(".")[2]
+        if new_key in settings:
+            raise InputError(f"{old} is an earlier name of {new}, and both are set: delete {old}")
+        settings[new_key] = settings.pop(key)
+        yield f"{old} is now {new}"
