@@ -183,6 +183,8 @@ def exclusive_lock(path: Path, held: Exception) -> Iterator[None]:
         if not os.access(path, os.W_OK):  # of such a file SQLite lets everybody hold the lock
             raise OSError(f"{path} cannot be locked: it cannot be written")
         try:
+            # Without a journal on the disk nothing is written: a full disk refuses no lock.
+            connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:

@@ -432,6 +432,12 @@ def test_an_exception_inside_the_block_is_not_taken_for_one_of_the_lock(tmp_path
     assert caught.value is busy
 
 
+def test_a_lock_writes_nothing_so_that_a_full_disk_does_not_refuse_it(tmp_path: Path) -> None:
+    with exclusive_lock(tmp_path / "a.lock", HeldError()):
+        files = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert files == {"a.lock": 0}
+
+
 def test_a_lock_in_a_missing_directory_is_an_os_error(tmp_path: Path) -> None:
     with (
         pytest.raises(OSError, match=r"absent.a\.lock cannot be opened: "),

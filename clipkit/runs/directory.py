@@ -27,8 +27,8 @@ from clipkit.training.config import Precision, RunConfig
 CONFIG_NAME = "run.toml"
 CHECKPOINTS_NAME = "checkpoints"
 _LOCK_NAME = ".lock"
-# What may lie in a directory whose run.toml was not written yet: the lock with its journal, and
-# drafts of run.toml, the first of an earlier version.
+# What may lie in a directory whose run.toml was not written yet: the lock, and drafts of
+# run.toml, the first of an earlier version.
 _LEFT_BY_A_KILL = (_LOCK_NAME, "run.part", ".clipkit-")
 # These change neither the weights after a step, but for rounding, nor what is measured of them; or
 # they say where pairs are found, which are compared themselves.
