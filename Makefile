@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CONSTRAINTS = .ci/constraints.txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: check lint format test test-fast try demo notebooks bundle bench starter-figures
+.PHONY: check lint format test test-fast try demo notebooks api bundle bench starter-figures
 
 check: lint test
 
@@ -69,6 +69,10 @@ bench: $(VENV)/.dev
 # The .ipynb files, from their reviewed sources in percent format.
 notebooks: $(VENV)/.dev
 	$(BIN)/python notebooks/build.py
+
+# docs/api.md and the stub for type checkers and editors, from the table in clipkit/__init__.py.
+api: $(VENV)/.dev
+	$(BIN)/python docs/write_api.py
 
 # The starter's ONNX graphs, from its checkpoint.
 bundle: $(VENV)/.dev

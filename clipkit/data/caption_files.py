@@ -36,7 +36,7 @@ def caption_suffixes(ending: str) -> tuple[str, ...]:
 class CaptionFile(NamedTuple):
     """A file that may hold the captions of an image."""
 
-    name: str  # for people
+    name: str  # for messages
     suffix: str  # in lower case
     read: Callable[[], bytes]  # raises ValueError with a reason
 
@@ -149,10 +149,10 @@ def open_captions_folder(
     """Return the images of a folder, and of the folders in it, with their captions.
 
     Args:
-        folder: Where they are.
-        scan: What find_images saw in it.
+        folder: The folder with the images.
+        scan: What find_images found in it.
         captions: Where their captions are.
-        say: Is told of links, and of caption files that were skipped.
+        say: Called with a line on links, and on caption files that were skipped.
 
     Returns:
         Pairs in the order of their paths; an image that has several paths is one pair, with the
@@ -230,11 +230,10 @@ def _no_captions(captions: CaptionLocation, folder: Path, path: str) -> str:
 
 def _caption_files(captions: CaptionLocation, path: str) -> Iterator[CaptionFile]:
     """Yield the caption files of an image, in order of preference."""
-    # os.path, for a folder may have a million images.
+    # os.path is faster than Path, and a folder may have a million images.
     stem = os.path.splitext(os.path.join(captions.folder, path))[0]  # noqa: PTH118, PTH122
     for suffix in captions.suffixes:
-        # DOS and some cameras write names in upper case, which most systems but not all take for
-        # equal.
+        # DOS and some cameras write names in upper case, and not all file systems ignore case.
         for file in (stem + suffix, stem + suffix.upper()):
             if os.path.isfile(file):  # noqa: PTH113
                 yield CaptionFile(os.path.basename(file), suffix, partial(_read, file))  # noqa: PTH119
@@ -255,8 +254,8 @@ def _captions_without_image(captions: CaptionLocation, scan: FolderScan) -> list
     images = {*(entry.path for entry in scan.entries), *(error.path for error in scan.skipped)}
     stems = {os.path.splitext(path)[0] for path in images | left_out}  # noqa: PTH122 - a million
     alone = []
-    for place, folders, files in os.walk(captions.folder):
-        below = Path(place).relative_to(captions.folder).as_posix() + "/"
+    for directory, folders, files in os.walk(captions.folder):
+        below = Path(directory).relative_to(captions.folder).as_posix() + "/"
         below = "" if below == "./" else below
         folders[:] = [name for name in folders if below + name not in left_out]
         for name in files:

@@ -30,10 +30,10 @@ def open_class_folders(
 
     Args:
         folder: With one folder a class; images may be deeper in it.
-        scan: What find_images saw in it.
+        scan: What find_images found in it.
         templates: Texts with one {} for the name; an image has as many captions.
         names: Of the classes; None: the folders' names, made into words by words_of.
-        say: Is told how names were understood, and which are odd.
+        say: Called with a line on how names were understood, and on those that are odd.
 
     Returns:
         Pairs in the order of their classes' folders, then of their paths. An image that has
@@ -72,8 +72,8 @@ def open_class_folders(
         )
     return ClassFolders(
         folder,
-        TextRows([path] for place in folders for path in by_class[place]),
-        np.repeat(np.arange(len(folders)), [len(by_class[place]) for place in folders]),
+        TextRows([path] for subfolder in folders for path in by_class[subfolder]),
+        np.repeat(np.arange(len(folders)), [len(by_class[subfolder]) for subfolder in folders]),
         class_names=class_names,
         templates=templates,
         skipped=skipped,
@@ -103,22 +103,22 @@ def fill_templates(templates: Sequence[str], name: str) -> tuple[str, ...]:
 
 def _check_differ(folder: Path, folders: Sequence[str], names: Sequence[str]) -> None:
     first: dict[str, str] = {}
-    for place, name in zip(folders, names, strict=True):
+    for subfolder, name in zip(folders, names, strict=True):
         if name in first:
             raise InputError(
-                f"{folder} has two folders for the class {name!r}, {first[name]} and {place}: "
+                f"{folder} has two folders for the class {name!r}, {first[name]} and {subfolder}: "
                 "put their images into one, or give them names that differ by data.class_names "
                 "in RUN.toml or --class-names"
             )
-        first[name] = place
+        first[name] = subfolder
 
 
 def _tell_names(folder: Path, folders: Sequence[str], names: Sequence[str], say: Say) -> None:
     """Say which names have lost a number, and which are odd."""
     changed = [
-        f"{place} is {name}"
-        for place, name in zip(folders, names, strict=True)
-        if name != spaced(place)
+        f"{subfolder} is {name}"
+        for subfolder, name in zip(folders, names, strict=True)
+        if name != spaced(subfolder)
     ]
     if changed:
         say(f"{folder}: class names are read without their numbers: {list_some(changed)}")
@@ -135,7 +135,7 @@ class ClassFolders:
         labels: The class of each, shape (number of pairs,).
         class_names: Names of the classes.
         templates: Texts with one {}.
-        skipped: What is no pair.
+        skipped: Images that are left out, with the reasons.
     """
 
     def __init__(

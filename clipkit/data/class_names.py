@@ -75,7 +75,7 @@ def words_of(folder_names: Sequence[str]) -> tuple[str, ...]:
 def spaced(name: str) -> str:
     """Return a folder's name with spaces for underscores and dashes, in Unicode."""
     decoded = os.fsencode(name).decode("utf-8", "replace")
-    readable = unicodedata.normalize("NFC", decoded)  # a Mac takes letters and accents apart
+    readable = unicodedata.normalize("NFC", decoded)  # macOS decomposes letters with accents
     return " ".join(readable.replace("_", " ").replace("-", " ").split()) or name
 
 
@@ -188,8 +188,8 @@ class ClassNames:
     def _by_first_word(self) -> dict[str, str]:
         """The names by the first word of each line, if all but the first line have more words.
 
-        Such are ImageNet's LOC_synset_mapping.txt, "n01440764 tench, Tinca tinca", and tables of
-        two columns, whose first line may name them.
+        Examples are ImageNet's LOC_synset_mapping.txt, "n01440764 tench, Tinca tinca", and tables
+        of two columns, whose first line may name them.
         """
         found = {key: name for key, name in map(_parted, self.in_order) if name}
         return found if len(found) >= len(self.in_order) - 1 else {}
@@ -231,7 +231,7 @@ def read_class_names(path: Path) -> ClassNames:
 
 
 def _from_json(path: Path, value: Any) -> ClassNames:
-    """Raises ValueError if the value is of another kind."""
+    """Return the names in the content of a JSON file; raise ValueError if it holds none."""
     if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
         return ClassNames(path, {}, tuple(map(_name, value)))
     if not isinstance(value, dict) or not value:
@@ -261,6 +261,6 @@ def _parted(line: str) -> tuple[str, str]:
 
 
 def _name(text: str, key: str = "") -> str:
-    # WordNet's are sets of synonyms, the usual one first: "tench, Tinca tinca".
+    # WordNet's names are lists of synonyms, the usual one first: "tench, Tinca tinca".
     text = text.partition(",")[0] if _SYNSET.fullmatch(key) else text
     return " ".join(text.replace("_", " ").split())

@@ -51,7 +51,11 @@ class ImagePack:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Put the file in its place or, after an error, remove it; or raise InputError."""
+        """Rename the file to its name in the cache or, after an error, delete it.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
         try:
             self._writing.__exit__(kind, error, trace)
         except OSError as failure:
@@ -75,11 +79,11 @@ class ImagePack:
                 self._stream.write(image)
         except OSError as error:
             raise self._no_room(error) from error
-        self._rows.append((f"{self._path.name}/{row.place}", *captions))
+        self._rows.append((f"{self._path.name}/{row.location}", *captions))
         self._sizes.append(len(image))
 
     def pairs(self, *, skipped: Sequence[ImageReadError]) -> ShardPairs:
-        """Return the images with their captions as a dataset, with what is no pair."""
+        """Return the images with their captions as a dataset, with the rows that were skipped."""
         ends = np.cumsum(self._sizes, dtype=np.int64)
         sizes = np.array(self._sizes, dtype=np.int64)
         images = np.stack([np.zeros_like(sizes), ends - sizes, sizes])

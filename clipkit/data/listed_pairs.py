@@ -14,7 +14,7 @@ from clipkit.errors import ImageReadError
 
 
 class TextRows:
-    """Rows of texts in one block of UTF-8, made into strings when a row is asked for.
+    """Rows of texts in one block of UTF-8, made into strings when a row is read.
 
     A million rows take the bytes of their letters and 8 more for each text, and forked worker
     processes share them: counting references to strings would copy them page by page.
@@ -64,7 +64,7 @@ class ListedPairs:
     Args:
         folder: What relative paths count from.
         pairs: The path and the captions of each.
-        skipped: What is no pair; the iterable of pairs may still add to it.
+        skipped: Images that are left out, with the reasons; iterating over pairs may add to it.
     """
 
     class_names: tuple[str, ...] = ()

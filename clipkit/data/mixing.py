@@ -16,7 +16,7 @@ _MAX_DRAWN = 1 << 31  # pairs: 16 GiB of their numbers alone
 
 
 class ConcatenatedPairs:
-    """Datasets one after the other, as torch's ConcatDataset.
+    """Several datasets concatenated into one, as by torch's ConcatDataset.
 
     Args:
         datasets: At least one. Classes are kept only where all have the same.
@@ -52,7 +52,7 @@ class ConcatenatedPairs:
 
     @property
     def skipped(self) -> list[ImageReadError]:
-        """What looked like pairs but are none."""
+        """What the datasets skipped while listing, with the reasons."""
         return [error for dataset in self.datasets for error in dataset.skipped]
 
     def stamp(self, row: int) -> bytes:
@@ -74,11 +74,11 @@ class ConcatenatedPairs:
 
 
 class PairSubset:
-    """Some pairs of a dataset, as torch's Subset.
+    """A subset of the pairs of a dataset, as torch's Subset.
 
     Args:
         dataset: All of them.
-        rows: Which, in the order that they are to have.
+        rows: The rows of the subset, in its order.
         skipped: What the dataset skipped, if this subset is to report it.
     """
 
@@ -124,14 +124,14 @@ class PairSubset:
 def epoch_order(
     sizes: Sequence[int], weights: Sequence[float], *, seed: int, epoch: int
 ) -> NDArray[np.int64]:
-    """Return which pairs an epoch goes through, shuffled.
+    """Return the rows that an epoch trains on, shuffled.
 
     Args:
         sizes: How many pairs each dataset has.
         weights: How often each dataset's pairs are drawn, above 0: 2 draws each of them twice, 1.3
-            each once and three in ten again. These are others in the next epoch, until all have
-            had their turn: 0.5 draws one half and then the other. At least one pair of each
-            dataset is drawn, or a small one would never be.
+            each once and three in ten again. The next epoch draws others, until all were drawn
+            equally often: 0.5 draws one half and then the other. At least one pair of each dataset
+            is drawn, or a small one would never be.
         seed: Of the run.
         epoch: Counted from 0.
 
@@ -140,13 +140,13 @@ def epoch_order(
         equal arguments give equal orders, and each epoch has as many.
 
     Raises:
-        InputError: If there were more than have room in memory.
+        InputError: If their row numbers would not fit in memory.
     """
     expected = sum(size * weight for size, weight in zip(sizes, weights, strict=True))
     if expected > _MAX_DRAWN:
         raise InputError(
             f"an epoch may draw up to {_MAX_DRAWN:,} pairs, with these weights it were "
-            f"{expected:.3g}: lower the weights of the largest places"
+            f"{expected:.3g}: lower the weights of the largest datasets"
         )
     drawn, start = [np.empty(0, dtype=np.int64)], 0
     for number, (size, weight) in enumerate(zip(sizes, weights, strict=True)):

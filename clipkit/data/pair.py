@@ -1,4 +1,4 @@
-"""An image-text pair, the interface of a dataset of pairs, and what is known of its layout."""
+"""An image-text pair, the interface of a dataset of pairs, and the settings of its layout."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ class Pair(NamedTuple):
 
 
 class PairDataset(Protocol):
-    """A map-style dataset of image-text pairs: by row, each read when it is asked for."""
+    """A map-style dataset of image-text pairs: each is read when its row is accessed."""
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -36,7 +36,7 @@ class PairDataset(Protocol):
 
     @property
     def skipped(self) -> Sequence[ImageReadError]:
-        """What looked like a pair but is none, as found while listing the dataset."""
+        """What was skipped while listing the dataset, such as images without captions."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class PairDataset(Protocol):
         """Return the name of a pair within its dataset, the same wherever that is stored."""
 
     def stamp(self, row: int) -> bytes:
-        """Return what changes when the file with a pair's image does; empty: it is not there."""
+        """Return bytes that change when the file of a pair's image does; empty: no such file."""
 
     @property
     def fingerprint(self) -> str:
@@ -66,7 +66,7 @@ DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
 @dataclass(frozen=True)
 class PairLayout:
-    """What is known of a dataset before it is opened; every default means: find out."""
+    """The layout of a dataset, as far as it is given; a default means that it is detected."""
 
     format: Format = "auto"
     image_column: str = ""  # of a table, with paths or with the files themselves

@@ -47,19 +47,19 @@ def fetch_shard(url: str) -> Path:
 
     digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     name = readable_name(url.rpartition("/")[2].removesuffix(".tar"), fallback="shard")
-    place = cache_directory() / "shards" / f"{name}-{digest}.tar"
-    if place.is_file():
-        return place
+    cached = cache_directory() / "shards" / f"{name}-{digest}.tar"
+    if cached.is_file():
+        return cached
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(place) as draft:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(cached) as draft:
             with gopen(url) as stream, draft.open("wb") as file:
                 shutil.copyfileobj(stream, file)
             if not draft.stat().st_size:
                 raise ValueError("there is nothing in it")
     except Exception as error:  # each kind of address fails in its own way
         raise InputError(f"the shard {url} cannot be fetched: {error}") from error
-    return place
+    return cached
 
 
 class Member(NamedTuple):

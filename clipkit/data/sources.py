@@ -37,9 +37,9 @@ def open_pairs(
     Args:
         path: A folder of images with caption files or a table of metadata, a folder of class
             folders, a table, or shards ("data-{000..099}.tar").
-        layout: What is known of it; None: nothing. Where a folder fits several layouts, a table of
+        layout: Its layout; None: it is detected. Where a folder fits several layouts, a table of
             metadata comes before caption files, and these before class folders.
-        say: Is told, a line each, how the dataset was understood and what is odd about it.
+        say: Called with a line each on how the dataset was understood and what is odd about it.
 
     Returns:
         The dataset, with at least one pair; no image has been decoded.
@@ -55,7 +55,7 @@ def open_pairs(
     if layout.format not in get_args(Format):
         known = ", ".join(get_args(Format))
         raise InputError(f'the format of pairs must be one of {known}, got "{layout.format}"')
-    place = expand_home(path)
+    location = expand_home(path)
     is_auto = layout.format == "auto"
     dataset: PairDataset
     if layout.format == "shards" or (is_auto and is_shards(str(path))):
@@ -63,31 +63,31 @@ def open_pairs(
             caption_suffixes(layout.caption_ending), _class_names(layout), layout.templates
         )
         dataset = open_shards(str(path), captions, say=say)
-    elif layout.format == "table" or (is_auto and _is_table(place)):
-        dataset = open_table(place, _columns(layout), say=say)
+    elif layout.format == "table" or (is_auto and _is_table(location)):
+        dataset = open_table(location, _columns(layout), say=say)
     else:
-        dataset = _open_folder(place, layout, say)
+        dataset = _open_folder(location, layout, say)
     if not len(dataset):
-        raise InputError(_no_pairs(place, dataset))
+        raise InputError(_no_pairs(location, dataset))
     return dataset
 
 
 def has_validation(path: str | Path) -> bool:
     """Return whether a path is a folder that is divided and has a validation split."""
-    place = expand_home(path)
-    if not os.path.isdir(place):  # noqa: PTH112 - Path.is_dir raises for a name too long
+    location = expand_home(path)
+    if not os.path.isdir(location):  # noqa: PTH112 - Path.is_dir raises for a name too long
         return False
-    splits = find_parts(place, "train", say=_ignore).splits
-    return "validation" in splits or "validation" in find_tables(place)
+    splits = find_parts(location, "train", say=_ignore).splits
+    return "validation" in splits or "validation" in find_tables(location)
 
 
-def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairDataset:
-    parts = find_parts(place, layout.split, say=say)
+def _open_folder(location: Path, layout: PairLayout, say: Say) -> PairDataset:
+    parts = find_parts(location, layout.split, say=say)
     scan = find_images(parts.images)
     if layout.format == "auto" and not scan.entries and (tables := find_tables(parts.images)):
         return _from_tables(parts.images, tables, layout, say)
     if layout.format != "classes":
-        dataset = _from_metadata(place, parts, scan, layout, say)
+        dataset = _from_metadata(location, parts, scan, layout, say)
         if dataset is not None:
             return dataset
     suffixes = caption_suffixes(layout.caption_ending)
@@ -105,10 +105,10 @@ def _open_folder(place: Path, layout: PairLayout, say: Say) -> PairDataset:
 
 
 def _from_metadata(
-    place: Path, parts: Parts, scan: FolderScan, layout: PairLayout, say: Say
+    location: Path, parts: Parts, scan: FolderScan, layout: PairLayout, say: Say
 ) -> PairDataset | None:
     """Return the pairs of a folder that has a table of metadata, None if there is none."""
-    folders = dict.fromkeys((place, place / parts.split, parts.images))
+    folders = dict.fromkeys((location, location / parts.split, parts.images))
     for file in (folder / name for folder in folders for name in _METADATA):
         if not file.is_file():
             continue
@@ -131,16 +131,16 @@ def _from_metadata(
 
 
 def _from_tables(
-    place: Path, tables: dict[Split, list[Path]], layout: PairLayout, say: Say
+    location: Path, tables: dict[Split, list[Path]], layout: PairLayout, say: Say
 ) -> PairDataset:
     """Return the pairs in the tables of a split."""
     if layout.split not in tables:
         named = ", ".join(path.name for paths in tables.values() for path in paths)
-        raise InputError(f"{place} has no table for the split {layout.split}, but {named}")
+        raise InputError(f"{location} has no table for the split {layout.split}, but {named}")
     files = tables[layout.split]
     others = [split for split in tables if split != layout.split]
     rest = f", not those for {' and '.join(others)}" if others else ""
-    say(f"{place}: {len(files)} tables of the split {layout.split} are read{rest}")
+    say(f"{location}: {len(files)} tables of the split {layout.split} are read{rest}")
     said: list[str] = []
     datasets = [open_table(file, _columns(layout), say=said.append) for file in files]
     if said:
@@ -156,33 +156,33 @@ def _class_names(layout: PairLayout) -> ClassNames | None:
     return read_class_names(expand_home(layout.class_names)) if layout.class_names else None
 
 
-def _is_table(place: Path) -> bool:
-    if place.suffix.lower() in TABLE_SUFFIXES:
-        return not os.path.isdir(place)  # noqa: PTH112 - as below
-    if os.path.isfile(place):  # noqa: PTH113 - Path.is_file raises for a name too long
+def _is_table(location: Path) -> bool:
+    if location.suffix.lower() in TABLE_SUFFIXES:
+        return not os.path.isdir(location)  # noqa: PTH112 - as below
+    if os.path.isfile(location):  # noqa: PTH113 - Path.is_file raises for a name too long
         known = ", ".join(sorted(TABLE_SUFFIXES))
         raise InputError(
-            f"{place} is no dataset of pairs: give a folder, a table ({known}) or shards (.tar)"
+            f"{location} is no dataset of pairs: give a folder, a table ({known}) or shards (.tar)"
         )
     return False
 
 
-def _is_classes(place: Path, scan: FolderScan, captions: CaptionLocation) -> bool:
+def _is_classes(location: Path, scan: FolderScan, captions: CaptionLocation) -> bool:
     if has_captions(scan, captions):
         return False
     if any("/" in entry.path for entry in scan.entries):
         return True
     if scan.entries:
         raise InputError(
-            f"{place} has {len(scan.entries)} images and no captions: put a text file of the "
+            f"{location} has {len(scan.entries)} images and no captions: put a text file of the "
             "same name beside each (boat.jpg, boat.txt), or sort them into one folder a class"
         )
-    shards = sorted(path.name for path in place.glob("*.tar"))
+    shards = sorted(path.name for path in location.glob("*.tar"))
     if shards:
-        raise InputError(f"{place} holds shards: name them, as in {place}/{{{shards[0]},…}}")
-    raise InputError(f"{place} holds no images")
+        raise InputError(f"{location} holds shards: name them, as in {location}/{{{shards[0]},…}}")
+    raise InputError(f"{location} holds no images")
 
 
-def _no_pairs(place: Path, dataset: PairDataset) -> str:
+def _no_pairs(location: Path, dataset: PairDataset) -> str:
     why = f": {list_some(dataset.skipped)}" if dataset.skipped else ""
-    return f"{place} holds no pairs{why}"
+    return f"{location} holds no pairs{why}"

@@ -36,14 +36,14 @@ def split_of(name: str) -> Split | None:
     return next((split for split, names in _SPLITS.items() if word in names), None)
 
 
-def find_parts(place: Path, split: Split, *, say: Say) -> Parts:
-    """Return where in a folder the images of a split are, and where their captions.
+def find_parts(root: Path, split: Split, *, say: Say) -> Parts:
+    """Return the folders with the images and the captions of a split.
 
     Args:
-        place: ``place/train/cat/1.jpg``, ``place/images/1.jpg`` beside ``place/captions/1.txt``,
+        root: ``root/train/cat/1.jpg``, ``root/images/1.jpg`` beside ``root/captions/1.txt``,
             both of these in either order, or neither.
         split: Which one to choose, where there are several.
-        say: Is told what was understood.
+        say: Called with a line on which folders are read.
 
     Returns:
         The parts; the folder itself, if it is not divided.
@@ -51,13 +51,13 @@ def find_parts(place: Path, split: Split, *, say: Say) -> Parts:
     Raises:
         InputError: If it is divided into splits of which none can be chosen.
     """
-    splits = find_splits(place)
-    name = _choose_split(place, splits, split, say)
-    images, captions = _images_and_captions(place / name)
-    if images != place / name:
+    splits = find_splits(root)
+    name = _choose_split(root, splits, split, say)
+    images, captions = _images_and_captions(root / name)
+    if images != root / name:
         where = "" if captions == images else f", and captions to them in {captions.name}"
-        say(f"{place / name}: images are read from the folder {images.name}{where}")
-    if not name and images != place:
+        say(f"{root / name}: images are read from the folder {images.name}{where}")
+    if not name and images != root:
         splits = find_splits(images)
         name = _choose_split(images, splits, split, say)
         if (captions / name).is_dir():
@@ -66,13 +66,13 @@ def find_parts(place: Path, split: Split, *, say: Say) -> Parts:
     return Parts(images, captions, name, splits)
 
 
-def find_splits(place: Path) -> dict[Split, str]:
+def find_splits(root: Path) -> dict[Split, str]:
     """Return the folders of a dataset's splits, none if it is not divided into splits.
 
     It is divided if it has no images beside its folders, and folders of several splits, or of one
     while no other folder holds images: a folder "train" beside "car" and "bus" is a class.
     """
-    folders = list(_folders(place))
+    folders = list(_folders(root))
     found: dict[Split, str] = {}
     for name in folders:
         split = split_of(name)
@@ -80,25 +80,25 @@ def find_splits(place: Path) -> dict[Split, str]:
             continue
         if split in found:
             raise InputError(
-                f"{place} has two folders that can be its split for {split}, {found[split]} and "
-                f"{name}: name one of them, as in {place / name}"
+                f"{root} has two folders that can be its split for {split}, {found[split]} and "
+                f"{name}: name one of them, as in {root / name}"
             )
         found[split] = name
     others = [name for name in folders if name not in found.values()]
-    if not found or _has_images_on_top(place):
+    if not found or _has_images_on_top(root):
         return {}
-    if len(found) == 1 and any(_holds_images(place / name) for name in others):
+    if len(found) == 1 and any(_holds_images(root / name) for name in others):
         return {}
     return found
 
 
-def find_tables(place: Path) -> dict[Split, list[Path]]:
+def find_tables(root: Path) -> dict[Split, list[Path]]:
     """Return the Parquet files of a folder, or of the folder data in it, by their splits.
 
     Hugging Face's datasets come as ``data/train-00000-of-00002.parquet``. If no file's name means a
     split, all of them are to train on.
     """
-    for folder in (place, place / "data"):
+    for folder in (root, root / "data"):
         files = sorted(folder.glob("*.parquet"))
         found: dict[Split, list[Path]] = {}
         for file in files:
@@ -110,41 +110,41 @@ def find_tables(place: Path) -> dict[Split, list[Path]]:
     return {}
 
 
-def _choose_split(place: Path, splits: dict[Split, str], wanted: Split, say: Say) -> str:
+def _choose_split(root: Path, splits: dict[Split, str], wanted: Split, say: Say) -> str:
     """Return the folder of the wanted split, or of the only one; empty if there are no splits."""
     if not splits:
         return ""
     if wanted not in splits and len(splits) > 1:
-        named = " or ".join(str(place / name) for name in splits.values())
-        raise InputError(f"{place} is divided, but has no split for {wanted}: name {named}")
+        named = " or ".join(str(root / name) for name in splits.values())
+        raise InputError(f"{root} is divided, but has no split for {wanted}: name {named}")
     name = splits.get(wanted) or next(iter(splits.values()))
-    others = [other for other in _folders(place) if other != name]
+    others = [other for other in _folders(root) if other != name]
     rest = f", not {', '.join(others)}; to read another, name it" if others else ""
-    say(f"{place} is divided into splits: {place / name} is read{rest}")
+    say(f"{root} is divided into splits: {root / name} is read{rest}")
     return name
 
 
-def _images_and_captions(place: Path) -> tuple[Path, Path]:
-    folders = list(_folders(place))
+def _images_and_captions(root: Path) -> tuple[Path, Path]:
+    folders = list(_folders(root))
     images = [name for name in folders if name.casefold() in _IMAGES]
-    if len(images) != 1 or _has_images_on_top(place):
-        return place, place
+    if len(images) != 1 or _has_images_on_top(root):
+        return root, root
     captions = [
         name
         for kind in _CAPTIONS
         for name in folders
-        if name.casefold() == kind and _holds_captions(place / name)
+        if name.casefold() == kind and _holds_captions(root / name)
     ]
     others = [name for name in folders if name not in (*images, *captions)]
-    if any(_holds_images(place / name) for name in others):
-        return place, place
-    return place / images[0], place / (captions or images)[0]
+    if any(_holds_images(root / name) for name in others):
+        return root, root
+    return root / images[0], root / (captions or images)[0]
 
 
-def _folders(place: Path) -> Iterator[str]:
+def _folders(root: Path) -> Iterator[str]:
     """Yield the names of the folders in a folder, sorted, without hidden ones."""
     try:
-        with os.scandir(place) as children:
+        with os.scandir(root) as children:
             names = sorted(child.name for child in children if _is_folder(child))
     except OSError:
         return  # find_images reports what is wrong with the folder
@@ -158,8 +158,8 @@ def _is_folder(child: "os.DirEntry[str]") -> bool:
     return child.is_dir()
 
 
-def _has_images_on_top(place: Path) -> bool:
-    with os.scandir(place) as children:
+def _has_images_on_top(root: Path) -> bool:
+    with os.scandir(root) as children:
         return any(
             os.path.splitext(child.name)[1].lower() in IMAGE_EXTENSIONS  # noqa: PTH122 - a million
             and child.name[0] != "."
@@ -168,11 +168,11 @@ def _has_images_on_top(place: Path) -> bool:
         )
 
 
-def _holds_images(place: Path) -> bool:
-    return bool(find_images(place).entries)
+def _holds_images(root: Path) -> bool:
+    return bool(find_images(root).entries)
 
 
-def _holds_captions(place: Path) -> bool:
+def _holds_captions(root: Path) -> bool:
     return any(
-        name.lower().endswith(CAPTION_SUFFIXES) for _, _, names in os.walk(place) for name in names
+        name.lower().endswith(CAPTION_SUFFIXES) for _, _, names in os.walk(root) for name in names
     )

@@ -134,12 +134,12 @@ def _read(dataset: PairDataset, row: int) -> _ReadPair | ImageReadError:
             pass
         return _ReadPair(pair.captions, image_digest(pair.image))
     except ImageReadError as error:
-        # The bytes of an image out of a shard do not know its name.
+        # Bytes that were read from a shard carry no file name.
         return ImageReadError(pair.name, error.reason)
 
 
 class _Counts:
-    """What is counted while the pairs are read."""
+    """Counters that are filled while the pairs are read."""
 
     def __init__(self, others: frozenset[bytes]) -> None:
         self.num_pairs = 0

@@ -31,7 +31,7 @@ def open_table(path: Path, columns: Columns, *, say: Say) -> PairDataset:
         path: A table; what ends like none of the kinds is taken for CSV.
         columns: The column with the images, whose paths count from the table's folder or else
             from the current one, and that with a caption or a list of them.
-        say: Is told if images were unpacked into the cache.
+        say: Called with a line if images were unpacked into the cache.
 
     Returns:
         Pairs in the order in which their images first appear, those that are files before those
@@ -97,7 +97,7 @@ class _TableListing:
                     except InputError:  # not of this row: images cannot be unpacked
                         raise
                     except ValueError as error:
-                        where = f"{self._path} {row.place}"
+                        where = f"{self._path} {row.location}"
                         self.skipped.append(ImageReadError(where, str(error)))
         except OSError as error:
             reason = error.strerror or error
@@ -166,9 +166,9 @@ def _normal(cell: str) -> str:
 
 def _find(cell: str, folder: Path) -> str:
     """Return the path of an image, relative to the folder if it is found there."""
-    # As it is; without the spaces around it that tables made by hand have; with forward slashes
-    # for the separators of Windows. Each of these as it is, and in other Unicode normal forms, as
-    # other systems compose accents.
+    # Spellings to try: as it is; without the spaces around it that tables made by hand have; with
+    # forward slashes for the separators of Windows. Each also in other Unicode normal forms, as
+    # systems compose accents differently.
     spellings = dict.fromkeys((cell, cell.strip(), PureWindowsPath(cell.strip()).as_posix()))
     forms = (unicodedata.normalize(form, text) for form in NORMAL_FORMS for text in spellings)
     for text in dict.fromkeys((*spellings, *forms)):

@@ -28,7 +28,7 @@ class Columns(NamedTuple):
 class TableRow(NamedTuple):
     """One row."""
 
-    place: str  # for people: "line 12"
+    location: str  # for messages: "line 12"
     columns: Columns  # that were read
     image: Any = None  # the cell, whatever the file has there
     captions: Any = None
@@ -76,19 +76,19 @@ def _separated_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
         separator = max(by_separator, key=lambda mark: _count(columns, by_separator[mark]))
         names = by_separator[separator]
         found = _find_columns(path, columns, names)
-        places = [names.index(column) for column in found]
+        positions = [names.index(column) for column in found]
         for number, cells in _records(file, separator, first=first):
-            place = f"line {number}"
+            location = f"line {number}"
             if isinstance(cells, str):
-                yield TableRow(place, found, damage=cells)
+                yield TableRow(location, found, damage=cells)
             elif not any(cells):
                 continue
-            elif len(cells) <= max(places) or any(cells[len(names) :]):
+            elif len(cells) <= max(positions) or any(cells[len(names) :]):
                 # One too many is a caption with a separator in it: its rest must not get lost.
                 counts = f"has {len(cells)} columns, the first line {len(names)}"
-                yield TableRow(place, found, damage=f"{counts}: put captions in quotation marks")
+                yield TableRow(location, found, damage=f"{counts}: put captions in quotation marks")
             else:
-                yield TableRow(place, found, *(cells[at] for at in places))
+                yield TableRow(location, found, *(cells[at] for at in positions))
 
 
 def _encoding(path: Path) -> str:
@@ -120,7 +120,7 @@ def split_line(line: str, separator: str) -> list[str]:
 
 
 class _Lines:
-    """Lines that can be put back."""
+    """An iterator over lines that can be put back and read again."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self.taken: list[str] = []  # since it was last cleared
@@ -179,18 +179,18 @@ def _json_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            place = f"line {number}"
+            location = f"line {number}"
             try:
                 # Only the file's start may have a mark of its encoding.
                 entry = json.loads(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
             except UnicodeDecodeError:
-                yield TableRow(place, columns, damage="is not UTF-8")
+                yield TableRow(location, columns, damage="is not UTF-8")
                 continue
             except (ValueError, RecursionError) as error:
-                yield TableRow(place, columns, damage=f"is not JSON: {error}")
+                yield TableRow(location, columns, damage=f"is not JSON: {error}")
                 continue
             if not isinstance(entry, dict):
-                yield TableRow(place, columns, damage="is no JSON object")
+                yield TableRow(location, columns, damage="is no JSON object")
                 continue
             keys |= dict.fromkeys(entry)
             image, caption = _match(columns, list(keys))  # those of the lines so far
@@ -198,7 +198,7 @@ def _json_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
                 image or columns.image or _IMAGE_NAMES[0],
                 caption or columns.captions or _CAPTION_NAMES[0],
             )
-            yield TableRow(place, found, entry.get(found.image), entry.get(found.captions))
+            yield TableRow(location, found, entry.get(found.image), entry.get(found.captions))
     if keys:
         _find_columns(path, columns, list(keys))
 
@@ -227,11 +227,11 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
         raise InputError(f"{path} is damaged, or not Parquet: {error}") from error
 
 
-def _parquet_row(place: str, columns: Columns, cells: tuple[Any, ...]) -> TableRow:
+def _parquet_row(location: str, columns: Columns, cells: tuple[Any, ...]) -> TableRow:
     try:
-        return TableRow(place, columns, *(cell.as_py() for cell in cells))
+        return TableRow(location, columns, *(cell.as_py() for cell in cells))
     except UnicodeDecodeError:
-        return TableRow(place, columns, damage="is not UTF-8")
+        return TableRow(location, columns, damage="is not UTF-8")
 
 
 # --- columns ------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
             "https://…/000.tar", "pipe:…". What is not on this machine is downloaded into the cache.
         captions: Where captions are; where a sample has none of them, the number of a class in its
             .cls counts.
-        say: Is told of shards whose samples are not contiguous, and of members that were skipped.
+        say: Called with a line on shards whose samples are not contiguous, and on members that were
+            skipped.
 
     Returns:
         The pairs in the order of the shards. Samples that lack an image or a caption, and what a
@@ -102,7 +103,7 @@ class Shard(NamedTuple):
     """A tar file."""
 
     file: Path
-    name: str  # for people: its path or address as given, which no other shard shares
+    name: str  # for messages: its path or address as given, which no other shard shares
 
 
 class ShardPairs:
@@ -113,7 +114,7 @@ class ShardPairs:
         rows: Of each pair the name, as in "000.tar/0001" whatever the shard's folder, and captions.
         images: Of each pair's image its shard, the offset in it, and its size in bytes, shape
             (3, number of pairs).
-        skipped: What is no pair.
+        skipped: Samples that are left out, with the reasons.
         classes: Of each pair the name of its class, if they have classes.
     """
 
@@ -200,7 +201,7 @@ def _shard(url: str) -> Shard:
 
 
 class _Sample(NamedTuple):
-    """A sample that is a pair."""
+    """A sample with an image and at least one caption."""
 
     key: str
     image: Member
@@ -218,7 +219,7 @@ class _ShardListing:
         self._no_caption: list[str] = []  # members that were skipped for others, with reasons
 
     def samples(self, shard: Shard) -> Iterator[_Sample]:
-        """Yield the samples that are pairs; what is none is added to skipped."""
+        """Yield the samples that are pairs; add the reasons of all others to skipped."""
         # Incomplete samples: an unsorted tar may have more members of the same name further on.
         incomplete: dict[str, dict[str, Any]] = {}
         try:

@@ -56,14 +56,14 @@ def load(
         OfflineError: If weights would have to be fetched and there is no network.
         MissingExtraError: If the model needs torch and torch is not installed.
     """
-    place = None if cache_dir is None else check_path(cache_dir, "cache_dir").absolute()
+    hub_cache = None if cache_dir is None else check_path(cache_dir, "cache_dir").absolute()
     source = resolve_source(name)
     encoder = open_encoder(
         source,
         engine=engine,
         device=str(device),  # torch's own kind is as good as its name
         precision=precision,
-        cache_dir=place,
+        cache_dir=hub_cache,
         text_cache=user_text_cache() if cache_texts else None,
     )
     verify_compiled(encoder, source)
@@ -73,7 +73,7 @@ def load(
         precision=encoder.precision,
         device=encoder.device,
         space_id=encoder.space_id,
-        cache_dir=None if place is None else str(place),
+        cache_dir=None if hub_cache is None else str(hub_cache),
         cache_texts=cache_texts,
     )
     return encoder

@@ -72,25 +72,25 @@ def stream_pairs(
         Batches. Each row of the source is in exactly one, with its embedding or with the reason
         why there is none; rows of which the source has no image are in the last.
     """
-    handed_out: dict[int, EmbeddedPair] = {}  # by their place among the images
+    handed_out: dict[int, EmbeddedPair] = {}  # by position among the images
     unread: list[UnreadPair] = []  # those that gave no image to hand out
 
     def images() -> Iterator[ImageInput]:
-        place = 0
+        position = 0
         for row in range(len(source)):
             try:
                 pair = source[row]
             except ImageReadError as error:
                 unread.append(UnreadPair(row, error))
                 continue
-            handed_out[place] = EmbeddedPair(row, image_name(pair), pair.captions)
-            place += 1
+            handed_out[position] = EmbeddedPair(row, image_name(pair), pair.captions)
+            position += 1
             yield pair.image
 
     done = 0
     with closing(encoder.stream_images(images())) as batches:
         for batch in batches:
-            pairs = [handed_out.pop(place) for place in batch.positions]
+            pairs = [handed_out.pop(position) for position in batch.positions]
             skipped = [UnreadPair(handed_out.pop(at).row, error) for at, error in batch.skipped]
             yield PairBatch(pairs, batch.embeddings, skipped)
             done += len(pairs) + len(skipped)

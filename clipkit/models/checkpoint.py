@@ -106,23 +106,23 @@ def save_towers(
     Raises:
         CheckpointError: If something that is not a checkpoint lies there, or writing fails.
     """
-    place = directory.resolve()
-    if place.exists() and not (place / CONFIG_NAME).is_file() and _holds_something(place):
+    target = directory.resolve()
+    if target.exists() and not (target / CONFIG_NAME).is_file() and _holds_something(target):
         raise CheckpointError(
-            f"{place} exists and is not a checkpoint directory: it would be overwritten; "
-            "choose another place"
+            f"{target} exists and is not a checkpoint directory: it would be overwritten; "
+            "choose another directory"
         )
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft = place.parent / f".{place.name}.{uuid.uuid4().hex}.part"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
         draft.mkdir()
         try:
             _write(towers, draft, tokenizer_json, space_id)
-            put_in_place(draft, place)
+            put_in_place(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{place} cannot be written: {error}") from error
+        raise CheckpointError(f"{target} cannot be written: {error}") from error
 
 
 class _NoRandomInit(TorchFunctionMode):
@@ -194,8 +194,8 @@ def _check_kept_dims(towers: Towers, files: CheckpointFiles) -> None:
             )
 
 
-def _holds_something(place: Path) -> bool:
-    return not place.is_dir() or any(place.iterdir())
+def _holds_something(target: Path) -> bool:
+    return not target.is_dir() or any(target.iterdir())
 
 
 def _write(towers: Towers, draft: Path, tokenizer_json: str | None, space_id: str | None) -> None:

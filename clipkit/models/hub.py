@@ -47,11 +47,11 @@ def weight_names(entry: Tag) -> tuple[str, ...]:
 def cached_file(
     repo: str, filename: str, *, revision: str | None = None, cache_dir: Path | None = None
 ) -> Path | None:
-    """Return a hub file's place in the cache, or None when it is not there."""
+    """Return a hub file's path in the cache, or None when it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
-    place = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=revision)
-    return Path(place) if isinstance(place, str) and Path(place).is_file() else None
+    path = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=revision)
+    return Path(path) if isinstance(path, str) and Path(path).is_file() else None
 
 
 def cached_weights(entry: Tag, cache_dir: Path | None = None) -> Path | None:
@@ -65,9 +65,9 @@ def cached_weights(entry: Tag, cache_dir: Path | None = None) -> Path | None:
         A file of the hub's cache, else one that open_clip downloaded by its URL.
     """
     for name in weight_names(entry):
-        place = cached_file(entry.repo, name, cache_dir=cache_dir)
-        if place is not None:
-            return place
+        path = cached_file(entry.repo, name, cache_dir=cache_dir)
+        if path is not None:
+            return path
     if entry.url and "openaipublic" not in entry.url:  # those are programs, not tensors
         by_url = (cache_dir or Path.home() / ".cache" / "clip") / entry.url.rpartition("/")[2]
         if by_url.is_file():
@@ -91,9 +91,9 @@ def models_here(cache_dir: Path | None = None) -> dict[str, Path]:
     for name, architecture in known_architectures().items():
         for tag, entry in architecture.tags.items():
             repos.add(entry.repo)
-            place = cached_weights(entry, cache_dir)
-            if place is not None and not name.endswith("-quickgelu"):
-                here[f"{name}/{tag}"] = place
+            path = cached_weights(entry, cache_dir)
+            if path is not None and not name.endswith("-quickgelu"):
+                here[f"{name}/{tag}"] = path
     for config in sorted(_hub_cache(cache_dir).glob(f"models--*/snapshots/*/{CONFIG_NAME}")):
         repo = config.parts[-4].removeprefix("models--").replace("--", "/")
         weights = [cached_file(repo, name, cache_dir=cache_dir) for name in HUB_WEIGHT_NAMES]
@@ -120,24 +120,24 @@ class FileFinder:
             revision: A branch, tag or commit; None: the main branch.
 
         Returns:
-            Its place in the cache.
+            Its path in the cache.
 
         Raises:
             OfflineError: If none is on this machine and the network cannot or may not be used.
             CheckpointError: If the repo has no such file, or does not let this user in.
         """
         for name in names:
-            place = cached_file(repo, name, revision=revision, cache_dir=self.cache_dir)
-            if place is not None:
-                self.found.append(place)
-                return place
+            path = cached_file(repo, name, revision=revision, cache_dir=self.cache_dir)
+            if path is not None:
+                self.found.append(path)
+                return path
         if not self.allow_network:
             raise OfflineError(self._sentence(repo, names[0], "and loading it uses no network"))
         for name in names:
-            place = self._download(repo, name, revision)
-            if place is not None:
-                self.found.append(place)
-                return place
+            path = self._download(repo, name, revision)
+            if path is not None:
+                self.found.append(path)
+                return path
         raise CheckpointError(f"{repo} on the hub has no {' or '.join(names)}")
 
     def optional_file(self, repo: str, name: str, *, revision: str | None = None) -> None:

@@ -195,9 +195,9 @@ def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
         weights = source.weights or _weights_in(source.directory)
         return _assemble(config, finder, source.directory, lambda: weights)
     if isinstance(source, HubSource):
-        place = finder.file(source.repo, CONFIG_NAME, revision=source.revision)
+        path = finder.file(source.repo, CONFIG_NAME, revision=source.revision)
         return _assemble(
-            read_config(place),
+            read_config(path),
             finder,
             source,
             lambda: finder.file(source.repo, *HUB_WEIGHT_NAMES, revision=source.revision),
@@ -233,8 +233,8 @@ def _assemble(
 
 
 def _tag_weights(entry: Tag, finder: FileFinder) -> Path:
-    place = cached_weights(entry, finder.cache_dir)
-    return place or finder.file(entry.repo, *weight_names(entry))
+    path = cached_weights(entry, finder.cache_dir)
+    return path or finder.file(entry.repo, *weight_names(entry))
 
 
 def _apply_tag(config: dict[str, Any], entry: Tag | None, usual: Mapping[str, Any]) -> None:
@@ -305,20 +305,20 @@ def _text_config(
     if Path(name).is_absolute() and is_text_config(Path(name) / TEXT_CONFIG_NAME):
         return Path(name)
     if _is_repo(name):
-        place = finder.file(name, TEXT_CONFIG_NAME)
+        path = finder.file(name, TEXT_CONFIG_NAME)
     elif isinstance(home, HubSource):
-        place = finder.file(home.repo, TEXT_CONFIG_NAME, revision=home.revision)
+        path = finder.file(home.repo, TEXT_CONFIG_NAME, revision=home.revision)
     else:
         raise CheckpointError(
             f"{home} holds no {TEXT_CONFIG_NAME} of a text tower, "
             f'and its hf_model_name "{name}" is not a name on the hub'
         )
-    if not is_text_config(place):
+    if not is_text_config(path):
         raise CheckpointError(
-            f"{place} does not describe a text tower that open_clip builds; "
+            f"{path} does not describe a text tower that open_clip builds; "
             f"its model_type must be one of {', '.join(TEXT_MODEL_TYPES)}"
         )
-    return place.parent
+    return path.parent
 
 
 def _tokenizer(
@@ -333,9 +333,9 @@ def _tokenizer(
     revision = None
     if isinstance(home, HubSource) and (name == home.repo or not _is_repo(name)):
         name, revision = home.repo, home.revision
-    place = finder.file(name, TOKENIZER_NAME, revision=revision)
+    path = finder.file(name, TOKENIZER_NAME, revision=revision)
     is_known = cached_file(name, TOKENIZER_SETTINGS, revision=revision, cache_dir=finder.cache_dir)
     finder.file(name, TOKENIZER_SETTINGS, revision=revision)
     if is_known is None:  # a repo may lack this one, so it is requested once
         finder.optional_file(name, SPECIAL_TOKENS, revision=revision)
-    return place.parent
+    return path.parent

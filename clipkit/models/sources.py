@@ -170,24 +170,24 @@ def _looks_like_path(text: str) -> bool:
 
 def _resolve_path(path: Path) -> Source:
     path = expand_home(path)
-    place = path.absolute()  # not resolve(): a symlink's name is the user's
-    if place.is_dir():
-        if (place / CONFIG_NAME).is_file():
-            return DirectorySource(f"local-dir:{place}", place)
-        inner = [child.parent for child in sorted(place.glob(f"*/{CONFIG_NAME}"))]
+    absolute = path.absolute()  # not resolve(): a symlink's name is the user's
+    if absolute.is_dir():
+        if (absolute / CONFIG_NAME).is_file():
+            return DirectorySource(f"local-dir:{absolute}", absolute)
+        inner = [child.parent for child in sorted(absolute.glob(f"*/{CONFIG_NAME}"))]
         raise CheckpointError(
-            f"the directory {place} is not a checkpoint: it holds no {CONFIG_NAME}"
+            f"the directory {absolute} is not a checkpoint: it holds no {CONFIG_NAME}"
             f"{f'; {inner[0]} does' if inner else ''}"
         )
-    if place.is_file():
-        if (place.parent / CONFIG_NAME).is_file():
-            return DirectorySource(str(place), place.parent, weights=place)
+    if absolute.is_file():
+        if (absolute.parent / CONFIG_NAME).is_file():
+            return DirectorySource(str(absolute), absolute.parent, weights=absolute)
         raise CheckpointError(
-            f"the file {place} does not say its architecture: write "
+            f"the file {absolute} does not say its architecture: write "
             f'"ARCHITECTURE={path}", for example "ViT-B-32={path}", '
             f"or put its {CONFIG_NAME} beside it"
         )
-    raise CheckpointError(f"there is no file or directory {place}")
+    raise CheckpointError(f"there is no file or directory {absolute}")
 
 
 def _resolve_hub(text: str) -> HubSource:
@@ -201,11 +201,11 @@ def _resolve_hub(text: str) -> HubSource:
 
 
 def _resolve_file(architecture: str, file: str) -> FileSource:
-    place = expand_home(file).absolute()
-    if not place.is_file():
-        raise CheckpointError(f"there is no file {place}")
+    absolute = expand_home(file).absolute()
+    if not absolute.is_file():
+        raise CheckpointError(f"there is no file {absolute}")
     name = resolve_architecture(architecture)
-    return FileSource(f"{name}={place}", name, place)
+    return FileSource(f"{name}={absolute}", name, absolute)
 
 
 def _resolve_pretrained(text: str) -> PretrainedSource:

@@ -41,14 +41,14 @@ _MOST_WORKERS = 8
 
 @dataclass(frozen=True)
 class Inputs:
-    """Preprocessing and tokenizer: what turns pairs into what the towers take."""
+    """The preprocessing and the tokenizer of towers: pairs to pixel values and token ids."""
 
     preprocess: Preprocess
     tokenizer: Tokenizer
 
     @classmethod
     def of(cls, towers: Towers) -> "Inputs":
-        """Return those of towers."""
+        """Return the preprocessing and the tokenizer of towers."""
         return cls(
             Preprocess.from_config(towers.preprocess_cfg, towers.image_size),
             Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source),
@@ -131,7 +131,7 @@ def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
 
 
 def has_fixed_features(config: RunConfig) -> bool:
-    """Return whether images give the same features in every epoch, so that once is enough."""
+    """Return whether images give the same features in every epoch and are computed only once."""
     is_locked = config.model.lock_image and not config.model.unlocked_image_groups
     return is_locked and not config.data.is_augmented
 
@@ -161,12 +161,12 @@ def locked_features(
     if not has_fixed_features(config):
         return None
     key = f"{identify_towers(towers)} {data.train.fingerprint}"
-    place = directory / FEATURES_NAME
+    cache = directory / FEATURES_NAME
     if ranks.rank == 0:
         encoder = live_encoder(towers, Inputs.of(towers), config.compute.device)
-        compute_image_features(encoder, data.train, place, key=key, progress=progress)
+        compute_image_features(encoder, data.train, cache, key=key, progress=progress)
     ranks.barrier()  # nobody reads before all is written
-    return read_image_features(place)
+    return read_image_features(cache)
 
 
 def build_batches(
@@ -240,8 +240,8 @@ def load_teacher(config: RunConfig) -> Teacher | None:
 def choose_workers(config: DataConfig, device: str) -> int:
     """Return how many processes read images.
 
-    On a CPU the towers need every core, and one thread keeps ahead of them; on a GPU reading is
-    what everything waits for.
+    On a CPU the towers need every core, and one thread keeps ahead of them; on a GPU reading is the
+    bottleneck.
 
     Args:
         config: A number, or -1 to choose.

@@ -16,35 +16,35 @@ class RunData:
     """The pairs that a run trains and validates on."""
 
     train: ConcatenatedPairs
-    weights: tuple[float, ...]  # of each place of train
+    weights: tuple[float, ...]  # of each dataset of train
     validation: PairDataset | None
     retention_set: PairDataset | None  # None: there is none, or it is the samples
     skipped: tuple[ImageReadError, ...]  # that the listings showed to be bad
 
     @property
     def num_drawn(self) -> int:
-        """How many pairs an epoch goes through, by the weights of the places."""
+        """How many pairs an epoch goes through, by the weights of the datasets."""
         return len(epoch_order(self.train.sizes, self.weights, seed=0, epoch=0))
 
 
 def with_validation_splits(config: RunConfig) -> RunConfig:
-    """Return a run that validates on the splits for it that its places to train on have.
+    """Return a run that validates on the validation splits of the datasets that it trains on.
 
     Args:
         config: Of the run.
 
     Returns:
-        The same config if it says what to validate on, or no place has such a split.
+        The same config if it names what to validate on, or no dataset has such a split.
     """
-    places = config.data
-    if places.validation or places.validation_fraction or places.format in ("table", "shards"):
+    data = config.data
+    if data.validation or data.validation_fraction or data.format in ("table", "shards"):
         return config
     divided = tuple(
-        SourceConfig(place.path, split="validation")
-        for place in places.train
-        if place.split in ("", "train") and has_validation(place.path)
+        SourceConfig(source.path, split="validation")
+        for source in data.train
+        if source.split in ("", "train") and has_validation(source.path)
     )
-    return replace(config, data=replace(places, validation=divided)) if divided else config
+    return replace(config, data=replace(data, validation=divided)) if divided else config
 
 
 def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
@@ -52,33 +52,32 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
 
     Args:
         config: Of the run.
-        say: Is told how places were understood, a line each.
+        say: Called with a line on how each dataset was understood.
 
     Returns:
-        Opened sources; no image has been decoded.
+        Opened datasets; no image has been decoded.
 
     Raises:
-        InputError: If a place is missing, is no source of pairs or holds none, or so many of its
-            pairs are bad that the config forbids to train on them; or if the retention set holds no
-            classes.
+        InputError: If a dataset is missing, is not one of pairs or holds none, or more of its pairs
+            are bad than the config allows; or if the retention set has no classes.
     """
-    places, watch = config.data, config.watch
-    trained = [_open(place, places, "train", say) for place in places.train]
-    measured = [_open(place, places, "validation", say) for place in places.validation]
-    if places.validation_fraction:
-        parts, kept = split_pairs(trained, places.validation_fraction, config.seed)
+    data, watch = config.data, config.watch
+    trained = [_open(source, data, "train", say) for source in data.train]
+    measured = [_open(source, data, "validation", say) for source in data.validation]
+    if data.validation_fraction:
+        parts, kept = split_pairs(trained, data.validation_fraction, config.seed)
         trained, measured = list(parts), [part for part in kept if len(part)]
     validation: PairDataset | None = None
     if measured:
         validation = measured[0] if len(measured) == 1 else ConcatenatedPairs(measured)
     train = ConcatenatedPairs(trained)
-    skipped = tuple(error for source in trained for error in source.skipped)
-    check_bad(len(skipped), len(train) + len(skipped), places.max_bad_fraction, skipped)
+    skipped = tuple(error for dataset in trained for error in dataset.skipped)
+    check_bad(len(skipped), len(train) + len(skipped), data.max_bad_fraction, skipped)
     return RunData(
         train,
-        tuple(place.weight for place in places.train),
+        tuple(source.weight for source in data.train),
         validation,
-        _open_retention_set(watch, places.templates, say),
+        _open_retention_set(watch, data.templates, say),
         skipped,
     )
 
@@ -89,8 +88,8 @@ def check_bad(
     """Raise if more pairs cannot be read than a run may lose.
 
     Args:
-        num_bad: How many cannot.
-        num_pairs: Of how many.
+        num_bad: Number of pairs that cannot be read.
+        num_pairs: Number of all pairs.
         most: The share that may be bad, 0..1.
         examples: Some of them, for the message.
 
@@ -126,7 +125,7 @@ def _open_retention_set(
     return source
 
 
-def _open(place: SourceConfig, config: DataConfig, split: Split, say: Say) -> PairDataset:
+def _open(source: SourceConfig, config: DataConfig, split: Split, say: Say) -> PairDataset:
     layout = PairLayout(
         format=config.format,
         image_column=config.image_column,
@@ -134,6 +133,6 @@ def _open(place: SourceConfig, config: DataConfig, split: Split, say: Say) -> Pa
         caption_ending=config.caption_ending,
         templates=config.templates,
         class_names=config.class_names,
-        split=place.split or split,
+        split=source.split or split,
     )
-    return open_pairs(place.path, layout, say=say)
+    return open_pairs(source.path, layout, say=say)

@@ -30,8 +30,8 @@ _LOCK_NAME = ".lock"
 # What may lie in a directory whose run.toml was not written yet: the lock, and drafts of
 # run.toml, the first of an earlier version.
 _LEFT_BY_A_KILL = (_LOCK_NAME, "run.part", ".clipkit-")
-# These change neither the weights after a step, but for rounding, nor what is measured of them; or
-# they say where pairs are found, which are compared themselves.
+# Settings that may differ when a run is resumed. They change the weights by rounding at most and no
+# measurement; or they are paths of pairs, whose fingerprints are compared.
 _FREE_KEYS = frozenset(
     {
         "output",
@@ -88,7 +88,9 @@ def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
             stack.enter_context(exclusive_lock(directory / _LOCK_NAME, held))
         except OSError as error:
             raise InputError(f"output {directory} cannot be written: {error}") from error
-        if read_report(directory) is None:  # or it would hold settings that nothing was done by
+        if (
+            read_report(directory) is None
+        ):  # a finished run keeps the settings that it was trained with
             config.to_toml(directory / CONFIG_NAME)
         yield config
 
@@ -103,20 +105,20 @@ def refuse_nested(config: RunConfig) -> None:
         InputError: If it does: its curves and texts would be taken for images and captions.
     """
     output = expand_home(config.output).resolve()
-    places = [place.path for place in (*config.data.train, *config.data.validation)]
-    for place in (*places, config.watch.retention_set or ""):
-        folder = expand_home(place)
-        if place and os.path.isdir(folder) and output.is_relative_to(folder.resolve()):  # noqa: PTH112
+    paths = [source.path for source in (*config.data.train, *config.data.validation)]
+    for path in (*paths, config.watch.retention_set or ""):
+        folder = expand_home(path)
+        if path and os.path.isdir(folder) and output.is_relative_to(folder.resolve()):  # noqa: PTH112
             raise InputError(
-                f"output {config.output} lies in {place}, so what the run writes would be taken "
+                f"output {config.output} lies in {path}, so what the run writes would be taken "
                 "for data: choose an output elsewhere"
             )
 
 
 def _as_before(directory: Path, config: RunConfig) -> RunConfig:
-    """Return the run as it began, if it is the one that lies in the directory."""
-    place = directory / CONFIG_NAME
-    if not place.is_file():
+    """Return the config that the directory's run began with, if it is the same run."""
+    config_file = directory / CONFIG_NAME
+    if not config_file.is_file():
         if not all(path.name.startswith(_LEFT_BY_A_KILL) for path in directory.iterdir()):
             raise InputError(
                 f"output {directory} holds something that is no training run: choose another output"
@@ -124,7 +126,7 @@ def _as_before(directory: Path, config: RunConfig) -> RunConfig:
         return config
     if not read_metrics(directory) and not RunCheckpoints(directory / CHECKPOINTS_NAME).steps():
         return config  # it was refused or stopped before it began: no other run is lost
-    before = RunConfig.from_toml(place).resolve()
+    before = RunConfig.from_toml(config_file).resolve()
     if config.compute.precision == "auto":
         config = with_precision(config, before.compute.precision)
     differences = differing_settings(before, config)
@@ -147,9 +149,9 @@ def with_precision(config: RunConfig, precision: Precision) -> RunConfig:
 def differing_settings(first: RunConfig, second: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Return the settings that make two configs two different runs.
 
-    A run may be resumed with other settings of what leaves the weights after each step as they
-    would have been but for rounding, and their measurements comparable: where it writes, on which
-    device and in which chunks it computes, how often it measures and saves, when it stops.
+    Settings that change the weights by rounding at most, and keep measurements comparable, may
+    differ when a run is resumed: where it writes, on which device and in which chunks it computes,
+    how often it validates and saves, when it stops.
 
     Args:
         first: A resolved config.

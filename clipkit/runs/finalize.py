@@ -43,7 +43,7 @@ def finalize_run(
     Args:
         config: The run, resolved.
         data: Its pairs.
-        measure: What the weights are measured by.
+        measure: Validates weights: returns their score and metrics.
         checkpoint: Of the step whose weights are the best.
         report: What is known of the run so far.
 
@@ -54,7 +54,7 @@ def finalize_run(
     towers = load_towers(DirectorySource(str(checkpoint), checkpoint))
     inputs = Inputs.of(towers)
     start = read_validation(directory, step=0)
-    if start == Validation(None, {}):  # somebody has deleted it
+    if start == Validation(None, {}):  # its line was deleted from the log
         start = measure(live_encoder(initial_towers(config), inputs, config.compute.device))
     ending = measure(live_encoder(towers, inputs, config.compute.device))
     report = replace(

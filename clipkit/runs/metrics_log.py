@@ -21,8 +21,8 @@ class MetricsLog:
 
     Args:
         directory: Of the run.
-        step: How many steps are done; lines past it are of work that was lost, and are deleted.
-            Before the first step all of them are.
+        step: How many steps are done; lines of later steps, which were lost, are deleted. At step 0
+            all lines are.
     """
 
     def __init__(self, directory: Path, *, step: int = 0) -> None:

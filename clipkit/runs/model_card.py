@@ -18,7 +18,7 @@ def draft_card(
     results: Sequence[tuple[str, Mapping[str, float]]],
     facts: Mapping[str, Any],
 ) -> str:
-    """Return a model card as Markdown, with the places marked that only a person can fill in.
+    """Return a model card as Markdown, with marks where only a person can fill something in.
 
     Args:
         config: The run.
@@ -47,8 +47,8 @@ def draft_card(
         "",
         "## Data",
         "",
-        *(_place(place, "trained on") for place in config.data.train),
-        *(_place(place, "validated on") for place in config.data.validation),
+        *(_dataset_line(source, "trained on") for source in config.data.train),
+        *(_dataset_line(source, "validated on") for source in config.data.validation),
         *(f"- {count:,} pairs for {purpose}" for purpose, count in num_pairs.items()),
         "",
         "TODO: where the images and texts come from, their licences, who is in them.",
@@ -75,9 +75,9 @@ def draft_card(
     return "\n".join(lines)
 
 
-def _place(place: SourceConfig, purpose: str) -> str:
-    weight = "" if place.weight == 1 else f", drawn {place.weight:g} times an epoch"
-    return f"- {purpose} `{place.path}`{weight}"
+def _dataset_line(source: SourceConfig, purpose: str) -> str:
+    weight = "" if source.weight == 1 else f", drawn {source.weight:g} times an epoch"
+    return f"- {purpose} `{source.path}`{weight}"
 
 
 def _table(results: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:

@@ -98,7 +98,7 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
 
     Args:
         config: The run.
-        callbacks: Who is told how far it is; None: nobody.
+        callbacks: Called with messages and progress; None: nothing is called.
 
     Returns:
         What is in the data, how long training would take, and what would go wrong.
@@ -171,7 +171,7 @@ def _time_step(
     """
     with closing(batches.after(0)) as several:
         first = next(several)
-        # Readers side by side finish theirs at once: each has to be waited for twice.
+        # Parallel workers finish their first batches at the same time: wait for two of each.
         workers = choose_workers(config.data, config.compute.device)
         reading = _mean_seconds(lambda: next(several), times=max(_TIMED, 2 * workers))
     trained = TrainedTowers(towers)
@@ -194,7 +194,7 @@ def _time_step(
 
 
 def _sum_of_features(trained: TrainedTowers, images: Batch) -> float:
-    """Return a number that is there when the features are: a GPU does not wait to be asked."""
+    """Return the sum of the features of images: reading it waits until a GPU has them."""
     features = trained.with_image_features(images).image_features
     assert features is not None
     return float(features.sum())
@@ -217,7 +217,7 @@ def _warn_shared(validation: PairStatistics | None) -> Iterator[str]:
 
 
 def _warn_unreadable(config: RunConfig, data: RunData, survey: PairStatistics) -> Iterator[str]:
-    found = len(survey.unreadable) - len(data.skipped)  # of the rest the run knows when it begins
+    found = len(survey.unreadable) - len(data.skipped)  # the run itself reports the others
     most = int(config.data.max_bad_fraction * len(data.train))
     if found > most:
         yield (
@@ -230,7 +230,7 @@ def _count_directional(source: PairDataset) -> int:
     """Return how many captions name a side."""
     count = 0
     for row in range(len(source)):
-        with suppress(ImageReadError):  # the survey has told
+        with suppress(ImageReadError):  # the statistics count it already
             count += sum(names_side(caption) for caption in source[row].captions)
     return count
 

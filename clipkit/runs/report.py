@@ -22,10 +22,10 @@ class TrainingReport:
     is_finished: bool  # False: someone asked to stop; the same command resumes the run
     step: int
     num_steps: int
-    seconds: float  # of work, without what an interruption took
+    seconds: float  # of training and validating, without interruptions
     num_pairs: int  # trained on
     num_validated: int = 0  # pairs that were measured on, without those that could not be read
-    best_step: int | None = None  # whose weights were taken
+    best_step: int | None = None  # the step whose weights were kept
     # Share of the trained weights in the final ones (WiSE-FT); None: no interpolation was wanted.
     alpha: float | None = None
     start: Mapping[str, float] = field(default_factory=dict)  # measured before the first step
@@ -59,7 +59,7 @@ class TrainingReport:
 
 def write_report(report: TrainingReport) -> None:
     """Write a report into its run's directory, whole or not at all."""
-    # In ASCII: a file's name may hold what UTF-8 has no letter for.
+    # In ASCII: a file name may hold bytes that are not UTF-8.
     text = json.dumps(report.to_dict(), indent=2) + "\n"
     write_text(Path(report.directory) / REPORT_NAME, text)
 
@@ -152,7 +152,7 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
         MissingExtraError: If matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure  # no pyplot: it looks for a screen
+        from matplotlib.figure import Figure  # not pyplot, which looks for a display
     except ImportError as error:
         raise MissingExtraError("torch", "Drawing the curves of a run") from error
 

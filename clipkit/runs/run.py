@@ -56,10 +56,10 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
 
     Args:
         config: What to train on what, and how.
-        callbacks: Who is told how far it is; None: nobody.
+        callbacks: Called with messages and progress; None: nothing is called.
 
     Returns:
-        The report of the run; if someone asked to stop, as far as it is.
+        The report of the run; if it was asked to stop, of the steps until then.
 
     Raises:
         InputError: If the config or the data cannot be trained with.
@@ -87,13 +87,13 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
 
 
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
-    """Take part in a run whose first process is another one."""
+    """Train as one of the other ranks, with the config that rank 0 has claimed."""
     claimed, ended = ranks.all_gather_objects(None)[0]
     return ended or _Run(claimed, ranks, Callbacks()).run()
 
 
 class _Run:
-    """A run, as one of its processes sees it."""
+    """A training run on one of its ranks."""
 
     def __init__(self, config: RunConfig, ranks: Ranks, callbacks: Callbacks) -> None:
         self._kept = config  # as run.toml has it
@@ -125,7 +125,7 @@ class _Run:
         return finalize_run(self._config, self._data, self._measure, best, report)
 
     def _identify(self, towers: Towers) -> dict[str, str]:
-        """Return what identifies all but the pairs to train on, by the setting that names it."""
+        """Return fingerprints of all inputs but the training pairs, by the setting of each."""
         named = {
             "data.validation": self._data.validation,
             "watch.retention_set": self._data.retention_set,
@@ -138,7 +138,7 @@ class _Run:
     def _build_trainer(
         self, towers: Towers, sources: dict[str, str], checkpoints: RunCheckpoints
     ) -> Trainer:
-        """Return the trainer, where the newest checkpoint left it."""
+        """Return the trainer, resumed from the newest checkpoint if there is one."""
         found = checkpoints.load_newest()
         with self._callbacks.progress_for("image features") as progress:
             features = locked_features(
@@ -162,8 +162,8 @@ class _Run:
         )
         self._choose_precision(towers, batches)
         if found is not None:
-            place, state = found
-            saved = load_towers(DirectorySource(str(place), place))
+            directory, state = found
+            saved = load_towers(DirectorySource(str(directory), directory))
             towers.model.load_state_dict(saved.model.state_dict())
         trainer = Trainer(
             self._config,
@@ -228,9 +228,9 @@ class _Run:
             num_parameters=num_parameters,
             logit_bias=towers.logit_bias,
         )
-        for place, source in zip(self._config.data.train, data.train.datasets, strict=True):
-            classes = f" of {len(source.class_names)} classes" if source.class_names else ""
-            self._callbacks.say(f"{place.path}: {len(source):,} pairs{classes} to train on")
+        for source, dataset in zip(self._config.data.train, data.train.datasets, strict=True):
+            classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
+            self._callbacks.say(f"{source.path}: {len(dataset):,} pairs{classes} to train on")
         for line in warnings:
             self._callbacks.say(f"warning: {line}")
         if data.skipped:
@@ -257,7 +257,7 @@ def _has_one_caption(source: PairDataset) -> bool:
     """Return whether all captions are the same; in most sources the second pair shows it."""
     captions: set[str] = set()
     for row in range(len(source)):
-        with suppress(ImageReadError):  # reading it for a step will tell
+        with suppress(ImageReadError):  # reported when a step reads it
             captions.update(source[row].captions)
         if len(captions) > 1:
             return False

@@ -130,7 +130,7 @@ def settings_warnings(
 
 
 def names_side(caption: str) -> bool:
-    """Return whether a caption says left or right, which a mirrored image turns into a lie."""
+    """Return whether a caption says left or right, which is wrong of the mirrored image."""
     return re.search(r"\b(left|right)\b", caption, flags=re.IGNORECASE) is not None
 
 
@@ -171,19 +171,19 @@ def _step_warnings(config: RunConfig, num_steps: int) -> Iterator[str]:
 
 def _by_weights(config: RunConfig) -> str:
     """Return why an epoch may have other than all pairs."""
-    is_weighed = any(place.weight != 1 for place in config.data.train)
+    is_weighed = any(source.weight != 1 for source in config.data.train)
     return " (by data.train's weights)" if is_weighed else ""
 
 
 def _bias_warnings(config: RunConfig, num_steps: int, logit_bias: float | None) -> Iterator[str]:
-    """Advise on the bias of a match, which belongs at the odds of one in the batch."""
+    """Warn of a logit bias that the loss leaves wrong, or that starts far from where it belongs."""
     if logit_bias is not None and config.loss.kind == "infonce":
         yield (
             f"the base model has a logit bias ({logit_bias:.1f}), which infonce leaves as it is "
             "while it moves the scale: ranking is as good, but what the model gives as the "
             'probability of a match will be wrong; set loss.kind = "sigmoid" to keep that'
         )
-    if logit_bias != SIGMOID_BIAS:  # a training has moved it
+    if logit_bias != SIGMOID_BIAS:  # it was trained already
         return
     batch_size = config.compute.batch_size
     right = -math.log(batch_size - 1)

@@ -40,7 +40,7 @@ class Validator:
     max_bad_fraction: float  # of images, 0..1
 
     def __call__(self, encoder: Encoder) -> Validation:
-        """Return what a model is worth.
+        """Return the score and the metrics of a model.
 
         Args:
             encoder: The model.
@@ -103,7 +103,7 @@ class Validator:
 
 
 def build_measure(config: RunConfig, data: RunData) -> Measure:
-    """Return what a run measures.
+    """Return the function that validates a model during a run.
 
     Args:
         config: Of the run.

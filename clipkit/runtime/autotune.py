@@ -155,7 +155,7 @@ def choose_fastest(
 def remembered_trial(key: str) -> Trial | None:
     """Return the trial that was remembered by a key; None if there is none that can be read."""
     try:
-        content = json.loads(_place(key).read_text(encoding="utf-8"))
+        content = json.loads(_trial_file(key).read_text(encoding="utf-8"))
         if content.pop("key") == key:
             return Trial(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -240,14 +240,14 @@ def _rounds(names: list[str]) -> Iterator[list[str]]:
 
 
 def _remember(key: str, trial: Trial) -> None:
-    place = _place(key)
+    path = _trial_file(key)
     content = {"key": key, **asdict(trial)}
     with suppress(OSError):  # a machine that cannot remember tries again next time
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_text(place, json.dumps(content, indent=2, ensure_ascii=False))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(content, indent=2, ensure_ascii=False))
 
 
-def _place(key: str) -> Path:
+def _trial_file(key: str) -> Path:
     # A file for each key: processes that remember different trials do not meet, and one that is
     # damaged takes no other with it.
     return cache_directory() / "trials" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

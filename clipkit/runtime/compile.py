@@ -108,15 +108,17 @@ def compile_bundle(
         OfflineError: If weights would have to be fetched and there is no network.
     """
     tell = progress or _tell_nobody
-    place = directory.resolve()
-    if place.exists() and not (place / MANIFEST).is_file():
-        raise CheckpointError(f"{place} exists and is not a compiled model: choose another place")
+    target = directory.resolve()
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise CheckpointError(
+            f"{target} exists and is not a compiled model: choose another directory"
+        )
     tell("loading the model")
     origin = _origin(source, locate(source, cache_dir=cache_dir))
     towers = load_towers(source, cache_dir=cache_dir)
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
-    _remove_abandoned(place)
-    draft = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
+    _remove_abandoned(target)
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     brings_vocabulary = towers.tokenizer_source.is_dir()
     try:
         tell("writing weights")
@@ -132,9 +134,9 @@ def compile_bundle(
             raise RefusedError(str(error), origin) from error
         bundle = dataclasses.replace(bundle, origin=origin)
         _write_manifest(bundle, draft)
-        put_in_place(draft, place)
+        put_in_place(draft, target)
     except OSError as error:
-        raise CheckpointError(f"{place} cannot be written: {error}") from error
+        raise CheckpointError(f"{target} cannot be written: {error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return bundle
@@ -331,9 +333,9 @@ def _origin(source: Source, files: CheckpointFiles) -> dict[str, tuple[int, int]
     return {path: (status.st_size, status.st_mtime_ns) for path, status in found.items()}
 
 
-def _remove_abandoned(place: Path) -> None:
+def _remove_abandoned(target: Path) -> None:
     """Remove the drafts of compilations of the same model that were killed."""
-    for draft in place.parent.glob(f".{place.name}.*.part"):
+    for draft in target.parent.glob(f".{target.name}.*.part"):
         if time.time() - draft.stat().st_mtime > _ABANDONED_SECONDS:
             shutil.rmtree(draft, ignore_errors=True)
 

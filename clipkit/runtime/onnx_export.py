@@ -165,9 +165,12 @@ def widen_weights(graph: onnx.GraphProto) -> None:
     nodes = []
     is_table: dict[str, bool] = {}
     for node in graph.node:
-        for place, name in enumerate(node.input):
+        for position, name in enumerate(node.input):
             if name in narrow:
-                is_table[name] = is_table.get(name, True) and (node.op_type, place) == ("Gather", 0)
+                is_table[name] = is_table.get(name, True) and (node.op_type, position) == (
+                    "Gather",
+                    0,
+                )
     for name, stored in narrow.items():
         if not is_table.get(name):
             nodes.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
@@ -253,8 +256,8 @@ def fuse_transposed_weights(graph: onnx.GraphProto) -> int:
         and list(helper.get_node_attr_value(node, "perm")) == [1, 0]
     }
     for node in graph.node:
-        for place, name in enumerate(node.input):
-            if name in turned and (node.op_type, place) != ("MatMul", 1):
+        for position, name in enumerate(node.input):
+            if name in turned and (node.op_type, position) != ("MatMul", 1):
                 del turned[name]  # something else uses it
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in turned:

@@ -103,9 +103,9 @@ def reference_directory() -> Path:
         CheckpointError: If clipkit was installed without them.
     """
     package = Path(__file__).parents[1]
-    for place in (package / "samples", package.parent / "demo" / "samples"):
-        if place.is_dir():
-            return place
+    for directory in (package / "samples", package.parent / "demo" / "samples"):
+        if directory.is_dir():
+            return directory
     raise CheckpointError(
         f"the sample photographs are missing from {package}: install clipkit again"
     )
@@ -118,9 +118,9 @@ def reference_images() -> list[Path]:
 
 def reference_texts() -> list[str]:
     """Return the queries for the photographs, then their labels."""
-    place = reference_directory()
-    entries = json.loads((place / "queries.json").read_text(encoding="utf-8"))
-    labels = (place / "labels.txt").read_text(encoding="utf-8").split("\n")
+    directory = reference_directory()
+    entries = json.loads((directory / "queries.json").read_text(encoding="utf-8"))
+    labels = (directory / "labels.txt").read_text(encoding="utf-8").split("\n")
     return [*(entry["query"] for entry in entries), *labels]
 
 

@@ -109,12 +109,12 @@ def _attribute(node: onnx.NodeProto, name: str) -> float | None:
 
 
 def _read(tensor: TensorProto, directory: Path) -> NDArray[np.generic]:
-    places = {entry.key: entry.value for entry in tensor.external_data}
+    fields = {entry.key: entry.value for entry in tensor.external_data}
     return np.memmap(
-        directory / places["location"],
+        directory / fields["location"],
         dtype=helper.tensor_dtype_to_np_dtype(tensor.data_type),
         mode="r",
-        offset=int(places["offset"]),
+        offset=int(fields["offset"]),
         shape=tuple(tensor.dims),
     )
 
@@ -126,8 +126,8 @@ def _outside(values: NDArray[np.int8], name: str, location: str, offset: int) ->
         dims=values.shape,
         data_location=TensorProto.EXTERNAL,
     )
-    places = {"location": location, "offset": offset, "length": values.nbytes}
-    for key, value in places.items():
+    fields = {"location": location, "offset": offset, "length": values.nbytes}
+    for key, value in fields.items():
         tensor.external_data.add(key=key, value=str(value))
     return tensor
 

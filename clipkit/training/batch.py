@@ -19,7 +19,7 @@ from clipkit.runtime.base import trim_padding
 
 @dataclass(frozen=True)
 class TeacherFeatures:
-    """A teacher's features of the same pairs, without gradient. Its D is its own."""
+    """A teacher's features of the same pairs, without gradient. D is that of its own space."""
 
     image_features: Tensor  # (B, D), any norm
     text_features: Tensor  # (B, D), any norm
@@ -61,11 +61,11 @@ class Batch:
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
+        """The device of its tensors."""
         return self.caption_keys.device
 
     def chunks(self, size: int) -> list["Batch"]:
-        """Return the pairs in order, at most so many at a time."""
+        """Return the batch in chunks of at most ``size`` pairs, in order."""
         return [self._rows(start, start + size) for start in range(0, len(self), size)]
 
     def to(
@@ -74,7 +74,7 @@ class Batch:
         """Return the batch on a device.
 
         Args:
-            device: Where to.
+            device: The device.
             layout: Memory format of the images.
 
         Returns:

@@ -31,7 +31,7 @@ class RunCheckpoints:
     """The checkpoints below one directory.
 
     Args:
-        directory: Where they are; made when the first is written.
+        directory: The directory of all checkpoints; made when the first is written.
         tokenizer_json: The vocabulary, for a model without a file of its own.
     """
 
@@ -53,8 +53,8 @@ class RunCheckpoints:
         Raises:
             TrainingError: If it cannot be written; those before it are untouched.
         """
-        place = self.path(step)
-        draft = self.directory / f".{place.name}.{uuid.uuid4().hex}.part"
+        directory = self.path(step)
+        draft = self.directory / f".{directory.name}.{uuid.uuid4().hex}.part"
         try:
             draft.mkdir(parents=True)
             try:
@@ -66,7 +66,7 @@ class RunCheckpoints:
                     with (draft / name).open("rb+") as file:
                         os.fsync(file.fileno())
                 sync_directory(draft)
-                put_in_place(draft, place)
+                put_in_place(draft, directory)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
         except (OSError, CheckpointError, RuntimeError) as error:
@@ -77,7 +77,7 @@ class RunCheckpoints:
                 f"the checkpoint of step {step} cannot be written: {error}; {last}. "
                 "Make room and give the same command to resume"
             ) from error
-        return place
+        return directory
 
     def load_newest(self) -> tuple[Path, dict[str, Any]] | None:
         """Return the newest checkpoint that can be read, with its state.
@@ -87,19 +87,21 @@ class RunCheckpoints:
             warning.
         """
         for step in reversed(self.steps()):
-            place = self.path(step)
-            damaged = _damaged_files(place)
+            directory = self.path(step)
+            damaged = _damaged_files(directory)
             if damaged:
                 names = ", ".join(damaged)
                 warnings.warn(
-                    f"{place} is damaged and is skipped: {names}", ClipkitWarning, stacklevel=2
+                    f"{directory} is damaged and is skipped: {names}", ClipkitWarning, stacklevel=2
                 )
                 continue
-            return place, torch.load(place / STATE_NAME, map_location="cpu", weights_only=True)
+            return directory, torch.load(
+                directory / STATE_NAME, map_location="cpu", weights_only=True
+            )
         return None
 
     def path(self, step: int) -> Path:
-        """Return where the checkpoint of a step is."""
+        """Return the directory of the checkpoint of a step."""
         return self.directory / f"step-{step:08}"
 
     def steps(self) -> list[int]:
@@ -129,11 +131,11 @@ def _checksums(directory: Path) -> dict[str, str]:
     return {path.name: file_sha256(path) for path in sorted(directory.iterdir())}
 
 
-def _damaged_files(place: Path) -> list[str]:
+def _damaged_files(directory: Path) -> list[str]:
     """Return which files of a checkpoint are not as they were written."""
     try:
-        written = json.loads((place / SUMS_NAME).read_text(encoding="utf-8"))
-        found = _checksums(place)
+        written = json.loads((directory / SUMS_NAME).read_text(encoding="utf-8"))
+        found = _checksums(directory)
         return [name for name, digest in written.items() if found.get(name) != digest]
     except (OSError, ValueError, AttributeError):
         return [SUMS_NAME]

@@ -33,8 +33,8 @@ SAMPLES = "samples"
 """Stands for the photographs that come with clipkit, where a retention set is asked for."""
 
 _BITS = 64
-# Of numbers of any kind. What is beyond is a slip, and products of a few such numbers would leave
-# the range of float32; TOML knows inf and nan besides.
+# Limits of numbers of any kind. A number beyond them is a typing mistake, and products of a few
+# such numbers would leave the range of float32; TOML also has inf and nan.
 _LEAST, _MOST = 1e-30, 1e30
 _MOST_WEIGHT = 1e6
 
@@ -169,7 +169,7 @@ class DataConfig:
     class_names: FilePath = ""
     templates: tuple[Text, ...] = ("a photo of a {}.",)  # class name -> caption
     max_bad_fraction: Share = 0.05  # of pairs that cannot be read; more ends the run
-    # Processes that read images; -1: as many as pay here, 0: none.
+    # Processes that read images; -1: chosen for this machine, 0: none.
     workers: Annotated[Whole, Field(ge=-1)] = -1
     crop_scale: tuple[Number, Number] = (0.9, 1.0)  # share of the area that a random crop keeps
     crop_ratio: tuple[Number, Number] = (0.75, 1.3333333333333333)  # its width / height
@@ -235,7 +235,7 @@ class OptimizerConfig:
 @checked_settings("compute")
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How much at once, where, and in which number format."""
+    """Batch size, chunk size, epochs, device, precision and sharding."""
 
     batch_size: Whole = 64  # pairs in a step, over all processes
     # Pairs that a process computes at once (GradCache); 0: all of its share.

@@ -1,7 +1,7 @@
 """Checks of a dataclass of settings by pydantic, with messages that say what would be right.
 
-A message names the key, what it must be and what was got; of an unknown key it says what was
-probably meant, also by those who know open_clip_train.
+A message names the key, what it must be and what was got. For an unknown key it names the key that
+was probably meant; names of open_clip_train's are recognised too.
 """
 
 import difflib

@@ -44,7 +44,7 @@ class TomlSettings:
             path: A TOML file whose sections and keys are those of this class.
             overrides: Replacements like "optimizer.lr=1e-5" or "seed=3"; a value that is not TOML
                 is a text.
-            say: Is told, in one line, of settings that have an earlier version's name.
+            say: Called with one line about settings that have an earlier version's name.
 
         Returns:
             The config, not resolved yet. Without an output, that is a folder beside the file.
@@ -232,9 +232,9 @@ def _merge(content: dict[str, Any], part: Mapping[str, Any]) -> None:
             content[name] = value
 
 
-def _exists(place: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        return place.exists()
+        return path.exists()
     except OSError:  # a name too long for a path is not one
         return False
 

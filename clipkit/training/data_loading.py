@@ -79,7 +79,7 @@ class ReadPairs:
     rows: NDArray[np.int64]  # (B,), of the dataset
     captions: list[str]
     views: list[NDArray[np.uint8]]  # (B, 3, S, S) for each image tower that sees them
-    bad: dict[str, str] = field(default_factory=dict)  # name -> reason; others took their places
+    bad: dict[str, str] = field(default_factory=dict)  # name -> reason; replaced by others
 
 
 class PairReader:
@@ -90,7 +90,7 @@ class PairReader:
         sampler: Which of them a step takes.
         preprocesses: One for each image tower that sees the images; none: no image is read.
         augmentation: How much an image changes from epoch to epoch.
-        known_bad: Whose images need not be tried, shape (N,); None: not known.
+        known_bad: Which pairs are known to have no readable image, shape (N,); None: not known.
     """
 
     def __init__(
@@ -111,8 +111,8 @@ class PairReader:
     def __getitem__(self, step: int) -> ReadPairs | ClipkitError:
         """Return the pairs of a step, or the error that :meth:`read` raises.
 
-        Of an error that is raised in a worker process, a DataLoader makes a traceback, and it keeps
-        the workers for as long as somebody holds that.
+        It is returned and not raised: of an error that a worker process raises, a DataLoader makes
+        a traceback, which keeps the workers alive for as long as it is referenced.
         """
         try:
             return self.read(self.sampler.rows_of(step))
@@ -175,7 +175,7 @@ class PairReader:
         try:
             views = self._augmentation.levels(pair.image, self._preprocesses, generator)
         except ImageReadError as error:
-            # The bytes of an image out of a shard do not know its name.
+            # Bytes that were read from a shard carry no file name.
             raise ImageReadError(pair.name, error.reason) from error
         return caption, views
 
@@ -196,7 +196,7 @@ class PairBatches:
     Args:
         reader: Reads the pairs of a step.
         tokenizer: Of the text tower.
-        padding_id: What may be cut off the ends of token ids; None: they stay whole.
+        padding_id: Token id that may be cut off the ends of rows; None: rows stay whole.
         image_features: Of every pair's image, from a frozen image tower, shape (N, D); None: images
             are read.
         teacher_view: Which of the reader's views is the teacher's; None: there is no teacher.
@@ -236,7 +236,7 @@ class PairBatches:
         return self._reader.sampler.steps_per_epoch
 
     def after(self, step: int) -> Generator[LoadedBatch]:
-        """Yield the batches that follow the first so many, without end.
+        """Yield the batches after the first ``step`` ones, without end.
 
         Args:
             step: How many steps are done.
@@ -258,8 +258,8 @@ class PairBatches:
             yield from map_ahead(self._reader.__getitem__, steps, ahead=2, workers=1)
             return
         with warnings.catch_warnings():
-            # torch's about more workers than cores, Python's about a fork beside threads: the
-            # number was asked for, and workers use no lock of the threads here.
+            # Torch warns of more workers than cores, but the user chose the number; Python warns
+            # of a fork beside threads, but workers use no lock of the threads here.
             warnings.simplefilter("ignore")
             loader: DataLoader[ReadPairs | ClipkitError] = DataLoader(
                 self._reader,  # type: ignore[arg-type]  # needs no more than __getitem__
@@ -267,8 +267,8 @@ class PairBatches:
                 batch_size=None,
                 collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item, not of a list
                 num_workers=self._workers,
-                # Or it draws from torch's global one, which dropout draws from: a resumed run would
-                # differ.
+                # Without its own generator the loader draws from torch's global one, as dropout
+                # does: a resumed run would differ.
                 generator=torch.Generator(),
                 worker_init_fn=_ignore_signals,
                 multiprocessing_context=_start_method(),
@@ -300,11 +300,11 @@ def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:
 
 
 def _ignore_signals(worker: int) -> None:
-    """Leave a request to stop to the process that trains, which ends its workers itself."""
+    """Ignore SIGTERM and SIGINT in a worker: the training process ends its workers itself."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _start_method() -> str | None:
-    """Return how workers start: a fork shares the listing of pairs with them."""
+    """Return how workers start: by a fork if there is one, as it shares the listing of pairs."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None

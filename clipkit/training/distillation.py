@@ -34,12 +34,12 @@ class Teacher:
 
     @property
     def embed_dim(self) -> int:
-        """Size of its space."""
+        """D, the size of the teacher's space."""
         return self._towers.embed_dim
 
     @property
     def logit_scale(self) -> float:
-        """Natural log of its multiplier of cosines."""
+        """Natural log of the teacher's multiplier of cosines."""
         return self._towers.logit_scale
 
     def features(

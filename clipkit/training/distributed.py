@@ -27,8 +27,8 @@ from clipkit.runtime.torch_device import choose_device
 from clipkit.training.config import Sharding
 from clipkit.training.trained_towers import TrainedTowers
 
-# What rank 0 does for all, features of all images or a long validation, may take hours; a rank that
-# ends is noticed at once, by its closed connection and by torchrun.
+# The others wait for hours where rank 0 computes the features of all images or validates; a rank
+# that ends is noticed at once, by its closed connection and by torchrun.
 _TIMEOUT = timedelta(days=30)
 
 
@@ -44,7 +44,7 @@ class Ranks:
     world_size: int = 1
 
     def choose_device(self, device: str) -> torch.device:
-        """Return where this rank computes.
+        """Return the device of this rank.
 
         Args:
             device: As :func:`clipkit.runtime.torch_device.choose_device` takes it. Of several ranks
@@ -99,7 +99,7 @@ class Ranks:
         return float(largest)
 
     def barrier(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait until all ranks have called this."""
         self.all_reduce_max(0.0)
 
 
@@ -117,7 +117,7 @@ def joined_process_group() -> Iterator[Ranks]:
         yield Ranks()
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(_local_rank())  # where NCCL sends from
+        torch.cuda.set_device(_local_rank())  # which NCCL uses
     # gloo for tensors on the CPU, NCCL for those on CUDA
     dist.init_process_group(timeout=_TIMEOUT)
     try:
@@ -144,7 +144,7 @@ def wrap(module: TrainedTowers, sharding: Sharding, device: torch.device) -> nn.
         device: Where this rank computes.
 
     Returns:
-        What to call in the towers' place; the towers themselves with one process, or with "fsdp".
+        The module to call instead; the towers themselves with one process, or with "fsdp".
     """
     module = module.to(device)
     if not dist.is_initialized() or dist.get_world_size() == 1:
@@ -194,8 +194,8 @@ def copy_full_weights(module: nn.Module, towers: Towers) -> None:
 
 
 class _AllGather(torch.autograd.Function):
-    # torch.distributed.nn.functional.all_gather is this. torch 2.14 warns that it will go, and
-    # what takes its place is not in torch 2.6.
+    # The same as torch.distributed.nn.functional.all_gather, which torch 2.14 deprecates; its
+    # successor is not in torch 2.6.
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, rank: int) -> Tensor:
@@ -218,7 +218,7 @@ def _all_gather(rows: Tensor) -> Tensor:
 
 
 def _local_rank() -> int:
-    """Return which of its machine's processes this is, as torchrun says."""
+    """Return this process's rank on its machine, as torchrun sets it."""
     return int(os.environ["LOCAL_RANK"])
 
 

@@ -91,7 +91,7 @@ def compute_image_features(
             if progress:
                 progress(num_done, len(dataset))
     _save(rows, stamps, now, unsaved)
-    if progress and num_done < len(dataset):  # the rest had no image to hand over
+    if progress and num_done < len(dataset):  # the other pairs have no image to embed
         progress(len(dataset), len(dataset))
     return read_image_features(directory)
 
@@ -103,12 +103,12 @@ def read_image_features(directory: Path) -> ImageFeatures:
 
 
 def _begin(directory: Path, state: Any, files: Sequence[Path], shape: tuple[int, int]) -> None:
-    """Make room for features, unless features of the same key are there already."""
+    """Create the files of the cache, unless they hold features of the same key already."""
     directory.mkdir(parents=True, exist_ok=True)
     state_path = directory / _STATE_NAME
     if _read_state(state_path) == state and all(map(Path.is_file, files)):
         return
-    state_path.unlink(missing_ok=True)  # before the rows that it is of are overwritten
+    state_path.unlink(missing_ok=True)  # before the rows that it describes are overwritten
     _write_zeros(files[0], np.float32, shape)
     _write_zeros(files[1], np.uint64, shape[:1])
     write_text(state_path, json.dumps(state))

@@ -1,7 +1,7 @@
 """Other names of a run's settings and metrics: those of earlier versions, and of other trainers.
 
-What an earlier clipkit has written is read as if it had the names of today. The names of other
-trainers are not accepted, only answered with ours.
+Files of an earlier clipkit are read as if they had the names of today. Names of other trainers are
+not accepted; the error message gives ours.
 """
 
 from collections.abc import Iterator, Mapping

@@ -32,15 +32,15 @@ class Batches(Protocol[_BatchOut]):
         """How many batches go through all the pairs once."""
 
     def after(self, step: int) -> Generator[_BatchOut]:
-        """Yield the batches that follow the first so many, without end; closed when no more."""
+        """Yield the batches after the first ``step`` ones, without end, until it is closed."""
 
 
 @dataclass(frozen=True)
 class Validation:
     """What was measured on pairs that are not trained on."""
 
-    # What decides which checkpoint is best; higher is better. None: there is nothing to decide by,
-    # and the last one is the best.
+    # The checkpoint with the highest score is the best. None: nothing was measured that could
+    # decide, and the last checkpoint is the best.
     score: float | None
     metrics: Mapping[str, float]
     num_images: int = 0  # that were measured on
@@ -48,7 +48,7 @@ class Validation:
 
     @property
     def is_scored(self) -> bool:
-        """Whether weights can be chosen by it."""
+        """Whether there is a score to choose weights by."""
         return self.score is not None
 
 
@@ -101,11 +101,11 @@ class TrainingLoop(Generic[_Batch]):
         config: OptimizerConfig,
         watch: WatchConfig,
     ) -> bool:
-        """Train from where a run is to its end.
+        """Train from the state of a run to its end.
 
         Args:
-            state: Where it is; moved on in place.
-            epochs: How often all pairs are gone through.
+            state: How far the run is; updated in place.
+            epochs: Epochs of the whole run.
             config: The learning-rate schedule, and where gradients are clipped.
             watch: How often to validate, log and save, and when to stop early.
 
@@ -179,9 +179,9 @@ class TrainingLoop(Generic[_Batch]):
         return metrics
 
     def _validate(self, state: TrainerState, patience: int) -> bool:
-        """Measure on one rank, tell all, and return whether this must be saved.
+        """Validate on one rank, and return on all whether a checkpoint must be written.
 
-        Early stopping: after so many validations without a better score, the patience, it ends.
+        Early stopping: the run ends after ``patience`` validations without a better score.
         """
         validation = self._hooks.validate()
         is_best = False
@@ -203,7 +203,7 @@ class _Clock:
 
     def __init__(self, state: TrainerState) -> None:
         self._begun = self._saved = time.monotonic()
-        self._before = state.seconds  # of the processes that were stopped
+        self._before = state.seconds  # of earlier processes of this run
 
     @property
     def since_save(self) -> float:

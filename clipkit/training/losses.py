@@ -64,7 +64,7 @@ class GatheredFeatures:
         return self.images.shape[1]
 
     def embeddings(self, dim: int) -> "GatheredFeatures":
-        """Return the first so many coordinates, every row normalised to norm 1 (Matryoshka)."""
+        """Return the first ``dim`` coordinates, every row normalised to norm 1 (Matryoshka)."""
         return GatheredFeatures(
             normalize(self.images[:, :dim], dim=-1),
             normalize(self.texts[:, :dim], dim=-1),
@@ -236,7 +236,7 @@ def soft_cross_entropy(
 ) -> Tensor:
     """Return the cross-entropy of the student's softmax to the teacher's, mean of both directions.
 
-    Nothing is masked here: the teacher finds equal captions and images alike.
+    Nothing is masked here: the teacher's softmax is as high for equal captions and images.
 
     Args:
         student: Embeddings of the student.

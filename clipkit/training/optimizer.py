@@ -93,7 +93,7 @@ def warmup_steps(num_steps: int, config: OptimizerConfig) -> int:
 def clamp_logit_scale(towers: Towers, *, most: float = MAX_LOGIT_SCALE) -> None:
     """Clamp the multiplier of cosines to 1 or more and at most 100, as CLIP does.
 
-    The multiplier is the inverse of the temperature, which so stays at 0.01 or more.
+    The multiplier is the inverse of the temperature, so the temperature stays at 0.01 or more.
 
     Args:
         towers: The towers; their logit scale, the log of it, changes in place.

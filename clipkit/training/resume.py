@@ -117,7 +117,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
     """Restore all random generators of this process to what :func:`random_state` returned."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        # A machine that it was moved to may have fewer.
+        # The run may have been moved to a machine with fewer GPUs.
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
@@ -135,7 +135,7 @@ def seed_everything(seed: int, rank: int) -> None:
 
 
 class StopRequest:
-    """Catches SIGTERM and Ctrl-C while it is entered, to stop after the step; a second one acts.
+    """Turns SIGTERM and Ctrl-C into a request to stop after the step; a second one ends at once.
 
     Signals can only be caught in the main thread; in another one no stop is ever requested.
     """

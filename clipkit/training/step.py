@@ -102,7 +102,7 @@ class ContrastiveStep:
         return representations
 
     def _with_constant_features(self, chunk: Batch, part: Representations) -> Batch:
-        """Return a chunk with features where a tower would give the same once more."""
+        """Return a chunk with the features of frozen towers, which need no second forward pass."""
         if self._towers.is_image_fixed:
             chunk = replace(chunk, images=None, image_features=part.image_features)
         if self._towers.is_text_fixed:
@@ -159,14 +159,14 @@ class _RandomState:
 
     @classmethod
     def capture(cls, device: torch.device) -> "_RandomState":
-        """Return the present one."""
+        """Return the present random state."""
         if device.type == "cpu":
             return cls(torch.get_rng_state(), device, None)
         accelerator = torch.get_device_module(device).get_rng_state(*_device_argument(device))
         return cls(torch.get_rng_state(), device, accelerator)
 
     def restore(self) -> None:
-        """Go back to it."""
+        """Set the random generators back to this state."""
         torch.set_rng_state(self.cpu)
         if self.accelerator is not None:
             module = torch.get_device_module(self.device)
@@ -174,13 +174,13 @@ class _RandomState:
 
 
 def _device_argument(device: torch.device) -> tuple[torch.device, ...]:
-    """Return how torch's functions are told which device's generator; MPS has only one."""
+    """Return the device argument of torch's random-state functions; MPS takes none."""
     return (device,) if device.type == "cuda" else ()
 
 
 @contextmanager
 def _constant_running_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch norm from moving: the first pass has moved them."""
+    """Keep batch norm's running statistics as they are: the first pass has updated them."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False

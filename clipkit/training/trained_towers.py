@@ -14,7 +14,8 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.models.towers import Towers
 from clipkit.training.batch import Batch, standardize
 
-# With fewer rows matrix products are slower than what they save; more groups save little more.
+# Captions are grouped by length: products of fewer rows cost more than shorter rows save, and more
+# groups save little more.
 _MIN_GROUP_ROWS = 32
 _MAX_GROUPS = 8
 
@@ -95,9 +96,9 @@ class TrainedTowers(nn.Module):
             images = self._image_features(batch.images).clone()
         if batch.token_ids is not None:
             texts = self._text_features(batch.token_ids).clone()
-        assert images is not None and texts is not None  # a batch has either
+        assert images is not None and texts is not None  # a batch has inputs or features
         scale, bias = self.towers.model.logit_scale, self.towers.model.logit_bias
-        # Copies, no views: a sharded parameter's memory is given back before the loss is computed.
+        # Copies, not views: a sharded parameter's memory is given back before the loss is computed.
         return Representations(
             image_features=images,
             text_features=texts,
@@ -108,7 +109,7 @@ class TrainedTowers(nn.Module):
         )
 
     def with_image_features(self, batch: Batch) -> Batch:
-        """Return a batch with features in the place of its images, as a frozen tower gives them.
+        """Return a batch with the features of its images, as a frozen tower gives them.
 
         Args:
             batch: With images.

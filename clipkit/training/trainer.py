@@ -40,7 +40,7 @@ from clipkit.training.trained_towers import TrainedTowers
 
 
 class Trainer:
-    """Towers, their optimizer, and how far they are trained.
+    """Trains towers: their optimizer, step and loop, and the state that checkpoints hold.
 
     Args:
         config: The run, resolved, with a precision chosen.
@@ -48,7 +48,8 @@ class Trainer:
         batches: What they are trained on.
         ranks: The ranks of the run.
         teacher: Of a distillation; None: there is none.
-        fingerprints: Of what else the run depends on, by the setting that names it.
+        fingerprints: Of the other inputs of the run (base model, teacher, retention set), by the
+            setting that names each.
     """
 
     def __init__(
@@ -67,22 +68,22 @@ class Trainer:
         self._batches = batches
         self._teacher = teacher
         self.towers = towers
-        # A sigmoid may need more than softmax ever does: SigLIP's own models end above 100.
+        # The sigmoid loss may need a larger logit scale than softmax: SigLIP's models exceed 100.
         self._max_logit_scale = MAX_LOGIT_SCALE if config.loss.kind == "infonce" else math.inf
         self.state = TrainerState()
         is_sharded = config.compute.sharding == "fsdp" and ranks.world_size > 1
         self._unsharded = deepcopy(towers) if is_sharded else None
         seed_everything(config.seed, ranks.rank)
         self._device = ranks.choose_device(config.compute.device)
-        # A step of the starter, 16 images of 260 pixels on one core: 2.5 s instead of 4.4.
-        # FSDP takes no weights that do not lie row by row.
+        # Channels last: a step of the starter, 16 images of 260 pixels on one core, takes 2.5 s
+        # instead of 4.4. FSDP only takes weights that are contiguous.
         visual = towers.model.visual
         self._layout = contiguous_format if is_sharded else image_layout(visual, self._device)
         visual.to(memory_format=self._layout)
         if config.compute.compile:
             _compile(towers)
         trained = TrainedTowers(towers, teacher_dim=teacher.embed_dim if teacher else None)
-        # Named before FSDP changes the shapes that decide.
+        # Before FSDP changes the shapes, which decide what gets no weight decay.
         no_decay = {f"towers.{name}" for name in no_decay_names(towers)}
         self._module = wrap(trained, config.compute.sharding, self._device)
         self._optimizer = build_optimizer(trained, config.optimizer, no_decay)
@@ -179,7 +180,7 @@ class Trainer:
         )
 
     def try_step(self, batch: LoadedBatch) -> None:
-        """Compute a step's gradient and forget it: to see how long it takes."""
+        """Compute a step's gradient and discard it, to time the step."""
         self._module.train()
         losses = self._backward(batch)
         float(losses["loss"])  # waits for a GPU
@@ -189,7 +190,7 @@ class Trainer:
         """Add the gradient of a batch's loss to the parameters; return the loss and its parts."""
         batch = loaded.batch
         if self._teacher is not None:
-            assert loaded.teacher_images is not None  # the batches were told of the teacher
+            assert loaded.teacher_images is not None  # batches have the teacher's view
             features = self._teacher.features(
                 loaded.teacher_images, loaded.captions, chunk_size=self._config.compute.chunk_size
             )
@@ -233,7 +234,7 @@ class Trainer:
         self._ranks.barrier()  # no rank trains on before the checkpoint is there
 
     def _update_unsharded(self) -> None:
-        """Bring the unsharded copy of sharded towers up to date; all ranks call this."""
+        """Copy the weights of sharded towers to their unsharded copy; all ranks call this."""
         if self._unsharded is not None:
             copy_full_weights(self._module, self._unsharded)
 

@@ -42,9 +42,9 @@ def mean_loss(
     loss = ContrastiveLoss(LossConfig(kind=kind), Ranks())
     scale = torch.tensor(scoring.log_scale)
     bias = None if scoring.logit_bias is None else torch.tensor(scoring.logit_bias)
-    # Neighbours in a listing are often alike; a batch of training is not.
+    # Shuffled, as training batches are: neighbours in a listing are often alike.
     order = np.random.default_rng(0).permutation(len(images))
-    keys = torch.tensor([caption_key(captions[place]) for place in order])
+    keys = torch.tensor([caption_key(captions[row]) for row in order])
     total = 0.0
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

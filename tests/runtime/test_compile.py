@@ -332,7 +332,7 @@ def test_a_tower_that_torch_cannot_export_is_refused(
 
 def test_other_directories_are_not_replaced(vit: Path, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="is not a compiled model: choose another place"):
+    with pytest.raises(CheckpointError, match="is not a compiled model: choose another directory"):
         compile_bundle(resolve_source(vit), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
