@@ -31,12 +31,11 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, homes: Path) -> Iterator[None]:
-    """Give each test an empty $CLIPKIT_HOME and no network for the hub.
-
-    tmp_path comes first and monkeypatch later, so that both folders are removed by an `os` that
-    no test has patched.
-    """
+def own_home(request: pytest.FixtureRequest, homes: Path) -> Iterator[None]:
+    """Give each test an empty $CLIPKIT_HOME and no network for the hub."""
+    # Folders come before monkeypatch, so that they are removed by an `os` that no test has patched.
+    if "tmp_path" in request.fixturenames:
+        request.getfixturevalue("tmp_path")
     with TemporaryDirectory(dir=homes) as home, pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPKIT_HOME", home)
         patch.setenv("HF_HUB_OFFLINE", "1")

@@ -63,6 +63,7 @@ def test_a_compiled_model_is_found_by_the_name_it_was_compiled_by(
 
 
 @pytest.mark.usefixtures("compiled")
+@pytest.mark.slow
 def test_auto_takes_what_the_trial_chose_among_what_is_close(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +83,7 @@ def loading_trial(bundle: Bundle, chosen: str) -> Trial:
 
 
 @pytest.mark.usefixtures("compiled")
+@pytest.mark.slow
 def test_a_precision_that_is_only_good_enough_must_be_asked_for(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

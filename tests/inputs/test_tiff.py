@@ -34,6 +34,7 @@ def test_no_kind_of_tiff_is_read_wrong(kinds: list[Written]) -> None:
     assert found["equal"] > 250, found
 
 
+@pytest.mark.slow
 def test_no_kind_of_tiff_is_read_wrong_without_the_extra(
     kinds: list[Written], monkeypatch: pytest.MonkeyPatch
 ) -> None:
