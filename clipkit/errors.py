@@ -59,7 +59,7 @@ class ImageReadError(InputError):
 
 
 class PromptError(InputError):
-    """A prompt template does not have exactly one place for the class name."""
+    """A prompt template does not have exactly one {} for the class name."""
 
 
 class CheckpointError(ClipkitError):

@@ -24,7 +24,7 @@ class NearPairs(NamedTuple):
 
     rows: NDArray[np.intp]  # (R,)
     others: NDArray[np.intp]  # (M,)
-    is_near: NDArray[np.bool_]  # (R, M), True in one place at least
+    is_near: NDArray[np.bool_]  # (R, M), with at least one True
 
 
 def near_pairs(

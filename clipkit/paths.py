@@ -11,7 +11,7 @@ def data_directory() -> Path:
     """Return the directory for data that takes work to make again, such as indexes.
 
     Returns:
-        ``$CLIPKIT_HOME`` if that is set, else the place the system gives programs for a user's
+        ``$CLIPKIT_HOME`` if that is set, else the system's directory for a user's
         data, such as ``~/.local/share/clipkit``. It need not exist.
     """
     home = _home()
@@ -26,7 +26,7 @@ def cache_directory() -> Path:
     """Return the directory for caches, which are made again when they are missing.
 
     Returns:
-        ``$CLIPKIT_HOME/cache`` if that variable is set, else the place the system gives programs
+        ``$CLIPKIT_HOME/cache`` if that variable is set, else the system's directory
         for caches, such as ``~/.cache/clipkit``. It need not exist.
     """
     home = _home()

@@ -1,4 +1,4 @@
-"""A source of pairs from a list."""
+"""ListSource, a dataset of pairs that a test gives."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -156,14 +156,14 @@ def image_embedding(image: Image.Image) -> Embeddings:
 
 
 def save_image(path: Path, color: tuple[int, int, int], *, size: int = 2) -> Path:
-    """Write a picture of one colour, with its folders, and return its path."""
+    """Write an image of one colour, with its folders, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (size, size), color).save(path)
     return path
 
 
 def age_files(folder: Path) -> None:
-    """Make every file of a folder an hour older: what was just written is looked at twice."""
+    """Make every file of a folder an hour older: a file that is just written is read twice."""
     for path in folder.rglob("*"):
         if path.is_file():
             change_time(path, -3600 * 10**9)

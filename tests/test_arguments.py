@@ -1,4 +1,4 @@
-"""What people hand over by mistake, at every public door that takes it."""
+"""Wrong arguments are refused with a clear message by every public function that takes them."""
 
 import functools
 import re
@@ -54,7 +54,7 @@ def test_several_of_any_kind(values: object) -> None:
     assert list(items_of(values, "texts must be a list")) == ["a"]
 
 
-def doors(library: clipkit.PhotoLibrary) -> dict[str, Callable[[Any], object]]:
+def public_calls(library: clipkit.PhotoLibrary) -> dict[str, Callable[[Any], object]]:
     """Return every public call that takes several things, by what it calls them."""
     encoder = starter()
     return {
@@ -76,14 +76,14 @@ NAMES = ["images", "texts", "ensembles", "class names", "templates", "exclude", 
 def test_what_is_not_several_is_refused(name: str, given: object, tmp_path: Path) -> None:
     library = clipkit.PhotoLibrary.open(tmp_path, FakeEncoder())
     with pytest.raises(InputError, match=f"^{name} must be .*, got"):
-        doors(library)[name](given)
+        public_calls(library)[name](given)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"templates", "ensembles"}))
 def test_one_string_is_not_several(name: str, tmp_path: Path) -> None:
     library = clipkit.PhotoLibrary.open(tmp_path, FakeEncoder())
     with pytest.raises(InputError, match=f"^{name} must be .*, got .*put it in a list"):
-        doors(library)[name]("*.png")
+        public_calls(library)[name]("*.png")
 
 
 @pytest.mark.parametrize("path", [None, 5, b"photos"])

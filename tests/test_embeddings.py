@@ -1,3 +1,5 @@
+"""Embeddings: norms, cosines, top_k and mixing by hand, and the space that rows keep."""
+
 import copy
 import pickle
 from collections.abc import Callable

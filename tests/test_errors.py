@@ -1,3 +1,5 @@
+"""The tree of exceptions, and what each of them carries."""
+
 import inspect
 import pickle
 

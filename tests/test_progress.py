@@ -1,4 +1,4 @@
-"""Working ahead: in order, not too far, and not for nobody."""
+"""map_ahead: results in order, bounded prefetch, and nothing left running after an early stop."""
 
 import os
 import threading

@@ -51,11 +51,7 @@ class ImagePack:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Rename the file to its name in the cache or, after an error, delete it.
-
-        Raises:
-            InputError: If it cannot be written.
-        """
+        """Rename the file to its final name or, after an error, delete it; or raise InputError."""
         try:
             self._writing.__exit__(kind, error, trace)
         except OSError as failure:

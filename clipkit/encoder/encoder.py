@@ -49,7 +49,7 @@ class Encoder(LoadedModel):
     """
 
     spec: Spec | None = None
-    """What load() was told and found, a clipkit.EncoderSpec; None: it cannot be pickled."""
+    """What load() was given and chose, a clipkit.EncoderSpec; None: it cannot be pickled."""
 
     batch_size: int | None = None
     """Images that go through the image encoder at once, unless a call says; None: what suits."""
@@ -89,7 +89,7 @@ class Encoder(LoadedModel):
 
         Args:
             texts: N texts. One that is longer than the model reads is cut, with a TextCutWarning;
-                of one whose words the model does not know, an UnknownTextWarning tells.
+                one whose words the model does not know gives an UnknownTextWarning.
                 Each goes through the tower once, and not at all if its embedding is cached.
             batch_size: Texts that go through the tower at once; it changes speed and memory only.
             progress: Called after every batch.
@@ -191,8 +191,8 @@ class Encoder(LoadedModel):
             float32, shape (N, D), rows of norm 1; (0, D) for no images.
 
         Raises:
-            ImageReadError: At the first image that cannot be read. To go on without such
-                images, use :meth:`encode_readable_images`.
+            ImageReadError: At the first image that cannot be read. To skip such images, use
+                :meth:`encode_readable_images`.
             InputError: If an item is no image at all.
         """
         rows: list[NDArray[np.float32]] = [np.empty((0, self.embed_dim), dtype=np.float32)]

@@ -68,7 +68,7 @@ def open_encoder(
 def verify_compiled(encoder: Encoder, source: Source) -> None:
     """Check that the files of a compiled model in a user's own directory are still the same.
 
-    Anyone may put other weights there. Those in clipkit's own places are believed.
+    Anyone may put other weights there. Those in clipkit's own directories are trusted.
 
     Args:
         encoder: What was opened; on torch there is nothing to check.

@@ -15,7 +15,7 @@ from clipkit.models.sources import resolve_source
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What :func:`clipkit.load` was told and what it found: enough to load the same encoder.
+    """What :func:`clipkit.load` was given and what it chose: enough to load the same encoder.
 
     An encoder is pickled as its ``encoder.spec``, and loaded again where it is unpickled: in a
     process pool, or in a worker of torch's DataLoader. Weights and sessions do not cross process

@@ -214,7 +214,7 @@ def _vocabulary(
 
 
 def _check_vocabulary(text_cfg: Mapping[str, Any], source: Path, model: Any) -> None:
-    """Refuse token ids that the text tower has no row for, or an end that it does not find."""
+    """Raise if the text tower has no row for some token id, or would not find the end token."""
     num_rows = getattr(model, "text", model).vocab_size
     if source.is_file():
         extra_marks = (text_cfg.get("tokenizer_kwargs") or {}).get("additional_special_tokens")

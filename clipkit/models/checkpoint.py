@@ -126,7 +126,7 @@ def save_towers(
 
 
 class _NoRandomInit(TorchFunctionMode):
-    """Leaves new weights as they are: all are overwritten, and random numbers cost seconds."""
+    """Skips random initialisation: all weights are overwritten, and it would cost seconds."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None

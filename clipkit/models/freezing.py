@@ -1,4 +1,4 @@
-"""What of towers is trained: freezing (LiT), patch dropout, gradient checkpointing, weight decay.
+"""Which weights are trained and how: freezing (LiT), patch dropout, gradient checkpointing.
 
 Locking never unlocks: what is fixed already, such as sine positions, stays so. A tower's groups
 run from its input to its output: the embedding of patches or tokens, then the layers one by one
@@ -27,7 +27,7 @@ _Part = nn.Module | nn.Parameter | None
 
 
 def lock_image_tower(towers: Towers, *, unlocked_groups: int = 0) -> None:
-    """Keep the image tower as it is, or all of it but its last groups.
+    """Freeze (lock) the image tower, or all of it but its last groups.
 
     Batch norms of locked groups keep their running statistics. A tower that is locked as a whole
     stays in eval mode: its features are the same in every epoch.
@@ -45,7 +45,7 @@ def lock_image_tower(towers: Towers, *, unlocked_groups: int = 0) -> None:
 
 
 def lock_text_tower(towers: Towers, *, unlocked_layers: int = 0) -> None:
-    """Keep the text tower as it is, or all of it but its last groups.
+    """Freeze (lock) the text tower, or all of it but its last groups.
 
     A tower that is locked as a whole stays in eval mode: its features are the same in every epoch.
 
@@ -62,7 +62,7 @@ def lock_text_tower(towers: Towers, *, unlocked_layers: int = 0) -> None:
 
 
 def freeze_batch_norm(module: nn.Module) -> int:
-    """Keep gains, biases and running statistics of every batch norm, also after ``.train()``.
+    """Freeze gains, biases and running statistics of all batch norms, also after ``.train()``.
 
     Args:
         module: Where to look for them.
@@ -78,7 +78,7 @@ def freeze_batch_norm(module: nn.Module) -> int:
 
 
 def freeze_unreached(towers: Towers) -> list[str]:
-    """Keep what no feature depends on, such as CoCa's decoder: it can have no gradient.
+    """Freeze weights that no feature depends on, such as CoCa's decoder: they get no gradient.
 
     DistributedDataParallel waits for a gradient of every weight that asks for one. This computes
     the features of one image and one text, in eval mode.
@@ -147,7 +147,7 @@ def set_patch_dropout(towers: Towers, share: float) -> None:
 
 
 def set_gradient_checkpointing(towers: Towers, *, is_on: bool) -> None:
-    """Compute activations again in the backward pass instead of keeping them, or keep them.
+    """Turn gradient checkpointing on (activations are computed again in the backward pass) or off.
 
     Args:
         towers: The towers.

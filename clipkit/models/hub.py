@@ -185,7 +185,7 @@ class FileFinder:
 
 
 def _call_within(seconds: float, question: Callable[[], object]) -> None:
-    """Ask the hub something in a thread, and wait so long; raise what the question raises."""
+    """Call a function in a thread, with a time limit; raise what it raises."""
     answers: SimpleQueue[Exception | None] = SimpleQueue()
 
     def answer() -> None:

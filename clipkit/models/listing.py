@@ -1,4 +1,4 @@
-"""list_models: every model that loads by name, its size and accuracy, and whether it is here."""
+"""Listing the models that load by name, with size, accuracy and whether they are downloaded."""
 
 import math
 from dataclasses import dataclass

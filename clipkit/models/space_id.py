@@ -1,4 +1,4 @@
-"""space_id: a hash of all that makes embeddings, so that only comparable ones are compared.
+"""The space_id: a hash of weights, config and tokenizer; embeddings of one space_id compare.
 
 Towers with equal numbers have equal ids, on any machine and in any storage format: weights are
 hashed as float32, and what does not enter the computation is left out.

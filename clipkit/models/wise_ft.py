@@ -1,4 +1,4 @@
-"""WiSE-FT: weights between a base model and its fine-tuned version, and which of them to take.
+"""WiSE-FT: interpolating between the weights of a base model and of its fine-tuned version.
 
 Source:
     Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903).

@@ -84,7 +84,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """What a file of the bundle was when it was compiled."""
+    """Size and digest of a file of the bundle when it was compiled."""
 
     size: int  # bytes
     sha256: str
@@ -92,7 +92,7 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a manifest says."""
+    """A compiled bundle, as its manifest describes it."""
 
     name: str  # of the model, as it was resolved
     space_id: str
@@ -224,7 +224,7 @@ def verify_once(directory: Path) -> None:
     if mark.exists():
         return
     verify(directory)
-    with contextlib.suppress(OSError):  # without a place to remember it, it is read every time
+    with contextlib.suppress(OSError):  # if it cannot be noted, all is read every time
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
 

@@ -1,7 +1,7 @@
 """Compiled models in the user's cache: found without torch, and compiled once per model.
 
 Each lies in a directory named after the model. Where a model could not be compiled, the reason is
-kept beside that place, so that it is tried again only when the weights or the compiler changed.
+kept beside that directory, so that it is tried again only when the weights or the compiler changed.
 """
 
 import hashlib

@@ -234,7 +234,7 @@ def _compile_into(draft: Path, towers: Towers, name: str, tell: StepProgress) ->
 def _exports(
     towers: Towers, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
 ) -> list[tuple[str, nn.Module, torch.Tensor]]:
-    """Return each tower with two inputs: batches of one are exported as if they had to be."""
+    """Return each tower with a batch of two: a batch of one would be exported as a fixed size."""
     return [
         ("image", ImageTower(towers).eval(), torch.from_numpy(pixel_values[[0, -1]])),
         ("text", TextTower(towers).eval(), torch.from_numpy(token_ids[[0, -1]])),

@@ -1,4 +1,4 @@
-"""A device of torch's: which one, in which precision and memory layout, and copying to it."""
+"""Choosing torch's device, precision and memory layout, and copying arrays to the device."""
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -47,7 +47,7 @@ class ThreadStreams:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         if self._device.type != "cuda":
             return tensor.to(self._device)
-        # Only from pinned memory does a copy go on while this thread does something else.
+        # Only a copy from pinned memory runs while this thread does something else.
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 

@@ -125,7 +125,7 @@ class TorchRuntime:
         pixel_values = self._checked_pixels(pixel_values)
         if self._compiled is None:
             return self._run(self._towers.image_features, pixel_values)
-        # Every other size would be compiled again: sizes are powers of two, the rest is made up.
+        # torch.compile compiles each batch size anew: batches are padded to powers of two.
         rows = 1 << max(len(pixel_values) - 1, 0).bit_length()
         padded = np.zeros((rows, *pixel_values.shape[1:]), dtype=np.float32)
         padded[: len(pixel_values)] = pixel_values

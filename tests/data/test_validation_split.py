@@ -173,7 +173,7 @@ def test_broken_files_can_be_mended_one_by_one(tmp_path: Path) -> None:
     for number in broken:
         (tmp_path / f"{number:02}.png").write_bytes(image(number))
         assert [split(tmp_path, seed) for seed in range(10)] == splits
-    # One more, or another place for all of them, is no other beginning either.
+    # Moving all of them changes nothing, and one more pair moves at most one other.
     moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
     assert [split(moved, seed) for seed in range(10)] == splits
     (moved / "20.png").write_bytes(image(20))
