@@ -87,7 +87,7 @@ class NearDuplicates(NamedTuple):
 def mark_near_duplicates(
     embeddings: Embeddings, *, epsilon: float, progress: Progress | None = None
 ) -> NearDuplicates:
-    """Return which rows are as good as the same as an earlier one that is kept.
+    """Return which rows are near-duplicates of an earlier row that is kept.
 
     One after another, a row is kept unless its cosine to one that is kept already is above
     1 - epsilon. So no two kept rows are that close, every other is that close to a kept one,
@@ -147,7 +147,7 @@ def _compare_within(
     original: NDArray[np.intp],
     cosine: NDArray[np.float32],
 ) -> None:
-    """Find the originals of some rows among themselves; cosine holds how near is too near."""
+    """Find the originals of some rows among themselves; cosine holds that of each row's closest."""
     cosines = embeddings[rows] @ embeddings[rows].T
     is_near = np.triu(cosines > cosine[rows], k=1)  # [earlier, later]
     is_kept = np.ones(len(rows), dtype=bool)

@@ -1,4 +1,4 @@
-"""Filtering image-text pairs: which are worth keeping, and the rule that every other breaks.
+"""Filtering of image-text pairs: which are kept, and which rule each dropped pair broke.
 
 Shapes: D dimensions.
 """
@@ -29,7 +29,7 @@ class KeptPair(NamedTuple):
     row: int  # in its source
     name: str  # path of the image, or the pair's own name
     captions: tuple[str, ...]  # those that break no rule, at least one
-    similarities: tuple[float, ...]  # cosine of each to the image; empty if nobody asked
+    similarities: tuple[float, ...]  # cosine of each to the image; empty if not computed
 
 
 class DroppedPair(NamedTuple):
@@ -43,7 +43,7 @@ class DroppedPair(NamedTuple):
 
 @dataclass(frozen=True)
 class FilterReport:
-    """What became of every pair."""
+    """The outcome of filtering: every pair, kept or dropped, with counts and similarities."""
 
     rules: FilterRules
     num_pairs: int
@@ -51,10 +51,12 @@ class FilterReport:
     dropped: list[DroppedPair]  # in the order of their rows
     captions_removed: dict[str, int]  # how many by rule, those of dropped pairs too
     # Cosines of captions to their images at 0, 10, 25, 50, 75, 90 and 100 % of the captions
-    # that a model was asked about; empty if it was not.
+    # that were embedded; empty if none were.
     similarity_quantiles: dict[float, float] = field(default_factory=dict)
-    skipped: list[ImageReadError] = field(default_factory=list)  # of the source; are no pairs
-    model: str | None = None  # None if none was asked
+    skipped: list[ImageReadError] = field(
+        default_factory=list
+    )  # of the source; not counted as pairs
+    model: str | None = None  # None if no model was needed
     space_id: str | None = None  # of the model
 
     @property
@@ -87,17 +89,17 @@ def filter_pairs(
     *,
     progress: Callable[[str], Progress] | None = None,
 ) -> FilterReport:
-    """Return which pairs keep to some rules.
+    """Return which pairs satisfy a set of rules.
 
     Rules are applied in the order of `RULES`, each to what those before left over. Of exact and
-    near-duplicates the pair with the most similar caption is kept, and the first where nothing
-    asks for similarities or where they are equal.
+    near-duplicates the pair with the most similar caption is kept; the first, where no rule needs
+    similarities or where they are equal.
 
     In memory are one embedding a pair (for near-duplicates only), names and captions.
 
     Args:
         source: The pairs.
-        rules: What to ask of them.
+        rules: The rules.
         encoder: The model; needed for similarities and near-duplicates only.
         progress: Called at the start of each stage with what is done in it, "reading", "embedding"
             or "comparing"; what it returns is called with how many pairs are done.
@@ -138,7 +140,7 @@ class _Candidate:
 
     @property
     def preference(self) -> tuple[float, int]:
-        """What sorts the pair to keep of several before the others."""
+        """Sort key: the pair to keep of several comes first."""
         return -max(self.similarities, default=0.0), self.row
 
 
@@ -152,7 +154,7 @@ class _PairFilter:
         self._dropped: list[DroppedPair] = []
         self._removed: Counter[str] = Counter()
         self._similarities: list[float] = []
-        self._encoder: Encoder | None = None  # once it was asked
+        self._encoder: Encoder | None = None  # once it was used
 
     def check_pairs(self, progress: Progress) -> None:
         """Drop what breaks the rules on captions and sizes, and take digests: without a model."""
@@ -191,7 +193,7 @@ class _PairFilter:
         return candidate, fault
 
     def embed(self, encoder: Encoder, progress: Progress) -> None:
-        """Find out how similar captions and images are, and drop unreadable ones."""
+        """Compute the similarities of captions and images, and drop unreadable images."""
         self._encoder = encoder
         left = list(self._left.values())
         subset = PairSubset(self._source, np.array([some.row for some in left], dtype=np.intp))
@@ -238,7 +240,7 @@ class _PairFilter:
 
     def _drop_lowest(self, share: float) -> None:
         """Drop a share of all captions, those of the lowest similarities."""
-        # Of equal ones the later goes first, so that exactly the share goes.
+        # Of equal ones the later is dropped first, so that exactly the share is dropped.
         ranked = sorted(
             (value, -left.row, -position)
             for left in self._left.values()
@@ -289,7 +291,7 @@ class _PairFilter:
         self._dropped.append(DroppedPair(candidate.row, candidate.name, *fault))
 
     def report(self) -> FilterReport:
-        """Return what became of every pair."""
+        """Return the report on all pairs."""
         kept = [
             KeptPair(left.row, left.name, tuple(left.captions), tuple(left.similarities))
             for left in self._left.values()

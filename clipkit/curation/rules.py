@@ -46,7 +46,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class FilterRules:
-    """What a pair must be like to be kept. A rule that is None or False does not apply.
+    """The conditions for a pair to be kept. A rule that is None or False does not apply.
 
     Captions are checked one by one, and those that break a rule are removed; a pair without a
     caption is dropped. An empty caption breaks a rule always.
@@ -68,7 +68,7 @@ class FilterRules:
         """Check the fields.
 
         Raises:
-            InputError: If one is out of range, or two leave nothing over.
+            InputError: If one is out of range, or a minimum is above its maximum.
         """
         for name in ("min_words", "max_words", "min_characters", "max_characters", "min_side"):
             _check_range(name, getattr(self, name), 1, math.inf)

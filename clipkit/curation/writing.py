@@ -20,7 +20,7 @@ def check_is_table(path: Path) -> None:
     """Raise unless a path ends like a table that can be written.
 
     Args:
-        path: Where the table shall be.
+        path: The table to be written.
 
     Raises:
         InputError: If it does not end in .csv, .tsv or .jsonl.
@@ -54,7 +54,7 @@ def table_text(path: Path, source: PairDataset, kept: Sequence[KeptPair]) -> str
     captions a .csv or .tsv has one line each, a .jsonl has a list.
 
     Args:
-        path: Where the table shall be; its ending says which kind.
+        path: The table to be written; its extension gives the format.
         source: Where the pairs come from.
         kept: Which pairs, and which of their captions.
 

@@ -1,18 +1,18 @@
-"""What changed in a folder since it was indexed, and which images are missing, not removed.
+"""Changes in a folder since it was indexed, and the rule for missing versus removed images.
 
-The words for what became of a file are these, here and in all reports:
+Here and in all reports, a file is one of these:
 
-- unchanged: indexed, and as it was.
+- unchanged: indexed, with the same content.
 - added: not indexed before, under any path.
-- changed: indexed, and perhaps of other content now.
+- changed: indexed, and its content may have changed.
 - gone: indexed, and not found under its path any more. That is one of three things:
 - moved: found under another path, by its content.
-- missing: not found, in a way that disks which are not connected have. It stays in the index, no
-  search shows it, and it is unchanged once it is back.
-- removed: not found, as if somebody had deleted it. It is no longer indexed.
-- unseen: indexed, where the folder could not be read. It stays in the index as missing does.
+- missing: not found, probably because its disk is not connected. It stays in the index, is hidden
+  from searches, and counts as unchanged once it is back.
+- removed: not found, probably deleted. It is no longer indexed.
+- unseen: indexed, in a folder that could not be read. It stays in the index, like a missing one.
 - skipped: cannot be read, with the reason. It is not indexed.
-- left out: not to be indexed, such as what is hidden or excluded.
+- left out: deliberately not indexed, because it is hidden or excluded.
 """
 
 from collections import Counter
@@ -22,12 +22,12 @@ from typing import Protocol
 
 from clipkit.search.store.records import ImageRow, IndexedFile, SkippedFile
 
-_MIN_LOST = 10  # what somebody deletes by hand, looking at each, is less
-_MIN_EMPTIED = 100  # what a person thinks of as one folder to delete is less
+_MIN_LOST = 10  # people delete fewer one by one
+_MIN_EMPTIED = 100  # folders that people delete as a whole hold fewer
 
 
 class FileState(Protocol):
-    """An image file as it lies in the folder now."""
+    """An image file as it is in the folder now."""
 
     @property
     def path(self) -> str:
@@ -63,12 +63,12 @@ def find_changes(
     *,
     unlisted: Iterable[str] = (),
 ) -> Changes:
-    """Return what is new, changed, gone, unchanged and still unreadable.
+    """Return which files are new, changed, gone, unchanged and still unreadable.
 
-    A file may have changed if its size or its time of change differs from what the index
-    says, or if it was indexed so soon after a change that another one could carry the same time.
-    A file or a part of the folder that could not be read is not gone: a drive that fails
-    for a moment must not cost the work of hours.
+    A file may have changed if its size or modification time differs from the index, or if it was
+    indexed so soon after a change that another change could have the same time. A file or a part of
+    the folder that could not be read does not count as gone: a drive that fails for a moment must
+    not cost hours of encoding.
 
     Args:
         files: The images in the folder now.
@@ -117,40 +117,38 @@ _KnownFile = IndexedFile | ImageRow | SkippedFile
 
 
 def is_unchanged(file: FileState, known: _KnownFile | None) -> bool:
-    """Return whether a file certainly is what the index has seen of it."""
+    """Return whether a file is certainly unchanged since it was indexed."""
     return known is not None and known.is_settled and has_same_size_and_time(file, known)
 
 
 def has_same_size_and_time(file: FileState, known: _KnownFile | None) -> bool:
-    """Return whether a file has the size and time of change that the index has of it."""
+    """Return whether a file has the size and modification time that the index records."""
     return known is not None and (file.size, file.mtime_ns) == (known.size, known.mtime_ns)
 
 
 @dataclass(frozen=True)
 class DiskState:
-    """What is known of the disks an indexed folder lies on."""
+    """Signs that a disk of an indexed folder is not connected."""
 
-    is_empty: bool  # nothing that is an image was found at all
+    is_empty: bool  # no image was found at all
     is_another: bool  # the folder is on another disk than before, and less than half is as it was
     lost: frozenset[str]  # folders in it on disks of their own, without an image that was there
 
 
 def find_missing(gone: Collection[str], known: Iterable[str], disks: DiskState) -> set[str]:
-    """Return which of the images that are gone are missing, because their disk seems away.
+    """Return which of the gone images are missing, because their disk seems disconnected.
 
-    What a person deletes is removed without a word; what a pulled drive, a share that is not
-    mounted or a failing network takes away comes back, and is kept. They look alike, so this is
-    the rule. Gone images are missing, not removed,
+    Images that a person deleted are removed from the index; those on an unplugged drive, an
+    unmounted share or a failing network will come back, and are kept. The two look alike, so this
+    rule decides. Gone images are missing, not removed,
 
     1. if nothing is left: a folder without a single image is what an unmounted disk looks like;
-    2. in a folder inside the library that lies, or lay, on a disk of its own and has none of its
-       images as they were;
-    3. if another disk is in the place of the library: it has another number, and not half of
-       the images are as they were;
-    4. if they are more than half of all and at least 10: fewer are a handful that somebody
-       deleted looking at them;
-    5. in a folder that has lost all of its at least 100 images, with the folders in it: somebody
-       who deletes that many at once can be asked, somebody who deletes a small folder is not.
+    2. in a subfolder that is, or was, on a disk of its own and has none of its images unchanged;
+    3. if the library's folder is now on another disk: its device number differs, and fewer than
+       half of the images are unchanged;
+    4. if they are more than half of all and at least 10: people delete fewer one by one;
+    5. in a folder that held at least 100 images, subfolders included, and has lost all of them:
+       deleting so many at once is worth a confirmation, deleting a small folder is not.
 
     A mistake is cheap either way: missing images are forgotten by one command, and those removed
     keep their embeddings for a while.
@@ -158,7 +156,7 @@ def find_missing(gone: Collection[str], known: Iterable[str], disks: DiskState) 
     Args:
         gone: Paths that are indexed and were not found, no moved ones among them.
         known: Paths of all images that were there at the last sync, the gone ones among them.
-        disks: What is known of the disks.
+        disks: The signs that a disk is not connected.
 
     Returns:
         The missing ones; the others were removed.

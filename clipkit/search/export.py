@@ -1,6 +1,7 @@
-"""Exporting an index to open formats: embeddings as .npy, what is known of each image as a table.
+"""Export of an index to open formats: embeddings as .npy, image metadata as a table.
 
-Row i of the array belongs to row i of the table. ``export.json`` says which model's space it is.
+Row i of the array belongs to row i of the table. ``export.json`` names the model and its embedding
+space.
 
 Shapes: N images, D dimensions, K images read at a time.
 """
@@ -29,7 +30,7 @@ TableFormat = Literal["parquet", "jsonl"]
 
 _BLOCK = 4096  # images read at a time
 
-_MARK = "clipkit export"  # of a directory that may be written again
+_MARK = "clipkit export"  # marks a directory that may be overwritten
 _ABOUT = "export.json"
 _EMBEDDINGS = "embeddings.npy"
 _FILE_NAMES = {_EMBEDDINGS, "images.parquet", "images.jsonl", _ABOUT}
@@ -77,7 +78,7 @@ class ExportReport:
     num_images: int
     embed_dim: int
     space_id: str  # of the model that made the embeddings
-    model: str  # the name it was asked for by
+    model: str  # the name that the user gave it
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
@@ -97,7 +98,7 @@ def export_library(
 
     Args:
         place: Where the library lies.
-        directory: A new or empty directory, or one that was written so before.
+        directory: A new or empty directory, or one that holds an earlier export.
         accepted: Which images.
         table: "parquet" or "jsonl"; None for Parquet where pyarrow is installed.
 
@@ -105,10 +106,10 @@ def export_library(
         What was written; each file appears whole or not at all.
 
     Raises:
-        InputError: If something else lies at the directory.
+        InputError: If the directory holds anything else.
         LibraryError: If the folder has not been indexed, the index is damaged, or a file cannot be
             written.
-        MissingExtraError: If Parquet is asked for and pyarrow is not installed.
+        MissingExtraError: If Parquet is requested and pyarrow is not installed.
     """
     kind = _table_format(table)
     names = (_EMBEDDINGS, f"images.{kind}", _ABOUT)
@@ -117,7 +118,8 @@ def export_library(
     with place.store.snapshot() as snapshot, _disk_errors(directory):
         meta = snapshot.meta
         directory.mkdir(parents=True, exist_ok=True)
-        # Put in place from the last to the first: what tells that they belong together ends it.
+        # The drafts are renamed from the last to the first: export.json, which marks a whole
+        # export, last.
         with (
             atomic_write(files[2]) as about_draft,
             atomic_write(files[1]) as table_draft,
@@ -163,7 +165,7 @@ def _check_directory(directory: Path, names: Iterable[str]) -> set[str]:
     old: set[str] = set()
     if isinstance(about, dict) and about.get("written_by") == _MARK:
         old = {name for name in about.get("files", ()) if name in _FILE_NAMES}
-        inside.intersection_update(names)  # whatever else lies there stays
+        inside.intersection_update(names)  # other files there are kept
     if foreign := sorted(inside - old):
         raise InputError(
             f"{directory} holds {foreign[0]!r}, which no export of clipkit has written: give a new "

@@ -32,13 +32,13 @@ class FilterOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class IndexFilter:
-    """What an image must be like; None and 0 leave a question open.
+    """Conditions that an image must meet to be a result; None and 0 set no condition.
 
-    An image whose file does not say something does not pass a filter on it, but passes one on what
-    it must not be.
+    An image without a value fails a filter that requires the value, and passes one that excludes
+    it.
 
     Raises:
-        InputError: If a value is one that no image could be compared with.
+        InputError: If a value is invalid, such as a date that does not exist.
     """
 
     path: str | None = None  # glob on the path inside the folder, as `matches_glob` has it
@@ -52,7 +52,7 @@ class IndexFilter:
     not_camera: str | Sequence[str] | None = None  # one part or several, none of which it may have
 
     def __post_init__(self) -> None:
-        """Refuse what no image could be compared with."""
+        """Refuse invalid values."""
         for name, value in (("after", self.after), ("before", self.before)):
             if value is not None:
                 iso_start(value, name)
@@ -73,10 +73,10 @@ class IndexFilter:
 
 @dataclass(frozen=True)
 class Selection:
-    """The images of an index that a search, a count or an export is about."""
+    """Which images of an index a search, a count or an export covers."""
 
     prefix: str = ""  # only paths under this folder: "" for all, or "folder/"
-    # Its globs are about the path behind the prefix.
+    # Its globs match the path after the prefix.
     accepted: IndexFilter = field(default_factory=IndexFilter)
     hidden: frozenset[str] = frozenset()  # paths to leave out, the prefix included
 

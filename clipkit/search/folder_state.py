@@ -26,7 +26,7 @@ from clipkit.search.store.records import CatalogMeta, IndexedFile, SkippedFile
 
 @dataclass(frozen=True)
 class FolderState:
-    """What was found; paths are as the index has them, relative to the indexed folder."""
+    """A folder compared with its index; paths are relative to the indexed folder."""
 
     scan: FolderScan
     known: Mapping[str, IndexedFile]  # indexed, and there at the last sync
@@ -37,7 +37,7 @@ class FolderState:
 
     @property
     def returned(self) -> set[str]:
-        """Images that were missing, and are back as they were."""
+        """Images that were missing, and are back unchanged."""
         return self.missing.keys() & self.changes.unchanged
 
     @property
@@ -53,7 +53,7 @@ class FolderState:
         return num_absent < num_indexed or not num_indexed
 
     def newly_missing(self, gone: Collection[str]) -> set[str]:
-        """Return what is missing for the first time.
+        """Return the images that are missing for the first time.
 
         Args:
             gone: Of the images that are gone, those that were not moved.
@@ -61,13 +61,13 @@ class FolderState:
         Returns:
             Paths.
         """
-        left_out = {left.path for left in self.scan.left_out}  # there, and not wanted any more
+        left_out = {left.path for left in self.scan.left_out}  # present, but excluded now
         lost = {path for path in gone if path in self.known and not is_at_or_in(path, left_out)}
         unseen = {path for path in self.changes.unseen if path in self.known}
         return unseen | find_missing(lost, self.known, self.disks)
 
     def still_missing(self, gone: Collection[str]) -> set[str]:
-        """Return what was missing before and is still, of what was not moved."""
+        """Return the images that were missing before, still are, and were not moved."""
         left_out = {left.path for left in self.scan.left_out}
         wanted = {path for path in gone if not is_at_or_in(path, left_out)}
         return self.missing.keys() & wanted.union(self.changes.unseen)
@@ -78,11 +78,11 @@ def read_folder_state(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) 
 
     Args:
         place: The images and the index.
-        meta: What held at the last sync, but for what is to be left out from now on.
+        meta: The metadata of the last sync, with the exclusions that apply from now on.
         catalog: The catalog of the index.
 
     Returns:
-        The state, of the part of the index that shows the folder.
+        The state of the part of the index that covers the folder.
 
     Raises:
         InputError: If the folder is gone or cannot be read.
@@ -95,7 +95,7 @@ def read_folder_state(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) 
     )
     known, missing = catalog.images(place.prefix), catalog.missing(place.prefix)
     skipped = catalog.skipped(place.prefix)
-    if meta.decoder not in ("", decoder_name()):  # another one may read more
+    if meta.decoder not in ("", decoder_name()):  # another decoder may read more
         skipped = {path: file._replace(is_settled=False) for path, file in skipped.items()}
     unlisted = [error.path for error in scan.skipped]
     changes = find_changes(scan.entries, {**known, **missing}, skipped, unlisted=unlisted)
@@ -113,7 +113,7 @@ def read_folder_state(place: LibraryPlace, meta: CatalogMeta, catalog: Catalog) 
 
 
 def find_mounts(place: LibraryPlace, files: Iterable[FileState]) -> set[str]:
-    """Return the folders of files that lie on other disks than the folders they are in."""
+    """Return the folders of files that are on another disk than their parent folders."""
     devices = {"": device_of(place.indexed_folder)}
     mounts: set[str] = set()
     for folder in {file.path.rpartition("/")[0] for file in files} - {""}:
@@ -128,7 +128,7 @@ def find_mounts(place: LibraryPlace, files: Iterable[FileState]) -> set[str]:
 
 
 def device_of(folder: Path) -> int:
-    """Return the number of the disk a folder lies on, as the system has it now, 0 if unknown."""
+    """Return the current device number of the disk that holds a folder, 0 if unknown."""
     try:
         return folder.stat().st_dev
     except OSError:
@@ -164,14 +164,14 @@ def _disk_state(
     changes: Changes,
     scan: FolderScan,
 ) -> DiskState:
-    """Return what tells whether images are gone because a disk is."""
+    """Return the signs that images are gone because their disk is disconnected."""
     has_other_number = meta.device not in (0, device_of(place.indexed_folder))
     return DiskState(
         is_empty=not scan.entries,
         is_another=has_other_number
         and 2 * sum(has_same_size_and_time(file, known.get(file.path)) for file in scan.entries)
         < len(known),
-        # Another disk may be in the place of one, and even have its number.
+        # Another disk may be mounted there, and even have the same device number.
         lost=frozenset(
             folder
             for folder in (meta.mounts if changes.gone else ())

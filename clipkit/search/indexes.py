@@ -1,6 +1,6 @@
-"""The indexes of a folder: one for each model; found again after the folder moved; removed.
+"""The indexes of a folder, one per model: finding them, also after a move, and removing them.
 
-The first lies in the folder's own directory of the user's data, a further one in a directory
+The first index is in the folder's own directory of the user's data, further ones in directories
 inside that. Each has its own catalog, vectors and lock, and none depends on another.
 """
 
@@ -41,15 +41,15 @@ def choose_place(
     *,
     keep_here: bool = False,
 ) -> LibraryPlace:
-    """Return where the first index of a folder lies, or is to lie.
+    """Return where the first index of a folder is, or will be.
 
     Args:
         folder: The image folder as the user wrote it.
-        location: Another directory for the index than the usual one.
+        location: A directory for the index other than the default.
         keep_here: Whether to keep it inside the folder.
 
     Returns:
-        The place. An index that the folder had under another name has been adopted.
+        The folder and its index. An index that the folder had under another name is adopted.
 
     Raises:
         InputError: If there is no such folder, or `location` and `keep_here` are both given.
@@ -64,17 +64,17 @@ def choose_place(
 
 
 def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
-    """Return where the index of one model lies, or is to lie.
+    """Return where the index of one model is, or will be.
 
     Args:
         place: The images, and the directory of the first index.
         space_id: The space of the model.
 
     Returns:
-        The place of that index, which need not exist.
+        The location of that index, which need not exist.
 
     Raises:
-        LibraryError: If the first index is damaged: nobody knows whose it is.
+        LibraryError: If the first index is damaged, so that its model is unknown.
     """
     own = dataclasses.replace(place, location=space_location(place.location, space_id))
     if own.catalog_path.is_file():
@@ -84,20 +84,20 @@ def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
 
 
 def places_of_all(place: LibraryPlace) -> Iterator[LibraryPlace]:
-    """Yield the places of all indexes of a folder, the first one's first.
+    """Yield the locations of all indexes of a folder, the first index first.
 
     Args:
         place: The images, and the directory of the first index.
 
     Yields:
-        Places that have a catalog.
+        Locations that have a catalog.
     """
     for location in indexes_at(place.location):
         yield dataclasses.replace(place, location=location)
 
 
 def metas_of_all(place: LibraryPlace) -> Iterator[CatalogMeta]:
-    """Yield what holds for each index of a folder; one that cannot be read is left out."""
+    """Yield the metadata of each index of a folder; unreadable ones are left out."""
     for each in places_of_all(place):
         with suppress(LibraryError):
             meta = each.store.meta()
@@ -108,8 +108,8 @@ def metas_of_all(place: LibraryPlace) -> Iterator[CatalogMeta]:
 def indexed_folders() -> Iterator[Path]:
     """Yield the folders that have an index in the user's data directory, sorted.
 
-    An index inside its folder is known to nobody else, so it is not among them; one that cannot
-    be read is left out.
+    An index inside its folder is not registered anywhere else, so it is not among them; an
+    unreadable one is left out.
     """
     folders = set()
     for location in known_locations():
@@ -120,10 +120,10 @@ def indexed_folders() -> Iterator[Path]:
 def adopt_index(folder: Path) -> None:
     """Give a folder without an index the one it had under another name on the same disk.
 
-    It is recognized by the folder's own number on its disk, which stays when it is moved there.
-    The system gives such numbers out again, to new folders and to other disks: so the files that
-    were indexed must be there too, most of a sample with the size and time they had. An index
-    whose folder is still where it was is never taken.
+    The folder is recognized by its inode number, which is kept when it is moved on its disk. The
+    system reuses such numbers for new folders and on other disks: so the indexed files must be
+    there too, most of a sample with the same size and modification time. An index whose folder is
+    still where it was is never taken.
 
     Args:
         folder: An existing folder.
@@ -140,7 +140,7 @@ def adopt_index(folder: Path) -> None:
 
 
 def _is_of(folder: Path, place: LibraryPlace) -> bool:
-    """Return whether an index is that of a folder, which had another name then."""
+    """Return whether an index was made of a folder under another name."""
     status = folder.stat()
     with place.store.snapshot() as snapshot:
         meta = snapshot.meta
@@ -150,7 +150,7 @@ def _is_of(folder: Path, place: LibraryPlace) -> bool:
 
 
 def _holds_its_files(folder: Path, catalog: Catalog) -> bool:
-    """Return whether enough of the images of a catalog are in a folder as they were."""
+    """Return whether a folder holds enough of a catalog's images, unchanged."""
     known = {**catalog.images(), **catalog.missing()}
     paths = sorted(known)
     sample = paths[:: max(1, len(paths) // _MAX_COMPARED)]
@@ -167,8 +167,8 @@ def remove_index(place: LibraryPlace, first: LibraryPlace) -> None:
     """Delete the files of an index, and the directories that are empty then.
 
     Args:
-        place: Of the index; nothing happens if there is none.
-        first: Of the folder's first index, in whose directory those of other models lie.
+        place: The index; nothing happens if there is none.
+        first: The folder's first index, whose directory holds those of other models.
 
     Raises:
         InputError: If it is the index of a parent folder.
@@ -184,7 +184,7 @@ def remove_index(place: LibraryPlace, first: LibraryPlace) -> None:
     catalog = place.catalog_path
     try:
         with writer_lock(place.lock_path, place.folder):
-            # The catalog goes last of its files: a new one would take up an old one's log.
+            # The logs are deleted before the catalog: a new catalog would replay an old log.
             for suffix in ("-wal", "-shm", "-journal", ""):
                 catalog.with_name(catalog.name + suffix).unlink(missing_ok=True)
             for path in vectors_files(place.location):

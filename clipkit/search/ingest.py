@@ -1,7 +1,7 @@
-"""Ingesting files into an index: each is hashed, then its embedding is reused or made.
+"""Ingestion of files into an index: each is hashed, then its embedding is reused or computed.
 
-An image that was moved, renamed, copied or only touched costs a hash. One that is really new
-costs a forward pass, and two files of equal content cost one.
+An image that was moved, renamed, copied or only touched costs one hash. New content costs one
+forward pass, however many files hold it.
 """
 
 import dataclasses
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
 
-DIGEST_BYTES = 16  # of SHA-256: enough for any number of images, half the room in the catalog
+DIGEST_BYTES = 16  # of SHA-256: enough for any number of images, half the space in the catalog
 
-# A file changed twice within the coarsest clock of a file system in use (FAT) can keep its time.
+# A file changed twice within a tick of the coarsest file system clock (FAT) can keep its time.
 _TICK_NS = 2_000_000_000
-_MAX_BYTES_HASHED = 2**34  # no scanner makes more, and nobody waits for a terabyte of zeros
+_MAX_BYTES_HASHED = 2**34  # no scanner makes larger files; hashing a sparse terabyte takes hours
 _AHEAD = 4 * usable_cores()  # files read before they are needed
 
 _NO_ROW = -1
@@ -42,7 +42,7 @@ _NO_ROW = -1
 
 @dataclass
 class IngestCounts:
-    """What became of the files of a sync."""
+    """Counts of what a sync did with its files."""
 
     added: int = 0
     changed: int = 0
@@ -52,13 +52,13 @@ class IngestCounts:
 
     @property
     def num_done(self) -> int:
-        """How many files that is."""
+        """How many files were processed in all."""
         return self.added + self.changed + self.moved + self.unchanged + len(self.failed)
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was read of one file before it is encoded."""
+    """Digest and metadata of one file, read before it is encoded."""
 
     digest: bytes | None  # None if its header cannot be read: the encoder will say why
     details: ImageMetadata | None
@@ -73,16 +73,16 @@ class ImageIngester:
 
     Args:
         catalog: What is indexed already.
-        writer: Where images go.
+        writer: Writes images to the index.
         encoder: Makes embeddings.
         known: What was indexed under each path before, missing images among them.
-        gone: Paths that are not there: the rows of those may be given to moved images.
-        locate: From a path in the catalog to the file.
-        after_step: Called whenever something was done, with how many files are done.
-        clock: Tells the time in seconds.
+        gone: Indexed paths that are not found: their rows may be given to moved images.
+        locate: Maps a path in the catalog to the file.
+        after_step: Called after every step with how many files are done.
+        clock: Returns the time in seconds.
     """
 
-    def __init__(  # noqa: PLR0913 - it joins these; nobody but sync_library makes one
+    def __init__(  # noqa: PLR0913 - it joins these; only sync_library makes one
         self,
         catalog: Catalog,
         writer: LibraryWriter,
@@ -104,7 +104,7 @@ class ImageIngester:
         self._after_step = after_step
         self._clock = clock
         self._last_commit = clock()
-        # By digest, images on their way through the encoder, each with files of equal content.
+        # By digest: images that are being encoded, each with the files of equal content.
         self._in_flight: dict[bytes, list[_InspectedFile]] = {}
 
     def ingest(self, files: Sequence[FileState]) -> None:
@@ -115,7 +115,7 @@ class ImageIngester:
             again: list[FileState] = []
             new = self._files_to_encode(left, sent)
             batches = self._encoder.stream_images(new)
-            with closing(new), closing(batches):  # no thread goes on, whatever fails here
+            with closing(new), closing(batches):  # stops the threads, whatever fails here
                 for batch in batches:
                     self._add_encoded(batch, sent, again)
                     self._finish_step()
@@ -135,7 +135,7 @@ class ImageIngester:
                     yield self._locate(file.path)
 
     def _reuse_embedding(self, file: FileState, inspection: Inspection) -> bool:
-        """Write an image without the encoder, if its content is known; return whether."""
+        """Write an image without encoding it if its content is indexed; return whether it was."""
         digest = inspection.digest
         before = self._indexed_before(file)
         if before is not None and _has_same_content(file, digest, before):
@@ -152,7 +152,7 @@ class ImageIngester:
             self._in_flight[digest] = []
             return False
         is_move = source.path in self.gone
-        if is_move or not source.path:  # the row has found its new owner
+        if is_move or not source.path:  # the row now belongs to this path
             self.gone.discard(source.path)
             self._writer.keep(_image_row(file, inspection, source.row))
         else:
@@ -169,7 +169,7 @@ class ImageIngester:
     def _add_encoded(
         self, batch: "EncodedBatch", sent: Sequence[_InspectedFile], again: list[FileState]
     ) -> None:
-        """Write what came out of the encoder, and the files that waited for it."""
+        """Write a batch of encoded images, and the files that waited for them."""
         images = []
         for position in batch.positions:
             file, inspection = sent[position]
@@ -186,7 +186,7 @@ class ImageIngester:
         for file, its_inspection in self._pop_waiting(inspection):
             assert its_inspection.digest is not None
             source = self._writer.find_content(its_inspection.digest)
-            if source is None:  # the first one changed under the encoder's hands
+            if source is None:  # the first one changed while it was encoded
                 again.append(file)
             else:
                 self._writer.copy(_image_row(file, its_inspection), source.row)
@@ -200,7 +200,7 @@ class ImageIngester:
         waiting = self._pop_waiting(inspection)
         has_failed_by_content = bool(waiting) and self._still_holds(file, inspection)
         for other, its_inspection in waiting:
-            # By another ending it may be read in another way.
+            # With another extension it may be read by another decoder.
             is_read_alike = PurePath(other.path).suffix == PurePath(file.path).suffix
             if has_failed_by_content and is_read_alike:
                 self._skip(other, its_inspection, reason)
@@ -208,16 +208,16 @@ class ImageIngester:
                 again.append(other)
 
     def _pop_waiting(self, inspection: Inspection) -> list[_InspectedFile]:
-        """Return the files that have waited for an image, which no longer is in flight."""
+        """Mark an image as no longer being encoded; return the files that waited for it."""
         if inspection.digest is None:
             return []
         return self._in_flight.pop(inspection.digest)
 
     def _checked_row(self, file: FileState, inspection: Inspection) -> ImageRow:
-        """Return the row of an encoded image; its digest only if it surely fits the embedding.
+        """Return the row of an encoded image; with its digest only if that matches the embedding.
 
-        Hash and pixels are read one after the other. What changes in between would give other
-        files of the old content the new one's embedding.
+        Hash and pixels are read one after the other. A file that changed in between would give
+        other files of the old content the embedding of the new content.
         """
         image = _image_row(file, inspection)
         path = self._locate(file.path)
@@ -262,25 +262,25 @@ class ImageIngester:
 
 
 def inspect_files(paths: Iterable[Path]) -> Generator[Inspection]:
-    """Return what each file holds, in order, reading ahead in threads."""
+    """Return the digest and metadata of each file, in order, reading ahead in threads."""
     return map_ahead(inspect_file, paths, ahead=_AHEAD)
 
 
 def inspect_file(path: Path) -> Inspection:
-    """Return what a file holds; one that cannot be read has neither digest nor details."""
+    """Return the digest and metadata of a file; an unreadable one has neither."""
     is_settled = False
     try:
         is_settled = abs(time.time_ns() - path.stat().st_mtime_ns) > _TICK_NS
-        details = read_metadata(path)  # first: what is no image may be endless
+        details = read_metadata(path)  # first: a file that is no image may be endless
         return Inspection(hash_file(path), details, is_settled)
     except (OSError, ImageReadError, UnreadableError) as error:
         return Inspection(None, None, is_settled and not _may_pass(error))
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return whether the system refused a file, which may be otherwise next time."""
+    """Return whether reading failed with a system error, which may not recur."""
     cause = error.__cause__ if isinstance(error, ImageReadError) else error
-    return isinstance(cause, OSError) and cause.errno is not None  # Pillow's own have no number
+    return isinstance(cause, OSError) and cause.errno is not None  # Pillow's own have no errno
 
 
 def hash_file(path: Path) -> bytes:
@@ -304,7 +304,7 @@ def hash_file(path: Path) -> bytes:
 
 def _has_same_content(file: FileState, digest: bytes | None, before: ImageRow) -> bool:
     """Return whether a file still holds what it was indexed with."""
-    if before.digest is None:  # of the first schema, which went by size and time alone
+    if before.digest is None:  # of the first schema, which compared size and time only
         return is_unchanged(file, before)
     return digest == before.digest
 

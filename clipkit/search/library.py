@@ -1,4 +1,4 @@
-"""A folder of images kept in step with an index, and searched.
+"""PhotoLibrary: a folder of images with an index that is kept up to date and searched.
 
 The library holds nothing open between two calls: each call reads, or writes, the last committed
 state, so several threads and processes may search one library while one of them indexes.
@@ -51,8 +51,8 @@ class PhotoLibrary:
 
     Make one with `open` or `open_nearest`. The index lies in the user's data directory (or
     ``$CLIPKIT_HOME``), never among the images unless asked to. Each model that a folder is indexed
-    with has an index of its own: with an encoder the library is that of its model, without one
-    that of the first.
+    with has an index of its own: with an encoder the library uses the index of its model, without
+    one the first index.
 
     Args:
         place: The images, and the directory of the folder's first index.
@@ -80,9 +80,9 @@ class PhotoLibrary:
         """Return the library of a folder, indexed or not.
 
         An index inside the folder is found wherever the two have moved; one in the user's data
-        directory if the folder was moved or renamed on the same disk. `location` is another
-        directory for it than the usual one; with `keep_here` it is kept inside the folder, as
-        ``.clipkit``, and the next sync takes one in the user's data directory along.
+        directory if the folder was moved or renamed on the same disk. `location` is a directory for
+        it other than the default; with `keep_here` it is kept inside the folder, as ``.clipkit``,
+        and the next sync moves an index from the user's data directory there.
 
         Raises InputError if there is no such folder, LibraryError if the index is damaged.
         """
@@ -90,12 +90,11 @@ class PhotoLibrary:
 
     @classmethod
     def open_nearest(cls, folder: ImagePath, encoder: "Encoder | None" = None) -> "PhotoLibrary":
-        """Return the library of a folder, or its part of the nearest parent's that knows it.
+        """Return the library of a folder, or the part of the nearest parent's that covers it.
 
-        Somebody who has indexed ``photos`` and searches ``photos/2024`` gets what is in there
-        without indexing it twice. A parent's index that has no image of the folder, because it is
-        new or left out there, or because another model made it, does not count. If there is none,
-        the library is the folder's own.
+        So ``photos/2024`` is searched with the index of ``photos``, and not indexed twice. A
+        parent's index does not count if it has no image of the folder (which is new, or excluded
+        there) or was made with another model. If there is none, the library is the folder's own.
         """
         path = existing_folder(folder)
         indexes.adopt_index(path)
@@ -108,10 +107,10 @@ class PhotoLibrary:
 
     @classmethod
     def open_all(cls, folder: ImagePath) -> "list[PhotoLibrary]":
-        """Return a library for each model that a folder is indexed with, the first one's first.
+        """Return a library for each model that a folder is indexed with, the first index first.
 
-        They have no encoder: this is for looking at indexes and for removing them. The folder
-        need not be there any more.
+        They have no encoder: this is for inspecting and removing indexes. The folder need not exist
+        any more.
         """
         path = check_path(folder, "folder")
         if path.is_dir():
@@ -131,7 +130,7 @@ class PhotoLibrary:
 
     @property
     def indexed_folder(self) -> Path:
-        """The folder that was indexed: `folder`, or the parent whose part it is."""
+        """The folder that was indexed: `folder`, or a parent folder of it."""
         return self._place.indexed_folder
 
     @property
@@ -157,11 +156,11 @@ class PhotoLibrary:
 
     @property
     def num_missing(self) -> int:
-        """How many more are indexed and were not there at the last sync; none is searched."""
+        """How many indexed images were missing at the last sync; they are not searched."""
         return self._place.store.count_missing(self._place.prefix)
 
     def __len__(self) -> int:
-        """Return how many images of the folder are indexed and were there at the last sync."""
+        """Return how many images of the folder are indexed and were found at the last sync."""
         return self._place.store.count(self._place.prefix)
 
     def status(self) -> "LibraryStatus":
@@ -181,11 +180,11 @@ class PhotoLibrary:
     ) -> SyncReport:
         """Bring the index in step with the folder: new, changed, moved and deleted images.
 
-        A moved, renamed or copied image costs reading it once, a new one is also encoded. What is
-        done is committed every two seconds, and on the way out of Ctrl-C; the next sync resumes
-        there. A file that cannot be read is reported, and not tried again until it changes. Images
-        that vanish as they do when a disk is not connected are kept as missing (see `SyncReport`):
-        no search shows them until they are back, and nothing is encoded again.
+        A moved, renamed or copied image costs reading it once, a new one is also encoded. Finished
+        work is committed every two seconds, and at Ctrl-C; the next sync resumes there. A file that
+        cannot be read is reported, and not tried again until it changes. Images that seem to have
+        vanished with a disconnected disk are kept as missing (see `SyncReport`): no search shows
+        them until they are back, and nothing is encoded again.
 
         Args:
             progress: Called with how many images are done, and how many there are to do.
@@ -193,7 +192,7 @@ class PhotoLibrary:
                 for those of last time.
             include_hidden: Whether names that start with a dot count; None for as last time.
             prune: Whether to forget missing images: they are gone for good.
-            clock: Tells the time in seconds.
+            clock: Returns the time in seconds.
 
         Returns:
             What was done and what was skipped.
@@ -202,7 +201,7 @@ class PhotoLibrary:
             InputError: If the folder is gone, there is no encoder, or a pattern is no string.
             LibraryError: If another process is writing (`LibraryBusyError`), or the index is
                 damaged or cannot be written.
-            SpaceMismatchError: If the index was made anew with another model meanwhile.
+            SpaceMismatchError: If the index was rebuilt with another model meanwhile.
         """
         if self._first.location == inner_location(self.folder):
             move_index_inside(self._first)
@@ -234,10 +233,10 @@ class PhotoLibrary:
 
         Filters come before the ranking: k images come back whenever k pass them. Images of
         the query, and those marked as more or less like what is sought, are left out. A camera's
-        RAW file beside the JPEG of the shot is no result of its own: the JPEG's hit names it.
+        RAW file beside the JPEG of the shot is not a separate result: the JPEG's hit names it.
 
         Args:
-            query: A string is words, whatever it looks like. An image is a path (`pathlib.Path`),
+            query: A string is text, never a path. An image is a path (`pathlib.Path`),
                 bytes, an open binary file, a PIL image or a uint8 array. Or a `Query` of several
                 parts; one embedding of a text or image, floating-point, shape (D,) or (1, D) and
                 norm 1; or nothing if images are marked.
@@ -259,7 +258,7 @@ class PhotoLibrary:
                 range, or there is no encoder.
             ImageReadError: If an image of the query cannot be read.
             LibraryError: If the folder has not been indexed, or the index is damaged.
-            SpaceMismatchError: If the index was made anew with another model meanwhile.
+            SpaceMismatchError: If the index was rebuilt with another model meanwhile.
         """
         sort = options.pop("sort", "best")
         wanted = HitOptions(k, min_relevance, diversity, sort, read_filter(options))
@@ -313,8 +312,8 @@ class PhotoLibrary:
     ) -> "DuplicateReport":
         """Return which images the folder has more than once; nothing is deleted.
 
-        With `find_near`, images made anew (re-encoded, resized, lightly cropped) count too, if they
-        are as alike as `threshold`, 0..1; None calibrates it on copies of images of this library.
+        With `find_near`, altered copies (re-encoded, resized, lightly cropped) count too, if they
+        are as similar as `threshold`, 0..1; None calibrates it on copies of images of this library.
         The best copy of each group is first; paths are relative to the folder.
         """
         from clipkit.search.duplicates.search import find_duplicates
@@ -338,12 +337,12 @@ class PhotoLibrary:
         return not_indexed(self.folder, self.model, self.other_models)
 
     def _own_place(self) -> LibraryPlace:
-        """Return where the index of the encoder's model lies; without one, the first index."""
+        """Return the index of the encoder's model; without an encoder, the first index."""
         if self._encoder is not None:
             return indexes.place_of_space(self._first, self._encoder.space_id)
         return next(indexes.places_of_all(self._first), self._first)
 
     def _at(self, place: LibraryPlace) -> Self:
-        """Return the library, which is from now on that of another index of the folder."""
+        """Switch the library to another index of the folder, and return it."""
         self._place = place
         return self

@@ -26,11 +26,11 @@ _OTHER_SPACE = "space-"  # how the directory of a further model's index begins
 
 @dataclass(frozen=True)
 class LibraryPlace:
-    """Where the images of a library and its index lie."""
+    """The image folder of a library and the directory of its index."""
 
     folder: Path  # as the user gave it, so that results can be shown that way
     location: Path  # the directory of the index; it need not exist yet
-    prefix: str = ""  # where the folder lies in the indexed one: "" if it is that, or "a/b/"
+    prefix: str = ""  # the folder's path in the indexed one: "" if it is the same, or "a/b/"
 
     @property
     def store(self) -> LocalStore:
@@ -49,19 +49,19 @@ class LibraryPlace:
 
     @property
     def indexed_folder(self) -> Path:
-        """The folder that was indexed: this one, or the parent whose part it is."""
+        """The folder that was indexed: this one, or a parent folder of it."""
         if not self.prefix:
             return self.folder
         return self.folder.resolve().parents[self.prefix.count("/") - 1]
 
     def path(self, inner: str) -> Path:
-        """Return where an image of the catalog lies; also one outside of the part."""
+        """Return the file of an image in the catalog, also of one outside of this folder."""
         if not inner.startswith(self.prefix):
             return self.indexed_folder / inner
         return self.folder / inner.removeprefix(self.prefix)
 
     def inner_paths(self, path: Path) -> set[str]:
-        """Return the catalog's names for a file, none if it lies elsewhere.
+        """Return the catalog's paths for a file; none if it is outside of the indexed folder.
 
         There may be several: of a symbolic link in the folder, that of the link and that of its
         target; of a file in a linked folder, the one it is reached by; and on a Mac a letter with
@@ -128,7 +128,7 @@ def inner_location(folder: Path) -> Path:
 
 
 def space_location(location: Path, space_id: str) -> Path:
-    """Return the directory for the index of one more model, in that of the first one's index.
+    """Return the directory for a further model's index, inside that of the first index.
 
     Args:
         location: The directory of a folder's first index.
@@ -142,7 +142,7 @@ def space_location(location: Path, space_id: str) -> Path:
 
 
 def indexes_at(location: Path) -> Iterator[Path]:
-    """Yield the directories of a folder's indexes, one for each model: the first one's first.
+    """Yield the directories of a folder's indexes, one for each model, the first index first.
 
     Args:
         location: The directory of the first one, which need not be there any more.
@@ -168,7 +168,7 @@ def known_locations() -> Iterator[Path]:
 
 @contextmanager
 def all_locked(location: Path, folder: Path) -> Iterator[None]:
-    """Hold the right to write to every index of a folder."""
+    """Hold the write locks of all indexes of a folder."""
     with ExitStack() as locks:
         for index in indexes_at(location):
             locks.enter_context(writer_lock(index / LOCK_NAME, folder))
@@ -184,10 +184,10 @@ def existing_location(folder: Path) -> Path:
 def move_index_inside(place: LibraryPlace) -> None:
     """Move a folder's indexes from the user's data directory into the folder.
 
-    Nothing happens if there is none, or if the place has one already.
+    Nothing happens if there is none, or if the folder holds one already.
 
     Args:
-        place: Where the first of them shall be.
+        place: The new location of the first of them.
 
     Raises:
         LibraryError: If it cannot be written there; then it stays where it was.
@@ -218,7 +218,7 @@ def move_index_inside(place: LibraryPlace) -> None:
 
 
 def _copy_catalog(source: Path, destination: Path, folder: Path) -> None:
-    """Copy a catalog that readers have open: the files alone may change under a copy."""
+    """Copy a catalog by SQLite's backup: readers may have it open while it is copied."""
     path = destination / CATALOG_NAME
     with (
         library_errors(path, folder),
@@ -229,13 +229,13 @@ def _copy_catalog(source: Path, destination: Path, folder: Path) -> None:
 
 
 def indexed_parents(folder: Path) -> Iterator[LibraryPlace]:
-    """Yield where indexes show a folder: its own, then those of its parent folders.
+    """Yield the indexes that cover a folder: its own, then those of its parent folders.
 
     Args:
         folder: The image folder.
 
     Yields:
-        Places that have an index of any model, nearest first.
+        Locations that have an index of any model, nearest first.
     """
     resolved = folder.resolve()
     for candidate in (resolved, *resolved.parents):
@@ -272,7 +272,7 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def _hint_of_index(folder: Path) -> str:
-    """Return what to say of a folder that is gone and has left an index."""
+    """Return a hint for a folder that does not exist and still has an index."""
     if not has_index(default_location(folder)):
         return ""
     return (

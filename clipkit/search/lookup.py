@@ -1,4 +1,4 @@
-"""Embeddings of files: from the index where it has the file as it is now, else from the encoder.
+"""Embeddings of files: from the index where they are unchanged, else from the encoder.
 
 Shapes: K images of a batch, D dimensions.
 """
@@ -22,11 +22,11 @@ from clipkit.search.store.records import IndexedFile
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
 
-_CHUNK = 1024  # images a batch, where nothing has to be waited for
+_CHUNK = 1024  # images a batch, where none has to be encoded
 
 
 class IndexedFiles:
-    """The embeddings that an index has of given files, as these are now.
+    """The embeddings that an index has of given files, where they are unchanged.
 
     A file of the same size and time as when it was indexed is looked up by its path, one that was
     moved or touched by its content. Nothing is written. The embeddings that are found are held in
@@ -99,7 +99,7 @@ class IndexedFiles:
                 )
 
     def _merged(self, known: NDArray[np.intp], made: EncodedBatch) -> Iterator[EncodedBatch]:
-        """Yield known positions and a batch that was made as batches in one order."""
+        """Yield known embeddings and an encoded batch together, in the order of their positions."""
         new = np.array(made.positions, dtype=np.intp)
         positions = np.sort(np.concatenate([known, new]))
         skipped = made.skipped

@@ -1,21 +1,21 @@
 """The modality gap in mixed queries: texts and images, each centred on its own modality.
 
-Texts and images of a shared space lie in two cones apart from each other. What all images have
-in common, or all texts, says nothing about any one of them, but in a plain sum it takes part, and
-differently for the two: there the images dominate. So the centre of its modality is taken from
-every part before the sum, and the centre of the library's images from every image before the
-cosine.
+Texts and images of a shared space lie in two separate cones. What all images (or all texts) have in
+common says nothing about any one of them, but contributes to a plain sum, where the images
+dominate. So the centre of its modality is subtracted from every part before the sum, and the centre
+of the library's images from every image before the cosine.
 
-What is subtracted is no part of the sum. A bird shares most of its direction with a toucan, so
-taking the toucan away takes the bird with it. Instead an image loses by how far it stands out for
-what is subtracted: little for another bird, much for a toucan.
+The subtracted parts of a query are left out of the sum. A bird shares most of its direction with a
+toucan, so "bird - toucan" as a difference of vectors would lose the bird too. Instead an image is
+penalized by how far its cosine to the subtracted part stands out: little for another bird, much for
+a toucan.
 
 A query of one part needs none of this: its plain cosine ranks as well, and is a similarity people
 know. ``docs/composition.md`` has the figures.
 
 Shapes: N rows, P parts of a query, S scanned images, D dimensions.
 
-Source: GR-CLIP (arXiv 2507.19054) takes away each modality's mean; the shrinking is our own.
+Source: GR-CLIP (arXiv 2507.19054) subtracts each modality's mean; the shrinking is our own.
 """
 
 from collections.abc import Sequence
@@ -29,18 +29,18 @@ from clipkit.errors import InputError
 Direction = NDArray[np.float32]
 """float32, shape (D,), norm 1, from a centre: what `centered_similarities` ranks by."""
 
-# What is subtracted counts from here on. Of the losses that rank no worse than what went before, in
-# each development half of benchmarks/subtraction.py, this leaves little of it in the top.
+# From how many spreads on a subtracted part is penalized. Of the values that rank no worse than
+# before in each development half of benchmarks/subtraction.py, this leaves little of it in the top.
 _UNRELATED_SPREADS = 2.0
-# Of two directions. The starter has "a cat" and "cat" at .87, "couch" and "sofa" at .79, "dog" and
-# "puppy" at .53; with OpenAI's ViT-B/32 two prompts for one name have .91.
+# Cosine of two directions. The starter has "a cat" and "cat" at .87, "couch" and "sofa" at .79,
+# "dog" and "puppy" at .53; with OpenAI's ViT-B/32 two prompts for one name have .91.
 _SAME_MEANING = 0.85
 _ITSELF = 0.9999  # the cosine of an image to itself, but for rounding
-_SMALLEST_NORM = 1e-3  # a row nearer to its centre is there: half precision errs by about 5e-4
+_SMALLEST_NORM = 1e-3  # a row nearer to its centre is on it: half precision errs by about 5e-4
 
 
 def estimate_center(mean: ArrayLike, num_rows: int) -> NDArray[np.float32]:
-    """Return the centre of one modality's embeddings, from the mean of those at hand.
+    """Return the centre of one modality's embeddings, shrunk from the mean of a sample.
 
     The mean of few rows is mostly those rows themselves: of one row, all of it. So it is shrunk by
     the factor with the least expected square error: the mean cosine of two different rows, which
@@ -103,7 +103,7 @@ def center_rows(embeddings: ArrayLike, centers: ArrayLike) -> Embeddings:
 
 
 def mix_parts(embeddings: ArrayLike, weights: Sequence[float], centers: ArrayLike) -> Direction:
-    """Return where a query of texts and images points, each seen from its centre.
+    """Return the direction of a query of texts and images, each centred on its modality.
 
     Args:
         embeddings: One part a row, shape (P, D), rows of norm 1, P >= 1.
@@ -126,7 +126,7 @@ def mix_parts(embeddings: ArrayLike, weights: Sequence[float], centers: ArrayLik
 
 
 def estimate_spread(directions: ArrayLike, images: ArrayLike) -> float:
-    """Return what unrelated texts, or images, score on images: a root mean square of cosines.
+    """Return the root mean square cosine of unrelated texts, or images, to images.
 
     Images score higher on images than texts do. Divided by this, the scores of both kinds can
     be compared.
@@ -147,11 +147,11 @@ def estimate_spread(directions: ArrayLike, images: ArrayLike) -> float:
 
 
 def check_remains(added: Direction, subtracted: Direction) -> None:
-    """Refuse to subtract what is sought.
+    """Raise if a query subtracts what it searches for.
 
     Args:
-        added: What is sought, shape (D,), norm 1, from the centre of its modality.
-        subtracted: What is subtracted from it, likewise.
+        added: The direction searched for, shape (D,), norm 1, from the centre of its modality.
+        subtracted: The direction subtracted from it, likewise.
 
     Raises:
         InputError: If the two mean the same.
@@ -166,14 +166,14 @@ def check_remains(added: Direction, subtracted: Direction) -> None:
 
 
 def subtraction_loss(spreads: ArrayLike) -> NDArray[np.float64]:
-    """Return what images lose for showing something that is subtracted.
+    """Return the penalty of images for showing something that is subtracted.
 
     Args:
-        spreads: How far each image stands out for it, in spreads of what is unrelated: cosines
-            divided by `estimate_spread`, or z-scores. Any shape.
+        spreads: How far each image's cosine to it stands out: cosines divided by `estimate_spread`,
+            or z-scores. Any shape.
 
     Returns:
-        What exceeds that of unrelated images, in the same unit and shape.
+        The excess over unrelated images, in the same unit and shape.
 
     Example:
         >>> subtraction_loss([-2.0, 2.0, 5.5]).tolist()

@@ -1,6 +1,6 @@
 """Search queries: words and images, added and subtracted with weights.
 
-In Python a string is words, whatever it looks like; images are paths, bytes, arrays and the like.
+In Python a string is always text; images are paths, bytes, arrays and the like.
 The command line has a language for both, and so has `parse_query`. Its grammar is rclip's, so that
 its users keep their habits:
 
@@ -52,7 +52,7 @@ class QueryPart:
     allow_urls: bool = False  # whether an image with an http or https address is fetched
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be searched for."""
+        """Refuse invalid content and weights."""
         if isinstance(self.content, str):
             if not self.content.strip():
                 raise InputError(_EMPTY_PART)
@@ -83,7 +83,7 @@ class Query:
     parts: tuple[QueryPart, ...]  # at least one
 
     def __post_init__(self) -> None:
-        """Refuse a query of nothing, and what is no parts."""
+        """Refuse an empty query, and parts of a wrong type."""
         if isinstance(self.parts, list):
             object.__setattr__(self, "parts", tuple(self.parts))
         if not self.parts:
@@ -102,7 +102,7 @@ one embedding: a floating-point array of shape (D,) or (1, D) and norm 1."""
 
 
 def read_query(query: SearchQuery) -> Query | NDArray[np.floating]:
-    """Return what is searched for, as parts or as an embedding.
+    """Return a query of any type, as parts or as an embedding.
 
     Args:
         query: Words, an image, parts, or an embedding. A uint8 array is an image, one of
@@ -134,7 +134,7 @@ def _is_image(query: object) -> bool:
 
 
 def _hint(query: object) -> str:
-    """Return what to do with what is no query, if that is known."""
+    """Return a hint for a value that is no query, "" if there is none."""
     if isinstance(query, list | tuple):
         return ": search for one thing at a time, or give a Query of parts"
     return ""
@@ -193,7 +193,7 @@ def parse_query(*words: str, allow_urls: bool = False) -> Query:
 
 
 def image_argument(path: str) -> str:
-    """Return an image's path or address as a word that `parse_query` takes for an image."""
+    """Return an image's path or URL as a word that `parse_query` takes for an image."""
     is_clear = _WEB_IMAGE.fullmatch(path) or _LOCAL_IMAGE.match(path)
     return path if is_clear else f"./{path}"
 
@@ -205,7 +205,7 @@ def _parse_part(word: str, sign: float, *, allow_urls: bool) -> QueryPart:
         weight, content = float(match["weight"]), match["content"]
     if weight == 0:
         raise InputError(f"the weight in {word!r} is 0, so it says nothing: leave this part out")
-    # A space in front keeps words that look like a path words.
+    # A space in front marks a text that looks like a path.
     may_be_image = not content[:1].isspace()
     is_exact = may_be_image and _names_an_image(content)  # blanks at the end of a name included
     content = content if is_exact else content.strip()

@@ -1,4 +1,4 @@
-"""Embedding a query: its words, its images and a person's marks on images, as vectors.
+"""Embedding of a query: its texts, its images and the images marked as feedback, as vectors.
 
 Shapes: L and M marked images, D dimensions.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
 
 
-_SAME = 1e-6  # less than an image and a copy of it that was saved again differ by
+_SAME = 1e-6  # an image and a copy of it that was saved again differ by more
 _COMPARED = 64  # images that show which cone an embedding lies in
 
 
@@ -50,11 +50,11 @@ class QueryVectors:
         return len(self.parts) == 1 and not (len(self.liked) or len(self.disliked))
 
     def split(self) -> tuple[list[PartVector], list[PartVector]]:
-        """Return the parts that say what is sought, and those that are subtracted from it.
+        """Return the added and the subtracted parts.
 
         Returns:
-            Added and subtracted parts. If nothing else says what is sought, going away from the
-            subtracted parts is, and they are the first.
+            Added and subtracted parts. If nothing is added and no image is liked, the query points
+            away from the subtracted parts, and they are returned as the first.
         """
         added = [part for part in self.parts if part.weight > 0]
         subtracted = [part for part in self.parts if part.weight < 0]
@@ -63,18 +63,19 @@ class QueryVectors:
         return added, subtracted
 
     def with_marks(self) -> list[PartVector]:
-        """Return the parts, images that were marked among them, as relevance weighs them."""
-        # What is sought is not the opposite of what is wrong, if anything else is known.
+        """Return the parts and the marked images, weighted as for relevance."""
+        # Disliked images count only if there is nothing else: the opposite of what is wrong is
+        # vague.
         is_away = not (len(self.parts) or len(self.liked))
         rows, sign = (self.disliked, -1.0) if is_away else (self.liked, 1.0)
-        # Together as much as one part of the query, if one says what is sought.
+        # All marked images weigh as much as one part of the query, if any part is added.
         has_added = any(part.weight > 0 for part in self.parts)
         weight = sign / len(rows) if has_added and len(rows) else sign
         return [*self.parts, *(PartVector(row, weight, is_image=True) for row in rows)]
 
 
 def needed_encoder(encoder: "Encoder | None") -> "Encoder":
-    """Return the encoder of a library, for what cannot be done without one.
+    """Return the encoder of a library; raise if it was opened without one.
 
     Args:
         encoder: What the library was opened with.
@@ -114,10 +115,10 @@ class QueryEmbedder:
         more_like: Iterable[ImageInput] = (),
         less_like: Iterable[ImageInput] = (),
     ) -> QueryVectors:
-        """Return what is sought, as vectors.
+        """Return a query as vectors.
 
         Args:
-            query: What was asked.
+            query: The query.
             more_like: Images like what is sought; a string is a path.
             less_like: Images unlike what is sought.
 
@@ -151,8 +152,8 @@ class QueryEmbedder:
     def _ready_part(self, embedding: NDArray[np.floating]) -> PartVector:
         """Return a part that is an embedding already.
 
-        Whether it is of a text or of an image shows in what it is closer to: the two kinds lie
-        in two cones.
+        It is taken for that of a text or of an image by which it is closer to: the two lie in
+        separate cones.
         """
         row = _one_row(embedding)
         images = self._snapshot.sample(_COMPARED)

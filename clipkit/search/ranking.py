@@ -39,7 +39,7 @@ _SPREAD_IMAGES = 256  # images that tell how alike unrelated ones are
 
 
 class Subtraction(NamedTuple):
-    """What images should not show."""
+    """A subtracted part of a query: what images should not show."""
 
     direction: NDArray[np.float32]  # shape (D,), norm 1
     spread: float = 1.0  # of its cosines to unrelated images
@@ -48,7 +48,7 @@ class Subtraction(NamedTuple):
 
 @dataclass(frozen=True)
 class QueryScore:
-    """How well an image fits a query, -1..1: a cosine, less what it loses for what is subtracted.
+    """How well an image fits a query, -1..1: a cosine, less the penalties for subtracted parts.
 
     A store takes it as a `clipkit.search.store.base.Score`.
     """
@@ -69,11 +69,11 @@ class QueryScore:
     def bounds(
         self, products: NDArray[np.floating], error: float
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return between what the scores of images lie, given products that may be off.
+        """Return the bounds of the scores of images, given inner products with an error.
 
         Args:
             products: Inner products of `directions` and images of norm 1, shape (M, K).
-            error: How far each may be off.
+            error: The largest absolute error of a product.
 
         Returns:
             The lowest and the highest score, shape (K,) each.
@@ -84,7 +84,7 @@ class QueryScore:
             # The nearer an image is to the centre, the more an error of a product turns its angle.
             squared = np.maximum(1 - 2 * products[-1] + self.center @ self.center, 1e-6)
             errors = error * (1 / np.sqrt(squared) + np.abs(cosines) / squared)
-            errors = np.where(squared < 10 * error, 2.0, errors)  # it may be anywhere
+            errors = np.where(squared < 10 * error, 2.0, errors)  # the angle may be any
         lowest, highest = cosines - errors, cosines + errors
         # The more an image shows what is subtracted, the lower its score.
         return self._subtract(lowest[0], highest[1:]), self._subtract(highest[0], lowest[1:])
@@ -215,19 +215,19 @@ class _Modalities:
         self.image_center, self._text_center = library_center(sample), library_center(background)
 
     def mix(self, parts: Sequence[PartVector]) -> Direction:
-        """Return where parts point together."""
+        """Return the direction of parts mixed."""
         centers = np.stack([self._center(part) for part in parts])
         return mix_parts(
             np.stack([part.embedding for part in parts]), [part.weight for part in parts], centers
         )
 
     def direction(self, part: PartVector) -> Direction:
-        """Return where a part points, whatever its weight."""
+        """Return the direction of a part, whatever its weight."""
         direction: Direction = center_rows(part.embedding[None, :], self._center(part))[0]
         return direction
 
     def spread(self, part: PartVector) -> float:
-        """Return the spread of the cosines of unrelated things of a part's modality to images."""
+        """Return the spread of cosines of unrelated embeddings of a part's modality to images."""
         images = center_rows(self._sample[:_SPREAD_IMAGES], self.image_center)
         if part.is_image:
             return estimate_spread(images, images)

@@ -1,13 +1,13 @@
 """Calibrated relevance in [0, 1] of an image to a query.
 
 A cosine means nothing by itself: it differs between words and images, between general and special
-words, and from model to model. So each image is asked how unusual the query's score is among the
-scores of alternatives, queries of the same kind that mean something else: everyday words in the
-place of words, other images of the library in the place of images. The answer is a z-score,
-which carries over; a fixed logistic curve turns it into a relevance.
+words, and from model to model. So the query's score on an image is compared with the scores of
+alternatives, queries of the same kind that mean something else: everyday words instead of its
+texts, other images of the library instead of its images. The result is a z-score, which is
+comparable between queries and models; a fixed logistic curve turns it into a relevance.
 
-What is subtracted from a query has a z-score of its own, and an image that it fits loses by it, as
-in the ranking.
+A subtracted part of a query has a z-score of its own, and an image that fits it is penalized, as in
+the ranking.
 
 Images of the library are poor alternatives while there are few of them, or if all show the same.
 Therefore an image in a query counts a second time as the everyday words that describe it, which
@@ -54,7 +54,7 @@ class _Part(NamedTuple):
 
 
 class NullDistribution:
-    """What unrelated queries score on the images of one library.
+    """The scores of unrelated queries on the images of one library.
 
     Args:
         bank: clipkit.background_words, embedded: shape (B, D), rows of norm 1, B >= 2.
@@ -162,7 +162,7 @@ class NullDistribution:
         return trust * by_images + (1 - trust) * by_words
 
     def _describe(self, image: Vectors) -> Vectors:
-        """Return the mean of the everyday words, those most that fit an image best, shape (D,)."""
+        """Return the mean of the everyday words, weighted by their fit to an image, shape (D,)."""
         fits = self._words @ image
         powers = np.exp((fits - fits.max()) / max(fits.std(), _ROUNDING))
         described: Vectors = (powers / powers.sum()) @ self._words

@@ -63,11 +63,11 @@ def refit_direction(
         raise InputError(
             f"the query must have the shape of the centre, {origin.shape}, got {prior.shape}"
         )
-    # With nothing to go towards, the only way is away.
+    # With disliked images alone, the direction points away from them.
     is_away = query is None and not len(goods)
     counts = [len(goods), len(bads)]
     targets = np.repeat([1.0, -1.0 if is_away else 0.0], counts)
-    # The disliked together weigh no more than the liked: there is no end of wrong images.
+    # The disliked together weigh no more than the liked: there are always more wrong images.
     noise = _NOISE * np.repeat([1.0, max(1.0, len(bads) / max(1, len(goods)))], counts)
     # The dual form: as many equations as marks, not as dimensions.
     surprise = np.linalg.solve(marks @ marks.T + np.diag(noise), targets - marks @ prior)
@@ -140,7 +140,7 @@ _DEVELOPED = {".jpg", ".jpeg", ".heic", ".heif", ".hif"}  # what cameras write b
 
 
 def raw_files(paths: Iterable[str], shown: Iterable[str] = ()) -> Mapping[str, str]:
-    """Return which RAW files another file stands for.
+    """Return which RAW files are represented by another file of the same shot.
 
     That is one in the same folder, of the same name but for its ending, in upper or lower case.
 
@@ -167,6 +167,6 @@ def _ending(path: str) -> str:
 
 
 def _shot(path: str) -> str:
-    """Return what the files of one shot have in common."""
+    """Return what files of one shot share: folder and name, in lower case and without extension."""
     place = PurePosixPath(path)
     return str(place.with_name(place.stem.lower()))

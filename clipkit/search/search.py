@@ -39,7 +39,7 @@ Sort = Literal["best", "newest", "oldest"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 
 _SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % of their spread
-_CANDIDATES = 200  # that relevance and diversity choose from, at least
+_CANDIDATES = 200  # candidates for relevance and diversity, at least
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class SearchHit:
     height: int | None = None
     # Local time, as in 2024-06-01T12:30:00, or the day alone: by EXIF, XMP or the name of the file.
     taken_at: str | None = None
-    raw: Path | None = None  # the camera's RAW file beside it, which is no result of its own
+    raw: Path | None = None  # the camera's RAW file beside it, which is not a separate result
 
     def to_dict(self) -> dict[str, object]:
         """Return the hit as what JSON takes: a line of ``clipkit search --json``."""
@@ -76,7 +76,7 @@ class SearchOptions(FilterOptions, total=False):
 
 @dataclass(frozen=True)
 class HitOptions:
-    """Which of the images that fit are shown, and in which order: as `PhotoLibrary.search` says."""
+    """Which of the images that fit are returned, in which order: as in `PhotoLibrary.search`."""
 
     k: int = 10
     min_relevance: float = 0.0
@@ -107,7 +107,7 @@ def search_library(
     Args:
         place: The images and the index.
         encoder: Embeds the query; only needed for what is not indexed.
-        query: What was asked; None if images are marked.
+        query: The query; None if only images are marked.
         options: Which images, how many, and in which order.
         more_like: Images like what is sought.
         less_like: Images unlike what is sought.
@@ -119,7 +119,7 @@ def search_library(
         InputError: If the query cannot be searched for, or an encoder is needed and missing.
         ImageReadError: If an image of the query cannot be read.
         LibraryError: If the folder has not been indexed, or the index is damaged.
-        SpaceMismatchError: If the index was made anew with another model meanwhile.
+        SpaceMismatchError: If the index was rebuilt with another model meanwhile.
     """
     with place.store.snapshot() as snapshot:  # before a model is loaded for what is not indexed
         if encoder is not None:
@@ -145,14 +145,14 @@ def find_hits(
 
     Args:
         snapshot: The library's state.
-        query: What is sought.
+        query: The query as vectors.
         where: Which images may be hits.
         background: Everyday words that a query is weighed against, shape (B, D).
         options: How many, and in which order.
         locate: From a path in the store to the file.
 
     Returns:
-        The best k, sorted as was wished.
+        The best k, in the requested order.
 
     Raises:
         InputError: If an embedding of the query has another size than the library's, or its

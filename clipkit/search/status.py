@@ -1,4 +1,4 @@
-"""What an index is like and how far it lags behind its folder; neither is changed."""
+"""The status of an index: what it holds, and how far it lags behind its folder."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,13 +43,13 @@ class LibraryStatus:
 
 
 def read_status(place: LibraryPlace) -> LibraryStatus:
-    """Return what an index is like, and compare its list of files with the folder's.
+    """Return what an index holds, and how far it lags behind its folder; change nothing.
 
     Args:
         place: The images and the index.
 
     Returns:
-        The status, of the part of the index that shows the folder.
+        The status of the part of the index that covers the folder.
 
     Raises:
         InputError: If the folder is gone.
@@ -60,7 +60,7 @@ def read_status(place: LibraryPlace) -> LibraryStatus:
         state = read_folder_state(place, meta, snapshot.catalog)
     changes, known = state.changes, {**state.known, **state.missing}
     # A sync reads again what changed just before it was indexed, and unreadable files if another
-    # decoder has come; for a person they are no news.
+    # decoder has come; the status does not count them as changes.
     changed = [
         file for file in changes.changed if not has_same_size_and_time(file, known[file.path])
     ]

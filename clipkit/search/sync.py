@@ -1,4 +1,4 @@
-"""Bringing an index in step with its folder: what is new is encoded, what is gone is removed."""
+"""Sync of an index with its folder: new images are encoded, those that are gone are removed."""
 
 import dataclasses
 import time
@@ -41,14 +41,14 @@ class SyncReport:
     removed: int
     unchanged: int
     skipped: list[ImageReadError]  # what could not be read, with reasons; not indexed
-    left_out: list[LeftOut]  # what was not to be indexed, with reasons
+    left_out: list[LeftOut]  # what was deliberately not indexed, with reasons
     missing: int = 0  # and kept until they are back, or pruned
     missing_before: int = 0  # as many were missing at the sync before
     newly_skipped: list[ImageReadError] = field(default_factory=list)  # of skipped, since last time
 
     @property
     def has_news(self) -> bool:
-        """Whether the index is another than before."""
+        """Whether the sync changed the index."""
         has_changed = self.added or self.changed or self.moved or self.removed
         return bool(has_changed) or self.missing != self.missing_before
 
@@ -78,7 +78,7 @@ class SyncOptions:
     prune: bool = False  # whether to remove images that would be kept as missing
 
     def __post_init__(self) -> None:
-        """Refuse patterns that are none: the letters of one string would leave out anything."""
+        """Refuse a single string as patterns: each of its letters would be one."""
         if self.exclude is None:
             return
         patterns = tuple(items_of(self.exclude, "exclude must be a list of patterns"))
@@ -96,14 +96,14 @@ def sync_library(
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SyncReport:
-    """Index what is new and changed, and remove what is gone.
+    """Index new and changed images, and remove those that are gone.
 
     Args:
         place: The images and the index.
         encoder: Makes the embeddings.
         options: What to index.
         progress: Called before the first and after every batch.
-        clock: Tells the time in seconds.
+        clock: Returns the time in seconds.
 
     Returns:
         What was done.
@@ -111,7 +111,7 @@ def sync_library(
     Raises:
         InputError: If the folder is gone, or something is to be left out of a part of an index.
         LibraryError: If another process is writing, or the index is damaged or unwritable.
-        SpaceMismatchError: If the index was made anew with another model meanwhile.
+        SpaceMismatchError: If the index was rebuilt with another model meanwhile.
     """
     if place.prefix and not (options.exclude is None and options.include_hidden is None):
         raise InputError(
@@ -158,13 +158,13 @@ def sync_library(
 def _write_absent(
     writer: LibraryWriter, state: FolderState, gone: Collection[str], *, prune: bool
 ) -> set[str]:
-    """Remove what was removed, keep what is missing, and return the latter.
+    """Remove the removed images, keep the missing ones, and return the missing.
 
     Args:
         writer: Writes it to the index.
-        state: What was found.
+        state: The folder compared with the index.
         gone: Of the images that are gone, those that were not moved.
-        prune: Whether to remove what would be kept, but for what could not be read.
+        prune: Whether to remove the missing ones too, except where the folder could not be read.
 
     Returns:
         Paths of all images that are indexed and not there.
@@ -178,10 +178,10 @@ def _write_absent(
 
 
 def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: LibraryPlace) -> None:
-    """Make sure that an index and an encoder are of the same space.
+    """Raise unless an index and an encoder are of the same space.
 
     Args:
-        meta: What holds for the index, None if there is none yet.
+        meta: The metadata of the index, None if there is none yet.
         encoder: Makes embeddings of images and queries.
         place: For the message.
 
@@ -205,7 +205,7 @@ def _create_catalog(place: LibraryPlace) -> Catalog:
 
 
 def _new_meta(encoder: "Encoder") -> CatalogMeta:
-    """Return what holds for a library in which nothing is indexed yet."""
+    """Return the metadata of a new index."""
     return CatalogMeta(
         folder="",
         space_id=encoder.space_id,
@@ -219,7 +219,7 @@ def _new_meta(encoder: "Encoder") -> CatalogMeta:
 
 
 def _asked_meta(meta: CatalogMeta, options: SyncOptions) -> CatalogMeta:
-    """Return what held at the last sync, with what is to be left out from now on."""
+    """Return the metadata of the last sync, with the exclusions of this one."""
     exclude, include_hidden = options.exclude, options.include_hidden
     return dataclasses.replace(
         meta,
@@ -231,7 +231,7 @@ def _asked_meta(meta: CatalogMeta, options: SyncOptions) -> CatalogMeta:
 def _next_meta(
     asked: CatalogMeta, state: FolderState, place: LibraryPlace, encoder: "Encoder"
 ) -> CatalogMeta:
-    """Return what holds for the folder from now on."""
+    """Return the metadata of the index after this sync."""
     changes = state.changes
     elsewhere = (path for path in asked.unlisted if not path.startswith(place.prefix))
     meta = dataclasses.replace(
@@ -242,7 +242,7 @@ def _next_meta(
         mounts=tuple(sorted({*asked.mounts, *find_mounts(place, state.scan.entries)})),
         unlisted=tuple(sorted({*elsewhere, *state.unlisted})),
     )
-    # Where nothing of it is there, it is the place of a disk that is away: that has another number.
+    # An empty mount point has another device number than its disk: keep the number of the disk.
     if state.is_recognized:
         status = place.indexed_folder.stat()
         meta = dataclasses.replace(meta, device=status.st_dev, inode=status.st_ino)
@@ -250,8 +250,8 @@ def _next_meta(
     if has_files or changes.gone or not asked.clipkit_version:
         meta = dataclasses.replace(meta, clipkit_version=_clipkit_version())
     if has_files:
-        # Engines and precisions that are taken without being asked for differ by less than what a
-        # search can tell: an index may be made with several.
+        # Engines and precisions that are chosen by default differ by less than a search can notice:
+        # an index may mix them.
         meta = dataclasses.replace(
             meta,
             engine=_joined(meta.engine, encoder.engine),
@@ -265,7 +265,7 @@ def _joined(names: str, name: str) -> str:
 
 
 def _check_vectors(meta: CatalogMeta, place: LibraryPlace) -> None:
-    """Refuse to append to a file that has lost rows: nobody would notice afterwards."""
+    """Refuse to append to a vectors file that has lost rows: the loss would go unnoticed."""
     path = place.location / meta.vectors_file
     try:
         VectorReader(path, meta.embed_dim, meta.num_rows, place.indexed_folder)
@@ -274,7 +274,7 @@ def _check_vectors(meta: CatalogMeta, place: LibraryPlace) -> None:
 
 
 def _step_progress(progress: Progress | None, num_files: int) -> Callable[[int], None]:
-    """Return what to call with how many files are done."""
+    """Return a function to call with how many files are done."""
     if progress is None or not num_files:
         return lambda _: None
     progress(0, num_files)
@@ -288,7 +288,7 @@ def _report(
     counts: IngestCounts,
     reported_paths: Collection[str],
 ) -> SyncReport:
-    """Return what was done, with paths as the user writes them; those reported before are known."""
+    """Return what was done, with paths as the user writes them."""
     unlisted = [(error.path, error.reason) for error in state.scan.skipped]
     before = [(file.path, file.reason) for file in state.changes.still_unreadable]
     skipped = [

@@ -1,9 +1,9 @@
 """Small renderings of indexed images, for pages and programs that show them to others.
 
-Nothing but an indexed image is ever shown, and an original never leaves: what comes back is a
-JPEG of upright 8-bit pixels, without the EXIF data (place, camera, owner) of the file. Images that
-are reached through a symbolic link in the folder are searched, but not shown: they lie elsewhere,
-or under a name that is hidden.
+Only indexed images are rendered, and the original file is never returned: the result is a JPEG of
+upright 8-bit pixels, without the EXIF data (place, camera, owner) of the file. Images that are
+reached through a symbolic link in the folder are searched, but not shown: they lie elsewhere, or
+under a name that is hidden.
 """
 
 import os
@@ -53,7 +53,7 @@ class ThumbnailCache:
         """Return an indexed image as a JPEG file that fits a box.
 
         Args:
-            path: Where the image lies, as `SearchHit.path` has it.
+            path: The image, as in `SearchHit.path`.
             box: The largest (width, height) in pixels, each at least 1; it is never enlarged.
 
         Returns:
@@ -67,7 +67,7 @@ class ThumbnailCache:
         """
         image = self._indexed(Path(path))
         key = _Key(image.path, image.size, image.mtime_ns, box)
-        # Also for what is kept: its owner may have taken the file away since.
+        # Also for cached renderings: the file may have been deleted since.
         with self._open(image) as file:
             with self._lock:
                 if key in self._kept:
@@ -82,12 +82,12 @@ class ThumbnailCache:
         self._open(self._indexed(Path(path))).close()
 
     def _indexed(self, path: Path) -> ImageRow:
-        """Return what is indexed under a path."""
+        """Return the record of the image at a path."""
         try:
             found = self._place.inner_paths(path)
         except (OSError, ValueError, RuntimeError):  # a null character, a link to itself
             found = set()
-        # What lies in the library, and not in the part of it that this is, is not shown.
+        # Images of an indexed parent folder that are outside of this one are not shown.
         names = sorted(name for name in found if name.startswith(self._place.prefix))
         with self._place.store.snapshot() as snapshot:
             for name in names:

@@ -17,7 +17,7 @@ def sync_on_changes(
 ) -> Iterator[SyncReport]:
     """Sync now, and again whenever something in a folder has changed.
 
-    While another process is writing, its turn is waited for.
+    While another process is writing, this waits.
 
     Args:
         folder: The folder.

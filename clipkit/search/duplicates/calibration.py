@@ -31,14 +31,14 @@ _BLOCK = 8192  # rows of embeddings in float32 at a time
 
 _FAR_COPIES = 0.02  # share of the copies beyond the gate, before it is widened
 _WIDENING = 1.5  # of the distance: people's copies are further away than ours
-_UNLIKE_COPIES = 0.05  # share of the copies left out where it is said where they begin
-_ALIKE_OTHERS = 0.05  # share of the sample left out where it is said where other images end
+_UNLIKE_COPIES = 0.05  # share of the copies that may be less similar than where "copies begin"
+_ALIKE_OTHERS = 0.05  # share of the sample that may be more similar than where "other images end"
 _UNRELATED = 0.65  # similarity that one in a thousand pairs of related images reaches
 
 
 @dataclass(frozen=True)
 class DuplicateCalibration:
-    """Where the near-duplicates of a library begin, and the evidence for it."""
+    """The thresholds for near-duplicates of a library, and the evidence for them."""
 
     cosine: float  # near-duplicates' embeddings are at least so close
     similarity: float  # near-duplicates are perceptually at least so similar
@@ -52,7 +52,7 @@ class DuplicateCalibration:
 
 
 class Evidence(NamedTuple):
-    """What was measured on a sample."""
+    """Cosines and similarities measured on a sample."""
 
     copy_cosines: NDArray[np.float32]  # (C,), of each copy to its original
     copy_similarities: NDArray[np.float32]  # (C,)
@@ -73,9 +73,9 @@ def calibrate(
     resized to half, or cropped by 5 % on each side.
 
     Args:
-        paths: N images in a fixed order, of exact copies one.
+        paths: N images in a fixed order, one of each set of exact copies.
         embeddings: Theirs, shape (N, D), float16 or float32, rows of norm 1.
-        encoder: What made them.
+        encoder: The model that made them.
         progress: Called with how many copies are embedded, and how many there are.
 
     Returns:
@@ -119,9 +119,9 @@ def calibrate(
 
 
 def choose_thresholds(evidence: Evidence) -> DuplicateCalibration:
-    """Return the thresholds that what was measured asks for.
+    """Return the thresholds between copies and other images, from what was measured.
 
-    The cosine only spares work, the perceptual similarity decides. So the cosine is set wide:
+    The cosine only spares work, the perceptual similarity decides. So the cosine threshold is wide:
     98 % of the copies are nearer than some distance 1 - cosine, and half as far again is near
     enough.
 

@@ -17,7 +17,7 @@ MAX_TOGETHER = 4096
 
 
 class Pairs(NamedTuple):
-    """Pairs of similar images, by number; no pair is there twice, none of an image with itself."""
+    """Pairs of similar images, by number; each pair once, none of an image with itself."""
 
     first: NDArray[np.intp]  # (E,)
     second: NDArray[np.intp]  # (E,)

@@ -105,7 +105,7 @@ class Confirmation:
         return bool(view and other_view and is_copy(view, other_view))
 
     def _read(self, read: Callable[[Path], _Result], path: str) -> _Result | None:
-        """Return what a function reads from a file; None if it cannot, which is told once."""
+        """Return what a function reads from a file; None if it cannot, which is reported once."""
         try:
             return read(self._path_of[path])
         except ImageReadError as error:
@@ -146,8 +146,8 @@ def are_other_shots(first: Provenance, second: Provenance) -> bool:
     """Return whether two files were taken at different times, as their cameras' clocks had it.
 
     A copy keeps the time of its original or loses it. Times that differ by a whole number of
-    quarters of an hour, up to 26 hours, may be one time that was set right for another zone; they
-    say nothing. Nor does a time without fractions of a second beside one with them.
+    quarters of an hour, up to 26 hours, may be one time that was corrected for another time zone;
+    they say nothing. Nor does a time without fractions of a second beside one with them.
 
     Args:
         first: What one file says of itself.

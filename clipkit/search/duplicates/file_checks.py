@@ -1,9 +1,9 @@
-"""Checks that the files of a duplicate group are on disk as they were indexed, each once.
+"""Checks that the files of a duplicate group are unchanged on disk, and are different files.
 
-Whoever removes the spare copies of a group relies on the best one. So nothing is named that is
+Whoever removes the spare copies of a group relies on the best one. So no file is reported that is
 gone or was overwritten since, and a link to a file is never taken for a second file. Size and time
 do not prove that a file is what was indexed: programs rewrite tags and keep both, and one scan can
-be renamed over another. So the bytes of what is to be named are read once more.
+be renamed over another. So the bytes of the files to report are read once more.
 """
 
 import functools
@@ -24,7 +24,7 @@ from clipkit.search.store.records import ImageFile
 _CHANGED = "has changed since it was indexed"
 _COARSEST_CLOCK_NS = 10_000_000  # of file systems that have no time of change of the entry (FAT)
 
-_Check = Callable[[ImageFile, Path, os.stat_result], None]  # raises what is wrong
+_Check = Callable[[ImageFile, Path, os.stat_result], None]  # raises if the file is not as it was
 
 
 def files_as_indexed(
@@ -50,7 +50,7 @@ def files_as_indexed(
 
 
 def with_same_bytes(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
-    """Return a group without the files that do not hold, to the last byte, what was compared.
+    """Return a group without the files whose bytes are not those that were compared.
 
     Args:
         group: Files with paths relative to the folder.
@@ -65,7 +65,7 @@ def with_same_bytes(group: DuplicateGroup, folder: Path) -> DuplicateGroup | Non
 def still_as_indexed(group: DuplicateGroup, folder: Path) -> DuplicateGroup | None:
     """Return a group without the files that are gone, or have another size or time by now.
 
-    This costs no reading: it is for the last moment before a group is shown.
+    No file is read: this is for the last moment before a group is shown.
 
     Args:
         group: Files with paths relative to the folder.
@@ -88,7 +88,7 @@ class _Path(NamedTuple):
     """One path of a file as it is on the disk now."""
 
     file: ImageFile
-    position: int  # in what was asked for
+    position: int  # in the input
     status: os.stat_result
 
 

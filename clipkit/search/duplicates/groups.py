@@ -52,7 +52,8 @@ class DuplicateGroup:
 class DuplicateReport:
     """The exact copies and near-duplicates of a library."""
 
-    groups: list[DuplicateGroup]  # the exact ones first; of their files, near ones name the best
+    # The exact ones first; the near ones name only the best file of each exact one.
+    groups: list[DuplicateGroup]
     skipped: list[ImageReadError] = field(default_factory=list)  # not compared, with reasons
     calibration: DuplicateCalibration | None = None  # None if near-duplicates were not searched for
 
@@ -87,7 +88,7 @@ def exact_groups(images: Iterable[ImageFile]) -> list[DuplicateGroup]:
 
 
 def one_of_each(images: Sequence[ImageFile]) -> list[int]:
-    """Return which images are left when of each exact group only the best is.
+    """Return which images are left when only the best of each exact group is kept.
 
     Args:
         images: In any order.
@@ -115,7 +116,7 @@ def near_groups(
     order of the images. Memory grows with the number of near-duplicates, not of comparisons.
 
     Args:
-        images: N images, of exact copies one.
+        images: N images, one of each set of exact copies.
         embeddings: Shape (N, D), rows of norm 1, float16 or float32.
         thumbnails: Shape (N, S, S).
         calibration: The thresholds.
@@ -151,7 +152,7 @@ def _similar_pairs(
     nowhere = np.empty(0, dtype=np.intp)
     found = [Pairs(nowhere, nowhere, np.empty(0, dtype=np.float32))]
     for rows, others, is_near in near_pairs(embeddings, calibration.cosine, progress=progress):
-        # Most rows of a block are near to none of the other: only the rest is compared closer.
+        # Most rows of a block are near to none of the other: only the rest is compared in detail.
         left, right = np.flatnonzero(is_near.any(axis=1)), np.flatnonzero(is_near.any(axis=0))
         rows, others = rows[left], others[right]
         similarity = perceptual_similarity(thumbnails[rows], thumbnails[others])

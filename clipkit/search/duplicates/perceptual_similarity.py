@@ -63,7 +63,7 @@ def perceptual_similarity(first: GreyThumbnails, second: GreyThumbnails) -> NDAr
 
 
 def crop_pairs(first: GreyThumbnail, second: GreyThumbnail) -> list[tuple[Crop, Crop]]:
-    """Return light crops of two images, those first that make them most similar.
+    """Return pairs of light crops of two images, the most similar pair first.
 
     Args:
         first: Shape (S, S).
@@ -83,7 +83,7 @@ def crop_pairs(first: GreyThumbnail, second: GreyThumbnail) -> list[tuple[Crop, 
 
 
 def _details(thumbnails: GreyThumbnails, crop: Crop = _WHOLE) -> NDArray[np.float32]:
-    """Return what sets each cell of cropped images off, shape (N, cells), rows of norm <= 1."""
+    """Return the local contrast of cropped images by cell, shape (N, cells), rows of norm <= 1."""
     left, top, right, bottom = crop
     down, across = _cell_weights(top, 1 - bottom), _cell_weights(left, 1 - right)
     grey = down @ thumbnails.astype(np.float32) @ across.T
@@ -96,7 +96,7 @@ def _details(thumbnails: GreyThumbnails, crop: Crop = _WHOLE) -> NDArray[np.floa
 
 
 def _cell_weights(start: float, end: float) -> NDArray[np.float32]:
-    """Return what makes coarse cells of the part from start to end, shape (cells, S).
+    """Return the matrix that averages the part from start to end to coarse cells, shape (cells, S).
 
     A thumbnail's cell on a border counts with the share of it that lies inside.
     """
@@ -111,7 +111,7 @@ def _cell_weights(start: float, end: float) -> NDArray[np.float32]:
 
 
 def _neighbourhood() -> NDArray[np.float32]:
-    """Return what takes the mean around each cell, shape (cells, cells).
+    """Return the matrix that takes the mean around each cell, shape (cells, cells).
 
     Beyond the border, the outermost cell repeats itself.
     """

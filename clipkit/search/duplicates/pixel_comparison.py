@@ -1,4 +1,4 @@
-"""Whether two images are copies, pixel by pixel: one aligned on the other, then tile by tile.
+"""Pixel comparison of two images: one is aligned on the other, then they are compared by tiles.
 
 Seen small, two invoices on one template are the same, and so are a wallpaper in two colourings
 and two frames of a burst. A copy is the same in every part. So one image is aligned on the other,
@@ -162,7 +162,7 @@ _SCALES = 0.7, 1.43  # further apart in size than the crops that are searched fo
 
 
 class Alignment(NamedTuple):
-    """Where places of the first image are in the second: per axis a scale and a shift.
+    """The mapping of positions in one image to another: per axis a scale and a shift.
 
     In shares of the widths and heights, x' = scale_x * x + shift_x, and y alike. A copy by crop,
     border or scaling has one that fits everywhere; frames of a hand-held camera, which turn and
@@ -203,7 +203,7 @@ def align(first: ImagePyramid, second: ImagePyramid, *, finest: int = 256) -> Al
 
 
 def _start(first: Box, second: Box) -> Alignment:
-    """Return the alignment under which the part that a crop leaves of either is the same."""
+    """Return the alignment under which what a crop leaves of each image is the same."""
     axes = []
     for low, high in ((0, 2), (1, 3)):
         length, length_b = 1 - first[low] - first[high], 1 - second[low] - second[high]
@@ -309,7 +309,7 @@ def _grid(view: ImagePyramid, box: Box, side: int) -> tuple[int, int]:
 
 
 def _details(grey: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
-    """Return what sets each pixel off from the mean around it, shape as given."""
+    """Return the difference of each pixel from the mean around it, shape as given."""
     return grey - _box_mean(_box_mean(grey, reach).T, reach).T
 
 

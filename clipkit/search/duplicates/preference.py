@@ -1,4 +1,4 @@
-"""Which of several copies is the best: the one to keep."""
+"""The order of preference among copies of one image: which one to keep."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ _GREY_LEVELS = 1.0  # where the most colourful copy has less, none is grey
 
 
 class Merits(NamedTuple):
-    """What tells an original from copies of it, once the files have been opened."""
+    """Properties that tell an original from its copies, read from the opened files."""
 
     is_colored: bool
     provenance: Provenance
@@ -78,11 +78,11 @@ def best_first(
 def read_merits(
     files: Sequence[ImageFile], folder: Path, *, max_pixels: int | None = None
 ) -> dict[str, Merits]:
-    """Return what tells the best of some copies, from the files themselves.
+    """Return the merits of copies, read from their files.
 
     Args:
         files: Copies of one image.
-        folder: Where their paths begin.
+        folder: The folder that their paths are relative to.
         max_pixels: How many pixels of one may be decoded. None: default_max_pixels().
 
     Returns:
@@ -117,7 +117,7 @@ def _provenance(path: Path) -> Provenance:
 def _real_size(
     file: ImageFile, files: Sequence[ImageFile], folder: Path, max_pixels: int | None
 ) -> tuple[int, int] | None:
-    """Return what size holds all detail of a file, None if no copy is much smaller."""
+    """Return the size that holds all detail of a file, None if no copy is much smaller."""
     if not file.width or not file.height:
         return None
     smaller = [

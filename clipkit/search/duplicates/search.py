@@ -55,7 +55,7 @@ def find_duplicates(
     Raises:
         InputError: If the threshold is out of range, or no image can be read.
         LibraryError: If the folder has not been indexed, or the index is damaged.
-        SpaceMismatchError: If the index was made anew with another model meanwhile.
+        SpaceMismatchError: If the index was rebuilt with another model meanwhile.
     """
     if threshold is not None:
         threshold = check_share(threshold, "threshold")
@@ -88,7 +88,7 @@ def find_duplicates(
         )
         groups += [_best_first(group, place.folder, encoder.max_pixels) for group in near]
         missing += skipped
-    # Comparing takes its time, and what is named last must be there too.
+    # Comparing takes a while: the files of the last groups may have changed meanwhile.
     now = [with_same_bytes(group, place.folder) for group in groups]
     return DuplicateReport([group for group in now if group], missing, calibration)
 
@@ -102,11 +102,11 @@ def find_near_groups(
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[DuplicateGroup], list[ImageReadError]]:
-    """Return the groups of near-duplicates, reading no more images than may be in one.
+    """Return the groups of near-duplicates, reading only images that may be in one.
 
     Args:
-        images: N images, of exact copies one.
-        paths: Where they lie, N.
+        images: N images, one of each set of exact copies.
+        paths: Their files, N.
         embeddings: Theirs, shape (N, D), rows of norm 1, float16 or float32.
         calibration: The thresholds.
         max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
@@ -136,7 +136,7 @@ def find_near_groups(
 
 
 def _best_first(group: DuplicateGroup, folder: Path, max_pixels: int | None) -> DuplicateGroup:
-    """Return a near group with the best first, as the files themselves tell."""
+    """Return a near group with the best first, judged by the opened files."""
     merits = read_merits(group.images, folder, max_pixels=max_pixels)
     return dataclasses.replace(group, images=tuple(best_first(group.images, merits)))
 

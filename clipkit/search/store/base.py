@@ -46,11 +46,11 @@ class Score(Protocol):
     def bounds(
         self, products: NDArray[np.floating], error: float
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Return between what the scores of images lie.
+        """Return the bounds of the scores of images.
 
         Args:
             products: Inner products of the directions and K images, shape (M, K).
-            error: How far each may be off.
+            error: The largest absolute error of a product.
 
         Returns:
             The lowest and the highest score that each image can have, shape (K,) each.
@@ -103,7 +103,7 @@ class Snapshot(Protocol):
         """
 
     def records(self, ids: Ids) -> list[ImageRow]:
-        """Return what is known of images.
+        """Return the records of images.
 
         Args:
             ids: K of them, of this snapshot.
@@ -116,10 +116,10 @@ class Snapshot(Protocol):
         """
 
     def find(self, path: str) -> ImageRow | None:
-        """Return what is known of the image at a path, None if there is none."""
+        """Return the record of the image at a path, None if there is none."""
 
     def find_alike(self, size: int, mtime_ns: int) -> list[str]:
-        """Return the paths of images whose files have this size and time of change."""
+        """Return the paths of images whose files have this size and modification time."""
 
     def sample(self, size: int) -> Embeddings:
         """Return the vectors of images that stand for all, shape (S, D), S <= size.
@@ -133,8 +133,8 @@ class Snapshot(Protocol):
     def background(self) -> Mapping[str, NDArray[np.float32]]:
         """Return the embeddings of the words that queries are weighed against, shape (D,) each.
 
-        They are kept beside the images, so that a search need not encode them; none if nobody
-        has put them there.
+        They are kept beside the images, so that a search need not encode them; empty if none were
+        stored.
         """
 
 
@@ -152,10 +152,10 @@ class VectorStore(Protocol):
         """
 
     def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:
-        """Add images, or replace what is known of their paths, as one change.
+        """Add images, or replace the records of their paths, as one change.
 
         Args:
-            records: K images; their `row` is not looked at.
+            records: K images; their `row` is ignored.
             vectors: Their embeddings, shape (K, D), rows of norm 1.
 
         Raises:
@@ -167,7 +167,7 @@ class VectorStore(Protocol):
         """Forget images, as one change.
 
         Args:
-            paths: Of the images; one of which nothing is known does no harm.
+            paths: Of the images; unknown paths are ignored.
 
         Raises:
             LibraryError: If it cannot be written; then nothing is changed.

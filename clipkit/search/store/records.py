@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class IndexedFile(NamedTuple):
-    """As much of an indexed image as it takes to see whether its file has changed."""
+    """The part of an image's record that tells whether its file has changed."""
 
     path: str  # relative to the folder, with "/" between its parts
     size: int  # bytes
@@ -41,12 +41,12 @@ class SkippedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class CatalogMeta:
-    """What holds for the whole library."""
+    """Metadata of a whole index."""
 
     folder: str  # resolved, for people: paths are relative to wherever it is now
     space_id: str  # identity of the space the vectors are in
     embed_dim: int  # D
-    model: str  # the name it was asked for by; this and the next four are for people
+    model: str  # the name that the user gave the model; this and the next four are for people
     engine: str
     precision: str
     clipkit_version: str  # the last that wrote here
@@ -58,7 +58,7 @@ class CatalogMeta:
     mounts: tuple[str, ...] = ()  # folders in it that were on disks of their own, relative to it
     exclude: tuple[str, ...] = ()  # what the folder's owner asked to leave out
     include_hidden: bool = False
-    unlisted: tuple[str, ...] = ()  # paths that could not be looked at in the last sync
+    unlisted: tuple[str, ...] = ()  # paths that could not be read in the last sync
 
 
 class ImageFile(NamedTuple):
@@ -76,7 +76,7 @@ class ImageFile(NamedTuple):
     num_names: int = 1  # hard links to the file; the bytes are free when the last one goes
 
     def to_dict(self) -> dict[str, str | int | None]:
-        """Return what a person can tell the file by, as JSON has it."""
+        """Return the fields that identify the file to a person, as JSON has them."""
         return {
             "path": self.path,
             "width": self.width,
