@@ -1,4 +1,4 @@
-"""Validation of API calls of the page: only words, numbers and ids of images get through.
+"""Validation of the page's API calls: only words, numbers and ids of images pass.
 
 Gradio takes every value that looks like a file for a path to copy or an address to fetch. So a call
 is rebuilt from the few things that the page understands before Gradio sees it.

@@ -34,7 +34,7 @@ def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
     Returns:
         The page, not yet served, and the images that it may show.
     """
-    encoder = clipkit.load(cache_texts=False)  # what visitors type is written nowhere
+    encoder = clipkit.load(cache_texts=False)  # what visitors type is never logged
     library = clipkit.PhotoLibrary.open(folder, encoder)
     library.sync()
     images, queue = ImageStore(library), ModelQueue()
@@ -49,7 +49,7 @@ def build_page(folder: Path) -> tuple[gr.Blocks, ImageStore]:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what pages left in a directory for temporary files when they were killed."""
+    """Remove the files that killed pages left in a directory for temporary files."""
     for left in directory.glob(f"{PREFIX}*"):
         number = left.name.removeprefix(PREFIX).partition("-")[0]
         if not (number.isdecimal() and psutil.pid_exists(int(number))):

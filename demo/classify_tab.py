@@ -71,7 +71,7 @@ def build(encoder: clipkit.Encoder, images: ImageStore, queue: ModelQueue, folde
 
 
 def add_examples(images: ImageStore, paths: list[Path], image: gr.Image) -> None:
-    """Add thumbnails that a visitor can take for an image."""
+    """Add thumbnails of example images that a visitor can choose."""
     keys = [images.admit(path) for path in paths]
     if not keys:
         return

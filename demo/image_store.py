@@ -90,7 +90,7 @@ class ImageStore:
         return match is not None and self._find(match[0][:32]) is not None
 
     def source(self, key: str) -> Path | Upload:
-        """Return what an id stands for.
+        """Return the image behind an id.
 
         Raises:
             gr.Error: If the page has forgotten it.
@@ -161,7 +161,7 @@ class StoredImage(gr.Image, metaclass=_PlainMeta):
         return payload.path if payload else None
 
     def postprocess(self, value: str | None) -> ImageData | None:  # type: ignore[override]
-        """Return what the browser is told."""
+        """Return the value for the browser."""
         return ImageData(path=value, orig_name="image.jpg") if value else None
 
 
@@ -175,7 +175,7 @@ class StoredGallery(gr.Gallery, metaclass=_PlainMeta):
     def postprocess(  # type: ignore[override]
         self, value: list[tuple[str, str | None]] | None
     ) -> GalleryData:
-        """Return what the browser is told."""
+        """Return the value for the browser."""
         items: list[GalleryImage | GalleryVideo] = [
             GalleryImage(image=ImageData(path=key, orig_name="image.jpg"), caption=caption)
             for key, caption in value or ()

@@ -18,7 +18,7 @@ RELEVANT = 0.5  # from here on, an image more likely than not fits: PhotoLibrary
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What a visitor looks for."""
+    """A visitor's query: words, an image, or both."""
 
     words: str = ""
     image: str | None = None  # the id of an image
@@ -141,12 +141,12 @@ def pick(state: SearchState, event: gr.SelectData) -> tuple[Path, gr.Button, gr.
 
 
 def session(request: gr.Request | None) -> str | None:
-    """Return which visitor asks."""
+    """Return the visitor's session."""
     return request.session_hash if request else None
 
 
 def read_request(words: str, image: str | None) -> SearchRequest:
-    """Return what a visitor asks for, within bounds; words are never read as the path of a file."""
+    """Return a visitor's request, within bounds; words are never read as the path of a file."""
     words = (words or "").strip()
     if len(words) > MAX_QUERY:
         raise refuse(f"A query may have up to {MAX_QUERY} characters")
@@ -156,7 +156,7 @@ def read_request(words: str, image: str | None) -> SearchRequest:
 
 
 def read_query(request: SearchRequest, images: ImageStore) -> clipkit.Query:
-    """Return what a visitor asks for as the library understands it."""
+    """Return a visitor's request as a query of the library."""
     parts = [clipkit.QueryPart(request.words)] if request.words else []
     if request.image is not None:
         source = images.source(request.image)
@@ -180,7 +180,7 @@ def caption(hit: clipkit.SearchHit) -> str:
 
 
 def describe(state: SearchState, total: int) -> str:
-    """Return how good an answer is, out of how many images, and what is marked."""
+    """Return a line on the hits: how relevant, out of how many images, and which are marked."""
     relevant = sum(hit.relevance >= RELEVANT for hit in state.hits)
     if relevant:
         text = f"Relevant: {relevant} of the {len(state.hits)} shown, among {total} images."

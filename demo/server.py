@@ -1,4 +1,4 @@
-"""The page as a web application, and its server: own routes for images, Gradio's for the rest."""
+"""The page as a web application, and its server: image routes here, Gradio's for the rest."""
 
 import asyncio
 import contextlib

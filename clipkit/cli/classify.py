@@ -90,7 +90,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def _explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
-    """Return how labels with spaces between them are to be written."""
+    """Return a hint on how to write labels that contain spaces."""
     if arguments.labels is None:
         return f"images come before the options: clipkit classify {' '.join(left)} …"
     labels = " ".join([arguments.labels, *left])
@@ -192,7 +192,7 @@ class _Source:
 
 
 def _collect(words: Sequence[str]) -> list[_Source]:
-    """Return what to classify, each path once."""
+    """Return the images to classify, each path once."""
     seen: set[str] = set()
     sources = []
     for is_folder, group in groupby(words, key=_is_folder):
@@ -216,7 +216,7 @@ def _is_folder(word: str) -> bool:
 def _look_up(
     folder: str, entries: Sequence[FolderEntry], encoder: Encoder
 ) -> "IndexedFiles | None":
-    """Return what the index of a folder knows of its images; None without a usable one."""
+    """Return the indexed embeddings of a folder's images; None without a usable index."""
     from clipkit.cli.options import absent_line  # files that are named need no index
     from clipkit.search.library import PhotoLibrary
 

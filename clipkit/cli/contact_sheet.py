@@ -21,7 +21,7 @@ class Found(Protocol):
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Its path."""
 
     @property
     def similarity(self) -> float:
@@ -67,7 +67,7 @@ def write_contact_sheet(
 
     Args:
         file: The page, as `contact_sheet_file` returns it.
-        title: What was asked.
+        title: The query, as a heading.
         hits: The images.
         max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
 

@@ -1,4 +1,4 @@
-"""``clipkit doctor``: show what decides a model's embeddings, and check them on this machine."""
+"""``clipkit doctor``: show what determines a model's embeddings, and check them on this machine."""
 
 import argparse
 from collections.abc import Iterator

@@ -10,8 +10,8 @@ from clipkit.cli.options import (
     add_scan_options,
     load_encoder,
     missing_line,
+    note_other_models,
     skipped_lines,
-    tell_of_other_models,
 )
 from clipkit.cli.terminal import note, progress_bar, to_json, visible
 from clipkit.encoder.encoder import Encoder
@@ -103,12 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
     PhotoLibrary.open(arguments.folder, keep_here=arguments.here)  # is there such a folder?
     arguments.model = values.model_name(arguments.model or "starter")
     if arguments.precision == "auto":
-        arguments.precision = "fastest"  # over many images half a minute of measuring pays
+        arguments.precision = "fastest"  # half a minute of measuring pays off over many images
     encoder = load_encoder(arguments)
     if arguments.rebuild:
         _remove_index(arguments, encoder)
     library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
-    tell_of_other_models(library)
+    note_other_models(library)
     try:
         report = _sync(library, arguments)
         _print_report(library, report, as_json=arguments.json)
@@ -139,7 +139,7 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
 
 
 def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
-    """Delete the index of a model; of a damaged one nobody knows which model's it was."""
+    """Delete the index of a model; the model of a damaged index is unknown."""
     try:
         library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
     except LibraryError:
@@ -160,7 +160,7 @@ def _forget(arguments: argparse.Namespace) -> int:
 
 
 def _of_model(arguments: argparse.Namespace) -> list[PhotoLibrary]:
-    """Return what a folder is indexed with: the model that was asked for, or all."""
+    """Return the libraries of a folder: that of the requested model, or all."""
     libraries = PhotoLibrary.open_all(arguments.folder)
     if arguments.model is None or not libraries:
         return libraries

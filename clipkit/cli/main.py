@@ -95,11 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    # The interpreter's last search for garbage is 10 % of a query, and all memory goes anyway.
+    # The interpreter's last garbage collection is 10 % of a query, and all memory is freed anyway.
     atexit.register(gc.freeze)
     warnings.showwarning = _WarningNotes().show
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started this, as  >&-  does
+        if getattr(sys, name) is None:  # closed by the parent process, as >&- does
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     use_file_system_encoding()
     if isinstance(sys.stderr, io.TextIOWrapper):
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         note("clipkit: interrupted")
         return 130
     except BrokenPipeError:
-        # The reader of the pipe has seen enough, as in  clipkit search … | head -1.
+        # The reader of the pipe has ended, as in clipkit search … | head -1.
         _drop_stdout()
         return 0
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the encoder and up-to-date index that they ask for."""
+"""Options that several commands share, and loading the encoder and syncing the index for them."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -101,7 +101,7 @@ def add_scan_options(parser: "argparse._ActionsContainer") -> None:
 
 
 def load_encoder(arguments: argparse.Namespace) -> Encoder:
-    """Return the encoder that the options of add_model_options ask for."""
+    """Return the encoder that the options of add_model_options select."""
     _compile_if_it_pays(arguments)
     encoder = load(
         arguments.model,
@@ -117,7 +117,7 @@ def load_encoder(arguments: argparse.Namespace) -> Encoder:
 
 
 def _compile_if_it_pays(arguments: argparse.Namespace) -> None:
-    """Compile the model of a command, unless that is done, impossible, or not wanted.
+    """Compile the model of a command, unless it is compiled, cannot be, or --engine says otherwise.
 
     On a CPU it always pays: importing torch and open_clip takes longer than many a command. If
     compiling fails, a note says so and the model runs on torch.
@@ -188,7 +188,7 @@ def sync_if_possible(
     Raises:
         LibraryError: If nothing is indexed yet.
     """
-    tell_of_other_models(library)
+    note_other_models(library)
     try:
         with progress_bar("indexing") as progress:
             return library.sync(progress=progress, exclude=exclude, include_hidden=include_hidden)
@@ -201,8 +201,8 @@ def sync_if_possible(
         return None
 
 
-def tell_of_other_models(library: PhotoLibrary) -> None:
-    """Note that a folder gets one more index, if it has only those of other models."""
+def note_other_models(library: PhotoLibrary) -> None:
+    """Print a note that a folder gets one more index, if it has only those of other models."""
     others = [] if library.is_indexed else library.other_models
     if others:
         note(
@@ -212,7 +212,7 @@ def tell_of_other_models(library: PhotoLibrary) -> None:
 
 
 def missing_line(library: PhotoLibrary, report: SyncReport) -> str:
-    """Return what to say about indexed images that are not there, "" if there are none."""
+    """Return a message about indexed images that are missing, "" if there are none."""
     if not report.missing:
         return ""
     are = "image is" if report.missing == 1 else "images are"
@@ -224,7 +224,7 @@ def missing_line(library: PhotoLibrary, report: SyncReport) -> str:
 
 
 def nothing_line(library: PhotoLibrary, folder: str) -> str:
-    """Return why a library has no images to work on.
+    """Return a message on why a library has no images to work on.
 
     Args:
         library: The library.
@@ -239,7 +239,7 @@ def nothing_line(library: PhotoLibrary, folder: str) -> str:
 
 
 def absent_line(num_missing: int, folder: str) -> str:
-    """Return what to say where every indexed image is missing.
+    """Return a message for a library of which every indexed image is missing.
 
     Args:
         num_missing: How many indexed images are not there.
@@ -257,7 +257,7 @@ def absent_line(num_missing: int, folder: str) -> str:
 
 
 def skipped_lines(skipped: Sequence[ImageReadError], *, most: int = 20) -> list[str]:
-    """Return what to print about images that could not be read.
+    """Return the lines to print about images that could not be read.
 
     Args:
         skipped: One error an image.

@@ -28,7 +28,8 @@ class OutputFile:
         """Raise if the file cannot be put in its place.
 
         Raises:
-            InputError: If something is there that may not go, or the folder is missing or closed.
+            InputError: If something is there that may not go, or the folder is missing or not
+                writable.
         """
         folder = self.path.parent
         if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Options that say where a dataset of image-text pairs is and how it is laid out."""
+"""Options for the path and the layout of a dataset of image-text pairs."""
 
 import argparse
 from typing import get_args
@@ -56,7 +56,7 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_source(arguments: argparse.Namespace) -> PairDataset:
-    """Return the pairs that the options of add_pair_options ask for."""
+    """Return the pairs that the options of add_pair_options select."""
     layout = PairLayout(
         format=arguments.format,
         image_column=arguments.image_column,

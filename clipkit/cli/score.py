@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         0; or 1 if no image could be read, or one was skipped and --strict was given.
 
     Raises:
-        InputError: If the pairs or the references make no sense.
+        InputError: If the pairs or the references are invalid.
     """
     references = None
     if arguments.references is not None:

@@ -317,7 +317,7 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> bool:
 
 
 def _summary(report: SyncReport, folder: str) -> str:
-    """Return what to say about a sync, nothing if it found nothing to do."""
+    """Return a message about a sync, "" if it found nothing to do."""
     counts = {
         "new": report.added,
         "changed": report.changed,
@@ -333,7 +333,7 @@ def _summary(report: SyncReport, folder: str) -> str:
 
 
 def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown: bool) -> str:
-    """Return what to say when no result is relevant."""
+    """Return the message for a search without relevant results."""
     if line := nothing_line(library, arguments.folder):
         return line
     nothing = f"nothing relevant among {len(library):,} images".replace(",", " ")

@@ -14,11 +14,11 @@ from clipkit.search.query import Query, image_argument, parse_query
 
 
 def explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
-    """Return how several words without quotes are to be written.
+    """Return a hint on how to write a query of several words.
 
     Args:
         arguments: As parsed so far.
-        left: The words that are too many.
+        left: The surplus words.
 
     Returns:
         A sentence with the command to type.
@@ -60,7 +60,7 @@ def settle_folder(arguments: argparse.Namespace) -> None:
 
 
 def build_query(arguments: argparse.Namespace) -> Query | None:
-    """Return the query that the arguments make up.
+    """Return the query that the arguments describe.
 
     Args:
         arguments: As parsed.
@@ -96,7 +96,7 @@ def query_title(arguments: argparse.Namespace) -> str:
 
 
 def read_filters(arguments: argparse.Namespace) -> FilterOptions:
-    """Return what results must be like.
+    """Return the filters that the arguments describe.
 
     Args:
         arguments: As parsed.
@@ -105,7 +105,7 @@ def read_filters(arguments: argparse.Namespace) -> FilterOptions:
         Keyword arguments of `PhotoLibrary.search`.
 
     Raises:
-        InputError: If a filter makes no sense, such as a date that does not exist.
+        InputError: If a filter is invalid, such as a date that does not exist.
     """
     min_width, min_height = arguments.min_size
     filters = FilterOptions(
@@ -119,7 +119,7 @@ def read_filters(arguments: argparse.Namespace) -> FilterOptions:
         camera=arguments.camera,
         not_camera=arguments.not_camera,
     )
-    IndexFilter(**filters)  # refuses what makes no sense
+    IndexFilter(**filters)  # refuses invalid values
     return filters
 
 

@@ -1,4 +1,4 @@
-"""What ``clipkit search`` prints: hits as a table, paths, JSON, images in the terminal, a page."""
+"""Output of ``clipkit search``: a table, paths, JSON, images in the terminal, or an HTML page."""
 
 import argparse
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def open_preview(arguments: argparse.Namespace) -> "Preview | None":
 def print_hits(
     hits: Sequence[SearchHit], arguments: argparse.Namespace, preview: "Preview | None"
 ) -> None:
-    """Print what a search found, in the form that the options ask for.
+    """Print the hits of a search in the form that the options select.
 
     Args:
         hits: Best first.

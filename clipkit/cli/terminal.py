@@ -36,7 +36,7 @@ def use_file_system_encoding() -> None:
 
 
 def note(line: str) -> None:
-    """Tell a person something that is no result."""
+    """Print a note for a person on stderr: anything that is not a result."""
     clear_bars()
     print(visible(line), file=sys.stderr)
 
@@ -157,7 +157,7 @@ def path_start(folder: str) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Return a text with escapes for what nobody can see, or what would command a terminal.
+    r"""Return a text with escapes for invisible characters and those that control a terminal.
 
     Args:
         text: Such as a file's name, which may hold anything.

@@ -1,4 +1,4 @@
-"""clipkit train: train a dual encoder, from scratch or from any model."""
+"""``clipkit train``: train a dual encoder, from scratch or from any model."""
 
 import argparse
 import json
@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: The parsed command line.
 
     Returns:
-        0 when the run is at its end; 130 when it was asked to stop and can be resumed.
+        0 when the run is finished; 130 when it was interrupted and can be resumed.
     """
-    # Here, so that the other commands start without torch.
+    # Imported here, so that the other commands start without torch.
     from clipkit.runs.report import report_lines
     from clipkit.runs.run import train
     from clipkit.training.config import RunConfig

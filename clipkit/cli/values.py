@@ -79,14 +79,14 @@ def megapixels(text: str) -> float | None:
 
 
 def path(text: str) -> str:
-    """Return a path, if it is one: what an unset variable leaves would mean the folder here."""
+    """Return a path; refuse "", which an unset variable leaves and which would mean this folder."""
     if not text:
         raise argparse.ArgumentTypeError("must be a path, got '' (. is the folder you are in)")
     return text
 
 
 def device(text: str) -> str:
-    """Return the name of a device, if it is one."""
+    """Return the name of a device; refuse any other word."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(
             f"must be auto, cpu, cuda, cuda:1 (the second of several) or mps, got {text!r}"

@@ -44,14 +44,13 @@ def evaluate_retrieval(
 
     An image finds its texts if any of them is among the k closest of all texts; a text finds its
     image if any that carries it is among the k closest of all images. Equal captions are one
-    text, which is right for every image that carries it, is ranked once and asked once: fifty
+    text, which is right for every image that carries it, is ranked once and is one query: fifty
     cards with the caption "card" are neither fifty mistakes nor fifty successes.
 
     Figures of different sets do not compare: they fall as the set grows.
 
     Args:
-        image_embeddings: Shape (N, D), rows of norm 1. An image without a text is there to be
-            found by mistake.
+        image_embeddings: Shape (N, D), rows of norm 1. An image without a text is a distractor.
         text_embeddings: One row a caption, shape (T, D), rows of norm 1.
         image_of_text: Number of the image that each caption belongs to, shape (T,), in
             0..N-1.
@@ -79,7 +78,7 @@ def evaluate_retrieval(
         raise InputError(f"every k must be at least 1, got {list(ks)}")
     first, text_of_caption = _distinct(len(text_embeddings), texts)
     distinct = text_embeddings[first]  # (M, D)
-    # The images that ask: those with a text.
+    # The images that are queries: those with a text.
     asking, asker_of_caption = np.unique(images, return_inverse=True)
     to_text = retrieval_ranks(image_embeddings[asking], distinct, asker_of_caption, text_of_caption)
     to_image = retrieval_ranks(distinct, image_embeddings, text_of_caption, images)

@@ -39,8 +39,8 @@ class ZeroShotReport:
     top_1: float  # share of images whose class is ranked first, 0..1
     top_5: float  # among the first five; of five classes or fewer always 1
     mean_per_class: float  # top_1 of each class that has images, averaged
-    # Of the right class under the softmax over the classes, natural logarithm, at most 0. It moves
-    # with every image, where few images let an accuracy stand still.
+    # Of the right class under the softmax over the classes, natural logarithm, at most 0. It
+    # changes with every image, while an accuracy over few images may stay the same.
     mean_log_probability: float
     skipped: list[ImageReadError] = field(default_factory=list)
 
@@ -82,7 +82,7 @@ def evaluate_zero_shot(
         raise InputError(
             f"each image needs a label, got {len(images)} images and {len(labels)} labels"
         )
-    labels = list(labels)  # a pandas Series would be asked by its index, and not by the place
+    labels = list(labels)  # a pandas Series would be indexed by its labels, not by position
     tally = _Tally(encoder, class_names, templates)
     with closing(encoder.stream_images(images, progress=progress)) as batches:
         for batch in batches:
@@ -128,7 +128,7 @@ def evaluate_classes(
 def sample_accuracy(encoder: Encoder) -> ZeroShotReport:
     """Return how well a model classifies the photographs that come with clipkit.
 
-    They are few, and one is 2 points of accuracy: the mean log probability tells small changes.
+    They are few, and one is 2 points of accuracy: the mean log probability shows small changes.
 
     Args:
         encoder: The model.

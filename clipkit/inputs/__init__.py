@@ -1,1 +1,1 @@
-"""Everything a user hands over (images, texts, folders) as arrays that a tower takes. No torch."""
+"""Inputs: reading images, texts and folders, and making arrays for the towers. No torch."""

@@ -23,7 +23,7 @@ def first_frame(image: Image.Image, file: BinaryIO) -> Image.Image:
 
     Args:
         image: An image that Pillow opened and has not loaded.
-        file: Its file; where it is read from is as before.
+        file: Its file; its position is kept.
 
     Returns:
         The image itself if the frame covers it.

@@ -68,7 +68,7 @@ def _from_more_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(gray).convert("RGB")
 
 
-_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF; Pillow heeds it up to 8 bits
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF; Pillow applies it up to 8 bits
 
 
 def to_levels(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:

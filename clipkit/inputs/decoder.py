@@ -54,13 +54,13 @@ class DecodeOptions:
 
     max_pixels: int
     target: Target | None = None  # None: decode in full
-    reserve: Reserve = lambda _: None  # called before memory is taken: here it never runs out
+    reserve: Reserve = lambda _: None  # called before memory is allocated
     orientation: int = 1  # EXIF orientation of an image that does not state its own
     ending: str = ""  # of the file's name, in lower case with its dot, where it has one
 
 
 def decoder_name() -> str:
-    """Return what decodes images here, with versions, as an index records it.
+    """Return the names and versions of the decoders, as an index records them.
 
     Versions of Pillow differ in an image's last bits, extras in the formats that can be read.
     """
@@ -82,7 +82,7 @@ def decode_file(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
 
     Args:
         file: A seekable binary file at any position; it is left open.
-        options: The limit, the target and what else there is.
+        options: The limit, the target and other settings.
 
     Returns:
         The image.

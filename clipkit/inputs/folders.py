@@ -21,7 +21,7 @@ IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
     ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif", ".jxl",
     ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga",
     ".qoi",
-    # Of kinds that nothing here reads: they are skipped, with that for the reason.
+    # Kinds that no decoder here reads: they are skipped, with that as the reason.
     ".psd", ".psb", ".xcf", ".exr", ".hdr", ".jxr", ".wdp", ".hdp", ".jls",
 }  # fmt: skip
 """Lower-case endings of the file names that find_images takes."""
@@ -56,7 +56,7 @@ class FolderScan:
 
     @property
     def other_paths(self) -> dict[str, list[str]]:
-        """The other paths of listed files that links give several, by the listed path."""
+        """The other paths of listed files that links give several paths, by the listed path."""
         links = [other for other in self.left_out if other.same_as]
         listed = {entry.path for entry in self.entries} if links else set()
         others: dict[str, list[str]] = {}
@@ -80,7 +80,7 @@ def find_images(
     are not UTF-8 come as Python's file functions have them, and `os.fsencode` gives them back.
 
     Args:
-        folder: Where to look.
+        folder: The folder to scan.
         part: The only folder in it to look into, such as "trips/2019"; paths, patterns and ignore
             files are as for the whole.
         include_hidden: Whether names that start with a dot count, and folders in it that hold a
@@ -247,7 +247,7 @@ class _Scan:
 
 
 def _left_out_folder(folder: str, known: str | None) -> LeftOut:
-    """Return why a folder is not read once more, from the path under which it was."""
+    """Return why a folder is left out that was read under another path."""
     if known is None:
         return LeftOut(folder, "leads to a folder that the indexed one lies in")
     return LeftOut(folder, "is another way to a folder that is indexed already", known)

@@ -85,7 +85,7 @@ class IgnoreRule(NamedTuple):
 def parse_ignore_file(text: str) -> list[IgnoreRule]:
     """Return the rules of an ignore file, in the syntax of .gitignore.
 
-    Blank lines and those that start with # say nothing; ! keeps what an earlier line leaves out; a
+    Blank lines and those that start with # are ignored; ! keeps what an earlier line leaves out; a
     / at the end means folders only; a backslash takes the next letter as it is.
 
     Args:

@@ -166,7 +166,7 @@ def default_max_pixels() -> int:
 
 
 def image_name(source: ImageInput) -> str:
-    """Return what to call an image in a message: its path or URL, else what it is.
+    """Return the name of an image for messages: its path or URL, else its type.
 
     Args:
         source: The image.
@@ -195,7 +195,7 @@ def _read_image(
     source: ImageInput,
     target: Target | None,
     max_pixels: int | None,
-    allow_urls: bool,  # noqa: FBT001 - private, and handed on as it came
+    allow_urls: bool,  # noqa: FBT001 - private, and passed through
     reserve: Reserve,
 ) -> DecodedImage:
     limit = default_max_pixels() if max_pixels is None else check_whole(max_pixels, "max_pixels")

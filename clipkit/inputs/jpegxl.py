@@ -123,7 +123,7 @@ def _take_exif(kind: bytes, body: bytes, exif: Image.Exif) -> None:
             return
         # Four bytes say how far behind them the TIFF header begins.
         exif.load(b"Exif\0\0" + body[4 + int.from_bytes(body[:4], "big") :])
-        # What turns the image is in the codestream, and its decoder heeds it.
+        # The orientation is in the codestream, and its decoder applies it.
         exif.pop(ExifTags.Base.Orientation, None)
 
 

@@ -43,8 +43,8 @@ class MemoryBudget:
         """Reserve memory for one image, as long as the block lasts.
 
         Yields:
-            What the image's decoder calls once it knows how much it needs. Later calls, for what
-            lies inside the image, such as a RAW file's preview, change nothing.
+            A function for the image's decoder to call once it knows how much it needs. Later calls,
+            for what lies inside the image, such as a RAW file's preview, change nothing.
         """
         held = 0
 
@@ -78,7 +78,7 @@ class MemoryBudget:
 
 @functools.cache
 def image_memory() -> MemoryBudget:
-    """Return what all images of this process share: a quarter of the memory, at most 1 GiB.
+    """Return the bytes that all images share: a quarter of the memory, at most 1 GiB.
 
     With the embedded model an index of images of any size is then made in 1.5 GB.
     """
@@ -147,7 +147,7 @@ def _pixel_cost(image: Image.Image) -> int:
 
 
 def _coefficient_bytes(image: JpegImageFile, full: tuple[int, int]) -> int:
-    """Return what a progressive JPEG holds whatever its scale: two bytes for every sample."""
+    """Return the bytes that a progressive JPEG holds at any scale: two for every sample."""
     factors = [(across, down) for _, across, down, _ in image.layer]
     finest = max(across for across, _ in factors) * max(down for _, down in factors)
     return 2 * full[0] * full[1] * sum(across * down for across, down in factors) // max(finest, 1)

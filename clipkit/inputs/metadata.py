@@ -45,7 +45,7 @@ class Provenance:
 
     is_raw: bool = False
     has_exif: bool = False  # whether it says when it was taken, or with what
-    # Whether nothing speaks against its being the file that the camera wrote: it says when and
+    # Whether it may be the file that the camera wrote, unchanged: it says when and
     # with what it was taken, is as large as the camera made it, and was not changed later.
     is_from_camera: bool = False
     is_turned_by_tag: bool = False  # cameras write an EXIF orientation, programs turn the pixels
@@ -140,7 +140,7 @@ def _raw_metadata(file: BinaryIO) -> ImageMetadata:
 
 
 def _preview_exif(preview: bytes) -> Image.Exif:
-    """Return what the camera wrote into a RAW file's preview, or LibRaw where it wrote nothing."""
+    """Return the EXIF data of a RAW file's preview, from the camera, or else from LibRaw."""
     file = io.BytesIO(preview)
     try:
         with open_image(file) as image:

@@ -1,4 +1,4 @@
-"""Why an image cannot be read: a decoder's exception turned into a reason for people.
+"""Reasons why an image cannot be read: a decoder's exceptions in words for people.
 
 The first bytes of a file tell its format (:func:`file_format`), and the header of a JPEG whether
 it is of a kind that no decoder here reads (:func:`unread_jpeg_kind`).
@@ -144,7 +144,7 @@ _MAX_SEGMENTS = 10_000
 
 
 def unread_jpeg_kind(file: BinaryIO) -> str | None:
-    """Return why a JPEG cannot be read that is not damaged.
+    """Return why an undamaged JPEG cannot be read.
 
     Args:
         file: A seekable binary file that starts like a JPEG.

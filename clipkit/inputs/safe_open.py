@@ -9,7 +9,7 @@ from clipkit.inputs.read_errors import UnreadableError
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Return a file that holds something, open for reading bytes.
+    """Open a regular file that is not empty, for reading bytes.
 
     Args:
         path: Any path, also one that leads to a folder, a pipe or a device.
@@ -39,7 +39,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 class HeaderReader:
-    """A file that can be read only so many times until its header is understood.
+    """A file with a limited number of reads until its header is understood.
 
     Some of Pillow's readers look for the next part of a damaged header byte by byte, through
     gigabytes if need be.
@@ -64,7 +64,7 @@ class HeaderReader:
 
 
 def check_read_whole(file: BinaryIO) -> None:
-    """Refuse a file that decoding would have to hold in memory whole, if it is too large for that.
+    """Refuse a file that is too large for a decoder which holds all of it in memory.
 
     Args:
         file: A seekable file; it is left at its start.
@@ -93,5 +93,5 @@ def _check_is_regular(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise UnreadableError("is a folder")
     if not stat.S_ISREG(status.st_mode):
-        # Opening a pipe would wait for ever, opening a device may set it going.
+        # Opening a pipe would wait for ever, opening a device may start it.
         raise UnreadableError("is not a regular file")

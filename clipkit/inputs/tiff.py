@@ -45,8 +45,8 @@ _PLAIN_COMPRESSIONS = {1: "none", 32773: "PackBits"}
 _PREDICTING_COMPRESSIONS = {
     5: "LZW", 8: "Deflate", 32946: "Deflate", 34925: "LZMA", 50000: "Zstandard",
 }  # fmt: skip
-# Their decoders are told how much to give out at most. JPEG and the like are not among them: the
-# size that counts there stands in the compressed data, where tifffile does not look at it first.
+# Their decoders take a limit of their output. JPEG and the like are not among them: their size is
+# stated in the compressed data, which tifffile does not check first.
 _BOUNDED_COMPRESSIONS = _PLAIN_COMPRESSIONS | _PREDICTING_COMPRESSIONS
 _PILLOW_COMPRESSIONS = _BOUNDED_COMPRESSIONS | {
     2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", 6: "old JPEG", 7: "JPEG", 32771: "CCITT RLE",

@@ -143,7 +143,7 @@ class Tokenizer:
     def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
         """Return the token ids of texts, which of them were too long, and which hold no known word.
 
-        A text that was cut is warned of, as a call does.
+        Texts that were cut give a TextCutWarning, as in a call.
 
         Args:
             texts: N texts of any length, also empty ones.

@@ -74,13 +74,13 @@ def warn_truncated(name: str, missing: float) -> None:
 # --- JPEG ---------------------------------------------------------------------------------------
 
 _END_OF_IMAGE = b"\xff\xd9"
-_GREY = 128  # what libjpeg makes of a block that it has no data for
+_GREY = 128  # what libjpeg decodes a block to that it has no data for
 
 
 def _finish_jpeg(image: JpegImageFile) -> float:
-    """Decode once more with an end put to the file, as Pillow does if the process asks for it."""
+    """Decode once more with an end marker added, as Pillow does with LOAD_TRUNCATED_IMAGES."""
     file = image.fp
-    assert file is not None  # it is let go only when the image is loaded
+    assert file is not None  # kept until the image is loaded
     ends = [_END_OF_IMAGE]
 
     def read(read_bytes: int) -> bytes:
@@ -109,7 +109,7 @@ def _grey_share(image: Image.Image) -> float:
 
 
 def _finish_gif(image: GifImageFile) -> float:
-    """Keep what was decoded; pixels that differ when decoding starts from others are missing."""
+    """Keep what was decoded; pixels that depend on the colour decoding starts from are missing."""
     file = image.fp
     assert file is not None  # as above
     image.tile = []  # what can be decoded is

@@ -125,7 +125,7 @@ def sync_library(
         check_space(stored, encoder, place)
         if stored is not None:
             _check_vectors(stored, place)
-        asked = _asked_meta(stored or _new_meta(encoder), options)
+        asked = _requested_meta(stored or _new_meta(encoder), options)
         state = read_folder_state(place, asked, catalog)
         if stored_background(catalog.background()) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
@@ -218,7 +218,7 @@ def _new_meta(encoder: "Encoder") -> CatalogMeta:
     )
 
 
-def _asked_meta(meta: CatalogMeta, options: SyncOptions) -> CatalogMeta:
+def _requested_meta(meta: CatalogMeta, options: SyncOptions) -> CatalogMeta:
     """Return the metadata of the last sync, with the exclusions of this one."""
     exclude, include_hidden = options.exclude, options.include_hidden
     return dataclasses.replace(

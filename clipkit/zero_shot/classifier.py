@@ -150,8 +150,8 @@ class ZeroShotClassifier:
             One list an image, in the order of the images.
 
         Raises:
-            ImageReadError: At the first image that cannot be read. To go on without such images,
-                use :meth:`stream`.
+            ImageReadError: At the first image that cannot be read. To skip such images, use
+                :meth:`stream`.
             InputError: If an item is no image at all, or k is less than 1.
         """
         count = self._count(k)
@@ -216,8 +216,8 @@ class ZeroShotClassifier:
 
         Softmax over the classes, so that a row sums to 1; with multi_label each in [0, 1] alone.
         Classes that the model reads as one count once in the sum, and each has that one's score.
-        A checkpoint trained with the sigmoid loss says the latter itself; for others it is the
-        chance of the label against the closest background name that is not its synonym.
+        A checkpoint trained with the sigmoid loss gives the latter directly; for others it is the
+        probability of the label against the closest background name that is not its synonym.
 
         Args:
             image_embeddings: Shape (N, D), rows of norm 1, of the classifier's space.

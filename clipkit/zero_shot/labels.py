@@ -1,4 +1,4 @@
-"""Class names to prompts, and which class names a model reads as one and the same.
+"""Class names to prompts, and groups of class names that a model cannot tell apart.
 
 Shapes: C labels, G of them that differ.
 """
@@ -27,7 +27,7 @@ class EqualLabelsWarning(ClipkitWarning):
 
 
 class LabelGroups:
-    """Labels, those that are the same to a model in one group.
+    """Groups of labels that are the same to a model.
 
     Args:
         names: C names.
@@ -50,7 +50,7 @@ class LabelGroups:
 
     @property
     def first(self) -> NDArray[np.intp]:
-        """Place of the first label of each group, shape (G,)."""
+        """Position of the first label of each group, shape (G,)."""
         places: NDArray[np.intp] = np.unique(self.group_of, return_index=True)[1]
         return places
 
@@ -59,7 +59,7 @@ def check_class_names(class_names: Iterable[str]) -> list[str]:
     """Return class names as a list, without outer spaces.
 
     Args:
-        class_names: At least one name, in anything that can be gone through.
+        class_names: At least one name, in any iterable.
 
     Returns:
         The names, in their order; repeated ones stay.
@@ -151,7 +151,7 @@ def warn_of_unknown_labels(encoder: Encoder, texts_of: Mapping[str, Iterable[str
 
     Args:
         encoder: The model.
-        texts_of: By label: what to look at, the label itself or its own prompts.
+        texts_of: By label: the texts to check, the label itself or its own prompts.
     """
     unknown = set(encoder.unknown_texts(text for texts in texts_of.values() for text in texts))
     warn_of_unknown(

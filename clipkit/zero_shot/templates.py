@@ -84,7 +84,7 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def check_template(template: str) -> None:
-    """Raise unless a template has exactly one place for the class name.
+    """Raise unless a template has exactly one {} for the class name.
 
     Args:
         template: Text with one {}; no other braces.
@@ -108,7 +108,7 @@ def fill_template(template: str, class_name: str, *, domain: str | None = None) 
 
     Args:
         template: Text with one {}.
-        class_name: What takes its place; underscores are read as spaces.
+        class_name: Inserted for the {}; underscores are read as spaces.
         domain: What kind of things the classes are, in the singular: "food", "bird".
 
     Returns:
