@@ -281,7 +281,7 @@ def cut_outs() -> list[Image.Image]:
 def lookalikes_table(photos: Sequence[bytes], encoder: clipkit.Encoder) -> Iterator[str]:
     """Yield the lines of the table of images that only look like copies, of part 1."""
     yield (
-        "| images, and a copy of each (JPEG quality 50) | images | false pairs from far away | "
+        "| images, and a copy of each (JPEG quality 50) | images | false pairs without step 4 | "
         "false pairs | precision | recall |"
     )
     yield "|---|--:|--:|--:|--:|--:|"
