@@ -109,7 +109,7 @@ def _add_image_routes(app: FastAPI, images: ImageStore) -> None:
             await form.close()
 
     def tell_progress(_: Request) -> Response:
-        # Gradio's own routes count the bytes; here a browser is only told that it is done.
+        # Gradio's own routes count the bytes; here a browser only learns that it is done.
         return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
     app.add_route(FILE + "{key}", show, ["GET", "HEAD"])

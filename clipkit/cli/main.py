@@ -72,7 +72,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when asked for it: that takes as long as a search."""
+    """Looks the version up only for --version: that takes as long as a search."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print the version and end."""

@@ -1,4 +1,4 @@
-"""Files that a command writes for its user: atomically, and never over somebody else's file."""
+"""Files that a command writes for its user: atomically, and never over a file of another kind."""
 
 import os
 from collections.abc import Callable, Iterable

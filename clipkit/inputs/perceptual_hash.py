@@ -28,7 +28,7 @@ GreyThumbnails = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """(left, top, right, bottom) in shares of the width and height."""
 
-_AHEAD = 16  # images decoded before they are asked for
+_AHEAD = 16  # images decoded ahead
 _PYRAMID_SIDE = 1024  # pixels of the longer side
 _PYRAMID_TARGET = _PYRAMID_SIDE // 2, _PYRAMID_SIDE // 2  # JPEGs are decoded to at least twice this
 _BAND = 4  # grey levels up and down that are about the same

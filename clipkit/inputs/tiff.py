@@ -247,7 +247,7 @@ def _open_with_pillow(file: BinaryIO, page: int, tags: _Tags) -> Image.Image:
         image.seek(page)
     colors = _numbers(tags, 320)
     if image.palette is not None and colors and max(colors) < 256:
-        # Some programs write 0 to 255 into a colour map, where 65535 is asked for.
+        # Some programs write 0 to 255 into a colour map, where the format has 0 to 65535.
         image.palette = ImagePalette.raw("RGB;L", bytes(colors))
     return image
 

@@ -1,4 +1,4 @@
-"""The catalog of a library: which image lies in which row, in one SQLite file.
+"""The catalog of an index: each image's record and its row of the vectors file, in SQLite.
 
 Paths are relative to the folder, with "/" between their parts, stored as the bytes the file
 system has. A change is one transaction: after a kill at any moment the catalog holds the last
@@ -61,7 +61,7 @@ class Catalog(AbstractContextManager["Catalog"]):
             create: Whether to make a new catalog if there is none.
 
         Returns:
-            The catalog; None if there is none yet and `create` is not asked for.
+            The catalog; None if there is none yet and `create` is False.
 
         Raises:
             LibraryError: If the file is damaged, not clipkit's, newer than this clipkit or
@@ -74,10 +74,10 @@ class Catalog(AbstractContextManager["Catalog"]):
         return cls(open_catalog_file(path, folder, create=create), path, folder)
 
     def meta(self) -> CatalogMeta | None:
-        """Return what holds for the whole library.
+        """Return the metadata of the index.
 
         Returns:
-            It; None before the first commit.
+            The metadata; None before the first commit.
 
         Raises:
             LibraryError: If the entry is damaged.
@@ -98,8 +98,8 @@ class Catalog(AbstractContextManager["Catalog"]):
     def images(self, prefix: str = "") -> dict[str, IndexedFile]:
         """Return the indexed images by path, those under `prefix` ("" or "folder/") only.
 
-        A row without a digest is of the first schema: its file must be looked at again, so it
-        does not count as settled.
+        A row without a digest is of the first schema: its file must be read again, so it does not
+        count as settled.
         """
         where, bounds = where_clause(prefix)
         return self._states(f"images{where}", bounds)
@@ -142,7 +142,7 @@ class Catalog(AbstractContextManager["Catalog"]):
         """Return the rows of a random sample of the images, no two of equal content.
 
         The sample is of the smallest digests, so it does not depend on the library's history,
-        and it is read from an index without looking at the other rows.
+        and it is read from an SQL index without reading the other rows.
         """
         sql = (
             "SELECT min(row) FROM images WHERE digest > x'' GROUP BY digest ORDER BY digest LIMIT ?"
@@ -156,7 +156,7 @@ class Catalog(AbstractContextManager["Catalog"]):
         return dict(self._select("row, path", rows))
 
     def entries(self, rows: Iterable[int]) -> dict[int, ImageRow]:
-        """Return all that is known of each of these rows; dead rows are missing."""
+        """Return the records of these rows; dead rows are missing."""
         return {image.row: image for image in map(_image_row, self._select(COLUMNS, rows))}
 
     def count_rows(self, rows: Iterable[int]) -> int:
@@ -182,7 +182,7 @@ class Catalog(AbstractContextManager["Catalog"]):
     def find_content(self, digest: bytes) -> ImageRow | None:
         """Return the entry of an image with this content, None if there is none.
 
-        Its file need not be there. The path is "" if its row is free to be taken: what had it was
+        Its file need not exist. The path is "" if its row may be reused, because its image was
         removed.
         """
         found = self._find("images WHERE digest = ? ORDER BY row LIMIT 1", digest)
@@ -232,7 +232,7 @@ class Catalog(AbstractContextManager["Catalog"]):
         A row that loses its image stays known by its digest, until `forget_removed`.
 
         Args:
-            meta: Replaces what held for the whole library.
+            meta: Replaces the metadata of the index.
             images: New images and images with a new vector. One that takes the row of
                 another path takes it away from there.
             skipped: Files found unreadable; they are no longer indexed.
@@ -254,7 +254,7 @@ class Catalog(AbstractContextManager["Catalog"]):
             self._write_meta(meta)
 
     def forget_removed(self, *, max_seconds: int, min_rows: int) -> None:
-        """Let go of rows whose images were removed: old ones, and those that are too many.
+        """Free rows whose images were removed: old ones, and those above a number.
 
         Args:
             max_seconds: How long a row is kept.
@@ -268,7 +268,7 @@ class Catalog(AbstractContextManager["Catalog"]):
                 drop_removed(self._connection, max_seconds, min_rows)
 
     def renumber(self, meta: CatalogMeta, rows: NDArray[np.int64]) -> None:
-        """Commit that what lay in ``rows[i]`` now lies in row i of another file.
+        """Commit that the vector of ``rows[i]`` is now row i of another file.
 
         Args:
             meta: Names the other file.
@@ -286,7 +286,7 @@ class Catalog(AbstractContextManager["Catalog"]):
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Hold one committed state for every question asked inside the block."""
+        """Hold one committed state for all reads inside the block."""
         with self._transaction("BEGIN"):
             yield
 

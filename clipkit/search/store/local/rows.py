@@ -1,8 +1,8 @@
 """Adding and removing single rows of a catalog, inside a transaction.
 
 An image that leaves its path keeps its row of the vectors file for a while, in the table absent:
-either its file is expected to be back (it is *missing*), or it was removed, and what has the same
-content later need not be encoded again.
+either its file is expected to be back (it is *missing*), or it was removed, and a later file of the
+same content need not be encoded again.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ _NOW = "CAST(strftime('%s', 'now') AS INTEGER)"
 
 
 def put_image(connection: sqlite3.Connection, image: ImageRow) -> None:
-    """Make an image all that is known of its path and of its row."""
+    """Write an image as the only record of its path and of its row."""
     put_aside(connection, image.path, is_removed=True)
     connection.execute("DELETE FROM absent WHERE row = ?", (image.row,))
     connection.execute(
@@ -27,7 +27,7 @@ def put_image(connection: sqlite3.Connection, image: ImageRow) -> None:
 
 
 def put_skipped(connection: sqlite3.Connection, file: SkippedFile) -> None:
-    """Make it all that is known of a path that its file cannot be read as an image."""
+    """Write an unreadable file as the only record of its path."""
     put_aside(connection, file.path, is_removed=True)
     connection.execute(
         "INSERT INTO skipped (path, size, mtime_ns, reason, is_settled)"
@@ -43,11 +43,11 @@ def put_skipped(connection: sqlite3.Connection, file: SkippedFile) -> None:
 
 
 def put_aside(connection: sqlite3.Connection, path: str, *, is_removed: bool) -> None:
-    """Take what is known of a path away from it; the row of an image stays in use.
+    """Delete the record of a path; the row of its image stays in use, as absent.
 
     Args:
         connection: Inside a transaction.
-        path: The path; one of which nothing is known does no harm.
+        path: The path; an unknown one is ignored.
         is_removed: Whether the image is gone for good; else its file is expected to be back.
     """
     name = (encode_text(path),)
@@ -67,7 +67,7 @@ def put_aside(connection: sqlite3.Connection, path: str, *, is_removed: bool) ->
 
 
 def drop_removed(connection: sqlite3.Connection, max_seconds: int, min_rows: int) -> None:
-    """Let go of the rows of removed images, as `Catalog.forget_removed` says."""
+    """Free the rows of removed images, as `Catalog.forget_removed` says."""
     connection.execute(
         f"DELETE FROM absent WHERE is_removed AND (left_at < {_NOW} - ? OR digest IS NULL"
         " OR EXISTS (SELECT 1 FROM images WHERE digest = absent.digest))",

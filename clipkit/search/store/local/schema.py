@@ -18,7 +18,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
         "CREATE TABLE images ("
-        " row INTEGER PRIMARY KEY,"  # place in the vectors file
+        " row INTEGER PRIMARY KEY,"  # row of the vectors file
         " path TEXT NOT NULL UNIQUE,"
         " size INTEGER NOT NULL,"  # bytes
         " mtime_ns INTEGER NOT NULL)",
@@ -37,12 +37,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE images ADD COLUMN camera TEXT",
         "CREATE INDEX images_by_digest ON images (digest)",
         "ALTER TABLE skipped ADD COLUMN is_settled INTEGER NOT NULL DEFAULT 1",
-        "CREATE TABLE background ("  # what a query's words are weighed against
+        "CREATE TABLE background ("  # the background words
         " name TEXT PRIMARY KEY,"
         " embedding BLOB NOT NULL) WITHOUT ROWID",  # float32, little-endian
     ),
     (
-        "CREATE TABLE absent ("  # of files that are not there: what images held of them
+        "CREATE TABLE absent ("  # of files that do not exist now: the columns of images
         " row INTEGER PRIMARY KEY,"  # in use as those of images are
         " path TEXT NOT NULL,"
         " size INTEGER NOT NULL,"
@@ -93,7 +93,7 @@ def open_catalog_file(path: Path, folder: Path, *, create: bool) -> sqlite3.Conn
 
 
 def rebuild_command(folder: Path) -> str:
-    """Return the command that makes a folder's index anew."""
+    """Return the command that rebuilds a folder's index."""
     return f"clipkit index --rebuild {shlex.quote(str(folder))}"
 
 
@@ -190,7 +190,7 @@ def _is_old(connection: sqlite3.Connection, path: Path, folder: Path) -> bool:
 
 
 def _in_current_schema(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    """Return a connection to the current schema: a copy in memory where nobody can write."""
+    """Return a connection to the current schema: a copy in memory of a file that is read-only."""
     try:
         # In WAL mode reading goes with writing; where it is impossible SQLite keeps its other mode.
         connection.execute("PRAGMA journal_mode = WAL")
@@ -224,7 +224,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    """Return the whole number a pragma answers."""
+    """Return the whole number that a pragma gives."""
     with closing(connection.execute(f"PRAGMA {name}")) as answer:
         return int(answer.fetchone()[0])
 
@@ -240,7 +240,7 @@ def _extended_code(error: sqlite3.Error) -> int:
 
 
 def _allows_reading(error: sqlite3.Error) -> bool:
-    """Return whether what could not be done is to write, so that reading may be possible."""
+    """Return whether only writing failed, so that reading may be possible."""
     # The latter: what processes share beside a log, 32 KiB, cannot be made on a full disk.
     return _code(error) in (
         sqlite3.SQLITE_CANTOPEN,

@@ -39,7 +39,7 @@ class LocalSnapshot:
 
     Attributes:
         catalog: The records, in a transaction that sees no later commit.
-        meta: What holds for the whole library.
+        meta: The metadata of the index.
         vector_file: The vectors, dead rows included.
     """
 
@@ -79,7 +79,7 @@ class LocalSnapshot:
         return self.vector_file.take(rows)
 
     def records(self, ids: Ids) -> list[ImageRow]:
-        """Return what is known of images, in the order of the ids."""
+        """Return the records of images, in the order of the ids."""
         found = self.catalog.entries(ids)
         try:
             return [found[int(number)] for number in ids]
@@ -87,11 +87,11 @@ class LocalSnapshot:
             raise InputError(f"there is no image with the id {error} in this snapshot") from error
 
     def find(self, path: str) -> ImageRow | None:
-        """Return what is known of the image at a path, None if there is none."""
+        """Return the record of the image at a path, None if there is none."""
         return self.catalog.find(path)
 
     def find_alike(self, size: int, mtime_ns: int) -> list[str]:
-        """Return the paths of images whose files have this size and time of change."""
+        """Return the paths of images whose files have this size and modification time."""
         return self.catalog.find_alike(size, mtime_ns)
 
     def sample(self, size: int) -> Embeddings:
@@ -133,7 +133,7 @@ class LocalStore:
     Args:
         location: The directory; it need not exist yet.
         folder: The image folder, for messages.
-        asked_folder: The part of it that was asked for, for the message that it is not indexed;
+        asked_folder: The part of it that the user named, for the message that it is not indexed;
             None if that is the whole folder.
     """
 
@@ -165,13 +165,13 @@ class LocalStore:
                 try:
                     vectors = VectorReader(path, meta.embed_dim, meta.num_rows, self._folder)
                 except FileNotFoundError:
-                    continue  # a writer has replaced it since: look again
+                    continue  # a writer has replaced it since: read again
                 yield LocalSnapshot(catalog, meta, vectors)
                 return
         raise damaged_library(self._folder, f"{path} is missing")
 
     def meta(self) -> CatalogMeta | None:
-        """Return what holds for the library, None if the folder has not been indexed."""
+        """Return the metadata of the index, None if the folder has not been indexed."""
         catalog = self._open()
         if catalog is None:
             return None
@@ -187,7 +187,7 @@ class LocalStore:
             return catalog.count(prefix)
 
     def count_missing(self, prefix: str = "") -> int:
-        """Return how many more are indexed and were not there at the last sync."""
+        """Return how many indexed images were missing at the last sync."""
         catalog = self._open()
         if catalog is None:
             return 0
@@ -195,10 +195,10 @@ class LocalStore:
             return len(catalog.missing(prefix))
 
     def create(self, meta: CatalogMeta) -> None:
-        """Make an empty index, or change what holds for the whole of one.
+        """Make an empty index, or change the metadata of one.
 
         Args:
-            meta: What holds for the library.
+            meta: The metadata of the index.
 
         Raises:
             LibraryError: If another process is writing, or it cannot be written.
@@ -208,10 +208,10 @@ class LocalStore:
             catalog = Catalog.open(self._location / CATALOG_NAME, self._folder, create=True)
             assert catalog is not None
             with catalog, LibraryWriter(catalog, self._location, meta):
-                pass  # leaving it commits what holds for the library
+                pass  # leaving it commits the metadata
 
     def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:
-        """Add images, or replace what is known of their paths, as one change."""
+        """Add images, or replace the records of their paths, as one change."""
         with self._writing() as (writer, meta):
             if vectors.shape != (len(records), meta.embed_dim):
                 raise InputError(

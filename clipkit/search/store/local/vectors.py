@@ -57,7 +57,7 @@ def is_of_old_precision(name: str) -> bool:
 def vectors_files(location: Path) -> Iterator[Path]:
     """Yield every vectors file in a library's directory, used or left over."""
     for path in location.glob("vectors-*"):
-        # Nothing else goes that somebody keeps in the directory of an index.
+        # Other files in the directory of an index are the user's, and are kept.
         if path.suffix in _ROW_TYPES and path.stem.removeprefix("vectors-").isdecimal():
             yield path
 
@@ -109,7 +109,7 @@ class VectorWriter(AbstractContextManager["VectorWriter"]):
         return stored.astype(np.float32)[None, :]
 
     def flush(self) -> None:
-        """Return when every row written so far would survive a power cut."""
+        """Flush to disk: every row written so far would survive a power cut."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

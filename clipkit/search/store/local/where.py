@@ -31,7 +31,7 @@ def where_clause(
 
     Args:
         prefix: Of the folder that is searched: "" or "folder/".
-        accepted: The filter; its globs are about the path behind the prefix.
+        accepted: The filter; its globs match the path after the prefix.
 
     Returns:
         SQL that begins with a space, or "" if every image passes; and the values of its question

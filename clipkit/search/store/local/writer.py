@@ -33,13 +33,13 @@ _REMOVED_ROWS = 1000
 class LibraryWriter:
     """Collects changes and commits them; used in a ``with`` block, under the writer's lock.
 
-    The order of a commit is what makes a kill harmless: the vectors are on the disk before the
+    The order of a commit makes a kill harmless: the vectors are on the disk before the
     catalog says that they exist.
 
     Args:
         catalog: Open for writing.
         location: The library's directory.
-        meta: What holds for the library from the first commit on.
+        meta: The metadata of the index from the first commit on.
 
     Raises:
         LibraryError: If the vectors file cannot be opened.
@@ -69,7 +69,7 @@ class LibraryWriter:
         """Add images, or give images their new vectors.
 
         Args:
-            images: K images; their rows are not looked at.
+            images: K images; their rows are ignored.
             embeddings: Their embeddings, shape (K, D).
 
         Raises:
@@ -81,7 +81,7 @@ class LibraryWriter:
             self.keep(image._replace(row=row))
 
     def keep(self, image: ImageRow) -> None:
-        """Add an image whose vector is in its row already, or say something new about one."""
+        """Add an image whose vector is in its row already, or update its record."""
         self._images.append(image)
         if image.digest is not None:
             self._contents[image.digest] = image
@@ -90,7 +90,7 @@ class LibraryWriter:
         """Add an image with the vector of another one's row.
 
         Args:
-            image: The image; its own row is not looked at.
+            image: The image; its own row is ignored.
             row: A row that was committed or added before.
 
         Raises:
@@ -101,15 +101,15 @@ class LibraryWriter:
         self.add([image], embedding)
 
     def skip(self, file: SkippedFile) -> None:
-        """Remember that a file cannot be read as an image."""
+        """Record a file that cannot be read as an image."""
         self._skipped.append(file)
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Forget files that are gone."""
+        """Remove files that are gone."""
         self._removed.extend(paths)
 
     def miss(self, paths: Iterable[str]) -> None:
-        """Keep indexed images whose files are not there, until they are back."""
+        """Keep indexed images whose files are missing, until they are back."""
         self._missing.extend(paths)
 
     def commit(self) -> None:
@@ -150,7 +150,7 @@ class LibraryWriter:
 
 @contextlib.contextmanager
 def writer_lock(path: Path, folder: Path) -> Iterator[None]:
-    """Hold the right to write to a library for as long as the block runs.
+    """Hold the write lock of a library for as long as the block runs.
 
     Args:
         path: The lock file; its directory must exist.
@@ -217,7 +217,7 @@ def compact(catalog: Catalog, location: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _disk_errors(location: Path) -> Iterator[None]:
-    """Turn a full or failing disk into a sentence that says what is kept."""
+    """Turn the errors of a full or failing disk into a LibraryError that says what is kept."""
     try:
         yield
     except OSError as error:
