@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float64]
 
+# The threshold of a match; what z-score it stands for is CUT_Z.
 DEFAULT_MIN_RELEVANCE = 0.5
 
 # Fitted on the development queries of benchmarks/relevance.py. Their F1 is best at a z-score of 4.2
