@@ -54,12 +54,15 @@ lint: $(VENV)/.dev
 	$(BIN)/pydoclint --quiet clipkit
 	$(BIN)/lint-imports
 
+# Side by side; more than four processes would wait for each other's memory.
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # For the daily loop: every module is tested, but by no test that is marked slow.
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # Side by side with peers, in .bench (7 GB), on an idle machine. To add options:
 # make bench BENCH="--quick"  or  BENCH="--only zero_shot"  or  BENCH="--write-docs".

@@ -1,5 +1,6 @@
 """A page that is really served, and a browser that is really one."""
 
+import asyncio
 import shutil
 import threading
 from collections.abc import Iterator
@@ -32,6 +33,11 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPKIT_HOME", str(home))
         patch.setenv("GRADIO_TEMP_DIR", str(home / "gradio"))
+        # Gradio makes an event loop for each and never closes it: whoever collects garbage next,
+        # perhaps the test of something else, would be told.
+        patch.setattr("gradio.queueing.safe_get_lock", asyncio.Lock)
+        patch.setattr("gradio.utils.safe_get_lock", asyncio.Lock)
+        patch.setattr("gradio.utils.safe_get_stop_event", asyncio.Event)
         page, images = build_page(folder)
         server = PageServer(make_app(page, images, **options), page)
         bound = bind("127.0.0.1", 0)

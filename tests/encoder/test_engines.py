@@ -64,6 +64,7 @@ TOP = 20
 TIE = 1e-6  # of a cosine: nearer ones may change places by rounding
 
 
+@pytest.mark.slow
 def test_both_engines_rank_the_samples_alike(samples: list[Path]) -> None:
     """The first 20 of 45 images for 38 queries, from the files on."""
     queries = [entry["query"] for entry in json.loads((SAMPLES / "queries.json").read_text())]

@@ -97,6 +97,7 @@ def test_a_precision_that_is_only_good_enough_must_be_asked_for(
     assert clipkit.load(copy, precision="int8").precision == "int8"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled")
 def test_texts_are_cached_unless_that_is_switched_off(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

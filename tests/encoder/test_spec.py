@@ -91,7 +91,7 @@ print(json.dumps([repr(encoder), rows.tobytes().hex()]))
 """
 
 
-@pytest.mark.parametrize("engine", ["onnx", "torch"])
+@pytest.mark.parametrize("engine", ["onnx", pytest.param("torch", marks=pytest.mark.slow)])
 def test_a_spec_as_json_makes_the_same_encoder_in_another_process(engine: Engine) -> None:
     encoder = clipkit.load("starter", engine=engine, device="cpu", cache_texts=False)
     spec = encoder.spec

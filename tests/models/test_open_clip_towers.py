@@ -15,7 +15,14 @@ from clipkit.models.sources import resolve_source
 from tests.models.conftest import Family
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-B-16-SigLIP", "hf-text"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ViT-B-32-quickgelu", marks=pytest.mark.slow),
+        pytest.param("ViT-B-16-SigLIP", marks=pytest.mark.slow),
+        "hf-text",
+    ],
+)
 def test_the_modules_of_every_family_are_open_clips(
     family: Callable[[str], Family], samples: list[Path], name: str
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_batch_without_a_side_or_with_sides_of_two_sizes_is_refused(
         Batch(caption_keys=keys, image_keys=keys, **parts)
 
 
+@pytest.mark.slow
 def test_a_caption_has_the_same_key_in_every_process() -> None:
     """Python's own hash has not: it is salted."""
     texts = ["", "a cat", "Grüße 🐈", "a cat "]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
 from clipkit.search.filters import Selection
-from clipkit.search.store.records import ImageRow
+from clipkit.search.store.records import CatalogMeta, ImageRow
 
 ALL = Selection()
 """Every image."""
@@ -149,6 +149,23 @@ class VectorStore(Protocol):
 
         Raises:
             LibraryError: If there is no store yet, or it is damaged.
+        """
+
+    def meta(self) -> CatalogMeta | None:
+        """Return what is known of the whole index, None if there is none yet."""
+
+    def count(self, prefix: str = "") -> int:
+        """Return how many images of a folder are indexed, 0 without an index.
+
+        Args:
+            prefix: The folder in the indexed one, "" or "folder/".
+        """
+
+    def count_missing(self, prefix: str = "") -> int:
+        """Return how many images of a folder were missing at the last sync, 0 without an index.
+
+        Args:
+            prefix: The folder in the indexed one, "" or "folder/".
         """
 
     def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:

@@ -15,7 +15,7 @@ from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError
 from clipkit.search.filters import Selection
 from clipkit.search.store.base import ALL, Candidates, Ids, Score
-from clipkit.search.store.records import ImageRow
+from clipkit.search.store.records import CatalogMeta, ImageRow
 from tests.search.store.slow_filter import passes
 
 
@@ -83,6 +83,15 @@ class MemoryStore:
     @contextmanager
     def snapshot(self) -> Iterator[MemorySnapshot]:
         yield copy.deepcopy(self._now)
+
+    def meta(self) -> CatalogMeta | None:
+        return CatalogMeta("", self._now.space_id, self._now.embed_dim, "", "", "", "", "")
+
+    def count(self, prefix: str = "") -> int:
+        return self._now.count(Selection(prefix))
+
+    def count_missing(self, prefix: str = "") -> int:
+        return 0  # nothing vanishes from here
 
     def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:
         if vectors.shape != (len(records), self._now.embed_dim):

@@ -112,6 +112,17 @@ def test_a_new_store_is_empty(store: VectorStore) -> None:
         assert rank(snapshot, SCORE, k=3)[1] == []
 
 
+def test_the_store_tells_of_the_whole_without_a_snapshot(store: VectorStore) -> None:
+    meta = store.meta()
+    assert meta is not None
+    assert (meta.embed_dim, meta.space_id) == (DIM, SPACE)
+    assert store.count() == 0
+    store.upsert(RECORDS, VECTORS)
+    assert store.count() == len(PATHS)
+    assert store.count("a/") == sum(path.startswith("a/") for path in PATHS)
+    assert store.count_missing() == store.count_missing("a/") == 0
+
+
 def test_what_is_put_in_is_what_comes_out(filled: VectorStore) -> None:
     found = _everything(filled)
     assert {path: record for path, (record, _) in found.items()} == {
