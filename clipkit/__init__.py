@@ -77,6 +77,7 @@ _PUBLIC = {
         "SourceConfig",
         "WatchConfig",
     ),
+    "clipkit.version": ("__version__",),
     "clipkit.zero_shot.classifier": (
         "ClassifiedBatch",
         "LabelScore",

@@ -68,6 +68,7 @@ from clipkit.training.config import OptimizerConfig as OptimizerConfig
 from clipkit.training.config import RunConfig as RunConfig
 from clipkit.training.config import SourceConfig as SourceConfig
 from clipkit.training.config import WatchConfig as WatchConfig
+from clipkit.version import __version__ as __version__
 from clipkit.zero_shot.classifier import ClassifiedBatch as ClassifiedBatch
 from clipkit.zero_shot.classifier import LabelScore as LabelScore
 from clipkit.zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier

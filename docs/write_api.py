@@ -26,7 +26,7 @@ GROUPS = {
     "Searching a folder of images": ("clipkit.search",),
     "Duplicates": ("clipkit.search.duplicates",),
     "Training": ("clipkit.training", "clipkit.runs"),
-    "Progress": ("clipkit.progress",),
+    "Progress and version": ("clipkit.progress", "clipkit.version"),
     ERRORS: ("clipkit.errors",),
 }
 # Made by load() and by methods of PhotoLibrary: what their constructors take is no concern.

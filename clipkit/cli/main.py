@@ -76,13 +76,9 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print the version and end."""
-        from importlib import metadata
+        from clipkit.version import __version__
 
-        try:
-            version = metadata.version("clipkit")
-        except metadata.PackageNotFoundError:
-            version = "unknown: it runs from a checkout that is not installed"
-        print(f"clipkit {version}")
+        print(f"clipkit {__version__}")
         parser.exit()
 
 

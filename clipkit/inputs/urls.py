@@ -5,10 +5,10 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from importlib.metadata import PackageNotFoundError, version
 from typing import IO
 
 from clipkit.inputs.read_errors import UnreadableError
+from clipkit.version import __version__
 
 TIMEOUT_SECONDS = 10.0  # without a byte
 TOTAL_SECONDS = 60.0  # for one image
@@ -38,7 +38,7 @@ def fetch(url: str) -> bytes:
     """
     deadline = time.monotonic() + TOTAL_SECONDS
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": _user_agent()})
+        request = urllib.request.Request(url, headers={"User-Agent": f"clipkit/{__version__}"})
         with _opener().open(request, timeout=TIMEOUT_SECONDS) as answer:
             return _body(answer, deadline)
     except urllib.error.HTTPError as error:
@@ -108,10 +108,3 @@ def _cause(error: object) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
-
-
-def _user_agent() -> str:
-    try:
-        return f"clipkit/{version('clipkit')}"
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "clipkit"

@@ -4,7 +4,7 @@ The Hugging Face cache is where every tool that uses it looks: HF_HOME, HF_HUB_C
 HF_HUB_OFFLINE are honoured, and a cache directory given by hand wins. What is in the cache is
 used as it is, without asking the network whether there is something newer.
 
-A download starts with one short question, which has a timeout and no retry: without a network it
+A download starts with one short request, which has a timeout and no retry: without a network it
 fails within seconds. The download itself resumes and retries as huggingface_hub does it.
 """
 
@@ -132,7 +132,7 @@ class FileFinder:
                 self.found.append(path)
                 return path
         if not self.allow_network:
-            raise OfflineError(self._sentence(repo, names[0], "and loading it uses no network"))
+            raise OfflineError(self._message(repo, names[0], "and loading it uses no network"))
         for name in names:
             path = self._download(repo, name, revision)
             if path is not None:
@@ -152,7 +152,7 @@ class FileFinder:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
         try:
-            # One short question first: hf_hub_download retries for minutes without a network.
+            # One short request first: hf_hub_download retries for minutes without a network.
             url = hf_hub_url(repo, name, revision=revision)
             _call_within(_WAIT_SECONDS, lambda: get_hf_file_metadata(url, timeout=_REPLY_SECONDS))
             return Path(hf_hub_download(repo, name, revision=revision, cache_dir=self.cache_dir))
@@ -171,9 +171,9 @@ class FileFinder:
             # The hub's client has had three HTTP libraries, each with errors of its own.
             status = getattr(getattr(error, "response", None), "status_code", None)
             why = f"and the hub answers {status}" if status else "and the hub does not answer"
-            raise OfflineError(self._sentence(repo, name, why)) from error
+            raise OfflineError(self._message(repo, name, why)) from error
 
-    def _sentence(self, repo: str, name: str, why: str) -> str:
+    def _message(self, repo: str, name: str, why: str) -> str:
         here = ", ".join(models_here(self.cache_dir)) or "no model at all"
         parts = ", ".join(path.name for path in self.found)
         return (
@@ -184,14 +184,14 @@ class FileFinder:
         )
 
 
-def _call_within(seconds: float, question: Callable[[], object]) -> None:
+def _call_within(seconds: float, request: Callable[[], object]) -> None:
     """Call a function in a thread, with a time limit; raise what it raises."""
     answers: SimpleQueue[Exception | None] = SimpleQueue()
 
     def answer() -> None:
         try:
-            question()
-        except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+            request()
+        except Exception as error:  # noqa: BLE001 - it is raised where the request was made
             answers.put(error)
         else:
             answers.put(None)

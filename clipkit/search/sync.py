@@ -248,7 +248,9 @@ def _next_meta(
         meta = dataclasses.replace(meta, device=status.st_dev, inode=status.st_ino)
     has_files = bool(changes.added or changes.changed)
     if has_files or changes.gone or not asked.clipkit_version:
-        meta = dataclasses.replace(meta, clipkit_version=_clipkit_version())
+        from clipkit.version import __version__  # only here: most searches never ask
+
+        meta = dataclasses.replace(meta, clipkit_version=__version__)
     if has_files:
         # Engines and precisions that are chosen by default differ by less than a search can notice:
         # an index may mix them.
@@ -313,12 +315,3 @@ def _report(
 def _as_shown(place: LibraryPlace, left: LeftOut) -> LeftOut:
     same_as = str(place.path(left.same_as)) if left.same_as else ""
     return left._replace(path=str(place.path(left.path)), same_as=same_as)
-
-
-def _clipkit_version() -> str:
-    from importlib import metadata  # only here: it takes 15 ms, and most searches never ask
-
-    try:
-        return metadata.version("clipkit")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"

@@ -155,17 +155,23 @@ class VectorStore(Protocol):
         """Return what is known of the whole index, None if there is none yet."""
 
     def count(self, prefix: str = "") -> int:
-        """Return how many images of a folder are indexed, 0 without an index.
+        """Return how many images of a folder are indexed.
 
         Args:
             prefix: The folder in the indexed one, "" or "folder/".
+
+        Returns:
+            The number, 0 without an index.
         """
 
     def count_missing(self, prefix: str = "") -> int:
-        """Return how many images of a folder were missing at the last sync, 0 without an index.
+        """Return how many images of a folder were missing at the last sync.
 
         Args:
             prefix: The folder in the indexed one, "" or "folder/".
+
+        Returns:
+            The number, 0 without an index.
         """
 
     def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:
