@@ -35,6 +35,7 @@ _PUBLIC = {
         "LibraryBusyError",
         "LibraryError",
         "MissingExtraError",
+        "NotIndexedError",
         "OfflineError",
         "PromptError",
         "SpaceMismatchError",

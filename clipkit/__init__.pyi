@@ -20,6 +20,7 @@ from clipkit.errors import InputError as InputError
 from clipkit.errors import LibraryBusyError as LibraryBusyError
 from clipkit.errors import LibraryError as LibraryError
 from clipkit.errors import MissingExtraError as MissingExtraError
+from clipkit.errors import NotIndexedError as NotIndexedError
 from clipkit.errors import OfflineError as OfflineError
 from clipkit.errors import PromptError as PromptError
 from clipkit.errors import SpaceMismatchError as SpaceMismatchError

@@ -7,6 +7,7 @@
       CheckpointError                  weights that are missing, damaged or do not fit
         OfflineError                   weights that are not here, and no network to fetch them
       LibraryError                     an image library that is damaged or newer
+        NotIndexedError                a folder that has not been indexed yet
         LibraryBusyError               another process is writing to it
       SpaceMismatchError               embeddings of two spaces were about to be compared
       TrainingError                    a training run that cannot start or resume
@@ -74,6 +75,10 @@ class LibraryError(ClipkitError):
     """An image library cannot be opened or written."""
 
 
+class NotIndexedError(LibraryError):
+    """A folder has not been indexed yet, or not with this model."""
+
+
 class LibraryBusyError(LibraryError):
     """Another process is writing to an image library."""
 
@@ -86,15 +91,24 @@ class TrainingError(ClipkitError):
     """A training run cannot start, continue or resume; what it has written so far stays whole."""
 
 
+def how_to_install(extra: str) -> str:
+    """Return what to run for an optional part of clipkit, as the end of a sentence.
+
+    Only the pip of an environment that clipkit is installed in knows which clipkit is meant: on
+    PyPI the name belongs to another program.
+    """
+    return f'in the environment of clipkit run  python -m pip install "clipkit[{extra}]"'
+
+
 class MissingExtraError(ClipkitError, ImportError):
     """An optional part of clipkit is not installed.
 
     Args:
-        extra: The name of the extra, as in ``pip install "clipkit[extra]"``.
+        extra: The name of the extra, as pyproject.toml has it.
         purpose: What needs it, as the start of a sentence.
     """
 
     def __init__(self, extra: str, purpose: str) -> None:
-        super().__init__(f'{purpose} needs an optional part: run  pip install "clipkit[{extra}]"')
+        super().__init__(f"{purpose} needs an optional part: {how_to_install(extra)}")
         self.extra = extra
         self.purpose = purpose

@@ -112,11 +112,6 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         report = _sync(library, arguments)
         _print_report(library, report, as_json=arguments.json)
-        if arguments.watch:
-            note(f"watching {arguments.folder}; Ctrl-C ends it")
-            for report in library.watch():
-                if report.has_news:
-                    _print_report(library, report, as_json=arguments.json)
     except KeyboardInterrupt:
         folder = shlex.quote(arguments.folder)
         note(
@@ -125,7 +120,21 @@ def run(arguments: argparse.Namespace) -> int:
             f"clipkit index {folder}"
         )
         return 130
+    if arguments.watch:
+        return _watch(library, arguments)
     return 1 if report.missing or (report.skipped and arguments.strict) else 0
+
+
+def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
+    """Index what changes, and report it, until Ctrl-C; return the exit status."""
+    note(f"watching {arguments.folder}; Ctrl-C ends it")
+    try:
+        for report in library.watch():
+            if report.has_news:
+                _print_report(library, report, as_json=arguments.json)
+    except KeyboardInterrupt:
+        note(f"stopped watching (images: {len(library)})")
+    return 130
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:

@@ -336,7 +336,10 @@ def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown
     """Return the message for a search without relevant results."""
     if line := nothing_line(library, arguments.folder):
         return line
-    nothing = f"nothing relevant among {len(library):,} images".replace(",", " ")
+    number = len(library)
+    nothing = f"nothing relevant among {number:,} image{'s' * (number != 1)}".replace(",", " ")
+    if missing := library.num_missing:
+        nothing += f" ({missing:,} more cannot be reached now)".replace(",", " ")
     if is_shown:
         return f"{nothing}; these are the closest"
     if arguments.min_relevance:

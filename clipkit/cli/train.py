@@ -57,13 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0 when the run is finished; 130 when it was interrupted and can be resumed.
     """
+    if not arguments.config.is_file():
+        raise InputError(f"there is no file {arguments.config}: give the RUN.toml of a run")
     # Imported here, so that the other commands start without torch.
     from clipkit.runs.report import report_lines
     from clipkit.runs.run import train
     from clipkit.training.config import RunConfig
 
-    if not arguments.config.is_file():
-        raise InputError(f"there is no file {arguments.config}: give the RUN.toml of a run")
     callbacks = Callbacks(say=_say, progress_for=_bar)
     config = RunConfig.from_toml(arguments.config, arguments.overrides, say=callbacks.say)
     if arguments.check:

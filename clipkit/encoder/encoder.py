@@ -5,7 +5,7 @@ Shapes: N inputs, L context length, D dimensions of the shared space, P patches,
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +23,10 @@ from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer, check_texts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Runtime
 
+if TYPE_CHECKING:
+    from clipkit.encoder.spec import EncoderSpec
+
 TEXT_BATCH_SIZE = 64
-
-
-class Spec(Protocol):
-    """What an encoder can be loaded from again, as :class:`clipkit.EncoderSpec` does it."""
-
-    def load(self) -> "Encoder":
-        """Return such an encoder."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold of it."""
 
 
 class Encoder(LoadedModel):
@@ -48,8 +41,7 @@ class Encoder(LoadedModel):
         text_cache: Where embeddings of texts are kept and looked up; None: nowhere.
     """
 
-    spec: Spec | None = None
-    """What load() was given and chose, a clipkit.EncoderSpec; None: it cannot be pickled."""
+    _spec: "EncoderSpec | None" = None  # set by load()
 
     batch_size: int | None = None
     """Images that go through the image encoder at once, unless a call says; None: what suits."""
@@ -69,13 +61,26 @@ class Encoder(LoadedModel):
         self.max_pixels = max_pixels
         self._texts = TextEmbedder(runtime, tokenizer, text_cache)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Let the encoder cross process borders: it is loaded again on the other side."""
-        if self.spec is None:
+    @property
+    def spec(self) -> "EncoderSpec":
+        """What load() was given and chose: it loads the same encoder in another process.
+
+        Raises:
+            InputError: If this encoder was not made by load().
+        """
+        if self._spec is None:
             raise InputError(
                 f"the encoder {self.name!r} was not made by load(), so no other process can make "
                 "it again: save it with encoder.save(DIRECTORY), and load(DIRECTORY) there"
             )
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: "EncoderSpec") -> None:
+        self._spec = spec
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the encoder cross process borders: it is loaded again on the other side."""
         return _reload, (self.spec, self.max_pixels, self.batch_size)
 
     def encode_texts(
@@ -318,7 +323,7 @@ class Encoder(LoadedModel):
         return ImageEmbedder(self._runtime, self.preprocess, self.max_pixels, allow_urls)
 
 
-def _reload(spec: Spec, max_pixels: int | None, batch_size: int | None) -> Encoder:
+def _reload(spec: "EncoderSpec", max_pixels: int | None, batch_size: int | None) -> Encoder:
     encoder = spec.load()
     encoder.max_pixels, encoder.batch_size = max_pixels, batch_size
     return encoder

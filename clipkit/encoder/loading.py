@@ -104,7 +104,7 @@ def compile_model(
         OfflineError: If weights would have to be fetched and there is no network.
         MissingExtraError: If torch is not installed.
     """
-    hub_cache = None if cache_dir is None else Path(cache_dir)
+    hub_cache = None if cache_dir is None else check_path(cache_dir, "cache_dir")
     directory = compile_into_cache(resolve_source(name), progress=progress, cache_dir=hub_cache)
     if progress:
         progress("measuring which precision is fastest here")

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import PIL
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from clipkit.errors import how_to_install
 from clipkit.inputs.animation import first_frame
 from clipkit.inputs.colors import to_rgb
 from clipkit.inputs.jpegxl import open_jpegxl
@@ -219,7 +220,7 @@ def _open_heif(file: BinaryIO) -> Image.Image:
     try:
         import pillow_heif
     except ImportError as error:
-        raise UnreadableError('is a HEIC image: run  pip install "clipkit[heif]"') from error
+        raise UnreadableError(f"is a HEIC image: {how_to_install('heif')}") from error
     check_read_whole(file)
     # The class itself: registering it would change Pillow for the whole process.
     reader: Callable[[BinaryIO], Image.Image] = pillow_heif.HeifImageFile

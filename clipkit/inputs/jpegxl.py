@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from clipkit.errors import how_to_install
 from clipkit.inputs.colors import to_levels
 from clipkit.inputs.deferred_image import DeferredImage
 from clipkit.inputs.read_errors import UnreadableError
@@ -59,7 +60,7 @@ def open_jpegxl(file: BinaryIO) -> Image.Image:
     try:
         import imagecodecs
     except ImportError as error:
-        raise UnreadableError('is a JPEG XL image: run  pip install "clipkit[jxl]"') from error
+        raise UnreadableError(f"is a JPEG XL image: {how_to_install('jxl')}") from error
     check_read_whole(file)
     parts, exif = _read_boxes(file)
     header = _read_header(parts)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
-from clipkit.errors import ImageReadError
+from clipkit.errors import ImageReadError, how_to_install
 from clipkit.inputs.date_taken import FIRST_PHOTOGRAPH, date_in_name, date_in_xmp
 from clipkit.inputs.decoder import open_image, read_head, upright_size
 from clipkit.inputs.png import png_chunks
@@ -123,7 +123,7 @@ def _raw_metadata(file: BinaryIO) -> ImageMetadata:
     try:
         import rawpy
     except ImportError as error:
-        raise UnreadableError('is a camera RAW file: run  pip install "clipkit[raw]"') from error
+        raise UnreadableError(f"is a camera RAW file: {how_to_install('raw')}") from error
     check_read_whole(file)
     try:
         with rawpy.imread(file) as raw:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image
 
+from clipkit.errors import how_to_install
 from clipkit.inputs.decoder import (
     DecodedImage,
     DecodeOptions,
@@ -47,7 +48,7 @@ def decode_raw(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
     try:
         import rawpy
     except ImportError as error:
-        raise UnreadableError('is a camera RAW file: run  pip install "clipkit[raw]"') from error
+        raise UnreadableError(f"is a camera RAW file: {how_to_install('raw')}") from error
     check_read_whole(file)
     try:
         with rawpy.imread(file) as raw:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImagePalette, TiffImagePlugin, UnidentifiedImageError
 
+from clipkit.errors import how_to_install
 from clipkit.inputs.colors import to_levels
 from clipkit.inputs.deferred_image import DeferredImage
 from clipkit.inputs.read_errors import UnreadableError
@@ -266,7 +267,7 @@ def _open_with_tifffile(
         import tifffile
     except ImportError as error:
         raise UnreadableError(
-            f'is a kind of TIFF that needs an extra ({kind}): run  pip install "clipkit[tiff]"'
+            f"is a kind of TIFF that needs an extra ({kind}): {how_to_install('tiff')}"
         ) from error
     _no_logging()
     file.seek(0)

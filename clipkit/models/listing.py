@@ -1,10 +1,12 @@
 """Listing the models that load by name, with size, accuracy and whether they are downloaded."""
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipkit.arguments import check_path
 from clipkit.errors import CheckpointError
 from clipkit.models.hub import SAFE_WEIGHTS, models_here
 from clipkit.models.known_models import (
@@ -49,7 +51,7 @@ class ModelListing:
         }
 
 
-def list_models(*, cache_dir: Path | None = None) -> list[ModelListing]:
+def list_models(*, cache_dir: str | os.PathLike[str] | None = None) -> list[ModelListing]:
     """Return every model that loads by name: those on this machine first, then open_clip's order.
 
     Args:
@@ -58,7 +60,7 @@ def list_models(*, cache_dir: Path | None = None) -> list[ModelListing]:
     Returns:
         One entry a model.
     """
-    here = models_here(cache_dir)
+    here = models_here(None if cache_dir is None else check_path(cache_dir, "cache_dir"))
     accuracy = published_accuracy()
     recommended = {entry.name: entry for entry in recommended_models()}
     listings = [

@@ -13,7 +13,7 @@ from clipkit.models.towers import Towers
 try:
     from torch import Tensor, nn
 except ImportError as error:
-    raise MissingExtraError("torch", "Running towers in torch") from error
+    raise MissingExtraError("torch", "Running a model in torch") from error
 
 # What open_clip's CLIP class holds of its text encoder; its other classes have a module for it.
 _TEXT_PARTS = (

@@ -18,7 +18,7 @@ try:
     import torch
     from torch import Tensor, nn
 except ImportError as error:
-    raise MissingExtraError("torch", "Running towers in torch") from error
+    raise MissingExtraError("torch", "Running a model in torch") from error
 
 
 # Text towers of transformers that mask their padding and count positions from the start or from

@@ -18,7 +18,7 @@ try:
     import torch
     from torch import nn
 except ImportError as error:
-    raise MissingExtraError("torch", "Running towers in torch") from error
+    raise MissingExtraError("torch", "Running a model in torch") from error
 
 
 _BATCH = 4  # images a call: as many as show the difference, few enough for a large tower

@@ -13,7 +13,7 @@ try:
     import torch
     from torch import Tensor, nn
 except ImportError as error:
-    raise MissingExtraError("torch", "Running towers in torch") from error
+    raise MissingExtraError("torch", "Running a model in torch") from error
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -28,7 +28,7 @@ try:
     import torch
     from torch import Tensor
 except ImportError as error:
-    raise MissingExtraError("torch", "Running towers in torch") from error
+    raise MissingExtraError("torch", "Running a model in torch") from error
 
 
 class TorchRuntime:

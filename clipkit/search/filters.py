@@ -81,11 +81,12 @@ class Selection:
     hidden: frozenset[str] = frozenset()  # paths to leave out, the prefix included
 
 
-def read_filter(options: Mapping[str, Any]) -> IndexFilter:
+def read_filter(options: Mapping[str, Any], others: Sequence[str] = ()) -> IndexFilter:
     """Return the filter that keyword arguments describe.
 
     Args:
         options: By name, as FilterOptions has them.
+        others: What else the caller takes by name, for the message.
 
     Returns:
         The filter.
@@ -96,7 +97,14 @@ def read_filter(options: Mapping[str, Any]) -> IndexFilter:
     names = [each.name for each in fields(IndexFilter)]
     for name in options:
         if name not in names:
-            raise InputError(f"there is no filter {name!r}; there are {', '.join(names)}")
+            from difflib import get_close_matches  # only here: names that are right need none
+
+            near = get_close_matches(name, [*names, *others], n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            beside = f"; beside filters there are {', '.join(others)}" if others else ""
+            raise InputError(
+                f"there is no filter {name!r}: {hint}Filters are {', '.join(names)}{beside}"
+            )
     return IndexFilter(**options)
 
 

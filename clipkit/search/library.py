@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from clipkit.arguments import ENCODER_RULE, check_kind, check_path
+from clipkit.errors import NotIndexedError
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 from clipkit.search import indexes
@@ -28,7 +29,7 @@ from clipkit.search.location import (
 from clipkit.search.query import SearchQuery
 from clipkit.search.query_vectors import needed_encoder
 from clipkit.search.search import HitOptions, SearchHit, SearchOptions, search_library
-from clipkit.search.store.local.store import NotIndexedError, not_indexed
+from clipkit.search.store.local.store import not_indexed
 from clipkit.search.sync import SyncOptions, SyncReport, sync_library
 from clipkit.search.watch import sync_on_changes
 
@@ -44,6 +45,15 @@ if TYPE_CHECKING:
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 
 ImagePath = str | os.PathLike[str]
+
+_BESIDE_FILTERS = (
+    "sort",
+    "k",
+    "min_relevance",
+    "diversity",
+    "more_like",
+    "less_like",
+)  # of a search
 
 
 class PhotoLibrary:
@@ -261,7 +271,9 @@ class PhotoLibrary:
             SpaceMismatchError: If the index was rebuilt with another model meanwhile.
         """
         sort = options.pop("sort", "best")
-        wanted = HitOptions(k, min_relevance, diversity, sort, read_filter(options))
+        wanted = HitOptions(
+            k, min_relevance, diversity, sort, read_filter(options, _BESIDE_FILTERS)
+        )
         try:
             return search_library(
                 self._place, self._encoder, query, wanted, more_like=more_like, less_like=less_like
@@ -270,7 +282,11 @@ class PhotoLibrary:
             raise self._not_indexed() from error
 
     def look_up(self, files: Sequence[FileState]) -> "IndexedFiles":
-        """Return the embeddings of files of the folder: looked up where indexed, else encoded."""
+        """Return the embeddings of files of the folder: looked up where indexed, else encoded.
+
+        A file is any object with the fields of :class:`clipkit.FileState`: `path`, relative to the
+        folder with "/" between its parts, `size` in bytes and `mtime_ns`, as `os.stat` tells them.
+        """
         from clipkit.search.lookup import IndexedFiles
 
         return IndexedFiles(self._place, files)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import check_kind
 from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.inputs.read_errors import UnreadableError
@@ -22,6 +23,9 @@ from clipkit.search.store.records import IndexedFile
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
 
+_FILE_RULE = (
+    "each file must have path (relative to the folder), size and mtime_ns, as a clipkit.FileState"
+)
 _CHUNK = 1024  # images a batch, where none has to be encoded
 
 
@@ -37,10 +41,14 @@ class IndexedFiles:
         files: Files of the folder, their paths relative to it.
 
     Raises:
+        InputError: If a file has not the fields of a FileState.
         LibraryError: If the folder has not been indexed, or the index is damaged.
     """
 
     def __init__(self, place: LibraryPlace, files: Sequence[FileState]) -> None:
+        for file in files:
+            for name in ("path", "size", "mtime_ns"):
+                check_kind(file, name, _FILE_RULE)
         self._place = place
         self._files = files
         with place.store.snapshot() as snapshot:

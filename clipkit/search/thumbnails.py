@@ -94,7 +94,10 @@ class ThumbnailCache:
                 image = snapshot.find(name)
                 if image is not None:
                     return image
-        raise InputError(f"{path} is not an indexed image of {self._place.folder}")
+        raise InputError(
+            f"{path.absolute()} is not an indexed image of {self._place.folder}: the path must be "
+            "whole, or relative to the current directory"
+        )
 
     def _open(self, image: ImageRow) -> BinaryIO:
         """Return the file of an image, open, if it is still the one that was indexed."""

@@ -325,7 +325,7 @@ def classify_each(
 
 def _check_domain(domain: object) -> None:
     if domain is not None and not (isinstance(domain, str) and domain.strip()):
-        raise InputError(f'domain must be a word such as "food", or None, got {domain!r}')
+        raise InputError(f'domain must be a word such as "food", got {domain!r}')
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -387,3 +387,4 @@ def test_watch_goes_on_until_it_is_interrupted(
         "my photos: 1 added",
     ]
     assert captured.err.startswith("watching my photos; Ctrl-C ends it\n")
+    assert captured.err.endswith("\nstopped watching (images: 3)\n")

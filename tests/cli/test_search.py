@@ -497,6 +497,11 @@ def test_nothing_relevant_is_an_answer(monkeypatch: pytest.MonkeyPatch, capsys: 
     )
     assert main(["search", "red", "photos", "--min-relevance", "0.49", "-f"]) == 0
     assert len(_paths(capsys)) == 3
+    monkeypatch.setattr(PhotoLibrary, "num_missing", 1200)
+    monkeypatch.setattr(PhotoLibrary, "__len__", lambda self: 1)
+    assert main(["search", "red", "photos", "-f"]) == 1
+    expected = "nothing relevant among 1 image (1 200 more cannot be reached now); these are"
+    assert capsys.readouterr().err.startswith(expected)
 
 
 def test_results_can_be_made_to_differ(photos: Path, capsys: Captured) -> None:

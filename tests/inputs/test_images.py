@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipkit.errors import ImageReadError, InputError
+from clipkit.errors import ImageReadError, InputError, how_to_install
 from clipkit.inputs.images import image_name, read_image
 from clipkit.inputs.read_errors import reason_for
 from clipkit.inputs.truncated import CutOffImageWarning
@@ -254,7 +254,7 @@ def test_not_enough_memory(encode: Encode, noise: Pixels, monkeypatch: pytest.Mo
 def test_heic_without_the_extra_names_it(brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     data = b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(100)
-    assert reason_of(data) == 'is a HEIC image: run  pip install "clipkit[heif]"'
+    assert reason_of(data) == f"is a HEIC image: {how_to_install('heif')}"
 
 
 def test_heic(encode: Encode) -> None:

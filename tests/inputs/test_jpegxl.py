@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from clipkit.errors import ImageReadError
+from clipkit.errors import ImageReadError, how_to_install
 from clipkit.inputs.images import read_image
 from clipkit.inputs.jpegxl import open_jpegxl
 from clipkit.inputs.metadata import ImageMetadata, read_metadata
@@ -138,7 +138,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, noise: NDArray[np.ui
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(ImageReadError) as caught:
         read_image(data)
-    assert caught.value.reason == 'is a JPEG XL image: run  pip install "clipkit[jxl]"'
+    assert caught.value.reason == f"is a JPEG XL image: {how_to_install('jxl')}"
 
 
 def test_what_is_cut_off(noise: NDArray[np.uint8]) -> None:

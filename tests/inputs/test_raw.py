@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipkit.errors import ImageReadError
+from clipkit.errors import ImageReadError, how_to_install
 from clipkit.inputs.images import read_image
 from clipkit.inputs.raw import RAW_EXTENSIONS
 
@@ -130,7 +130,7 @@ def test_raw_without_the_extra_names_it(
     path.write_bytes(b"II*\0 and so on")
     with pytest.raises(ImageReadError) as caught:
         read_image(path)
-    assert caught.value.reason == 'is a camera RAW file: run  pip install "clipkit[raw]"'
+    assert caught.value.reason == f"is a camera RAW file: {how_to_install('raw')}"
     path.write_bytes(b"")
     with pytest.raises(ImageReadError, match="is empty"):
         read_image(path)

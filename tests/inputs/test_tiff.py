@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipkit.errors import ImageReadError
+from clipkit.errors import ImageReadError, how_to_install
 from clipkit.inputs.images import read_image
 from clipkit.inputs.metadata import ImageMetadata, read_metadata
 from clipkit.inputs.thumbnails import read_thumbnail
@@ -86,7 +86,7 @@ def test_16_bit_planes_without_the_extra(without_extra: None) -> None:
         read_image(data)
     assert caught.value.reason == (
         "is a kind of TIFF that needs an extra (RGB of 3 x 16 bits, one plane after the other, "
-        'compression none): run  pip install "clipkit[tiff]"'
+        f"compression none): {how_to_install('tiff')}"
     )
 
 

@@ -77,3 +77,7 @@ def test_a_listing_is_json_with_what_is_recommended() -> None:
         "license": None,
         "image_gflops": None,
     }
+
+
+def test_the_cache_may_be_named_by_a_string(tmp_path: Path) -> None:
+    assert list_models(cache_dir=str(tmp_path)) == list_models(cache_dir=tmp_path)

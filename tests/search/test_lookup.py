@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from clipkit.errors import InputError
 from clipkit.inputs.folders import find_images
 from clipkit.search import lookup
 from clipkit.search.library import PhotoLibrary
@@ -56,3 +57,13 @@ def test_any_mixture_comes_in_the_order_of_the_files(folder: Path, states: list[
     for position, row in zip(positions, rows, strict=True):
         with Image.open(paths[position]) as image:
             assert row == pytest.approx(image_embedding(image)[0], abs=1e-3)
+
+
+def test_a_name_is_no_file(folder: Path) -> None:
+    save_image(folder / "cat.png", (1, 2, 3))
+    library = PhotoLibrary.open(folder, FakeEncoder())
+    library.sync()
+    with pytest.raises(
+        InputError, match=r"each file must have path .*FileState, got str 'cat.png'"
+    ):
+        library.look_up(["cat.png"])  # type: ignore[list-item]

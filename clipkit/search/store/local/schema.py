@@ -183,7 +183,7 @@ def _is_old(connection: sqlite3.Connection, path: Path, folder: Path) -> bool:
     if version > SCHEMA_VERSION:
         raise LibraryError(
             f"the index of {folder} was written by a newer clipkit (schema {version}, this one "
-            f"knows up to {SCHEMA_VERSION}): upgrade with  pip install --upgrade clipkit , or "
+            f"knows up to {SCHEMA_VERSION}): use that one, or "
             f"run  {rebuild_command(folder)}"
         )
     return version < SCHEMA_VERSION

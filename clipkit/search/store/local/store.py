@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings, top_k
-from clipkit.errors import InputError, LibraryError
+from clipkit.errors import InputError, NotIndexedError
 from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.store.base import ALL, Candidates, Ids, Score
 from clipkit.search.store.local.catalog import Catalog
@@ -27,10 +27,6 @@ CATALOG_NAME = "catalog.sqlite"
 LOCK_NAME = "writer.lock"
 
 _ATTEMPTS = 5  # to read a library whose vectors file is being replaced
-
-
-class NotIndexedError(LibraryError):
-    """There is no index yet."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +246,9 @@ def not_indexed(folder: Path, model: str = "", other_models: Sequence[str] = ())
     """Return the error for a folder without an index, or without one of this model."""
     command = f"clipkit index {shlex.quote(str(folder))}"
     if not other_models:
-        return NotIndexedError(f"{folder} has not been indexed: run  {command}")
+        return NotIndexedError(
+            f"{folder} has not been indexed: run  {command}  (in Python: library.sync())"
+        )
     return NotIndexedError(
         f"{folder} has not been indexed with {model}, only with {', '.join(other_models)}: "
         f"name that model, or run  {command} --model {shlex.quote(model)}"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from clipkit.embeddings import normalize_rows
-from clipkit.errors import LibraryBusyError, LibraryError
-from clipkit.search.store.local.store import LOCK_NAME, LocalStore, NotIndexedError, not_indexed
+from clipkit.errors import LibraryBusyError, LibraryError, NotIndexedError
+from clipkit.search.store.local.store import LOCK_NAME, LocalStore, not_indexed
 from clipkit.search.store.local.writer import writer_lock
 from clipkit.search.store.records import CatalogMeta, ImageRow
 
@@ -30,7 +30,10 @@ def store(tmp_path: Path) -> LocalStore:
 def test_a_folder_that_is_not_indexed_says_how_to_index_it(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "index", Path("my photos"), Path("my photos/2024"))
     assert (store.meta(), store.count(), store.count_missing()) == (None, 0, 0)
-    expected = "^my photos/2024 has not been indexed: run  clipkit index 'my photos/2024'$"
+    expected = (
+        "^my photos/2024 has not been indexed: run  clipkit index 'my photos/2024'"
+        r"  \(in Python: library.sync\(\)\)$"
+    )
     with pytest.raises(NotIndexedError, match=expected), store.snapshot():
         pass
     with pytest.raises(NotIndexedError, match=expected):
