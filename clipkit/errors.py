@@ -112,3 +112,7 @@ class MissingExtraError(ClipkitError, ImportError):
         super().__init__(f"{purpose} needs an optional part: {how_to_install(extra)}")
         self.extra = extra
         self.purpose = purpose
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the error cross process borders."""
+        return type(self), (self.extra, self.purpose)

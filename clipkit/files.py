@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import sqlite3
+import stat
 from collections.abc import Hashable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Give the name of a new file, which takes the place of ``path`` when the block ends well.
 
     Args:
-        path: The file to write; its directory must exist. What is there is replaced at the end.
+        path: The file to write; its directory must exist. What is there is replaced at the end; who
+            may read and write it stays as it was.
         durable: Whether to wait until the bytes and the name are on the disk: a power cut
             afterwards loses nothing, and it takes milliseconds.
 
@@ -29,7 +31,8 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
         Where to write, in the same directory and with the same suffix. Nothing is there yet.
 
     Raises:
-        OSError: If the file cannot be put in its place. What was there stays, and no draft is left
+        OSError: If the file cannot be put in its place; it names the file, not the draft. What was
+            there stays, and no draft is left
             (a killed process leaves one: its name begins with ``.clipkit-``).
     """
     draft = draft_beside(path)
@@ -38,9 +41,15 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             with draft.open("rb+") as file:
                 os.fsync(file.fileno())
+        if path.is_file():
+            draft.chmod(stat.S_IMODE(path.stat().st_mode))
         draft.replace(path)
         if durable:
             sync_directory(path.parent)
+    except OSError as error:
+        if error.filename is not None and os.fspath(error.filename) == os.fspath(draft):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         draft.unlink(missing_ok=True)
 

@@ -48,3 +48,8 @@ def test_missing_extra_error_names_the_one_command() -> None:
     expected = 'in the environment of clipkit run  python -m pip install "clipkit[heif]"'
     assert str(error) == f"Reading HEIC images needs an optional part: {expected}"
     assert isinstance(error, ImportError)
+
+
+def test_missing_extra_error_crosses_process_borders() -> None:
+    error = pickle.loads(pickle.dumps(MissingExtraError("heif", "Reading HEIC images")))
+    assert (error.extra, error.purpose) == ("heif", "Reading HEIC images")

@@ -126,6 +126,24 @@ def test_a_full_disk_leaves_the_old_file_and_no_draft(tmp_path: Path, *, durable
     assert content_of(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_who_may_read_a_file_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "private.html"
+    path.touch(mode=0o600)
+    write_text(path, "new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
+
+
+def test_an_error_names_the_file_and_not_its_draft(tmp_path: Path) -> None:
+    missing, folder = tmp_path / "no" / "a.txt", tmp_path / "folder"
+    folder.mkdir()
+    for path in (missing, folder):
+        with pytest.raises(OSError, match="directory") as caught:
+            write_text(path, "a")
+        assert str(path) in str(caught.value)
+        assert ".clipkit-" not in str(caught.value)
+
+
 def test_a_folder_in_the_place_of_the_file_is_not_replaced(tmp_path: Path) -> None:
     place = tmp_path / "a"
     place.mkdir()

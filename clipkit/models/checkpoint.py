@@ -210,6 +210,8 @@ def _write(towers: Towers, draft: Path, tokenizer_json: str | None, space_id: st
     }
     text = json.dumps(config, indent=2, ensure_ascii=False)
     (draft / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    # safetensors lets nobody else read what it writes; a checkpoint is as readable as its config.
+    shutil.copymode(draft / CONFIG_NAME, draft / SAFE_WEIGHTS)
     for path in draft.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -19,7 +19,7 @@ import numpy as np
 
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.errors import InputError, LibraryError, MissingExtraError
-from clipkit.files import atomic_write, is_draft
+from clipkit.files import atomic_write, is_draft, write_text
 from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.schema import PATH_ERRORS
@@ -118,8 +118,8 @@ def export_library(
     with place.store.snapshot() as snapshot, _disk_errors(directory):
         meta = snapshot.meta
         directory.mkdir(parents=True, exist_ok=True)
-        # The drafts are renamed from the last to the first: export.json, which marks a whole
-        # export, last.
+        # The drafts are renamed from the last to the first: export.json, which says that the
+        # export is whole, last. A kill between two renames leaves one that says it is not.
         with (
             atomic_write(files[2]) as about_draft,
             atomic_write(files[1]) as table_draft,
@@ -133,9 +133,11 @@ def export_library(
                 "space_id": meta.space_id,
                 "num_images": count,
                 "embed_dim": meta.embed_dim,
-                "files": names,
             }
-            about_draft.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            finished = about | {"files": names, "is_finished": True}
+            about_draft.write_text(json.dumps(finished, indent=2) + "\n", encoding="utf-8")
+            unfinished = about | {"files": sorted(old.union(names)), "is_finished": False}
+            write_text(files[2], json.dumps(unfinished, indent=2) + "\n")
         for name in old - set(names):
             (directory / name).unlink(missing_ok=True)
     return ExportReport(directory, files, count, meta.embed_dim, meta.space_id, meta.model)

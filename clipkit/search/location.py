@@ -19,7 +19,7 @@ from clipkit.inputs.globs import NORMAL_FORMS
 from clipkit.paths import data_directory, readable_name
 from clipkit.search.store.local.schema import library_errors, open_catalog_file
 from clipkit.search.store.local.store import CATALOG_NAME, LOCK_NAME, LocalStore
-from clipkit.search.store.local.writer import writer_lock
+from clipkit.search.store.local.writer import home_hint, writer_lock
 
 _OTHER_SPACE = "space-"  # how the directory of a further model's index begins
 
@@ -93,7 +93,7 @@ class LibraryPlace:
         except OSError as error:
             raise LibraryError(
                 f"the index of {self.folder} cannot be written at {self.location} "
-                f"({error.strerror}): set CLIPKIT_HOME to a directory that can be written"
+                f"({error.strerror}){home_hint(self.location)}"
             ) from error
 
 

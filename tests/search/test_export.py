@@ -224,6 +224,36 @@ def test_what_a_killed_export_has_left_is_not_in_the_way(
     assert indexed.export(out).num_images == 4
 
 
+@pytest.mark.parametrize("num_renamed", [0, 1, 2])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_export_that_was_killed_between_two_files_says_so_and_is_replaced(
+    indexed: PhotoLibrary,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_renamed: int,
+    is_first: bool,
+) -> None:
+    out = tmp_path / "out"
+    if not is_first:
+        indexed.export(out, table="jsonl", path="red.png")
+    replace, done = Path.replace, iter(range(10))
+
+    def fail(draft: Path, target: Path) -> Path:
+        # The mark that it is unfinished comes before the three files.
+        if next(done) > num_renamed:
+            raise OSError(5, "killed")
+        return replace(draft, target)
+
+    with monkeypatch.context() as patch, pytest.raises(LibraryError):
+        patch.setattr(Path, "replace", fail)
+        indexed.export(out, table="jsonl")
+    assert json.loads((out / "export.json").read_text())["is_finished"] is False
+    assert indexed.export(out, table="jsonl").num_images == 4
+    about = json.loads((out / "export.json").read_text())
+    assert about["is_finished"] is True
+    assert len(np.load(out / "embeddings.npy")) == about["num_images"] == 4
+
+
 def test_a_report_as_json_has_plain_values(indexed: PhotoLibrary, tmp_path: Path) -> None:
     out = tmp_path / "out"
     values = indexed.export(out, table="jsonl").to_dict()

@@ -12,6 +12,7 @@ import numpy as np
 from clipkit.embeddings import Embeddings
 from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.files import exclusive_lock
+from clipkit.paths import data_directory
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import (
     VectorReader,
@@ -173,7 +174,7 @@ def writer_lock(path: Path, folder: Path) -> Iterator[None]:
         except OSError as error:
             raise LibraryError(
                 f"the index of {folder} cannot be written at {path.parent}: "
-                f"{error.__cause__ or error}; set CLIPKIT_HOME to a directory that can be written"
+                f"{error.__cause__ or error}{home_hint(path)}"
             ) from error
         yield
 
@@ -225,3 +226,10 @@ def _disk_errors(location: Path) -> Iterator[None]:
             f"the index at {location} cannot be written ({error.strerror or error}): what was "
             "committed is kept; mend the cause and run the same command again"
         ) from error
+
+
+def home_hint(path: Path) -> str:
+    """Return the hint for an index in the user's data directory, whose place can be chosen."""
+    if path.is_relative_to(data_directory()):
+        return "; set CLIPKIT_HOME to a directory that can be written"
+    return ""
