@@ -38,7 +38,7 @@ class TrainingReport:
 
     @property
     def checkpoint(self) -> Path:
-        """Directory of the final checkpoint, which clipkit and open_clip load."""
+        """Directory of the final checkpoint in open_clip's layout, as Encoder.save writes it."""
         return Path(self.directory) / FINAL_NAME
 
     def to_dict(self) -> dict[str, Any]:
