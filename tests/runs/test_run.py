@@ -65,7 +65,12 @@ def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) 
         assert image.format == "PNG"
         assert np.asarray(image.convert("L")).std() > 0
     card = (directory / "final" / "README.md").read_text()
-    for fact in ("32 pairs for training", "8 pairs for validation", f"torch {version('torch')}"):
+    for fact in (
+        "32 pairs for training",
+        "8 pairs for validation",
+        f"torch {version('torch')}",
+        "- steps: 8 of 8 planned\n",
+    ):
         assert fact in card
     assert f"{report.end['validation_loss']:.4f}" in card
     assert list(directory.glob("**/*.part")) == []
@@ -186,6 +191,35 @@ def test_chosen_interpolation_is_the_best_that_does_not_forget(
     for name, tensor in final.items():
         expected = (1 - alpha) * start[name] + alpha * end[name]
         np.testing.assert_allclose(tensor, expected, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("step", "best_step", "weights"),
+    [
+        (60, 3, "those of step 3, the best by validation"),
+        (60, 60, "those of step 60, the last"),
+        (20, 12, "those of step 12, the best by validation"),  # early stopping
+    ],
+)
+def test_card_says_how_many_steps_were_taken_and_whose_weights_these_are(
+    fine_tune: Callable[..., Path], tmp_path: Path, step: int, best_step: int, weights: str
+) -> None:
+    config = RunConfig.from_toml(fine_tune(watch={"wise_ft": False})).resolve()
+    write_directory_of_seed(tmp_path / "trained", seed=1)
+    directory = Path(config.output)
+    directory.mkdir()
+
+    finalize_run(
+        config,
+        open_data(config),
+        lambda encoder: Validation(0.5, {}),
+        tmp_path / "trained",
+        TrainingReport(str(directory), True, step, 60, 1.0, 18, best_step=best_step),
+    )
+
+    lines = (directory / "final" / "README.md").read_text().splitlines()
+    assert f"- steps: {step} of 60 planned" in lines
+    assert f"- trained weights: {weights}" in lines
 
 
 @pytest.mark.slow
