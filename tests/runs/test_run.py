@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
@@ -425,6 +426,25 @@ def test_run_goes_on_only_as_itself(write_run: WriteRun) -> None:
     with pytest.raises(InputError, match=r"holds another run: seed was 0, is 1"):
         train(replace(config, seed=1))
     train(replace(config, watch=replace(config.watch, log_steps=3)))
+
+
+def test_ctrl_c_ends_a_run_with_a_report_and_without_a_final_model(write_run: WriteRun) -> None:
+    """As help(train) says; the same call resumes the run."""
+    config = RunConfig.from_toml(write_run(data={"validation_fraction": 0.2}))
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    def progress_for(label: str) -> AbstractContextManager[Progress]:
+        return nullcontext(stop if label == "training" else lambda done, total: None)
+
+    report = train(config, callbacks=Callbacks(progress_for=progress_for))
+
+    assert (report.is_finished, report.step) == (False, 2)
+    assert not report.checkpoint.exists()
+    assert train(config).is_finished
+    assert report.checkpoint.is_dir()
 
 
 def test_output_that_holds_something_else_is_left_alone(
