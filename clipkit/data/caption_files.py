@@ -198,6 +198,12 @@ def has_captions(scan: FolderScan, captions: CaptionLocation) -> bool:
     return any(any(_caption_files(captions, path)) for path in paths)
 
 
+def caption_endings(scan: FolderScan, captions: CaptionLocation) -> Iterator[str]:
+    """Yield the ending of each caption file that an image of a folder has, in lower case."""
+    for entry in scan.entries:
+        yield from (file.suffix for file in _caption_files(captions, entry.path))
+
+
 def _joined(candidates: Sequence[Iterator[CaptionFile]]) -> tuple[tuple[str, ...], list[str]]:
     """Return the captions of all paths of one image, and why files were skipped.
 

@@ -1,11 +1,14 @@
 """Opening a path as a dataset of image-text pairs, whatever its layout."""
 
 import os
+from collections import Counter
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from clipkit.data.caption_files import (
+    CAPTION_SUFFIXES,
     CaptionLocation,
+    caption_endings,
     caption_suffixes,
     has_captions,
     open_captions_folder,
@@ -13,7 +16,8 @@ from clipkit.data.caption_files import (
 from clipkit.data.class_folders import open_class_folders
 from clipkit.data.class_names import ClassNames, read_class_names
 from clipkit.data.mixing import ConcatenatedPairs
-from clipkit.data.pair import Format, PairDataset, PairLayout, Say, Split, list_some
+from clipkit.data.pair import Format, PairDataset, PairLayout, Say, Split, any_of, list_some
+from clipkit.data.source_kind import SourceKind, unused_settings
 from clipkit.data.split_folders import Parts, find_parts, find_tables
 from clipkit.data.table import TABLE_SUFFIXES, open_metadata, open_table
 from clipkit.data.table_rows import Columns
@@ -27,6 +31,13 @@ _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 def _ignore(line: str) -> None:
     pass
+
+
+class OpenedPairs(NamedTuple):
+    """A dataset, and what it was found to be."""
+
+    dataset: PairDataset
+    kind: SourceKind
 
 
 def open_pairs(
@@ -50,6 +61,28 @@ def open_pairs(
         MissingExtraError: If the reader of shards or Parquet is not installed.
     """
     layout = layout or PairLayout()
+    opened = open_source(path, layout, say=say)
+    for line in unused_settings(layout, {str(path): opened.kind}):
+        say(f"warning: {line}")
+    return opened.dataset
+
+
+def open_source(path: str | Path, layout: PairLayout, *, say: Say = _ignore) -> OpenedPairs:
+    """Open one of several datasets that share a layout: it need not use each of its settings.
+
+    Args:
+        path: As :func:`open_pairs` takes it.
+        layout: Of all of the datasets.
+        say: Called with a line each on how the dataset was understood and what is odd about it.
+
+    Returns:
+        The dataset and what it is.
+
+    Raises:
+        InputError: If the path is no dataset or holds no pairs, or the format is unknown.
+        PromptError: If a template for class folders has not exactly one {}.
+        MissingExtraError: If the reader of shards or Parquet is not installed.
+    """
     if not str(path) or "\0" in str(path):
         raise InputError(f"a dataset of pairs needs a path, got {str(path)!r}")
     if layout.format not in get_args(Format):
@@ -57,51 +90,57 @@ def open_pairs(
         raise InputError(f'the format of pairs must be one of {known}, got "{layout.format}"')
     location = expand_home(path)
     is_auto = layout.format == "auto"
-    dataset: PairDataset
+    opened: OpenedPairs
     if layout.format == "shards" or (is_auto and is_shards(str(path))):
         captions = ShardCaptions(
             caption_suffixes(layout.caption_ending), _class_names(layout), layout.templates
         )
-        dataset = open_shards(str(path), captions, say=say)
+        opened = OpenedPairs(open_shards(str(path), captions, say=say), "shards")
     elif layout.format == "table" or (is_auto and _is_table(location)):
-        dataset = open_table(location, _columns(layout), say=say)
+        opened = OpenedPairs(open_table(location, _columns(layout), say=say), "table")
     else:
-        dataset = _open_folder(location, layout, say)
-    if not len(dataset):
-        raise InputError(_no_pairs(location, dataset))
-    return dataset
+        opened = _open_folder(location, layout, say)
+    if not len(opened.dataset):
+        raise InputError(_no_pairs(location, opened.dataset))
+    return opened
 
 
-def has_validation(path: str | Path) -> bool:
-    """Return whether a path is a folder that is divided and has a validation split."""
+def has_split(path: str | Path, split: Split) -> bool:
+    """Return whether a path is a folder that is divided and has a certain split."""
     location = expand_home(path)
     if not os.path.isdir(location):  # noqa: PTH112 - Path.is_dir raises for a name too long
         return False
-    splits = find_parts(location, "train", say=_ignore).splits
-    return "validation" in splits or "validation" in find_tables(location)
+    try:
+        splits = find_parts(location, split, say=_ignore).splits
+    except InputError:  # it is divided, but into others
+        return False
+    return split in splits or split in find_tables(location)
 
 
-def _open_folder(location: Path, layout: PairLayout, say: Say) -> PairDataset:
+def _open_folder(location: Path, layout: PairLayout, say: Say) -> OpenedPairs:
     parts = find_parts(location, layout.split, say=say)
     scan = find_images(parts.images)
     if layout.format == "auto" and not scan.entries and (tables := find_tables(parts.images)):
-        return _from_tables(parts.images, tables, layout, say)
+        return OpenedPairs(_from_tables(parts.images, tables, layout, say), "metadata")
     if layout.format != "classes":
         dataset = _from_metadata(location, parts, scan, layout, say)
         if dataset is not None:
-            return dataset
+            return OpenedPairs(dataset, "metadata")
     suffixes = caption_suffixes(layout.caption_ending)
     captions = CaptionLocation(parts.images, suffixes)
     if not has_captions(scan, captions):
         captions = CaptionLocation(parts.captions, suffixes)
     if layout.format == "classes" or (
-        layout.format == "auto" and _is_classes(parts.images, scan, captions)
+        layout.format == "auto" and _is_classes(parts, scan, captions, layout.caption_ending)
     ):
         names = _class_names(layout)
-        return open_class_folders(
+        classes = open_class_folders(
             parts.images, scan, templates=layout.templates, names=names, say=say
         )
-    return open_captions_folder(parts.images, scan, captions, say=say)
+        return OpenedPairs(classes, "classes")
+    if layout.caption_ending and scan.entries and not has_captions(scan, captions):
+        raise InputError(_no_such_ending(parts, scan, layout.caption_ending))
+    return OpenedPairs(open_captions_folder(parts.images, scan, captions, say=say), "folder")
 
 
 def _from_metadata(
@@ -167,11 +206,14 @@ def _is_table(location: Path) -> bool:
     return False
 
 
-def _is_classes(location: Path, scan: FolderScan, captions: CaptionLocation) -> bool:
+def _is_classes(parts: Parts, scan: FolderScan, captions: CaptionLocation, ending: str) -> bool:
+    location = parts.images
     if has_captions(scan, captions):
         return False
     if any("/" in entry.path for entry in scan.entries):
         return True
+    if scan.entries and ending:
+        raise InputError(_no_such_ending(parts, scan, ending))
     if scan.entries:
         raise InputError(
             f"{location} has {len(scan.entries)} images and no captions: put a text file of the "
@@ -181,6 +223,25 @@ def _is_classes(location: Path, scan: FolderScan, captions: CaptionLocation) -> 
     if shards:
         raise InputError(f"{location} holds shards: name them, as in {location}/{{{shards[0]},…}}")
     raise InputError(f"{location} holds no images")
+
+
+def _no_such_ending(parts: Parts, scan: FolderScan, ending: str) -> str:
+    """Return that no image has a caption file of the ending asked for, and what there is."""
+    (wanted,) = caption_suffixes(ending)
+    lead = (
+        f"{parts.images} has {len(scan.entries)} images, none with a caption file that ends in "
+        f"{wanted}, as data.caption_ending in RUN.toml or --caption-ending asks"
+    )
+    found = Counter(
+        suffix
+        for folder in dict.fromkeys((parts.images, parts.captions))
+        for suffix in caption_endings(scan, CaptionLocation(folder))
+    )
+    if found:
+        there = ", ".join([f"{count} in {suffix}" for suffix, count in found.items()])
+        return f"{lead}; the caption files there end in others, {there}: leave the setting out"
+    others = any_of([end for end in CAPTION_SUFFIXES if end != wanted])
+    return f"{lead}, nor in {others}: put such a file beside each (boat.jpg, boat{wanted})"
 
 
 def _no_pairs(location: Path, dataset: PairDataset) -> str:

@@ -91,8 +91,12 @@ class LoadedModel:
     def save(self, directory: str | Path) -> None:
         """Write the model as a checkpoint directory in open_clip's layout, whole or not at all.
 
-        Plain open_clip opens it as "local-dir:directory" with equal embeddings, and so does
-        :func:`load`, with the same space_id.
+        :func:`load` opens it with the same embeddings and space_id. Plain open_clip opens it as
+        "local-dir:directory" with equal embeddings, but with two limits. If the text tower is a
+        Hugging Face one, the working directory must be that directory, because open_clip looks
+        for the tower's config (hf_model_name is ".") from where the process runs. And of a model
+        whose embeddings clipkit cuts off (kept_dims) it gives all coordinates, those past
+        embed_dim zero: 1120 of the starter, of which 384 are kept.
 
         Args:
             directory: Where to. A checkpoint that is there is replaced; anything else is not.

@@ -3,8 +3,9 @@
 A directory holds ``open_clip_config.json`` ("model_cfg", "preprocess_cfg", and "clipkit_cfg" for
 what open_clip has no word for), ``open_clip_model.safetensors``, the tokenizer's files, and the
 ``config.json`` of a Hugging Face text tower. Plain open_clip opens it as "local-dir:DIRECTORY"
-and computes equal embeddings; for a Hugging Face text tower its ``hf_model_name`` must then be
-given as the directory, because open_clip looks for it from where the process runs.
+and computes equal embeddings, with zeros past ``kept_dims`` where that is set. For a Hugging Face
+text tower its ``hf_model_name`` must then be given as the directory, or the working directory be
+it, because open_clip looks for it from where the process runs.
 """
 
 import json

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipkit.data.mixing import ConcatenatedPairs, epoch_order
-from clipkit.data.pair import PairDataset, PairLayout, Say, Split, list_some
-from clipkit.data.sources import has_validation, open_pairs
+from clipkit.data.pair import DEFAULT_TEMPLATES, PairDataset, PairLayout, Say, Split, list_some
+from clipkit.data.source_kind import unused_settings
+from clipkit.data.sources import OpenedPairs, has_split, open_pairs, open_source
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
@@ -42,7 +43,7 @@ def with_validation_splits(config: RunConfig) -> RunConfig:
     divided = tuple(
         SourceConfig(source.path, split="validation")
         for source in data.train
-        if source.split in ("", "train") and has_validation(source.path)
+        if source.split in ("", "train") and has_split(source.path, "validation")
     )
     return replace(config, data=replace(data, validation=divided)) if divided else config
 
@@ -62,8 +63,19 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
             are bad than the config allows; or if the retention set has no classes.
     """
     data, watch = config.data, config.watch
-    trained = [_open(source, data, "train", say) for source in data.train]
-    measured = [_open(source, data, "validation", say) for source in data.validation]
+    opened = [_open(source, data, "train", say) for source in data.train]
+    held = [_open(source, data, "validation", say) for source in data.validation]
+    retention_set = _open_retention_set(watch, data.templates, say)
+    layout = _layout(data)
+    if retention_set is not None:  # its captions are made by these templates
+        layout = replace(layout, templates=DEFAULT_TEMPLATES)
+    sources = (*data.train, *data.validation)
+    kinds = [found.kind for found in (*opened, *held)]
+    for line in unused_settings(
+        layout, {at.path: kind for at, kind in zip(sources, kinds, strict=True)}
+    ):
+        say(f"warning: {line}")
+    trained, measured = ([found.dataset for found in part] for part in (opened, held))
     if data.validation_fraction:
         parts, kept = split_pairs(trained, data.validation_fraction, config.seed)
         trained, measured = list(parts), [part for part in kept if len(part)]
@@ -77,7 +89,7 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
         train,
         tuple(source.weight for source in data.train),
         validation,
-        _open_retention_set(watch, data.templates, say),
+        retention_set,
         skipped,
     )
 
@@ -109,6 +121,11 @@ def _open_retention_set(
 ) -> PairDataset | None:
     """Return the retention set; None if there is none, or it is the samples."""
     if not watch.retention_set or watch.retention_set == SAMPLES:
+        if watch.retention_class_names:
+            say(
+                "warning: watch.retention_class_names is not used: it names class folders of "
+                f"yours, and watch.retention_set is {watch.retention_set or 'empty'}"
+            )
         return None
     layout = PairLayout(
         format="classes",
@@ -125,14 +142,22 @@ def _open_retention_set(
     return source
 
 
-def _open(source: SourceConfig, config: DataConfig, split: Split, say: Say) -> PairDataset:
-    layout = PairLayout(
+def _open(source: SourceConfig, config: DataConfig, usual: Split, say: Say) -> OpenedPairs:
+    if source.split and not has_split(source.path, source.split):
+        say(
+            f'warning: split = "{source.split}" of {source.path} is not used: there is no folder '
+            "and no table of that split in it"
+        )
+    return open_source(source.path, _layout(config, source.split or usual), say=say)
+
+
+def _layout(config: DataConfig, split: Split = "train") -> PairLayout:
+    return PairLayout(
         format=config.format,
         image_column=config.image_column,
         caption_column=config.caption_column,
         caption_ending=config.caption_ending,
         templates=config.templates,
         class_names=config.class_names,
-        split=source.split or split,
+        split=split,
     )
-    return open_pairs(source.path, layout, say=say)

@@ -159,8 +159,17 @@ def _card(config: RunConfig, report: TrainingReport) -> str:
         num_pairs=num_pairs,
         results=[(name, metrics) for name, metrics in results if metrics],
         facts={
-            "steps": f"{report.best_step} of {report.num_steps} planned",
+            "steps": f"{report.step} of {report.num_steps} planned",
+            "trained weights": _origin(report),
             "hours": f"{report.seconds / 3600:.2f}",
             "pairs that could not be read": len(report.bad),
         },
+    )
+
+
+def _origin(report: TrainingReport) -> str:
+    """Return of which step the trained weights are, and why of that one."""
+    best = report.best_step or report.step
+    return (
+        f"those of step {best}, {'the last' if best == report.step else 'the best by validation'}"
     )

@@ -16,29 +16,48 @@ FINAL_NAME = "final"
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """Measurements before and after a training run, and what a person should know of it."""
+    """Measurements before and after a training run, and what a person should know of it.
 
-    directory: str  # of the run
-    is_finished: bool  # False: someone asked to stop; the same command resumes the run
+    Attributes:
+        directory: Of the run.
+        is_finished: False: someone asked to stop; the same command resumes the run.
+        step: How many steps were taken.
+        num_steps: How many were planned; early stopping takes fewer.
+        seconds: Of training and validating, without interruptions.
+        num_pairs: Trained on.
+        num_validated: Pairs that were measured on, without those that could not be read.
+        best_step: The step whose weights were kept.
+        alpha: Share of the trained weights in the final ones (WiSE-FT); None: no interpolation.
+        start: Metrics before the first step, by name.
+        end: Metrics of the trained weights, those of best_step.
+        final: Metrics of the weights in the final checkpoint.
+        interpolations: Every alpha that was measured, with its metrics.
+        bad: Pairs that could not be read: name and reason.
+        notes: Sentences that a person should know.
+    """
+
+    directory: str
+    is_finished: bool
     step: int
     num_steps: int
-    seconds: float  # of training and validating, without interruptions
-    num_pairs: int  # trained on
-    num_validated: int = 0  # pairs that were measured on, without those that could not be read
-    best_step: int | None = None  # the step whose weights were kept
-    # Share of the trained weights in the final ones (WiSE-FT); None: no interpolation was wanted.
+    seconds: float
+    num_pairs: int
+    num_validated: int = 0
+    best_step: int | None = None
     alpha: float | None = None
-    start: Mapping[str, float] = field(default_factory=dict)  # measured before the first step
-    end: Mapping[str, float] = field(default_factory=dict)  # of the trained weights
-    final: Mapping[str, float] = field(default_factory=dict)  # of those in the final checkpoint
-    # Every alpha that was measured, with its metrics.
+    start: Mapping[str, float] = field(default_factory=dict)
+    end: Mapping[str, float] = field(default_factory=dict)
+    final: Mapping[str, float] = field(default_factory=dict)
     interpolations: tuple[tuple[float, Mapping[str, float]], ...] = ()
-    bad: Mapping[str, str] = field(default_factory=dict)  # pairs that were not read: name, reason
-    notes: tuple[str, ...] = ()  # what a person should know
+    bad: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def checkpoint(self) -> Path:
-        """Directory of the final checkpoint, which clipkit and open_clip load."""
+        """Directory of the final checkpoint in open_clip's layout, there once is_finished is True.
+
+        It is one as Encoder.save writes it.
+        """
         return Path(self.directory) / FINAL_NAME
 
     def to_dict(self) -> dict[str, Any]:

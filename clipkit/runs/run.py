@@ -54,12 +54,18 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
     The run's directory is ``config.output``. A run that is there already and has the same settings
     is resumed where it stopped, bit for bit on a CPU; one that has ended is reported again.
 
+    While it takes steps in the main thread, Ctrl-C and SIGTERM do not raise: the step at hand is
+    finished, a checkpoint to resume from is written, and the report comes back with
+    ``is_finished`` False. ``report.checkpoint`` is then not there yet: the final model is written
+    when the run ends. A second Ctrl-C raises KeyboardInterrupt at once.
+
     Args:
         config: What to train on what, and how.
         callbacks: Called with messages and progress; None: nothing is called.
 
     Returns:
-        The report of the run; if it was asked to stop, of the steps until then.
+        The report of the run; if it was asked to stop, of the steps until then, so look at
+        ``is_finished`` before loading ``checkpoint``.
 
     Raises:
         InputError: If the config or the data cannot be trained with.

@@ -1,6 +1,6 @@
 """The checkpoints of a run: each a directory that appears whole, the last good one always there.
 
-RUN/checkpoints/step-00001200/    a checkpoint that clipkit and open_clip load
+RUN/checkpoints/step-00001200/    a checkpoint in open_clip's layout, which clipkit loads
     training_state.pt             what it takes to resume from it
     checksums.json                SHA-256 of each of its files
 """

@@ -15,13 +15,14 @@ try:
 except ImportError as error:
     raise MissingExtraError("torch", "Reading the settings of a training run") from error
 
-from clipkit.training.config_errors import checked_settings
+from clipkit.training.config_errors import checked_settings, plain_values
 from clipkit.training.config_file import (
     Anchor,
     TomlSettings,
     absolute_model,
     absolute_path,
     absolute_sources,
+    source_tables,
 )
 
 LossKind = Literal["infonce", "sigmoid"]
@@ -142,7 +143,11 @@ class SourceConfig:
             )
 
 
-Sources = Annotated[tuple[SourceConfig, ...], Anchor(absolute_sources)]
+Sources = Annotated[
+    tuple[SourceConfig, ...],
+    BeforeValidator(lambda value: source_tables(plain_values(value))),
+    Anchor(absolute_sources),
+]
 
 
 @checked_settings("data")
@@ -313,8 +318,12 @@ class RunConfig(TomlSettings):
         """Return the run with every default that depends on its base model filled in.
 
         Returns:
-            A config without None.
+            A config without None, and with absolute paths: relative ones count from the working
+            directory.
         """
+        return type(self).from_dict(self.to_dict())._with_defaults()
+
+    def _with_defaults(self) -> "RunConfig":
         is_new = self.is_from_scratch
         model, optimizer, compute, watch = self.model, self.optimizer, self.compute, self.watch
         if model.freeze_batch_norm is None:

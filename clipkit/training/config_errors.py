@@ -6,12 +6,14 @@ was probably meant; names of open_clip_train's are recognised too.
 
 import difflib
 import functools
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import pydantic
 
 from clipkit.errors import InputError
@@ -34,6 +36,7 @@ def checked_settings(section: str) -> Callable[[type[_Class]], type[_Class]]:
 
     Returns:
         The decorator. Types and ranges are those of the annotations; unknown names are refused.
+        Values are taken as :func:`plain_values` has them; None is the default.
     """
 
     def decorate(kind: type[_Class]) -> type[_Class]:
@@ -47,8 +50,16 @@ def checked_settings(section: str) -> Callable[[type[_Class]], type[_Class]]:
             names = list(checked.__pydantic_fields__)
             if len(values) > len(names):
                 raise TypeError(f"{kind.__name__} takes {len(names)} values, got {len(values)}")
+            given = dict(zip(names, values, strict=False))
+            if twice := given.keys() & named.keys():
+                raise TypeError(f"{kind.__name__} got {min(twice)} by position and by name")
+            plain = {
+                name: value if is_dataclass(value) else plain_values(value)
+                for name, value in (given | named).items()
+                if value is not None
+            }
             try:  # by name, so that a message can name it
-                check(self, **dict(zip(names, values, strict=False)), **named)
+                check(self, **plain)
             except pydantic.ValidationError as error:
                 problems = [_problem(item, checked, section) for item in error.errors()]
                 raise InputError("; ".join(problems)) from error
@@ -57,6 +68,26 @@ def checked_settings(section: str) -> Callable[[type[_Class]], type[_Class]]:
         return typing.cast(type[_Class], checked)
 
     return decorate
+
+
+def plain_values(value: Any) -> Any:
+    """Return a copy as a file would have it.
+
+    Args:
+        value: Of settings: a value, or any structure of them.
+
+    Returns:
+        Paths as texts, NumPy's numbers as Python's, dataclasses as dicts; without what is None.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [plain_values(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def field_types(kind: Any) -> dict[str, Any]:
@@ -81,7 +112,8 @@ def _problem(found: Mapping[str, Any], kind: Any, section: str) -> str:
     if what == "unexpected_keyword_argument":
         return _unknown_key(keys, found, kind)
     if what == "dataclass_type":
-        return f"{name} is a section: write [{name}] and its keys below it"
+        needed = _described(_type_at(kind, location))
+        return f"{name} is a section: write [{name}] and its keys below it; in Python {needed}"
     if what in _RANGES:
         return f"{name} must be {_RANGES[what].format(**found['ctx'])}, got {got:g}"
     if what == "missing" and isinstance(location[-1], int):  # an item of a list
@@ -114,7 +146,9 @@ def _described(hint: Any) -> str:
         size = "" if options[-1] is Ellipsis else f"{len(options)} items, each "
         return f"a list of {size}{_described(options[0])}"
     names = {str: 'a text, as in "this"', bool: "true or false", int: "a whole number"}
-    return names.get(hint, "a number" if hint is float else "a table")
+    if is_dataclass(hint):
+        return f"a {getattr(hint, '__name__', '')} or a dict of its keys"
+    return names.get(hint, "a number")
 
 
 def _shown(value: Any) -> str:

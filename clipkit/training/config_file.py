@@ -1,19 +1,16 @@
 """Settings as TOML: reading a file with overrides, writing it, paths that count from its folder."""
 
-import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
 
 from clipkit.arguments import items_of
 from clipkit.errors import InputError, MissingExtraError
 from clipkit.files import write_text
 from clipkit.paths import expand_home
-from clipkit.training.config_errors import field_types, section_types
+from clipkit.training.config_errors import field_types, plain_values, section_types
 from clipkit.training.key_names import rename_settings
 
 
@@ -91,7 +88,7 @@ class TomlSettings:
             raise InputError(
                 f"a run must be a dict of sections and keys, got {type(content).__name__}"
             )
-        copy = _as_toml(content)
+        copy = plain_values(content)
         _prepare(copy, cls, expand_home(folder).absolute() if folder else Path.cwd())
         return cls._build(copy)
 
@@ -102,7 +99,7 @@ class TomlSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return sections and keys that :meth:`from_dict` takes; what is None is left out."""
-        content: dict[str, Any] = _as_toml(asdict(self))  # type: ignore[call-overload]
+        content: dict[str, Any] = plain_values(self)
         return content
 
     def to_toml(self, path: str | Path) -> None:
@@ -143,16 +140,32 @@ def absolute_model(name: Any, folder: Path) -> Any:
 
 def absolute_sources(value: Any, folder: Path) -> list[dict[str, Any]]:
     """Return the tables that a path, a list of paths, or tables with a path stand for."""
+    return [
+        table | {"path": absolute_path(table["path"], folder)} for table in source_tables(value)
+    ]
+
+
+def source_tables(value: Any) -> list[dict[str, Any]]:
+    """Return the tables that a path, a list of paths, or tables with a path stand for.
+
+    Args:
+        value: As a file has it.
+
+    Returns:
+        Tables, each with one path.
+
+    Raises:
+        ValueError: If it is something else; the message is the end of a sentence.
+    """
     tables = []
     for item in value if isinstance(value, list | tuple) else [value]:
         table = {"path": item} if isinstance(item, str) else item
         if not isinstance(table, dict) or not isinstance(table.get("path"), str):
             raise ValueError(
-                'must be a path, a list of paths, or tables like {path = "photos", weight = 2}, '
-                f"got {item}"
+                'must be a path, a list of paths, or tables like {path = "photos", weight = 2}, in '
+                f'Python SourceConfig("photos", 2), got {item}'
             )
-        paths = table["path"].split("::")  # "a::b" are two
-        tables += [table | {"path": absolute_path(path, folder)} for path in paths]
+        tables += [table | {"path": path} for path in table["path"].split("::")]  # "a::b" are two
     return tables
 
 
@@ -178,17 +191,6 @@ def _write(content: Mapping[str, Any], path: Path) -> None:
         write_text(path, text)
     except (OSError, UnicodeEncodeError) as error:
         raise InputError(f"{path} cannot be written: {error}") from error
-
-
-def _as_toml(value: Any) -> Any:
-    """Return a copy as a file would have it: paths as texts, NumPy's numbers as Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): _as_toml(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [_as_toml(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _prepare(content: dict[str, Any], schema: Any, folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clipkit.data.pair import PairDataset, PairLayout
-from clipkit.data.sources import has_validation, open_pairs
+from clipkit.data.sources import has_split, open_pairs
 from clipkit.errors import ImageReadError, InputError
 from tests.data.conftest import contents, image, reasons
 from tests.full_disk import full_disk
@@ -117,7 +117,7 @@ def test_a_data_set_of_tables_is_read_by_its_splits(tmp_path: Path) -> None:
     )
     held = open_pairs(tmp_path / "ds", PairLayout(split="validation"))
     assert contents(held) == [(image(2), ("image 2",))]
-    assert has_validation(tmp_path / "ds")
+    assert has_split(tmp_path / "ds", "validation")
     with pytest.raises(InputError, match="no table for the split test, but train-00000-of-00002"):
         open_pairs(tmp_path / "ds", PairLayout(split="test"))
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.data.pair import PairLayout
-from clipkit.data.sources import has_validation, open_pairs
+from clipkit.data.pair import Format, PairLayout
+from clipkit.data.sources import has_split, open_pairs
 from clipkit.errors import InputError
 from tests.data.conftest import contents, image, write_shard
 
@@ -87,6 +87,33 @@ def test_what_is_no_source_is_told(
     with pytest.raises(InputError, match=message) as caught:
         open_pairs(write(files) / path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format_", ["auto", "folder"])
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"a.txt": "a cat", "b.json": '"a dog"', "c.txt": "a bee"},
+            "has 3 images, none with a caption file that ends in .caption, as data.caption_ending "
+            "in RUN.toml or --caption-ending asks; the caption files there end in others, 2 in "
+            ".txt, 1 in .json: leave the setting out",
+        ),
+        (
+            {},
+            "has 3 images, none with a caption file that ends in .caption, as data.caption_ending "
+            "in RUN.toml or --caption-ending asks, nor in .txt or .json: put such a file beside "
+            "each (boat.jpg, boat.caption)",
+        ),
+    ],
+)
+def test_an_ending_that_no_caption_file_has_is_told_with_those_there_are(
+    write: Write, files: dict[str, bytes | str], message: str, format_: Format
+) -> None:
+    folder = write({f"{name}.png": image(number) for number, name in enumerate("abc")} | files)
+    with pytest.raises(InputError) as caught:
+        open_pairs(folder, PairLayout(format=format_, caption_ending="caption"))
+    assert str(caught.value) == f"{folder} {message}"
 
 
 def test_one_pair_is_a_source(write: Write) -> None:
@@ -212,7 +239,7 @@ def test_images_and_captions_have_a_folder_each(write: Write) -> None:
     assert contents(open_pairs(folder)) == [(image(1), ("a cat",))]
     held = open_pairs(folder, PairLayout(split="validation"))
     assert contents(held) == [(image(2), ("a dog",))]
-    assert has_validation(folder)
+    assert has_split(folder, "validation")
 
 
 def test_boxes_beside_images_are_no_captions(write: Write) -> None:
@@ -223,7 +250,7 @@ def test_boxes_beside_images_are_no_captions(write: Write) -> None:
 
 def test_a_folder_without_a_split_for_it_has_no_validation(write: Write) -> None:
     folder = write({"train/cat/a.png": image(1), "test/cat/b.png": image(2), "t.csv": ""})
-    assert not has_validation(folder)
-    assert not has_validation(folder / "t.csv")
-    assert not has_validation("x" * 300)
+    assert not has_split(folder, "validation")
+    assert not has_split(folder / "t.csv", "validation")
+    assert not has_split("x" * 300, "validation")
     assert open_pairs(folder).class_names == ("cat",)

@@ -73,6 +73,24 @@ def test_saved_towers_open_in_plain_open_clip_with_equal_embeddings_and_preproce
         assert text_cfg["context_length"] == 64
 
 
+def test_a_saved_hugging_face_tower_opens_in_plain_open_clip_only_from_its_directory(
+    family: Families, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Encoder.save says."""
+    case = family("hf-text")
+    saved = tmp_path / "saved"
+    save_towers(load_towers(resolve_source(case.directory)), saved)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((OSError, ValueError)):
+        open_clip.create_model(f"local-dir:{saved}")
+
+    monkeypatch.chdir(saved)
+    model = open_clip.create_model(f"local-dir:{saved}").eval()
+    with torch.inference_mode():
+        found, wanted = (each.encode_text(case.token_ids) for each in (model, case.model))
+    assert largest_difference(found, wanted) <= 1e-5
+
+
 @pytest.mark.parametrize("name", ["ViT-B-32", "convnext", "hf-text"])
 def test_saving_and_loading_changes_no_bit_and_no_space_id(
     family: Families, name: str, tmp_path: Path

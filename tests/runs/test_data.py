@@ -130,6 +130,33 @@ def test_a_reference_set_is_the_samples_or_class_folders(tmp_path: Path) -> None
         opened(config, retention_set=str(tmp_path / "plain"))
 
 
+def test_settings_that_no_place_uses_are_said_once_by_name(tmp_path: Path) -> None:
+    trained, measured = save_folder(tmp_path / "a", 3), save_folder(tmp_path / "b", 2)
+    config = DataConfig(
+        train=(SourceConfig(trained, split="test"),),
+        validation=(SourceConfig(measured),),
+        image_column="file",
+        templates=("a drawing of a {}.",),
+    )
+    names = WatchConfig(retention_set="samples", retention_class_names="names.json")
+    said: list[str] = []
+    open_data(RunConfig("run", ModelConfig(architecture="a"), config, watch=names), say=said.append)
+    assert [line.partition(" is not used")[0] for line in said] == [
+        f'warning: split = "test" of {trained}',
+        "warning: watch.retention_class_names",
+        "warning: data.image_column in RUN.toml or --image-column",
+        "warning: data.templates",
+    ]
+    assert f"and {trained} is read as a folder of images with caption files; {measured}" in said[2]
+
+    for name in ("cat", "dog"):
+        save_image(tmp_path / "classes" / name / "1.png", (1, 2, 3))
+    own = WatchConfig(retention_set=str(tmp_path / "classes"))
+    said.clear()
+    open_data(RunConfig("run", ModelConfig(architecture="a"), config, watch=own), say=said.append)
+    assert not any("templates" in line for line in said)  # the retention set uses them
+
+
 def test_an_epoch_draws_pairs_by_the_weights_of_their_places(tmp_path: Path) -> None:
     places = [save_folder(tmp_path / name, 4) for name in ("a", "b")]
     weighed = zip(places, (0.5, 3.0), strict=True)

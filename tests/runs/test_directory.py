@@ -58,6 +58,19 @@ def test_the_same_run_goes_on(config: RunConfig) -> None:
         assert claimed == config
 
 
+def test_a_run_made_by_hand_with_relative_paths_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    config = RunConfig(
+        "run", ModelConfig(base="model"), DataConfig(train=(SourceConfig("a"), SourceConfig("b")))
+    )
+    assert begin(config.resolve()).resolve() == tmp_path / "run"
+    with claimed_directory(config.resolve()) as claimed:
+        assert claimed.model.base == str(tmp_path / "model")
+
+
 def test_a_run_goes_on_with_the_precision_that_was_chosen(config: RunConfig) -> None:
     directory = begin(config)
     with_precision(config, "bf16").to_toml(directory / "run.toml")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
@@ -65,7 +66,12 @@ def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) 
         assert image.format == "PNG"
         assert np.asarray(image.convert("L")).std() > 0
     card = (directory / "final" / "README.md").read_text()
-    for fact in ("32 pairs for training", "8 pairs for validation", f"torch {version('torch')}"):
+    for fact in (
+        "32 pairs for training",
+        "8 pairs for validation",
+        f"torch {version('torch')}",
+        "- steps: 8 of 8 planned\n",
+    ):
         assert fact in card
     assert f"{report.end['validation_loss']:.4f}" in card
     assert list(directory.glob("**/*.part")) == []
@@ -186,6 +192,35 @@ def test_chosen_interpolation_is_the_best_that_does_not_forget(
     for name, tensor in final.items():
         expected = (1 - alpha) * start[name] + alpha * end[name]
         np.testing.assert_allclose(tensor, expected, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("step", "best_step", "weights"),
+    [
+        (60, 3, "those of step 3, the best by validation"),
+        (60, 60, "those of step 60, the last"),
+        (20, 12, "those of step 12, the best by validation"),  # early stopping
+    ],
+)
+def test_card_says_how_many_steps_were_taken_and_whose_weights_these_are(
+    fine_tune: Callable[..., Path], tmp_path: Path, step: int, best_step: int, weights: str
+) -> None:
+    config = RunConfig.from_toml(fine_tune(watch={"wise_ft": False})).resolve()
+    write_directory_of_seed(tmp_path / "trained", seed=1)
+    directory = Path(config.output)
+    directory.mkdir()
+
+    finalize_run(
+        config,
+        open_data(config),
+        lambda encoder: Validation(0.5, {}),
+        tmp_path / "trained",
+        TrainingReport(str(directory), True, step, 60, 1.0, 18, best_step=best_step),
+    )
+
+    lines = (directory / "final" / "README.md").read_text().splitlines()
+    assert f"- steps: {step} of 60 planned" in lines
+    assert f"- trained weights: {weights}" in lines
 
 
 @pytest.mark.slow
@@ -391,6 +426,25 @@ def test_run_goes_on_only_as_itself(write_run: WriteRun) -> None:
     with pytest.raises(InputError, match=r"holds another run: seed was 0, is 1"):
         train(replace(config, seed=1))
     train(replace(config, watch=replace(config.watch, log_steps=3)))
+
+
+def test_ctrl_c_ends_a_run_with_a_report_and_without_a_final_model(write_run: WriteRun) -> None:
+    """As help(train) says; the same call resumes the run."""
+    config = RunConfig.from_toml(write_run(data={"validation_fraction": 0.2}))
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    def progress_for(label: str) -> AbstractContextManager[Progress]:
+        return nullcontext(stop if label == "training" else lambda done, total: None)
+
+    report = train(config, callbacks=Callbacks(progress_for=progress_for))
+
+    assert (report.is_finished, report.step) == (False, 2)
+    assert not report.checkpoint.exists()
+    assert train(config).is_finished
+    assert report.checkpoint.is_dir()
 
 
 def test_output_that_holds_something_else_is_left_alone(

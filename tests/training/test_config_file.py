@@ -21,6 +21,7 @@ from clipkit.training.config import (
     OptimizerConfig,
     RunConfig,
     SourceConfig,
+    WatchConfig,
 )
 from clipkit.training.config_errors import field_types
 from tests.training.conftest import SMALLEST_RUN, ReadRun
@@ -342,6 +343,59 @@ def test_a_dict_reads_as_a_file_does_and_back(tmp_path: Path) -> None:
     assert content["data"]["train"][1] == "b::c"  # type: ignore[index]
     for each in (config, config.resolve()):
         assert RunConfig.from_dict(json.loads(json.dumps(each.to_dict()))) == each
+
+
+TRAINS: dict[str, Any] = {
+    "text": "a",
+    "two in a text": "a::b",
+    "path": Path("a"),
+    "list": ["a", Path("b")],
+    "table": {"path": Path("a"), "weight": np.float32(2)},
+    "tables": ({"path": "a::b", "weight": 2}, "c"),
+    "source": SourceConfig(Path("a"), 2),  # type: ignore[arg-type]
+    "sources": [SourceConfig("a::b", 0.5), "c"],
+}
+
+
+@pytest.mark.parametrize("name", TRAINS)
+def test_python_takes_what_a_dict_takes_with_the_same_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    model = {"base": Path("model"), "unlocked_text_layers": np.int64(0)}
+    data: dict[str, Any] = {
+        "train": TRAINS[name],
+        "validation": TRAINS[name],
+        "crop_scale": [np.float32(0.5), 1],
+        "max_bad_fraction": None,
+        "class_names": Path("names.txt"),
+    }
+    optimizer: dict[str, Any] = {"lr": np.float32(0.5), "beta1": None}
+    watch = {"retention_set": Path("~/kept")}
+    content = {"output": Path("~/run"), "model": model, "data": data, "seed": np.int64(3)}
+    expected = RunConfig.from_dict({**content, "optimizer": optimizer, "watch": watch})
+
+    built = RunConfig(
+        Path("~/run"),  # type: ignore[arg-type]
+        ModelConfig(**model),  # type: ignore[arg-type]
+        DataConfig(**data),
+        np.int64(3),  # type: ignore[arg-type]
+        optimizer=OptimizerConfig(**optimizer),
+        watch=WatchConfig(**watch),  # type: ignore[arg-type]
+    )
+    of_dicts = RunConfig(**content, optimizer=optimizer, watch=watch)  # type: ignore[arg-type]
+    of_parts = RunConfig.from_dict(
+        {**content, "data": DataConfig(**data), "optimizer": built.optimizer, "watch": watch}
+    )
+
+    assert built == of_dicts
+    assert built.resolve() == expected.resolve()
+    assert of_parts == expected
+    built.to_toml(tmp_path / "run.toml")
+    assert RunConfig.from_toml(tmp_path / "run.toml") == expected
+    assert expected.data.train[0].path == str(tmp_path / "a")
+    assert expected.resolve().output == str(Path("~/run").expanduser())
 
 
 def test_names_of_an_earlier_version_are_understood_and_told_of_once(tmp_path: Path) -> None:
