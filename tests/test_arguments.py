@@ -209,7 +209,9 @@ def test_an_unknown_filter_is_named_with_those_that_exist(tmp_path: Path) -> Non
         lambda: library.export(tmp_path / "out", min_size=(6, 4)),  # type: ignore[call-arg]
     ]
     for call in calls:
-        with pytest.raises(InputError, match=r"no filter 'min_size'; there are path, .*min_width"):
+        with pytest.raises(
+            InputError, match=r"no filter 'min_size'; filters are path, .*min_width"
+        ):
             call()
 
 

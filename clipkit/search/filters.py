@@ -100,10 +100,10 @@ def read_filter(options: Mapping[str, Any], others: Sequence[str] = ()) -> Index
             from difflib import get_close_matches  # only here: names that are right need none
 
             near = get_close_matches(name, [*names, *others], n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            listed = f"did you mean {near[0]}? Filters" if near else "filters"
             beside = f"; beside filters there are {', '.join(others)}" if others else ""
             raise InputError(
-                f"there is no filter {name!r}: {hint}Filters are {', '.join(names)}{beside}"
+                f"there is no filter {name!r}; {listed} are {', '.join(names)}{beside}"
             )
     return IndexFilter(**options)
 

@@ -46,12 +46,12 @@ def test_options_are_the_fields_of_a_filter() -> None:
     assert read_filter({"path": "in/*", "not_camera": "canon"}) == IndexFilter(
         path="in/*", not_camera=["canon"]
     )
-    expected = r"there is no filter 'pth': did you mean path\? Filters are path, not_path"
+    expected = r"there is no filter 'pth'; did you mean path\? Filters are path, not_path"
     with pytest.raises(InputError, match=expected):
         read_filter({"pth": "in/*"})
 
 
 def test_what_a_search_takes_beside_filters_is_told_too() -> None:
-    expected = r"'sorted': did you mean sort\? .* beside filters there are sort, k$"
+    expected = r"'sorted'; did you mean sort\? .* beside filters there are sort, k$"
     with pytest.raises(InputError, match=expected):
         read_filter({"sorted": "newest"}, ["sort", "k"])

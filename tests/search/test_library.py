@@ -637,7 +637,7 @@ def test_a_place_that_cannot_be_made_is_a_sentence(
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "file"))
     library = PhotoLibrary.open(photos, FakeEncoder())
     with pytest.raises(
-        LibraryError, match=r"cannot be written at .*Not a directory\): set CLIPKIT"
+        LibraryError, match=r"cannot be written at .*Not a directory\); set CLIPKIT"
     ):
         library.sync()
 
