@@ -28,7 +28,13 @@ from clipkit.search.location import (
 )
 from clipkit.search.query import SearchQuery
 from clipkit.search.query_vectors import needed_encoder
-from clipkit.search.search import HitOptions, SearchHit, SearchOptions, search_library
+from clipkit.search.search import (
+    OTHER_OPTIONS,
+    HitOptions,
+    SearchHit,
+    SearchOptions,
+    search_library,
+)
 from clipkit.search.store.local.store import not_indexed
 from clipkit.search.sync import SyncOptions, SyncReport, sync_library
 from clipkit.search.watch import sync_on_changes
@@ -45,15 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
 
 ImagePath = str | os.PathLike[str]
-
-_BESIDE_FILTERS = (
-    "sort",
-    "k",
-    "min_relevance",
-    "diversity",
-    "more_like",
-    "less_like",
-)  # of a search
 
 
 class PhotoLibrary:
@@ -271,9 +268,7 @@ class PhotoLibrary:
             SpaceMismatchError: If the index was rebuilt with another model meanwhile.
         """
         sort = options.pop("sort", "best")
-        wanted = HitOptions(
-            k, min_relevance, diversity, sort, read_filter(options, _BESIDE_FILTERS)
-        )
+        wanted = HitOptions(k, min_relevance, diversity, sort, read_filter(options, OTHER_OPTIONS))
         try:
             return search_library(
                 self._place, self._encoder, query, wanted, more_like=more_like, less_like=less_like
@@ -284,8 +279,7 @@ class PhotoLibrary:
     def look_up(self, files: Sequence[FileState]) -> "IndexedFiles":
         """Return the embeddings of files of the folder: looked up where indexed, else encoded.
 
-        A file is any object with the fields of :class:`clipkit.FileState`: `path`, relative to the
-        folder with "/" between its parts, `size` in bytes and `mtime_ns`, as `os.stat` tells them.
+        A file has the fields of :class:`clipkit.FileState`; its path is relative to the folder.
         """
         from clipkit.search.lookup import IndexedFiles
 

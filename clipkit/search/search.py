@@ -42,6 +42,10 @@ _SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % o
 _CANDIDATES = 200  # candidates for relevance and diversity, at least
 
 
+OTHER_OPTIONS = ("sort", "k", "min_relevance", "diversity", "more_like", "less_like")
+"""What a search takes by name beside filters."""
+
+
 @dataclass(frozen=True)
 class SearchHit:
     """One image a search found."""
