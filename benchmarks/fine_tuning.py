@@ -47,9 +47,9 @@ def main() -> None:
         _percent("validation drawings: accuracy of the start", start["accuracy"]),
         _percent("validation drawings: accuracy of the trained weights", end["accuracy"]),
         _percent("validation drawings: accuracy of the final weights", final["accuracy"]),
-        _percent("drawings of another vendor: accuracy of the start", tested["start"]),
+        _percent("drawings of another vendor: accuracy of the start", tested["base"]),
         _percent("drawings of another vendor: accuracy of the final weights", tested["final"]),
-        _percent("what that is more", tested["final"] - tested["start"], at_least=0.0),
+        _percent("what that is more", tested["final"] - tested["base"], at_least=0.0),
         _percent("reference photographs: accuracy of the start", start["retention_accuracy"]),
         _percent(
             "reference photographs: accuracy of the trained weights", end["retention_accuracy"]
