@@ -337,9 +337,10 @@ def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown
     if line := nothing_line(library, arguments.folder):
         return line
     number = len(library)
-    nothing = f"nothing relevant among {number:,} image{'s' * (number != 1)}".replace(",", " ")
+    nothing = f"nothing relevant among {number:,} image{'s' * (number != 1)}"
     if missing := library.num_missing:
-        nothing += f" ({missing:,} more cannot be reached now)".replace(",", " ")
+        nothing += f" ({missing:,} more cannot be reached now)"
+    nothing = nothing.replace(",", " ")
     if is_shown:
         return f"{nothing}; these are the closest"
     if arguments.min_relevance:
