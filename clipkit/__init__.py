@@ -63,7 +63,7 @@ _PUBLIC = {
     "clipkit.search.library": ("PhotoLibrary",),
     "clipkit.search.lookup": ("IndexedFiles",),
     "clipkit.search.query": ("Query", "QueryPart", "SearchQuery", "parse_query"),
-    "clipkit.search.search": ("SearchHit", "SearchOptions"),
+    "clipkit.search.search": ("SearchHit", "SearchHits", "SearchOptions"),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.search.store.records": ("ImageFile",),
     "clipkit.search.sync": ("SyncReport",),

@@ -56,6 +56,7 @@ from clipkit.search.query import QueryPart as QueryPart
 from clipkit.search.query import SearchQuery as SearchQuery
 from clipkit.search.query import parse_query as parse_query
 from clipkit.search.search import SearchHit as SearchHit
+from clipkit.search.search import SearchHits as SearchHits
 from clipkit.search.search import SearchOptions as SearchOptions
 from clipkit.search.status import LibraryStatus as LibraryStatus
 from clipkit.search.store.records import ImageFile as ImageFile

@@ -1,6 +1,6 @@
 """The page's tab for search, by words, by an image, and by images that a visitor marks."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import gradio as gr
@@ -13,7 +13,6 @@ from demo.model_queue import ModelQueue
 QUERIES = ("a cat", "sailing boats", "sunset", "a tall tower", "musical instrument", "wild animal")
 MAX_QUERY = 500  # characters; the model reads about 70 words
 MAX_MARKS = 50  # of each kind
-RELEVANT = 0.5  # from here on, an image more likely than not fits: PhotoLibrary.search says so
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class SearchState:
     request: SearchRequest = SearchRequest()
     more: tuple[Path, ...] = ()  # marked by the visitor
     less: tuple[Path, ...] = ()
-    hits: tuple[clipkit.SearchHit, ...] = ()
+    hits: clipkit.SearchHits = field(default_factory=clipkit.SearchHits)
 
 
 Shown = tuple[list[tuple[str, str]], SearchState]  # the gallery, and the state behind it
@@ -48,15 +47,18 @@ def build(library: clipkit.PhotoLibrary, images: ImageStore, queue: ModelQueue) 
 
     def find(state: SearchState, count: float, diversity: float) -> Shown:
         try:
-            hits = library.search(
+            found = library.search(
                 read_query(state.request, images), k=int(count), diversity=diversity,
                 more_like=state.more, less_like=state.less,
             )  # fmt: skip
         except clipkit.ClipkitError as error:
             raise translate(error) from error
-        hits = [hit for hit in hits if images.is_shown(hit.path)]
+        hits = clipkit.SearchHits(
+            (hit for hit in found if images.is_shown(hit.path)),
+            verdict=found.verdict, num_found=found.num_found,
+        )  # fmt: skip
         shown = [(small(images.admit(hit.path)), caption(hit)) for hit in hits]
-        return shown, replace(state, hits=tuple(hits))
+        return shown, replace(state, hits=hits)
 
     # Callers of the API may leave out what has a default; Gradio fills in the state and request.
     async def search(
@@ -175,17 +177,18 @@ def add_mark(marked: tuple[Path, ...], picked: Path | None) -> tuple[Path, ...]:
 
 
 def caption(hit: clipkit.SearchHit) -> str:
-    """Return an image's name, relevance (rounded down: 50 % is relevant) and cosine."""
+    """Return an image's name, relevance (rounded down: 40 % is found) and cosine."""
     return f"{short_stem(hit.path)}  {int(100 * hit.relevance)} %  ({hit.similarity:.2f})"
 
 
 def describe(state: SearchState, total: int) -> str:
-    """Return a line on the hits: how relevant, out of how many images, and which are marked."""
-    relevant = sum(hit.relevance >= RELEVANT for hit in state.hits)
-    if relevant:
-        text = f"Relevant: {relevant} of the {len(state.hits)} shown, among {total} images."
+    """Return a line on what was found, among how many images, and which are marked."""
+    if state.hits.verdict == "found":
+        text = f"Found {state.hits.num_found} among {total} images."
+    elif state.hits.verdict == "not sure":
+        text = f"Not sure that any of these fits, among {total} images."
     else:
-        text = f"None of the {total} images is likely what you asked for; the closest are shown."
+        text = f"Probably nothing among {total} images; the closest are shown."
     for kind, marked in (("More", state.more), ("Less", state.less)):
         if marked:
             text += f" {kind} like: {', '.join(map(short_stem, marked))}."

@@ -25,6 +25,7 @@ from clipkit.cli.search_results import open_page, open_preview, print_hits
 from clipkit.cli.terminal import note
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
+from clipkit.search.search import SearchHits
 from clipkit.search.search import SORTS
 
 _EPILOG = """\
@@ -38,10 +39,12 @@ queries can be added, subtracted and weighted
   clipkit search "2:golden retriever" + ./pool.jpg - 0.5:night
   clipkit search -- -40C                   a query that begins with a dash
 
-the score is a cosine, and .3 is high for one query and low for the next; relevance compares
-between queries: from 0.5 on, an image is more likely to fit than not
+relevance says how likely an image fits: at 0.7, seven of ten do, and from 0.4 on it counts as
+found. The best of all images decides what the search says: found, not sure, or probably nothing.
+The score is a cosine, and .3 is high for one query and low for the next.
 
-exit status: 0 something relevant was found, 1 nothing was, 2 an error, 130 after Ctrl-C
+exit status: 0 found or not sure, 1 probably nothing, or no image passes --min-relevance or the
+filters; 2 an error, 130 after Ctrl-C
 """
 
 
@@ -51,7 +54,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "search",
         help="find images by words or by another image",
         description="Find the images of a folder that fit a query best. New, changed and deleted\n"
-        "images are indexed first. Exits 1 if nothing is relevant.",
+        "images are indexed first. Exits 1 if there is probably nothing.",
         usage="%(prog)s [options] QUERY [+ QUERY] [- QUERY] [FOLDER]",
         epilog=_EPILOG,
         prefix_chars="-+",  # so that + alone is an option, as - is
@@ -122,8 +125,9 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
         "--min-relevance",
         type=values.number(0, 1),
         metavar="R",
-        help=f"leave out less relevant results, 0 to 1; {DEFAULT_MIN_RELEVANCE} is a good cut; "
-        "without one the closest are shown, with a note if none reaches that",
+        help="leave out less relevant results, 0 to 1; what counts as found has "
+        f"{DEFAULT_MIN_RELEVANCE} or more; without it the most relevant are shown, whatever they "
+        "have",
     )
 
 
@@ -255,8 +259,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; 1 if nothing relevant was found, or an image was skipped and --strict was given; 130
-        after Ctrl-C.
+        0; 1 if there is probably nothing or nothing is left to show, or an image was skipped and
+        --strict was given; 130 after Ctrl-C.
     """
     settle_folder(arguments)
     query = build_query(arguments)
@@ -291,12 +295,13 @@ def run(arguments: argparse.Namespace) -> int:
         from clipkit.cli.contact_sheet import write_contact_sheet
 
         write_contact_sheet(page, query_title(arguments), hits, max_pixels=encoder.max_pixels)
-    wanted = DEFAULT_MIN_RELEVANCE if arguments.min_relevance is None else arguments.min_relevance
-    is_answered = any(hit.relevance >= wanted for hit in hits)
-    if not is_answered:
-        note(_no_answer(library, arguments, is_shown=bool(hits)))
-    print_hits(hits, arguments, preview)
-    return 1 if not is_answered or (has_skipped and arguments.strict) else 0
+    is_nothing = not hits or hits.verdict == "probably nothing"
+    has_paths_only = arguments.filepath_only or arguments.print0
+    if is_nothing or hits.verdict == "not sure" or not (has_paths_only or arguments.json):
+        note(_what_was_found(library, arguments, hits))
+    if not (is_nothing and has_paths_only):
+        print_hits(hits, arguments, preview)
+    return 1 if is_nothing or (has_skipped and arguments.strict) else 0
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> bool:
@@ -332,17 +337,25 @@ def _summary(report: SyncReport, folder: str) -> str:
     return f"indexed: {news}; {skipped}" if news else skipped
 
 
-def _no_answer(library: PhotoLibrary, arguments: argparse.Namespace, *, is_shown: bool) -> str:
-    """Return the message for a search without relevant results."""
+def _what_was_found(library: PhotoLibrary, arguments: argparse.Namespace, hits: SearchHits) -> str:
+    """Return the message on a search as a whole."""
     if line := nothing_line(library, arguments.folder):
         return line
-    number = len(library)
-    nothing = f"nothing relevant among {number:,} image{'s' * (number != 1)}"
+    total = f"{len(library):,}".replace(",", " ")
+    among = f"among {total} image{'s' * (len(library) != 1)}"
     if missing := library.num_missing:
-        nothing += f" ({missing:,} more cannot be reached now)"
-    nothing = nothing.replace(",", " ")
-    if is_shown:
-        return f"{nothing}; these are the closest"
+        among += f" ({missing:,} more cannot be reached now)".replace(",", " ")
+    if hits.verdict == "found" and hits:
+        return f"found {hits.num_found} {among}"
+    if hits and hits.verdict == "not sure":
+        return f"not sure that any of these fits, {among}"
+    if hits and (arguments.filepath_only or arguments.print0):
+        return f"probably nothing {among}; without paths only, the closest are shown"
+    if hits:
+        return f"probably nothing {among}; these are the closest"
     if arguments.min_relevance:
-        return f"{nothing}; without --min-relevance the closest are shown"
+        return (
+            f"nothing of relevance {arguments.min_relevance:g} or more {among}; without "
+            "--min-relevance the most relevant are shown"
+        )
     return f"no image in {arguments.folder} passes the filters"

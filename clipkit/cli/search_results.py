@@ -62,7 +62,7 @@ def print_hits(
             print(f"{start}{hit.path}", end="\0" if arguments.print0 else "\n")
     elif hits:
         heading, *lines = table_lines(
-            [("score", "filepath", "relevance"), *(_cells(hit, start) for hit in hits)]
+            [("relevance", "filepath", "score"), *(_cells(hit, start) for hit in hits)]
         )
         print(heading)
         for hit, line in zip(hits, lines, strict=True):
@@ -82,4 +82,4 @@ def _json_object(hit: SearchHit, start: str) -> dict[str, object]:
 def _cells(hit: SearchHit, start: str) -> tuple[str, str, str]:
     # JSON's quotes: rclip's, but a name with a quote or a line break stays one field.
     path = to_json(f"{start}{hit.path}")
-    return f"{hit.similarity:.3f}", path, f"{hit.relevance:.2f}"
+    return f"{hit.relevance:.2f}", path, f"{hit.similarity:.3f}"

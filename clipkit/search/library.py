@@ -32,6 +32,7 @@ from clipkit.search.search import (
     OTHER_OPTIONS,
     HitOptions,
     SearchHit,
+    SearchHits,
     SearchOptions,
     search_library,
 )
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from clipkit.search.status import LibraryStatus
     from clipkit.search.thumbnails import ThumbnailCache
 
-__all__ = ["PhotoLibrary", "SearchHit", "SyncReport"]
+__all__ = ["PhotoLibrary", "SearchHit", "SearchHits", "SyncReport"]
 
 ImagePath = str | os.PathLike[str]
 
@@ -235,7 +236,7 @@ class PhotoLibrary:
         more_like: Iterable[ImageInput] = (),
         less_like: Iterable[ImageInput] = (),
         **options: Unpack[SearchOptions],
-    ) -> list[SearchHit]:
+    ) -> SearchHits:
         """Return the images closest to a query, as of the last commit.
 
         Filters come before the ranking: k images come back whenever k pass them. Images of
@@ -248,8 +249,8 @@ class PhotoLibrary:
                 parts; one embedding of a text or image, floating-point, shape (D,) or (1, D) and
                 norm 1; or nothing if images are marked.
             k: The most images to return, k >= 1.
-            min_relevance: Images that are less relevant are left out, 0..1; from 0.5 on an image
-                more likely than not fits the query.
+            min_relevance: Images that are less relevant are left out, 0..1: at 0.7, seven of ten
+                are right; from 0.4 on an image counts as found.
             diversity: How much results should differ from each other, 0..1; 0 ranks by the query.
             more_like: Images like what is sought, to refit the query to; a string is a path here.
             less_like: Images unlike what is sought.
@@ -258,7 +259,8 @@ class PhotoLibrary:
                 min_height, orientation, camera, not_camera.
 
         Returns:
-            Best first, equals in the order of the paths; or as `sort` says.
+            A list, most relevant first, equals in the order of the paths; or as `sort` says. Its
+            `verdict` is "found", "not sure" or "probably nothing".
 
         Raises:
             InputError: If the query is empty, of no such kind or cancels out, a value is out of

@@ -1,24 +1,24 @@
-"""Calibrated relevance in [0, 1] of an image to a query.
+"""Calibrated relevance in [0, 1] of an image to a query, and the verdict on a whole search.
 
-A cosine means nothing by itself: it differs between words and images, between general and special
-words, and from model to model. So the query's score on an image is compared with the scores of
-alternatives, queries of the same kind that mean something else: everyday words instead of its
-texts, other images of the library instead of its images. The result is a z-score, which is
-comparable between queries and models; a fixed logistic curve turns it into a relevance.
+A cosine means nothing by itself: it differs between words and images, between short and long
+texts, and from model to model. So three things are put together, none of which depends on a model:
 
-A subtracted part of a query has a z-score of its own, and an image that fits it is penalized, as in
-the ranking.
+- Evidence of the words: the query's score on an image, in spreads of the scores that everyday words
+  have on the same image. An image in a query counts as the everyday words that describe it.
+- Richness: a sentence says more than a word, lies farther from the words' mean, and scores higher
+  on images that it does not describe. What a query of its length scores anyway is taken off.
+- Standing out: how far an image lies before the one at twice its rank. Real matches break off;
+  near misses go on and on. A small library and a large one differ by this.
 
-Images of the library are poor alternatives while there are few of them, or if all show the same.
-Therefore an image in a query counts a second time as the everyday words that describe it, which
-are weighed against other words, and the fewer images there are, the more this counts.
+Their sum goes through one logistic curve for all. A subtracted part of a query has evidence of its
+own, and an image that fits it is penalized, as in the ranking.
 
-Shapes: P parts of a query, K hits, D dimensions, B everyday words, S images of the library,
+Shapes: P parts of a query, K candidates, D dimensions, B everyday words, S images of the library,
 A alternatives.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,16 +34,29 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float64]
 
-# The threshold of a match; what z-score it stands for is CUT_Z.
-DEFAULT_MIN_RELEVANCE = 0.5
+Verdict = Literal["found", "not sure", "probably nothing"]
+"""What a search as a whole says: by the most relevant image, whatever was shown of it."""
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-# Fitted on the development queries of benchmarks/relevance.py. Their F1 is best at a z-score of 4.2
-# to 5.8 for words, depending on the model, and of 5.5 for words and images together.
-CUT_Z = 5.0  # relevance .5
-SLOPE = 1.2  # of the logistic regression of "is a match" on z, with the starter
-# Fixed beforehand: the results hardly depend on them.
-SYNONYM_SPREADS = 4.0  # an alternative this much closer to the query than most is a synonym
-SAMPLE_PRIOR = 100  # as many images of the library are trusted as much as the words
+# Of an image: from here on it counts as found. About the best F1 of pairs over all collections of
+# benchmarks/relevance.py, with one cut for all.
+DEFAULT_MIN_RELEVANCE = 0.4
+NOTHING_BELOW = 0.05  # if the most relevant image has less, there is probably nothing
+
+# Fitted on the collections of benchmarks/relevance.py, of three models, each reported by constants
+# fitted without it. F1 is flat around them: a richness of 4 to 6 and a weight of .4 to 1 do as
+# well.
+RICHNESS = 4.5  # spreads taken off for each factor e of a query's distance from the words' mean
+LEAST_RICHNESS = 0.7  # below lie only texts that say next to nothing
+GAP_WEIGHT, LARGEST_GAP = 0.6, 2.0  # of how far an image stands out, in spreads
+CENTER, SLOPE = 4.85, 1.3  # of the logistic curve, in spreads: relevance .5, and per spread
+# Of the library's images as alternatives to an image in a query, beside the words: they tell a copy
+# from another image of the same thing.
+IMAGE_WEIGHT = 0.5
+SYNONYM_SPREADS = 4.0  # an image this much closer to the query's than most is a copy of it
+SAMPLE_PRIOR = 100  # with as many images of the library, these count half of that
+
+_ROUNDING = 1e-6  # smaller differences are rounding errors of the embeddings
 
 
 class _Part(NamedTuple):
@@ -54,8 +67,8 @@ class _Part(NamedTuple):
     is_image: bool
 
 
-class NullDistribution:
-    """The scores of unrelated queries on the images of one library.
+class RelevanceScale:
+    """What the scores of queries on the images of one library are measured by.
 
     Args:
         bank: clipkit.background_words, embedded: shape (B, D), rows of norm 1, B >= 2.
@@ -73,57 +86,59 @@ class NullDistribution:
                 "the bank must have shape (B, D) with B of 2 or more and the sample (S, D) with "
                 f"the same D, got {words.shape} and {images.shape}"
             )
-        self._word_centre = words.mean(axis=0)
-        self._words = _directions(words - self._word_centre)
-        self._image_centre = images.mean(axis=0) if len(images) else self._word_centre
-        self._images = _directions(images - self._image_centre)
+        self._word_center = words.mean(axis=0)
+        self._words, self._word_norm = _scaled(words - self._word_center)
+        self._directions = _directions(self._words)
+        self._image_center = images.mean(axis=0) if len(images) else self._word_center
+        self._images = _directions(images - self._image_center)
 
     def relevance(
         self,
         parts: ArrayLike,
         weights: Sequence[float],
         is_image: Sequence[bool],
-        hits: ArrayLike,
+        candidates: ArrayLike,
     ) -> Vectors:
-        """Return the relevance of images to a query.
+        """Return the relevance of the images of a library that fit a query best.
 
         Args:
-            parts: The query's texts and images, embedded: shape (P, D), rows of norm 1, P >= 1.
-            weights: One a part; what is subtracted has a negative one.
-            is_image: Whether each part is an image.
-            hits: The images, embedded: shape (K, D), rows of norm 1.
+            parts: As for `evidence`.
+            weights: Likewise.
+            is_image: Likewise.
+            candidates: The K images, some hundreds or all: how far one stands out is seen among
+                them. Shape (K, D), rows of norm 1.
 
         Returns:
             float64, shape (K,), in [0, 1].
 
         Raises:
-            InputError: If the shapes do not fit together or there is no part.
+            InputError: As for `evidence`.
         """
-        return relevance_of(self.z_scores(parts, weights, is_image, hits))
+        return relevance_of(self.evidence(parts, weights, is_image, candidates))
 
-    def z_scores(
+    def evidence(
         self,
         parts: ArrayLike,
         weights: Sequence[float],
         is_image: Sequence[bool],
-        hits: ArrayLike,
+        candidates: ArrayLike,
     ) -> Vectors:
-        """Return how many standard deviations above its alternatives the query scores.
+        """Return how well images fit a query, in spreads of the scores of everyday words.
 
         Args:
             parts: The query's texts and images, embedded: shape (P, D), rows of norm 1, P >= 1.
             weights: One a part; what is subtracted has a negative one. If all are negative, the
                 query is what is unlike them.
             is_image: Whether each part is an image.
-            hits: The images, embedded: shape (K, D), rows of norm 1.
+            candidates: The images, embedded: shape (K, D), rows of norm 1.
 
         Returns:
-            float64, shape (K,).
+            float64, shape (K,): comparable between images, queries and models. The best order.
 
         Raises:
             InputError: If the shapes do not fit together or there is no part.
         """
-        rows, targets = np.asarray(parts, np.float64), np.asarray(hits, np.float64)
+        rows, targets = np.asarray(parts, np.float64), np.asarray(candidates, np.float64)
         shape = (len(weights), self._words.shape[1])
         if rows.shape != shape or len(is_image) != len(weights) or not len(weights):
             raise InputError(
@@ -131,90 +146,126 @@ class NullDistribution:
                 f"least one part, got {rows.shape} and {len(is_image)} kinds"
             )
         if targets.shape[1:] != shape[1:]:
-            raise InputError(f"hits must have shape (K, {shape[1]}), got {targets.shape}")
+            raise InputError(f"candidates must have shape (K, {shape[1]}), got {targets.shape}")
         every = [_Part(*part) for part in zip(rows, weights, is_image, strict=True)]
         added = [part for part in every if part.weight > 0]
         if not added:
-            return self._mixed_z_scores(every, targets)
-        z_scores = self._mixed_z_scores(added, targets)
+            return self._evidence_of_sum(every, targets)
+        evidence = self._evidence_of_sum(added, targets)
         strongest = max(part.weight for part in added)
         for part in every:
             if part.weight < 0:
-                alone = self._mixed_z_scores([part._replace(weight=1.0)], targets)
-                z_scores = z_scores - (-part.weight / strongest) * subtraction_loss(alone)
-        return z_scores
+                alone = self._evidence_of_sum([part._replace(weight=1.0)], targets)
+                evidence = evidence - (-part.weight / strongest) * subtraction_loss(alone)
+        return evidence
 
-    def _mixed_z_scores(self, parts: Sequence["_Part"], targets: Vectors) -> Vectors:
-        """Return the z-scores of a weighted sum of parts, shape (K,)."""
+    def _evidence_of_sum(self, parts: Sequence[_Part], targets: Vectors) -> Vectors:
+        """Return the evidence of a weighted sum of parts, shape (K,)."""
         weights = [part.weight for part in parts]
-        described = [
-            (self._describe(row) if is_image else row - self._word_centre, self._words)
-            for row, _, is_image in parts
-        ]
-        by_words = _standardise(described, weights, targets)
-        if not any(part.is_image for part in parts) or not len(self._images):
-            return by_words
-        seen = [
-            (row - self._image_centre, self._images) if is_image else others
-            for (row, _, is_image), others in zip(parts, described, strict=True)
-        ]
-        by_images = _standardise(seen, weights, targets)
+        query = np.zeros(targets.shape[1])
+        for part in parts:
+            query += part.weight * self._in_words(part)
+        alternatives = _mixed([self._words] * len(parts), weights)
+        richness = np.linalg.norm(query) / _root_mean_square(np.linalg.norm(alternatives, axis=1))
+        evidence = _in_spreads(targets @ query, targets @ alternatives.T)
+        evidence = evidence - RICHNESS * np.log(max(float(richness), LEAST_RICHNESS))
+        seen = [part for part in parts if part.is_image]
+        if not seen or not len(self._images):
+            return evidence
+        share = sum(abs(part.weight) for part in seen) / sum(map(abs, weights))
         trust = len(self._images) / (len(self._images) + SAMPLE_PRIOR)
-        return trust * by_images + (1 - trust) * by_words
+        return evidence + IMAGE_WEIGHT * share * trust * self._evidence_of_images(seen, targets)
 
-    def _describe(self, image: Vectors) -> Vectors:
-        """Return the mean of the everyday words, weighted by their fit to an image, shape (D,)."""
-        fits = self._words @ image
+    def _in_words(self, part: _Part) -> Vectors:
+        """Return a part as seen from the words' mean, in their norms: shape (D,).
+
+        Of an image, the mean of the everyday words weighted by how well they fit it.
+        """
+        if not part.is_image:
+            scaled: Vectors = (part.embedding - self._word_center) / self._word_norm
+            return scaled
+        fits = self._directions @ part.embedding
         powers = np.exp((fits - fits.max()) / max(fits.std(), _ROUNDING))
-        described: Vectors = (powers / powers.sum()) @ self._words
-        return described
+        return _directions((powers / powers.sum()) @ self._directions)
+
+    def _evidence_of_images(self, parts: Sequence[_Part], targets: Vectors) -> Vectors:
+        """Return the evidence of images, with those of the library as alternatives, shape (K,)."""
+        weights = [part.weight for part in parts]
+        rows = _directions(np.stack([part.embedding for part in parts]) - self._image_center)
+        query = _directions(np.asarray(weights) @ rows)
+        alternatives = _directions(_mixed([self._images] * len(parts), weights))
+        differs = _differs(alternatives @ query)
+        return _in_spreads(targets @ query, targets @ alternatives[differs].T)
 
 
-def relevance_of(z_scores: ArrayLike) -> Vectors:
-    """Return the relevance that z-scores stand for: a logistic curve, .5 at CUT_Z.
+def relevance_of(evidence: ArrayLike) -> Vectors:
+    """Return the relevance that the evidence for the candidates of one query stands for.
 
     Args:
-        z_scores: Of any shape.
+        evidence: Of the K candidates, in any order, shape (K,).
 
     Returns:
-        float64, the same shape, in [0, 1].
+        float64, shape (K,), in [0, 1]; no less for a candidate than for one of less evidence.
 
     Example:
-        >>> relevance_of([CUT_Z]).tolist()
+        >>> relevance_of([CENTER]).tolist()  # of one image alone, nothing stands out
         [0.5]
     """
+    values = np.asarray(evidence, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    ranked = values[order]
+    behind = np.minimum(2 * np.arange(len(ranked)) + 1, max(len(ranked) - 1, 0))
+    ranked = ranked + GAP_WEIGHT * np.minimum(ranked - ranked[behind], LARGEST_GAP)
+    # Of two images that stand out together, the first is as relevant as the second.
+    sums = np.empty_like(ranked)
+    sums[order] = np.maximum.accumulate(ranked[::-1])[::-1]
     # tanh does not overflow as exp does.
-    distance = np.asarray(z_scores, dtype=np.float64) - CUT_Z
-    curve: Vectors = 0.5 + 0.5 * np.tanh(0.5 * SLOPE * distance)
+    curve: Vectors = 0.5 + 0.5 * np.tanh(0.5 * SLOPE * (sums - CENTER))
     return curve
 
 
-_ROUNDING = 1e-6  # smaller differences are rounding errors of the embeddings
+def verdict_of(relevance: ArrayLike) -> Verdict:
+    """Return what a search says as a whole.
+
+    Args:
+        relevance: Of all candidates, before any is left out; may be empty. Shape (K,).
+
+    Returns:
+        The verdict.
+
+    Example:
+        >>> verdict_of([0.31, 0.02])
+        'not sure'
+    """
+    best = float(np.max(relevance, initial=0.0))
+    if best >= DEFAULT_MIN_RELEVANCE:
+        return "found"
+    return "not sure" if best >= NOTHING_BELOW else "probably nothing"
 
 
-def _standardise(
-    parts: Sequence[tuple[Vectors, Vectors]], weights: Sequence[float], hits: Vectors
-) -> Vectors:
-    """Return the query's z-scores, shape (K,), given each part and its alternatives (A, D)."""
-    count = max(len(others) for _, others in parts)
-    query = np.zeros(hits.shape[1])
-    alternatives = np.zeros((count, hits.shape[1]))
-    for number, ((part, others), weight) in enumerate(zip(parts, weights, strict=True)):
-        query += weight * _directions(part)
-        # Shifted, so that the parts of an alternative differ as those of a query do.
-        shift = number * len(others) // len(parts)
-        alternatives += weight * others[(np.arange(count) + shift) % len(others)]
-    query, alternatives = _directions(query), _directions(alternatives)
-    scores = hits @ alternatives[_differs(alternatives @ query)].T  # (K, A)
-    spread = scores.std(axis=1)
-    # Alternatives that are all the same, such as a single image's, say nothing: a z-score of 0.
+def _mixed(alternatives: Sequence[Vectors], weights: Sequence[float]) -> Vectors:
+    """Return weighted sums of alternatives to each part, shape (A, D).
+
+    Shifted, so that the parts of a sum differ as those of a query do.
+    """
+    total = np.zeros_like(alternatives[0])
+    for number, (others, weight) in enumerate(zip(alternatives, weights, strict=True)):
+        shift = number * len(others) // len(alternatives)
+        total += weight * np.roll(others, -shift, axis=0)
+    return total
+
+
+def _in_spreads(scores: Vectors, others: Vectors) -> Vectors:
+    """Return scores, shape (K,), in deviations of those of alternatives, shape (K, A)."""
+    spread = others.std(axis=1)
+    # Alternatives that are all the same, such as a single image's, say nothing: 0.
     is_known = spread > _ROUNDING
-    z_scores: Vectors = (hits @ query - scores.mean(axis=1)) / np.where(is_known, spread, np.inf)
-    return z_scores
+    standard: Vectors = (scores - others.mean(axis=1)) / np.where(is_known, spread, np.inf)
+    return standard
 
 
 def _differs(cosines: Vectors) -> NDArray[np.bool_]:
-    """Return which alternatives mean something else than the query, by their cosine to it.
+    """Return which images show something else than the query's, by their cosine to it.
 
     Medians, because a library may hold many copies of the image that is sought.
     """
@@ -229,6 +280,16 @@ def _median(numbers: Vectors) -> float:
     ordered = np.sort(numbers)
     middle = len(ordered) // 2
     return float(ordered[middle] + ordered[~middle]) / 2
+
+
+def _root_mean_square(numbers: Vectors) -> float:
+    return max(float(np.sqrt(np.mean(numbers**2))), _ROUNDING)
+
+
+def _scaled(rows: Vectors) -> tuple[Vectors, float]:
+    """Return rows whose root mean square norm is 1, and what it was."""
+    norm = _root_mean_square(np.linalg.norm(rows, axis=1))
+    return rows / norm, norm
 
 
 def _directions(rows: Vectors) -> Vectors:

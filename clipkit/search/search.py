@@ -1,7 +1,7 @@
 """One search of a library, from a query to its hits.
 
-The query is embedded, the images that score best are ranked, and relevance and diversity choose
-among them. One snapshot of the index is held from beginning to end.
+The query is embedded, the images that score best are the candidates, and relevance and diversity
+order them and choose among them. One snapshot of the index is held from beginning to end.
 
 Shapes: K candidates, D dimensions of the shared space, B background words, S sampled images.
 """
@@ -25,7 +25,15 @@ from clipkit.search.modality_gap import center_rows
 from clipkit.search.query import SearchQuery
 from clipkit.search.query_vectors import QueryEmbedder, QueryVectors, needed_encoder
 from clipkit.search.ranking import library_center, mixed_score, plain_score, rank
-from clipkit.search.relevance import NullDistribution, make_background, stored_background
+from clipkit.search.relevance import (
+    DEFAULT_MIN_RELEVANCE,
+    RelevanceScale,
+    Verdict,
+    make_background,
+    relevance_of,
+    stored_background,
+    verdict_of,
+)
 from clipkit.search.rerank import diversify, raw_files
 from clipkit.search.store.base import Snapshot
 from clipkit.search.store.records import ImageRow
@@ -40,6 +48,7 @@ SORTS: tuple[Sort, ...] = get_args(Sort)
 
 _SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % of their spread
 _CANDIDATES = 200  # candidates for relevance and diversity, at least
+_DECIMALS = 6  # of evidence
 
 
 OTHER_OPTIONS = ("sort", "k", "min_relevance", "diversity", "more_like", "less_like")
@@ -70,6 +79,29 @@ class SearchHit:
             "taken_at": self.taken_at,
             "raw": None if self.raw is None else str(self.raw),
         }
+
+
+class SearchHits(list[SearchHit]):
+    """The hits of a search in their order, and what the search says as a whole.
+
+    Args:
+        hits: What is shown.
+        verdict: "found", "not sure" or "probably nothing": by the most relevant image that passes
+            the filters, also if `min_relevance` leaves it out.
+        num_found: How many images have a relevance that counts as found, among the candidates: the
+            200 that score best, or 4 k if that is more. At least as many fit as the model can tell.
+    """
+
+    def __init__(
+        self,
+        hits: Iterable[SearchHit] = (),
+        *,
+        verdict: Verdict = "probably nothing",
+        num_found: int = 0,
+    ) -> None:
+        super().__init__(hits)
+        self.verdict: Verdict = verdict
+        self.num_found = num_found
 
 
 class SearchOptions(FilterOptions, total=False):
@@ -105,7 +137,7 @@ def search_library(
     *,
     more_like: Iterable[ImageInput] = (),
     less_like: Iterable[ImageInput] = (),
-) -> list[SearchHit]:
+) -> SearchHits:
     """Return the images of a library that fit a query, as `PhotoLibrary.search` says.
 
     Args:
@@ -144,7 +176,7 @@ def find_hits(
     background: Embeddings,
     options: HitOptions,
     locate: Callable[[str], Path],
-) -> list[SearchHit]:
+) -> SearchHits:
     """Return the images that fit a query.
 
     Args:
@@ -171,12 +203,15 @@ def find_hits(
     raws = raw_files(found.paths, where.hidden)
     pool = [place for place, path in enumerate(found.paths) if path not in raws]
     if not pool:
-        return []
+        return SearchHits()
     rows = normalize_rows(snapshot.vectors(found.ids[pool]))
     sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
-    relevance = _relevance(query, background, sample, rows)
-    chosen = _choose(relevance, center_rows(rows, library_center(sample)), options)
-    places = [pool[position] for position in chosen]
+    evidence = _evidence(query, background, sample, rows)
+    # Equal rows may differ by rounding: they stay in the order of their paths.
+    order = np.argsort(-evidence.round(_DECIMALS), kind="stable")
+    relevance = relevance_of(evidence)[order]
+    chosen = _choose(relevance, center_rows(rows[order], library_center(sample)), options)
+    places = [pool[order[position]] for position in chosen]
     records = snapshot.records(found.ids[places])
     raw_of = {shown: raw for raw, shown in raws.items()}
     hits = [
@@ -191,27 +226,28 @@ def find_hits(
         )
         for position, place, record in zip(chosen, places, records, strict=True)
     ]
-    if options.sort == "best":
-        return hits
-    dates = [_date(record) for record in records]
-    order = sorted(range(len(hits)), key=dates.__getitem__, reverse=options.sort == "newest")
-    return [hits[place] for place in order]
+    if options.sort != "best":
+        dates = [_date(record) for record in records]
+        by_date = sorted(range(len(hits)), key=dates.__getitem__, reverse=options.sort == "newest")
+        hits = [hits[place] for place in by_date]
+    num_found = int((relevance >= DEFAULT_MIN_RELEVANCE).sum())
+    return SearchHits(hits, verdict=verdict_of(relevance), num_found=num_found)
 
 
-def _relevance(
+def _evidence(
     query: QueryVectors, background: Embeddings, sample: Embeddings, rows: Embeddings
 ) -> NDArray[np.float64]:
-    """Return the relevance of candidates, shape (K,)."""
+    """Return how well candidates fit, in spreads of the scores of everyday words, shape (K,)."""
     embeddings, weights, is_image = zip(*query.with_marks(), strict=True)
-    null = NullDistribution(background, sample)
-    return null.relevance(np.stack(embeddings), weights, is_image, rows)
+    scale = RelevanceScale(background, sample)
+    return scale.evidence(np.stack(embeddings), weights, is_image, rows)
 
 
 def _choose(relevance: NDArray[np.float64], centered: Embeddings, options: HitOptions) -> list[int]:
     """Return which of the candidates, best first, to show, and in which order.
 
     Args:
-        relevance: Of the K candidates.
+        relevance: Of the K candidates, best first.
         centered: Their embeddings as seen from the images' centre, shape (K, D).
         options: How many.
 

@@ -21,7 +21,7 @@ from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.cli import search
 from clipkit.cli.main import main
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.relevance import NullDistribution
+from clipkit.search.relevance import Verdict
 from clipkit.search.store.local.writer import writer_lock
 from tests.cli.conftest import Outcome
 from tests.fakes import FakeEncoder, save_image
@@ -30,12 +30,16 @@ Captured = pytest.CaptureFixture[str]
 Run = Callable[..., Outcome]
 
 
+def _set_verdict(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> None:
+    monkeypatch.setattr("clipkit.search.search.verdict_of", lambda relevance: verdict)
+
+
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
     fake = FakeEncoder()
     monkeypatch.setattr(search, "load_encoder", lambda arguments: fake)
     # What is relevant to a fake encoder's words is chance; tests of relevance ask for it.
-    monkeypatch.setattr(search, "DEFAULT_MIN_RELEVANCE", 0.0)
+    _set_verdict(monkeypatch, "found")
     return fake
 
 
@@ -57,14 +61,16 @@ def test_search_indexes_and_prints_as_rclip_does(capsys: Captured) -> None:
     assert main(["search", "red", "photos"]) == 0
     captured = capsys.readouterr()
     heading, *rows = (line.split("\t") for line in captured.out.splitlines())
-    assert heading == ["score", "filepath", "relevance"]
-    assert [row[:2] for row in rows] == [
-        ["1.000", '"photos/red.png"'],
-        ["0.894", '"photos/orange.png"'],
-        ["0.000", '"photos/trip/blue.png"'],
+    assert heading == ["relevance", "filepath", "score"]
+    assert [row[1:] for row in rows] == [
+        ['"photos/red.png"', "1.000"],
+        ['"photos/orange.png"', "0.894"],
+        ['"photos/trip/blue.png"', "0.000"],
     ]
-    assert all(0 <= float(relevance) <= 1 for _, _, relevance in rows)
-    assert captured.err == "indexed: 3 new\n"
+    relevance = [float(row[0]) for row in rows]
+    assert relevance == sorted(relevance, reverse=True)
+    assert all(0 <= value <= 1 for value in relevance)
+    assert captured.err.startswith("indexed: 3 new\nfound ")
 
 
 def test_search_says_nothing_when_nothing_changed(capsys: Captured) -> None:
@@ -103,7 +109,7 @@ def test_paths_can_end_with_a_null_and_names_with_quotes_stay_one_field(
     assert capsys.readouterr().out == 'photos/a\n"b".png\0photos/red.png\0'
     main(["search", "red", "photos", "-t1"])
     _, line = capsys.readouterr().out.splitlines()
-    assert line.startswith('1.000\t"photos/a\\n\\"b\\".png"\t')
+    assert line.endswith('\t"photos/a\\n\\"b\\".png"\t1.000')
 
 
 def test_the_folder_is_here_by_default(
@@ -313,7 +319,7 @@ def test_ctrl_c_keeps_what_is_done(encoder: FakeEncoder, capsys: Captured) -> No
     assert captured.err.startswith("interrupted: what is indexed so far is kept (images: 2);")
     encoder.before_image = None
     assert main(["search", "red", "photos"]) == 0
-    assert capsys.readouterr().err == "indexed: 1 new\n"
+    assert capsys.readouterr().err.startswith("indexed: 1 new\n")
 
 
 @pytest.mark.parametrize(
@@ -475,33 +481,68 @@ def test_an_image_marked_as_wrong_pushes_its_like_down(photos: Path, capsys: Cap
     assert Path(_paths(capsys)[0]).stem == "red"
 
 
-def test_nothing_relevant_is_an_answer(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    monkeypatch.setattr(search, "DEFAULT_MIN_RELEVANCE", 0.5)
-
-    def nothing_fits(self: object, *_: object) -> NDArray[np.float64]:
-        return np.full(3, 0.49)
-
-    monkeypatch.setattr(NullDistribution, "relevance", nothing_fits)
+def test_probably_nothing_is_an_answer(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    _set_verdict(monkeypatch, "probably nothing")
     main(["search", "red", "photos"])
     capsys.readouterr()
-    # The closest are shown all the same, as rclip does; a program looks at the exit status.
-    assert main(["search", "red", "photos", "-f"]) == 1
+    # The closest are shown to a person, as rclip does; a program gets nothing, and the exit status.
+    assert main(["search", "red", "photos"]) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1 + 3
+    assert captured.err == "probably nothing among 3 images; these are the closest\n"
+    for option in ("-f", "-0"):
+        assert main(["search", "red", "photos", option]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err == (
+            "probably nothing among 3 images; without paths only, the closest are shown\n"
+        )
+    monkeypatch.setattr(PhotoLibrary, "num_missing", 1200)
+    monkeypatch.setattr(PhotoLibrary, "__len__", lambda self: 1)
+    assert main(["search", "red", "photos"]) == 1
+    expected = "probably nothing among 1 image (1 200 more cannot be reached now); these are"
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_not_sure_shows_the_images_and_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    _set_verdict(monkeypatch, "not sure")
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    assert main(["search", "red", "photos", "-f"]) == 0
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 3
-    assert captured.err == "nothing relevant among 3 images; these are the closest\n"
-    assert main(["search", "red", "photos", "-f", "--min-relevance", "0.5"]) == 1
+    assert captured.err == "not sure that any of these fits, among 3 images\n"
+
+
+def test_found_says_how_many_are(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr(
+        "clipkit.search.search.relevance_of", lambda evidence: np.array([0.9, 0.4, 0.39])
+    )
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    assert main(["search", "red", "photos", "--top", "1"]) == 0
+    assert capsys.readouterr().err == "found 2 among 3 images\n"
+
+
+def test_min_relevance_leaves_out_and_may_leave_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(
+        "clipkit.search.search.relevance_of", lambda evidence: np.array([0.49, 0.3, 0.3])
+    )
+    main(["search", "red", "photos"])
+    capsys.readouterr()
+    assert main(["search", "red", "photos", "--min-relevance", "0.5"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        "nothing relevant among 3 images; without --min-relevance the closest are shown\n"
+        "nothing of relevance 0.5 or more among 3 images; without --min-relevance the most "
+        "relevant are shown\n"
     )
     assert main(["search", "red", "photos", "--min-relevance", "0.49", "-f"]) == 0
-    assert len(_paths(capsys)) == 3
-    monkeypatch.setattr(PhotoLibrary, "num_missing", 1200)
-    monkeypatch.setattr(PhotoLibrary, "__len__", lambda self: 1)
-    assert main(["search", "red", "photos", "-f"]) == 1
-    expected = "nothing relevant among 1 image (1 200 more cannot be reached now); these are"
-    assert capsys.readouterr().err.startswith(expected)
+    assert len(_paths(capsys)) == 1
 
 
 def test_results_can_be_made_to_differ(photos: Path, capsys: Captured) -> None:

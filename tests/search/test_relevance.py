@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.strategies import floats, lists
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,13 +17,20 @@ from clipkit.embeddings import normalize_rows
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.search.relevance import (
-    CUT_Z,
+    CENTER,
     DEFAULT_MIN_RELEVANCE,
+    GAP_WEIGHT,
+    IMAGE_WEIGHT,
+    LARGEST_GAP,
+    LEAST_RICHNESS,
+    NOTHING_BELOW,
+    RICHNESS,
     SAMPLE_PRIOR,
     SLOPE,
     SYNONYM_SPREADS,
-    NullDistribution,
+    RelevanceScale,
     relevance_of,
+    verdict_of,
 )
 
 Rows = NDArray[np.float64]
@@ -38,106 +47,144 @@ def random_rows(seed: int, count: int, dimensions: int = 12, *, lean: float = 0.
 # By hand
 
 
-def test_z_score_by_hand() -> None:
-    # The words' centre is the origin. A hit at (.6, .8) scores .6 for the query and .6, -.6, .8,
-    # -.8 for the words: mean 0, deviation sqrt(.5).
-    null = NullDistribution([[1, 0], [-1, 0], [0, 1], [0, -1]], np.empty((0, 2)))
-    (z_score,) = null.z_scores([[1.0, 0.0]], [1.0], WORDS, [[0.6, 0.8]])
-    assert z_score == pytest.approx(0.6 / math.sqrt(0.5))
+def test_evidence_by_hand() -> None:
+    # The words' centre is the origin. An image at (.6, .8) scores .6 for the query and .6, -.6, .8,
+    # -.8 for the words: mean 0, deviation sqrt(.5). The query is as far from the centre as they.
+    scale = RelevanceScale([[1, 0], [-1, 0], [0, 1], [0, -1]], np.empty((0, 2)))
+    (evidence,) = scale.evidence([[1.0, 0.0]], [1.0], WORDS, [[0.6, 0.8]])
+    assert evidence == pytest.approx(0.6 / math.sqrt(0.5))
 
 
 def test_words_are_seen_from_their_own_centre() -> None:
     # All lean to (0, 0, 1); without that, they are those of the test above.
     lean = [[0.8, 0, 0.6], [-0.8, 0, 0.6], [0, 0.8, 0.6], [0, -0.8, 0.6]]
-    null = NullDistribution(lean, np.empty((0, 3)))
-    (z_score,) = null.z_scores([[0.8, 0, 0.6]], [1.0], WORDS, [[0.6, 0.8, 0.0]])
-    assert z_score == pytest.approx(0.6 / math.sqrt(0.5))
+    scale = RelevanceScale(lean, np.empty((0, 3)))
+    (evidence,) = scale.evidence([[0.8, 0, 0.6]], [1.0], WORDS, [[0.6, 0.8, 0.0]])
+    assert evidence == pytest.approx(0.6 / math.sqrt(0.5))
 
 
-def test_a_synonym_in_the_bank_is_no_alternative() -> None:
-    # Likeness of the words to the query, 1, 1, -1, -1 and twelve times 0: median and spread 0, so
-    # that both copies are left out. The rest score -.6, -.6, then .8, -.8 in turns.
-    bank = [[1.0, 0.0]] * 2 + [[-1.0, 0.0]] * 2 + [[0.0, 1.0], [0.0, -1.0]] * 6
-    null = NullDistribution(bank, np.empty((0, 2)))
-    (z_score,) = null.z_scores([[1.0, 0.0]], [1.0], WORDS, [[0.6, 0.8]])
-    rest = [-0.6, -0.6, *[0.8, -0.8] * 6]
-    assert z_score == pytest.approx((0.6 - statistics.mean(rest)) / statistics.pstdev(rest))
+def test_what_a_rich_query_scores_anyway_is_taken_off() -> None:
+    # Words are .6 away from their centre, (0, 0, .8); the query sqrt(1 + .64). In units of .6 its
+    # score is 1, and the words' .6, -.6, .8, -.8.
+    lean = [[0.6, 0, 0.8], [-0.6, 0, 0.8], [0, 0.6, 0.8], [0, -0.6, 0.8]]
+    scale = RelevanceScale(lean, np.empty((0, 3)))
+    (evidence,) = scale.evidence([[1.0, 0.0, 0.0]], [1.0], WORDS, [[0.6, 0.8, 0.0]])
+    richness = math.sqrt(1.64) / 0.6
+    assert evidence == pytest.approx(1 / math.sqrt(0.5) - RICHNESS * math.log(richness))
 
 
-def test_relevance_is_half_at_the_cut_and_logistic_around_it() -> None:
-    z_scores = [CUT_Z - 3, CUT_Z, CUT_Z + 0.5]
-    expected = [1 / (1 + math.exp(-SLOPE * (z - CUT_Z))) for z in z_scores]
-    np.testing.assert_allclose(relevance_of(z_scores), expected, rtol=1e-12)
-    assert relevance_of([CUT_Z])[0] == DEFAULT_MIN_RELEVANCE
+def test_an_image_stands_out_before_the_one_at_twice_its_rank() -> None:
+    # In any order. The first and the second are 2 and more before the second and the fourth; the
+    # third and the fourth have only the fourth behind them.
+    sums = [0.5, 5.0 + GAP_WEIGHT * 2, 1.0 + GAP_WEIGHT * 0.5, 3.0 + GAP_WEIGHT * LARGEST_GAP]
+    expected = [1 / (1 + math.exp(-SLOPE * (value - CENTER))) for value in sums]
+    np.testing.assert_allclose(relevance_of([0.5, 5.0, 1.0, 3.0]), expected, rtol=1e-12)
+
+
+def test_two_images_that_stand_out_together_are_equally_relevant() -> None:
+    best = CENTER + GAP_WEIGHT * LARGEST_GAP
+    first, second, *_ = relevance_of([CENTER + 1e-9, CENTER, 0.0, 0.0, 0.0])
+    assert second == pytest.approx(1 / (1 + math.exp(-SLOPE * (best - CENTER))))
+    assert first == second
+
+
+def test_relevance_is_a_share_whatever_the_evidence() -> None:
+    assert relevance_of([CENTER])[0] == 0.5
     assert relevance_of([-1e9, 1e9]).tolist() == [0.0, 1.0]
+    assert relevance_of([]).tolist() == []
+
+
+@given(lists(floats(-20, 20), min_size=1, max_size=30))
+def test_more_evidence_is_never_less_relevant(evidence: list[float]) -> None:
+    order = np.argsort(evidence)
+    ranked = relevance_of(evidence)[order]
+    assert np.all(np.diff(ranked) >= 0)
+    assert np.all((ranked >= 0) & (ranked <= 1))
+
+
+def test_the_most_relevant_image_decides_the_verdict() -> None:
+    assert verdict_of([0.0, DEFAULT_MIN_RELEVANCE, 0.1]) == "found"
+    assert verdict_of([DEFAULT_MIN_RELEVANCE - 1e-9]) == "not sure"
+    assert verdict_of([NOTHING_BELOW]) == "not sure"
+    assert verdict_of([NOTHING_BELOW - 1e-9, 0.0]) == "probably nothing"
+    assert verdict_of([]) == "probably nothing"
 
 
 # Against a slow reference
 
 
-def slow_z_score(
-    query: Sequence[tuple[Rows, float, bool]], hit: Rows, bank: Rows, sample: Rows
+def slow_evidence(
+    query: Sequence[tuple[Rows, float, bool]], image: Rows, bank: Rows, sample: Rows
 ) -> float:
-    """Return the z-score of what is added, less the loss for each subtracted part."""
+    """Return the evidence for what is added, less the loss for each subtracted part."""
     added = [part for part in query if part[1] > 0]
-    score = slow_sum_z_score(added or query, hit, bank, sample)
+    score = slow_evidence_of_sum(added or query, image, bank, sample)
     for embedding, weight, is_image in query if added else ():
         if weight < 0:
-            alone = slow_sum_z_score([(embedding, 1.0, is_image)], hit, bank, sample)
+            alone = slow_evidence_of_sum([(embedding, 1.0, is_image)], image, bank, sample)
             share = -weight / max(weight for _, weight, _ in added)
             score -= share * max(alone - 2, 0)
     return score
 
 
-def slow_sum_z_score(
-    query: Sequence[tuple[Rows, float, bool]], hit: Rows, bank: Rows, sample: Rows
+def slow_evidence_of_sum(
+    query: Sequence[tuple[Rows, float, bool]], image: Rows, bank: Rows, sample: Rows
 ) -> float:
-    """Return the z-score by loops over single vectors."""
+    """Return the evidence by loops over single vectors."""
+
+    def norm(vector: Rows) -> float:
+        return math.sqrt(sum(x * x for x in vector))
 
     def unit(vector: Rows) -> Rows:
-        return np.asarray(vector / math.sqrt(sum(x * x for x in vector)))
+        return np.asarray(vector / norm(vector))
 
-    def centred(rows: Rows) -> list[Rows]:
-        centre = sum(rows) / len(rows)
-        return [unit(row - centre) for row in rows]
+    def mixed(others: list[Rows], weights: list[float]) -> list[Rows]:
+        rows = []
+        for number in range(len(others)):
+            row = np.zeros(len(image))
+            for place, weight in enumerate(weights):
+                shift = place * len(others) // len(weights)
+                row = row + weight * others[(number + shift) % len(others)]
+            rows.append(row)
+        return rows
 
-    def z_score(parts: list[tuple[Rows, list[Rows], float]]) -> float:
-        count = max(len(others) for _, others, _ in parts)
-        target = unit(sum(weight * part for part, _, weight in parts))  # type: ignore[arg-type]
-        alternatives = []
-        for number in range(count):
-            mixed = np.zeros(len(hit))
-            for place, (_, others, weight) in enumerate(parts):
-                shift = place * len(others) // len(parts)
-                mixed = mixed + weight * others[(number + shift) % len(others)]
-            alternatives.append(unit(mixed))
-        likeness = [float(a @ target) for a in alternatives]
-        middle = statistics.median(likeness)
-        spread = 1.4826 * statistics.median(abs(value - middle) for value in likeness)
-        scores = [
-            float(a @ hit)
-            for a, value in zip(alternatives, likeness, strict=True)
-            if value <= middle + SYNONYM_SPREADS * spread
-        ]
-        return (float(target @ hit) - statistics.mean(scores)) / statistics.pstdev(scores)
+    def in_spreads(target: Rows, others: list[Rows]) -> float:
+        scores = [float(other @ image) for other in others]
+        return (float(target @ image) - statistics.mean(scores)) / statistics.pstdev(scores)
 
-    words, images = centred(bank), centred(sample)
-    described, seen = [], []
+    center = sum(bank) / len(bank)
+    typical = math.sqrt(statistics.mean(norm(word - center) ** 2 for word in bank))
+    words = [(word - center) / typical for word in bank]
+    target = np.zeros(len(image))
     for embedding, weight, is_image in query:
         if is_image:
-            fits = [float(word @ embedding) for word in words]
+            fits = [float(unit(word) @ embedding) for word in words]
             powers = [math.exp(fit / statistics.pstdev(fits)) for fit in fits]
-            mean = sum(power * word for power, word in zip(powers, words, strict=True))
-            described.append((unit(np.asarray(mean)), words, weight))
-            seen.append((unit(embedding - sum(sample) / len(sample)), images, weight))
+            mean = sum(power * unit(word) for power, word in zip(powers, words, strict=True))
+            target = target + weight * unit(np.asarray(mean))
         else:
-            part = (unit(embedding - sum(bank) / len(bank)), words, weight)
-            described.append(part)
-            seen.append(part)
-    if not any(is_image for *_, is_image in query):
-        return z_score(described)
+            target = target + weight * (embedding - center) / typical
+    others = mixed(words, [weight for _, weight, _ in query])
+    richness = norm(target) / math.sqrt(statistics.mean(norm(other) ** 2 for other in others))
+    evidence = in_spreads(target, others) - RICHNESS * math.log(max(richness, LEAST_RICHNESS))
+    seen = [(embedding, weight) for embedding, weight, is_image in query if is_image]
+    if not seen:
+        return evidence
+    middle_image = sum(sample) / len(sample)
+    target = unit(sum(weight * unit(row - middle_image) for row, weight in seen))  # type: ignore[arg-type]
+    images = [unit(row - middle_image) for row in sample]
+    others = [unit(row) for row in mixed(images, [weight for _, weight in seen])]
+    likeness = [float(other @ target) for other in others]
+    middle = statistics.median(likeness)
+    spread = 1.4826 * statistics.median(abs(value - middle) for value in likeness)
+    rest = [
+        other
+        for other, value in zip(others, likeness, strict=True)
+        if value <= middle + SYNONYM_SPREADS * spread
+    ]
+    share = sum(abs(weight) for _, weight in seen) / sum(abs(weight) for _, weight, _ in query)
     trust = len(sample) / (len(sample) + SAMPLE_PRIOR)
-    return trust * z_score(seen) + (1 - trust) * z_score(described)
+    return evidence + IMAGE_WEIGHT * share * trust * in_spreads(target, rest)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +205,14 @@ def test_agrees_with_the_slow_reference(
     weights: list[float], is_image: list[bool], num_images: int
 ) -> None:
     bank, sample = random_rows(1, 40, lean=2.0), random_rows(2, num_images, lean=-3.0)
-    parts, hits = random_rows(3, len(weights)), random_rows(4, 5, lean=-3.0)
-    hits[0] = parts[0]  # what fits well, also where it is subtracted
-    hits[1] = parts[-1]
+    parts, images = random_rows(3, len(weights)), random_rows(4, 5, lean=-3.0)
+    images[0] = parts[0]  # what fits well, also where it is subtracted
+    images[1] = parts[-1]
     query = list(zip(parts, weights, is_image, strict=True))
-    expected = [slow_z_score(query, hit, bank, sample) for hit in hits]
-    found = NullDistribution(bank, sample).z_scores(parts, weights, is_image, hits)
+    expected = [slow_evidence(query, image, bank, sample) for image in images]
+    found = RelevanceScale(bank, sample).evidence(parts, weights, is_image, images)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
-    relevance = NullDistribution(bank, sample).relevance(parts, weights, is_image, hits)
+    relevance = RelevanceScale(bank, sample).relevance(parts, weights, is_image, images)
     np.testing.assert_allclose(relevance, relevance_of(expected), rtol=1e-9)
 
 
@@ -175,24 +222,24 @@ def test_agrees_with_the_slow_reference(
 def test_another_scale_of_cosines_changes_nothing() -> None:
     # Another model: images hardly vary, and point where no word points.
     bank, hits = random_rows(1, 40), random_rows(2, 9)
-    null = NullDistribution(np.pad(bank, ((0, 0), (0, 1))), np.empty((0, 13)))
+    scale = RelevanceScale(np.pad(bank, ((0, 0), (0, 1))), np.empty((0, 13)))
     query = np.pad(random_rows(3, 1), ((0, 0), (0, 1)))
     plain = np.pad(hits, ((0, 0), (0, 1)))
     narrow = np.concatenate([0.1 * hits, np.full((9, 1), math.sqrt(0.99))], axis=1)
     np.testing.assert_allclose(
-        null.z_scores(query, [1.0], WORDS, narrow),
-        null.z_scores(query, [1.0], WORDS, plain),
+        scale.evidence(query, [1.0], WORDS, narrow),
+        scale.evidence(query, [1.0], WORDS, plain),
         rtol=1e-9,
     )
 
 
 def test_weights_count_only_beside_each_other() -> None:
-    null = NullDistribution(random_rows(1, 40), random_rows(2, 30))
+    scale = RelevanceScale(random_rows(1, 40), random_rows(2, 30))
     parts, hits = random_rows(3, 2), random_rows(4, 6)
     for kinds in ([False, False], [True, False], [True, True]):
         np.testing.assert_allclose(
-            null.z_scores(parts, [3.0, -6.0], kinds, hits),
-            null.z_scores(parts, [1.0, -2.0], kinds, hits),
+            scale.evidence(parts, [3.0, -6.0], kinds, hits),
+            scale.evidence(parts, [1.0, -2.0], kinds, hits),
             rtol=1e-9,
         )
 
@@ -200,17 +247,17 @@ def test_weights_count_only_beside_each_other() -> None:
 def test_words_do_not_depend_on_the_library() -> None:
     # A folder of cats only: "cat" fits as well as it would elsewhere.
     bank, query, hits = random_rows(1, 40), random_rows(2, 1), random_rows(3, 6)
-    alone = NullDistribution(bank, np.empty((0, 12))).z_scores(query, [1.0], WORDS, hits)
-    among = NullDistribution(bank, hits[:1].repeat(50, axis=0))
-    np.testing.assert_array_equal(among.z_scores(query, [1.0], WORDS, hits), alone)
+    alone = RelevanceScale(bank, np.empty((0, 12))).evidence(query, [1.0], WORDS, hits)
+    among = RelevanceScale(bank, hits[:1].repeat(50, axis=0))
+    np.testing.assert_array_equal(among.evidence(query, [1.0], WORDS, hits), alone)
 
 
 @pytest.mark.parametrize("num_copies", [1, 20])
 def test_copies_of_the_query_in_the_library_do_not_hide_each_other(num_copies: int) -> None:
     bank, others = random_rows(1, 60, 64), random_rows(2, 40, 64)
     image = others[:1]
-    null = NullDistribution(bank, np.concatenate([others, image.repeat(num_copies, axis=0)]))
-    copy, *strangers = null.relevance(image, [1.0], IMAGE, others)
+    scale = RelevanceScale(bank, np.concatenate([others, image.repeat(num_copies, axis=0)]))
+    copy, *strangers = scale.relevance(image, [1.0], IMAGE, others)
     assert copy >= DEFAULT_MIN_RELEVANCE
     assert max(strangers) < DEFAULT_MIN_RELEVANCE
 
@@ -219,18 +266,18 @@ def test_copies_of_the_query_in_the_library_do_not_hide_each_other(num_copies: i
 @pytest.mark.parametrize("kinds", [WORDS, IMAGE])
 def test_tiny_libraries_have_relevances_too(num_images: int, kinds: list[bool]) -> None:
     images = random_rows(2, 5)
-    null = NullDistribution(random_rows(1, 40), images[:num_images])
-    relevance = null.relevance(images[:1], [1.0], kinds, images)
+    scale = RelevanceScale(random_rows(1, 40), images[:num_images])
+    relevance = scale.relevance(images[:1], [1.0], kinds, images)
     assert np.all((relevance >= 0) & (relevance <= 1))
-    assert null.relevance(images[:1], [1.0], kinds, np.empty((0, 12))).shape == (0,)
+    assert scale.relevance(images[:1], [1.0], kinds, np.empty((0, 12))).shape == (0,)
 
 
 def test_a_library_of_one_image_says_nothing_about_itself() -> None:
     # Its centre is the image, so that only the words are left to compare with.
     bank, image = random_rows(1, 40), random_rows(2, 1)
-    by_words = NullDistribution(bank, np.empty((0, 12))).z_scores(image, [1.0], IMAGE, image)
-    found = NullDistribution(bank, image).z_scores(image, [1.0], IMAGE, image)
-    np.testing.assert_allclose(found, by_words * SAMPLE_PRIOR / (1 + SAMPLE_PRIOR), rtol=1e-9)
+    by_words = RelevanceScale(bank, np.empty((0, 12))).evidence(image, [1.0], IMAGE, image)
+    found = RelevanceScale(bank, image).evidence(image, [1.0], IMAGE, image)
+    np.testing.assert_allclose(found, by_words, rtol=1e-9)
 
 
 # What is refused
@@ -239,16 +286,16 @@ def test_a_library_of_one_image_says_nothing_about_itself() -> None:
 def test_shapes_must_fit() -> None:
     bank, sample = random_rows(1, 8), random_rows(2, 3)
     with pytest.raises(InputError, match=r"the bank must have shape \(B, D\) .* got \(1, 12\)"):
-        NullDistribution(bank[:1], sample)
+        RelevanceScale(bank[:1], sample)
     with pytest.raises(InputError, match=r"got \(8, 12\) and \(3, 11\)"):
-        NullDistribution(bank, sample[:, 1:])
-    null = NullDistribution(bank, sample)
+        RelevanceScale(bank, sample[:, 1:])
+    scale = RelevanceScale(bank, sample)
     with pytest.raises(InputError, match=r"parts of shape \(2, 12\).* got \(1, 12\) and 1 kinds"):
-        null.relevance(sample[:1], [1.0, 1.0], [False], sample)
+        scale.relevance(sample[:1], [1.0, 1.0], [False], sample)
     with pytest.raises(InputError, match="at least one part"):
-        null.relevance(np.empty((0, 12)), [], [], sample)
-    with pytest.raises(InputError, match=r"hits must have shape \(K, 12\), got \(3, 11\)"):
-        null.relevance(sample[:1], [1.0], WORDS, sample[:, 1:])
+        scale.relevance(np.empty((0, 12)), [], [], sample)
+    with pytest.raises(InputError, match=r"candidates must have shape \(K, 12\), got \(3, 11\)"):
+        scale.relevance(sample[:1], [1.0], WORDS, sample[:, 1:])
 
 
 # The embedded model, on real images
@@ -264,12 +311,12 @@ def test_words_without_an_image_mostly_find_nothing(
     starter: Encoder, samples: list[Path], bank: NDArray[np.float32]
 ) -> None:
     images = starter.encode_images(samples)
-    null = NullDistribution(bank, images)
+    scale = RelevanceScale(bank, images)
     absent = ["banana", "pizza", "helicopter", "piano", "snake", "laptop", "umbrella", "bus"]
     there = ["cat", "panda", "polar bear", "crab", "castle", "cup of coffee", "coral reef", "drums"]
 
     def finds(words: str) -> bool:
-        found = null.relevance(starter.encode_texts([words]), [1.0], WORDS, images)
+        found = scale.relevance(starter.encode_texts([words]), [1.0], WORDS, images)
         return bool(np.any(found >= DEFAULT_MIN_RELEVANCE))
 
     assert sum(map(finds, absent)) <= 1
@@ -290,7 +337,7 @@ def test_a_saved_copy_is_relevant_to_its_original(
     Image.open(cat).save(tmp_path / "copy.jpg", quality=60)
     original, copy, *rest = starter.encode_images([cat, tmp_path / "copy.jpg", *others])
     sample = normalize_rows(np.stack([copy, *rest[:num_others]]))
-    null = NullDistribution(bank, sample)
-    copied, *different = null.relevance(original[None], [1.0], IMAGE, np.stack([copy, *rest]))
+    scale = RelevanceScale(bank, sample)
+    copied, *different = scale.relevance(original[None], [1.0], IMAGE, np.stack([copy, *rest]))
     assert copied >= DEFAULT_MIN_RELEVANCE
     assert np.mean(np.array(different) >= DEFAULT_MIN_RELEVANCE) < 0.05

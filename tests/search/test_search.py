@@ -14,7 +14,7 @@ from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
-from clipkit.search.relevance import NullDistribution
+from clipkit.search.relevance import RelevanceScale
 from clipkit.search.search import SearchHit
 from clipkit.search.store.local import catalog, schema
 from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
@@ -50,7 +50,7 @@ def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_images(
     bank = np.concatenate([word_embedding(name) for name in BACKGROUND_NAMES])
     images = _images(photos)
     query = parse_query(*words)
-    expected = NullDistribution(bank, images).relevance(
+    expected = RelevanceScale(bank, images).relevance(
         np.concatenate([word_embedding(str(part.content)) for part in query.parts]),
         [part.weight for part in query.parts],
         [False] * len(query.parts),
