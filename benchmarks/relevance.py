@@ -1,298 +1,301 @@
-"""Relevance beside a flat cosine cut-off and softmax over the queries, on labelled photographs.
+"""Relevance and the verdict of a search, beside flat cosine cuts and published ideas.
 
-Run as  python benchmarks/relevance.py  [--json] [--model NAME]. It fetches the photographs at the
-first run (see labelled_photos.py). Queries are words and images; some have several matches, some
-one, some none. Half of each kind, drawn once with a fixed seed, is for development: the constants
-of clipkit/search/relevance.py were chosen there. The rivals' thresholds are the best on the very
-queries that they are judged by, an advantage that relevance does not get; softmax also sees all
-queries of their half at once.
+Run as  python benchmarks/relevance.py  [--clip-data FOLDER]  [--json FILE]. The photographs of the
+starter's collections are fetched on the first run; FOLDER holds embeddings of published models
+(see relevance_collections.py). Every collection is measured as it is, with half of the matched
+images taken out, and cut to 50 images.
 
-Shapes: Q queries, K images.
+The constants of relevance are fitted on the other collections and reported on the one that was
+left out; once more with all collections of a model left out. Its two bounds, .4 for "found" and
+.05 for "probably nothing", are shares of right hits and stay. The cosine's cut, and the rivals', is
+the best on the very data that they are judged by: an advantage that relevance does not get.
+
+Shapes: Q queries, N images.
 """
 
 import argparse
+import itertools
 import json
-import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from cut_offs import MEASURES, RANKINGS, Array, CutOff, Mask, auroc
-from labelled_photos import LabelledPhoto, fetch_photos, read_queries, true_matches
-from numpy.typing import NDArray
+from relevance_collections import Collection, Rows, image_collections, read_collections
+from relevance_designs import (
+    RIVALS,
+    Constants,
+    Evidence,
+    average_precision,
+    best_f1,
+    cosine,
+    f1_at_cuts,
+    f1_of_pairs,
+    relevance,
+    shipped,
+    word_z_score,
+)
 
-import clipkit
-from clipkit.background_words import BACKGROUND_NAMES
-from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE, NullDistribution
+HITS = 10  # shown by default
+FORMER_CUT = 5.0  # of the z-score
+GRID_RICHNESS = (3.0, 3.5, 4.0, 4.5, 5.0, 6.0)
+GRID_GAP = (0.0, 0.3, 0.6, 1.0)
+BINS = 10
 
-SEED = 0
-NUM_RESAMPLES = 2000
-HIDDEN = -np.inf  # the score of a query image for itself
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A model's embeddings of the images, the queries of words and the everyday words."""
-
-    images: Array
-    words: Array
-    bank: Array
-    logit_scale: float
-
-    @classmethod
-    def by_model(cls, name: str, paths: list[Path], words: list[str]) -> "Embedded":
-        """Embed with a model that clipkit loads."""
-        encoder = clipkit.load(name)
-        texts = encoder.encode_texts([*words, *BACKGROUND_NAMES])
-        return cls(
-            encoder.encode_images(paths).astype(np.float64),
-            texts[: len(words)].astype(np.float64),
-            texts[len(words) :].astype(np.float64),
-            encoder.logit_scale,
-        )
-
-    @classmethod
-    def from_file(cls, file: Path) -> "Embedded":
-        """Read the embeddings that benchmarks/training_free.py wrote."""
-        with np.load(file) as stored:
-            return cls(stored["images"], stored["words"], stored["bank"], float(stored["scale"]))
+Set = tuple[Collection, Evidence]
 
 
-@dataclass(frozen=True)
-class Queries:
-    """Queries of one or both kinds and every method's score of every image, shape (Q, K)."""
-
-    matches: Mask
-    shown: Mask  # False where an image is the query itself
-    scores: dict[str, Array]
-    is_development: Mask  # (Q,)
-
-    def part(self, *, development: bool) -> "Queries":
-        """Return the development or the held-out half."""
-        return self.take(np.flatnonzero(self.is_development == development))
-
-    def take(self, rows: NDArray[np.intp]) -> "Queries":
-        """Return some of the queries."""
-        scores = {name: values[rows] for name, values in self.scores.items()}
-        return Queries(self.matches[rows], self.shown[rows], scores, self.is_development[rows])
-
-    def cut(self, method: str, threshold: float | None = None) -> CutOff:
-        """Return one method's cut-off at a threshold, or at the best one on these very queries."""
-        return CutOff.at(self.scores[method], self.matches, threshold)
-
-    def joined(self, other: "Queries") -> "Queries":
-        """Return both sets of queries as one."""
-        scores = {name: np.vstack([self.scores[name], other.scores[name]]) for name in self.scores}
-        return Queries(
-            np.vstack([self.matches, other.matches]),
-            np.vstack([self.shown, other.shown]),
-            scores,
-            np.concatenate([self.is_development, other.is_development]),
-        )
+# Fitting
 
 
-# Scoring
+def fit_constants(sets: Sequence[Set]) -> Constants:
+    """Return the constants that suit collections best, each collection weighing the same."""
+    weights = _weights(sets)
+    best, fitted = -np.inf, Constants()
+    for richness, gap_weight in itertools.product(GRID_RICHNESS, GRID_GAP):
+        sums = [evidence.sums(richness, gap_weight) for _, evidence in sets]
+        center, slope = _fit_curve(sums, sets, weights)
+        tried = Constants(richness, gap_weight, center, slope)
+        f1 = [
+            f1_of_pairs(relevance(each, tried) >= tried.cut, collection.matches)
+            for each, (collection, _) in zip(sums, sets, strict=True)
+        ]
+        if (mean := float(np.average(f1, weights=weights))) > best:
+            best, fitted = mean, tried
+    return fitted
 
 
-def score_queries(embedded: Embedded, photos: list[LabelledPhoto]) -> dict[str, Queries]:
-    """Return the queries of words and those of images, scored."""
-    null = NullDistribution(embedded.bank, embedded.images)
-    every_pair = np.ones((len(embedded.words), len(photos)), dtype=bool)
-    others = ~np.eye(len(photos), dtype=bool)
+def _fit_curve(sums: Sequence[Rows], sets: Sequence[Set], weights: Rows) -> tuple[float, float]:
+    """Return center and slope of a logistic regression on the hits that would be shown."""
+    values, targets, counts = [], [], []
+    for each, (collection, _), weight in zip(sums, sets, weights, strict=True):
+        order = np.argsort(-each, axis=1)[:, :HITS]
+        values.append(np.take_along_axis(each, order, axis=1).ravel())
+        targets.append(np.take_along_axis(collection.matches, order, axis=1).ravel())
+        counts.append(np.full(order.size, weight / order.size))
+    x, y, w = (np.concatenate(each) for each in (values, targets, counts))
+    design, beta = np.stack([x, np.ones_like(x)], axis=1), np.array([1.0, -5.0])
+    for _ in range(30):  # Newton
+        p = 0.5 + 0.5 * np.tanh(0.5 * (design @ beta))
+        gradient = design.T @ (w * (y - p))
+        hessian = (design * (w * p * (1 - p))[:, None]).T @ design
+        beta = beta + np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
+    return float(-beta[1] / beta[0]), float(beta[0])
+
+
+def _weights(sets: Sequence[Set]) -> Rows:
+    """Return weights such that each collection counts the same, whatever its variants."""
+    names = [collection.name for collection, _ in sets]
+    return np.array([1 / names.count(name) for name in names])
+
+
+# Reporting
+
+
+def measure(collection: Collection, scores: Rows, constants: Constants) -> dict[str, float]:
+    """Return the figures of one set at a cut."""
+    matches, found = collection.matches, scores >= constants.cut
+    there, best = matches.any(axis=1), scores.max(axis=1)
+    is_found, is_nothing = best >= constants.cut, best < constants.nothing_below
+    former = word_z_score(collection)
+    told_nothing = former.max(axis=1) < FORMER_CUT
     return {
-        "words": _queries(
-            true_matches(read_queries(), photos), every_pair, embedded, null, are_images=False
-        ),
-        "images": _queries(image_matches(photos), others, embedded, null, are_images=True),
+        "precision": float((found & matches).sum() / max(found.sum(), 1)),
+        "recall": float((found & matches).sum() / max(matches.sum(), 1)),
+        "F1": f1_of_pairs(found, matches),
+        "F1 of the best cosine cut": best_f1(cosine(collection), matches)[0],
+        "F1 before": f1_of_pairs(former >= FORMER_CUT, matches),
+        "nothing, but there": float((is_nothing & there).mean()),
+        "found, but absent": float((is_found & ~there).mean()),
+        "decided": float((is_found | is_nothing).mean()),
+        "nothing, but there, before": float((told_nothing & there).mean()),
+        "found, but absent, before": float((~told_nothing & ~there).mean()),
+        "ECE": calibration_error([(scores, collection)]),
     }
 
 
-def image_matches(photos: list[LabelledPhoto]) -> Mask:
-    """Return whether two images show the same: what one is of, the other shows too."""
-    same = np.array([[a.label in b.names or b.label in a.names for b in photos] for a in photos])
-    return same & ~np.eye(len(photos), dtype=bool)
+def calibration_error(found: Sequence[tuple[Rows, Collection]]) -> float:
+    """Return the expected calibration error over the hits shown, each collection alike."""
+    values, targets, weights = _shown(found)
+    places = np.minimum((values * BINS).astype(int), BINS - 1)
+    errors = [(weights * (values - targets))[places == place].sum() for place in range(BINS)]
+    return float(np.abs(errors).sum() / weights.sum())
 
 
-def _queries(
-    matches: Mask, shown: Mask, embedded: Embedded, null: NullDistribution, *, are_images: bool
-) -> Queries:
-    rows = embedded.images if are_images else embedded.words
-    cosines = np.where(shown, rows @ embedded.images.T, HIDDEN)
-    relevance = [null.relevance(row[None], [1.0], [are_images], embedded.images) for row in rows]
-    is_development = split_images(len(matches)) if are_images else split_words(matches.sum(axis=1))
-    softmax = np.full(cosines.shape, HIDDEN)
-    for half in (is_development, ~is_development):
-        powers = np.exp(embedded.logit_scale * (cosines[half] - 1))
-        softmax[half] = np.where(shown[half], powers / powers.sum(axis=0), HIDDEN)
-    scores = {
-        "relevance": np.where(shown, np.array(relevance), HIDDEN),
-        "cosine": cosines,
-        "softmax": softmax,
-    }
-    return Queries(matches, shown, scores, is_development)
-
-
-def split_words(num_matches: NDArray[np.int_]) -> Mask:
-    """Return which queries are for development: half of those with none, one, several matches."""
-    generator = random.Random(SEED)
-    is_development = np.zeros(len(num_matches), dtype=bool)
-    for kind in range(3):
-        rows = np.flatnonzero(np.minimum(num_matches, 2) == kind).tolist()
-        generator.shuffle(rows)
-        is_development[rows[: len(rows) // 2]] = True
-    return is_development
-
-
-def split_images(count: int) -> Mask:
-    """Return which images are queries for development: half of them."""
-    is_development = np.zeros(count, dtype=bool)
-    is_development[np.random.default_rng(SEED).permutation(count)[: count // 2]] = True
-    return is_development
-
-
-# The report
-
-
-def report(kinds: dict[str, Queries], other_threshold: float | None) -> dict[str, object]:
-    """Return every table: for words, for images, for both together, and for the order."""
-    tables: dict[str, object] = {}
-    both = kinds["words"].joined(kinds["images"])
-    for name, queries in (kinds | {"both": both}).items():
-        more = {}
-        if other_threshold is not None:
-            more[f"cosine from {other_threshold} on"] = queries.cut("cosine", other_threshold)
-        if name == "both":
-            each = [kind.cut("cosine") for kind in kinds.values()]
-            more["cosine, a threshold for each kind"] = each[0].joined(each[1])
-        tables[name] = panel(queries, more)
-    tables["ranking"] = {name: rankings(queries) for name, queries in kinds.items()}
-    return tables
-
-
-def panel(queries: Queries, more: dict[str, CutOff]) -> dict[str, object]:
-    """Return the figures of every method, and by how much relevance is better."""
-    cuts = {"relevance": queries.cut("relevance", DEFAULT_MIN_RELEVANCE)}
-    cuts |= {name: queries.cut(name) for name in ("cosine", "softmax")} | more
-    counts = queries.matches.sum(axis=1)
-    figures = {
-        name: {measure: function(cut) for measure, function in MEASURES.items()}
-        for name, cut in cuts.items()
-    }
-    for name, scores in queries.scores.items():
-        figures[name]["threshold"] = cuts[name].threshold
-        missing = scores[~queries.matches & queries.shown]
-        figures[name]["AUROC of pairs"] = auroc(scores[queries.matches], missing)
-    return {
-        "queries": {
-            "several": int((counts > 1).sum()),
-            "one": int((counts == 1).sum()),
-            "none": int((counts == 0).sum()),
-        },
-        "methods": figures,
-        "relevance minus": {
-            name: {
-                measure: difference(cuts["relevance"], cut, function)
-                for measure, function in MEASURES.items()
-            }
-            for name, cut in cuts.items()
-            if name != "relevance"
-        },
-    }
-
-
-def difference(first: CutOff, second: CutOff, measure: Callable[[CutOff], float]) -> list[float]:
-    """Return first minus second and its 95 % interval; queries are drawn with repetition."""
-    generator = np.random.default_rng(SEED)
-    draws = []
-    for _ in range(NUM_RESAMPLES):
-        rows = generator.integers(0, len(first.best), len(first.best))
-        draws.append(measure(first.take(rows)) - measure(second.take(rows)))
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return [measure(first) - measure(second), float(low), float(high)]
-
-
-def rankings(queries: Queries) -> dict[str, dict[str, object]]:
-    """Return how well cosine and relevance order the images, and the difference's interval."""
-    rows = np.flatnonzero(queries.matches.any(axis=1))
-    generator = np.random.default_rng(SEED)
-    draws = generator.integers(0, len(rows), (NUM_RESAMPLES, len(rows)))
-    tables: dict[str, dict[str, object]] = {}
-    for name, function in RANKINGS.items():
-        values = {
-            method: np.array(
-                [
-                    function(np.argsort(-queries.scores[method][row]), queries.matches[row])
-                    for row in rows
-                ]
+def reliability(found: Sequence[tuple[Rows, Collection]]) -> list[tuple[float, float, float]]:
+    """Return mean relevance, the share that fits, and the share of hits, bin by bin."""
+    values, targets, weights = _shown(found)
+    places = np.minimum((values * BINS).astype(int), BINS - 1)
+    rows = []
+    for place in range(BINS):
+        inside = places == place
+        if inside.sum() >= 10:
+            share = weights[inside].sum() / weights.sum()
+            means = (
+                np.average(each[inside], weights=weights[inside]) for each in (values, targets)
             )
-            for method in ("cosine", "relevance")
+            rows.append((*map(float, means), float(share)))
+    return rows
+
+
+def _shown(found: Sequence[tuple[Rows, Collection]]) -> tuple[Rows, Rows, Rows]:
+    values, targets, weights = [], [], []
+    for scores, collection in found:
+        order = np.argsort(-scores, axis=1)[:, :HITS]
+        values.append(np.take_along_axis(scores, order, axis=1).ravel())
+        targets.append(np.take_along_axis(collection.matches, order, axis=1).ravel().astype(float))
+        weights.append(np.full(order.size, 1 / order.size))
+    return np.concatenate(values), np.concatenate(targets), np.concatenate(weights)
+
+
+def leave_out(
+    sets: Sequence[Set], group: Callable[[Collection], str]
+) -> list[tuple[Collection, Rows, Constants]]:
+    """Return each set with its relevance by constants that were fitted without its group."""
+    found = []
+    for name in dict.fromkeys(group(collection) for collection, _ in sets):
+        constants = fit_constants([each for each in sets if group(each[0]) != name])
+        for collection, evidence in sets:
+            if group(collection) == name:
+                sums = evidence.sums(constants.richness, constants.gap_weight)
+                found.append((collection, relevance(sums, constants), constants))
+    return found
+
+
+def kind_of(collection: Collection) -> str:
+    """Return which collections are left out together: queries on the same photographs."""
+    return "everyday" if collection.name == "descriptions" else collection.name
+
+
+def report(collections: list[Collection]) -> dict[str, object]:
+    """Return every table."""
+    sets = [(each, Evidence(each)) for whole in collections for each in whole.variants()]
+    tables: dict[str, object] = {"fitted on all": vars(fit_constants(sets))}
+    by_group = {"collection": kind_of, "model": lambda collection: collection.model}
+    for name, group in by_group.items():
+        if len({group(collection) for collection, _ in sets}) < 2:
+            continue
+        left = leave_out(sets, group)
+        tables[f"one {name} left out"] = [_row(c, measure(c, s, k)) for c, s, k in left]
+        tables[f"ECE by model, one {name} left out"] = {
+            model: calibration_error([(s, c) for c, s, _ in left if c.model == model])
+            for model in dict.fromkeys(c.model for c, _, _ in left)
         }
-        gains = values["relevance"] - values["cosine"]
-        interval = np.percentile(gains[draws].mean(axis=1), [2.5, 97.5])
-        tables[name] = {method: float(value.mean()) for method, value in values.items()}
-        tables[name]["difference"] = [float(gains.mean()), *map(float, interval)]
+        if name == "collection":
+            tables["reliability"] = {
+                model: reliability([(s, c) for c, s, _ in left if c.model == model])
+                for model in dict.fromkeys(c.model for c, _, _ in left)
+            }
+    every = [(each, shipped(each)) for each, _ in sets]
+    tables["shipped constants"] = [_row(c, measure(c, s, Constants())) for c, s in every]
+    tables["ECE by model, shipped constants"] = {
+        model: calibration_error([(s, c) for c, s in every if c.model == model])
+        for model in dict.fromkeys(c.model for c, _ in every)
+    }
+    tables["rivals"] = {
+        name: _rival([each for each, _ in sets], function) for name, function in RIVALS.items()
+    }
+    sums = [evidence.sums(Constants().richness, Constants().gap_weight) for _, evidence in sets]
+    tables["rivals"]["relevance"] = _rival_of(sums, [each for each, _ in sets])
+    tables["order"] = [
+        _row(
+            each,
+            {
+                "cosine": average_precision(cosine(each), each.matches),
+                "evidence": average_precision(
+                    evidence.sums(Constants().richness, 0.0), each.matches
+                ),
+            },
+        )
+        for each, evidence in sets
+        if each.variant == "all"
+    ]
+    tables["images as queries"] = [_image_row(each) for each in image_collections(collections)]
     return tables
 
 
-def print_report(halves: dict[str, dict[str, object]]) -> None:
+def _rival(sets: Sequence[Collection], function: Callable[[Collection], Rows]) -> dict[str, float]:
+    return _rival_of([function(each) for each in sets], sets)
+
+
+def _rival_of(scores: Sequence[Rows], sets: Sequence[Collection]) -> dict[str, float]:
+    """Return mean F1 at the best cut for each set, and at the best one cut for all."""
+    pooled = np.concatenate([each.ravel()[::17] for each in scores])
+    cuts = np.quantile(pooled, np.linspace(0.7, 0.9999, 300))
+    curves = np.array(
+        [f1_at_cuts(each, one.matches, cuts) for each, one in zip(scores, sets, strict=True)]
+    )
+    flat = np.array([best_f1(cosine(one), one.matches)[0] for one in sets])
+    own = [best_f1(each, one.matches)[0] for each, one in zip(scores, sets, strict=True)]
+    shared = curves[:, curves.mean(axis=0).argmax()]
+    return {
+        "best cut for each": float(np.mean(own)),
+        "one cut for all": float(shared.mean()),
+        "least, beside the best cosine cut": float((shared - flat).min()),
+    }
+
+
+def _image_row(collection: Collection) -> dict[str, object]:
+    found, plain = shipped(collection), np.where(collection.shown, cosine(collection), -1.0)
+    return _row(
+        collection,
+        {
+            "F1": f1_of_pairs(found >= Constants().cut, collection.matches),
+            "F1 of the best cosine cut": best_f1(plain, collection.matches)[0],
+            "mAP": average_precision(found, collection.matches),
+            "mAP of the cosine": average_precision(plain, collection.matches),
+            "ECE": calibration_error([(found, collection)]),
+        },
+    )
+
+
+def _row(collection: Collection, figures: dict[str, float]) -> dict[str, object]:
+    names = {"collection": collection.name, "model": collection.model}
+    return {**names, "variant": collection.variant, **figures}
+
+
+def print_tables(tables: dict[str, object]) -> None:
     """Print the tables as Markdown."""
-    for half, panels in halves.items():
-        for name in ("words", "images", "both"):
-            _print_panel(f"{half}, {name}", panels[name])
-        print(f"\n### {half}, order of the hits\n")
-        print("| queries | measure | cosine | relevance | difference |\n|---|---|---|---|---|")
-        for name, tables in panels["ranking"].items():
-            for measure, row in tables.items():
-                figures = f"{row['cosine']:.3f} | {row['relevance']:.3f}"
-                print(f"| {name} | {measure} | {figures} | {_interval(row['difference'])} |")
+    for title, table in tables.items():
+        print(f"\n### {title}\n")
+        if isinstance(table, list):
+            _print_rows(table)
+        elif isinstance(table, dict) and all(isinstance(row, dict) for row in table.values()):
+            _print_rows([{"": name, **row} for name, row in table.items()])
+        elif isinstance(table, dict):
+            for name, value in table.items():
+                print(f"- {name}: {_cell(value)}")
 
 
-def _print_panel(title: str, found: dict) -> None:
-    counts = found["queries"]
-    print(f"\n### {title}: {counts['several']} queries with several matches, ", end="")
-    print(f"{counts['one']} with one, {counts['none']} with none\n")
-    names = [*MEASURES, "AUROC of pairs", "threshold"]
-    print("| method | " + " | ".join(names) + " |\n|---" + "|---" * len(names) + "|")
-    for method, row in found["methods"].items():
-        cells = [f"{row[name]:.3f}" if name in row else "" for name in names]
-        print(f"| {method} | " + " | ".join(cells) + " |")
-    for method, row in found["relevance minus"].items():
-        cells = [_interval(row[name]) if name in row else "" for name in names]
-        print(f"| relevance minus {method} | " + " | ".join(cells) + " |")
+def _print_rows(rows: Sequence[dict[str, object]]) -> None:
+    names = list(rows[0])
+    print("| " + " | ".join(names) + " |\n" + "|---" * len(names) + "|")
+    for row in rows:
+        print("| " + " | ".join(_cell(row[name]) for name in names) + " |")
+    numbers = [name for name in names if isinstance(rows[0][name], float)]
+    if len(rows) > 1 and "variant" in names:
+        means = {name: float(np.mean([row[name] for row in rows])) for name in numbers}
+        cells = [_cell(means[name]) if name in means else "" for name in names]
+        print("| **mean** " + "| ".join(["", *cells[1:]]) + " |")
 
 
-def _interval(values: list[float]) -> str:
-    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*values)
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list | tuple):
+        return "  ".join(_cell(each) for each in value)
+    return str(value)
 
 
 def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--model", default="starter", help="as for clipkit.load")
-    parser.add_argument("--embeddings", type=Path, help="a file of benchmarks/training_free.py")
-    parser.add_argument(
-        "--also-cosine", type=float, metavar="T", help="another flat cut-off, found elsewhere"
-    )
-    parser.add_argument("--development", action="store_true", help="leave the held-out half alone")
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--clip-data", type=Path, help="embeddings of published models")
+    parser.add_argument("--json", type=Path, help="write the tables to this file")
     arguments = parser.parse_args()
-    photos = fetch_photos()
-    if arguments.embeddings:
-        embedded = Embedded.from_file(arguments.embeddings)
-    else:
-        words = [query.words for query in read_queries()]
-        embedded = Embedded.by_model(arguments.model, [photo.path for photo in photos], words)
-    kinds = score_queries(embedded, photos)
-    halves = {}
-    for name, development in (("development", True), ("held out", False)):
-        if development or not arguments.development:
-            half = {kind: q.part(development=development) for kind, q in kinds.items()}
-            halves[name] = report(half, arguments.also_cosine)
+    tables = report(read_collections(arguments.clip_data))
+    print_tables(tables)
     if arguments.json:
-        print(json.dumps(halves, indent=2))
-    else:
-        print_report(halves)
+        arguments.json.write_text(json.dumps(tables, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ texts, and from model to model. So three things are put together, none of which 
 - Richness: a sentence says more than a word, lies farther from the words' mean, and scores higher
   on images that it does not describe. What a query of its length scores anyway is taken off.
 - Standing out: how far an image lies before the one at twice its rank. Real matches break off;
-  near misses go on and on. A small library and a large one differ by this.
+  near misses go on and on. The best of very many images lies high by chance alone, so that for
+  large libraries a little more is taken off.
 
 Their sum goes through one logistic curve for all. A subtracted part of a query has evidence of its
 own, and an image that fits it is penalized, as in the ranking.
@@ -50,6 +51,9 @@ NOTHING_BELOW = 0.05  # if the most relevant image has less, there is probably n
 RICHNESS = 4.5  # spreads taken off for each factor e of a query's distance from the words' mean
 LEAST_RICHNESS = 0.7  # below lie only texts that say next to nothing
 GAP_WEIGHT, LARGEST_GAP = 0.6, 2.0  # of how far an image stands out, in spreads
+# Large libraries: fitted on made images (benchmarks/relevance_sizes.py), so that a query without a
+# match is told "found" as rarely among 500 000 images as among 500.
+SIZE_WEIGHT, LARGE_SIZE = 0.15, 500  # spreads taken off for each factor e of images above that
 CENTER, SLOPE = 4.85, 1.3  # of the logistic curve, in spreads: relevance .5, and per spread
 # Of the library's images as alternatives to an image in a query, beside the words: they tell a copy
 # from another image of the same thing.
@@ -105,6 +109,8 @@ class RelevanceScale:
         weights: Sequence[float],
         is_image: Sequence[bool],
         candidates: ArrayLike,
+        *,
+        num_images: int | None = None,
     ) -> Vectors:
         """Return the relevance of the images of a library that fit a query best.
 
@@ -112,8 +118,9 @@ class RelevanceScale:
             parts: As for `evidence`.
             weights: Likewise.
             is_image: Likewise.
-            candidates: The K images, some hundreds or all: how far one stands out is seen among
-                them. Shape (K, D), rows of norm 1.
+            candidates: The K images of the library that fit best, some hundreds or all: how far one
+                stands out is seen among them. Shape (K, D), rows of norm 1.
+            num_images: How many were searched for them; None for K.
 
         Returns:
             float64, shape (K,), in [0, 1].
@@ -121,7 +128,7 @@ class RelevanceScale:
         Raises:
             InputError: As for `evidence`.
         """
-        return relevance_of(self.evidence(parts, weights, is_image, candidates))
+        return relevance_of(self.evidence(parts, weights, is_image, candidates), num_images)
 
     def evidence(
         self,
@@ -220,11 +227,12 @@ class RelevanceScale:
         return evidence
 
 
-def relevance_of(evidence: ArrayLike) -> Vectors:
+def relevance_of(evidence: ArrayLike, num_images: int | None = None) -> Vectors:
     """Return the relevance that the evidence for the candidates of one query stands for.
 
     Args:
         evidence: Of the K candidates, in any order, shape (K,).
+        num_images: How many images were searched for them; None for K.
 
     Returns:
         float64, shape (K,), in [0, 1]; no less for a candidate than for one of less evidence.
@@ -238,6 +246,7 @@ def relevance_of(evidence: ArrayLike) -> Vectors:
     ranked = values[order]
     behind = np.minimum(2 * np.arange(len(ranked)) + 1, max(len(ranked) - 1, 0))
     ranked = ranked + GAP_WEIGHT * np.minimum(ranked - ranked[behind], LARGEST_GAP)
+    ranked = ranked - SIZE_WEIGHT * np.log(max((num_images or len(ranked)) / LARGE_SIZE, 1.0))
     # Of two images that stand out together, the first is as relevant as the second.
     sums = np.empty_like(ranked)
     sums[order] = np.maximum.accumulate(ranked[::-1])[::-1]

@@ -7,7 +7,7 @@ Shapes: K candidates, D dimensions of the shared space, B background words, S sa
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -199,7 +199,11 @@ def find_hits(
         score = plain_score(query.parts[0])
     else:
         score = mixed_score(query, _sample(snapshot), background)
-    found, scores = rank(snapshot, score, k=max(_CANDIDATES, 4 * options.k), where=where)
+    wanted = max(_CANDIDATES, 4 * options.k)
+    found, scores = rank(snapshot, score, k=wanted, where=where)
+    num_images = len(found.paths)
+    if num_images >= wanted:  # the query's own images, which are hidden, make no difference
+        num_images = snapshot.count(replace(where, hidden=frozenset()))
     raws = raw_files(found.paths, where.hidden)
     pool = [place for place, path in enumerate(found.paths) if path not in raws]
     if not pool:
@@ -209,7 +213,7 @@ def find_hits(
     evidence = _evidence(query, background, sample, rows)
     # Equal rows may differ by rounding: they stay in the order of their paths.
     order = np.argsort(-evidence.round(_DECIMALS), kind="stable")
-    relevance = relevance_of(evidence)[order]
+    relevance = relevance_of(evidence, num_images)[order]
     chosen = _choose(relevance, center_rows(rows[order], library_center(sample)), options)
     places = [pool[order[position]] for position in chosen]
     records = snapshot.records(found.ids[places])

@@ -518,7 +518,8 @@ def test_not_sure_shows_the_images_and_is_no_failure(
 
 def test_found_says_how_many_are(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     monkeypatch.setattr(
-        "clipkit.search.search.relevance_of", lambda evidence: np.array([0.9, 0.4, 0.39])
+        "clipkit.search.search.relevance_of",
+        lambda evidence, num_images: np.array([0.9, 0.4, 0.39]),
     )
     main(["search", "red", "photos"])
     capsys.readouterr()
@@ -530,7 +531,8 @@ def test_min_relevance_leaves_out_and_may_leave_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setattr(
-        "clipkit.search.search.relevance_of", lambda evidence: np.array([0.49, 0.3, 0.3])
+        "clipkit.search.search.relevance_of",
+        lambda evidence, num_images: np.array([0.49, 0.3, 0.3]),
     )
     main(["search", "red", "photos"])
     capsys.readouterr()

@@ -31,6 +31,7 @@ from clipkit.search.relevance import (
     NOTHING_BELOW,
     RICHNESS,
     SAMPLE_PRIOR,
+    SIZE_WEIGHT,
     SLOPE,
     SYNONYM_SPREADS,
     RelevanceScale,
@@ -91,6 +92,13 @@ def test_two_images_that_stand_out_together_are_equally_relevant() -> None:
     first, second, *_ = relevance_of([CENTER + 1e-9, CENTER, 0.0, 0.0, 0.0])
     assert second == pytest.approx(1 / (1 + math.exp(-SLOPE * (best - CENTER))))
     assert first == second
+
+
+def test_the_best_of_very_many_images_needs_more() -> None:
+    # 500 000 are a thousand times 500; up to 500 there is no difference.
+    less = SIZE_WEIGHT * math.log(1000)
+    assert relevance_of([CENTER + less], 500_000)[0] == pytest.approx(0.5)
+    assert relevance_of([CENTER], 500)[0] == relevance_of([CENTER])[0] == 0.5
 
 
 def test_relevance_is_a_share_whatever_the_evidence() -> None:
