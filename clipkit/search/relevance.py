@@ -29,12 +29,10 @@ from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError
 from clipkit.search.modality_gap import center_rows, estimate_center, subtraction_loss
+from clipkit.word_evidence import ROUNDING, Vectors, WordScale, evidence_of, in_spreads
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
-
-
-Vectors = NDArray[np.float64]
 
 Verdict = Literal["found", "not sure", "probably nothing"]
 """What a search as a whole says: by the most relevant image, whatever was shown of it."""
@@ -46,10 +44,8 @@ DEFAULT_MIN_RELEVANCE = 0.4
 NOTHING_BELOW = 0.05  # if the most relevant image has less, there is probably nothing
 
 # Fitted on the collections of benchmarks/relevance.py, of three models, each reported by constants
-# fitted without it. F1 is flat around them: a richness of 4 to 6 and a weight of .4 to 1 do as
-# well.
-RICHNESS = 4.5  # spreads taken off for each factor e of a query's distance from the words' mean
-LEAST_RICHNESS = 0.7  # below lie only texts that say next to nothing
+# fitted without it, together with the RICHNESS of clipkit.word_evidence. F1 is flat around them: a
+# weight of .4 to 1 does as well.
 GAP_WEIGHT, LARGEST_GAP = 0.6, 2.0  # of how far an image stands out, in spreads
 # Large libraries: fitted on made images (benchmarks/relevance_sizes.py), so that a query without a
 # match is told "found" as rarely among 500 000 images as among 500.
@@ -65,8 +61,6 @@ SAMPLE_PRIOR = 100  # with as many images of the library, these count half of th
 # mirrored or without colour, the original has .52 to .99, the most alike of 496 others mostly .76.
 COPY_COSINE = 0.7
 COPY_WEIGHT = 20.0  # spreads of evidence for the image itself, falling to 0 at COPY_COSINE
-
-_ROUNDING = 1e-6  # smaller differences are rounding errors of the embeddings
 
 
 class _Part(NamedTuple):
@@ -96,10 +90,9 @@ class RelevanceScale:
                 "the bank must have shape (B, D) with B of 2 or more and the sample (S, D) with "
                 f"the same D, got {words.shape} and {images.shape}"
             )
-        self._word_center = words.mean(axis=0)
-        self._words, self._word_norm = _scaled(words - self._word_center)
-        self._directions = _directions(self._words)
-        self._image_center = images.mean(axis=0) if len(images) else self._word_center
+        self._words = WordScale(words)
+        self._directions = _directions(self._words.rows)
+        self._image_center = images.mean(axis=0) if len(images) else self._words.center
         self._images = _directions(images - self._image_center)
         self._copy_center = estimate_center(self._image_center, len(images) or 1)
 
@@ -153,7 +146,7 @@ class RelevanceScale:
             InputError: If the shapes do not fit together or there is no part.
         """
         rows, targets = np.asarray(parts, np.float64), np.asarray(candidates, np.float64)
-        shape = (len(weights), self._words.shape[1])
+        shape = (len(weights), self._words.rows.shape[1])
         if rows.shape != shape or len(is_image) != len(weights) or not len(weights):
             raise InputError(
                 f"a query needs parts of shape {shape}, with one weight and one kind each and at "
@@ -179,10 +172,7 @@ class RelevanceScale:
         query = np.zeros(targets.shape[1])
         for part in parts:
             query += part.weight * self._in_words(part)
-        alternatives = _mixed(self._words, weights)
-        richness = float(np.linalg.norm(query)) / _root_mean_square_norm(alternatives)
-        evidence = _in_spreads(targets @ query, targets @ alternatives.T)
-        evidence -= RICHNESS * np.log(max(richness, LEAST_RICHNESS))
+        evidence = evidence_of(query[None], _mixed(self._words.rows, weights), targets)[:, 0]
         seen = [part for part in parts if part.is_image]
         if not seen:
             return evidence
@@ -203,10 +193,9 @@ class RelevanceScale:
         Of an image, the mean of the everyday words weighted by how well they fit it.
         """
         if not part.is_image:
-            row: Vectors = (part.embedding - self._word_center) / self._word_norm
-            return row
+            return self._words.from_center(part.embedding)
         fits = self._directions @ part.embedding
-        powers = np.exp((fits - fits.max()) / max(fits.std(), _ROUNDING))
+        powers = np.exp((fits - fits.max()) / max(fits.std(), ROUNDING))
         return _directions((powers / powers.sum()) @ self._directions)
 
     def _evidence_of_images(self, parts: Sequence[_Part], targets: Vectors) -> Vectors:
@@ -216,7 +205,7 @@ class RelevanceScale:
         query = _directions(np.asarray(weights) @ rows)
         alternatives = _directions(_mixed(self._images, weights))
         differs = _differs(alternatives @ query)
-        return _in_spreads(targets @ query, targets @ alternatives[differs].T)
+        return in_spreads(targets @ query[:, None], targets @ alternatives[differs].T)[:, 0]
 
     def _evidence_of_copies(self, part: _Part, targets: Vectors) -> Vectors:
         """Return the evidence for images that are nearly the query's own, shape (K,)."""
@@ -286,15 +275,6 @@ def _mixed(alternatives: Vectors, weights: Sequence[float]) -> Vectors:
     return total
 
 
-def _in_spreads(scores: Vectors, others: Vectors) -> Vectors:
-    """Return scores, shape (K,), in deviations of those of alternatives, shape (K, A)."""
-    spread = others.std(axis=1)
-    # Alternatives that are all the same, such as a single image's, say nothing: 0.
-    is_known = spread > _ROUNDING
-    standard: Vectors = (scores - others.mean(axis=1)) / np.where(is_known, spread, np.inf)
-    return standard
-
-
 def _differs(cosines: Vectors) -> NDArray[np.bool_]:
     """Return which images show something else than the query's, by their cosine to it.
 
@@ -313,20 +293,10 @@ def _median(numbers: Vectors) -> float:
     return float(ordered[middle] + ordered[~middle]) / 2
 
 
-def _root_mean_square_norm(rows: Vectors) -> float:
-    return max(float(np.sqrt((rows**2).sum(axis=1).mean())), _ROUNDING)
-
-
-def _scaled(rows: Vectors) -> tuple[Vectors, float]:
-    """Return rows whose root mean square norm is 1, and what it was."""
-    norm = _root_mean_square_norm(rows)
-    return rows / norm, norm
-
-
 def _directions(rows: Vectors) -> Vectors:
     """Return rows scaled to norm 1; a zero row, such as a lone image at its centre, stays."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    directions: Vectors = np.where(norms > _ROUNDING, rows / np.maximum(norms, _ROUNDING), 0.0)
+    directions: Vectors = np.where(norms > ROUNDING, rows / np.maximum(norms, ROUNDING), 0.0)
     return directions
 
 

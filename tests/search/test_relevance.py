@@ -27,9 +27,7 @@ from clipkit.search.relevance import (
     IMAGE_VAGUENESS,
     IMAGE_WEIGHT,
     LARGEST_GAP,
-    LEAST_RICHNESS,
     NOTHING_BELOW,
-    RICHNESS,
     SAMPLE_PRIOR,
     SIZE_WEIGHT,
     SLOPE,
@@ -38,6 +36,7 @@ from clipkit.search.relevance import (
     relevance_of,
     verdict_of,
 )
+from clipkit.word_evidence import LEAST_RICHNESS, RICHNESS
 
 Rows = NDArray[np.float64]
 WORDS, IMAGE = [False], [True]
