@@ -1,7 +1,7 @@
 """The zero-shot classifier: class names to class embeddings, images to ranked labels.
 
-Shapes: N images, C labels, G of them that the model can tell apart, B background names, D
-dimensions of the shared space.
+Shapes: N images, C labels, G of them that the model can tell apart, D dimensions of the shared
+space.
 """
 
 import copy
@@ -21,6 +21,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput, check_image_list
 from clipkit.progress import Progress
+from clipkit.word_evidence import WordScale
 from clipkit.zero_shot.labels import (
     LabelGroups,
     Labels,
@@ -32,8 +33,10 @@ from clipkit.zero_shot.labels import (
 )
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
 
-# A background name this close to a label is a synonym, which must not count against it.
-SYNONYM_COSINE = 0.6
+# The logistic curve of labels that are scored on their own: where the score is .5, and its slope,
+# in spreads of evidence. `benchmarks/labels.py --fit` gives 3.55 and 2 for five sets of photographs
+# and three models, and 3.4 to 3.9 and 1.8 to 2.05 without one of the sets.
+LABEL_CENTER, LABEL_SLOPE = 3.5, 2.0
 
 
 class LabelScore(TypedDict):
@@ -216,8 +219,10 @@ class ZeroShotClassifier:
 
         Softmax over the classes, so that a row sums to 1; with multi_label each in [0, 1] alone.
         Classes that the model reads as one count once in the sum, and each has that one's score.
-        A checkpoint trained with the sigmoid loss gives the latter directly; for others it is the
-        probability of the label against the closest background name that is not its synonym.
+        A checkpoint trained with the sigmoid loss gives the latter directly. For others it is
+        sigmoid(2 * (evidence - 3.5)): by how many spreads the label lies above the background
+        names on that image, in the same templates, less what its richness brings
+        (clipkit.word_evidence; benchmarks/labels.py fits the two constants).
 
         Args:
             image_embeddings: Shape (N, D), rows of norm 1, of the classifier's space.
@@ -231,7 +236,7 @@ class ZeroShotClassifier:
 
         Source:
             Softmax: Radford et al. 2021, figure 3 (arXiv 2103.00020). Sigmoid: Zhai et al. 2023
-            (arXiv 2303.15343). Background names: own.
+            (arXiv 2303.15343). Evidence: own.
         """
         scores: NDArray[np.float32] = self._scores(image_embeddings)[:, self._groups.group_of]
         return scores
@@ -244,8 +249,8 @@ class ZeroShotClassifier:
         if scoring.logit_bias is not None:
             return _sigmoid(scale * cosines + scoring.logit_bias)
         if self.multi_label:
-            rivals = self._closest_rivals(image_embeddings)
-            return _sigmoid(scale * (cosines - rivals))
+            evidence = self._words.evidence(self._embeddings, image_embeddings)
+            return _sigmoid(LABEL_SLOPE * (evidence - LABEL_CENTER))
         return _softmax(scale * cosines)
 
     def _count(self, k: int | None) -> int:
@@ -262,20 +267,11 @@ class ZeroShotClassifier:
         part._embeddings = self._embeddings[groups]
         return part
 
-    def _closest_rivals(self, image_embeddings: Embeddings) -> NDArray[np.float64]:
-        """Return the cosine of each image to the closest background name, per label, (N, G)."""
-        background = self._background
-        is_rival = cosine_similarity(self._embeddings, background) < SYNONYM_COSINE  # (G, B)
-        cosines = cosine_similarity(image_embeddings, background)  # (N, B)
-        rivals = np.empty((len(cosines), len(is_rival)))
-        for row, cosine in zip(rivals, cosines, strict=True):
-            row[:] = np.where(is_rival, cosine, -1.0).max(axis=1)
-        return rivals
-
     @functools.cached_property
-    def _background(self) -> EmbeddingArray:
-        """One embedding a background name, shape (B, D)."""
-        return self._encoder.encode_prompts(filled_prompts(BACKGROUND_NAMES, self.templates, None))
+    def _words(self) -> WordScale:
+        """The background names as the measure of labels that are scored on their own."""
+        prompts = filled_prompts(BACKGROUND_NAMES, self.templates, None)
+        return WordScale(self._encoder.encode_prompts(prompts))
 
 
 def classify_each(

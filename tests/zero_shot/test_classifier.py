@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import statistics
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,7 +29,13 @@ from clipkit.inputs.images import ImageInput
 from clipkit.inputs.tokenizer import TokenizedTexts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
-from clipkit.zero_shot.classifier import ZeroShotClassifier, classify_each
+from clipkit.word_evidence import LEAST_RICHNESS, RICHNESS
+from clipkit.zero_shot.classifier import (
+    LABEL_CENTER,
+    LABEL_SLOPE,
+    ZeroShotClassifier,
+    classify_each,
+)
 from clipkit.zero_shot.labels import EqualLabelsWarning
 
 DIRECTIONS = {
@@ -114,16 +121,55 @@ def test_sigmoid_checkpoints_score_each_label_alone() -> None:
     assert classifier.multi_label
 
 
-def test_multi_label_weighs_each_label_against_the_background() -> None:
-    # Background names point elsewhere, (0, 0, 1), apart from "cat" and "dog" themselves.
+def test_multi_label_measures_each_label_by_the_background() -> None:
+    # Of B background names "cat" and "dog" have their directions, all others point to (0, 0, 1).
+    # On the image (.6, 0, .8) they score .6, 0 and .8.
     image = normalize_rows([[0.6, 0.0, 0.8]])
     scores = make(["cat", "piano thing"], multi_label=True).scores(image)
-    # "cat" is .6 against .8: sigmoid(10 * -.2); it is not its own rival. The other label points
-    # elsewhere as the background does: those are its synonyms, so its rivals are cat (.6) and dog.
-    expected = [[1 / (1 + math.exp(2)), 1 / (1 + math.exp(-2))]]
-    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    count = len(BACKGROUND_NAMES)
+    words = [*("cat", "dog"), *["elsewhere"] * (count - 2)]
+    of_words = [{"cat": 0.6, "dog": 0.0, "elsewhere": 0.8}[word] for word in words]
+    mean, spread = statistics.fmean(of_words), statistics.pstdev(of_words)
+    # The words' mean is (1, 1, B - 2) / B. Its squared distance to cat or dog is that of
+    # (B - 1, -1, -(B - 2)) / B, to all others that of (-1, -1, 2) / B.
+    far = ((count - 1) ** 2 + 1 + (count - 2) ** 2) / count**2
+    near = 6 / count**2
+    usual = (2 * far + (count - 2) * near) / count
+    expected = []
+    for score, distance in ((0.6, far), (0.8, near)):
+        richness = max(math.sqrt(distance / usual), LEAST_RICHNESS)
+        evidence = (score - mean) / spread - RICHNESS * math.log(richness)
+        expected.append(1 / (1 + math.exp(-LABEL_SLOPE * (evidence - LABEL_CENTER))))
+    np.testing.assert_allclose(scores, [expected], rtol=1e-4)
     assert "cat" in BACKGROUND_NAMES
     assert "dog" in BACKGROUND_NAMES
+
+
+def test_a_label_on_its_own_does_not_depend_on_the_others_or_the_logit_scale() -> None:
+    image = normalize_rows([[0.9, 0.3, 0.3]])
+    alone = make(["cat"], multi_label=True).scores(image)
+    among = make(["dog", "cat", "bird"], DirectionEncoder(scale=50.0), multi_label=True)
+    np.testing.assert_allclose(among.scores(image)[:, 1:2], alone, rtol=1e-6)
+
+
+def test_multi_label_scores_grow_with_the_cosine() -> None:
+    images = normalize_rows([[x, 0.2, 0.5] for x in (-0.5, 0.0, 0.5, 1.0, 3.0)])
+    scores = make(["cat"], multi_label=True).scores(images)[:, 0]
+    assert (np.diff(scores) > 0).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_the_background_is_read_by_the_templates_of_the_labels() -> None:
+    encoder = DirectionEncoder()
+    classifier = make(["cat"], encoder, templates=["a photo of a {}"], multi_label=True)
+    classifier.scores(np.eye(3, dtype=np.float32))
+    assert encoder.texts[1:] == [f"a photo of a {name}" for name in BACKGROUND_NAMES]
+
+
+def test_sigmoid_checkpoints_need_no_background() -> None:
+    encoder = DirectionEncoder(bias=-7.0)
+    make(["cat"], encoder, multi_label=True).scores(np.eye(3, dtype=np.float32))
+    assert encoder.texts == ["cat"]
 
 
 def test_class_embeddings_are_the_normalised_mean_of_normalised_prompts() -> None:
@@ -216,8 +262,8 @@ def test_equal_labels_score_alike_with_multi_label() -> None:
     image = normalize_rows([[0.6, 0.0, 0.8]])
     with pytest.warns(EqualLabelsWarning):
         classifier = make(["cat", "CAT"], multi_label=True)
-    # .6 against the background's .8, as in the test above
-    np.testing.assert_allclose(classifier.scores(image), [[1 / (1 + math.exp(2))] * 2], atol=1e-5)
+    alone = make(["cat"], multi_label=True).scores(image)
+    np.testing.assert_allclose(classifier.scores(image), np.repeat(alone, 2, axis=1), rtol=1e-6)
     assert len(classifier.rank(image)[0]) == 1
 
 
