@@ -1,28 +1,31 @@
 """Labels scored on their own (multi_label) beside other cuts, with the right answers known.
 
-Run as  python benchmarks/labels.py  [--clip-data FOLDER] [--fit] [--json]. Without a folder the
-starter is measured, on the photographs of labelled_photos.py, by the words of their queries as
-labels. A folder of embeddings of real CLIP models adds OpenAI's ViT-B/16 on photographs of COCO and
-ViT-B/32 on CIFAR-10 and on 111 photographs of four things or none of them. Their everyday words
-are those whose embeddings the folder has: COCO's 80 class names for ViT-B/16, so that its words are
-its labels, and the class names of Open Images and Objects365 for ViT-B/32.
+Run as  python benchmarks/labels.py  [--clip-data FOLDER] [--fit] [--json FILE]. Labels are the
+words of the queries of labelled_photos.py, and the class names of COCO, CIFAR-10 and four folders
+where FOLDER holds published embeddings of CLIP (see relevance_collections.py, also for the everyday
+words: COCO's labels are their own). The starter's labels and everyday words are filled into the
+default templates.
 
-The second table is of images without any label: half of the labels are left out, ten times with
-fixed seeds, and an image that has none of those left should have no label above the cut.
+"best cut" is the one of the best F1 on the very images that are measured: an advantage that
+multi_label and the rule before it do not get. The second table is of images without a label: half
+of the labels are left out, ten times with fixed seeds, and an image that has none of those left
+should have no label above the cut.
 
-Shapes: N images, C labels, B words, D dimensions.
+Shapes: C labels, N images, B everyday words, D dimensions.
 """
 
 import argparse
+import functools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from cut_offs import Array, Mask, auroc, average_precision, best_threshold
-from labelled_photos import EVERYDAY, THINGS, Collection, fetch_photos, read_queries, true_matches
-from numpy.typing import NDArray
+from labelled_photos import EVERYDAY, THINGS, fetch_photos, read_queries, true_matches
+from numpy.typing import ArrayLike
+from relevance_collections import CIFAR_CLASSES, Collection, Mask, Rows, read_published
+from relevance_designs import average_precision, best_f1, cosine, f1_at_cuts, f1_of_pairs
 
 import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
@@ -35,291 +38,275 @@ SYNONYM_COSINE = 0.6  # of the rule that clipkit had before
 NUM_HALVES = 10
 DEFAULT_CUT = 0.5
 CENTERS, SLOPES = np.arange(1.0, 8.0, 0.05), np.arange(0.3, 4.0, 0.05)  # to choose from
-MIXED = {"cat": "cat", "dog": "dog", "bicycle": "bike", "car": "carsgraz"}  # class, in the file
+PUBLISHED = ("COCO classes", "CIFAR-10", "four folders")
+
+Way = Callable[[Collection], Rows]
 
 
-@dataclass(frozen=True)
-class Trial:
-    """Images, labels and words of one model, and which labels each image has."""
-
-    name: str
-    photographs: str  # trials of the same photographs are left out together
-    images: Array  # (N, D)
-    texts: Array  # (C, D)
-    words: Array  # (B, D)
-    matches: Mask  # (N, C)
-    scale: float
-
-    def part(self, labels: NDArray[np.intp]) -> "Trial":
-        """Return the trial with some of the labels."""
-        return replace(self, texts=self.texts[labels], matches=self.matches[:, labels])
+# Ways to score, each (C, N)
 
 
-# Ways to score
+def evidence(collection: Collection) -> Rows:
+    """Return the evidence, in spreads of the scores of everyday words."""
+    return WordScale(collection.bank).evidence(collection.texts, collection.images).T
 
 
-def cosines(trial: Trial) -> Array:
-    """Return the plain cosines, shape (N, C)."""
-    return np.asarray(trial.images @ trial.texts.T)
-
-
-def softmax(trial: Trial, scale: float | None = None) -> Array:
-    """Return softmax over the labels."""
-    logits = (trial.scale if scale is None else scale) * cosines(trial)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def closest_name(trial: Trial) -> Array:
-    """Return each label's probability against the closest word that is no synonym."""
-    is_rival = trial.texts @ trial.words.T < SYNONYM_COSINE
-    of_words = trial.images @ trial.words.T
-    rivals = [np.where(mask, of_words, -1.0).max(axis=1) for mask in is_rival]
-    return logistic(trial.scale * (cosines(trial) - np.stack(rivals, axis=1)))
-
-
-def evidence(trial: Trial) -> Array:
-    """Return the evidence, in spreads of the scores of words."""
-    return WordScale(trial.words).evidence(trial.texts, trial.images)
-
-
-def multi_label(trial: Trial, center: float = LABEL_CENTER, slope: float = LABEL_SLOPE) -> Array:
+def multi_label(
+    collection: Collection, center: float = LABEL_CENTER, slope: float = LABEL_SLOPE
+) -> Rows:
     """Return what a classifier with multi_label gives."""
-    return logistic(slope * (evidence(trial) - center))
+    return _logistic(slope * (evidence(collection) - center))
 
 
-def logistic(logits: Array) -> Array:
-    """Return the logistic function; tanh does not overflow."""
-    return np.asarray(0.5 + 0.5 * np.tanh(logits / 2))
+def closest_name(collection: Collection) -> Rows:
+    """Return each label's probability against the closest word that is no synonym."""
+    is_rival = collection.texts @ collection.bank.T < SYNONYM_COSINE
+    of_words = collection.images @ collection.bank.T
+    rivals = [np.where(mask, of_words, -1.0).max(axis=1) for mask in is_rival]
+    return _logistic(scale_of(collection.model) * (cosine(collection) - np.stack(rivals)))
+
+
+def softmax(collection: Collection) -> Rows:
+    """Return softmax over the labels."""
+    return _softmax(scale_of(collection.model) * cosine(collection))
+
+
+def concept_matching(collection: Collection) -> Rows:
+    """Return softmax over the labels at temperature 1: MCM, Ming et al. 2022 (arXiv 2211.13445)."""
+    return _softmax(cosine(collection))
+
+
+def _softmax(logits: Rows) -> Rows:
+    powers: Rows = np.exp(logits - logits.max(axis=0))
+    return powers / powers.sum(axis=0)
+
+
+def _logistic(logits: Rows) -> Rows:
+    curve: Rows = 0.5 + 0.5 * np.tanh(logits / 2)  # tanh does not overflow
+    return curve
+
+
+LABEL_WAYS: dict[str, tuple[Way, float | None]] = {
+    "multi_label": (multi_label, DEFAULT_CUT),
+    "evidence, best cut": (evidence, None),
+    "the rule before": (closest_name, DEFAULT_CUT),
+    "cosine, best cut": (cosine, None),
+    "softmax, best cut": (softmax, None),
+}
+UNKNOWN_WAYS: dict[str, tuple[Way, float | None]] = {
+    "multi_label": (multi_label, DEFAULT_CUT),
+    "the rule before": (closest_name, DEFAULT_CUT),
+    "highest cosine": (cosine, None),
+    "highest softmax": (softmax, None),
+    "MCM": (concept_matching, None),
+}
 
 
 # Measures
 
 
-def measure_labels(scores: Array, matches: Mask, cut: float | None) -> dict[str, float]:
-    """Return how well scores, shape (N, C), tell which labels images have.
+def measure_labels(scores: Rows, matches: Mask, cut: float | None) -> dict[str, float]:
+    """Return how well scores tell which labels images have.
 
     Args:
-        scores: Higher is likelier.
-        matches: The right answers, shape (N, C).
+        scores: Higher is likelier, shape (C, N).
+        matches: The right answers, shape (C, N).
         cut: From here on a label is given; None for the cut of the best micro F1 on these images.
 
     Returns:
         The figures by name; means over labels are of those that some image has.
     """
-    cut = best_threshold(scores, matches) if cut is None else cut
-    found, used = scores >= cut, matches.any(axis=0)
-    right, size = (found & matches).sum(axis=0), found.sum(axis=0) + matches.sum(axis=0)
-    precisions = [
-        average_precision(np.argsort(-scores[:, label], kind="stable"), matches[:, label])
-        for label in np.flatnonzero(used)
-    ]
+    cut = best_f1(scores, matches)[1] if cut is None else cut
+    found, used = scores >= cut, matches.any(axis=1)
+    each = [f1_of_pairs(*rows) for rows in zip(found[used], matches[used], strict=True)]
     return {
-        "mAP": float(np.mean(precisions)),
-        "micro F1": float(2 * right.sum() / size.sum()),
-        "macro F1": float((2 * right / np.maximum(size, 1))[used].mean()),
-        "precision": float(right.sum() / max(found.sum(), 1)),
-        "recall": float(right.sum() / matches.sum()),
+        "mAP": average_precision(scores, matches),
+        "micro F1": f1_of_pairs(found, matches),
+        "macro F1": float(np.mean(each)),
+        "precision": float((found & matches).sum() / max(found.sum(), 1)),
+        "recall": float((found & matches).sum() / matches.sum()),
         "cut": cut,
     }
 
 
-def measure_unknown(
-    score: Callable[[Trial], Array], trial: Trial, cut: float | None
-) -> list[float]:
+def measure_unknown(way: Way, collection: Collection, cut: float | None) -> dict[str, float]:
     """Return how well the best label tells images of none, as means over halves of the labels.
 
     Args:
-        score: A way to score.
-        trial: All labels.
+        way: A way to score.
+        collection: With all labels.
         cut: From here on a label is given.
 
     Returns:
-        The area under the curve; with a cut, the share of images with a label that get any, and
-        of those without that get none.
+        The area under the curve; with a cut also the share of images with a label that get any,
+        and of those without that get none.
     """
     rows = []
-    used = np.flatnonzero(trial.matches.any(axis=0))
+    used = np.flatnonzero(collection.matches.any(axis=1))
     for seed in range(NUM_HALVES):
         half = np.random.default_rng(seed).permutation(used)[: (len(used) + 1) // 2]
-        part = trial.part(half)
-        best, is_known = score(part).max(axis=1), part.matches.any(axis=1)
-        rows.append([auroc(best[is_known], best[~is_known])])
+        part = replace(collection, texts=collection.texts[half], matches=collection.matches[half])
+        best, is_known = way(part).max(axis=0), part.matches.any(axis=0)
+        row = {"AUROC": auroc(best[is_known], best[~is_known])}
         if cut is not None:
-            rows[-1] += [(best[is_known] >= cut).mean(), (best[~is_known] < cut).mean()]
-    return [float(value) for value in np.mean(rows, axis=0)]
+            row["known, any label"] = float((best[is_known] >= cut).mean())
+            row["unknown, none"] = float((best[~is_known] < cut).mean())
+        rows.append(row)
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def auroc(positive: Rows, negative: Rows) -> float:
+    """Return the chance that a positive scores higher than a negative; ties count half."""
+    ranked = np.sort(negative)
+    below, up_to = (np.searchsorted(ranked, positive, side) for side in ("left", "right"))
+    return float((below + up_to).mean() / 2 / len(negative))
 
 
 # Fitting
 
 
-def fit(trials: Sequence[Trial]) -> tuple[float, float]:
-    """Return the center and slope of one logistic curve for all trials.
+def fit(collections: Sequence[Collection]) -> tuple[float, float]:
+    """Return the center and slope of one logistic curve for all collections.
 
-    All photographs have the same weight, however many trials they are in. The center is where the
-    mean micro F1 is best with a cut of .5; the slope makes the right answers likeliest, with the
-    logarithm of the likelihood taken for each match.
+    Equal images have the same weight together, however many collections they are in. The center is
+    where the mean micro F1 is best with a cut of .5; the slope makes the right answers likeliest,
+    with the logarithm of the likelihood taken for each match.
     """
-    pairs = [(evidence(trial), trial.matches) for trial in trials]
-    photographs = [trial.photographs for trial in trials]
-    weights = np.array([1 / photographs.count(name) for name in photographs])
+    sets = [(evidence(collection), collection.matches) for collection in collections]
+    groups = [images_of(collection) for collection in collections]
+    weights = np.array([1 / groups.count(group) for group in groups])
     weights /= weights.sum()
-    curve = np.array(
-        [weights @ [measure_f1(value >= c, matches) for value, matches in pairs] for c in CENTERS]
-    )
+    curve = weights @ [f1_at_cuts(values, matches, CENTERS) for values, matches in sets]
     # The middle of where it is nearly best, so that ripples of single images do not decide.
     center = float(CENTERS[curve > curve.max() - 0.003].mean())
     losses = [
-        weights @ [_loss(slope * (value - center), matches) for value, matches in pairs]
+        weights @ [_loss(slope * (values - center), matches) for values, matches in sets]
         for slope in SLOPES
     ]
     return center, float(SLOPES[int(np.argmin(losses))])
 
 
-def measure_f1(found: Mask, matches: Mask) -> float:
-    """Return micro F1."""
-    return float(2 * (found & matches).sum() / (found.sum() + matches.sum()))
+def _loss(logits: Rows, matches: Mask) -> float:
+    return float(np.logaddexp(0, np.where(matches, -logits, logits)).sum() / matches.sum())
 
 
-def _loss(logits: Array, matches: Mask) -> float:
-    return float(np.logaddexp(0, np.where(matches, -logits, logits)).mean() / matches.mean())
+def images_of(collection: Collection) -> str:
+    """Return what collections of the same images have in common."""
+    return collection.name.split(",")[0]
 
 
-# Trials
+def leave_out(collections: Sequence[Collection]) -> dict[str, dict[str, float]]:
+    """Return the constants fitted to all, and the figures of each by the others' constants."""
+    rows = {"nothing": dict(zip(("center", "slope"), fit(collections), strict=True))}
+    for each in collections:
+        center, slope = fit([o for o in collections if images_of(o) != images_of(each)])
+        found = measure_labels(multi_label(each, center, slope), each.matches, DEFAULT_CUT)
+        rows[title(each)] = {
+            "center": center,
+            "slope": slope,
+            "micro F1": found["micro F1"],
+            "macro F1": found["macro F1"],
+        }
+    return rows
 
 
-def starter_trials() -> list[Trial]:
-    """Return the labelled photographs, each image with the queries that it answers."""
-    encoder = clipkit.load()
-    return [
-        _starter_trial(encoder, "things", THINGS),
-        _starter_trial(encoder, "everyday", EVERYDAY),
-    ]
+# Collections
 
 
-def _starter_trial(encoder: clipkit.Encoder, name: str, collection: Collection) -> Trial:
-    photos, queries = fetch_photos(collection), read_queries(collection)
-    labels = clipkit.ZeroShotClassifier(encoder, [query.words for query in queries])
-    words = clipkit.ZeroShotClassifier(encoder, BACKGROUND_NAMES)  # by the same templates
-    images = encoder.encode_images([photo.path for photo in photos])
-    return Trial(
-        f"starter, {name}",
-        name,
-        np.asarray(images, np.float64),
-        np.asarray(labels.class_embeddings, np.float64),
-        np.asarray(words.class_embeddings, np.float64),
-        true_matches(queries, photos).T,
-        encoder.logit_scale,
+@functools.cache
+def starter() -> clipkit.Encoder:
+    """Return the embedded model."""
+    return clipkit.load()
+
+
+def scale_of(model: str) -> float:
+    """Return the logit scale of a model."""
+    return starter().logit_scale if model == "starter" else CLIP_SCALE
+
+
+def read_labelled(clip_data: Path | None) -> list[Collection]:
+    """Return the collections of labels, CLIP's where its embeddings are."""
+    found = []
+    for name, source in (("things", THINGS), ("everyday", EVERYDAY)):
+        photos, queries = fetch_photos(source), read_queries(source)
+        names, matches = [query.words for query in queries], true_matches(queries, photos)
+        found.append(_by_starter(name, [photo.path for photo in photos], names, matches))
+    if clip_data is None:
+        return found
+    with np.load(clip_data / "cifar10_500_vitb32.npz") as stored:
+        names, matches = CIFAR_CLASSES.split(), stored["labels"] == np.arange(10)[:, None]
+        found.append(_by_starter("CIFAR-10", list(stored["pixels"]), names, matches))
+    for each in read_published(clip_data):
+        if each.name in PUBLISHED:
+            found.append(each)
+        if each.name == "COCO classes":
+            with np.load(clip_data / "coco500_vitb16.npz") as stored:
+                texts = _rows(stored["class_text_ensemble"])
+            found.append(replace(each, name=f"{each.name}, ensemble", texts=texts, bank=texts))
+    return found
+
+
+def _by_starter(name: str, images: list, labels: list[str], matches: Mask) -> Collection:
+    """Return a collection whose labels and everyday words are filled into the same templates."""
+    texts, words = (
+        _rows(clipkit.ZeroShotClassifier(starter(), names).class_embeddings)
+        for names in (labels, BACKGROUND_NAMES)
     )
+    rows = _rows(starter().encode_images(images))
+    return Collection(name, "starter", rows, texts, matches, words)
 
 
-def clip_trials(folder: Path) -> list[Trial]:
-    """Return the trials of OpenAI's models, from their embeddings in a folder."""
-    detic = folder / "facebookresearch+Detic"
-    names = ("oid_clip_a+cname.npy", "o365_clip_a+cnamefix.npy")
-    words = np.vstack([_rows(np.load(detic / name)) for name in names])
-    classes = _rows(np.load(detic / "coco_clip_a+cname.npy"))
-    with np.load(folder / "coco500_vitb16.npz") as stored:
-        has_answer = stored["labelled"]
-        images, shown = _rows(stored["image"][has_answer]), stored["labels80"][has_answer] > 0
-        coco_names = stored["class_names80"].tolist()
-        trials = [
-            Trial(f"ViT-B/16, COCO, {kind}", "coco", images, texts, texts, shown, CLIP_SCALE)
-            for kind in ("single", "ensemble")
-            for texts in [_rows(stored[f"class_text_{kind}"])]
-        ]
-    with np.load(folder / "cifar10_500_vitb32.npz") as stored:
-        shown = stored["labels"][:, None] == np.arange(10)
-        texts = _rows(stored["class_text_a_cname"])
-        images = _rows(stored["image"])
-        trials.append(Trial("ViT-B/32, CIFAR-10", "cifar", images, texts, words, shown, CLIP_SCALE))
-    with np.load(folder / "mixed130_vitb32.npz") as stored:
-        # What riders ride is not told.
-        is_kept = stored["label"] != "rider"
-        shown = stored["label"][is_kept, None] == np.array([*MIXED.values()])
-        texts, images = classes[[coco_names.index(name) for name in MIXED]], _rows(stored["image"])
-    trials.append(
-        Trial("ViT-B/32, mixed", "mixed", images[is_kept], texts, words, shown, CLIP_SCALE)
-    )
-    return trials
-
-
-def _rows(stored: NDArray[np.floating]) -> Array:
-    return np.asarray(normalize_rows(stored), np.float64)
+def _rows(embeddings: ArrayLike) -> Rows:
+    return np.asarray(normalize_rows(embeddings), np.float64)
 
 
 # The report
 
 
-def report(trial: Trial) -> dict[str, dict[str, dict[str, float]]]:
-    """Return both tables of one trial."""
+def title(collection: Collection) -> str:
+    """Return a collection's name with its model's."""
+    return f"{collection.name}, {collection.model}"
+
+
+def report(collection: Collection) -> dict[str, dict[str, dict[str, float]]]:
+    """Return both tables of one collection."""
     labels = {
-        "multi_label": measure_labels(multi_label(trial), trial.matches, DEFAULT_CUT),
-        "evidence, best cut": measure_labels(evidence(trial), trial.matches, None),
-        "closest name": measure_labels(closest_name(trial), trial.matches, DEFAULT_CUT),
-        "cosine, best cut": measure_labels(cosines(trial), trial.matches, None),
-        "softmax, best cut": measure_labels(softmax(trial), trial.matches, None),
-    }
-    columns = ("AUROC", "known, any label", "unknown, none")
-    ways: dict[str, tuple[Callable[[Trial], Array], float | None]] = {
-        "multi_label": (multi_label, DEFAULT_CUT),
-        "closest name": (closest_name, DEFAULT_CUT),
-        "highest cosine": (cosines, None),
-        "highest softmax": (softmax, None),
-        "MCM": (lambda part: softmax(part, 1.0), None),
+        name: measure_labels(way(collection), collection.matches, cut)
+        for name, (way, cut) in LABEL_WAYS.items()
     }
     unknown = {
-        name: dict(zip(columns, measure_unknown(score, trial, cut), strict=False))
-        for name, (score, cut) in ways.items()
+        name: measure_unknown(way, collection, cut) for name, (way, cut) in UNKNOWN_WAYS.items()
     }
-    return {"labels": labels, "unknown": unknown}
+    return {"labels": labels, "images without a label": unknown}
 
 
-def print_table(title: str, table: dict[str, dict[str, float]]) -> None:
+def print_table(heading: str, table: dict[str, dict[str, float]]) -> None:
     """Print a table as Markdown."""
-    columns = list(next(iter(table.values())))
-    print(f"\n### {title}\n\n| way | " + " | ".join(columns) + " |\n|---" * 1, end="")
-    print("|---" * len(columns) + "|")
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    print(f"\n### {heading}\n\n| | {' | '.join(columns)} |\n|---{'|---' * len(columns)}|")
     for name, row in table.items():
         cells = [f"{row[column]:.3f}" if column in row else "" for column in columns]
-        print(f"| {name} | " + " | ".join(cells) + " |")
-
-
-def print_fits(trials: Sequence[Trial]) -> None:
-    """Print the constants of all trials, and of all but those of the same photographs."""
-    print("\n| fitted without | center, slope | micro F1 | macro F1 |\n|---|---|---|---|")
-    center, slope = fit(trials)
-    print(f"| nothing | {center:.2f}, {slope:.2f} | | |")
-    for trial in trials:
-        others = [other for other in trials if other.photographs != trial.photographs]
-        center, slope = fit(others)
-        row = measure_labels(multi_label(trial, center, slope), trial.matches, DEFAULT_CUT)
-        figures = f"{row['micro F1']:.3f} | {row['macro F1']:.3f}"
-        print(f"| {trial.name} | {center:.2f}, {slope:.2f} | {figures} |")
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clip-data", type=Path, help="a folder of embeddings of real CLIP models")
-    parser.add_argument(
-        "--fit", action="store_true", help="fit the constants, leaving each one out"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--clip-data", type=Path, help="a folder of published CLIP embeddings")
+    parser.add_argument("--fit", action="store_true", help="fit the constants, leaving each out")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON too")
     arguments = parser.parse_args()
-    trials = starter_trials()
-    if arguments.clip_data:
-        trials += clip_trials(arguments.clip_data)
-    reports = {trial.name: report(trial) for trial in trials}
-    if arguments.json:
-        print(json.dumps(reports, indent=2))
-        return
-    for trial in trials:
-        size = f"{len(trial.images)} images, {len(trial.texts)} labels, {len(trial.words)} words"
-        print_table(f"{trial.name}: {size}", reports[trial.name]["labels"])
-        print_table("images without a label", reports[trial.name]["unknown"])
+    collections = read_labelled(arguments.clip_data)
+    reports: dict[str, dict] = {title(each): report(each) for each in collections}
+    for each in collections:
+        size = f"{each.matches.shape[1]} images, {len(each.texts)} labels, {len(each.bank)} words"
+        for name, table in reports[title(each)].items():
+            print_table(f"{title(each)} ({size}): {name}", table)
     if arguments.fit:
-        print_fits(trials)
+        reports["fitted without"] = leave_out(collections)
+        print_table("fitted without", reports["fitted without"])
+    if arguments.json:
+        arguments.json.write_text(json.dumps(reports, indent=2))
 
 
 if __name__ == "__main__":

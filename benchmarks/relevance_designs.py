@@ -18,13 +18,12 @@ from clipkit.search.relevance import (
     GAP_WEIGHT,
     LARGE_SIZE,
     LARGEST_GAP,
-    LEAST_RICHNESS,
     NOTHING_BELOW,
-    RICHNESS,
     SIZE_WEIGHT,
     SLOPE,
     RelevanceScale,
 )
+from clipkit.word_evidence import LEAST_RICHNESS, RICHNESS
 
 SAMPLE = 1024  # images that stand for a library, as in a search
 

@@ -1,9 +1,10 @@
 """Background words: everyday names that scores of queries and of single labels are compared with.
 
 A cosine alone does not say whether an image matches a text. A label that is scored on its own
-(multi_label) and the relevance cut of a search compare it with the cosines of these common things,
-animals, places, people and kinds of image, most of which a photograph does not show. The words are
-specific: general ones ("thing", "food") fit every image a little and separate little.
+(multi_label) and the relevance of a search measure it by the cosines of these common things,
+animals, places, people and kinds of image, most of which a photograph does not show: see
+clipkit.word_evidence. The words are specific: general ones ("thing", "food") fit every image a
+little and separate little.
 """
 
 _NAMES = """

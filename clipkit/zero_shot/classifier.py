@@ -34,8 +34,8 @@ from clipkit.zero_shot.labels import (
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
 
 # The logistic curve of labels that are scored on their own: where the score is .5, and its slope,
-# in spreads of evidence. `benchmarks/labels.py --fit` gives 3.55 and 2 for five sets of photographs
-# and three models, and 3.4 to 3.9 and 1.8 to 2.05 without one of the sets.
+# in spreads of evidence. `benchmarks/labels.py --fit` gives 3.5 and 2 for five sets of images and
+# three models, and 3.3 to 3.9 and 1.85 to 2.1 without one of the sets.
 LABEL_CENTER, LABEL_SLOPE = 3.5, 2.0
 
 
