@@ -36,12 +36,15 @@ class MixedSearch:
             score = mixed_score(query, self._images, self._bank)
         return score.scores(exact_products(self._images, score.directions)).astype(float)
 
-    def found(self, query: QueryVectors, hidden: Sequence[int] = ()) -> tuple[Vector, Vector]:
+    def found(
+        self, query: QueryVectors, hidden: Sequence[int] = (), *, weigh: bool = True
+    ) -> tuple[Vector, Vector]:
         """Return in which order images are shown, and how relevant they are said to be.
 
         Args:
             query: What is sought.
             hidden: Images that are not shown.
+            weigh: False to order by evidence alone whatever the query.
 
         Returns:
             Numbers that are higher the earlier an image comes, and relevances, shape (N,) each.
@@ -51,8 +54,10 @@ class MixedSearch:
         scores[list(hidden)] = -np.inf
         order = np.argsort(-scores, kind="stable")
         best = order[: min(NUM_CANDIDATES, len(order) - len(set(hidden)))]
+        # Scores that are all the same weigh nothing.
+        weights = scores[best].tolist() if weigh else [0.0] * len(best)
         evidence = evidence_of_candidates(
-            query, self._bank, self._images, self._images[best], scores[best].tolist()
+            query, self._bank, self._images, self._images[best], weights
         )
         shown = np.concatenate([best[np.argsort(-evidence, kind="stable")], order[len(best) :]])
         earliness, relevance = np.empty(len(order)), np.zeros(len(order))

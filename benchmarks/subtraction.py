@@ -111,6 +111,7 @@ def measure(trial: Trial, *, development: bool) -> None:
     scores = {name: [score(each) for each in seen] for name, score in SCORERS.items()}
     search = MixedSearch(trial.images, trial.words)
     queries = [make_query([(a, 1.0, False), (b, -1.0, False)]) for a, b in (p.texts for p in pairs)]
+    scores["evidence"] = [search.found(query, weigh=False)[0] for query in queries]
     scores["clipkit"] = [search.found(query)[0] for query in queries]
     tables = {}
     for name, values in scores.items():

@@ -34,7 +34,7 @@ from clipkit.search.relevance import (
     stored_background,
     verdict_of,
 )
-from clipkit.search.rerank import diversify, raw_files, weigh_marks
+from clipkit.search.rerank import diversify, raw_files, weigh_scores
 from clipkit.search.store.base import Snapshot
 from clipkit.search.store.records import ImageRow
 from clipkit.search.sync import check_space
@@ -257,7 +257,8 @@ def evidence_of_candidates(
     embeddings, weights, is_image = zip(*query.with_marks(), strict=True)
     scale = RelevanceScale(background, sample)
     evidence = scale.evidence(np.stack(embeddings), weights, is_image, rows)
-    return weigh_marks(evidence, scores, len(query.liked) + len(query.disliked))
+    num_marks = len(query.liked) + len(query.disliked)
+    return weigh_scores(evidence, scores, num_parts=len(query.parts), num_marks=num_marks)
 
 
 def _choose(relevance: NDArray[np.float64], centered: Embeddings, options: HitOptions) -> list[int]:
