@@ -1,19 +1,25 @@
-"""Queries of two parts on labelled photographs: centred parts beside the plain sum.
+"""Queries of two parts on labelled photographs: clipkit's order beside its score and a plain sum.
 
-Run as  python benchmarks/composition.py ; the photographs are fetched on the first run. Every
-figure is a mean average precision, 0 to 1, with 95 % intervals from a paired bootstrap.
+Run as  python benchmarks/composition.py  [--clip-data FOLDER] ; the photographs are fetched on the
+first run. FOLDER holds embeddings of published models: see stored_sets.py. Every figure is a mean
+average precision, 0 to 1, with 95 % intervals from a paired bootstrap.
 
 Shapes: N images, D dimensions.
 """
 
-from collections.abc import Callable, Sequence
+import argparse
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from labelled_photos import LabelledPhoto, LabelledQuery, fetch_photos, read_queries, true_matches
+from mixed_search import MixedSearch, make_query
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from stored_sets import StoredSet, read_sets
 
 import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
@@ -31,6 +37,8 @@ Vector = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 SHIFTS = (1, 7, 16)  # each name is paired with these neighbours in the list of names
+FEWEST = 3  # images of a stored set that show a class, or both of a pair
+MOST_IMAGES = 10  # of a class that ask with its own word
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,15 @@ class Library:
     """Images, plain and seen from their centre."""
 
     images: Embeddings
+    bank: Embeddings  # everyday words
     center: Vector
     text_center: Vector
     spreads: tuple[float, float]  # of unrelated images and of unrelated texts
+
+    @cached_property
+    def search(self) -> MixedSearch:
+        """The same images, as clipkit searches them."""
+        return MixedSearch(self.images, self.bank)
 
     def similarities(self, direction: Vector) -> Vector:
         """Return the centred cosine of every image, as a scan of the plain rows gives it."""
@@ -71,6 +85,12 @@ def plain_sum(
     if query.sign < 0:
         second *= -subtracted
     return np.asarray(library.images @ mix_embeddings(query.parts, [first, second])[0])
+
+
+def clipkit_order(library: Library, query: Composed, *, weigh: bool = True) -> Vector:
+    """Return the order of clipkit's hits: by evidence and score, of the 200 that score best."""
+    parts = make_query(list(zip(query.parts, (1.0, query.sign), query.are_images, strict=True)))
+    return library.search.found(parts, query.hidden, weigh=weigh)[0].astype(np.float32)
 
 
 def clipkit_score(library: Library, query: Composed) -> Vector:
@@ -114,7 +134,9 @@ SCORERS: dict[str, Scorer] = {
     "cent. -/3": partial(centred_sum, subtracted=1 / 3),
     "cent. -1": centred_sum,
     "spread -1": equal_spread,
-    "clipkit": clipkit_score,
+    "score": clipkit_score,
+    "evidence": partial(clipkit_order, weigh=False),
+    "clipkit": clipkit_order,
 }
 
 
@@ -220,9 +242,10 @@ def wider_without_narrower(
 
 
 def print_composed(library: Library, tasks: dict[str, list[Composed]]) -> None:
-    """Print one line a task, the interval that of clipkit minus plain over the first names."""
-    print(f"{len(library.images)} images\n")
-    print(f"{'':26}", *(f"{name:>9}" for name in SCORERS), " clipkit - plain")
+    """Print one line a task; intervals are over the first names, of clipkit minus three others."""
+    print(f"\n{len(library.images)} images\n")
+    columns_of = (f"{name:>9}" for name in SCORERS)
+    print(f"{'':26} {'queries':>7}", *columns_of, " clipkit - plain, - score, - evidence")
     for task, queries in tasks.items():
         by_unit: dict[str, list[list[float]]] = {}
         for query in queries:
@@ -234,7 +257,74 @@ def print_composed(library: Library, tasks: dict[str, list[Composed]]) -> None:
         table = np.array([np.mean(values, axis=0) for values in by_unit.values()])
         columns = dict(zip(SCORERS, table.T, strict=True))
         means = (f"{column.mean():9.3f}" for column in columns.values())
-        print(f"{task:26}", *means, "", interval(columns["clipkit"] - columns["plain"]))
+        gains = (
+            interval(columns["clipkit"] - columns[name]) for name in ("plain", "score", "evidence")
+        )
+        print(f"{task:26} {len(queries):7}", *means, "", *gains, flush=True)
+
+
+def stored_queries(stored: StoredSet) -> dict[str, list[Composed]]:
+    """Return the queries of each task for a stored set.
+
+    Its classes are the words. Where photographs show several classes, those pairs of classes ask
+    that some photographs show together; an image of A that asks does not show B.
+    """
+    rng, shows = np.random.default_rng(0), stored.shows
+    has_both = shows.sum(axis=1).max() > 1
+    tasks: dict[str, list[Composed]] = {}
+    usable = [number for number, column in enumerate(shows.T) if column.sum() >= FEWEST]
+    for pair in combinations(usable, 2):
+        if has_both and (shows[:, pair[0]] & shows[:, pair[1]]).sum() < FEWEST:
+            continue
+        for first, second in (pair, pair[::-1]):
+            for task, query in _stored_pair(stored, first, second, rng):
+                is_same_sum = len(set(query.are_images)) == 1 and query.sign > 0 and first > second
+                remain = np.delete(query.relevant, query.hidden).any()
+                # Where an image shows one class, none shows both, and none of A shows B.
+                is_asked = has_both or task.endswith("either")
+                if is_asked and remain and not is_same_sum:
+                    tasks.setdefault(task, []).append(query)
+    tasks["image + its own word"] = list(_stored_own_words(stored, usable, rng))
+    return tasks
+
+
+def _stored_own_words(
+    stored: StoredSet, usable: list[int], rng: np.random.Generator
+) -> Iterator[Composed]:
+    for number in usable:
+        relevant = stored.shows[:, number]
+        for place in rng.permutation(np.flatnonzero(relevant))[:MOST_IMAGES].tolist():
+            parts = np.stack([stored.images[place], stored.texts[number]])
+            unit = stored.class_names[number]
+            yield Composed(unit, parts, (True, False), 1.0, relevant, (place,))
+
+
+def _stored_pair(
+    stored: StoredSet, first: int, second: int, rng: np.random.Generator
+) -> Iterator[tuple[str, Composed]]:
+    has = stored.shows[:, first], stored.shows[:, second]
+    alone = [np.flatnonzero(mine & ~other) for mine, other in (has, has[::-1])]
+    asks = [int(rng.choice(places)) if len(places) else -1 for places in alone]
+    for kinds in ((True, False), (False, True), (False, False), (True, True)):
+        hidden = tuple(place for place, is_image in zip(asks, kinds, strict=True) if is_image)
+        if -1 in hidden:
+            continue  # no image shows it without the other
+        parts = np.stack(
+            [
+                stored.images[place] if is_image else stored.texts[number]
+                for number, place, is_image in zip((first, second), asks, kinds, strict=True)
+            ]
+        )
+        title = " {} ".join("image" if is_image else "word" for is_image in kinds)
+        for sign, goal, relevant in (
+            (1.0, "both", has[0] & has[1]),
+            (1.0, "either", has[0] | has[1]),
+            (-1.0, "1st only", has[0] & ~has[1]),
+        ):
+            if sign < 0 or kinds != (False, True):
+                task = f"{title.format('+' if sign > 0 else '-')}: {goal}"
+                unit = stored.class_names[first]
+                yield task, Composed(unit, parts, kinds, sign, relevant, hidden)
 
 
 def print_single(library: Library, words: Embeddings, matches: Mask) -> None:
@@ -266,27 +356,34 @@ def print_pair(title: str, rows: list[tuple[float, float]]) -> None:
     )
 
 
-def build_library(encoder: clipkit.Encoder, images: Embeddings) -> Library:
-    """Return images with their centre and that of the background names."""
-    names = encoder.encode_texts(list(BACKGROUND_NAMES))
-    center, text_center = (
-        estimate_center(rows.mean(axis=0), len(rows)) for rows in (images, names)
-    )
+def build_library(images: Embeddings, bank: Embeddings) -> Library:
+    """Return images with their centre and that of everyday words."""
+    center, text_center = (estimate_center(rows.mean(axis=0), len(rows)) for rows in (images, bank))
     seen = center_rows(images, center)[:256]
-    spreads = tuple(estimate_spread(rows, seen) for rows in (seen, center_rows(names, text_center)))
-    return Library(images, center, text_center, spreads)
+    spreads = (
+        estimate_spread(seen, seen),
+        estimate_spread(center_rows(bank, text_center), seen),
+    )
+    return Library(images, bank, center, text_center, spreads)
 
 
 def main() -> None:
     """Print the table of composed queries, that of narrowed words, and queries of one part."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--clip-data", type=Path, help="a folder of embeddings of real CLIP models")
+    arguments = parser.parse_args()
     encoder, photos, queries = clipkit.load(), fetch_photos(), read_queries()
     singles = encoder.encode_images([photo.path for photo in photos])
     images, tasks = composed_queries(encoder, photos, singles)
-    print_composed(build_library(encoder, images), tasks)
+    bank = encoder.encode_texts(list(BACKGROUND_NAMES))
+    print_composed(build_library(images, bank), tasks)
     words = encoder.encode_texts([query.words for query in queries])
-    matches, library = true_matches(queries, photos), build_library(encoder, singles)
+    matches, library = true_matches(queries, photos), build_library(singles, bank)
     print_composed(library, {"wider - narrower": wider_without_narrower(queries, words, matches)})
     print_single(library, words, matches)
+    for stored in read_sets(arguments.clip_data) if arguments.clip_data else ():
+        print(f"\n{stored.name}")
+        print_composed(build_library(stored.images, stored.bank), stored_queries(stored))
 
 
 if __name__ == "__main__":

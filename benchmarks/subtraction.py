@@ -2,7 +2,7 @@
 
 Run as  python benchmarks/subtraction.py  [--clip-data FOLDER]. The first table is the starter's on
 the labelled photographs, which are fetched on the first run. FOLDER holds embeddings of published
-models: cifar10_500_vitb32.npz, coco500_vitb16.npz, facebookresearch+Detic/oid_clip_a+cname.npy.
+models: see stored_sets.py.
 
 Each pair is a wide A and a narrower B that the library has. Every second pair is for development:
 the constants of clipkit/search/modality_gap.py were chosen there; the tables show the others.
@@ -16,34 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from composition import average_precision
+from composition import average_precision, interval
 from labelled_photos import fetch_photos, read_queries, true_matches
+from mixed_search import MixedSearch, make_query
 from numpy.typing import NDArray
+from stored_sets import StoredSet, read_sets
 
 import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings, mix_embeddings, normalize_rows
 from clipkit.search.modality_gap import center_rows, estimate_spread, subtraction_loss
 from clipkit.search.ranking import library_center
-from clipkit.search.relevance import NullDistribution, relevance_of
+from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
 
 Vector = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 TOP = 10
-# The classes of OpenImages in Detic's file that CIFAR's belong to: "a animal" and "a vehicle".
-OPEN_IMAGES = {"animal": 6, "vehicle": 148}
-ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
-# COCO's supercategories; their text is the mean of their classes'.
-KINDS = {
-    "animal": "bird cat dog horse sheep cow elephant bear zebra giraffe",
-    "vehicle": "bicycle car motorcycle airplane bus train truck boat",
-    "food": "banana apple sandwich orange broccoli carrot hot_dog pizza donut cake",
-    "furniture": "chair couch potted_plant bed dining_table toilet",
-    "appliance": "microwave oven toaster sink refrigerator",
-    "kitchenware": "bottle wine_glass cup fork knife spoon bowl",
-    "electronics": "tv laptop mouse remote keyboard cell_phone",
-}
+FEWEST = 5  # images of B, and of A without B
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,7 @@ def projected(seen: Seen) -> Vector:
 
 
 def ranked_by_loss(seen: Seen) -> Vector:
-    """Return the cosines to A less what is lost for showing B: what clipkit does."""
+    """Return the cosines to A less what is lost for showing B: clipkit's candidates."""
     wide, narrow = seen.cosines
     return np.asarray(wide - seen.spread * subtraction_loss(narrow / seen.spread))
 
@@ -105,7 +95,7 @@ SCORERS: dict[str, Callable[[Seen], Vector]] = {
     "less B": subtracted_by(1.0),
     "less B / 3": subtracted_by(1 / 3),
     "projected": projected,
-    "clipkit": ranked_by_loss,
+    "score": ranked_by_loss,
 }
 
 
@@ -117,26 +107,35 @@ def measure(trial: Trial, *, development: bool) -> None:
     spread = estimate_spread(center_rows(trial.words, centers[1]), images[:256])
     print(f"\n{trial.name}: {len(images)} images, {len(pairs)} pairs")
     print(f"{'':12} B in top {TOP}  A without B in top {TOP}  average precision")
-    for name, score in SCORERS.items():
+    seen = [Seen(center_rows(pair.texts, centers[1]), images, spread) for pair in pairs]
+    scores = {name: [score(each) for each in seen] for name, score in SCORERS.items()}
+    search = MixedSearch(trial.images, trial.words)
+    queries = [make_query([(a, 1.0, False), (b, -1.0, False)]) for a, b in (p.texts for p in pairs)]
+    scores["evidence"] = [search.found(query, weigh=False)[0] for query in queries]
+    scores["clipkit"] = [search.found(query)[0] for query in queries]
+    tables = {}
+    for name, values in scores.items():
         rows = []
-        for pair in pairs:
-            scores = score(Seen(center_rows(pair.texts, centers[1]), images, spread))
-            top, wanted = np.argsort(-scores, kind="stable")[:TOP], pair.wide & ~pair.narrow
-            precision = average_precision(np.asarray(scores, np.float32), wanted)
+        for pair, value in zip(pairs, values, strict=True):
+            top, wanted = np.argsort(-value, kind="stable")[:TOP], pair.wide & ~pair.narrow
+            precision = average_precision(np.asarray(value, np.float32), wanted)
             rows.append((pair.narrow[top].mean(), wanted[top].mean(), precision))
-        print("{:12} {:11.3f} {:22.3f} {:18.3f}".format(name, *np.mean(rows, axis=0)))
+        tables[name] = np.array(rows)
+        print("{:12} {:11.3f} {:22.3f} {:18.3f}".format(name, *tables[name].mean(axis=0)))
+    gains = (tables["clipkit"] - tables["score"]).T
+    print("clipkit - score:", "  ".join(interval(gain) for gain in gains))
     measure_relevance(trial, pairs)
 
 
 def measure_relevance(trial: Trial, pairs: list[Pair]) -> None:
     """Print how relevant images of B, of A without B, and all others are said to be."""
-    null = NullDistribution(trial.words, trial.images)
+    search = MixedSearch(trial.images, trial.words)
     print(f"{'relevant':12}           B              A without B             others")
     for name, weights in (("A alone", [1.0]), ("clipkit", [1.0, -1.0])):
         rows = []
         for pair in pairs:
-            texts, kinds = pair.texts[: len(weights)], [False] * len(weights)
-            found = relevance_of(null.z_scores(texts, weights, kinds, trial.images)) >= 0.5
+            query = make_query([(*part, False) for part in zip(pair.texts, weights, strict=False)])
+            found = search.found(query)[1] >= DEFAULT_MIN_RELEVANCE
             masks = (pair.narrow, pair.wide & ~pair.narrow, ~(pair.wide | pair.narrow))
             rows.append([found[mask].mean() for mask in masks])
         print("{:12} {:11.3f} {:22.3f} {:18.3f}".format(name, *np.mean(rows, axis=0)))
@@ -159,41 +158,19 @@ def starter_trial() -> Trial:
     return Trial("starter, labelled photographs", images, background, pairs)
 
 
-def cifar_trial(folder: Path) -> Trial:
-    """Return CIFAR's images of OpenAI's ViT-B/32 and pairs such as animal and cat."""
-    open_images = _rows(np.load(folder / "facebookresearch+Detic" / "oid_clip_a+cname.npy"))
-    with np.load(folder / "cifar10_500_vitb32.npz") as stored:
-        images, labels = _rows(stored["image"]), stored["labels"]
-        texts, names = _rows(stored["class_text_a_cname"]), stored["class_names"].tolist()
+def stored_trial(stored: StoredSet) -> Trial:
+    """Return the images of a stored set and pairs such as animal and cat."""
     pairs = []
-    for label, name in enumerate(names):
-        kin = [other for other, its in enumerate(names) if (its in ANIMALS) == (name in ANIMALS)]
-        wide = open_images[OPEN_IMAGES["animal" if name in ANIMALS else "vehicle"]]
-        both = np.stack([wide, texts[label]])
-        pairs.append(Pair(both, np.isin(labels, kin), labels == label))
-    return Trial("ViT-B/32, CIFAR-10", images, open_images, pairs)
-
-
-def coco_trial(folder: Path) -> Trial:
-    """Return COCO's photographs of OpenAI's ViT-B/16 and pairs such as animal and cat."""
-    with np.load(folder / "coco500_vitb16.npz") as stored:
-        labelled = stored["labelled"]
-        images, shown = _rows(stored["image"][labelled]), stored["labels80"][labelled] > 0
-        texts, names = _rows(stored["class_text_single"]), stored["class_names80"].tolist()
-    pairs = []
-    for kind in KINDS.values():
-        members = [names.index(name.replace("_", " ")) for name in kind.split()]
-        text, wide = normalize_rows(texts[members].mean(axis=0)[None])[0], shown[:, members].any(1)
+    for text, names in stored.wider.values():
+        members = [stored.class_names.index(name) for name in names]
+        wide = stored.shows[:, members].any(axis=1)
         pairs += [
-            Pair(np.stack([text, texts[member]]), wide, shown[:, member])
+            Pair(np.stack([text, stored.texts[member]]), wide, stored.shows[:, member])
             for member in members
-            if shown[:, member].sum() >= 5 and (wide & ~shown[:, member]).sum() >= 5
+            if stored.shows[:, member].sum() >= FEWEST
+            and (wide & ~stored.shows[:, member]).sum() >= FEWEST
         ]
-    return Trial("ViT-B/16, COCO", images, texts, pairs)
-
-
-def _rows(stored: NDArray[np.floating]) -> Embeddings:
-    return normalize_rows(stored)
+    return Trial(stored.name, stored.images, stored.bank, pairs)
 
 
 def main() -> None:
@@ -204,7 +181,7 @@ def main() -> None:
     arguments = parser.parse_args()
     trials = [starter_trial()]
     if arguments.clip_data:
-        trials += [cifar_trial(arguments.clip_data), coco_trial(arguments.clip_data)]
+        trials += [stored_trial(each) for each in read_sets(arguments.clip_data) if each.wider]
     for trial in trials:
         measure(trial, development=arguments.development)
 

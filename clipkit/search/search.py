@@ -6,7 +6,7 @@ order them and choose among them. One snapshot of the index is held from beginni
 Shapes: K candidates, D dimensions of the shared space, B background words, S sampled images.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ from clipkit.search.relevance import (
     stored_background,
     verdict_of,
 )
-from clipkit.search.rerank import diversify, raw_files
+from clipkit.search.rerank import diversify, raw_files, weigh_scores
 from clipkit.search.store.base import Snapshot
 from clipkit.search.store.records import ImageRow
 from clipkit.search.sync import check_space
@@ -47,7 +47,7 @@ Sort = Literal["best", "newest", "oldest"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 
 _SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % of their spread
-_CANDIDATES = 200  # candidates for relevance and diversity, at least
+NUM_CANDIDATES = 200  # candidates for relevance and diversity, at least
 _DECIMALS = 6  # of evidence
 
 
@@ -199,7 +199,7 @@ def find_hits(
         score = plain_score(query.parts[0])
     else:
         score = mixed_score(query, _sample(snapshot), background)
-    wanted = max(_CANDIDATES, 4 * options.k)
+    wanted = max(NUM_CANDIDATES, 4 * options.k)
     found, scores = rank(snapshot, score, k=wanted, where=where)
     num_images = len(found.paths)
     if num_images >= wanted:  # the query's own images, which are hidden, make no difference
@@ -210,7 +210,8 @@ def find_hits(
         return SearchHits()
     rows = normalize_rows(snapshot.vectors(found.ids[pool]))
     sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
-    evidence = _evidence(query, background, sample, rows)
+    pool_scores = [scores[place] for place in pool]
+    evidence = evidence_of_candidates(query, background, sample, rows, pool_scores)
     # Equal rows may differ by rounding: they stay in the order of their paths.
     order = np.argsort(-evidence.round(_DECIMALS), kind="stable")
     relevance = relevance_of(evidence, num_images)[order]
@@ -238,13 +239,30 @@ def find_hits(
     return SearchHits(hits, verdict=verdict_of(relevance), num_found=num_found)
 
 
-def _evidence(
-    query: QueryVectors, background: Embeddings, sample: Embeddings, rows: Embeddings
+def evidence_of_candidates(
+    query: QueryVectors,
+    background: Embeddings,
+    sample: Embeddings,
+    rows: Embeddings,
+    scores: Sequence[float],
 ) -> NDArray[np.float64]:
-    """Return how well candidates fit, in spreads of the scores of everyday words, shape (K,)."""
+    """Return how well candidates fit, in spreads of the scores of everyday words: the best order.
+
+    Args:
+        query: The query as vectors.
+        background: Everyday words that it is weighed against, shape (B, D).
+        sample: Images that stand for the library, shape (S, D).
+        rows: The candidates' embeddings, shape (K, D).
+        scores: What they were ranked by, shape (K,).
+
+    Returns:
+        Shape (K,), for `relevance_of`.
+    """
     embeddings, weights, is_image = zip(*query.with_marks(), strict=True)
     scale = RelevanceScale(background, sample)
-    return scale.evidence(np.stack(embeddings), weights, is_image, rows)
+    evidence = scale.evidence(np.stack(embeddings), weights, is_image, rows)
+    num_marks = len(query.liked) + len(query.disliked)
+    return weigh_scores(evidence, scores, num_parts=len(query.parts), num_marks=num_marks)
 
 
 def _choose(relevance: NDArray[np.float64], centered: Embeddings, options: HitOptions) -> list[int]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.rerank import diversify, raw_files, refit_direction
+from clipkit.search.rerank import diversify, raw_files, refit_direction, weigh_scores
 from tests.fakes import FakeEncoder, image_embedding, save_image
 
 NONE = np.empty((0, 2))
@@ -294,3 +294,35 @@ def test_the_pair_is_found_by_what_the_jpeg_shows(library: PhotoLibrary) -> None
         best = library.search(image_embedding(image), k=1)[0]
     assert best.path.name == "1.JPG"
     assert best.similarity == pytest.approx(1.0, abs=2e-3)
+
+
+def test_the_evidence_for_one_part_stays_as_it_is() -> None:
+    evidence = [5.0, 3.0, 4.0]
+    found = weigh_scores(evidence, [0.1, 0.2, 0.3], num_parts=1, num_marks=0)
+    assert found.tolist() == evidence
+    assert weigh_scores([], [], num_parts=0, num_marks=1).tolist() == []
+
+
+def test_scores_that_are_all_the_same_weigh_nothing() -> None:
+    found = weigh_scores([5.0, 3.0], [0.2, 0.2], num_parts=2, num_marks=50)
+    assert found.tolist() == [5.0, 3.0]
+    assert weigh_scores([5.0], [0.2], num_parts=2, num_marks=50).tolist() == [5.0]
+
+
+def test_a_third_of_the_order_of_a_sum_is_its_score() -> None:
+    evidence, scores = [3.0, 2.0, 1.0], [0.3, 0.1, 0.2]
+    spread = np.std(evidence)
+    by_score = 2.0 + spread * (np.array(scores) - 0.2) / np.std(scores)
+    expected = 2 / 3 * np.array(evidence) + by_score / 3
+    for num_parts in (2, 5):
+        found = weigh_scores(evidence, scores, num_parts=num_parts, num_marks=0)
+        np.testing.assert_allclose(found, expected)
+
+
+def test_the_more_marks_the_more_the_refitted_direction_orders() -> None:
+    evidence, scores = [2.0, 1.0, 0.0], [0.1, 0.2, 0.3]
+    found = [weigh_scores(evidence, scores, num_parts=1, num_marks=count) for count in (1, 8, 1000)]
+    assert found[0].argmax() == 0
+    np.testing.assert_allclose(found[1], [1.0, 1.0, 1.0])  # 8 marks: both weigh the same
+    assert found[2].argmax() == 2
+    np.testing.assert_allclose([each.mean() for each in found], 1.0)

@@ -14,7 +14,8 @@ from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
-from clipkit.search.relevance import RelevanceScale
+from clipkit.search.relevance import RelevanceScale, relevance_of
+from clipkit.search.rerank import weigh_scores
 from clipkit.search.search import SearchHit
 from clipkit.search.store.local import catalog, schema
 from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
@@ -50,15 +51,31 @@ def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_images(
     bank = np.concatenate([word_embedding(name) for name in BACKGROUND_NAMES])
     images = _images(photos)
     query = parse_query(*words)
-    expected = RelevanceScale(bank, images).relevance(
+    evidence = RelevanceScale(bank, images).evidence(
         np.concatenate([word_embedding(str(part.content)) for part in query.parts]),
         [part.weight for part in query.parts],
         [False] * len(query.parts),
         images,
     )
     hits = library.search(query, k=len(COLORS))
-    found = [next(hit for hit in hits if hit.path.stem == str(n)).relevance for n in range(6)]
-    np.testing.assert_allclose(found, expected, atol=2e-3)  # half precision
+    by_name = sorted(hits, key=lambda hit: hit.path.stem)
+    scores = [hit.similarity for hit in by_name]
+    weighed = weigh_scores(evidence, scores, num_parts=len(query.parts), num_marks=0)
+    expected = relevance_of(weighed)
+    np.testing.assert_allclose([hit.relevance for hit in by_name], expected, atol=2e-3)  # half
+
+
+@pytest.mark.parametrize("words", [("red", "+", "2:green"), ("red", "-", "blue"), ("red",)])
+@pytest.mark.parametrize("marked", [True, False])
+def test_the_hits_of_mixed_queries_are_in_the_order_of_their_relevance(
+    library: PhotoLibrary, photos: Path, words: tuple[str, ...], marked: bool
+) -> None:
+    liked, disliked = ([photos / "5.png"], [photos / "3.png"]) if marked else ([], [])
+    query = parse_query(*words)
+    hits = library.search(query, k=len(COLORS), more_like=liked, less_like=disliked)
+    shown = [hit.relevance for hit in hits]
+    assert len(shown) == len(COLORS) - 2 * marked
+    assert shown == sorted(shown, reverse=True)
 
 
 def test_a_cut_leaves_out_what_is_less_relevant(library: PhotoLibrary) -> None:
