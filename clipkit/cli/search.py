@@ -42,8 +42,8 @@ relevance says how likely an image fits: at 0.7, seven of ten do, and from 0.4 o
 found. The best of all images decides what the search says: found, not sure, or probably nothing.
 The score is a cosine, and .3 is high for one query and low for the next.
 
-exit status: 0 found or not sure, 1 probably nothing, or no image passes --min-relevance or the
-filters; 2 an error, 130 after Ctrl-C
+exit status: 0 found or not sure, 1 probably nothing; with --min-relevance 0 if any image has that
+much, else 1; 2 an error, 130 after Ctrl-C
 """
 
 
@@ -294,7 +294,9 @@ def run(arguments: argparse.Namespace) -> int:
         from clipkit.cli.contact_sheet import write_contact_sheet
 
         write_contact_sheet(page, query_title(arguments), hits, max_pixels=encoder.max_pixels)
-    is_nothing = not hits or hits.verdict == "probably nothing"
+    # Somebody who sets a bound has decided what is worth showing.
+    has_bound = arguments.min_relevance is not None
+    is_nothing = not hits or (hits.verdict == "probably nothing" and not has_bound)
     has_paths_only = arguments.filepath_only or arguments.print0
     if is_nothing or hits.verdict == "not sure" or not (has_paths_only or arguments.json):
         note(_what_was_found(library, arguments, hits))

@@ -497,6 +497,11 @@ def test_probably_nothing_is_an_answer(monkeypatch: pytest.MonkeyPatch, capsys: 
         assert captured.err == (
             "probably nothing among 3 images; without paths only, the closest are shown\n"
         )
+    # Who sets a bound decides alone.
+    assert main(["search", "red", "photos", "-f", "--min-relevance", "0"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.err == ""
     monkeypatch.setattr(PhotoLibrary, "num_missing", 1200)
     monkeypatch.setattr(PhotoLibrary, "__len__", lambda self: 1)
     assert main(["search", "red", "photos"]) == 1

@@ -179,7 +179,7 @@ def test_columns_of_a_text(text: str, width: int) -> None:
 def test_a_terminal_gets_columns(photos: Path) -> None:
     _, heading, *rows = in_terminal("search", "red", photos, "--no-indexing")
     rows = [row for row in rows if row.startswith("0") or row.startswith("1")]
-    assert heading.startswith("\033[1mscore  filepath")
+    assert heading.startswith("\033[1mrelevance  filepath")
     assert heading.endswith("\033[0m")
     assert len(rows) == 3
     assert "\t" not in "".join(rows)
@@ -193,7 +193,7 @@ def test_colours_can_be_refused(photos: Path) -> None:
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         lines = in_terminal("search", "red", photos, "--no-indexing", **environment)
         assert "\033[" not in "".join(lines)
-        assert any(line.startswith("score  filepath") for line in lines)
+        assert any(line.startswith("relevance  filepath") for line in lines)
 
 
 def test_a_pipe_gets_tabs(run: Run, photos: Path) -> None:
