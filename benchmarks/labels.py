@@ -23,13 +23,25 @@ from pathlib import Path
 
 import numpy as np
 from labelled_photos import EVERYDAY, THINGS, fetch_photos, read_queries, true_matches
-from numpy.typing import ArrayLike
-from relevance_collections import CIFAR_CLASSES, Collection, Mask, Rows, read_published
-from relevance_designs import average_precision, best_f1, cosine, f1_at_cuts, f1_of_pairs
+from relevance_collections import (
+    Collection,
+    Mask,
+    Rows,
+    read_cifar,
+    read_published,
+    unit_rows,
+)
+from relevance_designs import (
+    best_f1,
+    cosine,
+    f1_at_cuts,
+    f1_of_pairs,
+    logistic,
+    mean_average_precision,
+)
 
 import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
-from clipkit.embeddings import normalize_rows
 from clipkit.word_evidence import WordScale
 from clipkit.zero_shot.classifier import LABEL_CENTER, LABEL_SLOPE
 
@@ -55,7 +67,7 @@ def multi_label(
     collection: Collection, center: float = LABEL_CENTER, slope: float = LABEL_SLOPE
 ) -> Rows:
     """Return what a classifier with multi_label gives."""
-    return _logistic(slope * (evidence(collection) - center))
+    return logistic(slope * (evidence(collection) - center))
 
 
 def closest_name(collection: Collection) -> Rows:
@@ -63,7 +75,7 @@ def closest_name(collection: Collection) -> Rows:
     is_rival = collection.texts @ collection.bank.T < SYNONYM_COSINE
     of_words = collection.images @ collection.bank.T
     rivals = [np.where(mask, of_words, -1.0).max(axis=1) for mask in is_rival]
-    return _logistic(scale_of(collection.model) * (cosine(collection) - np.stack(rivals)))
+    return logistic(scale_of(collection.model) * (cosine(collection) - np.stack(rivals)))
 
 
 def softmax(collection: Collection) -> Rows:
@@ -79,11 +91,6 @@ def concept_matching(collection: Collection) -> Rows:
 def _softmax(logits: Rows) -> Rows:
     powers: Rows = np.exp(logits - logits.max(axis=0))
     return powers / powers.sum(axis=0)
-
-
-def _logistic(logits: Rows) -> Rows:
-    curve: Rows = 0.5 + 0.5 * np.tanh(logits / 2)  # tanh does not overflow
-    return curve
 
 
 LABEL_WAYS: dict[str, tuple[Way, float | None]] = {
@@ -120,7 +127,7 @@ def measure_labels(scores: Rows, matches: Mask, cut: float | None) -> dict[str, 
     found, used = scores >= cut, matches.any(axis=1)
     each = [f1_of_pairs(*rows) for rows in zip(found[used], matches[used], strict=True)]
     return {
-        "mAP": average_precision(scores, matches),
+        "mAP": mean_average_precision(scores, matches),
         "micro F1": f1_of_pairs(found, matches),
         "macro F1": float(np.mean(each)),
         "precision": float((found & matches).sum() / max(found.sum(), 1)),
@@ -233,15 +240,13 @@ def read_labelled(clip_data: Path | None) -> list[Collection]:
         found.append(_by_starter(name, [photo.path for photo in photos], names, matches))
     if clip_data is None:
         return found
-    with np.load(clip_data / "cifar10_500_vitb32.npz") as stored:
-        names, matches = CIFAR_CLASSES.split(), stored["labels"] == np.arange(10)[:, None]
-        found.append(_by_starter("CIFAR-10", list(stored["pixels"]), names, matches))
+    found.append(_by_starter("CIFAR-10", *read_cifar(clip_data)))
     for each in read_published(clip_data):
         if each.name in PUBLISHED:
             found.append(each)
         if each.name == "COCO classes":
             with np.load(clip_data / "coco500_vitb16.npz") as stored:
-                texts = _rows(stored["class_text_ensemble"])
+                texts = unit_rows(stored["class_text_ensemble"])
             found.append(replace(each, name=f"{each.name}, ensemble", texts=texts, bank=texts))
     return found
 
@@ -249,15 +254,11 @@ def read_labelled(clip_data: Path | None) -> list[Collection]:
 def _by_starter(name: str, images: list, labels: list[str], matches: Mask) -> Collection:
     """Return a collection whose labels and everyday words are filled into the same templates."""
     texts, words = (
-        _rows(clipkit.ZeroShotClassifier(starter(), names).class_embeddings)
+        unit_rows(clipkit.ZeroShotClassifier(starter(), names).class_embeddings)
         for names in (labels, BACKGROUND_NAMES)
     )
-    rows = _rows(starter().encode_images(images))
+    rows = unit_rows(starter().encode_images(images))
     return Collection(name, "starter", rows, texts, matches, words)
-
-
-def _rows(embeddings: ArrayLike) -> Rows:
-    return np.asarray(normalize_rows(embeddings), np.float64)
 
 
 # The report

@@ -25,15 +25,17 @@ from relevance_designs import (
     RIVALS,
     Constants,
     Evidence,
-    average_precision,
     best_f1,
     cosine,
     f1_at_cuts,
     f1_of_pairs,
+    logistic,
+    mean_average_precision,
     relevance,
     shipped,
-    word_z_score,
 )
+
+from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE, NOTHING_BELOW
 
 HITS = 10  # shown by default
 FORMER_CUT = 5.0  # of the z-score
@@ -41,76 +43,75 @@ GRID_RICHNESS = (3.0, 3.5, 4.0, 4.5, 5.0, 6.0)
 GRID_GAP = (0.0, 0.3, 0.6, 1.0)
 BINS = 10
 
-Set = tuple[Collection, Evidence]
-
 
 # Fitting
 
 
-def fit_constants(sets: Sequence[Set]) -> Constants:
+def fit_constants(sets: Sequence[Evidence]) -> Constants:
     """Return the constants that suit collections best, each collection weighing the same."""
     weights = _weights(sets)
     best, fitted = -np.inf, Constants()
     for richness, gap_weight in itertools.product(GRID_RICHNESS, GRID_GAP):
-        sums = [evidence.sums(richness, gap_weight) for _, evidence in sets]
+        sums = [evidence.sums(richness, gap_weight) for evidence in sets]
         center, slope = _fit_curve(sums, sets, weights)
         tried = Constants(richness, gap_weight, center, slope)
         f1 = [
-            f1_of_pairs(relevance(each, tried) >= tried.cut, collection.matches)
-            for each, (collection, _) in zip(sums, sets, strict=True)
+            f1_of_pairs(
+                relevance(each, tried) >= DEFAULT_MIN_RELEVANCE, evidence.collection.matches
+            )
+            for each, evidence in zip(sums, sets, strict=True)
         ]
         if (mean := float(np.average(f1, weights=weights))) > best:
             best, fitted = mean, tried
     return fitted
 
 
-def _fit_curve(sums: Sequence[Rows], sets: Sequence[Set], weights: Rows) -> tuple[float, float]:
+def _fit_curve(
+    sums: Sequence[Rows], sets: Sequence[Evidence], weights: Rows
+) -> tuple[float, float]:
     """Return center and slope of a logistic regression on the hits that would be shown."""
-    values, targets, counts = [], [], []
-    for each, (collection, _), weight in zip(sums, sets, weights, strict=True):
-        order = np.argsort(-each, axis=1)[:, :HITS]
-        values.append(np.take_along_axis(each, order, axis=1).ravel())
-        targets.append(np.take_along_axis(collection.matches, order, axis=1).ravel())
-        counts.append(np.full(order.size, weight / order.size))
-    x, y, w = (np.concatenate(each) for each in (values, targets, counts))
+    pairs = [(each, evidence.collection) for each, evidence in zip(sums, sets, strict=True)]
+    x, y, w = _shown(pairs, weights)
     design, beta = np.stack([x, np.ones_like(x)], axis=1), np.array([1.0, -5.0])
     for _ in range(30):  # Newton
-        p = 0.5 + 0.5 * np.tanh(0.5 * (design @ beta))
+        p = logistic(design @ beta)
         gradient = design.T @ (w * (y - p))
         hessian = (design * (w * p * (1 - p))[:, None]).T @ design
         beta = beta + np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
     return float(-beta[1] / beta[0]), float(beta[0])
 
 
-def _weights(sets: Sequence[Set]) -> Rows:
+def _weights(sets: Sequence[Evidence]) -> Rows:
     """Return weights such that each collection counts the same, whatever its variants."""
-    names = [collection.name for collection, _ in sets]
+    names = [evidence.collection.name for evidence in sets]
     return np.array([1 / names.count(name) for name in names])
 
 
 # Reporting
 
 
-def measure(collection: Collection, scores: Rows, constants: Constants) -> dict[str, float]:
-    """Return the figures of one set at a cut."""
-    matches, found = collection.matches, scores >= constants.cut
+def measure(evidence: Evidence, scores: Rows) -> dict[str, object]:
+    """Return the figures of one set by the relevance of its images."""
+    matches, found = evidence.collection.matches, scores >= DEFAULT_MIN_RELEVANCE
     there, best = matches.any(axis=1), scores.max(axis=1)
-    is_found, is_nothing = best >= constants.cut, best < constants.nothing_below
-    former = word_z_score(collection)
-    told_nothing = former.max(axis=1) < FORMER_CUT
-    return {
-        "precision": float((found & matches).sum() / max(found.sum(), 1)),
-        "recall": float((found & matches).sum() / max(matches.sum(), 1)),
-        "F1": f1_of_pairs(found, matches),
-        "F1 of the best cosine cut": best_f1(cosine(collection), matches)[0],
-        "F1 before": f1_of_pairs(former >= FORMER_CUT, matches),
-        "nothing, but there": float((is_nothing & there).mean()),
-        "found, but absent": float((is_found & ~there).mean()),
-        "decided": float((is_found | is_nothing).mean()),
-        "nothing, but there, before": float((told_nothing & there).mean()),
-        "found, but absent, before": float((~told_nothing & ~there).mean()),
-        "ECE": calibration_error([(scores, collection)]),
-    }
+    is_found, is_nothing = best >= DEFAULT_MIN_RELEVANCE, best < NOTHING_BELOW
+    told_nothing = evidence.former.max(axis=1) < FORMER_CUT
+    return _row(
+        evidence.collection,
+        {
+            "precision": float((found & matches).sum() / max(found.sum(), 1)),
+            "recall": float((found & matches).sum() / max(matches.sum(), 1)),
+            "F1": f1_of_pairs(found, matches),
+            "F1 of the best cosine cut": evidence.best_cosine_f1,
+            "F1 before": f1_of_pairs(evidence.former >= FORMER_CUT, matches),
+            "nothing, but there": float((is_nothing & there).mean()),
+            "found, but absent": float((is_found & ~there).mean()),
+            "decided": float((is_found | is_nothing).mean()),
+            "nothing, but there, before": float((told_nothing & there).mean()),
+            "found, but absent, before": float((~told_nothing & ~there).mean()),
+            "ECE": calibration_error([(scores, evidence.collection)]),
+        },
+    )
 
 
 def calibration_error(found: Sequence[tuple[Rows, Collection]]) -> float:
@@ -137,27 +138,33 @@ def reliability(found: Sequence[tuple[Rows, Collection]]) -> list[tuple[float, f
     return rows
 
 
-def _shown(found: Sequence[tuple[Rows, Collection]]) -> tuple[Rows, Rows, Rows]:
-    values, targets, weights = [], [], []
-    for scores, collection in found:
+def _shown(
+    found: Sequence[tuple[Rows, Collection]], weights: Rows | None = None
+) -> tuple[Rows, Rows, Rows]:
+    """Return the hits shown: their scores, whether they fit, and weights that share each set's."""
+    values, targets, shares = [], [], []
+    weights = np.ones(len(found)) if weights is None else weights
+    for (scores, collection), weight in zip(found, weights, strict=True):
         order = np.argsort(-scores, axis=1)[:, :HITS]
         values.append(np.take_along_axis(scores, order, axis=1).ravel())
         targets.append(np.take_along_axis(collection.matches, order, axis=1).ravel().astype(float))
-        weights.append(np.full(order.size, 1 / order.size))
-    return np.concatenate(values), np.concatenate(targets), np.concatenate(weights)
+        shares.append(np.full(order.size, weight / order.size))
+    return np.concatenate(values), np.concatenate(targets), np.concatenate(shares)
 
 
 def leave_out(
-    sets: Sequence[Set], group: Callable[[Collection], str]
-) -> list[tuple[Collection, Rows, Constants]]:
+    sets: Sequence[Evidence], group: Callable[[Collection], str]
+) -> list[tuple[Evidence, Rows]]:
     """Return each set with its relevance by constants that were fitted without its group."""
     found = []
-    for name in dict.fromkeys(group(collection) for collection, _ in sets):
-        constants = fit_constants([each for each in sets if group(each[0]) != name])
-        for collection, evidence in sets:
-            if group(collection) == name:
+    groups = [group(evidence.collection) for evidence in sets]
+    for name in dict.fromkeys(groups):
+        others = [each for each, other in zip(sets, groups, strict=True) if other != name]
+        constants = fit_constants(others)
+        for evidence, own in zip(sets, groups, strict=True):
+            if own == name:
                 sums = evidence.sums(constants.richness, constants.gap_weight)
-                found.append((collection, relevance(sums, constants), constants))
+                found.append((evidence, relevance(sums, constants)))
     return found
 
 
@@ -166,72 +173,66 @@ def kind_of(collection: Collection) -> str:
     return "everyday" if collection.name == "descriptions" else collection.name
 
 
+def by_model(
+    found: Sequence[tuple[Evidence, Rows]],
+    function: Callable[[Sequence[tuple[Rows, Collection]]], object],
+) -> dict[str, object]:
+    """Return what a function of relevances and collections gives for each model's."""
+    pairs = [(scores, evidence.collection) for evidence, scores in found]
+    models = dict.fromkeys(collection.model for _, collection in pairs)
+    return {model: function([each for each in pairs if each[1].model == model]) for model in models}
+
+
 def report(collections: list[Collection]) -> dict[str, object]:
     """Return every table."""
-    sets = [(each, Evidence(each)) for whole in collections for each in whole.variants()]
+    sets = [Evidence(each) for whole in collections for each in whole.variants()]
     tables: dict[str, object] = {"fitted on all": vars(fit_constants(sets))}
     by_group = {"collection": kind_of, "model": lambda collection: collection.model}
     for name, group in by_group.items():
-        if len({group(collection) for collection, _ in sets}) < 2:
+        if len({group(evidence.collection) for evidence in sets}) < 2:
             continue
         left = leave_out(sets, group)
-        tables[f"one {name} left out"] = [_row(c, measure(c, s, k)) for c, s, k in left]
-        tables[f"ECE by model, one {name} left out"] = {
-            model: calibration_error([(s, c) for c, s, _ in left if c.model == model])
-            for model in dict.fromkeys(c.model for c, _, _ in left)
-        }
+        tables[f"one {name} left out"] = [measure(*each) for each in left]
+        tables[f"ECE by model, one {name} left out"] = by_model(left, calibration_error)
         if name == "collection":
-            tables["reliability"] = {
-                model: reliability([(s, c) for c, s, _ in left if c.model == model])
-                for model in dict.fromkeys(c.model for c, _, _ in left)
-            }
-    every = [(each, shipped(each)) for each, _ in sets]
-    tables["shipped constants"] = [_row(c, measure(c, s, Constants())) for c, s in every]
-    tables["ECE by model, shipped constants"] = {
-        model: calibration_error([(s, c) for c, s in every if c.model == model])
-        for model in dict.fromkeys(c.model for c, _ in every)
-    }
+            tables["reliability"] = by_model(left, reliability)
+    every = [(evidence, shipped(evidence.collection)) for evidence in sets]
+    tables["shipped constants"] = [measure(*each) for each in every]
+    tables["ECE by model, shipped constants"] = by_model(every, calibration_error)
     tables["rivals"] = {
-        name: _rival([each for each, _ in sets], function) for name, function in RIVALS.items()
+        name: _rival([function(evidence.collection) for evidence in sets], sets)
+        for name, function in RIVALS.items()
     }
-    sums = [evidence.sums(Constants().richness, Constants().gap_weight) for _, evidence in sets]
-    tables["rivals"]["relevance"] = _rival_of(sums, [each for each, _ in sets])
-    tables["order"] = [
-        _row(
-            each,
-            {
-                "cosine": average_precision(cosine(each), each.matches),
-                "evidence": average_precision(
-                    evidence.sums(Constants().richness, 0.0), each.matches
-                ),
-            },
-        )
-        for each, evidence in sets
-        if each.variant == "all"
-    ]
+    own = [each.sums(Constants().richness, Constants().gap_weight) for each in sets]
+    tables["rivals"]["relevance"] = _rival(own, sets)
+    tables["order"] = [_order_row(e) for e in sets if e.collection.variant == "all"]
     tables["images as queries"] = [_image_row(each) for each in image_collections(collections)]
     return tables
 
 
-def _rival(sets: Sequence[Collection], function: Callable[[Collection], Rows]) -> dict[str, float]:
-    return _rival_of([function(each) for each in sets], sets)
-
-
-def _rival_of(scores: Sequence[Rows], sets: Sequence[Collection]) -> dict[str, float]:
+def _rival(scores: Sequence[Rows], sets: Sequence[Evidence]) -> dict[str, float]:
     """Return mean F1 at the best cut for each set, and at the best one cut for all."""
     pooled = np.concatenate([each.ravel()[::17] for each in scores])
     cuts = np.quantile(pooled, np.linspace(0.7, 0.9999, 300))
-    curves = np.array(
-        [f1_at_cuts(each, one.matches, cuts) for each, one in zip(scores, sets, strict=True)]
-    )
-    flat = np.array([best_f1(cosine(one), one.matches)[0] for one in sets])
-    own = [best_f1(each, one.matches)[0] for each, one in zip(scores, sets, strict=True)]
+    all_matches = [evidence.collection.matches for evidence in sets]
+    pairs = list(zip(scores, all_matches, strict=True))
+    curves = np.array([f1_at_cuts(each, matches, cuts) for each, matches in pairs])
+    flat = np.array([evidence.best_cosine_f1 for evidence in sets])
     shared = curves[:, curves.mean(axis=0).argmax()]
     return {
-        "best cut for each": float(np.mean(own)),
+        "best cut for each": float(np.mean([best_f1(*pair)[0] for pair in pairs])),
         "one cut for all": float(shared.mean()),
         "least, beside the best cosine cut": float((shared - flat).min()),
     }
+
+
+def _order_row(evidence: Evidence) -> dict[str, object]:
+    collection = evidence.collection
+    ordered = {"cosine": cosine(collection), "evidence": evidence.sums(Constants().richness, 0.0)}
+    return _row(
+        collection,
+        {name: mean_average_precision(s, collection.matches) for name, s in ordered.items()},
+    )
 
 
 def _image_row(collection: Collection) -> dict[str, object]:
@@ -239,10 +240,10 @@ def _image_row(collection: Collection) -> dict[str, object]:
     return _row(
         collection,
         {
-            "F1": f1_of_pairs(found >= Constants().cut, collection.matches),
+            "F1": f1_of_pairs(found >= DEFAULT_MIN_RELEVANCE, collection.matches),
             "F1 of the best cosine cut": best_f1(plain, collection.matches)[0],
-            "mAP": average_precision(found, collection.matches),
-            "mAP of the cosine": average_precision(plain, collection.matches),
+            "mAP": mean_average_precision(found, collection.matches),
+            "mAP of the cosine": mean_average_precision(plain, collection.matches),
             "ECE": calibration_error([(found, collection)]),
         },
     )

@@ -1,8 +1,8 @@
 """Labelled collections of images and queries, of several models, for benchmarks/relevance.py.
 
 The starter's are embedded on the first run, from the photographs of labelled_photos.py. Those of
-OpenAI's CLIP are read from a folder of published embeddings (--clip-data): coco500_vitb16.npz,
-cifar10_500_vitb32.npz, lvis1203_vitb32.npz, mixed130_vitb32.npz and facebookresearch+Detic/.
+OpenAI's CLIP are read from a folder of published embeddings (--clip-data): the files of
+stored_sets.py, and two more of facebookresearch+Detic/.
 
 clipkit's own everyday words need a text encoder. For CLIP the nearest names that there are stand in
 for them: those of OpenImages and Objects365 for ViT-B/32, COCO's own 80 classes for ViT-B/16.
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from labelled_photos import EVERYDAY, THINGS, fetch_photos, read_queries, true_matches
 from numpy.typing import ArrayLike, NDArray
+from stored_sets import DETIC, StoredSet, cifar, coco, mixed_photos, open_images
 
 import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
@@ -27,11 +28,9 @@ Mask = NDArray[np.bool_]
 
 SEED = 0
 FEW = 50  # images of the smallest variant
-DETIC = Path("facebookresearch+Detic")
 # Of mixed130, with COCO's name for what they show; in its other two folders there are several
 # things.
 FOLDERS = {"cat": "cat", "dog": "dog", "bike": "bicycle", "carsgraz": "car"}
-CIFAR_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 # Of COCO's classes, those that no photograph of these four folders can show.
 ABSENT = (
     "airplane train boat elephant bear zebra giraffe sheep cow horse skis snowboard kite "
@@ -119,82 +118,83 @@ def image_collections(collections: list[Collection]) -> list[Collection]:
 def embed_photographs(clip_data: Path | None) -> list[Collection]:
     """Return the starter's collections, embedded."""
     encoder = clipkit.load("starter", cache_texts=False)
-    bank = _rows(encoder.encode_texts(BACKGROUND_NAMES))
+    bank = unit_rows(encoder.encode_texts(BACKGROUND_NAMES))
     found = []
     for name, source in (("things", THINGS), ("everyday", EVERYDAY)):
         photos, queries = fetch_photos(source), read_queries(source)
-        images = _rows(encoder.encode_images([photo.path for photo in photos]))
-        texts = _rows(encoder.encode_texts([query.words for query in queries]))
+        images = unit_rows(encoder.encode_images([photo.path for photo in photos]))
+        texts = unit_rows(encoder.encode_texts([query.words for query in queries]))
         matches = true_matches(queries, photos)
         found.append(Collection(name, "starter", images, texts, matches, bank))
         if name == "everyday":  # what each photograph was described by is a query too
             labels = sorted({photo.label for photo in photos})
             matches = np.array([[photo.label == label for photo in photos] for label in labels])
-            texts = _rows(encoder.encode_texts(labels))
+            texts = unit_rows(encoder.encode_texts(labels))
             found.append(Collection("descriptions", "starter", images, texts, matches, bank))
     if clip_data:
-        with np.load(clip_data / "cifar10_500_vitb32.npz") as stored:
-            pixels, labels = stored["pixels"], stored["labels"]
-        names = CIFAR_CLASSES.split()
-        matches = labels == np.arange(len(names))[:, None]
-        images = _rows(encoder.encode_images(list(pixels)))
-        texts = _rows(encoder.encode_texts(names))
+        pixels, names, matches = read_cifar(clip_data)
+        images, texts = (
+            unit_rows(encoder.encode_images(pixels)),
+            unit_rows(encoder.encode_texts(names)),
+        )
         found.append(Collection("CIFAR-10, starter", "starter", images, texts, matches, bank))
     return found
 
 
+def read_cifar(folder: Path) -> tuple[list[NDArray[np.uint8]], list[str], Mask]:
+    """Return CIFAR's images as pixels, its classes, and which image is of which, (Q, N)."""
+    stored = cifar(folder)
+    with np.load(folder / "cifar10_500_vitb32.npz") as file:
+        return list(file["pixels"]), stored.class_names, stored.shows.T
+
+
 def read_published(folder: Path) -> list[Collection]:
     """Return the collections of published CLIP embeddings."""
+    of_coco, of_cifar = coco(folder), cifar(folder)
     with np.load(folder / "coco500_vitb16.npz") as stored:
-        coco = {name: stored[name] for name in stored.files}
-    detic = {name: _rows(np.load(folder / DETIC / file)) for name, file in _DETIC_FILES.items()}
-    with np.load(folder / "cifar10_500_vitb32.npz") as stored:
-        cifar = {name: stored[name] for name in ("image", "labels", "class_text_a_cname")}
+        photographs, captions = unit_rows(stored["image"]), unit_rows(stored["caption_text"])
     with np.load(folder / "lvis1203_vitb32.npz") as stored:
-        prototypes, names = _rows(stored["image_prototype_k5"]), _rows(stored["text_a_cname"])
-    labelled, coco_names = coco["labelled"].astype(bool), [str(n) for n in coco["class_names80"]]
-    photographs, classes = _rows(coco["image"]), _rows(coco["class_text_single"])
-    captions = _rows(coco["caption_text"])
-    of_class = coco["labels80"][labelled].T.astype(bool)
-    of_label = cifar["labels"] == np.arange(10)[:, None]
-    bank = np.concatenate([detic["OpenImages"], detic["Objects365"]])
+        prototypes, names = (
+            unit_rows(stored["image_prototype_k5"]),
+            unit_rows(stored["text_a_cname"]),
+        )
+    objects = unit_rows(np.load(folder / DETIC / "o365_clip_a+cnamefix.npy"))
+    bank = np.concatenate([open_images(folder).astype(np.float64), objects])
     b16, b32 = "CLIP ViT-B/16", "CLIP ViT-B/32"
+    classes = _stored("COCO classes", b16, of_coco, of_coco.texts.astype(np.float64))
     return [
-        Collection("COCO classes", b16, photographs[labelled], classes, of_class, classes),
-        Collection("COCO captions", b16, photographs, captions, _own(captions), classes),
-        Collection(
-            "CIFAR-10", b32, _rows(cifar["image"]), _rows(cifar["class_text_a_cname"]), of_label,
-            bank,
-        ),
+        classes,
+        Collection("COCO captions", b16, photographs, captions, _own(captions), classes.bank),
+        _stored("CIFAR-10", b32, of_cifar, bank),
         Collection("LVIS names", b32, prototypes, names, _own(names), bank),
-        _four_folders(folder, detic["COCO"], coco_names, bank),
-    ]  # fmt: skip
+        _four_folders(folder, of_coco.class_names, bank),
+    ]
 
 
-_DETIC_FILES = {
-    "OpenImages": "oid_clip_a+cname.npy",
-    "Objects365": "o365_clip_a+cnamefix.npy",
-    "COCO": "coco_clip_a+cname.npy",
-}
+def _stored(name: str, model: str, stored: StoredSet, bank: Rows) -> Collection:
+    """Return a stored set with its classes as the queries."""
+    images, texts = (rows.astype(np.float64) for rows in (stored.images, stored.texts))
+    return Collection(name, model, images, texts, stored.shows.T, bank)
 
 
-def _four_folders(folder: Path, texts: Rows, names: list[str], bank: Rows) -> Collection:
+def _four_folders(folder: Path, names: list[str], bank: Rows) -> Collection:
     """Return mixed130's photographs of cats, dogs, bicycles and cars; other classes are absent."""
-    with np.load(folder / "mixed130_vitb32.npz") as stored:
-        images, labels = _rows(stored["image"]), [str(label) for label in stored["label"]]
-    rows = [row for row, label in enumerate(labels) if label in FOLDERS]
-    shown = [FOLDERS[labels[row]] for row in rows]
+    mixed = mixed_photos(folder)
+    rows = np.flatnonzero(mixed.shows.any(axis=1))
+    shown = [FOLDERS[mixed.class_names[place]] for place in mixed.shows[rows].argmax(axis=1)]
     absent = [name.replace("_", " ") for name in ABSENT.split()]
     queries = [*FOLDERS.values(), *(name for name in absent if name in names)]
     matches = np.array([[name == query for name in shown] for query in queries])
+    texts = unit_rows(np.load(folder / DETIC / "coco_clip_a+cname.npy"))
     texts = texts[[names.index(query) for query in queries]]
-    return Collection("four folders", "CLIP ViT-B/32", images[rows], texts, matches, bank)
+    images = mixed.images[rows].astype(np.float64)
+    return Collection("four folders", "CLIP ViT-B/32", images, texts, matches, bank)
 
 
 def _own(texts: Rows) -> Mask:
     return np.eye(len(texts), dtype=bool)
 
 
-def _rows(embeddings: ArrayLike) -> Rows:
+def unit_rows(embeddings: ArrayLike) -> Rows:
     """Return rows of norm 1, in double precision."""
     return np.asarray(normalize_rows(np.asarray(embeddings, np.float32)), np.float64)

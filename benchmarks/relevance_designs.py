@@ -5,51 +5,59 @@ Each rival is a function of a Collection that returns (Q, N). None is told what 
 Shapes: Q queries, N images, B background words, D dimensions.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from composition import average_precision
 from numpy.typing import NDArray
 from relevance_collections import Collection, Mask, Rows
 
 from clipkit.search.relevance import (
     CENTER,
-    DEFAULT_MIN_RELEVANCE,
     GAP_WEIGHT,
     LARGE_SIZE,
     LARGEST_GAP,
-    NOTHING_BELOW,
     SIZE_WEIGHT,
     SLOPE,
     RelevanceScale,
 )
-from clipkit.word_evidence import LEAST_RICHNESS, RICHNESS
+from clipkit.word_evidence import LEAST_RICHNESS, RICHNESS, WordScale, in_spreads
 
 SAMPLE = 1024  # images that stand for a library, as in a search
 
 
 @dataclass(frozen=True)
 class Constants:
-    """What relevance is made with; the defaults are what is shipped."""
+    """What relevance is made with and what is fitted; the defaults are what is shipped."""
 
     richness: float = RICHNESS
     gap_weight: float = GAP_WEIGHT
     center: float = CENTER
     slope: float = SLOPE
-    cut: float = DEFAULT_MIN_RELEVANCE
-    nothing_below: float = NOTHING_BELOW
 
 
 class Evidence:
     """The evidence of one collection's queries of words, for any constants."""
 
     def __init__(self, collection: Collection) -> None:
-        center = collection.bank.mean(axis=0)
-        words, queries = collection.bank - center, collection.texts - center
-        scores = collection.images @ words.T
-        norms = np.linalg.norm(queries, axis=1) / np.sqrt((words**2).sum(axis=1).mean())
-        self._spreads = queries @ collection.images.T / scores.std(axis=1)  # (Q, N)
+        self.collection = collection
+        scale, images = WordScale(collection.bank), collection.images
+        queries = scale.from_center(collection.texts)
+        self._spreads = in_spreads(images @ queries.T, images @ scale.rows.T).T  # (Q, N)
+        norms = np.linalg.norm(queries, axis=1)
         self._log_richness = np.log(np.maximum(norms, LEAST_RICHNESS))[:, None]
+
+    @functools.cached_property
+    def best_cosine_f1(self) -> float:
+        """F1 of the flat cosine cut that is best on these very queries."""
+        return best_f1(cosine(self.collection), self.collection.matches)[0]
+
+    @functools.cached_property
+    def former(self) -> Rows:
+        """Clipkit's former score, (Q, N)."""
+        return word_z_score(self.collection)
 
     def sums(self, richness: float, gap_weight: float) -> Rows:
         """Return evidence and how far an image stands out, in spreads: (Q, N)."""
@@ -67,7 +75,13 @@ class Evidence:
 
 def relevance(sums: Rows, constants: Constants) -> Rows:
     """Return the relevance that sums stand for."""
-    return 0.5 + 0.5 * np.tanh(0.5 * constants.slope * (sums - constants.center))
+    return logistic(constants.slope * (sums - constants.center))
+
+
+def logistic(logits: Rows) -> Rows:
+    """Return the logistic function."""
+    curve: Rows = 0.5 + 0.5 * np.tanh(logits / 2)  # tanh does not overflow
+    return curve
 
 
 def shipped(collection: Collection) -> Rows:
@@ -175,14 +189,11 @@ def best_f1(scores: Rows, matches: Mask) -> tuple[float, float]:
     return float(values.max()), float(cuts[values.argmax()])
 
 
-def average_precision(scores: Rows, matches: Mask) -> float:
+def mean_average_precision(scores: Rows, matches: Mask) -> float:
     """Return mean average precision over the queries that have a match."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    ranked = np.take_along_axis(matches, order, axis=1)
-    precision = ranked.cumsum(axis=1) / np.arange(1, ranked.shape[1] + 1)
-    has_match = ranked.any(axis=1)
-    totals = (precision * ranked).sum(axis=1)[has_match] / ranked.sum(axis=1)[has_match]
-    return float(totals.mean())
+    has_match = matches.any(axis=1)
+    pairs = zip(scores[has_match], matches[has_match], strict=True)
+    return float(np.mean([average_precision(*pair) for pair in pairs]))
 
 
 def _unit(rows: Rows) -> Rows:

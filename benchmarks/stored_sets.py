@@ -17,6 +17,7 @@ from clipkit.embeddings import Embeddings, normalize_rows
 
 Mask = NDArray[np.bool_]
 
+DETIC = "facebookresearch+Detic"
 # The classes of OpenImages in Detic's file that CIFAR's belong to: "a animal" and "a vehicle".
 OPEN_IMAGES = {"animal": 6, "vehicle": 148}
 ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
@@ -94,4 +95,4 @@ def coco(folder: Path) -> StoredSet:
 
 def open_images(folder: Path) -> Embeddings:
     """Return 500 everyday words by OpenAI's ViT-B/32."""
-    return normalize_rows(np.load(folder / "facebookresearch+Detic" / "oid_clip_a+cname.npy"))
+    return normalize_rows(np.load(folder / DETIC / "oid_clip_a+cname.npy"))
