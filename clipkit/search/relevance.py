@@ -19,6 +19,7 @@ Shapes: P parts of a query, K candidates, D dimensions, B everyday words, S imag
 A alternatives.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -90,11 +91,25 @@ class RelevanceScale:
                 "the bank must have shape (B, D) with B of 2 or more and the sample (S, D) with "
                 f"the same D, got {words.shape} and {images.shape}"
             )
-        self._words = WordScale(words)
-        self._directions = _directions(self._words.rows)
-        self._image_center = images.mean(axis=0) if len(images) else self._words.center
-        self._images = _directions(images - self._image_center)
-        self._copy_center = estimate_center(self._image_center, len(images) or 1)
+        self._words, self._sample = WordScale(words), images
+
+    # What only a query with images needs.
+
+    @functools.cached_property
+    def _directions(self) -> Vectors:
+        """The words' directions from their mean, shape (B, D)."""
+        return _directions(self._words.rows)
+
+    @functools.cached_property
+    def _image_center(self) -> Vectors:
+        """The mean of the sample, which is not empty, shape (D,)."""
+        center: Vectors = self._sample.mean(axis=0)
+        return center
+
+    @functools.cached_property
+    def _images(self) -> Vectors:
+        """The directions of the sample from its mean, shape (S, D)."""
+        return _directions(self._sample - self._image_center)
 
     def relevance(
         self,
@@ -178,12 +193,13 @@ class RelevanceScale:
             return evidence
         share = sum(abs(part.weight) for part in seen) / sum(map(abs, weights))
         evidence -= IMAGE_VAGUENESS * share
-        if not len(self._images):
+        size = len(self._sample)
+        if not size:
             return evidence
-        trust = len(self._images) / (len(self._images) + SAMPLE_PRIOR)
+        trust = size / (size + SAMPLE_PRIOR)
         evidence += IMAGE_WEIGHT * share * trust * self._evidence_of_images(seen, targets)
         # Two images are opposite to each other as seen from between them: too few for a centre.
-        if len(parts) == 1 and len(self._images) > 2:
+        if len(parts) == 1 and size > 2:
             evidence += self._evidence_of_copies(parts[0], targets)
         return evidence
 
@@ -209,8 +225,9 @@ class RelevanceScale:
 
     def _evidence_of_copies(self, part: _Part, targets: Vectors) -> Vectors:
         """Return the evidence for images that are nearly the query's own, shape (K,)."""
-        row, *others = center_rows(np.vstack([part.embedding, targets]), self._copy_center)
-        cosines = np.reshape(others, (len(targets), len(row))) @ row.astype(np.float64)
+        center = estimate_center(self._image_center, len(self._sample))
+        rows = center_rows(np.vstack([part.embedding, targets]), center)
+        cosines = rows[1:] @ rows[0].astype(np.float64)
         nearness = np.maximum(cosines - COPY_COSINE, 0) / (1 - COPY_COSINE)
         evidence: Vectors = COPY_WEIGHT * np.sign(part.weight) * nearness
         return evidence
