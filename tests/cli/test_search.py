@@ -34,6 +34,12 @@ def _set_verdict(monkeypatch: pytest.MonkeyPatch, verdict: Verdict) -> None:
     monkeypatch.setattr("clipkit.search.search.verdict_of", lambda relevance: verdict)
 
 
+def _set_relevance(monkeypatch: pytest.MonkeyPatch, relevance: list[float]) -> None:
+    monkeypatch.setattr(
+        "clipkit.search.search.relevance_of", lambda evidence, num_images: np.array(relevance)
+    )
+
+
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
     fake = FakeEncoder()
@@ -522,10 +528,7 @@ def test_not_sure_shows_the_images_and_is_no_failure(
 
 
 def test_found_says_how_many_are(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    monkeypatch.setattr(
-        "clipkit.search.search.relevance_of",
-        lambda evidence, num_images: np.array([0.9, 0.4, 0.39]),
-    )
+    _set_relevance(monkeypatch, [0.9, 0.4, 0.39])
     main(["search", "red", "photos"])
     capsys.readouterr()
     assert main(["search", "red", "photos", "--top", "1"]) == 0
@@ -535,10 +538,7 @@ def test_found_says_how_many_are(monkeypatch: pytest.MonkeyPatch, capsys: Captur
 def test_min_relevance_leaves_out_and_may_leave_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    monkeypatch.setattr(
-        "clipkit.search.search.relevance_of",
-        lambda evidence, num_images: np.array([0.49, 0.3, 0.3]),
-    )
+    _set_relevance(monkeypatch, [0.49, 0.3, 0.3])
     main(["search", "red", "photos"])
     capsys.readouterr()
     assert main(["search", "red", "photos", "--min-relevance", "0.5"]) == 1
