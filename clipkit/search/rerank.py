@@ -32,6 +32,7 @@ from clipkit.search.modality_gap import Direction, center_rows
 _QUERY_WEIGHT = 0.4  # about the centred cosine of a text to an image that it describes
 _EQUAL_MARKS = 8  # with as many marks, the refitted direction and the evidence weigh the same
 _MARKS_OF_A_SUM = 4  # a query of several parts begins with as many: a third for its score
+_ROUNDING = 1e-6  # smaller deviations are rounding errors of the embeddings
 _NOISE = 4.0  # variance of a mark beside the prior's 1 a dimension: no single mark is trusted far
 
 
@@ -100,21 +101,27 @@ def weigh_scores(
         num_marks: How many images are marked, liked or not.
 
     Returns:
-        float64, shape (K,), with the mean of the evidence; of one part alone, the evidence itself.
+        float64, shape (K,), with the mean and deviation of the evidence, so that as many images
+        count as relevant; of one part alone, the evidence itself.
 
     Example:
         >>> weigh_scores([5.0, 3.0], [0.1, 0.3], num_parts=1, num_marks=24).tolist()
-        [3.5, 4.5]
+        [3.0, 5.0]
     """
     values, fits = np.asarray(evidence, np.float64), np.asarray(scores, np.float64)
     count = num_marks + (_MARKS_OF_A_SUM if num_parts > 1 else 0)
-    spread = float(fits.std()) if fits.size else 0.0
-    if not count or spread < 1e-6:  # one part alone, or scores that tell nothing apart
-        return values
-    by_score = values.mean() + values.std() * (fits - fits.mean()) / spread
+    if not count or not fits.size or min(fits.std(), values.std()) < _ROUNDING:
+        return values  # one part alone, or scores that tell nothing apart
     share = count / (count + _EQUAL_MARKS)
-    weighed: NDArray[np.float64] = (1 - share) * values + share * by_score
+    mixed = (1 - share) * _standard(values) + share * _standard(fits)
+    weighed: NDArray[np.float64] = values.mean() + values.std() * _standard(mixed)
     return weighed
+
+
+def _standard(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return numbers as distances from their mean, in their deviations; 0 if all are the same."""
+    distances: NDArray[np.float64] = numbers - numbers.mean()
+    return distances / max(float(numbers.std()), _ROUNDING)
 
 
 def _rows(embeddings: ArrayLike, center: NDArray[np.float32]) -> NDArray[np.float64]:
