@@ -133,13 +133,13 @@ def rank(
     Returns:
         At most k images, best first, and their scores.
     """
-    ids, paths, is_complete = snapshot.candidates(score, k, where)
+    ids, paths, is_complete, num_searched = snapshot.candidates(score, k, where)
     scores: list[float] = []
     for start in range(0, len(ids), _BLOCK):
         rows = snapshot.vectors(ids[start : start + _BLOCK])
         scores += score.scores(exact_products(rows, score.directions)).tolist()
     order = sorted(range(len(paths)), key=lambda place: (-scores[place], paths[place]))[:k]
-    best = Candidates(ids[order], [paths[place] for place in order], is_complete)
+    best = Candidates(ids[order], [paths[place] for place in order], is_complete, num_searched)
     return best, [scores[place] for place in order]
 
 

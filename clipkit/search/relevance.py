@@ -128,7 +128,7 @@ class RelevanceScale:
             is_image: Likewise.
             candidates: The K images of the library that fit best, some hundreds or all: how far one
                 stands out is seen among them. Shape (K, D), rows of norm 1.
-            num_images: How many were searched for them; None for K.
+            num_images: How many they are the best of; None for K.
 
         Returns:
             float64, shape (K,), in [0, 1].
@@ -238,7 +238,7 @@ def relevance_of(evidence: ArrayLike, num_images: int | None = None) -> Vectors:
 
     Args:
         evidence: Of the K candidates, in any order, shape (K,).
-        num_images: How many images were searched for them; None for K.
+        num_images: How many images they are the best of; None for K.
 
     Returns:
         float64, shape (K,), in [0, 1]; no less for a candidate than for one of less evidence.

@@ -7,7 +7,7 @@ Shapes: K candidates, D dimensions of the shared space, B background words, S sa
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -199,11 +199,7 @@ def find_hits(
         score = plain_score(query.parts[0])
     else:
         score = mixed_score(query, _sample(snapshot), background)
-    wanted = max(NUM_CANDIDATES, 4 * options.k)
-    found, scores = rank(snapshot, score, k=wanted, where=where)
-    num_images = len(found.paths)
-    if num_images >= wanted:  # the query's own images, which are hidden, make no difference
-        num_images = snapshot.count(replace(where, hidden=frozenset()))
+    found, scores = rank(snapshot, score, k=max(NUM_CANDIDATES, 4 * options.k), where=where)
     raws = raw_files(found.paths, where.hidden)
     pool = [place for place, path in enumerate(found.paths) if path not in raws]
     if not pool:
@@ -214,7 +210,7 @@ def find_hits(
     evidence = evidence_of_candidates(query, background, sample, rows, pool_scores)
     # Equal rows may differ by rounding: they stay in the order of their paths.
     order = np.argsort(-evidence.round(_DECIMALS), kind="stable")
-    relevance = relevance_of(evidence, num_images)[order]
+    relevance = relevance_of(evidence, found.num_searched)[order]
     chosen = _choose(relevance, center_rows(rows[order], library_center(sample)), options)
     places = [pool[order[position]] for position in chosen]
     records = snapshot.records(found.ids[places])

@@ -32,10 +32,11 @@ class MemorySnapshot:
     def candidates(self, score: Score, k: int, where: Selection = ALL) -> Candidates:
         direction = score.directions[0]
         found = [number for number, image in self.images.items() if passes(image, where)]
+        num_searched = len(found)
         found.sort(key=lambda number: -float(self.rows[number] @ direction))
         found = found[: 2 * k]  # an approximate store looks for some more
         paths = [self.images[number].path for number in found]
-        return Candidates(np.array(found, np.int64), paths, is_complete=False)
+        return Candidates(np.array(found, np.int64), paths, False, num_searched)
 
     def vectors(self, ids: Ids) -> Embeddings:
         self._check(ids)

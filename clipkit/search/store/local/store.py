@@ -64,7 +64,12 @@ class LocalSnapshot:
         rows = pool[highest >= self._threshold(lowest, pool, k, where.hidden)]
         paths = self.catalog.paths(rows)
         ids = [row for row in rows.tolist() if row in paths and paths[row] not in where.hidden]
-        return Candidates(np.array(ids, np.int64), [paths[row] for row in ids], is_complete=True)
+        return Candidates(
+            np.array(ids, np.int64),
+            [paths[row] for row in ids],
+            is_complete=True,
+            num_searched=len(pool),
+        )
 
     def vectors(self, ids: Ids) -> Embeddings:
         """Return vectors, shape (K, D), in the order of the ids."""
