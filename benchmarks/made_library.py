@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
-from clipkit.search.location import inner_location
+from clipkit.search.filters import IndexFilter, Selection
+from clipkit.search.location import LibraryPlace, inner_location
+from clipkit.search.query_vectors import PartVector
+from clipkit.search.ranking import plain_score, rank
+from clipkit.search.store.base import ALL
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import vectors_name
 from clipkit.search.store.local.writer import LibraryWriter
@@ -63,9 +67,10 @@ def write_library(num: int, folder: Path, model: str) -> None:
 
 
 def measure_recall(num: int, folder: Path, model: str, k: int, month: int) -> dict[str, float]:
-    """Return what share of the k best images searches find, by kind of query.
+    """Return what share of the k best images a library finds, by kind of query.
 
-    What the best are is float32 arithmetic of NumPy's on embeddings made anew.
+    What the best are is float32 arithmetic of NumPy's on embeddings made anew. A search shows the
+    best of 200 candidates in the order of their relevance; here the candidates are in question.
 
     Args:
         num: How many images.
@@ -78,24 +83,25 @@ def measure_recall(num: int, folder: Path, model: str, k: int, month: int) -> di
         Means over 24 queries, in [0, 1].
     """
     made = MadeImages(num, clipkit.load(model).embed_dim)
-    library = clipkit.PhotoLibrary.open(folder)
+    store = LibraryPlace(folder, inner_location(folder)).store
     texts, images = (make(_NUM_QUERIES) for make in (made.text_queries, made.image_queries))
     best = _exact_paths(made, np.concatenate([texts, images]), k, None)
     best_of_month = _exact_paths(made, texts, k, month)
-    globs = {"texts": None, "images": None, "texts, 1 % of the images": month_glob(month)}
+    of_month = Selection("", IndexFilter(path=month_glob(month)))
+    selections = {"texts": ALL, "images": ALL, "texts, 1 % of the images": of_month}
     kinds = zip(
-        globs.items(),
+        selections.items(),
         (texts, images, texts),
         (best[:_NUM_QUERIES], best[_NUM_QUERIES:], best_of_month),
         strict=True,
     )
     recalls = {}
-    for (name, pattern), queries, expected in kinds:
+    for (name, where), queries, expected in kinds:
         shares = []
         for query, paths in zip(queries, expected, strict=True):
-            hits = library.search(query, k=k, path=pattern)
-            found = {hit.path.relative_to(folder).as_posix() for hit in hits}
-            shares.append(len(found & paths) / len(paths))
+            with store.snapshot() as snapshot:
+                found, _ = rank(snapshot, plain_score(PartVector(query)), k=k, where=where)
+            shares.append(len(set(found.paths) & paths) / len(paths))
         recalls[name] = float(np.mean(shares))
     return recalls
 
