@@ -26,7 +26,12 @@ from clipkit.search.store.local.rows import (
     put_image,
     put_skipped,
 )
-from clipkit.search.store.local.schema import damaged_library, library_errors, open_catalog_file
+from clipkit.search.store.local.schema import (
+    NUM_IMAGES,
+    damaged_library,
+    library_errors,
+    open_catalog_file,
+)
 from clipkit.search.store.local.where import EVERY_IMAGE, matches_glob_sql, where_clause
 from clipkit.search.store.records import CatalogMeta, ImageRow, IndexedFile, SkippedFile
 
@@ -83,12 +88,13 @@ class Catalog(AbstractContextManager["Catalog"]):
             LibraryError: If the entry is damaged.
         """
         with self._errors():
-            stored = dict(self._connection.execute("SELECT key, value FROM meta"))
+            found = dict(self._connection.execute("SELECT key, value FROM meta"))
+        names = {field.name for field in dataclasses.fields(CatalogMeta)}
+        stored = {key: value for key, value in found.items() if key in names}
         if not stored:
             return None
-        names = {field.name for field in dataclasses.fields(CatalogMeta)}
         try:
-            values = {key: json.loads(value) for key, value in stored.items() if key in names}
+            values = {key: json.loads(value) for key, value in stored.items()}
             tuples = ("exclude", "mounts", "unlisted")
             lists = {name: tuple(values.get(name, ())) for name in tuples}
             return CatalogMeta(**{**values, **lists})
@@ -121,9 +127,11 @@ class Catalog(AbstractContextManager["Catalog"]):
     def count(self, prefix: str = "", accepted: IndexFilter = EVERY_IMAGE) -> int:
         """Return how many images under `prefix` pass a filter, missing ones not counted."""
         where, values = where_clause(prefix, accepted)
+        sql = f"SELECT count(*) FROM images{where}"
+        if not where:
+            sql, values = "SELECT value FROM meta WHERE key = ?", (NUM_IMAGES,)
         with self._errors():
-            found = self._connection.execute(f"SELECT count(*) FROM images{where}", values)
-            return int(found.fetchone()[0])
+            return int(self._connection.execute(sql, values).fetchone()[0])
 
     def absent_rows(self) -> NDArray[np.int64]:
         """Return the rows kept for files that are not there, ascending, shape (K,)."""
@@ -252,6 +260,9 @@ class Catalog(AbstractContextManager["Catalog"]):
             for file in skipped:
                 put_skipped(self._connection, file)
             self._write_meta(meta)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta SELECT ?, count(*) FROM images", [NUM_IMAGES]
+            )
 
     def forget_removed(self, *, max_seconds: int, min_rows: int) -> None:
         """Free rows whose images were removed: old ones, and those above a number.

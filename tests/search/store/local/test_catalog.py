@@ -134,7 +134,7 @@ def test_there_is_no_catalog_before_one_is_created(path: Path) -> None:
 def test_the_file_says_whose_it_is_and_its_version(catalog: Catalog, path: Path) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (0x636C6970,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -146,7 +146,7 @@ def test_a_newer_schema_is_refused_with_both_ways_out(catalog: Catalog, path: Pa
     with pytest.raises(LibraryError) as caught:
         Catalog.open(path, FOLDER)
     assert str(caught.value) == (
-        "the index of my photos was written by a newer clipkit (schema 7, this one knows up to 3):"
+        "the index of my photos was written by a newer clipkit (schema 7, this one knows up to 4):"
         " use that one, or run"
         "  clipkit index --rebuild 'my photos'"
     )
@@ -159,13 +159,30 @@ def test_an_older_schema_climbs_the_ladder_and_keeps_its_images(
         old.write(META, images=_rows(["a"]))
     step = ("ALTER TABLE images ADD COLUMN colors BLOB",)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
     with _open(path) as new:
         assert set(new.images()) == {"a"}
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (5,)
         assert connection.execute("SELECT colors FROM images").fetchall() == [(None,)]
     connection.close()
+
+
+def test_an_index_from_before_the_count_was_kept_knows_it_once_it_is_opened(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:3])
+        patch.setattr(schema, "SCHEMA_VERSION", 3)
+        with _open(path, create=True) as old:
+            old.write(META, images=_rows(["a", "b"]))
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'num_images'")
+    connection.close()
+    with _open(path) as new:
+        assert new.count() == 2
+        new.write(META, images=_rows(["a", "b", "c"]), removed=["a"])
+        assert new.count() == len(new.images())
 
 
 def test_a_step_of_the_ladder_that_fails_leaves_the_old_schema(
@@ -175,7 +192,7 @@ def test_a_step_of_the_ladder_that_fails_leaves_the_old_schema(
     step = ("ALTER TABLE images ADD COLUMN colors BLOB", "nonsense")
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
-        patch.setattr(schema, "SCHEMA_VERSION", 4)
+        patch.setattr(schema, "SCHEMA_VERSION", 5)
         with pytest.raises(LibraryError, match="nonsense"):
             Catalog.open(path, FOLDER)
     with _open(path) as old:
