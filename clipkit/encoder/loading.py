@@ -57,7 +57,7 @@ def load(
         MissingExtraError: If the model needs torch and torch is not installed.
     """
     hub_cache = None if cache_dir is None else check_path(cache_dir, "cache_dir").absolute()
-    source = resolve_source(name)
+    source = resolve_source(name, cache_dir=hub_cache)
     encoder = open_encoder(
         source,
         engine=engine,
@@ -105,7 +105,8 @@ def compile_model(
         MissingExtraError: If torch is not installed.
     """
     hub_cache = None if cache_dir is None else check_path(cache_dir, "cache_dir")
-    directory = compile_into_cache(resolve_source(name), progress=progress, cache_dir=hub_cache)
+    source = resolve_source(name, cache_dir=hub_cache)
+    directory = compile_into_cache(source, progress=progress, cache_dir=hub_cache)
     if progress:
         progress("measuring which precision is fastest here")
     autotune_compiled_precision(directory)

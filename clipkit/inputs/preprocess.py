@@ -19,6 +19,7 @@ from clipkit.inputs.images import DecodedImage, ImageInput, Size, borrow_image
 
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "longest", "squash"]
+Crop = Literal["even", "down"]
 Channels = tuple[float, float, float]
 
 OPENAI_MEAN: Channels = (0.48145466, 0.4578275, 0.40821073)
@@ -38,6 +39,11 @@ class Preprocess:
     # squash: scale width and height independently.
     resize_mode: ResizeMode = "shortest"
     fill_color: int = 0  # grey level 0..255 around an image in mode "longest"
+    # Of a crop that cannot be in the middle by half a pixel, the first one: rounded to the even
+    # number, as torchvision does it, or down, as transformers does it.
+    crop: Crop = "even"
+    # The shorter side before the crop, in mode "shortest"; None: that of the input.
+    resize_size: int | None = None
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -56,6 +62,15 @@ class Preprocess:
             raise InputError(_not_one_of("interpolation", _FILTERS, self.interpolation))
         if self.resize_mode not in _RESIZE_MODES:
             raise InputError(_not_one_of("resize_mode", _RESIZE_MODES, self.resize_mode))
+        if self.crop not in _CROPS:
+            raise InputError(_not_one_of("crop", _CROPS, self.crop))
+        if self.resize_size is not None and (
+            self.resize_mode != "shortest" or self.resize_size < max(self.size)
+        ):
+            raise InputError(
+                f'resize_size goes with resize_mode "shortest" and is at least {max(self.size)}, '
+                f"got {self.resize_size} and {self.resize_mode}"
+            )
         if not 0 <= self.fill_color <= 255:
             raise InputError(f"fill_color must be 0 to 255, got {self.fill_color}")
 
@@ -66,10 +81,11 @@ class Preprocess:
         """Return what a checkpoint's ``preprocess_cfg`` describes.
 
         Missing keys and null have open_clip's defaults: OpenAI's mean and std, bicubic, shortest,
-        0. Other keys than open_clip's are ignored, as open_clip ignores them.
+        0. Other keys are ignored, as open_clip ignores them.
 
         Args:
-            preprocess_cfg: The keys size, mode, mean, std, interpolation, resize_mode, fill_color.
+            preprocess_cfg: open_clip's keys size, mode, mean, std, interpolation, resize_mode and
+                fill_color, and clipkit's own crop and resize_size.
             image_size: The tower's input size, one number or (height, width), for a config that
                 does not state a size of its own.
 
@@ -99,6 +115,8 @@ class Preprocess:
                 ),
                 resize_mode=cast(ResizeMode, stated.get("resize_mode") or "shortest"),
                 fill_color=int(cast(int, stated.get("fill_color", 0))),
+                crop=cast(Crop, stated.get("crop", "even")),
+                resize_size=cast("int | None", stated.get("resize_size")),
             )
         except (InputError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint's preprocess_cfg: {error}") from error
@@ -107,9 +125,10 @@ class Preprocess:
         """Return the ``preprocess_cfg`` that describes this, in open_clip's keys.
 
         Returns:
-            What ``from_config`` and open_clip read; plain JSON values.
+            What ``from_config`` reads, plain JSON values; open_clip reads it too where crop and
+            resize_size are the usual ones, which it has no keys for.
         """
-        return {
+        config: dict[str, object] = {
             "size": self.size[0] if self.size[0] == self.size[1] else list(self.size),
             "mode": "RGB",
             "mean": list(self.mean),
@@ -118,6 +137,11 @@ class Preprocess:
             "resize_mode": self.resize_mode,
             "fill_color": self.fill_color,
         }
+        if self.crop != "even":
+            config["crop"] = self.crop
+        if self.resize_size is not None:
+            config["resize_size"] = self.resize_size
+        return config
 
     def __call__(self, image: ImageInput) -> NDArray[np.float32]:
         """Return an image as the image tower takes it, bit for bit as open_clip's transform does.
@@ -182,10 +206,12 @@ class Preprocess:
         target_height, target_width = self.size
         if self.resize_mode == "squash":
             return target_width, target_height
-        if self.resize_mode == "shortest" and target_height == target_width:
+        if self._short_side:
             # torchvision's Resize cuts the fraction off.
-            long_side = int(target_width * max(size) / min(size))
-            return (target_width, long_side) if width <= height else (long_side, target_width)
+            long_side = int(self._short_side * max(size) / min(size))
+            return (
+                (self._short_side, long_side) if width <= height else (long_side, self._short_side)
+            )
         # timm's ResizeKeepRatio rounds to the nearest.
         ratios = height / target_height, width / target_width
         ratio = max(ratios) if self.resize_mode == "longest" else min(ratios)
@@ -197,11 +223,11 @@ class Preprocess:
         resized = self.resized_size(decoded.size)
         box = decoded.box or (0.0, 0.0, float(decoded.pixels.width), float(decoded.pixels.height))
         if resized[0] * resized[1] > _MAX_RESIZED_PIXELS:
-            columns, left, right = _kept(resized[0], width, box[0], box[2])
-            rows, top, bottom = _kept(resized[1], height, box[1], box[3])
+            columns, left, right = self._kept(resized[0], width, box[0], box[2])
+            rows, top, bottom = self._kept(resized[1], height, box[1], box[3])
             resized, box = (columns, rows), (left, top, right, bottom)
         image = decoded.pixels.resize(resized, self.filter, box=box)
-        return _center_crop_or_pad(image, (width, height), self.fill_color)
+        return self._center_crop_or_pad(image, (width, height))
 
     def standardized(self, image: Image.Image) -> NDArray[np.float32]:
         """Return the pixel values of an image that has exactly the tower's input size.
@@ -235,9 +261,43 @@ class Preprocess:
         """Pillow's resampling filter."""
         # open_clip passes no interpolation on when it fits an image to an input that is not
         # square.
-        if self.resize_mode == "shortest" and self.size[0] != self.size[1]:
+        if self.resize_mode == "shortest" and not self._short_side:
             return Image.Resampling.BICUBIC
         return _FILTERS[self.interpolation]
+
+    @property
+    def _short_side(self) -> int:
+        """What the shorter side is resized to; 0 where an image is fitted to both sides."""
+        if self.resize_mode != "shortest":
+            return 0
+        is_square = self.size[0] == self.size[1]
+        return self.resize_size or (self.size[0] if is_square else 0)
+
+    def _kept(self, resized: int, kept: int, start: float, end: float) -> tuple[int, float, float]:
+        """Return how much of a resized side is kept, and the stretch of the image it is of."""
+        if resized <= kept:
+            return resized, start, end
+        step = (end - start) / resized
+        first = self._first_kept(resized - kept)
+        return kept, start + first * step, start + (first + kept) * step
+
+    def _center_crop_or_pad(self, image: Image.Image, size: Size) -> Image.Image:
+        over, under = size[0] - image.width, size[1] - image.height
+        if over > 0 or under > 0:
+            left, top = max(over, 0) // 2, max(under, 0) // 2
+            right, bottom = (max(over, 0) + 1) // 2, (max(under, 0) + 1) // 2
+            fill = (self.fill_color,) * 3
+            image = ImageOps.expand(image, (left, top, right, bottom), fill=fill)
+        if image.size == size:
+            return image
+        left = self._first_kept(image.width - size[0])
+        top = self._first_kept(image.height - size[1])
+        return image.crop((left, top, left + size[0], top + size[1]))
+
+    def _first_kept(self, over: int) -> int:
+        """Return where a crop in the middle begins, of a side that is so many pixels longer."""
+        # Halves go to the even number, as Python and torchvision round.
+        return over // 2 if self.crop == "down" else round(over / 2)
 
 
 _FILTERS: dict[str, Image.Resampling] = {
@@ -245,35 +305,10 @@ _FILTERS: dict[str, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
 }
 _RESIZE_MODES = ("shortest", "longest", "squash")
+_CROPS = ("even", "down")
 # 256 MiB. Of a strip so long that it would need more (1275 : 1 at 224 x 224), only what is kept is
 # resized; its pixels may differ from open_clip's by a few levels.
 _MAX_RESIZED_PIXELS = 1 << 26
-
-
-def _kept(resized: int, kept: int, start: float, end: float) -> tuple[int, float, float]:
-    """Return how much of a resized side is kept, and the stretch of the image it comes from."""
-    if resized <= kept:
-        return resized, start, end
-    step = (end - start) / resized
-    first = _half(resized - kept)
-    return kept, start + first * step, start + (first + kept) * step
-
-
-def _center_crop_or_pad(image: Image.Image, size: Size, fill: int) -> Image.Image:
-    over, under = size[0] - image.width, size[1] - image.height
-    if over > 0 or under > 0:
-        left, top = max(over, 0) // 2, max(under, 0) // 2
-        right, bottom = (max(over, 0) + 1) // 2, (max(under, 0) + 1) // 2
-        image = ImageOps.expand(image, (left, top, right, bottom), fill=(fill, fill, fill))
-    if image.size == size:
-        return image
-    # Halves go to the even number, as Python and torchvision round.
-    left, top = _half(image.width - size[0]), _half(image.height - size[1])
-    return image.crop((left, top, left + size[0], top + size[1]))
-
-
-def _half(length: int) -> int:
-    return round(length / 2)
 
 
 def _height_width(size: object) -> tuple[int, int]:

@@ -1,7 +1,9 @@
-"""Text cleaning before tokenization: the three rules that checkpoints name.
+"""Text cleaning before tokenization: the rules that checkpoints name.
 
 Source: open_clip 3.3 ``tokenizer.py`` (lower, whitespace) and big_vision's
-``prompt_engineering.py`` (canonicalize), which SigLIP checkpoints were trained with.
+``prompt_engineering.py`` (canonicalize), which SigLIP checkpoints were trained with; what
+transformers does to a text outside of its tokenizer.json (none, lowercase, siglip), which mends
+neither mojibake nor HTML entities.
 """
 
 import html
@@ -42,8 +44,30 @@ def clean_canonicalize(text: str) -> str:
     return " ".join(words.split())
 
 
+def clean_surrogates(text: str) -> str:
+    """Return the text as it is, but for lone surrogates, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def clean_lowercase(text: str) -> str:
+    """Return the text in lower case, letter by letter as the Rust tokenizers do it."""
+    return "".join(map(str.lower, clean_surrogates(text)))
+
+
+def clean_siglip(text: str) -> str:
+    """Return the text in lower case, without ASCII punctuation, with single spaces."""
+    return " ".join(clean_surrogates(text).lower().translate(WITHOUT_PUNCTUATION).split())
+
+
 CLEANING_RULES: Mapping[str, Callable[[str], str]] = MappingProxyType(
-    {"canonicalize": clean_canonicalize, "lower": clean_lower, "whitespace": clean_whitespace}
+    {
+        "canonicalize": clean_canonicalize,
+        "lower": clean_lower,
+        "lowercase": clean_lowercase,
+        "none": clean_surrogates,
+        "siglip": clean_siglip,
+        "whitespace": clean_whitespace,
+    }
 )
 
 
@@ -51,7 +75,7 @@ def cleaning_rule(text_cfg: Mapping[str, Any]) -> str:
     """Return the name of the rule that a checkpoint cleans its texts by.
 
     Args:
-        text_cfg: The ``text_cfg`` part of an open_clip model config.
+        text_cfg: The ``text_cfg`` part of an open_clip model config; its "cleaning" is clipkit's.
 
     Returns:
         A key of CLEANING_RULES.
@@ -60,7 +84,8 @@ def cleaning_rule(text_cfg: Mapping[str, Any]) -> str:
         CheckpointError: If the config names another one.
     """
     default = "whitespace" if text_cfg.get("hf_tokenizer_name") else "lower"
-    rule = str((text_cfg.get("tokenizer_kwargs") or {}).get("clean", default))
+    theirs = (text_cfg.get("tokenizer_kwargs") or {}).get("clean", default)
+    rule = str(text_cfg.get("cleaning") or theirs)
     if rule not in CLEANING_RULES:
         raise CheckpointError(
             f"unknown text cleaning {rule!r} in the config; known: {', '.join(CLEANING_RULES)}"

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from clipkit.models.locate import (
     complete_preprocess,
     is_text_config,
 )
+from clipkit.models.own_settings import split_own
 from clipkit.models.sources import resolve_architecture
 from clipkit.models.towers import Towers
 from clipkit.paths import expand_home
@@ -123,7 +123,8 @@ def build_model(model_cfg: Mapping[str, Any], name: str, text_config: Path | Non
     except ImportError as error:
         raise MissingExtraError("torch", "Building an open_clip model") from error
 
-    config = deepcopy(dict(model_cfg))
+    activation = model_cfg["vision_cfg"].get("timm_activation")
+    config = split_own({"model_cfg": model_cfg})[0]["model_cfg"]
     vision_cfg, text_cfg = config["vision_cfg"], config["text_cfg"]
     if ":" in str(vision_cfg.get("timm_model_name") or ""):
         raise CheckpointError(
@@ -140,12 +141,15 @@ def build_model(model_cfg: Mapping[str, Any], name: str, text_config: Path | Non
     else:
         kind = CustomTextCLIP if is_custom else CLIP
     try:
-        return kind(**config)
+        model = kind(**config)
     except Exception as error:
         # open_clip, timm and transformers each refuse a config in their own way.
         raise CheckpointError(
             f"open_clip cannot build the model that {name} describes: {error}"
         ) from error
+    if activation is not None:
+        _set_activation(model.visual.trunk, activation)
+    return model
 
 
 def image_size(model: Any) -> int | list[int]:
@@ -154,6 +158,17 @@ def image_size(model: Any) -> int | list[int]:
     if isinstance(size, int):
         return size
     return int(size[0]) if size[0] == size[1] else list(size)
+
+
+def _set_activation(trunk: nn.Module, name: str) -> None:
+    """Replace every GELU of an image tower of timm's, as its name in timm says."""
+    approximation = {"gelu": "none", "gelu_tanh": "tanh"}.get(name)
+    if approximation is None:
+        raise CheckpointError(f"timm_activation must be gelu or gelu_tanh, got {name!r}")
+    for module in list(trunk.modules()):
+        for part, child in module.named_children():
+            if isinstance(child, nn.GELU) or type(child).__name__ == "GELUTanh":
+                setattr(module, part, nn.GELU(approximate=approximation))
 
 
 def _describe(architecture: str) -> tuple[dict[str, Any], Path | None]:

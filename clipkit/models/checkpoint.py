@@ -28,8 +28,10 @@ from clipkit.models.locate import (
     CheckpointFiles,
     locate,
 )
+from clipkit.models.own_settings import split_own
 from clipkit.models.sources import CONFIG_NAME, Source
 from clipkit.models.towers import Towers
+from clipkit.models.transformers_weights import to_open_clip
 from clipkit.models.weights import StateDict, read_weights
 
 try:
@@ -72,6 +74,8 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
     if files.weights is None:
         raise CheckpointError(f"{files.name} holds no weights: it should have a {SAFE_WEIGHTS}")
     state = read_weights(files.weights)
+    if files.family is not None:
+        state = to_open_clip(state, files.family, files.model_cfg)
     model_cfg = _with_bias(files.model_cfg, state)
     with torch.random.fork_rng(devices=[]), _NoRandomInit():
         model = build_model(model_cfg, files.name, files.text_config)
@@ -203,12 +207,9 @@ def _write(towers: Towers, draft: Path, tokenizer_json: str | None, space_id: st
     _write_tokenizer(towers.tokenizer_source, draft, tokenizer_json)
     _write_text_config(towers.model, draft)
     save_file(_tensors(towers.model), draft / SAFE_WEIGHTS, metadata={"format": "pt"})
-    extras = {"kept_dims": towers.kept_dims, "space_id": space_id}
-    config = {
-        "model_cfg": _portable(towers.model_cfg),
-        "preprocess_cfg": towers.preprocess_cfg,
-        "clipkit_cfg": {key: value for key, value in extras.items() if value is not None},
-    }
+    config, own = split_own({**towers.config, "model_cfg": _portable(towers.model_cfg)})
+    extras = {"kept_dims": towers.kept_dims, "space_id": space_id, **own}
+    config["clipkit_cfg"] = {key: value for key, value in extras.items() if value is not None}
     text = json.dumps(config, indent=2, ensure_ascii=False)
     (draft / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
     # safetensors lets nobody else read what it writes; a checkpoint is as readable as its config.

@@ -1,22 +1,31 @@
 """Files of published models: found in this machine's caches, or downloaded from the hub.
 
-The Hugging Face cache is where every tool that uses it looks: HF_HOME, HF_HUB_CACHE and
-HF_HUB_OFFLINE are honoured, and a cache directory given by hand wins. What is in the cache is
-used as it is, without asking the network whether there is something newer.
+What is in the cache is used as it is, without asking the network whether there is something newer;
+HF_HUB_OFFLINE is honoured.
 
 A download starts with one short request, which has a timeout and no retry: without a network it
 fails within seconds. The download itself resumes and retries as huggingface_hub does it.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from clipkit.errors import CheckpointError, OfflineError
+from clipkit.models.hub_cache import cached_file, hub_cache
 from clipkit.models.known_models import Tag, known_architectures
 from clipkit.models.sources import CONFIG_NAME, starter_directory
+from clipkit.models.transformers_layout import (
+    INDEX_SUFFIX,
+    MODEL_CONFIG,
+    PROCESSOR_CONFIGS,
+    is_dual_encoder,
+    shards,
+)
+from clipkit.models.transformers_layout import WEIGHTS as TRANSFORMERS_WEIGHTS
+from clipkit.models.transformers_tokenizer import SETTINGS, TOKENIZER
 
 SAFE_WEIGHTS = "open_clip_model.safetensors"
 WEIGHT_NAMES = (
@@ -30,6 +39,7 @@ WEIGHT_NAMES = (
     "model.pth",
 )  # in the order in which open_clip prefers them in a directory
 HUB_WEIGHT_NAMES = (SAFE_WEIGHTS, "open_clip_pytorch_model.bin")
+_TOKENIZERS = (TOKENIZER, "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 _REPLY_SECONDS = 4.0  # timeout of the hub's first answer; a download takes as long as it takes
 _WAIT_SECONDS = 5.0  # for that answer or its timeout: looking up a host name has none of its own
 
@@ -42,16 +52,6 @@ def weight_names(entry: Tag) -> tuple[str, ...]:
     if suffix in {"bin", "pth"}:
         return (f"{stem}.safetensors", entry.filename)
     return (entry.filename,)
-
-
-def cached_file(
-    repo: str, filename: str, *, revision: str | None = None, cache_dir: Path | None = None
-) -> Path | None:
-    """Return a hub file's path in the cache, or None when it is not there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=revision)
-    return Path(path) if isinstance(path, str) and Path(path).is_file() else None
 
 
 def cached_weights(entry: Tag, cache_dir: Path | None = None) -> Path | None:
@@ -94,11 +94,16 @@ def models_here(cache_dir: Path | None = None) -> dict[str, Path]:
             path = cached_weights(entry, cache_dir)
             if path is not None and not name.endswith("-quickgelu"):
                 here[f"{name}/{tag}"] = path
-    for config in sorted(_hub_cache(cache_dir).glob(f"models--*/snapshots/*/{CONFIG_NAME}")):
+    for config in sorted(hub_cache(cache_dir).glob(f"models--*/snapshots/*/{CONFIG_NAME}")):
         repo = config.parts[-4].removeprefix("models--").replace("--", "/")
         weights = [cached_file(repo, name, cache_dir=cache_dir) for name in HUB_WEIGHT_NAMES]
         if repo not in repos and any(weights):
             here[f"hf-hub:{repo}"] = config.parent
+    for config in sorted(hub_cache(cache_dir).glob(f"models--*/snapshots/*/{MODEL_CONFIG}")):
+        name = f"hf-hub:{config.parts[-4].removeprefix('models--').replace('--', '/')}"
+        has_weights = any(config.with_name(file).is_file() for file in TRANSFORMERS_WEIGHTS)
+        if name not in here and has_weights and is_dual_encoder(config):
+            here[name] = config.parent
     return here
 
 
@@ -126,6 +131,77 @@ class FileFinder:
             OfflineError: If none is on this machine and the network cannot or may not be used.
             CheckpointError: If the repo has no such file, or does not let this user in.
         """
+        path = self._find(repo, names, revision)
+        if path is None:
+            raise CheckpointError(f"{repo} on the hub has no {' or '.join(names)}")
+        return path
+
+    def optional_file(self, repo: str, name: str, *, revision: str | None = None) -> None:
+        """Fetch a file that a repo may lack, where the network may be used."""
+        try:
+            self.file(repo, name, revision=revision)
+        except CheckpointError:
+            return
+
+    def config(self, repo: str, revision: str | None) -> Path:
+        """Return the config of a checkpoint, in open_clip's layout or else in transformers'.
+
+        Args:
+            repo: "org/repo".
+            revision: A branch, tag or commit; None: the main branch.
+
+        Returns:
+            Its path in the cache: ``open_clip_config.json`` or ``config.json``.
+
+        Raises:
+            OfflineError: As `file` raises it.
+            CheckpointError: Likewise, or if the repo holds another kind of model.
+        """
+        theirs = cached_file(repo, MODEL_CONFIG, revision=revision, cache_dir=self.cache_dir)
+        ours = cached_file(repo, CONFIG_NAME, revision=revision, cache_dir=self.cache_dir)
+        if ours is None and theirs is not None and is_dual_encoder(theirs):
+            self.found.append(theirs)
+            return theirs
+        path = self._find(repo, (CONFIG_NAME,), revision)
+        if path is None:
+            path = self._find(repo, (MODEL_CONFIG,), revision)
+            if path is None or not is_dual_encoder(path):
+                raise CheckpointError(
+                    f"{repo} on the hub has no {CONFIG_NAME}, and no {MODEL_CONFIG} of a model of "
+                    "transformers' with an image and a text encoder"
+                )
+        return path
+
+    def fetch_transformers(self, repo: str, revision: str | None) -> None:
+        """Find the other files of a checkpoint in transformers' layout, all in one directory.
+
+        Args:
+            repo: "org/repo".
+            revision: A branch, tag or commit; None: the main branch.
+
+        Raises:
+            OfflineError: As `file` raises it.
+            CheckpointError: Likewise.
+        """
+        for names in (PROCESSOR_CONFIGS, _TOKENIZERS):
+            path = cached_file(repo, names[0], revision=revision, cache_dir=self.cache_dir)
+            chosen = path or self.file(repo, *names, revision=revision)
+            if chosen.name == "vocab.json":
+                self.file(repo, "merges.txt", revision=revision)
+        weights = [
+            cached_file(repo, name, revision=revision, cache_dir=self.cache_dir)
+            for name in TRANSFORMERS_WEIGHTS
+        ]
+        if not any(weights):  # once whole, the hub is not asked for what a repo may lack
+            for name in SETTINGS:
+                self.optional_file(repo, name, revision=revision)
+        path = self.file(repo, *TRANSFORMERS_WEIGHTS, revision=revision)
+        if path.name.endswith(INDEX_SUFFIX):
+            for shard in shards(path):
+                self.file(repo, shard.name, revision=revision)
+
+    def _find(self, repo: str, names: Sequence[str], revision: str | None) -> Path | None:
+        """Return the first of several files, from the cache or the hub; None if it has none."""
         for name in names:
             path = cached_file(repo, name, revision=revision, cache_dir=self.cache_dir)
             if path is not None:
@@ -138,14 +214,7 @@ class FileFinder:
             if path is not None:
                 self.found.append(path)
                 return path
-        raise CheckpointError(f"{repo} on the hub has no {' or '.join(names)}")
-
-    def optional_file(self, repo: str, name: str, *, revision: str | None = None) -> None:
-        """Fetch a file that a repo may lack, where the network may be used."""
-        try:
-            self.file(repo, name, revision=revision)
-        except CheckpointError:
-            return
+        return None
 
     def _download(self, repo: str, name: str, revision: str | None) -> Path | None:
         from huggingface_hub import errors as hub_errors
@@ -180,7 +249,7 @@ class FileFinder:
             f"{self.model} is not all on this machine, {why}: {name} of {repo} is missing "
             f"({f'{parts} of it is here; ' if parts else ''}what loads here: {here}); "
             f'run  clipkit fetch "{self.model}"  on a machine with network '
-            f"and copy its cache to {_hub_cache(self.cache_dir)}"
+            f"and copy its cache to {hub_cache(self.cache_dir)}"
         )
 
 
@@ -203,9 +272,3 @@ def _call_within(seconds: float, request: Callable[[], object]) -> None:
         raise TimeoutError("the hub did not answer") from empty
     if error is not None:
         raise error
-
-
-def _hub_cache(cache_dir: Path | None) -> Path:
-    from huggingface_hub import constants
-
-    return cache_dir or Path(constants.HF_HUB_CACHE)

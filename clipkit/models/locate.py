@@ -17,10 +17,10 @@ from clipkit.models.hub import (
     HUB_WEIGHT_NAMES,
     WEIGHT_NAMES,
     FileFinder,
-    cached_file,
     cached_weights,
     weight_names,
 )
+from clipkit.models.hub_cache import cached_file
 from clipkit.models.known_models import (
     Tag,
     architecture_config,
@@ -29,6 +29,7 @@ from clipkit.models.known_models import (
     is_open_clip_installed,
     known_architectures,
 )
+from clipkit.models.own_settings import join_own
 from clipkit.models.sources import (
     CONFIG_NAME,
     DirectorySource,
@@ -37,8 +38,11 @@ from clipkit.models.sources import (
     PretrainedSource,
     Source,
 )
+from clipkit.models.transformers_layout import MODEL_CONFIG, Family, read_transformers
+from clipkit.models.transformers_layout import WEIGHTS as TRANSFORMERS_WEIGHTS
+from clipkit.models.transformers_tokenizer import prepare_tokenizer, tokenizer_cleaning
 
-TEXT_CONFIG_NAME = "config.json"
+TEXT_CONFIG_NAME = MODEL_CONFIG
 TOKENIZER_NAME = "tokenizer.json"
 TOKENIZER_SETTINGS = (
     "tokenizer_config.json"  # with the padding token, without which SigLIP is wrong
@@ -64,6 +68,7 @@ DEFAULT_PREPROCESS: Mapping[str, Any] = {
     "resize_mode": "shortest",
     "fill_color": 0,
 }  # open_clip's PreprocessCfg, without the size, which the image tower knows
+_OWN_PREPROCESS = ("crop", "resize_size")  # of transformers' image processors
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class CheckpointFiles:
     weights: Path | None  # None: a directory of compiled graphs alone
     tokenizer: Path  # directory with a tokenizer.json, or CLIP's vocabulary file
     text_config: Path | None  # directory with a Hugging Face text tower's config.json
+    family: Family | None = None  # of weights in transformers' layout; None: in open_clip's
 
 
 def locate(source: Source, *, cache_dir: Path | None = None) -> CheckpointFiles:
@@ -143,7 +149,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(model_cfg, dict):
         raise CheckpointError(f'{path} has no "model_cfg", so it is not an open_clip config')
     check_model_cfg(model_cfg, path)
-    return dict(content)
+    return join_own(content, content.get("clipkit_cfg") or {})
 
 
 def check_model_cfg(model_cfg: Mapping[str, Any], path: Path) -> None:
@@ -165,15 +171,15 @@ def complete_preprocess(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return a preprocess config with open_clip's default for what it leaves out.
 
     Args:
-        preprocess_cfg: What a config names; other keys than the defaults' are left out.
+        preprocess_cfg: What a config names; keys of neither open_clip nor clipkit are left out.
 
     Returns:
-        Every key of DEFAULT_PREPROCESS.
+        Every key of DEFAULT_PREPROCESS, and clipkit's own that are given.
     """
     given = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in preprocess_cfg.items()
-        if key in DEFAULT_PREPROCESS and value is not None
+        if key in (*DEFAULT_PREPROCESS, *_OWN_PREPROCESS) and value is not None
     }
     return {**DEFAULT_PREPROCESS, **given}
 
@@ -191,11 +197,16 @@ def is_text_config(path: Path) -> bool:
 
 def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
     if isinstance(source, DirectorySource):
+        if not (source.directory / CONFIG_NAME).is_file():
+            return _transformers_files(source.directory, finder, source.weights)
         config = read_config(source.directory / CONFIG_NAME)
         weights = source.weights or _weights_in(source.directory)
         return _assemble(config, finder, source.directory, lambda: weights)
     if isinstance(source, HubSource):
-        path = finder.file(source.repo, CONFIG_NAME, revision=source.revision)
+        path = finder.config(source.repo, source.revision)
+        if path.name == MODEL_CONFIG:
+            finder.fetch_transformers(source.repo, source.revision)
+            return _transformers_files(path.parent, finder, None)
         return _assemble(
             read_config(path),
             finder,
@@ -209,6 +220,28 @@ def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
         return _assemble(config, finder, None, lambda: source.path)
     _apply_tag(config, source.entry, {})
     return _assemble(config, finder, None, lambda: _tag_weights(source.entry, finder))
+
+
+def _transformers_files(
+    directory: Path, finder: FileFinder, weights: Path | None
+) -> CheckpointFiles:
+    """Return the files of a checkpoint in transformers' layout."""
+    described = read_transformers(directory)
+    model_cfg = described.config["model_cfg"]
+    cleaning = tokenizer_cleaning(directory, described.family)
+    model_cfg["text_cfg"] |= {"hf_tokenizer_name": ".", "cleaning": cleaning}
+    prepared = prepare_tokenizer(directory, described.text_config)
+    named = [directory / name for name in TRANSFORMERS_WEIGHTS]
+    return CheckpointFiles(
+        name=finder.model,
+        model_cfg=model_cfg,
+        preprocess_cfg=complete_preprocess(described.config["preprocess_cfg"]),
+        kept_dims=None,
+        weights=weights or next((path for path in named if path.is_file()), None),
+        tokenizer=prepared,
+        text_config=prepared if described.text_config is not None else None,
+        family=described.family,
+    )
 
 
 def _assemble(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipkit.errors import MissingExtraError
+from clipkit.models.own_settings import split_own
 from clipkit.models.towers import Towers
 
 try:
@@ -76,18 +77,20 @@ def open_clip_towers(towers: Towers) -> OpenClipTowers:
 
     Returns:
         Their modules. Where a checkpoint keeps fewer dimensions than its config has, features are
-        zero beyond those.
+        zero beyond those. Its preprocess and tokenizer are open_clip's, without what open_clip has
+        no word for.
     """
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     model = towers.model
     has_text_module = hasattr(model, "text")
+    plain, _ = split_own(towers.config)
     return OpenClipTowers(
         model=model,
         image_encoder=model.visual,
         text_encoder=model.text if has_text_module else ClipTextEncoder(model).eval(),
         tokenizer=_tokenizer(towers),
-        preprocess=image_transform_v2(PreprocessCfg(**towers.preprocess_cfg), is_train=False),
+        preprocess=image_transform_v2(PreprocessCfg(**plain["preprocess_cfg"]), is_train=False),
     )
 
 

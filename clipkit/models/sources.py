@@ -5,10 +5,12 @@ Reads no weights, uses no network and imports no torch.
 What names mean, first match wins:
 
     starter                          the model that comes with clipkit
-    local-dir:PATH, or a directory   a checkpoint directory in open_clip's layout
+    local-dir:PATH, or a directory   a checkpoint directory in open_clip's layout, or as
+                                     transformers' or sentence-transformers' CLIP is saved
     hf-hub:ORG/REPO[@REVISION]       such a directory on the Hugging Face hub
+    ORG/REPO                         the same, if it is in the hub's cache on this machine
     ARCHITECTURE=FILE                a weights file and its architecture: "ViT-B-32=epoch_32.pt"
-    a weights FILE                   only if an open_clip_config.json lies beside it
+    a weights FILE                   only if the config of such a directory lies beside it
     ARCHITECTURE/TAG                 published weights, "ViT-B-32/laion2b_s34b_b79k"; case and
                                      separators do not matter, and "open_clip:", OpenAI's
                                      "ViT-B/32" and hub names of known weights work as well
@@ -25,16 +27,23 @@ from pathlib import Path
 
 from clipkit.arguments import check_path
 from clipkit.errors import CheckpointError
+from clipkit.models.hub_cache import cached_file
 from clipkit.models.known_models import (
     Architecture,
     Tag,
     installed_architectures,
     known_architectures,
 )
+from clipkit.models.transformers_layout import (
+    MODEL_CONFIG,
+    is_dual_encoder,
+    model_directory,
+)
 from clipkit.paths import expand_home
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _QUICK_GELU_SUFFIX = "-quickgelu"
 # Names of OpenAI's own weights elsewhere: openai/CLIP, sentence-transformers, transformers.
 _OPENAI_NAMES = {
@@ -89,11 +98,12 @@ class FileSource:
 Source = DirectorySource | HubSource | PretrainedSource | FileSource
 
 
-def resolve_source(name: str | Path) -> Source:
+def resolve_source(name: str | Path, *, cache_dir: Path | None = None) -> Source:
     """Return where the weights that a name means come from.
 
     Args:
         name: Any spelling in the list above; a Path is always a directory or file.
+        cache_dir: The hub cache where a repository is looked for; the usual one if None.
 
     Returns:
         The source; its own name is the canonical spelling of the one given.
@@ -119,11 +129,13 @@ def resolve_source(name: str | Path) -> Source:
     path = expand_home(text)
     if (path / CONFIG_NAME).is_file() or (path.is_file() and path.suffix in WEIGHT_SUFFIXES):
         return _resolve_path(path)
+    if model_directory(path) is not None:
+        return _resolve_path(path)
     if "=" in text:
         return _resolve_file(*text.split("=", 1))
     if _looks_like_path(text):
         return _resolve_path(path)
-    return _resolve_pretrained(text.removeprefix("open_clip:"))
+    return _resolve_pretrained(text.removeprefix("open_clip:"), cache_dir)
 
 
 def resolve_architecture(name: str) -> str:
@@ -174,13 +186,19 @@ def _resolve_path(path: Path) -> Source:
     if absolute.is_dir():
         if (absolute / CONFIG_NAME).is_file():
             return DirectorySource(f"local-dir:{absolute}", absolute)
+        theirs = model_directory(absolute)
+        if theirs is not None:
+            return DirectorySource(f"local-dir:{absolute}", theirs)
         inner = [child.parent for child in sorted(absolute.glob(f"*/{CONFIG_NAME}"))]
         raise CheckpointError(
-            f"the directory {absolute} is not a checkpoint: it holds no {CONFIG_NAME}"
+            f"the directory {absolute} is not a checkpoint: it holds no {CONFIG_NAME}, and no "
+            f"{MODEL_CONFIG} of a model of transformers' with an image and a text encoder"
             f"{f'; {inner[0]} does' if inner else ''}"
         )
     if absolute.is_file():
-        if (absolute.parent / CONFIG_NAME).is_file():
+        if (absolute.parent / CONFIG_NAME).is_file() or is_dual_encoder(
+            absolute.with_name(MODEL_CONFIG)
+        ):
             return DirectorySource(str(absolute), absolute.parent, weights=absolute)
         raise CheckpointError(
             f"the file {absolute} does not say its architecture: write "
@@ -192,7 +210,7 @@ def _resolve_path(path: Path) -> Source:
 
 def _resolve_hub(text: str) -> HubSource:
     repo, _, revision = text.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or (not revision and "@" in text):
+    if not _REPO.fullmatch(repo) or (not revision and "@" in text):
         raise CheckpointError(
             f'"hf-hub:{text}" must be hf-hub:ORG/REPO or hf-hub:ORG/REPO@REVISION, '
             'for example "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"'
@@ -208,7 +226,7 @@ def _resolve_file(architecture: str, file: str) -> FileSource:
     return FileSource(f"{name}={absolute}", name, absolute)
 
 
-def _resolve_pretrained(text: str) -> PretrainedSource:
+def _resolve_pretrained(text: str, cache_dir: Path | None) -> PretrainedSource | HubSource:
     for table in _tables():
         openai = _openai_architecture(text, table)
         if openai is not None:
@@ -226,6 +244,8 @@ def _resolve_pretrained(text: str) -> PretrainedSource:
             return _pretrained(alone[0], next(iter(table[alone[0]].tags)), table)
         if readings:
             raise CheckpointError(_which_tag(text, readings, table))
+    if _REPO.fullmatch(text):
+        return _resolve_repo(text, cache_dir)
     names = ["starter"]
     names += [
         f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags
@@ -233,6 +253,45 @@ def _resolve_pretrained(text: str) -> PretrainedSource:
     raise CheckpointError(
         f'no model is called "{text}"{_nearest(text, names)}; "clipkit models" lists the names'
     )
+
+
+def _resolve_repo(text: str, cache_dir: Path | None) -> HubSource:
+    """Return a repository of the hub that is in the cache; the network needs an explicit name."""
+    for name in (CONFIG_NAME, MODEL_CONFIG):
+        path = cached_file(text, name, cache_dir=cache_dir)
+        if path is not None and (name == CONFIG_NAME or is_dual_encoder(path)):
+            return HubSource(f"hf-hub:{text}", text)
+    near = _alike(text, known_architectures())
+    raise CheckpointError(
+        f'no model is called "{text}"{near}; if it is a repository on the hub, write '
+        f'"hf-hub:{text}"; "clipkit models" lists the names'
+    )
+
+
+def _alike(repo: str, table: Mapping[str, Architecture]) -> str:
+    """Return the models whose names share the most words with a repository's, as a message.
+
+    Elsewhere a ViT-B-16 is called "base-patch16".
+    """
+    wanted = _words(repo.rpartition("/")[2])
+    shares: dict[str, float] = {}
+    for name, architecture in table.items():
+        for tag in architecture.tags if not name.endswith(_QUICK_GELU_SUFFIX) else ():
+            words = _words(f"{name}-{tag}")
+            size = str(architecture.image_size)
+            shared = len(wanted & (words | {size})) / len(wanted | words)
+            shares[f"{name}/{tag}"] = shared
+    best = sorted(shares, key=lambda name: -shares[name])[:3]
+    best = [name for name in best if shares[name] >= 0.5]
+    return f"; near it: {', '.join(best)}" if best else _nearest(repo, list(shares))
+
+
+def _words(name: str) -> set[str]:
+    """Return the words of a model's name, those of sizes as open_clip spells them."""
+    plain = re.sub(r"patch(\d+)", r"\1", _plain(name))
+    sizes = {"small": "s", "base": "b", "large": "l", "huge": "h", "giant": "g"}
+    words = {sizes.get(word, word) for word in plain.split("-")}
+    return words - {"clip", "vit", "google", "webli"}
 
 
 def _tables() -> Iterator[Mapping[str, Architecture]]:

@@ -64,6 +64,11 @@ class Towers(nn.Module):
             )
 
     @property
+    def config(self) -> dict[str, Any]:
+        """The "model_cfg" and "preprocess_cfg", with clipkit's own settings among open_clip's."""
+        return {"model_cfg": self.model_cfg, "preprocess_cfg": self.preprocess_cfg}
+
+    @property
     def embed_dim(self) -> int:
         """D, the size of the shared space."""
         return self.kept_dims or int(self.model_cfg["embed_dim"])
@@ -127,11 +132,7 @@ class Towers(nn.Module):
         Returns:
             16 hex digits.
         """
-        config = {
-            "model_cfg": self.model_cfg,
-            "preprocess_cfg": self.preprocess_cfg,
-            "kept_dims": self.kept_dims,
-        }
+        config = {**self.config, "kept_dims": self.kept_dims}
         return space_id(config, self._arrays(), tokenizer_digest)
 
     def image_features(self, pixel_values: Tensor) -> Tensor:

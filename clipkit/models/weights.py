@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError, MissingExtraError
+from clipkit.models.transformers_layout import INDEX_SUFFIX, shards
 
 try:
     import torch
@@ -22,7 +23,7 @@ def read_weights(path: Path) -> StateDict:
 
     Args:
         path: A safetensors file, or a torch file: a state dict alone, or a training checkpoint
-            with one under "state_dict".
+            with one under "state_dict"; or the index of transformers' that names several such.
 
     Returns:
         Tensors on the CPU, in the format they are stored in.
@@ -33,6 +34,8 @@ def read_weights(path: Path) -> StateDict:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no weights file {path}")
+    if path.name.endswith(INDEX_SUFFIX):
+        return _read_shards(path)
     content = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
     for key in ("state_dict", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -47,6 +50,13 @@ def read_weights(path: Path) -> StateDict:
     if len(tensors) != len(content):
         others = [str(name) for name in content if not isinstance(content[name], torch.Tensor)]
         raise CheckpointError(f"{path} is not a state dict: {', '.join(others[:3])} are no tensors")
+    return tensors
+
+
+def _read_shards(index: Path) -> StateDict:
+    tensors: StateDict = {}
+    for path in shards(index):
+        tensors |= read_weights(path)
     return tensors
 
 

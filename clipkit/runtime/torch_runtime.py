@@ -6,14 +6,19 @@ W width of a tower.
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import InputError, MissingExtraError
+from clipkit.inputs.images import ImageInput
+from clipkit.inputs.preprocess import Preprocess
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import save_towers
 from clipkit.models.open_clip_towers import OpenClipTowers, open_clip_towers
+from clipkit.models.own_settings import split_own
 from clipkit.models.towers import Towers
 from clipkit.runtime.base import Scoring, trim_padding
 from clipkit.runtime.torch_device import (
@@ -29,6 +34,25 @@ try:
     from torch import Tensor
 except ImportError as error:
     raise MissingExtraError("torch", "Running a model in torch") from error
+
+
+def with_own_inputs(open_clips: OpenClipTowers, towers: Towers) -> OpenClipTowers:
+    """Return open_clip's modules with clipkit's preprocess and tokenizer instead of open_clip's.
+
+    Args:
+        open_clips: The modules.
+        towers: The checkpoint that they are of, which asks for what open_clip does not have.
+    """
+    preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
+    tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+
+    def to_pixel_values(image: ImageInput) -> Tensor:
+        return torch.from_numpy(preprocess(image))
+
+    def to_token_ids(texts: str | list[str]) -> Tensor:
+        return torch.from_numpy(tokenizer([texts] if isinstance(texts, str) else texts))
+
+    return replace(open_clips, preprocess=to_pixel_values, tokenizer=to_token_ids)
 
 
 class TorchRuntime:
@@ -206,7 +230,9 @@ class TorchRuntime:
 
     @functools.cached_property
     def _open_clip_towers(self) -> OpenClipTowers:
-        return open_clip_towers(self._towers)
+        towers = open_clip_towers(self._towers)
+        _, own = split_own(self._towers.config)
+        return with_own_inputs(towers, self._towers) if own else towers
 
     def _checked_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = self._towers.image_size

@@ -13,11 +13,13 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from huggingface_hub import constants
 from open_clip.push_to_hf_hub import save_for_hf
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.sources import resolve_source
+from tests.models.hub_server import Hub, serve_hub
 
 SIZES = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "squash", "fill_color": 0}
 TINY_TEXT = {"context_length": 16, "vocab_size": 99, "width": 32, "heads": 2, "layers": 2}
@@ -32,6 +34,8 @@ TINY_BERT = {
     "pad_token_id": 0,
 }
 FAMILIES = ("ViT-B-32", "ViT-B-32-quickgelu", "RN50", "ViT-B-16-SigLIP", "convnext", "hf-text")
+
+CONNECT, GETADDRINFO = socket.socket.connect, socket.getaddrinfo  # before the tests forbid them
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,18 @@ def hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return cache
+
+
+@pytest.fixture
+def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that the real client asks; nothing else can be reached."""
+    with serve_hub() as server, monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "connect", CONNECT)
+        patch.setattr(socket, "getaddrinfo", GETADDRINFO)
+        patch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
 
 
 @pytest.fixture

@@ -1,0 +1,181 @@
+"""The tokenizer of a checkpoint in transformers' layout, as a directory with a tokenizer.json.
+
+Most checkpoints have one. What older ones have instead (vocab.json and merges.txt, vocab.txt,
+spiece.model) is converted by transformers itself, once, into clipkit's cache. There also lies the
+config of a text encoder that stays transformers' own, because open_clip reads it from a file.
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clipkit.errors import CheckpointError, MissingExtraError
+from clipkit.files import put_in_place
+from clipkit.models.transformers_layout import MODEL_CONFIG
+from clipkit.paths import cache_directory
+
+TOKENIZER = "tokenizer.json"
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+_OLDER = (
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "added_tokens.json",
+)
+# What a tokenizer class does to a text before its tokenizer.json sees it.
+_CLEANING = {"SiglipTokenizer": "siglip", "Siglip2Tokenizer": "lowercase"}
+_PADS_LEFT = ("GemmaTokenizer", "Siglip2Tokenizer")  # unless their settings say otherwise
+
+
+def tokenizer_cleaning(directory: Path, family: str) -> str:
+    """Return the name of the rule that texts are cleaned by before they are tokenized.
+
+    Args:
+        directory: The checkpoint.
+        family: Its kind.
+
+    Returns:
+        A key of `clipkit.inputs.text_cleaning.CLEANING_RULES`.
+
+    Raises:
+        CheckpointError: If the settings cannot be read, ask for padding on the left where that
+            would need a mask, or do not name the token that SigLIP's texts are filled with.
+    """
+    settings = _settings(directory)
+    kind = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
+    if not kind and family == "siglip" and (directory / "spiece.model").is_file():
+        kind = "SiglipTokenizer"
+    if family != "siglip" and settings.get("padding_side", "right") != "right":
+        raise CheckpointError(
+            f"{directory / SETTINGS[0]} pads texts on the left, which needs an attention mask that "
+            f"open_clip's encoders do not take: set padding_side to right, or use transformers"
+        )
+    named = _json(directory / SETTINGS[1]) | settings
+    if family == "siglip" and not named.get("pad_token") and (directory / TOKENIZER).is_file():
+        raise CheckpointError(
+            f"{directory} does not say which token fills a text, and SigLIP reads it: copy "
+            f"{SETTINGS[0]} of the model that it was trained from"
+        )
+    return _CLEANING.get(kind, "none")
+
+
+def prepare_tokenizer(directory: Path, text_config: Mapping[str, Any] | None) -> Path:
+    """Return a directory with a tokenizer.json, and the config of the text encoder if it has one.
+
+    Args:
+        directory: The checkpoint.
+        text_config: The config of a text encoder that is transformers' own; None: open_clip's.
+
+    Returns:
+        The directory itself, or one in clipkit's cache.
+
+    Raises:
+        CheckpointError: If the checkpoint has no tokenizer, or it cannot be converted.
+        MissingExtraError: If a conversion needs transformers and it is not installed.
+    """
+    if (directory / TOKENIZER).is_file() and text_config is None and not _pads_left(directory):
+        return directory
+    files = [directory / name for name in (TOKENIZER, *SETTINGS, *_OLDER)]
+    files = [path for path in files if path.is_file()]
+    if not any(path.name in (TOKENIZER, *_OLDER) for path in files):
+        raise CheckpointError(
+            f"{directory} holds no tokenizer: it should have a {TOKENIZER}; copy the files of the "
+            "model that it was trained from"
+        )
+    digest = hashlib.sha256(json.dumps(text_config, sort_keys=True).encode())
+    for path in files:
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    prepared = cache_directory() / "transformers" / digest.hexdigest()[:16]
+    if prepared.is_dir():
+        return prepared
+    try:
+        _prepare(directory, text_config, prepared)
+    except OSError as error:
+        raise CheckpointError(f"{prepared} cannot be written: {error.strerror or error}") from error
+    return prepared
+
+
+def _prepare(directory: Path, text_config: Mapping[str, Any] | None, prepared: Path) -> None:
+    draft = prepared.with_name(f".{prepared.name}.{uuid.uuid4().hex}.part")
+    draft.mkdir(parents=True)
+    try:
+        for name in (TOKENIZER, *SETTINGS):
+            if (directory / name).is_file():
+                shutil.copyfile(directory / name, draft / name)
+        settings = _settings(directory)
+        if _pads_left(directory):
+            settings["padding_side"] = "left"
+        if not (directory / TOKENIZER).is_file():
+            text, marks = _converted(directory)
+            (draft / TOKENIZER).write_text(text, encoding="utf-8")
+            settings = {**marks, **settings}
+        (draft / SETTINGS[0]).write_text(json.dumps(settings), encoding="utf-8")
+        if text_config is not None:
+            content = {**text_config, "dtype": "float32"}
+            (draft / MODEL_CONFIG).write_text(json.dumps(content), encoding="utf-8")
+        put_in_place(draft, prepared)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _converted(directory: Path) -> tuple[str, dict[str, str]]:
+    """Return the tokenizer.json that transformers makes of an older tokenizer, and its marks."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError("torch", "A tokenizer without a tokenizer.json") from error
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        found = {name: getattr(tokenizer, name) for name in ("pad_token", "unk_token")}
+        marks = {name: str(token) for name, token in found.items() if token is not None}
+        if hasattr(tokenizer, "backend_tokenizer"):
+            return str(tokenizer.backend_tokenizer.to_str()), marks
+        return _converted_siglip(tokenizer), marks
+    except Exception as error:
+        # transformers, tokenizers and sentencepiece each fail in ways of their own.
+        raise CheckpointError(
+            f"transformers cannot read the tokenizer in {directory} ({error}); a {TOKENIZER} "
+            "beside its files would be read without it"
+        ) from error
+
+
+def _converted_siglip(tokenizer: Any) -> str:
+    """Return SigLIP's tokenizer, for which transformers has SentencePiece's own code alone."""
+    from tokenizers import processors
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    converter: Any = SpmConverter
+    converted = converter(tokenizer).converted()
+    end = str(tokenizer.eos_token)
+    converted.post_processor = processors.TemplateProcessing(
+        single=["$A", end], special_tokens=[(end, int(tokenizer.eos_token_id))]
+    )
+    return str(converted.to_str())
+
+
+def _pads_left(directory: Path) -> bool:
+    """Return whether a tokenizer pads on the left because of its class alone."""
+    settings = _settings(directory)
+    kind = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
+    return kind in _PADS_LEFT and "padding_side" not in settings
+
+
+def _settings(directory: Path) -> dict[str, Any]:
+    return _json(directory / SETTINGS[0])
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Return the content of a file; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return content if isinstance(content, dict) else {}
