@@ -98,7 +98,7 @@ def test_what_a_card_says(tmp_path: Path) -> None:
     page = sheet(tmp_path / "found.html", hits)
     assert page.all("h1")[0].text == "a cat"
     assert page.all("title")[0].text == "a cat – clipkit"  # noqa: RUF001
-    assert "2 images" in page.all("header")[0].text
+    assert "found <2>" in page.all("header")[0].text
     first, second = (" ".join(card.text.split()) for card in page.all("li"))
     assert first == (
         f"{SAMPLES / 'cat.jpg'} relevance 0.88 similarity 0.250 2024-06-01 12:30:00 4000 × 3000"  # noqa: RUF001
