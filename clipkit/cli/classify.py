@@ -78,7 +78,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         help="how many labels per image (default 3)",
     )
     parser.add_argument(
-        "--multi-label", action="store_true", help="score every label on its own; several may apply"
+        "--multi-label",
+        action="store_true",
+        help="score every label on its own; several may apply, and one from 0.5 on counts as given",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object per image and line")

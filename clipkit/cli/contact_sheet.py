@@ -58,7 +58,12 @@ def contact_sheet_file(path: str | Path, *, is_forced: bool = False) -> OutputFi
 
 
 def write_contact_sheet(
-    file: OutputFile, title: str, hits: Sequence[Found], *, max_pixels: int | None = None
+    file: OutputFile,
+    title: str,
+    hits: Sequence[Found],
+    *,
+    summary: str,
+    max_pixels: int | None = None,
 ) -> None:
     """Write a page that shows images, best first, each a link to its file.
 
@@ -69,6 +74,7 @@ def write_contact_sheet(
         file: The page, as `contact_sheet_file` returns it.
         title: The query, as a heading.
         hits: The images.
+        summary: A sentence about them as a whole.
         max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
 
     Raises:
@@ -78,7 +84,7 @@ def write_contact_sheet(
     with ThreadPoolExecutor() as pool:
         cards = pool.map(lambda hit: _card(hit, place.parent, max_pixels), hits)
         try:
-            file.write_text(_page(title, len(hits), cards))
+            file.write_text(_page(title, summary, cards))
         except OSError as error:
             raise InputError(f"{file.path} cannot be written: {reason_for(error, b'')}") from error
 
@@ -91,9 +97,8 @@ def _is_contact_sheet(head: bytes) -> bool:
     return head.startswith(_START.encode()) and _TITLE_END.encode() in head
 
 
-def _page(title: str, number: int, cards: Iterable[str]) -> Iterator[str]:
+def _page(title: str, summary: str, cards: Iterable[str]) -> Iterator[str]:
     heading = escape(visible(title))
-    count = "1 image" if number == 1 else f"{number} images"
     yield f"""\
 {_START}
 <html lang="en">
@@ -109,7 +114,7 @@ def _page(title: str, number: int, cards: Iterable[str]) -> Iterator[str]:
 <body>
 <header>
 <h1><bdi>{heading}</bdi></h1>
-<p>{count}, the closest first</p>
+<p>{escape(visible(summary))}</p>
 </header>
 <main>
 <ol>

@@ -8,7 +8,6 @@ from clipkit.cli.options import (
     add_scan_options,
     load_encoder,
     missing_line,
-    nothing_line,
     sync_if_possible,
 )
 from clipkit.cli.parser import Parser, quoted
@@ -21,11 +20,12 @@ from clipkit.cli.search_query import (
     read_filters,
     settle_folder,
 )
-from clipkit.cli.search_results import open_page, open_preview, print_hits
+from clipkit.cli.search_results import open_page, open_preview, print_hits, what_was_found
 from clipkit.cli.terminal import note
+from clipkit.search.filters import IndexFilter
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
-from clipkit.search.search import SORTS, SearchHits
+from clipkit.search.search import SORTS
 
 _EPILOG = """\
 examples: a query is words or an image
@@ -38,9 +38,10 @@ queries can be added, subtracted and weighted
   clipkit search "2:golden retriever" + ./pool.jpg - 0.5:night
   clipkit search -- -40C                   a query that begins with a dash
 
-relevance says how likely an image fits: at 0.7, seven of ten do, and from 0.4 on it counts as
-found. The best of all images decides what the search says: found, not sure, or probably nothing.
-The score is a cosine, and .3 is high for one query and low for the next.
+relevance says how likely an image fits: at 0.7 about seven of ten do (of the small model that
+comes with clipkit rather six), and from 0.4 on it counts as found. The best of all images decides
+what the search says: found, not sure, or probably nothing. The similarity is a cosine, and .3 is
+high for one query and low for the next.
 
 exit status: 0 found or not sure, 1 probably nothing; with --min-relevance 0 if any image has that
 much, else 1; 2 an error, 130 after Ctrl-C
@@ -290,16 +291,21 @@ def run(arguments: argparse.Namespace) -> int:
         sort="newest" if arguments.sort == "date" else arguments.sort,
         **filters,
     )
+    summary = what_was_found(
+        library, arguments, hits, is_filtered=IndexFilter(**filters) != IndexFilter()
+    )
     if page is not None:
         from clipkit.cli.contact_sheet import write_contact_sheet
 
-        write_contact_sheet(page, query_title(arguments), hits, max_pixels=encoder.max_pixels)
+        write_contact_sheet(
+            page, query_title(arguments), hits, summary=summary, max_pixels=encoder.max_pixels
+        )
     # Somebody who sets a bound has decided what is worth showing.
     has_bound = arguments.min_relevance is not None
     is_nothing = not hits or (hits.verdict == "probably nothing" and not has_bound)
     has_paths_only = arguments.filepath_only or arguments.print0
     if is_nothing or hits.verdict == "not sure" or not (has_paths_only or arguments.json):
-        note(_what_was_found(library, arguments, hits))
+        note(summary)
     if not (is_nothing and has_paths_only):
         print_hits(hits, arguments, preview)
     return 1 if is_nothing or (has_skipped and arguments.strict) else 0
@@ -336,28 +342,3 @@ def _summary(report: SyncReport, folder: str) -> str:
     command = f"clipkit index {quoted(folder)}"
     skipped = f"{len(report.newly_skipped)} skipped, listed by  {command}"
     return f"indexed: {news}; {skipped}" if news else skipped
-
-
-def _what_was_found(library: PhotoLibrary, arguments: argparse.Namespace, hits: SearchHits) -> str:
-    """Return the message on a search as a whole."""
-    if line := nothing_line(library, arguments.folder):
-        return line
-    number = len(library)
-    among = f"among {number:,} image{'s' * (number != 1)}"
-    if missing := library.num_missing:
-        among += f" ({missing:,} more cannot be reached now)"
-    among = among.replace(",", " ")
-    if not hits and arguments.min_relevance:
-        return (
-            f"nothing of relevance {arguments.min_relevance:g} or more {among}; without "
-            "--min-relevance the most relevant are shown"
-        )
-    if not hits:
-        return f"no image in {arguments.folder} passes the filters"
-    if hits.verdict == "found":
-        return f"found {hits.num_found} {among}"
-    if hits.verdict == "not sure":
-        return f"not sure that any of these fits, {among}"
-    if arguments.filepath_only or arguments.print0:
-        return f"probably nothing {among}; without paths only, the closest are shown"
-    return f"probably nothing {among}; these are the closest"

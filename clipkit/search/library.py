@@ -259,8 +259,8 @@ class PhotoLibrary:
                 min_height, orientation, camera, not_camera.
 
         Returns:
-            A list, most relevant first, equals in the order of the paths; or as `sort` says. Its
-            `verdict` is "found", "not sure" or "probably nothing".
+            A list, most relevant first, equally relevant ones by how well they fit; or as `sort`
+            says. Its `verdict` is "found", "not sure" or "probably nothing".
 
         Raises:
             InputError: If the query is empty, of no such kind or cancels out, a value is out of

@@ -88,8 +88,10 @@ class SearchHits(list[SearchHit]):
         hits: What is shown.
         verdict: "found", "not sure" or "probably nothing": by the most relevant image that passes
             the filters, also if `min_relevance` leaves it out.
-        num_found: How many images have a relevance that counts as found, among the candidates: the
-            200 that score best, or 4 k if that is more. At least as many fit as the model can tell.
+        num_found: How many images have a relevance that counts as found. Looked at are the 200
+            that score best, or 4 k if that is more: if all of those are found, there may be more.
+        num_searched: How many images pass the filters.
+        may_be_more: Whether num_found is as many as were looked at, of more.
     """
 
     def __init__(
@@ -98,10 +100,14 @@ class SearchHits(list[SearchHit]):
         *,
         verdict: Verdict = "probably nothing",
         num_found: int = 0,
+        num_searched: int = 0,
+        may_be_more: bool = False,
     ) -> None:
         super().__init__(hits)
         self.verdict: Verdict = verdict
         self.num_found = num_found
+        self.num_searched = num_searched
+        self.may_be_more = may_be_more
 
 
 class SearchOptions(FilterOptions, total=False):
@@ -203,7 +209,7 @@ def find_hits(
     raws = raw_files(found.paths, where.hidden)
     pool = [place for place, path in enumerate(found.paths) if path not in raws]
     if not pool:
-        return SearchHits()
+        return SearchHits(num_searched=found.num_searched)
     rows = normalize_rows(snapshot.vectors(found.ids[pool]))
     sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
     pool_scores = [scores[place] for place in pool]
@@ -232,7 +238,13 @@ def find_hits(
         by_date = sorted(range(len(hits)), key=dates.__getitem__, reverse=options.sort == "newest")
         hits = [hits[place] for place in by_date]
     num_found = int((relevance >= DEFAULT_MIN_RELEVANCE).sum())
-    return SearchHits(hits, verdict=verdict_of(relevance), num_found=num_found)
+    return SearchHits(
+        hits,
+        verdict=verdict_of(relevance),
+        num_found=num_found,
+        num_searched=found.num_searched,
+        may_be_more=num_found == len(pool) < found.num_searched - len(raws) - len(where.hidden),
+    )
 
 
 def evidence_of_candidates(

@@ -101,7 +101,7 @@ def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
     monkeypatch.setattr(compiler, "export_graph", refuse)
     first = run("search", "a cat", folder, "--model", other, "--device", "cpu")
     assert "not compiled, running on torch: torch cannot export the image tower" in first.err
-    assert "filepath\tscore" in first.out
+    assert "filepath\tsimilarity" in first.out
     second = run("search", "a cat", folder, "--model", other, "--device", "cpu")
     assert "compil" not in second.err
     doctor = run("doctor", other)

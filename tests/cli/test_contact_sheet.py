@@ -76,7 +76,7 @@ class Page(HTMLParser):
 
 def sheet(file: Path, hits: list[Hit], title: str = "a cat") -> Page:
     """Write a page and read it again."""
-    write_contact_sheet(contact_sheet_file(file), title, hits)
+    write_contact_sheet(contact_sheet_file(file), title, hits, summary="found <2>")
     page = Page()
     page.feed(file.read_text(encoding="utf-8"))
     page.close()
@@ -98,7 +98,7 @@ def test_what_a_card_says(tmp_path: Path) -> None:
     page = sheet(tmp_path / "found.html", hits)
     assert page.all("h1")[0].text == "a cat"
     assert page.all("title")[0].text == "a cat – clipkit"  # noqa: RUF001
-    assert "2 images" in page.all("header")[0].text
+    assert "found <2>" in page.all("header")[0].text
     first, second = (" ".join(card.text.split()) for card in page.all("li"))
     assert first == (
         f"{SAMPLES / 'cat.jpg'} relevance 0.88 similarity 0.250 2024-06-01 12:30:00 4000 × 3000"  # noqa: RUF001
@@ -209,16 +209,20 @@ def test_no_page_is_left_if_writing_fails(tmp_path: Path, monkeypatch: pytest.Mo
 
     broken = Hit(SAMPLES / "dog.jpg", similarity=None)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        write_contact_sheet(contact_sheet_file(file), "a cat", [Hit(SAMPLES / "cat.jpg"), broken])
+        write_contact_sheet(
+            contact_sheet_file(file), "a cat", [Hit(SAMPLES / "cat.jpg"), broken], summary=""
+        )
     assert file.read_text() == before
     assert os.listdir(tmp_path) == ["found.html"]  # noqa: PTH208
 
 
 def test_places_where_no_page_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be written: there is no folder .*nowhere"):
-        write_contact_sheet(contact_sheet_file(tmp_path / "nowhere" / "found.html"), "a cat", [])
+        write_contact_sheet(
+            contact_sheet_file(tmp_path / "nowhere" / "found.html"), "a cat", [], summary=""
+        )
     with pytest.raises(InputError, match=r"cannot be written: it is a folder"):
-        write_contact_sheet(contact_sheet_file(tmp_path), "a cat", [])
+        write_contact_sheet(contact_sheet_file(tmp_path), "a cat", [], summary="")
 
 
 # --- a real browser ---------------------------------------------------------------------------
@@ -249,7 +253,9 @@ def test_a_browser_shows_the_page_and_opens_its_links(browser: Any, tmp_path: Pa
         path = folder / os.fsdecode(name)
         Image.new("RGB", (400, 200 + number)).save(path, "JPEG")
         hits.append(Hit(path, 0.3, 0.5, 400, 200 + number))
-    write_contact_sheet(contact_sheet_file(tmp_path / "found.html"), "<b>a & b</b>", hits)
+    write_contact_sheet(
+        contact_sheet_file(tmp_path / "found.html"), "<b>a & b</b>", hits, summary=""
+    )
 
     asked: list[str] = []
     problems: list[str] = []

@@ -67,7 +67,7 @@ def test_search_indexes_and_prints_as_rclip_does(capsys: Captured) -> None:
     assert main(["search", "red", "photos"]) == 0
     captured = capsys.readouterr()
     heading, *rows = (line.split("\t") for line in captured.out.splitlines())
-    assert heading == ["relevance", "filepath", "score"]
+    assert heading == ["relevance", "filepath", "similarity"]
     assert [row[1:] for row in rows] == [
         ['"photos/red.png"', "1.000"],
         ['"photos/orange.png"', "0.894"],
@@ -501,7 +501,7 @@ def test_probably_nothing_is_an_answer(monkeypatch: pytest.MonkeyPatch, capsys: 
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err == (
-            "probably nothing among 3 images; without paths only, the closest are shown\n"
+            f"probably nothing among 3 images; without {option} the closest are shown\n"
         )
     # Who sets a bound decides alone.
     assert main(["search", "red", "photos", "-f", "--min-relevance", "0"]) == 0
@@ -532,7 +532,36 @@ def test_found_says_how_many_are(monkeypatch: pytest.MonkeyPatch, capsys: Captur
     main(["search", "red", "photos"])
     capsys.readouterr()
     assert main(["search", "red", "photos", "--top", "1"]) == 0
+    assert capsys.readouterr().err == "found 2 among 3 images; 1 shown, more with -t\n"
+    assert main(["search", "red", "photos", "--top", "2"]) == 0
     assert capsys.readouterr().err == "found 2 among 3 images\n"
+    assert main(["search", "red", "photos", "--path", "*"]) == 0
+    assert capsys.readouterr().err == (
+        "found 2 among 3 images that pass the filters; the other 1 shown fits less\n"
+    )
+
+
+def test_what_just_misses_the_cut_does_not_look_as_if_it_was_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    _set_verdict(monkeypatch, "not sure")
+    _set_relevance(monkeypatch, [0.3995, 0.0499, 0.0])
+    main(["search", "red", "photos"])
+    captured = capsys.readouterr()
+    assert [line.split("\t")[0] for line in captured.out.splitlines()[1:]] == [
+        "0.39",
+        "0.04",
+        "0.00",
+    ]
+    assert captured.err.endswith("not sure that any of these fits, among 3 images\n")
+
+
+def test_the_page_says_what_the_search_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    _set_verdict(monkeypatch, "not sure")
+    main(["search", "red", "photos", "--html", "page.html"])
+    assert "not sure that any of these fits, among 3 images" in Path("page.html").read_text()
 
 
 def test_min_relevance_leaves_out_and_may_leave_nothing(

@@ -85,6 +85,20 @@ def test_a_cut_leaves_out_what_is_less_relevant(library: PhotoLibrary) -> None:
     assert library.search("red", min_relevance=1.0) == []
 
 
+def test_the_number_found_says_whether_there_may_be_more(
+    library: PhotoLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipkit.search.search.NUM_CANDIDATES", 1)
+    monkeypatch.setattr(
+        "clipkit.search.search.relevance_of", lambda evidence, _: np.full(len(evidence), 0.9)
+    )
+    few, all_of_them = library.search("red", k=1), library.search("red", k=2)
+    assert (few.num_found, few.num_searched, few.may_be_more) == (4, 6, True)
+    assert (all_of_them.num_found, all_of_them.may_be_more) == (6, False)
+    some = library.search("red", path="[0-3].png")
+    assert (some.num_found, some.num_searched, some.may_be_more) == (4, 4, False)
+
+
 def test_variety_shows_a_copy_later(photos: Path, library: PhotoLibrary) -> None:
     save_image(photos / "copy.png", (255, 0, 0), size=3)
     library.sync()

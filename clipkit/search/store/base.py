@@ -63,9 +63,7 @@ class Candidates(NamedTuple):
     ids: NDArray[np.int64]  # shape (K,)
     paths: list[str]  # K
     is_complete: bool  # whether the best k by exact score are surely among them
-    # How many images they are the best of. What needs no reading to know will do: a store may count
-    # images that are hidden, or were removed and not cleared away.
-    num_searched: int
+    num_searched: int  # how many images they are the best of; hidden ones may be counted
 
 
 class Snapshot(Protocol):

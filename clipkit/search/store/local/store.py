@@ -58,7 +58,8 @@ class LocalSnapshot:
         products = self.vector_file.similarities(score.directions)
         lowest, highest = score.bounds(products, SCAN_ERROR)
         pool = np.arange(len(lowest))  # with dead rows, which is cheaper than to list the others
-        if where.prefix or where.accepted != IndexFilter():
+        is_filtered = bool(where.prefix) or where.accepted != IndexFilter()
+        if is_filtered:
             pool = self.catalog.rows(where.prefix, where.accepted)
             lowest, highest = lowest[pool], highest[pool]
         rows = pool[highest >= self._threshold(lowest, pool, k, where.hidden)]
@@ -68,7 +69,7 @@ class LocalSnapshot:
             np.array(ids, np.int64),
             [paths[row] for row in ids],
             is_complete=True,
-            num_searched=len(pool),
+            num_searched=len(pool) if is_filtered else self.catalog.count(),
         )
 
     def vectors(self, ids: Ids) -> Embeddings:
