@@ -9,6 +9,7 @@ from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.runtime.base import Runtime, RuntimeWithTowers, Scoring
 
 if TYPE_CHECKING:
+    from clipkit.models.checkpoint import Layout
     from clipkit.models.open_clip_towers import OpenClipTowers
 
 
@@ -88,26 +89,42 @@ class LoadedModel:
         """
         return self._runtime_with_towers("open_clip's modules").open_clip_towers()
 
-    def save(self, directory: str | Path) -> None:
-        """Write the model as a checkpoint directory in open_clip's layout, whole or not at all.
+    def save(self, directory: str | Path, *, layout: "Layout" = "open_clip") -> None:
+        """Write the model as a checkpoint directory, whole or not at all.
 
-        :func:`load` opens it with the same embeddings and space_id. Plain open_clip opens it as
-        "local-dir:directory" with equal embeddings, but with two limits. If the text tower is a
-        Hugging Face one, the working directory must be that directory, because open_clip looks
-        for the tower's config (hf_model_name is ".") from where the process runs. And of a model
-        whose embeddings clipkit cuts off (kept_dims) it gives all coordinates, those past
-        embed_dim zero: 1120 of the starter, of which 384 are kept.
+        In open_clip's layout :func:`load` opens it with the same embeddings and space_id. Plain
+        open_clip opens it as "local-dir:directory" with equal embeddings, with these limits:
+
+        - If the text tower is a Hugging Face one, open_clip looks for its config (hf_model_name is
+          ".") from where the process runs: the working directory must be that directory, or the
+          model be made with another text_cfg, as docs/checkpoints.md shows.
+        - Of a model whose embeddings clipkit cuts off (kept_dims) it gives all coordinates, those
+          past embed_dim zero: 1120 of the starter, of which 384 are kept.
+        - It does not know "clipkit_cfg": what a checkpoint of transformers' has that open_clip has
+          no word for, such as a crop that is rounded down.
+
+        In transformers' layout its AutoModel, AutoTokenizer and AutoImageProcessor open it; their
+        crop may begin one pixel earlier than open_clip's. :func:`load` opens that too, as a space
+        of its own. As open_clip_train's the directory holds epoch_0.pt alone, for its
+        ``--resume`` or ``--pretrained``.
 
         Args:
             directory: Where to. A checkpoint that is there is replaced; anything else is not.
+            layout: "open_clip", "transformers" or "open_clip_train".
 
         Raises:
-            InputError: If the encoder runs on an engine that does not hold the weights, or they
-                were rounded when they were loaded.
-            CheckpointError: If something that is no checkpoint lies there, or writing fails.
+            InputError: If the encoder runs on an engine that does not hold the weights, they were
+                rounded when they were loaded, or there is no such layout.
+            CheckpointError: If something that is no checkpoint lies there, writing fails, or
+                transformers has no such model.
         """
+        if layout not in ("open_clip", "transformers", "open_clip_train"):
+            raise InputError(
+                f'layout must be "open_clip", "transformers" or "open_clip_train", got {layout!r}'
+            )
         runtime = self._runtime_with_towers("weights to save")
-        runtime.save(check_path(directory, "directory"), tokenizer_json=self._tokenizer.to_json())
+        text = self._tokenizer.to_json()
+        runtime.save(check_path(directory, "directory"), tokenizer_json=text, layout=layout)
 
     def _runtime_with_towers(self, what: str) -> RuntimeWithTowers:
         if not isinstance(self._runtime, RuntimeWithTowers):

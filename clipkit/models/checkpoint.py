@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.files import put_in_place
@@ -31,6 +31,8 @@ from clipkit.models.locate import (
 from clipkit.models.own_settings import split_own
 from clipkit.models.sources import CONFIG_NAME, Source
 from clipkit.models.towers import Towers
+from clipkit.models.transformers_layout import MODEL_CONFIG, is_dual_encoder
+from clipkit.models.transformers_saving import write_open_clip_train, write_transformers
 from clipkit.models.transformers_weights import to_open_clip
 from clipkit.models.weights import StateDict, read_weights
 
@@ -44,6 +46,10 @@ except ImportError as error:
     raise MissingExtraError("torch", "Loading a checkpoint") from error
 
 
+Layout = Literal["open_clip", "transformers", "open_clip_train"]
+"""Whose files a checkpoint is saved as."""
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+TRAIN_WEIGHTS = "epoch_0.pt"
 _RANDOM_FILLS = frozenset(
     [Tensor.normal_, Tensor.uniform_, Tensor.erfinv_]
     + [getattr(nn.init, f"{name}_") for name in ("normal", "uniform", "trunc_normal")]
@@ -97,6 +103,7 @@ def save_towers(
     *,
     tokenizer_json: str | None = None,
     space_id: str | None = None,
+    layout: Layout = "open_clip",
 ) -> None:
     """Write towers as a checkpoint directory that appears whole or not at all.
 
@@ -107,12 +114,14 @@ def save_towers(
         tokenizer_json: The text of a tokenizer.json, for readers without open_clip; needed only
             for CLIP's own vocabulary.
         space_id: The identity of the space, written into the config for its readers.
+        layout: Whose files: open_clip's, transformers', or the one epoch_0.pt of open_clip_train.
 
     Raises:
-        CheckpointError: If something that is not a checkpoint lies there, or writing fails.
+        CheckpointError: If something that is not a checkpoint lies there, writing fails, or the
+            layout has no place for such a model.
     """
     target = directory.resolve()
-    if target.exists() and not (target / CONFIG_NAME).is_file() and _holds_something(target):
+    if target.exists() and not _is_checkpoint(target) and _holds_something(target):
         raise CheckpointError(
             f"{target} exists and is not a checkpoint directory: it would be overwritten; "
             "choose another directory"
@@ -122,7 +131,13 @@ def save_towers(
         draft = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
         draft.mkdir()
         try:
-            _write(towers, draft, tokenizer_json, space_id)
+            if layout == "open_clip":
+                _write(towers, draft, tokenizer_json, space_id)
+            elif layout == "transformers":
+                write_transformers(towers, _tensors(towers.model), draft, tokenizer_json)
+            else:
+                write_open_clip_train(_tensors(towers.model), draft / TRAIN_WEIGHTS)
+            _sync(draft)
             put_in_place(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -214,9 +229,19 @@ def _write(towers: Towers, draft: Path, tokenizer_json: str | None, space_id: st
     (draft / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
     # safetensors lets nobody else read what it writes; a checkpoint is as readable as its config.
     shutil.copymode(draft / CONFIG_NAME, draft / SAFE_WEIGHTS)
+
+
+def _sync(draft: Path) -> None:
+    """Wait until the files of a draft are on the disk."""
     for path in draft.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
+
+
+def _is_checkpoint(target: Path) -> bool:
+    """Return whether a directory holds what this module writes."""
+    has_config = (target / CONFIG_NAME).is_file() or is_dual_encoder(target / MODEL_CONFIG)
+    return has_config or [path.name for path in target.glob("*")] == [TRAIN_WEIGHTS]
 
 
 def _write_tokenizer(source: Path, draft: Path, tokenizer_json: str | None) -> None:

@@ -273,12 +273,12 @@ def _siglip(text: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> d
         raise CheckpointError(
             f"{path} projects texts to {projected} dimensions and has image embeddings of {width}"
         )
-    acts = {str(part.get("hidden_act", "gelu_pytorch_tanh")) for part in (text, vision)}
-    if acts != {"gelu_pytorch_tanh"}:
-        raise CheckpointError(
-            f"{path} has the activation {' and '.join(sorted(acts))}; of SigLIP clipkit knows "
-            "gelu_pytorch_tanh"
-        )
+    text_act, vision_act = (
+        _activation(str(part.get("hidden_act", "gelu_pytorch_tanh")), path)
+        for part in (text, vision)
+    )
+    if "quick_gelu" in (text.get("hidden_act"), vision.get("hidden_act")):
+        raise CheckpointError(f"{path} has the activation 'quick_gelu', which timm's have not")
     return {
         "embed_dim": width,
         "init_logit_bias": -10,
@@ -290,7 +290,7 @@ def _siglip(text: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> d
             "timm_pool": "map",
             "timm_proj": "none",
             # timm builds most of them with the exact GELU.
-            "timm_activation": "gelu_tanh",
+            "timm_activation": "gelu_tanh" if vision_act else "gelu",
         },
         "text_cfg": {
             "vocab_size": int(text.get("vocab_size", 32000)),
@@ -302,7 +302,7 @@ def _siglip(text: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> d
             "proj_bias": True,
             "pool_type": "last",
             "norm_kwargs": {"eps": float(text.get("layer_norm_eps", 1e-6))},
-            "act_kwargs": {"approximate": "tanh"},
+            **text_act,
             **_tokenizer(_length(text, 64)),
         },
     }

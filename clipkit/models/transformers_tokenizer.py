@@ -20,7 +20,7 @@ from clipkit.paths import cache_directory
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
-_OLDER = (
+OLDER_FILES = (
     "vocab.json",
     "merges.txt",
     "vocab.txt",
@@ -81,9 +81,9 @@ def prepare_tokenizer(directory: Path, text_config: Mapping[str, Any] | None) ->
     """
     if (directory / TOKENIZER).is_file() and text_config is None and not _pads_left(directory):
         return directory
-    files = [directory / name for name in (TOKENIZER, *SETTINGS, *_OLDER)]
+    files = [directory / name for name in (TOKENIZER, *SETTINGS, *OLDER_FILES)]
     files = [path for path in files if path.is_file()]
-    if not any(path.name in (TOKENIZER, *_OLDER) for path in files):
+    if not any(path.name in (TOKENIZER, *OLDER_FILES) for path in files):
         raise CheckpointError(
             f"{directory} holds no tokenizer: it should have a {TOKENIZER}; copy the files of the "
             "model that it was trained from"

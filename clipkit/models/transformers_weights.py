@@ -17,8 +17,8 @@ except ImportError as error:
     raise MissingExtraError("torch", "Opening weights") from error
 
 # same: as it is. transposed: a matrix that multiplies from the other side. row: (P, W) is
-# (1, P, W). stacked: several one below the other.
-_Kind = Literal["same", "transposed", "row", "stacked"]
+# (1, P, W). single: a scalar is of shape (1,). stacked: several one below the other.
+_Kind = Literal["same", "transposed", "row", "single", "stacked"]
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,15 @@ def pairs(family: Family, model_cfg: Mapping[str, Any]) -> Iterator[Pair]:
         family: The kind of model.
         model_cfg: open_clip's config of it.
     """
-    yield Pair(("logit_scale",), ("logit_scale",))
     if family == "siglip":
-        yield Pair(("logit_bias",), ("logit_bias",))
+        for name in ("logit_scale", "logit_bias"):
+            yield Pair((name,), (name,), "single")
         yield from _siglip_image_encoder(model_cfg)
         yield from _text_encoder("text.", int(model_cfg["text_cfg"]["layers"]))
         for part in ("weight", "bias"):
             yield Pair((f"text.text_projection.{part}",), (f"text_model.head.{part}",))
         return
+    yield Pair(("logit_scale",), ("logit_scale",))
     yield from _clip_image_encoder(int(model_cfg["vision_cfg"]["layers"]))
     if family == "chinese_clip":
         yield Pair(("text.proj.weight",), ("text_projection.weight",))
@@ -194,18 +195,20 @@ def _ours(pair: Pair, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         # Queries, keys and values are of equal height; keys and values may be one tensor.
         third = len(whole) // 3
         return [whole] if len(pair.ours) == 1 else [whole[:third], whole[third:]]
-    return [_turned(pair.kind, tensor, is_row=True) for tensor in tensors]
+    return [_turned(pair.kind, tensor, to_ours=True) for tensor in tensors]
 
 
 def _theirs(pair: Pair, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     if pair.kind == "stacked":
         return list(torch.cat(tensors).chunk(len(pair.theirs)))
-    return [_turned(pair.kind, tensor, is_row=False) for tensor in tensors]
+    return [_turned(pair.kind, tensor, to_ours=False) for tensor in tensors]
 
 
-def _turned(kind: _Kind, tensor: torch.Tensor, *, is_row: bool) -> torch.Tensor:
+def _turned(kind: _Kind, tensor: torch.Tensor, *, to_ours: bool) -> torch.Tensor:
     if kind == "transposed":
         return tensor.T
+    if kind == "single":
+        return tensor.reshape(()) if to_ours else tensor.reshape(1)
     if kind == "row":
-        return tensor[None] if is_row else tensor[0]
+        return tensor[None] if to_ours else tensor[0]
     return tensor

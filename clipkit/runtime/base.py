@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from clipkit.models.checkpoint import Layout
     from clipkit.models.open_clip_towers import OpenClipTowers
 
 
@@ -87,7 +88,7 @@ class RuntimeWithTowers(Runtime, Protocol):
     def patch_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return one feature a patch, shape (B, P, W), for pixel values (B, 3, S, S)."""
 
-    def save(self, directory: Path, *, tokenizer_json: str) -> None:
+    def save(self, directory: Path, *, tokenizer_json: str, layout: "Layout" = "open_clip") -> None:
         """Write the towers as a checkpoint directory."""
 
 

@@ -16,7 +16,7 @@ from clipkit.errors import InputError, MissingExtraError
 from clipkit.inputs.images import ImageInput
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
-from clipkit.models.checkpoint import save_towers
+from clipkit.models.checkpoint import Layout, save_towers
 from clipkit.models.open_clip_towers import OpenClipTowers, open_clip_towers
 from clipkit.models.own_settings import split_own
 from clipkit.models.towers import Towers
@@ -204,12 +204,13 @@ class TorchRuntime:
         """Return open_clip's own modules, those that it computes with, the same at every call."""
         return self._open_clip_towers
 
-    def save(self, directory: Path, *, tokenizer_json: str) -> None:
+    def save(self, directory: Path, *, tokenizer_json: str, layout: Layout = "open_clip") -> None:
         """Write the towers as a checkpoint directory that appears whole or not at all.
 
         Args:
             directory: Where to; a checkpoint that is there is replaced.
             tokenizer_json: The vocabulary, written where the checkpoint brings no file of its own.
+            layout: Whose files.
 
         Raises:
             InputError: If the weights were cast to half precision when they were loaded.
@@ -226,6 +227,7 @@ class TorchRuntime:
             directory,
             tokenizer_json=None if brings_vocabulary else tokenizer_json,
             space_id=self._space_id,
+            layout=layout,
         )
 
     @functools.cached_property

@@ -102,6 +102,9 @@ def make(family: str, directory: Path, **options: Any) -> TransformersModel:
     for name, parameter in model.named_parameters():
         if name not in ("logit_scale", "logit_bias"):
             torch.nn.init.normal_(parameter, std=0.2)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+            module.weight.data[module.padding_idx] = 0.0  # as transformers does when it loads
     model.eval().save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     processor.save_pretrained(directory)
