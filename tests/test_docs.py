@@ -1,8 +1,23 @@
 """The pages in docs say what the code says."""
 
+import re
 import runpy
+from pathlib import Path
+
+import pytest
 
 from tests.conftest import ROOT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["checkpoints.md"])
+def test_the_python_on_a_page_runs(page: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert snippets
+    names: dict[str, object] = {}
+    for snippet in snippets:
+        exec(compile(snippet.replace("/tmp/", f"{tmp_path}/"), page, "exec"), names)
 
 
 def test_the_table_of_settings_is_that_of_the_config() -> None:

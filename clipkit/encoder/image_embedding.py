@@ -56,6 +56,7 @@ class ImageEmbedder:
     preprocess: Preprocess  # images to pixel values, as the checkpoint says
     max_pixels: int | None  # images that decode to more are refused; None: a share of the memory
     allow_urls: bool  # whether strings that begin with http:// or https:// are fetched
+    decode_scaled: bool = True  # whether large JPEGs are decoded at a half, a quarter or an eighth
 
     def stream(
         self, images: Iterable[ImageInput], *, batch_size: int, progress: Progress | None
@@ -107,7 +108,10 @@ class ImageEmbedder:
         def decode(image: ImageInput) -> DecodeOutcome:
             try:
                 return self.preprocess.pixel_values(
-                    image, max_pixels=self.max_pixels, allow_urls=self.allow_urls
+                    image,
+                    decode_scaled=self.decode_scaled,
+                    max_pixels=self.max_pixels,
+                    allow_urls=self.allow_urls,
                 )
             except ImageReadError as error:
                 return error

@@ -118,8 +118,9 @@ def test_embeddings_of_files_are_those_of_transformers(
     theirs = model("siglip")
     images = [Image.open(path).convert("RGB") for path in _photos()]
     encoder = clipkit.load(theirs.directory, engine="torch", cache_texts=False)
+    encoder.decode = "exact"
     pixel_values = theirs.processor(images, return_tensors="pt")["pixel_values"]
-    _assert_equal(encoder.encode_images(images), theirs.image_features(pixel_values))
+    _assert_equal(encoder.encode_images(_photos()), theirs.image_features(pixel_values))
 
 
 @pytest.mark.parametrize("family", MAKERS)
