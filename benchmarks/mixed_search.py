@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from clipkit.embeddings import Embeddings
 from clipkit.search.query_vectors import PartVector, QueryVectors
-from clipkit.search.ranking import exact_products, mixed_score, plain_score
-from clipkit.search.relevance import relevance_of
+from clipkit.search.ranking import QueryScore, exact_products, mixed_score, plain_score
+from clipkit.search.relevance import RelevanceScale, relevance_of
 from clipkit.search.search import NUM_CANDIDATES, evidence_of_candidates
 
 Vector = NDArray[np.floating]
@@ -30,11 +30,13 @@ class MixedSearch:
 
     def scores(self, query: QueryVectors) -> Vector:
         """Return the scores that choose the candidates, shape (N,)."""
-        if query.is_plain:
-            score = plain_score(query.parts[0])
-        else:
-            score = mixed_score(query, self._images, self._bank)
+        score = self._score(query)
         return score.scores(exact_products(self._images, score.directions)).astype(float)
+
+    def _score(self, query: QueryVectors) -> QueryScore:
+        if query.is_plain:
+            return plain_score(query.parts[0])
+        return mixed_score(query, self._images, self._bank)
 
     def found(
         self, query: QueryVectors, hidden: Sequence[int] = (), *, weigh: bool = True
@@ -54,11 +56,14 @@ class MixedSearch:
         scores[list(hidden)] = -np.inf
         order = np.argsort(-scores, kind="stable")
         best = order[: min(NUM_CANDIDATES, len(order) - len(set(hidden)))]
-        # Scores that are all the same weigh nothing.
-        weights = scores[best].tolist() if weigh else [0.0] * len(best)
-        evidence = evidence_of_candidates(
-            query, self._bank, self._images, self._images[best], weights
-        )
+        rows = self._images[best]
+        if weigh:
+            score = self._score(query)
+            evidence = evidence_of_candidates(query, self._bank, self._images, rows, score)
+        else:
+            embeddings, weights, is_image = zip(*query.with_marks(), strict=True)
+            scale = RelevanceScale(self._bank, self._images)
+            evidence = scale.evidence(np.stack(embeddings), weights, is_image, rows)
         shown = np.concatenate([best[np.argsort(-evidence, kind="stable")], order[len(best) :]])
         earliness, relevance = np.empty(len(order)), np.zeros(len(order))
         earliness[shown] = -np.arange(len(order))

@@ -112,6 +112,8 @@ def what_was_found(
             f"nothing of relevance {arguments.min_relevance:g} or more {among}; without "
             "--min-relevance the most relevant are shown"
         )
+    if not hits and hits.num_searched:
+        return f"nothing is left in {arguments.folder} beside the images of the query"
     if not hits:
         return f"no image in {arguments.folder} passes the filters"
     if hits.verdict == "found":

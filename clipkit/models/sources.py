@@ -261,7 +261,9 @@ def _resolve_repo(text: str, cache_dir: Path | None) -> HubSource:
         path = cached_file(text, name, cache_dir=cache_dir)
         if path is not None and (name == CONFIG_NAME or is_dual_encoder(path)):
             return HubSource(f"hf-hub:{text}", text)
-    near = _alike(text, known_architectures())
+    table = known_architectures()
+    names = [f"{name}/{tag}" for name, entry in table.items() for tag in entry.tags]
+    near = _nearest(text, names, cutoff=0.8) or _alike(text, table)
     raise CheckpointError(
         f'no model is called "{text}"{near}; if it is a repository on the hub, write '
         f'"hf-hub:{text}"; "clipkit models" lists the names'
@@ -283,7 +285,7 @@ def _alike(repo: str, table: Mapping[str, Architecture]) -> str:
             shares[f"{name}/{tag}"] = shared
     best = sorted(shares, key=lambda name: -shares[name])[:3]
     best = [name for name in best if shares[name] >= 0.5]
-    return f"; near it: {', '.join(best)}" if best else _nearest(repo, list(shares))
+    return f"; near it: {', '.join(best)}" if best else ""
 
 
 def _words(name: str) -> set[str]:
@@ -367,11 +369,11 @@ def _which_tag(
     return f'"{text}" has {len(choices)} sets of weights: add one of {listed}'
 
 
-def _nearest(text: str, names: Mapping[str, object] | list[str]) -> str:
+def _nearest(text: str, names: Mapping[str, object] | list[str], *, cutoff: float = 0.6) -> str:
     import difflib  # only here: a name that is right needs none
 
     by_plain = {_plain(name): name for name in names}
-    close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=cutoff)
     if not close and len(text) > 2:  # a part of a name is far from the whole
         close = [name for name in by_plain if _plain(text) in name][:3]
     return f"; near it: {', '.join(by_plain[item] for item in close)}" if close else ""

@@ -160,6 +160,30 @@ class RelevanceScale:
         Raises:
             InputError: If the shapes do not fit together or there is no part.
         """
+        added, penalty = self.evidence_and_penalty(parts, weights, is_image, candidates)
+        return added - penalty
+
+    def evidence_and_penalty(
+        self,
+        parts: ArrayLike,
+        weights: Sequence[float],
+        is_image: Sequence[bool],
+        candidates: ArrayLike,
+    ) -> tuple[Vectors, Vectors]:
+        """Return the evidence for what a query adds, and what is lost for what it subtracts.
+
+        Args:
+            parts: As for `evidence`.
+            weights: Likewise.
+            is_image: Likewise.
+            candidates: Likewise.
+
+        Returns:
+            Evidence and penalties, 0 or more: float64, shape (K,) each.
+
+        Raises:
+            InputError: As for `evidence`.
+        """
         rows, targets = np.asarray(parts, np.float64), np.asarray(candidates, np.float64)
         shape = (len(weights), self._words.rows.shape[1])
         if rows.shape != shape or len(is_image) != len(weights) or not len(weights):
@@ -171,18 +195,20 @@ class RelevanceScale:
             raise InputError(f"candidates must have shape (K, {shape[1]}), got {targets.shape}")
         every = [_Part(*part) for part in zip(rows, weights, is_image, strict=True)]
         added = [part for part in every if part.weight > 0]
+        penalty = np.zeros(len(targets))
         if not added:
-            return self._evidence_of_sum(every, targets)
-        evidence = self._evidence_of_sum(added, targets)
+            return self._evidence_of_sum(every, targets), penalty
         strongest = max(part.weight for part in added)
         for part in every:
             if part.weight < 0:
                 alone = self._evidence_of_sum([part._replace(weight=1.0)], targets)
-                evidence = evidence - (-part.weight / strongest) * subtraction_loss(alone)
-        return evidence
+                penalty += (-part.weight / strongest) * subtraction_loss(alone)
+        return self._evidence_of_sum(added, targets), penalty
 
     def _evidence_of_sum(self, parts: Sequence[_Part], targets: Vectors) -> Vectors:
         """Return the evidence of a weighted sum of parts, shape (K,)."""
+        largest = max(abs(part.weight) for part in parts) or 1.0
+        parts = [part._replace(weight=part.weight / largest) for part in parts]  # relative
         weights = [part.weight for part in parts]
         query = np.zeros(targets.shape[1])
         for part in parts:

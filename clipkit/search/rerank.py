@@ -32,6 +32,7 @@ from clipkit.search.modality_gap import Direction, center_rows
 _QUERY_WEIGHT = 0.4  # about the centred cosine of a text to an image that it describes
 _EQUAL_MARKS = 8  # with as many marks, the refitted direction and the evidence weigh the same
 _MARKS_OF_A_SUM = 4  # a query of several parts begins with as many: a third for its score
+_USUAL = 200  # of the candidates; more are looked at if more are asked for, and change nothing
 _ROUNDING = 1e-6  # smaller deviations are rounding errors of the embeddings
 _NOISE = 4.0  # variance of a mark beside the prior's 1 a dimension: no single mark is trusted far
 
@@ -95,14 +96,15 @@ def weigh_scores(
     the two together are better than either, or as good, with every model that was measured.
 
     Args:
-        evidence: Of the K candidates, for the query and the liked images, shape (K,).
-        scores: What the candidates were ranked by, shape (K,).
-        num_parts: How many texts and images the query has.
+        evidence: Of the K candidates, best scores first, for what the query adds and the liked
+            images, shape (K,).
+        scores: What the candidates score for that, shape (K,).
+        num_parts: How many texts and images the query adds.
         num_marks: How many images are marked, liked or not.
 
     Returns:
-        float64, shape (K,), with the mean and deviation of the evidence, so that as many images
-        count as relevant; of one part alone, the evidence itself.
+        float64, shape (K,), with the mean and deviation that the evidence has over the first 200,
+        so that as many images count as relevant; of one part alone, the evidence itself.
 
     Example:
         >>> weigh_scores([5.0, 3.0], [0.1, 0.3], num_parts=1, num_marks=24).tolist()
@@ -110,18 +112,20 @@ def weigh_scores(
     """
     values, fits = np.asarray(evidence, np.float64), np.asarray(scores, np.float64)
     count = num_marks + (_MARKS_OF_A_SUM if num_parts > 1 else 0)
-    if not count or not fits.size or min(fits.std(), values.std()) < _ROUNDING:
+    usual, usual_fits = values[:_USUAL], fits[:_USUAL]
+    if not count or not fits.size or min(usual_fits.std(), usual.std()) < _ROUNDING:
         return values  # one part alone, or scores that tell nothing apart
     share = count / (count + _EQUAL_MARKS)
     mixed = (1 - share) * _standard(values) + share * _standard(fits)
-    weighed: NDArray[np.float64] = values.mean() + values.std() * _standard(mixed)
+    weighed: NDArray[np.float64] = usual.mean() + usual.std() * _standard(mixed)
     return weighed
 
 
 def _standard(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return numbers as distances from their mean, in their deviations; 0 if all are the same."""
-    distances: NDArray[np.float64] = numbers - numbers.mean()
-    return distances / max(float(numbers.std()), _ROUNDING)
+    """Return numbers as distances from the mean of the first 200, in their deviations."""
+    usual = numbers[:_USUAL]
+    distances: NDArray[np.float64] = numbers - usual.mean()
+    return distances / max(float(usual.std()), _ROUNDING)
 
 
 def _rows(embeddings: ArrayLike, center: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -6,8 +6,8 @@ order them and choose among them. One snapshot of the index is held from beginni
 Shapes: K candidates, D dimensions of the shared space, B background words, S sampled images.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -24,7 +24,14 @@ from clipkit.search.location import LibraryPlace
 from clipkit.search.modality_gap import center_rows
 from clipkit.search.query import SearchQuery
 from clipkit.search.query_vectors import QueryEmbedder, QueryVectors, needed_encoder
-from clipkit.search.ranking import library_center, mixed_score, plain_score, rank
+from clipkit.search.ranking import (
+    QueryScore,
+    exact_products,
+    library_center,
+    mixed_score,
+    plain_score,
+    rank,
+)
 from clipkit.search.relevance import (
     DEFAULT_MIN_RELEVANCE,
     RelevanceScale,
@@ -212,8 +219,7 @@ def find_hits(
         return SearchHits(num_searched=found.num_searched)
     rows = normalize_rows(snapshot.vectors(found.ids[pool]))
     sample = _sample(snapshot)  # after the scan, which brings the file into memory in one go
-    pool_scores = [scores[place] for place in pool]
-    evidence = evidence_of_candidates(query, background, sample, rows, pool_scores)
+    evidence = evidence_of_candidates(query, background, sample, rows, score)
     # Equal rows may differ by rounding: they stay in the order of their paths.
     order = np.argsort(-evidence.round(_DECIMALS), kind="stable")
     relevance = relevance_of(evidence, found.num_searched)[order]
@@ -252,7 +258,7 @@ def evidence_of_candidates(
     background: Embeddings,
     sample: Embeddings,
     rows: Embeddings,
-    scores: Sequence[float],
+    score: QueryScore,
 ) -> NDArray[np.float64]:
     """Return how well candidates fit, in spreads of the scores of everyday words: the best order.
 
@@ -260,17 +266,22 @@ def evidence_of_candidates(
         query: The query as vectors.
         background: Everyday words that it is weighed against, shape (B, D).
         sample: Images that stand for the library, shape (S, D).
-        rows: The candidates' embeddings, shape (K, D).
-        scores: What they were ranked by, shape (K,).
+        rows: The candidates' embeddings, best first, shape (K, D).
+        score: What they were ranked by.
 
     Returns:
         Shape (K,), for `relevance_of`.
     """
     embeddings, weights, is_image = zip(*query.with_marks(), strict=True)
     scale = RelevanceScale(background, sample)
-    evidence = scale.evidence(np.stack(embeddings), weights, is_image, rows)
+    evidence, penalty = scale.evidence_and_penalty(np.stack(embeddings), weights, is_image, rows)
     num_marks = len(query.liked) + len(query.disliked)
-    return weigh_scores(evidence, scores, num_parts=len(query.parts), num_marks=num_marks)
+    # What is subtracted is taken off alone: it must not change what the others are measured by.
+    added = replace(score, subtracted=())
+    fits = added.scores(exact_products(rows, added.directions))
+    num_parts = sum(part.weight > 0 for part in query.parts)
+    weighed = weigh_scores(evidence, fits, num_parts=num_parts, num_marks=num_marks)
+    return weighed - penalty
 
 
 def _choose(relevance: NDArray[np.float64], centered: Embeddings, options: HitOptions) -> list[int]:

@@ -14,9 +14,11 @@ from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
+from clipkit.search.query_vectors import PartVector, QueryVectors
+from clipkit.search.ranking import mixed_score, plain_score
 from clipkit.search.relevance import RelevanceScale, relevance_of
 from clipkit.search.rerank import weigh_scores
-from clipkit.search.search import SearchHit
+from clipkit.search.search import SearchHit, evidence_of_candidates
 from clipkit.search.store.local import catalog, schema
 from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
 
@@ -44,7 +46,7 @@ def _images(photos: Path) -> np.ndarray:
     return np.concatenate(rows)
 
 
-@pytest.mark.parametrize("words", [("red",), ("red", "+", "2:green"), ("red", "-", "blue")])
+@pytest.mark.parametrize("words", [("red",), ("red", "+", "2:green")])
 def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_images(
     library: PhotoLibrary, photos: Path, words: tuple[str, ...]
 ) -> None:
@@ -63,6 +65,34 @@ def test_relevance_is_that_of_the_everyday_words_and_the_librarys_own_images(
     weighed = weigh_scores(evidence, scores, num_parts=len(query.parts), num_marks=0)
     expected = relevance_of(weighed)
     np.testing.assert_allclose([hit.relevance for hit in by_name], expected, atol=2e-3)  # half
+
+
+@pytest.mark.parametrize("num_added", [1, 2])
+def test_the_more_is_subtracted_the_less_evidence_every_image_has(
+    photos: Path, num_added: int
+) -> None:
+    """Whatever else is subtracted from: also by weights that outweigh everything."""
+    bank = np.concatenate([word_embedding(name) for name in BACKGROUND_NAMES])
+    images = _images(photos)
+    added = [PartVector(word_embedding(word)[0]) for word in ("red", "green")[:num_added]]
+    before = np.full(len(COLORS), np.inf)
+    for weight in (0, 0.5, 1, 5, 50, 10.0**60):
+        away = [PartVector(word_embedding("blue")[0], -weight)] if weight else []
+        none = np.empty((0, images.shape[1]), np.float32)
+        query = QueryVectors((*added, *away), none, none, frozenset())
+        score = plain_score(added[0]) if query.is_plain else mixed_score(query, images, bank)
+        found = evidence_of_candidates(query, bank, images, images, score)
+        assert (found <= before + 1e-9).all()
+        before = found
+    assert before.min() < -(10**30)
+
+
+def test_weights_of_any_size_count_only_beside_each_other(library: PhotoLibrary) -> None:
+    expected = [hit.relevance for hit in library.search(parse_query("red", "+", "2:green"))]
+    for factor in (1e-8, 1e8):
+        query = parse_query(f"{factor:.12f}:red", "+", f"{2 * factor:.12f}:green")
+        found = [hit.relevance for hit in library.search(query)]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("words", [("red", "+", "2:green"), ("red", "-", "blue"), ("red",)])

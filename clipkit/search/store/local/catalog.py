@@ -131,7 +131,11 @@ class Catalog(AbstractContextManager["Catalog"]):
         if not where:
             sql, values = "SELECT value FROM meta WHERE key = ?", (NUM_IMAGES,)
         with self._errors():
-            return int(self._connection.execute(sql, values).fetchone()[0])
+            found = self._connection.execute(sql, values).fetchone()
+        try:
+            return int(found[0])
+        except (TypeError, ValueError) as error:  # the key is missing, or no number
+            raise damaged_library(self._folder, f"{self._path}: {error}") from error
 
     def absent_rows(self) -> NDArray[np.int64]:
         """Return the rows kept for files that are not there, ascending, shape (K,)."""

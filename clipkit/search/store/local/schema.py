@@ -59,8 +59,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX absent_by_path ON absent (path)",
         "CREATE INDEX absent_by_digest ON absent (digest)",
     ),
-    # Of a million images it takes half a second to count them from the disk.
-    (f"INSERT INTO meta SELECT '{NUM_IMAGES}', count(*) FROM images",),
+    (  # of a million images it takes half a second to count them from the disk
+        f"INSERT INTO meta SELECT '{NUM_IMAGES}', count(*) FROM images",
+        # An older clipkit may be writing while this is migrated, and does not know of it.
+        f"CREATE TRIGGER counts_more AFTER INSERT ON images BEGIN"
+        f" UPDATE meta SET value = value + 1 WHERE key = '{NUM_IMAGES}'; END",
+        f"CREATE TRIGGER counts_less AFTER DELETE ON images BEGIN"
+        f" UPDATE meta SET value = value - 1 WHERE key = '{NUM_IMAGES}'; END",
+    ),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -185,6 +185,30 @@ def test_an_index_from_before_the_count_was_kept_knows_it_once_it_is_opened(
         assert new.count() == len(new.images())
 
 
+def test_what_an_older_clipkit_writes_meanwhile_is_counted(catalog: Catalog, path: Path) -> None:
+    """A process of an older version may hold the file open while a newer one migrates it."""
+    catalog.write(META, images=_rows(["a"]))
+    older = sqlite3.connect(path)
+    with older:
+        sql = "INSERT INTO images (row, path, size, mtime_ns) VALUES (?, ?, 1, 1)"
+        older.executemany(sql, [(7, "b"), (8, "c")])
+        older.execute("DELETE FROM images WHERE path = 'a'")
+    older.close()
+    assert catalog.count() == 2 == len(catalog.images())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["DELETE FROM meta WHERE key = 'num_images'", "UPDATE meta SET value = 'abc'"],
+)
+def test_a_damaged_count_is_a_damaged_index(catalog: Catalog, path: Path, damage: str) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute(damage)
+    other.close()
+    with pytest.raises(LibraryError, match=r"is damaged.*--rebuild"):
+        catalog.count()
+
+
 def test_a_step_of_the_ladder_that_fails_leaves_the_old_schema(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
