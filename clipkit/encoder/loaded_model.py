@@ -44,6 +44,11 @@ class LoadedModel:
         return self._runtime.embed_dim
 
     @property
+    def context_length(self) -> int:
+        """Tokens of a text that the text encoder reads, its marks included: 77 for most models."""
+        return self._tokenizer.context_length
+
+    @property
     def scoring(self) -> Scoring:
         """How the checkpoint turns cosines into logits: its logit scale and logit bias."""
         return self._runtime.scoring
