@@ -2,12 +2,14 @@
 
 import argparse
 import csv
+import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
@@ -15,11 +17,12 @@ from clipkit.cli.parser import Parser
 from clipkit.cli.terminal import clear_bars, display_width, note, progress_bar, to_json, visible
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import EncodedBatch
+from clipkit.encoder.text_embedding import quoted
 from clipkit.errors import ImageReadError, InputError, LibraryError, SpaceMismatchError
 from clipkit.inputs.folders import FolderEntry, find_images
 from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier
-from clipkit.zero_shot.labels import check_class_names
-from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS, resolve_templates
+from clipkit.zero_shot.labels import check_class_names, label_prompts
+from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 
 if TYPE_CHECKING:
     from clipkit.search.lookup import IndexedFiles
@@ -51,13 +54,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     )
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument(
-        "--labels", metavar='"a,b,c"', help="labels, separated by commas; or a file ending in .txt"
+        "--labels",
+        metavar='"a,b,c"',
+        help="labels, separated by commas; or a file ending in .txt or .json",
     )
     labels.add_argument(
         "--labels-file",
         type=values.path,
         metavar="FILE",
-        help="a file with one label a line; lines that begin with # are comments",
+        help="a file with one label a line; lines that begin with # are comments. Or a .json file: "
+        "a list of labels, or an object with the prompts of each label, in which a {} or {c} "
+        "stands for the label",
     )
     parser.add_argument(
         "--templates",
@@ -102,6 +109,9 @@ def _explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Classify and print.
 
+    A label that is given twice, typed or in a file, counts once, with a note: what is printed tells
+    labels apart by their names alone. (In Python equal names are two classes, with a number each.)
+
     Args:
         arguments: As parsed.
 
@@ -111,15 +121,16 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: If a label or a path is refused.
     """
-    class_names = check_class_names(_read_labels(arguments))
-    resolve_templates(arguments.templates)  # says what is wrong with them before any work
+    named = _without_repeats(_read_labels(arguments))
+    # Says what is wrong with labels, prompts and templates before any work.
+    label_prompts(named, arguments.templates, arguments.domain)
     sources = _collect(arguments.paths)
     encoder = load_encoder(arguments)
     with progress_bar("embedding labels", unit="prompt") as progress:
         progress(0, None)
         classifier = ZeroShotClassifier(
             encoder,
-            class_names,
+            named,
             templates=arguments.templates,
             domain=arguments.domain,
             multi_label=arguments.multi_label,
@@ -149,11 +160,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if not num_ranked or (skipped and arguments.strict) else 0
 
 
-def _read_labels(arguments: argparse.Namespace) -> list[str]:
+_Given = list[str] | dict[str, str | list[str]]  # labels, or the prompts of each
+
+
+def _read_labels(arguments: argparse.Namespace) -> _Given:
     words = arguments.labels
     if words is None:
         return _labels_of(Path(arguments.labels_file))
-    if "," not in words and words.strip().lower().endswith(".txt"):
+    if "," not in words and words.strip().lower().endswith((".txt", ".json")):
         return _labels_of(Path(words.strip()))
     found = [label for label in words.split(",") if label.strip()]
     if not found:
@@ -163,19 +177,55 @@ def _read_labels(arguments: argparse.Namespace) -> list[str]:
     return found
 
 
-def _labels_of(path: Path) -> list[str]:
-    """Return the labels of a file, one a line, without comments."""
+def _without_repeats(labels: _Given) -> _Given:
+    """Return each label once, with a note of those that were repeated."""
+    names = check_class_names(labels)
+    counts = Counter(names)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        note(f"labels that were given more than once count once: {quoted(repeated)}")
+    return labels if isinstance(labels, dict) else list(counts)
+
+
+def _labels_of(path: Path) -> _Given:
+    """Return the labels of a file: one a line without comments, or JSON."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file in UTF-8: {error.reason}") from error
-    labels = [line.strip() for line in lines if not line.lstrip().startswith("#")]
-    # A backslash before it makes a label of what begins with #.
-    labels = [label.removeprefix("\\") if label[:2] == "\\#" else label for label in labels]
-    found = [label for label in labels if label]
+    found = _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(text)
     if not found:
         raise InputError(f"{path} holds no label: one a line is needed")
     return found
+
+
+def _from_lines(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    # A backslash before it makes a label of what begins with #.
+    labels = [label.removeprefix("\\") if label[:2] == "\\#" else label for label in lines]
+    return [label for label in labels if label]
+
+
+def _from_json(path: Path, text: str) -> _Given:
+    """Return the labels of a JSON file: a list, or an object with the prompts of each."""
+
+    def with_keys_that_differ(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key.strip() in found:
+                raise InputError(f"{path} has the label {key.strip()!r} more than once")
+            found[key.strip()] = value
+        return found
+
+    try:
+        content = json.loads(text, object_pairs_hook=with_keys_that_differ)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, list | dict):
+        raise InputError(
+            f"{path} must hold a list of labels, or an object with the prompts of each, "
+            f"got a {type(content).__name__}"
+        )
+    return content
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from clipkit.metrics.retrieval import share_within
 from clipkit.progress import Progress
 from clipkit.runtime.parity import reference_directory
 from clipkit.zero_shot.classifier import ZeroShotClassifier
+from clipkit.zero_shot.labels import Templates
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES
 
 
@@ -57,7 +58,7 @@ def evaluate_zero_shot(
     labels: Sequence[int],
     class_names: Sequence[str],
     *,
-    templates: str | Sequence[str] = DEFAULT_TEMPLATES,
+    templates: Templates = DEFAULT_TEMPLATES,
     progress: Progress | None = None,
 ) -> ZeroShotReport:
     """Return how well a model classifies images by the names of their classes.
@@ -67,7 +68,8 @@ def evaluate_zero_shot(
         images: Images, as for :meth:`clipkit.Encoder.encode_images`. Unreadable ones are left
             out and listed.
         labels: The right class of each, in 0..C-1.
-        class_names: C different names.
+        class_names: C names. Equal ones are classes of equal score, of which the lower number
+            comes first.
         templates: As for :class:`clipkit.ZeroShotClassifier`.
         progress: Called after every batch of images with (done, total).
 
@@ -75,8 +77,7 @@ def evaluate_zero_shot(
         The accuracies.
 
     Raises:
-        InputError: If counts differ, a label is out of range, two names are equal, or no image
-            can be read.
+        InputError: If counts differ, a label is out of range, or no image can be read.
     """
     if len(images) != len(labels):
         raise InputError(
@@ -95,7 +96,7 @@ def evaluate_classes(
     encoder: Encoder,
     source: PairDataset,
     *,
-    templates: str | Sequence[str] = DEFAULT_TEMPLATES,
+    templates: Templates = DEFAULT_TEMPLATES,
     progress: Progress | None = None,
 ) -> ZeroShotReport:
     """Return how well a model classifies the images of class folders by the folders' names.
@@ -153,18 +154,14 @@ def sample_accuracy(encoder: Encoder) -> ZeroShotReport:
 class _Tally:
     """Counts images as they come, batch by batch."""
 
-    def __init__(
-        self, encoder: Encoder, class_names: Sequence[str], templates: str | Sequence[str]
-    ) -> None:
+    def __init__(self, encoder: Encoder, class_names: Sequence[str], templates: Templates) -> None:
         classifier = ZeroShotClassifier(encoder, class_names, templates=templates)
-        num_names, num_different = len(classifier.class_names), len(set(classifier.class_names))
-        if num_different != num_names:
-            raise InputError(
-                f"class names must differ, got {num_names} of which only {num_different} are "
-                "different"
-            )
         self.skipped: list[ImageReadError] = []
-        self._class_embeddings = classifier.class_embeddings
+        # Products of equal rows may differ by rounding, so classes of one embedding share a column.
+        _, first, self._column_of = np.unique(
+            classifier.class_embeddings, axis=0, return_index=True, return_inverse=True
+        )
+        self._different = classifier.class_embeddings[first]
         self._scale = encoder.logit_scale
         self._ranks: list[NDArray[np.intp]] = []
         self._labels: list[int] = []
@@ -175,7 +172,7 @@ class _Tally:
         if not len(labels):
             return
         # The bias of sigmoid checkpoints is the same for all classes: it changes nothing here.
-        cosines = cosine_similarity(embeddings, self._class_embeddings)
+        cosines = cosine_similarity(embeddings, self._different)[:, self._column_of]
         logits = self._scale * cosines.astype(np.float64)  # (K, C)
         classes = np.asarray(labels)
         self._ranks.append(label_ranks(logits, classes))
@@ -192,7 +189,7 @@ class _Tally:
         ranks = np.concatenate(self._ranks)
         return ZeroShotReport(
             num_images=len(ranks),
-            num_classes=len(self._class_embeddings),
+            num_classes=len(self._column_of),
             top_1=share_within(ranks, k=1),
             top_5=share_within(ranks, k=5),
             mean_per_class=mean_per_class(ranks < 1, np.array(self._labels)),

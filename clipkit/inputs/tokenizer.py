@@ -6,7 +6,8 @@ Shapes: N texts, L context length.
 import functools
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,19 +24,43 @@ if TYPE_CHECKING:
 
 CLIP_CONTEXT_LENGTH = 77  # open_clip's default where a config names none
 TOKENIZER_FILE = "tokenizer.json"
+_SIDES = ("right", "left")
+# Classes of transformers that fill texts on the left, unless their settings say otherwise.
+_LEFT_CLASSES = ("GemmaTokenizer", "Siglip2Tokenizer")
+# The token that fills texts where no file names one, by its usual names: BERT's, T5's and
+# XLM-RoBERTa's, CLIP's.
+_USUAL_PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>")
+_USUAL_ERASED_TOKENS = ("[SEP]", "</s>")
+_SHOWN_CHARACTERS = 200  # of what a text lost
 _SPACE = "\u2581"  # how SentencePiece writes a space; alone where the word behind it is unknown
 
 
 class TextCutWarning(ClipkitWarning):
-    """A text was longer than the text tower's context length; its end was left out."""
+    """A text was longer than the text tower's context length; a part of it was left out.
+
+    That is its end, or its start where the checkpoint's tokenizer cuts on the left.
+    """
 
 
 class TokenizedTexts(NamedTuple):
     """Token ids of texts, and which were cut or unknown."""
 
     token_ids: NDArray[np.int64]  # (N, L)
-    is_cut: NDArray[np.bool_]  # (N,), whether the end of the text was left out
+    is_cut: NDArray[np.bool_]  # (N,), whether a part of the text was left out
     is_unknown: NDArray[np.bool_]  # (N,), whether no word of it is in the vocabulary
+
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """What a checkpoint says of its tokenizer beside the vocabulary."""
+
+    pad_token: str | None = None  # fills a row
+    pad_candidates: tuple[str, ...] = ()  # the first in the vocabulary fills a row without it
+    unknown_token: str | None = None  # of what is not in the vocabulary; None: the vocabulary says
+    erased_token: str | None = None  # becomes 0 in the result; some were trained without it
+    padding_side: str | None = "right"  # where a row is filled; None: the vocabulary's file says
+    truncation_side: str | None = "right"  # where a long text is cut; None: likewise
+    class_padding_side: str = "right"  # where a row is filled if the vocabulary's file is silent
 
 
 class Tokenizer:
@@ -49,10 +74,7 @@ class Tokenizer:
             set here.
         clean: The cleaning rule applied to every text first.
         context_length: L, tokens in a row of the result, special tokens included.
-        pad_token: The token that fills a row; None or one that is not in the vocabulary: number 0.
-        unknown_token: The token of what is not in the vocabulary; None: the vocabulary says.
-        erased_token: The token that becomes 0 in the result; some checkpoints were trained
-            without it.
+        settings: Special tokens and sides; by default rows are filled with number 0.
     """
 
     def __init__(
@@ -61,16 +83,12 @@ class Tokenizer:
         *,
         clean: Callable[[str], str],
         context_length: int,
-        pad_token: str | None = None,
-        unknown_token: str | None = None,
-        erased_token: str | None = None,
+        settings: TokenizerSettings = TokenizerSettings(),
     ) -> None:
         self.context_length = context_length
         self._read_vocabulary = read_vocabulary
         self._clean = clean
-        self._pad_token = pad_token
-        self._unknown_token = unknown_token
-        self._erased_token = erased_token
+        self._settings = settings
 
     @classmethod
     def from_config(cls, text_cfg: Mapping[str, Any], source: Path) -> "Tokenizer":
@@ -84,8 +102,8 @@ class Tokenizer:
             The tokenizer. Damage to its vocabulary is a CheckpointError of its first use.
 
         Raises:
-            CheckpointError: If the files are missing, or the config asks for a way of tokenizing
-                that clipkit does not know.
+            CheckpointError: If the files are missing or cannot be read, or they ask for a way of
+                tokenizing that clipkit does not know.
         """
         options = dict(text_cfg.get("tokenizer_kwargs") or {})
         is_hugging_face = bool(text_cfg.get("hf_tokenizer_name"))
@@ -101,30 +119,23 @@ class Tokenizer:
             if not (source / TOKENIZER_FILE).is_file():
                 raise CheckpointError(f"the checkpoint has no {TOKENIZER_FILE} in {source}")
             read = functools.partial(_read_vocabulary, source / TOKENIZER_FILE)
-        special_tokens = _special_tokens(source) if is_hugging_face else {}
         return cls(
             read,
             clean=CLEANING_RULES[cleaning_rule(text_cfg)],
             context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
-            pad_token=_content(special_tokens.get("pad_token")),
-            unknown_token=_content(special_tokens.get("unk_token")),
-            erased_token=(
-                _content(special_tokens.get("sep_token"))
-                if options.get("strip_sep_token")
-                else None
-            ),
+            settings=read_settings(text_cfg, source) if is_hugging_face else TokenizerSettings(),
         )
 
     @property
     def pad_id(self) -> int:
         """Token id that fills a row."""
-        return _token_id(self._vocabulary, self._pad_token) or 0
+        return int((self._vocabulary.padding or {})["pad_id"])
 
     def __call__(self, texts: Iterable[str]) -> NDArray[np.int64]:
         """Return the token ids of texts.
 
-        A text that is too long keeps its start and its end token; one TextCutWarning a call shows
-        what was left out.
+        A text that is too long keeps its special tokens and its start, or its end where the
+        checkpoint cuts on the left; one TextCutWarning a call shows what was left out.
 
         Args:
             texts: N texts of any length, also empty ones.
@@ -137,7 +148,7 @@ class Tokenizer:
             CheckpointError: If the vocabulary is damaged.
         """
         cleaned, encodings = self._encode(texts)
-        _warn_of_cuts(cleaned, encodings, self.context_length)
+        self._warn_of_cuts(cleaned, encodings)
         return self._without_erased(self._ids(encodings))
 
     def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
@@ -156,7 +167,7 @@ class Tokenizer:
             CheckpointError: If the vocabulary is damaged.
         """
         cleaned, encodings = self._encode(texts)
-        _warn_of_cuts(cleaned, encodings, self.context_length)
+        self._warn_of_cuts(cleaned, encodings)
         return self._tokenized(encodings)
 
     def tokenize_quietly(self, texts: Iterable[str]) -> TokenizedTexts:
@@ -174,7 +185,7 @@ class Tokenizer:
         return ids.reshape(len(encodings), self.context_length)
 
     def _without_erased(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        erased_id = _token_id(self._vocabulary, self._erased_token)
+        erased_id = _token_id(self._vocabulary, self._settings.erased_token)
         return ids if erased_id is None else np.where(ids == erased_id, 0, ids)
 
     def _tokenized(self, encodings: "Sequence[Encoding]") -> TokenizedTexts:
@@ -193,17 +204,36 @@ class Tokenizer:
     @functools.cached_property
     def _ids_without_word(self) -> list[int]:
         """Token ids that stand for no word: of what is unknown, and of the space before a word."""
-        unknown = self._unknown_token or getattr(self._vocabulary.model, "unk_token", None)
+        unknown = self._settings.unknown_token or getattr(self._vocabulary.model, "unk_token", None)
         ids = (_token_id(self._vocabulary, token) for token in (unknown, _SPACE))
         return [token_id for token_id in ids if token_id is not None]
 
     @functools.cached_property
     def _vocabulary(self) -> "Vocabulary":
-        vocabulary = self._read_vocabulary()
-        vocabulary.enable_truncation(max_length=self.context_length)
-        pad_id = _token_id(vocabulary, self._pad_token) or 0
-        vocabulary.enable_padding(length=self.context_length, pad_id=pad_id)
+        vocabulary, settings = self._read_vocabulary(), self._settings
+        padding_side, truncation_side = _sides(settings, vocabulary)
+        pad_id = _token_id(vocabulary, _pad_token(settings, vocabulary)) or 0
+        vocabulary.enable_truncation(max_length=self.context_length, direction=truncation_side)
+        vocabulary.enable_padding(length=self.context_length, pad_id=pad_id, direction=padding_side)
         return vocabulary
+
+    def _warn_of_cuts(self, texts: Sequence[str], encodings: "Sequence[Encoding]") -> None:
+        cut = [
+            (text, encoding)
+            for text, encoding in zip(texts, encodings, strict=True)
+            if encoding.overflowing
+        ]
+        if not cut:
+            return
+        is_at_start = (self._vocabulary.truncation or {})["direction"] == "left"
+        left_out = _left_out(*cut[0], is_at_start=is_at_start)
+        others = f" ({len(cut) - 1} more texts were cut)" if len(cut) > 1 else ""
+        warnings.warn(
+            f"a text is longer than the {self.context_length} tokens the model reads; left out: "
+            f"{left_out!r}{others}",
+            TextCutWarning,
+            stacklevel=3,
+        )
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
@@ -229,9 +259,11 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 
 
 def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:
-    """Return the part of a space_id that identifies the vocabulary of a checkpoint.
+    """Return the part of a space_id that identifies the tokenizer of a checkpoint.
 
     CLIP's own vocabulary never changes, so it has a name; others are known by their file's bytes.
+    Settings beside the file count where they make other token ids than usual ones would: for the
+    usual ones the digest is that of the file alone, as it has always been.
 
     Args:
         text_cfg: The ``text_cfg`` part of an open_clip model config.
@@ -239,12 +271,101 @@ def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:
 
     Returns:
         "clip" or 64 hex digits.
+
+    Raises:
+        CheckpointError: If a file cannot be read, or names what clipkit does not know.
     """
     if not text_cfg.get("hf_tokenizer_name"):
         return "clip"
     import hashlib  # only here: it takes 3 ms
 
-    return hashlib.sha256((source / TOKENIZER_FILE).read_bytes()).hexdigest()
+    digest = hashlib.sha256((source / TOKENIZER_FILE).read_bytes())
+    if unusual := _unusual_settings(text_cfg, source):
+        digest.update(json.dumps(unusual, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def read_settings(text_cfg: Mapping[str, Any], source: Path) -> TokenizerSettings:
+    """Return what the files beside a tokenizer.json say of it, as transformers reads them.
+
+    Args:
+        text_cfg: The ``text_cfg`` part of an open_clip model config.
+        source: The checkpoint directory.
+
+    Returns:
+        The settings.
+
+    Raises:
+        CheckpointError: If a file cannot be read, or names a side that there is not.
+    """
+    named = _named_settings(source)
+    kind = str(named.get("tokenizer_class") or "").removesuffix("Fast")
+    for key in ("padding_side", "truncation_side"):
+        if named.get(key, "right") not in _SIDES:
+            raise CheckpointError(
+                f"{key} must be left or right, got {named[key]!r} in the settings of {source}"
+            )
+    is_erasing = (text_cfg.get("tokenizer_kwargs") or {}).get("strip_sep_token")
+    is_siglip = text_cfg.get("no_causal_mask") or cleaning_rule(text_cfg) in (
+        "canonicalize",
+        "siglip",
+    )
+    # SigLIP fills texts with T5's end. SigLIP 2 has Gemma's tokens, where "</s>" is an HTML tag.
+    siglip = ("</s>",) if is_siglip else ()
+    return TokenizerSettings(
+        pad_token=_content(named.get("pad_token")),
+        pad_candidates=(*siglip, *_USUAL_PAD_TOKENS),
+        unknown_token=_content(named.get("unk_token")),
+        erased_token=_content(named.get("sep_token")) if is_erasing else None,
+        padding_side=named.get("padding_side"),
+        truncation_side=named.get("truncation_side"),
+        class_padding_side="left" if kind in _LEFT_CLASSES else "right",
+    )
+
+
+def _unusual_settings(text_cfg: Mapping[str, Any], source: Path) -> dict[str, str | None]:
+    """Return the settings by which token ids differ from those of usual ones."""
+    settings = read_settings(text_cfg, source)
+    vocabulary = _read_vocabulary(source / TOKENIZER_FILE)
+    usual = TokenizerSettings(
+        pad_candidates=settings.pad_candidates, padding_side=None, truncation_side=None
+    )
+    found: dict[str, str | None] = {}
+    if settings.erased_token not in (None, *_USUAL_ERASED_TOKENS):
+        found["sep_token"] = settings.erased_token
+    sides = zip(_sides(settings, vocabulary), _sides(usual, vocabulary), strict=True)
+    for key, (side, usual_side) in zip(("padding_side", "truncation_side"), sides, strict=True):
+        if side != usual_side:
+            found[key] = side
+    if _pad_token(settings, vocabulary) != _pad_token(usual, vocabulary):
+        found["pad_token"] = settings.pad_token
+    return found
+
+
+def _pad_token(settings: TokenizerSettings, vocabulary: "Vocabulary") -> str | None:
+    """Return the token that fills texts; None: number 0."""
+    if settings.pad_token is not None:
+        if _token_id(vocabulary, settings.pad_token) is None:
+            raise CheckpointError(
+                f"the token {settings.pad_token!r}, which fills texts, is not in the checkpoint's "
+                f"{TOKENIZER_FILE}: save the tokenizer again with it, or name another pad_token"
+            )
+        return settings.pad_token
+    if not settings.pad_candidates:
+        return None
+    stored = (vocabulary.padding or {}).get("pad_token")
+    is_gemma = _token_id(vocabulary, "<eos>") is not None
+    candidates = [token for token in settings.pad_candidates if not (is_gemma and token == "</s>")]
+    known = (token for token in (stored, *candidates) if _token_id(vocabulary, token) is not None)
+    return next(known, None)
+
+
+def _sides(settings: TokenizerSettings, vocabulary: "Vocabulary") -> tuple[str, str]:
+    """Return where rows are filled and where long texts are cut."""
+    padding, truncation = vocabulary.padding or {}, vocabulary.truncation or {}
+    padding_side = settings.padding_side or padding.get("direction") or settings.class_padding_side
+    truncation_side = settings.truncation_side or truncation.get("direction") or "right"
+    return str(padding_side).lower(), str(truncation_side).lower()
 
 
 def _read_vocabulary(path: Path) -> "Vocabulary":
@@ -263,17 +384,26 @@ def _build_clip_vocabulary(file: Path, extra_special_tokens: Sequence[str]) -> "
     return build_clip_tokenizer(file, extra_special_tokens=extra_special_tokens)
 
 
-def _special_tokens(directory: Path) -> dict[str, Any]:
-    """Return the special tokens that the files beside a tokenizer.json name."""
-    special_tokens: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        path = directory / name
-        if path.is_file():
-            try:
-                special_tokens |= json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise CheckpointError(f"{path} cannot be read: {error}") from error
-    return special_tokens
+def _named_settings(directory: Path) -> dict[str, Any]:
+    """Return what the files beside a tokenizer.json name; what both name as transformers does."""
+    special_tokens = _json_object(directory / "special_tokens_map.json")
+    settings = _json_object(directory / "tokenizer_config.json")
+    if "added_tokens_decoder" in settings:  # then the other file is one that old versions read
+        return special_tokens | settings
+    return settings | special_tokens
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """Return what an object in a file names, without nulls; nothing where there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} cannot be read: it holds no object")
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def _content(token: Any) -> str | None:
@@ -285,26 +415,19 @@ def _token_id(vocabulary: "Vocabulary", token: str | None) -> int | None:
     return vocabulary.token_to_id(token) if token else None
 
 
-def _warn_of_cuts(texts: Sequence[str], encodings: "Sequence[Encoding]", length: int) -> None:
-    cut = [
-        (text, encoding)
-        for text, encoding in zip(texts, encodings, strict=True)
-        if encoding.overflowing
-    ]
-    if not cut:
-        return
-    text, encoding = cut[0]
-    rest = encoding.overflowing[0]
-    start = next(
-        begin
-        for (begin, end), special in zip(rest.offsets, rest.special_tokens_mask, strict=True)
-        if not special and end > begin
-    )
-    others = f" ({len(cut) - 1} more texts were cut)" if len(cut) > 1 else ""
-    left_out = text[start:] if len(text) - start <= 200 else text[start : start + 200] + "…"
-    warnings.warn(
-        f"a text is longer than the {length} tokens the model reads; left out: "
-        f"{left_out!r}{others}",
-        TextCutWarning,
-        stacklevel=3,
-    )
+def _left_out(text: str, encoding: "Encoding", *, is_at_start: bool) -> str:
+    """Return the part of a cut text that the encoding lacks, or what of it lies at the cut."""
+    if is_at_start:
+        end = next(_word_starts(encoding), len(text))
+        shown = text[max(end - _SHOWN_CHARACTERS, 0) : end]
+        return shown if end <= _SHOWN_CHARACTERS else f"…{shown}"
+    start = next(_word_starts(encoding.overflowing[0]))
+    shown = text[start : start + _SHOWN_CHARACTERS]
+    return shown if len(text) - start <= _SHOWN_CHARACTERS else f"{shown}…"
+
+
+def _word_starts(encoding: "Encoding") -> Iterator[int]:
+    """Yield where the words of an encoding begin in its text."""
+    for (begin, end), special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True):
+        if not special and end > begin:
+            yield begin

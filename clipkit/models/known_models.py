@@ -144,6 +144,7 @@ def read_open_clip_table() -> dict[str, Any]:
 
     Returns:
         What ``known_models.json`` holds under "architectures", without the parameter counts.
+        Configs that describe no dual encoder of images and texts are left out.
     """
     from open_clip.factory import get_model_config, list_models
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
@@ -151,6 +152,8 @@ def read_open_clip_table() -> dict[str, Any]:
     table: dict[str, Any] = {}
     for name in list_models():
         config = get_model_config(name)
+        if not _is_dual_encoder(config):
+            continue
         tags: dict[str, Any] = {}
         for tag in list_pretrained_tags_by_model(name):
             entry = get_pretrained_cfg(name, tag)
@@ -169,6 +172,13 @@ def read_open_clip_table() -> dict[str, Any]:
             "tags": tags,
         }
     return table
+
+
+def _is_dual_encoder(config: object) -> bool:
+    """Return whether a model config has both towers that clipkit builds, by their own keys."""
+    if not isinstance(config, Mapping):
+        return False
+    return all(isinstance(config.get(key), Mapping) for key in ("vision_cfg", "text_cfg"))
 
 
 def _parse(table: Mapping[str, Any]) -> dict[str, Architecture]:

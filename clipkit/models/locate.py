@@ -5,6 +5,7 @@ in the cache or downloads them. Imports no torch.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ DEFAULT_PREPROCESS: Mapping[str, Any] = {
     "resize_mode": "shortest",
     "fill_color": 0,
 }  # open_clip's PreprocessCfg, without the size, which the image tower knows
+_EPOCH = re.compile(r"epoch_(latest|[0-9]+)\.pt")  # as open_clip_train names weights
 _OWN_PREPROCESS = ("crop", "resize_size")  # of transformers' image processors
 
 
@@ -165,6 +167,26 @@ def check_model_cfg(model_cfg: Mapping[str, Any], path: Path) -> None:
     for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
         if not isinstance(model_cfg.get(key), kind):
             raise CheckpointError(f'{path} has no valid "{key}" in its "model_cfg"')
+
+
+def newest_epoch(directory: Path) -> Path | None:
+    """Return the newest of the weights that open_clip_train has written into a directory.
+
+    It writes ``epoch_N.pt`` after N epochs and, where it was told to save the most recent, after
+    each of them ``epoch_latest.pt``, which is thus the newest. It resumes from the same ones.
+
+    Args:
+        directory: Where they lie.
+
+    Returns:
+        ``epoch_latest.pt``, else the file of the largest N; None if there is neither.
+    """
+    epoch_of = {
+        path: math.inf if match[1] == "latest" else int(match[1])
+        for path in directory.glob("epoch_*.pt")
+        if (match := _EPOCH.fullmatch(path.name)) and path.is_file()
+    }
+    return max(epoch_of, key=lambda path: epoch_of[path], default=None)
 
 
 def complete_preprocess(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,7 +340,7 @@ def _weights_in(directory: Path) -> Path | None:
             f"{directory} holds {len(others)} weights files and none is called {WEIGHT_NAMES[0]}: "
             "give the path of the one you mean"
         )
-    return others[0] if others else None
+    return others[0] if others else newest_epoch(directory)
 
 
 def _is_repo(name: str) -> bool:

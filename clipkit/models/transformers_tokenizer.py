@@ -30,7 +30,6 @@ OLDER_FILES = (
 )
 # What a tokenizer class does to a text before its tokenizer.json sees it.
 _CLEANING = {"SiglipTokenizer": "siglip", "Siglip2Tokenizer": "lowercase"}
-_PADS_LEFT = ("GemmaTokenizer", "Siglip2Tokenizer")  # unless their settings say otherwise
 
 
 def tokenizer_cleaning(directory: Path, family: str) -> str:
@@ -79,7 +78,7 @@ def prepare_tokenizer(directory: Path, text_config: Mapping[str, Any] | None) ->
         CheckpointError: If the checkpoint has no tokenizer, or it cannot be converted.
         MissingExtraError: If a conversion needs transformers and it is not installed.
     """
-    if (directory / TOKENIZER).is_file() and text_config is None and not _pads_left(directory):
+    if (directory / TOKENIZER).is_file() and text_config is None:
         return directory
     files = [directory / name for name in (TOKENIZER, *SETTINGS, *OLDER_FILES)]
     files = [path for path in files if path.is_file()]
@@ -109,8 +108,6 @@ def _prepare(directory: Path, text_config: Mapping[str, Any] | None, prepared: P
             if (directory / name).is_file():
                 shutil.copyfile(directory / name, draft / name)
         settings = _settings(directory)
-        if _pads_left(directory):
-            settings["padding_side"] = "left"
         if not (directory / TOKENIZER).is_file():
             text, marks = _converted(directory)
             (draft / TOKENIZER).write_text(text, encoding="utf-8")
@@ -157,13 +154,6 @@ def _converted_siglip(tokenizer: Any) -> str:
         single=["$A", end], special_tokens=[(end, int(tokenizer.eos_token_id))]
     )
     return str(converted.to_str())
-
-
-def _pads_left(directory: Path) -> bool:
-    """Return whether a tokenizer pads on the left because of its class alone."""
-    settings = _settings(directory)
-    kind = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
-    return kind in _PADS_LEFT and "padding_side" not in settings
 
 
 def _settings(directory: Path) -> dict[str, Any]:

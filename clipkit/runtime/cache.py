@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clipkit.errors import CheckpointError
 from clipkit.files import write_text
+from clipkit.models.locate import newest_epoch
 from clipkit.models.sources import DirectorySource, Source
 from clipkit.paths import cache_directory, readable_name
 from clipkit.progress import StepProgress
@@ -50,7 +51,7 @@ def find_compiled(source: Source) -> Path | None:
         bundle = Bundle.read(directory)
     except CheckpointError:
         return None
-    return directory if _is_unchanged(bundle.origin) else None
+    return directory if _is_unchanged(source, bundle.origin) else None
 
 
 def compile_into_cache(
@@ -107,7 +108,7 @@ def remembered_refusal(source: Source) -> str | None:
         reason, versions, origin = (content[key] for key in ("reason", "versions", "origin"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    holds = versions == compiler_versions() and _is_unchanged(origin)
+    holds = versions == compiler_versions() and _is_unchanged(source, origin)
     return str(reason) if holds else None
 
 
@@ -115,8 +116,13 @@ def _note(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.refused.json")
 
 
-def _is_unchanged(origin: dict[str, tuple[int, int]]) -> bool:
-    """Return whether every file a model was made from is as it was, or gone."""
+def _is_unchanged(source: Source, origin: dict[str, tuple[int, int]]) -> bool:
+    """Return whether every file a model was made from is as it was, or gone, and none is newer."""
+    if isinstance(source, DirectorySource) and source.weights is None:
+        newest = newest_epoch(source.directory)
+        is_of_epoch = any(Path(path).match("epoch_*.pt") for path in origin)
+        if newest is not None and is_of_epoch and str(newest) not in origin:
+            return False
     for path, (size, mtime_ns) in origin.items():
         try:
             found = os.stat(path)  # noqa: PTH116 - the path is text

@@ -29,7 +29,14 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.hub import SAFE_WEIGHTS
-from clipkit.models.locate import TEXT_CONFIG_NAME, TOKENIZER_NAME, CheckpointFiles, locate
+from clipkit.models.locate import (
+    SPECIAL_TOKENS,
+    TEXT_CONFIG_NAME,
+    TOKENIZER_NAME,
+    TOKENIZER_SETTINGS,
+    CheckpointFiles,
+    locate,
+)
 from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
 from clipkit.models.towers import Towers
 from clipkit.progress import StepProgress
@@ -327,7 +334,14 @@ def _origin(source: Source, files: CheckpointFiles) -> dict[str, tuple[int, int]
     paths = [files.weights] if files.weights else []
     if isinstance(source, DirectorySource):
         paths += [
-            source.directory / name for name in (CONFIG_NAME, TEXT_CONFIG_NAME, TOKENIZER_NAME)
+            source.directory / name
+            for name in (
+                CONFIG_NAME,
+                TEXT_CONFIG_NAME,
+                TOKENIZER_NAME,
+                TOKENIZER_SETTINGS,
+                SPECIAL_TOKENS,
+            )
         ]
     found = {str(path): path.stat() for path in paths if path.is_file()}
     return {path: (status.st_size, status.st_mtime_ns) for path, status in found.items()}

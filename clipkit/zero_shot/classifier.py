@@ -1,7 +1,7 @@
 """The zero-shot classifier: class names to class embeddings, images to ranked labels.
 
-Shapes: N images, C labels, G of them that the model can tell apart, D dimensions of the shared
-space.
+Shapes: N images, C class names, G labels of them that are ranked, R different readings of the
+model among them, D dimensions of the shared space.
 """
 
 import copy
@@ -25,9 +25,10 @@ from clipkit.word_evidence import WordScale
 from clipkit.zero_shot.labels import (
     LabelGroups,
     Labels,
+    Templates,
     check_class_names,
     filled_prompts,
-    own_prompts,
+    label_prompts,
     read_labels,
     warn_of_unknown_labels,
 )
@@ -69,24 +70,31 @@ class ClassifiedBatch:
 class ZeroShotClassifier:
     """Scores images against class names.
 
-    Labels that the model reads as one ("Cat", "cat", "CAT", or words that it does not know) cannot
-    have scores of their own. They are one label where labels are ranked, written with all its
-    spellings as in "Cat / cat", and each has a column of that one score in :meth:`scores`. An
-    EqualLabelsWarning names them, and an UnknownTextWarning those of which it knows no word.
+    Equal names are as many classes of equal score: lists of classes repeat a name on purpose, as
+    ImageNet's 1000 have "missile" and "sunglasses" twice, and every class keeps its number. They
+    are embedded once. (The command line counts a label that is typed twice once.)
+
+    Different names that the model reads as one ("Cat", "cat", "CAT", or words that it does not
+    know) are one label where labels are ranked, written with all its spellings as in "Cat / cat",
+    and each has a column of that one score in :meth:`scores`. An EqualLabelsWarning names them,
+    and an UnknownTextWarning those of which it knows no word.
 
     Args:
         encoder: The model.
         class_names: C names, C >= 1, in a list, an array, a Series or the like; or a dict from each
-            name to its own prompts, a string or several, in which a {} stands for the name.
-        templates: The name of a set in TEMPLATE_SETS, one template, or several.
+            name to its own prompts, a string or several, in which a {} or {c} stands for the name.
+        templates: The name of a set in TEMPLATE_SETS, one template, or several; or a dict from
+            each name to its own prompts, where the order of the classes is that of a list, or
+            names repeat.
         domain: What kind of things the classes are, in the singular: "food", "bird".
         multi_label: Whether every class is scored on its own, so that several or none may apply.
             Checkpoints trained with the sigmoid loss always do so.
         progress: Called after every batch of prompts with (done, total).
 
     Raises:
-        InputError: If the encoder is none, there is no class name, one is empty or no string, the
-            domain is no word, or templates or a domain are given with prompts that need none.
+        InputError: If the encoder is none, there is no class name, one is empty, no string or
+            without prompts, the domain is no word, or templates or a domain are given with prompts
+            that need none.
         PromptError: If a template does not have exactly one {}.
     """
 
@@ -95,43 +103,39 @@ class ZeroShotClassifier:
         encoder: Encoder,
         class_names: Labels,
         *,
-        templates: str | Sequence[str] = DEFAULT_TEMPLATES,
+        templates: Templates = DEFAULT_TEMPLATES,
         domain: str | None = None,
         multi_label: bool = False,
         progress: Progress | None = None,
     ) -> None:
         check_kind(encoder, "scoring", ENCODER_RULE)
         self.class_names = check_class_names(class_names)
-        self.templates = resolve_templates(templates)
-        _check_domain(domain)
+        named = class_names if isinstance(class_names, Mapping) else self.class_names
+        prompts = label_prompts(named, templates, domain)
+        has_own = isinstance(class_names, Mapping) or isinstance(templates, Mapping)
+        self.templates = resolve_templates(
+            DEFAULT_TEMPLATES if isinstance(templates, Mapping) else templates
+        )
         self.multi_label = multi_label or encoder.scoring.is_sigmoid
         self._encoder = encoder
-        if isinstance(class_names, Mapping):
-            if domain is not None or self.templates != resolve_templates(DEFAULT_TEMPLATES):
-                raise InputError(
-                    "labels with prompts of their own need no templates and no domain: put those "
-                    "words into the prompts, where a {} stands for the label"
-                )
-            prompts = own_prompts(class_names)
-            looked_at = dict(zip(self.class_names, prompts, strict=True))
-        else:
-            prompts = filled_prompts(self.class_names, self.templates, domain)
-            looked_at = {name: (fill_template("{}", name),) for name in self.class_names}
-        warn_of_unknown_labels(encoder, looked_at)
+        looked_at = (
+            prompts if has_own else [(fill_template("{}", name),) for name in self.class_names]
+        )
+        warn_of_unknown_labels(encoder, dict(zip(self.class_names, looked_at, strict=True)))
         self._groups = read_labels(encoder, self.class_names, prompts)
         self._embeddings = encoder.encode_prompts(
-            [prompts[place] for place in self._groups.first], progress=progress
-        )  # (G, D)
+            [prompts[place] for place in self._groups.first_readings], progress=progress
+        )  # (R, D)
 
     @property
     def labels(self) -> list[str]:
-        """The G labels that the model can tell apart, each with all its spellings."""
+        """The G labels that are ranked, each with all its spellings that the model reads as one."""
         return self._groups.labels
 
     @property
     def class_embeddings(self) -> EmbeddingArray:
         """One embedding a class name, the mean over its prompts, shape (C, D)."""
-        return self._embeddings[self._groups.group_of]
+        return self._embeddings[self._groups.reading_of]
 
     def classify(
         self,
@@ -218,7 +222,7 @@ class ZeroShotClassifier:
         """Return the score of every image for every class.
 
         Softmax over the classes, so that a row sums to 1; with multi_label each in [0, 1] alone.
-        Classes that the model reads as one count once in the sum, and each has that one's score.
+        Spellings that the model reads as one count once in the sum, and each has that one's score.
         A checkpoint trained with the sigmoid loss gives the latter directly. For others it is
         sigmoid(2 * (evidence - 3.5)): by how many spreads the label lies above the background
         names on that image, in the same templates, less what its richness brings
@@ -242,15 +246,17 @@ class ZeroShotClassifier:
         return scores
 
     def _scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
-        """Return the score of every image for every label that differs, shape (N, G)."""
+        """Return the score of every image for every label that is ranked, shape (N, G)."""
         scoring = self._encoder.scoring
         scale = scoring.logit_scale
+        columns = self._groups.reading_of_group
         cosines = cosine_similarity(image_embeddings, self._embeddings).astype(np.float64)
+        cosines = cosines[:, columns]
         if scoring.logit_bias is not None:
             return _sigmoid(scale * cosines + scoring.logit_bias)
         if self.multi_label:
             evidence = self._words.evidence(self._embeddings, image_embeddings)
-            return _sigmoid(LABEL_SLOPE * (evidence - LABEL_CENTER))
+            return _sigmoid(LABEL_SLOPE * (evidence[:, columns] - LABEL_CENTER))
         return _softmax(scale * cosines)
 
     def _count(self, k: int | None) -> int:
@@ -263,8 +269,8 @@ class ZeroShotClassifier:
         part = copy.copy(self)
         part.class_names = list(class_names)
         part._groups = LabelGroups(class_names, [self._groups.readings[place] for place in places])
-        groups = self._groups.group_of[[places[first] for first in part._groups.first]]
-        part._embeddings = self._embeddings[groups]
+        firsts = [places[first] for first in part._groups.first_readings]
+        part._embeddings = self._embeddings[self._groups.reading_of[firsts]]
         return part
 
     @functools.cached_property
@@ -279,7 +285,7 @@ def classify_each(
     images: Iterable[ImageInput],
     class_names: Iterable[Iterable[str]],
     *,
-    templates: str | Sequence[str] = DEFAULT_TEMPLATES,
+    templates: Templates = DEFAULT_TEMPLATES,
     k: int | None = None,
 ) -> list[list[LabelScore]]:
     """Classify each image by its own list of labels; return them best first.
@@ -317,11 +323,6 @@ def classify_each(
         for row, names in zip(embeddings, names_of, strict=True)
         for labels in classifier._only(names).rank(row[None], k=k)
     ]
-
-
-def _check_domain(domain: object) -> None:
-    if domain is not None and not (isinstance(domain, str) and domain.strip()):
-        raise InputError(f'domain must be a word such as "food", got {domain!r}')
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
 """Class names to prompts, and groups of class names that a model cannot tell apart.
 
-Shapes: C labels, G of them that differ.
+Shapes: C labels, G of them that are ranked, R different readings of the model among them.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,11 +14,18 @@ from clipkit.arguments import items_of
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.text_embedding import quoted, warn_of_unknown
 from clipkit.errors import ClipkitWarning, InputError
-from clipkit.zero_shot.templates import fill_template
+from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
 
 Labels = Iterable[str] | Mapping[str, str | Iterable[str]]
 """Names in a list, a NumPy array, a pandas Series or the like; or each with prompts of its own."""
 
+Templates = str | Sequence[str] | Mapping[str, str | Iterable[str]]
+"""The name of a set, one template or several; or, by class name, the prompts of each."""
+
+_NEED_NONE = (
+    "labels with prompts of their own need no templates and no domain: put those words into the "
+    "prompts, where a {} stands for the label"
+)
 _SHOWN = 5  # groups in a message
 _READ_AT_ONCE = 256  # labels; the token ids of all would take too much memory
 
@@ -29,30 +37,48 @@ class EqualLabelsWarning(ClipkitWarning):
 class LabelGroups:
     """Groups of labels that are the same to a model.
 
+    Different spellings of what the model reads as one are one group. A name that is repeated as it
+    is stands for another class each time, so its second occurrence is in another group than its
+    first; all of them have one reading.
+
     Args:
         names: C names.
-        readings: What the model reads of each; equal ones are one group.
+        readings: What the model reads of each.
     """
 
     def __init__(self, names: Sequence[str], readings: Sequence[Hashable]) -> None:
         self.names = list(names)
         self.readings = list(readings)
-        number_of: dict[Hashable, int] = {}
-        for reading in readings:
-            number_of.setdefault(reading, len(number_of))
-        # (C,), the group of each label, in 0..G-1, numbered in the order of the labels.
-        self.group_of = np.array([number_of[reading] for reading in readings], dtype=np.intp)
-        spellings: list[dict[str, None]] = [{} for _ in number_of]
+        occurrences: Counter[str] = Counter()
+        keys = []
+        for name, reading in zip(self.names, self.readings, strict=True):
+            keys.append((reading, occurrences[name]))
+            occurrences[name] += 1
+        # (C,) each: the group of each label, in 0..G-1, and its reading, in 0..R-1.
+        self.group_of, self.reading_of = _numbered(keys), _numbered(self.readings)
+        spellings: list[list[str]] = [[] for _ in range(self.group_of.max() + 1)]
         for name, group in zip(self.names, self.group_of, strict=True):
-            spellings[group][name] = None
+            spellings[group].append(name)
         self.labels = [" / ".join(some) for some in spellings]  # (G,), with all spellings
-        self.spelled_twice = [list(some) for some in spellings if len(some) > 1]
+        self.spelled_twice = [some for some in spellings if len(some) > 1]
 
     @property
-    def first(self) -> NDArray[np.intp]:
-        """Position of the first label of each group, shape (G,)."""
-        places: NDArray[np.intp] = np.unique(self.group_of, return_index=True)[1]
+    def first_readings(self) -> NDArray[np.intp]:
+        """Position of the first label of each reading, shape (R,)."""
+        places: NDArray[np.intp] = np.unique(self.reading_of, return_index=True)[1]
         return places
+
+    @property
+    def reading_of_group(self) -> NDArray[np.intp]:
+        """The reading of each group, shape (G,)."""
+        numbers: NDArray[np.intp] = self.reading_of[np.unique(self.group_of, return_index=True)[1]]
+        return numbers
+
+
+def _numbered(keys: Iterable[Hashable]) -> NDArray[np.intp]:
+    """Return a number for each key, equal ones alike, counted from 0 in the order of the keys."""
+    number_of: dict[Hashable, int] = {}
+    return np.array([number_of.setdefault(key, len(number_of)) for key in keys], dtype=np.intp)
 
 
 def check_class_names(class_names: Iterable[str]) -> list[str]:
@@ -74,7 +100,7 @@ def own_prompts(prompts_of: Mapping[str, str | Iterable[str]]) -> list[tuple[str
     """Return the prompts that were given with each label.
 
     Args:
-        prompts_of: By label: a prompt, or several; a {} in one stands for the label.
+        prompts_of: By label: a prompt, or several; a {} or {c} in one stands for the label.
 
     Returns:
         At least one prompt a label.
@@ -85,8 +111,62 @@ def own_prompts(prompts_of: Mapping[str, str | Iterable[str]]) -> list[tuple[str
     prompts = []
     for name, given in prompts_of.items():
         texts = _strings([given] if isinstance(given, str) else given, "prompt", f" for {name!r}")
-        prompts.append(tuple(dict.fromkeys(fill_template(text, name) for text in texts)))
+        prompts.append(_filled(texts, name))
     return prompts
+
+
+def _filled(texts: Iterable[str], name: str) -> tuple[str, ...]:
+    """Return prompts with a name in its places; CLIP_benchmark's files mark them by {c}."""
+    filled = (fill_template(text.replace("{c}", "{}"), name) for text in texts)
+    return tuple(dict.fromkeys(filled))
+
+
+def label_prompts(
+    labels: Sequence[str] | Mapping[str, str | Iterable[str]],
+    templates: Templates,
+    domain: str | None,
+) -> list[tuple[str, ...]]:
+    """Return the prompts of each label: its own, or those that templates make of it.
+
+    Args:
+        labels: C labels; or by label: its own prompts.
+        templates: Templates; or prompts by label, which may name more than the C.
+        domain: What kind of things the labels are, or None.
+
+    Returns:
+        At least one prompt a label.
+
+    Raises:
+        InputError: If a label has no prompt, the domain is no word, or templates or a domain are
+            given beside prompts that need none.
+        PromptError: If a template does not have exactly one {}.
+    """
+    if domain is not None and not (isinstance(domain, str) and domain.strip()):
+        raise InputError(f'domain must be a word such as "food", got {domain!r}')
+    if isinstance(labels, Mapping):
+        if domain is not None or not _are_usual(templates):
+            raise InputError(_NEED_NONE)
+        return own_prompts(labels)
+    if not isinstance(templates, Mapping):
+        return filled_prompts(labels, resolve_templates(templates), domain)
+    if domain is not None:
+        raise InputError(_NEED_NONE)
+    prompts_of = {name.strip(): prompts for name, prompts in templates.items()}
+    missing = [name for name in dict.fromkeys(labels) if name not in prompts_of]
+    if missing:
+        raise InputError(
+            f"there are no prompts for {len(missing)} of {len(labels)} class names: "
+            f"{quoted(missing)}"
+        )
+    own = own_prompts({name: prompts_of[name] for name in labels})
+    prompts = dict(zip(dict.fromkeys(labels), own, strict=True))
+    return [prompts[name] for name in labels]
+
+
+def _are_usual(templates: Templates) -> bool:
+    if isinstance(templates, Mapping):
+        return False
+    return resolve_templates(templates) == resolve_templates(DEFAULT_TEMPLATES)
 
 
 def filled_prompts(
@@ -114,7 +194,8 @@ def read_labels(
     """Return which labels a model can tell apart, with a warning of those that it cannot.
 
     Labels are the same to it if all their prompts have equal token ids: by another case, for what
-    is not in its vocabulary, or beyond the length that it reads.
+    is not in its vocabulary, or beyond the length that it reads. Names that are repeated as they
+    are need no warning: lists of classes do so on purpose.
 
     Args:
         encoder: The model.

@@ -83,6 +83,69 @@ def test_a_labels_file_may_have_comments(run: Run, owl: Path, tmp_path: Path, op
     assert labels == {"cat", "fish, with a comma", "C#", "#selfie", "owl"}
 
 
+@pytest.mark.parametrize("option", ["--labels", "--labels-file"])
+def test_a_label_that_is_given_twice_counts_once(
+    run: Run, owl: Path, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "labels").write_text("owl\ncat\nowl\n dog\ncat\nowl")
+    given = {"--labels": "owl,cat, owl,dog,cat ,owl", "--labels-file": tmp_path / "labels"}
+    outcome = run("classify", owl, option, given[option], "--json", "--top", 9)
+    labels = json.loads(outcome.out)["labels"]
+    assert sorted(item["label"] for item in labels) == ["cat", "dog", "owl"]
+    assert sum(item["score"] for item in labels) == pytest.approx(1, abs=1e-5)
+    assert "labels that were given more than once count once: 'owl', 'cat'" in outcome.err
+
+
+@pytest.mark.parametrize("option", ["--labels", "--labels-file"])
+def test_labels_with_their_own_prompts_come_from_json(
+    run: Run, owl: Path, tmp_path: Path, starter: clipkit.Encoder, option: str
+) -> None:
+    prompts = {"bird": ["a photo of an owl, a {c}", "an owl"], "pet": "a cat, a {}"}
+    (tmp_path / "prompts.json").write_text(json.dumps(prompts))
+    outcome = run("classify", owl, option, tmp_path / "prompts.json", "--json")
+    spelled = {"bird": ["a photo of an owl, a bird", "an owl"], "pet": ["a cat, a pet"]}
+    ((first, second),) = clipkit.ZeroShotClassifier(starter, spelled).classify([owl])
+    assert json.loads(outcome.out)["labels"] == [
+        {"label": "bird", "score": pytest.approx(first["score"], abs=1e-5)},
+        {"label": "pet", "score": pytest.approx(second["score"], abs=1e-5)},
+    ]
+    refused = run("classify", owl, option, tmp_path / "prompts.json", "--domain", "bird")
+    assert (refused.status, refused.out) == (2, "")
+    assert "need no templates and no domain" in refused.err
+
+
+def test_a_json_list_is_a_list_of_labels(run: Run, owl: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('["cat", "owl, the bird", "#dog"]', encoding="utf-8-sig")
+    outcome = run("classify", owl, "--labels-file", tmp_path / "labels.json", "--json")
+    labels = sorted(item["label"] for item in json.loads(outcome.out)["labels"])
+    assert labels == ["#dog", "cat", "owl, the bird"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "labels.json is not JSON: "),
+        ('"cat"', "must hold a list of labels, or an object with the prompts of each, got a str"),
+        (
+            '{"cat": "a", "dog": "b", "cat ": "c"}',
+            "labels.json has the label 'cat' more than once",
+        ),
+        ('{"cat": []}', "at least one prompt for 'cat' is needed, got none"),
+        ("[]", "holds no label"),
+        ("[3]", "class name 1 of 1 must be a string, got int 3"),
+    ],
+)
+def test_a_wrong_json_file_of_labels_is_told(
+    run: Run, owl: Path, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "labels.json").write_text(content)
+    outcome = run("classify", owl, "--labels-file", tmp_path / "labels.json")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+    assert ("is not JSON" in outcome.err) == (content == "{")
+
+
 @pytest.mark.filterwarnings("default")  # the command line prints them, which is tested here
 def test_labels_that_are_the_same_to_the_model_are_one_row(run: Run, owl: Path) -> None:
     outcome = run("classify", owl, "--labels", "Owl,owl,OWL,cat", "--json")

@@ -1,7 +1,9 @@
 """Token ids against open_clip's own, and what is said when text is cut."""
 
+import hashlib
 import json
 import random
+import shutil
 import unicodedata
 import warnings
 from collections.abc import Sequence
@@ -290,3 +292,209 @@ def test_digest_follows_the_vocabulary(siglip_folder: Path, starter_folder: Path
     named = {"hf_tokenizer_name": "x"}
     assert tokenizer_digest({}, VOCABULARY) == "clip"
     assert tokenizer_digest(named, siglip_folder) != tokenizer_digest(named, starter_folder)
+
+
+# --- settings beside a tokenizer.json -------------------------------------------------------------
+
+WORDS = ("a cat on a red boat", "dog", "", "red blue lake photo of a cat", "boat [PAD] </s> w")
+
+
+def write_words(folder: Path, **settings: Any) -> Path:
+    """Write a small tokenizer with two tokens that could fill a text, and settings beside it."""
+    from tokenizers import Tokenizer as Vocabulary
+    from tokenizers import models, pre_tokenizers, processors
+
+    words = ["[UNK]", "<s>", "</s>", "[FILL]", "<pad>", *" ".join(WORDS[:4]).split()]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    vocabulary = Vocabulary(models.WordLevel(numbers, unk_token="[UNK]"))
+    vocabulary.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    vocabulary.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    vocabulary.add_special_tokens(["<s>", "</s>", "[FILL]", "<pad>", "[UNK]"])
+    stored = settings.pop("stored", {})
+    if "padding" in stored:
+        vocabulary.enable_padding(**stored["padding"])
+    if "truncation" in stored:
+        vocabulary.enable_truncation(**stored["truncation"])
+    vocabulary.save(str(folder / "tokenizer.json"))
+    special = settings.pop("special", None)
+    if special is not None:
+        (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    settings.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+HF_CFG = {"context_length": 6, "hf_tokenizer_name": "."}
+FILL = {"content": "[FILL]", "lstrip": False, "normalized": False, "rstrip": False}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "usual": {"pad_token": "<pad>"},
+    "padding left": {"pad_token": "<pad>", "padding_side": "left"},
+    "cut left": {"pad_token": "<pad>", "truncation_side": "left"},
+    "both left": {"pad_token": "<pad>", "padding_side": "left", "truncation_side": "left"},
+    "other pad": {"pad_token": "[FILL]"},
+    "other pad as a dict": {"pad_token": {"__type": "AddedToken", **FILL, "special": True}},
+    "pad in the map": {"special": {"pad_token": FILL}},
+    "the map wins": {"pad_token": "<pad>", "special": {"pad_token": "[FILL]"}},
+    "the settings win": {
+        "pad_token": "<pad>",
+        "special": {"pad_token": "[FILL]"},
+        "added_tokens_decoder": {"4": {"content": "<pad>", "special": True}},
+    },
+    "side in the map": {"pad_token": "<pad>", "special": {"padding_side": "left"}},
+    "all in the vocabulary's file": {
+        "stored": {
+            "padding": {"direction": "left", "pad_id": 3, "pad_token": "[FILL]"},
+            "truncation": {"max_length": 4, "direction": "left"},
+        },
+    },
+    "the file's and others": {
+        "pad_token": "<pad>",
+        "padding_side": "right",
+        "truncation_side": "right",
+        "stored": {
+            "padding": {"direction": "left", "pad_id": 3, "pad_token": "[FILL]"},
+            "truncation": {"max_length": 4, "direction": "left"},
+        },
+    },
+}
+
+
+def of_transformers(folder: Path) -> np.ndarray:
+    """Return the token ids that transformers gives, in the way of open_clip."""
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    options = {"max_length": 6, "padding": "max_length", "truncation": True}
+    return np.array(theirs(list(WORDS), **options)["input_ids"])
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_ids_follow_the_settings_as_in_transformers(name: str, tmp_path: Path) -> None:
+    folder = write_words(tmp_path, **SETTINGS[name])
+    found = quietly(Tokenizer.from_config(HF_CFG, folder), WORDS)
+    np.testing.assert_array_equal(found, of_transformers(folder))
+    upstream = open_clip.tokenizer.HFTokenizer(str(folder), context_length=6)
+    np.testing.assert_array_equal(found, upstream(list(WORDS)).numpy())
+
+
+def test_a_class_that_pads_left_by_itself_does_so(tmp_path: Path) -> None:
+    folder = write_words(tmp_path, pad_token="<pad>", tokenizer_class="GemmaTokenizerFast")
+    (ids,) = Tokenizer.from_config(HF_CFG, folder)(["dog"])
+    assert ids[:3].tolist() == [4, 4, 4]
+    assert ids[-1] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"padding_side": "middle"}, "padding_side must be left or right, got 'middle'"),
+        ({"truncation_side": 3}, "truncation_side must be left or right, got 3"),
+        ({"pad_token": "[NEW]"}, r"'\[NEW\]', which fills texts, is not in .*tokenizer\.json"),
+    ],
+)
+def test_settings_that_cannot_be_followed_are_refused(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = write_words(tmp_path, **settings)
+    with pytest.raises(CheckpointError, match=message):
+        Tokenizer.from_config(HF_CFG, folder)(["dog"])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text_cfg", "expected"),
+    [
+        (["[PAD]", "[CLS]"], {}, "[PAD]"),  # BERT's
+        (["<s>", "<pad>", "</s>"], {}, "<pad>"),  # XLM-RoBERTa's
+        (["<pad>", "</s>"], {}, "<pad>"),  # T5's
+        (["<pad>", "</s>"], {"tokenizer_kwargs": {"clean": "canonicalize"}}, "</s>"),  # SigLIP's
+        (["<pad>", "</s>"], {"no_causal_mask": True}, "</s>"),
+        (["<pad>", "<eos>", "</s>"], {"no_causal_mask": True}, "<pad>"),  # SigLIP 2's: Gemma's
+        (["<|startoftext|>", "<|endoftext|>"], {}, "<|endoftext|>"),  # CLIP's
+        (["one", "two"], {}, "two"),  # number 0, as before
+    ],
+)
+def test_without_a_word_of_it_the_vocabulary_says_what_fills_a_text(
+    tokens: list[str], text_cfg: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    from tokenizers import Tokenizer as Vocabulary
+    from tokenizers import models
+
+    numbers = {word: number for number, word in enumerate(reversed(["[UNK]", *tokens]))}
+    vocabulary = Vocabulary(models.WordLevel(numbers, unk_token="[UNK]"))
+    vocabulary.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    tokenizer = Tokenizer.from_config({**HF_CFG, **text_cfg}, tmp_path)
+    assert tokenizer(["unknown"])[0, -1] == tokenizer.pad_id == numbers[expected]
+
+
+def test_what_is_cut_off_the_start_is_shown(tmp_path: Path) -> None:
+    folder = write_words(tmp_path, pad_token="<pad>", truncation_side="left")
+    tokenizer = Tokenizer.from_config(HF_CFG, folder)
+    with pytest.warns(TextCutWarning) as caught:
+        tokens = tokenizer.tokenize(["a cat on a red boat", "dog", "of " * 9])
+    assert [str(warning.message) for warning in caught] == [
+        "a text is longer than the 6 tokens the model reads; left out: 'a cat ' "
+        "(1 more texts were cut)"
+    ]
+    assert tokens.is_cut.tolist() == [True, False, True]
+    with pytest.warns(TextCutWarning, match=r"left out: '…f (of ){66}'$"):
+        tokenizer(["of " * 90])
+
+
+def digest_of(folder: Path, text_cfg: dict[str, Any] = HF_CFG) -> str:
+    return tokenizer_digest(text_cfg, folder)
+
+
+def test_settings_that_make_other_ids_make_another_digest(tmp_path: Path) -> None:
+    by_ids: dict[tuple[bytes, bytes], set[str]] = {}
+    for number, named in enumerate(SETTINGS.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_words(folder, **named)
+        ids = quietly(Tokenizer.from_config(HF_CFG, folder), WORDS)
+        vocabulary = (folder / "tokenizer.json").read_bytes()
+        by_ids.setdefault((ids.tobytes(), vocabulary), set()).add(digest_of(folder))
+    digests = [digest for group in by_ids.values() for digest in group]
+    assert all(len(group) == 1 for group in by_ids.values())
+    # Right, left, cut left, both left, another pad; and the file that names its own, in two ways.
+    assert len(set(digests)) == len(digests) == 7
+
+
+@pytest.mark.parametrize("name", ["usual", "all in the vocabulary's file"])
+def test_the_digest_of_usual_settings_is_that_of_the_vocabulary_alone(
+    name: str, tmp_path: Path
+) -> None:
+    folder = write_words(tmp_path, **SETTINGS[name])
+    alone = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
+    assert digest_of(folder) == alone
+
+
+def test_siglips_usual_token_is_its_end(siglip_folder: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(siglip_folder / name, tmp_path / name)
+    text_cfg = {**HF_CFG, "tokenizer_kwargs": {"clean": "canonicalize"}}
+    alone = hashlib.sha256((tmp_path / "tokenizer.json").read_bytes()).hexdigest()
+    assert digest_of(tmp_path, text_cfg) == alone
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "<pad>"}))
+    assert digest_of(tmp_path, text_cfg) != alone
+
+
+def test_the_starters_digest_is_that_of_its_vocabulary(starter_folder: Path) -> None:
+    config = json.loads((starter_folder / "open_clip_config.json").read_text())
+    text_cfg = config["model_cfg"]["text_cfg"]
+    alone = hashlib.sha256((starter_folder / "tokenizer.json").read_bytes()).hexdigest()
+    assert digest_of(starter_folder, text_cfg) == alone
+
+
+def test_another_erased_token_makes_another_digest(tmp_path: Path) -> None:
+    erasing = {**HF_CFG, "tokenizer_kwargs": {"strip_sep_token": True}}
+    digests = set()
+    for number, sep_token in enumerate(["</s>", "<s>", "[FILL]"]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_words(folder, pad_token="<pad>", sep_token=sep_token)
+        digests.add(digest_of(folder, erasing))
+    assert len(digests) == 3
+    assert digest_of(tmp_path / "0", erasing) == digest_of(tmp_path / "1")

@@ -1,5 +1,8 @@
 """clipkit.load on every family against open_clip's own pipeline: files in, embeddings out."""
 
+import dataclasses
+import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +18,13 @@ from PIL import Image
 import clipkit
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import CheckpointError, InputError
-from tests.models.conftest import Family
+from tests.models.conftest import (
+    TINY_TEXT,
+    Family,
+    make_open_clip,
+    tiny_config,
+    write_directory,
+)
 
 TEXTS = ["a photo of a cat", "", "w1 w2 w94 A Dog, on a LAKE!", "w7 " * 90]
 
@@ -70,6 +79,39 @@ def test_embeddings_equal_open_clips_and_survive_saving(
     assert again.scoring == encoder.scoring
     for first, second in zip((image, text), encode(again, images), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", ["native", "hf-text"])
+def test_a_tokenizer_that_fills_and_cuts_on_the_left_gives_open_clips_embeddings(
+    family: Callable[[str], Family], images: list[Path], name: str, tmp_path: Path
+) -> None:
+    theirs = family("hf-text")
+    shutil.copytree(theirs.directory, tmp_path / "left")
+    case = dataclasses.replace(theirs, directory=tmp_path / "left")
+    if name == "native":  # behind a causal mask, so that what fills the end of rows is cut off
+        text_cfg = {**TINY_TEXT, "vocab_size": 100, "hf_tokenizer_name": ".", "context_length": 16}
+        model_cfg = tiny_config(text_cfg=text_cfg)
+        model = make_open_clip(model_cfg)
+        write_directory(case.directory, model, model_cfg)
+        case = dataclasses.replace(case, model=model, model_cfg=model_cfg)
+    space_ids = set()
+    for change in (
+        {},
+        {"padding_side": "left"},
+        {"padding_side": "left", "truncation_side": "left"},
+        {"pad_token": "w7"},
+    ):
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", **change}
+        (case.directory / "tokenizer_config.json").write_text(json.dumps(settings))
+        encoder = clipkit.load(case.directory, engine="torch", device="cpu", cache_texts=False)
+        _, text = encode(encoder, images)
+        np.testing.assert_allclose(text, upstream(case, images)[1], atol=1e-5, rtol=0)
+        space_ids.add(encoder.space_id)
+        encoder.save(tmp_path / "saved")
+        again = clipkit.load(tmp_path / "saved", engine="torch", device="cpu", cache_texts=False)
+        assert again.space_id == encoder.space_id
+        np.testing.assert_array_equal(encode(again, images)[1], text)
+    assert len(space_ids) == 4
 
 
 @pytest.mark.slow

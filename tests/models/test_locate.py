@@ -1,6 +1,7 @@
 """Located files and what goes with them: QuickGELU and preprocess, whatever names the weights."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.known_models import known_architectures
-from clipkit.models.locate import locate
+from clipkit.models.locate import locate, newest_epoch
 from clipkit.models.sources import FileSource, resolve_source
 from clipkit.models.towers import Towers
 from tests.models.conftest import (
@@ -158,3 +159,58 @@ def test_a_file_loads_with_the_architecture_it_is_given(
         source = FileSource("a file", name, tmp_path / "tiny.safetensors")
         quick = {_is_quick(activation) for activation in _activations(load_towers(source))}
         assert quick == {name.endswith("quickgelu")}
+
+
+def _trained_directory(case: Family, directory: Path, *names: str) -> Path:
+    """Return a directory as one has it after open_clip_train: a config, and weights by epoch."""
+    directory.mkdir()
+    for name in ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json"):
+        if (case.directory / name).is_file():
+            shutil.copyfile(case.directory / name, directory / name)
+    for name in names:
+        (directory / name).write_bytes(name.encode())
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (("epoch_9.pt", "epoch_10.pt", "epoch_2.pt"), "epoch_10.pt"),
+        (("epoch_3.pt",), "epoch_3.pt"),
+        (("epoch_9.pt", "epoch_latest.pt"), "epoch_latest.pt"),
+        (("epoch_1.pt", "tmp.pt", "epoch_2.pt.part", "best.pt"), "epoch_1.pt"),
+        (("epoch_1.pt", "model.safetensors"), "model.safetensors"),
+        (("epoch_1.pt", "mine.bin"), "mine.bin"),
+        (("best.pt",), None),
+    ],
+)
+def test_of_weights_by_epoch_the_newest_are_taken(
+    family: Callable[[str], Family], tmp_path: Path, names: tuple[str, ...], chosen: str | None
+) -> None:
+    directory = _trained_directory(family("ViT-B-32"), tmp_path / "run", *names)
+    found = locate(resolve_source(directory)).weights
+    assert found == (None if chosen is None else directory / chosen)
+
+
+def test_weights_by_epoch_are_those_that_open_clip_train_resumes_from(tmp_path: Path) -> None:
+    newest_of = pytest.importorskip("open_clip_train.main").get_latest_checkpoint
+    names = ["epoch_2.pt", "epoch_9.pt", "epoch_10.pt", "epoch_100.pt", "epoch_latest.pt"]
+    for name in names:
+        (tmp_path / name).touch()
+        assert newest_epoch(tmp_path) == Path(newest_of(f"{tmp_path}/", remote=False))
+        assert newest_epoch(tmp_path) == tmp_path / name
+
+
+def test_the_newest_epoch_is_what_is_loaded(
+    family: Callable[[str], Family], tmp_path: Path
+) -> None:
+    case = family("hf-text")
+    directory = _trained_directory(case, tmp_path / "run")
+    shutil.copyfile(case.directory / "config.json", directory / "config.json")
+    state = case.model.state_dict()
+    torch.save({"epoch": 10, "state_dict": state}, directory / "epoch_10.pt")
+    torch.save({"epoch": 9, "state_dict": {}}, directory / "epoch_9.pt")
+    towers = load_towers(resolve_source(directory))
+    with torch.inference_mode():
+        image = towers.image_features(case.pixel_values)
+        assert largest_difference(image, case.model.encode_image(case.pixel_values)) <= 1e-5

@@ -93,6 +93,36 @@ def test_names_of_a_newer_open_clip_resolve_by_its_own_tables(
     known_models.installed_architectures.cache_clear()
 
 
+def test_configs_that_are_no_dual_encoders_are_left_out_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from open_clip import factory
+
+    vision_cfg, text_cfg = {"image_size": 96, "layers": 2, "width": 8}, {"layers": 2}
+    folder = tmp_path / "model_configs"
+    folder.mkdir()
+    for name, config in {
+        "ViT-X-1": {"embed_dim": 8, "vision_cfg": vision_cfg, "text_cfg": text_cfg},
+        "CoCa-X": {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}, "multimodal_cfg": {}},
+        "text-alone": {"embed_dim": 8, "text_cfg": text_cfg},
+        "image-alone": {"embed_dim": 8, "vision_cfg": vision_cfg},
+        "audio": {"embed_dim": 8, "audio_cfg": {}, "text_cfg": text_cfg},
+        "decoder": {"model_type": "decoder", "vision_cfg": vision_cfg, "text_cfg": None},
+        "list": [],
+    }.items():
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    # The versions so far leave such configs out themselves, so they are read as they lie there.
+    configs = {path.stem: json.loads(path.read_text()) for path in sorted(folder.iterdir())}
+    monkeypatch.setattr(factory, "_MODEL_CONFIGS", configs)
+
+    table = known_models.read_open_clip_table()
+
+    assert table == {
+        "CoCa-X": {"parameters": None, "image_size": 224, "quick_gelu": False, "tags": {}},
+        "ViT-X-1": {"parameters": None, "image_size": 96, "quick_gelu": False, "tags": {}},
+    }
+
+
 def test_published_accuracy_is_of_known_names_and_is_a_fraction() -> None:
     accuracy = known_models.published_accuracy()
 

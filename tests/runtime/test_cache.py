@@ -1,5 +1,6 @@
 """Compiled models in the cache: where they lie, when they may be used, what is remembered."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from clipkit.models.sources import FileSource, Source, resolve_source
 from clipkit.paths import cache_directory
 from clipkit.runtime import cache
 from clipkit.runtime import compile as compiler
-from clipkit.runtime.bundle import MANIFEST, Bundle
+from clipkit.runtime.bundle import MANIFEST, Bundle, compiler_versions
 from clipkit.runtime.cache import (
     compile_into_cache,
     compiled_directory,
@@ -166,3 +167,31 @@ def test_a_damaged_note_is_no_refusal(source: Source) -> None:
     directory.parent.mkdir(parents=True)
     directory.with_name(f"{directory.name}.refused.json").write_text("[1]")
     assert remembered_refusal(source) is None
+
+
+def test_a_bundle_of_an_epoch_is_found_until_a_newer_one_is_there(
+    tmp_path: Path, bundle: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "open_clip_config.json").write_text("{}")
+    old = run / "epoch_9.pt"
+    old.write_bytes(b"12345678")
+    source = resolve_source(run)
+    folder = Path(shutil.copytree(bundle, compiled_directory(source)))
+    status = old.stat()
+    origin = {str(old): (status.st_size, status.st_mtime_ns)}
+    (folder / MANIFEST).write_text(replace(Bundle.read(folder), origin=origin).to_json())
+    note = {"reason": "no", "versions": compiler_versions(), "origin": origin}
+    cache._note(folder).write_text(json.dumps(note))
+    assert find_compiled(source) == folder
+    assert remembered_refusal(source) == "no"
+
+    (run / "epoch_10.pt").write_bytes(b"87654321")
+
+    assert find_compiled(source) is None
+    assert remembered_refusal(source) is None
+    old.unlink()
+    assert find_compiled(source) is None
+    (run / "epoch_10.pt").unlink()
+    assert find_compiled(source) == folder, "all weights are gone: it is what is left of them"

@@ -199,18 +199,44 @@ def test_one_label_has_all_the_probability() -> None:
     assert make(["cat"]).classify([(0.0, 1.0, 0.0)]) == [[{"score": 1.0, "label": "cat"}]]
 
 
-def test_a_label_given_twice_counts_once_and_keeps_its_columns() -> None:
-    classifier = make(["cat", " cat ", "dog", "cat"])
-    assert classifier.class_names == ["cat", "cat", "dog", "cat"]
-    assert classifier.labels == ["cat", "dog"]
+def test_equal_names_are_classes_of_equal_score_that_are_embedded_once() -> None:
+    encoder = DirectionEncoder()
+    classifier = make(["cat", " cat ", "dog", "cat"], encoder)
+    assert classifier.class_names == classifier.labels == ["cat", "cat", "dog", "cat"]
+    assert encoder.texts == ["cat", "dog"]
     assert classifier.class_embeddings.tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]]
     image = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
-    likely = 1 / (1 + math.exp(-2))  # as without the repeats
-    expected = [[likely, likely, 1 - likely, likely]]
+    # cosines .8 and .6, scale 10: odds e^8 to e^6, and the former thrice
+    likely = 1 / (3 + math.exp(-2))
+    expected = [[likely, likely, 1 - 3 * likely, likely]]
     np.testing.assert_allclose(classifier.scores(image), expected, atol=1e-6)
-    ((first, second),) = classifier.rank(image)
-    assert (first["label"], second["label"]) == ("cat", "dog")
-    assert first["score"] == pytest.approx(likely)
+    (ranked,) = classifier.rank(image)
+    assert [item["label"] for item in ranked] == ["cat", "cat", "cat", "dog"]
+    assert ranked[0]["score"] == ranked[2]["score"] == pytest.approx(likely)
+
+
+def test_the_standard_names_of_imagenet_are_a_thousand_classes() -> None:
+    names = pytest.importorskip("open_clip.zero_shot_metadata").IMAGENET_CLASSNAMES
+    encoder = DirectionEncoder()
+    classifier = make(names, encoder)  # warnings are errors: nothing is told of them
+    assert (classifier.class_names, classifier.labels) == (list(names), list(names))
+    assert len(encoder.texts) == len(set(names)) == 998
+    images = normalize_rows(np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32))
+    scores = classifier.scores(images)
+    assert scores.shape == (7, 1000)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
+    first, second = (place for place, name in enumerate(names) if name == "missile")
+    np.testing.assert_array_equal(scores[:, first], scores[:, second])
+
+
+def test_another_spelling_of_a_name_that_is_there_twice_is_no_third_class() -> None:
+    with pytest.warns(EqualLabelsWarning, match="scored as one: 'cat' = 'Cat'$"):
+        classifier = make(["cat", "dog", "cat", "Cat"])
+    assert classifier.labels == ["cat / Cat", "dog", "cat"]
+    image = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
+    likely = 1 / (2 + math.exp(-2))
+    expected = [[likely, 1 - 2 * likely, likely, likely]]
+    np.testing.assert_allclose(classifier.scores(image), expected, atol=1e-6)
 
 
 def test_labels_of_equal_tokens_are_one_label() -> None:
@@ -301,6 +327,41 @@ def test_a_label_has_its_place_in_its_own_prompts() -> None:
     prompts = {"cat": ["a photo of a {}", "cat"]}
     ZeroShotClassifier(encoder, prompts)  # type: ignore[arg-type]
     assert encoder.texts == ["a photo of a cat", "cat"]
+
+
+@pytest.mark.parametrize("place", ["{}", "{c}"])
+def test_prompts_may_mark_the_place_as_clip_benchmark_does(place: str) -> None:
+    encoder = DirectionEncoder()
+    prompts = {"sea_lion": [f"a photo of a {place}, {place}", "it barks"]}
+    ZeroShotClassifier(encoder, prompts)  # type: ignore[arg-type]
+    assert encoder.texts == ["a photo of a sea lion, sea lion", "it barks"]
+
+
+def test_templates_may_be_the_prompts_of_each_name_of_a_list() -> None:
+    encoder = DirectionEncoder()
+    prompts = {" dog ": "dog", "cat": ["cat", "a photo of a {c}"], "bird": ["a bird"]}
+    classifier = make(["cat", "dog", "cat"], encoder, templates=prompts)
+    assert classifier.class_names == ["cat", "dog", "cat"]
+    assert encoder.texts == ["cat", "a photo of a cat", "dog"]
+    cat, dog = [0.9 / math.sqrt(0.9), 0.0, 0.3 / math.sqrt(0.9)], [0.0, 1.0, 0.0]
+    np.testing.assert_allclose(classifier.class_embeddings, [cat, dog, cat], atol=1e-6)
+
+
+def test_names_that_the_prompts_lack_are_told() -> None:
+    encoder = DirectionEncoder()
+    with pytest.raises(InputError, match=r"no prompts for 2 of 3 class names: 'dog', 'cow'$"):
+        make(["cat", "dog", "cow"], encoder, templates={"cat": "a cat"})
+    with pytest.raises(InputError, match="need no templates and no domain"):
+        make(["cat"], encoder, templates={"cat": "a cat"}, domain="pet")
+    assert encoder.texts == []
+
+
+def test_the_background_of_prompts_of_their_own_is_read_by_the_usual_templates() -> None:
+    encoder = DirectionEncoder()
+    classifier = make(["cat"], encoder, templates={"cat": "a cat"}, multi_label=True)
+    classifier.scores(np.eye(3, dtype=np.float32))
+    assert encoder.texts[1] == BACKGROUND_NAMES[0]
+    assert len(encoder.texts) == 1 + 4 * len(BACKGROUND_NAMES)
 
 
 def test_a_label_is_unknown_if_all_its_own_prompts_are() -> None:
