@@ -23,9 +23,11 @@ from golden_line import HEADER, NO_WEIGHTS, Line, summarize
 from golden_models import (
     Pictures,
     compare,
+    compare_features,
     count_labelled,
     labelled_title,
     load_exact,
+    without_features,
     without_numbers,
 )
 from golden_numbers import CATS, GOLDEN, OPTIONS, POKEMON, RCLIP_MODEL, VIT_B_32
@@ -98,8 +100,10 @@ def compare_model(name: str, pictures: Pictures, encoder: Encoder | str) -> Iter
                 yield compare(golden, encoder, image)
     if name == VIT_B_32:
         if isinstance(encoder, str):
+            yield from without_features(pictures.folder, encoder)
             yield Line(labelled_title(), [100], encoder)
         else:
+            yield from compare_features(encoder, pictures.folder)
             yield count_labelled(encoder, pictures.folder)
     if name == RCLIP_MODEL:
         results = read_results(pictures.folder)

@@ -42,7 +42,7 @@ class Line:
 
     @property
     def verdict(self) -> str:
-        """ "holds", "DOES NOT HOLD", or why nothing was got."""
+        """Whether it holds, in words, or why nothing was got."""
         if isinstance(self.got, str):
             return self.got
         return HOLDS if self.holds else FAILS

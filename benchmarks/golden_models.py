@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 from golden_line import Line
-from golden_numbers import CATS, OPTIONS, POKEMON, VIT_B_32, Golden, Measure
+from golden_numbers import CATS, GOLDEN, OPTIONS, POKEMON, VIT_B_32, Golden, Measure
 from numpy.typing import NDArray
+from PIL import Image
 
 import clipkit
-from clipkit.embeddings import cosine_similarity
+from clipkit.embeddings import cosine_similarity, normalize_rows
 from clipkit.encoder.encoder import Encoder
 
 Values = NDArray[np.float64]
+FEATURES = ("image_features.npy", "text_features.npy")
+CLIP_PNG = "numpyclip/CLIP.png"
 LABELLED = "99991/NumPyCLIP e798f873 tests.py"
 
 
@@ -65,7 +68,49 @@ def compare(golden: Golden, encoder: Encoder, image: Path | None) -> Line:
         golden.atol,
         golden.rtol,
         others.tolist(),
+        remark="the source has black around it, clipkit white" if golden.image == CLIP_PNG else "",
     )
+
+
+def compare_features(encoder: Encoder, folder: Path) -> list[Line]:
+    """Return NumPyCLIP's stored features of CLIP.png and three texts beside a model's, all of them.
+
+    The image is transparent around its drawing. The source sees that as black, as open_clip does,
+    and clipkit as white, so here it goes through open_clip's preprocess; what clipkit's own reading
+    gives stands below.
+    """
+    import torch
+
+    stored = folder / "numpyclip"
+    published = next(one for one in GOLDEN if one.image == CLIP_PNG)
+    with Image.open(folder / CLIP_PNG) as image:
+        pixel_values = encoder.towers.preprocess(image)[None].to(encoder.device)
+    with torch.inference_mode():
+        raw = encoder.towers.image_encoder(pixel_values).cpu().numpy()
+    texts = _raw_texts(encoder, published.texts)
+    cosines = cosine_similarity(normalize_rows(raw), normalize_rows(texts))[0]
+    expected = [np.load(stored / name).ravel() for name in FEATURES]
+    names = ("raw image, all", "raw texts, all")
+    lines = [
+        Line(f"{VIT_B_32}: {name}, CLIP.png on black ({LABELLED})", want, got.ravel(), 1e-5)
+        for name, want, got in zip(names, expected, (raw, texts), strict=True)
+    ]
+    probabilities = softmax(encoder.logit_scale * cosines.astype(np.float64))
+    what = f"{VIT_B_32}: probabilities, CLIP.png on black ({published.source})"
+    return [*lines, Line(what, published.values, probabilities.tolist(), published.atol)]
+
+
+def without_features(folder: Path, reason: str) -> list[Line]:
+    """Return NumPyCLIP's stored features beside the reason why a model gives none."""
+    return [
+        Line(
+            f"{VIT_B_32}: {name} ({LABELLED})",
+            np.load(folder / "numpyclip" / name).ravel(),
+            reason,
+            1e-5,
+        )
+        for name in FEATURES
+    ]
 
 
 def without_numbers(golden: Golden, reason: str) -> Line:

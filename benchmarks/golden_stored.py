@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from golden_line import Line
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import clipkit
-from clipkit.embeddings import Embeddings, cosine_similarity, normalize_rows
+from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.inputs.tokenizer import TokenizedTexts, Tokenizer
 from clipkit.models.known_models import clip_vocabulary
 from clipkit.runtime.base import Scoring
 
@@ -50,6 +51,14 @@ class StoredTexts:
     def encode_prompts(self, ensembles: Iterable[Iterable[str]]) -> Embeddings:
         """Return the stored embeddings, whatever the prompts."""
         return self.texts
+
+    def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
+        """Return the token ids by CLIP's vocabulary, which tell texts apart."""
+        return Tokenizer.from_config({}, clip_vocabulary()).tokenize_quietly(texts)
+
+    def unknown_texts(self, texts: Iterable[str]) -> list[str]:
+        """Return no text."""
+        return []
 
 
 def classify(images: Embeddings, texts: Embeddings, scoring: Scoring) -> NDArray[np.float64]:
@@ -117,25 +126,50 @@ def check_tokens(texts: Sequence[str]) -> Line:
 def check_pixels(paths: Sequence[Path]) -> list[Line]:
     """Return how many images have open_clip's pixel values bit for bit, by each preprocess; all.
 
-    An image with transparency is put on white here, while open_clip takes the hidden colours.
+    open_clip converts an image to RGB after it is resized: a palette or a bit a pixel is resized
+    without blending, and what is transparent comes out in its hidden colour. Here it is converted
+    first, on white. Such images are counted apart, and handed to open_clip as white has them.
     """
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
+    plain = [path for path in paths if is_plain(path)]
+    others = [path for path in paths if path not in plain]
     lines = []
     for name, preprocess in PREPROCESSES.items():
-        config = preprocess.to_config()
+        config: dict[str, Any] = preprocess.to_config()
         transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
-        differing = []
-        for path in paths:
+
+        def difference(
+            path: Path, *, first: bool, ours: Preprocess = preprocess, theirs: Any = transform
+        ) -> float:
             with Image.open(path) as image:
-                theirs = transform(image).numpy()
-            difference = float(np.abs(preprocess(path) - theirs).max())
-            if difference:
-                differing.append(f"{path.name} by {difference:.2g}")
-        what = f"images with open_clip's pixel values, {name}"
-        same = len(paths) - len(differing)
-        lines.append(Line(what, [len(paths)], [same], remark=", ".join(differing)))
+                values = theirs(on_white(image) if first else image).numpy()
+            return float(np.abs(ours(path) - values).max())
+
+        for kind, some, first in (
+            ("in RGB or grey", plain, False),
+            ("with a palette, one bit or transparency, converted first", others, True),
+        ):
+            found = {path.name: difference(path, first=first) for path in some}
+            differing = [f"{file} by {most:.2g}" for file, most in found.items() if most]
+            what = f"images with open_clip's pixel values, {name}, {kind}"
+            same = len(some) - len(differing)
+            lines.append(Line(what, [len(some)], [same], remark=", ".join(differing)))
     return lines
+
+
+def is_plain(path: Path) -> bool:
+    """Return whether a file holds nothing but levels of red, green and blue, or of grey."""
+    with Image.open(path) as image:
+        return image.mode in ("RGB", "L") and not image.has_transparency_data
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an image in RGB, with white where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def check_against_each_other(goldens: Sequence[Golden]) -> list[Line]:
