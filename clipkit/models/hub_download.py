@@ -125,7 +125,10 @@ def remove_partial_files(repo: str, cache_dir: Path | None) -> None:
         # huggingface_hub, too, holds this lock for as long as it writes; its files have another
         # word between the two parts of the name.
         blob = partial.with_name(partial.name.partition(".")[0])
-        with contextlib.suppress(OSError), _held(blob, cache_dir, timeout=_LOCK_SECONDS):
+        with (
+            contextlib.suppress(OSError, FetchError),
+            _held(blob, cache_dir, timeout=_LOCK_SECONDS),
+        ):
             partial.unlink()
 
 
@@ -265,7 +268,7 @@ def _streamed(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator
 
     session: Any = get_session()
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    if hasattr(session, "stream"):  # httpx, since version 1
+    if callable(getattr(session, "stream", None)):  # of httpx, since version 1
         with session.stream(
             "GET", url, headers=headers, timeout=timeout, follow_redirects=True
         ) as response:

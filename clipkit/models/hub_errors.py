@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from clipkit.models.hub_cache import hub_cache
 
 _HTTP_LIBRARIES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,14 @@ def disk_failure(error: OSError, place: Path) -> Failure:
     if error.errno in _FULL:
         return Failure(
             f"the disk has no room for {place} ({error.strerror})",
-            "make room and fetch it again, which goes on from what has arrived, "
-            "or set HF_HUB_CACHE to a directory on another disk",
+            "make room: what has arrived is kept, and the next try goes on from there; or set "
+            "HF_HUB_CACHE to a directory on another disk",
+        )
+    if error.errno == errno.EFBIG:
+        return Failure(
+            f"{place} may not become larger ({error.strerror})",
+            "raise the limit of this process or this disk, or set HF_HUB_CACHE to a directory on "
+            "another disk; what has arrived is kept, and the next try goes on from there",
         )
     return Failure(
         f"{place} cannot be written ({error.strerror or error})",
@@ -102,8 +108,9 @@ def is_transport_error(error: Exception) -> bool:
 
 def is_timeout(error: Exception) -> bool:
     """Return whether an error is that nothing came in time."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, TimeoutError) or bool(names & {"TimeoutException", "Timeout"})
+    chain = _chain(error)  # requests calls it a lost connection, and gives the reason as its cause
+    names = {kind.__name__ for link in chain for kind in type(link).__mro__}
+    return bool(names & {"TimeoutError", "TimeoutException", "Timeout", "ReadTimeoutError"})
 
 
 def sends_token() -> bool:
@@ -147,7 +154,7 @@ def _refusal(error: Exception, status: int, repo: str, revision: str | None) -> 
     if isinstance(error, hub_errors.RevisionNotFoundError):
         return Failure(
             f"{repo} on the hub has no revision {revision or 'main'}",
-            f"{_page(repo)}/tree/main lists its branches and tags",
+            f"{_page(repo)} shows its branches and tags, beside its files",
         )
     if isinstance(error, hub_errors.DisabledRepoError):
         return Failure(f"the hub has disabled {repo}", f"{_page(repo)} may say why")

@@ -75,6 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub = hub
         super().__init__(*args)  # which answers
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # of a client that was killed
+            super().handle()
+
     def do_HEAD(self) -> None:
         self._answer()
 
@@ -85,6 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _answer(self) -> None:
+        if "/resolve/" not in self.path:  # the client asks for other things once a process
+            self.send_error(404)
+            return
         revision, _, name = self.path.partition("/resolve/")[2].partition("/")
         self.hub.asked.append(f"{self.command} {name}")
         self.hub.revisions.append(revision)
@@ -126,10 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_body(self, content: bytes, start: int) -> None:
         end = len(content) if self.hub.ends_at is None else self.hub.ends_at
-        if self.hub.stops_at is not None:
-            self.wfile.write(content[start : min(self.hub.stops_at, end)])
+        stop = self.hub.stops_at
+        if stop is not None:
+            self.wfile.write(content[start : min(stop, end)])
             self.hub.may_go_on.wait()
-            start = max(start, self.hub.stops_at)
+            start = max(start, stop)
         self.wfile.write(content[start:end])
         if end < len(content):
             self.close_connection = True

@@ -3,8 +3,10 @@
 import errno
 import os
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -66,8 +68,8 @@ def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ),
         (
             (404, "RevisionNotFound"),
-            "org/tiny on the hub has no revision v9; URL/org/tiny/tree/main lists its branches and "
-            "tags",
+            "org/tiny on the hub has no revision v9; URL/org/tiny shows its branches and tags, "
+            "beside its files",
             None,
         ),
         (
@@ -173,7 +175,9 @@ def test_a_host_that_has_no_address_is_told(
         locate(resolve_source(NAME))
 
 
-def test_a_full_disk_is_told_and_what_arrived_is_kept(hub_server: Hub, tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow_is_told_and_what_arrived_is_kept(
+    hub_server: Hub, tmp_path: Path
+) -> None:
     content = os.urandom(400_000)
     (tmp_path / WEIGHTS).write_bytes(content)
     hub_server.files = {WEIGHTS: tmp_path / WEIGHTS}
@@ -182,15 +186,32 @@ def test_a_full_disk_is_told_and_what_arrived_is_kept(hub_server: Hub, tmp_path:
     partial = repo_directory(LAION_REPO) / "blobs" / f"{hub_server.etag(WEIGHTS)}.incomplete"
     assert not isinstance(caught.value, OfflineError)
     assert str(caught.value) == (
-        f"{WEIGHTS} of {LAION_REPO} cannot be fetched: the disk has no room for {partial} "
-        f"({os.strerror(errno.EFBIG)}); make room and fetch it again, which goes on from what has "
-        "arrived, or set HF_HUB_CACHE to a directory on another disk"
+        f"{WEIGHTS} of {LAION_REPO} cannot be fetched: {partial} may not become larger "
+        f"({os.strerror(errno.EFBIG)}); raise the limit of this process or this disk, or set "
+        "HF_HUB_CACHE to a directory on another disk; what has arrived is kept, and the next try "
+        "goes on from there"
     )
     assert partial.read_bytes() == content[: partial.stat().st_size]
     assert partial.stat().st_size <= 100_000
     (path,) = fetch_source(resolve_source(LAION))
     assert path.read_bytes() == content
     assert hub_server.ranges[-1].startswith("bytes=")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_no_room_is_told_from_a_limit_of_size(
+    hub_server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / WEIGHTS).write_bytes(b"tensors")
+    hub_server.files = {WEIGHTS: tmp_path / WEIGHTS}
+    file = Mock()
+    file.write.side_effect = OSError(number, os.strerror(number))
+    monkeypatch.setattr(hub_download, "_opened", lambda *_: nullcontext(file))
+    with pytest.raises(
+        CheckpointError, match=r"the disk has no room for .*\.incomplete \("
+    ) as caught:
+        fetch_source(resolve_source(LAION))
+    assert "; make room: what has arrived is kept, and the next try goes on" in str(caught.value)
 
 
 def test_a_cache_that_cannot_be_written_is_told(
