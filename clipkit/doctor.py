@@ -17,6 +17,7 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.text_cleaning import cleaning_rule
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.activation import image_activation, text_activation, text_kind
+from clipkit.models.hub_integrity import verify_weights
 from clipkit.models.locate import CheckpointFiles, locate, read_config
 from clipkit.models.sources import (
     CONFIG_NAME,
@@ -156,7 +157,7 @@ def diagnose(
         else Compilation(directory, bundle.precisions, bundle.refused, compiled_trial(bundle)),
         golden=golden,
         remarks=tuple(_remarks(source, directory)),
-        problems=tuple(_problems(encoder, directory, golden)),
+        problems=tuple(_problems(source, encoder, files, directory, golden)),
     )
 
 
@@ -238,7 +239,19 @@ def golden_parity(encoder: Encoder, directory: Path) -> Parity | None:
     return compare(ReferenceEmbeddings.read(directory / GOLDEN_VECTORS), computed)
 
 
-def _problems(encoder: Encoder, directory: Path | None, golden: Parity | None) -> Iterator[str]:
+def _problems(
+    source: Source,
+    encoder: Encoder,
+    files: CheckpointFiles,
+    directory: Path | None,
+    golden: Parity | None,
+) -> Iterator[str]:
+    if files.weights is not None:
+        is_local = isinstance(source, DirectorySource | FileSource)
+        try:
+            verify_weights(files.weights, None if is_local else source.name)
+        except CheckpointError as error:
+            yield str(error)
     if directory is not None:
         try:
             verify(directory)

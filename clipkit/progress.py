@@ -21,7 +21,7 @@ def _show_nothing(label: str) -> AbstractContextManager[Progress]:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Callbacks of a training run for messages and progress; by default they do nothing."""
+    """Callbacks of a long task for messages and progress; by default they do nothing."""
 
     say: Callable[[str], None] = lambda line: None  # called with a line of text
     # Called with a label, as "training"; progress is shown while what it returns is entered.

@@ -1,7 +1,9 @@
 """diagnose: what it says of a model, and that it notices when embeddings are wrong."""
 
 import dataclasses
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -125,3 +127,29 @@ def test_what_nobody_states_is_a_remark(tmp_path: Path) -> None:
         "there are no golden vectors to compare with before it is compiled",
         f"{path} has no preprocess_cfg",
     ]
+
+
+@pytest.mark.slow
+def test_damaged_weights_in_the_hubs_cache_are_a_problem(tmp_path: Path) -> None:
+    text_cfg = {**TINY_TEXT, "vocab_size": 49408}
+    model_cfg = tiny_config(text_cfg=text_cfg)
+    snapshot = tmp_path / "models--org--tiny" / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    write_directory(snapshot, make_open_clip(model_cfg), model_cfg)
+    weights = snapshot / "open_clip_model.safetensors"
+    content = weights.read_bytes()
+    blob = tmp_path / "models--org--tiny" / "blobs" / hashlib.sha256(content).hexdigest()
+    blob.parent.mkdir()
+    weights.rename(blob)
+    weights.symlink_to(blob)
+    assert diagnose(snapshot, engine="torch", device="cpu").problems == ()
+    status = blob.stat()
+    with blob.open("rb+") as file:
+        file.seek(len(content) // 2)
+        file.write(bytes(1000))
+    os.utime(blob, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that it still loads
+
+    (problem,) = diagnose(snapshot, engine="torch", device="cpu").problems
+
+    assert problem.startswith(f"{weights} is damaged: its SHA-256 is ")
+    assert problem.endswith('run  clipkit fetch --force "hf-hub:org/tiny@0123abcd"')

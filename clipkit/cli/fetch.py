@@ -2,12 +2,15 @@
 
 import argparse
 
+from clipkit.cli.terminal import note, transfer_progress
 from clipkit.models.locate import fetch_source
 from clipkit.models.sources import resolve_source
+from clipkit.progress import Callbacks
 
 _EPILOG = """\
 examples:
   clipkit fetch ViT-B-32-256/datacomp_s34b_b86k
+  clipkit fetch --force ViT-B-32/openai
   clipkit fetch hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K
 """
 
@@ -17,10 +20,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "fetch",
         help="download a model, so that it loads offline from then on",
-        description="Download the files of a model into the hub's cache. Needs a network.",
+        description=(
+            "Download the files of a model into the hub's cache, or what has changed of them on "
+            "the hub. A download that was interrupted goes on where it ended. Needs a network."
+        ),
         epilog=_EPILOG,
     )
     parser.add_argument("model", metavar="NAME", help='a model, as "clipkit models" lists it')
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="download also the files that are here, as when one is damaged",
+    )
     parser.set_defaults(run=run)
 
 
@@ -33,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    for path in fetch_source(resolve_source(arguments.model)):
+    source = resolve_source(arguments.model)
+    callbacks = Callbacks(say=note, progress_for=transfer_progress)
+    for path in fetch_source(source, again=arguments.force, callbacks=callbacks):
         print(path)
     return 0

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import sys
+import time
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clipkit.progress import Progress
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 # Odd bytes of names, and what JSON itself would let through to a terminal.
 _ESCAPED = re.compile("[\x7f-\x9f\ud800-\udfff]")
+
+_LINE_SECONDS = 5.0  # between two lines about a transfer
 
 _bars: list["tqdm[NoReturn]"] = []  # on the terminal now
 
@@ -52,27 +55,37 @@ def progress_bar(label: str, *, unit: str = "image") -> Iterator[Progress]:
     Yields:
         A function to call with (how many are done, how many there are or None).
     """
-    if not sys.stderr.isatty():
+    if sys.stderr.isatty():
+        with _bar(desc=label, unit=f" {unit}s") as progress:
+            yield progress
+    else:
         yield lambda done, total: None
+
+
+@contextmanager
+def transfer_progress(label: str) -> Iterator[Progress]:
+    """Show on stderr how far a transfer is: as a bar on a terminal, else as a line now and then.
+
+    Args:
+        label: What is being done.
+
+    Yields:
+        A function to call with (how many bytes are done, how many there are or None).
+    """
+    if sys.stderr.isatty():
+        with _bar(desc=label, unit="B", unit_scale=True) as progress:
+            yield progress
         return
-    bar: tqdm[NoReturn] | None = None
+    last = time.monotonic()
 
-    def update(done: int, total: int | None) -> None:
-        nonlocal bar
-        if bar is None:
-            from tqdm import tqdm  # only here: it takes 20 ms, and often there is nothing to do
+    def say(done: int, total: int | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            of_all = f" of {total / 1e6:,.1f} MB ({done / total:.0%})" if total else " MB"
+            note(f"{label}: {done / 1e6:,.1f}{of_all}")
 
-            bar = tqdm(desc=label, unit=f" {unit}s", file=sys.stderr, leave=False)
-            _bars.append(bar)
-        bar.total = total
-        bar.update(done - bar.n)
-
-    try:
-        yield update
-    finally:
-        if bar is not None:
-            _bars.remove(bar)
-            bar.close()
+    yield say
 
 
 def clear_bars() -> None:
@@ -187,6 +200,29 @@ def display_width(text: str) -> int:
         Unicode Standard Annex 11, East Asian Width.
     """
     return sum(map(_width, text))
+
+
+@contextmanager
+def _bar(**settings: Any) -> Iterator[Progress]:
+    """Show a bar from the first report on until the block ends; yield what takes the reports."""
+    bar: tqdm[NoReturn] | None = None
+
+    def update(done: int, total: int | None) -> None:
+        nonlocal bar
+        if bar is None:
+            from tqdm import tqdm  # only here: it takes 20 ms, and often there is nothing to do
+
+            bar = tqdm(total=total, initial=done, file=sys.stderr, leave=False, **settings)
+            _bars.append(bar)
+        bar.total = total
+        bar.update(done - bar.n)
+
+    try:
+        yield update
+    finally:
+        if bar is not None:
+            _bars.remove(bar)
+            bar.close()
 
 
 def _width(letter: str) -> int:

@@ -1,20 +1,22 @@
 """Files of published models: found in this machine's caches, or downloaded from the hub.
 
-What is in the cache is used as it is, without asking the network whether there is something newer;
-HF_HUB_OFFLINE is honoured.
+Loading uses what is in the cache as it is, without asking the network whether there is something
+newer. ``clipkit fetch`` asks: it makes the cache what the hub has. HF_HUB_OFFLINE is honoured.
 
-A download starts with one short request, which has a timeout and no retry: without a network it
-fails within seconds. The download itself resumes and retries as huggingface_hub does it.
+Each file starts with one short question, which has a timeout and is not repeated: without a network
+it fails within seconds. All files of a repository are of one commit, and a branch that has moved on
+counts as moved only once all of them are here: an interrupted fetch leaves the old model whole.
 """
 
-import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from clipkit.errors import CheckpointError, OfflineError
-from clipkit.models.hub_cache import cached_file, hub_cache
+from clipkit.models.hub_cache import cached_commit, cached_file, hub_cache, set_cached_commit
+from clipkit.models.hub_download import ask_hub, download, remove_partial_files, show_bar
+from clipkit.models.hub_errors import Failure, describe_failure, disk_failure
 from clipkit.models.known_models import Tag, known_architectures
 from clipkit.models.sources import CONFIG_NAME, starter_directory
 from clipkit.models.transformers_layout import (
@@ -26,6 +28,7 @@ from clipkit.models.transformers_layout import (
 )
 from clipkit.models.transformers_layout import WEIGHTS as TRANSFORMERS_WEIGHTS
 from clipkit.models.transformers_tokenizer import SETTINGS, TOKENIZER
+from clipkit.progress import Progress
 
 SAFE_WEIGHTS = "open_clip_model.safetensors"
 WEIGHT_NAMES = (
@@ -40,8 +43,6 @@ WEIGHT_NAMES = (
 )  # in the order in which open_clip prefers them in a directory
 HUB_WEIGHT_NAMES = (SAFE_WEIGHTS, "open_clip_pytorch_model.bin")
 _TOKENIZERS = (TOKENIZER, "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
-_REPLY_SECONDS = 4.0  # timeout of the hub's first answer; a download takes as long as it takes
-_WAIT_SECONDS = 5.0  # for that answer or its timeout: looking up a host name has none of its own
 
 
 def weight_names(entry: Tag) -> tuple[str, ...]:
@@ -114,7 +115,24 @@ class FileFinder:
     model: str  # the name that messages give
     cache_dir: Path | None = None
     allow_network: bool = True
+    is_fetch: bool = False  # whether the hub is asked also for what is in the cache
+    again: bool = False  # whether what is in the cache is downloaded again
+    say: Callable[[str], None] = lambda line: None  # called with what a person should know
+    progress_for: Callable[[str], AbstractContextManager[Progress]] = show_bar
     found: list[Path] = field(default_factory=list)
+    failure: Failure | None = None  # of the last file that could not be fetched
+    _commits: dict[tuple[str, str | None], str] = field(default_factory=dict)  # by repo, revision
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the hub has answered any question."""
+        return bool(self._commits)
+
+    def cached(self, repo: str, name: str, revision: str | None = None) -> Path | None:
+        """Return a file of the cache that is used without asking the hub, or None."""
+        if self.is_fetch:
+            return None
+        return cached_file(repo, name, revision=revision, cache_dir=self.cache_dir)
 
     def file(self, repo: str, *names: str, revision: str | None = None) -> Path:
         """Return the first of several files of a repo that exists.
@@ -129,7 +147,8 @@ class FileFinder:
 
         Raises:
             OfflineError: If none is on this machine and the network cannot or may not be used.
-            CheckpointError: If the repo has no such file, or does not let this user in.
+            CheckpointError: If the repo has no such file, does not let this user in, or a download
+                fails.
         """
         path = self._find(repo, names, revision)
         if path is None:
@@ -138,10 +157,8 @@ class FileFinder:
 
     def optional_file(self, repo: str, name: str, *, revision: str | None = None) -> None:
         """Fetch a file that a repo may lack, where the network may be used."""
-        try:
-            self.file(repo, name, revision=revision)
-        except CheckpointError:
-            return
+        if self.allow_network:
+            self._find(repo, (name,), revision)
 
     def config(self, repo: str, revision: str | None) -> Path:
         """Return the config of a checkpoint, in open_clip's layout or else in transformers'.
@@ -157,8 +174,8 @@ class FileFinder:
             OfflineError: As `file` raises it.
             CheckpointError: Likewise, or if the repo holds another kind of model.
         """
-        theirs = cached_file(repo, MODEL_CONFIG, revision=revision, cache_dir=self.cache_dir)
-        ours = cached_file(repo, CONFIG_NAME, revision=revision, cache_dir=self.cache_dir)
+        theirs = self.cached(repo, MODEL_CONFIG, revision)
+        ours = self.cached(repo, CONFIG_NAME, revision)
         if ours is None and theirs is not None and is_dual_encoder(theirs):
             self.found.append(theirs)
             return theirs
@@ -184,14 +201,11 @@ class FileFinder:
             CheckpointError: Likewise.
         """
         for names in (PROCESSOR_CONFIGS, _TOKENIZERS):
-            path = cached_file(repo, names[0], revision=revision, cache_dir=self.cache_dir)
+            path = self.cached(repo, names[0], revision)
             chosen = path or self.file(repo, *names, revision=revision)
             if chosen.name == "vocab.json":
                 self.file(repo, "merges.txt", revision=revision)
-        weights = [
-            cached_file(repo, name, revision=revision, cache_dir=self.cache_dir)
-            for name in TRANSFORMERS_WEIGHTS
-        ]
+        weights = [self.cached(repo, name, revision) for name in TRANSFORMERS_WEIGHTS]
         if not any(weights):  # once whole, the hub is not asked for what a repo may lack
             for name in SETTINGS:
                 self.optional_file(repo, name, revision=revision)
@@ -200,15 +214,27 @@ class FileFinder:
             for shard in shards(path):
                 self.file(repo, shard.name, revision=revision)
 
+    def finish(self) -> None:
+        """Note at which commits the branches are and remove what is left of other downloads.
+
+        To be called once all files of the model are here.
+
+        Raises:
+            CheckpointError: If the cache cannot be written.
+        """
+        for (repo, revision), commit in self._commits.items():
+            self._set_commit(repo, revision, commit)
+            remove_partial_files(repo, self.cache_dir)
+
     def _find(self, repo: str, names: Sequence[str], revision: str | None) -> Path | None:
         """Return the first of several files, from the cache or the hub; None if it has none."""
         for name in names:
-            path = cached_file(repo, name, revision=revision, cache_dir=self.cache_dir)
+            path = self.cached(repo, name, revision)
             if path is not None:
                 self.found.append(path)
                 return path
         if not self.allow_network:
-            raise OfflineError(self._message(repo, names[0], "and loading it uses no network"))
+            raise OfflineError(self._missing(repo, names[0], "loading it uses no network"))
         for name in names:
             path = self._download(repo, name, revision)
             if path is not None:
@@ -218,57 +244,64 @@ class FileFinder:
 
     def _download(self, repo: str, name: str, revision: str | None) -> Path | None:
         from huggingface_hub import errors as hub_errors
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
+        here = cached_commit(repo, revision, self.cache_dir)
+        pinned = self._commits.get((repo, revision)) or (None if self.is_fetch else here)
         try:
-            # One short request first: hf_hub_download retries for minutes without a network.
-            url = hf_hub_url(repo, name, revision=revision)
-            _call_within(_WAIT_SECONDS, lambda: get_hf_file_metadata(url, timeout=_REPLY_SECONDS))
-            return Path(hf_hub_download(repo, name, revision=revision, cache_dir=self.cache_dir))
-        except (hub_errors.GatedRepoError, hub_errors.RepositoryNotFoundError) as error:
-            raise CheckpointError(
-                f"the hub has no {repo} for this user: check the name, or run "
-                '"hf auth login" if it is gated'
-            ) from error
+            remote = ask_hub(repo, name, pinned or revision)
+            if (repo, revision) not in self._commits:
+                self._commits[repo, revision] = remote.commit
+                if here is not None and here != remote.commit:
+                    self.say(
+                        f"{repo} has changed on the hub: {revision or 'main'} was {here[:7]} "
+                        f"and is {remote.commit[:7]}"
+                    )
+            path = download(remote, self.cache_dir, self.progress_for, again=self.again)
         except hub_errors.RevisionNotFoundError as error:
-            raise CheckpointError(f"{repo} on the hub has no revision {revision}") from error
+            if pinned is None or revision == pinned:
+                raise self._error(error, repo, name, revision) from error
+            raise CheckpointError(
+                f"the files of {repo} on this machine are of commit {pinned[:7]}, which the hub "
+                f'does not have any more, and {name} is missing: run  clipkit fetch "{self.model}"'
+            ) from error
         except Exception as error:
             if isinstance(error, hub_errors.EntryNotFoundError) and not isinstance(
                 error, hub_errors.LocalEntryNotFoundError
             ):
                 return None
-            # The hub's client has had three HTTP libraries, each with errors of its own.
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            why = f"and the hub answers {status}" if status else "and the hub does not answer"
-            raise OfflineError(self._message(repo, name, why)) from error
+            raise self._error(error, repo, name, revision) from error
+        if here is None:  # nothing that is whole is lost
+            self._set_commit(repo, revision, remote.commit)
+        return path
 
-    def _message(self, repo: str, name: str, why: str) -> str:
-        here = ", ".join(models_here(self.cache_dir)) or "no model at all"
-        parts = ", ".join(path.name for path in self.found)
-        return (
-            f"{self.model} is not all on this machine, {why}: {name} of {repo} is missing "
-            f"({f'{parts} of it is here; ' if parts else ''}what loads here: {here}); "
-            f'run  clipkit fetch "{self.model}"  on a machine with network '
-            f"and copy its cache to {hub_cache(self.cache_dir)}"
+    def _set_commit(self, repo: str, revision: str | None, commit: str) -> None:
+        try:
+            set_cached_commit(repo, revision, commit, self.cache_dir)
+        except OSError as error:
+            failure = disk_failure(error, Path(error.filename or hub_cache(self.cache_dir)))
+            raise CheckpointError(f"{failure.reason}: {failure.remedy}") from error
+
+    def _error(self, error: Exception, repo: str, name: str, revision: str | None) -> Exception:
+        """Return what to raise when a file could not be fetched: the error itself if unknown."""
+        self.failure = describe_failure(error, repo, revision)
+        if self.failure is None:
+            return error
+        kind = OfflineError if self.failure.is_network else CheckpointError
+        if self.failure.is_unasked:
+            return kind(self._missing(repo, name, self.failure.reason, self.failure.remedy))
+        return kind(
+            f"{name} of {repo} cannot be fetched: {self.failure.reason}; {self.failure.remedy}"
         )
 
-
-def _call_within(seconds: float, request: Callable[[], object]) -> None:
-    """Call a function in a thread, with a time limit; raise what it raises."""
-    answers: SimpleQueue[Exception | None] = SimpleQueue()
-
-    def answer() -> None:
-        try:
-            request()
-        except Exception as error:  # noqa: BLE001 - it is raised where the request was made
-            answers.put(error)
-        else:
-            answers.put(None)
-
-    threading.Thread(target=answer, daemon=True).start()
-    try:
-        error = answers.get(timeout=seconds)
-    except Empty as empty:
-        raise TimeoutError("the hub did not answer") from empty
-    if error is not None:
-        raise error
+    def _missing(self, repo: str, name: str, why: str, remedy: str | None = None) -> str:
+        here = ", ".join(models_here(self.cache_dir)) or "no model at all"
+        parts = ", ".join(path.name for path in self.found)
+        if remedy is None:
+            place = f'run  clipkit fetch "{self.model}"  on a machine with network'
+            if self.is_fetch:  # it was just run
+                place = "connect this machine to the network, or do this on one that is connected"
+            remedy = f"{place} and copy its cache to {hub_cache(self.cache_dir)}"
+        return (
+            f"{self.model} is not all on this machine, and {why}: {name} of {repo} is missing "
+            f"({f'{parts} of it is here; ' if parts else ''}what loads here: {here}); {remedy}"
+        )

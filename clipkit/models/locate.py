@@ -21,7 +21,7 @@ from clipkit.models.hub import (
     cached_weights,
     weight_names,
 )
-from clipkit.models.hub_cache import cached_file
+from clipkit.models.hub_integrity import verify_weights, verify_weights_once
 from clipkit.models.known_models import (
     Tag,
     architecture_config,
@@ -42,6 +42,7 @@ from clipkit.models.sources import (
 from clipkit.models.transformers_layout import MODEL_CONFIG, Family, read_transformers
 from clipkit.models.transformers_layout import WEIGHTS as TRANSFORMERS_WEIGHTS
 from clipkit.models.transformers_tokenizer import prepare_tokenizer, tokenizer_cleaning
+from clipkit.progress import Callbacks
 
 TEXT_CONFIG_NAME = MODEL_CONFIG
 TOKENIZER_NAME = "tokenizer.json"
@@ -105,28 +106,66 @@ def locate(source: Source, *, cache_dir: Path | None = None) -> CheckpointFiles:
         CheckpointError: If a file is missing for good, or a configuration is damaged.
         MissingExtraError: If the source needs open_clip and it is not installed.
     """
-    is_remote = isinstance(source, HubSource | PretrainedSource)
-    finder = FileFinder(source.name, cache_dir, allow_network=is_remote)
-    return _locate(source, finder)
+    finder = FileFinder(source.name, cache_dir, allow_network=_is_remote(source))
+    files = _locate(source, finder)
+    finder.finish()
+    if files.weights is not None:
+        verify_weights_once(files.weights, source.name if _is_remote(source) else None)
+    return files
 
 
-def fetch_source(source: Source, *, cache_dir: Path | None = None) -> list[Path]:
-    """Return every file of a source after downloading those that are not on this machine.
+def fetch_source(
+    source: Source,
+    *,
+    cache_dir: Path | None = None,
+    again: bool = False,
+    callbacks: Callbacks | None = None,
+) -> list[Path]:
+    """Return every file of a source after downloading what this machine lacks of the hub's newest.
+
+    Where the hub cannot be asked and every file is here, those are returned, and it is said.
 
     Args:
         source: Where the weights come from.
         cache_dir: The hub cache to fetch into; the usual one if None.
+        again: Whether to download also what is here, as when it is damaged.
+        callbacks: For messages and progress.
 
     Returns:
         The files, weights last.
 
     Raises:
-        OfflineError: If a file is not here and the network does not answer.
-        CheckpointError: If a file is missing for good, or a configuration is damaged.
+        OfflineError: If a file is not here and the network is the reason.
+        CheckpointError: If a file is missing for good, cannot be downloaded or written, or is
+            damaged.
         MissingExtraError: If the source needs open_clip and it is not installed.
     """
-    finder = FileFinder(source.name, cache_dir)
-    files = _locate(source, finder)
+    callbacks = callbacks or Callbacks()
+    finder = FileFinder(
+        source.name,
+        cache_dir,
+        is_fetch=True,
+        again=again,
+        say=callbacks.say,
+        progress_for=callbacks.progress_for,
+    )
+    try:
+        files = _locate(source, finder)
+    except CheckpointError as error:
+        if again or finder.is_answered or finder.failure is None:
+            raise
+        reason = finder.failure.reason
+        finder = FileFinder(source.name, cache_dir, allow_network=False)
+        try:
+            files = _locate(source, finder)
+        except CheckpointError:
+            raise error from None
+        callbacks.say(
+            f"all files are here; whether the hub has newer ones could not be asked: {reason}"
+        )
+    finder.finish()
+    if files.weights is not None:
+        verify_weights(files.weights, source.name if _is_remote(source) else None)
     small = [path for path in finder.found if path != files.weights]
     return [*small, *([files.weights] if files.weights else [])]
 
@@ -217,6 +256,10 @@ def is_text_config(path: Path) -> bool:
     return content.get("model_type") in TEXT_MODEL_TYPES
 
 
+def _is_remote(source: Source) -> bool:
+    return isinstance(source, HubSource | PretrainedSource)
+
+
 def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
     if isinstance(source, DirectorySource):
         if not (source.directory / CONFIG_NAME).is_file():
@@ -289,6 +332,8 @@ def _assemble(
 
 def _tag_weights(entry: Tag, finder: FileFinder) -> Path:
     path = cached_weights(entry, finder.cache_dir)
+    if path is not None and finder.is_fetch and (finder.again or path.name in weight_names(entry)):
+        path = None  # a file of the hub's cache, about which the hub is asked
     return path or finder.file(entry.repo, *weight_names(entry))
 
 
@@ -389,7 +434,7 @@ def _tokenizer(
     if isinstance(home, HubSource) and (name == home.repo or not _is_repo(name)):
         name, revision = home.repo, home.revision
     path = finder.file(name, TOKENIZER_NAME, revision=revision)
-    is_known = cached_file(name, TOKENIZER_SETTINGS, revision=revision, cache_dir=finder.cache_dir)
+    is_known = finder.cached(name, TOKENIZER_SETTINGS, revision)
     finder.file(name, TOKENIZER_SETTINGS, revision=revision)
     if is_known is None:  # a repo may lack this one, so it is requested once
         finder.optional_file(name, SPECIAL_TOKENS, revision=revision)
