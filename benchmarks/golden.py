@@ -11,7 +11,7 @@ the images and stored vectors of golden_numbers.py's sources:
     Findit-AI+siglip2-naflex/  of Findit-AI/siglip2-naflex tests/fixtures; also beside FOLDER
 
 It may lie in a "golden" of the folder given. Weights come from the hub's cache on this machine;
---fetch gets those that are missing, 9 GB for all. What needs no weights is checked first.
+--fetch gets those that are missing. What needs no weights is checked first.
 """
 
 import argparse

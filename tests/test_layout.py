@@ -50,6 +50,7 @@ TESTED_IN = {
     "data/table_rows": "data/test_table",
     "models/hub_cache": "models/test_hub",
     "models/own_settings": "models/test_transformers_layout",
+    "models/transformers_preprocess": "models/test_transformers_layout",
     "models/transformers_tokenizer": "models/test_transformers_layout",
     "models/transformers_weights": "models/test_transformers_layout",
     "encoder/image_batches": "encoder/test_encoder",

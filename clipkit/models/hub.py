@@ -22,11 +22,11 @@ from clipkit.models.sources import CONFIG_NAME, starter_directory
 from clipkit.models.transformers_layout import (
     INDEX_SUFFIX,
     MODEL_CONFIG,
-    PROCESSOR_CONFIGS,
     is_dual_encoder,
     shards,
 )
 from clipkit.models.transformers_layout import WEIGHTS as TRANSFORMERS_WEIGHTS
+from clipkit.models.transformers_preprocess import PROCESSOR_CONFIGS
 from clipkit.models.transformers_tokenizer import SETTINGS, TOKENIZER
 from clipkit.progress import Progress
 

@@ -11,11 +11,11 @@ from clipkit.models.building import image_size
 from clipkit.models.towers import Towers
 from clipkit.models.transformers_layout import (
     MODEL_CONFIG,
-    PROCESSOR_CONFIGS,
     TIMM_SIGLIP,
     WEIGHTS,
     Family,
 )
+from clipkit.models.transformers_preprocess import PROCESSOR_CONFIGS
 from clipkit.models.transformers_tokenizer import OLDER_FILES, SETTINGS, TOKENIZER
 from clipkit.models.transformers_weights import to_transformers
 from clipkit.models.weights import StateDict

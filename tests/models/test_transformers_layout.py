@@ -22,7 +22,7 @@ from clipkit.models.checkpoint import load_towers
 from clipkit.models.hub import models_here
 from clipkit.models.locate import fetch_source, locate
 from clipkit.models.sources import resolve_source
-from clipkit.models.transformers_layout import read_processor
+from clipkit.models.transformers_preprocess import read_processor
 from tests.models.hub_server import Hub
 from tests.models.transformers_models import (
     MAKERS,
