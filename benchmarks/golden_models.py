@@ -90,9 +90,9 @@ def compare_features(encoder: Encoder, folder: Path) -> list[Line]:
     texts = _raw_texts(encoder, published.texts)
     cosines = cosine_similarity(normalize_rows(raw), normalize_rows(texts))[0]
     expected = [np.load(stored / name).ravel() for name in FEATURES]
-    names = ("raw image, all", "raw texts, all")
+    names = ("raw image, all, CLIP.png on black", "raw texts, all")
     lines = [
-        Line(f"{VIT_B_32}: {name}, CLIP.png on black ({LABELLED})", want, got.ravel(), 1e-5)
+        Line(f"{VIT_B_32}: {name} ({LABELLED})", want, got.ravel(), 1e-5)
         for name, want, got in zip(names, expected, (raw, texts), strict=True)
     ]
     probabilities = softmax(encoder.logit_scale * cosines.astype(np.float64))
@@ -179,7 +179,8 @@ def _softmaxed(encoder: Encoder, image: Path | None, texts: Sequence[str]) -> Va
 
 def _unit_image(encoder: Encoder, image: Path | None, texts: Sequence[str]) -> Values:
     assert image is not None
-    return np.asarray(encoder.encode_images([image]), dtype=np.float64)[0]
+    first: Values = np.asarray(encoder.encode_images([image]), dtype=np.float64)[0]
+    return first
 
 
 def _unit_texts(encoder: Encoder, texts: Sequence[str]) -> Values:

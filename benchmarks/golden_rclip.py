@@ -53,7 +53,7 @@ def check_sums(results: dict[str, dict[str, float]]) -> list[Line]:
             what = f"rclip: kitty - rest is below its list's last (got: over it by), {image}"
             over = 2 * kitty[image] - added[image] - min(subtracted.values())
             lines.append(Line(what, [0], [max(over, 0.0)], atol=4.001 * _ROUNDING))
-    for image in set(added) & set(subtracted) - set(kitty):
+    for image in sorted(set(added) & set(subtracted) - set(kitty)):
         what = f"rclip: kitty is below its list's last (got: over it by), {image}"
         over = (added[image] + subtracted[image]) / 2 - min(kitty.values())
         lines.append(Line(what, [0], [max(over, 0.0)], atol=2.001 * _ROUNDING))
@@ -79,8 +79,8 @@ def compare_results(
         folder: The folder with rclip/images.
 
     Returns:
-        Of each query the scores, and whether the same images come first in the same order but for
-        scores that are as good as equal.
+        Of each query the scores of the images that rclip lists, and the highest of all: none that
+        rclip does not list has a higher one.
     """
     paths = image_paths(folder)
     names = [path.name for path in paths]
@@ -96,9 +96,9 @@ def compare_results(
         for part in set(parts) & set(names):
             if part not in expected:
                 scores.pop(part)
-        atol = ATOL * sum(map(abs, parts.values()))
+        atol = tolerance(name)
         first = sorted(scores.values(), reverse=True)[: len(expected)]
-        what = f"{title(name)}"
+        what = title(name)
         lines.append(
             Line(what, list(expected.values()), [scores[image] for image in expected], atol)
         )
@@ -108,6 +108,11 @@ def compare_results(
     return lines
 
 
+def tolerance(query: str) -> float:
+    """Return how far scores may be off: what one cosine may, times the weights of the parts."""
+    return ATOL * sum(map(abs, RCLIP_QUERIES[query].values()))
+
+
 def title(query: str) -> str:
     """Return the model, a query and the source."""
     return f"{RCLIP_MODEL}: {query} ({RCLIP_SOURCE})"
@@ -115,7 +120,10 @@ def title(query: str) -> str:
 
 def without_scores(results: dict[str, dict[str, float]], reason: str) -> list[Line]:
     """Return rclip's results beside the reason why the model gives none."""
-    lines = [Line(title(name), list(one.values()), reason, ATOL) for name, one in results.items()]
+    lines = [
+        Line(title(name), list(one.values()), reason, tolerance(name))
+        for name, one in results.items()
+    ]
     return [*lines, Line(title(_BEE[0]), [_BEE[2]], reason, ATOL)]
 
 
