@@ -146,6 +146,9 @@ class Preprocess:
     def __call__(self, image: ImageInput) -> NDArray[np.float32]:
         """Return an image as the image tower takes it, bit for bit as open_clip's transform does.
 
+        But for transparent images, which lie on white here and on the colour behind their alpha
+        channel there, and images of a palette or of one bit, whose colours are blended here.
+
         A transform for torch's datasets: its DataLoader makes a tensor of a batch of these arrays.
         Raises what read_image raises.
 

@@ -42,6 +42,9 @@ def with_own_inputs(open_clips: OpenClipTowers, towers: Towers) -> OpenClipTower
     Args:
         open_clips: The modules.
         towers: The checkpoint that they are of, which asks for what open_clip does not have.
+
+    Returns:
+        The same modules; what is made of images and texts is torch's, on the CPU.
     """
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
