@@ -22,7 +22,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="download a model, so that it loads offline from then on",
         description=(
             "Download the files of a model into the hub's cache, or what has changed of them on "
-            "the hub. A download that was interrupted goes on where it ended. Needs a network."
+            "the hub. An interrupted download is resumed. Needs a network."
         ),
         epilog=_EPILOG,
     )

@@ -291,20 +291,22 @@ def run(arguments: argparse.Namespace) -> int:
         sort="newest" if arguments.sort == "date" else arguments.sort,
         **filters,
     )
-    summary = what_was_found(
-        library, arguments, hits, is_filtered=IndexFilter(**filters) != IndexFilter()
-    )
+    # Somebody who sets a bound has decided what is worth showing.
+    has_bound = arguments.min_relevance is not None
+    is_nothing = not hits or (hits.verdict == "probably nothing" and not has_bound)
+    has_paths_only = arguments.filepath_only or arguments.print0
+    is_told = is_nothing or hits.verdict == "not sure" or not (has_paths_only or arguments.json)
+    summary = ""
+    if is_told or page is not None:  # it reads the index again
+        is_filtered = IndexFilter(**filters) != IndexFilter()
+        summary = what_was_found(library, arguments, hits, is_filtered=is_filtered)
     if page is not None:
         from clipkit.cli.contact_sheet import write_contact_sheet
 
         write_contact_sheet(
             page, query_title(arguments), hits, summary=summary, max_pixels=encoder.max_pixels
         )
-    # Somebody who sets a bound has decided what is worth showing.
-    has_bound = arguments.min_relevance is not None
-    is_nothing = not hits or (hits.verdict == "probably nothing" and not has_bound)
-    has_paths_only = arguments.filepath_only or arguments.print0
-    if is_nothing or hits.verdict == "not sure" or not (has_paths_only or arguments.json):
+    if is_told:
         note(summary)
     if not (is_nothing and has_paths_only):
         print_hits(hits, arguments, preview)

@@ -19,7 +19,7 @@ WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 def _repair(text: str) -> str:
     """Undo mojibake and HTML entities, as CLIP's own cleaning does."""
-    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates break tokenizers
+    text = clean_surrogates(text)
     if not (text.isascii() and text.isprintable() and "&" not in text):
         # Printable ASCII without entities is a fixed point of ftfy, whose import costs 40 ms.
         import ftfy

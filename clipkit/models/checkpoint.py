@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.files import put_in_place
@@ -48,7 +48,6 @@ except ImportError as error:
 
 Layout = Literal["open_clip", "transformers", "open_clip_train"]
 """Whose files a checkpoint is saved as."""
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 TRAIN_WEIGHTS = "epoch_0.pt"
 _RANDOM_FILLS = frozenset(
     [Tensor.normal_, Tensor.uniform_, Tensor.erfinv_]

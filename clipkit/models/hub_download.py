@@ -1,4 +1,4 @@
-"""Downloading one file of the hub into its cache, going on where an earlier download ended.
+"""Downloading one file of the hub into its cache, resuming an interrupted download.
 
 huggingface_hub starts anew whenever a download did not end well, so the bytes are transferred here:
 through its own HTTP session, with its settings, into ``blobs/ETAG.incomplete``. That file outlives
@@ -115,7 +115,7 @@ def download(
 
 
 def remove_partial_files(repo: str, cache_dir: Path | None) -> None:
-    """Remove what is left in the cache of downloads that never ended and that nobody goes on with.
+    """Remove what is left in the cache of interrupted downloads that no process resumes.
 
     Args:
         repo: The repository, of which all files that are wanted are here.

@@ -294,7 +294,7 @@ def _transformers_files(
     described = read_transformers(directory)
     model_cfg = described.config["model_cfg"]
     cleaning = tokenizer_cleaning(directory, described.family)
-    model_cfg["text_cfg"] |= {"hf_tokenizer_name": ".", "cleaning": cleaning}
+    model_cfg["text_cfg"]["cleaning"] = cleaning
     prepared = prepare_tokenizer(directory, described.text_config)
     named = [directory / name for name in TRANSFORMERS_WEIGHTS]
     return CheckpointFiles(

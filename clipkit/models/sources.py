@@ -246,13 +246,8 @@ def _resolve_pretrained(text: str, cache_dir: Path | None) -> PretrainedSource |
             raise CheckpointError(_which_tag(text, readings, table))
     if _REPO.fullmatch(text):
         return _resolve_repo(text, cache_dir)
-    names = ["starter"]
-    names += [
-        f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags
-    ]
-    raise CheckpointError(
-        f'no model is called "{text}"{_nearest(text, names)}; "clipkit models" lists the names'
-    )
+    near = _nearest(text, ["starter", *_known_names()])
+    raise CheckpointError(f'no model is called "{text}"{near}; "clipkit models" lists the names')
 
 
 def _resolve_repo(text: str, cache_dir: Path | None) -> HubSource:
@@ -261,13 +256,16 @@ def _resolve_repo(text: str, cache_dir: Path | None) -> HubSource:
         path = cached_file(text, name, cache_dir=cache_dir)
         if path is not None and (name == CONFIG_NAME or is_dual_encoder(path)):
             return HubSource(f"hf-hub:{text}", text)
-    table = known_architectures()
-    names = [f"{name}/{tag}" for name, entry in table.items() for tag in entry.tags]
-    near = _nearest(text, names, cutoff=0.8) or _alike(text, table)
+    near = _nearest(text, _known_names(), cutoff=0.8) or _alike(text, known_architectures())
     raise CheckpointError(
         f'no model is called "{text}"{near}; if it is a repository on the hub, write '
         f'"hf-hub:{text}"; "clipkit models" lists the names'
     )
+
+
+def _known_names() -> list[str]:
+    """Return the names of published weights: "architecture/tag"."""
+    return [f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags]
 
 
 def _alike(repo: str, table: Mapping[str, Architecture]) -> str:

@@ -280,8 +280,8 @@ def _siglip(text: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> d
 
 
 def _tokenizer(length: int) -> dict[str, Any]:
-    """Return what all text configs have: the directory's own tokenizer, and no other cleaning."""
-    return {"context_length": length, "hf_tokenizer_name": ".", "cleaning": "none"}
+    """Return what all text configs have; the files of the tokenizer say how texts are cleaned."""
+    return {"context_length": length, "hf_tokenizer_name": "."}
 
 
 def _length(text: Mapping[str, Any], usual: int = 77) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.files import put_in_place
 from clipkit.models.transformers_layout import MODEL_CONFIG
+from clipkit.models.transformers_preprocess import read_json
 from clipkit.paths import cache_directory
 
 TOKENIZER = "tokenizer.json"
@@ -162,10 +163,4 @@ def _settings(directory: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     """Return the content of a file; nothing where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    return content if isinstance(content, dict) else {}
+    return read_json(path) if path.is_file() else {}

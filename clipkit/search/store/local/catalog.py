@@ -264,6 +264,7 @@ class Catalog(AbstractContextManager["Catalog"]):
             for file in skipped:
                 put_skipped(self._connection, file)
             self._write_meta(meta)
+            # An image that is replaced by its row fires no trigger, so that those miscount it.
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta SELECT ?, count(*) FROM images", [NUM_IMAGES]
             )
