@@ -24,6 +24,7 @@ _PUBLIC = {
     "clipkit.encoder.encoder": ("Encoder",),
     "clipkit.encoder.image_embedding": ("EncodedBatch", "EncodingReport"),
     "clipkit.encoder.loading": ("compile_model", "load"),
+    "clipkit.encoder.pool": ("EncoderPool",),
     "clipkit.encoder.spec": ("EncoderSpec",),
     "clipkit.encoder.text_embedding": ("UnknownTextWarning",),
     "clipkit.errors": (

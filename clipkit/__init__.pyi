@@ -10,6 +10,7 @@ from clipkit.encoder.image_embedding import EncodedBatch as EncodedBatch
 from clipkit.encoder.image_embedding import EncodingReport as EncodingReport
 from clipkit.encoder.loading import compile_model as compile_model
 from clipkit.encoder.loading import load as load
+from clipkit.encoder.pool import EncoderPool as EncoderPool
 from clipkit.encoder.spec import EncoderSpec as EncoderSpec
 from clipkit.encoder.text_embedding import UnknownTextWarning as UnknownTextWarning
 from clipkit.errors import CheckpointError as CheckpointError
