@@ -53,6 +53,7 @@ _PUBLIC = {
     "clipkit.models.listing": ("ModelListing", "list_models"),
     "clipkit.models.open_clip_towers": ("OpenClipTowers",),
     "clipkit.progress": ("Callbacks", "Progress"),
+    "clipkit.quantizer": ("EmbeddingQuantizer",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
     "clipkit.runtime.base": ("Scoring",),

@@ -40,6 +40,7 @@ from clipkit.models.listing import list_models as list_models
 from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
 from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
+from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
 from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import train as train
 from clipkit.runtime.base import Scoring as Scoring
