@@ -24,6 +24,7 @@ _PUBLIC = {
     "clipkit.encoder.encoder": ("Encoder",),
     "clipkit.encoder.image_embedding": ("EncodedBatch", "EncodingReport"),
     "clipkit.encoder.loading": ("compile_model", "load"),
+    "clipkit.encoder.pool": ("EncoderPool",),
     "clipkit.encoder.spec": ("EncoderSpec",),
     "clipkit.encoder.text_embedding": ("UnknownTextWarning",),
     "clipkit.errors": (
@@ -52,6 +53,7 @@ _PUBLIC = {
     "clipkit.models.listing": ("ModelListing", "list_models"),
     "clipkit.models.open_clip_towers": ("OpenClipTowers",),
     "clipkit.progress": ("Callbacks", "Progress"),
+    "clipkit.quantizer": ("EmbeddingQuantizer",),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("train",),
     "clipkit.runtime.base": ("Scoring",),

@@ -10,6 +10,7 @@ from clipkit.encoder.image_embedding import EncodedBatch as EncodedBatch
 from clipkit.encoder.image_embedding import EncodingReport as EncodingReport
 from clipkit.encoder.loading import compile_model as compile_model
 from clipkit.encoder.loading import load as load
+from clipkit.encoder.pool import EncoderPool as EncoderPool
 from clipkit.encoder.spec import EncoderSpec as EncoderSpec
 from clipkit.encoder.text_embedding import UnknownTextWarning as UnknownTextWarning
 from clipkit.errors import CheckpointError as CheckpointError
@@ -39,6 +40,7 @@ from clipkit.models.listing import list_models as list_models
 from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
 from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
+from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
 from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import train as train
 from clipkit.runtime.base import Scoring as Scoring

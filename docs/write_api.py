@@ -21,7 +21,7 @@ ERRORS = "Errors and warnings"
 GROUPS = {
     "Models": ("clipkit.encoder.loading", "clipkit.encoder.spec", "clipkit.models"),
     "Encoding images and text": ("clipkit.encoder", "clipkit.inputs", "clipkit.runtime"),
-    "Arithmetic on embeddings": ("clipkit.embeddings",),
+    "Arithmetic on embeddings": ("clipkit.embeddings", "clipkit.quantizer"),
     "Zero-shot classification": ("clipkit.zero_shot",),
     "Searching a folder of images": ("clipkit.search",),
     "Duplicates": ("clipkit.search.duplicates",),

@@ -74,10 +74,15 @@ class FakeEncoder(Encoder):
         return partial(FakeEncoder, space_id=self.space_id, name=self.name), ()
 
     def encode_texts(
-        self, texts: Iterable[str], *, batch_size: int = 1, progress: Progress | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        prompt: str = "",
+        batch_size: int = 1,
+        progress: Progress | None = None,
     ) -> EmbeddingArray:
         """Return the vectors of words, shape (N, 4)."""
-        words = list(texts)
+        words = [prompt + text for text in texts]
         self.encoded_texts += words
         rows = np.concatenate([np.empty((0, 4), np.float32), *map(word_embedding, words)])
         return EmbeddingArray(rows, self.space_id)

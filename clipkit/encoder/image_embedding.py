@@ -126,6 +126,50 @@ class ImageEmbedder:
         return EncodedBatch(batch.positions, embeddings, batch.skipped)
 
 
+def rows_of_all(batches: Iterable[EncodedBatch], embed_dim: int, space_id: str) -> EmbeddingArray:
+    """Return the embeddings of a stream whose images must all be readable.
+
+    Args:
+        batches: The stream.
+        embed_dim: D.
+        space_id: Their space.
+
+    Returns:
+        Shape (N, D).
+
+    Raises:
+        ImageReadError: At the first image that cannot be read.
+    """
+    rows: list[NDArray[np.float32]] = [np.empty((0, embed_dim), dtype=np.float32)]
+    for batch in batches:
+        if batch.skipped:
+            raise batch.skipped[0][1]
+        rows.append(batch.embeddings)
+    return EmbeddingArray(np.concatenate(rows), space_id)
+
+
+def report_of(batches: Iterable[EncodedBatch], embed_dim: int, space_id: str) -> EncodingReport:
+    """Return a stream as one report.
+
+    Args:
+        batches: The stream.
+        embed_dim: D.
+        space_id: Their space.
+
+    Returns:
+        All its embeddings, and all reasons.
+    """
+    positions: list[int] = []
+    rows: list[NDArray[np.float32]] = [np.empty((0, embed_dim), dtype=np.float32)]
+    skipped: list[tuple[int, ImageReadError]] = []
+    for batch in batches:
+        positions += batch.positions
+        rows.append(batch.embeddings)
+        skipped += batch.skipped
+    embeddings = EmbeddingArray(np.concatenate(rows), space_id)
+    return EncodingReport(np.array(positions, dtype=np.intp), embeddings, skipped)
+
+
 def in_batches(images: Iterable[DecodeOutcome], batch_size: int) -> Iterator[DecodedBatch]:
     """Yield decoded images in batches, of which none waits for many unreadable ones.
 

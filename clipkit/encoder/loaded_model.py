@@ -7,6 +7,7 @@ from clipkit.arguments import check_path
 from clipkit.errors import InputError
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.runtime.base import Runtime, RuntimeWithTowers, Scoring
+from clipkit.runtime.truncated import TruncatedRuntime
 
 if TYPE_CHECKING:
     from clipkit.models.checkpoint import Layout
@@ -132,6 +133,11 @@ class LoadedModel:
         runtime.save(check_path(directory, "directory"), tokenizer_json=text, layout=layout)
 
     def _runtime_with_towers(self, what: str) -> RuntimeWithTowers:
+        if isinstance(self._runtime, TruncatedRuntime):
+            raise InputError(
+                f"{what} belong to the whole model, and this encoder keeps {self.embed_dim} of its "
+                f"{self._runtime.whole.embed_dim} dimensions: load it without truncate_dim"
+            )
         if not isinstance(self._runtime, RuntimeWithTowers):
             raise InputError(
                 f"{what} are not available on the {self.engine} engine; "

@@ -14,12 +14,13 @@ from clipkit.runtime.autotune import autotune_compiled_precision
 from clipkit.runtime.cache import compile_into_cache
 
 
-def load(
+def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
     name: str | Path = "starter",
     *,
     device: str = "auto",
     precision: str = "auto",
     engine: Engine = "auto",
+    truncate_dim: int | None = None,
     cache_dir: str | Path | None = None,
     cache_texts: bool = True,
 ) -> Encoder:
@@ -44,6 +45,8 @@ def load(
             takes half a minute there.
         engine: "onnx" needs a compiled model and runs on the CPU; "torch" runs anything; "auto"
             takes the first that can.
+        truncate_dim: How many dimensions of the embeddings are kept, from the first on, as
+            :meth:`Encoder.truncated` does it; None: all.
         cache_dir: Where weights from a hub are kept, if not in the hub's own cache.
         cache_texts: Whether embeddings of texts are looked up and kept on disk.
 
@@ -51,7 +54,8 @@ def load(
         The encoder, ready to encode.
 
     Raises:
-        InputError: If device, precision or engine is not one of the above, or they do not fit.
+        InputError: If device, precision, engine or truncate_dim is not one of the above, or they
+            do not fit.
         CheckpointError: If the name is unknown or the weights are missing or damaged.
         OfflineError: If weights would have to be fetched and there is no network.
         MissingExtraError: If the model needs torch and torch is not installed.
@@ -76,7 +80,7 @@ def load(
         cache_dir=None if hub_cache is None else str(hub_cache),
         cache_texts=cache_texts,
     )
-    return encoder
+    return encoder if truncate_dim is None else encoder.truncated(truncate_dim)
 
 
 def compile_model(

@@ -29,6 +29,7 @@ class EncoderSpec:
     space_id: str
     cache_dir: str | None = None  # absolute; None: the hub's own cache
     cache_texts: bool = True
+    truncate_dim: int | None = None  # dimensions that are kept; None: all
 
     def load(self) -> Encoder:
         """Return such an encoder.
@@ -51,6 +52,8 @@ class EncoderSpec:
             text_cache=user_text_cache() if self.cache_texts else None,
         )
         verify_compiled(encoder, source)
+        if self.truncate_dim is not None:
+            encoder = encoder.truncated(self.truncate_dim)
         if encoder.space_id != self.space_id:
             raise SpaceMismatchError(
                 f"the encoder was made of {self.name} when it was of space {self.space_id}; what "
@@ -68,7 +71,8 @@ class EncoderSpec:
         """Return the spec that :meth:`to_dict` described.
 
         Args:
-            fields: By name: strings; "cache_dir" may be None, and "cache_texts" is a bool.
+            fields: By name: strings; "cache_dir" may be None, "cache_texts" is a bool, and
+                "truncate_dim" a whole number or None.
 
         Returns:
             An equal spec.
@@ -80,6 +84,7 @@ class EncoderSpec:
             field.name: (str,) for field in dataclasses.fields(cls)
         }
         kinds |= {"cache_dir": (str, type(None)), "cache_texts": (bool,)}
+        kinds["truncate_dim"] = (int, type(None))
         problems = [f"{name} is unknown" for name in fields if name not in kinds]
         for field in dataclasses.fields(cls):
             if field.name not in fields:

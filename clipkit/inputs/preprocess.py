@@ -248,6 +248,11 @@ class Preprocess:
             np.take(self._table[channel], pixels[:, :, channel], out=values[channel], mode="clip")
         return values
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the largest of pixel values."""
+        return float(self._table.min()), float(self._table.max())
+
     @functools.cached_property
     def _table(self) -> NDArray[np.float32]:
         """The standardised value of each level of each channel, shape (C, 256).

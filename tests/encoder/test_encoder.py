@@ -183,3 +183,49 @@ def test_starter_on_torch_gives_fine_features(samples: list[Path]) -> None:
     assert len(patches) == 2
     with pytest.raises(InputError, match="at least one image"):
         encoder.patch_features([])
+
+
+def test_similarity_is_the_cosine_of_every_pair(encoder: Encoder, images: list[Path]) -> None:
+    texts, rows = encoder.encode_texts(["a", "ab"]), encoder.encode_images(images[:3])
+    half = 0.5**0.5
+    np.testing.assert_allclose(
+        encoder.similarity(texts, rows), [[1, 0, 0], [half, half, 0]], atol=1e-6
+    )
+    np.testing.assert_allclose(encoder.similarity([[1.0, 0, 0]], [[0.6, 0.8, 0]]), [[0.6]])
+
+
+def test_similarity_of_another_models_embeddings_is_refused(encoder: Encoder) -> None:
+    others = clipkit.EmbeddingArray([[1.0, 0.0, 0.0]], "other")
+    with pytest.raises(clipkit.SpaceMismatchError, match="of the space other, and fake has fake"):
+        encoder.similarity(others, others)
+    with pytest.raises(clipkit.SpaceMismatchError, match="two spaces"):
+        encoder.similarity(others, encoder.encode_texts(["a"]))
+
+
+def test_the_first_dimensions_are_a_space_of_their_own(
+    encoder: Encoder, images: list[Path]
+) -> None:
+    first_two = encoder.truncated(2)
+    assert first_two.embed_dim == 2
+    assert first_two.space_id != encoder.space_id
+    # (51, 102, 204) without its blue
+    rows = first_two.encode_images([images[5]])
+    np.testing.assert_allclose(rows, [[0.447214, 0.894427]], atol=1e-6)
+    np.testing.assert_allclose(first_two.encode_texts(["aabc"]), [[0.894427, 0.447214]], atol=1e-6)
+    assert rows.space_id == first_two.space_id == encoder.truncated(2).space_id
+    assert first_two.logit_scale == encoder.logit_scale
+
+
+def test_a_truncated_encoder_keeps_the_settings(encoder: Encoder) -> None:
+    encoder.max_pixels, encoder.batch_size, encoder.decode = 1234, 5, "exact"
+    other = encoder.truncated(1)
+    assert (other.max_pixels, other.batch_size, other.decode) == (1234, 5, "exact")
+
+
+def test_the_weights_of_a_truncated_encoder_are_the_whole_models(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    encoder = clipkit.load(tiny_checkpoint, engine="torch", truncate_dim=4, cache_texts=False)
+    with pytest.raises(InputError, match=r"keeps 4 of its .* load it without truncate_dim"):
+        encoder.save(tmp_path / "saved")
+    assert not list(tmp_path.iterdir())

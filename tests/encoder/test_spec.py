@@ -122,6 +122,7 @@ def test_a_spec_says_what_load_was_told_and_what_it_chose(
         "space_id": encoder.space_id,
         "cache_dir": str(tmp_path),
         "cache_texts": False,
+        "truncate_dim": None,
     }
     assert spec.to_dict() == fields
     assert clipkit.EncoderSpec.from_dict(fields) == spec == pickle.loads(pickle.dumps(spec))
@@ -187,3 +188,13 @@ def test_a_data_loader_takes_what_an_encoder_prepares(
     expected = starter.encode_images(samples[:3])
     cosines = (clipkit.normalize_rows(features) * expected).sum(axis=1)
     assert cosines.min() > 0.999  # which decodes large JPEGs at a smaller scale
+
+
+def test_a_truncated_encoder_comes_back_truncated() -> None:
+    encoder = clipkit.load(cache_texts=False, truncate_dim=64)
+    again = pickle.loads(pickle.dumps(encoder))
+    assert repr(again) == repr(encoder)
+    assert clipkit.EncoderSpec.from_dict(encoder.spec.to_dict()) == encoder.spec
+    np.testing.assert_array_equal(again.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
+    older = {name: value for name, value in encoder.spec.to_dict().items() if "trunc" not in name}
+    assert clipkit.EncoderSpec.from_dict(older).truncate_dim is None

@@ -1,0 +1,303 @@
+"""A pool of processes with an encoder each, for several GPUs.
+
+Shapes: N images or texts, D dimensions of the shared space.
+"""
+
+import os
+import queue
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from clipkit.arguments import ENCODER_RULE, check_kind, check_whole, items_of
+from clipkit.embeddings import EmbeddingArray
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.image_embedding import EncodedBatch, EncodingReport, report_of, rows_of_all
+from clipkit.encoder.pool_worker import EncoderOrder, Outcome, PoolWorker
+from clipkit.errors import InputError
+from clipkit.inputs.images import ImageInput, check_image_list, check_is_image, image_name
+from clipkit.inputs.tokenizer import check_texts
+from clipkit.progress import Progress, map_ahead, usable_cores
+
+# So many that a worker decodes some while it computes others, so few that none waits long for the
+# last one. What is not a path goes through a pipe and lies in memory twice.
+_PATHS_A_TASK, _IMAGES_A_TASK, _TEXTS_A_TASK = 256, 32, 1024
+
+_Result = TypeVar("_Result")
+
+
+class EncoderPool(AbstractContextManager["EncoderPool"]):
+    """Encoders in processes of their own, one a device, that share the work on long lists.
+
+    A ``with`` block starts and ends them; :class:`Encoder`'s own calls do the same work in one
+    process. On a CPU, one encoder uses all cores already, and a pool gains little: it is for
+    machines with several GPUs. As in every program that starts processes, what uses a pool stands
+    below ``if __name__ == "__main__":``.
+
+    A process that dies (of memory, say) is started again once for what it was at.
+
+    Args:
+        encoder: As :func:`clipkit.load` returns it; each process loads the same, in the same
+            precision, on its device.
+        devices: One process each, as torch spells them: ["cuda:0", "cuda:1"]. Those that are "cpu"
+            share the cores.
+
+    Raises:
+        InputError: If there is no device, the encoder was not made by load(), or it runs on the
+            onnx engine, which has the CPU only, and a device is another.
+
+    Example:
+        >>> with EncoderPool(encoder, ["cuda:0", "cuda:1"]) as pool:  # doctest: +SKIP
+        ...     embeddings = pool.encode_images(paths)
+    """
+
+    def __init__(self, encoder: Encoder, devices: Sequence[str]) -> None:
+        check_kind(encoder, "encode_images", ENCODER_RULE)
+        names = [str(device) for device in items_of(devices, "devices must be a list of strings")]
+        if not names:
+            raise InputError('devices must name at least one, as ["cuda:0", "cuda:1"], got none')
+        spec = encoder.spec
+        other = next((name for name in names if name != "cpu"), None)
+        if spec.engine == "onnx" and other is not None:
+            raise InputError(
+                f"{encoder.name} was loaded on the onnx engine, which computes on the CPU, and "
+                f'cannot be put on {other}: load it with device="{other}" first'
+            )
+        self._encoder = encoder
+        self._workers = [
+            PoolWorker(
+                EncoderOrder(
+                    replace(spec, device=name),
+                    encoder.max_pixels,
+                    encoder.batch_size,
+                    encoder.decode,
+                ),
+                cores,
+            )
+            for name, cores in zip(names, _shares_of_cores(len(names)), strict=True)
+        ]
+        self._idle: queue.SimpleQueue[PoolWorker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.close()
+
+    def encode_images(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+        allow_urls: bool = False,
+    ) -> EmbeddingArray:
+        """Return the embeddings of images, all of which must be readable.
+
+        Args:
+            images: As for :meth:`Encoder.encode_images`, but for open files.
+            batch_size: Images that go through an image encoder at once; None: what suits.
+            progress: Called as batches are done.
+            allow_urls: Whether strings that begin with http:// or https:// are fetched.
+
+        Returns:
+            float32, shape (N, D), rows of norm 1, in the order of the images.
+
+        Raises:
+            ImageReadError: At the first image that cannot be read.
+            InputError: If an item is no image at all, or an open file.
+            ClipkitError: If a process dies twice of the same images.
+        """
+        batches = self.stream_images(
+            images, batch_size=batch_size, progress=progress, allow_urls=allow_urls
+        )
+        with closing(batches):
+            return rows_of_all(batches, self._encoder.embed_dim, self._encoder.space_id)
+
+    def encode_readable_images(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+        allow_urls: bool = False,
+    ) -> EncodingReport:
+        """Return the embeddings of the readable images, with a reason for every other one.
+
+        Args:
+            images: As for :meth:`encode_images`, and so are the others.
+            batch_size: Images that go through an image encoder at once.
+            progress: Called as batches are done.
+            allow_urls: Whether URLs are fetched.
+
+        Returns:
+            A report over all N images.
+
+        Raises:
+            InputError: As :meth:`encode_images` does.
+            ClipkitError: As :meth:`encode_images` does.
+        """
+        batches = self.stream_images(
+            images, batch_size=batch_size, progress=progress, allow_urls=allow_urls
+        )
+        with closing(batches):
+            return report_of(batches, self._encoder.embed_dim, self._encoder.space_id)
+
+    def stream_images(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+        allow_urls: bool = False,
+    ) -> Generator[EncodedBatch]:
+        """Yield embeddings batch by batch, in the order of the images.
+
+        Args:
+            images: As for :meth:`encode_images`, and so are the others.
+            batch_size: Images that go through an image encoder at once.
+            progress: Called after every batch.
+            allow_urls: Whether URLs are fetched.
+
+        Yields:
+            Batches. Each position is in exactly one, with its row or with its reason.
+
+        Raises:
+            InputError: As :meth:`encode_images` does.
+            ClipkitError: As :meth:`encode_images` does.
+        """
+        check_image_list(images)
+        size = None if batch_size is None else check_whole(batch_size, "batch_size")
+        total = len(images) if isinstance(images, Sized) else None
+        tasks = (
+            _ImageTask(start, part, size, allow_urls)
+            for start, part in _parts(images, self._share(total, _PATHS_A_TASK))
+        )
+        done = 0
+        with closing(self._map(tasks)) as results:
+            for batches in results:
+                for batch in batches:
+                    yield batch
+                    done += len(batch.positions) + len(batch.skipped)
+                    if progress:
+                        progress(done, total)
+
+    def encode_texts(
+        self,
+        texts: Iterable[str],
+        *,
+        prompt: str = "",
+        progress: Progress | None = None,
+    ) -> EmbeddingArray:
+        """Return the embeddings of texts.
+
+        Args:
+            texts: As for :meth:`Encoder.encode_texts`.
+            prompt: As for :meth:`Encoder.encode_texts`.
+            progress: Called as texts are done.
+
+        Returns:
+            float32, shape (N, D), rows of norm 1, in the order of the texts.
+
+        Raises:
+            InputError: As :meth:`Encoder.encode_texts` does.
+            ClipkitError: If a process dies twice of the same texts.
+        """
+        words = list(check_texts(texts))
+        size = self._share(len(words), _TEXTS_A_TASK)
+        starts = range(0, len(words), size)
+        tasks = (_TextTask(words[start : start + size], prompt) for start in starts)
+        rows = [self._encoder.encode_texts([], prompt=prompt)]
+        with closing(self._map(tasks)) as results:
+            for start, some in zip(starts, results, strict=True):
+                rows.append(some)
+                if progress:
+                    progress(start + len(some), len(words))
+        return EmbeddingArray(np.concatenate(rows), self._encoder.space_id)
+
+    def _share(self, total: int | None, most: int) -> int:
+        """Return how many items a task has, so that each worker has one where there are few."""
+        share = most if total is None else -(-total // len(self._workers))
+        return max(1, min(share, most))
+
+    def _map(self, tasks: Iterable[Callable[[Encoder], _Result]]) -> Generator[_Result]:
+        """Yield the results of tasks, in order, each computed by the first worker that is idle."""
+
+        def run(task: Callable[[Encoder], _Result]) -> Outcome[_Result]:
+            worker = self._idle.get()
+            try:
+                return worker.run(task)
+            finally:
+                self._idle.put(worker)
+
+        count = len(self._workers)
+        with closing(map_ahead(run, tasks, ahead=2 * count, workers=count)) as outcomes:
+            for outcome in outcomes:
+                for message, category in outcome.warnings:
+                    warnings.warn(message, category, stacklevel=4)
+                yield outcome.result
+
+
+@dataclass(frozen=True)
+class _ImageTask:
+    """Some images of a list, the first of which has a position there."""
+
+    start: int
+    images: list[ImageInput]
+    batch_size: int | None
+    allow_urls: bool
+
+    def __call__(self, encoder: Encoder) -> list[EncodedBatch]:
+        batches = encoder.stream_images(
+            self.images, batch_size=self.batch_size, allow_urls=self.allow_urls
+        )
+        return [
+            EncodedBatch(
+                [self.start + position for position in batch.positions],
+                batch.embeddings,
+                [(self.start + position, error) for position, error in batch.skipped],
+            )
+            for batch in batches
+        ]
+
+
+@dataclass(frozen=True)
+class _TextTask:
+    """Some texts of a list."""
+
+    texts: list[str]
+    prompt: str
+
+    def __call__(self, encoder: Encoder) -> EmbeddingArray:
+        return encoder.encode_texts(self.texts, prompt=self.prompt)
+
+
+def _parts(images: Iterable[ImageInput], most: int) -> Iterator[tuple[int, list[ImageInput]]]:
+    """Yield the images of each task, and the position of the first of them."""
+    start, part, num_objects = 0, list[ImageInput](), 0
+    for image in images:
+        check_is_image(image)
+        if hasattr(image, "read"):
+            raise InputError(
+                f"open files cannot be read in another process, got {image_name(image)}: give a "
+                "pool paths, or what the file holds as bytes"
+            )
+        part.append(image)
+        num_objects += not isinstance(image, str | os.PathLike)
+        if len(part) == most or num_objects == _IMAGES_A_TASK:
+            yield start, part
+            start, part, num_objects = start + len(part), [], 0
+    if part:
+        yield start, part
+
+
+def _shares_of_cores(count: int) -> list[list[int]]:
+    """Return the numbers of the cores of each of so many processes; with few cores they share."""
+    has_numbers = hasattr(os, "sched_getaffinity")
+    cores = sorted(os.sched_getaffinity(0)) if has_numbers else list(range(usable_cores()))
+    return [cores[number::count] or [cores[number % len(cores)]] for number in range(count)]
