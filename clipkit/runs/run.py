@@ -3,13 +3,14 @@
 Started as several processes by torchrun, all of them train and the first one writes.
 """
 
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from clipkit.arguments import check_kind
+from clipkit.arguments import check_kind, check_path
 from clipkit.data.pair import PairDataset, list_some
-from clipkit.errors import ImageReadError
+from clipkit.errors import ImageReadError, InputError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
@@ -92,6 +93,53 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
             return _Run(claimed, ranks, callbacks).run()
 
 
+def choose_again(
+    directory: str | Path, overrides: Sequence[str] = (), *, callbacks: Callbacks | None = None
+) -> TrainingReport:
+    """Choose the final weights of a run that has ended once more, by other settings of "watch".
+
+    Nothing is trained: what lies between the base model and the trained weights is measured again,
+    and the final checkpoint and the report are replaced.
+
+    Args:
+        directory: Of the run.
+        overrides: Settings as "watch.max_forgetting=0.1"; those of "watch" alone.
+        callbacks: Called with messages and progress; None: nothing is called.
+
+    Returns:
+        The new report.
+
+    Raises:
+        InputError: If no run has ended there, or a setting is another.
+        CheckpointError: If the base model or the trained weights cannot be loaded.
+        TrainingError: If another process works in the directory.
+        MissingExtraError: If torch is not installed.
+    """
+    folder = check_path(directory, "directory").absolute()
+    for setting in overrides:
+        if not setting.startswith("watch."):
+            raise InputError(
+                f"the final weights are chosen by settings of watch, got {setting!r}: for another "
+                "setting train another run"
+            )
+    report = read_report(folder)
+    if report is None or not (folder / CONFIG_NAME).is_file():
+        raise InputError(
+            f"{folder} is no run that has ended: give the directory of one, in which report.json "
+            "lies; one that was interrupted is resumed by the command that began it"
+        )
+    before, config = (
+        # The directory may have been moved.
+        replace(RunConfig.from_toml(folder / CONFIG_NAME, some).resolve(), output=str(folder))
+        for some in ((), overrides)
+    )
+    with claimed_directory(before):
+        run = _Run(config, Ranks(), callbacks or Callbacks())
+        chosen = run.choose(replace(report, directory=str(folder), notes=()))
+        config.to_toml(folder / CONFIG_NAME)
+    return chosen
+
+
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
     """Train as one of the other ranks, with the config that rank 0 has claimed."""
     claimed, ended = ranks.all_gather_objects(None)[0]
@@ -126,7 +174,12 @@ class _Run:
         report = self._report(trainer, is_finished=is_finished)
         if not is_finished or self._ranks.rank > 0:
             return report
+        return self.choose(report)
+
+    def choose(self, report: TrainingReport) -> TrainingReport:
+        """Choose the final weights and write them."""
         self._callbacks.say("choosing the final weights")
+        checkpoints = RunCheckpoints(self._directory / CHECKPOINTS_NAME)
         best = checkpoints.path(report.best_step or report.step)
         return finalize_run(self._config, self._data, self._measure, best, report)
 

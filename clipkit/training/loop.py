@@ -11,7 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -43,6 +45,11 @@ class Validation:
     # decide, and the last checkpoint is the best.
     score: float | None
     metrics: Mapping[str, float]
+    # Decides between equal scores, as a score of few images often is; higher is better.
+    fine_score: float | None = None
+    # Metrics of each image, by name, in the same order in every validation; NaN: not measured.
+    per_image: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
+    retention_chance: float | None = None  # that a guess is right on the retention set
     num_images: int = 0  # that were measured on
     bad: Mapping[str, str] = field(default_factory=dict)  # that could not be read: name, reason
 
@@ -188,14 +195,24 @@ class TrainingLoop(Generic[_Batch]):
         if validation is not None:
             self._hooks.log_validation(state.step, validation)
             score, best = validation.score, state.best_score
-            is_best = score is None or best is None or score > best
+            is_best = (
+                score is None
+                or best is None
+                or score > best
+                or (score == best and _is_finer(validation.fine_score, state.best_fine_score))
+            )
             if is_best:
                 state.best_score, state.best_step = score, state.step
+                state.best_fine_score = validation.fine_score
             state.num_worse = 0 if is_best else state.num_worse + 1
             state.is_ended_early = 0 < patience <= state.num_worse
         is_ended_early = self._hooks.all_reduce_max(float(state.is_ended_early))
         state.is_ended_early = is_ended_early > 0
         return self._hooks.all_reduce_max(float(is_best)) > 0 or state.is_ended_early
+
+
+def _is_finer(score: float | None, best: float | None) -> bool:
+    return score is not None and (best is None or score > best)
 
 
 class _Clock:
