@@ -72,7 +72,8 @@ def finalize_run(
         report = _with_interpolation(report, candidates, verdict.alpha)
     if not config.is_from_scratch:
         report = replace(
-            report, notes=(*report.notes, *verdict_notes(config, candidates, report, checkpoint))
+            report,
+            notes=(*report.notes, *verdict_notes(config, candidates, end, report, checkpoint)),
         )
     if data.validation is None:
         report = replace(report, notes=(*report.notes, NOTHING_MEASURED))

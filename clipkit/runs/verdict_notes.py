@@ -41,6 +41,7 @@ def intervals(validation: Validation) -> dict[str, tuple[float, float]]:
 def verdict_notes(
     config: RunConfig,
     candidates: Sequence[Candidate],
+    trained: Validation,
     report: TrainingReport,
     checkpoint: Path,
 ) -> list[str]:
@@ -48,19 +49,19 @@ def verdict_notes(
 
     Args:
         config: The run, from a base model.
-        candidates: What was measured, the base model first and the trained weights last, unless
-            there was no score.
+        candidates: What the final weights were chosen from, the base model first.
+        trained: Of the trained weights.
         report: With the chosen alpha; None: the trained weights are the final ones.
         checkpoint: Where the trained weights are.
 
     Returns:
         Sentences.
     """
-    start, end = candidates[0].validation, candidates[-1].validation
+    start = candidates[0].validation
     alpha = 1.0 if report.alpha is None else report.alpha
-    final = next((found.validation for found in candidates if found.alpha == alpha), end)
+    final = next((found.validation for found in candidates if found.alpha == alpha), trained)
     notes = [
-        *_retention_notes(config, start, end, report.final),
+        *_retention_notes(config, start, trained, report.final),
         *_validation_notes(start, final, alpha),
     ]
     if report.alpha == 0:

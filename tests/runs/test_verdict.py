@@ -109,7 +109,9 @@ def notes(tmp_path: Path, *validations: Validation) -> str:
     alpha = choose(found, max_forgetting=0.02).alpha
     final = next(one.validation for one in found if one.alpha == alpha)
     report = TrainingReport("run", True, 8, 8, 1.0, 9, alpha=alpha, final=final.metrics)
-    return "\n".join(verdict_notes(config(tmp_path), found, report, tmp_path / "step-8"))
+    return "\n".join(
+        verdict_notes(config(tmp_path), found, validations[-1], report, tmp_path / "step-8")
+    )
 
 
 def test_notes_say_what_was_forgotten_and_how_surely(tmp_path: Path) -> None:
