@@ -55,15 +55,20 @@ class Subject:
     def __init__(self, name: str, place: Path) -> None:
         self.name, self.is_locked = name, name == "starter"
         self.source = "starter" if self.is_locked else str(_small_model(place / "small"))
-        self._embedded: dict[Path, Any] = {}
+        self._read: dict[Path, Any] = {}  # their embeddings, or their pixel values
 
     def embeddings(self, encoder: Encoder, images: Sequence[Path]) -> Embeddings:
-        """Return the embeddings of images."""
-        if not self.is_locked:
-            return np.asarray(encoder.encode_images(images))
-        missing = [image for image in images if image not in self._embedded]
-        self._embedded |= zip(missing, np.asarray(encoder.encode_images(missing)), strict=True)
-        return np.stack([self._embedded[image] for image in images])
+        """Return the embeddings of images, each of which is read once."""
+        missing = [image for image in images if image not in self._read]
+        if self.is_locked:
+            self._read |= zip(missing, np.asarray(encoder.encode_images(missing)), strict=True)
+            return np.stack([self._read[image] for image in images])
+        self._read |= {image: encoder.preprocess(image) for image in missing}
+        return np.asarray(encoder.encode_pixel_values([self._read[image] for image in images]))
+
+    def forget(self, folder: Path) -> None:
+        """Forget the images in a folder, whose names may come again."""
+        self._read = {at: read for at, read in self._read.items() if folder not in at.parents}
 
 
 def _small_model(folder: Path) -> Path:
@@ -125,6 +130,7 @@ def run(subject: Subject, task: str, size: int, seed: int, place: Path) -> list[
         encoder = live_encoder(towers, Inputs.of(towers), "cpu")
         measured = {name: measure(subject, encoder, labelled) for name, labelled in sets.items()}
         candidates.append({"alpha": alpha, **measured})
+    subject.forget(folder)
     return candidates
 
 
