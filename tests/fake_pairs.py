@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clipkit.data.pair import Pair, file_stamp
+from clipkit.data.pair import Pair, file_size, file_stamp
 from clipkit.errors import ImageReadError
 from tests.fakes import save_image
 
@@ -52,6 +52,13 @@ class ListSource:
         pair = self._pairs[row]
         is_file = isinstance(pair, Pair) and isinstance(pair.image, Path)
         return file_stamp(pair.image) if is_file else b"no file"  # type: ignore[union-attr, arg-type]
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a file or of bytes."""
+        pair = self._pairs[row]
+        if isinstance(pair, ImageReadError):
+            return None
+        return len(pair.image) if isinstance(pair.image, bytes) else file_size(Path(pair.image))  # type: ignore[arg-type]
 
     @property
     def fingerprint(self) -> str:

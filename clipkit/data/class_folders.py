@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clipkit.data.class_names import CONTAINERS, ClassNames, odd_names, spaced, words_of
 from clipkit.data.listed_pairs import TextRows
-from clipkit.data.pair import Pair, Say, file_stamp, list_some
+from clipkit.data.pair import Pair, Say, file_size, file_stamp, list_some
 from clipkit.errors import ImageReadError, InputError, PromptError
 from clipkit.inputs.folders import FolderScan
 
@@ -175,6 +175,10 @@ class ClassFolders:
     def stamp(self, row: int) -> bytes:
         """Return the size and modification time of an image's file."""
         return file_stamp(self._folder / self._paths[row][0])
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of an image's file; None if it is not there."""
+        return file_size(self._folder / self._paths[row][0])
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipkit.data.pair import Pair, file_stamp
+from clipkit.data.pair import Pair, file_size, file_stamp
 from clipkit.errors import ImageReadError
 
 
@@ -100,6 +100,10 @@ class ListedPairs:
     def stamp(self, row: int) -> bytes:
         """Return the size and modification time of an image's file."""
         return file_stamp(self._folder / self._rows[row][0])
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of an image's file; None if it is not there."""
+        return file_size(self._folder / self._rows[row][0])
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -60,6 +60,11 @@ class ConcatenatedPairs:
         number, row = self.find(row)
         return self.datasets[number].stamp(row)
 
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a pair's encoded image, by its dataset."""
+        number, row = self.find(row)
+        return self.datasets[number].num_bytes(row)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """A hash of all listings."""
@@ -113,6 +118,10 @@ class PairSubset:
     def stamp(self, row: int) -> bytes:
         """Return the stamp of a pair in its dataset."""
         return self._dataset.stamp(int(self._rows[row]))
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a pair's encoded image, by its dataset."""
+        return self._dataset.num_bytes(int(self._rows[row]))
 
     @functools.cached_property
     def fingerprint(self) -> str:

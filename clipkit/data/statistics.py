@@ -3,7 +3,7 @@
 import warnings
 from array import array
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,14 +36,12 @@ class PairStatistics:
     most_repeated: dict[str, int]  # captions of several pairs -> of how many; at most three
     unreadable: dict[str, str]  # name -> reason, the listing's own included
     num_duplicates: int  # images with the same bytes as an earlier one
-    num_shared: int  # pairs whose image is in the other split as well
     num_cut: int  # captions longer than the context length of the text tower
     median_tokens: float  # of a caption, with the start and end tokens
     # Expected number in a batch: ordered pairs of pairs with the same caption. InfoNCE would take
     # them for negatives.
     false_negatives: float
     batch_size: int
-    digests: frozenset[bytes] = field(repr=False)  # of the images' bytes
 
     def lines(self) -> list[str]:
         """Return the statistics as lines for a person."""
@@ -75,7 +73,7 @@ class PairStatistics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as values that JSON can hold."""
-        return {name: value for name, value in asdict(self).items() if name != "digests"}
+        return asdict(self)
 
 
 def collect_statistics(
@@ -83,7 +81,6 @@ def collect_statistics(
     tokenizer: Tokenizer,
     *,
     batch_size: int,
-    apart_from: PairStatistics | None = None,
     progress: Progress | None = None,
 ) -> PairStatistics:
     """Return the statistics of a dataset, after reading all of its pairs once.
@@ -92,14 +89,12 @@ def collect_statistics(
         dataset: The pairs.
         tokenizer: Of the text tower.
         batch_size: Pairs in a step, drawn from all that can be read.
-        apart_from: Of a split that should have no image in common with this one, as training and
-            validation; None: there is none.
         progress: Called after each pair with (done, total).
 
     Returns:
         The statistics.
     """
-    counts = _Counts(frozenset() if apart_from is None else apart_from.digests)
+    counts = _Counts()
     unreadable = {error.path: error.reason for error in dataset.skipped}
 
     def read(row: int) -> _ReadPair | ImageReadError:
@@ -141,11 +136,9 @@ def _read(dataset: PairDataset, row: int) -> _ReadPair | ImageReadError:
 class _Counts:
     """Counters that are filled while the pairs are read."""
 
-    def __init__(self, others: frozenset[bytes]) -> None:
+    def __init__(self) -> None:
         self.num_pairs = 0
         self.num_duplicates = 0
-        self.num_shared = 0
-        self._others = others
         self._seen: set[bytes] = set()
         # Of each different caption, by its number: how many pairs have it, how many of them are
         # expected to draw it, and the sum of the squares of these probabilities.
@@ -157,7 +150,6 @@ class _Counts:
     def add(self, pair: _ReadPair) -> None:
         self.num_pairs += 1
         self.num_duplicates += pair.digest in self._seen
-        self.num_shared += pair.digest in self._others
         self._seen.add(pair.digest)
         probability = 1 / len(pair.captions)
         for caption in pair.captions:
@@ -191,12 +183,10 @@ class _Counts:
             most_repeated={captions[at]: int(counts[at]) for at in most if counts[at] > 1},
             unreadable=unreadable,
             num_duplicates=self.num_duplicates,
-            num_shared=self.num_shared,
             num_cut=int(counts[is_cut].sum()),
             median_tokens=float(np.median(np.repeat(lengths, counts))) if captions else 0.0,
             false_negatives=self._false_negatives(batch_size),
             batch_size=batch_size,
-            digests=frozenset(self._seen),
         )
 
     def _false_negatives(self, batch_size: int) -> float:

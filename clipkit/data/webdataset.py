@@ -171,6 +171,10 @@ class ShardPairs:
         """Return the size and modification time of a pair's shard."""
         return file_stamp(self._shards[int(self._images[0, row])].file)
 
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a pair's encoded image, as its shard says."""
+        return int(self._images[2, row])
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """A hash of the listing: names, captions and sizes of the images."""

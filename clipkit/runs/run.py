@@ -27,6 +27,7 @@ from clipkit.runs.build import (
     tokenizer_json,
 )
 from clipkit.runs.data import open_data, with_validation_splits
+from clipkit.runs.data_warnings import data_warnings
 from clipkit.runs.directory import (
     CHECKPOINTS_NAME,
     CONFIG_NAME,
@@ -290,7 +291,7 @@ class _Run:
         for source, dataset in zip(self._config.data.train, data.train.datasets, strict=True):
             classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
             self._callbacks.say(f"{source.path}: {len(dataset):,} pairs{classes} to train on")
-        for line in warnings:
+        for line in (*warnings, *data_warnings(self._config, data)):
             self._callbacks.say(f"warning: {line}")
         if data.skipped:
             self._callbacks.say(

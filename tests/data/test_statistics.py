@@ -158,12 +158,10 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
         most_repeated={"a cat": 5},
         unreadable={f"{number}.jpg": "is bad" for number in range(12)},
         num_duplicates=3,
-        num_shared=0,
         num_cut=2,
         median_tokens=8.5,
         false_negatives=math.pi,
         batch_size=64,
-        digests=frozenset([b"1"]),
     )
     lines = found.lines()
     assert lines[:8] == [
