@@ -3,7 +3,7 @@
 Shapes: N images, T captions, M different texts, D dimensions, E pairs of an image and a text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -41,7 +41,7 @@ def evaluate_retrieval(
     text_embeddings: Embeddings,
     image_of_text: ArrayLike,
     *,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Hashable] | None = None,
     ks: Sequence[int] = RECALL_KS,
 ) -> RetrievalReport:
     """Return recall@k from images to texts and from texts to images.
@@ -58,7 +58,8 @@ def evaluate_retrieval(
         text_embeddings: One row a caption, shape (T, D), rows of norm 1.
         image_of_text: Number of the image that each caption belongs to, shape (T,), in
             0..N-1.
-        texts: What the captions say, T of them, to know which are equal; None: no two are.
+        texts: What the captions say, T of them, or numbers that say which are equal; None: no two
+            are.
         ks: Lengths of the ranked lists, each at least 1.
 
     Returns:
@@ -109,12 +110,12 @@ def _mean_hits(ranks: NDArray[np.intp], ks: Sequence[int], num_items: int) -> ND
 
 
 def _distinct(
-    num_captions: int, texts: Sequence[str] | None
+    num_captions: int, texts: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first caption of each text, (M,), and the text of each caption, (T,)."""
     if texts is None:
         return np.arange(num_captions), np.arange(num_captions)
-    number_of: dict[str, int] = {}
+    number_of: dict[Hashable, int] = {}
     first: list[int] = []
     for caption, text in enumerate(texts):
         if number_of.setdefault(text, len(first)) == len(first):
@@ -126,7 +127,7 @@ def _check(
     images: Embeddings,
     captions: Embeddings,
     image_numbers: NDArray[np.integer[Any]],
-    texts: Sequence[str] | None,
+    texts: Sequence[Hashable] | None,
 ) -> None:
     if not len(images) or not len(captions):
         raise InputError(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from clipkit.data.pair import PairDataset
@@ -16,6 +17,7 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.evaluation.retrieval import evaluate_retrieval
 from clipkit.evaluation.zero_shot import ZeroShotReport, evaluate_classes, sample_accuracy
 from clipkit.runs.data import RunData, check_bad
+from clipkit.training.batch import text_keys
 from clipkit.training.config import SAMPLES, LossKind, RunConfig
 from clipkit.training.loop import Validation
 from clipkit.training.validation_loss import mean_loss
@@ -105,17 +107,18 @@ class Validator:
         captions = [caption for pair in embedded.pairs for caption in pair.captions]
         counts = [len(pair.captions) for pair in embedded.pairs]
         texts = encoder.encode_texts(captions)
+        keys = text_keys(encoder.tokenize(captions).token_ids)
         report = evaluate_retrieval(
             embedded.embeddings,
             texts,
             np.repeat(np.arange(len(counts)), counts),
-            texts=captions,
+            texts=keys.tolist(),
         )
         firsts = np.cumsum([0, *counts[:-1]])
         loss = mean_loss(
             embedded.embeddings,
             texts[firsts],
-            [captions[first] for first in firsts],
+            keys[torch.from_numpy(firsts)],
             kind=self.loss,
             scoring=encoder.scoring,
             batch_size=self.batch_size,
