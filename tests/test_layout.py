@@ -62,7 +62,7 @@ TESTED_IN = {
     "inputs/text_cleaning": "inputs/test_tokenizer",
     "models/known_models": "models/test_sources",
     "models/listing": "cli/test_models",
-    "models/locate": "models/test_hub",
+    "models/near_names": "models/test_sources",
     "models/safetensors_header": "models/test_checkpoint",
     "paths": "runtime/test_cache",
     "runs/build": "runs/test_run",
