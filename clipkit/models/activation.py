@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
-from clipkit.models.locate import TEXT_CONFIG_NAME
+from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
 
 
 def image_activation(model_cfg: Mapping[str, Any]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.models.known_models import architecture_config, clip_vocabulary
-from clipkit.models.locate import (
+from clipkit.models.locate import TOKENIZER_NAME
+from clipkit.models.open_clip_config import (
     TEXT_CONFIG_NAME,
-    TOKENIZER_NAME,
     check_model_cfg,
     complete_preprocess,
     is_text_config,

@@ -31,12 +31,12 @@ from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import (
     SPECIAL_TOKENS,
-    TEXT_CONFIG_NAME,
     TOKENIZER_NAME,
     TOKENIZER_SETTINGS,
     CheckpointFiles,
     locate,
 )
+from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
 from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
 from clipkit.models.towers import Towers
 from clipkit.progress import StepProgress

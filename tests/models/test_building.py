@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, processors
 from clipkit.errors import CheckpointError
 from clipkit.models.building import build_towers, with_logit_bias
 from clipkit.models.checkpoint import load_towers, save_towers
-from clipkit.models.locate import DEFAULT_PREPROCESS
+from clipkit.models.open_clip_config import DEFAULT_PREPROCESS
 from clipkit.models.sources import resolve_source
 from clipkit.models.towers import Towers
 from tests.models.conftest import TINY_BERT, TINY_TEXT, Family, make_open_clip, tiny_config
