@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clipkit.arguments import items_of
 from clipkit.errors import CheckpointError, ClipkitWarning, InputError
+from clipkit.files import read_json_object
 from clipkit.inputs.text_cleaning import CLEANING_RULES, cleaning_rule
 
 if TYPE_CHECKING:
@@ -386,23 +387,16 @@ def _build_clip_vocabulary(file: Path, extra_special_tokens: Sequence[str]) -> "
 
 def _named_settings(directory: Path) -> dict[str, Any]:
     """Return what the files beside a tokenizer.json name; what both name as transformers does."""
-    special_tokens = _json_object(directory / "special_tokens_map.json")
-    settings = _json_object(directory / "tokenizer_config.json")
+    special_tokens = _without_nulls(directory / "special_tokens_map.json")
+    settings = _without_nulls(directory / "tokenizer_config.json")
     if "added_tokens_decoder" in settings:  # then the other file is one that old versions read
         return special_tokens | settings
     return settings | special_tokens
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def _without_nulls(path: Path) -> dict[str, Any]:
     """Return what an object in a file names, without nulls; nothing where there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} cannot be read: it holds no object")
+    content = read_json_object(path, CheckpointError) if path.is_file() else {}
     return {key: value for key, value in content.items() if value is not None}
 
 

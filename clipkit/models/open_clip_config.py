@@ -4,12 +4,12 @@ A checkpoint directory has one, ``open_clip_config.json``; a Hugging Face text t
 ``config.json`` beside it. Imports no torch.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.files import read_json_object
 from clipkit.models.known_models import (
     Tag,
     architecture_config,
@@ -44,11 +44,8 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If it cannot be read or is not such a file.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    model_cfg = content.get("model_cfg") if isinstance(content, dict) else None
+    content = read_json_object(path, CheckpointError)
+    model_cfg = content.get("model_cfg")
     if not isinstance(model_cfg, dict):
         raise CheckpointError(f'{path} has no "model_cfg", so it is not an open_clip config')
     check_model_cfg(model_cfg, path)
@@ -90,12 +87,10 @@ def complete_preprocess(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
 def is_text_config(path: Path) -> bool:
     """Return whether a file describes a text tower of open_clip's, with no code of its own."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json_object(path, CheckpointError)
+    except CheckpointError:
         return False
-    if not isinstance(content, dict) or "auto_map" in content:
-        return False
-    return content.get("model_type") in TEXT_MODEL_TYPES
+    return "auto_map" not in content and content.get("model_type") in TEXT_MODEL_TYPES
 
 
 def published_config(architecture: str, tag: Tag | None) -> dict[str, Any]:

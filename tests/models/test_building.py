@@ -126,7 +126,7 @@ def test_preprocess_of_a_file_is_kept(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         ("{", "cannot be read"),
-        ("[]", "must be an open_clip model config"),
+        ("[]", "must hold one JSON object in UTF-8, got a list"),
         ('{"embed_dim": 8, "vision_cfg": {}}', 'no valid "text_cfg"'),
         ('{"embed_dim": 8, "vision_cfg": {"wigth": 3}, "text_cfg": {}}', "wigth"),
     ],
