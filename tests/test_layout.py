@@ -60,6 +60,7 @@ TESTED_IN = {
     "inputs/deferred_image": "inputs/test_tiff",
     "inputs/read_errors": "inputs/test_images",
     "inputs/text_cleaning": "inputs/test_tokenizer",
+    "inputs/tokenizer_settings": "inputs/test_tokenizer",
     "models/known_models": "models/test_sources",
     "models/listing": "cli/test_models",
     "models/near_names": "models/test_sources",
