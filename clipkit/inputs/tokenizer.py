@@ -63,6 +63,7 @@ class Tokenizer:
         clean: The cleaning rule applied to every text first.
         context_length: L, tokens in a row of the result, special tokens included.
         settings: Special tokens and sides; by default rows are filled with number 0.
+        file: The vocabulary's, by whose bytes it is known; None: it is CLIP's own.
     """
 
     def __init__(
@@ -72,11 +73,13 @@ class Tokenizer:
         clean: Callable[[str], str],
         context_length: int,
         settings: TokenizerSettings = CLIP_SETTINGS,
+        file: Path | None = None,
     ) -> None:
         self.context_length = context_length
         self._read_vocabulary = read_vocabulary
         self._clean = clean
         self._settings = settings
+        self._file = file
 
     @classmethod
     def from_config(cls, text_cfg: Mapping[str, Any], source: Path) -> "Tokenizer":
@@ -112,6 +115,7 @@ class Tokenizer:
             clean=CLEANING_RULES[cleaning_rule(text_cfg)],
             context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
             settings=read_settings(text_cfg, source) if is_hugging_face else CLIP_SETTINGS,
+            file=source / TOKENIZER_FILE if is_hugging_face else None,
         )
 
     @property
@@ -189,6 +193,29 @@ class Tokenizer:
         """Return the vocabulary as the text of a ``tokenizer.json``."""
         return str(self._vocabulary.to_str())
 
+    def digest(self) -> str:
+        """Return the part of a space_id that identifies the tokenizer of a checkpoint.
+
+        CLIP's own vocabulary never changes, so it has a name; others are known by their file's
+        bytes. Settings beside the file count where they make other token ids than usual ones would:
+        for the usual ones the digest is that of the file alone, as it has always been.
+
+        Returns:
+            "clip" or 64 hex digits.
+
+        Raises:
+            CheckpointError: If the vocabulary is damaged.
+        """
+        if self._file is None:
+            return "clip"
+        import hashlib  # only here: it takes 3 ms
+
+        _, unusual = self._prepared
+        digest = hashlib.sha256(self._file.read_bytes())
+        if unusual:
+            digest.update(json.dumps(unusual, sort_keys=True).encode())
+        return digest.hexdigest()
+
     @functools.cached_property
     def _ids_without_word(self) -> list[int]:
         """Token ids that stand for no word: of what is unknown, and of the space before a word."""
@@ -196,14 +223,23 @@ class Tokenizer:
         ids = (token_id(self._vocabulary, token) for token in (unknown, _SPACE))
         return [number for number in ids if number is not None]
 
-    @functools.cached_property
+    @property
     def _vocabulary(self) -> "Vocabulary":
+        return self._prepared[0]
+
+    @functools.cached_property
+    def _prepared(self) -> "tuple[Vocabulary, dict[str, str | None]]":
+        """The vocabulary, set to rows of L tokens, and the settings that are not usual ones.
+
+        Both come of one reading: one of 256,000 tokens takes most of a second.
+        """
         vocabulary, settings = self._read_vocabulary(), self._settings
+        unusual = unusual_settings(settings, vocabulary)  # which compares with the file's own
         padding_side, truncation_side = sides(settings, vocabulary)
         pad_id = token_id(vocabulary, pad_token(settings, vocabulary)) or 0
         vocabulary.enable_truncation(max_length=self.context_length, direction=truncation_side)
         vocabulary.enable_padding(length=self.context_length, pad_id=pad_id, direction=padding_side)
-        return vocabulary
+        return vocabulary, unusual
 
     def _warn_of_cuts(self, texts: Sequence[str], encodings: "Sequence[Encoding]") -> None:
         cut = [
@@ -244,34 +280,6 @@ def check_texts(texts: Iterable[str]) -> list[str]:
             )
         plain.append(str.__str__(text))  # of NumPy's strings and the like, too
     return plain
-
-
-def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:
-    """Return the part of a space_id that identifies the tokenizer of a checkpoint.
-
-    CLIP's own vocabulary never changes, so it has a name; others are known by their file's bytes.
-    Settings beside the file count where they make other token ids than usual ones would: for the
-    usual ones the digest is that of the file alone, as it has always been.
-
-    Args:
-        text_cfg: The ``text_cfg`` part of an open_clip model config.
-        source: As for :meth:`Tokenizer.from_config`.
-
-    Returns:
-        "clip" or 64 hex digits.
-
-    Raises:
-        CheckpointError: If a file cannot be read, or names what clipkit does not know.
-    """
-    if not text_cfg.get("hf_tokenizer_name"):
-        return "clip"
-    import hashlib  # only here: it takes 3 ms
-
-    digest = hashlib.sha256((source / TOKENIZER_FILE).read_bytes())
-    settings = read_settings(text_cfg, source)
-    if unusual := unusual_settings(settings, _read_vocabulary(source / TOKENIZER_FILE)):
-        digest.update(json.dumps(unusual, sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 def _read_vocabulary(path: Path) -> "Vocabulary":
