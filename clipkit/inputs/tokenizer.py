@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clipkit.arguments import items_of
 from clipkit.errors import CheckpointError, ClipkitWarning, InputError
+from clipkit.inputs.language_tokens import LanguageMark, read_language_mark, set_language_mark
 from clipkit.inputs.text_cleaning import CLEANING_RULES, cleaning_rule
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class TokenizerSettings:
     padding_side: str | None = "right"  # where a row is filled; None: the vocabulary's file says
     truncation_side: str | None = "right"  # where a long text is cut; None: likewise
     class_padding_side: str = "right"  # where a row is filled if the vocabulary's file is silent
+    language: LanguageMark | None = None  # added to every text; None: the vocabulary's file says
 
 
 class Tokenizer:
@@ -211,6 +213,8 @@ class Tokenizer:
     @functools.cached_property
     def _vocabulary(self) -> "Vocabulary":
         vocabulary, settings = self._read_vocabulary(), self._settings
+        if settings.language is not None:
+            set_language_mark(vocabulary, settings.language)
         padding_side, truncation_side = _sides(settings, vocabulary)
         pad_id = _token_id(vocabulary, _pad_token(settings, vocabulary)) or 0
         vocabulary.enable_truncation(max_length=self.context_length, direction=truncation_side)
@@ -320,6 +324,7 @@ def read_settings(text_cfg: Mapping[str, Any], source: Path) -> TokenizerSetting
         padding_side=named.get("padding_side"),
         truncation_side=named.get("truncation_side"),
         class_padding_side="left" if kind in _LEFT_CLASSES else "right",
+        language=read_language_mark(named),
     )
 
 
@@ -339,6 +344,12 @@ def _unusual_settings(text_cfg: Mapping[str, Any], source: Path) -> dict[str, st
             found[key] = side
     if _pad_token(settings, vocabulary) != _pad_token(usual, vocabulary):
         found["pad_token"] = settings.pad_token
+    if settings.language is not None:
+        stored_marks = vocabulary.encode("").tokens
+        set_language_mark(vocabulary, settings.language)
+        marks = vocabulary.encode("").tokens
+        if marks != stored_marks:
+            found["language"] = " ".join(marks)
     return found
 
 
