@@ -41,7 +41,7 @@ def write_nllb(folder: Path, frame: str = LAST, **settings: Any) -> Path:
     vocabulary.save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "NllbTokenizer",
-        "extra_special_tokens": ["eng_Latn", "fra_Latn"],
+        "additional_special_tokens": ["eng_Latn", "fra_Latn"],
         **settings,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
