@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clipkit.arguments import items_of
 from clipkit.errors import CheckpointError, ClipkitWarning, InputError
+from clipkit.inputs.language_tokens import set_language_mark
 from clipkit.inputs.text_cleaning import CLEANING_RULES, cleaning_rule
 from clipkit.inputs.tokenizer_settings import (
     CLIP_SETTINGS,
@@ -235,6 +236,12 @@ class Tokenizer:
         """
         vocabulary, settings = self._read_vocabulary(), self._settings
         unusual = unusual_settings(settings, vocabulary)  # which compares with the file's own
+        if settings.language is not None:
+            stored_marks = vocabulary.encode("").tokens
+            set_language_mark(vocabulary, settings.language)
+            marks = vocabulary.encode("").tokens
+            if marks != stored_marks:
+                unusual["language"] = " ".join(marks)
         padding_side, truncation_side = sides(settings, vocabulary)
         pad_id = token_id(vocabulary, pad_token(settings, vocabulary)) or 0
         vocabulary.enable_truncation(max_length=self.context_length, direction=truncation_side)

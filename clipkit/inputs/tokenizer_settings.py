@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipkit.errors import CheckpointError
 from clipkit.files import read_json_object
+from clipkit.inputs.language_tokens import LanguageMark, read_language_mark
 from clipkit.inputs.text_cleaning import cleaning_rule
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class TokenizerSettings:
     padding_side: str | None = "right"  # where a row is filled; None: the vocabulary's file says
     truncation_side: str | None = "right"  # where a long text is cut; None: likewise
     class_padding_side: str = "right"  # where a row is filled if the vocabulary's file is silent
+    language: LanguageMark | None = None  # added to every text; None: the vocabulary's file says
 
 
 # Of CLIP's own vocabulary: number 0 fills rows, and both sides are the right.
@@ -77,6 +79,7 @@ def read_settings(text_cfg: Mapping[str, Any], source: Path) -> TokenizerSetting
         padding_side=named.get("padding_side"),
         truncation_side=named.get("truncation_side"),
         class_padding_side="left" if kind in _LEFT_CLASSES else "right",
+        language=read_language_mark(named),
     )
 
 
