@@ -1,6 +1,7 @@
 """How far embeddings of files are from those of the library that a checkpoint comes from.
 
-Run as  python benchmarks/checkpoint_layouts.py  with clipkit[torch] installed; 15 minutes.
+Run as  python benchmarks/checkpoint_layouts.py  with clipkit[torch] installed; half an hour, 8 GB.
+Words after that choose the families that have one of them in their names.
 Models of full size with random weights, one of each family: open_clip's from a directory in its
 layout, transformers' from what save_pretrained writes. The sample photographs and some captions
 go through the library's own image processor, tokenizer and encoders, and through clipkit from the
@@ -8,6 +9,7 @@ same files, decoded in full: on torch, and compiled for ONNX Runtime in float32.
 is the largest difference of two coordinates of normalized embeddings.
 """
 
+import argparse
 import gc
 import json
 import tempfile
@@ -22,6 +24,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from PIL import Image
+from text_tower_folders import KNOWN, write_text_tower_folder
 from workplace import ROOT, SAMPLES
 
 import clipkit
@@ -30,9 +33,9 @@ from clipkit.models.building import build_towers
 from clipkit.models.checkpoint import save_towers
 from clipkit.models.known_models import clip_vocabulary
 
-# One architecture of each family; those with a vocabulary from the hub get the starter's.
+# One architecture of each family; those with a vocabulary from the hub get a small one.
 ARCHITECTURES = {
-    "CLIP, ViT": "ViT-B-32-quickgelu",
+    "CLIP and MetaCLIP, ViT": "ViT-B-32-quickgelu",
     "CLIP, ResNet": "RN50",
     "SigLIP": "ViT-B-16-SigLIP",
     "SigLIP2": "ViT-B-32-SigLIP2-256",
@@ -42,6 +45,12 @@ ARCHITECTURES = {
     "MobileCLIP2": "MobileCLIP2-S0",
     "ViTamin": "ViTamin-S",
     "PE-Core": "PE-Core-T-16-384",
+    "MetaCLIP 2": "ViT-L-14-worldwide-quickgelu",
+    "SigLIP, multilingual": "ViT-B-16-SigLIP-i18n-256",
+    "RoBERTa": "roberta-ViT-B-32",
+    "XLM-RoBERTa": "xlm-roberta-base-ViT-B-32",
+    "mT5": "mt5-base-ViT-B-32",
+    "NLLB-CLIP": "nllb-clip-base",
 }
 TEXTS = ["a cat asleep on a sofa", "two boats in a storm", "Snow, on a mountain!", "it's 7 o'clock"]
 STARTER = ROOT / "weights" / "starter"
@@ -64,19 +73,30 @@ def photos() -> list[Path]:
 
 def of_open_clip(architecture: str, directory: Path) -> Original:
     """Return a random model of open_clip's."""
-    text_cfg = open_clip.get_model_config(architecture)["text_cfg"]
-    tokenizer = str(STARTER) if text_cfg.get("hf_tokenizer_name") else ""
-    towers = build_towers(architecture, tokenizer=tokenizer, seed=0)
+    towers = build_towers(architecture, tokenizer=tokenizer_folder(architecture, directory), seed=0)
     spread_weights(towers.model)
     save_towers(towers, directory)
     del towers
     name = f"local-dir:{directory}"
-    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    text_cfg = open_clip.get_model_config(name)["text_cfg"]
+    if "hf_model_name" in text_cfg:  # which open_clip looks for from where the process runs
+        text_cfg["hf_model_name"] = str(directory)
+    model, _, preprocess = open_clip.create_model_and_transforms(name, text_cfg=text_cfg)
     pixel_values = torch.stack([preprocess(Image.open(path)) for path in photos()])
     with torch.inference_mode():
         images = model.eval().encode_image(pixel_values)
         texts = model.encode_text(open_clip.get_tokenizer(name)(TEXTS))
     return Original(directory, normalize_rows(images.numpy()), normalize_rows(texts.numpy()))
+
+
+def tokenizer_folder(architecture: str, directory: Path) -> str:
+    """Return where an architecture finds its tokenizer, and its text tower's config."""
+    wanted = open_clip.get_model_config(architecture)["text_cfg"].get("hf_tokenizer_name", "")
+    if wanted not in KNOWN:
+        return str(STARTER) if wanted else ""
+    folder = directory.with_name(f"{directory.name}-text")
+    write_text_tower_folder(wanted, folder)
+    return str(folder)
 
 
 def of_transformers(family: str, directory: Path) -> Original:
@@ -166,6 +186,9 @@ def differences(original: Original) -> Iterator[str]:
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("families", nargs="*", metavar="WORD", help="only rows with such a word")
+    words = [word.lower() for word in parser.parse_args().families]
     made: list[tuple[str, Callable[[str, Path], Original], str]] = [
         (f"{family} ({name})", of_open_clip, name) for family, name in ARCHITECTURES.items()
     ]
@@ -174,6 +197,8 @@ def main() -> None:
     print("| family | images, torch | texts, torch | images, ONNX | texts, ONNX |")
     print("|---|--:|--:|--:|--:|", flush=True)
     for title, make, name in made:
+        if words and not any(word in title.lower() for word in words):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             cells = differences(make(name, Path(folder) / "model"))
             print(f"| {title} | {' | '.join(cells)} |", flush=True)

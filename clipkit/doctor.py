@@ -18,7 +18,8 @@ from clipkit.inputs.text_cleaning import cleaning_rule
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.activation import image_activation, text_activation, text_kind
 from clipkit.models.hub_integrity import verify_weights
-from clipkit.models.locate import CheckpointFiles, locate, read_config
+from clipkit.models.locate import CheckpointFiles, locate
+from clipkit.models.open_clip_config import read_config
 from clipkit.models.sources import (
     CONFIG_NAME,
     DirectorySource,

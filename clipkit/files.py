@@ -1,4 +1,4 @@
-"""Writing files and directories atomically, hashing and identifying them, and lock files.
+"""Atomic writes of files and directories, reading JSON objects, hashes, identities and locks.
 
 What is written here is first made under another name in the same directory and then renamed: a
 reader, a kill or a full disk meets the old file or the new one, never a part of either.
@@ -6,15 +6,19 @@ reader, a kill or a full disk meets the old file or the new one, never a part of
 
 import errno
 import hashlib
+import json
 import os
 import sqlite3
 import stat
 from collections.abc import Hashable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from clipkit.errors import ClipkitError
 
 _DRAFT = ".clipkit-"  # how the names of unfinished files begin
+_JSON_WORDS = {list: "a list", str: "a string", type(None): "null", bool: "true or false"}
 
 
 @contextmanager
@@ -67,6 +71,31 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     """
     with atomic_write(path, durable=durable) as draft:
         draft.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def read_json_object(path: Path, error_type: type[ClipkitError]) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Args:
+        path: The file, in UTF-8.
+        error_type: What is raised if it cannot be read: of what the file is a part of.
+
+    Returns:
+        Its content; of keys that are there twice the last.
+
+    Raises:
+        ClipkitError: Of the type given, if the file is missing, cannot be read or holds anything
+            else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise error_type(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise error_type(_no_object(path, _damage(error))) from error
+    if not isinstance(content, dict):
+        raise error_type(_no_object(path, _JSON_WORDS.get(type(content), "a number")))
+    return content
 
 
 def draft_beside(path: Path) -> Path:
@@ -218,3 +247,16 @@ def _exchange(first: Path, second: Path) -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     return status == 0
+
+
+def _no_object(path: Path, got: str) -> str:
+    return f"{path} cannot be read: it must hold one JSON object in UTF-8, got {got}"
+
+
+def _damage(error: ValueError | RecursionError) -> str:
+    """Return what a file holds that the JSON reader refused with an error."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"bytes that are not UTF-8, from place {error.start} on"
+    if isinstance(error, RecursionError):
+        return "one that is nested too deeply"
+    return f"no JSON: {error}"

@@ -11,7 +11,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.text_cache import TextCache
 from clipkit.errors import InputError
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.locate import locate
 from clipkit.models.sources import DirectorySource, Source, starter_directory
 from clipkit.runtime.autotune import autotune_compiled_precision
@@ -130,10 +130,9 @@ def _open_on_torch(
     from clipkit.runtime.torch_runtime import TorchRuntime
 
     towers = load_towers(source, cache_dir=cache_dir)
-    text_cfg = towers.model_cfg["text_cfg"]
-    space_id = towers.space_id(tokenizer_digest(text_cfg, towers.tokenizer_source))
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
-    tokenizer = Tokenizer.from_config(text_cfg, towers.tokenizer_source)
+    tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
+    space_id = towers.space_id(tokenizer.digest())
     if precision == "fastest":
         precision = "auto"  # on a GPU that is the fastest
         if choose_device(device).type == "cpu":

@@ -7,7 +7,6 @@ import functools
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,21 +15,24 @@ from numpy.typing import NDArray
 
 from clipkit.arguments import items_of
 from clipkit.errors import CheckpointError, ClipkitWarning, InputError
+from clipkit.inputs.language_tokens import set_language_mark
 from clipkit.inputs.text_cleaning import CLEANING_RULES, cleaning_rule
+from clipkit.inputs.tokenizer_settings import (
+    CLIP_SETTINGS,
+    TOKENIZER_FILE,
+    TokenizerSettings,
+    pad_token,
+    read_settings,
+    sides,
+    token_id,
+    unusual_settings,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
     from tokenizers import Tokenizer as Vocabulary
 
 CLIP_CONTEXT_LENGTH = 77  # open_clip's default where a config names none
-TOKENIZER_FILE = "tokenizer.json"
-_SIDES = ("right", "left")
-# Classes of transformers that fill texts on the left, unless their settings say otherwise.
-_LEFT_CLASSES = ("GemmaTokenizer", "Siglip2Tokenizer")
-# The token that fills texts where no file names one, by its usual names: BERT's, T5's and
-# XLM-RoBERTa's, CLIP's.
-_USUAL_PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>")
-_USUAL_ERASED_TOKENS = ("[SEP]", "</s>")
 _SHOWN_CHARACTERS = 200  # of what a text lost
 _SPACE = "\u2581"  # how SentencePiece writes a space; alone where the word behind it is unknown
 
@@ -50,19 +52,6 @@ class TokenizedTexts(NamedTuple):
     is_unknown: NDArray[np.bool_]  # (N,), whether no word of it is in the vocabulary
 
 
-@dataclass(frozen=True)
-class TokenizerSettings:
-    """What a checkpoint says of its tokenizer beside the vocabulary."""
-
-    pad_token: str | None = None  # fills a row
-    pad_candidates: tuple[str, ...] = ()  # the first in the vocabulary fills a row without it
-    unknown_token: str | None = None  # of what is not in the vocabulary; None: the vocabulary says
-    erased_token: str | None = None  # becomes 0 in the result; some were trained without it
-    padding_side: str | None = "right"  # where a row is filled; None: the vocabulary's file says
-    truncation_side: str | None = "right"  # where a long text is cut; None: likewise
-    class_padding_side: str = "right"  # where a row is filled if the vocabulary's file is silent
-
-
 class Tokenizer:
     """Turns text into token ids, equal to open_clip's own for the same checkpoint.
 
@@ -75,6 +64,7 @@ class Tokenizer:
         clean: The cleaning rule applied to every text first.
         context_length: L, tokens in a row of the result, special tokens included.
         settings: Special tokens and sides; by default rows are filled with number 0.
+        file: The vocabulary's, by whose bytes it is known; None: it is CLIP's own.
     """
 
     def __init__(
@@ -83,12 +73,14 @@ class Tokenizer:
         *,
         clean: Callable[[str], str],
         context_length: int,
-        settings: TokenizerSettings = TokenizerSettings(),
+        settings: TokenizerSettings = CLIP_SETTINGS,
+        file: Path | None = None,
     ) -> None:
         self.context_length = context_length
         self._read_vocabulary = read_vocabulary
         self._clean = clean
         self._settings = settings
+        self._file = file
 
     @classmethod
     def from_config(cls, text_cfg: Mapping[str, Any], source: Path) -> "Tokenizer":
@@ -123,7 +115,8 @@ class Tokenizer:
             read,
             clean=CLEANING_RULES[cleaning_rule(text_cfg)],
             context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
-            settings=read_settings(text_cfg, source) if is_hugging_face else TokenizerSettings(),
+            settings=read_settings(text_cfg, source) if is_hugging_face else CLIP_SETTINGS,
+            file=source / TOKENIZER_FILE if is_hugging_face else None,
         )
 
     @property
@@ -185,7 +178,7 @@ class Tokenizer:
         return ids.reshape(len(encodings), self.context_length)
 
     def _without_erased(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        erased_id = _token_id(self._vocabulary, self._settings.erased_token)
+        erased_id = token_id(self._vocabulary, self._settings.erased_token)
         return ids if erased_id is None else np.where(ids == erased_id, 0, ids)
 
     def _tokenized(self, encodings: "Sequence[Encoding]") -> TokenizedTexts:
@@ -201,21 +194,59 @@ class Tokenizer:
         """Return the vocabulary as the text of a ``tokenizer.json``."""
         return str(self._vocabulary.to_str())
 
+    def digest(self) -> str:
+        """Return the part of a space_id that identifies the tokenizer of a checkpoint.
+
+        CLIP's own vocabulary never changes, so it has a name; others are known by their file's
+        bytes. Settings beside the file count where they make other token ids than usual ones would:
+        for the usual ones the digest is that of the file alone, as it has always been.
+
+        Returns:
+            "clip" or 64 hex digits.
+
+        Raises:
+            CheckpointError: If the vocabulary is damaged.
+        """
+        if self._file is None:
+            return "clip"
+        import hashlib  # only here: it takes 3 ms
+
+        _, unusual = self._prepared
+        digest = hashlib.sha256(self._file.read_bytes())
+        if unusual:
+            digest.update(json.dumps(unusual, sort_keys=True).encode())
+        return digest.hexdigest()
+
     @functools.cached_property
     def _ids_without_word(self) -> list[int]:
         """Token ids that stand for no word: of what is unknown, and of the space before a word."""
         unknown = self._settings.unknown_token or getattr(self._vocabulary.model, "unk_token", None)
-        ids = (_token_id(self._vocabulary, token) for token in (unknown, _SPACE))
-        return [token_id for token_id in ids if token_id is not None]
+        ids = (token_id(self._vocabulary, token) for token in (unknown, _SPACE))
+        return [number for number in ids if number is not None]
+
+    @property
+    def _vocabulary(self) -> "Vocabulary":
+        return self._prepared[0]
 
     @functools.cached_property
-    def _vocabulary(self) -> "Vocabulary":
+    def _prepared(self) -> "tuple[Vocabulary, dict[str, str | None]]":
+        """The vocabulary, set to rows of L tokens, and the settings that are not usual ones.
+
+        Both come of one reading: one of 256,000 tokens takes most of a second.
+        """
         vocabulary, settings = self._read_vocabulary(), self._settings
-        padding_side, truncation_side = _sides(settings, vocabulary)
-        pad_id = _token_id(vocabulary, _pad_token(settings, vocabulary)) or 0
+        unusual = unusual_settings(settings, vocabulary)  # which compares with the file's own
+        if settings.language is not None:
+            stored_marks = vocabulary.encode("").tokens
+            set_language_mark(vocabulary, settings.language)
+            marks = vocabulary.encode("").tokens
+            if marks != stored_marks:
+                unusual["language"] = " ".join(marks)
+        padding_side, truncation_side = sides(settings, vocabulary)
+        pad_id = token_id(vocabulary, pad_token(settings, vocabulary)) or 0
         vocabulary.enable_truncation(max_length=self.context_length, direction=truncation_side)
         vocabulary.enable_padding(length=self.context_length, pad_id=pad_id, direction=padding_side)
-        return vocabulary
+        return vocabulary, unusual
 
     def _warn_of_cuts(self, texts: Sequence[str], encodings: "Sequence[Encoding]") -> None:
         cut = [
@@ -258,116 +289,6 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     return plain
 
 
-def tokenizer_digest(text_cfg: Mapping[str, Any], source: Path) -> str:
-    """Return the part of a space_id that identifies the tokenizer of a checkpoint.
-
-    CLIP's own vocabulary never changes, so it has a name; others are known by their file's bytes.
-    Settings beside the file count where they make other token ids than usual ones would: for the
-    usual ones the digest is that of the file alone, as it has always been.
-
-    Args:
-        text_cfg: The ``text_cfg`` part of an open_clip model config.
-        source: As for :meth:`Tokenizer.from_config`.
-
-    Returns:
-        "clip" or 64 hex digits.
-
-    Raises:
-        CheckpointError: If a file cannot be read, or names what clipkit does not know.
-    """
-    if not text_cfg.get("hf_tokenizer_name"):
-        return "clip"
-    import hashlib  # only here: it takes 3 ms
-
-    digest = hashlib.sha256((source / TOKENIZER_FILE).read_bytes())
-    if unusual := _unusual_settings(text_cfg, source):
-        digest.update(json.dumps(unusual, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def read_settings(text_cfg: Mapping[str, Any], source: Path) -> TokenizerSettings:
-    """Return what the files beside a tokenizer.json say of it, as transformers reads them.
-
-    Args:
-        text_cfg: The ``text_cfg`` part of an open_clip model config.
-        source: The checkpoint directory.
-
-    Returns:
-        The settings.
-
-    Raises:
-        CheckpointError: If a file cannot be read, or names a side that there is not.
-    """
-    named = _named_settings(source)
-    kind = str(named.get("tokenizer_class") or "").removesuffix("Fast")
-    for key in ("padding_side", "truncation_side"):
-        if named.get(key, "right") not in _SIDES:
-            raise CheckpointError(
-                f"{key} must be left or right, got {named[key]!r} in the settings of {source}"
-            )
-    is_erasing = (text_cfg.get("tokenizer_kwargs") or {}).get("strip_sep_token")
-    is_siglip = text_cfg.get("no_causal_mask") or cleaning_rule(text_cfg) in (
-        "canonicalize",
-        "siglip",
-    )
-    # SigLIP fills texts with T5's end. SigLIP 2 has Gemma's tokens, where "</s>" is an HTML tag.
-    siglip = ("</s>",) if is_siglip else ()
-    return TokenizerSettings(
-        pad_token=_content(named.get("pad_token")),
-        pad_candidates=(*siglip, *_USUAL_PAD_TOKENS),
-        unknown_token=_content(named.get("unk_token")),
-        erased_token=_content(named.get("sep_token")) if is_erasing else None,
-        padding_side=named.get("padding_side"),
-        truncation_side=named.get("truncation_side"),
-        class_padding_side="left" if kind in _LEFT_CLASSES else "right",
-    )
-
-
-def _unusual_settings(text_cfg: Mapping[str, Any], source: Path) -> dict[str, str | None]:
-    """Return the settings by which token ids differ from those of usual ones."""
-    settings = read_settings(text_cfg, source)
-    vocabulary = _read_vocabulary(source / TOKENIZER_FILE)
-    usual = TokenizerSettings(
-        pad_candidates=settings.pad_candidates, padding_side=None, truncation_side=None
-    )
-    found: dict[str, str | None] = {}
-    if settings.erased_token not in (None, *_USUAL_ERASED_TOKENS):
-        found["sep_token"] = settings.erased_token
-    sides = zip(_sides(settings, vocabulary), _sides(usual, vocabulary), strict=True)
-    for key, (side, usual_side) in zip(("padding_side", "truncation_side"), sides, strict=True):
-        if side != usual_side:
-            found[key] = side
-    if _pad_token(settings, vocabulary) != _pad_token(usual, vocabulary):
-        found["pad_token"] = settings.pad_token
-    return found
-
-
-def _pad_token(settings: TokenizerSettings, vocabulary: "Vocabulary") -> str | None:
-    """Return the token that fills texts; None: number 0."""
-    if settings.pad_token is not None:
-        if _token_id(vocabulary, settings.pad_token) is None:
-            raise CheckpointError(
-                f"the token {settings.pad_token!r}, which fills texts, is not in the checkpoint's "
-                f"{TOKENIZER_FILE}: save the tokenizer again with it, or name another pad_token"
-            )
-        return settings.pad_token
-    if not settings.pad_candidates:
-        return None
-    stored = (vocabulary.padding or {}).get("pad_token")
-    is_gemma = _token_id(vocabulary, "<eos>") is not None
-    candidates = [token for token in settings.pad_candidates if not (is_gemma and token == "</s>")]
-    known = (token for token in (stored, *candidates) if _token_id(vocabulary, token) is not None)
-    return next(known, None)
-
-
-def _sides(settings: TokenizerSettings, vocabulary: "Vocabulary") -> tuple[str, str]:
-    """Return where rows are filled and where long texts are cut."""
-    padding, truncation = vocabulary.padding or {}, vocabulary.truncation or {}
-    padding_side = settings.padding_side or padding.get("direction") or settings.class_padding_side
-    truncation_side = settings.truncation_side or truncation.get("direction") or "right"
-    return str(padding_side).lower(), str(truncation_side).lower()
-
-
 def _read_vocabulary(path: Path) -> "Vocabulary":
     from tokenizers import Tokenizer as Vocabulary
 
@@ -382,37 +303,6 @@ def _build_clip_vocabulary(file: Path, extra_special_tokens: Sequence[str]) -> "
     from clipkit.inputs.clip_vocabulary import build_clip_tokenizer
 
     return build_clip_tokenizer(file, extra_special_tokens=extra_special_tokens)
-
-
-def _named_settings(directory: Path) -> dict[str, Any]:
-    """Return what the files beside a tokenizer.json name; what both name as transformers does."""
-    special_tokens = _json_object(directory / "special_tokens_map.json")
-    settings = _json_object(directory / "tokenizer_config.json")
-    if "added_tokens_decoder" in settings:  # then the other file is one that old versions read
-        return special_tokens | settings
-    return settings | special_tokens
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    """Return what an object in a file names, without nulls; nothing where there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} cannot be read: it holds no object")
-    return {key: value for key, value in content.items() if value is not None}
-
-
-def _content(token: Any) -> str | None:
-    """Return a special token as text, however its file spells it."""
-    return (token.get("content") if isinstance(token, dict) else token) or None
-
-
-def _token_id(vocabulary: "Vocabulary", token: str | None) -> int | None:
-    return vocabulary.token_to_id(token) if token else None
 
 
 def _left_out(text: str, encoding: "Encoding", *, is_at_start: bool) -> str:

@@ -4,13 +4,13 @@ A tower built with another activation than it was trained with loses several poi
 without any error; this is what ``clipkit doctor`` shows of it.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
-from clipkit.models.locate import TEXT_CONFIG_NAME
+from clipkit.files import read_json_object
+from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
 
 
 def image_activation(model_cfg: Mapping[str, Any]) -> str:
@@ -47,7 +47,7 @@ def text_activation(model_cfg: Mapping[str, Any], text_config: Path | None) -> s
     """
     if text_config is None:
         return _native(model_cfg, model_cfg["text_cfg"])
-    content = _read(text_config)
+    content = read_json_object(text_config / TEXT_CONFIG_NAME, CheckpointError)
     stated = content.get("hidden_act") or content.get("feed_forward_proj")
     return str(stated or content.get("activation_function") or f"as {content['model_type']} has it")
 
@@ -64,16 +64,7 @@ def text_kind(text_config: Path) -> str:
     Raises:
         CheckpointError: If it cannot be read.
     """
-    return str(_read(text_config)["model_type"])
-
-
-def _read(text_config: Path) -> dict[str, Any]:
-    path = text_config / TEXT_CONFIG_NAME
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    return content
+    return str(read_json_object(text_config / TEXT_CONFIG_NAME, CheckpointError)["model_type"])
 
 
 def _native(model_cfg: Mapping[str, Any], tower_cfg: Mapping[str, Any]) -> str:

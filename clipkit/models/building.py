@@ -1,16 +1,16 @@
 """Building towers from scratch: an architecture, a tokenizer and a seed -> random weights."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError, MissingExtraError
+from clipkit.files import read_json_object
 from clipkit.models.known_models import architecture_config, clip_vocabulary
-from clipkit.models.locate import (
+from clipkit.models.locate import TOKENIZER_NAME
+from clipkit.models.open_clip_config import (
     TEXT_CONFIG_NAME,
-    TOKENIZER_NAME,
     check_model_cfg,
     complete_preprocess,
     is_text_config,
@@ -176,12 +176,7 @@ def _describe(architecture: str) -> tuple[dict[str, Any], Path | None]:
     if not architecture.endswith(".json"):
         return {"model_cfg": architecture_config(resolve_architecture(architecture))}, None
     path = expand_home(architecture)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the architecture {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"the architecture {path} must be an open_clip model config")
+    content = read_json_object(path, CheckpointError)
     config = content if isinstance(content.get("model_cfg"), dict) else {"model_cfg": content}
     check_model_cfg(config["model_cfg"], path)
     return config, path.absolute().parent

@@ -21,13 +21,8 @@ from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.files import put_in_place
 from clipkit.models.building import build_model, image_size
 from clipkit.models.hub import SAFE_WEIGHTS
-from clipkit.models.locate import (
-    TEXT_CONFIG_NAME,
-    TOKENIZER_FILES,
-    TOKENIZER_NAME,
-    CheckpointFiles,
-    locate,
-)
+from clipkit.models.locate import TOKENIZER_FILES, TOKENIZER_NAME, CheckpointFiles, locate
+from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
 from clipkit.models.own_settings import split_own
 from clipkit.models.sources import CONFIG_NAME, Source
 from clipkit.models.towers import Towers

@@ -303,7 +303,7 @@ def _cut(error: Exception, remote: RemoteFile, num_bytes: int) -> Failure:
         reason = f"the connection broke off after {of_all}"
     return Failure(
         f"{reason}, and {len(_PAUSES)} tries in a row brought nothing more",
-        "what has arrived is kept, and the next try goes on from there",
+        "what has arrived is kept, and the next try resumes from there",
         is_network=True,
     )
 

@@ -80,14 +80,14 @@ def disk_failure(error: OSError, place: Path) -> Failure:
     if error.errno in _FULL:
         return Failure(
             f"the disk has no room for {place} ({error.strerror})",
-            "make room: what has arrived is kept, and the next try goes on from there; or set "
+            "make room: what has arrived is kept, and the next try resumes from there; or set "
             "HF_HUB_CACHE to a directory on another disk",
         )
     if error.errno == errno.EFBIG:
         return Failure(
             f"{place} may not become larger ({error.strerror})",
             "raise the limit of this process or this disk, or set HF_HUB_CACHE to a directory on "
-            "another disk; what has arrived is kept, and the next try goes on from there",
+            "another disk; what has arrived is kept, and the next try resumes from there",
         )
     return Failure(
         f"{place} cannot be written ({error.strerror or error})",

@@ -6,6 +6,7 @@ that the tables lack are looked up in the installed one.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import MissingExtraError
+from clipkit.files import file_sha256
 
 _TABLE = Path(__file__).with_name("known_models.json")
 _PUBLISHED = Path(__file__).with_name("published.json")
@@ -72,6 +74,34 @@ def published_accuracy() -> dict[str, float]:
     """
     table = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
     return {str(name): float(value) for name, value in table["imagenet_top1"].items()}
+
+
+def published_tag(architecture: str, weights: Path) -> Tag | None:
+    """Return the tag whose published file this is, known by the hash or name of its URL.
+
+    Args:
+        architecture: A name of open_clip's, with or without "-quickgelu".
+        weights: The file.
+
+    Returns:
+        The tag; None if the file is none that was published.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    table = known_architectures() | installed_architectures()
+    plain_name = architecture.removesuffix("-quickgelu")
+    digest = ""
+    for tag in (table.get(plain_name) or table[architecture]).tags.values():
+        filename = tag.url.rpartition("/")[2]
+        hash_start = re.search(r"-([0-9a-f]{8})\.pth?$", filename)
+        if hash_start:
+            digest = digest or file_sha256(weights)
+            if digest.startswith(hash_start[1]):
+                return tag
+        elif filename == weights.name and "openaipublic" not in tag.url:
+            return tag
+    return None
 
 
 @dataclass(frozen=True)

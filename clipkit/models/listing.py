@@ -15,7 +15,7 @@ from clipkit.models.known_models import (
     published_accuracy,
     recommended_models,
 )
-from clipkit.models.locate import read_config
+from clipkit.models.open_clip_config import read_config
 from clipkit.models.safetensors_header import read_header
 from clipkit.models.sources import CONFIG_NAME
 

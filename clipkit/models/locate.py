@@ -1,10 +1,10 @@
 """Locating a model's files: weights, config, preprocess and tokenizer of a resolved name.
 
 The name was resolved by :mod:`clipkit.models.sources`; :mod:`clipkit.models.hub` finds single files
-in the cache or downloads them. Imports no torch.
+in the cache or downloads them; :mod:`clipkit.models.open_clip_config` reads configs. Imports no
+torch.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
-from clipkit.files import file_sha256
 from clipkit.models.hub import (
     HUB_WEIGHT_NAMES,
     WEIGHT_NAMES,
@@ -24,13 +23,18 @@ from clipkit.models.hub import (
 from clipkit.models.hub_integrity import verify_weights, verify_weights_once
 from clipkit.models.known_models import (
     Tag,
-    architecture_config,
     clip_vocabulary,
-    installed_architectures,
     is_open_clip_installed,
-    known_architectures,
+    published_tag,
 )
-from clipkit.models.own_settings import join_own
+from clipkit.models.open_clip_config import (
+    TEXT_CONFIG_NAME,
+    TEXT_MODEL_TYPES,
+    complete_preprocess,
+    is_text_config,
+    published_config,
+    read_config,
+)
 from clipkit.models.sources import (
     CONFIG_NAME,
     DirectorySource,
@@ -44,7 +48,6 @@ from clipkit.models.transformers_layout import WEIGHTS as TRANSFORMERS_WEIGHTS
 from clipkit.models.transformers_tokenizer import prepare_tokenizer, tokenizer_cleaning
 from clipkit.progress import Callbacks
 
-TEXT_CONFIG_NAME = MODEL_CONFIG
 TOKENIZER_NAME = "tokenizer.json"
 TOKENIZER_SETTINGS = (
     "tokenizer_config.json"  # with the padding token, without which SigLIP is wrong
@@ -61,17 +64,7 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-TEXT_MODEL_TYPES = ("roberta", "xlm-roberta", "mt5", "bert", "m2m_100")  # those open_clip builds
-DEFAULT_PREPROCESS: Mapping[str, Any] = {
-    "mode": "RGB",
-    "mean": [0.48145466, 0.4578275, 0.40821073],
-    "std": [0.26862954, 0.26130258, 0.27577711],
-    "interpolation": "bicubic",
-    "resize_mode": "shortest",
-    "fill_color": 0,
-}  # open_clip's PreprocessCfg, without the size, which the image tower knows
 _EPOCH = re.compile(r"epoch_(latest|[0-9]+)\.pt")  # as open_clip_train names weights
-_OWN_PREPROCESS = ("crop", "resize_size")  # of transformers' image processors
 
 
 @dataclass(frozen=True)
@@ -170,44 +163,6 @@ def fetch_source(
     return [*small, *([files.weights] if files.weights else [])]
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Return the content of an ``open_clip_config.json``.
-
-    Args:
-        path: The file.
-
-    Returns:
-        A dict with a complete "model_cfg".
-
-    Raises:
-        CheckpointError: If it cannot be read or is not such a file.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    model_cfg = content.get("model_cfg") if isinstance(content, dict) else None
-    if not isinstance(model_cfg, dict):
-        raise CheckpointError(f'{path} has no "model_cfg", so it is not an open_clip config')
-    check_model_cfg(model_cfg, path)
-    return join_own(content, content.get("clipkit_cfg") or {})
-
-
-def check_model_cfg(model_cfg: Mapping[str, Any], path: Path) -> None:
-    """Refuse a model config without its main parts.
-
-    Args:
-        model_cfg: What a file holds as its "model_cfg".
-        path: The file.
-
-    Raises:
-        CheckpointError: If a part is missing or of another kind.
-    """
-    for key, kind in (("embed_dim", int), ("vision_cfg", dict), ("text_cfg", dict)):
-        if not isinstance(model_cfg.get(key), kind):
-            raise CheckpointError(f'{path} has no valid "{key}" in its "model_cfg"')
-
-
 def newest_epoch(directory: Path) -> Path | None:
     """Return the newest of the weights that open_clip_train has written into a directory.
 
@@ -226,34 +181,6 @@ def newest_epoch(directory: Path) -> Path | None:
         if (match := _EPOCH.fullmatch(path.name)) and path.is_file()
     }
     return max(epoch_of, key=lambda path: epoch_of[path], default=None)
-
-
-def complete_preprocess(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a preprocess config with open_clip's default for what it leaves out.
-
-    Args:
-        preprocess_cfg: What a config names; keys of neither open_clip nor clipkit are left out.
-
-    Returns:
-        Every key of DEFAULT_PREPROCESS, and clipkit's own that are given.
-    """
-    given = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in preprocess_cfg.items()
-        if key in (*DEFAULT_PREPROCESS, *_OWN_PREPROCESS) and value is not None
-    }
-    return {**DEFAULT_PREPROCESS, **given}
-
-
-def is_text_config(path: Path) -> bool:
-    """Return whether a file describes a text tower of open_clip's, with no code of its own."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(content, dict) or "auto_map" in content:
-        return False
-    return content.get("model_type") in TEXT_MODEL_TYPES
 
 
 def _is_remote(source: Source) -> bool:
@@ -278,12 +205,11 @@ def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
             source,
             lambda: finder.file(source.repo, *HUB_WEIGHT_NAMES, revision=source.revision),
         )
-    config = {"model_cfg": architecture_config(source.architecture)}
     if isinstance(source, FileSource):
-        entry = _published_entry(source)
-        _apply_tag(config, entry, _usual_preprocess(source.architecture))
+        tag = published_tag(source.architecture, source.path)
+        config = published_config(source.architecture, tag)
         return _assemble(config, finder, None, lambda: source.path)
-    _apply_tag(config, source.entry, {})
+    config = published_config(source.architecture, source.entry)
     return _assemble(config, finder, None, lambda: _tag_weights(source.entry, finder))
 
 
@@ -335,42 +261,6 @@ def _tag_weights(entry: Tag, finder: FileFinder) -> Path:
     if path is not None and finder.is_fetch and (finder.again or path.name in weight_names(entry)):
         path = None  # a file of the hub's cache, about which the hub is asked
     return path or finder.file(entry.repo, *weight_names(entry))
-
-
-def _apply_tag(config: dict[str, Any], entry: Tag | None, usual: Mapping[str, Any]) -> None:
-    """Set the preprocess and the activation that published weights were trained with."""
-    config["preprocess_cfg"] = entry.preprocess if entry else usual
-    if entry is None:
-        return
-    # open_clip only warns when the activation differs, and then computes wrong features.
-    if entry.is_quick_gelu:
-        config["model_cfg"]["quick_gelu"] = True
-    else:
-        config["model_cfg"].pop("quick_gelu", None)
-
-
-def _published_entry(source: FileSource) -> Tag | None:
-    """Return the tag whose published file this is, known by the hash or name of its URL."""
-    table = known_architectures() | installed_architectures()
-    plain_name = source.architecture.removesuffix("-quickgelu")
-    digest = ""
-    for entry in (table.get(plain_name) or table[source.architecture]).tags.values():
-        filename = entry.url.rpartition("/")[2]
-        hash_start = re.search(r"-([0-9a-f]{8})\.pth?$", filename)
-        if hash_start:
-            digest = digest or file_sha256(source.path)
-            if digest.startswith(hash_start[1]):
-                return entry
-        elif filename == source.path.name and "openaipublic" not in entry.url:
-            return entry
-    return None
-
-
-def _usual_preprocess(architecture: str) -> Mapping[str, Any]:
-    """Return the preprocess that all tags of an architecture share, or open_clip's default."""
-    table = known_architectures() | installed_architectures()
-    shared = [entry.preprocess for entry in table[architecture].tags.values()]
-    return shared[0] if shared and all(item == shared[0] for item in shared) else {}
 
 
 def _weights_in(directory: Path) -> Path | None:

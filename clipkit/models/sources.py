@@ -34,6 +34,12 @@ from clipkit.models.known_models import (
     installed_architectures,
     known_architectures,
 )
+from clipkit.models.near_names import (
+    normalize_name,
+    suggest_architectures,
+    suggest_for_repository,
+    suggest_models,
+)
 from clipkit.models.transformers_layout import (
     MODEL_CONFIG,
     is_dual_encoder,
@@ -154,14 +160,12 @@ def resolve_architecture(name: str) -> str:
         >>> resolve_architecture("vit-b/32")
         'ViT-B-32'
     """
-    wanted = _plain(name)
+    wanted = normalize_name(name)
     for table in _tables():
         for spelling in table:
-            if _plain(spelling) == wanted:
+            if normalize_name(spelling) == wanted:
                 return spelling
-    raise CheckpointError(
-        f'open_clip has no architecture "{name}"{_nearest(name, known_architectures())}'
-    )
+    raise CheckpointError(f'open_clip has no architecture "{name}"{suggest_architectures(name)}')
 
 
 def starter_directory() -> Path:
@@ -235,7 +239,7 @@ def _resolve_pretrained(text: str, cache_dir: Path | None) -> PretrainedSource |
             for tag, entry in architecture.tags.items():
                 if text == entry.repo and not name.endswith(_QUICK_GELU_SUFFIX):
                     return _pretrained(name, tag, table)
-        readings = list(_readings(_plain(text), table))
+        readings = list(_readings(normalize_name(text), table))
         exact = [(name, tags[0]) for name, rest, tags in readings if rest and len(tags) == 1]
         if exact:
             return _pretrained(*exact[0], table)
@@ -246,8 +250,9 @@ def _resolve_pretrained(text: str, cache_dir: Path | None) -> PretrainedSource |
             raise CheckpointError(_which_tag(text, readings, table))
     if _REPO.fullmatch(text):
         return _resolve_repo(text, cache_dir)
-    near = _nearest(text, ["starter", *_known_names()])
-    raise CheckpointError(f'no model is called "{text}"{near}; "clipkit models" lists the names')
+    raise CheckpointError(
+        f'no model is called "{text}"{suggest_models(text)}; "clipkit models" lists the names'
+    )
 
 
 def _resolve_repo(text: str, cache_dir: Path | None) -> HubSource:
@@ -256,42 +261,10 @@ def _resolve_repo(text: str, cache_dir: Path | None) -> HubSource:
         path = cached_file(text, name, cache_dir=cache_dir)
         if path is not None and (name == CONFIG_NAME or is_dual_encoder(path)):
             return HubSource(f"hf-hub:{text}", text)
-    near = _nearest(text, _known_names(), cutoff=0.8) or _alike(text, known_architectures())
     raise CheckpointError(
-        f'no model is called "{text}"{near}; if it is a repository on the hub, write '
-        f'"hf-hub:{text}"; "clipkit models" lists the names'
+        f'no model is called "{text}"{suggest_for_repository(text)}; if it is a repository '
+        f'on the hub, write "hf-hub:{text}"; "clipkit models" lists the names'
     )
-
-
-def _known_names() -> list[str]:
-    """Return the names of published weights: "architecture/tag"."""
-    return [f"{name}/{tag}" for name, entry in known_architectures().items() for tag in entry.tags]
-
-
-def _alike(repo: str, table: Mapping[str, Architecture]) -> str:
-    """Return the models whose names share the most words with a repository's, as a message.
-
-    Elsewhere a ViT-B-16 is called "base-patch16".
-    """
-    wanted = _words(repo.rpartition("/")[2])
-    shares: dict[str, float] = {}
-    for name, architecture in table.items():
-        for tag in architecture.tags if not name.endswith(_QUICK_GELU_SUFFIX) else ():
-            words = _words(f"{name}-{tag}")
-            size = str(architecture.image_size)
-            shared = len(wanted & (words | {size})) / len(wanted | words)
-            shares[f"{name}/{tag}"] = shared
-    best = sorted(shares, key=lambda name: -shares[name])[:3]
-    best = [name for name in best if shares[name] >= 0.5]
-    return f"; near it: {', '.join(best)}" if best else ""
-
-
-def _words(name: str) -> set[str]:
-    """Return the words of a model's name, those of sizes as open_clip spells them."""
-    plain = re.sub(r"patch(\d+)", r"\1", _plain(name))
-    sizes = {"small": "s", "base": "b", "large": "l", "huge": "h", "giant": "g"}
-    words = {sizes.get(word, word) for word in plain.split("-")}
-    return words - {"clip", "vit", "google", "webli"}
 
 
 def _tables() -> Iterator[Mapping[str, Architecture]]:
@@ -299,11 +272,6 @@ def _tables() -> Iterator[Mapping[str, Architecture]]:
     installed = installed_architectures()
     if installed:
         yield installed
-
-
-def _plain(text: str) -> str:
-    """Return a name without the case and separators that people vary."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _openai_architecture(text: str, table: Mapping[str, Architecture]) -> str | None:
@@ -314,7 +282,7 @@ def _openai_architecture(text: str, table: Mapping[str, Architecture]) -> str | 
     match = re.fullmatch(r"(ViT-[A-Za-z])/(\d+)", text, flags=re.IGNORECASE)
     if match:
         for name, architecture in table.items():
-            if _plain(name) == _plain(text) and "openai" in architecture.tags:
+            if normalize_name(name) == normalize_name(text) and "openai" in architecture.tags:
                 return name
     return None
 
@@ -322,14 +290,15 @@ def _openai_architecture(text: str, table: Mapping[str, Architecture]) -> str | 
 def _readings(text: str, table: Mapping[str, Architecture]) -> Iterator[tuple[str, str, list[str]]]:
     """Yield (architecture, rest, tags the rest may mean) for every way to split a plain name."""
     for name, architecture in table.items():
-        head = _plain(name)
+        head = normalize_name(name)
         if text != head and not text.startswith(f"{head}-"):
             continue
         rest = text[len(head) + 1 :]
-        tags = [tag for tag in architecture.tags if _plain(tag) == rest]
+        tags = [tag for tag in architecture.tags if normalize_name(tag) == rest]
         if not tags:
             # "datacomp" for "datacomp_xl_s13b_b90k", as far as it is the only one.
-            tags = [tag for tag in architecture.tags if f"{_plain(tag)}-".startswith(f"{rest}-")]
+            start = f"{rest}-"
+            tags = [tag for tag in architecture.tags if f"{normalize_name(tag)}-".startswith(start)]
         if not rest or tags:
             yield name, rest, tags
         elif name.endswith(_QUICK_GELU_SUFFIX):
@@ -339,7 +308,7 @@ def _readings(text: str, table: Mapping[str, Architecture]) -> Iterator[tuple[st
 def _refuse_other_activation(name: str, rest: str, table: Mapping[str, Architecture]) -> None:
     plain_name = name.removesuffix(_QUICK_GELU_SUFFIX)
     for tag in table[plain_name].tags if plain_name in table else ():
-        if _plain(tag) == rest:
+        if normalize_name(tag) == rest:
             raise CheckpointError(
                 f'the weights "{tag}" were trained with GELU, not QuickGELU: '
                 f'write "{plain_name}/{tag}"'
@@ -365,13 +334,3 @@ def _which_tag(
         )
     listed = ", ".join(f"{name}/{tag}" for tag in choices)
     return f'"{text}" has {len(choices)} sets of weights: add one of {listed}'
-
-
-def _nearest(text: str, names: Mapping[str, object] | list[str], *, cutoff: float = 0.6) -> str:
-    import difflib  # only here: a name that is right needs none
-
-    by_plain = {_plain(name): name for name in names}
-    close = difflib.get_close_matches(_plain(text), by_plain, n=3, cutoff=cutoff)
-    if not close and len(text) > 2:  # a part of a name is far from the whole
-        close = [name for name in by_plain if _plain(text) in name][:3]
-    return f"; near it: {', '.join(by_plain[item] for item in close)}" if close else ""

@@ -10,14 +10,14 @@ cleaning of texts but the tokenizer's, a crop whose odd pixel is taken from the 
 size before the crop, the activation of a timm tower.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from clipkit.errors import CheckpointError
-from clipkit.models.transformers_preprocess import read_json, read_processor
+from clipkit.files import read_json_object
+from clipkit.models.transformers_preprocess import read_processor
 
 MODEL_CONFIG = "config.json"
 WEIGHTS = (
@@ -91,10 +91,9 @@ def is_dual_encoder(path: Path) -> bool:
     Also one that open_clip has no encoders for, so that it is refused with the reason.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        kind = read_json_object(path, CheckpointError).get("model_type")
+    except CheckpointError:
         return False
-    kind = content.get("model_type") if isinstance(content, dict) else None
     return kind in FAMILIES or kind in _UNBUILT
 
 
@@ -111,7 +110,7 @@ def read_transformers(directory: Path) -> TransformersConfig:
         CheckpointError: If a file is missing or damaged, or open_clip cannot build such a model.
     """
     path = directory / MODEL_CONFIG
-    content = read_json(path)
+    content = read_json_object(path, CheckpointError)
     kind = content.get("model_type")
     if kind not in FAMILIES:
         why = _UNBUILT.get(str(kind), "clipkit has no table for its weights")
@@ -148,11 +147,12 @@ def shards(index: Path) -> list[Path]:
     Raises:
         CheckpointError: If it cannot be read, or names a file elsewhere.
     """
+    content = read_json_object(index, CheckpointError)
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(content["weight_map"].values()))
         if any(Path(name).name != name for name in names):
             raise ValueError("it names a file in another directory")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is not an index of weights files: {error!r}") from error
     return [index.with_name(name) for name in names]
 

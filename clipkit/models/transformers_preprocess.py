@@ -4,12 +4,12 @@ open_clip's keys, and two of its own: "crop", for a crop whose odd pixel is take
 side, and "resize_size", for a shortest side other than what is cropped to.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.files import read_json_object
 
 PROCESSOR_CONFIGS = (
     "preprocessor_config.json",
@@ -35,33 +35,12 @@ def read_processor(directory: Path) -> dict[str, Any]:
     for name in PROCESSOR_CONFIGS:
         if (directory / name).is_file():
             path = directory / name
-            content = read_json(path)
+            content = read_json_object(path, CheckpointError)
             return _preprocess(content.get("image_processor") or content, path)
     raise CheckpointError(
         f"{directory} has no {PROCESSOR_CONFIGS[0]}: without it nobody knows how its images are "
         "resized and normalized; copy the file of the model that it was trained from"
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that a config of transformers' holds.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        CheckpointError: If it cannot be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is not a config of transformers': it holds no object")
-    return content
 
 
 def _preprocess(content: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError, MissingExtraError
-from clipkit.files import put_in_place
+from clipkit.files import put_in_place, read_json_object
 from clipkit.models.transformers_layout import MODEL_CONFIG
-from clipkit.models.transformers_preprocess import read_json
 from clipkit.paths import cache_directory
 
 TOKENIZER = "tokenizer.json"
@@ -163,4 +162,4 @@ def _settings(directory: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     """Return the content of a file; nothing where there is none."""
-    return read_json(path) if path.is_file() else {}
+    return read_json_object(path, CheckpointError) if path.is_file() else {}

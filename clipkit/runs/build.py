@@ -8,7 +8,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.building import build_towers, with_logit_bias
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.freezing import (
@@ -88,8 +88,7 @@ def tokenizer_json(towers: Towers, inputs: Inputs) -> str | None:
 
 def identify_towers(towers: Towers) -> str:
     """Return the space_id of towers: what identifies weights, preprocessing and vocabulary."""
-    digest = tokenizer_digest(towers.model_cfg["text_cfg"], towers.tokenizer_source)
-    return towers.space_id(digest)
+    return towers.space_id(Inputs.of(towers).tokenizer.digest())
 
 
 def prepare_towers(towers: Towers, config: ModelConfig) -> None:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from clipkit.errors import MissingExtraError
-from clipkit.files import atomic_write, write_text
+from clipkit.errors import MissingExtraError, TrainingError
+from clipkit.files import atomic_write, read_json_object, write_text
 from clipkit.training.key_names import RENAMED_METRICS, RENAMED_REPORT_KEYS, rename
 
 REPORT_NAME = "report.json"
@@ -92,8 +92,8 @@ def write_report(report: TrainingReport) -> None:
 def read_report(directory: Path) -> TrainingReport | None:
     """Return the report of a run that has ended, None of one that has not."""
     try:
-        content = json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json_object(directory / REPORT_NAME, TrainingError)
+    except TrainingError:
         return None
     return TrainingReport.from_dict(content)
 

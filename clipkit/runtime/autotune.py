@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clipkit.files import write_text
+from clipkit.errors import CheckpointError
+from clipkit.files import read_json_object, write_text
 from clipkit.paths import cache_directory
 from clipkit.progress import usable_cores
 from clipkit.runtime.bundle import PRECISIONS, Bundle
@@ -155,10 +156,10 @@ def choose_fastest(
 def remembered_trial(key: str) -> Trial | None:
     """Return the trial that was remembered by a key; None if there is none that can be read."""
     try:
-        content = json.loads(_trial_file(key).read_text(encoding="utf-8"))
+        content = read_json_object(_trial_file(key), CheckpointError)
         if content.pop("key") == key:
             return Trial(**content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (CheckpointError, KeyError, TypeError):
         pass  # a damaged file counts as none: the trial is run again and replaces it
     return None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
-from clipkit.files import file_sha256
+from clipkit.files import file_sha256, read_json_object
 from clipkit.paths import cache_directory
 from clipkit.runtime.base import Scoring
 
@@ -124,12 +124,12 @@ class Bundle:
             CheckpointError: If the directory is no bundle, is damaged or is of another format.
         """
         path = directory / MANIFEST
+        entries = read_json_object(path, CheckpointError)
         try:
-            entries = json.loads(path.read_text(encoding="utf-8"))
             version = entries.pop("format")
             if version == FORMAT:
                 bundle = cls(**_decoded(entries))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path} cannot be read as a manifest: {error}") from error
         if version != FORMAT:
             is_newer = isinstance(version, int) and version > FORMAT

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from clipkit.errors import CheckpointError
-from clipkit.files import write_text
+from clipkit.files import read_json_object, write_text
 from clipkit.models.locate import newest_epoch
 from clipkit.models.sources import DirectorySource, Source
 from clipkit.paths import cache_directory, readable_name
@@ -104,9 +104,9 @@ def remembered_refusal(source: Source) -> str | None:
         them have changed since.
     """
     try:
-        content = json.loads(_note(compiled_directory(source)).read_text(encoding="utf-8"))
+        content = read_json_object(_note(compiled_directory(source)), CheckpointError)
         reason, versions, origin = (content[key] for key in ("reason", "versions", "origin"))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (CheckpointError, KeyError):
         return None
     holds = versions == compiler_versions() and _is_unchanged(source, origin)
     return str(reason) if holds else None

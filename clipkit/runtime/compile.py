@@ -26,17 +26,17 @@ from clipkit.embeddings import normalize_rows
 from clipkit.errors import CheckpointError
 from clipkit.files import put_in_place
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import (
     SPECIAL_TOKENS,
-    TEXT_CONFIG_NAME,
     TOKENIZER_NAME,
     TOKENIZER_SETTINGS,
     CheckpointFiles,
     locate,
 )
+from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
 from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
 from clipkit.models.towers import Towers
 from clipkit.progress import StepProgress
@@ -133,7 +133,7 @@ def compile_bundle(
             towers,
             draft,
             tokenizer_json=None if brings_vocabulary else tokenizer.to_json(),
-            space_id=_space_id(towers),
+            space_id=towers.space_id(tokenizer.digest()),
         )
         try:
             bundle = _compile_into(draft, towers, source.name, tell)
@@ -189,7 +189,7 @@ def _compile_into(draft: Path, towers: Towers, name: str, tell: StepProgress) ->
 
     bundle = Bundle(
         name=name,
-        space_id=_space_id(towers),
+        space_id=towers.space_id(tokenizer.digest()),
         embed_dim=towers.embed_dim,
         image_size=towers.image_size,
         scoring=Scoring(towers.logit_scale, towers.logit_bias),
@@ -322,11 +322,6 @@ def _share_of_products(tower: nn.Module, inputs: torch.Tensor) -> float:
     counts = counter.get_flop_counts()["Global"]
     products = counts.get(torch.ops.aten.addmm, 0) + counts.get(torch.ops.aten.mm, 0)
     return products / sum(counts.values())
-
-
-def _space_id(towers: Towers) -> str:
-    text_cfg = towers.model_cfg["text_cfg"]
-    return towers.space_id(tokenizer_digest(text_cfg, towers.tokenizer_source))
 
 
 def _origin(source: Source, files: CheckpointFiles) -> dict[str, tuple[int, int]]:

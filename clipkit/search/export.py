@@ -19,7 +19,7 @@ import numpy as np
 
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.errors import InputError, LibraryError, MissingExtraError
-from clipkit.files import atomic_write, is_draft, write_text
+from clipkit.files import atomic_write, is_draft, read_json_object, write_text
 from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.schema import PATH_ERRORS
@@ -161,11 +161,11 @@ def _check_directory(directory: Path, names: Iterable[str]) -> set[str]:
     if not directory.is_dir():
         raise InputError(f"{directory} is no directory: give a new one, nothing is overwritten")
     inside = {path.name for path in directory.iterdir() if not is_draft(path)}
-    about: object = None
-    with contextlib.suppress(OSError, ValueError):
-        about = json.loads((directory / _ABOUT).read_text(encoding="utf-8"))
+    about: dict[str, Any] = {}
+    with contextlib.suppress(LibraryError):
+        about = read_json_object(directory / _ABOUT, LibraryError)
     old: set[str] = set()
-    if isinstance(about, dict) and about.get("written_by") == _MARK:
+    if about.get("written_by") == _MARK:
         old = {name for name in about.get("files", ()) if name in _FILE_NAMES}
         inside.intersection_update(names)  # other files there are kept
     if foreign := sorted(inside - old):

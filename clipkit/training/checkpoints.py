@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from clipkit.errors import CheckpointError, ClipkitWarning, TrainingError
-from clipkit.files import file_sha256, put_in_place, sync_directory
+from clipkit.files import file_sha256, put_in_place, read_json_object, sync_directory
 from clipkit.models.checkpoint import save_towers
 from clipkit.models.towers import Towers
 
@@ -134,8 +134,8 @@ def _checksums(directory: Path) -> dict[str, str]:
 def _damaged_files(directory: Path) -> list[str]:
     """Return which files of a checkpoint are not as they were written."""
     try:
-        written = json.loads((directory / SUMS_NAME).read_text(encoding="utf-8"))
+        written = read_json_object(directory / SUMS_NAME, CheckpointError)
         found = _checksums(directory)
         return [name for name, digest in written.items() if found.get(name) != digest]
-    except (OSError, ValueError, AttributeError):
+    except (CheckpointError, OSError):
         return [SUMS_NAME]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import Tokenizer, tokenizer_digest
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.towers import Towers
 from clipkit.runtime.torch_device import choose_precision
 from clipkit.training.batch import TeacherFeatures, standardize, tokenize_captions
@@ -22,8 +22,7 @@ class Teacher:
 
     def __init__(self, towers: Towers, tokenizer: Tokenizer, device: torch.device) -> None:
         # Weights are cast once; on a CPU half precision is not known to be faster here.
-        digest = tokenizer_digest(towers.model_cfg["text_cfg"], towers.tokenizer_source)
-        self.space_id = towers.space_id(digest)  # of the weights as they were saved
+        self.space_id = towers.space_id(tokenizer.digest())  # of the weights as they were saved
         has_bf16 = choose_precision("auto", device) == "bf16"
         self._dtype = torch.bfloat16 if has_bf16 else torch.float32
         frozen = towers.eval().requires_grad_(False)  # noqa: FBT003

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clipkit.data.pair import PairDataset
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, TrainingError
-from clipkit.files import write_text
+from clipkit.files import read_json_object, write_text
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 
@@ -157,8 +157,8 @@ def _save(
     unsaved.clear()
 
 
-def _read_state(path: Path) -> Any:
+def _read_state(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json_object(path, TrainingError)
+    except TrainingError:
         return None

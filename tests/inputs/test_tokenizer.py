@@ -16,8 +16,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from clipkit.errors import CheckpointError, InputError
+from clipkit.inputs import tokenizer as tokenizer_module
 from clipkit.inputs.text_cleaning import clean_lower
-from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer, tokenizer_digest
+from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -289,9 +290,27 @@ def test_unknown_ways_of_tokenizing_raise(text_cfg: dict[str, Any], message: str
 
 
 def test_digest_follows_the_vocabulary(siglip_folder: Path, starter_folder: Path) -> None:
-    named = {"hf_tokenizer_name": "x"}
-    assert tokenizer_digest({}, VOCABULARY) == "clip"
-    assert tokenizer_digest(named, siglip_folder) != tokenizer_digest(named, starter_folder)
+    assert digest_of(VOCABULARY, {}) == "clip"
+    assert digest_of(siglip_folder) != digest_of(starter_folder)
+
+
+def test_the_vocabulary_is_read_once_for_the_digest_and_all_texts(
+    siglip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def count(path: Path) -> Any:
+        read.append(path)
+        return read_vocabulary(path)
+
+    read_vocabulary = tokenizer_module._read_vocabulary
+    monkeypatch.setattr(tokenizer_module, "_read_vocabulary", count)
+    tokenizer = Tokenizer.from_config(HF_CFG, siglip_folder)
+    assert read == []
+    ids = quietly(tokenizer, WORDS)
+    assert tokenizer.digest() == digest_of(siglip_folder)
+    np.testing.assert_array_equal(quietly(tokenizer, WORDS), ids)
+    assert read == [siglip_folder / "tokenizer.json"] * 2, "once for each of the two tokenizers"
 
 
 # --- settings beside a tokenizer.json -------------------------------------------------------------
@@ -443,7 +462,7 @@ def test_what_is_cut_off_the_start_is_shown(tmp_path: Path) -> None:
 
 
 def digest_of(folder: Path, text_cfg: dict[str, Any] = HF_CFG) -> str:
-    return tokenizer_digest(text_cfg, folder)
+    return Tokenizer.from_config(text_cfg, folder).digest()
 
 
 def test_settings_that_make_other_ids_make_another_digest(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, processors
 from clipkit.errors import CheckpointError
 from clipkit.models.building import build_towers, with_logit_bias
 from clipkit.models.checkpoint import load_towers, save_towers
-from clipkit.models.locate import DEFAULT_PREPROCESS
+from clipkit.models.open_clip_config import DEFAULT_PREPROCESS
 from clipkit.models.sources import resolve_source
 from clipkit.models.towers import Towers
 from tests.models.conftest import TINY_BERT, TINY_TEXT, Family, make_open_clip, tiny_config
@@ -126,7 +126,7 @@ def test_preprocess_of_a_file_is_kept(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         ("{", "cannot be read"),
-        ("[]", "must be an open_clip model config"),
+        ("[]", "must hold one JSON object in UTF-8, got a list"),
         ('{"embed_dim": 8, "vision_cfg": {}}', 'no valid "text_cfg"'),
         ('{"embed_dim": 8, "vision_cfg": {"wigth": 3}, "text_cfg": {}}', "wigth"),
     ],

@@ -122,7 +122,7 @@ def test_a_connection_that_keeps_breaking_off_says_how_much_arrived_and_keeps_it
     assert str(caught.value) == (
         f"{WEIGHTS} of {LAION_REPO} cannot be fetched: the connection broke off after 100,000 of "
         "400,000 bytes, and 3 tries in a row brought nothing more; what has arrived is kept, and "
-        "the next try goes on from there"
+        "the next try resumes from there"
     )
     assert hub_server.ranges == ["", *["bytes=100000-"] * 3]
     assert partial_file(hub_server).read_bytes() == weights[:100_000]

@@ -189,7 +189,7 @@ def test_a_file_that_may_not_grow_is_told_and_what_arrived_is_kept(
         f"{WEIGHTS} of {LAION_REPO} cannot be fetched: {partial} may not become larger "
         f"({os.strerror(errno.EFBIG)}); raise the limit of this process or this disk, or set "
         "HF_HUB_CACHE to a directory on another disk; what has arrived is kept, and the next try "
-        "goes on from there"
+        "resumes from there"
     )
     assert partial.read_bytes() == content[: partial.stat().st_size]
     assert partial.stat().st_size <= 100_000
@@ -211,7 +211,7 @@ def test_no_room_is_told_from_a_limit_of_size(
         CheckpointError, match=r"the disk has no room for .*\.incomplete \("
     ) as caught:
         fetch_source(resolve_source(LAION))
-    assert "; make room: what has arrived is kept, and the next try goes on" in str(caught.value)
+    assert "; make room: what has arrived is kept, and the next try resumes" in str(caught.value)
 
 
 def test_a_cache_that_cannot_be_written_is_told(

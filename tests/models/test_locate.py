@@ -124,7 +124,7 @@ def test_a_published_file_gets_its_tags_activation_whatever_the_name_says(
         digest = real if path != by_hash else start_of_url + real[8:]
         return digest
 
-    monkeypatch.setattr("clipkit.models.locate.file_sha256", sha256)
+    monkeypatch.setattr("clipkit.models.known_models.file_sha256", sha256)
     assert locate(resolve_source(f"ViT-B-32={by_hash}")).model_cfg["quick_gelu"] is True
 
 
@@ -152,7 +152,9 @@ def test_a_file_loads_with_the_architecture_it_is_given(
         "ViT-B-32": tiny_config(),
         "ViT-B-32-quickgelu": tiny_config(quick_gelu=True),
     }
-    monkeypatch.setattr("clipkit.models.locate.architecture_config", lambda name: configs[name])
+    monkeypatch.setattr(
+        "clipkit.models.open_clip_config.architecture_config", lambda name: configs[name]
+    )
     save_file(make_open_clip(configs["ViT-B-32"]).state_dict(), tmp_path / "tiny.safetensors")
 
     for name in configs:

@@ -103,7 +103,7 @@ def test_changed_bytes_are_found_by_verifying(copy: Path, name: str) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', "null", '{"format": [2]'])
 def test_a_damaged_manifest_is_named(copy: Path, content: str) -> None:
     (copy / MANIFEST).write_text(content)
-    with pytest.raises(CheckpointError, match="cannot be read as a manifest"):
+    with pytest.raises(CheckpointError, match=f"{MANIFEST} cannot be read"):
         Bundle.read(copy)
 
 
