@@ -42,6 +42,11 @@ class ListSource:
         """Return the class of a pair."""
         return self._labels[row] if self._labels else None
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        label = self.label(row)
+        return None if label is None else self.class_names[label]
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair."""
         pair = self._pairs[row]

@@ -168,6 +168,11 @@ class ClassFolders:
         """Return the class label of a pair."""
         return int(self._labels[row])
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        label = self.label(row)
+        return None if label is None else self.class_names[label]
+
     def local_name(self, row: int) -> str:
         """Return an image's path, relative to the folder."""
         return self._paths[row][0]

@@ -93,6 +93,10 @@ class ListedPairs:
     def label(self, row: int) -> None:
         """Return None: the images have no class."""
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        return None
+
     def local_name(self, row: int) -> str:
         """Return an image's path, relative to the folder if it lies there."""
         return self._rows[row][0]

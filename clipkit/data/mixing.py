@@ -45,6 +45,11 @@ class ConcatenatedPairs:
         number, row = self.find(row)
         return self.datasets[number].label(row) if self.class_names else None
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class in its own dataset, None where it has none."""
+        number, row = self.find(row)
+        return self.datasets[number].class_name(row)
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair within its own dataset."""
         number, row = self.find(row)
@@ -110,6 +115,10 @@ class PairSubset:
     def label(self, row: int) -> int | None:
         """Return the class of a pair."""
         return self._dataset.label(int(self._rows[row]))
+
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        return self._dataset.class_name(int(self._rows[row]))
 
     def local_name(self, row: int) -> str:
         """Return the name of a pair within its dataset."""

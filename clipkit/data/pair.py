@@ -45,6 +45,9 @@ class PairDataset(Protocol):
     def label(self, row: int) -> int | None:
         """Return the class label of a pair, None where images have no class."""
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair within its dataset, the same wherever that is stored."""
 

@@ -163,6 +163,11 @@ class ShardPairs:
         """Return the class of a pair, None where samples have no class."""
         return int(self._labels[row]) if self.class_names else None
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        label = self.label(row)
+        return None if label is None else self.class_names[label]
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair's shard, without its folder, and of its sample."""
         return self._rows[row][0]

@@ -11,6 +11,7 @@ from pathlib import Path
 from clipkit.arguments import check_kind, check_path
 from clipkit.data.pair import PairDataset, list_some
 from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
@@ -278,7 +279,7 @@ class _Run:
             self._config,
             num_pairs=data.num_drawn,
             embed_dim=towers.embed_dim,
-            num_captions=1 if _has_one_caption(data.train) else None,
+            num_captions=1 if _has_one_caption(data.train, Inputs.of(towers).tokenizer) else None,
             num_classes=len(data.train.class_names),
         )
         num_parameters = sum(item.numel() for item in towers.parameters())
@@ -313,12 +314,15 @@ class _Run:
         )
 
 
-def _has_one_caption(source: PairDataset) -> bool:
-    """Return whether all captions are the same; in most sources the second pair shows it."""
-    captions: set[str] = set()
+def _has_one_caption(source: PairDataset, tokenizer: Tokenizer) -> bool:
+    """Return whether all captions are the same to the model; mostly the second pair shows it."""
+    known: set[str] = set()
+    token_ids: set[bytes] = set()
     for row in range(len(source)):
         with suppress(ImageReadError):  # reported when a step reads it
-            captions.update(source[row].captions)
-        if len(captions) > 1:
+            new = set(source[row].captions) - known
+            known |= new
+            token_ids.update(ids.tobytes() for ids in tokenizer.tokenize_quietly(new).token_ids)
+        if len(token_ids) > 1:
             return False
     return True

@@ -294,9 +294,8 @@ class PairBatches:
         return LoadedBatch(batch, read.captions, teacher_images, read.bad)
 
     def _image_key(self, row: int) -> int:
-        dataset = self._reader.dataset
-        label = dataset.label(row)
-        return row if label is None else class_key(dataset.class_names[label])
+        name = self._reader.dataset.class_name(row)
+        return row if name is None else class_key(name)
 
 
 def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:
