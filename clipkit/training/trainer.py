@@ -167,7 +167,8 @@ class Trainer:
             after_step=lambda: clamp_logit_scale(self.towers, most=self._max_logit_scale),
             all_reduce_max=self._ranks.all_reduce_max,
             progress=progress,
-            note_batch=self._note_batch,
+            note_batch=lambda batch: self._note_batch(batch, checkpoints),
+            newest_checkpoint=checkpoints.newest_path,
         )
         loop: TrainingLoop[LoadedBatch] = TrainingLoop(
             self._module, self._backward, self._batches, self._optimizer, hooks
@@ -197,12 +198,12 @@ class Trainer:
             batch = replace(batch, teacher=features)
         return self._step.backward(batch.to(self._device, self._layout))
 
-    def _note_batch(self, batch: LoadedBatch) -> None:
+    def _note_batch(self, batch: LoadedBatch, checkpoints: RunCheckpoints) -> None:
         new = batch.bad.keys() - self.state.bad.keys()
         self.state.bad = batch.bad | self.state.bad
-        self._check_bad(new)
+        self._check_bad(new, checkpoints)
 
-    def _check_bad(self, new: Set[str]) -> None:
+    def _check_bad(self, new: Set[str], checkpoints: RunCheckpoints) -> None:
         """Raise if pairs that were just found to be bad are more than the run may lose."""
         bad = self.state.bad
         most = int(self._config.data.max_bad_fraction * self._batches.num_pairs)
@@ -210,8 +211,7 @@ class Trainer:
             examples = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
             raise TrainingError(
                 f"{len(bad)} pairs could not be read, data.max_bad_fraction allows "
-                f"{most}: {examples}. Mend them, or raise the limit; the same command "
-                "resumes from the last checkpoint"
+                f"{most}: {examples}. Mend them, or raise the limit; {checkpoints.outlook()}"
             )
 
     def _validate(self, measure: Callable[[], Validation]) -> Validation | None:
@@ -223,7 +223,7 @@ class Trainer:
         known = self.state.bad.keys()
         for bad in self._ranks.all_gather_objects(self.state.bad):
             self.state.bad = bad | self.state.bad
-        self._check_bad(self.state.bad.keys() - known)
+        self._check_bad(self.state.bad.keys() - known, checkpoints)
         random_states = self._ranks.all_gather_objects(random_state())
         saved = capture_state(self.state, self._module, self._optimizer, random_states)
         saved["sources"] = self._fingerprints
