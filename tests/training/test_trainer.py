@@ -212,8 +212,8 @@ def test_bad_pairs_are_listed_up_to_the_limit(towers: Towers, tmp_path: Path) ->
 def test_more_bad_pairs_than_allowed_end_it(towers: Towers, tmp_path: Path) -> None:
     trainer = trainer_of(towers, source(num_bad=4))
     words = (
-        r"^4 pairs could not be read, data\.max_bad_fraction allows 3: \d\.png: .*; .*Mend them, or "
-        "raise the limit; the same command starts from the first step"
+        r"^4 pairs could not be read, data\.max_bad_fraction allows 3: \d\.png: .*; .*Mend them, "
+        "or raise the limit; the same command starts from the first step"
     )
     with pytest.raises(TrainingError, match=words):
         run(trainer, tmp_path)
