@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -94,8 +95,8 @@ class _Board:
 
     def __init__(self, directory: Path, *, begin: int) -> None:
         try:
-            from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto.event_pb2 import Event, SessionLog
+            from tensorboardX.record_writer import RecordWriter
             from tensorboardX.summary import scalar
         except ImportError as error:
             raise MissingExtraError("torch", "Writing metrics for TensorBoard") from error
@@ -104,10 +105,11 @@ class _Board:
         self._flushed = -math.inf
         with _named(self._directory):
             directory.mkdir(exist_ok=True)
-            # Resumed in the second it began, a run would otherwise overwrite its first file.
-            self._file = EventsWriter(str(directory / "events"), f".{time.time_ns()}")
-            start = SessionLog(status=SessionLog.START)
-            self._add(step=begin, session_log=start)
+            # TensorBoard knows the files by "tfevents", and reads them in the order of their names.
+            name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+            self._file = RecordWriter(str(directory / name))
+            self._add(file_version="brain.Event:2")
+            self._add(step=begin, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Write numbers by name; they are on the disk within seconds of the next call."""
@@ -120,11 +122,11 @@ class _Board:
 
     def close(self) -> None:
         """Write out what is buffered."""
-        with _named(self._directory):
-            self._file.close()
+        with _named(self._directory), closing(self._file):
+            self._file.flush()
 
     def _add(self, **content: Any) -> None:
-        self._file.write_event(self._event(wall_time=time.time(), **content))
+        self._file.write(self._event(wall_time=time.time(), **content).SerializeToString())
 
 
 @contextmanager
