@@ -68,6 +68,7 @@ class Hooks:
     all_reduce_max: Callable[[float], float] = lambda value: value  # largest value of all ranks
     progress: Callable[[int, int], None] = lambda done, total: None
     note_batch: Callable[[Any], None] = lambda batch: None
+    has_finite_features: Callable[[], bool] = lambda: True  # of the newest batch
     newest_checkpoint: Callable[[], Path | None] = lambda: None  # that is good; None: there is none
 
 
@@ -208,10 +209,12 @@ class TrainingLoop(Generic[_Batch]):
         return self._hooks.all_reduce_max(float(must_keep)) > 0 or state.is_ended_early
 
     def _refuse_diverged(self, step: int) -> None:
-        """Raise on all ranks if a weight is no number; the loss was computed before the step."""
-        is_diverged = not all(_is_finite(parameter) for parameter in self._parameters())
+        """Raise on all ranks if the weights are of no use; the loss is of those before the step."""
+        is_finite = all(_is_finite(parameter) for parameter in self._parameters())
+        is_diverged = not self._hooks.has_finite_features() or not is_finite
         if self._hooks.all_reduce_max(float(is_diverged)) > 0:
-            raise self._diverged(f"weights after step {step} are not finite")
+            what = "features are zero or" if is_finite else "weights are"
+            raise self._diverged(f"after step {step} the {what} not finite")
 
     def _diverged(self, what: str) -> TrainingError:
         checkpoint = self._hooks.newest_checkpoint()

@@ -251,19 +251,25 @@ def test_what_cannot_be_written_is_an_error_of_training(
 # Divergence
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 1e30])
 @pytest.mark.parametrize("watch", [{}, {"every_epochs": 0.2}, {"checkpoint_steps": 1}])
 def test_weights_that_one_step_ruins_are_neither_saved_nor_final(
-    write_run: WriteRun, watch: dict[str, float]
+    write_run: WriteRun, watch: dict[str, float], weight_decay: float
 ) -> None:
-    """AdamW moves a weight by its learning rate, and float32 ends at 3.4e38."""
+    """AdamW moves a weight by its learning rate: one of 1e30 is finite, its features are not.
+
+    With such a decay as well it is beyond 3.4e38, where float32 ends.
+    """
     compute = {"batch_size": 32, "epochs": 1}
     data = {"validation_fraction": 0.2}
-    optimizer = {"lr": 1e30, "warmup_fraction": 0.0, "weight_decay": 1e30}
+    optimizer = {"lr": 1e30, "warmup_fraction": 0.0, "weight_decay": weight_decay}
     config = RunConfig.from_toml(
         write_run(compute=compute, data=data, optimizer=optimizer, watch=watch)
     )
 
-    with pytest.raises(TrainingError, match=r"step 1 are not finite: .* Start again with a lower"):
+    what = "weights are" if weight_decay else "features are zero or"
+    words = f"^after step 1 the {what} not finite: .* Start again with a lower"
+    with pytest.raises(TrainingError, match=words):
         train(config)
 
     directory = Path(config.output)

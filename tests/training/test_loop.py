@@ -100,6 +100,7 @@ class Run:
     slopes: tuple[float, float] = (3, 4)
     signal_at: Mapping[int, Sequence[signal.Signals]] = field(default_factory=dict)
     all_reduce_max: Callable[[float], float] = lambda value: value
+    has_finite_features: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         self.pair = Pair()
@@ -132,6 +133,7 @@ class Run:
             all_reduce_max=self.all_reduce_max,
             progress=self._progress,
             note_batch=self.noted.append,
+            has_finite_features=self.has_finite_features,
             newest_checkpoint=lambda: Path(f"step-{self.saved_steps[-1]}") if self.saved else None,
         )
         loop: TrainingLoop[int] = TrainingLoop(
@@ -238,17 +240,24 @@ def test_weights_that_are_no_numbers_are_neither_measured_nor_saved(
     """The third step is one of 1e39, and float32 ends at 3.4e38; its loss was finite."""
     run = Run(numbers=Numbers(3), slopes=(1, 1e18), scores=[0.5] * 9)
     run.rates = iter([1e-18, 1e-18, 1e21])
-    words = "weights after step 3 are not finite: training has diverged and was not saved"
+    words = "after step 3 the weights are not finite: training has diverged and was not saved"
     with pytest.raises(TrainingError, match=words):
         run.train(epochs=1, **happens)
     assert set(run.validated) <= {2}
     assert set(run.saved_steps) <= {1, 2}
 
 
+def test_weights_without_features_are_neither_measured_nor_saved() -> None:
+    run = Run(scores=[0.5] * 9, has_finite_features=lambda: False)
+    with pytest.raises(TrainingError, match="the features are zero or not finite: training has"):
+        run.train()
+    assert (run.validated, run.saved) == ([], [])
+
+
 def test_weights_that_are_no_numbers_are_not_saved_at_a_stop() -> None:
     run = Run(numbers=Numbers(5), slopes=(1, 1e18), signal_at={2: [signal.SIGTERM]})
     run.rates = iter([1e-18, 1e21])
-    with pytest.raises(TrainingError, match="weights after step 2 are not finite"):
+    with pytest.raises(TrainingError, match="after step 2 the weights are not finite"):
         run.train()
     assert run.saved == []
 
