@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 from clipkit.errors import MissingExtraError, TrainingError
-from clipkit.files import atomic_write, read_json_object, write_text
+from clipkit.files import read_json_object, write_bytes, write_text
 from clipkit.training.key_names import RENAMED_METRICS, RENAMED_REPORT_KEYS, rename
 
 REPORT_NAME = "report.json"
@@ -210,8 +211,9 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.grid(visible=True, alpha=0.3)
         if len(lines) > 1:
             axes.legend()
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format="png", dpi=120)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    write_bytes(path, content.getvalue())
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:

@@ -36,7 +36,8 @@ from clipkit.runs.directory import (
     with_precision,
 )
 from clipkit.runs.finalize import finalize_run
-from clipkit.runs.metrics_log import MetricsLog
+from clipkit.runs.metrics_log import MetricsLog, read_validation
+from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.settings_check import check_settings, settings_warnings
 from clipkit.runs.validation import build_measure
@@ -47,6 +48,7 @@ from clipkit.training.data_loading import PairBatches
 from clipkit.training.distributed import Ranks, joined_process_group
 from clipkit.training.loop import Validation
 from clipkit.training.mixed_precision import choose_training_precision
+from clipkit.training.resume import TrainerState
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
@@ -172,18 +174,21 @@ class _Run:
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
         trainer = self._build_trainer(towers, sources, checkpoints)
-        is_finished = self._train(trainer, inputs, checkpoints)
-        report = self._report(trainer, is_finished=is_finished)
-        if not is_finished or self._ranks.rank > 0:
-            return report
-        return self.choose(report)
+        with resumable(checkpoints):
+            is_finished = self._train(trainer, inputs, checkpoints)
+            report = self._report(trainer, is_finished=is_finished)
+            if not is_finished or self._ranks.rank > 0:
+                return report
+            return self.choose(report)
 
     def choose(self, report: TrainingReport) -> TrainingReport:
         """Choose the final weights and write them."""
         self._callbacks.say("choosing the final weights")
         checkpoints = RunCheckpoints(self._directory / CHECKPOINTS_NAME)
-        best = checkpoints.path(report.best_step or report.step)
-        return finalize_run(self._config, self._data, self._measure, best, report)
+        best, note = find_best_step(checkpoints, self._directory, report.best_step or report.step)
+        report = replace(report, best_step=best, notes=(note,) if note else ())
+        path = checkpoints.path(best)
+        return finalize_run(self._config, self._data, self._measure, path, report)
 
     def _identify(self, towers: Towers) -> dict[str, str]:
         """Return fingerprints of all inputs but the training pairs, by the setting of each."""
@@ -200,7 +205,8 @@ class _Run:
         self, towers: Towers, sources: dict[str, str], checkpoints: RunCheckpoints
     ) -> Trainer:
         """Return the trainer, resumed from the newest checkpoint if there is one."""
-        found = checkpoints.load_newest()
+        step = find_resume_step(checkpoints) if self._ranks.rank == 0 else None
+        step = self._ranks.all_gather_objects(step)[0]
         with self._callbacks.progress_for("image features") as progress:
             features = locked_features(
                 self._config,
@@ -222,8 +228,8 @@ class _Run:
             features=features,
         )
         self._choose_precision(towers, batches)
-        if found is not None:
-            directory, state = found
+        if step is not None:
+            directory, state = checkpoints.load(step)
             saved = load_towers(DirectorySource(str(directory), directory))
             towers.model.load_state_dict(saved.model.state_dict())
         trainer = Trainer(
@@ -234,10 +240,20 @@ class _Run:
             teacher=teacher,
             fingerprints=sources,
         )
-        if found is not None:
+        if step is not None:
             trainer.restore(state)
-            self._callbacks.say(f"resuming after step {trainer.state.step} of {trainer.num_steps}")
+            self._callbacks.say(f"resuming after step {step} of {trainer.num_steps}")
+            self._find_best(trainer.state, checkpoints)
         return trainer
+
+    def _find_best(self, state: TrainerState, checkpoints: RunCheckpoints) -> None:
+        """Let later weights become the best, if the checkpoint of the best ones is damaged."""
+        if self._ranks.rank > 0 or state.best_score is None or state.best_step == state.step:
+            return
+        best, note = find_best_step(checkpoints, self._directory, state.best_step)
+        if note:
+            state.best_step = best
+            state.best_score = read_validation(self._directory, step=best).score
 
     def _train(self, trainer: Trainer, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
         device = self._config.compute.device
@@ -249,7 +265,7 @@ class _Run:
             return trainer.run(checkpoints, measure=measure)
         step = trainer.state.step
         with (
-            closing(MetricsLog(self._directory, step=step)) as log,
+            MetricsLog(self._directory, step=step) as log,
             self._callbacks.progress_for("training") as progress,
         ):
             if step == 0:
