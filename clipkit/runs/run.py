@@ -139,7 +139,9 @@ def choose_again(
     )
     with claimed_directory(before):
         run = _Run(config, Ranks(), callbacks or Callbacks())
-        chosen = run.choose(replace(report, directory=str(folder), notes=()))
+        chosen = run.choose(
+            replace(report, directory=str(folder), alpha=None, interpolations=(), notes=())
+        )
         config.to_toml(folder / CONFIG_NAME)
     return chosen
 

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open_clip
@@ -35,22 +34,6 @@ from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_
 from tests.runs.conftest import WriteRun, final_weights
 
 VOCABULARY = {**TINY_TEXT, "vocab_size": 49408}
-
-
-@pytest.fixture
-def fine_tune(
-    write_run: WriteRun, tiny_checkpoint: Path, class_folder: Path
-) -> Callable[..., Path]:
-    """Return a function that writes a RUN.toml of a fine-tuning on class folders."""
-
-    def write(name: str = "tuned", **changes: Any) -> Path:
-        changes["model"] = {"base": str(tiny_checkpoint), **changes.get("model", {})}
-        data = {"train": str(class_folder), "validation_fraction": 0.4}
-        changes["data"] = data | changes.get("data", {})
-        changes["watch"] = {"retention_set": str(class_folder), **changes.get("watch", {})}
-        return write_run(name, **changes)
-
-    return write
 
 
 def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) -> None:
