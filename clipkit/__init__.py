@@ -55,7 +55,7 @@ _PUBLIC = {
     "clipkit.progress": ("Callbacks", "Progress"),
     "clipkit.quantizer": ("EmbeddingQuantizer",),
     "clipkit.runs.report": ("TrainingReport",),
-    "clipkit.runs.run": ("train",),
+    "clipkit.runs.run": ("choose_again", "train"),
     "clipkit.runtime.base": ("Scoring",),
     "clipkit.search.changes": ("FileState",),
     "clipkit.search.duplicates.calibration": ("DuplicateCalibration",),

@@ -42,6 +42,7 @@ from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
 from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
 from clipkit.runs.report import TrainingReport as TrainingReport
+from clipkit.runs.run import choose_again as choose_again
 from clipkit.runs.run import train as train
 from clipkit.runtime.base import Scoring as Scoring
 from clipkit.search.changes import FileState as FileState

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Hashable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,6 +58,25 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file atomically.
+
+    Args:
+        path: The file; its directory must exist. What is there is replaced.
+        content: Its whole content.
+        durable: As for :func:`atomic_write`.
+
+    Raises:
+        OSError: If writing fails; it names the file. What was there stays.
+    """
+    with atomic_write(path, durable=durable) as draft:
+        try:
+            draft.write_bytes(content)
+        except OSError as error:  # a full disk has no name
+            error.filename = error.filename or str(path)
+            raise
+
+
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     """Write a text in UTF-8 atomically.
 
@@ -67,10 +86,9 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
         durable: As for :func:`atomic_write`.
 
     Raises:
-        OSError: If writing fails. What was there stays.
+        OSError: If writing fails; it names the file. What was there stays.
     """
-    with atomic_write(path, durable=durable) as draft:
-        draft.write_bytes(text.encode("utf-8", "surrogateescape"))
+    write_bytes(path, text.encode("utf-8", "surrogateescape"), durable=durable)
 
 
 def read_json_object(path: Path, error_type: type[ClipkitError]) -> dict[str, Any]:
@@ -213,6 +231,10 @@ def exclusive_lock(path: Path, held: Exception) -> Iterator[None]:
     Raises:
         OSError: If the lock file cannot be written.
     """
+    with suppress(OSError):  # it is there, or SQLite says why it cannot be
+        # The umask says who may write it; SQLite would let the owner alone. One that is there is
+        # not opened: to close it would drop the locks that this process holds on it.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clipkit.data.pair import Pair, file_stamp
+from clipkit.data.pair import Pair, file_size, file_stamp
 from clipkit.errors import ImageReadError
 from tests.fakes import save_image
 
@@ -42,6 +42,11 @@ class ListSource:
         """Return the class of a pair."""
         return self._labels[row] if self._labels else None
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        label = self.label(row)
+        return None if label is None else self.class_names[label]
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair."""
         pair = self._pairs[row]
@@ -52,6 +57,13 @@ class ListSource:
         pair = self._pairs[row]
         is_file = isinstance(pair, Pair) and isinstance(pair.image, Path)
         return file_stamp(pair.image) if is_file else b"no file"  # type: ignore[union-attr, arg-type]
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a file or of bytes."""
+        pair = self._pairs[row]
+        if isinstance(pair, ImageReadError):
+            return None
+        return len(pair.image) if isinstance(pair.image, bytes) else file_size(Path(pair.image))  # type: ignore[arg-type]
 
     @property
     def fingerprint(self) -> str:

@@ -120,8 +120,9 @@ def test_a_block_that_writes_nothing_leaves_the_old_file(tmp_path: Path) -> None
 def test_a_full_disk_leaves_the_old_file_and_no_draft(tmp_path: Path, *, durable: bool) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with full_disk(10_000), pytest.raises(OSError, match="File too large"):
+    with full_disk(10_000), pytest.raises(OSError, match="File too large") as caught:
         write_text(path, "x" * 20_000, durable=durable)
+    assert caught.value.filename == str(path)
     assert path.read_text() == "old"
     assert content_of(tmp_path) == ["a.txt"]
 
@@ -454,6 +455,18 @@ def test_a_lock_writes_nothing_so_that_a_full_disk_does_not_refuse_it(tmp_path: 
     with exclusive_lock(tmp_path / "a.lock", HeldError()):
         files = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert files == {"a.lock": 0}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_a_lock_can_be_taken_by_whoever_the_umask_lets_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    before = os.umask(0o002)
+    try:
+        with exclusive_lock(path, HeldError()):
+            pass
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o664
 
 
 def test_a_lock_in_a_missing_directory_is_an_os_error(tmp_path: Path) -> None:

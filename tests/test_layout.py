@@ -49,6 +49,7 @@ TESTED_IN = {
     "cli/values": "cli/test_index",
     "data/table_rows": "data/test_table",
     "models/hub_cache": "models/test_hub",
+    "runs/verdict_notes": "runs/test_verdict",
     "models/own_settings": "models/test_transformers_layout",
     "models/transformers_preprocess": "models/test_transformers_layout",
     "models/transformers_tokenizer": "models/test_transformers_layout",

@@ -15,6 +15,7 @@ _EPILOG = """\
 examples:
   clipkit train run.toml --check
   clipkit train run.toml --set optimizer.lr=1e-5 --set output=runs/slow
+  clipkit train --finalize runs/slow --set watch.max_forgetting=0.1
 """
 
 
@@ -30,7 +31,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ),
         epilog=_EPILOG,
     )
-    parser.add_argument("config", type=Path, metavar="RUN.toml", help="what to train on what")
+    parser.add_argument(
+        "config",
+        type=Path,
+        metavar="RUN.toml",
+        help="what to train on what; with --finalize the directory of a run",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -43,6 +49,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--check",
         action="store_true",
         help="read the data once, time a few steps, warn of what would go wrong; train nothing",
+    )
+    parser.add_argument(
+        "--finalize",
+        action="store_true",
+        help="choose the final weights of a run that has ended once more, by other settings, as in "
+        "--finalize runs/mine --set watch.max_forgetting=0.1; train nothing",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=run)
@@ -57,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0 when the run is finished; 130 when it was interrupted and can be resumed.
     """
+    if arguments.finalize:
+        return _finalize(arguments)
     if not arguments.config.is_file():
         raise InputError(f"there is no file {arguments.config}: give the RUN.toml of a run")
     # Imported here, so that the other commands start without torch.
@@ -84,6 +98,18 @@ def run(arguments: argparse.Namespace) -> int:
                 "resumes the run"
             )
     return 0 if report.is_finished else 130
+
+
+def _finalize(arguments: argparse.Namespace) -> int:
+    from clipkit.runs.report import report_lines
+    from clipkit.runs.run import choose_again
+
+    if arguments.check:
+        raise InputError("--check is for a run to come, --finalize for one that has ended")
+    callbacks = Callbacks(say=_say, progress_for=_bar)
+    report = choose_again(arguments.config, arguments.overrides, callbacks=callbacks)
+    print(_json(report.to_dict()) if arguments.json else "\n".join(report_lines(report)))
+    return 0
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clipkit.data.class_names import CONTAINERS, ClassNames, odd_names, spaced, words_of
 from clipkit.data.listed_pairs import TextRows
-from clipkit.data.pair import Pair, Say, file_stamp, list_some
+from clipkit.data.pair import Pair, Say, file_size, file_stamp, list_some
 from clipkit.errors import ImageReadError, InputError, PromptError
 from clipkit.inputs.folders import FolderScan
 
@@ -168,6 +168,11 @@ class ClassFolders:
         """Return the class label of a pair."""
         return int(self._labels[row])
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        label = self.label(row)
+        return None if label is None else self.class_names[label]
+
     def local_name(self, row: int) -> str:
         """Return an image's path, relative to the folder."""
         return self._paths[row][0]
@@ -175,6 +180,10 @@ class ClassFolders:
     def stamp(self, row: int) -> bytes:
         """Return the size and modification time of an image's file."""
         return file_stamp(self._folder / self._paths[row][0])
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of an image's file; None if it is not there."""
+        return file_size(self._folder / self._paths[row][0])
 
     @functools.cached_property
     def fingerprint(self) -> str:

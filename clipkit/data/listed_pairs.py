@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipkit.data.pair import Pair, file_stamp
+from clipkit.data.pair import Pair, file_size, file_stamp
 from clipkit.errors import ImageReadError
 
 
@@ -93,6 +93,10 @@ class ListedPairs:
     def label(self, row: int) -> None:
         """Return None: the images have no class."""
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        return None
+
     def local_name(self, row: int) -> str:
         """Return an image's path, relative to the folder if it lies there."""
         return self._rows[row][0]
@@ -100,6 +104,10 @@ class ListedPairs:
     def stamp(self, row: int) -> bytes:
         """Return the size and modification time of an image's file."""
         return file_stamp(self._folder / self._rows[row][0])
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of an image's file; None if it is not there."""
+        return file_size(self._folder / self._rows[row][0])
 
     @functools.cached_property
     def fingerprint(self) -> str:

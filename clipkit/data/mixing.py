@@ -45,6 +45,11 @@ class ConcatenatedPairs:
         number, row = self.find(row)
         return self.datasets[number].label(row) if self.class_names else None
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class in its own dataset, None where it has none."""
+        number, row = self.find(row)
+        return self.datasets[number].class_name(row)
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair within its own dataset."""
         number, row = self.find(row)
@@ -59,6 +64,11 @@ class ConcatenatedPairs:
         """Return the stamp of a pair in its dataset."""
         number, row = self.find(row)
         return self.datasets[number].stamp(row)
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a pair's encoded image, by its dataset."""
+        number, row = self.find(row)
+        return self.datasets[number].num_bytes(row)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -106,6 +116,10 @@ class PairSubset:
         """Return the class of a pair."""
         return self._dataset.label(int(self._rows[row]))
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        return self._dataset.class_name(int(self._rows[row]))
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair within its dataset."""
         return self._dataset.local_name(int(self._rows[row]))
@@ -113,6 +127,10 @@ class PairSubset:
     def stamp(self, row: int) -> bytes:
         """Return the stamp of a pair in its dataset."""
         return self._dataset.stamp(int(self._rows[row]))
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a pair's encoded image, by its dataset."""
+        return self._dataset.num_bytes(int(self._rows[row]))
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -45,11 +45,17 @@ class PairDataset(Protocol):
     def label(self, row: int) -> int | None:
         """Return the class label of a pair, None where images have no class."""
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair within its dataset, the same wherever that is stored."""
 
     def stamp(self, row: int) -> bytes:
         """Return bytes that change when the file of a pair's image does; empty: no such file."""
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a pair's encoded image without reading it; None: not known."""
 
     @property
     def fingerprint(self) -> str:
@@ -110,6 +116,14 @@ def image_digest(image: ImageInput) -> bytes:
             return sha256_of(file)
     except (OSError, UnreadableError) as error:
         raise ImageReadError(image, reason_for(error, b"")) from error
+
+
+def file_size(path: Path) -> int | None:
+    """Return the size of a file in bytes; None if it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def file_stamp(path: Path) -> bytes:

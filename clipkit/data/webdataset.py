@@ -163,6 +163,11 @@ class ShardPairs:
         """Return the class of a pair, None where samples have no class."""
         return int(self._labels[row]) if self.class_names else None
 
+    def class_name(self, row: int) -> str | None:
+        """Return the name of a pair's class, None where it has none."""
+        label = self.label(row)
+        return None if label is None else self.class_names[label]
+
     def local_name(self, row: int) -> str:
         """Return the name of a pair's shard, without its folder, and of its sample."""
         return self._rows[row][0]
@@ -170,6 +175,10 @@ class ShardPairs:
     def stamp(self, row: int) -> bytes:
         """Return the size and modification time of a pair's shard."""
         return file_stamp(self._shards[int(self._images[0, row])].file)
+
+    def num_bytes(self, row: int) -> int | None:
+        """Return the size of a pair's encoded image, as its shard says."""
+        return int(self._images[2, row])
 
     @functools.cached_property
     def fingerprint(self) -> str:

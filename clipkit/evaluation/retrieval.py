@@ -3,8 +3,8 @@
 Shapes: N images, T captions, M different texts, D dimensions, E pairs of an image and a text.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,14 @@ class RetrievalReport:
     # "image_to_text_recall@1", "text_to_image_recall@1", …: fractions in 0..1. A k that is larger
     # than the number of texts or of images to choose from would always be 1, and is left out.
     recalls: dict[str, float]
+    # Of each image: the mean of its own recalls and of its texts', 0..1; NaN without a text.
+    image_recalls: NDArray[np.float64] = field(
+        default_factory=lambda: np.empty(0), repr=False, compare=False
+    )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, as JSON can hold them."""
-        return asdict(self)
+        """Return the fields by name, as JSON can hold them; what is known of each is left out."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.repr}
 
 
 def evaluate_retrieval(
@@ -37,7 +41,7 @@ def evaluate_retrieval(
     text_embeddings: Embeddings,
     image_of_text: ArrayLike,
     *,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Hashable] | None = None,
     ks: Sequence[int] = RECALL_KS,
 ) -> RetrievalReport:
     """Return recall@k from images to texts and from texts to images.
@@ -54,7 +58,8 @@ def evaluate_retrieval(
         text_embeddings: One row a caption, shape (T, D), rows of norm 1.
         image_of_text: Number of the image that each caption belongs to, shape (T,), in
             0..N-1.
-        texts: What the captions say, T of them, to know which are equal; None: no two are.
+        texts: What the captions say, T of them, or numbers that say which are equal; None: no two
+            are.
         ks: Lengths of the ranked lists, each at least 1.
 
     Returns:
@@ -91,16 +96,26 @@ def evaluate_retrieval(
         for k in ks
         if k <= num_items
     }
-    return RetrievalReport(len(image_embeddings), len(distinct), recalls)
+    hits = [_mean_hits(to_text, ks, len(distinct)), _mean_hits(to_image, ks, len(image_embeddings))]
+    image_recalls = np.full(len(image_embeddings), np.nan)
+    of_texts = np.bincount(asker_of_caption, weights=hits[1][text_of_caption])
+    image_recalls[asking] = (hits[0] + of_texts / np.bincount(asker_of_caption)) / 2
+    return RetrievalReport(len(image_embeddings), len(distinct), recalls, image_recalls)
+
+
+def _mean_hits(ranks: NDArray[np.intp], ks: Sequence[int], num_items: int) -> NDArray[np.float64]:
+    """Return each query's share of the ks within which it finds something."""
+    known = [k for k in ks if k <= num_items]
+    return np.mean([ranks < k for k in known], axis=0) if known else np.ones(len(ranks))
 
 
 def _distinct(
-    num_captions: int, texts: Sequence[str] | None
+    num_captions: int, texts: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first caption of each text, (M,), and the text of each caption, (T,)."""
     if texts is None:
         return np.arange(num_captions), np.arange(num_captions)
-    number_of: dict[str, int] = {}
+    number_of: dict[Hashable, int] = {}
     first: list[int] = []
     for caption, text in enumerate(texts):
         if number_of.setdefault(text, len(first)) == len(first):
@@ -112,7 +127,7 @@ def _check(
     images: Embeddings,
     captions: Embeddings,
     image_numbers: NDArray[np.integer[Any]],
-    texts: Sequence[str] | None,
+    texts: Sequence[Hashable] | None,
 ) -> None:
     if not len(images) or not len(captions):
         raise InputError(

@@ -31,6 +31,10 @@ from clipkit.zero_shot.labels import Templates
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES
 
 
+def _no_values() -> NDArray[np.float64]:
+    return np.empty(0)
+
+
 @dataclass(frozen=True)
 class ZeroShotReport:
     """How well class names alone classify images."""
@@ -44,10 +48,18 @@ class ZeroShotReport:
     # changes with every image, while an accuracy over few images may stay the same.
     mean_log_probability: float
     skipped: list[ImageReadError] = field(default_factory=list)
+    # Of every image that was given, in order; NaN where it could not be read.
+    is_right: NDArray[np.float64] = field(default_factory=_no_values, repr=False, compare=False)
+    log_probabilities: NDArray[np.float64] = field(
+        default_factory=_no_values, repr=False, compare=False
+    )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, as JSON can hold them: "skipped" as paths and reasons."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        """Return the fields by name, as JSON can hold them: "skipped" as paths and reasons.
+
+        What is known of each image is left out.
+        """
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.repr}
         skipped = [{"path": error.path, "reason": error.reason} for error in self.skipped]
         return {**values, "skipped": skipped}
 
@@ -87,9 +99,10 @@ def evaluate_zero_shot(
     tally = _Tally(encoder, class_names, templates)
     with closing(encoder.stream_images(images, progress=progress)) as batches:
         for batch in batches:
-            tally.count(batch.embeddings, [labels[place] for place in batch.positions])
+            places = batch.positions
+            tally.count(batch.embeddings, places, [labels[place] for place in places])
             tally.skipped += [error for _, error in batch.skipped]
-    return tally.report()
+    return tally.report(len(images))
 
 
 def evaluate_classes(
@@ -121,9 +134,10 @@ def evaluate_classes(
     tally = _Tally(encoder, source.class_names, templates)
     with closing(stream_pairs(encoder, source, progress=progress)) as batches:
         for batch in batches:
-            tally.count(batch.embeddings, [_label(source, pair.row) for pair in batch.pairs])
+            rows = [pair.row for pair in batch.pairs]
+            tally.count(batch.embeddings, rows, [_label(source, row) for row in rows])
             tally.skipped += [unread.error for unread in batch.skipped]
-    return tally.report()
+    return tally.report(len(source))
 
 
 def sample_accuracy(encoder: Encoder) -> ZeroShotReport:
@@ -165,10 +179,11 @@ class _Tally:
         self._scale = encoder.logit_scale
         self._ranks: list[NDArray[np.intp]] = []
         self._labels: list[int] = []
+        self._places: list[int] = []
         self._log_probabilities: list[NDArray[np.float64]] = []
 
-    def count(self, embeddings: Embeddings, labels: Sequence[int]) -> None:
-        """Add images with the classes they have."""
+    def count(self, embeddings: Embeddings, places: Sequence[int], labels: Sequence[int]) -> None:
+        """Add images, by their places among all, with the classes they have."""
         if not len(labels):
             return
         # The bias of sigmoid checkpoints is the same for all classes: it changes nothing here.
@@ -177,24 +192,30 @@ class _Tally:
         classes = np.asarray(labels)
         self._ranks.append(label_ranks(logits, classes))
         self._labels += labels
+        self._places += places
         self._log_probabilities.append(label_log_probabilities(logits, classes))
 
-    def report(self) -> ZeroShotReport:
-        """Return what was counted."""
+    def report(self, num_given: int) -> ZeroShotReport:
+        """Return what was counted, of so many images that were given."""
         if not self._labels:
             raise InputError(
                 f"none of the images can be read, so there is no accuracy; "
                 f"{len(self.skipped)} were skipped"
             )
         ranks = np.concatenate(self._ranks)
+        is_right, log_probabilities = np.full((2, num_given), np.nan)
+        is_right[self._places] = ranks < 1
+        log_probabilities[self._places] = np.concatenate(self._log_probabilities)
         return ZeroShotReport(
             num_images=len(ranks),
             num_classes=len(self._column_of),
             top_1=share_within(ranks, k=1),
             top_5=share_within(ranks, k=5),
             mean_per_class=mean_per_class(ranks < 1, np.array(self._labels)),
-            mean_log_probability=float(np.concatenate(self._log_probabilities).mean()),
+            mean_log_probability=float(np.nanmean(log_probabilities)),
             skipped=self.skipped,
+            is_right=is_right,
+            log_probabilities=log_probabilities,
         )
 
 

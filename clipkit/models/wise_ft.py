@@ -4,8 +4,7 @@ Source:
     Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT, arXiv 2109.01903).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from clipkit.errors import CheckpointError, InputError, MissingExtraError
 
@@ -18,15 +17,6 @@ ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 PUBLISHED_ALPHA = 0.5  # the paper's own, where nothing can be measured
 
 
-@dataclass(frozen=True)
-class Interpolation:
-    """What (1 - alpha) of the base model's weights and alpha of the fine-tuned ones are worth."""
-
-    alpha: float  # 0..1
-    score: float | None  # on validation pairs, higher is better; None: not measured
-    retention: float | None  # accuracy on the retention set, 0..1; None: not measured
-
-
 def alphas_to_measure(*, is_scored: bool) -> tuple[float, ...]:
     """Return the alphas between 0 and 1 that are worth measuring, rising.
 
@@ -34,39 +24,11 @@ def alphas_to_measure(*, is_scored: bool) -> tuple[float, ...]:
         is_scored: Whether there are validation pairs; without them the published one is aimed at.
 
     Returns:
-        Alphas, without the ends; :func:`choose_interpolation` wants 0 as well, and with scores 1.
+        Alphas, without the ends.
     """
     if is_scored:
         return ALPHAS[1:-1]
     return (*(alpha for alpha in ALPHAS[1:] if alpha < PUBLISHED_ALPHA), PUBLISHED_ALPHA)
-
-
-def choose_interpolation(
-    measured: Sequence[Interpolation], *, max_forgetting: float
-) -> Interpolation:
-    """Return the interpolation with the best score among those that have not forgotten too much.
-
-    Without scores it is the one with the most of the fine-tuned weights.
-
-    Args:
-        measured: By rising alpha, the base model (alpha 0) first.
-        max_forgetting: How far the accuracy on the retention set may be below that of the base
-            model, 0..1.
-
-    Returns:
-        The best one; of equal ones that nearest to the base model.
-    """
-    base = measured[0]
-    allowed = [
-        found
-        for found in measured
-        # A hair more than allowed is rounding: 43/45 - 42/45 is not exactly 1/45.
-        if base.retention is None
-        or (found.retention or 0.0) >= base.retention - max_forgetting - 1e-9
-    ]
-    if base.score is None:
-        return allowed[-1]
-    return max(allowed, key=lambda found: (found.score or 0.0, -found.alpha))
 
 
 def interpolate_state(

@@ -10,6 +10,7 @@ RUN/run.toml          the settings, every default written out
 """
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -20,7 +21,7 @@ from clipkit.errors import InputError, TrainingError
 from clipkit.files import exclusive_lock
 from clipkit.paths import expand_home
 from clipkit.runs.metrics_log import read_metrics
-from clipkit.runs.report import read_report
+from clipkit.runs.report import FINAL_NAME, read_report
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import Precision, RunConfig
 
@@ -52,6 +53,7 @@ _FREE_KEYS = frozenset(
         "watch.max_forgetting",
         "watch.wise_ft",
         "watch.checkpoint_minutes",
+        "watch.checkpoint_steps",
         "watch.keep",
         "watch.log_steps",
     }
@@ -88,11 +90,22 @@ def claimed_directory(config: RunConfig) -> Iterator[RunConfig]:
             stack.enter_context(exclusive_lock(directory / _LOCK_NAME, held))
         except OSError as error:
             raise InputError(f"output {directory} cannot be written: {error}") from error
+        _remove_drafts(directory)
         if (
             read_report(directory) is None
         ):  # a finished run keeps the settings that it was trained with
             config.to_toml(directory / CONFIG_NAME)
         yield config
+
+
+def _remove_drafts(directory: Path) -> None:
+    """Delete what killed processes of this run were writing, which may be as large as a model."""
+    for pattern in (".clipkit-*", f".{FINAL_NAME}.*", "features/.clipkit-*", "checkpoints/.step-*"):
+        for path in directory.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def refuse_nested(config: RunConfig) -> None:

@@ -1,5 +1,6 @@
 """The end of a run: the best weights, WiSE-FT with the base model, model card and report."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,7 @@ from clipkit.files import write_text
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
-from clipkit.models.wise_ft import (
-    Interpolation,
-    alphas_to_measure,
-    choose_interpolation,
-    interpolate_state,
-)
+from clipkit.models.wise_ft import alphas_to_measure, interpolate_state
 from clipkit.runs.build import (
     Inputs,
     identify_towers,
@@ -24,7 +20,9 @@ from clipkit.runs.data import RunData
 from clipkit.runs.metrics_log import read_metrics, read_validation
 from clipkit.runs.model_card import draft_card
 from clipkit.runs.report import FINAL_NAME, TrainingReport, draw_curves, write_report
-from clipkit.runs.validation import RETENTION_ACCURACY, Measure
+from clipkit.runs.validation import Measure
+from clipkit.runs.verdict import Candidate, choose
+from clipkit.runs.verdict_notes import NOTHING_MEASURED, intervals, verdict_notes
 from clipkit.training.config import RunConfig
 from clipkit.training.loop import Validation
 
@@ -54,20 +52,31 @@ def finalize_run(
     towers = load_towers(DirectorySource(str(checkpoint), checkpoint))
     inputs = Inputs.of(towers)
     start = read_validation(directory, step=0)
-    if start == Validation(None, {}):  # its line was deleted from the log
+    if not config.is_from_scratch or start == Validation(None, {}):
+        # The log has no values of single images, and it may have been deleted.
         start = measure(live_encoder(initial_towers(config), inputs, config.compute.device))
-    ending = measure(live_encoder(towers, inputs, config.compute.device))
+    end = measure(live_encoder(towers, inputs, config.compute.device))
     report = replace(
         report,
         start=start.metrics,
-        end=ending.metrics,
-        final=ending.metrics,
-        bad={**report.bad, **ending.bad},
-        num_validated=ending.num_images,
+        end=end.metrics,
+        final=end.metrics,
+        intervals=intervals(end),
+        bad={**report.bad, **end.bad},
+        num_validated=end.num_images,
     )
+    candidates = [Candidate(0.0, start), Candidate(1.0, end)]
     if config.watch.wise_ft:
-        report = _apply_wise_ft(config, measure, towers, (start, ending), report)
-    report = replace(report, notes=(*report.notes, *_notes(config, data, report)))
+        candidates = _interpolated(config, measure, towers, candidates)
+        verdict = choose(candidates, max_forgetting=config.watch.max_forgetting)
+        report = _with_interpolation(report, candidates, verdict.alpha)
+    if not config.is_from_scratch:
+        report = replace(
+            report,
+            notes=(*report.notes, *verdict_notes(config, candidates, end, report, checkpoint)),
+        )
+    if data.validation is None:
+        report = replace(report, notes=(*report.notes, NOTHING_MEASURED))
     final = directory / FINAL_NAME
     save_towers(
         towers,
@@ -81,69 +90,43 @@ def finalize_run(
     return report
 
 
-def _apply_wise_ft(
-    config: RunConfig,
-    measure: Measure,
-    towers: Towers,
-    ends: tuple[Validation, Validation],
-    report: TrainingReport,
-) -> TrainingReport:
-    """Put the towers at the best interpolation between the initial and the trained weights."""
+def _interpolated(
+    config: RunConfig, measure: Measure, towers: Towers, ends: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return what lies between the base model and the trained weights, measured, by rising alpha.
+
+    The towers are left at the share of the trained weights that the verdict chooses.
+    """
     base = initial_towers(config).model.state_dict()
     tuned = {
         name: tensor.detach().cpu().clone() for name, tensor in towers.model.state_dict().items()
     }
     inputs = Inputs.of(towers)
-
-    def measure_at(alpha: float) -> Validation:
+    start, end = ends
+    is_scored = start.validation.is_scored
+    candidates = [start]
+    for alpha in alphas_to_measure(is_scored=is_scored):
         towers.model.load_state_dict(interpolate_state(base, tuned, alpha))
-        return measure(live_encoder(towers, inputs, config.compute.device))
-
-    is_scored = ends[0].is_scored
-    found = {0.0: ends[0]}
-    found |= {alpha: measure_at(alpha) for alpha in alphas_to_measure(is_scored=is_scored)}
+        measured = measure(live_encoder(towers, inputs, config.compute.device))
+        candidates.append(Candidate(alpha, measured))
     if is_scored:
-        found[1.0] = ends[1]
-    chosen = choose_interpolation(
-        [
-            Interpolation(alpha, measured.score, measured.metrics.get(RETENTION_ACCURACY))
-            for alpha, measured in found.items()
-        ],
-        max_forgetting=config.watch.max_forgetting,
-    )
+        candidates.append(end)
+    chosen = choose(candidates, max_forgetting=config.watch.max_forgetting)
     towers.model.load_state_dict(interpolate_state(base, tuned, chosen.alpha))
+    return candidates
+
+
+def _with_interpolation(
+    report: TrainingReport, candidates: Sequence[Candidate], alpha: float
+) -> TrainingReport:
+    chosen = next(found.validation for found in candidates if found.alpha == alpha)
     return replace(
         report,
-        alpha=chosen.alpha,
-        final=found[chosen.alpha].metrics,
-        interpolations=tuple((alpha, measured.metrics) for alpha, measured in found.items()),
+        alpha=alpha,
+        final=chosen.metrics,
+        intervals=intervals(chosen),
+        interpolations=tuple((found.alpha, found.validation.metrics) for found in candidates),
     )
-
-
-def _notes(config: RunConfig, data: RunData, report: TrainingReport) -> list[str]:
-    notes = []
-    before, after = report.start.get(RETENTION_ACCURACY), report.end.get(RETENTION_ACCURACY)
-    if before is not None and after is not None and not config.is_from_scratch:
-        lost = before - after
-        if lost > config.watch.max_forgetting:
-            kept = report.final.get(RETENTION_ACCURACY, after)
-            final = "" if kept == after else f" (the final weights are at {kept:.1%})"
-            notes.append(
-                f"the trained weights forgot: accuracy on the retention set fell from {before:.1%} "
-                f"to {after:.1%}{final}. A lower optimizer.lr or fewer epochs forget less"
-            )
-    if report.alpha == 0:
-        notes.append(
-            "training was not worth it: no interpolation was better than the base model without "
-            "forgetting more than watch.max_forgetting allows, so the final weights are the base "
-            "model's"
-        )
-    if data.validation is None:
-        notes.append(
-            "nothing was measured, as there are no validation pairs: set data.validation or "
-            "data.validation_fraction to know what the model is worth"
-        )
-    return notes
 
 
 def _card(config: RunConfig, report: TrainingReport) -> str:

@@ -3,10 +3,12 @@
 import json
 import math
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from clipkit.errors import MissingExtraError
 from clipkit.files import write_text
@@ -14,6 +16,7 @@ from clipkit.training.key_names import RENAMED_METRICS, rename
 from clipkit.training.loop import Validation
 
 METRICS_NAME = "metrics.jsonl"
+_FLUSH_SECONDS = 10  # of what TensorBoard shows: a flush waits for the disk
 
 
 class MetricsLog:
@@ -23,24 +26,18 @@ class MetricsLog:
         directory: Of the run.
         step: How many steps are done; lines of later steps, which were lost, are deleted. At step 0
             all lines are.
+
+    Raises:
+        OSError: If a file cannot be written, from each method; it names the file.
     """
 
     def __init__(self, directory: Path, *, step: int = 0) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise MissingExtraError("torch", "Writing metrics for TensorBoard") from error
-
-        self._path = directory / METRICS_NAME
         kept = [line for line in read_metrics(directory) if 0 < step >= line["step"]]
+        self._path = directory / METRICS_NAME
         write_text(self._path, "".join(_line(entry) for entry in kept))
-        self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(
-            str(directory / "tensorboard"),
-            purge_step=step + 1 if step else 0,
-            # Resumed in the second it began, a run would otherwise overwrite its first file.
-            filename_suffix=f".{time.time_ns()}",
-        )
+        self._board = _Board(directory / "tensorboard", begin=step + 1 if step else 0)
+        # Without a buffer: what a full disk refuses would be tried again when it is closed.
+        self._file = self._path.open("ab", buffering=0)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write the metrics of a training step.
@@ -62,19 +59,84 @@ class MetricsLog:
             {"step": step, "kind": "validation", "score": validation.score, **validation.metrics}
         )
 
+    def __enter__(self) -> Self:
+        """Write until the block ends."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close it; where an error ends the block, one of closing would hide it."""
+        with nullcontext() if kind is None else suppress(OSError):
+            self.close()
+
     def _write(self, entry: Mapping[str, Any]) -> None:
-        self._file.write(_line(entry))
-        self._file.flush()
-        for name, value in entry.items():
-            if isinstance(value, float):
-                self._board.add_scalar(name, value, entry["step"])
+        with _named(str(self._path)):
+            line = _line(entry).encode()
+            while line:  # the last bytes of a disk may take a part of it
+                line = line[self._file.write(line) :]
+        numbers = {name: value for name, value in entry.items() if isinstance(value, float)}
+        self._board.write(entry["step"], numbers)
 
     def close(self) -> None:
         """Write out what is buffered."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._board.close()
+        with closing(self._file), closing(self._board), _named(str(self._path)):
+            os.fsync(self._file.fileno())
+
+
+class _Board:
+    """Writes an event file of TensorBoard.
+
+    In this thread: tensorboardX's own SummaryWriter waits for ever for its thread once that has met
+    a full disk.
+
+    Args:
+        directory: Of all event files.
+        begin: The step at which it begins; what others hold of this step and later ones was lost.
+    """
+
+    def __init__(self, directory: Path, *, begin: int) -> None:
+        try:
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
+            from tensorboardX.record_writer import RecordWriter
+            from tensorboardX.summary import scalar
+        except ImportError as error:
+            raise MissingExtraError("torch", "Writing metrics for TensorBoard") from error
+
+        self._directory, self._event, self._scalar = str(directory), Event, scalar
+        self._flushed = -math.inf
+        with _named(self._directory):
+            directory.mkdir(exist_ok=True)
+            # TensorBoard knows the files by "tfevents", and reads them in the order of their names.
+            name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+            self._file = RecordWriter(str(directory / name))
+            self._add(file_version="brain.Event:2")
+            self._add(step=begin, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Write numbers by name; they are on the disk within seconds of the next call."""
+        with _named(self._directory):
+            for name, value in numbers.items():
+                self._add(step=step, summary=self._scalar(name, value))
+            if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                self._file.flush()
+                self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        with _named(self._directory), closing(self._file):
+            self._file.flush()
+
+    def _add(self, **content: Any) -> None:
+        self._file.write(self._event(wall_time=time.time(), **content).SerializeToString())
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the file in an error that names none, as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from clipkit.runs.build import (
     prepare_towers,
 )
 from clipkit.runs.data import RunData, open_data, with_validation_splits
+from clipkit.runs.data_warnings import data_warnings
 from clipkit.runs.directory import refuse_nested, with_precision
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runtime.torch_device import choose_device
@@ -124,7 +125,6 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
                 data.validation,
                 inputs.tokenizer,
                 batch_size=size,
-                apart_from=train,
                 progress=progress,
             )
     check_settings(
@@ -157,7 +157,7 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
         precision=precision,
         step_seconds=step_seconds,
         features_seconds=batch_seconds * len(data.train) / size,
-        warnings=(*_warn_unreadable(config, data, train), *_warn_shared(validation), *warnings),
+        warnings=(*_warn_unreadable(config, data, train), *data_warnings(config, data), *warnings),
     )
 
 
@@ -205,15 +205,6 @@ def _mean_seconds(work: Callable[[], object], *, times: int = _TIMED) -> float:
     for _ in range(times):
         work()
     return (time.perf_counter() - begun) / times
-
-
-def _warn_shared(validation: PairStatistics | None) -> Iterator[str]:
-    if validation is not None and validation.num_shared:
-        yield (
-            f"{validation.num_shared:,} of {validation.num_pairs:,} images to validate on are "
-            "trained on too, so the measurements would flatter: take them out of one of both, or "
-            "let data.validation_fraction divide the pairs"
-        )
 
 
 def _warn_unreadable(config: RunConfig, data: RunData, survey: PairStatistics) -> Iterator[str]:

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 from clipkit.errors import MissingExtraError, TrainingError
-from clipkit.files import atomic_write, read_json_object, write_text
+from clipkit.files import read_json_object, write_bytes, write_text
 from clipkit.training.key_names import RENAMED_METRICS, RENAMED_REPORT_KEYS, rename
 
 REPORT_NAME = "report.json"
@@ -31,6 +32,8 @@ class TrainingReport:
         start: Metrics before the first step, by name.
         end: Metrics of the trained weights, those of best_step.
         final: Metrics of the weights in the final checkpoint.
+        intervals: Where the true score and accuracy on the retention set of the final weights lie
+            with 95 %, by name: low and high.
         interpolations: Every alpha that was measured, with its metrics.
         bad: Pairs that could not be read: name and reason.
         notes: Sentences that a person should know.
@@ -48,6 +51,7 @@ class TrainingReport:
     start: Mapping[str, float] = field(default_factory=dict)
     end: Mapping[str, float] = field(default_factory=dict)
     final: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     interpolations: tuple[tuple[float, Mapping[str, float]], ...] = ()
     bad: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -73,6 +77,9 @@ class TrainingReport:
         values["interpolations"] = tuple(
             (alpha, rename(metrics, RENAMED_METRICS)) for alpha, metrics in values["interpolations"]
         )
+        values["intervals"] = {
+            name: (low, high) for name, (low, high) in values.get("intervals", {}).items()
+        }
         return cls(**{**values, "notes": tuple(values["notes"])})
 
 
@@ -104,6 +111,12 @@ _SHOWN = {
 }
 
 
+_INTERVALS = {
+    "score": "what was measured on the validation images",
+    "retention_accuracy": "accuracy on the retention set",
+}
+
+
 def report_lines(report: TrainingReport) -> list[str]:
     """Return a report as lines.
 
@@ -132,6 +145,10 @@ def report_lines(report: TrainingReport) -> list[str]:
             "  ".join([title.ljust(width), *(_cell(metrics, name) for name in names)])
             for title, metrics in rows
         ]
+    lines += [
+        f"{_INTERVALS[name]} of the final weights, with 95 %: {low:.1%} to {high:.1%}"
+        for name, (low, high) in report.intervals.items()
+    ]
     if report.bad:
         lines.append(f"{len(report.bad)} pairs could not be read: report.json lists them")
     lines += [f"note: {line}" for line in report.notes]
@@ -194,8 +211,9 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.grid(visible=True, alpha=0.3)
         if len(lines) > 1:
             axes.legend()
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format="png", dpi=120)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    write_bytes(path, content.getvalue())
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:

@@ -3,13 +3,15 @@
 Started as several processes by torchrun, all of them train and the first one writes.
 """
 
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from clipkit.arguments import check_kind
+from clipkit.arguments import check_kind, check_path
 from clipkit.data.pair import PairDataset, list_some
-from clipkit.errors import ImageReadError
+from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
@@ -26,6 +28,7 @@ from clipkit.runs.build import (
     tokenizer_json,
 )
 from clipkit.runs.data import open_data, with_validation_splits
+from clipkit.runs.data_warnings import data_warnings
 from clipkit.runs.directory import (
     CHECKPOINTS_NAME,
     CONFIG_NAME,
@@ -33,7 +36,8 @@ from clipkit.runs.directory import (
     with_precision,
 )
 from clipkit.runs.finalize import finalize_run
-from clipkit.runs.metrics_log import MetricsLog
+from clipkit.runs.metrics_log import MetricsLog, read_validation
+from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.settings_check import check_settings, settings_warnings
 from clipkit.runs.validation import build_measure
@@ -44,6 +48,7 @@ from clipkit.training.data_loading import PairBatches
 from clipkit.training.distributed import Ranks, joined_process_group
 from clipkit.training.loop import Validation
 from clipkit.training.mixed_precision import choose_training_precision
+from clipkit.training.resume import TrainerState
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
@@ -92,6 +97,55 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
             return _Run(claimed, ranks, callbacks).run()
 
 
+def choose_again(
+    directory: str | Path, overrides: Sequence[str] = (), *, callbacks: Callbacks | None = None
+) -> TrainingReport:
+    """Choose the final weights of a run that has ended once more, by other settings of "watch".
+
+    Nothing is trained: what lies between the base model and the trained weights is measured again,
+    and the final checkpoint and the report are replaced.
+
+    Args:
+        directory: Of the run.
+        overrides: Settings as "watch.max_forgetting=0.1"; those of "watch" alone.
+        callbacks: Called with messages and progress; None: nothing is called.
+
+    Returns:
+        The new report.
+
+    Raises:
+        InputError: If no run has ended there, or a setting is another.
+        CheckpointError: If the base model or the trained weights cannot be loaded.
+        TrainingError: If another process works in the directory.
+        MissingExtraError: If torch is not installed.
+    """
+    folder = check_path(directory, "directory").absolute()
+    for setting in overrides:
+        if not setting.startswith("watch."):
+            raise InputError(
+                f"the final weights are chosen by settings of watch, got {setting!r}: for another "
+                "setting train another run"
+            )
+    report = read_report(folder)
+    if report is None or not (folder / CONFIG_NAME).is_file():
+        raise InputError(
+            f"{folder} is no run that has ended: give the directory of one, in which report.json "
+            "lies; one that was interrupted is resumed by the command that began it"
+        )
+    before, config = (
+        # The directory may have been moved.
+        replace(RunConfig.from_toml(folder / CONFIG_NAME, some).resolve(), output=str(folder))
+        for some in ((), overrides)
+    )
+    with claimed_directory(before):
+        run = _Run(config, Ranks(), callbacks or Callbacks())
+        chosen = run.choose(
+            replace(report, directory=str(folder), alpha=None, interpolations=(), notes=())
+        )
+        config.to_toml(folder / CONFIG_NAME)
+    return chosen
+
+
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
     """Train as one of the other ranks, with the config that rank 0 has claimed."""
     claimed, ended = ranks.all_gather_objects(None)[0]
@@ -122,13 +176,21 @@ class _Run:
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
         trainer = self._build_trainer(towers, sources, checkpoints)
-        is_finished = self._train(trainer, inputs, checkpoints)
-        report = self._report(trainer, is_finished=is_finished)
-        if not is_finished or self._ranks.rank > 0:
-            return report
+        with resumable(checkpoints):
+            is_finished = self._train(trainer, inputs, checkpoints)
+            report = self._report(trainer, is_finished=is_finished)
+            if not is_finished or self._ranks.rank > 0:
+                return report
+            return self.choose(report)
+
+    def choose(self, report: TrainingReport) -> TrainingReport:
+        """Choose the final weights and write them."""
         self._callbacks.say("choosing the final weights")
-        best = checkpoints.path(report.best_step or report.step)
-        return finalize_run(self._config, self._data, self._measure, best, report)
+        checkpoints = RunCheckpoints(self._directory / CHECKPOINTS_NAME)
+        best, note = find_best_step(checkpoints, self._directory, report.best_step or report.step)
+        report = replace(report, best_step=best, notes=(note,) if note else ())
+        path = checkpoints.path(best)
+        return finalize_run(self._config, self._data, self._measure, path, report)
 
     def _identify(self, towers: Towers) -> dict[str, str]:
         """Return fingerprints of all inputs but the training pairs, by the setting of each."""
@@ -145,7 +207,8 @@ class _Run:
         self, towers: Towers, sources: dict[str, str], checkpoints: RunCheckpoints
     ) -> Trainer:
         """Return the trainer, resumed from the newest checkpoint if there is one."""
-        found = checkpoints.load_newest()
+        step = find_resume_step(checkpoints) if self._ranks.rank == 0 else None
+        step = self._ranks.all_gather_objects(step)[0]
         with self._callbacks.progress_for("image features") as progress:
             features = locked_features(
                 self._config,
@@ -167,8 +230,8 @@ class _Run:
             features=features,
         )
         self._choose_precision(towers, batches)
-        if found is not None:
-            directory, state = found
+        if step is not None:
+            directory, state = checkpoints.load(step)
             saved = load_towers(DirectorySource(str(directory), directory))
             towers.model.load_state_dict(saved.model.state_dict())
         trainer = Trainer(
@@ -179,10 +242,20 @@ class _Run:
             teacher=teacher,
             fingerprints=sources,
         )
-        if found is not None:
+        if step is not None:
             trainer.restore(state)
-            self._callbacks.say(f"resuming after step {trainer.state.step} of {trainer.num_steps}")
+            self._callbacks.say(f"resuming after step {step} of {trainer.num_steps}")
+            self._find_best(trainer.state, checkpoints)
         return trainer
+
+    def _find_best(self, state: TrainerState, checkpoints: RunCheckpoints) -> None:
+        """Let later weights become the best, if the checkpoint of the best ones is damaged."""
+        if self._ranks.rank > 0 or state.best_score is None or state.best_step == state.step:
+            return
+        best, note = find_best_step(checkpoints, self._directory, state.best_step)
+        if note:
+            state.best_step = best
+            state.best_score = read_validation(self._directory, step=best).score
 
     def _train(self, trainer: Trainer, inputs: Inputs, checkpoints: RunCheckpoints) -> bool:
         device = self._config.compute.device
@@ -194,7 +267,7 @@ class _Run:
             return trainer.run(checkpoints, measure=measure)
         step = trainer.state.step
         with (
-            closing(MetricsLog(self._directory, step=step)) as log,
+            MetricsLog(self._directory, step=step) as log,
             self._callbacks.progress_for("training") as progress,
         ):
             if step == 0:
@@ -224,7 +297,7 @@ class _Run:
             self._config,
             num_pairs=data.num_drawn,
             embed_dim=towers.embed_dim,
-            num_captions=1 if _has_one_caption(data.train) else None,
+            num_captions=1 if _has_one_caption(data.train, Inputs.of(towers).tokenizer) else None,
             num_classes=len(data.train.class_names),
         )
         num_parameters = sum(item.numel() for item in towers.parameters())
@@ -237,7 +310,7 @@ class _Run:
         for source, dataset in zip(self._config.data.train, data.train.datasets, strict=True):
             classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
             self._callbacks.say(f"{source.path}: {len(dataset):,} pairs{classes} to train on")
-        for line in warnings:
+        for line in (*warnings, *data_warnings(self._config, data)):
             self._callbacks.say(f"warning: {line}")
         if data.skipped:
             self._callbacks.say(
@@ -259,12 +332,15 @@ class _Run:
         )
 
 
-def _has_one_caption(source: PairDataset) -> bool:
-    """Return whether all captions are the same; in most sources the second pair shows it."""
-    captions: set[str] = set()
+def _has_one_caption(source: PairDataset, tokenizer: Tokenizer) -> bool:
+    """Return whether all captions are the same to the model; mostly the second pair shows it."""
+    known: set[str] = set()
+    token_ids: set[bytes] = set()
     for row in range(len(source)):
         with suppress(ImageReadError):  # reported when a step reads it
-            captions.update(source[row].captions)
-        if len(captions) > 1:
+            new = set(source[row].captions) - known
+            known |= new
+            token_ids.update(ids.tobytes() for ids in tokenizer.tokenize_quietly(new).token_ids)
+        if len(token_ids) > 1:
             return False
     return True

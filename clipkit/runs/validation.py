@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from clipkit.data.pair import PairDataset
 from clipkit.encoder.encoder import Encoder
@@ -15,11 +17,13 @@ from clipkit.errors import ImageReadError, InputError
 from clipkit.evaluation.retrieval import evaluate_retrieval
 from clipkit.evaluation.zero_shot import ZeroShotReport, evaluate_classes, sample_accuracy
 from clipkit.runs.data import RunData, check_bad
+from clipkit.training.batch import text_keys
 from clipkit.training.config import SAMPLES, LossKind, RunConfig
 from clipkit.training.loop import Validation
 from clipkit.training.validation_loss import mean_loss
 
 RETENTION_ACCURACY = "retention_accuracy"  # a metric: zero-shot, of the retention set
+SCORE = "score"  # of each image: whether it is right, or the mean of its recalls
 
 Measure = Callable[[Encoder], Validation]
 
@@ -52,30 +56,49 @@ class Validator:
             InputError: If more images cannot be read than the run may lose.
         """
         metrics: dict[str, float] = {}
+        per_image: dict[str, NDArray[np.float64]] = {}
         score: float | None = None
+        fine_score: float | None = None
+        chance: float | None = None
         bad: list[ImageReadError] = []
         if self.source is not None and self.source.class_names:
             report = evaluate_classes(encoder, self.source, templates=self.templates)
             bad = report.skipped
             metrics["accuracy"] = score = report.top_1
-            metrics["accuracy_log_probability"] = report.mean_log_probability
+            metrics["accuracy_log_probability"] = fine_score = report.mean_log_probability
+            per_image[SCORE] = report.is_right
         elif self.source is not None:
             embedded = embed_pairs(encoder, self.source)
             bad = [unread.error for unread in embedded.skipped]
-            metrics |= self._measure_pairs(encoder, embedded)
+            metrics, per_image[SCORE] = self._measure_pairs(encoder, embedded)
             recalls = [value for name, value in metrics.items() if "recall" in name]
-            score = float(np.mean(recalls))
+            score = float(np.mean(recalls)) if recalls else None
+            fine_score = -metrics["validation_loss"]
         num_images = 0 if self.source is None else len(self.source) - len(bad)
         check_bad(len(bad), num_images + len(bad), self.max_bad_fraction, bad)
         if self.measure_retention is not None:
             retained = self.measure_retention(encoder)
             metrics[RETENTION_ACCURACY] = retained.top_1
             metrics["retention_log_probability"] = retained.mean_log_probability
+            per_image[RETENTION_ACCURACY] = retained.is_right
+            chance = 1 / retained.num_classes
             bad = [*bad, *retained.skipped]
         reasons = {str(error.path): error.reason for error in bad}
-        return Validation(score, metrics, num_images=num_images, bad=reasons)
+        return Validation(
+            score,
+            metrics,
+            fine_score=fine_score,
+            per_image=per_image,
+            retention_chance=chance,
+            num_images=num_images,
+            bad=reasons,
+        )
 
-    def _measure_pairs(self, encoder: Encoder, embedded: EmbeddedPairs) -> dict[str, float]:
+    def _measure_pairs(
+        self, encoder: Encoder, embedded: EmbeddedPairs
+    ) -> tuple[dict[str, float], NDArray[np.float64]]:
+        """Return the metrics of pairs, and the recalls of each image of the source."""
+        assert self.source is not None
         if not embedded.pairs:
             raise InputError(
                 f"none of the {len(embedded.skipped)} images to validate on can be read, the "
@@ -84,22 +107,25 @@ class Validator:
         captions = [caption for pair in embedded.pairs for caption in pair.captions]
         counts = [len(pair.captions) for pair in embedded.pairs]
         texts = encoder.encode_texts(captions)
+        keys = text_keys(encoder.tokenize(captions).token_ids)
         report = evaluate_retrieval(
             embedded.embeddings,
             texts,
             np.repeat(np.arange(len(counts)), counts),
-            texts=captions,
+            texts=keys.tolist(),
         )
         firsts = np.cumsum([0, *counts[:-1]])
         loss = mean_loss(
             embedded.embeddings,
             texts[firsts],
-            [captions[first] for first in firsts],
+            keys[torch.from_numpy(firsts)],
             kind=self.loss,
             scoring=encoder.scoring,
             batch_size=self.batch_size,
         )
-        return {"validation_loss": loss, **report.recalls}
+        per_image = np.full(len(self.source), np.nan)
+        per_image[[pair.row for pair in embedded.pairs]] = report.image_recalls
+        return {"validation_loss": loss, **report.recalls}, per_image
 
 
 def build_measure(config: RunConfig, data: RunData) -> Measure:

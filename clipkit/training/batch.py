@@ -4,17 +4,15 @@ Shapes: B pairs of one rank, L tokens, S image size, D dimensions of the shared 
 """
 
 import hashlib
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clipkit.errors import InputError
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
-from clipkit.runtime.base import trim_padding
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,9 @@ class Batch:
     the same in every epoch, as the features that it gave once.
     """
 
-    caption_keys: Tensor  # (B,) int64; equal where captions are equal
-    image_keys: Tensor  # (B,) int64; equal where it is the same image
+    # Two pairs with one of both in common are positives of each other, and no negatives.
+    caption_keys: Tensor  # (B,) int64; equal where captions are equal, as the model reads them
+    image_keys: Tensor  # (B,) int64; equal where it is the same image, or one of the same class
     token_ids: Tensor | None = None  # (B, L) int64, trimmed as Towers.padding_id allows
     text_features: Tensor | None = None  # (B, D), any norm
     images: Tensor | None = None  # (B, 3, S, S) uint8, levels 0..255; see `standardize`
@@ -102,18 +101,26 @@ class Batch:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def tokenize_captions(
-    captions: Sequence[str], tokenizer: Tokenizer, padding_id: int | None
-) -> Tensor:
-    """Return the token ids of captions, shape (B, L), without padding that all of them share."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TextCutWarning)  # `clipkit train --check` counts them once
-        return torch.from_numpy(trim_padding(tokenizer(captions), padding_id))
+def text_keys(token_ids: NDArray[np.int64]) -> Tensor:
+    """Return numbers of 64 bits that equal texts share, in every process.
+
+    Args:
+        token_ids: Of each text, padded to one length that is always the same, shape (B, L): texts
+            of equal token ids are the same to the model.
+
+    Returns:
+        int64, shape (B,).
+    """
+    return torch.tensor([_key(np.ascontiguousarray(row, dtype="<i8").data) for row in token_ids])
 
 
-def caption_key(caption: str) -> int:
-    """Return a number of 64 bits that equal captions share, in every process."""
-    digest = hashlib.blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def class_key(name: str) -> int:
+    """Return a number of 64 bits for a class, the same in every process."""
+    return _key(b"class " + name.encode("utf-8", "surrogatepass"))
+
+
+def _key(content: bytes | memoryview) -> int:
+    digest = hashlib.blake2b(content, digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 

@@ -280,9 +280,11 @@ class WatchConfig:
     # Interpolate between the base model and the trained weights at the end (WiSE-FT); None: yes,
     # if there is a base model.
     wise_ft: Flag | None = None
-    # How often a checkpoint is written, besides each epoch's end.
+    # A checkpoint is written so often, and sooner in the first minutes and at the end of an epoch;
+    # 0: after each step.
     checkpoint_minutes: NonNegative = 10.0
-    keep: PositiveCount = 2  # how many checkpoints stay, besides the best
+    checkpoint_steps: Count = 0  # and after every so many steps as well; 0: only by the clock
+    keep: PositiveCount = 2  # how many good checkpoints stay, besides the best
     log_steps: PositiveCount = 10  # how often a line of metrics is written
 
 

@@ -28,7 +28,8 @@ from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import map_ahead
-from clipkit.training.batch import Batch, caption_key, tokenize_captions
+from clipkit.runtime.base import trim_padding
+from clipkit.training.batch import Batch, class_key, text_keys
 
 _MAX_TRIES = 100
 
@@ -280,15 +281,21 @@ class PairBatches:
         """Return the pairs of a step as the towers take them."""
         views = [torch.as_tensor(view) for view in read.views]
         features = self._image_features
+        # That captions are cut is counted by `clipkit train --check`.
+        token_ids = self._tokenizer.tokenize_quietly(read.captions).token_ids
         batch = Batch(
-            token_ids=tokenize_captions(read.captions, self._tokenizer, self._padding_id),
-            caption_keys=torch.tensor([caption_key(caption) for caption in read.captions]),
-            image_keys=torch.as_tensor(read.rows),
+            token_ids=torch.from_numpy(trim_padding(token_ids, self._padding_id)),
+            caption_keys=text_keys(token_ids),
+            image_keys=torch.tensor([self._image_key(row) for row in read.rows.tolist()]),
             images=views[0] if features is None else None,
             image_features=None if features is None else torch.from_numpy(features[read.rows]),
         )
         teacher_images = None if self._teacher_view is None else views[self._teacher_view]
         return LoadedBatch(batch, read.captions, teacher_images, read.bad)
+
+    def _image_key(self, row: int) -> int:
+        name = self._reader.dataset.class_name(row)
+        return row if name is None else class_key(name)
 
 
 def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:

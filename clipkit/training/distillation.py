@@ -7,8 +7,9 @@ import torch
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.towers import Towers
+from clipkit.runtime.base import trim_padding
 from clipkit.runtime.torch_device import choose_precision
-from clipkit.training.batch import TeacherFeatures, standardize, tokenize_captions
+from clipkit.training.batch import TeacherFeatures, standardize
 
 
 class Teacher:
@@ -65,9 +66,10 @@ class Teacher:
         )
 
     def _chunk_features(self, images: torch.Tensor, captions: Sequence[str]) -> TeacherFeatures:
-        token_ids = tokenize_captions(captions, self._tokenizer, self._towers.padding_id)
+        token_ids = self._tokenizer.tokenize_quietly(captions).token_ids
+        trimmed = torch.from_numpy(trim_padding(token_ids, self._towers.padding_id))
         with torch.no_grad():
             pixel_values = standardize(images.to(self._device), self.preprocess)
             image_features = self._towers.image_features(pixel_values.to(self._dtype))
-            text_features = self._towers.text_features(token_ids.to(self._device))
+            text_features = self._towers.text_features(trimmed.to(self._device))
         return TeacherFeatures(image_features.float(), text_features.float())

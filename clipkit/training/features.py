@@ -6,6 +6,7 @@ Shapes: N pairs, D dimensions of the shared space.
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from clipkit.files import read_json_object, write_text
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 
-_SAVE_EVERY = 1000  # images; as many have to be computed again after a kill
+_SAVE_SECONDS = 10.0  # of work that has to be done again after a kill
 _ROWS_NAME, _STATE_NAME = "image_features.npy", "state.json"
 # For each row a hash of its file's size and time when it was computed, (N,).
 _STAMPS_NAME = "stamps.npy"
@@ -80,13 +81,15 @@ def compute_image_features(
     given: list[int] = []  # rows whose images were handed to the encoder
     unsaved: list[int] = []  # rows that are computed and not yet on the disk
     num_done = len(dataset) - len(missing)
+    saved = time.monotonic()
     with closing(encoder.stream_images(_images(dataset, missing, given))) as batches:
         for batch in batches:
             computed = [given[position] for position in batch.positions]
             rows[computed] = batch.embeddings
             unsaved += computed
-            if len(unsaved) >= _SAVE_EVERY:
+            if time.monotonic() - saved >= _SAVE_SECONDS:
                 _save(rows, stamps, now, unsaved)
+                saved = time.monotonic()
             num_done += len(batch.positions) + len(batch.skipped)
             if progress:
                 progress(num_done, len(dataset))

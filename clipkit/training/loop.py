@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -19,6 +22,9 @@ from clipkit.errors import TrainingError
 from clipkit.training.config import OptimizerConfig, WatchConfig
 from clipkit.training.optimizer import learning_rate
 from clipkit.training.resume import StopRequest, TrainerState
+
+# The first checkpoint of a process is due after so long.
+_FIRST_SECONDS = 60.0
 
 _Batch = TypeVar("_Batch")
 _BatchOut = TypeVar("_BatchOut", covariant=True)
@@ -43,6 +49,11 @@ class Validation:
     # decide, and the last checkpoint is the best.
     score: float | None
     metrics: Mapping[str, float]
+    # Decides between equal scores, as a score of few images often is; higher is better.
+    fine_score: float | None = None
+    # Metrics of each image, by name, in the same order in every validation; NaN: not measured.
+    per_image: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
+    retention_chance: float | None = None  # that a guess is right on the retention set
     num_images: int = 0  # that were measured on
     bad: Mapping[str, str] = field(default_factory=dict)  # that could not be read: name, reason
 
@@ -64,6 +75,8 @@ class Hooks:
     all_reduce_max: Callable[[float], float] = lambda value: value  # largest value of all ranks
     progress: Callable[[int, int], None] = lambda done, total: None
     note_batch: Callable[[Any], None] = lambda batch: None
+    has_finite_features: Callable[[], bool] = lambda: True  # of the newest batch
+    newest_checkpoint: Callable[[], Path | None] = lambda: None  # that is good; None: there is none
 
 
 class TrainingLoop(Generic[_Batch]):
@@ -113,7 +126,8 @@ class TrainingLoop(Generic[_Batch]):
             Whether the run is at its end; False if someone asked to stop, after a checkpoint.
 
         Raises:
-            TrainingError: If the loss is no number any more, or a checkpoint cannot be written.
+            TrainingError: If the loss or a weight is no number any more, or a checkpoint cannot be
+                written.
         """
         steps_per_epoch = self._batches.steps_per_epoch
         num_steps = epochs * steps_per_epoch
@@ -140,12 +154,14 @@ class TrainingLoop(Generic[_Batch]):
                     }
                     self._hooks.log(state.step, metrics)
                 self._hooks.progress(state.step, num_steps)
-                must_save = is_last or state.step % steps_per_epoch == 0
+                must_save = is_last or state.step % (watch.checkpoint_steps or num_steps) == 0
                 if is_last or state.step % validation_steps == 0:
                     must_save |= self._validate(state, watch.patience)
                 must_stop = self._hooks.all_reduce_max(float(stop.is_made)) > 0
-                minutes = self._hooks.all_reduce_max(clock.since_save / 60)
-                if must_save or must_stop or minutes >= watch.checkpoint_minutes:
+                is_due = clock.is_due(watch, is_epoch_end=state.step % steps_per_epoch == 0)
+                must_save |= self._hooks.all_reduce_max(float(is_due)) > 0
+                if must_save or must_stop:
+                    self._refuse_diverged(state.step)
                     clock.add_to(state)
                     self._hooks.save()
                     clock.note_save()
@@ -160,19 +176,15 @@ class TrainingLoop(Generic[_Batch]):
             group["lr"] = rate * group.get("rate_factor", 1.0)
         self._optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batch)
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
+        norm = nn.utils.clip_grad_norm_(self._parameters(), clip_norm or math.inf)
         if isinstance(norm, DTensor):  # of weights that FSDP has sharded
             norm = norm.full_tensor()
         metrics = {name: float(value) for name, value in losses.items()}
         metrics["gradient_norm"] = float(norm)
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(metrics[name]):
-                raise TrainingError(
-                    f"the {name.replace('_', ' ')} of step {step + 1} is {metrics[name]}: training "
-                    "has diverged and was not saved. Start from the last checkpoint with a lower "
-                    "optimizer.lr, a longer optimizer.warmup_fraction, or "
-                    'compute.precision = "fp32", in another output'
+                raise self._diverged(
+                    f"the {name.replace('_', ' ')} of step {step + 1} is {metrics[name]}"
                 )
         self._optimizer.step()
         self._hooks.after_step()
@@ -183,19 +195,61 @@ class TrainingLoop(Generic[_Batch]):
 
         Early stopping: the run ends after ``patience`` validations without a better score.
         """
+        self._refuse_diverged(state.step)
         validation = self._hooks.validate()
         is_best = False
         if validation is not None:
             self._hooks.log_validation(state.step, validation)
             score, best = validation.score, state.best_score
-            is_best = score is None or best is None or score > best
+            for name, value in {"score": score or 0.0, **validation.metrics}.items():
+                if math.isnan(value) or (math.isinf(value) and "loss" in name):
+                    raise self._diverged(f"the {name} measured after step {state.step} is {value}")
+            is_best = (
+                score is None
+                or best is None
+                or score > best
+                or (score == best and _is_finer(validation.fine_score, state.best_fine_score))
+            )
             if is_best:
                 state.best_score, state.best_step = score, state.step
+                state.best_fine_score = validation.fine_score
             state.num_worse = 0 if is_best else state.num_worse + 1
             state.is_ended_early = 0 < patience <= state.num_worse
         is_ended_early = self._hooks.all_reduce_max(float(state.is_ended_early))
         state.is_ended_early = is_ended_early > 0
-        return self._hooks.all_reduce_max(float(is_best)) > 0 or state.is_ended_early
+        # Without a score the last checkpoint is taken in the end: this one need not be kept.
+        must_keep = is_best and state.best_score is not None
+        return self._hooks.all_reduce_max(float(must_keep)) > 0 or state.is_ended_early
+
+    def _refuse_diverged(self, step: int) -> None:
+        """Raise on all ranks if the weights are of no use; the loss is of those before the step."""
+        is_finite = all(_is_finite(parameter) for parameter in self._parameters())
+        is_diverged = not self._hooks.has_finite_features() or not is_finite
+        if self._hooks.all_reduce_max(float(is_diverged)) > 0:
+            what = "features are zero or" if is_finite else "weights are"
+            raise self._diverged(f"after step {step} the {what} not finite")
+
+    def _diverged(self, what: str) -> TrainingError:
+        checkpoint = self._hooks.newest_checkpoint()
+        begin = "Start again" if checkpoint is None else f"Start from model.base = {checkpoint}"
+        return TrainingError(
+            f"{what}: training has diverged and was not saved. {begin} with a lower "
+            "optimizer.lr, a longer optimizer.warmup_fraction, or "
+            'compute.precision = "fp32", in another output'
+        )
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self._optimizer.param_groups for p in group["params"]]
+
+
+def _is_finite(parameter: Tensor) -> bool:
+    """Return whether all numbers of a weight are finite, or of its part that this rank has."""
+    part = parameter.to_local() if isinstance(parameter, DTensor) else parameter
+    return bool(part.isfinite().all())
+
+
+def _is_finer(score: float | None, best: float | None) -> bool:
+    return score is not None and (best is None or score > best)
 
 
 class _Clock:
@@ -205,9 +259,16 @@ class _Clock:
         self._begun = self._saved = time.monotonic()
         self._before = state.seconds  # of earlier processes of this run
 
-    @property
-    def since_save(self) -> float:
-        return time.monotonic() - self._saved
+    def is_due(self, watch: WatchConfig, *, is_epoch_end: bool) -> bool:
+        """Return whether it is time for a checkpoint.
+
+        The next one is due when this process has trained twice as long as at the last, which is
+        after 1, 2, 4, 8, ... minutes, or after ``checkpoint_minutes``: one that is killed loses
+        half of what it did at most. At an epoch's end half of that wait is enough.
+        """
+        trained, since = self._saved - self._begun, time.monotonic() - self._saved
+        wait = min(max(trained, _FIRST_SECONDS), watch.checkpoint_minutes * 60)
+        return since >= (wait / 2 if is_epoch_end else wait)
 
     def add_to(self, state: TrainerState) -> None:
         state.seconds = self._before + time.monotonic() - self._begun

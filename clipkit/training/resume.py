@@ -31,6 +31,7 @@ class TrainerState:
 
     step: int = 0  # optimizer steps that are done
     best_score: float | None = None  # of the validations so far; higher is better
+    best_fine_score: float | None = None  # of that one, for scores that are equal
     best_step: int = 0
     num_worse: int = 0  # validations since the best one: the counter of early stopping
     is_ended_early: bool = False  # by early stopping

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, contiguous_format
 
 from clipkit.errors import TrainingError
@@ -17,6 +18,7 @@ from clipkit.models.freezing import no_decay_names
 from clipkit.models.towers import Towers
 from clipkit.progress import Progress
 from clipkit.runtime.torch_device import image_layout
+from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import LoadedBatch, PairBatches
@@ -71,6 +73,7 @@ class Trainer:
         # The sigmoid loss may need a larger logit scale than softmax: SigLIP's models exceed 100.
         self._max_logit_scale = MAX_LOGIT_SCALE if config.loss.kind == "infonce" else math.inf
         self.state = TrainerState()
+        self._sample: Batch | None = None  # some pairs of the newest batch
         is_sharded = config.compute.sharding == "fsdp" and ranks.world_size > 1
         self._unsharded = deepcopy(towers) if is_sharded else None
         seed_everything(config.seed, ranks.rank)
@@ -167,7 +170,9 @@ class Trainer:
             after_step=lambda: clamp_logit_scale(self.towers, most=self._max_logit_scale),
             all_reduce_max=self._ranks.all_reduce_max,
             progress=progress,
-            note_batch=self._note_batch,
+            note_batch=lambda batch: self._note_batch(batch, checkpoints),
+            has_finite_features=self._has_finite_features,
+            newest_checkpoint=checkpoints.newest_path,
         )
         loop: TrainingLoop[LoadedBatch] = TrainingLoop(
             self._module, self._backward, self._batches, self._optimizer, hooks
@@ -197,12 +202,13 @@ class Trainer:
             batch = replace(batch, teacher=features)
         return self._step.backward(batch.to(self._device, self._layout))
 
-    def _note_batch(self, batch: LoadedBatch) -> None:
+    def _note_batch(self, batch: LoadedBatch, checkpoints: RunCheckpoints) -> None:
         new = batch.bad.keys() - self.state.bad.keys()
         self.state.bad = batch.bad | self.state.bad
-        self._check_bad(new)
+        self._check_bad(new, checkpoints)
+        self._sample = batch.batch.chunks(2)[0]
 
-    def _check_bad(self, new: Set[str]) -> None:
+    def _check_bad(self, new: Set[str], checkpoints: RunCheckpoints) -> None:
         """Raise if pairs that were just found to be bad are more than the run may lose."""
         bad = self.state.bad
         most = int(self._config.data.max_bad_fraction * self._batches.num_pairs)
@@ -210,20 +216,32 @@ class Trainer:
             examples = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
             raise TrainingError(
                 f"{len(bad)} pairs could not be read, data.max_bad_fraction allows "
-                f"{most}: {examples}. Mend them, or raise the limit; the same command "
-                "resumes from the last checkpoint"
+                f"{most}: {examples}. Mend them, or raise the limit; {checkpoints.outlook()}"
             )
 
     def _validate(self, measure: Callable[[], Validation]) -> Validation | None:
         self._update_unsharded()
         return measure() if self._ranks.rank == 0 else None
 
+    def _has_finite_features(self) -> bool:
+        """Return whether pairs have embeddings: weights that are finite and huge give none."""
+        if self._sample is None:
+            return True
+        self._module.eval()
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            found = self._module(self._sample.to(self._device, self._layout))
+        for features in (found.image_features, found.text_features):
+            norms = features.cpu().double().norm(dim=1)
+            if not bool((norms.isfinite() & (norms > 0)).all()):
+                return False
+        return True
+
     def _save(self, checkpoints: RunCheckpoints) -> None:
         """Write a checkpoint; all ranks call this, rank 0 writes."""
         known = self.state.bad.keys()
         for bad in self._ranks.all_gather_objects(self.state.bad):
             self.state.bad = bad | self.state.bad
-        self._check_bad(self.state.bad.keys() - known)
+        self._check_bad(self.state.bad.keys() - known, checkpoints)
         random_states = self._ranks.all_gather_objects(random_state())
         saved = capture_state(self.state, self._module, self._optimizer, random_states)
         saved["sources"] = self._fingerprints

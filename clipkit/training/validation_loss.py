@@ -3,14 +3,13 @@
 Shapes: N pairs, D dimensions of the shared space.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
+from torch import Tensor
 
 from clipkit.embeddings import Embeddings
 from clipkit.runtime.base import Scoring
-from clipkit.training.batch import Batch, caption_key
+from clipkit.training.batch import Batch
 from clipkit.training.config import LossConfig, LossKind
 from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
@@ -20,7 +19,7 @@ from clipkit.training.trained_towers import Representations
 def mean_loss(
     images: Embeddings,
     texts: Embeddings,
-    captions: Sequence[str],
+    keys: Tensor,
     *,
     kind: LossKind,
     scoring: Scoring,
@@ -31,7 +30,7 @@ def mean_loss(
     Args:
         images: Shape (N, D).
         texts: Of each image's caption, shape (N, D).
-        captions: N texts; equal ones are no negatives of each other.
+        keys: Of the captions, int64, shape (N,); pairs of equal ones are no negatives.
         kind: Which loss.
         scoring: The towers' logit scale and bias.
         batch_size: Pairs in a batch; the loss of fewer is lower.
@@ -44,12 +43,12 @@ def mean_loss(
     bias = None if scoring.logit_bias is None else torch.tensor(scoring.logit_bias)
     # Shuffled, as training batches are: neighbours in a listing are often alike.
     order = np.random.default_rng(0).permutation(len(images))
-    keys = torch.tensor([caption_key(captions[row]) for row in order])
+    shuffled = keys[torch.from_numpy(order)]
     total = 0.0
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = Batch(
-            caption_keys=keys[start : start + batch_size],
+            caption_keys=shuffled[start : start + batch_size],
             image_keys=torch.from_numpy(rows),
             image_features=torch.from_numpy(images[rows]),
             text_features=torch.from_numpy(texts[rows]),

@@ -158,12 +158,10 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
         most_repeated={"a cat": 5},
         unreadable={f"{number}.jpg": "is bad" for number in range(12)},
         num_duplicates=3,
-        num_shared=0,
         num_cut=2,
         median_tokens=8.5,
         false_negatives=math.pi,
         batch_size=64,
-        digests=frozenset([b"1"]),
     )
     lines = found.lines()
     assert lines[:8] == [
@@ -181,3 +179,21 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
     assert lines[-1] == "  … and 2 more"
     assert len(lines) == 8 + 10 + 1
     assert json.loads(json.dumps(found.to_dict()))["false_negatives"] == math.pi
+
+
+def test_pairs_of_one_class_are_no_negatives_of_each_other(tokenizer: Tokenizer) -> None:
+    """Three of a class by three templates and one of another: 3 x 2 of 4 x 3 ordered pairs."""
+    pairs = [Pair(image(i), (f"{i} cats", f"the cat {i}"), str(i)) for i in range(4)]
+    found = collect_statistics(
+        ListSource(pairs, labels=[0, 0, 0, 1], class_names=("cat", "dog")), tokenizer, batch_size=4
+    )
+    assert found.false_negatives == pytest.approx(6)
+    assert found.num_different_captions == 8
+
+
+def test_captions_of_equal_token_ids_are_one(tokenizer: Tokenizer) -> None:
+    source = _said([("Shape 1",), ("shape 1",), ("SHAPE 1", "shape 1"), ("shape 2",)])
+    found = collect_statistics(source, tokenizer, batch_size=4)
+    assert found.num_different_captions == 2
+    assert found.most_repeated == {"Shape 1": 4}
+    assert found.false_negatives == pytest.approx(6)

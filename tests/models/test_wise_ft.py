@@ -9,9 +9,7 @@ from torch import Tensor
 from clipkit.errors import CheckpointError, InputError
 from clipkit.models.wise_ft import (
     ALPHAS,
-    Interpolation,
     alphas_to_measure,
-    choose_interpolation,
     interpolate_state,
 )
 
@@ -85,18 +83,6 @@ def test_alpha_out_of_range_is_refused(alpha: float) -> None:
         interpolate_state(BASE, TUNED, alpha)
 
 
-def interpolations(
-    scores: list[float | None], retention: list[float] | None = None
-) -> list[Interpolation]:
-    """Return interpolations at equal distances that were measured so."""
-    return [
-        Interpolation(
-            number / (len(scores) - 1), score, None if retention is None else retention[number]
-        )
-        for number, score in enumerate(scores)
-    ]
-
-
 def test_four_between_the_ends_are_measured() -> None:
     assert alphas_to_measure(is_scored=True) == (0.2, 0.4, 0.6, 0.8)
     assert (0.0, *alphas_to_measure(is_scored=True), 1.0) == ALPHAS
@@ -104,42 +90,3 @@ def test_four_between_the_ends_are_measured() -> None:
 
 def test_without_scores_the_alpha_of_the_paper_is_the_most() -> None:
     assert alphas_to_measure(is_scored=False) == (0.2, 0.4, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("scores", "retention", "max_forgetting", "alpha"),
-    [
-        ([0.1, 0.5, 0.3], None, 0.0, 0.5),  # the best
-        ([0.1, 0.3, 0.3], None, 0.0, 0.5),  # of equal ones that nearest to the base model
-        ([0.3, 0.3, 0.3], None, 0.0, 0.0),
-        ([0.1, 0.2, 0.3], [0.9, 0.9, 0.9], 0.0, 1.0),
-        ([0.1, 0.2, 0.3], [0.9, 0.88, 0.8], 0.02, 0.5),  # 0.9 - 0.88 is 0.02 and a rounding
-        ([0.1, 0.2, 0.3], [0.9, 0.8, 0.88], 0.02, 1.0),
-        ([0.1, 0.2, 0.3], [0.9, 0.8, 0.7], 0.02, 0.0),  # none but the base model itself
-        ([0.1, 0.2, 0.3], [0.9, 0.8, 0.7], 1.0, 1.0),
-        ([0.1, 0.2, 0.3], [0.5, 0.9, 0.6], 0.0, 1.0),  # more than the base model can do is no loss
-        ([0.1, 0.2, 0.3], [0.0, 0.0, 0.0], 0.0, 1.0),
-        ([0.1, 0.2, 0.3], [43 / 45, 42 / 45, 41 / 45], 1 / 45, 0.5),
-    ],
-)
-def test_the_best_that_has_not_forgotten_too_much(
-    scores: list[float | None],
-    retention: list[float] | None,
-    max_forgetting: float,
-    alpha: float,
-) -> None:
-    assert (
-        choose_interpolation(interpolations(scores, retention), max_forgetting=max_forgetting).alpha
-        == alpha
-    )
-
-
-@pytest.mark.parametrize(
-    ("retention", "alpha"),
-    [(None, 1.0), ([0.9, 0.9, 0.9], 1.0), ([0.9, 0.89, 0.5], 0.5), ([0.9, 0.5, 0.6], 0.0)],
-)
-def test_without_scores_the_most_that_has_not_forgotten_too_much(
-    retention: list[float] | None, alpha: float
-) -> None:
-    found = choose_interpolation(interpolations([None, None, None], retention), max_forgetting=0.02)
-    assert found.alpha == alpha

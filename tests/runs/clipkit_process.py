@@ -5,11 +5,12 @@ A fork of a server that has imported torch: it can be killed, and costs no secon
 
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ class ClipkitProcess:
         environment: Variables that it has besides.
         signal_at: (step, signal) that it sends its process group, as a terminal does, after a
             training step.
+        kill_at: (pattern, number): it kills itself at so many calls to the system about a path that
+            holds the pattern.
     """
 
     def __init__(
@@ -51,11 +54,12 @@ class ClipkitProcess:
         *,
         environment: Mapping[str, str] | None = None,
         signal_at: tuple[int, signal.Signals] | None = None,
+        kill_at: tuple[str, int] | None = None,
     ) -> None:
         rank = (environment or {}).get("RANK", "0")
         self._out, self._err = folder / f"stdout.{rank}", folder / f"stderr.{rank}"
         texts = [str(word) for word in words]
-        arguments = (texts, self._out, self._err, dict(environment or {}), signal_at)
+        arguments = (texts, self._out, self._err, dict(environment or {}), signal_at, kill_at)
         self._process = _CONTEXT.Process(target=_run, args=arguments)
         self._process.start()
 
@@ -110,6 +114,7 @@ def _run(
     err: Path,
     environment: dict[str, str],
     signal_at: tuple[int, signal.Signals] | None,
+    kill_at: tuple[str, int] | None,
 ) -> None:
     os.setpgrp()  # processes that read images are in it too
     os.environ.update(environment)
@@ -119,7 +124,26 @@ def _run(
     sys.argv = ["clipkit", *words]
     if signal_at is not None:
         command._bar = lambda label: _signalling(label, *signal_at)
+    if kill_at is not None:
+        sys.addaudithook(_killer(*kill_at))
     sys.exit(main(words))
+
+
+def _killer(pattern: str, number: int) -> Callable[[str, tuple[object, ...]], None]:
+    """Return what counts calls to the system, and kills this process at one."""
+    left = number
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event.startswith(("os.", "shutil.", "open")) and arguments:
+            path = arguments[0]
+            is_path = isinstance(path, str | bytes | os.PathLike)
+            if is_path and re.search(pattern, os.fsdecode(path)):
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    return count
 
 
 @contextmanager

@@ -61,6 +61,22 @@ def write_run(tmp_path: Path, architecture: Path, captions_folder: Path) -> Writ
 
 
 @pytest.fixture
+def fine_tune(
+    write_run: WriteRun, tiny_checkpoint: Path, class_folder: Path
+) -> Callable[..., Path]:
+    """Return a function that writes a RUN.toml of a fine-tuning on class folders."""
+
+    def write(name: str = "tuned", **changes: Any) -> Path:
+        changes["model"] = {"base": str(tiny_checkpoint), **changes.get("model", {})}
+        data = {"train": str(class_folder), "validation_fraction": 0.4}
+        changes["data"] = data | changes.get("data", {})
+        changes["watch"] = {"retention_set": str(class_folder), **changes.get("watch", {})}
+        return write_run(name, **changes)
+
+    return write
+
+
+@pytest.fixture
 def train(tmp_path: Path) -> Train:
     """Return a function that runs ``clipkit train WORDS…`` in a process to its end."""
 

@@ -316,6 +316,7 @@ FREE = {
     "watch.max_forgetting",
     "watch.wise_ft",
     "watch.checkpoint_minutes",
+    "watch.checkpoint_steps",
     "watch.keep",
     "watch.log_steps",
 }

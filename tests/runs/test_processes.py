@@ -86,7 +86,7 @@ def test_run_goes_on_with_another_number_of_processes(
     whole, killed = write_run("whole"), write_run("killed")
     assert train(whole).status == 0
 
-    train(killed, signal_at=(7, signal.SIGKILL))
+    train(killed, "--set", "watch.checkpoint_steps=5", signal_at=(7, signal.SIGKILL))
     first, second = run_ranks(["train", killed], tmp_path, world_size=2)
 
     assert (first.status, second.status) == (0, 0), first.err + second.err

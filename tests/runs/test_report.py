@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clipkit.runs.report import TrainingReport, draw_curves, read_report, report_lines, write_report
+from tests.full_disk import full_disk
 
 REPORT = TrainingReport(
     directory="",
@@ -150,17 +151,14 @@ def test_without_a_number_there_is_nothing_to_draw(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_image_that_cannot_be_finished_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draw_curves(METRICS, tmp_path / "curves.png")
-    before = (tmp_path / "curves.png").read_bytes()
+def test_an_image_that_a_full_disk_has_no_room_for_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "curves.png"
+    draw_curves(METRICS, path)
+    before = path.read_bytes()
 
-    def fail(figure: object, path: Path, **options: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
+    with full_disk(1000), pytest.raises(OSError, match="File too large") as caught:
+        draw_curves(METRICS, path)
 
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", fail)
-    with pytest.raises(OSError, match="No space"):
-        draw_curves(METRICS, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes() == before
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -31,12 +31,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def test_killed_run_goes_on_bit_for_bit(write_run: WriteRun, train: Train, setting: str) -> None:
     whole = write_run("whole", **SETTINGS[setting])
     assert train(whole).status == 0
-    # (killed after step, minutes between checkpoints, goes on after step); 5 steps an epoch.
-    cases = [(6, 10, 5), (8, 0, 7), (2, 10, 0)]
+    # (killed after step, steps between checkpoints, goes on after step); 5 steps an epoch.
+    cases = [(6, 5, 5), (8, 1, 7), (2, 0, 0)]
 
-    for number, (killed_at, minutes, goes_on_at) in enumerate(cases):
+    for number, (killed_at, steps, goes_on_at) in enumerate(cases):
         killed = write_run(f"killed{number}", **SETTINGS[setting])
-        words = (killed, "--set", f"watch.checkpoint_minutes={minutes}")
+        words = (killed, "--set", f"watch.checkpoint_steps={steps}")
         first = train(*words, signal_at=(killed_at, signal.SIGKILL))
         second = train(*words)
 
@@ -70,6 +70,51 @@ def test_run_killed_many_times_ends_as_the_undisturbed_one(
     assert _measured(killed) == _measured(whole)
 
 
+# A pattern in the paths of what is written, how often the run is killed there, and the last of the
+# calls to the system about them at which that may be.
+STAGES = [
+    (r"/\.clipkit-\w+\.toml", 1, 3),
+    ("/features", 2, 8),
+    (r"\.jsonl", 1, 3),
+    ("/tensorboard", 1, 3),
+    ("/checkpoints", 6, 40),
+    (r"/\.final\.", 2, 8),
+    (r"run/\.clipkit-\w+\.png", 1, 2),
+    (r"final/\.clipkit-\w+\.md", 1, 2),
+    (r"run/\.clipkit-\w+\.json$", 1, 2),
+]
+
+
+def test_run_killed_at_every_stage_ends_as_the_undisturbed_one(
+    write_run: WriteRun, train: Train, tmp_path: Path, tiny_checkpoint: Path, class_folder: Path
+) -> None:
+    """One that caches features, trains, validates, and interpolates (WiSE-FT)."""
+    changes: dict[str, Any] = {
+        "model": {"base": str(tiny_checkpoint), "lock_image": True},
+        "data": {"crop_scale": [1.0, 1.0], "validation_fraction": 0.2},
+        "watch": {"retention_set": str(class_folder), "checkpoint_minutes": 0, "keep": 1},
+        "compute": {"epochs": 3},
+    }
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole, killed = write_run("whole/run", **changes), write_run("killed/run", **changes)
+    assert train(whole).status == 0
+    moments = random.Random(0)
+
+    for pattern, num_kills, last in STAGES:
+        for _ in range(num_kills):
+            kill_at = (pattern, moments.randint(1, last))
+            assert train(killed, kill_at=kill_at).status == -signal.SIGKILL, kill_at
+    ended = train(killed)
+
+    assert ended.status == 0, ended.err
+    directories = [path.with_suffix("") for path in (whole, killed)]
+    expected, found = (_without_times(directory) for directory in directories)
+    assert found == expected
+    left = [path.name for path in directories[1].rglob(".*")]
+    assert left == [".lock"]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_run_asked_to_stop_writes_its_last_step_and_goes_on(
@@ -101,3 +146,15 @@ def _measured(run: Path) -> list[dict[str, Any]]:
         entries.append({name: value for name, value in metrics.items() if name not in timed})
     assert set(Counter((entry["step"], entry["kind"]) for entry in entries).values()) == {1}
     return entries
+
+
+def _without_times(directory: Path) -> dict[str, object]:
+    """Return what a run leaves but for how long things took and where it lies."""
+    files = {path.name: path.read_bytes() for path in (directory / "final").iterdir()}
+    card = files["README.md"].splitlines()
+    files["README.md"] = b"\n".join(line for line in card if not line.startswith(b"- hours: "))
+    report = json.loads((directory / "report.json").read_text())
+    report = {key: value for key, value in report.items() if key not in ("seconds", "directory")}
+    checkpoints = sorted(path.name for path in (directory / "checkpoints").iterdir())
+    metrics = _measured(directory.with_suffix(".toml"))
+    return {**files, "report": report, "checkpoints": checkpoints, "metrics": metrics}

@@ -4,11 +4,10 @@ import json
 import shutil
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open_clip
@@ -25,7 +24,7 @@ from clipkit.progress import Callbacks, Progress
 from clipkit.runs import run as run_module
 from clipkit.runs.data import open_data
 from clipkit.runs.finalize import finalize_run
-from clipkit.runs.metrics_log import MetricsLog, read_metrics
+from clipkit.runs.metrics_log import read_metrics
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.run import train
 from clipkit.runs.validation import RETENTION_ACCURACY
@@ -35,22 +34,6 @@ from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_
 from tests.runs.conftest import WriteRun, final_weights
 
 VOCABULARY = {**TINY_TEXT, "vocab_size": 49408}
-
-
-@pytest.fixture
-def fine_tune(
-    write_run: WriteRun, tiny_checkpoint: Path, class_folder: Path
-) -> Callable[..., Path]:
-    """Return a function that writes a RUN.toml of a fine-tuning on class folders."""
-
-    def write(name: str = "tuned", **changes: Any) -> Path:
-        changes["model"] = {"base": str(tiny_checkpoint), **changes.get("model", {})}
-        data = {"train": str(class_folder), "validation_fraction": 0.4}
-        changes["data"] = data | changes.get("data", {})
-        changes["watch"] = {"retention_set": str(class_folder), **changes.get("watch", {})}
-        return write_run(name, **changes)
-
-    return write
 
 
 def test_run_leaves_a_model_and_its_papers(write_run: WriteRun, tmp_path: Path) -> None:
@@ -137,6 +120,17 @@ def test_fine_tuning_measures_start_interpolations_and_end(fine_tune: Callable[.
 
 
 # For alpha = 0, 0.2, … 1: (score, accuracy on the retention set).
+def retained(score: float | None, share: float) -> Validation:
+    """Return a validation with this share of a retention set of a thousand images."""
+    right = (np.arange(1000) < round(1000 * share)).astype(float)
+    return Validation(
+        score,
+        {RETENTION_ACCURACY: share},
+        per_image={RETENTION_ACCURACY: right},
+        retention_chance=1 / 45,
+    )
+
+
 RISING = [(0.1, 0.9), (0.2, 0.9), (0.3, 0.89), (0.4, 0.88), (0.5, 0.87), (0.6, 0.9)]
 FORGETS = [(0.1, 0.9), (0.2, 0.9), (0.3, 0.89), (0.4, 0.88), (0.5, 0.87), (0.6, 0.5)]
 WORSE = [(0.6, 0.9), (0.5, 0.9), (0.6, 0.9), (0.4, 0.9), (0.3, 0.9), (0.1, 0.9)]
@@ -168,12 +162,8 @@ def test_chosen_interpolation_is_the_best_that_does_not_forget(
     end = load_file(checkpoint / "open_clip_model.safetensors")
     directory = Path(config.output)
     directory.mkdir()
-    start_line, *between, last = [
-        Validation(score, {RETENTION_ACCURACY: kept}) for score, kept in measured
-    ]
-    with closing(MetricsLog(directory)) as log:
-        log.write_validation(0, start_line)
-    answers = iter([last, *between])  # the end is measured first
+    first, *between, last = [retained(score, kept) for score, kept in measured]
+    answers = iter([first, last, *between])  # the ends are measured first
     report = TrainingReport(str(directory), True, 8, 8, 1.0, 18)
 
     report = finalize_run(
@@ -697,20 +687,19 @@ def test_without_validation_the_reference_set_bounds_the_interpolation(
     write_directory_of_seed(checkpoint, seed=1)
     directory = Path(config.output)
     directory.mkdir()
-    with closing(MetricsLog(directory)) as log:
-        log.write_validation(0, Validation(None, {RETENTION_ACCURACY: 0.9}))
-    answers = iter([0.5, 0.9, 0.89, 0.7])  # the end, then .2, .4 and .5 of it
+    answers = iter([0.9, 0.5, 0.9, 0.89, 0.7])  # the ends, then .2, .4 and .5 of the way
 
     report = finalize_run(
         config,
         open_data(config),
-        lambda encoder: Validation(None, {RETENTION_ACCURACY: next(answers)}),
+        lambda encoder: retained(None, next(answers)),
         checkpoint,
         TrainingReport(str(directory), True, 8, 8, 1.0, 18),
     )
 
     assert report.alpha == 0.4
-    assert "from 90.0% to 50.0% (the final weights are at 89.0%)" in report.notes[0]
+    assert "(90.0% to 50.0%)" in report.notes[0]
+    assert "the final weights are at 89.0%" in report.notes[0]
 
 
 def test_run_on_other_pairs_is_refused(

@@ -12,7 +12,13 @@ from PIL import Image
 
 from clipkit.errors import InputError
 from clipkit.inputs.preprocess import Preprocess
-from clipkit.training.batch import Batch, TeacherFeatures, caption_key, standardize
+from clipkit.training.batch import (
+    Batch,
+    TeacherFeatures,
+    class_key,
+    standardize,
+    text_keys,
+)
 from tests.training.conftest import make_batch
 
 PREPROCESSES = [
@@ -83,18 +89,35 @@ def test_a_batch_without_a_side_or_with_sides_of_two_sizes_is_refused(
 
 
 @pytest.mark.slow
-def test_a_caption_has_the_same_key_in_every_process() -> None:
-    """Python's own hash has not: it is salted."""
-    texts = ["", "a cat", "Grüße 🐈", "a cat "]
-    code = "from clipkit.training.batch import caption_key;"
-    code += f"print(*map(caption_key, {texts!r}))"
-    words = [sys.executable, "-c", code]
+def test_keys_are_the_same_in_every_process() -> None:
+    """Python's own hash is not: it is salted."""
+    code = (
+        "import numpy as np; from clipkit.training.batch import class_key, text_keys;"
+        "print(*text_keys(np.arange(6).reshape(2, 3)).tolist(), class_key('Grüße'))"
+    )
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    ended = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
-    assert [int(key) for key in ended.stdout.split()] == [caption_key(text) for text in texts]
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    expected = [*text_keys(np.arange(6).reshape(2, 3)).tolist(), class_key("Grüße")]
+    assert [int(key) for key in ended.stdout.split()] == expected
 
 
-def test_keys_of_many_captions_differ_and_fit_into_64_bits() -> None:
-    keys = {caption_key(f"text {number}") for number in range(10_000)} | {caption_key("\ud800")}
-    assert len(keys) == 10_001
+def test_keys_of_texts_are_those_of_their_token_ids() -> None:
+    rows = np.array([[1, 2, 0], [1, 0, 2], [1, 2, 0], [2, 1, 0]])
+    first, second, third, fourth = text_keys(rows).tolist()
+    assert first == third
+    assert len({first, second, fourth}) == 3
+    assert text_keys(rows.astype(np.int32)).tolist()[0] == first
+    assert text_keys(np.asfortranarray(rows)).tolist()[0] == first
+
+
+def test_keys_of_many_texts_and_classes_differ_and_fit_into_64_bits() -> None:
+    texts = text_keys(np.arange(10_000)[:, None]).tolist()
+    keys = {
+        *texts,
+        *(class_key(f"class {number}") for number in range(10_000)),
+        class_key("\ud800"),
+    }
+    assert len(keys) == 20_001
     assert torch.tensor(sorted(keys)).dtype == torch.int64

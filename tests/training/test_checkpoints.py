@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -17,10 +18,12 @@ import pytest
 import torch
 
 import clipkit
+from clipkit import files
 from clipkit.errors import TrainingError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
+from clipkit.training import checkpoints as checkpoints_module
 from clipkit.training.checkpoints import RunCheckpoints
 from tests.fakes import MEMORY
 from tests.full_disk import full_disk
@@ -56,11 +59,11 @@ def save(checkpoints: RunCheckpoints, towers: Towers, step: int, *, size: int = 
 
 
 def newest(checkpoints: RunCheckpoints) -> int | None:
-    """Return the step of the newest checkpoint, after a look at all that is in it."""
-    found = checkpoints.load_newest()
+    """Return the step of the newest good checkpoint, after a look at all that is in it."""
+    found, _ = again(checkpoints).newest_good()
     if found is None:
         return None
-    place, state = found
+    place, state = checkpoints.load(found)
     step: int = state["step"]
     assert place == checkpoints.path(step)
     assert (state["moments"] == step).all()
@@ -68,11 +71,18 @@ def newest(checkpoints: RunCheckpoints) -> int | None:
     return step
 
 
+def again(checkpoints: RunCheckpoints) -> RunCheckpoints:
+    """Return the same checkpoints as another process finds them."""
+    return RunCheckpoints(checkpoints.directory)
+
+
 # Saving and finding
 
 
 def test_before_the_first_there_is_none(checkpoints: RunCheckpoints) -> None:
-    assert checkpoints.load_newest() is None
+    assert checkpoints.newest_good() == (None, {})
+    assert checkpoints.newest_path() is None
+    assert checkpoints.outlook().startswith("the same command starts from the first step")
     assert checkpoints.steps() == []
     checkpoints.prune(keep=1, best=0)
 
@@ -104,9 +114,7 @@ def test_a_step_that_is_done_again_takes_the_place_of_the_first_time(
 ) -> None:
     save(checkpoints, towers, 3, size=5)
     save(checkpoints, towers, 3, size=6)
-    found = checkpoints.load_newest()
-    assert found is not None
-    assert len(found[1]["moments"]) == 6
+    assert len(checkpoints.load(3)[1]["moments"]) == 6
     assert [path.name for path in checkpoints.directory.iterdir()] == ["step-00000003"]
 
 
@@ -150,24 +158,92 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "sums gone": lambda place: (place / "checksums.json").unlink(),
     "sums cut off": lambda place: os.truncate(place / "checksums.json", 30),
     "sums of another kind": lambda place: (place / "checksums.json").write_text("[]"),
+    "sums of nothing": lambda place: (place / "checksums.json").write_text("{}"),
     "all gone": empty,
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_skipped_with_a_warning(
+def test_a_damaged_checkpoint_is_passed_over(
     checkpoints: RunCheckpoints, towers: Towers, damage: str
 ) -> None:
     """A bit that is another is noticed by neither torch.load nor safetensors."""
     for step in (1, 2):
         save(checkpoints, towers, step)
     DAMAGES[damage](checkpoints.path(2))
-    with pytest.warns(UserWarning, match="step-00000002 is damaged and is skipped: "):
-        assert newest(checkpoints) == 1
+    step, damaged = again(checkpoints).newest_good()
+    assert (step, list(damaged)) == (1, [2])
+    assert len(damaged[2]) == 1
+    assert newest(checkpoints) == 1
     DAMAGES[damage](checkpoints.path(1))
-    with pytest.warns(UserWarning) as caught:
-        assert checkpoints.load_newest() is None
-    assert ["step-00000002" in str(warning.message) for warning in caught] == [True, False]
+    step, damaged = again(checkpoints).newest_good()
+    assert (step, list(damaged)) == (None, [2, 1])
+    assert "is whole" in again(checkpoints).outlook()
+
+
+def test_damaged_ones_do_not_count_among_those_that_stay(
+    checkpoints: RunCheckpoints, towers: Towers
+) -> None:
+    """A run of 40 steps goes on from 20, for what was saved later is damaged."""
+    for step in (10, 20, 30, 40):
+        save(checkpoints, towers, step)
+    for step in (30, 40):
+        flip(checkpoints.path(step) / WEIGHTS)
+    resumed = again(checkpoints)
+    kept = []
+    for step in (25, 35, 40, 45):
+        save(resumed, towers, step)
+        resumed.prune(keep=2, best=0)
+        kept.append(resumed.steps())
+        assert newest(resumed) == step
+    assert kept == [[20, 25, 30, 40], [25, 35, 40], [35, 40], [40, 45]]
+
+
+def test_where_none_is_good_none_is_deleted(checkpoints: RunCheckpoints, towers: Towers) -> None:
+    for step in (1, 2, 3):
+        flip(save(checkpoints, towers, step) / STATE)
+    again(checkpoints).prune(keep=1, best=3)
+    assert checkpoints.steps() == [1, 2, 3]
+
+
+def test_a_damaged_best_one_stays(checkpoints: RunCheckpoints, towers: Towers) -> None:
+    for step in (1, 2, 3, 4):
+        save(checkpoints, towers, step)
+    flip(checkpoints.path(2) / WEIGHTS)
+    resumed = again(checkpoints)
+    resumed.prune(keep=1, best=2)
+    assert resumed.steps() == [2, 4]
+    assert resumed.damaged_files(2) == [WEIGHTS]
+    assert resumed.damaged_files(4) == []
+
+
+def test_each_is_read_once_in_a_process_and_again_when_it_has_changed(
+    checkpoints: RunCheckpoints, towers: Towers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def file_sha256(path: Path) -> str:
+        if path.name == WEIGHTS:
+            read.append(path.parent.name)
+        return files.file_sha256(path)
+
+    for step in (1, 2, 3):
+        save(checkpoints, towers, step)
+    monkeypatch.setattr(checkpoints_module, "file_sha256", file_sha256)
+    resumed = again(checkpoints)
+    for _ in range(2):
+        assert resumed.newest_good() == (3, {})
+    assert read == ["step-00000003"]
+    save(resumed, towers, 4)
+    assert read[1].startswith(".step-00000004")  # its sums
+    for _ in range(2):
+        resumed.prune(keep=3, best=1)
+    assert read[2:] == ["step-00000002"]  # of two that it knows nothing of one is needed
+    os.utime(checkpoints.path(4) / WEIGHTS, (1, 1))
+    assert resumed.newest_good() == (4, {})
+    assert read[3:] == ["step-00000004"]
+    resumed.damaged_files(4)
+    assert read[4:] == ["step-00000004"]  # whatever was known
 
 
 # A full disk
@@ -181,13 +257,21 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
 def test_what_cannot_be_written_leaves_the_last_good_one(
     checkpoints: RunCheckpoints, towers: Towers, limit: int, size: int
 ) -> None:
-    with full_disk(limit), pytest.raises(TrainingError, match="there is none yet"):
+    num_floats = size + sum(tensor.numel() for tensor in towers.model.state_dict().values())
+    words = (
+        rf"^the checkpoint of step 1 cannot be written to {checkpoints.directory}: .*File too large"
+        rf".*\. It needs about {math.ceil(4 * num_floats / 1e6)} MB, [\d,]+ MB are free there\. "
+        "Make room, .* starts from the first step, as there is no checkpoint yet$"
+    )
+    with full_disk(limit), pytest.raises(TrainingError, match=words):
         save(checkpoints, towers, 1, size=size)
     save(checkpoints, towers, 1)
     assert 100_000 < (checkpoints.path(1) / WEIGHTS).stat().st_size < 1_000_000
     with (
         full_disk(limit),
-        pytest.raises(TrainingError, match=r"step 2 cannot .* of step 1\. Make room and give"),
+        pytest.raises(
+            TrainingError, match=r"step 2 cannot .* the same command resumes after step 1"
+        ),
     ):
         save(checkpoints, towers, 2, size=size)
     assert [path.name for path in checkpoints.directory.iterdir()] == ["step-00000001"]

@@ -1,5 +1,6 @@
 """Batches are a function of their step: not of workers, the world size or where a run resumed."""
 
+import math
 import multiprocessing
 import threading
 from collections import Counter
@@ -14,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from clipkit.data.mixing import ConcatenatedPairs
 from clipkit.data.pair import Pair
 from clipkit.errors import ImageReadError, TrainingError
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.training.batch import Batch
+from clipkit.training.config import LossConfig
 from clipkit.training.data_loading import (
     LoadedBatch,
     PairBatches,
@@ -27,6 +31,9 @@ from clipkit.training.data_loading import (
     ReadPairs,
     StepRows,
 )
+from clipkit.training.distributed import Ranks
+from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.trained_towers import Representations
 from tests.fake_pairs import ListSource
 
 SMALL, LARGE = Preprocess(size=(8, 8)), Preprocess(size=(16, 16))
@@ -433,3 +440,55 @@ def test_what_identifies_the_pairs_tells_weights_apart(tokenizer: Tokenizer) -> 
     assert "a list" in one.fingerprint
     assert (one.num_pairs, one.steps_per_epoch) == (26, 13)
     assert (other.num_pairs, other.steps_per_epoch) == (26, 26)
+
+
+def test_captions_of_equal_token_ids_are_one(tokenizer: Tokenizer) -> None:
+    """CLIP reads no capitals, and no more than 16 tokens here."""
+    texts = ["Shape 1", "shape 1", " shape  1 ", "shape 2", "one " * 30 + "x", "one " * 30 + "y"]
+    pairs = [pair._replace(captions=(text,)) for pair, text in zip(noise(6), texts, strict=True)]
+    (loaded,) = take(PairBatches(reader(ListSource(pairs), batch_size=6), tokenizer, 0), 0, 1)
+    key_of = dict(zip(loaded.captions, loaded.batch.caption_keys.tolist(), strict=True))
+    groups = [{key_of[text] for text in some} for some in (texts[:3], texts[3:4], texts[4:])]
+    assert [len(group) for group in groups] == [1, 1, 1]
+    assert len(set.union(*groups)) == 3
+
+
+def test_pairs_of_one_class_are_one_whatever_their_captions(tokenizer: Tokenizer) -> None:
+    """And the others are told apart, also in a mixture with pairs that have no class."""
+    some = noise(6)
+    dataset = ConcatenatedPairs(
+        [
+            ListSource(some[:4], labels=[0, 1, 0, 1], class_names=("cat", "dog")),
+            ListSource(some[4:]),
+        ]
+    )
+    sampler = PairSampler(dataset.sizes, (1.0, 1.0), seed=5, batch_size=6)
+    these = PairBatches(PairReader(dataset, sampler, (SMALL,), CHANGING), tokenizer, 0)
+    (loaded,) = take(these, 0, 1)
+    keys = loaded.batch.image_keys.tolist()
+    class_of = {"0": "cat", "1": "dog", "2": "cat", "3": "dog", "4": "4", "5": "5"}
+    classes = [class_of[caption[0]] for caption in loaded.captions]
+    for first in range(6):
+        for second in range(6):
+            assert (keys[first] == keys[second]) == (classes[first] == classes[second])
+
+
+def test_one_class_by_two_captions_has_no_loss_against_itself(tokenizer: Tokenizer) -> None:
+    """Two classes, captioned by four templates: a perfect model has next to no loss."""
+    templates = ("a photo of a {}.", "a {}", "one {} here", "the {}")
+    pairs = [
+        pair._replace(captions=(templates[number // 2].format(("cat", "dog")[number % 2]),))
+        for number, pair in enumerate(noise(8))
+    ]
+    dataset = ListSource(pairs, labels=[0, 1] * 4, class_names=("cat", "dog"))
+    (loaded,) = take(PairBatches(reader(dataset, batch_size=8), tokenizer, 0), 0, 1)
+    corners = torch.eye(2)[[int("dog" in caption) for caption in loaded.captions]]
+    batch = Batch(
+        caption_keys=loaded.batch.caption_keys,
+        image_keys=loaded.batch.image_keys,
+        image_features=corners,
+        text_features=corners,
+    )
+    perfect = Representations(corners, corners, torch.tensor(math.log(100.0)), None)
+    losses = ContrastiveLoss(LossConfig(), Ranks())(perfect, batch)
+    assert float(losses["loss"]) < 1e-6

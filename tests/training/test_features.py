@@ -1,6 +1,8 @@
 """Features of images: computed once, and never of other images or another tower."""
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,7 +42,9 @@ def source(tmp_path: Path) -> ListSource:
 
 @pytest.fixture(autouse=True)
 def saved_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features_module, "_SAVE_EVERY", 3)
+    """Each look at the clock, which each batch of two takes, comes six seconds after the last."""
+    looks = itertools.count(step=6)
+    monkeypatch.setattr(features_module, "time", SimpleNamespace(monotonic=lambda: next(looks)))
 
 
 def expected_rows(source: ListSource) -> NDArray[np.float32]:
@@ -122,7 +126,7 @@ def test_images_that_were_mended_replaced_or_broken_are_computed_again(
 def test_interrupted_work_goes_on_without_doing_again_what_was_kept(
     source: ListSource, tmp_path: Path, count: int
 ) -> None:
-    """Batches of two are kept once three pairs are done since the last time."""
+    """Every other batch of two is kept, ten seconds after the last time."""
     folder = tmp_path / "features"
     with pytest.raises(KeyboardInterrupt):
         compute_image_features(stop_at(count), source, folder, key="a")

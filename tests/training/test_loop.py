@@ -5,9 +5,10 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,17 +76,31 @@ class Numbers:
             self.is_closed = True
 
 
+class Descent(torch.optim.SGD):
+    """Plain descent, whose learning rates can be given."""
+
+    def __init__(self, pair: Pair, rates: Iterator[float]) -> None:
+        super().__init__(pair.parameters(), lr=99.0)
+        self._rates = rates
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            group["lr"] = next(self._rates, group["lr"])
+        return super().step(closure)
+
+
 @dataclass
 class Run:
     """A run that is only counted."""
 
     numbers: Numbers = field(default_factory=Numbers)
     state: TrainerState = field(default_factory=TrainerState)
-    scores: Sequence[float | None] = ()  # of its validations, in turn
+    scores: Sequence[float | Validation | None] = ()  # of its validations, in turn
     losses: Sequence[float] = ()
     slopes: tuple[float, float] = (3, 4)
     signal_at: Mapping[int, Sequence[signal.Signals]] = field(default_factory=dict)
     all_reduce_max: Callable[[float], float] = lambda value: value
+    has_finite_features: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         self.pair = Pair()
@@ -96,14 +111,17 @@ class Run:
         self.noted: list[int] = []
         self.progress: list[tuple[int, int]] = []
         self.after_step: list[float] = []
+        self.rates: Iterator[float] = iter(())  # instead of the schedule's, while there are any
 
     def train(self, epochs: int = 2, config: OptimizerConfig = PLAIN, **watch: Any) -> bool:
-        optimizer = torch.optim.SGD(self.pair.parameters(), lr=99.0)
+        optimizer = Descent(self.pair, self.rates)
         scores = iter(self.scores)
 
         def validate() -> Validation | None:
             self.pair.eval()
             score = next(scores, None)
+            if isinstance(score, Validation):
+                return score
             return Validation(score, {"recall": 0.5}) if self.scores else None
 
         hooks = Hooks(
@@ -115,6 +133,8 @@ class Run:
             all_reduce_max=self.all_reduce_max,
             progress=self._progress,
             note_batch=self.noted.append,
+            has_finite_features=self.has_finite_features,
+            newest_checkpoint=lambda: Path(f"step-{self.saved_steps[-1]}") if self.saved else None,
         )
         loop: TrainingLoop[int] = TrainingLoop(
             self.pair, self.step.backward, self.numbers, optimizer, hooks
@@ -193,21 +213,75 @@ def test_each_step_has_its_batch_in_training_mode_and_is_told_of() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_ends_it_before_the_weights_are_touched(loss: float) -> None:
     run = Run(losses=[1.0, 1.0, loss])
-    words = rf"the loss of step 3 is {loss}: .*last checkpoint .*optimizer\.lr.*another output"
+    words = rf"the loss of step 3 is {loss}: .*Start from model\.base = step-2 with a lower opt"
     with pytest.raises(TrainingError, match=words):
-        run.train()
+        run.train(checkpoint_steps=2)
     assert run.pair.plain.item() == pytest.approx(-0.6)
-    assert run.saved_steps == [2]  # the end of the first epoch
+    assert run.saved_steps == [2]
     assert run.state.step == 2
     assert run.numbers.is_closed
 
 
 def test_a_gradient_that_is_no_number_ends_it_too() -> None:
     run = Run(slopes=(3, math.nan))
-    with pytest.raises(TrainingError, match="the gradient norm of step 1 is nan"):
+    words = "the gradient norm of step 1 is nan: .*Start again with a lower optimizer.lr"
+    with pytest.raises(TrainingError, match=words):
         run.train()
     assert run.pair.plain.item() == 0
     assert run.saved == []
+
+
+@pytest.mark.parametrize(
+    "happens", [{"every_epochs": 0.5}, {"checkpoint_steps": 1}, {"checkpoint_minutes": 0}, {}]
+)
+def test_weights_that_are_no_numbers_are_neither_measured_nor_saved(
+    happens: dict[str, float],
+) -> None:
+    """The third step is one of 1e39, and float32 ends at 3.4e38; its loss was finite."""
+    run = Run(numbers=Numbers(3), slopes=(1, 1e18), scores=[0.5] * 9)
+    run.rates = iter([1e-18, 1e-18, 1e21])
+    words = "after step 3 the weights are not finite: training has diverged and was not saved"
+    with pytest.raises(TrainingError, match=words):
+        run.train(epochs=1, **happens)
+    assert set(run.validated) <= {2}
+    assert set(run.saved_steps) <= {1, 2}
+
+
+def test_weights_without_features_are_neither_measured_nor_saved() -> None:
+    run = Run(scores=[0.5] * 9, has_finite_features=lambda: False)
+    with pytest.raises(TrainingError, match="the features are zero or not finite: training has"):
+        run.train()
+    assert (run.validated, run.saved) == ([], [])
+
+
+def test_weights_that_are_no_numbers_are_not_saved_at_a_stop() -> None:
+    run = Run(numbers=Numbers(5), slopes=(1, 1e18), signal_at={2: [signal.SIGTERM]})
+    run.rates = iter([1e-18, 1e21])
+    with pytest.raises(TrainingError, match="after step 2 the weights are not finite"):
+        run.train()
+    assert run.saved == []
+
+
+@pytest.mark.parametrize(
+    ("validation", "name"),
+    [
+        (Validation(math.nan, {}), "score"),
+        (Validation(None, {"validation_loss": math.nan}), "validation_loss"),
+        (Validation(0.5, {"validation_loss": math.inf}), "validation_loss"),
+    ],
+)
+def test_a_measurement_that_is_no_number_is_divergence(validation: Validation, name: str) -> None:
+    run = Run(scores=[validation])
+    with pytest.raises(TrainingError, match=f"the {name} measured after step 2 is .* diverged"):
+        run.train()
+    assert run.validated == [2]  # the log has it
+    assert run.saved == []
+
+
+def test_a_probability_that_is_zero_is_no_divergence() -> None:
+    """The logarithm of one that is too small for float32 is minus infinity."""
+    run = Run(scores=[Validation(0.5, {"accuracy_log_probability": -math.inf})] * 2)
+    assert run.train()
 
 
 # What happens now and then
@@ -243,30 +317,41 @@ def test_it_measures_so_often_and_at_the_end(every_epochs: float, expected: list
     assert run.validated == expected
 
 
-def test_it_saves_after_each_epoch_and_after_a_better_score() -> None:
-    """Measured at 2, 4, 6 and 8; of these 2 and 6 are better, 4 and 8 end an epoch."""
+def test_it_saves_after_a_better_score_and_at_the_end() -> None:
+    """Measured at 2, 4, 6 and 8; of these 2 and 6 are better."""
     run = Run(numbers=Numbers(4), scores=[0.5, 0.4, 0.7, 0.7])
     assert run.train(every_epochs=0.5)
-    assert run.validated == run.saved_steps == [2, 4, 6, 8]
+    assert run.validated == [2, 4, 6, 8]
+    assert run.saved_steps == [2, 6, 8]
     assert (run.state.best_score, run.state.best_step) == (0.7, 6)
     assert run.state.num_worse == 1  # an equal one is no better
 
     worse = Run(numbers=Numbers(4), scores=[0.5, 0.4, 0.3, 0.3])
     worse.train(every_epochs=0.5)
-    assert worse.saved_steps == [2, 4, 8]
+    assert worse.saved_steps == [2, 8]
     assert (worse.state.best_score, worse.state.best_step) == (0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(0, [8]), (1, [1, 2, 3, 4, 5, 6, 7, 8]), (3, [3, 6, 8]), (99, [8])]
+)
+def test_it_saves_after_every_so_many_steps(every: int, expected: list[int]) -> None:
+    run = Run(numbers=Numbers(4))
+    run.train(checkpoint_steps=every)
+    assert run.saved_steps == expected
 
 
 def test_without_a_score_the_last_one_is_the_best() -> None:
     run = Run(scores=[None, None])
     run.train(patience=1)
     assert (run.state.best_score, run.state.best_step) == (None, 4)
+    assert run.saved_steps == [4]  # none in between need be kept
 
 
 def test_without_a_validation_nothing_is_best() -> None:
     run = Run()
     assert run.train(patience=1)
-    assert (run.validated, run.state.best_step, run.saved_steps) == ([], 0, [2, 4])
+    assert (run.validated, run.state.best_step, run.saved_steps) == ([], 0, [4])
 
 
 def clock_of(run: Run, seconds: float) -> SimpleNamespace:
@@ -275,13 +360,49 @@ def clock_of(run: Run, seconds: float) -> SimpleNamespace:
     return SimpleNamespace(monotonic=elapsed, perf_counter=elapsed)
 
 
-def test_a_checkpoint_is_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two minutes a step: one is due after ten minutes, the last at the end."""
-    run = Run(numbers=Numbers(12))
-    monkeypatch.setattr(loop, "time", clock_of(run, 120.0))
-    run.train(epochs=1, checkpoint_minutes=10)
-    assert run.saved == [(5, 600), (10, 1200), (12, 1440)]
-    assert run.state.seconds == 1440
+@pytest.mark.parametrize(
+    ("seconds", "checkpoint_minutes", "expected"),
+    [
+        (120, 10, [1, 2, 4, 8, 13, 18, 20]),  # after 2, 4, 8 and 16 minutes, then every ten
+        (20, 10, [3, 6, 12, 20]),  # after 1, 2 and 4 minutes
+        (20, 0.5, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),
+        (20, 0, list(range(1, 21))),
+        (7200, 10, list(range(1, 21))),
+    ],
+)
+def test_a_checkpoint_is_due_by_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    checkpoint_minutes: float,
+    expected: list[int],
+) -> None:
+    """When twice as long was trained as at the last one, or after so many minutes."""
+    run = Run(numbers=Numbers(20), state=TrainerState(seconds=5.0))
+    monkeypatch.setattr(loop, "time", clock_of(run, seconds))
+    run.train(epochs=1, checkpoint_minutes=checkpoint_minutes)
+    assert run.saved == [(step, 5 + step * seconds) for step in expected]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "checkpoint_minutes", "expected"),
+    [
+        # Two steps an epoch: at 30 s, half of the first minute, and then after 30, 30, 45, 68, ...
+        (1, 10, [30, 60, 90, 136, 204, 306, 400]),
+        (1, 0.1, range(4, 401, 4)),
+        (25, 1e6, [2, 4, 6, 10, 16]),
+        (40, 1e6, [2, 4, 6, 8]),
+    ],
+)
+def test_the_end_of_an_epoch_saves_if_half_of_the_wait_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    checkpoint_minutes: float,
+    expected: Sequence[int],
+) -> None:
+    run = Run()
+    monkeypatch.setattr(loop, "time", clock_of(run, seconds))
+    run.train(epochs=expected[-1] // 2, checkpoint_minutes=checkpoint_minutes)
+    assert run.saved_steps == list(expected)
 
 
 def test_seconds_before_it_was_resumed_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +461,7 @@ def test_a_request_to_stop_ends_it_after_the_step_with_a_checkpoint(number: sign
 def test_a_request_after_the_last_step_comes_too_late() -> None:
     run = Run(signal_at={4: [signal.SIGTERM]})
     assert run.train()
-    assert run.saved_steps == [2, 4]
+    assert run.saved_steps == [4]
 
 
 def test_a_second_ctrl_c_acts_at_once() -> None:

@@ -138,11 +138,12 @@ def test_a_resumed_run_ends_where_it_would_have_ended(
             tmp_path / "killed",
             progress=stop_after(killed_after),
         )
-    found = RunCheckpoints(tmp_path / "killed").load_newest()
-    assert (found is None) == (killed_after == 1)
-    if found is None:
+    saved = RunCheckpoints(tmp_path / "killed")
+    step, _ = saved.newest_good()
+    assert (step is None) == (killed_after == 1)
+    if step is None:
         return
-    place, state = found
+    place, state = saved.load(step)
     again = load_towers(DirectorySource("killed", place))
     set_patch_dropout(again, 0.5)
     rest = trainer_of(again, workers=workers)
@@ -158,8 +159,7 @@ def test_a_resumed_run_ends_where_it_would_have_ended(
 
 def test_a_run_on_other_pairs_is_refused(towers: Towers, tmp_path: Path) -> None:
     run(trainer_of(towers), tmp_path)
-    found = RunCheckpoints(tmp_path).load_newest()
-    assert found is not None
+    found = RunCheckpoints(tmp_path).load(6)
     other = trainer_of(towers, source(word="numeral"))
     with pytest.raises(TrainingError, match=r"what data\.train names has changed .*: put it back"):
         other.restore(found[1])
@@ -180,8 +180,7 @@ def test_a_run_on_other_models_or_measurements_is_refused(
 ) -> None:
     new = copy.deepcopy(towers)
     run(trainer_of(towers, fingerprints=before), tmp_path)
-    found = RunCheckpoints(tmp_path).load_newest()
-    assert found is not None
+    found = RunCheckpoints(tmp_path).load(6)
     trainer_of(new, fingerprints=before).restore(found[1])
     with pytest.raises(TrainingError, match=r"what loss\.teacher names has changed"):
         trainer_of(towers, fingerprints=now).restore(found[1])
@@ -192,8 +191,7 @@ def test_a_state_of_more_processes_starts_the_generators_anew(
 ) -> None:
     new = [copy.deepcopy(towers) for _ in range(3)]
     run(trainer_of(towers), tmp_path)
-    found = RunCheckpoints(tmp_path).load_newest()
-    assert found is not None
+    found = RunCheckpoints(tmp_path).load(6)
     state = found[1]
     draws = []
     for one, num_processes in zip(new, (1, 2, 2), strict=True):
@@ -207,14 +205,16 @@ def test_bad_pairs_are_listed_up_to_the_limit(towers: Towers, tmp_path: Path) ->
     trainer = trainer_of(towers, source(num_bad=3))
     assert run(trainer, tmp_path)
     assert set(trainer.state.bad) == {"0.png", "1.png", "2.png"}
-    found = RunCheckpoints(tmp_path).load_newest()
-    assert found is not None
+    found = RunCheckpoints(tmp_path).load(6)
     assert found[1]["progression"]["bad"] == trainer.state.bad
 
 
 def test_more_bad_pairs_than_allowed_end_it(towers: Towers, tmp_path: Path) -> None:
     trainer = trainer_of(towers, source(num_bad=4))
-    words = r"^4 pairs could not be read, data\.max_bad_fraction allows 3: \d\.png: .*; .*Mend them"
+    words = (
+        r"^4 pairs could not be read, data\.max_bad_fraction allows 3: \d\.png: .*; .*Mend them, "
+        "or raise the limit; the same command starts from the first step"
+    )
     with pytest.raises(TrainingError, match=words):
         run(trainer, tmp_path)
     assert trainer.state.step <= 3  # an epoch goes through them all

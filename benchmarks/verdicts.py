@@ -1,0 +1,255 @@
+"""Fine-tuning runs whose verdict is held against what held-out images say.
+
+Run as  python benchmarks/verdicts.py  with clipkit[torch] installed; an hour on two cores. Each run
+trains the starter's text encoder, at a good rate and at one that makes it forget, or a small random
+ViT on 5, 20 or 100 made drawings a class
+(verdict_tasks.py), validates on a few, and has the candidates that clipkit chooses from. All of
+them are then measured on drawings and on photographs that the run has not seen.
+
+A choice is right if its accuracy on the unseen drawings is at most 2 points below that of the best
+candidate which keeps what the base model knew of the unseen photographs (within max_forgetting and
+2 points), and if it keeps that itself.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from labelled_photos import SAMPLES, fetch_photos
+from verdict_tasks import TASKS, write_task
+
+import clipkit
+from clipkit.embeddings import Embeddings
+from clipkit.encoder.encoder import Encoder
+from clipkit.metrics.classification import label_log_probabilities, label_ranks
+from clipkit.models.building import build_towers
+from clipkit.models.checkpoint import load_towers, save_towers
+from clipkit.models.sources import resolve_source
+from clipkit.models.wise_ft import ALPHAS, interpolate_state
+from clipkit.runs.build import Inputs, live_encoder
+from clipkit.runs.validation import RETENTION_ACCURACY, SCORE
+from clipkit.runs.verdict import Candidate, choose
+from clipkit.training.loop import Validation
+from clipkit.zero_shot.classifier import ZeroShotClassifier
+
+MAX_FORGETTING, TOLERANCE = 0.02, 0.02
+SIZES, SEEDS, VALIDATED, TESTED = (5, 20, 100), (0, 1, 2), 6, 30  # drawings a class
+SMALL = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 64, "layers": 3, "width": 128, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+}
+# A rate thirty times too high makes the starter forget.
+EPOCHS = {"starter": 5, "small": 20, "starter, high rate": 5}
+RATES = {"starter": 1e-4, "small": 5e-4, "starter, high rate": 3e-3}
+Labelled = tuple[list[Path], list[int], list[str]]  # images, the class of each, the classes
+
+
+class Subject:
+    """A base model, whose images are embedded once where its image encoder is locked."""
+
+    def __init__(self, name: str, place: Path) -> None:
+        self.name, self.is_locked = name, name != "small"
+        self.source = "starter" if self.is_locked else str(_small_model(place / "small"))
+        self._read: dict[Path, Any] = {}  # their embeddings, or their pixel values
+
+    def embeddings(self, encoder: Encoder, images: Sequence[Path]) -> Embeddings:
+        """Return the embeddings of images, each of which is read once."""
+        missing = [image for image in images if image not in self._read]
+        if self.is_locked:
+            self._read |= zip(missing, np.asarray(encoder.encode_images(missing)), strict=True)
+            return np.stack([self._read[image] for image in images])
+        self._read |= {image: encoder.preprocess(image) for image in missing}
+        return np.asarray(encoder.encode_pixel_values([self._read[image] for image in images]))
+
+    def forget(self, folder: Path) -> None:
+        """Forget the images in a folder, whose names may come again."""
+        self._read = {at: read for at, read in self._read.items() if folder not in at.parents}
+
+
+def _small_model(folder: Path) -> Path:
+    architecture = folder.with_suffix(".json")
+    architecture.write_text(json.dumps(SMALL))
+    towers = build_towers(str(architecture), tokenizer="", seed=0, is_sigmoid=False)
+    inputs = Inputs.of(towers)
+    save_towers(towers, folder, tokenizer_json=inputs.tokenizer.to_json())
+    return folder
+
+
+def measure(subject: Subject, encoder: Encoder, labelled: Labelled) -> dict[str, Any]:
+    """Return whether each image is right, and the mean log probability of the right class."""
+    images, labels, names = labelled
+    texts = ZeroShotClassifier(encoder, names).class_embeddings
+    logits = subject.embeddings(encoder, images).astype(np.float64) @ np.asarray(texts).T
+    logits *= encoder.logit_scale
+    classes = np.array(labels)
+    return {
+        "right": (label_ranks(logits, classes) < 1).astype(int).tolist(),
+        "log_probability": float(label_log_probabilities(logits, classes).mean()),
+    }
+
+
+def run(subject: Subject, task: str, size: int, seed: int, place: Path) -> list[dict[str, Any]]:
+    """Train once, and return what each candidate is worth on what the run sees and does not see."""
+    folder = place / "data"
+    write_task(task, folder, {"train": size, "validation": VALIDATED, "test": TESTED}, seed)
+    report = clipkit.train(
+        clipkit.RunConfig.from_dict(
+            {
+                "output": str(place / "run"),
+                "seed": seed,
+                "model": {"base": subject.source, "lock_image": subject.is_locked},
+                "data": {
+                    "train": str(folder / "train"),
+                    "validation": str(folder / "validation"),
+                    "crop_scale": [1.0, 1.0],
+                    "workers": 0,
+                },
+                "compute": {
+                    "epochs": EPOCHS[subject.name],
+                    "batch_size": min(64, size * len(TASKS[task][0]) // 2),
+                    "precision": "fp32",
+                },
+                "optimizer": {"lr": RATES[subject.name]},
+                "watch": {"wise_ft": False, "retention_set": ""},
+            }
+        )
+    )
+    sets = {part: _class_folders(folder / part) for part in ("validation", "test")}
+    sets |= _photographs()
+    base, towers = (load_towers(resolve_source(at)) for at in (subject.source, report.checkpoint))
+    tuned = {name: tensor.clone() for name, tensor in towers.model.state_dict().items()}
+    candidates = []
+    for alpha in ALPHAS:
+        state = interpolate_state(base.model.state_dict(), tuned, alpha)
+        towers.model.load_state_dict(state)
+        encoder = live_encoder(towers, Inputs.of(towers), "cpu")
+        measured = {name: measure(subject, encoder, labelled) for name, labelled in sets.items()}
+        candidates.append({"alpha": alpha, **measured})
+    subject.forget(folder)
+    return candidates
+
+
+def _class_folders(folder: Path) -> Labelled:
+    names = sorted(path.name for path in folder.iterdir())
+    listed = [
+        (image, number) for number, name in enumerate(names) for image in (folder / name).iterdir()
+    ]
+    return [image for image, _ in listed], [number for _, number in listed], names
+
+
+@functools.cache
+def _photographs() -> dict[str, Labelled]:
+    """Return clipkit's own photographs and others that no run sees, each set with its labels."""
+    label_of = json.loads((SAMPLES / "labels.json").read_text())
+    own = [(SAMPLES / name, label) for name, label in label_of.items()]
+    others = [
+        (photo.path, photo.label) for photo in fetch_photos() if SAMPLES not in photo.path.parents
+    ]
+    found = {}
+    for title, photos in (("retention", own), ("photographs", others)):
+        names = sorted({label for _, label in photos})
+        labels = [names.index(label) for _, label in photos]
+        found[title] = [path for path, _ in photos], labels, names
+    return found
+
+
+def decide(candidates: list[dict[str, Any]]) -> float:
+    """Return the alpha that clipkit chooses."""
+    return choose([_candidate(found) for found in candidates], max_forgetting=MAX_FORGETTING).alpha
+
+
+def _candidate(found: dict[str, Any]) -> Candidate:
+    right = {
+        name: np.array(found[name]["right"], dtype=float) for name in ("validation", "retention")
+    }
+    validation = Validation(
+        float(right["validation"].mean()),
+        {},
+        fine_score=found["validation"]["log_probability"],
+        per_image={SCORE: right["validation"], RETENTION_ACCURACY: right["retention"]},
+        retention_chance=1 / len(_photographs()["retention"][2]),
+    )
+    return Candidate(found["alpha"], validation)
+
+
+def judge(candidates: list[dict[str, Any]], alpha: float) -> dict[str, Any]:
+    """Return whether a choice was right by what the run has not seen, and by how much not."""
+    accuracy = {
+        found["alpha"]: {
+            name: float(np.mean(found[name]["right"])) for name in ("test", "photographs")
+        }
+        for found in candidates
+    }
+    keeps = {
+        other: accuracy[0.0]["photographs"] - of["photographs"] <= MAX_FORGETTING + TOLERANCE
+        for other, of in accuracy.items()
+    }
+    if accuracy[0.0]["photographs"] < 3 / len(_photographs()["photographs"][2]):
+        keeps = dict.fromkeys(keeps, True)  # nothing was known
+    best = max((alpha for alpha in accuracy if keeps[alpha]), key=lambda at: accuracy[at]["test"])
+    regret = accuracy[best]["test"] - accuracy[alpha]["test"]
+    return {
+        "alpha": alpha,
+        "best": best,
+        "start": accuracy[0.0]["test"],
+        "chosen": accuracy[alpha]["test"],
+        "trained": accuracy[1.0]["test"],
+        "regret": regret,
+        "forgot": accuracy[0.0]["photographs"] - accuracy[alpha]["photographs"],
+        "is_right": regret <= TOLERANCE and keeps[alpha],
+    }
+
+
+def main() -> None:
+    """Train what is missing in the file, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=Path, default=Path("verdicts.jsonl"), metavar="FILE")
+    file = parser.parse_args().runs
+    done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    known = {tuple(record["key"]) for record in done}
+    with tempfile.TemporaryDirectory() as work:
+        subjects = [Subject(name, Path(work)) for name in EPOCHS]
+        for seed, size, task, subject in itertools.product(SEEDS, SIZES, TASKS, subjects):
+            key = (subject.name, task, size, seed)
+            if key in known:
+                continue
+            with tempfile.TemporaryDirectory() as place:
+                record = {"key": key, "found": run(subject, task, size, seed, Path(place))}
+            done.append(record)
+            with file.open("a") as log:
+                log.write(json.dumps(record) + "\n")
+            print(*key, judge(record["found"], decide(record["found"])), file=sys.stderr)
+    print_table(done)
+
+
+def print_table(done: list[dict[str, Any]]) -> None:
+    """Print what was decided, a base model, task and size a line, over the seeds."""
+    print("| base | task | a class | start | trained | chosen | alphas | right |")
+    print("|---|---|--:|--:|--:|--:|---|--:|")
+    judged = [(record["key"], judge(record["found"], decide(record["found"]))) for record in done]
+    for (base, task, size), group in itertools.groupby(
+        sorted(judged, key=lambda item: item[0]), key=lambda item: item[0][:3]
+    ):
+        verdicts = [verdict for _, verdict in group]
+        means = [
+            np.mean([verdict[name] for verdict in verdicts])
+            for name in ("start", "trained", "chosen")
+        ]
+        alphas = ", ".join(f"{verdict['alpha']:g}" for verdict in verdicts)
+        right = sum(verdict["is_right"] for verdict in verdicts)
+        cells = " | ".join(f"{mean:.1%}" for mean in means)
+        print(f"| {base} | {task} | {size} | {cells} | {alphas} | {right} of {len(verdicts)} |")
+    right = sum(verdict["is_right"] for _, verdict in judged)
+    print(f"\nright in {right} of {len(judged)} runs ({right / len(judged):.0%})")
+
+
+if __name__ == "__main__":
+    main()

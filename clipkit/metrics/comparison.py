@@ -1,0 +1,121 @@
+"""How sure a measurement on few images is, and a difference of two on the same images.
+
+Shapes: N images; a value that is NaN was not measured.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+"""One value an image, shape (N,); 0 and 1 where an answer is wrong or right."""
+
+_Z95 = 1.959963984540054  # standard normal, 95 % within
+_DRAWS = 20_000
+_PRIOR = 0.5  # Jeffreys': so that one image never makes anything certain
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and where the true one lies with 95 %."""
+
+    mean: float
+    low: float
+    high: float
+    count: int  # of images
+
+
+def share_interval(values: Values) -> Interval:
+    """Return the share of ones, with Wilson's interval.
+
+    Args:
+        values: 0 to 1 an image; at least one is no NaN.
+
+    Returns:
+        The mean and its interval, within 0..1.
+
+    Example:
+        >>> found = share_interval(np.array([1.0, 1.0, 0.0, 1.0]))
+        >>> found.mean, round(found.low, 3), round(found.high, 3)
+        (0.75, 0.301, 0.954)
+
+    Source:
+        Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    known = values[~np.isnan(values)]
+    count, mean = len(known), float(known.mean())
+    middle = (mean + _Z95**2 / (2 * count)) / (1 + _Z95**2 / count)
+    spread = math.sqrt(mean * (1 - mean) / count + _Z95**2 / (4 * count**2))
+    half = _Z95 * spread / (1 + _Z95**2 / count)
+    return Interval(mean, max(0.0, middle - half), min(1.0, middle + half), count)
+
+
+@dataclass(frozen=True)
+class PairedChange:
+    """What became of the same images from one model to another."""
+
+    lost: int  # better before: right, and then wrong
+    gained: int  # better after
+    count: int  # measured with both
+
+    @classmethod
+    def of(cls, before: Values, after: Values) -> "PairedChange":
+        """Return the change between two measurements of the same images.
+
+        Args:
+            before: A value an image, such as 1 if it is right and 0 if not.
+            after: The same images in the same order.
+
+        Returns:
+            The counts, of the images that both have measured.
+        """
+        both = ~np.isnan(before) & ~np.isnan(after)
+        first, second = before[both], after[both]
+        lost, gained = np.count_nonzero(second < first), np.count_nonzero(second > first)
+        return cls(int(lost), int(gained), len(first))
+
+    def probability_of_loss(self, more_than: float) -> float:
+        """Return how probable it is that more images in a hundred are lost than gained than this.
+
+        Args:
+            more_than: A share, 0..1.
+
+        Returns:
+            0..1, under Jeffreys' prior for the shares of lost, gained and unchanged images.
+
+        Example:
+            >>> round(PairedChange(lost=1, gained=0, count=45).probability_of_loss(0.02), 2)
+            0.46
+        """
+        same = self.count - self.lost - self.gained
+        alphas = np.array([self.lost, self.gained, same]) + _PRIOR
+        shares = np.random.default_rng(0).dirichlet(alphas, _DRAWS)
+        return float(np.mean(shares[:, 0] - shares[:, 1] > more_than))
+
+
+def chance_of_as_many(right: int, count: int, chance: float) -> float:
+    """Return how probable at least so many right answers are by guessing.
+
+    Args:
+        right: Right answers.
+        count: All answers, at least 1.
+        chance: That a guess is right, 0..1 without its ends.
+
+    Returns:
+        0..1, of the binomial distribution.
+
+    Example:
+        >>> round(chance_of_as_many(2, 2, 0.5), 6)
+        0.25
+    """
+    logs = [
+        math.lgamma(count + 1)
+        - math.lgamma(number + 1)
+        - math.lgamma(count - number + 1)
+        + number * math.log(chance)
+        + (count - number) * math.log1p(-chance)
+        for number in range(right, count + 1)
+    ]
+    return min(1.0, math.fsum(map(math.exp, logs)))

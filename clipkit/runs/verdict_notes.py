@@ -1,0 +1,147 @@
+"""What decided a run's verdict, in sentences, and how sure its measurements are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clipkit.metrics.comparison import PairedChange, share_interval
+from clipkit.runs.report import TrainingReport
+from clipkit.runs.validation import RETENTION_ACCURACY, SCORE
+from clipkit.runs.verdict import (
+    FORGETTING_PROBABILITY,
+    Candidate,
+    forgetting,
+    knows_something,
+    retention_change,
+)
+from clipkit.training.config import RunConfig
+from clipkit.training.loop import Validation
+
+NOTHING_MEASURED = (
+    "nothing was measured, as there are no validation pairs: set data.validation or "
+    "data.validation_fraction to know what the model is worth"
+)
+# A difference that is as probable as this is called one.
+_SURE = 0.9
+
+
+def intervals(validation: Validation) -> dict[str, tuple[float, float]]:
+    """Return where the true values of measurements lie with 95 %.
+
+    Args:
+        validation: With the values of each image.
+
+    Returns:
+        Low and high by name: "score", and the accuracy on the retention set; what was not measured
+        is not there.
+    """
+    found = {name: share_interval(values) for name, values in validation.per_image.items()}
+    return {name: (interval.low, interval.high) for name, interval in found.items()}
+
+
+def verdict_notes(
+    config: RunConfig,
+    candidates: Sequence[Candidate],
+    trained: Validation,
+    report: TrainingReport,
+    checkpoint: Path,
+) -> list[str]:
+    """Return what a person should know of how the final weights were chosen.
+
+    Args:
+        config: The run, from a base model.
+        candidates: What the final weights were chosen from, the base model first.
+        trained: Of the trained weights.
+        report: With the chosen alpha; None: the trained weights are the final ones.
+        checkpoint: Where the trained weights are.
+
+    Returns:
+        Sentences.
+    """
+    start = candidates[0].validation
+    alpha = 1.0 if report.alpha is None else report.alpha
+    final = next((found.validation for found in candidates if found.alpha == alpha), trained)
+    notes = [
+        *_retention_notes(config, start, trained, report.final),
+        *_validation_notes(start, final, alpha),
+    ]
+    if report.alpha == 0:
+        notes.append(_not_worth_it(config, candidates, checkpoint))
+    return notes
+
+
+def _retention_notes(
+    config: RunConfig, start: Validation, end: Validation, final: Mapping[str, float]
+) -> list[str]:
+    """Return what the trained weights have forgotten, and whether that decided."""
+    right = start.per_image.get(RETENTION_ACCURACY)
+    if right is None:
+        return []
+    before, after = start.metrics[RETENTION_ACCURACY], end.metrics[RETENTION_ACCURACY]
+    change = retention_change(start, end)
+    if not knows_something(start):
+        return [
+            f"the retention set decided nothing: the base model is right for {before:.1%} of its "
+            f"{change.count} images, which guessing reaches too"
+        ]
+    most = config.watch.max_forgetting
+    if before - after <= most:
+        return []
+    probability = forgetting(start, end, most)
+    lost = (
+        f"of {change.count} images of the retention set {change.lost} were right before and are "
+        f"wrong with the trained weights, {change.gained} the other way ({before:.1%} to "
+        f"{after:.1%})"
+    )
+    if probability < FORGETTING_PROBABILITY:
+        return [
+            f"{lost}: so few may be chance (it is more than watch.max_forgetting = {most:g} with a "
+            f"probability of {probability:.0%}), and did not decide"
+        ]
+    kept = final.get(RETENTION_ACCURACY, after)
+    end_of_line = "" if kept == after else f"; the final weights are at {kept:.1%}"
+    return [
+        f"the trained weights forgot: {lost}, more than watch.max_forgetting = {most:g} with a "
+        f"probability of {probability:.0%}{end_of_line}. A lower optimizer.lr or fewer epochs "
+        "forget less"
+    ]
+
+
+def _validation_notes(start: Validation, final: Validation, alpha: float) -> list[str]:
+    """Return a sentence if the validation images do not tell the final weights from the start."""
+    values = [validation.per_image.get(SCORE) for validation in (start, final)]
+    if alpha == 0 or values[0] is None or values[1] is None:
+        return []
+    change = PairedChange.of(values[1], values[0])  # lost: better with the final weights
+    probability = change.probability_of_loss(0.0)
+    if probability >= _SURE:
+        return []
+    return [
+        f"{change.count} validation images hardly tell the final weights from the base model: "
+        f"{change.lost} are better, {change.gained} worse, so that the final weights are better "
+        f"with a probability of {probability:.0%}. More of them would"
+    ]
+
+
+def _not_worth_it(config: RunConfig, candidates: Sequence[Candidate], checkpoint: Path) -> str:
+    base = candidates[0].validation
+    better = [
+        found.alpha
+        for found in candidates[1:]
+        if base.score is not None and (found.validation.score or 0.0) > base.score
+    ]
+    why = (
+        f"alpha {', '.join(f'{alpha:g}' for alpha in better)} measured better and forgot more than "
+        f"watch.max_forgetting = {config.watch.max_forgetting:g} allows"
+        if better
+        else "no share of the trained weights measured better than the base model"
+    )
+    again = (
+        f"; to choose again by another limit, clipkit train --finalize {config.output} --set "
+        "watch.max_forgetting=0.1"
+        if better
+        else ""
+    )
+    return (
+        f"training was not worth it: {why}, so the final weights are the base model's. The trained "
+        f"ones are in {checkpoint}{again}"
+    )

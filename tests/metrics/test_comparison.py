@@ -1,0 +1,104 @@
+"""Intervals and paired changes against closed forms, published values and other people's code."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipkit.metrics.comparison import PairedChange, chance_of_as_many, share_interval
+
+UNKNOWN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    [
+        # Newcombe 1998 ("Two-sided confidence intervals for the single proportion"), table I, 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilsons_interval_is_the_published_one(
+    right: int, count: int, low: float, high: float
+) -> None:
+    found = share_interval(np.array([1.0] * right + [0.0] * (count - right) + [UNKNOWN]))
+    assert found.count == count
+    assert found.mean == pytest.approx(right / count)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=60))
+def test_an_interval_holds_its_mean_and_stays_within_the_shares(values: list[float]) -> None:
+    found = share_interval(np.array(values))
+    assert 0 <= found.low <= found.mean + 1e-12
+    assert found.mean - 1e-12 <= found.high <= 1
+
+
+def test_lost_and_gained_images_are_counted_where_both_are_known() -> None:
+    before = np.array([1.0, 1.0, 0.0, 0.0, 1.0, UNKNOWN, 1.0])
+    after = np.array([1.0, 0.0, 1.0, 0.0, 0.0, 1.0, UNKNOWN])
+    assert PairedChange.of(before, after) == PairedChange(lost=2, gained=1, count=5)
+
+
+@pytest.mark.parametrize(
+    ("lost", "count", "more_than"), [(0, 45, 0.02), (3, 45, 0.02), (9, 90, 0.1)]
+)
+def test_without_gains_the_loss_is_nearly_a_beta_distribution(
+    lost: int, count: int, more_than: float
+) -> None:
+    """The shares of lost and of gained are sums of a Dirichlet: integrated numerically here."""
+    steps = np.linspace(0, 1, 801)[1:-1]
+    lost_shares, gained_shares = np.meshgrid(steps, steps, indexing="ij")
+    same = 1 - lost_shares - gained_shares
+    inside = same > 0
+    logs = np.full(same.shape, -np.inf)
+    logs[inside] = (
+        (lost - 0.5) * np.log(lost_shares[inside])
+        - 0.5 * np.log(gained_shares[inside])
+        + (count - lost - 0.5) * np.log(same[inside])
+    )
+    weights = np.exp(logs - logs.max())
+    expected = weights[lost_shares - gained_shares > more_than].sum() / weights.sum()
+    found = PairedChange(lost, 0, count).probability_of_loss(more_than)
+    assert found == pytest.approx(expected, abs=0.05)
+
+
+def test_more_losses_are_more_probable_and_gains_speak_against() -> None:
+    def probability(lost: int, gained: int) -> float:
+        return PairedChange(lost, gained, 45).probability_of_loss(0.02)
+
+    rising = [probability(lost, 0) for lost in range(6)]
+    assert rising == sorted(rising)
+    assert probability(4, 0) > probability(4, 1) > probability(4, 3)
+    assert probability(1, 0) < 0.6  # one photograph of 45 decides nothing
+    assert probability(9, 0) > 0.99
+
+
+def test_of_many_images_a_small_loss_is_sure() -> None:
+    assert PairedChange(40, 0, 1000).probability_of_loss(0.02) > 0.99
+    assert PairedChange(12, 0, 1000).probability_of_loss(0.02) < 0.1
+
+
+def test_even_changes_say_nothing() -> None:
+    assert PairedChange(5, 5, 100).probability_of_loss(0.0) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(("count", "chance"), [(6, 0.5), (5, 0.2), (7, 1 / 3)])
+def test_guessing_is_counted_out(count: int, chance: float) -> None:
+    for right in range(count + 1):
+        expected = sum(
+            math.prod(chance if hit else 1 - chance for hit in hits)
+            for hits in product((False, True), repeat=count)
+            if sum(hits) >= right
+        )
+        assert chance_of_as_many(right, count, chance) == pytest.approx(expected)
+
+
+def test_guessing_among_many_images_does_not_overflow() -> None:
+    assert chance_of_as_many(40, 50_000, 1 / 1000) == pytest.approx(0.93, abs=0.02)
+    assert chance_of_as_many(50_000, 50_000, 1 / 1000) == 0.0
