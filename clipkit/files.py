@@ -52,7 +52,8 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
             sync_directory(path.parent)
     except OSError as error:
         if error.filename is not None and os.fspath(error.filename) == os.fspath(draft):
-            error.filename, error.filename2 = str(path), None
+            # A new one: the second name of a rename cannot be taken away from an error.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         draft.unlink(missing_ok=True)

@@ -82,7 +82,7 @@ class EmbeddingQuantizer:
         Raises:
             InputError: If there is no such precision, these are no embeddings, or too few.
         """
-        if precision not in PRECISIONS:
+        if not isinstance(precision, str) or precision not in PRECISIONS:
             raise InputError(f'precision must be "float16", "int8" or "binary", got {precision!r}')
         rows = check_embeddings(embeddings)
         space_id = common_space(embeddings)
@@ -216,15 +216,18 @@ class EmbeddingQuantizer:
             path: Where to; NumPy's .npz, which np.load reads too.
 
         Raises:
-            InputError: If path is no path, or does not end with .npz.
-            OSError: If it cannot be written.
+            InputError: If path is no path, does not end with .npz, or cannot be written.
         """
         target = check_path(path, "path")
         if target.suffix != ".npz":
             raise InputError(f"path must end with .npz, got {str(target)!r}")
         settings = json.dumps({"precision": self.precision, "space_id": self.space_id})
-        with atomic_write(target) as draft:
-            np.savez(draft, center=self.center, step=self.step, settings=np.array(settings))
+        try:
+            with atomic_write(target) as draft:
+                np.savez(draft, center=self.center, step=self.step, settings=np.array(settings))
+        except (OSError, ValueError) as error:  # the latter of a path with a null character
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{target} cannot be written: {reason}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> "EmbeddingQuantizer":

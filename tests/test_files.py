@@ -521,3 +521,12 @@ def test_a_lock_in_an_unwritable_directory_is_an_os_error(*, lock_exists: bool) 
         if lock_exists
         else "a.lock cannot be opened: unable to open database file\n"
     )
+
+
+def test_an_error_names_the_file_alone(tmp_path: Path) -> None:
+    target = tmp_path / "folder" / "file"
+    target.parent.mkdir()
+    with pytest.raises(FileNotFoundError) as found, atomic_write(target) as draft:
+        draft.write_text("x")
+        shutil.rmtree(target.parent)
+    assert str(found.value) == f"[Errno 2] No such file or directory: '{target}'"

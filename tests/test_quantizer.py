@@ -157,6 +157,9 @@ def test_files_that_are_no_quantizer_are_told(tmp_path: Path) -> None:
             InputError, match=r"is no quantizer, as EmbeddingQuantizer\.save writes"
         ):
             EmbeddingQuantizer.load(tmp_path / name)
+    for place in ("nowhere/quantizer.npz", "null\0.npz"):
+        with pytest.raises(InputError, match=r"cannot be written: (No such file|embedded null)"):
+            EmbeddingQuantizer.fit(rows, "int8").save(tmp_path / place)
     with pytest.raises(InputError, match=r"path must end with \.npz"):
         EmbeddingQuantizer.fit(rows, "int8").save(tmp_path / "quantizer.bin")
 
@@ -172,7 +175,10 @@ def test_another_space_is_refused() -> None:
 
 def test_what_does_not_fit_is_told() -> None:
     rows = unit_rows(64, 8)
-    some: Any = "int4"
+    some: Any = np.array(["int8", "binary"])
+    with pytest.raises(InputError, match='"float16", "int8" or "binary", got array'):
+        EmbeddingQuantizer.fit(rows, some)
+    some = "int4"
     with pytest.raises(InputError, match='"float16", "int8" or "binary", got \'int4\''):
         EmbeddingQuantizer.fit(rows, some)
     with pytest.raises(InputError, match=r"at least 32 embeddings .* got 31"):

@@ -223,7 +223,7 @@ class ImageCalls(LoadedModel):
         is_scaled = self.decode == "scaled"
         return ImageEmbedder(self._runtime, self.preprocess, self.max_pixels, allow_urls, is_scaled)
 
-    def _image_batch_size(self, asked: int | None) -> int:
+    def _image_batch_size(self, asked: int | None = None) -> int:
         own = self._runtime.image_batch if self.batch_size is None else self.batch_size
         return check_whole(own if asked is None else asked, "batch_size")
 

@@ -22,6 +22,13 @@ DecodeOutcome = NDArray[np.float32] | ImageReadError
 
 
 @dataclass(frozen=True)
+class DecodedBefore:
+    """An image that was decoded already, in another process or by other code."""
+
+    outcome: DecodeOutcome
+
+
+@dataclass(frozen=True)
 class EncodedBatch:
     """Some images of a stream, in order."""
 
@@ -59,7 +66,11 @@ class ImageEmbedder:
     decode_scaled: bool = True  # whether large JPEGs are decoded at a half, a quarter or an eighth
 
     def stream(
-        self, images: Iterable[ImageInput], *, batch_size: int, progress: Progress | None
+        self,
+        images: Iterable[ImageInput | DecodedBefore],
+        *,
+        batch_size: int,
+        progress: Progress | None,
     ) -> Generator[EncodedBatch]:
         """Yield embeddings batch by batch, in memory that does not grow with their number.
 
@@ -94,7 +105,9 @@ class ImageEmbedder:
                 if progress:
                     progress(done, total)
 
-    def decode(self, images: Iterable[ImageInput], *, ahead: int) -> Generator[DecodeOutcome]:
+    def decode(
+        self, images: Iterable[ImageInput | DecodedBefore], *, ahead: int
+    ) -> Generator[DecodeOutcome]:
         """Return the pixel values of images, or the reason why there are none, in their order.
 
         Args:
@@ -104,19 +117,21 @@ class ImageEmbedder:
         Returns:
             A generator of one an image, which decodes in threads.
         """
+        return map_ahead(self.decode_one, images, ahead=ahead)
 
-        def decode(image: ImageInput) -> DecodeOutcome:
-            try:
-                return self.preprocess.pixel_values(
-                    image,
-                    decode_scaled=self.decode_scaled,
-                    max_pixels=self.max_pixels,
-                    allow_urls=self.allow_urls,
-                )
-            except ImageReadError as error:
-                return error
-
-        return map_ahead(decode, images, ahead=ahead)
+    def decode_one(self, image: ImageInput | DecodedBefore) -> DecodeOutcome:
+        """Return the pixel values of an image, or the reason why there are none."""
+        if isinstance(image, DecodedBefore):
+            return image.outcome
+        try:
+            return self.preprocess.pixel_values(
+                image,
+                decode_scaled=self.decode_scaled,
+                max_pixels=self.max_pixels,
+                allow_urls=self.allow_urls,
+            )
+        except ImageReadError as error:
+            return error
 
     def _embed(self, batch: DecodedBatch) -> EncodedBatch:
         rows = np.empty((0, self.runtime.embed_dim), dtype=np.float32)

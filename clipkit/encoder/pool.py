@@ -3,29 +3,40 @@
 Shapes: N images or texts, D dimensions of the shared space.
 """
 
+import multiprocessing
 import os
 import queue
+import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_whole, items_of
+from clipkit.arguments import ENCODER_RULE, check_kind, items_of
 from clipkit.embeddings import EmbeddingArray
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.image_embedding import EncodedBatch, EncodingReport, report_of, rows_of_all
+from clipkit.encoder.image_embedding import (
+    DecodedBefore,
+    EncodedBatch,
+    EncodingReport,
+    ImageEmbedder,
+    report_of,
+    rows_of_all,
+)
 from clipkit.encoder.pool_worker import EncoderOrder, Outcome, PoolWorker
-from clipkit.errors import InputError
+from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput, check_image_list, check_is_image, image_name
 from clipkit.inputs.tokenizer import check_texts
 from clipkit.progress import Progress, map_ahead, usable_cores
 
 # So many that a worker decodes some while it computes others, so few that none waits long for the
-# last one. What is not a path goes through a pipe and lies in memory twice.
-_PATHS_A_TASK, _IMAGES_A_TASK, _TEXTS_A_TASK = 256, 32, 1024
+# last one, and progress is seen.
+_BATCHES_A_TASK, _TEXTS_A_TASK = 4, 256
 
 _Result = TypeVar("_Result")
 
@@ -67,27 +78,32 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
                 f"{encoder.name} was loaded on the onnx engine, which computes on the CPU, and "
                 f'cannot be put on {other}: load it with device="{other}" first'
             )
-        self._encoder = encoder
-        self._workers = [
-            PoolWorker(
-                EncoderOrder(
-                    replace(spec, device=name),
-                    encoder.max_pixels,
-                    encoder.batch_size,
-                    encoder.decode,
-                ),
-                cores,
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise InputError(
+                "a process of a pool imports the script that made it, and here that makes another "
+                'pool: what the script does must stand below if __name__ == "__main__":'
             )
-            for name, cores in zip(names, _shares_of_cores(len(names)), strict=True)
-        ]
-        self._idle: queue.SimpleQueue[PoolWorker] = queue.SimpleQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
+        self._encoder = encoder
+        self._specs = [replace(spec, device=name) for name in names]
+        self._workers = [PoolWorker(cores) for cores in _shares_of_cores(len(names))]
+        self._idle: queue.SimpleQueue[int] = queue.SimpleQueue()  # numbers of workers
+        for number in range(len(names)):
+            self._idle.put(number)
+        self._is_closed = False
 
     def __exit__(self, *_: object) -> None:
         """End the processes."""
+        self._is_closed = True
         for worker in self._workers:
-            worker.close()
+            worker.stop()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Refuse to be copied: processes have one owner.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError("a pool cannot be copied or sent to another process: make another one")
 
     def encode_images(
         self,
@@ -100,7 +116,7 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
         """Return the embeddings of images, all of which must be readable.
 
         Args:
-            images: As for :meth:`Encoder.encode_images`, but for open files.
+            images: As for :meth:`Encoder.encode_images`. What is no file is decoded here.
             batch_size: Images that go through an image encoder at once; None: what suits.
             progress: Called as batches are done.
             allow_urls: Whether strings that begin with http:// or https:// are fetched.
@@ -110,7 +126,7 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
 
         Raises:
             ImageReadError: At the first image that cannot be read.
-            InputError: If an item is no image at all, or an open file.
+            InputError: If an item is no image at all.
             ClipkitError: If a process dies twice of the same images.
         """
         batches = self.stream_images(
@@ -172,17 +188,30 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
             ClipkitError: As :meth:`encode_images` does.
         """
         check_image_list(images)
-        size = None if batch_size is None else check_whole(batch_size, "batch_size")
+        encoder = self._encoder
+        size = encoder._image_batch_size(batch_size)
         total = len(images) if isinstance(images, Sized) else None
-        tasks = (
-            _ImageTask(start, part, size, allow_urls)
-            for start, part in _parts(images, self._share(total, _PATHS_A_TASK))
-        )
+        share = self._share(total, _BATCHES_A_TASK * size)
+        waiting: deque[tuple[int, list[ImageInput]]] = deque()  # of tasks without a result
+        embedder = encoder._image_embedder(allow_urls=allow_urls)
+
+        def movable(image: ImageInput) -> tuple[ImageInput, str | bytes | DecodedBefore]:
+            return image, _movable(image, embedder, allow_urls=allow_urls)
+
+        def tasks() -> Iterator[_ImageTask]:
+            start = 0
+            with closing(map_ahead(movable, images, ahead=share)) as ready:
+                while part := list(islice(ready, share)):
+                    waiting.append((start, [image for image, _ in part]))
+                    yield _ImageTask([sent for _, sent in part], size, allow_urls)
+                    start += len(part)
+
         done = 0
-        with closing(self._map(tasks)) as results:
+        with closing(self._map(tasks())) as results:
             for batches in results:
+                start, given = waiting.popleft()
                 for batch in batches:
-                    yield batch
+                    yield _placed(batch, start, given)
                     done += len(batch.positions) + len(batch.skipped)
                     if progress:
                         progress(done, total)
@@ -208,11 +237,11 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
             InputError: As :meth:`Encoder.encode_texts` does.
             ClipkitError: If a process dies twice of the same texts.
         """
+        rows = [self._encoder.encode_texts([], prompt=prompt)]
         words = list(check_texts(texts))
         size = self._share(len(words), _TEXTS_A_TASK)
         starts = range(0, len(words), size)
         tasks = (_TextTask(words[start : start + size], prompt) for start in starts)
-        rows = [self._encoder.encode_texts([], prompt=prompt)]
         with closing(self._map(tasks)) as results:
             for start, some in zip(starts, results, strict=True):
                 rows.append(some)
@@ -227,43 +256,47 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
 
     def _map(self, tasks: Iterable[Callable[[Encoder], _Result]]) -> Generator[_Result]:
         """Yield the results of tasks, in order, each computed by the first worker that is idle."""
+        if self._is_closed:
+            raise InputError("this pool has ended with its with block: make another one")
+        encoder = self._encoder
+        limits = encoder.max_pixels, encoder.batch_size, encoder.decode
+        busy: set[int] = set()  # workers that do something of this call
+        given_up = threading.Event()
 
         def run(task: Callable[[Encoder], _Result]) -> Outcome[_Result]:
-            worker = self._idle.get()
+            number = self._idle.get()
+            busy.add(number)
             try:
-                return worker.run(task)
+                order = EncoderOrder(self._specs[number], *limits)
+                return self._workers[number].run(order, task, is_given_up=given_up.is_set)
             finally:
-                self._idle.put(worker)
+                busy.discard(number)
+                self._idle.put(number)
 
         count = len(self._workers)
         with closing(map_ahead(run, tasks, ahead=2 * count, workers=count)) as outcomes:
-            for outcome in outcomes:
-                for message, category in outcome.warnings:
-                    warnings.warn(message, category, stacklevel=4)
-                yield outcome.result
+            try:
+                for outcome in outcomes:
+                    for message, category in outcome.warnings:
+                        warnings.warn(message, category, stacklevel=4)
+                    yield outcome.result
+            finally:  # after a failure, Ctrl-C or when the caller has enough: nobody waits for them
+                given_up.set()
+                for number in list(busy):
+                    self._workers[number].stop()
 
 
 @dataclass(frozen=True)
 class _ImageTask:
-    """Some images of a list, the first of which has a position there."""
+    """Some images of a list."""
 
-    start: int
-    images: list[ImageInput]
-    batch_size: int | None
+    images: list[str | bytes | DecodedBefore]
+    batch_size: int
     allow_urls: bool
 
     def __call__(self, encoder: Encoder) -> list[EncodedBatch]:
-        batches = encoder.stream_images(
-            self.images, batch_size=self.batch_size, allow_urls=self.allow_urls
-        )
-        return [
-            EncodedBatch(
-                [self.start + position for position in batch.positions],
-                batch.embeddings,
-                [(self.start + position, error) for position, error in batch.skipped],
-            )
-            for batch in batches
-        ]
+        embedder = encoder._image_embedder(allow_urls=self.allow_urls)
+        return list(embedder.stream(self.images, batch_size=self.batch_size, progress=None))
 
 
 @dataclass(frozen=True)
@@ -277,23 +310,29 @@ class _TextTask:
         return encoder.encode_texts(self.texts, prompt=self.prompt)
 
 
-def _parts(images: Iterable[ImageInput], most: int) -> Iterator[tuple[int, list[ImageInput]]]:
-    """Yield the images of each task, and the position of the first of them."""
-    start, part, num_objects = 0, list[ImageInput](), 0
-    for image in images:
-        check_is_image(image)
-        if hasattr(image, "read"):
-            raise InputError(
-                f"open files cannot be read in another process, got {image_name(image)}: give a "
-                "pool paths, or what the file holds as bytes"
-            )
-        part.append(image)
-        num_objects += not isinstance(image, str | os.PathLike)
-        if len(part) == most or num_objects == _IMAGES_A_TASK:
-            yield start, part
-            start, part, num_objects = start + len(part), [], 0
-    if part:
-        yield start, part
+def _movable(
+    image: ImageInput, embedder: ImageEmbedder, *, allow_urls: bool
+) -> str | bytes | DecodedBefore:
+    """Return an image as it can go to another process: a whole path, bytes, or pixel values.
+
+    What is no file there is decoded here: Pillow's images do not all survive the way.
+    """
+    check_is_image(image)
+    if isinstance(image, bytes) or (isinstance(image, str) and allow_urls and "://" in image):
+        return image
+    if isinstance(image, str | os.PathLike):
+        return os.path.abspath(image)  # noqa: PTH100 - of any kind of path, and as it is written
+    return DecodedBefore(embedder.decode_one(image))
+
+
+def _placed(batch: EncodedBatch, start: int, given: Sequence[ImageInput]) -> EncodedBatch:
+    """Return a batch with positions in the whole list, and images named as they were given."""
+    skipped = [
+        (start + position, ImageReadError(image_name(given[position]), error.reason))
+        for position, error in batch.skipped
+    ]
+    positions = [start + position for position in batch.positions]
+    return EncodedBatch(positions, batch.embeddings, skipped)
 
 
 def _shares_of_cores(count: int) -> list[list[int]]:

@@ -5,17 +5,18 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Collection
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
-from typing import Generic, TypeVar
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar
 
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_calls import Decode
 from clipkit.encoder.spec import EncoderSpec
-from clipkit.errors import ClipkitError
+from clipkit.errors import ClipkitError, InputError
 
 _Result = TypeVar("_Result")
 
@@ -38,69 +39,137 @@ class Outcome(Generic[_Result]):
     warnings: list[tuple[str, type[Warning]]]
 
 
+class GivenUpError(ClipkitError):
+    """Nobody wants the result of a task any more."""
+
+
 class PoolWorker:
     """A process that does one task at a time; it starts with the first one.
 
     Args:
-        order: The encoder that its tasks are given.
         cores: Numbers of the cores that it keeps to, where the system can do that.
     """
 
-    def __init__(self, order: EncoderOrder, cores: Collection[int]) -> None:
-        self._order = order
+    def __init__(self, cores: Collection[int]) -> None:
         self._cores = cores
-        self._executor = self._new_executor()
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
 
-    def run(self, task: Callable[[Encoder], _Result]) -> Outcome[_Result]:
+    def run(
+        self,
+        order: EncoderOrder,
+        task: Callable[[Encoder], _Result],
+        *,
+        is_given_up: Callable[[], bool] = lambda: False,
+    ) -> Outcome[_Result]:
         """Do a task in the process.
 
         Args:
+            order: The encoder that the task is given; another one than before is loaded.
             task: Pickled, and called with the encoder there. If the process dies of it, it is
                 called once more, in a new process.
+            is_given_up: Whether nobody wants the result any more: after stop().
 
         Returns:
             What it returned; what it raised is raised here.
 
         Raises:
-            ClipkitError: If the process dies of it twice.
+            ClipkitError: If the process dies of it twice, or cannot begin.
+            GivenUpError: If the process was ended, and nobody wants the result.
         """
-        try:
-            return self._submit(task)
-        except BrokenProcessPool:
-            self._restart()
-        try:
-            return self._submit(task)
-        except BrokenProcessPool as error:
-            self._restart()
-            raise ClipkitError(
-                f"a process of the pool died twice of the same work, on {self._order.spec.device}: "
-                "often the system ended it because memory was short; take fewer devices or a "
-                "smaller batch_size"
-            ) from error
-
-    def close(self) -> None:
-        """End the process, after the task that it is at."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _submit(self, task: Callable[[Encoder], _Result]) -> Outcome[_Result]:
-        return self._executor.submit(_run, self._order, task).result()
-
-    def _restart(self) -> None:
-        self._executor.shutdown(wait=True)
-        self._executor = self._new_executor()
-
-    def _new_executor(self) -> ProcessPoolExecutor:
-        # Not forked: CUDA and threads do not survive that.
-        return ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=_begin, initargs=(self._cores,)
+        for _ in range(2):
+            if is_given_up():
+                raise GivenUpError("the work was given up")
+            answer = self._ask(order, task)
+            if answer is None:
+                continue
+            is_raised, content = answer
+            if is_raised:
+                raise content
+            outcome: Outcome[_Result] = content
+            return outcome
+        if is_given_up():
+            raise GivenUpError("the work was given up")
+        raise ClipkitError(
+            f"a process of the pool died twice of the same work, on {order.spec.device}: often the "
+            "system ended it because memory was short; take fewer devices or a smaller batch_size"
         )
 
+    def stop(self) -> None:
+        """End the process at once, whatever it is at; the next task starts another one."""
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.join()
 
-def _begin(cores: Collection[int]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has the pool
+    def _ask(self, order: EncoderOrder, task: Callable[[Encoder], Any]) -> tuple[bool, Any] | None:
+        """Return what the process answers; None if it died."""
+        pipe = self._pipe if self._pipe is not None else self._begin()
+        try:
+            pipe.send((order, task))
+            answer: tuple[bool, Any] = pipe.recv()
+        except (EOFError, OSError):
+            self._forget()
+            return None
+        return answer
+
+    def _begin(self) -> Connection:
+        context = get_context("spawn")  # not forked: CUDA and threads do not survive that
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self._cores), name="clipkit pool", daemon=True
+        )
+        with _interrupts_blocked():
+            try:
+                process.start()
+            except AssertionError as error:  # by multiprocessing, of a daemonic process
+                raise InputError(f"a pool cannot be used here: {error}") from error
+        theirs.close()
+        self._process, self._pipe = process, ours
+        try:
+            ours.recv()
+        except (EOFError, OSError):
+            self._forget()
+            raise ClipkitError(
+                "a process of the pool ended while it began. Each of them imports the script that "
+                'uses the pool: this must be a file, and what it does stand below if __name__ == "'
+                '__main__":'
+            ) from None
+        return ours
+
+    def _forget(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Let a process that starts in the block never hear of Ctrl-C, where the system can do that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(pipe: Connection, cores: Collection[int]) -> None:
+    """Do tasks until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # torch, ONNX Runtime and clipkit take as many threads
+    pipe.send("ready")
+    with suppress(EOFError, OSError):
+        while True:
+            order, task = pipe.recv()
+            pipe.send(_answer(order, task))
 
 
 def _end_with_parent() -> None:
@@ -110,16 +179,20 @@ def _end_with_parent() -> None:
         os._exit(1)  # it was killed, and nobody is left to be told anything
 
 
-def _run(order: EncoderOrder, task: Callable[[Encoder], _Result]) -> Outcome[_Result]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")  # which are shown is for the process that has the pool
-        result = task(_loaded(order))
-    return Outcome(result, [(str(one.message), one.category) for one in caught])
+def _answer(order: EncoderOrder, task: Callable[[Encoder], Any]) -> tuple[bool, Any]:
+    """Return whether a task raised something, and that or its outcome."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")  # which are shown is for the process of the pool
+            encoder = _loaded(order.spec)
+            encoder.max_pixels, encoder.batch_size = order.max_pixels, order.batch_size
+            encoder.decode = order.decode
+            result = task(encoder)
+    except Exception as error:  # noqa: BLE001 - raised again where the pool is
+        return True, error
+    return False, Outcome(result, [(str(one.message), one.category) for one in caught])
 
 
-@functools.cache
-def _loaded(order: EncoderOrder) -> Encoder:
-    encoder = order.spec.load()
-    encoder.max_pixels, encoder.batch_size = order.max_pixels, order.batch_size
-    encoder.decode = order.decode
-    return encoder
+@functools.lru_cache(maxsize=1)
+def _loaded(spec: EncoderSpec) -> Encoder:
+    return spec.load()

@@ -70,7 +70,8 @@ class TextCalls(LoadedModel):
             InputError: If texts is one string or holds something else than strings, or prompt is
                 a template.
         """
-        words = [_checked_prompt(prompt) + text for text in check_texts(texts)]
+        before = _checked_prompt(prompt)
+        words = [before + text for text in check_texts(texts)]
         rows = self._texts.embed_texts(
             words, batch_size=check_whole(batch_size, "batch_size"), progress=progress
         )

@@ -1,13 +1,17 @@
 """A pool of processes: the same embeddings in the same order, whatever goes wrong in between."""
 
+import copy
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import clipkit
-from clipkit.encoder.pool import EncoderPool, _parts
+from clipkit.encoder.pool import EncoderPool
 from clipkit.errors import ImageReadError, InputError
 
 pytestmark = pytest.mark.slow
@@ -64,14 +68,83 @@ def test_warnings_of_the_processes_are_given_here(pool: EncoderPool) -> None:
         pool.encode_texts(["猫", "a cat"])
 
 
-def test_what_cannot_be_sent_is_told(pool: EncoderPool, samples: list[Path]) -> None:
-    with samples[0].open("rb") as file, pytest.raises(InputError, match="give a pool paths"):
-        pool.encode_images([file])
+def test_every_kind_of_image_is_taken(
+    pool: EncoderPool, starter: clipkit.Encoder, samples: list[Path], tmp_path: Path
+) -> None:
+    Image.open(samples[0]).save(tmp_path / "x.tif")
+
+    def kinds() -> list[Any]:  # anew: an image that failed once may have what it read
+        photo = Image.open(samples[0])
+        return [
+            *(samples[0], samples[0].read_bytes(), io.BytesIO(samples[0].read_bytes())),
+            *(photo, np.asarray(photo), Image.open(tmp_path / "x.tif")),
+            *(Image.open(io.BytesIO(samples[1].read_bytes()[:3000])), b"no image"),
+        ]
+
+    found = pool.encode_readable_images(kinds())
+    expected = starter.encode_readable_images(kinds())
+    np.testing.assert_array_equal(found.positions, expected.positions)
+    np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-6)
+    reasons = [(position, str(error)) for position, error in found.skipped]
+    assert reasons == [(position, str(error)) for position, error in expected.skipped]
+
+
+def test_what_is_no_image_is_told(pool: EncoderPool) -> None:
     some: Any = 3
     with pytest.raises(InputError, match="an image must be"):
         pool.encode_images([some])
-    with pytest.raises(InputError, match="prompt must be"):
-        pool.encode_texts(["a"], prompt="a {}")
+    for prompt in ("a {}", None):
+        some = prompt
+        with pytest.raises(InputError, match="prompt must be"):
+            pool.encode_texts(["a"], prompt=some)
+
+
+def test_relative_paths_count_from_where_the_call_is(
+    pool: EncoderPool, samples: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.encode_images(samples[:1])  # the processes have begun elsewhere
+    monkeypatch.chdir(samples[0].parent)
+    report = pool.encode_readable_images([samples[0].name, "nothing.jpg"])
+    assert report.positions.tolist() == [0]
+    assert str(report.skipped[0][1]) == "nothing.jpg: no such file"
+
+
+def test_settings_are_those_of_the_call(starter: clipkit.Encoder, samples: list[Path]) -> None:
+    encoder = clipkit.load(cache_texts=False)
+    with EncoderPool(encoder, ["cpu"]) as pool:
+        assert len(pool.encode_images(samples[:1])) == 1
+        encoder.max_pixels = 10
+        assert len(pool.encode_readable_images(samples[:1]).skipped) == 1
+
+
+def test_a_stream_can_be_left_and_another_begun(pool: EncoderPool, samples: list[Path]) -> None:
+    stream = pool.stream_images(samples * 9, batch_size=2)
+    assert next(stream).positions == [0, 1]
+    stream.close()
+    assert len(pool.encode_images(samples[:3])) == 3
+
+
+def test_a_list_that_fails_in_the_middle_ends_the_call(
+    pool: EncoderPool, samples: list[Path]
+) -> None:
+    def images() -> Iterator[Path]:
+        yield from samples[:3]
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        pool.encode_images(images(), batch_size=1)
+    assert len(pool.encode_images(samples[:3])) == 3
+
+
+def test_a_pool_that_has_ended_says_so_and_none_can_be_copied(
+    starter: clipkit.Encoder, samples: list[Path]
+) -> None:
+    with EncoderPool(starter, ["cpu"]) as pool:
+        with pytest.raises(InputError, match="a pool cannot be copied"):
+            copy.deepcopy(pool)
+        assert len(pool.encode_texts(["a cat"])) == 1
+    with pytest.raises(InputError, match="this pool has ended"):
+        pool.encode_images(samples[:1])
 
 
 def test_devices_that_do_not_fit_are_told(starter: clipkit.Encoder) -> None:
@@ -86,10 +159,3 @@ def test_devices_that_do_not_fit_are_told(starter: clipkit.Encoder) -> None:
     some = "starter"
     with pytest.raises(InputError, match="the encoder must be an Encoder"):
         EncoderPool(some, ["cpu"])
-
-
-def test_few_images_are_shared_and_many_objects_are_few_a_task() -> None:
-    paths: list[Any] = [f"{number}.jpg" for number in range(5)]
-    assert [(start, len(part)) for start, part in _parts(paths, 2)] == [(0, 2), (2, 2), (4, 1)]
-    objects: list[Any] = [b"x"] * 40
-    assert [(start, len(part)) for start, part in _parts(objects, 256)] == [(0, 32), (32, 8)]
