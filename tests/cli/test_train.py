@@ -235,7 +235,7 @@ def test_too_many_bad_images_get_one_line(
     line = refused(run, write())
 
     assert re.search(r"\d pairs could not be read, data\.max_bad_fraction allows 0: ", line)
-    assert "the same command resumes from the last checkpoint" in line
+    assert "the same command starts from the first step, as there is no checkpoint yet" in line
 
 
 def test_checkpoint_of_another_architecture_gets_one_line(

@@ -137,9 +137,8 @@ def _killer(pattern: str, number: int) -> Callable[[str, tuple[object, ...]], No
         nonlocal left
         if event.startswith(("os.", "shutil.", "open")) and arguments:
             path = arguments[0]
-            is_path = isinstance(path, str | bytes | os.PathLike)
-            if is_path and re.search(pattern, os.fsdecode(path)):
-                left -= 1
+            if isinstance(path, str | bytes | os.PathLike):
+                left -= re.search(pattern, os.fsdecode(path)) is not None
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -235,7 +235,7 @@ def test_a_gradient_that_is_no_number_ends_it_too() -> None:
     "happens", [{"every_epochs": 0.5}, {"checkpoint_steps": 1}, {"checkpoint_minutes": 0}, {}]
 )
 def test_weights_that_are_no_numbers_are_neither_measured_nor_saved(
-    happens: dict[str, float],
+    happens: dict[str, Any],
 ) -> None:
     """The third step is one of 1e39, and float32 ends at 3.4e38; its loss was finite."""
     run = Run(numbers=Numbers(3), slopes=(1, 1e18), scores=[0.5] * 9)
