@@ -92,6 +92,7 @@ class TorchRuntime:
         self._layout = image_layout(towers.model.visual, self._device)
         towers.model.visual.to(memory_format=self._layout)
         self._streams = ThreadStreams(self._device)
+        self._handed_out: dict[str, list[int]] | None = None  # their checksums then
         self._compiled = torch.compile(towers.image_features, dynamic=False) if compile else None
 
     @property
@@ -136,6 +137,18 @@ class TorchRuntime:
     def scoring(self) -> Scoring:
         """How cosines become logits."""
         return self._scoring
+
+    @property
+    def may_weights_change(self) -> bool:
+        """Whether :meth:`open_clip_towers` was called: who has the modules may train them."""
+        return self._handed_out is not None
+
+    def have_weights_changed(self) -> bool:
+        """Return whether the weights are others than when they were handed out.
+
+        It reads all of them, in a tenth of a second for a ViT-B.
+        """
+        return self._handed_out is not None and self._handed_out != self._towers.checksums()
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return image features of any norm.
@@ -205,6 +218,8 @@ class TorchRuntime:
 
     def open_clip_towers(self) -> OpenClipTowers:
         """Return open_clip's own modules, those that it computes with, the same at every call."""
+        if self._handed_out is None:
+            self._handed_out = self._towers.checksums()
         return self._open_clip_towers
 
     def save(self, directory: Path, *, tokenizer_json: str, layout: Layout = "open_clip") -> None:
@@ -224,12 +239,16 @@ class TorchRuntime:
                 f"the weights were rounded to {self._precision} when they were loaded; "
                 'load the model with precision="fp32" to save it'
             )
+        space_id = self._space_id
+        if self.have_weights_changed():
+            text_cfg, vocabulary = self._towers.model_cfg["text_cfg"], self._towers.tokenizer_source
+            space_id = self._towers.space_id(Tokenizer.from_config(text_cfg, vocabulary).digest())
         brings_vocabulary = self._towers.tokenizer_source.is_dir()
         save_towers(
             self._towers,
             directory,
             tokenizer_json=None if brings_vocabulary else tokenizer_json,
-            space_id=self._space_id,
+            space_id=space_id,
             layout=layout,
         )
 
