@@ -6,7 +6,6 @@ W width of a tower.
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from clipkit.inputs.images import ImageInput
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import Layout, save_towers
-from clipkit.models.open_clip_towers import OpenClipTowers, open_clip_towers
+from clipkit.models.open_clip_towers import Inputs, OpenClipTowers, open_clip_towers
 from clipkit.models.own_settings import split_own
 from clipkit.models.towers import Towers
 from clipkit.runtime.base import Scoring, trim_padding
@@ -36,15 +35,14 @@ except ImportError as error:
     raise MissingExtraError("torch", "Running a model in torch") from error
 
 
-def with_own_inputs(open_clips: OpenClipTowers, towers: Towers) -> OpenClipTowers:
-    """Return open_clip's modules with clipkit's preprocess and tokenizer instead of open_clip's.
+def own_inputs(towers: Towers) -> Inputs:
+    """Return clipkit's preprocess and tokenizer, in the form of open_clip's.
 
     Args:
-        open_clips: The modules.
         towers: The checkpoint that they are of, which asks for what open_clip does not have.
 
     Returns:
-        The same modules; what is made of images and texts is torch's, on the CPU.
+        What makes torch's tensors of images and texts, on the CPU.
     """
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
@@ -55,7 +53,7 @@ def with_own_inputs(open_clips: OpenClipTowers, towers: Towers) -> OpenClipTower
     def to_token_ids(texts: str | list[str]) -> Tensor:
         return torch.from_numpy(tokenizer([texts] if isinstance(texts, str) else texts))
 
-    return replace(open_clips, preprocess=to_pixel_values, tokenizer=to_token_ids)
+    return Inputs(to_token_ids, to_pixel_values)
 
 
 class TorchRuntime:
@@ -254,9 +252,8 @@ class TorchRuntime:
 
     @functools.cached_property
     def _open_clip_towers(self) -> OpenClipTowers:
-        towers = open_clip_towers(self._towers)
         _, own = split_own(self._towers.config)
-        return with_own_inputs(towers, self._towers) if own else towers
+        return open_clip_towers(self._towers, own_inputs(self._towers) if own else None)
 
     def _checked_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = self._towers.image_size
