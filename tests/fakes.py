@@ -69,6 +69,9 @@ class FakeEncoder(Encoder):
         self.encoded_images: list[str] = []  # file names, one for each forward pass
         self.encoded_texts: list[str] = []
 
+    def check_weights(self) -> None:
+        """Do nothing: there are no weights."""
+
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as a fake of the same name and space, which has not been asked anything."""
         return partial(FakeEncoder, space_id=self.space_id, name=self.name), ()

@@ -56,13 +56,14 @@ class Encoder(TextCalls, ImageCalls):
         """What load() was given and chose: it loads the same encoder in another process.
 
         Raises:
-            InputError: If this encoder was not made by load().
+            InputError: If this encoder was not made by load(), or its weights were changed since.
         """
         if self._spec is None:
             raise InputError(
                 f"the encoder {self.name!r} was not made by load(), so no other process can make "
                 "it again: save it with encoder.save(DIRECTORY), and load(DIRECTORY) there"
             )
+        self.check_weights()
         return self._spec
 
     @spec.setter

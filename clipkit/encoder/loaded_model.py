@@ -87,8 +87,11 @@ class LoadedModel:
         """open_clip's own modules, to build on: attention maps, LoRA, text for a diffusion model.
 
         The encoder itself computes with them. Changing their weights changes the encoder too, but
-        neither its space_id nor the cached embeddings of texts: save() what was trained, and load
-        it again.
+        not its space_id: save() what was trained, and load it again. From the first use of this on,
+        the encoder, and those that are :meth:`truncated` from it, neither look up nor keep
+        embeddings of texts on disk; once weights have changed, they are refused by a
+        :class:`PhotoLibrary`, by an :class:`EncoderPool` and by pickle, which would mix what they
+        compute with the embeddings of the original weights.
 
         Raises:
             InputError: If the encoder runs on an engine that does not hold the weights.
@@ -131,6 +134,21 @@ class LoadedModel:
         runtime = self._runtime_with_towers("weights to save")
         text = self._tokenizer.to_json()
         runtime.save(check_path(directory, "directory"), tokenizer_json=text, layout=layout)
+
+    def check_weights(self) -> None:
+        """Raise if the weights are no longer those of the space_id.
+
+        Called before anything is stored or computed elsewhere under the space_id.
+
+        Raises:
+            InputError: If they were changed through :attr:`towers`.
+        """
+        if self._runtime.have_weights_changed():
+            raise InputError(
+                f"the weights of {self.name} were changed through encoder.towers, and its space_id "
+                f"is that of the weights before: save them with encoder.save(DIRECTORY), and take "
+                f"clipkit.load(DIRECTORY) instead of this encoder"
+            )
 
     def _runtime_with_towers(self, what: str) -> RuntimeWithTowers:
         if isinstance(self._runtime, TruncatedRuntime):

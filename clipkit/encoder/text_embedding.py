@@ -39,7 +39,8 @@ class TextEmbedder:
     Args:
         runtime: The text encoder on an engine.
         tokenizer: Text to token ids, as the checkpoint says.
-        cache: Where embeddings are looked up and kept; None: nowhere.
+        cache: Where embeddings are looked up and kept; None: nowhere. It is left alone once the
+            weights were handed out: what it has is of the weights that the space_id is of.
     """
 
     def __init__(self, runtime: Runtime, tokenizer: Tokenizer, cache: TextCache | None) -> None:
@@ -134,16 +135,22 @@ class TextEmbedder:
             yield stop, fresh
 
     def _known(self, ensembles: Sequence[Ensemble]) -> _Rows:
-        if self._cache is None or not ensembles:
+        cache = self._trusted_cache
+        if cache is None or not ensembles:
             return {}
         name_of = {_cache_name(some): some for some in ensembles}
-        known = self._cache.get(self._runtime.space_id, self._numerics, name_of)
+        known = cache.get(self._runtime.space_id, self._numerics, name_of)
         return {name_of[name]: row for name, row in known.items()}
 
     def _keep(self, rows: _Rows) -> None:
-        if self._cache is not None and rows:
+        cache = self._trusted_cache
+        if cache is not None and rows:
             named = {_cache_name(some): row for some, row in rows.items()}
-            self._cache.put(self._runtime.space_id, self._numerics, named)
+            cache.put(self._runtime.space_id, self._numerics, named)
+
+    @property
+    def _trusted_cache(self) -> TextCache | None:
+        return None if self._runtime.may_weights_change else self._cache
 
     def _stacked(self, ensembles: Sequence[Ensemble], rows: _Rows) -> Embeddings:
         if not ensembles:

@@ -21,13 +21,17 @@ from clipkit.models.known_models import Tag, known_architectures
 from clipkit.models.sources import CONFIG_NAME, starter_directory
 from clipkit.models.transformers_layout import (
     INDEX_SUFFIX,
+    INNER_CONFIG,
+    INNER_DIRECTORY,
     MODEL_CONFIG,
     is_dual_encoder,
+    model_directory,
+    model_type,
     shards,
 )
 from clipkit.models.transformers_layout import WEIGHTS as TRANSFORMERS_WEIGHTS
 from clipkit.models.transformers_preprocess import PROCESSOR_CONFIGS
-from clipkit.models.transformers_tokenizer import SETTINGS, TOKENIZER
+from clipkit.models.transformers_tokenizer import SENTENCEPIECE, SETTINGS, TOKENIZER
 from clipkit.progress import Progress
 
 SAFE_WEIGHTS = "open_clip_model.safetensors"
@@ -42,7 +46,7 @@ WEIGHT_NAMES = (
     "model.pth",
 )  # in the order in which open_clip prefers them in a directory
 HUB_WEIGHT_NAMES = (SAFE_WEIGHTS, "open_clip_pytorch_model.bin")
-_TOKENIZERS = (TOKENIZER, "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+_TOKENIZERS = (TOKENIZER, "vocab.json", "vocab.txt", SENTENCEPIECE, "sentencepiece.bpe.model")
 
 
 def weight_names(entry: Tag) -> tuple[str, ...]:
@@ -100,11 +104,13 @@ def models_here(cache_dir: Path | None = None) -> dict[str, Path]:
         weights = [cached_file(repo, name, cache_dir=cache_dir) for name in HUB_WEIGHT_NAMES]
         if repo not in repos and any(weights):
             here[f"hf-hub:{repo}"] = config.parent
-    for config in sorted(hub_cache(cache_dir).glob(f"models--*/snapshots/*/{MODEL_CONFIG}")):
-        name = f"hf-hub:{config.parts[-4].removeprefix('models--').replace('--', '/')}"
-        has_weights = any(config.with_name(file).is_file() for file in TRANSFORMERS_WEIGHTS)
-        if name not in here and has_weights and is_dual_encoder(config):
-            here[name] = config.parent
+    snapshots = sorted(hub_cache(cache_dir).glob("models--*/snapshots/*"))
+    for directory in filter(None, map(model_directory, snapshots)):
+        folder = directory.relative_to(hub_cache(cache_dir)).parts[0]
+        name = f"hf-hub:{folder.removeprefix('models--').replace('--', '/')}"
+        has_weights = any((directory / file).is_file() for file in TRANSFORMERS_WEIGHTS)
+        if name not in here and has_weights:
+            here[name] = directory
     return here
 
 
@@ -174,25 +180,29 @@ class FileFinder:
             OfflineError: As `file` raises it.
             CheckpointError: Likewise, or if the repo holds another kind of model.
         """
-        theirs = self.cached(repo, MODEL_CONFIG, revision)
         ours = self.cached(repo, CONFIG_NAME, revision)
-        if ours is None and theirs is not None and is_dual_encoder(theirs):
-            self.found.append(theirs)
-            return theirs
+        for name in (MODEL_CONFIG, INNER_CONFIG) if ours is None else ():
+            theirs = self.cached(repo, name, revision)
+            if theirs is not None and is_dual_encoder(theirs):
+                self.found.append(theirs)
+                return theirs
         path = self._find(repo, (CONFIG_NAME,), revision)
-        if path is None:
-            path = self._find(repo, (MODEL_CONFIG,), revision)
-            if path is None or not is_dual_encoder(path):
-                raise CheckpointError(
-                    f"{repo} on the hub has no {CONFIG_NAME}, and no {MODEL_CONFIG} of a model of "
-                    "transformers' with an image and a text encoder"
-                )
-        return path
+        if path is not None:
+            return path
+        for name in (MODEL_CONFIG, INNER_CONFIG):
+            path = self._find(repo, (name,), revision)
+            if path is not None and is_dual_encoder(path):
+                return path
+        raise CheckpointError(
+            f"{repo} on the hub has no {CONFIG_NAME}, and no {MODEL_CONFIG} of a model of "
+            f"transformers' with an image and a text encoder, nor one in {INNER_DIRECTORY}"
+        )
 
-    def fetch_transformers(self, repo: str, revision: str | None) -> None:
+    def fetch_transformers(self, config: Path, repo: str, revision: str | None) -> None:
         """Find the other files of a checkpoint in transformers' layout, all in one directory.
 
         Args:
+            config: As `config` returned it: the others are in the same directory of the repo.
             repo: "org/repo".
             revision: A branch, tag or commit; None: the main branch.
 
@@ -200,19 +210,28 @@ class FileFinder:
             OfflineError: As `file` raises it.
             CheckpointError: Likewise.
         """
+        inside = f"{INNER_DIRECTORY}/" if config.parent.name == INNER_DIRECTORY else ""
+
+        def find(*names: str) -> Path:
+            return self.file(repo, *(f"{inside}{name}" for name in names), revision=revision)
+
+        def cached(name: str) -> Path | None:
+            return self.cached(repo, f"{inside}{name}", revision)
+
         for names in (PROCESSOR_CONFIGS, _TOKENIZERS):
-            path = self.cached(repo, names[0], revision)
-            chosen = path or self.file(repo, *names, revision=revision)
+            chosen = cached(names[0]) or find(*names)
             if chosen.name == "vocab.json":
-                self.file(repo, "merges.txt", revision=revision)
-        weights = [self.cached(repo, name, revision) for name in TRANSFORMERS_WEIGHTS]
-        if not any(weights):  # once whole, the hub is not asked for what a repo may lack
-            for name in SETTINGS:
-                self.optional_file(repo, name, revision=revision)
-        path = self.file(repo, *TRANSFORMERS_WEIGHTS, revision=revision)
+                find("merges.txt")
+        if not any(map(cached, TRANSFORMERS_WEIGHTS)):
+            # Once whole, the hub is not asked for what a repo may lack. transformers' own tokenizer
+            # of SigLIP reads SentencePiece's file even where there is a tokenizer.json.
+            is_siglip = model_type(config) == "siglip"
+            for name in (*SETTINGS, *([SENTENCEPIECE] if is_siglip else [])):
+                self.optional_file(repo, f"{inside}{name}", revision=revision)
+        path = find(*TRANSFORMERS_WEIGHTS)
         if path.name.endswith(INDEX_SUFFIX):
             for shard in shards(path):
-                self.file(repo, shard.name, revision=revision)
+                find(shard.name)
 
     def finish(self) -> None:
         """Note at which commits the branches are and remove what is left of other downloads.

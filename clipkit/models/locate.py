@@ -197,7 +197,7 @@ def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
     if isinstance(source, HubSource):
         path = finder.config(source.repo, source.revision)
         if path.name == MODEL_CONFIG:
-            finder.fetch_transformers(source.repo, source.revision)
+            finder.fetch_transformers(path, source.repo, source.revision)
             return _transformers_files(path.parent, finder, None)
         return _assemble(
             read_config(path),

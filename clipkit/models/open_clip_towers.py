@@ -5,7 +5,7 @@ Shapes: N inputs, S image size, L context length, E features of open_clip's conf
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from clipkit.errors import MissingExtraError
 from clipkit.models.own_settings import split_own
@@ -45,6 +45,13 @@ class OpenClipTowers:
     preprocess: Callable[[Any], Tensor]  # a PIL image -> pixel values (3, S, S), on the CPU
 
 
+class Inputs(NamedTuple):
+    """What makes tensors of texts and images."""
+
+    tokenizer: Callable[[str | list[str]], Tensor]
+    preprocess: Callable[[Any], Tensor]
+
+
 class ClipTextEncoder(nn.Module):
     """The text encoder of open_clip's CLIP class as a module, sharing its parts and parameters.
 
@@ -69,28 +76,36 @@ class ClipTextEncoder(nn.Module):
         return features
 
 
-def open_clip_towers(towers: Towers) -> OpenClipTowers:
+def open_clip_towers(towers: Towers, inputs: Inputs | None = None) -> OpenClipTowers:
     """Return open_clip's modules of towers; nothing is copied.
 
     Args:
         towers: The towers.
+        inputs: Of a checkpoint that asks for what open_clip has no word for; None: open_clip's own.
 
     Returns:
         Their modules. Where a checkpoint keeps fewer dimensions than its config has, features are
-        zero beyond those. Its preprocess and tokenizer are open_clip's, without what open_clip has
-        no word for.
+        zero beyond those.
     """
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
     model = towers.model
     has_text_module = hasattr(model, "text")
-    plain, _ = split_own(towers.config)
+    inputs = inputs or _open_clips_inputs(towers)
     return OpenClipTowers(
         model=model,
         image_encoder=model.visual,
         text_encoder=model.text if has_text_module else ClipTextEncoder(model).eval(),
-        tokenizer=_tokenizer(towers),
-        preprocess=image_transform_v2(PreprocessCfg(**plain["preprocess_cfg"]), is_train=False),
+        tokenizer=inputs.tokenizer,
+        preprocess=inputs.preprocess,
+    )
+
+
+def _open_clips_inputs(towers: Towers) -> Inputs:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    plain, _ = split_own(towers.config)
+    return Inputs(
+        _tokenizer(towers),
+        image_transform_v2(PreprocessCfg(**plain["preprocess_cfg"]), is_train=False),
     )
 
 

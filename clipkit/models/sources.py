@@ -13,7 +13,8 @@ What names mean, first match wins:
     a weights FILE                   only if the config of such a directory lies beside it
     ARCHITECTURE/TAG                 published weights, "ViT-B-32/laion2b_s34b_b79k"; case and
                                      separators do not matter, and "open_clip:", OpenAI's
-                                     "ViT-B/32" and hub names of known weights work as well
+                                     "ViT-B/32" and hub names of known weights work as well, also
+                                     "clip-ViT-B-32" and "openai/clip-vit-base-patch32"
 
 Published weights get the activation their tag was trained with, whatever the spelling. A weights
 file gets its architecture's: write "ViT-B-32-quickgelu=FILE" for one trained from QuickGELU
@@ -41,7 +42,9 @@ from clipkit.models.near_names import (
     suggest_models,
 )
 from clipkit.models.transformers_layout import (
+    INNER_CONFIG,
     MODEL_CONFIG,
+    WEIGHTS,
     is_dual_encoder,
     model_directory,
 )
@@ -51,12 +54,13 @@ CONFIG_NAME = "open_clip_config.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _QUICK_GELU_SUFFIX = "-quickgelu"
+_SENTENCE_TRANSFORMERS = "sentence-transformers/"  # is put before names that are no repository
 # Names of OpenAI's own weights elsewhere: openai/CLIP, sentence-transformers, transformers.
 _OPENAI_NAMES = {
     "ViT-L/14@336px": "ViT-L-14-336",
-    "clip-ViT-B-32": "ViT-B-32",
-    "clip-ViT-B-16": "ViT-B-16",
-    "clip-ViT-L-14": "ViT-L-14",
+    "sentence-transformers/clip-ViT-B-32": "ViT-B-32",
+    "sentence-transformers/clip-ViT-B-16": "ViT-B-16",
+    "sentence-transformers/clip-ViT-L-14": "ViT-L-14",
     "openai/clip-vit-base-patch32": "ViT-B-32",
     "openai/clip-vit-base-patch16": "ViT-B-16",
     "openai/clip-vit-large-patch14": "ViT-L-14",
@@ -231,14 +235,17 @@ def _resolve_file(architecture: str, file: str) -> FileSource:
 
 
 def _resolve_pretrained(text: str, cache_dir: Path | None) -> PretrainedSource | HubSource:
+    alias = _openai_alias(text)
+    repo = alias or text
+    if _REPO.fullmatch(repo) and _is_transformers_repo(repo, cache_dir):
+        return HubSource(f"hf-hub:{repo}", repo)
     for table in _tables():
-        openai = _openai_architecture(text, table)
+        openai = _OPENAI_NAMES[alias] if alias else _openai_architecture(text, table)
         if openai is not None:
             return _pretrained(openai, "openai", table)
-        for name, architecture in table.items():
-            for tag, entry in architecture.tags.items():
-                if text == entry.repo and not name.endswith(_QUICK_GELU_SUFFIX):
-                    return _pretrained(name, tag, table)
+        published = _tag_of_repo(text, table)
+        if published is not None:
+            return _pretrained(*published, table)
         readings = list(_readings(normalize_name(text), table))
         exact = [(name, tags[0]) for name, rest, tags in readings if rest and len(tags) == 1]
         if exact:
@@ -257,7 +264,7 @@ def _resolve_pretrained(text: str, cache_dir: Path | None) -> PretrainedSource |
 
 def _resolve_repo(text: str, cache_dir: Path | None) -> HubSource:
     """Return a repository of the hub that is in the cache; the network needs an explicit name."""
-    for name in (CONFIG_NAME, MODEL_CONFIG):
+    for name in (CONFIG_NAME, MODEL_CONFIG, INNER_CONFIG):
         path = cached_file(text, name, cache_dir=cache_dir)
         if path is not None and (name == CONFIG_NAME or is_dual_encoder(path)):
             return HubSource(f"hf-hub:{text}", text)
@@ -274,10 +281,35 @@ def _tables() -> Iterator[Mapping[str, Architecture]]:
         yield installed
 
 
+def _is_transformers_repo(repo: str, cache_dir: Path | None) -> bool:
+    """Return whether a repository is in the cache with transformers' weights, and not open_clip's.
+
+    So transformers or sentence-transformers leaves it there; one of open_clip's is known by a tag.
+    """
+    for name in (MODEL_CONFIG, INNER_CONFIG):
+        path = cached_file(repo, name, cache_dir=cache_dir)
+        if path is not None and is_dual_encoder(path):
+            has_weights = any(path.with_name(weights).is_file() for weights in WEIGHTS)
+            return has_weights and not any(path.parent.glob("open_clip_*"))
+    return False
+
+
+def _tag_of_repo(repo: str, table: Mapping[str, Architecture]) -> tuple[str, str] | None:
+    """Return the architecture and the tag whose weights a repository of the hub has."""
+    for name, architecture in table.items():
+        for tag, entry in architecture.tags.items():
+            if repo == entry.repo and not name.endswith(_QUICK_GELU_SUFFIX):
+                return name, tag
+    return None
+
+
+def _openai_alias(text: str) -> str | None:
+    """Return another library's name of OpenAI's weights as it is spelt there, or None."""
+    wanted = (text.lower(), f"{_SENTENCE_TRANSFORMERS}{text.lower()}")
+    return next((name for name in _OPENAI_NAMES if name.lower() in wanted), None)
+
+
 def _openai_architecture(text: str, table: Mapping[str, Architecture]) -> str | None:
-    for spelling, name in _OPENAI_NAMES.items():
-        if text.lower() == spelling.lower():
-            return name
     # OpenAI writes the patch size after a slash, which open_clip never does.
     match = re.fullmatch(r"(ViT-[A-Za-z])/(\d+)", text, flags=re.IGNORECASE)
     if match:

@@ -29,6 +29,7 @@ WEIGHTS = (
 INDEX_SUFFIX = ".index.json"  # of a file that names several weights files
 # Where sentence-transformers keeps it.
 INNER_DIRECTORY = "0_CLIPModel"
+INNER_CONFIG = f"{INNER_DIRECTORY}/{MODEL_CONFIG}"
 
 Family = Literal["clip", "metaclip_2", "chinese_clip", "siglip"]
 """What a config's model_type may be for open_clip to have the encoders: fixed-size SigLIP2 is
@@ -90,11 +91,17 @@ def is_dual_encoder(path: Path) -> bool:
 
     Also one that open_clip has no encoders for, so that it is refused with the reason.
     """
+    kind = model_type(path)
+    return kind in FAMILIES or kind in _UNBUILT
+
+
+def model_type(path: Path) -> str | None:
+    """Return what kind of model transformers' config says it is of; None: it does not say."""
     try:
         kind = read_json_object(path, CheckpointError).get("model_type")
     except CheckpointError:
-        return False
-    return kind in FAMILIES or kind in _UNBUILT
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def read_transformers(directory: Path) -> TransformersConfig:
@@ -118,8 +125,8 @@ def read_transformers(directory: Path) -> TransformersConfig:
             f"{path} describes a model of transformers' of type {kind!r}, which open_clip's "
             f"encoders cannot be: {why}; clipkit loads {', '.join(FAMILIES)}"
         )
-    text, vision = _part(content, "text"), _part(content, "vision")
     try:
+        text, vision = _part(content, "text"), _part(content, "vision")
         if kind == "siglip":
             model_cfg = _siglip(text, vision, path)
         else:

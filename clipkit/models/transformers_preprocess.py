@@ -36,7 +36,12 @@ def read_processor(directory: Path) -> dict[str, Any]:
         if (directory / name).is_file():
             path = directory / name
             content = read_json_object(path, CheckpointError)
-            return _preprocess(content.get("image_processor") or content, path)
+            try:
+                return _preprocess(content.get("image_processor") or content, path)
+            except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
+                raise CheckpointError(
+                    f"{path} has a setting of another kind than image processors have: {error!r}"
+                ) from error
     raise CheckpointError(
         f"{directory} has no {PROCESSOR_CONFIGS[0]}: without it nobody knows how its images are "
         "resized and normalized; copy the file of the model that it was trained from"

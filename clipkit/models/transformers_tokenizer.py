@@ -1,8 +1,9 @@
 """The tokenizer of a checkpoint in transformers' layout, as a directory with a tokenizer.json.
 
 Most checkpoints have one. What older ones have instead (vocab.json and merges.txt, vocab.txt,
-spiece.model) is converted by transformers itself, once, into clipkit's cache. There also lies the
-config of a text encoder that stays transformers' own, because open_clip reads it from a file.
+spiece.model) is converted by transformers itself, once, into clipkit's cache, and copied there:
+transformers' own SiglipTokenizer reads nothing else. There also lies the config of a text encoder
+that stays transformers' own, because open_clip reads it from a file.
 """
 
 import hashlib
@@ -20,14 +21,16 @@ from clipkit.paths import cache_directory
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+SENTENCEPIECE = "spiece.model"
 OLDER_FILES = (
     "vocab.json",
     "merges.txt",
     "vocab.txt",
-    "spiece.model",
+    SENTENCEPIECE,
     "sentencepiece.bpe.model",
     "added_tokens.json",
 )
+_FORMAT = "2 "  # of what is prepared; 1 had no older files
 # What a tokenizer class does to a text before its tokenizer.json sees it.
 _CLEANING = {"SiglipTokenizer": "siglip", "Siglip2Tokenizer": "lowercase"}
 
@@ -48,7 +51,7 @@ def tokenizer_cleaning(directory: Path, family: str) -> str:
     """
     settings = _settings(directory)
     kind = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
-    if not kind and family == "siglip" and (directory / "spiece.model").is_file():
+    if not kind and family == "siglip" and (directory / SENTENCEPIECE).is_file():
         kind = "SiglipTokenizer"
     if family != "siglip" and settings.get("padding_side", "right") != "right":
         raise CheckpointError(
@@ -87,7 +90,7 @@ def prepare_tokenizer(directory: Path, text_config: Mapping[str, Any] | None) ->
             f"{directory} holds no tokenizer: it should have a {TOKENIZER}; copy the files of the "
             "model that it was trained from"
         )
-    digest = hashlib.sha256(json.dumps(text_config, sort_keys=True).encode())
+    digest = hashlib.sha256(f"{_FORMAT}{json.dumps(text_config, sort_keys=True)}".encode())
     for path in files:
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     prepared = cache_directory() / "transformers" / digest.hexdigest()[:16]
@@ -104,7 +107,7 @@ def _prepare(directory: Path, text_config: Mapping[str, Any] | None, prepared: P
     draft = prepared.with_name(f".{prepared.name}.{uuid.uuid4().hex}.part")
     draft.mkdir(parents=True)
     try:
-        for name in (TOKENIZER, *SETTINGS):
+        for name in (TOKENIZER, *SETTINGS, *OLDER_FILES):
             if (directory / name).is_file():
                 shutil.copyfile(directory / name, draft / name)
         settings = _settings(directory)
@@ -122,15 +125,16 @@ def _prepare(directory: Path, text_config: Mapping[str, Any] | None, prepared: P
 
 
 def _converted(directory: Path) -> tuple[str, dict[str, str]]:
-    """Return the tokenizer.json that transformers makes of an older tokenizer, and its marks."""
+    """Return the tokenizer.json that transformers makes of an older tokenizer, and its settings."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise MissingExtraError("torch", "A tokenizer without a tokenizer.json") from error
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        marks = {"tokenizer_class": type(tokenizer).__name__}
         found = {name: getattr(tokenizer, name) for name in ("pad_token", "unk_token")}
-        marks = {name: str(token) for name, token in found.items() if token is not None}
+        marks |= {name: str(token) for name, token in found.items() if token is not None}
         if hasattr(tokenizer, "backend_tokenizer"):
             return str(tokenizer.backend_tokenizer.to_str()), marks
         return _converted_siglip(tokenizer), marks

@@ -61,6 +61,13 @@ class Runtime(Protocol):
         """How cosines become logits."""
 
     @property
+    def may_weights_change(self) -> bool:
+        """Whether the weights were handed out: space_id need not be theirs from then on."""
+
+    def have_weights_changed(self) -> bool:
+        """Return whether the weights are others than when they were handed out."""
+
+    @property
     def image_batch(self) -> int:
         """How many images a call of image_features should have, of a stream of them."""
 

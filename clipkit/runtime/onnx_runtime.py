@@ -76,6 +76,15 @@ class OnnxRuntime:
         return self._bundle.scoring
 
     @property
+    def may_weights_change(self) -> bool:
+        """Never: nobody gets hold of a compiled model's weights."""
+        return False
+
+    def have_weights_changed(self) -> bool:
+        """Return False."""
+        return False
+
+    @property
     def bundle(self) -> Bundle:
         """What the bundle's manifest says."""
         return self._bundle

@@ -6,7 +6,6 @@ W width of a tower.
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from clipkit.inputs.images import ImageInput
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import Layout, save_towers
-from clipkit.models.open_clip_towers import OpenClipTowers, open_clip_towers
+from clipkit.models.open_clip_towers import Inputs, OpenClipTowers, open_clip_towers
 from clipkit.models.own_settings import split_own
 from clipkit.models.towers import Towers
 from clipkit.runtime.base import Scoring, trim_padding
@@ -36,15 +35,14 @@ except ImportError as error:
     raise MissingExtraError("torch", "Running a model in torch") from error
 
 
-def with_own_inputs(open_clips: OpenClipTowers, towers: Towers) -> OpenClipTowers:
-    """Return open_clip's modules with clipkit's preprocess and tokenizer instead of open_clip's.
+def own_inputs(towers: Towers) -> Inputs:
+    """Return clipkit's preprocess and tokenizer, in the form of open_clip's.
 
     Args:
-        open_clips: The modules.
         towers: The checkpoint that they are of, which asks for what open_clip does not have.
 
     Returns:
-        The same modules; what is made of images and texts is torch's, on the CPU.
+        What makes torch's tensors of images and texts, on the CPU.
     """
     preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
     tokenizer = Tokenizer.from_config(towers.model_cfg["text_cfg"], towers.tokenizer_source)
@@ -55,7 +53,7 @@ def with_own_inputs(open_clips: OpenClipTowers, towers: Towers) -> OpenClipTower
     def to_token_ids(texts: str | list[str]) -> Tensor:
         return torch.from_numpy(tokenizer([texts] if isinstance(texts, str) else texts))
 
-    return replace(open_clips, preprocess=to_pixel_values, tokenizer=to_token_ids)
+    return Inputs(to_token_ids, to_pixel_values)
 
 
 class TorchRuntime:
@@ -92,6 +90,7 @@ class TorchRuntime:
         self._layout = image_layout(towers.model.visual, self._device)
         towers.model.visual.to(memory_format=self._layout)
         self._streams = ThreadStreams(self._device)
+        self._handed_out: dict[str, list[int]] | None = None  # their checksums then
         self._compiled = torch.compile(towers.image_features, dynamic=False) if compile else None
 
     @property
@@ -136,6 +135,18 @@ class TorchRuntime:
     def scoring(self) -> Scoring:
         """How cosines become logits."""
         return self._scoring
+
+    @property
+    def may_weights_change(self) -> bool:
+        """Whether :meth:`open_clip_towers` was called: who has the modules may train them."""
+        return self._handed_out is not None
+
+    def have_weights_changed(self) -> bool:
+        """Return whether the weights are others than when they were handed out.
+
+        It reads all of them, in a tenth of a second for a ViT-B.
+        """
+        return self._handed_out is not None and self._handed_out != self._towers.checksums()
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return image features of any norm.
@@ -205,6 +216,8 @@ class TorchRuntime:
 
     def open_clip_towers(self) -> OpenClipTowers:
         """Return open_clip's own modules, those that it computes with, the same at every call."""
+        if self._handed_out is None:
+            self._handed_out = self._towers.checksums()
         return self._open_clip_towers
 
     def save(self, directory: Path, *, tokenizer_json: str, layout: Layout = "open_clip") -> None:
@@ -224,20 +237,23 @@ class TorchRuntime:
                 f"the weights were rounded to {self._precision} when they were loaded; "
                 'load the model with precision="fp32" to save it'
             )
+        space_id = self._space_id
+        if self.have_weights_changed():
+            text_cfg, vocabulary = self._towers.model_cfg["text_cfg"], self._towers.tokenizer_source
+            space_id = self._towers.space_id(Tokenizer.from_config(text_cfg, vocabulary).digest())
         brings_vocabulary = self._towers.tokenizer_source.is_dir()
         save_towers(
             self._towers,
             directory,
             tokenizer_json=None if brings_vocabulary else tokenizer_json,
-            space_id=self._space_id,
+            space_id=space_id,
             layout=layout,
         )
 
     @functools.cached_property
     def _open_clip_towers(self) -> OpenClipTowers:
-        towers = open_clip_towers(self._towers)
         _, own = split_own(self._towers.config)
-        return with_own_inputs(towers, self._towers) if own else towers
+        return open_clip_towers(self._towers, own_inputs(self._towers) if own else None)
 
     def _checked_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = self._towers.image_size

@@ -67,6 +67,15 @@ class TruncatedRuntime:
         return self.whole.scoring
 
     @property
+    def may_weights_change(self) -> bool:
+        """Whether the weights were handed out, by whichever encoder computes with them."""
+        return self.whole.may_weights_change
+
+    def have_weights_changed(self) -> bool:
+        """Return whether the weights are others than when they were handed out."""
+        return self.whole.have_weights_changed()
+
+    @property
     def image_batch(self) -> int:
         """How many images a call of image_features should have, of a stream of them."""
         return self.whole.image_batch

@@ -78,6 +78,9 @@ class IndexedFiles:
 
         Yields:
             Batches; each position, counted from 0, is in exactly one.
+
+        Raises:
+            InputError: If the encoder's weights were changed, and some file is not indexed.
         """
         done = 0  # of the known ones
         for batch in self._encode_unknown(encoder):
@@ -97,6 +100,7 @@ class IndexedFiles:
         unknown = [position for position in range(len(self._files)) if position not in known]
         if not unknown:
             return  # the image encoder is not even loaded
+        encoder.check_weights()
         images = [self._place.folder / self._files[position].path for position in unknown]
         with closing(encoder.stream_images(images)) as batches:
             for batch in batches:

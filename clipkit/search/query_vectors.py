@@ -84,13 +84,14 @@ def needed_encoder(encoder: "Encoder | None") -> "Encoder":
         The same.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is none, or its weights were changed through its towers.
     """
     if encoder is None:
         raise InputError(
             "this needs a model: open the library with one, as in "
             "PhotoLibrary.open(folder, clipkit.load())"
         )
+    encoder.check_weights()
     return encoder
 
 

@@ -27,6 +27,11 @@ class MeanColorRuntime:
         self.image_batches: list[int] = []
         self.text_batches: list[int] = []
 
+    may_weights_change = False
+
+    def have_weights_changed(self) -> bool:
+        return False
+
     def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         self.image_batches.append(len(pixel_values))
         colors: NDArray[np.float32] = pixel_values.mean(axis=(2, 3))

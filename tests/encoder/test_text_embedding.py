@@ -39,6 +39,11 @@ class CountingRuntime:
         self.precision = precision
         self.num_texts = 0
 
+    may_weights_change = False
+
+    def have_weights_changed(self) -> bool:
+        return False
+
     def text_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         self.num_texts += len(token_ids)
         counts = np.full(len(token_ids), len(token_ids))

@@ -221,9 +221,10 @@ def test_a_repo_without_a_model_is_a_checkpoint_error(hub_server: Hub) -> None:
     ) as caught:
         fetch_source(resolve_source("hf-hub:org/tiny@v9"))
     assert not isinstance(caught.value, OfflineError)
-    # A repo may be in transformers' layout.
-    assert hub_server.asked == [f"HEAD {name}" for name in (CONFIG_NAME, "config.json")]
-    assert hub_server.revisions == ["v9", "v9"]
+    # A repo may be in transformers' layout, or sentence-transformers'.
+    names = (CONFIG_NAME, "config.json", "0_CLIPModel/config.json")
+    assert hub_server.asked == [f"HEAD {name}" for name in names]
+    assert hub_server.revisions == ["v9"] * 3
 
 
 def test_a_download_that_finds_no_file_is_an_offline_error(

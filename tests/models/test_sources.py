@@ -37,6 +37,7 @@ SPELLINGS = {
     "vit-l/14": "ViT-L-14/openai",
     "ViT-L/14@336px": "ViT-L-14-336/openai",
     "clip-ViT-B-32": "ViT-B-32/openai",
+    "sentence-transformers/clip-ViT-B-32": "ViT-B-32/openai",
     "openai/clip-vit-base-patch32": "ViT-B-32/openai",
     "RN50:openai": "RN50/openai",
     "ViT-B-16-SigLIP": "ViT-B-16-SigLIP/webli",

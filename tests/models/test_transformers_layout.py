@@ -280,6 +280,11 @@ def test_the_activation_is_the_configs(activation: str, tmp_path: Path) -> None:
         ({"model_type": "siglip2"}, "any shape"),
         ({"model_type": "altclip"}, "layer norm"),
         ({"model_type": "clip_vision_model"}, "an image encoder alone"),
+        ({"model_type": []}, "not a checkpoint: it holds no .* and no config.json of a model of"),
+        ({"model_type": ["clip"]}, "not a checkpoint"),
+        ({"text_config": 3}, "of another kind"),
+        ({"vision_config": ["hidden_size"]}, "of another kind"),
+        ({"vision_config": {"hidden_size": []}}, "of another kind"),
         ({"vision_config": {"hidden_act": "relu"}}, "'relu'"),
         ({"vision_config": {"hidden_act": "gelu"}}, "another activation in its text encoder"),
         ({"vision_config": {"num_attention_heads": 0}}, "lacks a number"),
@@ -425,9 +430,23 @@ def test_siglip_without_its_padding_token_is_refused(
         clipkit.load(directory, engine="torch")
 
 
-def test_siglips_own_sentencepiece_file_is_converted(
-    model: Callable[[str], TransformersModel], tmp_path: Path
+@pytest.mark.parametrize(
+    "changes",
+    [{"size": "small"}, {"crop_size": "a"}, {"resample": []}, {"image_mean": 3}],
+)
+def test_settings_of_another_kind_are_told(
+    changes: dict[str, Any], model: Callable[[str], TransformersModel], tmp_path: Path
 ) -> None:
+    directory = _copied(model("clip"), tmp_path / "clip")
+    path = directory / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(CheckpointError, match=r"preprocessor_config.json has a setting of another"):
+        clipkit.load(directory, engine="torch")
+
+
+@pytest.fixture
+def sentencepiece_siglip(model: Callable[[str], TransformersModel], tmp_path: Path) -> Path:
+    """Return a SigLIP directory whose tokenizer is a spiece.model alone."""
     import sentencepiece
 
     corpus = tmp_path / "corpus.txt"
@@ -445,16 +464,142 @@ def test_siglips_own_sentencepiece_file_is_converted(
     )
     directory = _copied(model("siglip"), tmp_path / "siglip", "tokenizer*", "special*")
     shutil.copyfile(tmp_path / "spiece.model", directory / "spiece.model")
+    return directory
+
+
+SIGLIP_TEXTS = ["a red boat", "A Photo, of the SEA!", "", "two cats  and  the boat in the sea " * 3]
+
+
+def _siglip_tokens(directory: Path) -> torch.Tensor:
     tokenizer = transformers.SiglipTokenizer(str(directory / "spiece.model"), model_max_length=20)
-    files = locate(resolve_source(directory))
+    options = {"padding": "max_length", "truncation": True, "max_length": 20}
+    tokens: torch.Tensor = tokenizer(SIGLIP_TEXTS, return_tensors="pt", **options)["input_ids"]
+    return tokens
+
+
+def test_siglips_own_sentencepiece_file_is_converted(sentencepiece_siglip: Path) -> None:
+    files = locate(resolve_source(sentencepiece_siglip))
     found = Tokenizer.from_config(files.model_cfg["text_cfg"], files.tokenizer)
-    texts = ["a red boat", "A Photo, of the SEA!", "", "two cats  and  the boat in the sea " * 3]
-    expected = tokenizer(texts, padding="max_length", truncation=True, max_length=20)
-    np.testing.assert_array_equal(found(texts), expected["input_ids"])
+    np.testing.assert_array_equal(found(SIGLIP_TEXTS), _siglip_tokens(sentencepiece_siglip))
 
 
-def _serve(directory: Path, server: Hub) -> None:
-    server.files |= {path.name: path for path in directory.iterdir() if path.is_file()}
+@pytest.mark.parametrize("settings", [None, {"tokenizer_class": "SiglipTokenizer"}])
+def test_siglips_own_sentencepiece_file_is_saved(
+    settings: dict[str, str] | None, sentencepiece_siglip: Path, tmp_path: Path
+) -> None:
+    import open_clip
+
+    if settings:
+        (sentencepiece_siglip / "tokenizer_config.json").write_text(json.dumps(settings))
+    encoder = clipkit.load(sentencepiece_siglip, engine="torch", cache_texts=False)
+    expected = _siglip_tokens(sentencepiece_siglip)
+    assert torch.equal(encoder.towers.tokenizer(SIGLIP_TEXTS), expected)
+    encoder.save(tmp_path / "theirs", layout="transformers")
+    encoder.save(tmp_path / "ours")
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    options = {"padding": "max_length", "truncation": True, "max_length": 20}
+    found = tokenizer(SIGLIP_TEXTS, return_tensors="pt", **options)
+    assert torch.equal(found["input_ids"], expected)
+    tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path}/ours")(SIGLIP_TEXTS)
+    assert torch.equal(tokens, expected)
+    for saved in ("theirs", "ours"):
+        again = clipkit.load(tmp_path / saved, engine="torch", cache_texts=False)
+        np.testing.assert_array_equal(again.tokenize(SIGLIP_TEXTS).token_ids, expected)
+
+
+def test_siglips_own_sentencepiece_file_is_fetched(
+    model: Callable[[str], TransformersModel], sentencepiece_siglip: Path, hub_server: Hub
+) -> None:
+    # As the hub has most of them: with both files, and a class that reads the older one alone.
+    shutil.copy(model("siglip").directory / "tokenizer.json", sentencepiece_siglip)
+    settings = {"tokenizer_class": "SiglipTokenizer", "pad_token": "</s>"}
+    (sentencepiece_siglip / "tokenizer_config.json").write_text(json.dumps(settings))
+    _serve(sentencepiece_siglip, hub_server)
+    fetched = {path.name for path in fetch_source(resolve_source("hf-hub:org/siglip"))}
+    assert {"tokenizer.json", "spiece.model"} <= fetched
+
+
+def _serve(directory: Path, server: Hub, place: str = "") -> None:
+    server.files |= {f"{place}{path.name}": path for path in directory.iterdir() if path.is_file()}
+
+
+def _cache(directory: Path, repo: str, cache: Path) -> None:
+    """Put a directory into the hub's cache, as its own client does it."""
+    folder = cache / f"models--{repo.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0123abcd")
+    shutil.copytree(directory, folder / "snapshots" / "0123abcd")
+
+
+OTHERS_NAMES = {
+    "openai/clip-vit-base-patch32": "openai/clip-vit-base-patch32",
+    "OpenAI/CLIP-ViT-Base-Patch32": "openai/clip-vit-base-patch32",
+    "sentence-transformers/clip-ViT-B-32": "sentence-transformers/clip-ViT-B-32",
+    "clip-ViT-B-32": "sentence-transformers/clip-ViT-B-32",
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+}
+
+
+@pytest.mark.parametrize(("name", "repo"), OTHERS_NAMES.items())
+def test_a_repository_in_the_cache_is_taken_before_the_tag_of_its_name(
+    name: str, repo: str, model: Callable[[str], TransformersModel], hub_cache: Path, tmp_path: Path
+) -> None:
+    theirs, place = model("clip"), "0_CLIPModel" if "sentence" in repo else "."
+    _copied(theirs, tmp_path / "st" / place)
+    _cache(tmp_path / "st", repo, hub_cache)
+    encoder = clipkit.load(name, engine="torch", cache_texts=False)
+    assert encoder.name == f"hf-hub:{repo}"
+    _assert_equal(encoder.encode_texts(TEXTS), theirs.text_features(TEXTS))
+
+
+@pytest.mark.parametrize("lack", ["model.safetensors", "config.json"])
+def test_a_part_of_a_repository_is_not_taken_before_the_tag_of_its_name(
+    lack: str, model: Callable[[str], TransformersModel], hub_cache: Path, tmp_path: Path
+) -> None:
+    repo = "openai/clip-vit-base-patch32"  # a tokenizer was loaded from it
+    _cache(_copied(model("clip"), tmp_path / "part", lack), repo, hub_cache)
+    assert resolve_source(repo).name == "ViT-B-32/openai"
+
+
+def test_open_clips_files_of_a_repository_are_its_tags(
+    model: Callable[[str], TransformersModel], hub_cache: Path, tmp_path: Path
+) -> None:
+    repo = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+    both = _copied(model("clip"), tmp_path / "both")
+    shutil.copy(both / "model.safetensors", both / "open_clip_model.safetensors")
+    _cache(both, repo, hub_cache)
+    assert resolve_source(repo).name == "ViT-B-32/laion2b_s34b_b79k"
+
+
+def test_a_repository_of_sentence_transformers_loads_from_the_cache(
+    model: Callable[[str], TransformersModel], hub_cache: Path, tmp_path: Path
+) -> None:
+    theirs = model("clip")
+    _copied(theirs, tmp_path / "st" / "0_CLIPModel")
+    _cache(tmp_path / "st", "my/clip", hub_cache)
+    for name in ("hf-hub:my/clip", "my/clip"):
+        encoder = clipkit.load(name, engine="torch", cache_texts=False)
+        _assert_equal(encoder.encode_texts(TEXTS), theirs.text_features(TEXTS))
+    assert "hf-hub:my/clip" in models_here()
+
+
+def test_a_repository_of_sentence_transformers_is_fetched(
+    model: Callable[[str], TransformersModel], hub_server: Hub, tmp_path: Path
+) -> None:
+    theirs = model("clip")
+    served = _copied(theirs, tmp_path / "served", "*.safetensors", "tokenizer.json")
+    for path in clip_files(tmp_path):
+        shutil.copyfile(path, served / path.name)
+    _write_shards(theirs.model.state_dict(), served, is_safe=True)
+    _serve(served, hub_server, "0_CLIPModel/")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')  # of another module
+    hub_server.files["config.json"] = tmp_path / "config.json"
+    fetched = {path.name for path in fetch_source(resolve_source("hf-hub:my/clip"))}
+    assert {"config.json", "vocab.json", "merges.txt", "part1.safetensors"} <= fetched
+    hub_server.asked.clear()
+    encoder = clipkit.load("my/clip", engine="torch", cache_texts=False)
+    assert hub_server.asked == []
+    _assert_equal(encoder.encode_texts(TEXTS), theirs.text_features(TEXTS))
 
 
 def test_it_is_fetched_from_the_hub_and_then_loads_without_it(
