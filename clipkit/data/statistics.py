@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import check_progress
 from clipkit.data.pair import PairDataset, image_digest, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import borrow_image
@@ -99,6 +100,7 @@ def collect_statistics(
     Returns:
         The statistics.
     """
+    check_progress(progress)
     counts = _Counts(frozenset() if apart_from is None else apart_from.digests)
     unreadable = {error.path: error.reason for error in dataset.skipped}
 

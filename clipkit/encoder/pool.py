@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_whole, items_of
+from clipkit.arguments import ENCODER_RULE, check_kind, check_progress, check_whole, items_of
 from clipkit.embeddings import EmbeddingArray
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import EncodedBatch, EncodingReport, report_of, rows_of_all
@@ -171,6 +171,7 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
             InputError: As :meth:`encode_images` does.
             ClipkitError: As :meth:`encode_images` does.
         """
+        check_progress(progress)
         check_image_list(images)
         size = None if batch_size is None else check_whole(batch_size, "batch_size")
         total = len(images) if isinstance(images, Sized) else None
@@ -208,6 +209,7 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
             InputError: As :meth:`Encoder.encode_texts` does.
             ClipkitError: If a process dies twice of the same texts.
         """
+        check_progress(progress)
         words = list(check_texts(texts))
         size = self._share(len(words), _TEXTS_A_TASK)
         starts = range(0, len(words), size)
