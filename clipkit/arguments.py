@@ -37,6 +37,29 @@ def check_whole(value: object, name: str, *, least: int = 1) -> int:
     return count
 
 
+def check_progress(progress: object, called_with: str = "(done, total)") -> None:
+    """Raise unless a callback for progress is a function, or None.
+
+    Called before the work begins: a switch, as other libraries have it, would fail only after the
+    first batch.
+
+    Args:
+        progress: The callback.
+        called_with: What it is called with.
+
+    Raises:
+        InputError: If it cannot be called.
+
+    Example:
+        >>> check_progress(print)
+    """
+    if progress is not None and not callable(progress):
+        raise InputError(
+            f"progress must be a function of {called_with}, as print is one, or None, got "
+            f"{progress!r}"
+        )
+
+
 def check_share(value: object, name: str) -> float:
     """Return a number between 0 and 1, both included.
 

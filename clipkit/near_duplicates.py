@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import check_progress
 from clipkit.embeddings import Embeddings, check_embeddings
 from clipkit.errors import InputError
 from clipkit.progress import Progress
@@ -40,6 +41,7 @@ def near_pairs(
     Yields:
         Pairs; the first row of each is the earlier one.
     """
+    check_progress(progress)
     num_rows = len(embeddings)
     num_pairs = num_rows * (num_rows + 1) // 2
     done = 0
@@ -117,6 +119,7 @@ def mark_near_duplicates(
         >>> found.original.tolist()
         [-1, -1, 0]
     """
+    check_progress(progress)
     if not _MIN_EPSILON <= epsilon <= 2:
         raise InputError(f"epsilon must be {_MIN_EPSILON:g} to 2, got {epsilon:g}")
     embeddings = check_embeddings(embeddings)

@@ -13,8 +13,14 @@ import torch
 
 import clipkit
 from clipkit.arguments import check_share, check_whole, items_of
+from clipkit.curation.filtering import filter_pairs
+from clipkit.curation.rules import FilterRules
+from clipkit.encoder.pairs import stream_pairs
 from clipkit.errors import InputError
+from clipkit.evaluation.zero_shot import evaluate_zero_shot
+from clipkit.near_duplicates import mark_near_duplicates, near_pairs
 from tests.conftest import ROOT
+from tests.fake_pairs import ListSource
 from tests.fakes import FakeEncoder
 
 starter = functools.cache(clipkit.load)
@@ -84,6 +90,52 @@ def test_one_string_is_not_several(name: str, tmp_path: Path) -> None:
     library = clipkit.PhotoLibrary.open(tmp_path, FakeEncoder())
     with pytest.raises(InputError, match=f"^{name} must be .*, got .*put it in a list"):
         public_calls(library)[name]("*.png")
+
+
+def calls_with_progress(
+    library: clipkit.PhotoLibrary, folder: Path
+) -> dict[str, Callable[[Any], object]]:
+    """Return every call that takes a callback for progress."""
+    encoder, image = starter(), ROOT / "demo" / "samples" / "cat.jpg"
+    classifier = clipkit.ZeroShotClassifier(encoder, ["cat"])
+    source = ListSource([])
+    pixels = np.zeros((1, 3, *encoder.preprocess.size), np.float32)
+    pool = clipkit.EncoderPool(encoder, ["cpu"])  # its process starts when it is first needed
+    rows = np.eye(2, dtype=np.float32)
+    return {
+        "texts": lambda given: encoder.encode_texts(["a"], progress=given),
+        "prompts": lambda given: encoder.encode_prompts([["a"]], progress=given),
+        "images": lambda given: encoder.encode_images([image], progress=given),
+        "readable": lambda given: encoder.encode_readable_images([image], progress=given),
+        "stream": lambda given: next(encoder.stream_images([image], progress=given)),
+        "pixels": lambda given: encoder.encode_pixel_values(pixels, progress=given),
+        "pool": lambda given: pool.encode_images([image], progress=given),
+        "readable in a pool": lambda given: pool.encode_readable_images([image], progress=given),
+        "stream of a pool": lambda given: next(pool.stream_images([image], progress=given)),
+        "texts in a pool": lambda given: pool.encode_texts(["a"], progress=given),
+        "classifier": lambda given: clipkit.ZeroShotClassifier(encoder, ["a"], progress=given),
+        "classify": lambda given: classifier.classify([image], progress=given),
+        "classes of a stream": lambda given: next(classifier.stream([image], progress=given)),
+        "sync": lambda given: library.sync(progress=given),
+        "duplicates": lambda given: library.duplicates(progress=given),
+        "compile": lambda given: clipkit.compile_model(folder, progress=given),
+        "pairs": lambda given: next(stream_pairs(encoder, source, progress=given)),
+        "evaluate": lambda given: evaluate_zero_shot(encoder, [image], [0], ["a"], progress=given),
+        "filter": lambda given: filter_pairs(source, FilterRules(), progress=given),
+        "near": lambda given: mark_near_duplicates(rows, epsilon=0.1, progress=given),
+        "near pairs": lambda given: next(near_pairs(rows, 0.5, progress=given)),
+    }
+
+
+@pytest.mark.parametrize("given", [True, False, "bar", 1])
+def test_a_switch_is_no_function_for_progress(given: object, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    library = clipkit.PhotoLibrary.open(tmp_path / "photos", FakeEncoder())
+    library.sync()
+    for name, call in calls_with_progress(library, tmp_path / "nowhere").items():
+        with pytest.raises(InputError, match=r"^progress must be a function of .*, got") as caught:
+            call(given)
+        assert str(caught.value).endswith(repr(given)), name
 
 
 @pytest.mark.parametrize("path", [None, 5, b"photos"])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clipkit.arguments import check_progress
 from clipkit.curation.rules import RULES, Fault, FilterRules, image_size
 from clipkit.data.mixing import PairSubset
 from clipkit.data.pair import PairDataset, image_digest
@@ -110,6 +111,7 @@ def filter_pairs(
     Raises:
         InputError: If the rules need an encoder and there is none.
     """
+    check_progress(progress, "the name of a stage, that returns one of (done, total)")
     if rules.need_embeddings and encoder is None:
         raise InputError("similarities and near duplicates need a model: give an encoder")
     stage = progress or (lambda _: lambda done, total: None)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clipkit.arguments import check_progress
 from clipkit.data.pair import PairDataset, image_digest, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import borrow_image
@@ -92,6 +93,7 @@ def collect_statistics(
     Returns:
         The statistics.
     """
+    check_progress(progress)
     counts = _Counts(tokenizer)
     unreadable = {error.path: error.reason for error in dataset.skipped}
 

@@ -6,12 +6,12 @@ W width of the image encoder.
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clipkit.arguments import check_whole
+from clipkit.arguments import check_progress, check_whole
 from clipkit.embeddings import EmbeddingArray, as_floats, normalize_rows
 from clipkit.encoder.image_embedding import (
     EncodedBatch,
@@ -36,16 +36,43 @@ class ImageCalls(LoadedModel):
     preprocess: Preprocess
     """Images to pixel values, as the checkpoint says."""
 
-    max_pixels: int | None
-    """Images that decode to more are refused; None takes a share of the memory."""
+    _max_pixels: int | None = None
+    _batch_size: int | None = None
+    _decode: Decode = "scaled"
 
-    batch_size: int | None = None
-    """Images that go through the image encoder at once, unless a call says; None: what suits."""
+    @property
+    def max_pixels(self) -> int | None:
+        """Images that decode to more are refused; None takes a share of the memory."""
+        return self._max_pixels
 
-    decode: Decode = "scaled"
-    """How large JPEGs are decoded: "scaled" at a half, a quarter or an eighth, at least twice the
-    size that the image encoder takes, several times faster; "exact" in full, for embeddings that
-    equal those of open_clip's or transformers' own pipeline."""
+    @max_pixels.setter
+    def max_pixels(self, value: int | None) -> None:
+        self._max_pixels = None if value is None else check_whole(value, "max_pixels")
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images through the image encoder at once, unless a call says; None: what suits."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, value: int | None) -> None:
+        self._batch_size = None if value is None else check_whole(value, "batch_size")
+
+    @property
+    def decode(self) -> Decode:
+        """How large JPEGs are decoded: "scaled" or "exact".
+
+        "scaled" decodes at a half, a quarter or an eighth, at least twice the size that the image
+        encoder takes, several times faster; "exact" in full, for embeddings that equal those of
+        open_clip's or transformers' own pipeline.
+        """
+        return self._decode
+
+    @decode.setter
+    def decode(self, value: Decode) -> None:
+        if value not in DECODES:
+            raise InputError(f'decode must be "scaled" or "exact", got {value!r}')
+        self._decode = value
 
     def encode_image(self, image: ImageInput, *, allow_urls: bool = False) -> EmbeddingArray:
         """Return the embedding of one image.
@@ -151,6 +178,7 @@ class ImageCalls(LoadedModel):
         Raises:
             InputError: If an item is no image at all.
         """
+        check_progress(progress)
         check_image_list(images)
         embedder = self._image_embedder(allow_urls=allow_urls)
         yield from embedder.stream(
@@ -170,7 +198,8 @@ class ImageCalls(LoadedModel):
         DataLoader of one's own, or images that no file holds.
 
         Args:
-            pixel_values: Standardised values, shape (N, 3, H, W): an array, or a tensor of the CPU.
+            pixel_values: Standardised values, shape (N, 3, H, W): an array, or a tensor of torch's
+                on any device, of any floating point format.
             batch_size: As for :meth:`encode_images`.
             progress: Called after every batch.
 
@@ -181,6 +210,7 @@ class ImageCalls(LoadedModel):
             InputError: If they are of another shape, no floating point numbers, not finite, or too
                 large to be standardised, as levels from 0 to 255 are.
         """
+        check_progress(progress)
         values = self._checked_pixel_values(pixel_values)
         batch_size = self._image_batch_size(batch_size)
         rows = [np.empty((0, self.embed_dim), dtype=np.float32)]
@@ -218,8 +248,6 @@ class ImageCalls(LoadedModel):
         return runtime.patch_features(np.stack(pixel_values))
 
     def _image_embedder(self, *, allow_urls: bool) -> ImageEmbedder:
-        if self.decode not in DECODES:
-            raise InputError(f'decode must be "scaled" or "exact", got {self.decode!r}')
         is_scaled = self.decode == "scaled"
         return ImageEmbedder(self._runtime, self.preprocess, self.max_pixels, allow_urls, is_scaled)
 
@@ -228,7 +256,7 @@ class ImageCalls(LoadedModel):
         return check_whole(own if asked is None else asked, "batch_size")
 
     def _checked_pixel_values(self, pixel_values: ArrayLike) -> NDArray[np.float32]:
-        values = as_floats(pixel_values, "pixel values", dtype=None)
+        values = as_floats(_without_tensors(pixel_values), "pixel values", dtype=None)
         shape = (3, *self.preprocess.size)
         if values.ndim != 4 or values.shape[1:] != shape:
             raise InputError(
@@ -252,3 +280,16 @@ class ImageCalls(LoadedModel):
                 "standardised as encoder.preprocess does it"
             )
         return values
+
+
+def _without_tensors(values: Any) -> Any:
+    """Return values with torch's tensors as arrays, also those that NumPy does not take.
+
+    These have a gradient, are on a GPU, or are bfloat16. torch itself is not needed to tell.
+    """
+    if isinstance(values, list | tuple) and any(hasattr(item, "detach") for item in values):
+        return [_without_tensors(item) for item in values]
+    if not hasattr(values, "detach"):
+        return values
+    tensor = values.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import cast
 
-from clipkit.arguments import check_path
+from clipkit.arguments import check_path, check_progress
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.engines import Engine, open_encoder, verify_compiled
 from clipkit.encoder.spec import EncoderSpec
@@ -108,6 +108,7 @@ def compile_model(
         OfflineError: If weights would have to be fetched and there is no network.
         MissingExtraError: If torch is not installed.
     """
+    check_progress(progress, "the name of a step")
     hub_cache = None if cache_dir is None else check_path(cache_dir, "cache_dir")
     source = resolve_source(name, cache_dir=hub_cache)
     directory = compile_into_cache(source, progress=progress, cache_dir=hub_cache)

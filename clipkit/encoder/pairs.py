@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clipkit.arguments import check_progress
 from clipkit.data.pair import Pair, PairDataset
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
@@ -72,6 +73,7 @@ def stream_pairs(
         Batches. Each row of the source is in exactly one, with its embedding or with the reason
         why there is none; rows of which the source has no image are in the last.
     """
+    check_progress(progress)
     handed_out: dict[int, EmbeddedPair] = {}  # by position among the images
     unread: list[UnreadPair] = []  # those that gave no image to hand out
 

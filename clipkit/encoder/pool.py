@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from clipkit.arguments import ENCODER_RULE, check_kind, items_of
+from clipkit.arguments import ENCODER_RULE, check_kind, check_progress, items_of
 from clipkit.embeddings import EmbeddingArray
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import (
@@ -187,6 +187,7 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
             InputError: As :meth:`encode_images` does.
             ClipkitError: As :meth:`encode_images` does.
         """
+        check_progress(progress)
         check_image_list(images)
         encoder = self._encoder
         size = encoder._image_batch_size(batch_size)
@@ -237,6 +238,7 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
             InputError: As :meth:`Encoder.encode_texts` does.
             ClipkitError: If a process dies twice of the same texts.
         """
+        check_progress(progress)
         rows = [self._encoder.encode_texts([], prompt=prompt)]
         words = list(check_texts(texts))
         size = self._share(len(words), _TEXTS_A_TASK)

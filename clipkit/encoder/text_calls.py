@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.arguments import check_whole, items_of
+from clipkit.arguments import check_progress, check_whole, items_of
 from clipkit.embeddings import EmbeddingArray
 from clipkit.encoder.loaded_model import LoadedModel
 from clipkit.encoder.text_embedding import TextEmbedder
@@ -67,9 +67,10 @@ class TextCalls(LoadedModel):
             float32, shape (N, D), rows of norm 1; (0, D) for no texts.
 
         Raises:
-            InputError: If texts is one string or holds something else than strings, or prompt is
-                a template.
+            InputError: If texts is one string or holds something else than strings, prompt is a
+                template, or progress is no function.
         """
+        check_progress(progress)
         before = _checked_prompt(prompt)
         words = [before + text for text in check_texts(texts)]
         rows = self._texts.embed_texts(
@@ -100,6 +101,7 @@ class TextCalls(LoadedModel):
         Source:
             openai/CLIP, ``notebooks/Prompt_Engineering_for_ImageNet.ipynb``.
         """
+        check_progress(progress)
         lists = items_of(ensembles, "ensembles must be a list of lists of strings")
         prompts = [tuple(check_texts(texts)) for texts in lists]
         if not all(prompts):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import check_progress
 from clipkit.data.pair import PairDataset
 from clipkit.embeddings import Embeddings, cosine_similarity
 from clipkit.encoder.encoder import Encoder
@@ -91,6 +92,7 @@ def evaluate_zero_shot(
     Raises:
         InputError: If counts differ, a label is out of range, or no image can be read.
     """
+    check_progress(progress)
     if len(images) != len(labels):
         raise InputError(
             f"each image needs a label, got {len(images)} images and {len(labels)} labels"
@@ -126,6 +128,7 @@ def evaluate_classes(
     Raises:
         InputError: If the images have no classes, or none can be read.
     """
+    check_progress(progress)
     if not source.class_names:
         raise InputError(
             "zero-shot accuracy needs images with classes, got pairs without: give a folder "

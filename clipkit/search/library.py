@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_path
+from clipkit.arguments import ENCODER_RULE, check_kind, check_path, check_progress
 from clipkit.errors import NotIndexedError
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
@@ -211,6 +211,7 @@ class PhotoLibrary:
                 damaged or cannot be written.
             SpaceMismatchError: If the index was rebuilt with another model meanwhile.
         """
+        check_progress(progress)
         if self._first.location == inner_location(self.folder):
             move_index_inside(self._first)
             self._place = self._own_place()  # there may be one of another model now
@@ -330,6 +331,7 @@ class PhotoLibrary:
         """
         from clipkit.search.duplicates.search import find_duplicates
 
+        check_progress(progress)
         if not self.is_indexed:
             raise self._not_indexed()
         encoder = needed_encoder(self._encoder) if find_near else None

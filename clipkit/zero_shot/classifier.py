@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_whole, items_of
+from clipkit.arguments import ENCODER_RULE, check_kind, check_progress, check_whole, items_of
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import EmbeddingArray, Embeddings, cosine_similarity, top_k
 from clipkit.encoder.encoder import Encoder
@@ -109,6 +109,7 @@ class ZeroShotClassifier:
         progress: Progress | None = None,
     ) -> None:
         check_kind(encoder, "scoring", ENCODER_RULE)
+        check_progress(progress)
         self.class_names = check_class_names(class_names)
         named = class_names if isinstance(class_names, Mapping) else self.class_names
         prompts = label_prompts(named, templates, domain)

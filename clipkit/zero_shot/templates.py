@@ -92,6 +92,11 @@ def check_template(template: str) -> None:
     Raises:
         PromptError: If it has none, several, or other braces.
     """
+    if callable(template):
+        raise PromptError(
+            "a template must be a string with one {}, got a function: of open_clip's, give "
+            '[t("{}") for t in OPENAI_IMAGENET_TEMPLATES]'
+        )
     if not isinstance(template, str):
         raise PromptError(
             f"a template must be a string, got {type(template).__name__} {template!r}"

@@ -85,6 +85,50 @@ def test_pixel_values_may_go_beyond_as_resampling_does(encoder: Encoder) -> None
     np.testing.assert_allclose(rows, [[12 / 13, -5 / 13, 0]], atol=1e-6)
 
 
+def test_tensors_that_numpy_does_not_take_are_pixel_values(encoder: Encoder) -> None:
+    torch = pytest.importorskip("torch")
+    values = torch.from_numpy(pixels_of((0.25, 0.5, 0.0), (0.0, 0.0, 0.125)))
+    expected = encoder.encode_pixel_values(values.numpy())
+    trained = values.clone().requires_grad_()
+    tensors = (values.bfloat16(), values.half(), trained, trained * 1, list(values.bfloat16()))
+    for tensor in tensors:
+        np.testing.assert_allclose(encoder.encode_pixel_values(tensor), expected, atol=1e-6)
+    with pytest.raises(InputError, match="got uint8: images as levels"):
+        encoder.encode_pixel_values((values * 255).to(torch.uint8))
+
+
+@pytest.mark.gpu
+def test_tensors_of_a_gpu_are_pixel_values(encoder: Encoder) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    values = torch.from_numpy(pixels_of((0.25, 0.5, 0.0)))
+    np.testing.assert_array_equal(
+        encoder.encode_pixel_values(values.cuda()), encoder.encode_pixel_values(values)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("decode", "Exact"),
+        ("decode", None),
+        ("decode", []),
+        ("batch_size", 0),
+        ("batch_size", "8"),
+        ("max_pixels", -1),
+        ("max_pixels", True),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_when_it_is_set(
+    encoder: Encoder, name: str, value: object
+) -> None:
+    before = getattr(encoder, name)
+    with pytest.raises(InputError, match=f"^{name} must be"):
+        setattr(encoder, name, value)
+    assert getattr(encoder, name) == before
+
+
 @pytest.mark.slow
 def test_tensors_of_open_clips_transform_give_the_embeddings_of_the_files(
     tiny_checkpoint: Path, samples: list[Path]

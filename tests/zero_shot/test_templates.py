@@ -63,3 +63,11 @@ def test_no_templates_raise() -> None:
 )
 def test_prompts_by_hand(template: str, name: str, domain: str | None, prompt: str) -> None:
     assert fill_template(template, name, domain=domain) == prompt
+
+
+def test_functions_as_open_clip_has_them_say_how_to_make_strings_of_them() -> None:
+    open_clip = pytest.importorskip("open_clip")
+    theirs = open_clip.OPENAI_IMAGENET_TEMPLATES
+    with pytest.raises(PromptError, match=r'\[t\("\{\}"\) for t in OPENAI_IMAGENET_TEMPLATES\]'):
+        resolve_templates(theirs)
+    assert len(resolve_templates([t("{}") for t in theirs])) == 80
