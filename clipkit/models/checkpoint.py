@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.files import put_in_place
-from clipkit.models.building import build_model, image_size
+from clipkit.models.building import build_model, image_size, num_token_rows
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import TOKENIZER_FILES, TOKENIZER_NAME, CheckpointFiles, locate
 from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
@@ -29,6 +29,7 @@ from clipkit.models.towers import Towers
 from clipkit.models.transformers_layout import MODEL_CONFIG, is_dual_encoder
 from clipkit.models.transformers_saving import write_open_clip_train, write_transformers
 from clipkit.models.transformers_weights import to_open_clip
+from clipkit.models.vocabulary_check import check_tokenizer
 from clipkit.models.weights import StateDict, read_weights
 
 try:
@@ -80,6 +81,9 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
     with torch.random.fork_rng(devices=[]), _NoRandomInit():
         model = build_model(model_cfg, files.name, files.text_config)
     _load_state(model, state, files)
+    if files.family is not None:
+        text_cfg, path = model_cfg["text_cfg"], files.tokenizer / TOKENIZER_NAME
+        check_tokenizer(text_cfg, path, num_token_rows(model))
     towers = Towers(
         model.float(),
         model_cfg=model_cfg,
