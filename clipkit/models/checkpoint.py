@@ -28,8 +28,9 @@ from clipkit.models.sources import CONFIG_NAME, Source
 from clipkit.models.towers import Towers
 from clipkit.models.transformers_layout import MODEL_CONFIG, is_dual_encoder
 from clipkit.models.transformers_saving import write_open_clip_train, write_transformers
+from clipkit.models.transformers_tokenizer import check_settings
 from clipkit.models.transformers_weights import to_open_clip
-from clipkit.models.vocabulary_check import check_tokenizer
+from clipkit.models.vocabulary_check import check_tokenizer, read_vocabulary
 from clipkit.models.weights import StateDict, read_weights
 
 try:
@@ -82,8 +83,10 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
         model = build_model(model_cfg, files.name, files.text_config)
     _load_state(model, state, files)
     if files.family is not None:
-        text_cfg, path = model_cfg["text_cfg"], files.tokenizer / TOKENIZER_NAME
-        check_tokenizer(text_cfg, path, num_token_rows(model))
+        path = files.tokenizer / TOKENIZER_NAME
+        vocabulary = read_vocabulary(path)
+        check_tokenizer(model_cfg["text_cfg"], path, vocabulary, num_token_rows(model))
+        check_settings(files.tokenizer, files.family, vocabulary)
     towers = Towers(
         model.float(),
         model_cfg=model_cfg,

@@ -16,6 +16,10 @@ class Vocabulary:
     num_words: int  # the same without added tokens
     start_id: int  # of the token before a text; -1: there is none
     end_id: int  # of the token behind it; -1: there is none
+    ids: Mapping[str, int]  # of every token
+    pad_token: str | None  # that the file itself names
+    padding_side: str | None  # likewise, "left" or "right"
+    is_normalizing: bool  # whether texts are changed before they are cut into tokens
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
@@ -37,13 +41,19 @@ def read_vocabulary(path: Path) -> Vocabulary:
     except Exception as error:
         # The Rust library raises plain Exception for every kind of damage.
         raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
+    padding = vocabulary.padding or {}
     vocabulary.no_padding()
+    numbers = vocabulary.get_vocab(with_added_tokens=True)
     ids = vocabulary.encode("").ids
     return Vocabulary(
-        num_tokens=_highest(vocabulary.get_vocab(with_added_tokens=True)) + 1,
+        num_tokens=_highest(numbers) + 1,
         num_words=_highest(vocabulary.get_vocab(with_added_tokens=False)) + 1,
         start_id=next(iter(ids), -1),
         end_id=next(reversed(ids), -1),
+        ids=numbers,
+        pad_token=padding.get("pad_token"),
+        padding_side=padding.get("direction"),
+        is_normalizing=vocabulary.normalizer is not None,
     )
 
 
@@ -70,19 +80,21 @@ def wrong_end(text_cfg: Mapping[str, Any], highest_id: int, end_id: int) -> str 
     return f"takes {found} as the end of a text (pool_type {pool_type}), and the tokenizer {ending}"
 
 
-def check_tokenizer(text_cfg: Mapping[str, Any], path: Path, num_rows: int) -> None:
+def check_tokenizer(
+    text_cfg: Mapping[str, Any], path: Path, vocabulary: Vocabulary, num_rows: int
+) -> None:
     """Refuse the tokenizer of another model in a checkpoint directory.
 
     Args:
         text_cfg: The text tower's config.
         path: The tokenizer.json.
+        vocabulary: What it says.
         num_rows: Of the tower's embedding table.
 
     Raises:
         CheckpointError: If a word has no row in the table, or the tower would not find the start
             or the end of a text.
     """
-    vocabulary = read_vocabulary(path)
     highest_id = max(vocabulary.num_words - 1, vocabulary.start_id, vocabulary.end_id)
     problem = wrong_end(text_cfg, highest_id, vocabulary.end_id)
     if highest_id >= num_rows:

@@ -110,3 +110,34 @@ def test_added_tokens_that_no_text_needs_are_no_fault(copied: Callable[[str], Pa
     content["added_tokens"].append({"id": 49408, "content": "<x>", "special": False, **flags})
     path.write_text(json.dumps(content))
     assert clipkit.load(directory, engine="torch", device="cpu").embed_dim == 28
+
+
+def test_a_tokenizer_of_clips_without_its_normalizer_is_refused(
+    copied: Callable[[str], Path],
+) -> None:
+    directory = copied("clip")
+    change(directory / "tokenizer.json", {"normalizer": None})
+    assert "has no normalizer, and transformers' CLIPTokenizer always has one" in refusal(directory)
+
+
+def test_padding_on_the_left_in_the_tokenizers_own_file_is_refused(
+    copied: Callable[[str], Path],
+) -> None:
+    directory = copied("clip")
+    padding = {"strategy": {"Fixed": 20}, "direction": "Left", "pad_to_multiple_of": None}
+    padding |= {"pad_id": 49407, "pad_type_id": 0, "pad_token": "<|endoftext|>"}
+    change(directory / "tokenizer.json", {"padding": padding})
+    assert "tokenizer.json pads texts on the left" in refusal(directory)
+    change(directory / "tokenizer_config.json", {"padding_side": "right"})
+    assert clipkit.load(directory, engine="torch", device="cpu").embed_dim == 28
+
+
+@pytest.mark.parametrize("number", [3, None])
+def test_a_text_encoder_that_masks_another_token_than_the_padding_is_refused(
+    number: int | None, copied: Callable[[str], Path]
+) -> None:
+    directory = copied("chinese_clip")
+    change(directory / "config.json", {"text_config": {"pad_token_id": number}})
+    message = refusal(directory)
+    assert f"masks the token {number}" in message
+    assert "fills texts with 0, '[PAD]': set pad_token_id to 0" in message
