@@ -129,7 +129,7 @@ def check_settings(prepared: Path, family: str, vocabulary: Vocabulary) -> None:
     token = named.get("pad_token") or vocabulary.pad_token or "[PAD]"
     token = token.get("content") if isinstance(token, dict) else token
     pad_id = _json(prepared / MODEL_CONFIG).get("pad_token_id", 0)
-    if token in vocabulary.ids and vocabulary.ids[token] != pad_id:
+    if isinstance(token, str) and token in vocabulary.ids and vocabulary.ids[token] != pad_id:
         raise CheckpointError(
             f"the text encoder masks the token {pad_id} (pad_token_id in the text_config of "
             f"{MODEL_CONFIG}), and the tokenizer fills texts with {vocabulary.ids[token]}, "

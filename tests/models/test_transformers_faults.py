@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import clipkit
 from clipkit.errors import CheckpointError
 from clipkit.models import transformers_layout
+from clipkit.models.transformers_preprocess import read_processor
 from tests.models.transformers_models import TINY_TIMM, TransformersModel, make
 
 
@@ -132,12 +135,148 @@ def test_padding_on_the_left_in_the_tokenizers_own_file_is_refused(
     assert clipkit.load(directory, engine="torch", device="cpu").embed_dim == 28
 
 
-@pytest.mark.parametrize("number", [3, None])
 def test_a_text_encoder_that_masks_another_token_than_the_padding_is_refused(
-    number: int | None, copied: Callable[[str], Path]
+    copied: Callable[[str], Path],
 ) -> None:
     directory = copied("chinese_clip")
-    change(directory / "config.json", {"text_config": {"pad_token_id": number}})
+    change(directory / "config.json", {"text_config": {"pad_token_id": 3}})
     message = refusal(directory)
-    assert f"masks the token {number}" in message
+    assert "masks the token 3" in message
     assert "fills texts with 0, '[PAD]': set pad_token_id to 0" in message
+
+
+@pytest.mark.parametrize("encoder", ["text_config", "vision_config"])
+@pytest.mark.parametrize("family", ["clip", "metaclip_2", "chinese_clip", "siglip"])
+def test_heads_that_do_not_divide_the_width_are_refused(
+    family: str, encoder: str, copied: Callable[[str], Path]
+) -> None:
+    path = copied(family) / "config.json"
+    change(path, {encoder: {"num_attention_heads": 7}})
+    assert f'"{encoder}.num_attention_heads" must be a divisor' in refusal(path.parent)
+
+
+def test_heads_that_are_missing_are_as_many_as_transformers_takes(
+    copied: Callable[[str], Path],
+) -> None:
+    path = copied("clip") / "config.json"
+    content = json.loads(path.read_text())
+    del content["vision_config"]["num_attention_heads"]
+    path.write_text(json.dumps(content))
+    assert "which is 32; got none, which means 12" in refusal(path.parent)
+
+
+WRONG_CONFIGS: list[tuple[str, dict[str, Any], str]] = [
+    ("clip", {"text_config": 3}, '"text_config" must be an object; got 3'),
+    ("clip", {"vision_config": ["a"]}, '"vision_config" must be an object'),
+    ("clip", {"text_config_dict": "x"}, '"text_config_dict" must be an object'),
+    ("clip", {"text_config": {"hidden_size": float("inf")}}, '"text_config.hidden_size"'),
+    ("clip", {"vision_config": {"num_hidden_layers": 10**30}}, "from 1 to 200"),
+    ("clip", {"vision_config": {"image_size": 10**30}}, '"vision_config.image_size"'),
+    ("clip", {"vision_config": {"image_size": None}}, "got null"),
+    ("clip", {"vision_config": {"intermediate_size": "72"}}, "got '72'"),
+    ("clip", {"text_config": {"layer_norm_eps": "x"}}, "must be a number above 0"),
+    ("clip", {"text_config": {"eos_token_id": 10**30}}, '"text_config.eos_token_id"'),
+    ("clip", {"text_config": {"hidden_act": 3}}, '"text_config.hidden_act" must be a string'),
+    ("clip", {"projection_dim": []}, '"projection_dim" must be a whole number'),
+    ("chinese_clip", {"text_config": {"num_hidden_layers": 10**9}}, "from 1 to 200"),
+    ("chinese_clip", {"text_config": {"pad_token_id": None}}, '"text_config.pad_token_id"'),
+    ("siglip", {"text_config": {"max_position_embeddings": 1e400}}, "max_position_embeddings"),
+    ("siglip", {"vision_config": {"layer_norm_eps": []}}, "must be a number above 0; got a list"),
+]
+
+
+@pytest.mark.parametrize(("family", "changes", "reason"), WRONG_CONFIGS)
+def test_a_value_of_another_kind_or_size_in_the_config_is_refused(
+    family: str, changes: dict[str, Any], reason: str, copied: Callable[[str], Path]
+) -> None:
+    directory = copied(family)
+    change(directory / "config.json", changes)
+    message = refusal(directory)
+    assert message.startswith(f"{directory / 'config.json'} has a setting of another kind or size")
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        *[({"rescale_factor": value}, "rescale_factor") for value in (None, "", 0, [], 1e400)],
+        *[({"size": value}, "size") for value in ("48", 0, [], True)],
+        ({"size": None, "crop_size": "x"}, "crop_size"),
+        *[({"crop_size": value}, "crop_size") for value in ("x", 0, [48, 48, 48])],
+        *[({"image_mean": value}, "image_mean") for value in ("x", [0.5], [1, 2, "3"], {})],
+        *[({"image_std": value}, "image_std") for value in (0, [0, 1, 1], [])],
+        *[({"resample": value}, "resample") for value in ([3], None, "3")],
+        ({"image_processor": 3}, "image_processor"),
+    ],
+)
+def test_a_value_of_another_kind_or_size_in_the_image_processor_is_refused(
+    changes: dict[str, Any], key: str, copied: Callable[[str], Path]
+) -> None:
+    path = _processor(copied("clip"))
+    change(path, changes)
+    message = refusal(path.parent)
+    assert message.startswith(f"{path} has a setting of another kind or size")
+    assert f'"{key}" must be' in message
+
+
+@pytest.mark.parametrize("size", [{"shortest_edge": "48"}, {"height": 48}])
+@pytest.mark.parametrize("key", ["size", "crop_size"])
+def test_a_size_that_is_none_is_refused(
+    key: str, size: dict[str, Any], copied: Callable[[str], Path]
+) -> None:
+    path = _processor(copied("clip"))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {key: size}))
+    assert f'"{key}" must be' in refusal(path.parent)
+
+
+def test_one_mean_is_that_of_all_three_colors(copied: Callable[[str], Path]) -> None:
+    path = _processor(copied("clip"))
+    change(path, {"image_mean": 0, "image_std": 0.5})
+    found = read_processor(path.parent)
+    assert (found["mean"], found["std"]) == ([0.0] * 3, [0.5] * 3)
+
+
+def _processor(directory: Path) -> Path:
+    """Return the image processor's config, as older versions of transformers wrote it."""
+    path = directory / "preprocessor_config.json"
+    if not path.is_file():
+        combined = directory / "processor_config.json"
+        path.write_text(json.dumps(json.loads(combined.read_text())["image_processor"]))
+        combined.unlink()
+    return path
+
+
+@pytest.mark.parametrize("key", ["pad_token", "unk_token"])
+def test_a_special_token_that_is_no_string_is_refused(
+    key: str, copied: Callable[[str], Path]
+) -> None:
+    for family in ("clip", "chinese_clip"):
+        directory = copied(family)
+        change(directory / "tokenizer_config.json", {key: [3]})
+        assert f"{key} must be a string" in refusal(directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "another directory, or none"),
+        (".", "another directory, or none"),
+        ("model.safetensors.index.json", "it names an index"),
+    ],
+)
+def test_an_index_that_names_no_weights_file_is_refused(
+    name: str, reason: str, copied: Callable[[str], Path]
+) -> None:
+    directory = copied("clip")
+    (directory / "model.safetensors").unlink()
+    content = {"weight_map": {"logit_scale": name}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(content))
+    assert reason in refusal(directory)
+
+
+def test_a_scale_of_two_numbers_is_refused(copied: Callable[[str], Path]) -> None:
+    path = copied("siglip") / "model.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "logit_scale": torch.zeros(2)}, path)
+    assert "have logit_scale in a shape that no siglip model" in refusal(path.parent)
