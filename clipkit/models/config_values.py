@@ -91,6 +91,9 @@ class ConfigValues:
             key: Its key.
             wanted: What it must be.
             usual: What it is where the key is missing.
+
+        Returns:
+            The error, to be raised.
         """
         if key in self.content:
             value = self.content[key]

@@ -280,3 +280,14 @@ def test_a_scale_of_two_numbers_is_refused(copied: Callable[[str], Path]) -> Non
     tensors = load_file(path)
     save_file({**tensors, "logit_scale": torch.zeros(2)}, path)
     assert "have logit_scale in a shape that no siglip model" in refusal(path.parent)
+
+
+def test_a_directory_without_weights_says_which_it_should_have(
+    copied: Callable[[str], Path],
+) -> None:
+    directory = copied("clip")
+    (directory / "model.safetensors").rename(directory / "adapter_model.safetensors")
+    assert "a LoRA adapter, adapter_model.safetensors: merge it" in refusal(directory)
+    (directory / "adapter_model.safetensors").unlink()
+    message = refusal(directory)
+    assert "one of model.safetensors, model.safetensors.index.json, pytorch_model.bin" in message
