@@ -276,7 +276,8 @@ def _remarks(source: Source, directory: Path | None) -> Iterator[str]:
         )
     if isinstance(source, DirectorySource):
         config = source.directory / CONFIG_NAME
-        if not read_config(config).get("preprocess_cfg"):
+        # Without it the directory is in transformers' layout, which never leaves these out.
+        if config.is_file() and not read_config(config).get("preprocess_cfg"):
             yield (
                 f"{config} has no preprocess_cfg: mean, std, interpolation and resize mode are "
                 "open_clip's defaults, which need not be those it was trained with"

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from clipkit.doctor import diagnose
+from clipkit.models import transformers_layout
 from clipkit.runtime.bundle import GOLDEN_VECTORS, MANIFEST, Bundle, stored_file
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
+from tests.models.transformers_models import MAKERS, TINY_TIMM, make
 
 
 @pytest.fixture
@@ -127,6 +130,35 @@ def test_what_nobody_states_is_a_remark(tmp_path: Path) -> None:
         "there are no golden vectors to compare with before it is compiled",
         f"{path} has no preprocess_cfg",
     ]
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_a_directory_of_transformers_is_described(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "clipkit"))
+    monkeypatch.setitem(transformers_layout.TIMM_SIGLIP, (32, 2, 2, 16), TINY_TIMM)
+    theirs = make(family, tmp_path / "0_CLIPModel")
+    for directory in (theirs.directory, tmp_path):  # the second as sentence-transformers has it
+        diagnosis = diagnose(directory, engine="torch", device="cpu")
+        assert diagnosis.is_healthy
+        assert diagnosis.weights == theirs.directory / "model.safetensors"
+        assert diagnosis.image.size == (48, 48)
+        assert diagnosis.text.context_length == 20
+        assert diagnosis.remarks == (
+            "there are no golden vectors to compare with before it is compiled",
+        )
+
+
+def test_the_newest_epoch_of_open_clip_train_is_described(tmp_path: Path) -> None:
+    config = tiny_config(text_cfg={**TINY_TEXT, "vocab_size": 49408})
+    model = make_open_clip(config)
+    write_directory(tmp_path, model, config)
+    (tmp_path / "open_clip_model.safetensors").unlink()
+    torch.save({"epoch": 2, "state_dict": model.state_dict()}, tmp_path / "epoch_2.pt")
+    diagnosis = diagnose(tmp_path, engine="torch", device="cpu")
+    assert diagnosis.is_healthy
+    assert diagnosis.weights == tmp_path / "epoch_2.pt"
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -99,6 +100,9 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Refuse to be copied: processes have one owner.
+
+        Returns:
+            Nothing.
 
         Raises:
             InputError: Always.
@@ -197,18 +201,16 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
         embedder = encoder._image_embedder(allow_urls=allow_urls)
 
         def movable(image: ImageInput) -> tuple[ImageInput, str | bytes | DecodedBefore]:
-            return image, _movable(image, embedder, allow_urls=allow_urls)
+            return image, _movable(embedder, image)
 
-        def tasks() -> Iterator[_ImageTask]:
-            start = 0
-            with closing(map_ahead(movable, images, ahead=share)) as ready:
-                while part := list(islice(ready, share)):
-                    waiting.append((start, [image for image, _ in part]))
-                    yield _ImageTask([sent for _, sent in part], size, allow_urls)
-                    start += len(part)
-
+        tasks = _image_tasks(
+            map_ahead(movable, images, ahead=share),
+            share,
+            partial(_ImageTask, batch_size=size, allow_urls=allow_urls),
+            waiting,
+        )
         done = 0
-        with closing(self._map(tasks())) as results:
+        with closing(self._map(tasks)) as results:
             for batches in results:
                 start, given = waiting.popleft()
                 for batch in batches:
@@ -312,15 +314,30 @@ class _TextTask:
         return encoder.encode_texts(self.texts, prompt=self.prompt)
 
 
-def _movable(
-    image: ImageInput, embedder: ImageEmbedder, *, allow_urls: bool
-) -> str | bytes | DecodedBefore:
+def _image_tasks(
+    images: Generator[tuple[ImageInput, str | bytes | DecodedBefore]],
+    size: int,
+    task_of: Callable[[list[str | bytes | DecodedBefore]], _ImageTask],
+    waiting: deque[tuple[int, list[ImageInput]]],
+) -> Iterator[_ImageTask]:
+    """Yield tasks of so many images, and note where each begins and what its images are."""
+    start = 0
+    with closing(images):
+        while part := list(islice(images, size)):
+            waiting.append((start, [image for image, _ in part]))
+            yield task_of([sent for _, sent in part])
+            start += len(part)
+
+
+def _movable(embedder: ImageEmbedder, image: ImageInput) -> str | bytes | DecodedBefore:
     """Return an image as it can go to another process: a whole path, bytes, or pixel values.
 
     What is no file there is decoded here: Pillow's images do not all survive the way.
     """
     check_is_image(image)
-    if isinstance(image, bytes) or (isinstance(image, str) and allow_urls and "://" in image):
+    if isinstance(image, bytes) or (
+        isinstance(image, str) and embedder.allow_urls and "://" in image
+    ):
         return image
     if isinstance(image, str | os.PathLike):
         return os.path.abspath(image)  # noqa: PTH100 - of any kind of path, and as it is written

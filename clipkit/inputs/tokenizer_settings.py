@@ -72,10 +72,10 @@ def read_settings(text_cfg: Mapping[str, Any], source: Path) -> TokenizerSetting
     # SigLIP fills texts with T5's end. SigLIP 2 has Gemma's tokens, where "</s>" is an HTML tag.
     siglip = ("</s>",) if is_siglip else ()
     return TokenizerSettings(
-        pad_token=_content(named.get("pad_token")),
+        pad_token=_content(named, "pad_token", source),
         pad_candidates=(*siglip, *_USUAL_PAD_TOKENS),
-        unknown_token=_content(named.get("unk_token")),
-        erased_token=_content(named.get("sep_token")) if is_erasing else None,
+        unknown_token=_content(named, "unk_token", source),
+        erased_token=_content(named, "sep_token", source) if is_erasing else None,
         padding_side=named.get("padding_side"),
         truncation_side=named.get("truncation_side"),
         class_padding_side="left" if kind in _LEFT_CLASSES else "right",
@@ -170,6 +170,13 @@ def _without_nulls(path: Path) -> dict[str, Any]:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def _content(token: Any) -> str | None:
+def _content(named: Mapping[str, Any], key: str, source: Path) -> str | None:
     """Return a special token as text, however its file spells it."""
-    return (token.get("content") if isinstance(token, dict) else token) or None
+    token = named.get(key)
+    token = token.get("content") if isinstance(token, dict) else token
+    if token is not None and not isinstance(token, str):
+        raise CheckpointError(
+            f"{key} must be a string, or an object with one as its content, got {token!r} in the "
+            f"settings of the tokenizer in {source}"
+        )
+    return token or None

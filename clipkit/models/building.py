@@ -18,6 +18,7 @@ from clipkit.models.open_clip_config import (
 from clipkit.models.own_settings import split_own
 from clipkit.models.sources import resolve_architecture
 from clipkit.models.towers import Towers
+from clipkit.models.vocabulary_check import read_vocabulary, wrong_end
 from clipkit.paths import expand_home
 
 try:
@@ -160,6 +161,11 @@ def image_size(model: Any) -> int | list[int]:
     return int(size[0]) if size[0] == size[1] else list(size)
 
 
+def num_token_rows(model: Any) -> int:
+    """Return how many tokens the embedding table of a model's text tower has."""
+    return int(getattr(model, "text", model).vocab_size)
+
+
 def _set_activation(trunk: nn.Module, name: str) -> None:
     """Replace every GELU of an image tower of timm's, as its name in timm says."""
     approximation = {"gelu": "none", "gelu_tanh": "tanh"}.get(name)
@@ -225,48 +231,25 @@ def _vocabulary(
 
 def _check_vocabulary(text_cfg: Mapping[str, Any], source: Path, model: Any) -> None:
     """Raise if the text tower has no row for some token id, or would not find the end token."""
-    num_rows = getattr(model, "text", model).vocab_size
+    num_rows = num_token_rows(model)
     if source.is_file():
         extra_marks = (text_cfg.get("tokenizer_kwargs") or {}).get("additional_special_tokens")
         num_tokens = _CLIP_TOKENS + len(extra_marks or ())
     else:
-        num_tokens, end_id = _read_vocabulary(source / TOKENIZER_NAME)
-        _check_end(text_cfg, num_tokens, end_id)
+        vocabulary = read_vocabulary(source / TOKENIZER_NAME)
+        num_tokens, end_id = vocabulary.num_tokens, vocabulary.end_id
+        problem = wrong_end(text_cfg, num_tokens - 1, end_id)
+        if problem is not None:
+            raise CheckpointError(
+                f"the text tower {problem}: "
+                + (
+                    f'"pool_type": "eos" and "eos_id": {end_id} in the text_cfg would be right'
+                    if end_id >= 0
+                    else "its post-processor must add an end token"
+                )
+            )
     if num_tokens > num_rows:
         raise CheckpointError(
             f"the text tower has {num_rows} tokens, too few for the {num_tokens} of {source}: "
             f"vocab_size must be at least {num_tokens}"
         )
-
-
-def _read_vocabulary(path: Path) -> tuple[int, int]:
-    """Return how many rows the token ids need, and the id that ends a text."""
-    from tokenizers import Tokenizer
-
-    try:
-        vocabulary = Tokenizer.from_file(str(path))
-    except Exception as error:
-        # The Rust library raises plain Exception for every kind of damage.
-        raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
-    vocabulary.no_padding()
-    ids = vocabulary.get_vocab(with_added_tokens=True).values()
-    return max(ids, default=-1) + 1, next(reversed(vocabulary.encode("").ids), -1)
-
-
-def _check_end(text_cfg: Mapping[str, Any], num_tokens: int, end_id: int) -> None:
-    """Refuse a native text tower that would take its features from another token than the end."""
-    pool_type = text_cfg.get("pool_type", "argmax")
-    eos_id = text_cfg.get("eos_id", 2)
-    found = {"argmax": num_tokens - 1, "eos": eos_id}.get(pool_type, end_id)
-    if text_cfg.get("hf_model_name") or text_cfg.get("embed_cls") or end_id == found:
-        return  # the first two pool in ways of their own
-    ending = f"ends texts with {end_id}" if end_id >= 0 else "marks no end of a text"
-    raise CheckpointError(
-        f"the text tower takes {found} as the end of a text (pool_type {pool_type}), and the "
-        f"tokenizer {ending}: "
-        + (
-            f'"pool_type": "eos" and "eos_id": {end_id} in the text_cfg would be right'
-            if end_id >= 0
-            else "its post-processor must add an end token"
-        )
-    )

@@ -19,16 +19,18 @@ from typing import Any, Literal
 
 from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.files import put_in_place
-from clipkit.models.building import build_model, image_size
+from clipkit.models.building import build_model, image_size, num_token_rows
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import TOKENIZER_FILES, TOKENIZER_NAME, CheckpointFiles, locate
 from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
 from clipkit.models.own_settings import split_own
-from clipkit.models.sources import CONFIG_NAME, Source
+from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
 from clipkit.models.towers import Towers
-from clipkit.models.transformers_layout import MODEL_CONFIG, is_dual_encoder
+from clipkit.models.transformers_layout import MODEL_CONFIG, WEIGHTS, is_dual_encoder
 from clipkit.models.transformers_saving import write_open_clip_train, write_transformers
+from clipkit.models.transformers_tokenizer import check_settings
 from clipkit.models.transformers_weights import to_open_clip
+from clipkit.models.vocabulary_check import check_tokenizer, read_vocabulary
 from clipkit.models.weights import StateDict, read_weights
 
 try:
@@ -44,6 +46,7 @@ except ImportError as error:
 Layout = Literal["open_clip", "transformers", "open_clip_train"]
 """Whose files a checkpoint is saved as."""
 TRAIN_WEIGHTS = "epoch_0.pt"
+_ADAPTER = "adapter_model.safetensors"  # as peft saves LoRA
 _RANDOM_FILLS = frozenset(
     [Tensor.normal_, Tensor.uniform_, Tensor.erfinv_]
     + [getattr(nn.init, f"{name}_") for name in ("normal", "uniform", "trunc_normal")]
@@ -72,7 +75,7 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
     """
     files = locate(source, cache_dir=cache_dir)
     if files.weights is None:
-        raise CheckpointError(f"{files.name} holds no weights: it should have a {SAFE_WEIGHTS}")
+        raise CheckpointError(_no_weights(files, source))
     state = read_weights(files.weights)
     if files.family is not None:
         state = to_open_clip(state, files.family, files.model_cfg)
@@ -80,6 +83,11 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
     with torch.random.fork_rng(devices=[]), _NoRandomInit():
         model = build_model(model_cfg, files.name, files.text_config)
     _load_state(model, state, files)
+    if files.family is not None:
+        path = files.tokenizer / TOKENIZER_NAME
+        vocabulary = read_vocabulary(path)
+        check_tokenizer(model_cfg["text_cfg"], path, vocabulary, num_token_rows(model))
+        check_settings(files.tokenizer, files.family, vocabulary)
     towers = Towers(
         model.float(),
         model_cfg=model_cfg,
@@ -137,6 +145,18 @@ def save_towers(
             shutil.rmtree(draft, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{target} cannot be written: {error}") from error
+
+
+def _no_weights(files: CheckpointFiles, source: Source) -> str:
+    """Return the error of a directory without weights, by the layout it has."""
+    if files.family is None:
+        return f"{files.name} holds no weights: it should have a {SAFE_WEIGHTS}"
+    if isinstance(source, DirectorySource) and (source.directory / _ADAPTER).is_file():
+        return (
+            f"{files.name} holds no weights of a whole model, but a LoRA adapter, {_ADAPTER}: "
+            "merge it into its model first, with peft's merge_and_unload(), and save that"
+        )
+    return f"{files.name} holds no weights: it should have one of {', '.join(WEIGHTS)}"
 
 
 class _NoRandomInit(TorchFunctionMode):

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from clipkit.errors import CheckpointError
 from clipkit.files import read_json_object
+from clipkit.models.config_values import ConfigValues
 from clipkit.models.transformers_preprocess import read_processor
 
 MODEL_CONFIG = "config.json"
@@ -60,6 +61,11 @@ TIMM_SIGLIP: dict[tuple[int, int, int, int], str] = {
     (1152, 27, 16, 16): "vit_so400m_patch16_siglip",
     (1536, 40, 16, 16): "vit_giantopt_patch16_siglip",
 }
+
+
+# Far beyond every published model: what is larger is no size, and would be built for ever.
+_MOST_LAYERS, _MOST_WIDTH, _MOST_INNER = 200, 16_384, 131_072
+_MOST_PIXELS, _MOST_POSITIONS, _MOST_TOKENS = 16_384, 65_536, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -125,20 +131,16 @@ def read_transformers(directory: Path) -> TransformersConfig:
             f"{path} describes a model of transformers' of type {kind!r}, which open_clip's "
             f"encoders cannot be: {why}; clipkit loads {', '.join(FAMILIES)}"
         )
-    try:
-        text, vision = _part(content, "text"), _part(content, "vision")
-        if kind == "siglip":
-            model_cfg = _siglip(text, vision, path)
-        else:
-            model_cfg = _clip(kind, content, text, vision, path)
-    except (TypeError, KeyError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"{path} lacks a number of its encoders or has one of another kind: {error!r}"
-        ) from error
+    values = ConfigValues(content, path)
+    text, vision = _part(values, "text"), _part(values, "vision")
+    if kind == "siglip":
+        model_cfg = _siglip(text, vision, path)
+    else:
+        model_cfg = _clip(kind, values, text, vision, path)
     return TransformersConfig(
         kind,
         {"model_cfg": model_cfg, "preprocess_cfg": read_processor(directory)},
-        {**text, "model_type": "bert"} if kind == "chinese_clip" else None,
+        {**text.content, "model_type": "bert"} if kind == "chinese_clip" else None,
     )
 
 
@@ -157,8 +159,10 @@ def shards(index: Path) -> list[Path]:
     content = read_json_object(index, CheckpointError)
     try:
         names = sorted(set(content["weight_map"].values()))
-        if any(Path(name).name != name for name in names):
-            raise ValueError("it names a file in another directory")
+        if any(not name or Path(name).name != name for name in names):
+            raise ValueError("it names a file in another directory, or none")
+        if any(name.endswith(INDEX_SUFFIX) for name in names):
+            raise ValueError("it names an index")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is not an index of weights files: {error!r}") from error
     return [index.with_name(name) for name in names]
@@ -166,58 +170,62 @@ def shards(index: Path) -> list[Path]:
 
 def _clip(
     kind: Family,
-    content: Mapping[str, Any],
-    text: Mapping[str, Any],
-    vision: Mapping[str, Any],
+    content: ConfigValues,
+    text: ConfigValues,
+    vision: ConfigValues,
     path: Path,
 ) -> dict[str, Any]:
     """Return the model config of CLIP and of its relatives with the same image encoder."""
-    width, heads = int(vision.get("hidden_size", 768)), int(vision.get("num_attention_heads", 12))
-    act = str(vision.get("hidden_act", "quick_gelu"))
+    width = vision.whole("hidden_size", 768, most=_MOST_WIDTH)
+    act = vision.text("hidden_act", "quick_gelu")
     model_cfg: dict[str, Any] = {
-        "embed_dim": int(content.get("projection_dim") or 512),
+        "embed_dim": _projection(content, "projection_dim", 512),
         "vision_cfg": {
-            "image_size": _square(vision.get("image_size", 224)),
-            "layers": int(vision.get("num_hidden_layers", 12)),
+            "image_size": vision.side("image_size", 224, most=_MOST_PIXELS),
+            "layers": vision.whole("num_hidden_layers", 12, most=_MOST_LAYERS),
             "width": width,
-            "head_width": width // heads,
-            "mlp_ratio": int(vision.get("intermediate_size", 4 * width)) / width,
-            "patch_size": int(_square(vision.get("patch_size", 32))),
-            **_norm(vision.get("layer_norm_eps", 1e-5)),
+            "head_width": width // vision.heads(12, width),
+            "mlp_ratio": vision.whole("intermediate_size", 3072, most=_MOST_INNER) / width,
+            "patch_size": vision.side("patch_size", 32, most=_MOST_PIXELS),
+            **_norm(vision),
             **_activation(act, path),
         },
         "quick_gelu": act == "quick_gelu",
     }
     if kind == "chinese_clip":
+        _check_bert(text)
         model_cfg["custom_text"] = True
         model_cfg["text_cfg"] = {
             "hf_model_name": ".",
             "hf_model_pretrained": False,
             "hf_proj_type": "linear",
             "hf_pooler_type": "cls_last_hidden_state_pooler",
-            **_tokenizer(_length(text)),
+            # open_clip's own length, where the config would mean BERT's 512 positions.
+            **_tokenizer(_length(text, 77)),
         }
         return model_cfg
-    if str(text.get("hidden_act", "quick_gelu")) != act:
+    if text.text("hidden_act", "quick_gelu") != act:
         raise CheckpointError(
-            f"{path} has another activation in its text encoder ({text['hidden_act']!r}) than in "
-            f"its image encoder ({act!r}), which open_clip's cannot have"
+            f"{path} has another activation in its text encoder "
+            f"({text.text('hidden_act', 'quick_gelu')!r}) than in its image encoder ({act!r}), "
+            "which open_clip's cannot have"
         )
-    text_width, vocabulary = int(text.get("hidden_size", 512)), int(text.get("vocab_size", 49408))
+    text_width = text.whole("hidden_size", 512, most=_MOST_WIDTH)
+    vocabulary = text.whole("vocab_size", 49408, most=_MOST_TOKENS)
     # A config from before transformers 4.31 says 2 whatever the tokenizer ends with, and the
     # highest id was taken for the end: as openai/CLIP and open_clip do it.
-    end = int(text.get("eos_token_id", 49407))
+    end = text.whole("eos_token_id", 49407, least=0, most=_MOST_TOKENS)
     is_highest = kind == "clip" and (end == 2 or end == vocabulary - 1)
     model_cfg["text_cfg"] = {
         "vocab_size": vocabulary,
         "width": text_width,
-        "heads": int(text.get("num_attention_heads", 8)),
-        "layers": int(text.get("num_hidden_layers", 12)),
-        "mlp_ratio": int(text.get("intermediate_size", 4 * text_width)) / text_width,
+        "heads": text.heads(8, text_width),
+        "layers": text.whole("num_hidden_layers", 12, most=_MOST_LAYERS),
+        "mlp_ratio": text.whole("intermediate_size", 2048, most=_MOST_INNER) / text_width,
         **({} if is_highest else {"pool_type": "eos", "eos_id": end}),
-        **_norm(text.get("layer_norm_eps", 1e-5)),
+        **_norm(text),
         **_activation(act, path),
-        **_tokenizer(_length(text)),
+        **_tokenizer(_length(text, 77)),
     }
     return model_cfg
 
@@ -228,11 +236,13 @@ def siglip_layers(model_cfg: Mapping[str, Any]) -> int:
     return next(layers for (_, layers, _, _), name in TIMM_SIGLIP.items() if name == stem)
 
 
-def _siglip(text: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _siglip(text: ConfigValues, vision: ConfigValues, path: Path) -> dict[str, Any]:
     """Return the model config of SigLIP, and of SigLIP2 at a fixed size."""
-    width, heads = int(vision.get("hidden_size", 768)), int(vision.get("num_attention_heads", 12))
-    layers, size = int(vision.get("num_hidden_layers", 12)), _square(vision.get("image_size", 224))
-    patch = int(_square(vision.get("patch_size", 16)))
+    width = vision.whole("hidden_size", 768, most=_MOST_WIDTH)
+    heads = vision.heads(12, width)
+    layers = vision.whole("num_hidden_layers", 12, most=_MOST_LAYERS)
+    size = vision.side("image_size", 224, most=_MOST_PIXELS)
+    patch = vision.side("patch_size", 16, most=_MOST_PIXELS)
     stem = TIMM_SIGLIP.get((width, layers, heads, patch))
     if stem is None:
         raise CheckpointError(
@@ -240,22 +250,21 @@ def _siglip(text: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> d
             f"patches of {patch} pixels; open_clip takes SigLIP's from timm, which has "
             f"{', '.join(dict.fromkeys(TIMM_SIGLIP.values()))}"
         )
-    if not vision.get("vision_use_head", True) or vision.get("layer_norm_eps", 1e-6) != 1e-6:
+    has_head = vision.content.get("vision_use_head", True)
+    if not has_head or vision.positive("layer_norm_eps", 1e-6) != 1e-6:
         raise CheckpointError(
             f"{path} has an image encoder without a pooling head, or with another layer_norm_eps "
             "than 1e-6, which timm's SigLIP encoders cannot have"
         )
-    text_width = int(text.get("hidden_size", 768))
-    projected = int(text.get("projection_size") or text_width)
+    text_width = text.whole("hidden_size", 768, most=_MOST_WIDTH)
+    projected = _projection(text, "projection_size", text_width)
     if projected != width:
         raise CheckpointError(
             f"{path} projects texts to {projected} dimensions and has image embeddings of {width}"
         )
-    text_act, vision_act = (
-        _activation(str(part.get("hidden_act", "gelu_pytorch_tanh")), path)
-        for part in (text, vision)
-    )
-    if "quick_gelu" in (text.get("hidden_act"), vision.get("hidden_act")):
+    acts = [part.text("hidden_act", "gelu_pytorch_tanh") for part in (text, vision)]
+    text_act, vision_act = (_activation(act, path) for act in acts)
+    if "quick_gelu" in acts:
         raise CheckpointError(f"{path} has the activation 'quick_gelu', which timm's have not")
     return {
         "embed_dim": width,
@@ -271,15 +280,15 @@ def _siglip(text: Mapping[str, Any], vision: Mapping[str, Any], path: Path) -> d
             "timm_activation": "gelu_tanh" if vision_act else "gelu",
         },
         "text_cfg": {
-            "vocab_size": int(text.get("vocab_size", 32000)),
+            "vocab_size": text.whole("vocab_size", 32000, most=_MOST_TOKENS),
             "width": text_width,
-            "heads": int(text.get("num_attention_heads", 12)),
-            "layers": int(text.get("num_hidden_layers", 12)),
-            "mlp_ratio": int(text.get("intermediate_size", 4 * text_width)) / text_width,
+            "heads": text.heads(12, text_width),
+            "layers": text.whole("num_hidden_layers", 12, most=_MOST_LAYERS),
+            "mlp_ratio": text.whole("intermediate_size", 3072, most=_MOST_INNER) / text_width,
             "no_causal_mask": True,
             "proj_bias": True,
             "pool_type": "last",
-            "norm_kwargs": {"eps": float(text.get("layer_norm_eps", 1e-6))},
+            "norm_kwargs": {"eps": text.positive("layer_norm_eps", 1e-6)},
             **text_act,
             **_tokenizer(_length(text, 64)),
         },
@@ -291,12 +300,34 @@ def _tokenizer(length: int) -> dict[str, Any]:
     return {"context_length": length, "hf_tokenizer_name": "."}
 
 
-def _length(text: Mapping[str, Any], usual: int = 77) -> int:
-    return int(text.get("max_position_embeddings", usual))
+def _length(text: ConfigValues, usual: int) -> int:
+    return text.whole("max_position_embeddings", usual, most=_MOST_POSITIONS)
 
 
-def _norm(epsilon: Any) -> dict[str, Any]:
-    return {} if epsilon in (None, 1e-5) else {"norm_kwargs": {"eps": float(epsilon)}}
+def _projection(values: ConfigValues, key: str, usual: int) -> int:
+    """Return the dimensions of an encoder's features; null is the usual number."""
+    if values.content.get(key, 0) is None:
+        return usual
+    return values.whole(key, usual, most=_MOST_WIDTH)
+
+
+def _norm(values: ConfigValues) -> dict[str, Any]:
+    key = "layer_norm_eps"
+    epsilon = 1e-5 if values.content.get(key) is None else values.positive(key, 1e-5)
+    return {} if epsilon == 1e-5 else {"norm_kwargs": {"eps": epsilon}}
+
+
+def _check_bert(text: ConfigValues) -> None:
+    """Check the numbers of a text encoder that transformers builds itself."""
+    width = text.whole("hidden_size", 768, most=_MOST_WIDTH)
+    text.heads(12, width)
+    text.whole("num_hidden_layers", 12, most=_MOST_LAYERS)
+    text.whole("intermediate_size", 3072, most=_MOST_INNER)
+    text.whole("vocab_size", 30522, most=_MOST_TOKENS)
+    text.whole("type_vocab_size", 2, most=_MOST_TOKENS)
+    text.whole("pad_token_id", 0, least=0, most=_MOST_TOKENS)
+    text.positive("layer_norm_eps", 1e-12)
+    text.text("hidden_act", "gelu")
 
 
 def _activation(name: str, path: Path) -> dict[str, Any]:
@@ -310,15 +341,7 @@ def _activation(name: str, path: Path) -> dict[str, Any]:
     )
 
 
-def _square(value: Any) -> int:
-    """Return one number for a side; open_clip's encoders of these families are square."""
-    sides = value if isinstance(value, list | tuple) else [value]
-    if len(set(sides)) != 1:
-        raise ValueError(f"the sides {sides} are not equal")
-    return int(sides[0])
-
-
-def _part(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _part(content: ConfigValues, name: str) -> ConfigValues:
     """Return the config of one encoder: of CLIP, an older key beside it decides where it is."""
-    older = content.get(f"{name}_config_dict")
-    return dict((content.get(f"{name}_config") or {}) if older is None else older)
+    older = f"{name}_config_dict"
+    return content.part(f"{name}_config" if content.content.get(older) is None else older)

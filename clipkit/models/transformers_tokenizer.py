@@ -17,6 +17,7 @@ from typing import Any
 from clipkit.errors import CheckpointError, MissingExtraError
 from clipkit.files import put_in_place, read_json_object
 from clipkit.models.transformers_layout import MODEL_CONFIG
+from clipkit.models.vocabulary_check import Vocabulary
 from clipkit.paths import cache_directory
 
 TOKENIZER = "tokenizer.json"
@@ -31,6 +32,8 @@ OLDER_FILES = (
     "added_tokens.json",
 )
 _FORMAT = "2 "  # of what is prepared; 1 had no older files
+# Of a directory that names no class; transformers gives both a normalizer, whatever the file says.
+_CLASSES = {"clip": "CLIPTokenizer", "chinese_clip": "BertTokenizer"}
 # What a tokenizer class does to a text before its tokenizer.json sees it.
 _CLEANING = {"SiglipTokenizer": "siglip", "Siglip2Tokenizer": "lowercase"}
 
@@ -53,11 +56,8 @@ def tokenizer_cleaning(directory: Path, family: str) -> str:
     kind = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
     if not kind and family == "siglip" and (directory / SENTENCEPIECE).is_file():
         kind = "SiglipTokenizer"
-    if family != "siglip" and settings.get("padding_side", "right") != "right":
-        raise CheckpointError(
-            f"{directory / SETTINGS[0]} pads texts on the left, which needs an attention mask that "
-            f"open_clip's encoders do not take: set padding_side to right, or use transformers"
-        )
+    if family != "siglip" and (settings.get("padding_side") or "right") != "right":
+        raise CheckpointError(_padded_left(directory / SETTINGS[0], "padding_side"))
     named = _json(directory / SETTINGS[1]) | settings
     if family == "siglip" and not named.get("pad_token") and (directory / TOKENIZER).is_file():
         raise CheckpointError(
@@ -101,6 +101,51 @@ def prepare_tokenizer(directory: Path, text_config: Mapping[str, Any] | None) ->
     except OSError as error:
         raise CheckpointError(f"{prepared} cannot be written: {error.strerror or error}") from error
     return prepared
+
+
+def check_settings(prepared: Path, family: str, vocabulary: Vocabulary) -> None:
+    """Refuse a tokenizer by which texts would become other tokens than transformers makes.
+
+    Args:
+        prepared: As `prepare_tokenizer` returns it.
+        family: The kind of model.
+        vocabulary: Of its tokenizer.json.
+
+    Raises:
+        CheckpointError: If texts are padded on the left where that would need a mask, the file
+            lacks a normalizer that the tokenizer's class has, or the text encoder masks another
+            token than the one that fills texts.
+    """
+    path, settings = prepared / TOKENIZER, _settings(prepared)
+    is_silent = not settings.get("padding_side")
+    if family != "siglip" and is_silent and vocabulary.padding_side == "left":
+        raise CheckpointError(_padded_left(path, "direction of padding"))
+    kind = str(settings.get("tokenizer_class") or _CLASSES.get(family, "")).removesuffix("Fast")
+    if kind in _CLASSES.values() and not vocabulary.is_normalizing:
+        raise CheckpointError(
+            f"{path} has no normalizer, and transformers' {kind} always has one: save the "
+            "tokenizer again with transformers' save_pretrained"
+        )
+    if family != "chinese_clip":
+        return
+    named = _json(prepared / SETTINGS[1]) | settings
+    token = named.get("pad_token") or vocabulary.pad_token or "[PAD]"
+    token = token.get("content") if isinstance(token, dict) else token
+    pad_id = _json(prepared / MODEL_CONFIG).get("pad_token_id", 0)
+    if isinstance(token, str) and token in vocabulary.ids and vocabulary.ids[token] != pad_id:
+        raise CheckpointError(
+            f"the text encoder masks the token {pad_id} (pad_token_id in the text_config of "
+            f"{MODEL_CONFIG}), and the tokenizer fills texts with {vocabulary.ids[token]}, "
+            f"{token!r}: set pad_token_id to {vocabulary.ids[token]} if the tokenizer is the one "
+            "that the model was trained with"
+        )
+
+
+def _padded_left(path: Path, setting: str) -> str:
+    return (
+        f"{path} pads texts on the left, which needs an attention mask that open_clip's encoders "
+        f"do not take: set {setting} to right, or use transformers"
+    )
 
 
 def _prepare(directory: Path, text_config: Mapping[str, Any] | None, prepared: Path) -> None:

@@ -56,7 +56,14 @@ def to_open_clip(state: StateDict, family: Family, model_cfg: Mapping[str, Any])
                 "they are of another architecture, or of one of its parts"
             )
         theirs = [left.pop(name) for name in pair.theirs]
-        found |= zip(pair.ours, _ours(pair, theirs), strict=True)
+        try:
+            found |= zip(pair.ours, _ours(pair, theirs), strict=True)
+        except (RuntimeError, IndexError) as error:
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in theirs)
+            raise CheckpointError(
+                f"the weights have {pair.theirs[0]} in a shape that no {family} model of "
+                f"transformers' has: {shapes}"
+            ) from error
     if family == "chinese_clip":
         for name in [name for name in left if name.startswith("text_model.")]:
             found[f"text.transformer.{name.removeprefix('text_model.')}"] = left.pop(name)

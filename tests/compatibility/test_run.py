@@ -26,6 +26,8 @@ NEW_NAMES = {
     "tripwire_log_probability": "retention_log_probability",
     "mixtures": "interpolations",
 }
+NEW_KEYS = {"intervals"}  # of report.json
+NEW_NOTES = ("the retention set decided nothing", "5 validation images hardly tell")
 # What a machine was busy with, or where a run lies.
 UNCOMPARED = {"step_seconds", "data_seconds", "seconds", "directory"}
 
@@ -49,7 +51,9 @@ def test_interrupted_run_resumes_and_ends_as_if_it_had_not_been(
     report = renamed(json.loads((whole / "report.json").read_text()))
     found = json.loads(outcome.out)
     for each in (report, found):  # the reasons are in other words now
-        each["notes"] = [note.partition(":")[0] for note in each["notes"]]
+        each["notes"] = [
+            note.partition(":")[0] for note in each["notes"] if not note.startswith(NEW_NOTES)
+        ]
     check_equal(found, report)
 
 
@@ -116,7 +120,8 @@ def test_run_that_has_ended_is_reported_and_not_trained_again(
     assert (printed.status, as_json.status) == (0, 0)
     assert "has ended already" in printed.err
     assert str(run / "final") in printed.out
-    assert json.loads(as_json.out) == renamed(json.loads((run / "report.json").read_text()))
+    expected = renamed(json.loads((run / "report.json").read_text()))
+    assert json.loads(as_json.out) == {**expected, "intervals": {}}
     assert read_files(run) == before
 
 
@@ -233,7 +238,7 @@ def renamed(value: Any) -> Any:
 def check_equal(found: Any, expected: Any) -> None:
     """Compare what was measured, numbers up to rounding."""
     if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
+        assert found.keys() - NEW_KEYS == expected.keys()
         for key in expected.keys() - UNCOMPARED:
             check_equal(found[key], expected[key])
     elif isinstance(expected, list):

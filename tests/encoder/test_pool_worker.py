@@ -68,11 +68,13 @@ def process_id(encoder: clipkit.Encoder) -> int:
     return os.getpid()
 
 
+# A shell that starts CI in the background has its commands ignore Ctrl-C.
 POOL_AT_WORK = """
-import sys
+import signal, sys
 from pathlib import Path
 import clipkit
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     paths = sorted(Path(sys.argv[1]).glob("*.jpg")) * 40
     with clipkit.EncoderPool(clipkit.load(cache_texts=False), ["cpu", "cpu"]) as pool:
         pool.encode_images(paths, progress=lambda *_: print("some", flush=True))

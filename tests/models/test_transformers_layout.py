@@ -287,7 +287,7 @@ def test_the_activation_is_the_configs(activation: str, tmp_path: Path) -> None:
         ({"vision_config": {"hidden_size": []}}, "of another kind"),
         ({"vision_config": {"hidden_act": "relu"}}, "'relu'"),
         ({"vision_config": {"hidden_act": "gelu"}}, "another activation in its text encoder"),
-        ({"vision_config": {"num_attention_heads": 0}}, "lacks a number"),
+        ({"vision_config": {"num_attention_heads": 0}}, "a whole number from 1 to 32; got 0"),
         ({"vision_config": {"image_size": [48, 64]}}, "not equal"),
         ({"vision_config": {"image_size": 64}}, "do not fit the architecture"),
         ({"vision_config": {"num_hidden_layers": 3}}, "have no vision_model.encoder.layers.2"),
@@ -432,7 +432,7 @@ def test_siglip_without_its_padding_token_is_refused(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"size": "small"}, {"crop_size": "a"}, {"resample": []}, {"image_mean": 3}],
+    [{"size": "small"}, {"crop_size": "a"}, {"resample": []}, {"image_mean": "3"}],
 )
 def test_settings_of_another_kind_are_told(
     changes: dict[str, Any], model: Callable[[str], TransformersModel], tmp_path: Path

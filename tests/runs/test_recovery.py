@@ -183,7 +183,7 @@ def test_an_end_without_a_good_checkpoint_is_refused(write_run: WriteRun) -> Non
 def test_a_log_without_room_is_named_and_nothing_is_lost(
     write_run: WriteRun, monkeypatch: pytest.MonkeyPatch, name: str, flush_seconds: float
 ) -> None:
-    """1500 bytes are enough for run.toml, and for some steps of either."""
+    """2000 bytes are enough for run.toml, and for some steps of either."""
     config = RunConfig.from_toml(write_run())
     monkeypatch.setattr(metrics_log, "_FLUSH_SECONDS", flush_seconds)
     words = (
@@ -191,7 +191,7 @@ def test_a_log_without_room_is_named_and_nothing_is_lost(
         "from the first step, as there is no checkpoint yet$"
     )
 
-    with full_disk(1500), pytest.raises(TrainingError, match=words):
+    with full_disk(2000), pytest.raises(TrainingError, match=words):
         train(config)
 
     assert train(config).is_finished
