@@ -67,9 +67,8 @@ def finalize_run(
     )
     candidates = [Candidate(0.0, start), Candidate(1.0, end)]
     if config.watch.wise_ft:
-        candidates = _interpolated(config, measure, towers, candidates)
-        verdict = choose(candidates, max_forgetting=config.watch.max_forgetting)
-        report = _with_interpolation(report, candidates, verdict.alpha)
+        candidates, alpha = _interpolated(config, measure, towers, candidates)
+        report = _with_interpolation(report, candidates, alpha)
     if not config.is_from_scratch:
         report = replace(
             report,
@@ -92,10 +91,11 @@ def finalize_run(
 
 def _interpolated(
     config: RunConfig, measure: Measure, towers: Towers, ends: Sequence[Candidate]
-) -> list[Candidate]:
+) -> tuple[list[Candidate], float]:
     """Return what lies between the base model and the trained weights, measured, by rising alpha.
 
-    The towers are left at the share of the trained weights that the verdict chooses.
+    The towers are left at the share of the trained weights that the verdict chooses, which is
+    returned too.
     """
     base = initial_towers(config).model.state_dict()
     tuned = {
@@ -111,9 +111,9 @@ def _interpolated(
         candidates.append(Candidate(alpha, measured))
     if is_scored:
         candidates.append(end)
-    chosen = choose(candidates, max_forgetting=config.watch.max_forgetting)
-    towers.model.load_state_dict(interpolate_state(base, tuned, chosen.alpha))
-    return candidates
+    alpha = choose(candidates, max_forgetting=config.watch.max_forgetting).alpha
+    towers.model.load_state_dict(interpolate_state(base, tuned, alpha))
+    return candidates, alpha
 
 
 def _with_interpolation(

@@ -168,10 +168,10 @@ class _Run:
 
     def run(self) -> TrainingReport:
         towers = initial_towers(self._config)
-        self._refuse_or_warn(towers)
+        inputs = Inputs.of(towers)
+        self._refuse_or_warn(towers, inputs.tokenizer)
         sources = self._identify(towers)
         prepare_towers(towers, self._config.model)
-        inputs = Inputs.of(towers)
         checkpoints = RunCheckpoints(
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
@@ -291,13 +291,13 @@ class _Run:
         if self._ranks.rank == 0:
             with_precision(self._kept, precision).to_toml(self._directory / CONFIG_NAME)
 
-    def _refuse_or_warn(self, towers: Towers) -> None:
+    def _refuse_or_warn(self, towers: Towers, tokenizer: Tokenizer) -> None:
         data = self._data
         check_settings(
             self._config,
             num_pairs=data.num_drawn,
             embed_dim=towers.embed_dim,
-            num_captions=1 if _has_one_caption(data.train, Inputs.of(towers).tokenizer) else None,
+            num_captions=1 if _has_one_caption(data.train, tokenizer) else None,
             num_classes=len(data.train.class_names),
         )
         num_parameters = sum(item.numel() for item in towers.parameters())
@@ -310,7 +310,9 @@ class _Run:
         for source, dataset in zip(self._config.data.train, data.train.datasets, strict=True):
             classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
             self._callbacks.say(f"{source.path}: {len(dataset):,} pairs{classes} to train on")
-        for line in (*warnings, *data_warnings(self._config, data)):
+        if self._ranks.rank == 0:  # it looks at every file, and the other ranks say nothing
+            warnings += data_warnings(self._config, data)
+        for line in warnings:
             self._callbacks.say(f"warning: {line}")
         if data.skipped:
             self._callbacks.say(

@@ -183,7 +183,7 @@ def _damaged_files(directory: Path) -> list[str]:
         sums = read_json_object(directory / SUMS_NAME, CheckpointError)
     except (CheckpointError, OSError):
         return [SUMS_NAME]
-    if not isinstance(sums, dict) or STATE_NAME not in sums:
+    if STATE_NAME not in sums:
         return [SUMS_NAME]
     return [name for name, digest in sums.items() if _sha256(directory / name) != digest]
 
