@@ -48,6 +48,7 @@ TESTED_IN = {
     "cli/search_results": "cli/test_search",
     "cli/values": "cli/test_index",
     "data/table_rows": "data/test_table",
+    "models/published_names": "models/test_sources",
     "models/config_values": "models/test_transformers_layout_faults",
     "models/hub_cache": "models/test_hub",
     "models/vocabulary_check": "models/test_transformers_layout_faults",

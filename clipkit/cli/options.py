@@ -102,13 +102,15 @@ def add_scan_options(parser: "argparse._ActionsContainer") -> None:
 
 def load_encoder(arguments: argparse.Namespace) -> Encoder:
     """Return the encoder that the options of add_model_options select."""
-    _compile_if_it_pays(arguments)
+    failure = _compile_if_it_pays(arguments)
     encoder = load(
         arguments.model,
         device=arguments.device,
         precision=arguments.precision,
         engine=arguments.engine,
     )
+    if failure is not None:  # said only of a model that loads; else loading has said what is wrong
+        note(f"not compiled, running on torch: {failure}")
     encoder.batch_size = arguments.batch_size
     if arguments.max_megapixels is not None:
         # Above what any image has: a file says its size in 32 bits a side at most.
@@ -116,21 +118,23 @@ def load_encoder(arguments: argparse.Namespace) -> Encoder:
     return encoder
 
 
-def _compile_if_it_pays(arguments: argparse.Namespace) -> None:
+def _compile_if_it_pays(arguments: argparse.Namespace) -> CheckpointError | None:
     """Compile the model of a command, unless it is compiled, cannot be, or --engine says otherwise.
 
-    On a CPU it always pays: importing torch and open_clip takes longer than many a command. If
-    compiling fails, a note says so and the model runs on torch.
+    On a CPU it always pays: importing torch and open_clip takes longer than many a command.
+
+    Returns:
+        Why compiling has failed, None if it has not.
     """
     if not fits_compiled(arguments.engine, arguments.device, arguments.precision):
-        return
+        return None
     source = resolve_source(arguments.model)
     if find_compiled(source) is not None or remembered_refusal(source) is not None:
-        return
+        return None
     if not (find_spec("torch") and find_spec("onnxscript")):
-        return  # loading it says what is missing
+        return None  # loading it says what is missing
     if arguments.device == "auto" and _has_accelerator():
-        return
+        return None
 
     note(
         f"compiling {source.name}, once: from then on it starts in about a second, without torch "
@@ -139,9 +143,10 @@ def _compile_if_it_pays(arguments: argparse.Namespace) -> None:
     try:
         compile_model(arguments.model, progress=lambda step: note(f"  {step}"))
     except OfflineError:
-        return  # loading it says what is missing
+        return None  # loading it says what is missing
     except CheckpointError as error:
-        note(f"not compiled, running on torch: {error}")
+        return error
+    return None
 
 
 def _has_accelerator() -> bool:

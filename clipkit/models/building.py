@@ -16,7 +16,7 @@ from clipkit.models.open_clip_config import (
     is_text_config,
 )
 from clipkit.models.own_settings import split_own
-from clipkit.models.sources import resolve_architecture
+from clipkit.models.published_names import resolve_architecture
 from clipkit.models.towers import Towers
 from clipkit.models.vocabulary_check import read_vocabulary, wrong_end
 from clipkit.paths import expand_home

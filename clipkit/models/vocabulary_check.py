@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
+from clipkit.inputs.tokenizer import open_vocabulary
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,9 @@ def read_vocabulary(path: Path) -> Vocabulary:
         Its numbers.
 
     Raises:
-        CheckpointError: If it is damaged.
+        CheckpointError: If it cannot be read or is damaged.
     """
-    from tokenizers import Tokenizer
-
-    try:
-        vocabulary = Tokenizer.from_file(str(path))
-    except Exception as error:
-        # The Rust library raises plain Exception for every kind of damage.
-        raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
+    vocabulary = open_vocabulary(path)
     padding = vocabulary.padding or {}
     vocabulary.no_padding()
     numbers = vocabulary.get_vocab(with_added_tokens=True)

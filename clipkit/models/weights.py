@@ -61,8 +61,11 @@ def _read_shards(index: Path) -> StateDict:
 
 
 def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(9)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     return path.suffix == ".safetensors" or start[8:] == b"{"
 
 

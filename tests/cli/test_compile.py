@@ -1,6 +1,7 @@
 """clipkit compile and clipkit doctor, and compiling by itself before a command."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def folder(samples: list[Path], tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def compiled(run: Run, tiny_checkpoint: Path) -> Path:
+    """The tiny checkpoint, compiled by this test or by an earlier one."""
+    if find_compiled(resolve_source(tiny_checkpoint)) is None:
+        run("compile", tiny_checkpoint)
+    return tiny_checkpoint
+
+
 @pytest.mark.slow
 def test_torch_by_wish_compiles_nothing(run: Run, tiny_checkpoint: Path, folder: Path) -> None:
     outcome = run("search", "a cat", folder, "--model", tiny_checkpoint, "--engine", "torch")
@@ -55,16 +64,16 @@ def test_a_command_compiles_its_model_once_and_says_so(
 
 
 @pytest.mark.slow
-def test_compile_prints_the_place_and_what_was_measured(run: Run, tiny_checkpoint: Path) -> None:
-    place = compiled_directory(resolve_source(tiny_checkpoint))
+def test_compile_prints_the_place_and_what_was_measured(run: Run, compiled: Path) -> None:
+    place = compiled_directory(resolve_source(compiled))
     before = place.stat().st_ino
-    outcome = run("compile", tiny_checkpoint)
+    outcome = run("compile", compiled)
     assert outcome.status == 0
     assert outcome.out == f"{place}\n"
     assert "fp32" in outcome.err
     assert "cosine mean 1.0000" in outcome.err
     assert place.stat().st_ino == before  # it was compiled already
-    report = json.loads(run("compile", tiny_checkpoint, "--again", "--json").out)
+    report = json.loads(run("compile", compiled, "--again", "--json").out)
     assert report["directory"] == str(place)
     assert report["precisions"]["fp32"]["num_images"] == 45
     assert place.stat().st_ino != before
@@ -74,6 +83,18 @@ def test_a_model_that_is_not_here_is_told_of_once(run: Run, folder: Path) -> Non
     outcome = run("search", "a cat", folder, "--model", "ViT-B-32/laion400m_e32")
     assert outcome.status == 2
     assert outcome.err.count("is not all on this machine") == 1
+    assert "running on torch" not in outcome.err
+
+
+def test_damaged_weights_are_told_of_once(
+    run: Run, tiny_checkpoint: Path, folder: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_checkpoint, damaged)
+    (damaged / "open_clip_model.safetensors").write_bytes(b"nothing")
+    outcome = run("search", "a cat", folder, "--model", damaged, "--device", "cpu")
+    assert outcome.status == 2
+    assert outcome.err.count("is damaged or cut short") == 1
     assert "running on torch" not in outcome.err
 
 
@@ -87,8 +108,6 @@ def test_what_is_compiled_by_itself_is_left_alone(run: Run) -> None:
 def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
     run: Run, tiny_checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     from clipkit.errors import CheckpointError
     from clipkit.runtime import compile as compiler
 
@@ -109,10 +128,8 @@ def test_a_model_that_cannot_be_compiled_runs_on_torch_and_is_not_tried_again(
 
 
 @pytest.mark.slow
-def test_doctor_tells_everything_that_decides_the_embeddings(
-    run: Run, tiny_checkpoint: Path
-) -> None:
-    outcome = run("doctor", tiny_checkpoint)
+def test_doctor_tells_everything_that_decides_the_embeddings(run: Run, compiled: Path) -> None:
+    outcome = run("doctor", compiled)
     assert outcome.status == 0, outcome.out
     for words in (
         "ViT, patch 16, 2 layers, width 64; activation: GELU",
@@ -127,7 +144,7 @@ def test_doctor_tells_everything_that_decides_the_embeddings(
         "nothing wrong was found",
     ):
         assert words in outcome.out
-    report = json.loads(run("doctor", tiny_checkpoint, "--json").out)
+    report = json.loads(run("doctor", compiled, "--json").out)
     assert report["is_healthy"] is True
     assert report["image"]["mean"] == [0.5, 0.4, 0.3]
     assert report["golden"]["mean_text_cosine"] > 0.99
@@ -138,8 +155,6 @@ def test_doctor_tells_everything_that_decides_the_embeddings(
 def test_doctor_exits_1_where_embeddings_are_wrong(
     run: Run, starter_folder: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(starter_folder, copy, ignore=shutil.ignore_patterns("recipe"))
     config = json.loads((copy / "open_clip_config.json").read_text())

@@ -231,3 +231,41 @@ def test_names_and_listing_load_no_torch() -> None:
         "assert not {'torch', 'open_clip', 'safetensors.torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "got no JSON"),
+        (b"\xef\xbb\xbf{}", "Unexpected UTF-8 BOM"),
+        ("{}".encode("utf-16"), "got bytes that are not UTF-8"),
+        (b"[]", "got a list"),
+    ],
+)
+@pytest.mark.parametrize("name", [".", "model", "./model"])
+def test_a_damaged_config_is_not_called_missing(
+    content: bytes, reason: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / name
+    directory.mkdir(exist_ok=True)
+    (directory / "config.json").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(CheckpointError) as caught:
+        resolve_source(name)
+    assert str(caught.value).startswith(f"{directory / 'config.json'} cannot be read: ")
+    assert reason in str(caught.value)
+
+
+def test_a_config_is_no_model_and_its_directory_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"model_type": "clip"}')
+
+    for name in (config, str(config), f"local-dir:{config}"):
+        with pytest.raises(CheckpointError, match=f"give the directory of the model, {tmp_path}$"):
+            resolve_source(name)
+
+
+def test_a_name_too_long_for_a_path_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="cannot be read: File name too long"):
+        resolve_source("x" * 5000)
