@@ -121,10 +121,8 @@ def load_encoder(arguments: argparse.Namespace) -> Encoder:
 def _compile_if_it_pays(arguments: argparse.Namespace) -> CheckpointError | None:
     """Compile the model of a command, unless it is compiled, cannot be, or --engine says otherwise.
 
-    On a CPU it always pays: importing torch and open_clip takes longer than many a command.
-
-    Returns:
-        Why compiling has failed, None if it has not.
+    On a CPU it always pays: importing torch and open_clip takes longer than many a command. Returns
+    why compiling has failed, None if it has not.
     """
     if not fits_compiled(arguments.engine, arguments.device, arguments.precision):
         return None

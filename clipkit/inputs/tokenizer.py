@@ -110,7 +110,7 @@ class Tokenizer:
         else:
             if not (source / TOKENIZER_FILE).is_file():
                 raise CheckpointError(f"the checkpoint has no {TOKENIZER_FILE} in {source}")
-            read = functools.partial(open_vocabulary, source / TOKENIZER_FILE)
+            read = functools.partial(_read_vocabulary, source / TOKENIZER_FILE)
         return cls(
             read,
             clean=CLEANING_RULES[cleaning_rule(text_cfg)],
@@ -267,29 +267,6 @@ class Tokenizer:
         )
 
 
-def open_vocabulary(path: Path) -> "Vocabulary":
-    """Return the tokenizer that a tokenizer.json holds.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Another library's tokenizer.
-
-    Raises:
-        CheckpointError: If it cannot be read or is damaged.
-    """
-    from tokenizers import Tokenizer as Vocabulary
-
-    try:
-        return Vocabulary.from_str(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:
-        # The Rust library raises plain Exception for every kind of damage.
-        raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
-
-
 def check_texts(texts: Iterable[str]) -> list[str]:
     """Return texts as a list of plain strings; refuse anything else.
 
@@ -310,6 +287,18 @@ def check_texts(texts: Iterable[str]) -> list[str]:
             )
         plain.append(str.__str__(text))  # of NumPy's strings and the like, too
     return plain
+
+
+def _read_vocabulary(path: Path) -> "Vocabulary":
+    from tokenizers import Tokenizer as Vocabulary
+
+    try:
+        return Vocabulary.from_str(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        # The Rust library raises plain Exception for every kind of damage.
+        raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
 
 
 def _build_clip_vocabulary(file: Path, extra_special_tokens: Sequence[str]) -> "Vocabulary":

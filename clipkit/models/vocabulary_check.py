@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.errors import CheckpointError
-from clipkit.inputs.tokenizer import open_vocabulary
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,15 @@ def read_vocabulary(path: Path) -> Vocabulary:
     Raises:
         CheckpointError: If it cannot be read or is damaged.
     """
-    vocabulary = open_vocabulary(path)
+    from tokenizers import Tokenizer
+
+    try:
+        vocabulary = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        # The Rust library raises plain Exception for every kind of damage.
+        raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
     padding = vocabulary.padding or {}
     vocabulary.no_padding()
     numbers = vocabulary.get_vocab(with_added_tokens=True)

@@ -303,8 +303,8 @@ def test_the_vocabulary_is_read_once_for_the_digest_and_all_texts(
         read.append(path)
         return read_vocabulary(path)
 
-    read_vocabulary = tokenizer_module.open_vocabulary
-    monkeypatch.setattr(tokenizer_module, "open_vocabulary", count)
+    read_vocabulary = tokenizer_module._read_vocabulary
+    monkeypatch.setattr(tokenizer_module, "_read_vocabulary", count)
     tokenizer = Tokenizer.from_config(HF_CFG, siglip_folder)
     assert read == []
     ids = quietly(tokenizer, WORDS)
