@@ -9,6 +9,7 @@ from clipkit.runs.validation import RETENTION_ACCURACY, SCORE
 from clipkit.runs.verdict import (
     FORGETTING_PROBABILITY,
     Candidate,
+    choose,
     forgetting,
     knows_something,
     retention_change,
@@ -123,24 +124,30 @@ def _validation_notes(start: Validation, final: Validation, alpha: float) -> lis
 
 
 def _not_worth_it(config: RunConfig, candidates: Sequence[Candidate], checkpoint: Path) -> str:
-    base = candidates[0].validation
+    start = candidates[0].validation
+    most = config.watch.max_forgetting
     better = [
         found.alpha
         for found in candidates[1:]
-        if base.score is not None and (found.validation.score or 0.0) > base.score
+        if start.score is not None and (found.validation.score or 0.0) > start.score
     ]
-    why = (
-        f"alpha {', '.join(f'{alpha:g}' for alpha in better)} measured better and forgot more than "
-        f"watch.max_forgetting = {config.watch.max_forgetting:g} allows"
-        if better
-        else "no share of the trained weights measured better than the base model"
-    )
-    again = (
-        f"; to choose again by another limit, clipkit train --finalize {config.output} --set "
-        "watch.max_forgetting=0.1"
-        if better
-        else ""
-    )
+    forgot = [alpha for alpha in better if alpha in choose(candidates, max_forgetting=most).forgot]
+    named = ", ".join(f"{alpha:g}" for alpha in forgot or better)
+    again = ""
+    if forgot:
+        why = f"alpha {named} measured better and forgot more than watch.max_forgetting = {most:g} "
+        why += "allows"
+        again = (
+            f"; to choose again by another limit, clipkit train --finalize {config.output} --set "
+            "watch.max_forgetting=0.1"
+        )
+    elif better:
+        why = (
+            f"alpha {named} measured better on so few images that it may be chance, and gives the "
+            "right answers a lower probability"
+        )
+    else:
+        why = "no share of the trained weights measured better than the base model"
     return (
         f"training was not worth it: {why}, so the final weights are the base model's. The trained "
         f"ones are in {checkpoint}{again}"

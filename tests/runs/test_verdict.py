@@ -62,11 +62,23 @@ def test_equal_scores_are_told_apart_by_the_finer_one() -> None:
     assert alpha_of(measured(0.5), measured(0.5, fine=-9.0)) == 1
 
 
+def test_scores_that_few_images_tell_apart_leave_it_to_the_finer_one() -> None:
+    """Of 40 images 20 are right before; four more afterwards may be chance, fifteen are none."""
+    before = measured(0.5, fine=-1.0, right=[1] * 20 + [0] * 20)
+    few = measured(0.55, fine=-2.0, right=[1] * 17 + [0] * 3 + [1] * 5 + [0] * 15)
+    many = measured(0.875, fine=-2.0, right=[1] * 35 + [0] * 5)
+    assert alpha_of(before, few) == 0
+    assert alpha_of(before, many) == 1
+    surer = measured(0.45, fine=-0.5, right=[1] * 15 + [0] * 5 + [1] * 3 + [0] * 17)
+    assert alpha_of(before, surer) == 1
+
+
 @pytest.mark.parametrize(
     ("retained", "count", "max_forgetting", "alpha"),
     [
         (40, 45, 0.02, 1.0),
         (39, 45, 0.02, 1.0),  # one photograph of 45 is 2.2 points and may be chance
+        (38, 45, 0.02, 0.0),  # two are twice as probably none
         (30, 45, 0.02, 0.0),
         (30, 45, 0.5, 1.0),
         (39, 40, 0.02, 1.0),
@@ -142,6 +154,14 @@ def test_notes_say_where_the_trained_weights_are_and_how_to_choose_again(tmp_pat
     text = notes(tmp_path, measured(0.9, 40), measured(0.1, 40))
     assert "no share of the trained weights measured better" in text
     assert "--finalize" not in text  # it would choose the same
+    alike = [1.0] * 5 + [0.0] * 5, [1.0] * 6 + [0.0] * 4
+    text = notes(
+        tmp_path,
+        measured(0.5, fine=-1.0, right=alike[0]),
+        measured(0.6, fine=-2.0, right=alike[1]),
+    )
+    assert "alpha 1 measured better on so few images that it may be chance" in text
+    assert "--finalize" not in text
 
 
 def test_notes_say_when_validation_images_hardly_decide(tmp_path: Path) -> None:
