@@ -11,7 +11,7 @@ from PIL import Image
 
 import clipkit
 from clipkit.data.pair import Pair
-from clipkit.encoder import stored_images as stored_images_module
+from clipkit.encoder import stored_images as stored_module
 from clipkit.encoder.stored_images import (
     StoredImages,
     embed_and_store,
@@ -44,9 +44,7 @@ def source(tmp_path: Path) -> ListSource:
 def saved_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at the clock, which each batch of two takes, comes six seconds after the last."""
     looks = itertools.count(step=6)
-    monkeypatch.setattr(
-        stored_images_module, "time", SimpleNamespace(monotonic=lambda: next(looks))
-    )
+    monkeypatch.setattr(stored_module, "time", SimpleNamespace(monotonic=lambda: next(looks)))
 
 
 def expected_rows(source: ListSource) -> NDArray[np.float32]:
@@ -173,7 +171,7 @@ def test_a_full_disk_is_told_of_before_anything_is_computed(
     source: ListSource, tmp_path: Path, num_bytes: int
 ) -> None:
     encoder = FakeEncoder()
-    with full_disk(num_bytes), pytest.raises(OSError, match="No space left"):
+    with full_disk(num_bytes), pytest.raises(OSError, match="File too large"):
         embed_and_store(encoder, source, tmp_path / "features", key="a")
     assert encoder.encoded_images == []
     compute(FakeEncoder(), source, tmp_path / "features")
