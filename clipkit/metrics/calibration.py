@@ -117,7 +117,9 @@ def expected_calibration_error(
     return sum(part.count * abs(part.gap) for part in bins) / len(confidences)
 
 
-def brier_scores(probabilities: Probabilities, labels: NDArray[np.integer[Any]]) -> Probabilities:
+def brier_scores(
+    probabilities: NDArray[np.float64], labels: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
     """Return each image's squared error of the probabilities, summed over the classes.
 
     Args:
@@ -133,7 +135,7 @@ def brier_scores(probabilities: Probabilities, labels: NDArray[np.integer[Any]])
         [0.125]
     """
     right = probabilities[np.arange(len(labels)), labels]
-    summed: Probabilities = (probabilities**2).sum(axis=1) - 2 * right + 1
+    summed: NDArray[np.float64] = (probabilities**2).sum(axis=1) - 2 * right + 1
     return summed
 
 
@@ -166,7 +168,8 @@ def selective_accuracy(
     expected = np.repeat(sums / counts, counts)  # of each image among those of its confidence
     taken = np.concatenate([[0.0], np.cumsum(expected)])
     wanted = np.clip(np.asarray(coverages, dtype=np.float64) * len(order), 1, len(order))
-    return np.interp(wanted, np.arange(len(order) + 1), taken) / wanted
+    accuracies: NDArray[np.float64] = np.interp(wanted, np.arange(len(order) + 1), taken) / wanted
+    return accuracies
 
 
 def _check(confidences: Probabilities, is_right: NDArray[np.bool_], num_bins: int) -> None:

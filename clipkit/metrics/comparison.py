@@ -75,12 +75,10 @@ def bootstrap_interval(
     """
     known = ~np.isnan(values)
     measured = values[known]
-    if groups is None:
-        sums, counts = measured, np.ones(len(measured))
-    else:
-        _, number = np.unique(groups[known], return_inverse=True)
-        sums = np.bincount(number, weights=measured)
-        counts = np.bincount(number).astype(np.float64)
+    number = np.arange(len(measured))
+    if groups is not None:
+        number = np.unique(groups[known], return_inverse=True)[1]
+    sums, counts = np.bincount(number, weights=measured), np.bincount(number)
     rng = np.random.default_rng(0)
     means = np.empty(draws)
     for draw in range(draws):

@@ -1,14 +1,18 @@
 """Calibration metrics against hand counts, slow references and scikit-learn."""
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss
 
 from clipkit.errors import InputError
 from clipkit.metrics.calibration import (
+    Binning,
     brier_scores,
     expected_calibration_error,
     reliability_bins,
@@ -45,8 +49,10 @@ def test_a_confidence_on_an_edge_is_of_the_bin_below() -> None:
     st.sampled_from(["width", "mass"]),
     st.randoms(),
 )
-def test_bins_share_out_all_images(confidences, num_bins, binning, random) -> None:
-    is_right = np.array([random.random() < 0.5 for _ in confidences])
+def test_bins_share_out_all_images(
+    confidences: NDArray[np.float64], num_bins: int, binning: Binning, source: random.Random
+) -> None:
+    is_right = np.array([source.random() < 0.5 for _ in confidences])
     bins = reliability_bins(confidences, is_right, num_bins=num_bins, binning=binning)
     assert sum(part.count for part in bins) == len(confidences)
     assert sum(part.count * part.accuracy for part in bins) == pytest.approx(is_right.sum())
@@ -86,6 +92,8 @@ def test_equal_confidences_select_nothing() -> None:
         ([0.5], [True], 0, "at least 1, got 0"),
     ],
 )
-def test_what_are_no_probabilities_is_refused(confidences, is_right, num_bins, message) -> None:
+def test_what_are_no_probabilities_is_refused(
+    confidences: list[float], is_right: list[bool], num_bins: int, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         reliability_bins(np.array(confidences), np.array(is_right, dtype=bool), num_bins=num_bins)
