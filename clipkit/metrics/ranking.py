@@ -89,7 +89,8 @@ def ndcgs(ranks: Ranks, relevant_queries: Numbers, num_queries: int, *, k: int) 
         [0.9197]
 
     Source:
-        Järvelin & Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques", with a gain of 1 for every relevant item.
+        Järvelin & Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; a gain of 1
+        for every relevant item.
     """
     gains = np.where(ranks < k, 1 / np.log2(ranks + 2.0), 0.0)
     counts = np.bincount(relevant_queries, minlength=num_queries)
