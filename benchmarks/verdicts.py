@@ -58,7 +58,7 @@ class Subject:
 
     def __init__(self, name: str, place: Path) -> None:
         self.name, self.is_locked = name, name != "small"
-        self.source = "starter" if self.is_locked else str(_small_model(place / "small"))
+        self.source = "starter" if self.is_locked else str(small_model(place / "small"))
         self._read: dict[Path, Any] = {}  # their embeddings, or their pixel values
 
     def embeddings(self, encoder: Encoder, images: Sequence[Path]) -> Embeddings:
@@ -75,7 +75,8 @@ class Subject:
         self._read = {at: read for at, read in self._read.items() if folder not in at.parents}
 
 
-def _small_model(folder: Path) -> Path:
+def small_model(folder: Path) -> Path:
+    """Write a ViT with random weights as a checkpoint directory."""
     architecture = folder.with_suffix(".json")
     architecture.write_text(json.dumps(SMALL))
     towers = build_towers(str(architecture), tokenizer="", seed=0, is_sigmoid=False)

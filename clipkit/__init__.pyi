@@ -1,5 +1,6 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
+from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.embeddings import EmbeddingArray as EmbeddingArray
 from clipkit.embeddings import cosine_similarity as cosine_similarity
 from clipkit.embeddings import mix_embeddings as mix_embeddings
@@ -26,6 +27,14 @@ from clipkit.errors import OfflineError as OfflineError
 from clipkit.errors import PromptError as PromptError
 from clipkit.errors import SpaceMismatchError as SpaceMismatchError
 from clipkit.errors import TrainingError as TrainingError
+from clipkit.evaluation.evaluate import EvaluationOptions as EvaluationOptions
+from clipkit.evaluation.evaluate import evaluate as evaluate
+from clipkit.evaluation.report import ClassResult as ClassResult
+from clipkit.evaluation.report import Confusion as Confusion
+from clipkit.evaluation.report import EvaluationReport as EvaluationReport
+from clipkit.evaluation.report import NearDuplicate as NearDuplicate
+from clipkit.evaluation.report import QueryResult as QueryResult
+from clipkit.evaluation.report import TemplateResult as TemplateResult
 from clipkit.inputs.decoder import DecodedImage as DecodedImage
 from clipkit.inputs.folders import LeftOut as LeftOut
 from clipkit.inputs.images import ImageInput as ImageInput
@@ -34,6 +43,8 @@ from clipkit.inputs.thumbnails import render_thumbnail as render_thumbnail
 from clipkit.inputs.tokenizer import TextCutWarning as TextCutWarning
 from clipkit.inputs.tokenizer import TokenizedTexts as TokenizedTexts
 from clipkit.inputs.truncated import CutOffImageWarning as CutOffImageWarning
+from clipkit.metrics.calibration import ReliabilityBin as ReliabilityBin
+from clipkit.metrics.comparison import Interval as Interval
 from clipkit.models.known_models import ModelRecommendation as ModelRecommendation
 from clipkit.models.listing import ModelListing as ModelListing
 from clipkit.models.listing import list_models as list_models

@@ -23,9 +23,10 @@ GROUPS = {
     "Encoding images and text": ("clipkit.encoder", "clipkit.inputs", "clipkit.runtime"),
     "Arithmetic on embeddings": ("clipkit.embeddings", "clipkit.quantizer"),
     "Zero-shot classification": ("clipkit.zero_shot",),
+    "Evaluating a model": ("clipkit.evaluation", "clipkit.metrics"),
     "Searching a folder of images": ("clipkit.search",),
     "Duplicates": ("clipkit.search.duplicates",),
-    "Training": ("clipkit.training", "clipkit.runs"),
+    "Training": ("clipkit.training", "clipkit.runs", "clipkit.data"),
     "Progress and version": ("clipkit.progress", "clipkit.version"),
     ERRORS: ("clipkit.errors",),
 }

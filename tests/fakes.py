@@ -51,6 +51,8 @@ class FakeEncoder(Encoder):
     device = "cpu"
     precision = "fp32"
     scoring = Scoring(log_scale=0.0)
+
+    may_weights_change = False
     space_id = "fake-space"  # like the others a plain attribute, so that a test can change it
 
     def __init__(

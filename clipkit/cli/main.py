@@ -28,6 +28,7 @@ COMMANDS = (
     "duplicates",
     "export",
     "train",
+    "evaluate",
     "score",
     "filter",
     "models",

@@ -5,7 +5,7 @@ from typing import get_args
 
 from clipkit.cli import values
 from clipkit.cli.terminal import note
-from clipkit.data.pair import Format, PairDataset, PairLayout
+from clipkit.data.pair import Format, PairDataset, PairLayout, Split
 from clipkit.data.sources import open_pairs
 
 
@@ -55,13 +55,18 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_source(arguments: argparse.Namespace) -> PairDataset:
-    """Return the pairs that the options of add_pair_options select."""
-    layout = PairLayout(
+def pair_layout(arguments: argparse.Namespace, *, split: Split = "train") -> PairLayout:
+    """Return the layout that the options of add_pair_options give."""
+    return PairLayout(
         format=arguments.format,
         image_column=arguments.image_column,
         caption_column=arguments.caption_column,
         caption_ending=arguments.caption_ending,
         class_names=arguments.class_names,
+        split=split,
     )
-    return open_pairs(arguments.pairs, layout, say=note)
+
+
+def open_source(arguments: argparse.Namespace) -> PairDataset:
+    """Return the pairs that the options of add_pair_options select."""
+    return open_pairs(arguments.pairs, pair_layout(arguments), say=note)

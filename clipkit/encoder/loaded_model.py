@@ -98,6 +98,11 @@ class LoadedModel:
         """
         return self._runtime_with_towers("open_clip's modules").open_clip_towers()
 
+    @property
+    def may_weights_change(self) -> bool:
+        """Whether :attr:`towers` was used: from then on space_id need not be the weights' own."""
+        return self._runtime.may_weights_change
+
     def save(self, directory: str | Path, *, layout: "Layout" = "open_clip") -> None:
         """Write the model as a checkpoint directory, whole or not at all.
 

@@ -5,6 +5,7 @@ Shapes: N images; a value that is NaN was not measured.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,41 @@ def share_interval(values: Values) -> Interval:
     spread = math.sqrt(mean * (1 - mean) / count + _Z95**2 / (4 * count**2))
     half = _Z95 * spread / (1 + _Z95**2 / count)
     return Interval(mean, max(0.0, middle - half), min(1.0, middle + half), count)
+
+
+def bootstrap_interval(
+    values: Values, groups: NDArray[np.integer[Any]] | None = None, *, draws: int = 1000
+) -> Interval:
+    """Return a mean with its bootstrap interval: what it is for images drawn again from these.
+
+    Args:
+        values: Any measure an image, or several of an image; NaN where it was not measured. At
+            least one is a number.
+        groups: Of each value the number of what it belongs to, such as the image of a caption,
+            shape (N,), 0 or more: these are drawn, with all of their values. None: each by itself.
+        draws: How many times all are drawn again; the same ones every time.
+
+    Returns:
+        The mean of all values, and the 2.5th and 97.5th percentile of the means that were drawn.
+        Of a few images it is too narrow, and of images that are all alike it has no width: for
+        shares :func:`share_interval` is better.
+
+    Source:
+        Efron 1979, "Bootstrap methods: another look at the jackknife"; percentile interval.
+    """
+    known = ~np.isnan(values)
+    measured = values[known]
+    number = np.arange(len(measured))
+    if groups is not None:
+        number = np.unique(groups[known], return_inverse=True)[1]
+    sums, counts = np.bincount(number, weights=measured), np.bincount(number)
+    rng = np.random.default_rng(0)
+    means = np.empty(draws)
+    for draw in range(draws):
+        drawn = rng.integers(len(sums), size=len(sums))
+        means[draw] = sums[drawn].sum() / counts[drawn].sum()
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(measured.mean()), float(low), float(high), len(sums))
 
 
 @dataclass(frozen=True)

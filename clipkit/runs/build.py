@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipkit.encoder.encoder import Encoder
-from clipkit.errors import InputError
+from clipkit.encoder.stored_images import StoredImages, embed_and_store, read_stored
+from clipkit.errors import InputError, TrainingError
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
@@ -29,11 +30,6 @@ from clipkit.training.config import DataConfig, ModelConfig, RunConfig
 from clipkit.training.data_loading import PairBatches, PairReader, PairSampler
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
-from clipkit.training.features import (
-    ImageFeatures,
-    compute_image_features,
-    read_image_features,
-)
 
 FEATURES_NAME = "features"
 _MOST_WORKERS = 8
@@ -143,7 +139,7 @@ def locked_features(
     *,
     ranks: Ranks,
     progress: Progress | None = None,
-) -> ImageFeatures | None:
+) -> StoredImages | None:
     """Return the features of all images where they are the same in every epoch.
 
     Args:
@@ -163,9 +159,15 @@ def locked_features(
     cache = directory / FEATURES_NAME
     if ranks.rank == 0:
         encoder = live_encoder(towers, Inputs.of(towers), config.compute.device)
-        compute_image_features(encoder, data.train, cache, key=key, progress=progress)
+        try:
+            embed_and_store(encoder, data.train, cache, key=key, progress=progress)
+        except OSError as error:
+            raise TrainingError(
+                f"the features of {len(data.train)} images cannot be kept in {cache}: "
+                f"{error.strerror or error}. Make room and give the same command to resume"
+            ) from error
     ranks.barrier()  # nobody reads before all is written
-    return read_image_features(cache)
+    return read_stored(cache)
 
 
 def build_batches(
@@ -175,7 +177,7 @@ def build_batches(
     *,
     ranks: Ranks,
     teacher: Teacher | None = None,
-    features: ImageFeatures | None = None,
+    features: StoredImages | None = None,
 ) -> PairBatches:
     """Return the batches of a run.
 

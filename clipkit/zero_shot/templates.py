@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from clipkit.arguments import items_of
 from clipkit.errors import InputError, PromptError
+from clipkit.models.standard_names import openai_templates
 
 TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -45,13 +46,15 @@ TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Named sets of templates."""
 
 DEFAULT_TEMPLATES = "default"
+_OPENAI = "openai80"  # a set that is open_clip's, so it is there only with it
 
 
 def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     """Return the templates that a name or a list of strings stands for.
 
     Args:
-        templates: The name of a set, one template, or several; each has exactly one {}.
+        templates: The name of a set, "openai80" (the 80 that OpenAI's ImageNet figures are of, from
+            open_clip), one template, or several; each has exactly one {}.
 
     Returns:
         At least one template, without repeats.
@@ -59,6 +62,7 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         PromptError: If a template does not have exactly one {}.
         InputError: If there is none, or the name is not one of a set.
+        MissingExtraError: If "openai80" is asked for and open_clip is not installed.
 
     Example:
         >>> resolve_templates("photo")
@@ -69,10 +73,12 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(templates, str):
         if templates in TEMPLATE_SETS:
             return TEMPLATE_SETS[templates]
+        if templates == _OPENAI:
+            return openai_templates()
         if "{" not in templates:
             raise InputError(
                 f"{templates!r} is neither a template with {{}} nor a set; "
-                f"sets: {', '.join(TEMPLATE_SETS)}"
+                f"sets: {', '.join((*TEMPLATE_SETS, _OPENAI))}"
             )
         templates = (templates,)
     chosen = tuple(dict.fromkeys(items_of(templates, "templates must be a list of strings")))

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipkit.metrics.comparison import PairedChange, chance_of_as_many, share_interval
+from clipkit.metrics.comparison import (
+    PairedChange,
+    bootstrap_interval,
+    chance_of_as_many,
+    share_interval,
+)
 
 UNKNOWN = math.nan
 
@@ -102,3 +107,24 @@ def test_guessing_is_counted_out(count: int, chance: float) -> None:
 def test_guessing_among_many_images_does_not_overflow() -> None:
     assert chance_of_as_many(40, 50_000, 1 / 1000) == pytest.approx(0.93, abs=0.02)
     assert chance_of_as_many(50_000, 50_000, 1 / 1000) == 0.0
+
+
+def test_the_bootstrap_of_a_mean_is_as_wide_as_its_standard_error() -> None:
+    values = np.random.default_rng(1).normal(3, 2, 2000)
+    found = bootstrap_interval(np.append(values, UNKNOWN))
+    error = values.std() / math.sqrt(len(values))
+    assert found.mean == pytest.approx(values.mean())
+    assert found.count == 2000
+    assert (found.low - found.mean) / error == pytest.approx(-1.96, abs=0.15)
+    assert (found.high - found.mean) / error == pytest.approx(1.96, abs=0.15)
+
+
+def test_the_bootstrap_draws_whole_groups() -> None:
+    """Five captions of an image that are always right together say no more than one."""
+    once = np.random.default_rng(2).integers(2, size=100).astype(float)
+    images = np.repeat(np.arange(100), 5)
+    alone = bootstrap_interval(once)
+    together = bootstrap_interval(once.repeat(5), images)
+    apart = bootstrap_interval(once.repeat(5))
+    assert together == alone
+    assert apart.high - apart.low < 0.6 * (alone.high - alone.low)

@@ -1,6 +1,8 @@
+import open_clip
 import pytest
 
 from clipkit.errors import InputError, PromptError
+from clipkit.models.standard_names import imagenet_class_names
 from clipkit.zero_shot.templates import (
     DEFAULT_TEMPLATES,
     TEMPLATE_SETS,
@@ -71,3 +73,12 @@ def test_functions_as_open_clip_has_them_say_how_to_make_strings_of_them() -> No
     with pytest.raises(PromptError, match=r'\[t\("\{\}"\) for t in OPENAI_IMAGENET_TEMPLATES\]'):
         resolve_templates(theirs)
     assert len(resolve_templates([t("{}") for t in theirs])) == 80
+
+
+def test_openai80_is_open_clips_list() -> None:
+    templates = resolve_templates("openai80")
+    assert len(templates) == 80
+    assert templates[0] == "a bad photo of a {}."
+    assert templates == tuple(fill("{}") for fill in open_clip.OPENAI_IMAGENET_TEMPLATES)
+    assert len(imagenet_class_names()) == 1000
+    assert imagenet_class_names()[0] == "tench"

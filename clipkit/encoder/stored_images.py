@@ -1,8 +1,9 @@
-"""Cached image features of a frozen image encoder, computed once for all epochs.
+"""Image embeddings of a dataset in a directory, computed once and resumed where they stopped.
 
 Shapes: N pairs, D dimensions of the shared space.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from clipkit.data.pair import PairDataset
 from clipkit.encoder.encoder import Encoder
-from clipkit.errors import ImageReadError, TrainingError
+from clipkit.encoder.pairs import UnreadPair
+from clipkit.errors import CheckpointError, ImageReadError
 from clipkit.files import read_json_object, write_text
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
@@ -31,47 +33,42 @@ _NO_STAMP = 0  # the row is not computed, or its image cannot be read
 
 
 @dataclass(frozen=True)
-class ImageFeatures:
-    """Features of every pair's image."""
+class StoredImages:
+    """The embedding of every pair's image."""
 
     rows: NDArray[np.float32]  # (N, D), norm 1; zeros where the image cannot be read
     is_bad: NDArray[np.bool_]  # (N,)
+    skipped: Sequence[UnreadPair] = ()  # those, with the reasons, where images have been embedded
 
 
-def compute_image_features(
+def embed_and_store(
     encoder: Encoder,
     dataset: PairDataset,
     directory: Path,
     *,
     key: str,
     progress: Progress | None = None,
-) -> ImageFeatures:
-    """Return the features of all images, computed once and cached in a directory.
+) -> StoredImages:
+    """Return the embeddings of all images, computed once and kept in a directory.
 
     Work that was interrupted is resumed. Images whose files have changed since, and those that
     could not be read, are computed again.
 
     Args:
-        encoder: With the frozen image tower.
+        encoder: The model.
         dataset: The pairs.
-        directory: Of the cache; made if needed.
-        key: What identifies tower and pairs; features cached under another are computed anew.
+        directory: Where they are kept; made if needed.
+        key: What identifies model and pairs; what is kept under another is computed anew.
         progress: Called with (done, total).
 
     Returns:
-        The features, mapped from the disk.
+        The embeddings, mapped from the disk.
 
     Raises:
-        TrainingError: If there is no room for them.
+        OSError: If there is no room for them, before any is computed.
     """
     files = [directory / name for name in (_ROWS_NAME, _STAMPS_NAME)]
-    try:
-        _begin(directory, {"key": key}, files, (len(dataset), encoder.embed_dim))
-    except OSError as error:
-        raise TrainingError(
-            f"the features of {len(dataset)} images cannot be kept in {directory}: "
-            f"{error.strerror or error}. Make room and give the same command to resume"
-        ) from error
+    _begin(directory, {"key": key}, files, (len(dataset), encoder.embed_dim))
     rows, stamps = (np.load(file, mmap_mode="r+") for file in files)
     now = np.array([_stamp(dataset, row) for row in range(len(dataset))], dtype=np.uint64)
     stale = np.flatnonzero((stamps != now) & (stamps != _NO_STAMP))
@@ -80,13 +77,15 @@ def compute_image_features(
     missing = np.flatnonzero(stamps == _NO_STAMP)
     given: list[int] = []  # rows whose images were handed to the encoder
     unsaved: list[int] = []  # rows that are computed and not yet on the disk
+    skipped: list[UnreadPair] = []
     num_done = len(dataset) - len(missing)
     saved = time.monotonic()
-    with closing(encoder.stream_images(_images(dataset, missing, given))) as batches:
+    with closing(encoder.stream_images(_images(dataset, missing, given, skipped))) as batches:
         for batch in batches:
             computed = [given[position] for position in batch.positions]
             rows[computed] = batch.embeddings
             unsaved += computed
+            skipped += [UnreadPair(given[at], error) for at, error in batch.skipped]
             if time.monotonic() - saved >= _SAVE_SECONDS:
                 _save(rows, stamps, now, unsaved)
                 saved = time.monotonic()
@@ -96,17 +95,17 @@ def compute_image_features(
     _save(rows, stamps, now, unsaved)
     if progress and num_done < len(dataset):  # the other pairs have no image to embed
         progress(len(dataset), len(dataset))
-    return read_image_features(directory)
+    return dataclasses.replace(read_stored(directory), skipped=sorted(skipped))
 
 
-def read_image_features(directory: Path) -> ImageFeatures:
-    """Return the features that are cached in a directory, mapped from the disk."""
+def read_stored(directory: Path) -> StoredImages:
+    """Return the embeddings that are kept in a directory, mapped from the disk."""
     rows = np.load(directory / _ROWS_NAME, mmap_mode="r")
-    return ImageFeatures(rows, np.load(directory / _STAMPS_NAME) == _NO_STAMP)
+    return StoredImages(rows, np.load(directory / _STAMPS_NAME) == _NO_STAMP)
 
 
 def _begin(directory: Path, state: Any, files: Sequence[Path], shape: tuple[int, int]) -> None:
-    """Create the files of the cache, unless they hold features of the same key already."""
+    """Create the files of the store, unless they hold embeddings of the same key already."""
     directory.mkdir(parents=True, exist_ok=True)
     state_path = directory / _STATE_NAME
     if _read_state(state_path) == state and all(map(Path.is_file, files)):
@@ -135,13 +134,14 @@ def _stamp(dataset: PairDataset, row: int) -> int:
 
 
 def _images(
-    dataset: PairDataset, missing: NDArray[np.intp], given: list[int]
+    dataset: PairDataset, missing: NDArray[np.intp], given: list[int], skipped: list[UnreadPair]
 ) -> Iterator[ImageInput]:
-    """Yield the images of rows, and append to `given` which rows those are that have one."""
+    """Yield the images of rows; append to `given` which rows have one, the others to `skipped`."""
     for row in missing.tolist():
         try:
             image = dataset[row].image
-        except ImageReadError:
+        except ImageReadError as error:
+            skipped.append(UnreadPair(row, error))
             continue
         given.append(row)
         yield image
@@ -162,6 +162,6 @@ def _save(
 
 def _read_state(path: Path) -> dict[str, Any] | None:
     try:
-        return read_json_object(path, TrainingError)
-    except TrainingError:
+        return read_json_object(path, CheckpointError)
+    except CheckpointError:
         return None

@@ -11,13 +11,13 @@ from PIL import Image
 
 import clipkit
 from clipkit.data.pair import Pair
-from clipkit.errors import ImageReadError, TrainingError
-from clipkit.training import features as features_module
-from clipkit.training.features import (
-    ImageFeatures,
-    compute_image_features,
-    read_image_features,
+from clipkit.encoder import stored_images as stored_module
+from clipkit.encoder.stored_images import (
+    StoredImages,
+    embed_and_store,
+    read_stored,
 )
+from clipkit.errors import ImageReadError
 from tests.fake_pairs import ListSource
 from tests.fakes import FakeEncoder, image_embedding, save_image
 from tests.full_disk import full_disk
@@ -44,7 +44,7 @@ def source(tmp_path: Path) -> ListSource:
 def saved_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at the clock, which each batch of two takes, comes six seconds after the last."""
     looks = itertools.count(step=6)
-    monkeypatch.setattr(features_module, "time", SimpleNamespace(monotonic=lambda: next(looks)))
+    monkeypatch.setattr(stored_module, "time", SimpleNamespace(monotonic=lambda: next(looks)))
 
 
 def expected_rows(source: ListSource) -> NDArray[np.float32]:
@@ -57,13 +57,13 @@ def expected_rows(source: ListSource) -> NDArray[np.float32]:
     return rows
 
 
-def check(found: ImageFeatures, source: ListSource) -> None:
+def check(found: StoredImages, source: ListSource) -> None:
     np.testing.assert_array_equal(found.rows, expected_rows(source))
     assert np.flatnonzero(found.is_bad).tolist() == list(BAD)
 
 
 def compute(encoder: FakeEncoder, source: ListSource, folder: Path, key: str = "a") -> None:
-    check(compute_image_features(encoder, source, folder, key=key), source)
+    check(embed_and_store(encoder, source, folder, key=key), source)
 
 
 def stop_at(count: int) -> FakeEncoder:
@@ -81,7 +81,7 @@ def test_features_are_the_encoders_and_bad_images_are_marked(
 ) -> None:
     told: list[tuple[int, int | None]] = []
     encoder = FakeEncoder()
-    found = compute_image_features(
+    found = embed_and_store(
         encoder,
         source,
         tmp_path / "run" / "features",
@@ -112,7 +112,7 @@ def test_images_that_were_mended_replaced_or_broken_are_computed_again(
     (paths / "2.png").write_bytes(b"rotten")
 
     again = FakeEncoder()
-    found = compute_image_features(again, source, folder, key="a")
+    found = embed_and_store(again, source, folder, key="a")
 
     assert again.encoded_images == ["0.png", "1.png", "2.png", "9.png"]
     assert np.flatnonzero(found.is_bad).tolist() == [2, 4, 9]
@@ -129,8 +129,8 @@ def test_interrupted_work_goes_on_without_doing_again_what_was_kept(
     """Every other batch of two is kept, ten seconds after the last time."""
     folder = tmp_path / "features"
     with pytest.raises(KeyboardInterrupt):
-        compute_image_features(stop_at(count), source, folder, key="a")
-    kept = [row for row in range(NUM_PAIRS) if not read_image_features(folder).is_bad[row]]
+        embed_and_store(stop_at(count), source, folder, key="a")
+    kept = [row for row in range(NUM_PAIRS) if not read_stored(folder).is_bad[row]]
     assert len(kept) >= count - 3 - len(BAD)
 
     second = FakeEncoder()
@@ -151,7 +151,7 @@ def test_what_another_key_began_to_overwrite_is_not_taken_for_the_old(
 ) -> None:
     compute(FakeEncoder(), source, tmp_path / "features", "a")
     with pytest.raises(KeyboardInterrupt):
-        compute_image_features(stop_at(0), source, tmp_path / "features", key="b")
+        embed_and_store(stop_at(0), source, tmp_path / "features", key="b")
     compute(FakeEncoder(), source, tmp_path / "features", "a")
 
 
@@ -171,8 +171,8 @@ def test_a_full_disk_is_told_of_before_anything_is_computed(
     source: ListSource, tmp_path: Path, num_bytes: int
 ) -> None:
     encoder = FakeEncoder()
-    with full_disk(num_bytes), pytest.raises(TrainingError, match="of 11 images cannot be kept"):
-        compute_image_features(encoder, source, tmp_path / "features", key="a")
+    with full_disk(num_bytes), pytest.raises(OSError, match="File too large"):
+        embed_and_store(encoder, source, tmp_path / "features", key="a")
     assert encoder.encoded_images == []
     compute(FakeEncoder(), source, tmp_path / "features")
 
@@ -180,7 +180,7 @@ def test_a_full_disk_is_told_of_before_anything_is_computed(
 def test_room_for_all_rows_is_taken_at_once(source: ListSource, tmp_path: Path) -> None:
     many = ListSource([source[1]] * 50_000)
     with pytest.raises(KeyboardInterrupt):
-        compute_image_features(stop_at(0), many, tmp_path / "features", key="a")
+        embed_and_store(stop_at(0), many, tmp_path / "features", key="a")
     for path in (tmp_path / "features").glob("*.npy"):
         assert path.stat().st_blocks * 512 >= path.stat().st_size
 
@@ -195,7 +195,7 @@ def test_a_real_encoder_gives_what_it_gives_elsewhere(
     source: ListSource, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     encoder = clipkit.load(str(tiny_checkpoint))
-    found = compute_image_features(encoder, source, tmp_path / "features", key="a")
+    found = embed_and_store(encoder, source, tmp_path / "features", key="a")
     expected = encoder.encode_images([source[row].image for row in GOOD])
     np.testing.assert_allclose(found.rows[GOOD], expected, atol=1e-6)
     assert np.flatnonzero(found.is_bad).tolist() == list(BAD)

@@ -1,0 +1,160 @@
+"""``clipkit evaluate``: how good a model is on the user's own data."""
+
+import argparse
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipkit.cli import values
+from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.pair_options import add_pair_options, pair_layout
+from clipkit.cli.terminal import note, progress_bar, table_lines, to_json
+from clipkit.progress import Callbacks, Progress
+
+if TYPE_CHECKING:
+    from clipkit.evaluation.report import EvaluationReport
+
+_EPILOG = """\
+examples:
+  clipkit evaluate pets/                                  accuracy of class folders by their names
+  clipkit evaluate pets/ --templates photo --templates imagenet7 --diagram pets.png
+  clipkit evaluate labels.csv --label-column species --json > pets.json
+  clipkit evaluate captions.csv                           recall@k of images and captions
+  clipkit evaluate ~/Pictures --queries queries.json      search: mAP, nDCG, recall@k
+  clipkit evaluate pets/test --train pets/train --shots 16
+  clipkit evaluate https://huggingface.co/datasets/clip-benchmark/wds_cifar10
+
+the JSON has CLIP_benchmark's form and names; what its form has no place for is under "clipkit".
+Images are embedded once: interrupted, the same command goes on; other templates take seconds
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of the whole command line."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure a model on your own data",
+        description="Measure a model on labelled images, images with captions, or queries with\n"
+        "their right answers. Nothing is trained but, if asked for, a linear probe.",
+        epilog=_EPILOG,
+    )
+    add_pair_options(parser)
+    group = parser.add_argument_group("what to measure")
+    group.add_argument(
+        "--task",
+        choices=("auto", "classification", "retrieval", "probe", "search"),
+        default="auto",
+        help="auto: classification of images with classes, retrieval of images with captions, "
+        "search with --queries, a probe with --train",
+    )
+    group.add_argument(
+        "--templates",
+        action="append",
+        default=[],
+        metavar="SET",
+        help='a set of prompt templates ("openai80" is ImageNet\'s), or one with a {}; give it '
+        "again to compare several: the metrics are those of the first",
+    )
+    group.add_argument(
+        "--label-column", default="", metavar="NAME", help="column of a table with the class"
+    )
+    group.add_argument(
+        "--split",
+        default="test",
+        metavar="NAME",
+        help="split of a dataset in CLIP_benchmark's layout (default: test)",
+    )
+    group.add_argument(
+        "--train", default="", metavar="PAIRS", help="fit a linear probe on these and measure it"
+    )
+    group.add_argument(
+        "--shots",
+        type=values.whole_number(1),
+        metavar="K",
+        help="images a class that the probe is fitted on (default: all)",
+    )
+    group.add_argument(
+        "--queries",
+        default="",
+        metavar="FILE",
+        help='queries and the paths that answer them: JSON {"query": ["path", …]}, or CSV with '
+        "the columns query,filepath",
+    )
+    group.add_argument(
+        "--seed", type=values.whole_number(0), default=0, metavar="N", help="of the shots drawn"
+    )
+    parser.add_argument(
+        "--diagram",
+        type=values.path,
+        metavar="FILE.png",
+        help="draw accuracy over confidence (reliability diagram)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate and print.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0; or 1 if an image was skipped and --strict was given.
+
+    Raises:
+        InputError: If the data do not fit the task, or a diagram is asked for that there is none
+            of.
+    """
+    # Imported here, so that the help of all commands starts without them.
+    from clipkit.evaluation.evaluate import EvaluationOptions, evaluate
+    from clipkit.evaluation.reliability_diagram import (
+        check_diagram_path,
+        write_reliability_diagram,
+    )
+
+    diagram = None if arguments.diagram is None else Path(arguments.diagram)
+    if diagram is not None:
+        check_diagram_path(diagram)
+    options = EvaluationOptions(
+        task=arguments.task,
+        templates=tuple(arguments.templates),
+        layout=pair_layout(arguments, split="test"),
+        label_column=arguments.label_column,
+        split=arguments.split,
+        train=arguments.train,
+        shots=arguments.shots,
+        queries=arguments.queries,
+        seed=arguments.seed,
+    )
+    encoder = load_encoder(arguments)
+    callbacks = Callbacks(say=note, progress_for=_bar)
+    report = evaluate(encoder, str(arguments.pairs), options, callbacks=callbacks)
+    if diagram is not None and report.reliability:
+        write_reliability_diagram(report.reliability, f"{report.model}, {report.data}", diagram)
+    elif diagram is not None:
+        note(f"{diagram} is not drawn: {report.task} has no confidence")
+    _print(report, is_json=arguments.json)
+    return 1 if report.skipped and arguments.strict else 0
+
+
+def _print(report: "EvaluationReport", *, is_json: bool) -> None:
+    from clipkit.evaluation.report_text import report_tables
+
+    for line in skipped_lines(list(report.skipped)):
+        note(line)
+    for warning in report.warnings:
+        note(f"warning: {warning}")
+    if is_json:
+        print(to_json(report.to_dict()))
+        return
+    for number, (heading, rows) in enumerate(report_tables(report)):
+        print(f"{'' if number == 0 else chr(10)}{heading}")
+        for line in table_lines(rows):
+            print(f"  {line}")
+
+
+def _bar(label: str) -> AbstractContextManager[Progress]:
+    return progress_bar(label, unit="query" if label == "searching" else "image")

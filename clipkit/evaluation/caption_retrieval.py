@@ -1,0 +1,93 @@
+"""Evaluation of image and text retrieval by captions, with all relevant items of a query.
+
+Shapes: N images, T captions, D dimensions.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.embeddings import Embeddings
+from clipkit.metrics.comparison import Interval, bootstrap_interval
+from clipkit.metrics.ranking import average_precisions, first_ranks, ndcgs, relevant_ranks
+
+RECALL_KS = (1, 5, 10)
+_NDCG_K = 10
+
+
+def caption_retrieval(
+    images: Embeddings, captions: Embeddings, image_of_caption: NDArray[np.intp]
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    """Return retrieval metrics by CLIP_benchmark's names, and their intervals.
+
+    Image retrieval: a caption is the query and its image is sought. Text retrieval: an image is the
+    query, and finds its texts if any of them is among the first k. A caption that several images
+    carry counts for each of them by itself, as in CLIP's papers.
+
+    Equally close items are ranked in an order that was drawn once, so ties are as good as guesses.
+
+    Args:
+        images: Shape (N, D), rows of norm 1.
+        captions: Shape (T, D), rows of norm 1, T >= 1.
+        image_of_caption: The image of each, shape (T,), in 0..N-1.
+
+    Returns:
+        For both directions recall@k, mrr, mAP, ndcg@10 and the median rank (from 1). A k that is
+        not smaller than the number of items would always give 1 and is left out. Intervals are
+        bootstrapped over the images, with all of their captions.
+
+    Source:
+        LAION-AI/CLIP_benchmark, ``metrics/zeroshot_retrieval.py``; Karpathy & Fei-Fei 2015 (arXiv
+        1412.2306).
+    """
+    asking, asker = np.unique(image_of_caption, return_inverse=True)
+    each = np.arange(len(captions))
+    directions = {
+        "image_retrieval": (captions, images, each, image_of_caption, image_of_caption),
+        "text_retrieval": (images[asking], captions, asker, each, None),
+    }
+    metrics: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
+    for name, (queries, items, asked, answers, groups) in directions.items():
+        ranks = _ranks(queries, items, asked, answers)
+        of_query = query_measures(ranks, asked, len(queries), len(items))
+        for measure, values in of_query.items():
+            intervals[f"{name}_{measure}"] = bootstrap_interval(values, groups)
+        metrics |= {
+            f"{name}_{measure}": float(values.mean()) for measure, values in of_query.items()
+        }
+        metrics[f"{name}_median_rank"] = (
+            float(np.median(first_ranks(ranks, asked, len(queries)))) + 1
+        )
+    return metrics, intervals
+
+
+def query_measures(
+    ranks: NDArray[np.intp], asked: NDArray[np.intp], num_queries: int, num_items: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return measures of each query from the ranks of its relevant items.
+
+    Args:
+        ranks: Of each relevant item in the list of its query, 0 is best, shape (E,).
+        asked: Whose, shape (E,); each query is there at least once.
+        num_queries: Q.
+        num_items: How many items are ranked.
+
+    Returns:
+        By name, shape (Q,) each, in 0..1.
+    """
+    first = first_ranks(ranks, asked, num_queries)
+    measures = {f"recall@{k}": (first < k).astype(np.float64) for k in RECALL_KS if k < num_items}
+    measures["mrr"] = 1 / (first + 1.0)
+    measures["map"] = average_precisions(ranks, asked, num_queries)
+    measures[f"ndcg@{_NDCG_K}"] = ndcgs(ranks, asked, num_queries, k=_NDCG_K)
+    return measures
+
+
+def _ranks(
+    queries: Embeddings, items: Embeddings, asked: NDArray[np.intp], answers: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Return the ranks of relevant items, with the items in an order that tells nothing."""
+    order = np.random.default_rng(0).permutation(len(items))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(items))
+    return relevant_ranks(queries, items[order], asked, place[answers])

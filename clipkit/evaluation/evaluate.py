@@ -1,0 +1,301 @@
+"""clipkit.evaluate: how good a model is on a dataset of the user's own.
+
+Shapes: N images, C classes, T captions.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.data.pair import PairDataset, PairLayout
+from clipkit.data.sources import open_pairs
+from clipkit.encoder.encoder import Encoder
+from clipkit.errors import InputError
+from clipkit.evaluation.benchmark_layout import BenchmarkSet, find_benchmark_set
+from clipkit.evaluation.caption_retrieval import caption_retrieval
+from clipkit.evaluation.classification import (
+    ImageScores,
+    class_results,
+    classification_metrics,
+    score_images,
+    score_log_probabilities,
+    template_result,
+)
+from clipkit.evaluation.embedded import EmbeddedImages, embed_images
+from clipkit.evaluation.labelled_images import LabelledImages, open_labelled
+from clipkit.evaluation.leaks import find_leaks
+from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
+from clipkit.evaluation.report import EvaluationReport, data_name
+from clipkit.evaluation.search_queries import evaluate_search, read_queries
+from clipkit.metrics.calibration import reliability_bins
+from clipkit.paths import expand_home
+from clipkit.progress import Callbacks
+from clipkit.zero_shot.classifier import ZeroShotClassifier
+from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, resolve_templates
+
+EvaluationTask = Literal["auto", "classification", "retrieval", "probe", "search"]
+_BARE = "none"  # the set of templates that is the name alone
+_FEW = 100  # images, below which an interval spans more than about 10 points
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What :func:`clipkit.evaluate` measures, and how the data are laid out."""
+
+    task: EvaluationTask = "auto"
+    # Sets of templates, or templates: the metrics are those of the first, the others are compared.
+    # None: those that come with the dataset, else "default".
+    templates: tuple[str, ...] = ()
+    layout: PairLayout = field(default_factory=lambda: PairLayout(split="test"))
+    label_column: str = ""  # of a table: with the class of each image
+    split: str = "test"  # of a dataset in CLIP_benchmark's layout
+    train: str = ""  # the dataset that a probe is fitted on
+    shots: int | None = None  # images a class that a probe is fitted on; None: all
+    queries: str = ""  # a file with queries and the paths that answer them, for search
+    seed: int = 0
+
+
+def evaluate(
+    encoder: Encoder,
+    data: str,
+    options: EvaluationOptions | None = None,
+    *,
+    callbacks: Callbacks | None = None,
+) -> EvaluationReport:
+    """Return how good a model is on a dataset.
+
+    Embeddings are kept in the user's cache directory, so that an evaluation that was interrupted is
+    resumed and one with other templates takes seconds.
+
+    Args:
+        encoder: The model.
+        data: Class folders, a table, shards with .cls, or a dataset in CLIP_benchmark's layout
+            (folder or address) for classification; images with captions for retrieval; a folder of
+            images for search.
+        options: What to measure; None: classification of images that have classes, else retrieval.
+        callbacks: For messages and progress.
+
+    Returns:
+        Metrics by CLIP_benchmark's names, in fractions, and the details.
+
+    Raises:
+        InputError: If the data do not fit the task, or nothing of them can be read.
+        MissingExtraError: If a probe is asked for and scikit-learn is not installed.
+    """
+    options = options or EvaluationOptions()
+    callbacks = callbacks or Callbacks()
+    if options.task not in get_args(EvaluationTask):
+        known = ", ".join(get_args(EvaluationTask))
+        raise InputError(f'task must be one of {known}, got "{options.task}"')
+    if options.queries or options.task == "search":
+        if not options.queries:
+            raise InputError("to evaluate search, give a file with queries")
+        queries = read_queries(expand_home(options.queries))
+        return evaluate_search(encoder, data, queries, callbacks)
+    benchmark = find_benchmark_set(data, options.split)
+    if options.train or options.task == "probe":
+        return _evaluate_probe(encoder, data, options, benchmark, callbacks)
+    if options.task == "classification" or options.label_column or options.layout.class_names:
+        labelled = _open(data, options, benchmark, callbacks)
+        return _evaluate_classes(encoder, data, options, labelled, callbacks)
+    if benchmark is not None and benchmark.class_names and options.task == "auto":
+        labelled = _open(data, options, benchmark, callbacks)
+        return _evaluate_classes(encoder, data, options, labelled, callbacks)
+    pairs = open_pairs(
+        data if benchmark is None else benchmark.shards, options.layout, say=callbacks.say
+    )
+    if options.task == "auto" and pairs.class_names:
+        labelled = _open(data, options, benchmark, callbacks)
+        return _evaluate_classes(encoder, data, options, labelled, callbacks)
+    return _evaluate_captions(encoder, data, pairs, callbacks)
+
+
+def _open(
+    data: str, options: EvaluationOptions, benchmark: BenchmarkSet | None, callbacks: Callbacks
+) -> LabelledImages:
+    return open_labelled(
+        data,
+        options.layout,
+        benchmark=benchmark,
+        label_column=options.label_column,
+        say=callbacks.say,
+    )
+
+
+def _evaluate_classes(
+    encoder: Encoder,
+    data: str,
+    options: EvaluationOptions,
+    labelled: LabelledImages,
+    callbacks: Callbacks,
+) -> EvaluationReport:
+    sets = _template_sets(options, labelled)
+    images = embed_images(encoder, labelled.dataset, "embedding images", callbacks)
+    labels = labelled.labels[images.rows]
+    scores: dict[str, ImageScores] = {}
+    for name, templates in {**sets, _BARE: resolve_templates(_BARE)}.items():
+        with callbacks.progress_for(f"embedding class names ({name})") as progress:
+            classifier = ZeroShotClassifier(
+                encoder, labelled.class_names, templates=templates, progress=progress
+            )
+        scores[name] = score_images(
+            images.embeddings, labels, classifier.class_embeddings, encoder.scoring
+        )
+    main = next(iter(sets))
+    report = _classification_report(encoder, data, labelled, images, scores[main])
+    compared = tuple(template_result(name, scores[name], scores[_BARE]) for name in sets)
+    settings = {"templates": main, "num_templates": len(sets[main])}
+    return replace(report, templates=compared, settings=settings)
+
+
+def _template_sets(
+    options: EvaluationOptions, labelled: LabelledImages
+) -> dict[str, tuple[str, ...]]:
+    if not options.templates and labelled.templates:
+        return {"of the dataset": resolve_templates(labelled.templates)}
+    return {name: resolve_templates(name) for name in options.templates or (DEFAULT_TEMPLATES,)}
+
+
+def _evaluate_probe(
+    encoder: Encoder,
+    data: str,
+    options: EvaluationOptions,
+    benchmark: BenchmarkSet | None,
+    callbacks: Callbacks,
+) -> EvaluationReport:
+    test = _open(data, options, benchmark, callbacks)
+    train = _open_train(data, options, callbacks)
+    place = {name: number for number, name in enumerate(test.class_names)}
+    unknown = sorted({*train.class_names} - place.keys())
+    missing = sorted(place.keys() - {*train.class_names})
+    if unknown or missing:
+        raise InputError(
+            "training and test data must have the same classes: "
+            f"{', '.join(unknown[:3]) or 'none'} is only in training, "
+            f"{', '.join(missing[:3]) or 'none'} only in the test"
+        )
+    trained = embed_images(encoder, train.dataset, "embedding training images", callbacks)
+    tested = embed_images(encoder, test.dataset, "embedding images", callbacks)
+    callbacks.say("looking for test images in the training data")
+    leaks = find_leaks((train.dataset, trained), (test.dataset, tested))
+    labels = np.array([place[name] for name in train.class_names])[train.labels[trained.rows]]
+    chosen = np.arange(len(labels))
+    if options.shots is not None:
+        chosen = choose_shots(labels, options.shots, options.seed)
+    callbacks.say(f"fitting a linear probe on {len(chosen)} images")
+    probe = fit_linear_probe(trained.embeddings[chosen], labels[chosen], options.seed)
+    scores = score_log_probabilities(
+        probe.log_probabilities(tested.embeddings), test.labels[tested.rows]
+    )
+    report = _classification_report(encoder, data, test, tested, scores, prefix="lp_")
+    return replace(
+        report,
+        task="linear_probe",
+        near_duplicates=leaks,
+        warnings=(*_leak_warning(leaks, len(tested.rows)), *report.warnings),
+        settings={
+            "train": data_name(options.train or data),
+            "train_images": len(chosen),
+            "fewshot_k": -1 if options.shots is None else options.shots,
+            "seed": options.seed,
+            "C": probe.strength,
+            "C_is_chosen": probe.is_chosen,
+        },
+    )
+
+
+def _open_train(data: str, options: EvaluationOptions, callbacks: Callbacks) -> LabelledImages:
+    """Return the training data: those named, else the split called train."""
+    path = options.train or data
+    layout = replace(options.layout, split="train")
+    found = find_benchmark_set(path, "train")
+    return _open(path, replace(options, layout=layout), found, callbacks)
+
+
+def _leak_warning(leaks: tuple[object, ...], num_images: int) -> tuple[str, ...]:
+    if not leaks:
+        return ()
+    return (
+        f"{len(leaks)} of {num_images} test images are in the training data as well, as the same "
+        "file or a copy: the figures are too good",
+    )
+
+
+def _classification_report(
+    encoder: Encoder,
+    data: str,
+    labelled: LabelledImages,
+    images: EmbeddedImages,
+    scores: ImageScores,
+    *,
+    prefix: str = "",
+) -> EvaluationReport:
+    labels: NDArray[np.intp] = labelled.labels[images.rows]
+    num_classes = len(labelled.class_names)
+    if num_classes < 2:
+        raise InputError(
+            f"{data} has one class only, {labelled.class_names[0]}, and every answer would be "
+            "right: classification needs two at least"
+        )
+    metrics, intervals = classification_metrics(scores, labels, num_classes, prefix=prefix)
+    classes, confusions = class_results(scores, labels, labelled.class_names)
+    warnings = []
+    if len(labels) < _FEW:
+        width = intervals[f"{prefix}acc1"]
+        warnings.append(
+            f"{len(labels)} images are few: acc1 is {width.low:.2f} to {width.high:.2f} with 95 %"
+        )
+    if len(classes) < num_classes:
+        warnings.append(
+            f"{num_classes - len(classes)} of {num_classes} classes have no image that can be "
+            "read: they are answers all the same, and not in mean_per_class_recall"
+        )
+    return EvaluationReport(
+        model=encoder.name,
+        space_id=encoder.space_id,
+        data=data_name(data),
+        task="zeroshot_classification",
+        num_images=len(labels),
+        metrics=metrics,
+        intervals=intervals,
+        classes=classes,
+        confusions=confusions,
+        reliability=tuple(reliability_bins(scores.confidences, scores.is_right)),
+        warnings=tuple(warnings),
+        skipped=images.skipped,
+    )
+
+
+def _evaluate_captions(
+    encoder: Encoder, data: str, pairs: PairDataset, callbacks: Callbacks
+) -> EvaluationReport:
+    images = embed_images(encoder, pairs, "embedding images", callbacks)
+    captions: list[str] = []
+    owners: list[int] = []
+    for number, row in enumerate(images.rows.tolist()):
+        captions += pairs[row].captions
+        owners += [number] * (len(captions) - len(owners))
+    with callbacks.progress_for("embedding captions") as progress:
+        texts = encoder.encode_texts(captions, progress=progress)
+    metrics, intervals = caption_retrieval(images.embeddings, texts, np.array(owners))
+    num_equal = len(captions) - len({*captions})
+    warnings = []
+    if num_equal:
+        warnings.append(
+            f"{num_equal} of {len(captions)} captions are repeated: each counts for its own image, "
+            "so that the images that share one cannot all be found by it"
+        )
+    return EvaluationReport(
+        model=encoder.name,
+        space_id=encoder.space_id,
+        data=data_name(data),
+        task="zeroshot_retrieval",
+        num_images=len(images.rows),
+        metrics=metrics,
+        intervals=intervals,
+        settings={"captions": len(captions)},
+        warnings=tuple(warnings),
+        skipped=images.skipped,
+    )

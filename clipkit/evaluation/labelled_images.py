@@ -1,0 +1,111 @@
+"""Images whose classes are known: class folders, tables, shards and CLIP_benchmark's sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.data.class_names import ClassNames, read_class_names
+from clipkit.data.pair import PairDataset, PairLayout, Say
+from clipkit.data.sources import open_pairs
+from clipkit.data.webdataset import ShardCaptions, is_shards, open_shards
+from clipkit.errors import InputError
+from clipkit.evaluation.benchmark_layout import BenchmarkSet
+from clipkit.models.standard_names import imagenet_class_names
+from clipkit.paths import expand_home
+
+IMAGENET = "imagenet"  # for open_clip's list of class names
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A dataset whose images each have one class."""
+
+    dataset: PairDataset
+    labels: NDArray[np.intp]  # the class of each row, shape (N,), in 0..C-1
+    class_names: tuple[str, ...]  # C; equal ones are classes of their own
+    templates: tuple[str, ...] = ()  # that come with the dataset
+
+    @property
+    def counts(self) -> NDArray[np.intp]:
+        """How many images each class has, shape (C,)."""
+        return np.bincount(self.labels, minlength=len(self.class_names))
+
+
+def open_labelled(
+    path: str,
+    layout: PairLayout,
+    *,
+    benchmark: BenchmarkSet | None,
+    label_column: str = "",
+    say: Say,
+) -> LabelledImages:
+    """Open images with their classes.
+
+    Args:
+        path: Class folders, a table or shards with .cls.
+        layout: Of them; its class_names may be "imagenet".
+        benchmark: What path was found to be, if it has CLIP_benchmark's layout.
+        label_column: Of a table, with the names of the classes.
+        say: Called with a line on how the dataset was understood.
+
+    Returns:
+        The images.
+
+    Raises:
+        InputError: If the images have no classes, or as :func:`clipkit.data.sources.open_pairs`.
+    """
+    names = _names(layout.class_names)
+    if benchmark is not None:
+        found = _from_shards(benchmark.shards, benchmark.class_names, say)
+        return replace(found, templates=benchmark.templates)
+    if names is not None and names.in_order and is_shards(path):
+        return _from_shards(path, names.in_order, say)
+    if label_column:
+        table = replace(layout, caption_column=label_column, class_names="")
+        return _by_caption(open_pairs(path, table, say=say))
+    if names is None:
+        return _by_class(path, open_pairs(path, layout, say=say))
+    found = _by_class(path, open_pairs(path, replace(layout, class_names=""), say=say))
+    folders = [""] * len(found.class_names)
+    for row, label in enumerate(found.labels):
+        folders[label] = folders[label] or found.dataset.local_name(row).partition("/")[0]
+    return replace(found, class_names=names.of_folders(folders))
+
+
+def _names(text: str) -> ClassNames | None:
+    if text == IMAGENET:
+        return ClassNames(Path(IMAGENET), {}, imagenet_class_names())
+    return read_class_names(expand_home(text)) if text else None
+
+
+def _from_shards(shards: str, names: Sequence[str], say: Say) -> LabelledImages:
+    """Return shards by the numbers in their .cls, so that equal names stay two classes."""
+    numbers = ClassNames(Path("classes"), {}, tuple(map(str, range(len(names)))))
+    dataset = open_shards(shards, ShardCaptions((), numbers, ("{}",)), say=say)
+    if not len(dataset):
+        why = f": {dataset.skipped[0]}" if dataset.skipped else ""
+        raise InputError(f"{shards} hold no image with the number of a class in a .cls{why}")
+    labels = [int(dataset.class_name(row) or 0) for row in range(len(dataset))]
+    return LabelledImages(dataset, np.array(labels, dtype=np.intp), tuple(names))
+
+
+def _by_class(path: str, dataset: PairDataset) -> LabelledImages:
+    if not dataset.class_names:
+        raise InputError(
+            f"the images of {path} have captions and no classes: sort them into one folder a "
+            "class, name the column of a table that holds the class (--label-column), or evaluate "
+            "retrieval (--task retrieval)"
+        )
+    labels = [dataset.label(row) or 0 for row in range(len(dataset))]
+    return LabelledImages(dataset, np.array(labels, dtype=np.intp), dataset.class_names)
+
+
+def _by_caption(dataset: PairDataset) -> LabelledImages:
+    """Return a table by what its column of labels says."""
+    said = [dataset[row].captions[0] for row in range(len(dataset))]
+    names = tuple(sorted({*said}))
+    number = {name: place for place, name in enumerate(names)}
+    return LabelledImages(dataset, np.array([number[name] for name in said], dtype=np.intp), names)

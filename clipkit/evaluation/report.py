@@ -1,0 +1,121 @@
+"""The report of an evaluation: metrics by CLIP_benchmark's names, intervals and details."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from clipkit.errors import ImageReadError
+from clipkit.metrics.calibration import ReliabilityBin
+from clipkit.metrics.comparison import Interval
+
+Task = Literal["zeroshot_classification", "zeroshot_retrieval", "linear_probe", "search"]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class of a classification."""
+
+    name: str
+    count: int  # images of it
+    recall: float  # share of them that are taken for it
+    precision: float | None  # share of those taken for it that are of it; None: none is
+    top_confusion: str  # the class that most of the others are taken for; empty: none
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Images of one class that are taken for another."""
+
+    name: str
+    taken_for: str
+    count: int
+    share: float  # of the images of the class
+
+
+@dataclass(frozen=True)
+class TemplateResult:
+    """What a set of templates is worth against the bare class name."""
+
+    templates: str  # the name of the set, or the template
+    acc1: float
+    lift: Interval  # acc1 minus that of the bare name, on the same images
+    gained: int  # images that are right with it and wrong with the bare name
+    lost: int
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """One query of a search evaluation."""
+
+    query: str
+    relevant: int  # images
+    first_rank: int  # of the first relevant image, from 1
+    average_precision: float
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """A test image that is in the training data as well, as the same file or as a copy."""
+
+    test: str
+    train: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """How good a model is on a dataset, with 95 % intervals and the details behind the figures."""
+
+    model: str
+    space_id: str
+    data: str
+    task: Task
+    num_images: int  # that could be read
+    metrics: dict[str, float]
+    intervals: dict[str, Interval] = field(default_factory=dict)  # of some of the metrics
+    settings: dict[str, Any] = field(default_factory=dict)  # templates, shots, regularisation, …
+    classes: tuple[ClassResult, ...] = ()
+    confusions: tuple[Confusion, ...] = ()  # most frequent first
+    templates: tuple[TemplateResult, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    queries: tuple[QueryResult, ...] = ()  # worst first
+    near_duplicates: tuple[NearDuplicate, ...] = ()
+    warnings: tuple[str, ...] = ()
+    skipped: tuple[ImageReadError, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON can hold it, in CLIP_benchmark's form.
+
+        Its ``clip_benchmark build`` makes a table of many such files; everything that its form has
+        no place for is under "clipkit".
+        """
+        architecture, _, tag = self.model.partition("/")
+        is_published = ":" not in self.model and "/" not in tag
+        return {
+            "dataset": self.data,
+            "model": architecture if is_published else self.model,
+            "pretrained": tag if is_published else "",
+            "task": self.task,
+            "metrics": self.metrics,
+            "clipkit": {
+                "space_id": self.space_id,
+                "num_images": self.num_images,
+                "settings": self.settings,
+                "intervals": {
+                    name: [found.low, found.high] for name, found in self.intervals.items()
+                },
+                "classes": list(map(asdict, self.classes)),
+                "confusions": list(map(asdict, self.confusions)),
+                "templates": list(map(asdict, self.templates)),
+                "reliability": list(map(asdict, self.reliability)),
+                "queries": list(map(asdict, self.queries)),
+                "near_duplicates": list(map(asdict, self.near_duplicates)),
+                "warnings": list(self.warnings),
+                "skipped": [{"path": error.path, "reason": error.reason} for error in self.skipped],
+            },
+        }
+
+
+def data_name(path: str) -> str:
+    """Return what a dataset is called in a report: no folder of this machine."""
+    return path if "://" in path else Path(path).name or path

@@ -1,0 +1,114 @@
+"""The report of an evaluation as tables for a person."""
+
+from clipkit.evaluation.report import EvaluationReport
+
+_MOST = 10  # rows of a table that may be long; all are in the JSON
+Table = list[list[str]]
+
+
+def report_tables(report: EvaluationReport) -> list[tuple[str, Table]]:
+    """Return a report as tables, each with a heading and a first row that names its columns.
+
+    Args:
+        report: Of an evaluation.
+
+    Returns:
+        Heading and rows of cells; no table is without rows.
+    """
+    tables = [
+        (
+            f"{report.model} on {report.data}: {report.task} of {report.num_images:,} images",
+            _metrics(report),
+        ),
+        ("templates, against the bare class name", _templates(report)),
+        ("classes, least found first", _classes(report)),
+        ("most frequent confusions", _confusions(report)),
+        ("confidence against accuracy", _reliability(report)),
+        ("queries, worst first", _queries(report)),
+        ("test images in the training data", _leaks(report)),
+    ]
+    return [(heading, rows) for heading, rows in tables if len(rows) > 1]
+
+
+def _metrics(report: EvaluationReport) -> Table:
+    rows = [["metric", "value", "95 % interval"]]
+    for name, value in report.metrics.items():
+        found = report.intervals.get(name)
+        shown = "" if found is None else f"{found.low:.3f} to {found.high:.3f}"
+        rows.append([name, f"{value:.4f}", shown])
+    return rows
+
+
+def _templates(report: EvaluationReport) -> Table:
+    rows = [["templates", "acc1", "lift", "95 % interval", "gained", "lost"]]
+    for entry in report.templates:
+        low, high = f"{entry.lift.low:+.3f}", f"{entry.lift.high:+.3f}"
+        rows.append(
+            [
+                entry.templates,
+                f"{entry.acc1:.4f}",
+                f"{entry.lift.mean:+.4f}",
+                f"{low} to {high}",
+                str(entry.gained),
+                str(entry.lost),
+            ]
+        )
+    return rows
+
+
+def _classes(report: EvaluationReport) -> Table:
+    rows = [["class", "images", "recall", "precision", "mostly taken for"]]
+    for entry in sorted(report.classes, key=lambda found: (found.recall, found.name))[:_MOST]:
+        precision = "-" if entry.precision is None else f"{entry.precision:.3f}"
+        rows.append(
+            [
+                entry.name,
+                str(entry.count),
+                f"{entry.recall:.3f}",
+                precision,
+                entry.top_confusion or "-",
+            ]
+        )
+    return rows
+
+
+def _confusions(report: EvaluationReport) -> Table:
+    rows = [["class", "taken for", "images", "share"]]
+    for entry in report.confusions[:_MOST]:
+        rows.append([entry.name, entry.taken_for, str(entry.count), f"{entry.share:.3f}"])
+    return rows
+
+
+def _reliability(report: EvaluationReport) -> Table:
+    rows = [["confidence", "images", "mean confidence", "accuracy"]]
+    for entry in report.reliability:
+        rows.append(
+            [
+                f"{entry.low:.2f} to {entry.high:.2f}",
+                str(entry.count),
+                f"{entry.confidence:.3f}",
+                f"{entry.accuracy:.3f}",
+            ]
+        )
+    return rows
+
+
+def _queries(report: EvaluationReport) -> Table:
+    rows = [["query", "relevant", "first at", "average precision"]]
+    for entry in report.queries[:_MOST]:
+        rows.append(
+            [
+                entry.query,
+                str(entry.relevant),
+                str(entry.first_rank),
+                f"{entry.average_precision:.3f}",
+            ]
+        )
+    return rows
+
+
+def _leaks(report: EvaluationReport) -> Table:
+    rows = [["test image", "training image", "cosine"]]
+    for entry in report.near_duplicates[:_MOST]:
+        rows.append([entry.test, entry.train, f"{entry.cosine:.3f}"])
+    return rows
