@@ -1,11 +1,11 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
-from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.embeddings import EmbeddingArray as EmbeddingArray
 from clipkit.embeddings import cosine_similarity as cosine_similarity
 from clipkit.embeddings import mix_embeddings as mix_embeddings
 from clipkit.embeddings import normalize_rows as normalize_rows
 from clipkit.embeddings import top_k as top_k
+from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.encoder.encoder import Encoder as Encoder
 from clipkit.encoder.image_embedding import EncodedBatch as EncodedBatch
 from clipkit.encoder.image_embedding import EncodingReport as EncodingReport

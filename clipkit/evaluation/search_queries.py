@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from clipkit.search.library import PhotoLibrary
 
 _QUERY_COLUMNS = ("query", "text", "caption")
 _PATH_COLUMNS = ("filepath", "path", "file", "image", "file_name", "filename")
+_LISTED = ("expected", "relevant", "paths", *_PATH_COLUMNS)
 _KINDS = 'JSON such as {"a red boat": ["a.jpg", "b.jpg"]}, or CSV with the columns query,filepath'
 
 
@@ -26,8 +28,9 @@ def read_queries(path: Path) -> dict[str, list[str]]:
     """Return the queries in a file, and the paths of the images that answer each.
 
     Args:
-        path: JSON with an object {query: [paths]}; or CSV or TSV with a row for each query and
-            path, and columns called query and filepath.
+        path: JSON with an object {query: [paths]}, or with a list of objects such as
+            {"query": "a red boat", "expected": ["a.jpg"]}; or CSV or TSV with a row for each query
+            and path, and columns called query and filepath.
 
     Returns:
         At least one query, each with at least one path.
@@ -116,6 +119,8 @@ def _rank(query: str, path: str, library: PhotoLibrary, place: Mapping[Path, int
 
 def _from_json(text: str) -> dict[str, list[str]]:
     value = json.loads(text)
+    if isinstance(value, list):
+        value = dict(map(_listed, value))
     if not isinstance(value, dict):
         raise ValueError(f"it holds {value!s:.60}")
     found: dict[str, list[str]] = {}
@@ -126,6 +131,16 @@ def _from_json(text: str) -> dict[str, list[str]]:
             raise ValueError(f"the query {query!r:.60} has {paths!s:.60} for paths")
         found[query] = listed
     return found
+
+
+def _listed(entry: Any) -> tuple[str, Any]:
+    """Return the query and the paths of an object in a list."""
+    if isinstance(entry, dict):
+        query = next((entry[key] for key in _QUERY_COLUMNS if key in entry), None)
+        paths = next((entry[key] for key in _LISTED if key in entry), None)
+        if isinstance(query, str) and paths is not None:
+            return query, paths
+    raise ValueError(f"it holds {entry!s:.60} in its list")
 
 
 def _from_table(path: Path, text: str) -> dict[str, list[str]]:

@@ -14,6 +14,10 @@ from tests.fakes import FakeEncoder, save_image
     ("name", "content"),
     [
         ("q.json", '{"red": ["a.png", "b.png"], "blue": "c.png"}'),
+        (
+            "q.json",
+            '[{"query": "red", "expected": ["a.png", "b.png"]}, {"text": "blue", "path": "c.png"}]',
+        ),
         ("q.csv", "query,filepath\nred,a.png\nred,b.png\nblue,c.png\n"),
         ("q.tsv", "Image\tText\na.png\tred\nb.png\tred\nc.png\tblue\n"),
     ],
@@ -27,7 +31,8 @@ def test_queries_are_read(tmp_path: Path, name: str, content: str) -> None:
     ("name", "content", "message"),
     [
         ("q.json", "{", "is no file of queries"),
-        ("q.json", "[1]", "it holds"),
+        ("q.json", "[1]", "it holds 1 in its list"),
+        ("q.json", "1", "it holds 1"),
         ("q.json", '{"red": []}', "has \\[\\] for paths"),
         ("q.json", '{" ": ["a"]}', "the query"),
         ("q.json", "{}", "it holds none"),
