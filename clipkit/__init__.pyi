@@ -1,5 +1,6 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
+from clipkit.data.statistics import PairStatistics as PairStatistics
 from clipkit.embeddings import EmbeddingArray as EmbeddingArray
 from clipkit.embeddings import cosine_similarity as cosine_similarity
 from clipkit.embeddings import mix_embeddings as mix_embeddings
@@ -41,6 +42,8 @@ from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
 from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
 from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
+from clipkit.runs.preflight import PreflightReport as PreflightReport
+from clipkit.runs.preflight import check as check
 from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import choose_again as choose_again
 from clipkit.runs.run import train as train

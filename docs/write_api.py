@@ -25,7 +25,7 @@ GROUPS = {
     "Zero-shot classification": ("clipkit.zero_shot",),
     "Searching a folder of images": ("clipkit.search",),
     "Duplicates": ("clipkit.search.duplicates",),
-    "Training": ("clipkit.training", "clipkit.runs"),
+    "Training": ("clipkit.training", "clipkit.runs", "clipkit.data"),
     "Progress and version": ("clipkit.progress", "clipkit.version"),
     ERRORS: ("clipkit.errors",),
 }

@@ -7,6 +7,7 @@ from clipkit.cli import values
 from clipkit.cli.terminal import note
 from clipkit.data.pair import Format, PairDataset, PairLayout
 from clipkit.data.sources import open_pairs
+from clipkit.progress import Callbacks
 
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:
@@ -64,4 +65,5 @@ def open_source(arguments: argparse.Namespace) -> PairDataset:
         caption_ending=arguments.caption_ending,
         class_names=arguments.class_names,
     )
-    return open_pairs(arguments.pairs, layout, say=note)
+    callbacks = Callbacks(say=note, warn=lambda line: note(f"warning: {line}"))
+    return open_pairs(arguments.pairs, layout, callbacks=callbacks)

@@ -30,6 +30,7 @@ ScheduleKind = Literal["cosine", "constant"]
 Sharding = Literal["ddp", "fsdp"]
 Precision = Literal["auto", "fp32", "bf16"]
 
+CONFIG_RULE = "the config must be a RunConfig, as RunConfig.from_toml returns it"
 SAMPLES = "samples"
 """Stands for the photographs that come with clipkit, where a retention set is asked for."""
 

@@ -3,6 +3,8 @@
 import random
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -133,6 +135,20 @@ def seed_everything(seed: int, rank: int) -> None:
     torch.manual_seed(first)
     np.random.seed(second)
     random.seed(third)
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Leave all random generators of this process as they were, whatever the block draws or seeds.
+
+    Yields:
+        Nothing.
+    """
+    before = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(before)
 
 
 class StopRequest:

@@ -33,6 +33,9 @@ from clipkit.training.loop import Validation
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
 from tests.runs.conftest import WriteRun, final_weights
 
+# Tiny runs are warned of: few steps, small batches, few pairs to validate on.
+pytestmark = pytest.mark.filterwarnings("ignore::clipkit.errors.ClipkitWarning")
+
 VOCABULARY = {**TINY_TEXT, "vocab_size": 49408}
 
 
