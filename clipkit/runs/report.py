@@ -177,7 +177,7 @@ _PANELS: Sequence[tuple[str, Sequence[str]]] = (
         ("accuracy", "image_to_text_recall@1", "text_to_image_recall@1", "retention_accuracy"),
     ),
     ("learning rate", ("lr",)),
-    ("logit scale", ("logit_scale",)),
+    ("logit scale (natural log)", ("logit_scale",)),
 )
 
 

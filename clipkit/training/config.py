@@ -286,7 +286,7 @@ class WatchConfig:
     checkpoint_minutes: NonNegative = 10.0
     checkpoint_steps: Count = 0  # and after every so many steps as well; 0: only by the clock
     keep: PositiveCount = 2  # how many good checkpoints stay, besides the best
-    log_steps: PositiveCount = 10  # how often a line of metrics is written
+    log_steps: PositiveCount = 10  # a line of metrics, their means, is written so often
 
 
 @checked_settings("")

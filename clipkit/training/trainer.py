@@ -150,7 +150,7 @@ class Trainer:
             checkpoints: Where they are written.
             measure: Validates :attr:`measured_towers`; called on rank 0 as often as the config
                 says.
-            log: Called with (step, metrics) every few steps.
+            log: Called with (step, metrics) every few steps, means of those since the last call.
             log_validation: Called with (step, what was measured).
             progress: Called after every step with (done, total).
 
