@@ -410,6 +410,22 @@ def test_run_without_progress_ends_early(write_run: WriteRun, class_folder: Path
     assert report.is_finished
 
 
+def test_the_model_names_no_folder_of_the_machine(
+    fine_tune: Callable[..., Path], class_folder: Path
+) -> None:
+    config = RunConfig.from_toml(fine_tune(compute={"epochs": 1}))
+    folders = [config.output, config.model.base, str(class_folder)]
+    assert all(Path(folder).is_absolute() for folder in folders)
+
+    report = train(config)
+
+    for path in report.checkpoint.iterdir():
+        content = path.read_bytes()
+        for folder in folders:
+            assert str(Path(folder).parent).encode() not in content, path
+    assert f"trained on `{class_folder.name}`" in (report.checkpoint / "README.md").read_text()
+
+
 @pytest.mark.slow
 def test_run_goes_on_only_as_itself(write_run: WriteRun) -> None:
     path = write_run()
