@@ -36,7 +36,7 @@ from clipkit.runs.finalize import finalize_run
 from clipkit.runs.metrics_log import MetricsLog, read_validation
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report
-from clipkit.runs.start_check import check_start
+from clipkit.runs.start_check import batch_norm_warnings, check_start
 from clipkit.runs.validation import build_measure
 from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
@@ -174,6 +174,9 @@ class _Run:
         check_start(self._config, self._data, towers, inputs.tokenizer, callbacks=told)
         sources = self._identify(towers)
         prepare_towers(towers, self._config.model)
+        device = self._ranks.choose_device(self._config.compute.device)
+        for line in batch_norm_warnings(towers, self._ranks, device):
+            self._callbacks.warn(line)
         checkpoints = RunCheckpoints(
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )

@@ -1,16 +1,21 @@
 """What a run refuses before its first step, and what it says and warns of."""
 
+from collections.abc import Iterator
 from contextlib import suppress
+
+import torch
 
 from clipkit.data.pair import PairDataset, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.models.batch_norm import has_trained_batch_norm
 from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks
 from clipkit.runs.data import RunData
 from clipkit.runs.data_warnings import data_warnings
 from clipkit.runs.settings_check import check_settings, settings_warnings
 from clipkit.training.config import RunConfig
+from clipkit.training.distributed import Ranks
 
 
 def check_start(
@@ -56,6 +61,28 @@ def check_start(
         callbacks.warn(line)
     if data.skipped:
         callbacks.say(f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}")
+
+
+def batch_norm_warnings(towers: Towers, ranks: Ranks, device: torch.device) -> Iterator[str]:
+    """Yield a warning if several processes would normalize by other numbers than one does.
+
+    Args:
+        towers: As they are trained, frozen where they are to be.
+        ranks: The processes.
+        device: Where this one computes.
+
+    Yields:
+        One sentence at most.
+    """
+    if ranks.world_size == 1 or ranks.syncs_batch_norms(device):
+        return
+    if has_trained_batch_norm(towers):
+        yield (
+            f"batch norm is trained, and on {device.type} each of the {ranks.world_size} processes "
+            "normalizes by its own share of a batch, so that the model will be another than that "
+            "of one process: set model.freeze_batch_norm = true, or train in one process or on "
+            "CUDA, where the processes share these statistics"
+        )
 
 
 def _has_one_caption(source: PairDataset, tokenizer: Tokenizer) -> bool:

@@ -90,7 +90,9 @@ class ModelConfig:
     unlocked_image_groups: Count = 0  # its last so many groups are trained although it is locked
     lock_text: Flag = False  # freeze the text encoder
     unlocked_text_layers: Count = 0  # its last so many layers are trained although it is locked
-    freeze_batch_norm: Flag | None = None  # keep running means; None: yes, unless from scratch
+    # Keep gains and running means; None: yes, unless from scratch. Several processes on CUDA share
+    # the statistics of a batch, on a CPU each has its own.
+    freeze_batch_norm: Flag | None = None
     patch_dropout: PartialShare = 0.0  # share of patches left out of each image, 0..1 (FLIP: .5)
     gradient_checkpointing: Flag = False  # a third slower or so, with much less memory
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, contiguous_format
 
 from clipkit.errors import TrainingError
+from clipkit.models.batch_norm import sync_batch_norms
 from clipkit.models.freezing import no_decay_names
 from clipkit.models.towers import Towers
 from clipkit.progress import Progress
@@ -83,6 +84,8 @@ class Trainer:
         visual = towers.model.visual
         self._layout = contiguous_format if is_sharded else image_layout(visual, self._device)
         visual.to(memory_format=self._layout)
+        if ranks.syncs_batch_norms(self._device):
+            sync_batch_norms(towers)
         if config.compute.compile:
             _compile(towers)
         trained = TrainedTowers(towers, teacher_dim=teacher.embed_dim if teacher else None)
