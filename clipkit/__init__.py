@@ -14,6 +14,8 @@ import importlib
 # The public names by the module that they come from. After a change here run
 # python docs/write_api.py: it makes __init__.pyi for type checkers and editors, and docs/api.md.
 _PUBLIC = {
+    "clipkit.data.pair": ("PairLayout",),
+    "clipkit.data.statistics": ("PairStatistics",),
     "clipkit.embeddings": (
         "EmbeddingArray",
         "cosine_similarity",
@@ -21,7 +23,6 @@ _PUBLIC = {
         "normalize_rows",
         "top_k",
     ),
-    "clipkit.data.pair": ("PairLayout",),
     "clipkit.encoder.encoder": ("Encoder",),
     "clipkit.encoder.image_embedding": ("EncodedBatch", "EncodingReport"),
     "clipkit.encoder.loading": ("compile_model", "load"),
@@ -66,6 +67,7 @@ _PUBLIC = {
     "clipkit.models.open_clip_towers": ("OpenClipTowers",),
     "clipkit.progress": ("Callbacks", "Progress"),
     "clipkit.quantizer": ("EmbeddingQuantizer",),
+    "clipkit.runs.preflight": ("PreflightReport", "check"),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("choose_again", "train"),
     "clipkit.runtime.base": ("Scoring",),

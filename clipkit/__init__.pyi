@@ -1,11 +1,12 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
+from clipkit.data.pair import PairLayout as PairLayout
+from clipkit.data.statistics import PairStatistics as PairStatistics
 from clipkit.embeddings import EmbeddingArray as EmbeddingArray
 from clipkit.embeddings import cosine_similarity as cosine_similarity
 from clipkit.embeddings import mix_embeddings as mix_embeddings
 from clipkit.embeddings import normalize_rows as normalize_rows
 from clipkit.embeddings import top_k as top_k
-from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.encoder.encoder import Encoder as Encoder
 from clipkit.encoder.image_embedding import EncodedBatch as EncodedBatch
 from clipkit.encoder.image_embedding import EncodingReport as EncodingReport
@@ -52,6 +53,8 @@ from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
 from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
 from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
+from clipkit.runs.preflight import PreflightReport as PreflightReport
+from clipkit.runs.preflight import check as check
 from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import choose_again as choose_again
 from clipkit.runs.run import train as train

@@ -1,12 +1,16 @@
-"""Ordered prefetch in threads, and the types of progress callbacks."""
+"""Ordered prefetch in threads, and the callbacks of long tasks."""
 
 import os
+import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
+
+from clipkit.errors import ClipkitWarning
 
 Progress = Callable[[int, int | None], None]
 """Called with (how many are done, how many there are or None)."""
@@ -19,13 +23,48 @@ def _show_nothing(label: str) -> AbstractContextManager[Progress]:
     return nullcontext(lambda done, total: None)
 
 
+def _issue_warning(line: str) -> None:
+    """Issue a warning at the line of code that called clipkit."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("clipkit."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(line, ClipkitWarning, stacklevel=level)
+
+
 @dataclass(frozen=True)
 class Callbacks:
-    """Callbacks of a long task for messages and progress; by default they do nothing."""
+    """Callbacks of a long task for messages, warnings and progress.
 
-    say: Callable[[str], None] = lambda line: None  # called with a line of text
-    # Called with a label, as "training"; progress is shown while what it returns is entered.
+    Attributes:
+        say: Called with a line of text; by default nothing is said.
+        warn: Called with a sentence on what is probably not what was meant; by default it is issued
+            as a ClipkitWarning, which Python shows and its filters choose from.
+        progress_for: Called with a label, as "training"; what it returns is entered while the work
+            is done, and gives what is called with progress. By default nothing is shown.
+    """
+
+    say: Callable[[str], None] = lambda line: None
+    warn: Callable[[str], None] = _issue_warning
     progress_for: Callable[[str], AbstractContextManager[Progress]] = _show_nothing
+
+
+def keep_warnings(callbacks: Callbacks, kept: list[str]) -> Callbacks:
+    """Return callbacks that warn once of each thing.
+
+    Args:
+        callbacks: Called by them.
+        kept: Gets every warning, in the order they come.
+
+    Returns:
+        The new ones.
+    """
+
+    def warn(line: str) -> None:
+        if line not in kept:
+            kept.append(line)
+            callbacks.warn(line)
+
+    return replace(callbacks, warn=warn)
 
 
 _Item = TypeVar("_Item")

@@ -40,6 +40,8 @@ def elsewhere(text: str, folder: Path) -> str:
     return text.replace("/tmp/", f"{folder}/")
 
 
+# The samples are few to train on.
+@pytest.mark.filterwarnings("ignore::clipkit.errors.ClipkitWarning")
 def test_the_python_snippets_run_one_after_the_other(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

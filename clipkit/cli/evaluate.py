@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     encoder = load_encoder(arguments)
-    callbacks = Callbacks(say=note, progress_for=_bar)
+    callbacks = Callbacks(say=note, warn=lambda line: note(f"warning: {line}"), progress_for=_bar)
     report = evaluate(encoder, str(arguments.pairs), options, callbacks=callbacks)
     if diagram is not None and report.reliability:
         write_reliability_diagram(report.reliability, f"{report.model}, {report.data}", diagram)

@@ -7,6 +7,7 @@ from clipkit.cli import values
 from clipkit.cli.terminal import note
 from clipkit.data.pair import Format, PairDataset, PairLayout, Split
 from clipkit.data.sources import open_pairs
+from clipkit.progress import Callbacks
 
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:
@@ -69,4 +70,5 @@ def pair_layout(arguments: argparse.Namespace, *, split: Split = "train") -> Pai
 
 def open_source(arguments: argparse.Namespace) -> PairDataset:
     """Return the pairs that the options of add_pair_options select."""
-    return open_pairs(arguments.pairs, pair_layout(arguments), say=note)
+    callbacks = Callbacks(say=note, warn=lambda line: note(f"warning: {line}"))
+    return open_pairs(arguments.pairs, pair_layout(arguments), callbacks=callbacks)

@@ -78,12 +78,12 @@ def run(arguments: argparse.Namespace) -> int:
     from clipkit.runs.run import train
     from clipkit.training.config import RunConfig
 
-    callbacks = Callbacks(say=_say, progress_for=_bar)
+    callbacks = Callbacks(say=_say, warn=_warn, progress_for=_bar)
     config = RunConfig.from_toml(arguments.config, arguments.overrides, say=callbacks.say)
     if arguments.check:
-        from clipkit.runs.preflight import preflight
+        from clipkit.runs.preflight import check
 
-        found = preflight(config, callbacks=callbacks)
+        found = check(config, callbacks=callbacks)
         print(_json(found.to_dict()) if arguments.json else "\n".join(found.lines()))
         return 0
     report = train(config, callbacks=callbacks)
@@ -106,7 +106,7 @@ def _finalize(arguments: argparse.Namespace) -> int:
 
     if arguments.check:
         raise InputError("--check is for a run to come, --finalize for one that has ended")
-    callbacks = Callbacks(say=_say, progress_for=_bar)
+    callbacks = Callbacks(say=_say, warn=_warn, progress_for=_bar)
     report = choose_again(arguments.config, arguments.overrides, callbacks=callbacks)
     print(_json(report.to_dict()) if arguments.json else "\n".join(report_lines(report)))
     return 0
@@ -114,6 +114,10 @@ def _finalize(arguments: argparse.Namespace) -> int:
 
 def _say(line: str) -> None:
     note(f"clipkit: {line}")
+
+
+def _warn(line: str) -> None:
+    _say(f"warning: {line}")
 
 
 def _json(content: Mapping[str, object]) -> str:

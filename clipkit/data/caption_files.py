@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipkit.data.listed_pairs import ListedPairs
-from clipkit.data.pair import Say, any_of, list_some
+from clipkit.data.pair import any_of, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.folders import FolderScan
+from clipkit.progress import Callbacks
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".json")
 """Endings of caption files in lower case; the first with a caption in it is taken."""
@@ -144,7 +145,7 @@ class CaptionLocation(NamedTuple):
 
 
 def open_captions_folder(
-    folder: Path, scan: FolderScan, captions: CaptionLocation, *, say: Say
+    folder: Path, scan: FolderScan, captions: CaptionLocation, *, callbacks: Callbacks
 ) -> ListedPairs:
     """Return the images of a folder, and of the folders in it, with their captions.
 
@@ -152,7 +153,7 @@ def open_captions_folder(
         folder: The folder with the images.
         scan: What find_images found in it.
         captions: Where their captions are.
-        say: Called with a line on links, and on caption files that were skipped.
+        callbacks: Told of links, and of caption files that were skipped.
 
     Returns:
         Pairs in the order of their paths; an image that has several paths is one pair, with the
@@ -179,14 +180,14 @@ def open_captions_folder(
     for path in _captions_without_image(captions, scan):
         skipped.append(ImageReadError(captions.folder / path, "there is no image of this name"))
     if others:
-        say(
+        callbacks.say(
             f"{folder}: {len(others)} images have other paths, by links; each is one pair with the "
             "captions of all: "
             + list_some(f"{path} = {names[0]}" for path, names in others.items())
         )
     if skipped_files:
-        say(
-            f"warning: {folder}: {len(skipped_files)} caption files hold no caption, so another of "
+        callbacks.warn(
+            f"{folder}: {len(skipped_files)} caption files hold no caption, so another of "
             f"the same name was read: {list_some(skipped_files)}"
         )
     return found

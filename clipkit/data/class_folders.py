@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from clipkit.data.class_names import CONTAINERS, ClassNames, odd_names, spaced, words_of
 from clipkit.data.listed_pairs import TextRows
-from clipkit.data.pair import Pair, Say, file_size, file_stamp, list_some
+from clipkit.data.pair import Pair, file_size, file_stamp, list_some
 from clipkit.errors import ImageReadError, InputError, PromptError
 from clipkit.inputs.folders import FolderScan
+from clipkit.progress import Callbacks
 
 
 def open_class_folders(
@@ -24,7 +25,7 @@ def open_class_folders(
     *,
     templates: Sequence[str],
     names: ClassNames | None = None,
-    say: Say,
+    callbacks: Callbacks,
 ) -> "ClassFolders":
     """Open class folders as a dataset; captions are the names of the classes in templates.
 
@@ -33,7 +34,7 @@ def open_class_folders(
         scan: What find_images found in it.
         templates: Texts with one {} for the name; an image has as many captions.
         names: Of the classes; None: the folders' names, made into words by words_of.
-        say: Called with a line on how names were understood, and on those that are odd.
+        callbacks: Told how names were understood, and which are odd.
 
     Returns:
         Pairs in the order of their classes' folders, then of their paths. An image that has
@@ -64,9 +65,9 @@ def open_class_folders(
     class_names = words_of(folders) if names is None else names.of_folders(folders)
     _check_differ(folder, folders, class_names)
     if names is None:
-        _tell_names(folder, folders, class_names, say)
+        _tell_names(folder, folders, class_names, callbacks)
     if others := scan.other_paths:
-        say(
+        callbacks.say(
             f"{folder}: {len(others)} images have other paths, by links; each counts once: "
             f"{list_some(f'{path} = {rest[0]}' for path, rest in others.items())}"
         )
@@ -113,7 +114,9 @@ def _check_differ(folder: Path, folders: Sequence[str], names: Sequence[str]) ->
         first[name] = subfolder
 
 
-def _tell_names(folder: Path, folders: Sequence[str], names: Sequence[str], say: Say) -> None:
+def _tell_names(
+    folder: Path, folders: Sequence[str], names: Sequence[str], callbacks: Callbacks
+) -> None:
     """Say which names have lost a number, and which are odd."""
     changed = [
         f"{subfolder} is {name}"
@@ -121,9 +124,9 @@ def _tell_names(folder: Path, folders: Sequence[str], names: Sequence[str], say:
         if name != spaced(subfolder)
     ]
     if changed:
-        say(f"{folder}: class names are read without their numbers: {list_some(changed)}")
+        callbacks.say(f"{folder}: class names are read without their numbers: {list_some(changed)}")
     for line in odd_names(names):
-        say(line)
+        callbacks.warn(line)
 
 
 class ClassFolders:

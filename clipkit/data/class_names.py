@@ -91,7 +91,7 @@ def odd_names(names: Sequence[str]) -> Iterator[str]:
     for what, found in kinds.items():
         if found:
             yield (
-                f"warning: {len(found)} of {len(names)} class names {what}, which may tell the "
+                f"{len(found)} of {len(names)} class names {what}, which may tell the "
                 f"text encoder nothing: {list_some(found)}. Give their names in a file, by "
                 "data.class_names in RUN.toml or --class-names"
             )

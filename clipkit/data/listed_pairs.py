@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import itertools
+import os
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -77,6 +78,7 @@ class ListedPairs:
         skipped: Sequence[ImageReadError] = (),
     ) -> None:
         self._folder = folder
+        self._root = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118 - a million
         self._rows = TextRows((path, *captions) for path, captions in pairs)
         self.skipped = skipped
 
@@ -98,8 +100,12 @@ class ListedPairs:
         return None
 
     def local_name(self, row: int) -> str:
-        """Return an image's path, relative to the folder if it lies there."""
-        return self._rows[row][0]
+        """Return an image's path, relative to the folder if it lies there.
+
+        However a table spells it: ``./a.png``, ``b/../a.png`` and the whole path are ``a.png``.
+        """
+        whole = os.path.normpath(os.path.join(self._root, self._rows[row][0]))  # noqa: PTH118
+        return whole.removeprefix(self._root)
 
     def stamp(self, row: int) -> bytes:
         """Return the size and modification time of an image's file."""

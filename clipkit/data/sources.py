@@ -25,12 +25,9 @@ from clipkit.data.webdataset import ShardCaptions, is_shards, open_shards
 from clipkit.errors import InputError
 from clipkit.inputs.folders import FolderScan, find_images
 from clipkit.paths import expand_home
+from clipkit.progress import Callbacks
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-
-
-def _ignore(line: str) -> None:
-    pass
 
 
 class OpenedPairs(NamedTuple):
@@ -41,7 +38,7 @@ class OpenedPairs(NamedTuple):
 
 
 def open_pairs(
-    path: str | Path, layout: PairLayout | None = None, *, say: Say = _ignore
+    path: str | Path, layout: PairLayout | None = None, *, callbacks: Callbacks | None = None
 ) -> PairDataset:
     """Open a dataset of image-text pairs.
 
@@ -50,7 +47,7 @@ def open_pairs(
             folders, a table, or shards ("data-{000..099}.tar").
         layout: Its layout; None: it is detected. Where a folder fits several layouts, a table of
             metadata comes before caption files, and these before class folders.
-        say: Called with a line each on how the dataset was understood and what is odd about it.
+        callbacks: Told how the dataset was understood, and what is odd about it.
 
     Returns:
         The dataset, with at least one pair; no image has been decoded.
@@ -60,20 +57,20 @@ def open_pairs(
         PromptError: If a template for class folders has not exactly one {}.
         MissingExtraError: If the reader of shards or Parquet is not installed.
     """
-    layout = layout or PairLayout()
-    opened = open_source(path, layout, say=say)
+    layout, callbacks = layout or PairLayout(), callbacks or Callbacks()
+    opened = open_source(path, layout, callbacks=callbacks)
     for line in unused_settings(layout, {str(path): opened.kind}):
-        say(f"warning: {line}")
+        callbacks.warn(line)
     return opened.dataset
 
 
-def open_source(path: str | Path, layout: PairLayout, *, say: Say = _ignore) -> OpenedPairs:
+def open_source(path: str | Path, layout: PairLayout, *, callbacks: Callbacks) -> OpenedPairs:
     """Open one of several datasets that share a layout: it need not use each of its settings.
 
     Args:
         path: As :func:`open_pairs` takes it.
         layout: Of all of the datasets.
-        say: Called with a line each on how the dataset was understood and what is odd about it.
+        callbacks: Told how the dataset was understood, and what is odd about it.
 
     Returns:
         The dataset and what it is.
@@ -95,11 +92,11 @@ def open_source(path: str | Path, layout: PairLayout, *, say: Say = _ignore) -> 
         captions = ShardCaptions(
             caption_suffixes(layout.caption_ending), _class_names(layout), layout.templates
         )
-        opened = OpenedPairs(open_shards(str(path), captions, say=say), "shards")
+        opened = OpenedPairs(open_shards(str(path), captions, say=callbacks.warn), "shards")
     elif layout.format == "table" or (is_auto and _is_table(location)):
-        opened = OpenedPairs(open_table(location, _columns(layout), say=say), "table")
+        opened = OpenedPairs(open_table(location, _columns(layout), say=callbacks.say), "table")
     else:
-        opened = _open_folder(location, layout, say)
+        opened = _open_folder(location, layout, callbacks)
     if not len(opened.dataset):
         raise InputError(_no_pairs(location, opened.dataset))
     return opened
@@ -111,19 +108,19 @@ def has_split(path: str | Path, split: Split) -> bool:
     if not os.path.isdir(location):  # noqa: PTH112 - Path.is_dir raises for a name too long
         return False
     try:
-        splits = find_parts(location, split, say=_ignore).splits
+        splits = find_parts(location, split, say=lambda line: None).splits
     except InputError:  # it is divided, but into others
         return False
     return split in splits or split in find_tables(location)
 
 
-def _open_folder(location: Path, layout: PairLayout, say: Say) -> OpenedPairs:
-    parts = find_parts(location, layout.split, say=say)
+def _open_folder(location: Path, layout: PairLayout, callbacks: Callbacks) -> OpenedPairs:
+    parts = find_parts(location, layout.split, say=callbacks.say)
     scan = find_images(parts.images)
     if layout.format == "auto" and not scan.entries and (tables := find_tables(parts.images)):
-        return OpenedPairs(_from_tables(parts.images, tables, layout, say), "metadata")
+        return OpenedPairs(_from_tables(parts.images, tables, layout, callbacks.say), "metadata")
     if layout.format != "classes":
-        dataset = _from_metadata(location, parts, scan, layout, say)
+        dataset = _from_metadata(location, parts, scan, layout, callbacks)
         if dataset is not None:
             return OpenedPairs(dataset, "metadata")
     suffixes = caption_suffixes(layout.caption_ending)
@@ -135,16 +132,18 @@ def _open_folder(location: Path, layout: PairLayout, say: Say) -> OpenedPairs:
     ):
         names = _class_names(layout)
         classes = open_class_folders(
-            parts.images, scan, templates=layout.templates, names=names, say=say
+            parts.images, scan, templates=layout.templates, names=names, callbacks=callbacks
         )
         return OpenedPairs(classes, "classes")
     if layout.caption_ending and scan.entries and not has_captions(scan, captions):
         raise InputError(_no_such_ending(parts, scan, layout.caption_ending))
-    return OpenedPairs(open_captions_folder(parts.images, scan, captions, say=say), "folder")
+    return OpenedPairs(
+        open_captions_folder(parts.images, scan, captions, callbacks=callbacks), "folder"
+    )
 
 
 def _from_metadata(
-    location: Path, parts: Parts, scan: FolderScan, layout: PairLayout, say: Say
+    location: Path, parts: Parts, scan: FolderScan, layout: PairLayout, callbacks: Callbacks
 ) -> PairDataset | None:
     """Return the pairs of a folder that has a table of metadata, None if there is none."""
     folders = dict.fromkeys((location, location / parts.split, parts.images))
@@ -156,15 +155,17 @@ def _from_metadata(
         # A table may have rows of other splits; without splits all of its rows are taken.
         within = below if parts.split and below != "." else ""
         try:
-            dataset = open_metadata(file, _columns(layout), images, within=within, say=say)
+            dataset = open_metadata(
+                file, _columns(layout), images, within=within, say=callbacks.say
+            )
         except InputError as error:
-            say(f"warning: {file} is not read as captions: {error}")
+            callbacks.warn(f"{file} is not read as captions: {error}")
             continue
         if not len(dataset):
             why = list_some(dataset.skipped)
-            say(f"warning: {file} is not read as captions, no row of it is a pair: {why}")
+            callbacks.warn(f"{file} is not read as captions, no row of it is a pair: {why}")
             continue
-        say(f"{parts.images}: captions are those of {file}")
+        callbacks.say(f"{parts.images}: captions are those of {file}")
         return dataset
     return None
 

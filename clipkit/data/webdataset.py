@@ -253,13 +253,13 @@ class _ShardListing:
         """Warn of samples that are not contiguous, and of members without a caption."""
         for name, keys in self._scattered.items():
             say(
-                f"warning: {name} is an unsorted tar: the members of {len(keys)} samples do not "
+                f"{name} is an unsorted tar: the members of {len(keys)} samples do not "
                 f"lie beside each other ({list_some(keys)}). They are joined here; other readers "
                 "of webdataset lose them: pack it again with  tar --sort=name"
             )
         if self._no_caption:
             say(
-                f"warning: {len(self._no_caption)} members of shards hold no caption, so another "
+                f"{len(self._no_caption)} members of shards hold no caption, so another "
                 f"of the same sample was read: {list_some(self._no_caption)}"
             )
 

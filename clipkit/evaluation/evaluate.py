@@ -104,7 +104,7 @@ def evaluate(
         labelled = _open(data, options, benchmark, callbacks)
         return _evaluate_classes(encoder, data, options, labelled, callbacks)
     pairs = open_pairs(
-        data if benchmark is None else benchmark.shards, options.layout, say=callbacks.say
+        data if benchmark is None else benchmark.shards, options.layout, callbacks=callbacks
     )
     if options.task == "auto" and pairs.class_names:
         labelled = _open(data, options, benchmark, callbacks)
@@ -120,7 +120,7 @@ def _open(
         options.layout,
         benchmark=benchmark,
         label_column=options.label_column,
-        say=callbacks.say,
+        callbacks=callbacks,
     )
 
 

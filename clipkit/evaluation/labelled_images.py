@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.data.class_names import ClassNames, read_class_names
-from clipkit.data.pair import PairDataset, PairLayout, Say
+from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.sources import open_pairs
 from clipkit.data.webdataset import ShardCaptions, is_shards, open_shards
 from clipkit.errors import InputError
 from clipkit.evaluation.benchmark_layout import BenchmarkSet
 from clipkit.models.standard_names import imagenet_class_names
 from clipkit.paths import expand_home
+from clipkit.progress import Callbacks
 
 IMAGENET = "imagenet"  # for open_clip's list of class names
 
@@ -40,7 +41,7 @@ def open_labelled(
     *,
     benchmark: BenchmarkSet | None,
     label_column: str = "",
-    say: Say,
+    callbacks: Callbacks,
 ) -> LabelledImages:
     """Open images with their classes.
 
@@ -49,7 +50,7 @@ def open_labelled(
         layout: Of them; its class_names may be "imagenet".
         benchmark: What path was found to be, if it has CLIP_benchmark's layout.
         label_column: Of a table, with the names of the classes.
-        say: Called with a line on how the dataset was understood.
+        callbacks: For messages on how the dataset was understood.
 
     Returns:
         The images.
@@ -59,16 +60,16 @@ def open_labelled(
     """
     names = _names(layout.class_names)
     if benchmark is not None:
-        found = _from_shards(benchmark.shards, benchmark.class_names, say)
+        found = _from_shards(benchmark.shards, benchmark.class_names, callbacks)
         return replace(found, templates=benchmark.templates)
     if names is not None and names.in_order and is_shards(path):
-        return _from_shards(path, names.in_order, say)
+        return _from_shards(path, names.in_order, callbacks)
     if label_column:
         table = replace(layout, caption_column=label_column, class_names="")
-        return _by_caption(open_pairs(path, table, say=say))
+        return _by_caption(open_pairs(path, table, callbacks=callbacks))
     if names is None:
-        return _by_class(path, open_pairs(path, layout, say=say))
-    found = _by_class(path, open_pairs(path, replace(layout, class_names=""), say=say))
+        return _by_class(path, open_pairs(path, layout, callbacks=callbacks))
+    found = _by_class(path, open_pairs(path, replace(layout, class_names=""), callbacks=callbacks))
     folders = [""] * len(found.class_names)
     for row, label in enumerate(found.labels):
         folders[label] = folders[label] or found.dataset.local_name(row).partition("/")[0]
@@ -81,10 +82,10 @@ def _names(text: str) -> ClassNames | None:
     return read_class_names(expand_home(text)) if text else None
 
 
-def _from_shards(shards: str, names: Sequence[str], say: Say) -> LabelledImages:
+def _from_shards(shards: str, names: Sequence[str], callbacks: Callbacks) -> LabelledImages:
     """Return shards by the numbers in their .cls, so that equal names stay two classes."""
     numbers = ClassNames(Path("classes"), {}, tuple(map(str, range(len(names)))))
-    dataset = open_shards(shards, ShardCaptions((), numbers, ("{}",)), say=say)
+    dataset = open_shards(shards, ShardCaptions((), numbers, ("{}",)), say=callbacks.warn)
     if not len(dataset):
         why = f": {dataset.skipped[0]}" if dataset.skipped else ""
         raise InputError(f"{shards} hold no image with the number of a class in a .cls{why}")

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipkit.data.mixing import ConcatenatedPairs, epoch_order
-from clipkit.data.pair import DEFAULT_TEMPLATES, PairDataset, PairLayout, Say, Split, list_some
+from clipkit.data.pair import DEFAULT_TEMPLATES, PairDataset, PairLayout, Split, list_some
 from clipkit.data.source_kind import unused_settings
 from clipkit.data.sources import OpenedPairs, has_split, open_pairs, open_source
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
+from clipkit.progress import Callbacks
 from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
 
 
@@ -48,12 +49,12 @@ def with_validation_splits(config: RunConfig) -> RunConfig:
     return replace(config, data=replace(data, validation=divided)) if divided else config
 
 
-def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
+def open_data(config: RunConfig, *, callbacks: Callbacks | None = None) -> RunData:
     """Return the pairs that a config names.
 
     Args:
         config: Of the run.
-        say: Called with a line on how each dataset was understood.
+        callbacks: Told how each dataset was understood, and what is odd about it.
 
     Returns:
         Opened datasets; no image has been decoded.
@@ -62,10 +63,10 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
         InputError: If a dataset is missing, is not one of pairs or holds none, or more of its pairs
             are bad than the config allows; or if the retention set has no classes.
     """
-    data, watch = config.data, config.watch
-    opened = [_open(source, data, "train", say) for source in data.train]
-    held = [_open(source, data, "validation", say) for source in data.validation]
-    retention_set = _open_retention_set(watch, data.templates, say)
+    data, watch, callbacks = config.data, config.watch, callbacks or Callbacks()
+    opened = [_open(source, data, "train", callbacks) for source in data.train]
+    held = [_open(source, data, "validation", callbacks) for source in data.validation]
+    retention_set = _open_retention_set(watch, data.templates, callbacks)
     layout = _layout(data)
     if retention_set is not None:  # its captions are made by these templates
         layout = replace(layout, templates=DEFAULT_TEMPLATES)
@@ -74,7 +75,7 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
     for line in unused_settings(
         layout, {at.path: kind for at, kind in zip(sources, kinds, strict=True)}
     ):
-        say(f"warning: {line}")
+        callbacks.warn(line)
     trained, measured = ([found.dataset for found in part] for part in (opened, held))
     if data.validation_fraction:
         parts, kept = split_pairs(trained, data.validation_fraction, config.seed)
@@ -117,13 +118,13 @@ def check_bad(
 
 
 def _open_retention_set(
-    watch: WatchConfig, templates: tuple[str, ...], say: Say
+    watch: WatchConfig, templates: tuple[str, ...], callbacks: Callbacks
 ) -> PairDataset | None:
     """Return the retention set; None if there is none, or it is the samples."""
     if not watch.retention_set or watch.retention_set == SAMPLES:
         if watch.retention_class_names:
-            say(
-                "warning: watch.retention_class_names is not used: it names class folders of "
+            callbacks.warn(
+                "watch.retention_class_names is not used: it names class folders of "
                 f"yours, and watch.retention_set is {watch.retention_set or 'empty'}"
             )
         return None
@@ -133,7 +134,7 @@ def _open_retention_set(
         class_names=watch.retention_class_names,
         split="validation",
     )
-    source = open_pairs(watch.retention_set, layout, say=say)
+    source = open_pairs(watch.retention_set, layout, callbacks=callbacks)
     if not source.class_names:
         raise InputError(
             "watch.retention_set needs one folder of images a class, "
@@ -142,13 +143,15 @@ def _open_retention_set(
     return source
 
 
-def _open(source: SourceConfig, config: DataConfig, usual: Split, say: Say) -> OpenedPairs:
+def _open(
+    source: SourceConfig, config: DataConfig, usual: Split, callbacks: Callbacks
+) -> OpenedPairs:
     if source.split and not has_split(source.path, source.split):
-        say(
-            f'warning: split = "{source.split}" of {source.path} is not used: there is no folder '
+        callbacks.warn(
+            f'split = "{source.split}" of {source.path} is not used: there is no folder '
             "and no table of that split in it"
         )
-    return open_source(source.path, _layout(config, source.split or usual), say=say)
+    return open_source(source.path, _layout(config, source.split or usual), callbacks=callbacks)
 
 
 def _layout(config: DataConfig, split: Split = "train") -> PairLayout:

@@ -40,11 +40,11 @@ class MetricsLog:
         self._file = self._path.open("ab", buffering=0)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write the metrics of a training step.
+        """Write the metrics of training.
 
         Args:
             step: How many steps are done.
-            metrics: Numbers by name.
+            metrics: Numbers by name: means of the steps since the line before.
         """
         self._write({"step": step, "kind": "training", **metrics})
 

@@ -1,10 +1,13 @@
 """A draft of the model card: what was trained on what, by which command, with which results."""
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from clipkit.runs.report import FINAL_NAME
 from clipkit.training.config import RunConfig, SourceConfig
 
 _PACKAGES = ("clipkit", "torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow")
@@ -28,9 +31,11 @@ def draft_card(
         facts: Other things worth knowing, by name: steps, hours, the share of the trained weights.
 
     Returns:
-        The text of a README.md, with the header that model hubs read.
+        The text of a README.md, with the header that model hubs read. Of paths on this machine it
+        has the last part only.
     """
-    base = config.model.base or f"random weights of {config.model.architecture}"
+    model = config.model
+    base = _shown(model.base) or f"random weights of {_shown(model.architecture)}"
     lines = [
         "---",
         "library_name: open_clip",
@@ -77,7 +82,18 @@ def draft_card(
 
 def _dataset_line(source: SourceConfig, purpose: str) -> str:
     weight = "" if source.weight == 1 else f", drawn {source.weight:g} times an epoch"
-    return f"- {purpose} `{source.path}`{weight}"
+    return f"- {purpose} `{_shown(source.path)}`{weight}"
+
+
+def _shown(name: str) -> str:
+    """Return the name of a model or a dataset; of a path on this machine its last part."""
+    # A local model may be DIRECTORY, local-dir:DIRECTORY or ARCHITECTURE=FILE; shards, a command.
+    kind, text = re.findall(r"^(local-dir:|[^/\\=]+=|)(.*)", name, re.DOTALL)[0]
+    path = Path(text)
+    if not path.is_absolute() and not text.startswith(("pipe:", "file:")):
+        return name
+    run = f"{path.parent.name}/" if path.name == FINAL_NAME else ""  # each run's model is "final"
+    return f"{kind}{run}{path.name}"
 
 
 def _table(results: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:

@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from clipkit.arguments import check_kind
 from clipkit.data.pair import PairDataset
 from clipkit.data.statistics import PairStatistics, collect_statistics
 from clipkit.errors import ImageReadError
@@ -26,11 +27,12 @@ from clipkit.runs.directory import refuse_nested, with_precision
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runtime.torch_device import choose_device
 from clipkit.training.batch import Batch
-from clipkit.training.config import Precision, RunConfig
+from clipkit.training.config import CONFIG_RULE, Precision, RunConfig
 from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.mixed_precision import choose_training_precision
+from clipkit.training.resume import kept_random_state
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
@@ -94,12 +96,15 @@ class PreflightReport:
         }
 
 
-def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> PreflightReport:
+def check(config: RunConfig, *, callbacks: Callbacks | None = None) -> PreflightReport:
     """Read the data of a run once and try a few steps; nothing is written.
 
+    It is what ``clipkit train --check`` prints. Random generators are left as they are.
+
     Args:
-        config: The run.
-        callbacks: Called with messages and progress; None: nothing is called.
+        config: The run, as train takes it.
+        callbacks: Called with messages and progress; None: nothing is called. Warnings are in the
+            report.
 
     Returns:
         What is in the data, how long training would take, and what would go wrong.
@@ -107,12 +112,18 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
     Raises:
         InputError: If the config or the data cannot be trained with.
         CheckpointError: If the base model cannot be loaded.
+        MissingExtraError: If torch is not installed.
     """
-    config = with_validation_splits(config.resolve())
+    check_kind(config, "compute", CONFIG_RULE)
+    with kept_random_state():
+        return _check(with_validation_splits(config.resolve()), callbacks or Callbacks())
+
+
+def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
     assert config.compute.epochs is not None  # it is resolved
-    callbacks = callbacks or Callbacks()
     refuse_nested(config)
-    data = open_data(config, say=callbacks.say)
+    warnings: list[str] = []
+    data = open_data(config, callbacks=replace(callbacks, warn=warnings.append))
     towers = initial_towers(config)
     inputs = Inputs.of(towers)
     size = config.compute.batch_size
@@ -135,7 +146,9 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
         num_classes=len(data.train.class_names),
     )
     num_parameters = sum(item.numel() for item in towers.parameters())
-    warnings = settings_warnings(
+    warnings += _warn_unreadable(config, data, train)
+    warnings += data_warnings(config, data)
+    warnings += settings_warnings(
         config,
         num_pairs=data.num_drawn,
         num_parameters=num_parameters,
@@ -157,7 +170,7 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
         precision=precision,
         step_seconds=step_seconds,
         features_seconds=batch_seconds * len(data.train) / size,
-        warnings=(*_warn_unreadable(config, data, train), *data_warnings(config, data), *warnings),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 

@@ -1,20 +1,20 @@
 """What a run resumes from and whose weights its end takes, also where checkpoints are damaged."""
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clipkit.errors import CheckpointError, ClipkitWarning, TrainingError
+from clipkit.errors import CheckpointError, TrainingError
 from clipkit.runs.metrics_log import read_validation
 from clipkit.training.checkpoints import RunCheckpoints
 
 
-def find_resume_step(checkpoints: RunCheckpoints) -> int | None:
+def find_resume_step(checkpoints: RunCheckpoints, *, warn: Callable[[str], None]) -> int | None:
     """Return the step of the newest good checkpoint, and warn of later ones that are damaged.
 
     Args:
         checkpoints: Of the run.
+        warn: Called with a sentence on each that is damaged.
 
     Returns:
         Its step; None if there is no checkpoint at all.
@@ -32,7 +32,7 @@ def find_resume_step(checkpoints: RunCheckpoints) -> int | None:
             "starts again from the first step"
         )
     for one, files in damaged.items():
-        _warn(f"{checkpoints.path(one)} is damaged and is skipped: {', '.join(files)}")
+        warn(f"{checkpoints.path(one)} is damaged and is skipped: {', '.join(files)}")
     return step
 
 
@@ -46,7 +46,7 @@ def find_best_step(checkpoints: RunCheckpoints, directory: Path, best: int) -> t
 
     Returns:
         That step and "", if its checkpoint is good. Else the good one with the highest score, the
-        last one if none has a score; and a sentence, which was a warning as well.
+        last one if none has a score; and a sentence that says so.
 
     Raises:
         TrainingError: If no checkpoint is good.
@@ -62,9 +62,7 @@ def find_best_step(checkpoints: RunCheckpoints, directory: Path, best: int) -> t
     scores = {step: read_validation(directory, step=step).score for step in good}
     scored = {step: score for step, score in scores.items() if score is not None}
     step = max(scored, key=scored.__getitem__, default=good[-1])
-    note = f"the best checkpoint {reason}. Step {step} is the best of those that are good"
-    _warn(note)
-    return step, note
+    return step, f"the best checkpoint {reason}. Step {step} is the best of those that are good"
 
 
 @contextmanager
@@ -91,7 +89,3 @@ def resumable(checkpoints: RunCheckpoints) -> Iterator[None]:
 
 def _advice(what: str, checkpoints: RunCheckpoints) -> str:
     return f"{what}. Make room, or put right what else is wrong; {checkpoints.outlook()}"
-
-
-def _warn(line: str) -> None:
-    warnings.warn(line, ClipkitWarning, stacklevel=3)

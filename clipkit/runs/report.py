@@ -36,7 +36,8 @@ class TrainingReport:
             with 95 %, by name: low and high.
         interpolations: Every alpha that was measured, with its metrics.
         bad: Pairs that could not be read: name and reason.
-        notes: Sentences that a person should know.
+        notes: Sentences that a person should know: what decided, and how sure it is.
+        warnings: Sentences on settings and data that are probably not what was meant, as they came.
     """
 
     directory: str
@@ -55,6 +56,7 @@ class TrainingReport:
     interpolations: tuple[tuple[float, Mapping[str, float]], ...] = ()
     bad: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def checkpoint(self) -> Path:
@@ -80,7 +82,9 @@ class TrainingReport:
         values["intervals"] = {
             name: (low, high) for name, (low, high) in values.get("intervals", {}).items()
         }
-        return cls(**{**values, "notes": tuple(values["notes"])})
+        for name in ("notes", "warnings"):
+            values[name] = tuple(values.get(name, ()))
+        return cls(**values)
 
 
 def write_report(report: TrainingReport) -> None:
@@ -173,7 +177,7 @@ _PANELS: Sequence[tuple[str, Sequence[str]]] = (
         ("accuracy", "image_to_text_recall@1", "text_to_image_recall@1", "retention_accuracy"),
     ),
     ("learning rate", ("lr",)),
-    ("logit scale", ("logit_scale",)),
+    ("logit scale (natural log)", ("logit_scale",)),
 )
 
 

@@ -4,18 +4,16 @@ Started as several processes by torchrun, all of them train and the first one wr
 """
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from clipkit.arguments import check_kind, check_path
-from clipkit.data.pair import PairDataset, list_some
-from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.errors import InputError
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
-from clipkit.progress import Callbacks
+from clipkit.progress import Callbacks, keep_warnings
 from clipkit.runs.build import (
     Inputs,
     build_batches,
@@ -28,7 +26,6 @@ from clipkit.runs.build import (
     tokenizer_json,
 )
 from clipkit.runs.data import open_data, with_validation_splits
-from clipkit.runs.data_warnings import data_warnings
 from clipkit.runs.directory import (
     CHECKPOINTS_NAME,
     CONFIG_NAME,
@@ -39,16 +36,16 @@ from clipkit.runs.finalize import finalize_run
 from clipkit.runs.metrics_log import MetricsLog, read_validation
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
 from clipkit.runs.report import TrainingReport, read_report
-from clipkit.runs.settings_check import check_settings, settings_warnings
+from clipkit.runs.start_check import batch_norm_warnings, check_start
 from clipkit.runs.validation import build_measure
 from clipkit.training.batch import Batch
 from clipkit.training.checkpoints import RunCheckpoints
-from clipkit.training.config import RunConfig
+from clipkit.training.config import CONFIG_RULE, RunConfig
 from clipkit.training.data_loading import PairBatches
 from clipkit.training.distributed import Ranks, joined_process_group
 from clipkit.training.loop import Validation
 from clipkit.training.mixed_precision import choose_training_precision
-from clipkit.training.resume import TrainerState
+from clipkit.training.resume import TrainerState, kept_random_state
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
@@ -64,9 +61,13 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
     ``is_finished`` False. ``report.checkpoint`` is then not there yet: the final model is written
     when the run ends. A second Ctrl-C raises KeyboardInterrupt at once.
 
+    The random generators of Python, NumPy and torch are seeded for the run, and are in the end what
+    they were before it.
+
     Args:
         config: What to train on what, and how.
-        callbacks: Called with messages and progress; None: nothing is called.
+        callbacks: Called with messages, warnings and progress; None: warnings are issued as
+            ClipkitWarning, and nothing else is shown.
 
     Returns:
         The report of the run; if it was asked to stop, of the steps until then, so look at
@@ -78,10 +79,9 @@ def train(config: RunConfig, *, callbacks: Callbacks | None = None) -> TrainingR
         TrainingError: If training cannot continue; what it has written stays.
         MissingExtraError: If torch is not installed.
     """
-    rule = "the config must be a RunConfig, as RunConfig.from_toml returns it"
-    check_kind(config, "compute", rule)
+    check_kind(config, "compute", CONFIG_RULE)
     resolved = config.resolve()
-    with joined_process_group() as ranks:
+    with joined_process_group() as ranks, kept_random_state():
         if ranks.rank > 0:
             return _follow(resolved, ranks)
         callbacks = callbacks or Callbacks()
@@ -108,7 +108,7 @@ def choose_again(
     Args:
         directory: Of the run.
         overrides: Settings as "watch.max_forgetting=0.1"; those of "watch" alone.
-        callbacks: Called with messages and progress; None: nothing is called.
+        callbacks: As train takes them.
 
     Returns:
         The new report.
@@ -137,7 +137,7 @@ def choose_again(
         replace(RunConfig.from_toml(folder / CONFIG_NAME, some).resolve(), output=str(folder))
         for some in ((), overrides)
     )
-    with claimed_directory(before):
+    with claimed_directory(before), kept_random_state():
         run = _Run(config, Ranks(), callbacks or Callbacks())
         chosen = run.choose(
             replace(report, directory=str(folder), alpha=None, interpolations=(), notes=())
@@ -149,7 +149,7 @@ def choose_again(
 def _follow(config: RunConfig, ranks: Ranks) -> TrainingReport:
     """Train as one of the other ranks, with the config that rank 0 has claimed."""
     claimed, ended = ranks.all_gather_objects(None)[0]
-    return ended or _Run(claimed, ranks, Callbacks()).run()
+    return ended or _Run(claimed, ranks, Callbacks(warn=lambda line: None)).run()
 
 
 class _Run:
@@ -161,17 +161,22 @@ class _Run:
         config = replace(config, compute=replace(config.compute, device=device))
         self._config = with_validation_splits(config)
         self._ranks = ranks
-        self._callbacks = callbacks
+        self._warnings: list[str] = []
+        self._callbacks = keep_warnings(callbacks, self._warnings)
         self._directory = Path(config.output)
-        self._data = open_data(self._config, say=callbacks.say)
+        self._data = open_data(self._config, callbacks=self._callbacks)
         self._measure = build_measure(config, self._data)
 
     def run(self) -> TrainingReport:
         towers = initial_towers(self._config)
         inputs = Inputs.of(towers)
-        self._refuse_or_warn(towers, inputs.tokenizer)
+        told = self._callbacks if self._ranks.rank == 0 else None
+        check_start(self._config, self._data, towers, inputs.tokenizer, callbacks=told)
         sources = self._identify(towers)
         prepare_towers(towers, self._config.model)
+        device = self._ranks.choose_device(self._config.compute.device)
+        for line in batch_norm_warnings(towers, self._ranks, device):
+            self._callbacks.warn(line)
         checkpoints = RunCheckpoints(
             self._directory / CHECKPOINTS_NAME, tokenizer_json=tokenizer_json(towers, inputs)
         )
@@ -188,7 +193,9 @@ class _Run:
         self._callbacks.say("choosing the final weights")
         checkpoints = RunCheckpoints(self._directory / CHECKPOINTS_NAME)
         best, note = find_best_step(checkpoints, self._directory, report.best_step or report.step)
-        report = replace(report, best_step=best, notes=(note,) if note else ())
+        warnings = dict.fromkeys((*report.warnings, *self._warnings))
+        notes = (note,) if note else ()
+        report = replace(report, best_step=best, warnings=tuple(warnings), notes=notes)
         path = checkpoints.path(best)
         return finalize_run(self._config, self._data, self._measure, path, report)
 
@@ -207,7 +214,9 @@ class _Run:
         self, towers: Towers, sources: dict[str, str], checkpoints: RunCheckpoints
     ) -> Trainer:
         """Return the trainer, resumed from the newest checkpoint if there is one."""
-        step = find_resume_step(checkpoints) if self._ranks.rank == 0 else None
+        step = None
+        if self._ranks.rank == 0:
+            step = find_resume_step(checkpoints, warn=self._callbacks.warn)
         step = self._ranks.all_gather_objects(step)[0]
         with self._callbacks.progress_for("image features") as progress:
             features = locked_features(
@@ -254,6 +263,7 @@ class _Run:
             return
         best, note = find_best_step(checkpoints, self._directory, state.best_step)
         if note:
+            self._callbacks.warn(note)
             state.best_step = best
             state.best_score = read_validation(self._directory, step=best).score
 
@@ -291,34 +301,6 @@ class _Run:
         if self._ranks.rank == 0:
             with_precision(self._kept, precision).to_toml(self._directory / CONFIG_NAME)
 
-    def _refuse_or_warn(self, towers: Towers, tokenizer: Tokenizer) -> None:
-        data = self._data
-        check_settings(
-            self._config,
-            num_pairs=data.num_drawn,
-            embed_dim=towers.embed_dim,
-            num_captions=1 if _has_one_caption(data.train, tokenizer) else None,
-            num_classes=len(data.train.class_names),
-        )
-        num_parameters = sum(item.numel() for item in towers.parameters())
-        warnings = settings_warnings(
-            self._config,
-            num_pairs=data.num_drawn,
-            num_parameters=num_parameters,
-            logit_bias=towers.logit_bias,
-        )
-        for source, dataset in zip(self._config.data.train, data.train.datasets, strict=True):
-            classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
-            self._callbacks.say(f"{source.path}: {len(dataset):,} pairs{classes} to train on")
-        if self._ranks.rank == 0:  # it looks at every file, and the other ranks say nothing
-            warnings += data_warnings(self._config, data)
-        for line in warnings:
-            self._callbacks.say(f"warning: {line}")
-        if data.skipped:
-            self._callbacks.say(
-                f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}"
-            )
-
     def _report(self, trainer: Trainer, *, is_finished: bool) -> TrainingReport:
         state = trainer.state
         bad = {error.path: error.reason for error in self._data.skipped} | state.bad
@@ -331,18 +313,5 @@ class _Run:
             num_pairs=len(self._data.train),
             best_step=state.best_step or state.step,
             bad=bad,
+            warnings=tuple(self._warnings),
         )
-
-
-def _has_one_caption(source: PairDataset, tokenizer: Tokenizer) -> bool:
-    """Return whether all captions are the same to the model; mostly the second pair shows it."""
-    known: set[str] = set()
-    token_ids: set[bytes] = set()
-    for row in range(len(source)):
-        with suppress(ImageReadError):  # reported when a step reads it
-            new = set(source[row].captions) - known
-            known |= new
-            token_ids.update(ids.tobytes() for ids in tokenizer.tokenize_quietly(new).token_ids)
-        if len(token_ids) > 1:
-            return False
-    return True

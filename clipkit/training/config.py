@@ -30,6 +30,7 @@ ScheduleKind = Literal["cosine", "constant"]
 Sharding = Literal["ddp", "fsdp"]
 Precision = Literal["auto", "fp32", "bf16"]
 
+CONFIG_RULE = "the config must be a RunConfig, as RunConfig.from_toml returns it"
 SAMPLES = "samples"
 """Stands for the photographs that come with clipkit, where a retention set is asked for."""
 
@@ -89,7 +90,9 @@ class ModelConfig:
     unlocked_image_groups: Count = 0  # its last so many groups are trained although it is locked
     lock_text: Flag = False  # freeze the text encoder
     unlocked_text_layers: Count = 0  # its last so many layers are trained although it is locked
-    freeze_batch_norm: Flag | None = None  # keep running means; None: yes, unless from scratch
+    # Keep gains and running means; None: yes, unless from scratch. Several processes on CUDA share
+    # the statistics of a batch, on a CPU each has its own.
+    freeze_batch_norm: Flag | None = None
     patch_dropout: PartialShare = 0.0  # share of patches left out of each image, 0..1 (FLIP: .5)
     gradient_checkpointing: Flag = False  # a third slower or so, with much less memory
 
@@ -285,7 +288,7 @@ class WatchConfig:
     checkpoint_minutes: NonNegative = 10.0
     checkpoint_steps: Count = 0  # and after every so many steps as well; 0: only by the clock
     keep: PositiveCount = 2  # how many good checkpoints stay, besides the best
-    log_steps: PositiveCount = 10  # how often a line of metrics is written
+    log_steps: PositiveCount = 10  # a line of metrics, their means, is written so often
 
 
 @checked_settings("")

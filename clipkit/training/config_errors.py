@@ -164,9 +164,9 @@ def _unknown_key(keys: list[str], found: Mapping[str, Any], kind: Any) -> str:
     *section, key = keys
     sections = section_types(kind)
     if not section and isinstance(found["input"], dict):
-        near = difflib.get_close_matches(key, sections, n=1, cutoff=0.0)[0]
-        names = ", ".join(sections)
-        return f"there is no section [{key}]; did you mean [{near}]? Sections are {names}"
+        close = difflib.get_close_matches(key, sections, n=1)
+        lead = f"did you mean [{close[0]}]? Sections" if close else "sections"
+        return f"there is no section [{key}]; {lead} are {', '.join(sections)}"
     if not section:
         return f"there is no {key} outside of sections{_advice(key, '', kind)}"
     if len(section) == 1:

@@ -57,6 +57,10 @@ class Ranks:
             device = f"cuda:{_local_rank()}"
         return choose_device(device)
 
+    def syncs_batch_norms(self, device: torch.device) -> bool:
+        """Return whether batch norms can take the statistics of all ranks: torch's on CUDA only."""
+        return self.world_size > 1 and device.type == "cuda"
+
     def all_gather(self, rows: Tensor) -> Tensor:
         """Return the rows of all ranks, shape (N, ...), for rows (B, ...); no gradient."""
         return rows if self.world_size == 1 else _all_gather(rows.detach())

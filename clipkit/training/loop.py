@@ -67,7 +67,7 @@ class Validation:
 class Hooks:
     """What the loop calls between steps, on this rank."""
 
-    log: Callable[[int, Mapping[str, float]], None]  # step, metrics
+    log: Callable[[int, Mapping[str, float]], None]  # step, mean metrics since the last call
     log_validation: Callable[[int, Validation], None]
     validate: Callable[[], Validation | None]  # None: another rank measures
     save: Callable[[], None]  # writes a checkpoint
@@ -143,16 +143,15 @@ class TrainingLoop(Generic[_Batch]):
                 metrics = self._take_step(batch, rate, config.clip_norm, state.step)
                 state.step += 1
                 self._hooks.note_batch(batch)
+                metrics |= {
+                    "step_seconds": time.perf_counter() - begun,
+                    "data_seconds": loaded - begun,
+                }
+                state.add_metrics(metrics)
                 is_last = state.step == num_steps
                 if is_last or state.step == 1 or state.step % watch.log_steps == 0:
-                    ended = time.perf_counter()
-                    metrics |= {
-                        "epoch": state.step / steps_per_epoch,
-                        "lr": rate,
-                        "step_seconds": ended - begun,
-                        "data_seconds": loaded - begun,
-                    }
-                    self._hooks.log(state.step, metrics)
+                    now = {"epoch": state.step / steps_per_epoch, "lr": rate}
+                    self._hooks.log(state.step, state.take_means() | now)
                 self._hooks.progress(state.step, num_steps)
                 must_save = is_last or state.step % (watch.checkpoint_steps or num_steps) == 0
                 if is_last or state.step % validation_steps == 0:

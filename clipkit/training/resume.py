@@ -3,6 +3,8 @@
 import random
 import signal
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -37,6 +39,20 @@ class TrainerState:
     is_ended_early: bool = False  # by early stopping
     seconds: float = 0.0  # of training, also before it was resumed
     bad: dict[str, str] = field(default_factory=dict)  # pairs that could not be read: name, reason
+    sums: dict[str, float] = field(default_factory=dict)  # of each step's metrics, since a log line
+    num_summed: int = 0  # steps
+
+    def add_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Count the metrics of a step in the means of the next line of the log."""
+        for name, value in metrics.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.num_summed += 1
+
+    def take_means(self) -> dict[str, float]:
+        """Return the mean metrics of the steps since the last call."""
+        means = {name: total / self.num_summed for name, total in self.sums.items()}
+        self.sums, self.num_summed = {}, 0
+        return means
 
 
 def capture_state(
@@ -133,6 +149,20 @@ def seed_everything(seed: int, rank: int) -> None:
     torch.manual_seed(first)
     np.random.seed(second)
     random.seed(third)
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Leave all random generators of this process as they were, whatever the block draws or seeds.
+
+    Yields:
+        Nothing.
+    """
+    before = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(before)
 
 
 class StopRequest:

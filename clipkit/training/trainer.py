@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, contiguous_format
 
 from clipkit.errors import TrainingError
+from clipkit.models.batch_norm import sync_batch_norms
 from clipkit.models.freezing import no_decay_names
 from clipkit.models.towers import Towers
 from clipkit.progress import Progress
@@ -83,6 +84,8 @@ class Trainer:
         visual = towers.model.visual
         self._layout = contiguous_format if is_sharded else image_layout(visual, self._device)
         visual.to(memory_format=self._layout)
+        if ranks.syncs_batch_norms(self._device):
+            sync_batch_norms(towers)
         if config.compute.compile:
             _compile(towers)
         trained = TrainedTowers(towers, teacher_dim=teacher.embed_dim if teacher else None)
@@ -150,7 +153,7 @@ class Trainer:
             checkpoints: Where they are written.
             measure: Validates :attr:`measured_towers`; called on rank 0 as often as the config
                 says.
-            log: Called with (step, metrics) every few steps.
+            log: Called with (step, metrics) every few steps, means of those since the last call.
             log_validation: Called with (step, what was measured).
             progress: Called after every step with (done, total).
 

@@ -16,6 +16,7 @@ from clipkit.data.caption_files import (
 )
 from clipkit.data.listed_pairs import ListedPairs
 from clipkit.inputs.folders import FolderScan, find_images
+from clipkit.progress import Callbacks
 from tests.data.conftest import contents, image, reasons
 
 
@@ -92,11 +93,16 @@ Write = Callable[[Mapping[str, bytes | str]], Path]
 
 
 def _open(folder: Path) -> ListedPairs:
-    return open_captions_folder(folder, find_images(folder), CaptionLocation(folder), say=_unsaid)
+    return open_captions_folder(
+        folder, find_images(folder), CaptionLocation(folder), callbacks=_SILENT
+    )
 
 
 def _unsaid(line: str) -> None:
     raise AssertionError(line)
+
+
+_SILENT = Callbacks(say=_unsaid, warn=_unsaid)
 
 
 def test_each_image_has_the_captions_beside_it(write: Write) -> None:
@@ -213,8 +219,9 @@ def test_a_row_that_is_not_there_ends_a_loop(write: Write) -> None:
 
 
 def _told(folder: Path, scan: FolderScan, place: CaptionLocation) -> tuple[ListedPairs, list[str]]:
-    said: list[str] = []
-    return open_captions_folder(folder, scan, place, say=said.append), said
+    told: list[str] = []
+    callbacks = Callbacks(say=told.append, warn=lambda line: told.append(f"warning: {line}"))
+    return open_captions_folder(folder, scan, place, callbacks=callbacks), told
 
 
 def test_an_image_with_several_paths_is_one_pair_with_the_captions_of_all(write: Write) -> None:

@@ -9,6 +9,7 @@ from clipkit.data.class_folders import ClassFolders, open_class_folders
 from clipkit.data.class_names import ClassNames, words_of
 from clipkit.errors import InputError, PromptError
 from clipkit.inputs.folders import find_images
+from clipkit.progress import Callbacks
 from tests.data.conftest import image, reasons
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
@@ -22,12 +23,15 @@ FILES = {
 
 def _open(folder: Path, *templates: str) -> ClassFolders:
     return open_class_folders(
-        folder, find_images(folder), templates=templates or ("a {}.",), say=_unsaid
+        folder, find_images(folder), templates=templates or ("a {}.",), callbacks=_SILENT
     )
 
 
 def _unsaid(line: str) -> None:
     raise AssertionError(line)
+
+
+_SILENT = Callbacks(say=_unsaid, warn=_unsaid)
 
 
 def test_classes_and_labels_are_those_of_torchvision(write: Write) -> None:
@@ -70,7 +74,7 @@ def test_a_template_needs_one_place_for_the_name(write: Write, template: str) ->
 def test_no_template_is_refused(write: Write) -> None:
     folder = write(FILES)
     with pytest.raises(PromptError, match="got none"):
-        open_class_folders(folder, find_images(folder), templates=(), say=_unsaid)
+        open_class_folders(folder, find_images(folder), templates=(), callbacks=_SILENT)
 
 
 def test_names_are_always_unicode() -> None:
@@ -78,9 +82,11 @@ def test_names_are_always_unicode() -> None:
 
 
 def _told(folder: Path, names: ClassNames | None = None) -> tuple[ClassFolders, list[str]]:
-    said: list[str] = []
+    told: list[str] = []
     scan = find_images(folder)
-    return open_class_folders(folder, scan, templates=["{}"], names=names, say=said.append), said
+    callbacks = Callbacks(say=told.append, warn=lambda line: told.append(f"warning: {line}"))
+    source = open_class_folders(folder, scan, templates=["{}"], names=names, callbacks=callbacks)
+    return source, told
 
 
 def test_names_may_come_from_a_file(write: Write, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.sources import has_split, open_pairs
 from clipkit.errors import ImageReadError, InputError
+from clipkit.progress import Callbacks
 from tests.data.conftest import contents, image, reasons
 from tests.full_disk import full_disk
 
@@ -25,7 +26,7 @@ def _write(path: Path, images: list[Any], captions: list[str | None], **options:
 
 def _open(path: Path) -> tuple[PairDataset, list[str]]:
     said: list[str] = []
-    return open_pairs(path, say=said.append), said
+    return open_pairs(path, callbacks=Callbacks(say=said.append)), said
 
 
 def _packs() -> list[Path]:

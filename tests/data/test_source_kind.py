@@ -9,6 +9,7 @@ import pytest
 from clipkit.data.pair import PairLayout
 from clipkit.data.source_kind import unused_settings
 from clipkit.data.sources import open_pairs
+from clipkit.progress import Callbacks
 from tests.data.conftest import image, write_shard
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
@@ -52,11 +53,12 @@ def test_what_a_kind_does_not_use_is_said_by_name(places: dict[str, Path], kind:
         "templates": ("{}!",),
     }
     for setting, value in given.items():
-        said: list[str] = []
-        open_pairs(places[kind], PairLayout(**{setting: value}), say=said.append)
-        unused = [line for line in said if "is not used" in line]
-        assert len(unused) == (setting not in USED[kind]), (setting, said)
-        assert all(line.startswith(f"warning: data.{setting} ") for line in unused)
+        warned: list[str] = []
+        layout = PairLayout(**{setting: value})
+        open_pairs(places[kind], layout, callbacks=Callbacks(warn=warned.append))
+        unused = [line for line in warned if "is not used" in line]
+        assert len(unused) == (setting not in USED[kind]), (setting, warned)
+        assert all(line.startswith(f"data.{setting} ") for line in unused)
         assert all(f"{places[kind]} is read as " in line for line in unused)
 
 

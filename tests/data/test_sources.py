@@ -5,7 +5,8 @@ import pytest
 
 from clipkit.data.pair import Format, PairLayout
 from clipkit.data.sources import has_split, open_pairs
-from clipkit.errors import InputError
+from clipkit.errors import ClipkitWarning, InputError
+from clipkit.progress import Callbacks
 from tests.data.conftest import contents, image, write_shard
 
 Write = Callable[[Mapping[str, bytes | str]], Path]
@@ -23,7 +24,8 @@ def test_each_kind_is_found_by_looking(write: Write, tmp_path: Path) -> None:
     source = open_pairs(tmp_path / "classes", PairLayout(templates=("{}!",)))
     assert source.class_names == ("cat", "dog")
     assert source[1].captions == ("dog!",)
-    assert contents(open_pairs(tmp_path, PairLayout(templates=("{}!",)))) == pair
+    with pytest.warns(ClipkitWarning, match=r"data\.templates is not used"):
+        assert contents(open_pairs(tmp_path, PairLayout(templates=("{}!",)))) == pair
     for place in (tmp_path, tmp_path / "t.csv", shard):
         assert open_pairs(place).label(0) is None
 
@@ -178,7 +180,7 @@ def test_an_image_folder_has_its_captions_in_a_table(
 ) -> None:
     folder = write({**METADATA, **tables})
     said: list[str] = []
-    source = open_pairs(folder, say=said.append)
+    source = open_pairs(folder, callbacks=Callbacks(say=said.append))
     assert contents(source) == [(image(1), ("a cat",)), (image(2), ("a dog",))]
     assert source.skipped == []
     table = folder / next(iter(tables))
@@ -219,9 +221,10 @@ def test_images_without_a_row_and_rows_without_an_image_are_listed(write: Write)
 )
 def test_a_table_of_something_else_is_said_and_passed_over(write: Write, table: str) -> None:
     folder = write({**CLASSES, "metadata.csv": table})
-    said: list[str] = []
-    assert open_pairs(folder, say=said.append).class_names == ("cat", "dog")
-    assert said[0].startswith(f"warning: {folder}/metadata.csv is not read as captions")
+    warned: list[str] = []
+    source = open_pairs(folder, callbacks=Callbacks(warn=warned.append))
+    assert source.class_names == ("cat", "dog")
+    assert warned[0].startswith(f"{folder}/metadata.csv is not read as captions")
     # Nor is it where classes are asked for.
     write({"metadata.csv": "file_name,text\ncat/a.png,a cat\n"})
     assert open_pairs(folder, PairLayout(format="classes")).class_names == ("cat", "dog")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipkit.data.validation_split import split_pairs
 from clipkit.errors import InputError
 from tests.data.conftest import TABLE_IMAGES, Write, contents, image, open_titles, reasons
 
@@ -70,6 +71,33 @@ def test_rows_of_one_file_are_one_pair_whatever_leads_to_it(write: Write) -> Non
         (image(1), ("caption 0", "caption 1", "caption 2", "caption 4")),
         (image(2), ("caption 3",)),
     ]
+
+
+def test_an_image_has_one_name_and_place_however_its_path_is_spelled(write: Write) -> None:
+    """The name decides whether it is trained or validated on, so that it must not differ."""
+    numbers = range(12)
+    folder = write({f"photos/{number}.png": image(number) for number in numbers})
+    spellings = {
+        "plain": "photos/{}.png",
+        "dot": "./photos/{}.png",
+        "detour": "photos/../photos/./{}.png",
+        "spaces": " photos/{}.png ",
+        "windows": ".\\photos\\{}.png",
+        "whole": f"{folder}/photos/{{}}.png",
+        "outside": f"../{folder.name}/photos/{{}}.png",
+    }
+    names, kept = {}, {}
+    for kind, spelling in spellings.items():
+        rows = [f"{spelling.format(number)},{number}" for number in numbers]
+        source = open_titles(
+            write({f"{kind}.csv": "\n".join(["filepath,title", *rows])}) / f"{kind}.csv"
+        )
+        names[kind] = [source.local_name(row) for row in numbers]
+        _, (validation,) = split_pairs([source], 0.25, seed=0)
+        kept[kind] = [content for content, _ in contents(validation)]
+    for kind in spellings:
+        assert names[kind] == [f"photos/{number}.png" for number in numbers], kind
+        assert kept[kind] == kept["plain"], kind
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])

@@ -383,7 +383,7 @@ def test_members_of_a_sample_that_lie_apart_are_joined(tmp_path: Path) -> None:
         "between: has no image, only .txt",
     ]
     assert said == [
-        f"warning: {shard} is an unsorted tar: the members of 6 samples do not lie beside each "
+        f"{shard} is an unsorted tar: the members of 6 samples do not lie beside each "
         "other (deep/4; deep/3; deep/2; and 3 more). They are joined here; other readers of "
         "webdataset lose them: pack it again with  tar --sort=name"
     ]
@@ -435,7 +435,7 @@ def test_captions_are_the_members_that_are_asked_for(tmp_path: Path) -> None:
     source, said = _told(shard, ShardCaptions())
     assert [captions for _, captions in contents(source)] == [("alt text",), ("a dog",)]
     assert said == [
-        "warning: 1 members of shards hold no caption, so another of the same sample was read: "
+        "1 members of shards hold no caption, so another of the same sample was read: "
         f"{shard}/2: its .txt holds no caption"
     ]
     source, said = _told(shard, ShardCaptions((".en.json",)))

@@ -1,11 +1,13 @@
 """The pairs of a run: places joined, split, and refused where too many are bad."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clipkit.data.pair import PairDataset
 from clipkit.errors import ImageReadError, InputError
+from clipkit.progress import Callbacks
 from clipkit.runs.data import RunData, check_bad, open_data, with_validation_splits
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
 from tests.fakes import save_image
@@ -117,8 +119,8 @@ def test_the_message_names_three_and_says_that_there_are_more() -> None:
 
 def test_a_reference_set_is_the_samples_or_class_folders(tmp_path: Path) -> None:
     place = SourceConfig(save_folder(tmp_path / "a", 3))
+    assert opened(DataConfig(train=(place,)), retention_set="samples").retention_set is None
     config = DataConfig(train=(place,), templates=("a drawing of a {}.",))
-    assert opened(config, retention_set="samples").retention_set is None
     for name in ("cat", "dog"):
         save_image(tmp_path / "classes" / name / "1.png", (1, 2, 3))
     folders = opened(config, retention_set=str(tmp_path / "classes")).retention_set
@@ -139,22 +141,26 @@ def test_settings_that_no_place_uses_are_said_once_by_name(tmp_path: Path) -> No
         templates=("a drawing of a {}.",),
     )
     names = WatchConfig(retention_set="samples", retention_class_names="names.json")
-    said: list[str] = []
-    open_data(RunConfig("run", ModelConfig(architecture="a"), config, watch=names), say=said.append)
-    assert [line.partition(" is not used")[0] for line in said] == [
-        f'warning: split = "test" of {trained}',
-        "warning: watch.retention_class_names",
-        "warning: data.image_column in RUN.toml or --image-column",
-        "warning: data.templates",
+    warned: list[str] = []
+    callbacks = Callbacks(warn=warned.append)
+    run = RunConfig("run", ModelConfig(architecture="a"), config, watch=names)
+    open_data(run, callbacks=callbacks)
+    assert [line.partition(" is not used")[0] for line in warned] == [
+        f'split = "test" of {trained}',
+        "watch.retention_class_names",
+        "data.image_column in RUN.toml or --image-column",
+        "data.templates",
     ]
-    assert f"and {trained} is read as a folder of images with caption files; {measured}" in said[2]
+    assert (
+        f"and {trained} is read as a folder of images with caption files; {measured}" in warned[2]
+    )
 
     for name in ("cat", "dog"):
         save_image(tmp_path / "classes" / name / "1.png", (1, 2, 3))
     own = WatchConfig(retention_set=str(tmp_path / "classes"))
-    said.clear()
-    open_data(RunConfig("run", ModelConfig(architecture="a"), config, watch=own), say=said.append)
-    assert not any("templates" in line for line in said)  # the retention set uses them
+    warned.clear()
+    open_data(replace(run, watch=own), callbacks=callbacks)
+    assert not any("templates" in line for line in warned)  # the retention set uses them
 
 
 def test_an_epoch_draws_pairs_by_the_weights_of_their_places(tmp_path: Path) -> None:

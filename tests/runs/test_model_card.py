@@ -83,3 +83,37 @@ def test_the_header_is_what_model_hubs_read() -> None:
 
 def test_a_name_is_taken_as_it_is() -> None:
     assert "# a|b" in card(name="a|b").splitlines()
+
+
+def test_of_paths_a_card_has_the_last_part() -> None:
+    """A path tells a reader nothing, and may name a person or a project."""
+    shards = "pipe:cat /home/ann/secret/{000..099}.tar"
+    train = ("/home/ann/secret/stamps", shards, "https://example.org/0.tar", "file:/home/ann/1.tar")
+    config = RunConfig(
+        "/home/ann/runs/stamps",
+        ModelConfig(base="local-dir:/home/ann/runs/emoji/final"),
+        DataConfig(train=tuple(map(SourceConfig, train)), validation=(SourceConfig("/home/b"),)),
+    )
+
+    lines = card(config).splitlines()
+
+    assert not [line for line in lines if "/home" in line or "secret" in line]
+    for line in (
+        "A dual encoder for images and text, trained with clipkit from local-dir:emoji/final.",
+        "- trained on `stamps`",
+        "- trained on `{000..099}.tar`",
+        "- trained on `https://example.org/0.tar`",
+        "- trained on `1.tar`",
+        "- validated on `b`",
+    ):
+        assert line in lines
+
+
+def test_a_card_of_a_file_of_weights_or_an_architecture_has_its_name() -> None:
+    data = DataConfig(train=(SourceConfig("stamps"),))
+    for model, shown in (
+        (ModelConfig(base="ViT-B-32=/home/ann/a.pt"), "from ViT-B-32=a.pt."),
+        (ModelConfig(base="hf-hub:org/name"), "from hf-hub:org/name."),
+        (ModelConfig(architecture="/home/ann/tiny.json"), "from random weights of tiny.json."),
+    ):
+        assert shown in card(RunConfig("out", model, data))

@@ -11,7 +11,7 @@ import pytest
 from clipkit.errors import InputError
 from clipkit.runs import build as assembly
 from clipkit.runs import preflight as preflight_module
-from clipkit.runs.preflight import PreflightReport, preflight
+from clipkit.runs.preflight import PreflightReport, check
 from clipkit.training.config import RunConfig
 from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.trainer import Trainer
@@ -44,7 +44,7 @@ def test_preflight_counts_what_is_in_the_data(
     )
     before = sorted(tmp_path.rglob("*"))
 
-    found = preflight(RunConfig.from_toml(path))
+    found = check(RunConfig.from_toml(path))
 
     damaged = sorted(mixed_folder.glob("*.png"))[0]
     assert sorted(tmp_path.rglob("*")) == before
@@ -65,7 +65,7 @@ def test_preflight_counts_what_is_in_the_data(
 
 
 def test_preflight_looks_at_validation_pairs_too(write_run: WriteRun) -> None:
-    found = preflight(RunConfig.from_toml(write_run(data={"validation_fraction": 0.25})))
+    found = check(RunConfig.from_toml(write_run(data={"validation_fraction": 0.25})))
 
     assert found.validation is not None
     assert (found.train.num_pairs, found.validation.num_pairs) == (30, 10)
@@ -79,7 +79,7 @@ def test_preflight_says_when_more_is_damaged_than_a_run_may_meet(
         data={"train": str(mixed_folder), "max_bad_fraction": 0.05}, compute={"batch_size": 4}
     )
 
-    warnings = preflight(RunConfig.from_toml(path)).warnings
+    warnings = check(RunConfig.from_toml(path)).warnings
 
     assert warnings[0].startswith("1 of 12 pairs cannot be read, data.max_bad_fraction allows 0")
 
@@ -89,17 +89,17 @@ def test_an_epoch_is_as_long_as_the_weights_of_the_places_make_it(
 ) -> None:
     """A fifth of forty pairs is one batch of eight, and none of nine."""
     data = {"train": [{"path": str(captions_folder), "weight": 0.2}]}
-    assert preflight(RunConfig.from_toml(write_run(data=data))).steps_per_epoch == 1
+    assert check(RunConfig.from_toml(write_run(data=data))).steps_per_epoch == 1
     path = write_run("large", data=data, compute={"batch_size": 9})
     words = r"more than the 8 pairs of an epoch \(by data\.train's weights\).* set at most 8"
     with pytest.raises(InputError, match=words):
-        preflight(RunConfig.from_toml(path))
+        check(RunConfig.from_toml(path))
 
 
 def test_preflight_refuses_what_the_run_would(write_run: WriteRun, captions_folder: Path) -> None:
     path = write_run(output=str(captions_folder / "run"))
     with pytest.raises(InputError, match="would be taken for data"):
-        preflight(RunConfig.from_toml(path))
+        check(RunConfig.from_toml(path))
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_preflight_warns_and_says_what_is_right(
     model = {"base": str(tiny_checkpoint)} if has_base else {}
     settings = {name: value for name, value in changes.items() if name != "base"}
 
-    found = preflight(RunConfig.from_toml(write_run(**settings | {"model": model, "data": data})))
+    found = check(RunConfig.from_toml(write_run(**settings | {"model": model, "data": data})))
 
     assert any(all(word in line for word in words) for line in found.warnings), found.warnings
 
@@ -146,7 +146,7 @@ def test_preflight_of_good_settings_warns_of_none_of_these(
         compute={"batch_size": 32, "epochs": 50},
     )
 
-    assert preflight(RunConfig.from_toml(path)).warnings == ()
+    assert check(RunConfig.from_toml(path)).warnings == ()
 
 
 @pytest.mark.slow
@@ -168,7 +168,7 @@ def test_preflight_of_locked_tower_times_what_a_run_would_do(
             model={"base": str(tiny_checkpoint), "lock_image": True},
             data={"crop_scale": scale},
         )
-        found = preflight(RunConfig.from_toml(path))
+        found = check(RunConfig.from_toml(path))
 
         checks.append(found)
 
@@ -199,7 +199,7 @@ def test_a_step_takes_as_long_as_reading_its_batch(
     monkeypatch.setattr(assembly, "PairBatches", Slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock)
 
-    found = preflight(RunConfig.from_toml(write_run(compute={"precision": "fp32"})))
+    found = check(RunConfig.from_toml(write_run(compute={"precision": "fp32"})))
 
     assert found.step_seconds == 7200
     assert found.hours == 2 * found.epochs * found.steps_per_epoch
@@ -219,7 +219,7 @@ def test_preflight_warns_of_images_that_are_validated_on_and_trained_on(
     for name in "abc":
         (folder / f"{name}.txt").write_text(f"image {name}")
 
-    found = preflight(RunConfig.from_toml(write_run(data={"validation": str(folder)})))
+    found = check(RunConfig.from_toml(write_run(data={"validation": str(folder)})))
 
     assert found.validation is not None
     assert found.warnings[0].startswith("2 of 3 images to validate on are trained on too")
@@ -230,7 +230,7 @@ def test_lines_name_every_finding(write_run: WriteRun, mixed_folder: Path) -> No
         data={"train": str(mixed_folder), "max_bad_fraction": 0.1}, compute={"batch_size": 4}
     )
 
-    found: PreflightReport = preflight(RunConfig.from_toml(path))
+    found: PreflightReport = check(RunConfig.from_toml(path))
     text = "\n".join(found.lines())
 
     assert "11 pairs with 19 captions, 18 of them different" in text
@@ -250,11 +250,11 @@ def test_same_caption_everywhere_is_refused(
         path.write_text("a photo")
 
     with pytest.raises(InputError, match="all 40 pairs have the same caption"):
-        preflight(RunConfig.from_toml(write_run(data={"train": str(folder)})))
+        check(RunConfig.from_toml(write_run(data={"train": str(folder)})))
 
 
 def test_missing_reference_set_is_refused(write_run: WriteRun, tmp_path: Path) -> None:
     path = write_run(watch={"retention_set": str(tmp_path / "nowhere")})
 
     with pytest.raises(InputError, match="nowhere"):
-        preflight(RunConfig.from_toml(path))
+        check(RunConfig.from_toml(path))

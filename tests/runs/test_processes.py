@@ -62,6 +62,23 @@ def test_split_weights_of_a_convolutional_tower_are_those_of_one(
     assert_equal_weights(one, two)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_two_processes_on_a_cpu_warn_of_batch_norm_that_is_trained(
+    write_run: WriteRun, tmp_path: Path, *, frozen: bool
+) -> None:
+    architecture = tmp_path / "resnet.json"
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    architecture.write_text(json.dumps(tiny_config(vision_cfg=vision, text_cfg=TEXT)))
+    model = {"architecture": str(architecture), "freeze_batch_norm": frozen}
+    path = write_run(model=model, compute={"epochs": 1})
+
+    first, second = run_ranks(["train", path], tmp_path, world_size=2)
+
+    warned = "warning: batch norm is trained, and on cpu each of the 2 processes normalizes by its"
+    assert (warned in first.err) is not frozen
+    assert (first.status, second.status, second.err) == (0, 0, "")
+
+
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_killed_processes_go_on_bit_for_bit(
     write_run: WriteRun, tmp_path: Path, sharding: str

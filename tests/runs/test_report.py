@@ -128,7 +128,7 @@ def test_each_metric_is_a_line_over_steps(tmp_path: Path, panels: list[tuple[str
     assert panels == [
         ("loss", {"loss": [(1, 2)], "validation_loss": [(0, 2.5), (4, 1.5)]}),
         ("learning rate", {"lr": [(1, 0.1), (2, 0.2)]}),
-        ("logit scale", {"logit_scale": [(1, 2.6), (2, 2.7)]}),
+        ("logit scale (natural log)", {"logit_scale": [(1, 2.6), (2, 2.7)]}),
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
     with Image.open(tmp_path / "curves.png") as image:

@@ -120,7 +120,9 @@ def test_run_killed_at_every_stage_ends_as_the_undisturbed_one(
 def test_run_asked_to_stop_writes_its_last_step_and_goes_on(
     write_run: WriteRun, train: Train, number: signal.Signals, workers: int
 ) -> None:
-    whole, stopped = write_run("whole"), write_run("stopped", data={"workers": workers})
+    watch = {"log_steps": 4}  # so that a line is the mean of steps before the stop and after it
+    whole = write_run("whole", watch=watch)
+    stopped = write_run("stopped", data={"workers": workers}, watch=watch)
     assert train(whole).status == 0
 
     first = train(stopped, signal_at=(3, number))

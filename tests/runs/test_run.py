@@ -33,6 +33,9 @@ from clipkit.training.loop import Validation
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
 from tests.runs.conftest import WriteRun, final_weights
 
+# Tiny runs are warned of: few steps, small batches, few pairs to validate on.
+pytestmark = pytest.mark.filterwarnings("ignore::clipkit.errors.ClipkitWarning")
+
 VOCABULARY = {**TINY_TEXT, "vocab_size": 49408}
 
 
@@ -405,6 +408,22 @@ def test_run_without_progress_ends_early(write_run: WriteRun, class_folder: Path
     # The first measurement is the best, and two more are no better.
     assert (report.step, report.best_step, report.num_steps) == (15, 5, 45)
     assert report.is_finished
+
+
+def test_the_model_names_no_folder_of_the_machine(
+    fine_tune: Callable[..., Path], class_folder: Path
+) -> None:
+    config = RunConfig.from_toml(fine_tune(compute={"epochs": 1}))
+    folders = [config.output, config.model.base, str(class_folder)]
+    assert all(Path(folder).is_absolute() for folder in folders)
+
+    report = train(config)
+
+    for path in report.checkpoint.iterdir():
+        content = path.read_bytes()
+        for folder in folders:
+            assert str(Path(folder).parent).encode() not in content, path
+    assert f"trained on `{class_folder.name}`" in (report.checkpoint / "README.md").read_text()
 
 
 @pytest.mark.slow

@@ -14,6 +14,9 @@ from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import RunConfig
 from tests.runs.conftest import Train
 
+# Tiny runs are warned of: few steps, small batches, few pairs to validate on.
+pytestmark = pytest.mark.filterwarnings("ignore::clipkit.errors.ClipkitWarning")
+
 
 @pytest.mark.slow
 def test_final_weights_can_be_chosen_again_without_training(

@@ -33,6 +33,10 @@ from tests.training.conftest import SMALLEST_RUN, ReadRun
         ("[watch]\nseed = 8", r"\[watch\] has no seed; seed belongs to the top of the file"),
         ("[loss]\nxyzzy = 8", r"\[loss\] has no xyzzy; its keys are kind, teacher"),
         ("[optimiser]\nlr = 1", r"no section \[optimiser\]; did you mean \[optimizer\]\?"),
+        (
+            "[foo]\nbar = 1",
+            r"no section \[foo\]; sections are model, data, loss, optimizer, compute",
+        ),
         ("[data.train]\npath = 'a'\nweigth = 2", r"data\.train has no weigth; its keys are path"),
     ],
 )

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -302,6 +302,24 @@ def test_the_first_the_last_and_every_nth_step_are_logged(
         assert metrics["part"] == 0.25
         assert metrics["epoch"] == pytest.approx(step / 3)
         assert 0 <= metrics["data_seconds"] <= metrics["step_seconds"]
+
+
+def test_what_is_logged_is_the_mean_of_the_steps_since_the_line_before() -> None:
+    run = Run(numbers=Numbers(3), losses=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    run.train(log_steps=4)
+    assert [(step, metrics["loss"]) for step, metrics in run.logged] == [(1, 1), (4, 3), (6, 5.5)]
+
+
+def test_a_mean_goes_on_where_a_stopped_run_is_resumed() -> None:
+    """Stopped after the third of six steps: the line of the fourth is the mean of 2, 3 and 4."""
+    stopped = Run(numbers=Numbers(3), losses=[1.0, 2.0, 3.0], signal_at={3: [signal.SIGTERM]})
+    assert not stopped.train(log_steps=4)
+    resumed = Run(
+        numbers=Numbers(3), losses=[4.0, 5.0, 6.0], state=TrainerState(**asdict(stopped.state))
+    )
+    assert resumed.train(log_steps=4)
+    lines = stopped.logged + resumed.logged
+    assert [(step, metrics["loss"]) for step, metrics in lines] == [(1, 1), (4, 3), (6, 5.5)]
 
 
 @pytest.mark.parametrize(

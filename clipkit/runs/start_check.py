@@ -1,0 +1,99 @@
+"""What a run refuses before its first step, and what it says and warns of."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import torch
+
+from clipkit.data.pair import PairDataset, list_some
+from clipkit.errors import ImageReadError
+from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.models.batch_norm import has_trained_batch_norm
+from clipkit.models.towers import Towers
+from clipkit.progress import Callbacks
+from clipkit.runs.data import RunData
+from clipkit.runs.data_warnings import data_warnings
+from clipkit.runs.settings_check import check_settings, settings_warnings
+from clipkit.training.config import RunConfig
+from clipkit.training.distributed import Ranks
+
+
+def check_start(
+    config: RunConfig,
+    data: RunData,
+    towers: Towers,
+    tokenizer: Tokenizer,
+    *,
+    callbacks: Callbacks | None,
+) -> None:
+    """Raise if a run cannot learn anything; say what it trains on, and warn.
+
+    Args:
+        config: The run, resolved.
+        data: Its pairs.
+        towers: The base model, nothing of it frozen yet.
+        tokenizer: Of the towers.
+        callbacks: Told of the data and of what is odd; None: nobody is, as on all ranks but one,
+            and no file is read for it.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    check_settings(
+        config,
+        num_pairs=data.num_drawn,
+        embed_dim=towers.embed_dim,
+        num_captions=1 if _has_one_caption(data.train, tokenizer) else None,
+        num_classes=len(data.train.class_names),
+    )
+    if callbacks is None:
+        return
+    for source, dataset in zip(config.data.train, data.train.datasets, strict=True):
+        classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
+        callbacks.say(f"{source.path}: {len(dataset):,} pairs{classes} to train on")
+    warnings = settings_warnings(
+        config,
+        num_pairs=data.num_drawn,
+        num_parameters=sum(item.numel() for item in towers.parameters()),
+        logit_bias=towers.logit_bias,
+    )
+    for line in warnings + data_warnings(config, data):
+        callbacks.warn(line)
+    if data.skipped:
+        callbacks.say(f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}")
+
+
+def batch_norm_warnings(towers: Towers, ranks: Ranks, device: torch.device) -> Iterator[str]:
+    """Yield a warning if several processes would normalize by other numbers than one does.
+
+    Args:
+        towers: As they are trained, frozen where they are to be.
+        ranks: The processes.
+        device: Where this one computes.
+
+    Yields:
+        One sentence at most.
+    """
+    if ranks.world_size == 1 or ranks.syncs_batch_norms(device):
+        return
+    if has_trained_batch_norm(towers):
+        yield (
+            f"batch norm is trained, and on {device.type} each of the {ranks.world_size} processes "
+            "normalizes by its own share of a batch, so that the model will be another than that "
+            "of one process: set model.freeze_batch_norm = true, or train in one process or on "
+            "CUDA, where the processes share these statistics"
+        )
+
+
+def _has_one_caption(source: PairDataset, tokenizer: Tokenizer) -> bool:
+    """Return whether all captions are the same to the model; mostly the second pair shows it."""
+    known: set[str] = set()
+    token_ids: set[bytes] = set()
+    for row in range(len(source)):
+        with suppress(ImageReadError):  # reported when a step reads it
+            new = set(source[row].captions) - known
+            known |= new
+            token_ids.update(ids.tobytes() for ids in tokenizer.tokenize_quietly(new).token_ids)
+        if len(token_ids) > 1:
+            return False
+    return True
