@@ -24,6 +24,13 @@ from clipkit.runs.build import (
 from clipkit.runs.data import RunData, open_data, with_validation_splits
 from clipkit.runs.data_warnings import data_warnings
 from clipkit.runs.directory import refuse_nested, with_precision
+from clipkit.runs.estimate import (
+    checkpoint_bytes,
+    count_validations,
+    disk_bytes,
+    free_bytes,
+    time_validation,
+)
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runtime.torch_device import choose_device
 from clipkit.training.batch import Batch
@@ -41,24 +48,51 @@ _TIMED = 2  # batches, after a first one, which is slower
 
 @dataclass(frozen=True)
 class PreflightReport:
-    """Data statistics, expected duration and warnings of a run that was not started."""
+    """Data statistics, expected duration and room, and warnings of a run that was not started.
+
+    Durations are estimates for this machine, from a few steps and some images.
+
+    Attributes:
+        train: Of the pairs to train on.
+        validation: Of those to validate on; None: there are none.
+        num_parameters: Weights of both towers.
+        num_trained: Of them.
+        steps_per_epoch: Batches of an epoch.
+        epochs: Of the whole run.
+        precision: That steps are computed in.
+        step_seconds: Of a step.
+        features_seconds: Of the features of all images, where they are computed once; else 0.
+        validation_seconds: Of one measurement on validation pairs and retention set.
+        num_validations: Measurements before, while and after training, without early stopping; most
+            of those after it are to choose the final weights (WiSE-FT).
+        checkpoint_bytes: Of one checkpoint.
+        disk_bytes: The most that the run has on the disk at once.
+        free_bytes: That are free for it, with what it has there already.
+        warnings: What would go wrong, in sentences.
+    """
 
     train: PairStatistics
     validation: PairStatistics | None
     num_parameters: int
-    num_trained: int  # of them
+    num_trained: int
     steps_per_epoch: int
     epochs: int
     precision: str
-    step_seconds: float  # measured
-    features_seconds: float  # of all images, where they are computed once; else 0
+    step_seconds: float
+    features_seconds: float
+    validation_seconds: float
+    num_validations: int
+    checkpoint_bytes: int
+    disk_bytes: int
+    free_bytes: int
     warnings: tuple[str, ...]
 
     @property
     def hours(self) -> float:
-        """How long training takes on this machine, without validation."""
-        steps = self.steps_per_epoch * self.epochs
-        return (self.features_seconds + self.step_seconds * steps) / 3600
+        """How long the run takes on this machine, without an early stop."""
+        steps = self.step_seconds * self.steps_per_epoch * self.epochs
+        validations = self.validation_seconds * self.num_validations
+        return (self.features_seconds + steps + validations) / 3600
 
     def lines(self) -> list[str]:
         """Return the report as lines for a person."""
@@ -72,9 +106,19 @@ class PreflightReport:
         if self.features_seconds:
             hours = self.features_seconds / 3600
             lines.append(f"features of all images, computed once: about {_duration(hours)}")
-        lines += [
+        lines.append(
             f"{self.epochs} epochs of {self.steps_per_epoch} steps of {self.step_seconds:.2f} s in "
-            f"{self.precision}: about {_duration(self.hours)} on this machine",
+            f"{self.precision}"
+        )
+        if self.validation_seconds:
+            lines.append(
+                f"{self.num_validations} measurements of {self.validation_seconds:.2f} s, the last "
+                "ones to choose the final weights"
+            )
+        lines += [
+            f"about {_duration(self.hours)} in all on this machine, estimated from a few steps",
+            f"at most about {_size(self.disk_bytes)} on the disk at once, in checkpoints of "
+            f"{_size(self.checkpoint_bytes)}; {_size(self.free_bytes)} are free for it",
             *(f"warning: {line}" for line in self.warnings),
         ]
         return lines
@@ -91,7 +135,12 @@ class PreflightReport:
             "precision": self.precision,
             "step_seconds": self.step_seconds,
             "features_seconds": self.features_seconds,
+            "validation_seconds": self.validation_seconds,
+            "num_validations": self.num_validations,
             "hours": self.hours,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "disk_bytes": self.disk_bytes,
+            "free_bytes": self.free_bytes,
             "warnings": list(self.warnings),
         }
 
@@ -160,6 +209,11 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
     batches = build_batches(config, data, towers, ranks=Ranks(), teacher=teacher)
     callbacks.say("timing a few steps")
     precision, step_seconds, batch_seconds = _time_step(config, towers, batches, teacher)
+    validation_seconds = time_validation(config, data, towers)
+    is_scored = data.validation is not None
+    num_steps = config.compute.epochs * batches.steps_per_epoch
+    needed, free = disk_bytes(config, towers, len(data.train)), free_bytes(config.output)
+    warnings += _warn_full(config, needed, free)
     return PreflightReport(
         train=train,
         validation=validation,
@@ -170,6 +224,11 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         precision=precision,
         step_seconds=step_seconds,
         features_seconds=batch_seconds * len(data.train) / size,
+        validation_seconds=validation_seconds,
+        num_validations=count_validations(config, num_steps, is_scored=is_scored),
+        checkpoint_bytes=checkpoint_bytes(towers),
+        disk_bytes=needed,
+        free_bytes=free,
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
@@ -230,6 +289,15 @@ def _warn_unreadable(config: RunConfig, data: RunData, survey: PairStatistics) -
         )
 
 
+def _warn_full(config: RunConfig, needed: int, free: int) -> Iterator[str]:
+    if needed > free:
+        yield (
+            f"the run may have {_size(needed)} on the disk at once, and {config.output} has room "
+            f"for {_size(free)}: make room, keep fewer checkpoints by watch.keep = 1, or choose "
+            "an output elsewhere"
+        )
+
+
 def _count_directional(source: PairDataset) -> int:
     """Return how many captions name a side."""
     count = 0
@@ -243,3 +311,7 @@ def _duration(hours: float) -> str:
     if hours < 1 / 60:
         return f"{hours * 3600:.0f} seconds"
     return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.0f} MB"

@@ -238,6 +238,8 @@ def test_lines_name_every_finding(write_run: WriteRun, mixed_folder: Path) -> No
     assert "1 captions are longer" in text
     assert str(sorted(mixed_folder.glob("*.png"))[0]) in text
     assert "2 epochs of 3 steps of" in text
+    assert "in all on this machine, estimated from a few steps" in text
+    assert "are free for it" in text
     assert "warning: " in text
 
 
