@@ -1,10 +1,13 @@
 """clipkit.evaluate from data on disk to figures: layouts, tasks, resuming, bad input."""
 
 import dataclasses
+import functools
 import io
 import json
 import shutil
 import tarfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +120,18 @@ def test_clip_benchmarks_layout_keeps_equal_names_apart(tmp_path: Path) -> None:
     assert [entry.name for entry in report.classes] == ["red", "green", "red", "blue"]
     assert report.metrics["acc1"] == 3 / 4  # of two equal names the lower number comes first
     assert report.settings["templates"] == "of the dataset"
+
+
+def test_clip_benchmarks_sets_are_read_from_an_address(tmp_path: Path) -> None:
+    benchmark_set(tmp_path / "sets" / "wds")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "sets"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/wds"
+        report = clipkit.evaluate(FakeEncoder(), address)
+        server.shutdown()
+    assert report.metrics["acc1"] == 3 / 4
+    assert report.data == address
 
 
 def test_clip_benchmarks_retrieval_sets(tmp_path: Path) -> None:
