@@ -88,7 +88,7 @@ def _dataset_line(source: SourceConfig, purpose: str) -> str:
 def _shown(name: str) -> str:
     """Return the name of a model or a dataset; of a path on this machine its last part."""
     # A local model may be DIRECTORY, local-dir:DIRECTORY or ARCHITECTURE=FILE; shards, a command.
-    kind, text = re.findall(r"^(local-dir:|[^/\\=]+=|)(.*)", name, re.DOTALL)[0]
+    kind, text = re.findall(r"^(local-dir:|(?!pipe:)[^/\\=]+=|)(.*)", name, re.DOTALL)[0]
     path = Path(text)
     if not path.is_absolute() and not text.startswith(("pipe:", "file:")):
         return name

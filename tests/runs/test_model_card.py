@@ -87,7 +87,7 @@ def test_a_name_is_taken_as_it_is() -> None:
 
 def test_of_paths_a_card_has_the_last_part() -> None:
     """A path tells a reader nothing, and may name a person or a project."""
-    shards = "pipe:cat /home/ann/secret/{000..099}.tar"
+    shards = "pipe:cat --key=/home/ann/secret/key /home/ann/secret/{000..099}.tar"
     train = ("/home/ann/secret/stamps", shards, "https://example.org/0.tar", "file:/home/ann/1.tar")
     config = RunConfig(
         "/home/ann/runs/stamps",
