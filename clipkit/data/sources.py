@@ -17,11 +17,12 @@ from clipkit.data.class_folders import open_class_folders
 from clipkit.data.class_names import ClassNames, read_class_names
 from clipkit.data.mixing import ConcatenatedPairs
 from clipkit.data.pair import Format, PairDataset, PairLayout, Say, Split, any_of, list_some
+from clipkit.data.shard_listing import ShardCaptions
 from clipkit.data.source_kind import SourceKind, unused_settings
 from clipkit.data.split_folders import Parts, find_parts, find_tables
 from clipkit.data.table import TABLE_SUFFIXES, open_metadata, open_table
 from clipkit.data.table_rows import Columns
-from clipkit.data.webdataset import ShardCaptions, is_shards, open_shards
+from clipkit.data.webdataset import is_shards, open_shards
 from clipkit.errors import InputError
 from clipkit.inputs.folders import FolderScan, find_images
 from clipkit.paths import expand_home

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipkit.data.mixing import ConcatenatedPairs, epoch_order
-from clipkit.data.pair import DEFAULT_TEMPLATES, PairDataset, PairLayout, Say, Split, list_some
+from clipkit.data.pair import (
+    DEFAULT_TEMPLATES,
+    PairDataset,
+    PairLayout,
+    Say,
+    Split,
+    count_pairs,
+    list_some,
+)
 from clipkit.data.source_kind import unused_settings
 from clipkit.data.sources import OpenedPairs, has_split, open_pairs, open_source
 from clipkit.data.validation_split import split_pairs
@@ -84,7 +92,8 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
         validation = measured[0] if len(measured) == 1 else ConcatenatedPairs(measured)
     train = ConcatenatedPairs(trained)
     skipped = tuple(error for dataset in trained for error in dataset.skipped)
-    check_bad(len(skipped), len(train) + len(skipped), data.max_bad_fraction, skipped)
+    num_bad = count_pairs(skipped)
+    check_bad(num_bad, len(train) + num_bad, data.max_bad_fraction, skipped)
     return RunData(
         train,
         tuple(source.weight for source in data.train),

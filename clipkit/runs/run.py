@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipkit.arguments import check_kind, check_path
-from clipkit.data.pair import PairDataset, list_some
+from clipkit.data.pair import PairDataset, count_pairs, list_some
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import load_towers
@@ -316,7 +316,7 @@ class _Run:
             self._callbacks.say(f"warning: {line}")
         if data.skipped:
             self._callbacks.say(
-                f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}"
+                f"{count_pairs(data.skipped)} pairs are left out: {list_some(data.skipped)}"
             )
 
     def _report(self, trainer: Trainer, *, is_finished: bool) -> TrainingReport:
