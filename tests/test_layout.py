@@ -47,6 +47,7 @@ TESTED_IN = {
     "cli/search_query": "cli/test_search",
     "cli/search_results": "cli/test_search",
     "cli/values": "cli/test_index",
+    "data/shard_listing": "data/test_webdataset",
     "data/table_rows": "data/test_table",
     "models/config_values": "models/test_transformers_layout_faults",
     "models/hub_cache": "models/test_hub",

@@ -163,7 +163,8 @@ class _Run:
         self._ranks = ranks
         self._callbacks = callbacks
         self._directory = Path(config.output)
-        self._data = open_data(self._config, say=callbacks.say)
+        with ranks.one_of_machine_first():  # the others find shards listed in the cache
+            self._data = open_data(self._config, say=callbacks.say)
         self._measure = build_measure(config, self._data)
 
     def run(self) -> TrainingReport:
