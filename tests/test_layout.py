@@ -48,6 +48,8 @@ TESTED_IN = {
     "cli/search_results": "cli/test_search",
     "cli/values": "cli/test_index",
     "data/shard_listing": "data/test_webdataset",
+    "data/shard_samples": "data/test_webdataset",
+    "data/stream_sample": "runs/test_run_stream",
     "data/table_rows": "data/test_table",
     "models/config_values": "models/test_transformers_layout_faults",
     "models/hub_cache": "models/test_hub",

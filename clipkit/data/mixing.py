@@ -138,7 +138,8 @@ class PairSubset:
 
     def image_sizes(self) -> NDArray[np.int64]:
         """Return the sizes of the encoded images, by the dataset."""
-        return self._dataset.image_sizes()[self._rows]
+        sizes: NDArray[np.int64] = self._dataset.image_sizes()[self._rows]
+        return sizes
 
     def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
         """Return hashes of the first and last bytes of images, by the dataset."""

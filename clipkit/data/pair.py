@@ -108,7 +108,7 @@ class LostPairsError(ImageReadError):
         super().__init__(path, reason)
         self.num_pairs = num_pairs
 
-    def __reduce__(self) -> tuple[type["LostPairsError"], tuple[str, str, int]]:
+    def __reduce__(self) -> tuple[type["LostPairsError"], tuple[str, str, int]]:  # type: ignore[override]
         """Pickle the error as its parts, for other processes."""
         return type(self), (self.path, self.reason, self.num_pairs)
 

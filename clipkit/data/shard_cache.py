@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from clipkit.data.listed_pairs import TextRows
 from clipkit.data.shard_files import Skipped
-from clipkit.data.shard_listing import Shard, ShardCaptions, ShardListing
+from clipkit.data.shard_listing import Shard, ShardListing
+from clipkit.data.shard_samples import ShardCaptions
 from clipkit.files import atomic_write
 from clipkit.inputs.folders import IMAGE_EXTENSIONS
 from clipkit.paths import cache_directory, readable_name
@@ -61,7 +62,7 @@ class CachedListing:
         with suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.file) as draft:
-                np.savez(draft, **_packed(listing, self._key))
+                np.savez(draft, **_packed(listing, self._key))  # type: ignore[arg-type]
             return True
         return False
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 from clipkit.data.image_ends import ImageEnds, read_ends
 from clipkit.errors import InputError
 from clipkit.files import atomic_write, read_json_object
-from clipkit.paths import cache_directory, readable_name
+from clipkit.paths import cache_directory, expand_home, readable_name
 
 # Two letters at least: one is a drive of Windows.
 _SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9]+:(?!:)")
@@ -31,13 +31,47 @@ def is_remote(url: str) -> bool:
     return _SCHEME.match(url) is not None and not is_here
 
 
+def local_path(url: str) -> Path:
+    """Return the path that a shard on this machine is named by, which may begin with file:."""
+    return expand_home(url.removeprefix("file://").removeprefix("file:"))
+
+
+def open_shard(url: str) -> BinaryIO:
+    """Open a shard for reading from its beginning to its end.
+
+    Args:
+        url: A path, or an address that fsspec or webdataset's gopen opens: s3, gs, hf, http, https,
+            pipe and others. fsspec is asked first; for some kinds it needs another package (s3fs
+            for s3), and http without aiohttp is curl's.
+
+    Returns:
+        The open shard.
+
+    Raises:
+        Exception: If it cannot be opened: each kind of address fails in its own way.
+    """
+    if not is_remote(url):
+        return local_path(url).open("rb")
+    import fsspec
+    from webdataset.gopen import gopen, gopen_schemes
+
+    scheme = url.partition(":")[0]
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError):  # a package is missing, or fsspec does not know it
+        if scheme not in gopen_schemes:
+            raise
+        return gopen(url)  # type: ignore[no-any-return]
+    return fsspec.open(url, "rb").open()  # type: ignore[no-any-return]
+
+
 def fetch_shard(url: str) -> Path:
     """Return a shard's copy in the cache, downloaded if it is not there.
 
     A copy is not downloaded again, also if the shard has changed since: delete it for that.
 
     Args:
-        url: What webdataset's gopen opens: http, https, gs, hf, pipe and others.
+        url: What :func:`open_shard` opens.
 
     Returns:
         The file.
@@ -45,8 +79,6 @@ def fetch_shard(url: str) -> Path:
     Raises:
         InputError: If it cannot be fetched.
     """
-    from webdataset.gopen import gopen
-
     digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     name = readable_name(url.rpartition("/")[2].removesuffix(".tar"), fallback="shard")
     cached = cache_directory() / "shards" / f"{name}-{digest}.tar"
@@ -55,7 +87,7 @@ def fetch_shard(url: str) -> Path:
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(cached) as draft:
-            with gopen(url) as stream, draft.open("wb") as file:
+            with open_shard(url) as stream, draft.open("wb") as file:
                 shutil.copyfileobj(stream, file)
             if not draft.stat().st_size:
                 raise ValueError("there is nothing in it")

@@ -10,25 +10,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.caption_files import CAPTION_SUFFIXES, CaptionFile, choose_captions, decode_text
-from clipkit.data.class_folders import fill_templates
-from clipkit.data.class_names import ClassNames
 from clipkit.data.listed_pairs import TextRows
-from clipkit.data.pair import DEFAULT_TEMPLATES, any_of
 from clipkit.data.shard_files import Member, Skipped, list_members
+from clipkit.data.shard_samples import CLASS_SUFFIX, ShardCaptions, image_of, texts_of
 from clipkit.errors import InputError
 from clipkit.inputs.folders import IMAGE_EXTENSIONS
 
 _MAX_CAPTION_SIZE = 1 << 20  # bytes
-_CLASS_SUFFIX = ".cls"
-
-
-class ShardCaptions(NamedTuple):
-    """Which members of a sample hold its captions."""
-
-    suffixes: Sequence[str] = CAPTION_SUFFIXES  # in order of preference
-    class_names: ClassNames | None = None  # of the numbers in .cls
-    templates: Sequence[str] = DEFAULT_TEMPLATES  # which make captions of class names
 
 
 class Shard(NamedTuple):
@@ -150,7 +138,7 @@ class _Samples:
 
     def _is_complete(self, sample: Mapping[str, Any]) -> bool:
         has_image = any(f".{extension}" in IMAGE_EXTENSIONS for extension in sample)
-        suffixes = (*self._captions.suffixes, _CLASS_SUFFIX)
+        suffixes = (*self._captions.suffixes, CLASS_SUFFIX)
         return has_image and any(suffix[1:] in sample for suffix in suffixes)
 
     def _pair(self, file: BinaryIO, sample: Mapping[str, Any]) -> Iterator[_Sample]:
@@ -158,50 +146,13 @@ class _Samples:
         self.count += 1
         key = sample["__key__"]
         try:
-            yield _Sample(key, _image(sample), *self._captions_and_class(file, sample))
+            image: Member = image_of(sample)
+            texts = texts_of(sample, self._captions, partial(_read_caption, file))
         except ValueError as error:
             self.skipped.append(Skipped(key, str(error)))
-
-    def _captions_and_class(
-        self, file: BinaryIO, sample: Mapping[str, Any]
-    ) -> tuple[tuple[str, ...], str]:
-        """Return a sample's captions and class, or raise ValueError with the reason for neither."""
-        files = [
-            CaptionFile(f"its {suffix}", suffix, partial(_read_caption, file, sample[suffix[1:]]))
-            for suffix in self._captions.suffixes
-            if suffix[1:] in sample
-        ]
-        if not files and _CLASS_SUFFIX[1:] in sample:
-            name = self._class_name(_read_caption(file, sample[_CLASS_SUFFIX[1:]]))
-            return fill_templates(self._captions.templates, name), name
-        try:
-            captions, reasons = choose_captions(files)
-        except ValueError as error:
-            listed = any_of(self._captions.suffixes)
-            reason = str(error) or f"has no captions: there is no {listed} with it"
-            raise ValueError(reason) from error
-        self.no_caption += [f"{sample['__key__']}: {why}" for why in reasons]
-        return captions, ""
-
-    def _class_name(self, content: bytes) -> str:
-        if self._captions.class_names is None:
-            raise ValueError(
-                "has a .cls for a caption, the number of a class: give a file with the names by "
-                "data.class_names in RUN.toml or --class-names"
-            )
-        try:
-            return self._captions.class_names.of_number(decode_text(content))
-        except ValueError as error:
-            raise ValueError(f"its .cls {error}") from error
-
-
-def _image(sample: Mapping[str, Any]) -> Member:
-    """Return a sample's first image, or raise ValueError."""
-    for extension, member in sample.items():
-        if f".{extension}" in IMAGE_EXTENSIONS:
-            return member  # type: ignore[no-any-return]
-    there = ", ".join(f".{extension}" for extension in sample if not extension.startswith("__"))
-    raise ValueError(f"has no image, only {there}")
+            return
+        self.no_caption += [f"{key}: {why}" for why in texts.no_caption]
+        yield _Sample(key, image, texts.captions, texts.class_name)
 
 
 def _read_caption(file: BinaryIO, member: Member) -> bytes:

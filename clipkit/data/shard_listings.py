@@ -14,7 +14,8 @@ from contextlib import closing
 
 from clipkit.data.pair import Say
 from clipkit.data.shard_cache import CachedListing
-from clipkit.data.shard_listing import Shard, ShardCaptions, ShardListing, list_shard
+from clipkit.data.shard_listing import Shard, ShardListing, list_shard
+from clipkit.data.shard_samples import ShardCaptions
 from clipkit.progress import usable_cores
 
 _SAY_SECONDS = 10.0

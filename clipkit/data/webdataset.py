@@ -17,12 +17,12 @@ from clipkit.data.class_folders import check_templates
 from clipkit.data.image_ends import NO_HASH, read_ends
 from clipkit.data.listed_pairs import TextRows
 from clipkit.data.pair import LostPairsError, Pair, Say, file_stamp, list_some
-from clipkit.data.shard_files import count_expected, fetch_shard, is_remote
-from clipkit.data.shard_listing import Shard, ShardCaptions, ShardListing
+from clipkit.data.shard_files import count_expected, fetch_shard, is_remote, local_path
+from clipkit.data.shard_listing import Shard, ShardListing
 from clipkit.data.shard_listings import list_shards
+from clipkit.data.shard_samples import ShardCaptions
 from clipkit.errors import ImageReadError, InputError, MissingExtraError
 from clipkit.inputs.read_errors import reason_for
-from clipkit.paths import expand_home
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
@@ -56,26 +56,28 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
         MissingExtraError: If webdataset is not installed.
     """
     check_templates(captions.templates)
-    shards = [_shard(url) for url in _expand(text)]
+    shards = [_shard(url) for url in expand_shards(text)]
     # os.path, for Path.is_file raises for a name too long.
     missing = [shard.name for shard in shards if not os.path.isfile(shard.file)]  # noqa: PTH113
     if missing:
         listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise InputError(f"{len(missing)} of {len(shards)} shards are not there: {listed}")
     listings = list_shards(shards, captions, say=say)
-    skipped = []
+    skipped: list[ImageReadError] = []
     for shard, listing in zip(shards, listings, strict=True):
         skipped += _errors(shard, listing)
         _warn_scattered(shard, listing, say)
     _warn_no_caption(shards, listings, say)
     lengths = [len(listing.rows) for listing in listings]
+    offsets, sizes = np.hstack([listing.images for listing in listings])
     class_names, labels = _join_classes(listings)
     return ShardPairs(
         shards,
         TextRows.concatenate([listing.rows for listing in listings]),
         ShardImages(
             np.repeat(np.arange(len(shards), dtype=np.int32), lengths),
-            *np.hstack([listing.images for listing in listings]),
+            offsets,
+            sizes,
             np.concatenate([listing.hashes for listing in listings]),
         ),
         skipped=skipped,
@@ -170,7 +172,8 @@ class ShardPairs:
     def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
         """Return hashes of the first and last bytes of images, as they were listed."""
         if self._images.hashes is not None:
-            return self._images.hashes[rows]
+            hashes: NDArray[np.uint64] = self._images.hashes[rows]
+            return hashes
         return np.fromiter(map(self._ends_hash, rows.tolist()), dtype=np.uint64)
 
     @functools.cached_property
@@ -197,7 +200,19 @@ class ShardPairs:
             return NO_HASH
 
 
-def _expand(text: str) -> list[str]:
+def expand_shards(text: str) -> list[str]:
+    """Return the paths and addresses of shards that a text names.
+
+    Args:
+        text: As for :func:`open_shards`.
+
+    Returns:
+        One for each shard, in their order.
+
+    Raises:
+        InputError: If the text does not name shards.
+        MissingExtraError: If webdataset is not installed.
+    """
     try:
         from webdataset.shardlists import expand_urls
     except ImportError as error:
@@ -214,8 +229,7 @@ def _expand(text: str) -> list[str]:
 def _shard(url: str) -> Shard:
     if is_remote(url):
         return Shard(fetch_shard(url), url)
-    path = url.removeprefix("file://").removeprefix("file:")
-    file = expand_home(path)
+    file = local_path(url)
     return Shard(file, str(file))
 
 

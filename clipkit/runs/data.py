@@ -1,6 +1,6 @@
 """The image-text pairs of a run: its datasets opened, joined and split."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clipkit.data.mixing import ConcatenatedPairs, epoch_order
@@ -13,11 +13,15 @@ from clipkit.data.pair import (
     count_pairs,
     list_some,
 )
+from clipkit.data.shard_stream import ShardStream
 from clipkit.data.source_kind import unused_settings
-from clipkit.data.sources import OpenedPairs, has_split, open_pairs, open_source
+from clipkit.data.sources import OpenedPairs, has_split, open_pairs, open_source, open_stream
+from clipkit.data.stream_sample import StreamSample
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
+
+_LOOKED_AT = 256  # pairs of a stream
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,33 @@ class RunData:
     validation: PairDataset | None
     retention_set: PairDataset | None  # None: there is none, or it is the samples
     skipped: tuple[ImageReadError, ...]  # that the listings showed to be bad
+    # None: all pairs are in train. Else what is trained on, and in train are the first few of it.
+    stream: ShardStream | None = None
+    samples_per_epoch: int = 0  # of the stream
+
+    @property
+    def num_pairs(self) -> int:
+        """How many pairs there are to train on; of a stream, those of an epoch."""
+        return self.samples_per_epoch if self.stream else len(self.train)
 
     @property
     def num_drawn(self) -> int:
         """How many pairs an epoch goes through, by the weights of the datasets."""
+        if self.stream:
+            return self.samples_per_epoch
         return len(epoch_order(self.train.sizes, self.weights, seed=0, epoch=0))
+
+    def lines(self, config: DataConfig) -> Iterator[str]:
+        """Yield lines on what is trained on, for a person."""
+        if self.stream:
+            yield (
+                f"{len(self.stream.shards):,} shards are streamed, {self.samples_per_epoch:,} "
+                f"pairs of them are an epoch; their first {len(self.train):,} pairs were looked at"
+            )
+            return
+        for source, dataset in zip(config.train, self.train.datasets, strict=True):
+            classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
+            yield f"{source.path}: {len(dataset):,} pairs{classes} to train on"
 
 
 def with_validation_splits(config: RunConfig) -> RunConfig:
@@ -71,17 +97,21 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
             are bad than the config allows; or if the retention set has no classes.
     """
     data, watch = config.data, config.watch
-    opened = [_open(source, data, "train", say) for source in data.train]
+    stream, opened = None, []
+    if data.stream:
+        stream = open_stream([source.path for source in data.train], _layout(data))
+        first = StreamSample(*stream.first_pairs(_LOOKED_AT))
+        opened = [OpenedPairs(first, "shards")]
+    else:
+        opened = [_open(source, data, "train", say) for source in data.train]
     held = [_open(source, data, "validation", say) for source in data.validation]
     retention_set = _open_retention_set(watch, data.templates, say)
     layout = _layout(data)
     if retention_set is not None:  # its captions are made by these templates
         layout = replace(layout, templates=DEFAULT_TEMPLATES)
-    sources = (*data.train, *data.validation)
-    kinds = [found.kind for found in (*opened, *held)]
-    for line in unused_settings(
-        layout, {at.path: kind for at, kind in zip(sources, kinds, strict=True)}
-    ):
+    kinds = {source.path: found.kind for source, found in zip(data.train, opened, strict=False)}
+    kinds |= {source.path: found.kind for source, found in zip(data.validation, held, strict=True)}
+    for line in unused_settings(layout, kinds):
         say(f"warning: {line}")
     trained, measured = ([found.dataset for found in part] for part in (opened, held))
     if data.validation_fraction:
@@ -100,6 +130,8 @@ def open_data(config: RunConfig, *, say: Say = lambda line: None) -> RunData:
         validation,
         retention_set,
         skipped,
+        stream,
+        data.samples_per_epoch,
     )
 
 

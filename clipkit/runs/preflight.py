@@ -113,6 +113,9 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
     callbacks = callbacks or Callbacks()
     refuse_nested(config)
     data = open_data(config, say=callbacks.say)
+    if data.stream:
+        for line in data.lines(config.data):
+            callbacks.say(line)
     towers = initial_towers(config)
     inputs = Inputs.of(towers)
     size = config.compute.batch_size
@@ -131,8 +134,8 @@ def preflight(config: RunConfig, *, callbacks: Callbacks | None = None) -> Prefl
         config,
         num_pairs=data.num_drawn,
         embed_dim=towers.embed_dim,
-        num_captions=train.num_different_captions,
-        num_classes=len(data.train.class_names),
+        num_captions=None if data.stream else train.num_different_captions,
+        num_classes=0 if data.stream else len(data.train.class_names),
     )
     num_parameters = sum(item.numel() for item in towers.parameters())
     warnings = settings_warnings(

@@ -298,8 +298,9 @@ class _Run:
             self._config,
             num_pairs=data.num_drawn,
             embed_dim=towers.embed_dim,
-            num_captions=1 if _has_one_caption(data.train, tokenizer) else None,
-            num_classes=len(data.train.class_names),
+            # The first pairs of a stream may well be of one class.
+            num_captions=1 if not data.stream and _has_one_caption(data.train, tokenizer) else None,
+            num_classes=0 if data.stream else len(data.train.class_names),
         )
         num_parameters = sum(item.numel() for item in towers.parameters())
         warnings = settings_warnings(
@@ -308,9 +309,8 @@ class _Run:
             num_parameters=num_parameters,
             logit_bias=towers.logit_bias,
         )
-        for source, dataset in zip(self._config.data.train, data.train.datasets, strict=True):
-            classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
-            self._callbacks.say(f"{source.path}: {len(dataset):,} pairs{classes} to train on")
+        for line in data.lines(self._config.data):
+            self._callbacks.say(line)
         if self._ranks.rank == 0:  # it looks at every file, and the other ranks say nothing
             warnings += data_warnings(self._config, data)
         for line in warnings:
@@ -329,7 +329,7 @@ class _Run:
             step=state.step,
             num_steps=trainer.num_steps,
             seconds=state.seconds,
-            num_pairs=len(self._data.train),
+            num_pairs=self._data.num_pairs,
             best_step=state.best_step or state.step,
             bad=bad,
         )

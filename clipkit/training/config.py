@@ -173,6 +173,9 @@ class DataConfig:
     # lines of folder,name, or one name a line in sorted order; empty: the folders' names.
     class_names: FilePath = ""
     templates: tuple[Text, ...] = ("a photo of a {}.",)  # class name -> caption
+    # Read shards as a stream and keep nothing of them: for sets that do not fit on the disk.
+    stream: Flag = False
+    samples_per_epoch: Count = 0  # with stream: pairs of an epoch, as many as there are, or fewer
     max_bad_fraction: Share = 0.05  # of pairs that cannot be read; more ends the run
     # Processes that read images; -1: chosen for this machine, 0: none.
     workers: Annotated[Whole, Field(ge=-1)] = -1
@@ -193,6 +196,7 @@ class DataConfig:
             raise InputError('[data] needs train, for example train = "photos"')
         if self.validation and self.validation_fraction:
             raise InputError("[data] takes validation or validation_fraction, got both")
+        self._check_stream()
         for name, most in (("crop_scale", 1.0), ("crop_ratio", _MOST)):
             smallest, largest = getattr(self, name)
             if not 0 < smallest <= largest <= most:
@@ -200,6 +204,25 @@ class DataConfig:
                     f"data.{name} must be [smallest, largest], above 0"
                     f"{' and up to 1' if most == 1 else ''}, got {[smallest, largest]}"
                 )
+
+    def _check_stream(self) -> None:
+        if self.stream != bool(self.samples_per_epoch):
+            raise InputError(
+                "data.stream = true goes with data.samples_per_epoch, how many pairs an epoch has: "
+                "streams are not counted. Set both or neither, got "
+                f"stream = {str(self.stream).lower()}, samples_per_epoch = {self.samples_per_epoch}"
+            )
+        if self.stream and self.validation_fraction:
+            raise InputError(
+                "data.validation_fraction needs a list of all pairs, which a stream does not have: "
+                'keep whole shards, as in train = "data-{000..097}.tar" and validation = '
+                '"data-{098..099}.tar"'
+            )
+        if self.stream and any(source.weight != 1 or source.split for source in self.train):
+            raise InputError(
+                "data.stream reads every shard equally often and knows no splits: leave out the "
+                "weight and the split of data.train, or data.stream"
+            )
 
     @property
     def is_augmented(self) -> bool:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from clipkit.data.mixing import epoch_order
-from clipkit.data.pair import PairDataset
+from clipkit.data.pair import Pair, PairDataset
 from clipkit.errors import ClipkitError, ImageReadError, TrainingError
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
@@ -78,9 +78,29 @@ class ReadPairs:
     """The pairs of a step as they were read, before they are tensors."""
 
     rows: NDArray[np.int64]  # (B,), of the dataset
+    image_keys: NDArray[np.int64]  # (B,), equal for pairs of one class and for a pair with itself
     captions: list[str]
     views: list[NDArray[np.uint8]]  # (B, 3, S, S) for each image tower that sees them
     bad: dict[str, str] = field(default_factory=dict)  # name -> reason; replaced by others
+
+
+class BatchReader(Protocol):
+    """Reads the pairs of steps: of a map-style dataset, or of a stream."""
+
+    @property
+    def num_pairs(self) -> int:
+        """N, how many pairs there are."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the pairs and how often each is drawn."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+
+    def __getitem__(self, step: int) -> ReadPairs | ClipkitError:
+        """Return this rank's pairs of a step, or the error that they cannot be read by."""
 
 
 class PairReader:
@@ -108,6 +128,21 @@ class PairReader:
         self._preprocesses = list(preprocesses)
         self._augmentation = augmentation
         self._known_bad = known_bad
+
+    @property
+    def num_pairs(self) -> int:
+        """N, the number of pairs of the dataset."""
+        return len(self.dataset)
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the pairs and how often each is drawn."""
+        return f"{self.dataset.fingerprint} {self.sampler.weights}"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches go through all the pairs once."""
+        return self.sampler.steps_per_epoch
 
     def __getitem__(self, step: int) -> ReadPairs | ClipkitError:
         """Return the pairs of a step, or the error that :meth:`read` raises.
@@ -142,10 +177,15 @@ class PairReader:
             views.append(view)
         return ReadPairs(
             np.array(rows, dtype=np.int64),
+            np.array([self._image_key(row) for row in rows], dtype=np.int64),
             captions,
             [np.stack(values) for values in zip(*views, strict=True)],
             bad,
         )
+
+    def _image_key(self, row: int) -> int:
+        name = self.dataset.class_name(row)
+        return row if name is None else class_key(name)
 
     def _read_one(
         self, row: int, generator: np.random.Generator, bad: dict[str, str]
@@ -170,15 +210,38 @@ class PairReader:
         pair = self.dataset[row]
         if self._known_bad is not None and self._known_bad[row]:
             raise ImageReadError(pair.name, "it could not be read when features were computed")
-        caption = pair.captions[int(generator.integers(len(pair.captions)))]
-        if not self._preprocesses:
-            return caption, []
-        try:
-            views = self._augmentation.levels(pair.image, self._preprocesses, generator)
-        except ImageReadError as error:
-            # Bytes that were read from a shard carry no file name.
-            raise ImageReadError(pair.name, error.reason) from error
-        return caption, views
+        return augmented(pair, self._preprocesses, self._augmentation, generator)
+
+
+def augmented(
+    pair: Pair,
+    preprocesses: Sequence[Preprocess],
+    augmentation: Augmentation,
+    generator: np.random.Generator,
+) -> tuple[str, list[NDArray[np.uint8]]]:
+    """Return one of a pair's captions, and its image for each image tower.
+
+    Args:
+        pair: The pair.
+        preprocesses: One for each image tower that sees the image; none: it is not read.
+        augmentation: How much it changes from epoch to epoch.
+        generator: Chooses the caption and the change.
+
+    Returns:
+        The caption and a view of shape (3, S, S) for each tower.
+
+    Raises:
+        ImageReadError: If the image cannot be read; it names the pair.
+    """
+    caption = pair.captions[int(generator.integers(len(pair.captions)))]
+    if not preprocesses:
+        return caption, []
+    try:
+        views = augmentation.levels(pair.image, list(preprocesses), generator)
+    except ImageReadError as error:
+        # Bytes that were read from a shard carry no file name.
+        raise ImageReadError(pair.name, error.reason) from error
+    return caption, views
 
 
 @dataclass(frozen=True)
@@ -206,7 +269,7 @@ class PairBatches:
 
     def __init__(
         self,
-        reader: PairReader,
+        reader: BatchReader,
         tokenizer: Tokenizer,
         padding_id: int | None,
         *,
@@ -224,17 +287,17 @@ class PairBatches:
     @property
     def num_pairs(self) -> int:
         """N, the number of pairs of the dataset."""
-        return len(self._reader.dataset)
+        return self._reader.num_pairs
 
     @property
     def fingerprint(self) -> str:
         """What identifies the pairs and how often each is drawn."""
-        return f"{self._reader.dataset.fingerprint} {self._reader.sampler.weights}"
+        return self._reader.fingerprint
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches go through all the pairs once."""
-        return self._reader.sampler.steps_per_epoch
+        return self._reader.steps_per_epoch
 
     def after(self, step: int) -> Generator[LoadedBatch]:
         """Yield the batches after the first ``step`` ones, without end.
@@ -286,16 +349,12 @@ class PairBatches:
         batch = Batch(
             token_ids=torch.from_numpy(trim_padding(token_ids, self._padding_id)),
             caption_keys=text_keys(token_ids),
-            image_keys=torch.tensor([self._image_key(row) for row in read.rows.tolist()]),
+            image_keys=torch.from_numpy(read.image_keys),
             images=views[0] if features is None else None,
             image_features=None if features is None else torch.from_numpy(features[read.rows]),
         )
         teacher_images = None if self._teacher_view is None else views[self._teacher_view]
         return LoadedBatch(batch, read.captions, teacher_images, read.bad)
-
-    def _image_key(self, row: int) -> int:
-        name = self._reader.dataset.class_name(row)
-        return row if name is None else class_key(name)
 
 
 def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:

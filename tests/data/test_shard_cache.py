@@ -11,7 +11,8 @@ import pytest
 from clipkit.data import shard_listings
 from clipkit.data.class_names import ClassNames
 from clipkit.data.shard_cache import CachedListing
-from clipkit.data.shard_listing import Shard, ShardCaptions, list_shard
+from clipkit.data.shard_listing import Shard, list_shard
+from clipkit.data.shard_samples import ShardCaptions
 from clipkit.data.webdataset import ShardPairs, open_shards
 from tests.data.conftest import contents, image, write_shard
 
@@ -52,13 +53,13 @@ def _open(shard: Path, captions: ShardCaptions | None = None) -> tuple[ShardPair
 
 def _all_of(opened: tuple[ShardPairs, list[str]]) -> tuple[Any, ...]:
     pairs, said = opened
-    rows = np.arange(len(pairs))
+    rows = range(len(pairs))
     return (
         contents(pairs),
         [(pairs[row].name, pairs.label(row), pairs.local_name(row)) for row in rows],
         list(map(str, pairs.skipped)),
         (pairs.fingerprint, pairs.class_names, said),
-        (pairs.image_sizes().tolist(), pairs.ends_hashes(rows).tolist()),
+        (pairs.image_sizes().tolist(), pairs.ends_hashes(np.array(rows)).tolist()),
     )
 
 

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from clipkit.data import shard_listings
-from clipkit.data.shard_listing import Shard, ShardCaptions, ShardListing, list_shard
+from clipkit.data.shard_listing import Shard, ShardListing, list_shard
 from clipkit.data.shard_listings import list_shards
+from clipkit.data.shard_samples import ShardCaptions
 from clipkit.errors import InputError
 from tests.data.conftest import image, write_shard
 
@@ -113,7 +114,8 @@ PROGRAM = """
 import os, sys, time
 from pathlib import Path
 from clipkit.data import shard_listings
-from clipkit.data.shard_listing import Shard, ShardCaptions
+from clipkit.data.shard_listing import Shard
+from clipkit.data.shard_samples import ShardCaptions
 
 def list_it(shard, captions):
     print(os.getpid(), flush=True)

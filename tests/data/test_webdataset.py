@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from clipkit.data.class_names import ClassNames
 from clipkit.data.pair import count_pairs
-from clipkit.data.shard_listing import ShardCaptions
+from clipkit.data.shard_samples import ShardCaptions
 from clipkit.data.webdataset import ShardPairs, is_shards, open_shards
 from clipkit.errors import ImageReadError, InputError, MissingExtraError
 from clipkit.inputs.images import read_image
