@@ -82,16 +82,16 @@ class ShardStream:
                 yield from shuffle(_BUFFER, initial=_FIRST, rng=generator)(source)
 
     def first_pairs(self, count: int) -> tuple[list[StreamedPair], list[ImageReadError]]:
-        """Return the first pairs in the order of the shards, and what is left out among them.
+        """Return the pairs among the first samples, and what is left out of these.
 
         Args:
-            count: How many pairs at most.
+            count: How many samples, in the order of the shards.
 
         Returns:
             The pairs and the reasons.
 
         Raises:
-            InputError: If a shard cannot be read, or there are no pairs.
+            InputError: If a shard cannot be read, or there are no pairs among them.
         """
         pairs: list[StreamedPair] = []
         skipped: list[ImageReadError] = []
@@ -102,7 +102,7 @@ class ShardStream:
                     skipped.append(item)
                 else:
                     pairs.append(item)
-                if len(pairs) == count:
+                if len(pairs) + len(skipped) == count:
                     break
         if not pairs:
             raise InputError(self._no_pairs(skipped))

@@ -21,7 +21,7 @@ from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
 
-_LOOKED_AT = 256  # pairs of a stream
+_LOOKED_AT = 256  # samples of a stream
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,13 @@ def test_what_is_no_pair_is_left_out_and_told_of(tmp_path: Path) -> None:
     ]
 
 
+def test_no_more_than_the_first_samples_are_looked_at(shards: list[Path]) -> None:
+    pairs, skipped = _stream(shards[0], "/gone.tar").first_pairs(5)
+    assert (_texts(pairs), skipped) == ([f"0 {n}" for n in range(5)], [])
+    with pytest.raises(InputError, match="there are no pairs in .*there is no .json with it"):
+        _stream(shards[0], "/gone.tar", suffixes=(".json",)).first_pairs(5)
+
+
 def test_shards_without_pairs_end_it(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "a.tar", [{"__key__": "1", "png": image(1)}])
     for read in (lambda: _take(_stream(shard), 1), lambda: _stream(shard).first_pairs(1)):

@@ -78,6 +78,7 @@ def test_a_preflight_looks_at_the_first_pairs(
     found = train(write_run(data=stream), "--check")
     assert found.status == 0, found.err
     assert "8 shards are streamed" in found.err
+    assert "pairs to train on: the first 40 of a stream were read" in found.out
     assert "40 pairs with 80 captions" in found.out
     assert "2 epochs of 5 steps" in found.out
 
