@@ -93,6 +93,8 @@ TESTED_IN = {
     "search/sync": "search/test_library",
     "training/config_keys": "training/test_config_file",
     "training/config_paths": "training/test_config_file",
+    "training/config_values": "training/test_config_file",
+    "training/pair_reading": "training/test_data_loading",
     "training/trained_towers": "training/test_step",
     "zero_shot/labels": "zero_shot/test_classifier",
 }

@@ -26,7 +26,7 @@ from clipkit.runs.data import RunData
 from clipkit.runtime.torch_device import choose_device
 from clipkit.runtime.torch_runtime import TorchRuntime
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig
-from clipkit.training.data_loading import BatchReader, PairBatches, PairReader, PairSampler
+from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.features import (
@@ -34,6 +34,7 @@ from clipkit.training.features import (
     compute_image_features,
     read_image_features,
 )
+from clipkit.training.pair_reading import BatchReader, PairReader, PairSampler
 from clipkit.training.stream_loading import StreamReader, StreamSampler
 
 FEATURES_NAME = "features"

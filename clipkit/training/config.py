@@ -6,7 +6,7 @@ pairs moves little, a run from scratch follows the published recipes.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from clipkit.errors import InputError, MissingExtraError
 
@@ -24,48 +24,29 @@ from clipkit.training.config_file import (
     absolute_sources,
     source_tables,
 )
+from clipkit.training.config_values import (
+    MOST,
+    Count,
+    Flag,
+    NonNegative,
+    Number,
+    PartialShare,
+    PositiveCount,
+    Share,
+    Text,
+    Whole,
+    check_bits,
+)
 
 LossKind = Literal["infonce", "sigmoid"]
 ScheduleKind = Literal["cosine", "constant"]
 Sharding = Literal["ddp", "fsdp"]
 Precision = Literal["auto", "fp32", "bf16"]
 
-SAMPLES = "samples"
-"""Stands for the photographs that come with clipkit, where a retention set is asked for."""
-
-_BITS = 64
-# Limits of numbers of any kind. A number beyond them is a typing mistake, and products of a few
-# such numbers would leave the range of float32; TOML also has inf and nan.
-_LEAST, _MOST = 1e-30, 1e30
 _MOST_WEIGHT = 1e6
 
-
-def _check_bits(value: Any) -> Any:
-    if isinstance(value, int) and value.bit_length() > _BITS:  # it may be too long to be printed
-        bits = value.bit_length()
-        raise ValueError(f"must be a whole number of at most {_BITS} bits, got one of {bits} bits")
-    return value
-
-
-def _check_size(value: Any) -> Any:
-    if isinstance(value, float) and value and not _LEAST <= abs(value) <= _MOST:  # or it is nan
-        raise ValueError(
-            f"must be a finite number of ordinary size ({_LEAST:g} to {_MOST:g}), got {value:g}"
-        )
-    return _check_bits(value)
-
-
-# Strict: "1e-5" is no number, True is no whole number, 1 is no flag; but 1 is a number.
-Text = Annotated[str, Strict()]
-Flag = Annotated[bool, Strict()]
-Whole = Annotated[int, Strict(), BeforeValidator(_check_bits)]
-Number = Annotated[float, Strict(), BeforeValidator(_check_size)]
-
-Count = Annotated[Whole, Field(ge=0)]
-PositiveCount = Annotated[Whole, Field(ge=1)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
-PartialShare = Annotated[Number, Field(ge=0, lt=1)]
+SAMPLES = "samples"
+"""Stands for the photographs that come with clipkit, where a retention set is asked for."""
 
 FilePath = Annotated[Text, Anchor(absolute_path)]
 ModelName = Annotated[Text, Anchor(absolute_model)]
@@ -124,7 +105,7 @@ class SourceConfig:
 
     path: Text  # folder, table, or shards ("data-{000..099}.tar"); "a::b" are two
     # How often its pairs are drawn: 2 twice an epoch, 0.5 every other.
-    weight: Annotated[float, Strict(), BeforeValidator(_check_bits)] = 1.0
+    weight: Annotated[float, Strict(), BeforeValidator(check_bits)] = 1.0
     # Of a folder divided into train/, val/, test/; "": train to train on, val to validate on.
     split: Literal["", "train", "validation", "test"] = ""
 
@@ -197,7 +178,7 @@ class DataConfig:
         if self.validation and self.validation_fraction:
             raise InputError("[data] takes validation or validation_fraction, got both")
         self._check_stream()
-        for name, most in (("crop_scale", 1.0), ("crop_ratio", _MOST)):
+        for name, most in (("crop_scale", 1.0), ("crop_ratio", MOST)):
             smallest, largest = getattr(self, name)
             if not 0 < smallest <= largest <= most:
                 raise InputError(

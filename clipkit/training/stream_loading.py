@@ -18,7 +18,7 @@ from clipkit.errors import ClipkitError, ImageReadError, InputError, TrainingErr
 from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.training.batch import class_key
-from clipkit.training.data_loading import ReadPairs, augmented
+from clipkit.training.pair_reading import ReadPairs, augmented
 
 _AUGMENT = 0x6175  # a part of seeds: these random numbers differ from others of the run's seed
 

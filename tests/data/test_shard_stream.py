@@ -220,7 +220,7 @@ def test_what_is_no_pair_is_left_out_and_told_of(tmp_path: Path) -> None:
 def test_no_more_than_the_first_samples_are_looked_at(shards: list[Path]) -> None:
     pairs, skipped = _stream(shards[0], "/gone.tar").first_pairs(5)
     assert (_texts(pairs), skipped) == ([f"0 {n}" for n in range(5)], [])
-    with pytest.raises(InputError, match="there are no pairs in .*there is no .json with it"):
+    with pytest.raises(InputError, match=r"there are no pairs in .*there is no \.json with it"):
         _stream(shards[0], "/gone.tar", suffixes=(".json",)).first_pairs(5)
 
 

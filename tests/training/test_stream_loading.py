@@ -15,7 +15,8 @@ from clipkit.inputs.augmentation import Augmentation
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.training.batch import class_key
-from clipkit.training.data_loading import LoadedBatch, PairBatches, ReadPairs
+from clipkit.training.data_loading import LoadedBatch, PairBatches
+from clipkit.training.pair_reading import ReadPairs
 from clipkit.training.stream_loading import StreamReader, StreamSampler
 from tests.data.conftest import image, write_shard
 
