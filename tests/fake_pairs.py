@@ -1,9 +1,14 @@
 """ListSource, a dataset of pairs that a test gives."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clipkit.data.pair import Pair, file_size, file_stamp
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.data.image_ends import NO_HASH, NO_SIZE, file_hashes, file_sizes, read_ends
+from clipkit.data.pair import Pair, file_stamp
 from clipkit.errors import ImageReadError
 from tests.fakes import save_image
 
@@ -58,12 +63,23 @@ class ListSource:
         is_file = isinstance(pair, Pair) and isinstance(pair.image, Path)
         return file_stamp(pair.image) if is_file else b"no file"  # type: ignore[union-attr, arg-type]
 
-    def num_bytes(self, row: int) -> int | None:
-        """Return the size of a file or of bytes."""
+    def image_sizes(self) -> NDArray[np.int64]:
+        """Return the sizes of files and of bytes."""
+        return np.array([self._ends(row)[0] for row in range(len(self))], dtype=np.int64)
+
+    def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
+        """Return hashes of the first and last bytes."""
+        return np.array([self._ends(row)[1] for row in rows.tolist()], dtype=np.uint64)
+
+    def _ends(self, row: int) -> tuple[int, int]:
         pair = self._pairs[row]
         if isinstance(pair, ImageReadError):
-            return None
-        return len(pair.image) if isinstance(pair.image, bytes) else file_size(Path(pair.image))  # type: ignore[arg-type]
+            return NO_SIZE, NO_HASH
+        if isinstance(pair.image, bytes):
+            ends = read_ends(io.BytesIO(pair.image), 0, len(pair.image))
+            return ends.size, ends.hash
+        path = [Path(pair.image)]  # type: ignore[arg-type]
+        return int(file_sizes(path)[0]), int(file_hashes(path)[0])
 
     @property
     def fingerprint(self) -> str:

@@ -47,6 +47,9 @@ TESTED_IN = {
     "cli/search_query": "cli/test_search",
     "cli/search_results": "cli/test_search",
     "cli/values": "cli/test_index",
+    "data/shard_listing": "data/test_webdataset",
+    "data/shard_samples": "data/test_webdataset",
+    "data/stream_sample": "runs/test_run_stream",
     "data/table_rows": "data/test_table",
     "models/published_names": "models/test_sources",
     "evaluation/benchmark_layout": "evaluation/test_evaluate",
@@ -98,6 +101,8 @@ TESTED_IN = {
     "search/sync": "search/test_library",
     "training/config_keys": "training/test_config_file",
     "training/config_paths": "training/test_config_file",
+    "training/config_values": "training/test_config_file",
+    "training/pair_reading": "training/test_data_loading",
     "training/trained_towers": "training/test_step",
     "zero_shot/labels": "zero_shot/test_classifier",
 }

@@ -48,7 +48,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--check",
         action="store_true",
-        help="read the data once, time a few steps, warn of what would go wrong; train nothing",
+        help="look at the data, time a few steps, warn of what would go wrong; train nothing",
     )
     parser.add_argument(
         "--finalize",

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.data.class_names import CONTAINERS, ClassNames, odd_names, spaced, words_of
+from clipkit.data.image_ends import file_hashes, file_sizes
 from clipkit.data.listed_pairs import TextRows
-from clipkit.data.pair import Pair, file_size, file_stamp, list_some
+from clipkit.data.pair import Pair, file_stamp, list_some
 from clipkit.errors import ImageReadError, InputError, PromptError
 from clipkit.inputs.folders import FolderScan
 from clipkit.progress import Callbacks
@@ -184,9 +185,13 @@ class ClassFolders:
         """Return the size and modification time of an image's file."""
         return file_stamp(self._folder / self._paths[row][0])
 
-    def num_bytes(self, row: int) -> int | None:
-        """Return the size of an image's file; None if it is not there."""
-        return file_size(self._folder / self._paths[row][0])
+    def image_sizes(self) -> NDArray[np.int64]:
+        """Return the sizes of the images' files."""
+        return file_sizes(self._folder / self.local_name(row) for row in range(len(self)))
+
+    def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
+        """Return hashes of the first and last bytes of images' files."""
+        return file_hashes(self._folder / self.local_name(row) for row in rows.tolist())
 
     @functools.cached_property
     def fingerprint(self) -> str:

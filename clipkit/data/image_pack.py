@@ -15,8 +15,9 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from clipkit.data.listed_pairs import TextRows
+from clipkit.data.shard_listing import Shard
 from clipkit.data.table_rows import Columns, TableRow
-from clipkit.data.webdataset import Shard, ShardPairs
+from clipkit.data.webdataset import ShardImages, ShardPairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.files import atomic_write
 from clipkit.paths import cache_directory, readable_name
@@ -82,7 +83,7 @@ class ImagePack:
         """Return the images with their captions as a dataset, with the rows that were skipped."""
         ends = np.cumsum(self._sizes, dtype=np.int64)
         sizes = np.array(self._sizes, dtype=np.int64)
-        images = np.stack([np.zeros_like(sizes), ends - sizes, sizes])
+        images = ShardImages(np.zeros(len(sizes), dtype=np.int32), ends - sizes, sizes)
         shard = Shard(self.file, str(self._path))
         return ShardPairs([shard], TextRows(self._rows), images, skipped=skipped)
 

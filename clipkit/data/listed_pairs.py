@@ -5,12 +5,15 @@ import hashlib
 import itertools
 import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from clipkit.data.pair import Pair, file_size, file_stamp
+from clipkit.data.image_ends import file_hashes, file_sizes
+from clipkit.data.pair import Pair, file_stamp
 from clipkit.errors import ImageReadError
 
 
@@ -36,6 +39,32 @@ class TextRows:
         self._text_ends = np.array(text_ends)  # with a 0 in front
         self._row_ends = np.array(row_ends)  # likewise, in texts
 
+    @classmethod
+    def concatenate(cls, several: Sequence["TextRows"]) -> "TextRows":
+        """Return the rows of several, one after the other."""
+        joined = cls(())
+        joined._content = b"".join(rows._content for rows in several)
+        joined._text_ends = _joined_ends([rows._text_ends for rows in several])
+        joined._row_ends = _joined_ends([rows._row_ends for rows in several])
+        return joined
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the rows as arrays, by name, for a file."""
+        return {
+            "content": np.frombuffer(self._content, dtype=np.uint8),
+            "text_sizes": np.diff(self._text_ends).astype(np.uint32),
+            "row_sizes": np.diff(self._row_ends).astype(np.uint32),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "TextRows":
+        """Return rows from what :meth:`arrays` returned."""
+        rows = cls(())
+        rows._content = arrays["content"].tobytes()
+        rows._text_ends = _ends(arrays["text_sizes"])
+        rows._row_ends = _ends(arrays["row_sizes"])
+        return rows
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self._row_ends) - 1
@@ -51,12 +80,31 @@ class TextRows:
             for start, end in itertools.pairwise(ends)
         )
 
+    def first(self, row: int) -> str:
+        """Return the first text of a row."""
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        at = self._row_ends[row]
+        start, end = self._text_ends[at : at + 2].tolist()
+        return self._content[start:end].decode("utf-8", "surrogatepass")
+
     def digest(self) -> str:
         """Return a SHA-256 of the rows, 64 hex digits."""
         digest = hashlib.sha256(self._content)
         for ends in (self._text_ends, self._row_ends):
             digest.update(ends.tobytes())
         return digest.hexdigest()
+
+
+def _ends(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return where things end that lie one after the other, with a 0 in front."""
+    ends = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=ends[1:])
+    return ends
+
+
+def _joined_ends(several: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return _ends(np.concatenate([np.empty(0, dtype=np.int64), *map(np.diff, several)]))
 
 
 class ListedPairs:
@@ -104,16 +152,20 @@ class ListedPairs:
 
         However a table spells it: ``./a.png``, ``b/../a.png`` and the whole path are ``a.png``.
         """
-        whole = os.path.normpath(os.path.join(self._root, self._rows[row][0]))  # noqa: PTH118
+        whole = os.path.normpath(os.path.join(self._root, self._rows.first(row)))  # noqa: PTH118
         return whole.removeprefix(self._root)
 
     def stamp(self, row: int) -> bytes:
         """Return the size and modification time of an image's file."""
         return file_stamp(self._folder / self._rows[row][0])
 
-    def num_bytes(self, row: int) -> int | None:
-        """Return the size of an image's file; None if it is not there."""
-        return file_size(self._folder / self._rows[row][0])
+    def image_sizes(self) -> NDArray[np.int64]:
+        """Return the sizes of the images' files."""
+        return file_sizes(self._folder / self.local_name(row) for row in range(len(self)))
+
+    def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
+        """Return hashes of the first and last bytes of images' files."""
+        return file_hashes(self._folder / self.local_name(row) for row in rows.tolist())
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -65,10 +65,18 @@ class ConcatenatedPairs:
         number, row = self.find(row)
         return self.datasets[number].stamp(row)
 
-    def num_bytes(self, row: int) -> int | None:
-        """Return the size of a pair's encoded image, by its dataset."""
-        number, row = self.find(row)
-        return self.datasets[number].num_bytes(row)
+    def image_sizes(self) -> NDArray[np.int64]:
+        """Return the sizes of the encoded images, by their datasets."""
+        return np.concatenate([dataset.image_sizes() for dataset in self.datasets])
+
+    def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
+        """Return hashes of the first and last bytes of images, by their datasets."""
+        hashes = np.empty(len(rows), dtype=np.uint64)
+        numbers = np.searchsorted(self.ends, rows, side="right")
+        for number, dataset in enumerate(self.datasets):
+            start = self.ends[number] - self.sizes[number]
+            hashes[numbers == number] = dataset.ends_hashes(rows[numbers == number] - start)
+        return hashes
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -128,9 +136,14 @@ class PairSubset:
         """Return the stamp of a pair in its dataset."""
         return self._dataset.stamp(int(self._rows[row]))
 
-    def num_bytes(self, row: int) -> int | None:
-        """Return the size of a pair's encoded image, by its dataset."""
-        return self._dataset.num_bytes(int(self._rows[row]))
+    def image_sizes(self) -> NDArray[np.int64]:
+        """Return the sizes of the encoded images, by the dataset."""
+        sizes: NDArray[np.int64] = self._dataset.image_sizes()[self._rows]
+        return sizes
+
+    def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
+        """Return hashes of the first and last bytes of images, by the dataset."""
+        return self._dataset.ends_hashes(self._rows[rows])
 
     @functools.cached_property
     def fingerprint(self) -> str:

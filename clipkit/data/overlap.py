@@ -1,16 +1,17 @@
 """Which images of one dataset are in another one too, by content."""
 
-from collections import defaultdict
-from contextlib import suppress
+import numpy as np
 
-from clipkit.data.pair import PairDataset, image_digest
-from clipkit.errors import ImageReadError
+from clipkit.data.equal_images import digest_of
+from clipkit.data.image_ends import NO_HASH, NO_SIZE
+from clipkit.data.pair import PairDataset
 
 
 def shared_images(train: PairDataset, held_out: PairDataset) -> list[str]:
     """Return the images of a held-out dataset that are trained on as well.
 
-    Two images are the same if their files have equal bytes. Only files of equal size are read.
+    Two images are the same if their files have equal bytes. Only files of equal size, and with
+    equal first and last bytes, are read.
 
     Args:
         train: The pairs that are trained on.
@@ -19,27 +20,15 @@ def shared_images(train: PairDataset, held_out: PairDataset) -> list[str]:
     Returns:
         The names of the held-out ones, in their order.
     """
-    of_size: defaultdict[int, list[int]] = defaultdict(list)
-    for row in range(len(held_out)):
-        size = held_out.num_bytes(row)
-        if size is not None:
-            of_size[size].append(row)
-    waiting: defaultdict[int, list[int]] = defaultdict(list)  # rows of train, by size
-    for row in range(len(train)):
-        size = train.num_bytes(row)
-        if size is not None and size in of_size:
-            waiting[size].append(row)
-    shared: dict[int, str] = {}
-    for size, rows in waiting.items():
-        trained = {digest for row in rows if (digest := _digest(train, row)) is not None}
-        for row in of_size[size]:
-            digest = _digest(held_out, row)
-            if digest is not None and digest in trained:
-                shared[row] = held_out.local_name(row)
-    return [shared[row] for row in sorted(shared)]
-
-
-def _digest(dataset: PairDataset, row: int) -> bytes | None:
-    with suppress(ImageReadError):  # it is reported when it is trained or measured on
-        return image_digest(dataset[row].image)
-    return None
+    sizes = train.image_sizes(), held_out.image_sizes()
+    common = np.setdiff1d(np.intersect1d(*sizes), NO_SIZE)
+    trained, held = (np.flatnonzero(np.isin(each, common)) for each in sizes)
+    hashes = train.ends_hashes(trained), held_out.ends_hashes(held)
+    common = np.setdiff1d(np.intersect1d(*hashes), NO_HASH)
+    trained, held = (
+        rows[np.isin(each, common)] for rows, each in zip((trained, held), hashes, strict=True)
+    )
+    digests = {digest_of(train, row) for row in trained.tolist()} - {None}
+    return [
+        held_out.local_name(row) for row in held.tolist() if digest_of(held_out, row) in digests
+    ]

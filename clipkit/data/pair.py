@@ -7,6 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clipkit.errors import ImageReadError
 from clipkit.files import sha256_of
 from clipkit.inputs.images import ImageInput
@@ -54,8 +57,17 @@ class PairDataset(Protocol):
     def stamp(self, row: int) -> bytes:
         """Return bytes that change when the file of a pair's image does; empty: no such file."""
 
-    def num_bytes(self, row: int) -> int | None:
-        """Return the size of a pair's encoded image without reading it; None: not known."""
+    def image_sizes(self) -> NDArray[np.int64]:
+        """Return the sizes of the encoded images, bytes, shape (N,); none is read for it.
+
+        NO_SIZE is in the place of one that is not known.
+        """
+
+    def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
+        """Return ImageEnds.hash of the encoded images of rows; little is read for it.
+
+        NO_HASH is in the place of one that cannot be read.
+        """
 
     @property
     def fingerprint(self) -> str:
@@ -81,6 +93,29 @@ class PairLayout:
     templates: tuple[str, ...] = DEFAULT_TEMPLATES  # class name -> caption, each with one {}
     class_names: str = ""  # a file with names of classes, as read_class_names reads it
     split: Split = "train"  # of a folder that is divided into splits
+
+
+class LostPairsError(ImageReadError):
+    """Pairs are lost together, such as those behind the end of a shard that is cut off.
+
+    Args:
+        path: What they were in.
+        reason: Why they are lost.
+        num_pairs: How many they are.
+    """
+
+    def __init__(self, path: str | Path, reason: str, num_pairs: int) -> None:
+        super().__init__(path, reason)
+        self.num_pairs = num_pairs
+
+    def __reduce__(self) -> tuple[type["LostPairsError"], tuple[str, str, int]]:  # type: ignore[override]
+        """Pickle the error as its parts, for other processes."""
+        return type(self), (self.path, self.reason, self.num_pairs)
+
+
+def count_pairs(errors: Iterable[ImageReadError]) -> int:
+    """Return how many pairs errors are about."""
+    return sum(error.num_pairs if isinstance(error, LostPairsError) else 1 for error in errors)
 
 
 def any_of(names: Sequence[str]) -> str:
@@ -116,14 +151,6 @@ def image_digest(image: ImageInput) -> bytes:
             return sha256_of(file)
     except (OSError, UnreadableError) as error:
         raise ImageReadError(image, reason_for(error, b"")) from error
-
-
-def file_size(path: Path) -> int | None:
-    """Return the size of a file in bytes; None if it is not there."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
 
 
 def file_stamp(path: Path) -> bytes:

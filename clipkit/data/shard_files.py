@@ -6,12 +6,14 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from clipkit.errors import ImageReadError, InputError
-from clipkit.files import atomic_write
-from clipkit.paths import cache_directory, readable_name
+from clipkit.data.image_ends import ImageEnds, read_ends
+from clipkit.errors import InputError
+from clipkit.files import atomic_write, read_json_object
+from clipkit.paths import cache_directory, expand_home, readable_name
 
 # Two letters at least: one is a drive of Windows.
 _SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9]+:(?!:)")
@@ -29,13 +31,47 @@ def is_remote(url: str) -> bool:
     return _SCHEME.match(url) is not None and not is_here
 
 
+def local_path(url: str) -> Path:
+    """Return the path that a shard on this machine is named by, which may begin with file:."""
+    return expand_home(url.removeprefix("file://").removeprefix("file:"))
+
+
+def open_shard(url: str) -> BinaryIO:
+    """Open a shard for reading from its beginning to its end.
+
+    Args:
+        url: A path, or an address that fsspec or webdataset's gopen opens: s3, gs, hf, http, https,
+            pipe and others. fsspec is asked first; for some kinds it needs another package (s3fs
+            for s3), and http without aiohttp is curl's.
+
+    Returns:
+        The open shard.
+
+    Raises:
+        Exception: If it cannot be opened: each kind of address fails in its own way.
+    """
+    if not is_remote(url):
+        return local_path(url).open("rb")
+    import fsspec
+    from webdataset.gopen import gopen, gopen_schemes
+
+    scheme = url.partition(":")[0]
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError):  # a package is missing, or fsspec does not know it
+        if scheme not in gopen_schemes:
+            raise
+        return gopen(url)  # type: ignore[no-any-return]
+    return fsspec.open(url, "rb").open()  # type: ignore[no-any-return]
+
+
 def fetch_shard(url: str) -> Path:
     """Return a shard's copy in the cache, downloaded if it is not there.
 
     A copy is not downloaded again, also if the shard has changed since: delete it for that.
 
     Args:
-        url: What webdataset's gopen opens: http, https, gs, hf, pipe and others.
+        url: What :func:`open_shard` opens.
 
     Returns:
         The file.
@@ -43,8 +79,6 @@ def fetch_shard(url: str) -> Path:
     Raises:
         InputError: If it cannot be fetched.
     """
-    from webdataset.gopen import gopen
-
     digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     name = readable_name(url.rpartition("/")[2].removesuffix(".tar"), fallback="shard")
     cached = cache_directory() / "shards" / f"{name}-{digest}.tar"
@@ -53,7 +87,7 @@ def fetch_shard(url: str) -> Path:
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(cached) as draft:
-            with gopen(url) as stream, draft.open("wb") as file:
+            with open_shard(url) as stream, draft.open("wb") as file:
                 shutil.copyfileobj(stream, file)
             if not draft.stat().st_size:
                 raise ValueError("there is nothing in it")
@@ -63,14 +97,26 @@ def fetch_shard(url: str) -> Path:
 
 
 class Member(NamedTuple):
-    """The position of a file in a tar."""
+    """The position of a file in a tar, and its first and last bytes."""
 
     name: str
     offset: int  # bytes
-    size: int  # bytes
+    ends: ImageEnds
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.ends.size
 
 
-def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> Iterator[Member]:
+class Skipped(NamedTuple):
+    """What is left out of a shard."""
+
+    name: str  # of a sample or a file in it; empty: the rest of the shard
+    reason: str
+
+
+def list_members(file: BinaryIO, path: Path, skipped: list[Skipped]) -> Iterator[Member]:
     """Yield the files in a tar whose bytes are all there.
 
     Args:
@@ -91,20 +137,41 @@ def list_members(file: BinaryIO, path: Path, skipped: list[ImageReadError]) -> I
             for info in _whole(tar, file):
                 count += 1
                 if info.issparse():
-                    skipped.append(ImageReadError(f"{path}/{info.name}", "is stored sparse"))
+                    skipped.append(Skipped(info.name, "is stored sparse"))
                 elif info.islnk() or info.issym():
                     reason = (
                         f"is a link to {info.linkname}, without bytes of its own: pack the tar "
                     )
                     reason += "again with  tar --dereference --hard-dereference"
-                    skipped.append(ImageReadError(f"{path}/{info.name}", reason))
+                    skipped.append(Skipped(info.name, reason))
                 elif info.isreg() and not _RESERVED.match(info.name):
-                    yield Member(info.name, info.offset_data, info.size)
+                    # Now, while they are in the buffer: what lies behind a file is read next.
+                    ends = read_ends(file, info.offset_data, info.size)
+                    yield Member(info.name, info.offset_data, ends)
     except Exception as error:  # on damaged headers tarfile raises nearly any
         if not is_tar:
             raise InputError(f"{path} is no tar file{_what_instead(file)}") from error
         reason = " ".join(str(error).split()) or type(error).__name__
-        skipped.append(ImageReadError(path, f"is damaged or cut off after {count} files: {reason}"))
+        skipped.append(Skipped("", f"is damaged or cut off after {count} files: {reason}"))
+
+
+def count_expected(path: Path) -> tuple[int, str] | None:
+    """Return how many samples a shard should hold, where a file beside it says so.
+
+    Args:
+        path: Of the shard.
+
+    Returns:
+        The number and the name of the file: webdataset's sizes.json, with the number for each
+        shard, or img2dataset's statistics of this one. None if there is neither.
+    """
+    for name, keys in (("sizes.json", (path.name,)), (f"{path.stem}_stats.json", ("successes",))):
+        with suppress(InputError):  # it is not there, or something else
+            found = read_json_object(path.with_name(name), InputError)
+            count = next((found[key] for key in keys if key in found), None)
+            if isinstance(count, int) and not isinstance(count, bool):
+                return count, name
+    return None
 
 
 def _whole(tar: tarfile.TarFile, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -117,7 +184,8 @@ def _whole(tar: tarfile.TarFile, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
             raise tarfile.ReadError("a header is damaged")
         end = info.offset_data + (info.size if info.isreg() else 0)
         if end > size:
-            raise tarfile.ReadError(f"{info.name} is not whole")
+            there = max(size - info.offset_data, 0)
+            raise tarfile.ReadError(f"of {info.name} {there:,} of {info.size:,} bytes are there")
         yield info
         tar.members.clear()  # type: ignore[attr-defined]  # a million would take a gigabyte
     # At a damaged header tarfile ends as at the mark of the end, which is a block of zeros.

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -13,15 +14,18 @@ from clipkit.data.caption_files import (
     has_captions,
     open_captions_folder,
 )
-from clipkit.data.class_folders import open_class_folders
+from clipkit.data.class_folders import check_templates, open_class_folders
 from clipkit.data.class_names import ClassNames, read_class_names
 from clipkit.data.mixing import ConcatenatedPairs
 from clipkit.data.pair import Format, PairDataset, PairLayout, Say, Split, any_of, list_some
+from clipkit.data.shard_files import is_remote, local_path
+from clipkit.data.shard_samples import ShardCaptions
+from clipkit.data.shard_stream import ShardStream
 from clipkit.data.source_kind import SourceKind, unused_settings
 from clipkit.data.split_folders import Parts, find_parts, find_tables
 from clipkit.data.table import TABLE_SUFFIXES, open_metadata, open_table
 from clipkit.data.table_rows import Columns
-from clipkit.data.webdataset import ShardCaptions, is_shards, open_shards
+from clipkit.data.webdataset import expand_shards, is_shards, open_shards
 from clipkit.errors import InputError
 from clipkit.inputs.folders import FolderScan, find_images
 from clipkit.paths import expand_home
@@ -89,9 +93,7 @@ def open_source(path: str | Path, layout: PairLayout, *, callbacks: Callbacks) -
     is_auto = layout.format == "auto"
     opened: OpenedPairs
     if layout.format == "shards" or (is_auto and is_shards(str(path))):
-        captions = ShardCaptions(
-            caption_suffixes(layout.caption_ending), _class_names(layout), layout.templates
-        )
+        captions = _shard_captions(layout)
         opened = OpenedPairs(open_shards(str(path), captions, say=callbacks.warn), "shards")
     elif layout.format == "table" or (is_auto and _is_table(location)):
         opened = OpenedPairs(open_table(location, _columns(layout), say=callbacks.say), "table")
@@ -100,6 +102,45 @@ def open_source(path: str | Path, layout: PairLayout, *, callbacks: Callbacks) -
     if not len(opened.dataset):
         raise InputError(_no_pairs(location, opened.dataset))
     return opened
+
+
+def open_stream(paths: Sequence[str], layout: PairLayout) -> ShardStream:
+    """Open shards to be read as a stream; nothing is read yet.
+
+    Args:
+        paths: Each as :func:`open_shards` takes it.
+        layout: Where captions are.
+
+    Returns:
+        The stream of all of them.
+
+    Raises:
+        InputError: If a path names no shards, or shards of this machine that are not there.
+        PromptError: If a template for class names has not exactly one {}.
+        MissingExtraError: If webdataset is not installed.
+    """
+    check_templates(layout.templates)
+    shards: list[str] = []
+    for path in paths:
+        if layout.format != "shards" and not is_shards(path):
+            raise InputError(
+                f"data.stream is for webdataset shards (.tar), got {path}: leave it out, or pack "
+                "the pairs into shards"
+            )
+        shards += [
+            shard if is_remote(shard) else str(local_path(shard)) for shard in expand_shards(path)
+        ]
+    # os.path, for Path.is_file raises for a name too long.
+    missing = [
+        shard
+        for shard in shards
+        if not is_remote(shard) and not os.path.isfile(shard)  # noqa: PTH113
+    ]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(shards)} shards are not there: {list_some(missing)}"
+        )
+    return ShardStream(tuple(shards), _shard_captions(layout))
 
 
 def has_split(path: str | Path, split: Split) -> bool:
@@ -194,6 +235,12 @@ def _columns(layout: PairLayout) -> Columns:
 
 def _class_names(layout: PairLayout) -> ClassNames | None:
     return read_class_names(expand_home(layout.class_names)) if layout.class_names else None
+
+
+def _shard_captions(layout: PairLayout) -> ShardCaptions:
+    return ShardCaptions(
+        caption_suffixes(layout.caption_ending), _class_names(layout), layout.templates
+    )
 
 
 def _is_table(location: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clipkit.arguments import check_progress
-from clipkit.data.pair import PairDataset, image_digest, list_some
+from clipkit.data.pair import PairDataset, count_pairs, image_digest, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.tokenizer import Tokenizer
@@ -34,6 +34,7 @@ class PairStatistics:
     class_names: tuple[str, ...]  # none where images have no class
     most_repeated: dict[str, int]  # captions of several pairs -> of how many; at most three
     unreadable: dict[str, str]  # name -> reason, the listing's own included
+    num_unreadable: int  # pairs; a shard that is cut off may have lost many
     num_duplicates: int  # images with the same bytes as an earlier one
     num_cut: int  # captions longer than the context length of the text tower
     median_tokens: float  # of a caption, with the start and end tokens
@@ -62,7 +63,7 @@ class PairStatistics:
             f"in a batch of {self.batch_size}, {self.false_negatives:.1f} of "
             f"{self.batch_size * (self.batch_size - 1):,} negatives say the same as the pair "
             "itself, and are left out",
-            f"{len(self.unreadable):,} pairs cannot be read",
+            f"{self.num_unreadable:,} pairs cannot be read",
         ]
         bad = list(self.unreadable.items())
         found += [f"  {name}: {reason}" for name, reason in bad[:_NUM_BAD_SHOWN]]
@@ -95,7 +96,7 @@ def collect_statistics(
     """
     check_progress(progress)
     counts = _Counts(tokenizer)
-    unreadable = {error.path: error.reason for error in dataset.skipped}
+    unreadable: dict[str, ImageReadError] = {error.path: error for error in dataset.skipped}
 
     def read(row: int) -> _ReadPair | ImageReadError:
         return _read(dataset, row)
@@ -103,7 +104,7 @@ def collect_statistics(
     with closing(map_ahead(read, range(len(dataset)), ahead=_AHEAD)) as pairs:
         for done, pair in enumerate(pairs, 1):
             if isinstance(pair, ImageReadError):
-                unreadable[pair.path] = pair.reason
+                unreadable[pair.path] = pair
             else:
                 counts.add(pair)
             if progress:
@@ -184,7 +185,7 @@ class _Counts:
         return self._key_of[caption]
 
     def statistics(
-        self, dataset: PairDataset, unreadable: dict[str, str], *, batch_size: int
+        self, dataset: PairDataset, unreadable: dict[str, ImageReadError], *, batch_size: int
     ) -> PairStatistics:
         captions = list(self._captions.values())
         counts = np.array([caption.count for caption in captions], dtype=np.int64)
@@ -197,7 +198,8 @@ class _Counts:
             first_caption=captions[0].text if captions else "",
             class_names=dataset.class_names,
             most_repeated={captions[at].text: int(counts[at]) for at in most if counts[at] > 1},
-            unreadable=unreadable,
+            unreadable={path: error.reason for path, error in unreadable.items()},
+            num_unreadable=count_pairs(unreadable.values()),
             num_duplicates=self.num_duplicates,
             num_cut=sum(caption.count for caption in captions if caption.is_cut),
             median_tokens=float(np.median(np.repeat(lengths, counts))) if captions else 0.0,

@@ -1,19 +1,18 @@
 """Splitting datasets into training and validation pairs without images in common."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clipkit.data.equal_images import equal_images
 from clipkit.data.mixing import ConcatenatedPairs, PairSubset
-from clipkit.data.pair import PairDataset, image_digest
+from clipkit.data.pair import PairDataset
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import borrow_image
 from clipkit.inputs.metadata import read_metadata
-
-_Key = Callable[[PairDataset, int], Hashable]
 
 
 def split_pairs(
@@ -46,58 +45,71 @@ def split_pairs(
     if not 0 < fraction < 1:
         raise InputError(f"the share for validation must be above 0 and below 1, got {fraction}")
     pairs = ConcatenatedPairs(datasets)
-    groups = _equal_images(pairs)
-    if len(groups) < 2:
+    firsts = _first_rows(pairs)
+    images = np.flatnonzero(firsts == np.arange(len(pairs)))  # of equal ones the first
+    if len(images) < 2:
         raise InputError(
-            f"{len(pairs)} pairs of {len(groups)} different images cannot be split: training "
+            f"{len(pairs)} pairs of {len(images)} different images cannot be split: training "
             "and validation need at least one each"
         )
-    by_class: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
-    for group in groups:
-        number, row = pairs.find(group[0])
-        by_class[number, datasets[number].label(row) or 0].append(group)
-    is_validation = np.zeros(len(pairs), dtype=np.bool_)
-    for members in by_class.values():
-        # At least one in each split, where there are two.
-        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        # By their names, not by their rows: these change when others are added or deleted.
-        members.sort(key=lambda group: _sort_key(pairs.local_name(group[0]), seed))
-        for group in members[:count]:
-            is_validation[group] = True
-    if not is_validation.any():
+    is_kept = np.zeros(len(pairs), dtype=np.bool_)
+    num_classes = 0
+    for dataset, end in zip(datasets, pairs.ends.tolist(), strict=True):
+        start = end - len(dataset)
+        rows = images[(images >= start) & (images < end)] - start
+        for members in _by_class(dataset, rows):
+            num_classes += 1
+            # At least one in each split, where there are two.
+            count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+            is_kept[start + _shuffled(dataset, members, seed)[:count]] = True
+    if not is_kept.any():
         raise InputError(
-            f"no class of {len(by_class)} has two different images, so none can be kept for "
+            f"no class of {num_classes} has two different images, so none can be kept for "
             "validation: add images, or name others by data.validation"
         )
     train, validation = [], []
-    for dataset, is_kept in zip(datasets, np.split(is_validation, pairs.ends[:-1]), strict=True):
-        train.append(PairSubset(dataset, np.flatnonzero(~is_kept), skipped=dataset.skipped))
-        validation.append(PairSubset(dataset, np.flatnonzero(is_kept)))
+    parts = np.split(is_kept[firsts], pairs.ends[:-1])
+    for dataset, is_validation in zip(datasets, parts, strict=True):
+        train.append(PairSubset(dataset, np.flatnonzero(~is_validation), skipped=dataset.skipped))
+        validation.append(PairSubset(dataset, np.flatnonzero(is_validation)))
     return train, validation
 
 
-def _sort_key(name: str, seed: int) -> bytes:
-    """Return what pairs are ordered by: a hash of the name, a different one for each seed."""
+def _by_class(dataset: PairDataset, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Return the rows of each class; all of them where images have none."""
+    labels = np.array([dataset.label(row) or 0 for row in rows.tolist()], dtype=np.int64)
+    order = np.argsort(labels, kind="stable")
+    bounds = np.flatnonzero(np.diff(labels[order])) + 1
+    return np.split(rows[order], bounds) if len(rows) else []
+
+
+def _shuffled(dataset: PairDataset, rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """Return rows ordered by a hash of their names, a different one for each seed.
+
+    By their names, not by their numbers: these change when others are added or deleted.
+    """
+    hashes = b"".join(_hash(dataset.local_name(row), seed) for row in rows.tolist())
+    words = np.frombuffer(hashes, dtype=">u8").reshape(len(rows), -1)
+    return rows[np.lexsort(words.T[::-1])]  # by the first word, then by the second, …
+
+
+def _hash(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogatepass")).digest()
 
 
-def _equal_images(dataset: PairDataset) -> list[list[int]]:
-    """Return the rows of each different image, in the order of the first row.
+def _first_rows(pairs: PairDataset) -> NDArray[np.int64]:
+    """Return for each pair the first one with the same image, shape (N,).
 
-    Only files of equal size can be equal, so only those are read. Equal files that are no images
-    count as different: pages that say "not found", or nothing but zeros, instead of images.
+    Equal files that are no images count as different: pages that say "not found", or nothing but
+    zeros, instead of images.
     """
-    groups = [list(range(len(dataset)))]
-    for key in (_first_key, _digest):
-        groups = [part for group in groups for part in _split_by(key, dataset, group)]
-    return sorted(part for group in groups for part in _split_if_no_image(dataset, group))
-
-
-def _split_if_no_image(dataset: PairDataset, group: list[int]) -> list[list[int]]:
-    """Return rows of equal bytes as they are, or each by itself if they are no image."""
-    if len(group) == 1 or _is_image(dataset, group[0]):
-        return [group]
-    return [[row] for row in group]
+    firsts = equal_images(pairs)
+    copies = np.flatnonzero(firsts != np.arange(len(pairs)))
+    for first in np.unique(firsts[copies]).tolist():
+        if not _is_image(pairs, first):
+            same = copies[firsts[copies] == first]
+            firsts[same] = same
+    return firsts
 
 
 def _is_image(dataset: PairDataset, row: int) -> bool:
@@ -112,25 +124,3 @@ def _is_image(dataset: PairDataset, row: int) -> bool:
     except ImageReadError:
         return False
     return True
-
-
-def _split_by(key: _Key, dataset: PairDataset, group: list[int]) -> list[list[int]]:
-    if len(group) == 1:
-        return [group]
-    parts: dict[Hashable, list[int]] = defaultdict(list)
-    for row in group:
-        try:
-            parts[key(dataset, row)].append(row)
-        except (OSError, ImageReadError):
-            parts[f"row {row}"].append(row)  # a file that cannot be read may hold anything
-    return list(parts.values())
-
-
-def _first_key(dataset: PairDataset, row: int) -> Hashable:
-    """Return a file's size; of an image in a shard the digest, as it has to be read anyhow."""
-    image = dataset[row].image
-    return Path(image).stat().st_size if isinstance(image, str | Path) else image_digest(image)
-
-
-def _digest(dataset: PairDataset, row: int) -> bytes:
-    return image_digest(dataset[row].image)

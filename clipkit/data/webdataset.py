@@ -7,29 +7,24 @@ resumed and shared among processes like the pairs of any other dataset.
 import functools
 import hashlib
 import os
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.data.caption_files import CAPTION_SUFFIXES, CaptionFile, choose_captions, decode_text
-from clipkit.data.class_folders import check_templates, fill_templates
-from clipkit.data.class_names import ClassNames
+from clipkit.data.class_folders import check_templates
+from clipkit.data.image_ends import NO_HASH, read_ends
 from clipkit.data.listed_pairs import TextRows
-from clipkit.data.pair import DEFAULT_TEMPLATES, Pair, Say, any_of, file_stamp, list_some
-from clipkit.data.shard_files import Member, fetch_shard, is_remote, list_members
+from clipkit.data.pair import LostPairsError, Pair, Say, file_stamp, list_some
+from clipkit.data.shard_files import count_expected, fetch_shard, is_remote, local_path
+from clipkit.data.shard_listing import Shard, ShardListing
+from clipkit.data.shard_listings import list_shards
+from clipkit.data.shard_samples import ShardCaptions
 from clipkit.errors import ImageReadError, InputError, MissingExtraError
-from clipkit.inputs.folders import IMAGE_EXTENSIONS
 from clipkit.inputs.read_errors import reason_for
-from clipkit.paths import expand_home
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_MAX_CAPTION_SIZE = 1 << 20  # bytes
-_CLASS_SUFFIX = ".cls"
 
 
 def is_shards(text: str) -> bool:
@@ -40,14 +35,6 @@ def is_shards(text: str) -> bool:
     return text.lower().endswith(_TAR_SUFFIXES) or is_remote(text)
 
 
-class ShardCaptions(NamedTuple):
-    """Which members of a sample hold its captions."""
-
-    suffixes: Sequence[str] = CAPTION_SUFFIXES  # in order of preference
-    class_names: ClassNames | None = None  # of the numbers in .cls
-    templates: Sequence[str] = DEFAULT_TEMPLATES  # which make captions of class names
-
-
 def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs":
     """Open shards as a dataset.
 
@@ -56,8 +43,8 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
             "https://…/000.tar", "pipe:…". What is not on this machine is downloaded into the cache.
         captions: Where captions are; where a sample has none of them, the number of a class in its
             .cls counts.
-        say: Called with a line on shards whose samples are not contiguous, and on members that were
-            skipped.
+        say: Called with a line on shards whose samples are not contiguous, on members that were
+            skipped, and on how far listing is where that takes long.
 
     Returns:
         The pairs in the order of the shards. Samples that lack an image or a caption, and what a
@@ -69,41 +56,43 @@ def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs"
         MissingExtraError: If webdataset is not installed.
     """
     check_templates(captions.templates)
-    shards = [_shard(url) for url in _expand(text)]
+    shards = [_shard(url) for url in expand_shards(text)]
     # os.path, for Path.is_file raises for a name too long.
     missing = [shard.name for shard in shards if not os.path.isfile(shard.file)]  # noqa: PTH113
     if missing:
         listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise InputError(f"{len(missing)} of {len(shards)} shards are not there: {listed}")
-    numbers, offsets, sizes = array("q"), array("q"), array("q")
-    classes: list[str] = []
-    listing = _ShardListing(captions)
-
-    def rows() -> Iterator[tuple[str, ...]]:
-        for number, shard in enumerate(shards):
-            for sample in listing.samples(shard):
-                numbers.append(number)
-                offsets.append(sample.image.offset)
-                sizes.append(sample.image.size)
-                classes.append(sample.class_name)
-                yield f"{shard.file.name}/{sample.key}", *sample.captions
-
-    listed_rows = TextRows(rows())
-    listing.warn(say)
+    listings = list_shards(shards, captions, say=say)
+    skipped: list[ImageReadError] = []
+    for shard, listing in zip(shards, listings, strict=True):
+        skipped += _errors(shard, listing)
+        _warn_scattered(shard, listing, say)
+    _warn_no_caption(shards, listings, say)
+    lengths = [len(listing.rows) for listing in listings]
+    offsets, sizes = np.hstack([listing.images for listing in listings])
+    class_names, labels = _join_classes(listings)
     return ShardPairs(
         shards,
-        listed_rows,
-        np.array([numbers, offsets, sizes]),
-        skipped=listing.skipped,
-        classes=classes if all(classes) else (),
+        TextRows.concatenate([listing.rows for listing in listings]),
+        ShardImages(
+            np.repeat(np.arange(len(shards), dtype=np.int32), lengths),
+            offsets,
+            sizes,
+            np.concatenate([listing.hashes for listing in listings]),
+        ),
+        skipped=skipped,
+        class_names=class_names,
+        labels=labels,
     )
 
 
-class Shard(NamedTuple):
-    """A tar file."""
+class ShardImages(NamedTuple):
+    """Where images lie in shards, each array of shape (number of pairs,)."""
 
-    file: Path
-    name: str  # for messages: its path or address as given, which no other shard shares
+    shards: NDArray[np.int32]  # numbers, from 0
+    offsets: NDArray[np.int64]  # bytes
+    sizes: NDArray[np.int64]  # bytes
+    hashes: NDArray[np.uint64] | None = None  # ImageEnds.hash; None: images are read for them
 
 
 class ShardPairs:
@@ -112,28 +101,28 @@ class ShardPairs:
     Args:
         shards: The files.
         rows: Of each pair the name, as in "000.tar/0001" whatever the shard's folder, and captions.
-        images: Of each pair's image its shard, the offset in it, and its size in bytes, shape
-            (3, number of pairs).
+        images: Where each pair's image lies.
         skipped: Samples that are left out, with the reasons.
-        classes: Of each pair the name of its class, if they have classes.
+        class_names: Names of the classes by label, if pairs have classes.
+        labels: Of each pair its class, if they have classes, shape (number of pairs,).
     """
 
     def __init__(
         self,
         shards: Sequence[Shard],
         rows: TextRows,
-        images: NDArray[np.int64],
+        images: ShardImages,
         *,
         skipped: Sequence[ImageReadError],
-        classes: Sequence[str] = (),
+        class_names: tuple[str, ...] = (),
+        labels: NDArray[np.integer] | None = None,
     ) -> None:
         self._shards = shards
         self._rows = rows
         self._images = images
         self.skipped = skipped
-        self.class_names = tuple(sorted({*classes}))
-        numbers = {name: number for number, name in enumerate(self.class_names)}
-        self._labels = np.array([numbers[name] for name in classes], dtype=np.int64)
+        self.class_names = class_names
+        self._labels = labels
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -145,14 +134,14 @@ class ShardPairs:
         Raises ImageReadError if the shard has gone or has become shorter.
         """
         local_name, *captions = self._rows[row]
-        number, offset, size = self._images[:, row].tolist()
-        file_path, shard_name = self._shards[number]
+        (file_path, shard_name), offset, size = self._place(row)
         # Shards of several folders may have equal names.
         name = f"{shard_name}/{local_name.partition('/')[2]}"
         try:
             # Opened each time, so that threads and forked processes share no position in it.
             with file_path.open("rb") as file:
-                content = _read(file, offset, size)
+                file.seek(offset)
+                content = file.read(size)
         except OSError as error:
             raise ImageReadError(name, reason_for(error, b"")) from error
         if len(content) < size:
@@ -161,7 +150,7 @@ class ShardPairs:
 
     def label(self, row: int) -> int | None:
         """Return the class of a pair, None where samples have no class."""
-        return int(self._labels[row]) if self.class_names else None
+        return None if self._labels is None else int(self._labels[row])
 
     def class_name(self, row: int) -> str | None:
         """Return the name of a pair's class, None where it has none."""
@@ -170,24 +159,60 @@ class ShardPairs:
 
     def local_name(self, row: int) -> str:
         """Return the name of a pair's shard, without its folder, and of its sample."""
-        return self._rows[row][0]
+        return self._rows.first(row)
 
     def stamp(self, row: int) -> bytes:
         """Return the size and modification time of a pair's shard."""
-        return file_stamp(self._shards[int(self._images[0, row])].file)
+        return file_stamp(self._place(row)[0].file)
 
-    def num_bytes(self, row: int) -> int | None:
-        """Return the size of a pair's encoded image, as its shard says."""
-        return int(self._images[2, row])
+    def image_sizes(self) -> NDArray[np.int64]:
+        """Return the sizes of the encoded images, as their shards say."""
+        return self._images.sizes
+
+    def ends_hashes(self, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
+        """Return hashes of the first and last bytes of images, as they were listed."""
+        if self._images.hashes is not None:
+            hashes: NDArray[np.uint64] = self._images.hashes[rows]
+            return hashes
+        return np.fromiter(map(self._ends_hash, rows.tolist()), dtype=np.uint64)
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """A hash of the listing: names, captions and sizes of the images."""
-        sizes = self._images[2].tobytes()
+        sizes = self._images.sizes.tobytes()
         return hashlib.sha256(self._rows.digest().encode() + sizes).hexdigest()
 
+    def _place(self, row: int) -> tuple[Shard, int, int]:
+        """Return the shard of a pair's image, the offset in it, and its size in bytes."""
+        images = self._images
+        return (
+            self._shards[int(images.shards[row])],
+            int(images.offsets[row]),
+            int(images.sizes[row]),
+        )
 
-def _expand(text: str) -> list[str]:
+    def _ends_hash(self, row: int) -> int:
+        shard, offset, size = self._place(row)
+        try:
+            with shard.file.open("rb") as file:
+                return read_ends(file, offset, size).hash
+        except OSError:
+            return NO_HASH
+
+
+def expand_shards(text: str) -> list[str]:
+    """Return the paths and addresses of shards that a text names.
+
+    Args:
+        text: As for :func:`open_shards`.
+
+    Returns:
+        One for each shard, in their order.
+
+    Raises:
+        InputError: If the text does not name shards.
+        MissingExtraError: If webdataset is not installed.
+    """
     try:
         from webdataset.shardlists import expand_urls
     except ImportError as error:
@@ -204,141 +229,67 @@ def _expand(text: str) -> list[str]:
 def _shard(url: str) -> Shard:
     if is_remote(url):
         return Shard(fetch_shard(url), url)
-    path = url.removeprefix("file://").removeprefix("file:")
-    file = expand_home(path)
+    file = local_path(url)
     return Shard(file, str(file))
 
 
-class _Sample(NamedTuple):
-    """A sample with an image and at least one caption."""
+def _errors(shard: Shard, listing: ShardListing) -> Iterator[ImageReadError]:
+    """Yield what is left out of a shard."""
+    for name, reason in listing.skipped:
+        if name:
+            yield ImageReadError(f"{shard.name}/{name}", reason)
+        else:
+            yield _lost_error(shard, listing, reason)
 
-    key: str
-    image: Member
-    captions: tuple[str, ...]
-    class_name: str  # empty if its captions are texts
 
-
-class _ShardListing:
-    """Lists the samples of shards, one shard after the other."""
-
-    def __init__(self, captions: ShardCaptions) -> None:
-        self.skipped: list[ImageReadError] = []
-        self._captions = captions
-        self._scattered: dict[str, list[str]] = {}  # shard -> samples that are not contiguous
-        self._no_caption: list[str] = []  # members that were skipped for others, with reasons
-
-    def samples(self, shard: Shard) -> Iterator[_Sample]:
-        """Yield the samples that are pairs; add the reasons of all others to skipped."""
-        # Incomplete samples: an unsorted tar may have more members of the same name further on.
-        incomplete: dict[str, dict[str, Any]] = {}
-        try:
-            with shard.file.open("rb") as file:
-                for part in self._parts(shard, file):
-                    key = part["__key__"]
-                    sample = incomplete.pop(key, {})
-                    is_scattered = bool(sample)
-                    sample = part | sample  # of two equal members the first counts
-                    if not self._is_complete(sample):
-                        incomplete[key] = sample
-                        continue
-                    if is_scattered:
-                        self._scattered.setdefault(shard.name, []).append(key)
-                    yield from self._pair(shard, file, sample)
-                for sample in incomplete.values():
-                    yield from self._pair(shard, file, sample)
-        except OSError as error:
-            raise InputError(f"{shard.name} cannot be read: {error.strerror or error}") from error
-
-    def warn(self, say: Say) -> None:
-        """Warn of samples that are not contiguous, and of members without a caption."""
-        for name, keys in self._scattered.items():
-            say(
-                f"{name} is an unsorted tar: the members of {len(keys)} samples do not "
-                f"lie beside each other ({list_some(keys)}). They are joined here; other readers "
-                "of webdataset lose them: pack it again with  tar --sort=name"
-            )
-        if self._no_caption:
-            say(
-                f"{len(self._no_caption)} members of shards hold no caption, so another "
-                f"of the same sample was read: {list_some(self._no_caption)}"
-            )
-
-    def _parts(self, shard: Shard, file: BinaryIO) -> Iterator[dict[str, Any]]:
-        """Yield the contiguous members of each sample."""
-        from webdataset.tariterators import group_by_keys
-
-        def note_duplicate(error: Exception) -> bool:
-            name = f"{shard.name}/{str(error.args[0]).partition(':')[0]}"
-            self.skipped.append(ImageReadError(name, "is there twice: the first counts"))
-            return True
-
-        members = (
-            {"fname": member.name, "data": member, "__url__": ""}
-            for member in list_members(file, shard.file, self.skipped)
+def _lost_error(shard: Shard, listing: ShardListing, reason: str) -> ImageReadError:
+    """Return that the rest of a shard is lost, with how many samples that are if it is known."""
+    expected = count_expected(shard.file)
+    if expected is None:
+        unknown = (
+            f"how many pairs are lost is not known: a sizes.json beside it would say, as in "
+            f'{{"{shard.file.name}": 1000}}'
         )
-        yield from group_by_keys(members, handler=note_duplicate)
-
-    def _is_complete(self, sample: Mapping[str, Any]) -> bool:
-        has_image = any(f".{extension}" in IMAGE_EXTENSIONS for extension in sample)
-        suffixes = (*self._captions.suffixes, _CLASS_SUFFIX)
-        return has_image and any(suffix[1:] in sample for suffix in suffixes)
-
-    def _pair(self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]) -> Iterator[_Sample]:
-        """Yield a sample as a pair if it is one; else add the reason to skipped."""
-        key = sample["__key__"]
-        try:
-            yield _Sample(key, _image(sample), *self._captions_and_class(shard, file, sample))
-        except ValueError as error:
-            self.skipped.append(ImageReadError(f"{shard.name}/{key}", str(error)))
-
-    def _captions_and_class(
-        self, shard: Shard, file: BinaryIO, sample: Mapping[str, Any]
-    ) -> tuple[tuple[str, ...], str]:
-        """Return a sample's captions and class, or raise ValueError with the reason for neither."""
-        files = [
-            CaptionFile(f"its {suffix}", suffix, partial(_read_caption, file, sample[suffix[1:]]))
-            for suffix in self._captions.suffixes
-            if suffix[1:] in sample
-        ]
-        if not files and _CLASS_SUFFIX[1:] in sample:
-            name = self._class_name(_read_caption(file, sample[_CLASS_SUFFIX[1:]]))
-            return fill_templates(self._captions.templates, name), name
-        try:
-            captions, reasons = choose_captions(files)
-        except ValueError as error:
-            listed = any_of(self._captions.suffixes)
-            reason = str(error) or f"has no captions: there is no {listed} with it"
-            raise ValueError(reason) from error
-        self._no_caption += [f"{shard.name}/{sample['__key__']}: {why}" for why in reasons]
-        return captions, ""
-
-    def _class_name(self, content: bytes) -> str:
-        if self._captions.class_names is None:
-            raise ValueError(
-                "has a .cls for a caption, the number of a class: give a file with the names by "
-                "data.class_names in RUN.toml or --class-names"
-            )
-        try:
-            return self._captions.class_names.of_number(decode_text(content))
-        except ValueError as error:
-            raise ValueError(f"its .cls {error}") from error
+        return ImageReadError(shard.name, f"{reason}; {unknown}")
+    count, source = expected
+    num_lost = max(count - listing.num_samples, 0)
+    reason = f"{reason}; by {source} it should have {count:,} samples, {num_lost:,} are lost"
+    return LostPairsError(shard.name, reason, num_lost)
 
 
-def _image(sample: Mapping[str, Any]) -> Member:
-    """Return a sample's first image, or raise ValueError."""
-    for extension, member in sample.items():
-        if f".{extension}" in IMAGE_EXTENSIONS:
-            return member  # type: ignore[no-any-return]
-    there = ", ".join(f".{extension}" for extension in sample if not extension.startswith("__"))
-    raise ValueError(f"has no image, only {there}")
+def _warn_scattered(shard: Shard, listing: ShardListing, say: Say) -> None:
+    if keys := listing.scattered:
+        say(
+            f"{shard.name} is an unsorted tar: the members of {len(keys)} samples do not "
+            f"lie beside each other ({list_some(keys)}). They are joined here; other readers "
+            "of webdataset lose them: pack it again with  tar --sort=name"
+        )
 
 
-def _read_caption(file: BinaryIO, member: Member) -> bytes:
-    if member.size > _MAX_CAPTION_SIZE:
-        raise ValueError(f"holds {member.size} bytes, which is no caption")
-    return _read(file, member.offset, member.size)
+def _warn_no_caption(shards: Sequence[Shard], listings: Sequence[ShardListing], say: Say) -> None:
+    members = [
+        f"{shard.name}/{member}"
+        for shard, listing in zip(shards, listings, strict=True)
+        for member in listing.no_caption
+    ]
+    if members:
+        say(
+            f"{len(members)} members of shards hold no caption, so another "
+            f"of the same sample was read: {list_some(members)}"
+        )
 
 
-def _read(file: BinaryIO, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)
+def _join_classes(
+    listings: Sequence[ShardListing],
+) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
+    """Return the names of classes and the label of each pair; none if a pair has no class."""
+    names = {name for listing in listings for name in listing.class_names}
+    if not names or "" in names:
+        return (), None
+    class_names = tuple(sorted(names))
+    numbers = {name: number for number, name in enumerate(class_names)}
+    labels = [
+        np.array([numbers[name] for name in listing.class_names], dtype=np.int64)[listing.classes]
+        for listing in listings
+    ]
+    return class_names, np.concatenate(labels)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from clipkit.data.class_names import ClassNames, read_class_names
 from clipkit.data.pair import PairDataset, PairLayout
+from clipkit.data.shard_samples import ShardCaptions
 from clipkit.data.sources import open_pairs
-from clipkit.data.webdataset import ShardCaptions, is_shards, open_shards
+from clipkit.data.webdataset import is_shards, open_shards
 from clipkit.errors import InputError
 from clipkit.evaluation.benchmark_layout import BenchmarkSet
 from clipkit.models.standard_names import imagenet_class_names

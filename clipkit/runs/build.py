@@ -27,9 +27,11 @@ from clipkit.runs.data import RunData
 from clipkit.runtime.torch_device import choose_device
 from clipkit.runtime.torch_runtime import TorchRuntime
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig
-from clipkit.training.data_loading import PairBatches, PairReader, PairSampler
+from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
+from clipkit.training.pair_reading import BatchReader, PairReader, PairSampler
+from clipkit.training.stream_loading import StreamReader, StreamSampler
 
 FEATURES_NAME = "features"
 _MOST_WORKERS = 8
@@ -128,7 +130,8 @@ def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
 def has_fixed_features(config: RunConfig) -> bool:
     """Return whether images give the same features in every epoch and are computed only once."""
     is_locked = config.model.lock_image and not config.model.unlocked_image_groups
-    return is_locked and not config.data.is_augmented
+    # Of a stream an epoch has other images, and they are not kept.
+    return is_locked and not config.data.is_augmented and not config.data.stream
 
 
 def locked_features(
@@ -201,9 +204,6 @@ def build_batches(
             f"compute.batch_size is {size}, which {ranks.world_size} processes cannot share "
             f"evenly: take {size // ranks.world_size * ranks.world_size or ranks.world_size}"
         )
-    sampler = PairSampler(
-        data.train.sizes, data.weights, config.seed, size, ranks.rank, ranks.world_size
-    )
     inputs = Inputs.of(towers)
     wanted = [] if features is not None else [inputs.preprocess]
     if teacher is not None and teacher.preprocess not in wanted:
@@ -217,15 +217,31 @@ def build_batches(
         grayscale=change.grayscale,
         random_erasing=change.random_erasing,
     )
-    known_bad = None if features is None else features.is_bad
-    reader = PairReader(data.train, sampler, wanted, augmentation, known_bad=known_bad)
+    workers = choose_workers(config.data, config.compute.device)
+    reader: BatchReader
+    if data.stream is not None:
+        places = StreamSampler(
+            data.samples_per_epoch,
+            config.seed,
+            size,
+            max(workers, 1),
+            ranks.rank,
+            ranks.world_size,
+        )
+        reader = StreamReader(data.stream, places, wanted, augmentation)
+    else:
+        known_bad = None if features is None else features.is_bad
+        sampler = PairSampler(
+            data.train.sizes, data.weights, config.seed, size, ranks.rank, ranks.world_size
+        )
+        reader = PairReader(data.train, sampler, wanted, augmentation, known_bad=known_bad)
     return PairBatches(
         reader,
         inputs.tokenizer,
         towers.padding_id,
         image_features=None if features is None else features.rows,
         teacher_view=None if teacher is None else wanted.index(teacher.preprocess),
-        workers=choose_workers(config.data, config.compute.device),
+        workers=workers,
     )
 
 

@@ -1,16 +1,27 @@
 """The image-text pairs of a run: its datasets opened, joined and split."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clipkit.data.mixing import ConcatenatedPairs, epoch_order
-from clipkit.data.pair import DEFAULT_TEMPLATES, PairDataset, PairLayout, Split, list_some
+from clipkit.data.pair import (
+    DEFAULT_TEMPLATES,
+    PairDataset,
+    PairLayout,
+    Split,
+    count_pairs,
+    list_some,
+)
+from clipkit.data.shard_stream import ShardStream
 from clipkit.data.source_kind import unused_settings
-from clipkit.data.sources import OpenedPairs, has_split, open_pairs, open_source
+from clipkit.data.sources import OpenedPairs, has_split, open_pairs, open_source, open_stream
+from clipkit.data.stream_sample import StreamSample
 from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.progress import Callbacks
 from clipkit.training.config import SAMPLES, DataConfig, RunConfig, SourceConfig, WatchConfig
+
+_LOOKED_AT = 256  # samples of a stream
 
 
 @dataclass(frozen=True)
@@ -22,11 +33,33 @@ class RunData:
     validation: PairDataset | None
     retention_set: PairDataset | None  # None: there is none, or it is the samples
     skipped: tuple[ImageReadError, ...]  # that the listings showed to be bad
+    # None: all pairs are in train. Else what is trained on, and in train are the first few of it.
+    stream: ShardStream | None = None
+    samples_per_epoch: int = 0  # of the stream
+
+    @property
+    def num_pairs(self) -> int:
+        """How many pairs there are to train on; of a stream, those of an epoch."""
+        return self.samples_per_epoch if self.stream else len(self.train)
 
     @property
     def num_drawn(self) -> int:
         """How many pairs an epoch goes through, by the weights of the datasets."""
+        if self.stream:
+            return self.samples_per_epoch
         return len(epoch_order(self.train.sizes, self.weights, seed=0, epoch=0))
+
+    def lines(self, config: DataConfig) -> Iterator[str]:
+        """Yield lines on what is trained on, for a person."""
+        if self.stream:
+            yield (
+                f"{len(self.stream.shards):,} shards are streamed, {self.samples_per_epoch:,} "
+                f"pairs of them are an epoch; their first {len(self.train):,} pairs were looked at"
+            )
+            return
+        for source, dataset in zip(config.train, self.train.datasets, strict=True):
+            classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
+            yield f"{source.path}: {len(dataset):,} pairs{classes} to train on"
 
 
 def with_validation_splits(config: RunConfig) -> RunConfig:
@@ -64,17 +97,21 @@ def open_data(config: RunConfig, *, callbacks: Callbacks | None = None) -> RunDa
             are bad than the config allows; or if the retention set has no classes.
     """
     data, watch, callbacks = config.data, config.watch, callbacks or Callbacks()
-    opened = [_open(source, data, "train", callbacks) for source in data.train]
+    stream, opened = None, []
+    if data.stream:
+        stream = open_stream([source.path for source in data.train], _layout(data))
+        first = StreamSample(*stream.first_pairs(_LOOKED_AT))
+        opened = [OpenedPairs(first, "shards")]
+    else:
+        opened = [_open(source, data, "train", callbacks) for source in data.train]
     held = [_open(source, data, "validation", callbacks) for source in data.validation]
     retention_set = _open_retention_set(watch, data.templates, callbacks)
     layout = _layout(data)
     if retention_set is not None:  # its captions are made by these templates
         layout = replace(layout, templates=DEFAULT_TEMPLATES)
-    sources = (*data.train, *data.validation)
-    kinds = [found.kind for found in (*opened, *held)]
-    for line in unused_settings(
-        layout, {at.path: kind for at, kind in zip(sources, kinds, strict=True)}
-    ):
+    kinds = {source.path: found.kind for source, found in zip(data.train, opened, strict=False)}
+    kinds |= {source.path: found.kind for source, found in zip(data.validation, held, strict=True)}
+    for line in unused_settings(layout, kinds):
         callbacks.warn(line)
     trained, measured = ([found.dataset for found in part] for part in (opened, held))
     if data.validation_fraction:
@@ -85,13 +122,16 @@ def open_data(config: RunConfig, *, callbacks: Callbacks | None = None) -> RunDa
         validation = measured[0] if len(measured) == 1 else ConcatenatedPairs(measured)
     train = ConcatenatedPairs(trained)
     skipped = tuple(error for dataset in trained for error in dataset.skipped)
-    check_bad(len(skipped), len(train) + len(skipped), data.max_bad_fraction, skipped)
+    num_bad = count_pairs(skipped)
+    check_bad(num_bad, len(train) + num_bad, data.max_bad_fraction, skipped)
     return RunData(
         train,
         tuple(source.weight for source in data.train),
         validation,
         retention_set,
         skipped,
+        stream,
+        data.samples_per_epoch,
     )
 
 

@@ -1,4 +1,4 @@
-"""Preflight of a training run (``--check``): its data read once, a few steps timed, warnings."""
+"""Preflight of a training run (``--check``): its data looked at, a few steps timed, warnings."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,7 +6,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from clipkit.arguments import check_kind
+from clipkit.data.equal_images import equal_images
+from clipkit.data.mixing import PairSubset
 from clipkit.data.pair import PairDataset
 from clipkit.data.statistics import PairStatistics, collect_statistics
 from clipkit.errors import ImageReadError
@@ -43,6 +47,7 @@ from clipkit.training.resume import kept_random_state
 from clipkit.training.trained_towers import TrainedTowers
 from clipkit.training.trainer import Trainer
 
+_MOST_READ = 20_000  # pairs: minutes
 _TIMED = 2  # batches, after a first one, which is slower
 
 
@@ -86,6 +91,8 @@ class PreflightReport:
     disk_bytes: int
     free_bytes: int
     warnings: tuple[str, ...]
+    train_part: str = ""  # which of the pairs the statistics are of; empty: all
+    validation_part: str = ""
 
     @property
     def hours(self) -> float:
@@ -96,9 +103,11 @@ class PreflightReport:
 
     def lines(self) -> list[str]:
         """Return the report as lines for a person."""
-        lines = ["pairs to train on", *(f"  {line}" for line in self.train.lines())]
+        lines = [_heading("pairs to train on", self.train_part)]
+        lines += [f"  {line}" for line in self.train.lines()]
         if self.validation is not None:
-            lines += ["pairs to validate on", *(f"  {line}" for line in self.validation.lines())]
+            lines.append(_heading("pairs to validate on", self.validation_part))
+            lines += [f"  {line}" for line in self.validation.lines()]
         share = self.num_trained / self.num_parameters
         lines.append(
             f"{self.num_trained:,} of {self.num_parameters:,} weights are trained ({share:.0%})"
@@ -127,7 +136,9 @@ class PreflightReport:
         """Return the report as values that JSON can hold."""
         return {
             "train": self.train.to_dict(),
+            "train_part": self.train_part,
             "validation": None if self.validation is None else self.validation.to_dict(),
+            "validation_part": self.validation_part,
             "num_parameters": self.num_parameters,
             "num_trained": self.num_trained,
             "steps_per_epoch": self.steps_per_epoch,
@@ -146,7 +157,10 @@ class PreflightReport:
 
 
 def check(config: RunConfig, *, callbacks: Callbacks | None = None) -> PreflightReport:
-    """Read the data of a run once and try a few steps; nothing is written.
+    """Look at the data of a run and try a few steps; nothing is written.
+
+    Of more than 20,000 pairs a random 20,000 are read, and the copies among all of them counted;
+    of a stream the first few are.
 
     It is what ``clipkit train --check`` prints. Random generators are left as they are.
 
@@ -173,35 +187,44 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
     refuse_nested(config)
     warnings: list[str] = []
     data = open_data(config, callbacks=replace(callbacks, warn=warnings.append))
+    if data.stream:
+        for line in data.lines(config.data):
+            callbacks.say(line)
     towers = initial_towers(config)
     inputs = Inputs.of(towers)
     size = config.compute.batch_size
+    read, train_part = _part_to_read(data.train, config.seed)
+    if data.stream:
+        train_part = f"the first {len(read):,} of a stream were read"
     with callbacks.progress_for("reading pairs") as progress:
-        train = collect_statistics(data.train, inputs.tokenizer, batch_size=size, progress=progress)
-    validation = None
+        train = collect_statistics(read, inputs.tokenizer, batch_size=size, progress=progress)
+    if read is not data.train:
+        train = replace(train, num_duplicates=_count_copies(data.train))
+    validation, validation_part = None, ""
     if data.validation is not None:
+        held, validation_part = _part_to_read(data.validation, config.seed)
         with callbacks.progress_for("reading validation pairs") as progress:
             validation = collect_statistics(
-                data.validation,
-                inputs.tokenizer,
-                batch_size=size,
-                progress=progress,
+                held, inputs.tokenizer, batch_size=size, progress=progress
             )
+        if held is not data.validation:
+            validation = replace(validation, num_duplicates=_count_copies(data.validation))
     check_settings(
         config,
         num_pairs=data.num_drawn,
         embed_dim=towers.embed_dim,
-        num_captions=train.num_different_captions,
-        num_classes=len(data.train.class_names),
+        # A part may say the same where the whole does not.
+        num_captions=None if train_part else train.num_different_captions,
+        num_classes=0 if data.stream else len(data.train.class_names),
     )
     num_parameters = sum(item.numel() for item in towers.parameters())
-    warnings += _warn_unreadable(config, data, train)
+    warnings += _warn_unreadable(config, data, train, num_read=len(read))
     warnings += data_warnings(config, data)
     warnings += settings_warnings(
         config,
         num_pairs=data.num_drawn,
         num_parameters=num_parameters,
-        num_directional=_count_directional(data.train),
+        num_directional=_count_directional(read),
         logit_bias=towers.logit_bias,
     )
     prepare_towers(towers, config.model)
@@ -230,7 +253,27 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         disk_bytes=needed,
         free_bytes=free,
         warnings=tuple(dict.fromkeys(warnings)),
+        train_part=train_part,
+        validation_part=validation_part,
     )
+
+
+def _heading(what: str, part: str) -> str:
+    return f"{what}: {part}" if part else what
+
+
+def _part_to_read(dataset: PairDataset, seed: int) -> tuple[PairDataset, str]:
+    """Return the pairs to look at, and which ones they are; empty: all."""
+    if len(dataset) <= _MOST_READ:
+        return dataset, ""
+    rows = np.random.default_rng(seed).choice(len(dataset), _MOST_READ, replace=False)
+    part = PairSubset(dataset, np.sort(rows), skipped=dataset.skipped)
+    return part, f"a random {len(part):,} of {len(dataset):,} were read"
+
+
+def _count_copies(dataset: PairDataset) -> int:
+    """Return how many images have the same bytes as an earlier one; few are read for it."""
+    return int(np.count_nonzero(equal_images(dataset) != np.arange(len(dataset))))
 
 
 def _time_step(
@@ -279,12 +322,14 @@ def _mean_seconds(work: Callable[[], object], *, times: int = _TIMED) -> float:
     return (time.perf_counter() - begun) / times
 
 
-def _warn_unreadable(config: RunConfig, data: RunData, survey: PairStatistics) -> Iterator[str]:
+def _warn_unreadable(
+    config: RunConfig, data: RunData, survey: PairStatistics, *, num_read: int
+) -> Iterator[str]:
     found = len(survey.unreadable) - len(data.skipped)  # the run itself reports the others
-    most = int(config.data.max_bad_fraction * len(data.train))
+    most = int(config.data.max_bad_fraction * num_read)
     if found > most:
         yield (
-            f"{found} of {len(data.train)} pairs cannot be read, data.max_bad_fraction allows "
+            f"{found} of {num_read} pairs cannot be read, data.max_bad_fraction allows "
             f"{most}: the run would end when it meets them; mend them, or raise the limit"
         )
 

@@ -164,7 +164,8 @@ class _Run:
         self._warnings: list[str] = []
         self._callbacks = keep_warnings(callbacks, self._warnings)
         self._directory = Path(config.output)
-        self._data = open_data(self._config, callbacks=self._callbacks)
+        with ranks.one_of_machine_first():  # the others find shards listed in the cache
+            self._data = open_data(self._config, callbacks=self._callbacks)
         self._measure = build_measure(config, self._data)
 
     def run(self) -> TrainingReport:
@@ -310,7 +311,7 @@ class _Run:
             step=state.step,
             num_steps=trainer.num_steps,
             seconds=state.seconds,
-            num_pairs=len(self._data.train),
+            num_pairs=self._data.num_pairs,
             best_step=state.best_step or state.step,
             bad=bad,
             warnings=tuple(self._warnings),

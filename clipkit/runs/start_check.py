@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import torch
 
-from clipkit.data.pair import PairDataset, list_some
+from clipkit.data.pair import PairDataset, count_pairs, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.batch_norm import has_trained_batch_norm
@@ -43,14 +43,14 @@ def check_start(
         config,
         num_pairs=data.num_drawn,
         embed_dim=towers.embed_dim,
-        num_captions=1 if _has_one_caption(data.train, tokenizer) else None,
-        num_classes=len(data.train.class_names),
+        # The first pairs of a stream may well be of one class.
+        num_captions=1 if not data.stream and _has_one_caption(data.train, tokenizer) else None,
+        num_classes=0 if data.stream else len(data.train.class_names),
     )
     if callbacks is None:
         return
-    for source, dataset in zip(config.data.train, data.train.datasets, strict=True):
-        classes = f" of {len(dataset.class_names)} classes" if dataset.class_names else ""
-        callbacks.say(f"{source.path}: {len(dataset):,} pairs{classes} to train on")
+    for line in data.lines(config.data):
+        callbacks.say(line)
     warnings = settings_warnings(
         config,
         num_pairs=data.num_drawn,
@@ -60,7 +60,7 @@ def check_start(
     for line in warnings + data_warnings(config, data):
         callbacks.warn(line)
     if data.skipped:
-        callbacks.say(f"{len(data.skipped)} pairs are left out: {list_some(data.skipped)}")
+        callbacks.say(f"{count_pairs(data.skipped)} pairs are left out: {list_some(data.skipped)}")
 
 
 def batch_norm_warnings(towers: Towers, ranks: Ranks, device: torch.device) -> Iterator[str]:

@@ -6,7 +6,7 @@ pairs moves little, a run from scratch follows the published recipes.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from clipkit.errors import InputError, MissingExtraError
 
@@ -24,6 +24,19 @@ from clipkit.training.config_file import (
     absolute_sources,
     source_tables,
 )
+from clipkit.training.config_values import (
+    MOST,
+    Count,
+    Flag,
+    NonNegative,
+    Number,
+    PartialShare,
+    PositiveCount,
+    Share,
+    Text,
+    Whole,
+    check_bits,
+)
 
 LossKind = Literal["infonce", "sigmoid"]
 ScheduleKind = Literal["cosine", "constant"]
@@ -31,42 +44,10 @@ Sharding = Literal["ddp", "fsdp"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 CONFIG_RULE = "the config must be a RunConfig, as RunConfig.from_toml returns it"
-SAMPLES = "samples"
-"""Stands for the photographs that come with clipkit, where a retention set is asked for."""
-
-_BITS = 64
-# Limits of numbers of any kind. A number beyond them is a typing mistake, and products of a few
-# such numbers would leave the range of float32; TOML also has inf and nan.
-_LEAST, _MOST = 1e-30, 1e30
 _MOST_WEIGHT = 1e6
 
-
-def _check_bits(value: Any) -> Any:
-    if isinstance(value, int) and value.bit_length() > _BITS:  # it may be too long to be printed
-        bits = value.bit_length()
-        raise ValueError(f"must be a whole number of at most {_BITS} bits, got one of {bits} bits")
-    return value
-
-
-def _check_size(value: Any) -> Any:
-    if isinstance(value, float) and value and not _LEAST <= abs(value) <= _MOST:  # or it is nan
-        raise ValueError(
-            f"must be a finite number of ordinary size ({_LEAST:g} to {_MOST:g}), got {value:g}"
-        )
-    return _check_bits(value)
-
-
-# Strict: "1e-5" is no number, True is no whole number, 1 is no flag; but 1 is a number.
-Text = Annotated[str, Strict()]
-Flag = Annotated[bool, Strict()]
-Whole = Annotated[int, Strict(), BeforeValidator(_check_bits)]
-Number = Annotated[float, Strict(), BeforeValidator(_check_size)]
-
-Count = Annotated[Whole, Field(ge=0)]
-PositiveCount = Annotated[Whole, Field(ge=1)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
-PartialShare = Annotated[Number, Field(ge=0, lt=1)]
+SAMPLES = "samples"
+"""Stands for the photographs that come with clipkit, where a retention set is asked for."""
 
 FilePath = Annotated[Text, Anchor(absolute_path)]
 ModelName = Annotated[Text, Anchor(absolute_model)]
@@ -127,7 +108,7 @@ class SourceConfig:
 
     path: Text  # folder, table, or shards ("data-{000..099}.tar"); "a::b" are two
     # How often its pairs are drawn: 2 twice an epoch, 0.5 every other.
-    weight: Annotated[float, Strict(), BeforeValidator(_check_bits)] = 1.0
+    weight: Annotated[float, Strict(), BeforeValidator(check_bits)] = 1.0
     # Of a folder divided into train/, val/, test/; "": train to train on, val to validate on.
     split: Literal["", "train", "validation", "test"] = ""
 
@@ -176,6 +157,9 @@ class DataConfig:
     # lines of folder,name, or one name a line in sorted order; empty: the folders' names.
     class_names: FilePath = ""
     templates: tuple[Text, ...] = ("a photo of a {}.",)  # class name -> caption
+    # Read shards as a stream and keep nothing of them: for sets that do not fit on the disk.
+    stream: Flag = False
+    samples_per_epoch: Count = 0  # with stream: pairs of an epoch, as many as there are, or fewer
     max_bad_fraction: Share = 0.05  # of pairs that cannot be read; more ends the run
     # Processes that read images; -1: chosen for this machine, 0: none.
     workers: Annotated[Whole, Field(ge=-1)] = -1
@@ -196,13 +180,33 @@ class DataConfig:
             raise InputError('[data] needs train, for example train = "photos"')
         if self.validation and self.validation_fraction:
             raise InputError("[data] takes validation or validation_fraction, got both")
-        for name, most in (("crop_scale", 1.0), ("crop_ratio", _MOST)):
+        self._check_stream()
+        for name, most in (("crop_scale", 1.0), ("crop_ratio", MOST)):
             smallest, largest = getattr(self, name)
             if not 0 < smallest <= largest <= most:
                 raise InputError(
                     f"data.{name} must be [smallest, largest], above 0"
                     f"{' and up to 1' if most == 1 else ''}, got {[smallest, largest]}"
                 )
+
+    def _check_stream(self) -> None:
+        if self.stream != bool(self.samples_per_epoch):
+            raise InputError(
+                "data.stream = true goes with data.samples_per_epoch, how many pairs an epoch has: "
+                "streams are not counted. Set both or neither, got "
+                f"stream = {str(self.stream).lower()}, samples_per_epoch = {self.samples_per_epoch}"
+            )
+        if self.stream and self.validation_fraction:
+            raise InputError(
+                "data.validation_fraction needs a list of all pairs, which a stream does not have: "
+                'keep whole shards, as in train = "data-{000..097}.tar" and validation = '
+                '"data-{098..099}.tar"'
+            )
+        if self.stream and any(source.weight != 1 or source.split for source in self.train):
+            raise InputError(
+                "data.stream reads every shard equally often and knows no splits: leave out the "
+                "weight and the split of data.train, or data.stream"
+            )
 
     @property
     def is_augmented(self) -> bool:

@@ -1,184 +1,28 @@
-"""Loading the batches of a run: sampling pairs, reading and augmenting them, making tensors.
-
-Pairs, captions and augmentations are a function of (seed, epoch, position), so a run that is
-resumed in the middle of an epoch, with other workers or another world size, sees the same ones.
+"""Loading the batches of a run: pairs read ahead in worker processes, and made into tensors.
 
 Shapes: B pairs of one rank, N pairs of the dataset, S image size, D dimensions of the shared space.
 """
 
-import functools
 import itertools
 import multiprocessing
 import signal
 import warnings
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from clipkit.data.mixing import epoch_order
-from clipkit.data.pair import PairDataset
-from clipkit.errors import ClipkitError, ImageReadError, TrainingError
-from clipkit.inputs.augmentation import Augmentation
-from clipkit.inputs.preprocess import Preprocess
+from clipkit.errors import ClipkitError
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import map_ahead
 from clipkit.runtime.base import trim_padding
-from clipkit.training.batch import Batch, class_key, text_keys
-
-_MAX_TRIES = 100
-
-
-class StepRows(NamedTuple):
-    """The pairs that one rank reads for one step."""
-
-    epoch: int
-    start: int  # position of the first in the epoch's order
-    rows: NDArray[np.int64]  # (B,), of the dataset
-
-
-@dataclass(frozen=True)
-class PairSampler:
-    """Which pairs each step of a run trains on, and which of them this rank reads.
-
-    The global batch of a step is the same for every world size.
-    """
-
-    sizes: tuple[int, ...]  # pairs of each dataset that is mixed in
-    weights: tuple[float, ...]  # how often the pairs of each are drawn in an epoch
-    seed: int
-    batch_size: int  # over all ranks, a multiple of the world size
-    rank: int = 0
-    world_size: int = 1
-
-    @functools.cached_property
-    def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch; the rest of its pairs is left out."""
-        return len(self._order(0)) // self.batch_size
-
-    def rows_of(self, step: int) -> StepRows:
-        """Return what this rank reads for a step, counted from 0 over the whole run."""
-        epoch, number = divmod(step, self.steps_per_epoch)
-        size = self.batch_size // self.world_size
-        start = number * self.batch_size + self.rank * size
-        return StepRows(epoch, start, self._order(epoch)[start : start + size])
-
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - one sampler a run, which lives as long
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        return epoch_order(self.sizes, self.weights, seed=self.seed, epoch=epoch)
-
-
-@dataclass(frozen=True)
-class ReadPairs:
-    """The pairs of a step as they were read, before they are tensors."""
-
-    rows: NDArray[np.int64]  # (B,), of the dataset
-    captions: list[str]
-    views: list[NDArray[np.uint8]]  # (B, 3, S, S) for each image tower that sees them
-    bad: dict[str, str] = field(default_factory=dict)  # name -> reason; replaced by others
-
-
-class PairReader:
-    """Reads and augments the pairs of a step; a map-style dataset of steps for a DataLoader.
-
-    Args:
-        dataset: The pairs.
-        sampler: Which of them a step takes.
-        preprocesses: One for each image tower that sees the images; none: no image is read.
-        augmentation: How much an image changes from epoch to epoch.
-        known_bad: Which pairs are known to have no readable image, shape (N,); None: not known.
-    """
-
-    def __init__(
-        self,
-        dataset: PairDataset,
-        sampler: PairSampler,
-        preprocesses: Sequence[Preprocess],
-        augmentation: Augmentation,
-        *,
-        known_bad: NDArray[np.bool_] | None = None,
-    ) -> None:
-        self.dataset = dataset
-        self.sampler = sampler
-        self._preprocesses = list(preprocesses)
-        self._augmentation = augmentation
-        self._known_bad = known_bad
-
-    def __getitem__(self, step: int) -> ReadPairs | ClipkitError:
-        """Return the pairs of a step, or the error that :meth:`read` raises.
-
-        It is returned and not raised: of an error that a worker process raises, a DataLoader makes
-        a traceback, which keeps the workers alive for as long as it is referenced.
-        """
-        try:
-            return self.read(self.sampler.rows_of(step))
-        except ClipkitError as error:
-            return error
-
-    def read(self, wanted: StepRows) -> ReadPairs:
-        """Return pairs; where one cannot be read, another that is drawn at random replaces it.
-
-        Args:
-            wanted: Which ones.
-
-        Returns:
-            As many pairs as there are rows.
-
-        Raises:
-            TrainingError: If a hundred pairs in a row cannot be read.
-        """
-        rows, captions, views = [], [], []
-        bad: dict[str, str] = {}
-        for position, row in enumerate(wanted.rows, wanted.start):
-            generator = np.random.default_rng([self.sampler.seed, wanted.epoch, position])
-            row, caption, view = self._read_one(int(row), generator, bad)
-            rows.append(row)
-            captions.append(caption)
-            views.append(view)
-        return ReadPairs(
-            np.array(rows, dtype=np.int64),
-            captions,
-            [np.stack(values) for values in zip(*views, strict=True)],
-            bad,
-        )
-
-    def _read_one(
-        self, row: int, generator: np.random.Generator, bad: dict[str, str]
-    ) -> tuple[int, str, list[NDArray[np.uint8]]]:
-        for attempt in itertools.count(1):
-            try:
-                return row, *self._augmented(row, generator)
-            except ImageReadError as error:
-                bad[error.path] = error.reason
-                if attempt == _MAX_TRIES:
-                    raise TrainingError(
-                        f"{attempt} pairs in a row cannot be read, the last one is {error}: "
-                        "see that the images are where the data says"
-                    ) from error
-                row = int(generator.integers(len(self.dataset)))
-        raise AssertionError  # count never ends
-
-    def _augmented(
-        self, row: int, generator: np.random.Generator
-    ) -> tuple[str, list[NDArray[np.uint8]]]:
-        """Return one of a pair's captions, and its image for each image tower."""
-        pair = self.dataset[row]
-        if self._known_bad is not None and self._known_bad[row]:
-            raise ImageReadError(pair.name, "it could not be read when features were computed")
-        caption = pair.captions[int(generator.integers(len(pair.captions)))]
-        if not self._preprocesses:
-            return caption, []
-        try:
-            views = self._augmentation.levels(pair.image, self._preprocesses, generator)
-        except ImageReadError as error:
-            # Bytes that were read from a shard carry no file name.
-            raise ImageReadError(pair.name, error.reason) from error
-        return caption, views
+from clipkit.training.batch import Batch, text_keys
+from clipkit.training.pair_reading import BatchReader, ReadPairs
 
 
 @dataclass(frozen=True)
@@ -206,7 +50,7 @@ class PairBatches:
 
     def __init__(
         self,
-        reader: PairReader,
+        reader: BatchReader,
         tokenizer: Tokenizer,
         padding_id: int | None,
         *,
@@ -224,17 +68,17 @@ class PairBatches:
     @property
     def num_pairs(self) -> int:
         """N, the number of pairs of the dataset."""
-        return len(self._reader.dataset)
+        return self._reader.num_pairs
 
     @property
     def fingerprint(self) -> str:
         """What identifies the pairs and how often each is drawn."""
-        return f"{self._reader.dataset.fingerprint} {self._reader.sampler.weights}"
+        return self._reader.fingerprint
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches go through all the pairs once."""
-        return self._reader.sampler.steps_per_epoch
+        return self._reader.steps_per_epoch
 
     def after(self, step: int) -> Generator[LoadedBatch]:
         """Yield the batches after the first ``step`` ones, without end.
@@ -286,16 +130,12 @@ class PairBatches:
         batch = Batch(
             token_ids=torch.from_numpy(trim_padding(token_ids, self._padding_id)),
             caption_keys=text_keys(token_ids),
-            image_keys=torch.tensor([self._image_key(row) for row in read.rows.tolist()]),
+            image_keys=torch.from_numpy(read.image_keys),
             images=views[0] if features is None else None,
             image_features=None if features is None else torch.from_numpy(features[read.rows]),
         )
         teacher_images = None if self._teacher_view is None else views[self._teacher_view]
         return LoadedBatch(batch, read.captions, teacher_images, read.bad)
-
-    def _image_key(self, row: int) -> int:
-        name = self._reader.dataset.class_name(row)
-        return row if name is None else class_key(name)
 
 
 def _as_tensors(read: ReadPairs | ClipkitError) -> ReadPairs | ClipkitError:

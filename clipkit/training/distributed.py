@@ -106,6 +106,19 @@ class Ranks:
         """Wait until all ranks have called this."""
         self.all_reduce_max(0.0)
 
+    @contextmanager
+    def one_of_machine_first(self) -> Iterator[None]:
+        """Let one rank of each machine run the block, and the others when it has left it.
+
+        So what it puts into the machine's cache is made once. If it raises, the others do not run.
+        """
+        is_first = self.world_size == 1 or _local_rank() == 0
+        if not is_first:
+            self.barrier()
+        yield
+        if is_first:
+            self.barrier()
+
 
 @contextmanager
 def joined_process_group() -> Iterator[Ranks]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipkit.data import overlap
+from clipkit.data import equal_images
 from clipkit.data.overlap import shared_images
 from clipkit.data.pair import Pair, image_digest
 from clipkit.errors import ImageReadError
@@ -26,19 +26,30 @@ def test_an_image_is_named_once_however_often_it_is_trained_on() -> None:
     assert shared_images(pairs(a=b"one", b=b"one"), pairs(c=b"one", d=b"one")) == ["c", "d"]
 
 
-def test_only_files_of_equal_size_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_of_equal_size_and_equal_ends_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of b, c and e, which are of one size, c ends otherwise and e differs in the middle."""
     read: list[ImageInput] = []
 
     def digest(image: ImageInput) -> bytes:
         read.append(image)
         return image_digest(image)
 
-    monkeypatch.setattr(overlap, "image_digest", digest)
-    for name, content in (("a", b"one"), ("b", b"three"), ("c", b"other"), ("d", b"none!!")):
+    monkeypatch.setattr(equal_images, "image_digest", digest)
+    middle = bytes(9000)
+    contents = {
+        "a": b"one",
+        "b": middle + b"1",
+        "c": middle + b"2",
+        "d": b"none!!",
+        "e": bytes(5000) + b"x" + bytes(3999) + b"1",
+    }
+    for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    files = [Pair(tmp_path / name, ("a",), name) for name in "abcd"]
+    files = [Pair(tmp_path / name, ("a",), name) for name in contents]
     assert shared_images(ListSource(files[:2]), ListSource(files[2:])) == []
-    assert sorted(read, key=str) == [tmp_path / "b", tmp_path / "c"]
+    assert sorted(read, key=str) == [tmp_path / "b", tmp_path / "e"]
 
 
 def test_images_that_cannot_be_read_are_no_ones(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def test_a_survey_is_told_in_lines_and_in_json() -> None:
         class_names=("dog", "cat", "cow", "hen", "pig", "rat", "yak"),
         most_repeated={"a cat": 5},
         unreadable={f"{number}.jpg": "is bad" for number in range(12)},
+        num_unreadable=12,
         num_duplicates=3,
         num_cut=2,
         median_tokens=8.5,

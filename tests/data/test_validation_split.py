@@ -14,6 +14,7 @@ from clipkit.data.validation_split import split_pairs
 from clipkit.errors import ImageReadError, InputError
 from tests.data.conftest import contents, image, write_shard
 from tests.fake_pairs import ListSource
+from tests.reference.validation_split import validation_rows
 
 _image = functools.cache(image)
 
@@ -109,6 +110,62 @@ def test_each_source_has_its_share_and_its_classes() -> None:
     assert [kept[0].label(row) for row in range(len(kept[0]))] == [0, 0, 1, 1]
     assert kept[0].class_names == ("0", "1")
     assert len(kept[1]) == 1
+
+
+def _is_image(content: bytes) -> bool:
+    return content.startswith(b"\x89PNG")
+
+
+@given(
+    places=st.lists(
+        st.lists(st.tuples(st.integers(-3, 12), st.integers(0, 2)), min_size=1, max_size=30),
+        min_size=1,
+        max_size=3,
+    ),
+    fraction=FRACTIONS,
+    seed=st.integers(0, 2**31),
+)
+def test_the_split_is_that_of_reading_every_image(
+    places: list[list[tuple[int, int]]], fraction: float, seed: int
+) -> None:
+    """Values below 0 are no images; images of a value are equal but for one byte in the middle."""
+
+    def content(value: int) -> bytes:
+        if value < 0:
+            return b"<html>" if value > -3 else b""
+        # Behind the end of a PNG, which readers ignore: equal ends, and every third is equal.
+        return _image(0) + bytes(4000) + bytes([value // 3]) + bytes(4000)
+
+    sources = [
+        NumberedSource(
+            [Pair(content(value), ("c",), str(row)) for row, (value, _) in enumerate(place)],
+            labels=[label for _, label in place],
+            class_names=("0", "1", "2"),
+        )
+        for place in places
+    ]
+    expected = validation_rows(sources, fraction, seed, is_image=_is_image)
+    if not any(expected):
+        with pytest.raises(InputError, match=r"cannot be split|no class of"):
+            split_pairs(sources, fraction, seed)
+        return
+    _, kept = split_pairs(sources, fraction, seed)
+    assert [list(map(int, _names(part))) for part in kept] == expected
+
+
+def test_an_image_in_a_folder_and_in_a_shard_is_on_one_side(tmp_path: Path) -> None:
+    rows = []
+    for number in range(20):
+        (tmp_path / f"{number}.png").write_bytes(image(number))
+        (tmp_path / f"{number}.txt").write_text("a")
+        rows.append({"__key__": f"other {number}", "png": image(number), "txt": b"b"})
+    sources = [open_pairs(tmp_path), open_pairs(write_shard(tmp_path / "a.tar", rows))]
+    train, kept = split_pairs(sources, 0.5, 0)
+    learnt, held = (
+        {pair for part in parts for pair, _ in contents(part)} for parts in (train, kept)
+    )
+    assert (len(learnt), len(held)) == (10, 10)
+    assert not learnt & held
 
 
 class NumberedSource(ListSource):

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipkit.data.class_names import ClassNames
-from clipkit.data.webdataset import ShardCaptions, ShardPairs, is_shards, open_shards
+from clipkit.data.pair import count_pairs
+from clipkit.data.shard_samples import ShardCaptions
+from clipkit.data.webdataset import ShardPairs, is_shards, open_shards
 from clipkit.errors import ImageReadError, InputError, MissingExtraError
 from clipkit.inputs.images import read_image
 from tests.data.conftest import contents, image, reasons, write_shard
@@ -160,7 +162,48 @@ def test_a_damaged_header_is_told_of(tmp_path: Path) -> None:
     source = _open(str(shard))
     assert contents(source) == PAIRS[:1]
     (error,) = source.skipped
-    assert str(error) == f"{shard}: is damaged or cut off after 2 files: a header is damaged"
+    assert str(error) == (
+        f"{shard}: is damaged or cut off after 2 files: a header is damaged; how many pairs are "
+        'lost is not known: a sizes.json beside it would say, as in {"a.tar": 1000}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("sizes.json", {"a.tar": 9, "b.tar": 2}), ("a_stats.json", {"count": 12, "successes": 9})],
+)
+def test_the_pairs_that_a_shard_has_lost_are_counted(
+    tmp_path: Path, name: str, content: dict[str, int]
+) -> None:
+    """Of nine samples three are whole, and of a fourth the caption; it is skipped by itself."""
+    files = [(f"{n}.{end}", some) for n in range(9) for end, some in (("txt", b"a"), ("png", b"p"))]
+    shard = _tar(tmp_path / "a.tar", files)
+    with tarfile.open(shard) as tar:
+        cut = tar.getmembers()[7]
+    os.truncate(shard, cut.offset_data)
+    (tmp_path / name).write_text(json.dumps(content))
+
+    for _ in range(2):  # listed, and out of the cache
+        source = _open(str(shard))
+        assert len(source) == 3
+        lost, alone = source.skipped
+        assert str(alone) == f"{shard}/3: has no image, only .txt"
+        assert str(lost) == (
+            f"{shard}: is damaged or cut off after 7 files: of 3.png 0 of 1 bytes are there; by "
+            f"{name} it should have 9 samples, 5 are lost"
+        )
+        assert count_pairs(source.skipped) == 6
+        assert pickle.loads(pickle.dumps(lost)).num_pairs == 5
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"b.tar": 9}', '{"a.tar": "9"}'])
+def test_a_list_of_sizes_that_says_nothing_counts_nothing(tmp_path: Path, content: str) -> None:
+    shard = write_shard(tmp_path / "a.tar", SAMPLES)
+    with tarfile.open(shard) as tar:
+        os.truncate(shard, tar.getmembers()[-1].offset)
+    (tmp_path / "sizes.json").write_text(content)
+    assert count_pairs(_open(str(shard)).skipped[:1]) == 1
+    assert "is not known" in str(_open(str(shard)).skipped[0])
 
 
 def test_a_shard_that_changes_later_is_a_bad_row(tmp_path: Path) -> None:

@@ -340,6 +340,12 @@ def test_every_key_is_known_to_make_another_run_or_not(key: str) -> None:
         changed = replace(base, model=ModelConfig(base="starter"))
         assert {"model.base", "model.architecture"} <= set(differing_settings(base, changed))
         return
+    if name in ("stream", "samples_per_epoch"):
+        streamed = replace(base, data=replace(base.data, stream=True, samples_per_epoch=9))
+        assert {"data.stream", "data.samples_per_epoch"} == {*differing_settings(base, streamed)}
+        if name == "stream":
+            return
+        base = streamed
     changed = _changed(base, key)
     assert changed != base
     assert list(differing_settings(base, changed)) == ([] if key in FREE else [key])

@@ -64,6 +64,26 @@ def test_preflight_counts_what_is_in_the_data(
     assert found.validation is None
 
 
+def test_of_many_pairs_a_part_is_read(
+    write_run: WriteRun, mixed_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight of twelve, of which one is damaged; the copies among all of them are counted."""
+    monkeypatch.setattr(preflight_module, "_MOST_READ", 8)
+    path = write_run(
+        data={"train": str(mixed_folder), "max_bad_fraction": 0}, compute={"batch_size": 4}
+    )
+
+    found = check(RunConfig.from_toml(path))
+
+    num_bad = len(found.train.unreadable)
+    assert found.train.num_pairs + num_bad == 8
+    assert found.train.num_duplicates == 1
+    assert found.lines()[0] == "pairs to train on: a random 8 of 12 were read"
+    assert found.steps_per_epoch == 3
+    words = "1 of 8 pairs cannot be read"
+    assert any(words in line for line in found.warnings) == (num_bad == 1)
+
+
 def test_preflight_looks_at_validation_pairs_too(write_run: WriteRun) -> None:
     found = check(RunConfig.from_toml(write_run(data={"validation_fraction": 0.25})))
 

@@ -23,16 +23,10 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.training.batch import Batch
 from clipkit.training.config import LossConfig
-from clipkit.training.data_loading import (
-    LoadedBatch,
-    PairBatches,
-    PairReader,
-    PairSampler,
-    ReadPairs,
-    StepRows,
-)
+from clipkit.training.data_loading import LoadedBatch, PairBatches
 from clipkit.training.distributed import Ranks
 from clipkit.training.losses import ContrastiveLoss
+from clipkit.training.pair_reading import PairReader, PairSampler, ReadPairs, StepRows
 from clipkit.training.trained_towers import Representations
 from tests.fake_pairs import ListSource
 

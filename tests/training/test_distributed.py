@@ -1,5 +1,6 @@
 """Several real processes over gloo, each with its share, against one process with all the pairs."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,16 @@ def test_gradients_of_several_processes_are_those_of_one(
         )
         assert largest <= EXACT, max(differences, key=lambda name: differences[name])
         assert losses["loss"].item() == pytest.approx(expected_loss, rel=1e-10)
+
+
+def test_others_of_a_machine_begin_when_one_is_done(outcome: list[dict[Any, Any]]) -> None:
+    assert outcome[0]["there"] == []
+    assert all(".0" in results["there"] for results in outcome[1:])
+
+
+def test_a_process_by_itself_waits_for_none() -> None:
+    with Ranks().one_of_machine_first():
+        pass
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -257,6 +268,7 @@ def _run(rank: int, directory: str) -> None:
     place.mkdir()
     for world_size in (3, 2):
         if rank < world_size:
+            os.environ["LOCAL_RANK"] = str(rank)
             dist.init_process_group(
                 "gloo",
                 init_method=f"file://{directory}/meeting{world_size}",
@@ -270,7 +282,7 @@ def _run(rank: int, directory: str) -> None:
 
 
 def _compute_cases(ranks: Ranks, place: Path) -> dict[Any, Any]:
-    results: dict[Any, Any] = {"told": _tell(ranks)}
+    results: dict[Any, Any] = {"told": _tell(ranks), "there": _made_before(ranks, place.parent)}
     for sharding, loss, size in CASES:
         module = wrap(_towers(place, loss), sharding, torch.device("cpu"))
         share = _whole_batch(loss).chunks(NUM // ranks.world_size)[ranks.rank]
@@ -312,6 +324,14 @@ def _two_steps(module: nn.Module, whole: Towers) -> dict[str, Any]:
     copy_full_weights(module, whole)
     split = sum(_local(parameter).numel() for parameter in module.parameters())
     return {"split": split, "weights": whole.model.state_dict()}
+
+
+def _made_before(ranks: Ranks, folder: Path) -> list[str]:
+    """Return which processes had made their files when this one could make its own."""
+    with ranks.one_of_machine_first():
+        made = [path.suffix for path in folder.glob(f"made{ranks.world_size}.*")]
+        (folder / f"made{ranks.world_size}.{ranks.rank}").touch()
+    return made
 
 
 def _tell(ranks: Ranks) -> dict[str, Any]:

@@ -33,10 +33,11 @@ from clipkit.training.config import (
     SourceConfig,
     WatchConfig,
 )
-from clipkit.training.data_loading import PairBatches, PairReader, PairSampler
+from clipkit.training.data_loading import PairBatches
 from clipkit.training.distillation import Teacher
 from clipkit.training.distributed import Ranks
 from clipkit.training.loop import Validation
+from clipkit.training.pair_reading import PairReader, PairSampler
 from clipkit.training.trainer import Trainer
 from tests.fake_pairs import ListSource
 
