@@ -1,5 +1,6 @@
 """Shards that are read as a stream, from files, from a server and from file systems of fsspec."""
 
+import gzip
 import itertools
 import os
 import tarfile
@@ -156,6 +157,12 @@ def test_shards_of_a_file_system_of_fsspec_are_streamed(shards: list[Path]) -> N
         memory.pipe_file(f"/bucket/{path.name}", path.read_bytes())
     stream = _stream(*(f"memory://bucket/{number}.tar" for number in range(4)))
     assert sorted(_texts(_take(stream, 20))) == EVERYTHING
+
+
+def test_compressed_shards_are_streamed(shards: list[Path]) -> None:
+    packed = shards[0].with_suffix(".tar.gz")
+    packed.write_bytes(gzip.compress(shards[0].read_bytes()))
+    assert sorted(_texts(_take(_stream(packed), 5))) == EVERYTHING[:5]
 
 
 def test_what_a_command_prints_is_streamed(shards: list[Path]) -> None:
