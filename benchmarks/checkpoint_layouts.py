@@ -12,6 +12,7 @@ is the largest difference of two coordinates of normalized embeddings.
 import argparse
 import gc
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -200,6 +201,7 @@ def main() -> None:
         if words and not any(word in title.lower() for word in words):
             continue
         with tempfile.TemporaryDirectory() as folder:
+            os.environ["CLIPKIT_HOME"] = folder  # a compiled model is a gigabyte
             cells = differences(make(name, Path(folder) / "model"))
             print(f"| {title} | {' | '.join(cells)} |", flush=True)
         gc.collect()
