@@ -1,11 +1,11 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
-from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.embeddings import EmbeddingArray as EmbeddingArray
 from clipkit.embeddings import cosine_similarity as cosine_similarity
 from clipkit.embeddings import mix_embeddings as mix_embeddings
 from clipkit.embeddings import normalize_rows as normalize_rows
 from clipkit.embeddings import top_k as top_k
+from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.encoder.encoder import Encoder as Encoder
 from clipkit.encoder.image_embedding import EncodedBatch as EncodedBatch
 from clipkit.encoder.image_embedding import EncodingReport as EncodingReport
@@ -85,11 +85,12 @@ from clipkit.training.config import RunConfig as RunConfig
 from clipkit.training.config import SourceConfig as SourceConfig
 from clipkit.training.config import WatchConfig as WatchConfig
 from clipkit.version import __version__ as __version__
-from clipkit.zero_shot.classifier import ClassifiedBatch as ClassifiedBatch
-from clipkit.zero_shot.classifier import LabelScore as LabelScore
+from clipkit.zero_shot.calibration import Calibration as Calibration
 from clipkit.zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier
-from clipkit.zero_shot.classifier import classify_each as classify_each
+from clipkit.zero_shot.label_scores import ClassifiedBatch as ClassifiedBatch
+from clipkit.zero_shot.label_scores import LabelScore as LabelScore
 from clipkit.zero_shot.labels import EqualLabelsWarning as EqualLabelsWarning
+from clipkit.zero_shot.own_labels import classify_each as classify_each
 from clipkit.zero_shot.templates import TEMPLATE_SETS as TEMPLATE_SETS
 
 __all__: list[str]
