@@ -14,6 +14,7 @@ import importlib
 # The public names by the module that they come from. After a change here run
 # python docs/write_api.py: it makes __init__.pyi for type checkers and editors, and docs/api.md.
 _PUBLIC = {
+    "clipkit.data.pair": ("PairLayout",),
     "clipkit.embeddings": (
         "EmbeddingArray",
         "cosine_similarity",
@@ -21,7 +22,6 @@ _PUBLIC = {
         "normalize_rows",
         "top_k",
     ),
-    "clipkit.data.pair": ("PairLayout",),
     "clipkit.encoder.encoder": ("Encoder",),
     "clipkit.encoder.image_embedding": ("EncodedBatch", "EncodingReport"),
     "clipkit.encoder.loading": ("compile_model", "load"),
@@ -45,11 +45,14 @@ _PUBLIC = {
     ),
     "clipkit.evaluation.evaluate": ("EvaluationOptions", "evaluate"),
     "clipkit.evaluation.report": (
+        "CalibrationResult",
         "ClassResult",
         "Confusion",
         "EvaluationReport",
+        "LabelSetResult",
         "NearDuplicate",
         "QueryResult",
+        "SelectiveAccuracy",
         "TemplateResult",
     ),
     "clipkit.inputs.decoder": ("DecodedImage",),

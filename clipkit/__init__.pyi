@@ -1,11 +1,11 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
+from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.embeddings import EmbeddingArray as EmbeddingArray
 from clipkit.embeddings import cosine_similarity as cosine_similarity
 from clipkit.embeddings import mix_embeddings as mix_embeddings
 from clipkit.embeddings import normalize_rows as normalize_rows
 from clipkit.embeddings import top_k as top_k
-from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.encoder.encoder import Encoder as Encoder
 from clipkit.encoder.image_embedding import EncodedBatch as EncodedBatch
 from clipkit.encoder.image_embedding import EncodingReport as EncodingReport
@@ -29,11 +29,14 @@ from clipkit.errors import SpaceMismatchError as SpaceMismatchError
 from clipkit.errors import TrainingError as TrainingError
 from clipkit.evaluation.evaluate import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.evaluate import evaluate as evaluate
+from clipkit.evaluation.report import CalibrationResult as CalibrationResult
 from clipkit.evaluation.report import ClassResult as ClassResult
 from clipkit.evaluation.report import Confusion as Confusion
 from clipkit.evaluation.report import EvaluationReport as EvaluationReport
+from clipkit.evaluation.report import LabelSetResult as LabelSetResult
 from clipkit.evaluation.report import NearDuplicate as NearDuplicate
 from clipkit.evaluation.report import QueryResult as QueryResult
+from clipkit.evaluation.report import SelectiveAccuracy as SelectiveAccuracy
 from clipkit.evaluation.report import TemplateResult as TemplateResult
 from clipkit.inputs.decoder import DecodedImage as DecodedImage
 from clipkit.inputs.folders import LeftOut as LeftOut

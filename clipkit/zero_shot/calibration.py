@@ -73,12 +73,9 @@ class Calibration:
         Source:
             Vovk et al. 2005; the score is that of Sadinle et al. 2019 (arXiv 1609.00451).
         """
-        if not 0 < coverage < 1:
-            raise InputError(f"coverage must be above 0 and below 1, got {coverage}")
-        # As it is written: in binary floats (9 + 1) * .9 may be above 9.
-        share = Fraction(str(float(coverage)))
-        rank = math.ceil((self.num_images + 1) * share)
+        rank = conformal_rank(self.num_images, coverage)
         if rank > self.num_images:
+            share = _as_written(coverage)
             raise InputError(
                 f"a coverage of {coverage} needs {math.ceil(share / (1 - share))} labelled images "
                 f"or more, and this calibration is of {self.num_images}: calibrate with more, or "
@@ -164,6 +161,33 @@ class Calibration:
             prompts_id=values["prompts_id"],
             log_losses=tuple(map(float, values["log_losses"])),
         )
+
+
+def conformal_rank(num_images: int, coverage: float) -> int:
+    """Return which of the N ascending scores is the threshold of a conformal set, from 1.
+
+    Args:
+        num_images: N.
+        coverage: Above 0 and below 1.
+
+    Returns:
+        ceil((N + 1) coverage); above N there are too few images.
+
+    Raises:
+        InputError: If the coverage is out of range.
+
+    Example:
+        >>> conformal_rank(9, 0.9), conformal_rank(8, 0.9)
+        (9, 9)
+    """
+    if not 0 < coverage < 1:
+        raise InputError(f"coverage must be above 0 and below 1, got {coverage}")
+    return math.ceil((num_images + 1) * _as_written(coverage))
+
+
+def _as_written(coverage: float) -> Fraction:
+    """Return a share as its decimals say: in binary floats .9 / (1 - .9) is above 9."""
+    return Fraction(str(float(coverage)))
 
 
 def fit_scoring(
@@ -256,25 +280,26 @@ def identify_prompts(class_names: Sequence[str], prompts: Sequence[Sequence[str]
 
 def _first_wrong(values: dict[str, Any]) -> str:
     """Return what is wrong with the content of a file, or nothing."""
-    for name in ("model", "space_id", "prompts_id"):
-        if not isinstance(values.get(name), str):
-            return f'"{name}" must be a string, got {values.get(name)!r:.60}'
-    scale, bias = values.get("logit_scale"), values.get("logit_bias")
-    if not _is_number(scale) or scale <= 0:
-        return f'"logit_scale" must be a number above 0, got {scale!r:.60}'
-    if bias is not None and not _is_number(bias):
-        return f'"logit_bias" must be a number or null, got {bias!r:.60}'
-    names, losses = values.get("class_names"), values.get("log_losses")
-    if not isinstance(names, list) or not names or not all(isinstance(at, str) for at in names):
-        return f'"class_names" must be a list of strings, got {names!r:.60}'
-    is_list = isinstance(losses, list) and losses and all(map(_is_number, losses))
-    if not is_list or losses != sorted(losses) or losses[0] < 0:
-        return f'"log_losses" must be numbers of 0 or more, ascending, got {losses!r:.60}'
-    if values.get("num_images") != len(losses):
-        return f'"num_images" is {values.get("num_images")!r:.60} for {len(losses)} log losses'
-    return ""
+    names, losses, bias = (values.get(at) for at in ("class_names", "log_losses", "logit_bias"))
+    is_right = {
+        **{at: isinstance(values.get(at), str) for at in ("model", "space_id", "prompts_id")},
+        "logit_scale": _is_number(values.get("logit_scale")) and values["logit_scale"] > 0,
+        "logit_bias": bias is None or _is_number(bias),
+        "class_names": isinstance(names, list) and all(isinstance(at, str) for at in names),
+        "log_losses": _are_losses(losses),
+        "num_images": isinstance(losses, list) and values.get("num_images") == len(losses),
+    }
+    wrong = next((name for name, is_it in is_right.items() if not is_it), None)
+    return "" if wrong is None else f'its "{wrong}" is {values.get(wrong)!r:.60}'
+
+
+def _are_losses(values: object) -> bool:
+    """Return whether a value is a list of numbers of 0 or more, ascending."""
+    if not isinstance(values, list) or not values or not all(map(_is_number, values)):
+        return False
+    is_ascending: bool = values == sorted(values) and values[0] >= 0
+    return is_ascending
 
 
 def _is_number(value: object) -> bool:
-    is_it = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_it and math.isfinite(value)  # type: ignore[arg-type]
+    return isinstance(value, int | float) and value is not True and math.isfinite(value)

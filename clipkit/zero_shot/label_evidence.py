@@ -59,9 +59,9 @@ class LabelEvidence:
         logits = LABEL_SLOPE * evidence_of(texts, self._words.rows, rows)
         of_labels, of_words = np.split(logits, [len(self._labels)], axis=1)
         alone = of_labels.max(axis=1) - LABEL_SLOPE * LABEL_CENTER
-        return (
-            alone + np.logaddexp.reduce(of_labels, axis=1) - np.logaddexp.reduce(of_words, axis=1)
-        )
+        odds: NDArray[np.float64] = np.logaddexp.reduce(of_labels, axis=1)
+        odds += alone - np.logaddexp.reduce(of_words, axis=1)
+        return odds
 
     def known(self, images: Embeddings) -> NDArray[np.float64]:
         """Return the probability that images show any of the labels, shape (N,)."""
