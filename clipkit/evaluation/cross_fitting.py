@@ -42,7 +42,7 @@ def check_calibration_path(path: Path) -> None:
             "written"
         )
     try:
-        import scipy  # noqa: F401
+        import scipy  # type: ignore[import-untyped]  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("evaluate", "Calibrating") from error
 

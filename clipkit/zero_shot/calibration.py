@@ -218,7 +218,7 @@ def fit_scoring(
         Temperature scaling: Guo et al. 2017 (arXiv 1706.04599). The penalty: own.
     """
     try:
-        from scipy.optimize import minimize
+        from scipy.optimize import minimize  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("evaluate", "Calibrating") from error
     rows, is_right = np.arange(len(labels)), np.arange(cosines.shape[1]) == labels[:, None]

@@ -224,8 +224,14 @@ class ZeroShotClassifier:
         threshold = self._calibration.threshold(coverage)
         losses = label_log_losses(self._cosines(image_embeddings), self._encoder.scoring)
         sizes = np.maximum(np.count_nonzero(losses <= threshold, axis=1), 1)
-        ranked = self.rank(image_embeddings)
-        return [labels[:size] for labels, size in zip(ranked, sizes.tolist(), strict=True)]
+        rows = zip(self._scores(image_embeddings), losses, sizes.tolist(), strict=True)
+        return [
+            [  # scores may be rounded alike, log losses are not
+                LabelScore(score=float(scores[at]), label=self.labels[at])
+                for at in top_k(-some, size)
+            ]
+            for scores, some, size in rows
+        ]
 
     def classify(
         self,

@@ -11,6 +11,7 @@ from clipkit import EvaluationOptions
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
 from clipkit.evaluation.cross_fitting import check_calibration_path, measure_calibration
+from clipkit.evaluation.evaluate import EvaluationTask
 from clipkit.evaluation.report_text import report_tables
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.calibration import fit_scoring
@@ -83,8 +84,9 @@ def test_a_report_has_the_calibration_and_its_worth(tmp_path: Path) -> None:
 
 
 def test_other_tasks_have_no_calibration(tmp_path: Path) -> None:
-    for task in ("retrieval", "probe", "search"):
-        options = EvaluationOptions(task=task, calibrate=True)  # type: ignore[arg-type]
+    tasks: tuple[EvaluationTask, ...] = ("retrieval", "probe", "search")
+    for task in tasks:
+        options = EvaluationOptions(task=task, calibrate=True)
         with pytest.raises(InputError, match="a calibration is of zero-shot classification"):
             clipkit.evaluate(FakeEncoder(), str(tmp_path), options)
 

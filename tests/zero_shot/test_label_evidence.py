@@ -54,7 +54,8 @@ def test_known_log_odds_are_those_of_a_slow_reference() -> None:
     images = normalize_rows(rng.normal(size=(5, 6)) + 0.5)
     evidence = LabelEvidence(WordScale(words), labels)
     found = evidence.known_log_odds(images)
-    slow = [slow_log_odds(*map(np.float64, (at, labels, words))) for at in images]
+    texts, bank = labels.astype(np.float64), words.astype(np.float64)
+    slow = [slow_log_odds(image.astype(np.float64), texts, bank) for image in images]
     assert found == pytest.approx(slow, rel=1e-4, abs=1e-4)
     odds = KNOWN_SLOPE * (np.array(slow) - KNOWN_CENTER)
     assert evidence.known(images) == pytest.approx(1 / (1 + np.exp(-odds)), rel=1e-3)
