@@ -1,9 +1,9 @@
 """Probabilities that hold: calibration, label sets with a guarantee, and images of no label.
 
-Run as  python benchmarks/probabilities.py  [--clip-data FOLDER] [--fit]. The starter's images are
-those of labelled_photos.py and CIFAR's pixels; with FOLDER also published embeddings of OpenAI's
-ViT-B/32 and ViT-B/16 (see relevance_collections.py). Of COCO's photographs those that show one
-class only have a right label.
+Run as  python benchmarks/probabilities.py  [--clip-data FOLDER] [--fit] [--diagram FILE]. The
+starter's images are those of labelled_photos.py; with FOLDER also CIFAR's pixels, and published
+embeddings of OpenAI's ViT-B/32 and ViT-B/16 (see relevance_collections.py). Of COCO's photographs
+those that show one class only have a right label.
 
 Every figure is of images that nothing was fitted on. --fit shows how the constants were chosen:
 of calibration on the starter and ViT-B/32 (then ViT-B/16 is unseen), of images that show no label
@@ -35,7 +35,12 @@ from relevance_collections import Collection, Rows, unit_rows
 from sklearn.metrics import roc_auc_score
 
 import clipkit
-from clipkit.metrics.calibration import expected_calibration_error, selective_accuracy
+from clipkit.evaluation.reliability_diagram import write_reliability_diagram
+from clipkit.metrics.calibration import (
+    expected_calibration_error,
+    reliability_bins,
+    selective_accuracy,
+)
 from clipkit.runtime.base import Scoring
 from clipkit.word_evidence import WordScale
 from clipkit.zero_shot.calibration import SCALE_SPREAD, Calibration, fit_scoring
@@ -335,10 +340,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clip-data", type=Path, help="a folder of published CLIP embeddings")
     parser.add_argument("--fit", action="store_true", help="show how the constants were chosen")
+    parser.add_argument(
+        "--diagram", type=Path, metavar="FILE", help="draw the starter's reliability diagram"
+    )
     arguments = parser.parse_args()
     collections = read_labelled(arguments.clip_data)
     collections = [each for each in collections if not each.name.endswith("ensemble")]
     sets = labelled_sets(collections)
+    if arguments.diagram:
+        bins = reliability_bins(*sets[0].confidences(sets[0].scoring))
+        write_reliability_diagram(bins, sets[0].name, arguments.diagram)
     if arguments.fit:
         print_fit(collections, sets)
     print_calibration(sets)
