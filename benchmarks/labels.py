@@ -43,7 +43,7 @@ from relevance_designs import (
 import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.word_evidence import WordScale
-from clipkit.zero_shot.classifier import LABEL_CENTER, LABEL_SLOPE
+from clipkit.zero_shot.label_evidence import LABEL_CENTER, LABEL_SLOPE
 
 CLIP_SCALE = 100.0  # the logit scale of OpenAI's models
 SYNONYM_COSINE = 0.6  # of the rule that clipkit had before

@@ -46,11 +46,14 @@ _PUBLIC = {
     ),
     "clipkit.evaluation.evaluate": ("EvaluationOptions", "evaluate"),
     "clipkit.evaluation.report": (
+        "CalibrationResult",
         "ClassResult",
         "Confusion",
         "EvaluationReport",
+        "LabelSetResult",
         "NearDuplicate",
         "QueryResult",
+        "SelectiveAccuracy",
         "TemplateResult",
     ),
     "clipkit.inputs.decoder": ("DecodedImage",),
@@ -95,13 +98,11 @@ _PUBLIC = {
         "WatchConfig",
     ),
     "clipkit.version": ("__version__",),
-    "clipkit.zero_shot.classifier": (
-        "ClassifiedBatch",
-        "LabelScore",
-        "ZeroShotClassifier",
-        "classify_each",
-    ),
+    "clipkit.zero_shot.calibration": ("Calibration",),
+    "clipkit.zero_shot.classifier": ("ZeroShotClassifier",),
+    "clipkit.zero_shot.label_scores": ("ClassifiedBatch", "LabelScore"),
     "clipkit.zero_shot.labels": ("EqualLabelsWarning",),
+    "clipkit.zero_shot.own_labels": ("classify_each",),
     "clipkit.zero_shot.templates": ("TEMPLATE_SETS",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

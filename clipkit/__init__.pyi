@@ -30,11 +30,14 @@ from clipkit.errors import SpaceMismatchError as SpaceMismatchError
 from clipkit.errors import TrainingError as TrainingError
 from clipkit.evaluation.evaluate import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.evaluate import evaluate as evaluate
+from clipkit.evaluation.report import CalibrationResult as CalibrationResult
 from clipkit.evaluation.report import ClassResult as ClassResult
 from clipkit.evaluation.report import Confusion as Confusion
 from clipkit.evaluation.report import EvaluationReport as EvaluationReport
+from clipkit.evaluation.report import LabelSetResult as LabelSetResult
 from clipkit.evaluation.report import NearDuplicate as NearDuplicate
 from clipkit.evaluation.report import QueryResult as QueryResult
+from clipkit.evaluation.report import SelectiveAccuracy as SelectiveAccuracy
 from clipkit.evaluation.report import TemplateResult as TemplateResult
 from clipkit.inputs.decoder import DecodedImage as DecodedImage
 from clipkit.inputs.folders import LeftOut as LeftOut
@@ -88,11 +91,12 @@ from clipkit.training.config import RunConfig as RunConfig
 from clipkit.training.config import SourceConfig as SourceConfig
 from clipkit.training.config import WatchConfig as WatchConfig
 from clipkit.version import __version__ as __version__
-from clipkit.zero_shot.classifier import ClassifiedBatch as ClassifiedBatch
-from clipkit.zero_shot.classifier import LabelScore as LabelScore
+from clipkit.zero_shot.calibration import Calibration as Calibration
 from clipkit.zero_shot.classifier import ZeroShotClassifier as ZeroShotClassifier
-from clipkit.zero_shot.classifier import classify_each as classify_each
+from clipkit.zero_shot.label_scores import ClassifiedBatch as ClassifiedBatch
+from clipkit.zero_shot.label_scores import LabelScore as LabelScore
 from clipkit.zero_shot.labels import EqualLabelsWarning as EqualLabelsWarning
+from clipkit.zero_shot.own_labels import classify_each as classify_each
 from clipkit.zero_shot.templates import TEMPLATE_SETS as TEMPLATE_SETS
 
 __all__: list[str]

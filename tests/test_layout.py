@@ -37,6 +37,7 @@ OF_NO_SINGLE_MODULE = {
 }
 # Modules without a test file of their own, and the one that tests them.
 TESTED_IN = {
+    "cli/classify_output": "cli/test_classify",
     "__main__": "cli/test_main",
     "cli/doctor": "cli/test_compile",
     "cli/export": "search/test_export",
@@ -104,7 +105,10 @@ TESTED_IN = {
     "training/config_values": "training/test_config_file",
     "training/pair_reading": "training/test_data_loading",
     "training/trained_towers": "training/test_step",
+    "zero_shot/label_scores": "zero_shot/test_classifier",
     "zero_shot/labels": "zero_shot/test_classifier",
+    "zero_shot/own_labels": "zero_shot/test_classifier",
+    "zero_shot/probabilities": "zero_shot/test_label_evidence",
 }
 # Folders of tests that mirror another tree: `demo`, `benchmarks`, the recipe, files of the past.
 OTHER_TREES = {"benchmarks", "compatibility", "demo", "recipe"}

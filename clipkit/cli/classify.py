@@ -1,9 +1,7 @@
 """``clipkit classify``: zero-shot classification of images by labels of the user's own."""
 
 import argparse
-import csv
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,28 +10,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipkit.cli import values
+from clipkit.cli.classify_output import Answer, choose_writer
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.parser import Parser
-from clipkit.cli.terminal import clear_bars, display_width, note, progress_bar, to_json, visible
+from clipkit.cli.terminal import clear_bars, note, progress_bar
+from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.encoder.text_embedding import quoted
 from clipkit.errors import ImageReadError, InputError, LibraryError, SpaceMismatchError
 from clipkit.inputs.folders import FolderEntry, find_images
-from clipkit.zero_shot.classifier import LabelScore, ZeroShotClassifier
+from clipkit.zero_shot.calibration import Calibration
+from clipkit.zero_shot.classifier import NONE_OF_THESE, ZeroShotClassifier
+from clipkit.zero_shot.label_scores import LabelScore
 from clipkit.zero_shot.labels import check_class_names, label_prompts
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 
 if TYPE_CHECKING:
     from clipkit.search.lookup import IndexedFiles
 
+_UNKNOWN_CUT = 0.5
 _EPILOG = """\
 examples:
   clipkit classify photos --labels "cat, dog, neither"
   clipkit classify fig.jpg --labels-file fruits.txt --domain food --csv > fruits.csv
   clipkit classify photos --labels "people, sea" --multi-label --json
+  clipkit classify photos --labels "cat, dog" --unknown
+  clipkit classify photos --labels "cat, dog" --calibration pets.json --coverage 0.9
 
-images of an indexed folder are looked up in the index instead of decoded again
+images of an indexed folder are looked up in the index instead of decoded again. A calibration is
+written by clipkit evaluate --calibrate, from some images that are sorted into folders by label
 """
 
 
@@ -89,6 +95,25 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         action="store_true",
         help="score every label on its own; several may apply, and one from 0.5 on counts as given",
     )
+    parser.add_argument(
+        "--unknown",
+        action="store_true",
+        help=f'answer "{NONE_OF_THESE}" as well, with its probability; an image counts as unknown '
+        "where that is 0.5 or more",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=values.path,
+        metavar="FILE",
+        help="probabilities by a file of clipkit evaluate --calibrate",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=values.number(0, 1, is_open=True),
+        metavar="SHARE",
+        help="give the set of labels that holds the right one for this share of images, such as "
+        "0.9: on average over images like those of the calibration, not for every image or label",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object per image and line")
     form.add_argument("--csv", action="store_true", help="path,label,score with a header")
@@ -119,8 +144,10 @@ def run(arguments: argparse.Namespace) -> int:
         0; or 1 if no image could be read, or one was skipped and --strict was given.
 
     Raises:
-        InputError: If a label or a path is refused.
+        InputError: If a label, a path or a calibration is refused.
+        SpaceMismatchError: If the calibration is of another model.
     """
+    calibration = _read_calibration(arguments)
     named = _without_repeats(_read_labels(arguments))
     # Says what is wrong with labels, prompts and templates before any work.
     label_prompts(named, arguments.templates, arguments.domain)
@@ -136,28 +163,73 @@ def run(arguments: argparse.Namespace) -> int:
             multi_label=arguments.multi_label,
             progress=progress,
         )
-    if len(classifier.labels) == 1 and not classifier.multi_label:
-        note("one label always scores 1; add more labels, or --multi-label to score it on its own")
+    if len(classifier.labels) == 1 and not classifier.multi_label and not arguments.unknown:
+        note(
+            "one label always scores 1; add more labels, --unknown for an answer beside it, or "
+            "--multi-label to score it on its own"
+        )
+    if calibration is not None:
+        classifier = classifier.with_calibration(calibration)
+    if arguments.unknown:
+        classifier = classifier.with_unknown()
+    if calibration is not None and arguments.coverage is not None:
+        # Refused before any image is embedded.
+        classifier.label_sets(classifier.class_embeddings[:0], coverage=arguments.coverage)
+        note(
+            f"sets of labels: {arguments.coverage:.0%} of them or more hold the right one, on "
+            f"average over images like the {calibration.num_images} of the calibration; not for "
+            "every image or label, and an image that shows none of the labels has a set too"
+        )
     skipped = [error for source in sources for error in source.skipped]
     num_images, num_done, num_ranked = sum(len(source.paths) for source in sources), 0, 0
     with progress_bar("classifying") as progress:
         progress(0, num_images)
-        writer = _choose_writer(arguments, sources)
+        writer = choose_writer(arguments, [path for each in sources for path in each.paths])
         for source in sources:
             for batch in source.stream(encoder):
-                ranked = classifier.rank(batch.embeddings, k=arguments.top)
+                answers = _answers(classifier, batch.embeddings, arguments)
                 clear_bars()
-                for position, labels in zip(batch.positions, ranked, strict=True):
-                    writer.write(source.paths[position], labels)
-                num_ranked += len(ranked)
+                for position, answer in zip(batch.positions, answers, strict=True):
+                    writer.write(source.paths[position], answer)
+                num_ranked += len(answers)
                 skipped += [error for _, error in batch.skipped]
-                num_done += len(ranked) + len(batch.skipped)
+                num_done += len(answers) + len(batch.skipped)
                 progress(num_done, num_images)
     for line in skipped_lines(skipped):
         note(line)
     if not num_images and not skipped:
         note("no images found")
     return 1 if not num_ranked or (skipped and arguments.strict) else 0
+
+
+def _read_calibration(arguments: argparse.Namespace) -> Calibration | None:
+    if arguments.coverage is not None and arguments.calibration is None:
+        raise InputError(
+            "--coverage needs --calibration with a file that clipkit evaluate --calibrate has "
+            "written of images with these labels"
+        )
+    if arguments.coverage is not None and arguments.unknown:
+        raise InputError(
+            "--coverage and --unknown do not go together: a set holds the right label for images "
+            "that show one of the labels, and says nothing of the others"
+        )
+    return None if arguments.calibration is None else Calibration.load(arguments.calibration)
+
+
+def _answers(
+    classifier: ZeroShotClassifier, embeddings: Embeddings, arguments: argparse.Namespace
+) -> list[Answer]:
+    ranked = classifier.rank(embeddings, k=arguments.top)
+    if arguments.coverage is not None:
+        sets = classifier.label_sets(embeddings, coverage=arguments.coverage)
+        return [Answer(*both) for both in zip(ranked, sets, strict=True)]
+    if not arguments.unknown:
+        return [Answer(labels) for labels in ranked]
+    return [Answer(labels, is_unknown=_is_unknown(labels[0])) for labels in ranked]
+
+
+def _is_unknown(first: LabelScore) -> bool:
+    return first["label"] == NONE_OF_THESE and first["score"] >= _UNKNOWN_CUT
 
 
 _Given = list[str] | dict[str, str | list[str]]  # labels, or the prompts of each
@@ -286,47 +358,3 @@ def _look_up(
         return None
     note(f"{known.num_known} of {len(entries)} images of {folder} are looked up in its index")
     return known
-
-
-class _JsonWriter:
-    def write(self, path: str, labels: list[LabelScore]) -> None:
-        pairs = [{"label": item["label"], "score": item["score"]} for item in labels]
-        print(to_json({"path": path, "labels": pairs}), flush=True)
-
-
-class _CsvWriter:
-    def __init__(self) -> None:
-        self._rows = csv.writer(sys.stdout, lineterminator="\n")
-        self._rows.writerow(["path", "label", "score"])
-
-    def write(self, path: str, labels: list[LabelScore]) -> None:
-        for item in labels:
-            self._rows.writerow([path, item["label"], f"{item['score']:.6f}"])
-
-
-class _TextWriter:
-    def __init__(self, sources: Sequence[_Source]) -> None:
-        paths = (path for source in sources for path in source.paths)
-        # Lines come one by one, so the width is known beforehand; a terminal gets one column.
-        is_aligned = sys.stdout.isatty()
-        self._width = max((display_width(visible(path)) for path in paths if is_aligned), default=0)
-
-    def write(self, path: str, labels: list[LabelScore]) -> None:
-        scores = "  ".join(f"{item['label']} {item['score']:.1%}" for item in labels)
-        if self._width:
-            shown = visible(path)
-            blanks = " " * (self._width - display_width(shown))
-            print(f"{shown}{blanks}  {scores}", flush=True)
-        else:
-            # As in JSON where a name has a line break or the like, so that it stays one line.
-            shown = path if path.isprintable() else to_json(path)
-            print(f"{shown}\t{scores}", flush=True)
-
-
-_Writer = _JsonWriter | _CsvWriter | _TextWriter
-
-
-def _choose_writer(arguments: argparse.Namespace, sources: Sequence[_Source]) -> _Writer:
-    if arguments.json:
-        return _JsonWriter()
-    return _CsvWriter() if arguments.csv else _TextWriter(sources)

@@ -21,6 +21,7 @@ examples:
   clipkit evaluate labels.csv --label-column species --json > pets.json
   clipkit evaluate captions.csv                           recall@k of images and captions
   clipkit evaluate ~/Pictures --queries queries.json      search: mAP, nDCG, recall@k
+  clipkit evaluate pets/ --calibrate pets.json            for clipkit classify --calibration
   clipkit evaluate pets/test --train pets/train --shots 16
   clipkit evaluate https://huggingface.co/datasets/clip-benchmark/wds_cifar10
 
@@ -89,6 +90,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE.png",
         help="draw accuracy over confidence (reliability diagram)",
     )
+    parser.add_argument(
+        "--calibrate",
+        type=values.path,
+        metavar="FILE.json",
+        help="fit the probabilities to these images and write that for clipkit classify "
+        "--calibration; the report says what it is worth on images it was not fitted on",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
@@ -105,10 +113,10 @@ def run(arguments: argparse.Namespace) -> int:
         0; or 1 if an image was skipped and --strict was given.
 
     Raises:
-        InputError: If the data do not fit the task, or a diagram is asked for that there is none
-            of.
+        InputError: If the data do not fit the task, or a file that is asked for cannot be written.
     """
     # Imported here, so that the help of all commands starts without them.
+    from clipkit.evaluation.cross_fitting import check_calibration_path
     from clipkit.evaluation.evaluate import EvaluationOptions, evaluate
     from clipkit.evaluation.reliability_diagram import (
         check_diagram_path,
@@ -118,6 +126,9 @@ def run(arguments: argparse.Namespace) -> int:
     diagram = None if arguments.diagram is None else Path(arguments.diagram)
     if diagram is not None:
         check_diagram_path(diagram)
+    calibration = None if arguments.calibrate is None else Path(arguments.calibrate)
+    if calibration is not None:
+        check_calibration_path(calibration)
     options = EvaluationOptions(
         task=arguments.task,
         templates=tuple(arguments.templates),
@@ -128,10 +139,14 @@ def run(arguments: argparse.Namespace) -> int:
         shots=arguments.shots,
         queries=arguments.queries,
         seed=arguments.seed,
+        calibrate=calibration is not None,
     )
     encoder = load_encoder(arguments)
     callbacks = Callbacks(say=note, warn=lambda line: note(f"warning: {line}"), progress_for=_bar)
     report = evaluate(encoder, str(arguments.pairs), options, callbacks=callbacks)
+    if calibration is not None and report.calibration is not None:
+        report.calibration.save(calibration)
+        note(f"{calibration} is written, a calibration by {report.num_images} images")
     if diagram is not None and report.reliability:
         write_reliability_diagram(report.reliability, f"{report.model}, {report.data}", diagram)
     elif diagram is not None:

@@ -23,13 +23,14 @@ from clipkit.evaluation.classification import (
     score_log_probabilities,
     template_result,
 )
+from clipkit.evaluation.cross_fitting import measure_calibration
 from clipkit.evaluation.embedded import EmbeddedImages, embed_images
 from clipkit.evaluation.labelled_images import LabelledImages, open_labelled
 from clipkit.evaluation.leaks import find_leaks
 from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
-from clipkit.evaluation.report import EvaluationReport, data_name
+from clipkit.evaluation.report import EvaluationReport, SelectiveAccuracy, data_name
 from clipkit.evaluation.search_queries import evaluate_search, read_queries
-from clipkit.metrics.calibration import reliability_bins
+from clipkit.metrics.calibration import reliability_bins, selective_accuracy
 from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
 from clipkit.zero_shot.classifier import ZeroShotClassifier
@@ -37,6 +38,12 @@ from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, resolve_templates
 
 EvaluationTask = Literal["auto", "classification", "retrieval", "probe", "search"]
 _BARE = "none"  # the set of templates that is the name alone
+_NO_CLASSES = ("retrieval", "probe", "search")  # tasks without a zero-shot classification
+_CALIBRATES = (
+    "a calibration is of zero-shot classification: give images with classes, such as folders of "
+    "images that are named by what they show, and no other task"
+)
+_SHARES = (0.5, 0.8, 0.9, 1.0)  # of the images that are answered
 _FEW = 100  # images, below which an interval spans more than about 10 points
 
 
@@ -55,6 +62,7 @@ class EvaluationOptions:
     shots: int | None = None  # images a class that a probe is fitted on; None: all
     queries: str = ""  # a file with queries and the paths that answer them, for search
     seed: int = 0
+    calibrate: bool = False  # whether to fit a calibration, of the first templates
 
 
 def evaluate(
@@ -82,13 +90,16 @@ def evaluate(
 
     Raises:
         InputError: If the data do not fit the task, or nothing of them can be read.
-        MissingExtraError: If a probe is asked for and scikit-learn is not installed.
+        MissingExtraError: If a probe or a calibration is asked for and scikit-learn is not
+            installed.
     """
     options = options or EvaluationOptions()
     callbacks = callbacks or Callbacks()
     if options.task not in get_args(EvaluationTask):
         known = ", ".join(get_args(EvaluationTask))
         raise InputError(f'task must be one of {known}, got "{options.task}"')
+    if options.calibrate and (options.queries or options.train or options.task in _NO_CLASSES):
+        raise InputError(_CALIBRATES)
     if options.queries or options.task == "search":
         if not options.queries:
             raise InputError("to evaluate search, give a file with queries")
@@ -109,6 +120,8 @@ def evaluate(
     if options.task == "auto" and pairs.class_names:
         labelled = _open(data, options, benchmark, callbacks)
         return _evaluate_classes(encoder, data, options, labelled, callbacks)
+    if options.calibrate:
+        raise InputError(_CALIBRATES)
     return _evaluate_captions(encoder, data, pairs, callbacks)
 
 
@@ -135,11 +148,13 @@ def _evaluate_classes(
     images = embed_images(encoder, labelled.dataset, "embedding images", callbacks)
     labels = labelled.labels[images.rows]
     scores: dict[str, ImageScores] = {}
+    classifiers: dict[str, ZeroShotClassifier] = {}
     for name, templates in {**sets, _BARE: resolve_templates(_BARE)}.items():
         with callbacks.progress_for(f"embedding class names ({name})") as progress:
             classifier = ZeroShotClassifier(
                 encoder, labelled.class_names, templates=templates, progress=progress
             )
+        classifiers[name] = classifier
         scores[name] = score_images(
             images.embeddings, labels, classifier.class_embeddings, encoder.scoring
         )
@@ -147,7 +162,16 @@ def _evaluate_classes(
     report = _classification_report(encoder, data, labelled, images, scores[main])
     compared = tuple(template_result(name, scores[name], scores[_BARE]) for name in sets)
     settings = {"templates": main, "num_templates": len(sets[main])}
-    return replace(report, templates=compared, settings=settings)
+    report = replace(report, templates=compared, settings=settings)
+    if not options.calibrate:
+        return report
+    callbacks.say(f"calibrating on {len(labels)} images")
+    classes = classifiers[main].class_embeddings
+    return replace(
+        report,
+        calibrated=measure_calibration(images.embeddings, labels, classes, encoder.scoring),
+        calibration=classifiers[main].calibrate(images.embeddings, labels),
+    )
 
 
 def _template_sets(
@@ -241,6 +265,7 @@ def _classification_report(
         )
     metrics, intervals = classification_metrics(scores, labels, num_classes, prefix=prefix)
     classes, confusions = class_results(scores, labels, labelled.class_names)
+    selective = selective_accuracy(scores.confidences, scores.is_right, np.array(_SHARES))
     warnings = []
     if len(labels) < _FEW:
         width = intervals[f"{prefix}acc1"]
@@ -263,6 +288,7 @@ def _classification_report(
         classes=classes,
         confusions=confusions,
         reliability=tuple(reliability_bins(scores.confidences, scores.is_right)),
+        selective=tuple(map(SelectiveAccuracy, _SHARES, selective.tolist())),
         warnings=tuple(warnings),
         skipped=images.skipped,
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from clipkit.errors import ImageReadError
 from clipkit.metrics.calibration import ReliabilityBin
 from clipkit.metrics.comparison import Interval
+from clipkit.zero_shot.calibration import Calibration
 
 Task = Literal["zeroshot_classification", "zeroshot_retrieval", "linear_probe", "search"]
 
@@ -63,6 +64,34 @@ class NearDuplicate:
 
 
 @dataclass(frozen=True)
+class SelectiveAccuracy:
+    """The accuracy where only the images of highest confidence are answered."""
+
+    coverage: float  # share of the images that are answered
+    accuracy: float  # share of those that are right
+
+
+@dataclass(frozen=True)
+class LabelSetResult:
+    """Sets of labels that shall hold the right one, on images that the sets were not fitted on."""
+
+    coverage: float  # share that was asked for
+    held: Interval  # share of the sets that hold the right label
+    mean_size: float  # labels a set
+    single: float  # share of the sets of one label
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """What a calibration changes, on images that it was not fitted on (cross-fitting)."""
+
+    folds: int
+    before: dict[str, float]  # nll, ece, adaptive_ece, brier
+    after: dict[str, float]
+    label_sets: tuple[LabelSetResult, ...]  # empty: too few images
+
+
+@dataclass(frozen=True)
 class EvaluationReport:
     """How good a model is on a dataset, with 95 % intervals and the details behind the figures."""
 
@@ -78,6 +107,9 @@ class EvaluationReport:
     confusions: tuple[Confusion, ...] = ()  # most frequent first
     templates: tuple[TemplateResult, ...] = ()
     reliability: tuple[ReliabilityBin, ...] = ()
+    selective: tuple[SelectiveAccuracy, ...] = ()
+    calibrated: CalibrationResult | None = None  # if asked for
+    calibration: Calibration | None = None  # fitted on all images; it has a file of its own
     queries: tuple[QueryResult, ...] = ()  # worst first
     near_duplicates: tuple[NearDuplicate, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -108,6 +140,8 @@ class EvaluationReport:
                 "confusions": list(map(asdict, self.confusions)),
                 "templates": list(map(asdict, self.templates)),
                 "reliability": list(map(asdict, self.reliability)),
+                "selective": list(map(asdict, self.selective)),
+                "calibrated": None if self.calibrated is None else asdict(self.calibrated),
                 "queries": list(map(asdict, self.queries)),
                 "near_duplicates": list(map(asdict, self.near_duplicates)),
                 "warnings": list(self.warnings),

@@ -24,6 +24,9 @@ def report_tables(report: EvaluationReport) -> list[tuple[str, Table]]:
         ("classes, least found first", _classes(report)),
         ("most frequent confusions", _confusions(report)),
         ("confidence against accuracy", _reliability(report)),
+        ("accuracy if only the surest are answered", _selective(report)),
+        ("calibrated, measured on images that it was not fitted on", _calibrated(report)),
+        ("sets of labels, measured likewise", _label_sets(report)),
         ("queries, worst first", _queries(report)),
         ("test images in the training data", _leaks(report)),
     ]
@@ -88,6 +91,34 @@ def _reliability(report: EvaluationReport) -> Table:
                 str(entry.count),
                 f"{entry.confidence:.3f}",
                 f"{entry.accuracy:.3f}",
+            ]
+        )
+    return rows
+
+
+def _selective(report: EvaluationReport) -> Table:
+    rows = [["answered", "accuracy"]]
+    return rows + [[f"{at.coverage:.0%}", f"{at.accuracy:.4f}"] for at in report.selective]
+
+
+def _calibrated(report: EvaluationReport) -> Table:
+    rows = [["metric", "before", "after"]]
+    if report.calibrated is not None:
+        for name, before in report.calibrated.before.items():
+            rows.append([name, f"{before:.4f}", f"{report.calibrated.after[name]:.4f}"])
+    return rows
+
+
+def _label_sets(report: EvaluationReport) -> Table:
+    rows = [["asked", "hold the right label", "95 % interval", "labels a set", "of one label"]]
+    for entry in report.calibrated.label_sets if report.calibrated else ():
+        rows.append(
+            [
+                f"{entry.coverage:.0%}",
+                f"{entry.held.mean:.4f}",
+                f"{entry.held.low:.3f} to {entry.held.high:.3f}",
+                f"{entry.mean_size:.2f}",
+                f"{entry.single:.0%}",
             ]
         )
     return rows

@@ -8,20 +8,23 @@ import copy
 import functools
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_progress, check_whole, items_of
+from clipkit.arguments import ENCODER_RULE, check_kind, check_progress, check_whole
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import EmbeddingArray, Embeddings, cosine_similarity, top_k
 from clipkit.encoder.encoder import Encoder
-from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput, check_image_list
+from clipkit.errors import InputError, SpaceMismatchError
+from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
+from clipkit.runtime.base import Scoring
 from clipkit.word_evidence import WordScale
+from clipkit.zero_shot.calibration import Calibration, check_labels, fit_scoring, identify_prompts
+from clipkit.zero_shot.label_evidence import LabelEvidence
+from clipkit.zero_shot.label_scores import ClassifiedBatch, LabelScore
 from clipkit.zero_shot.labels import (
     LabelGroups,
     Labels,
@@ -32,39 +35,10 @@ from clipkit.zero_shot.labels import (
     read_labels,
     warn_of_unknown_labels,
 )
+from clipkit.zero_shot.probabilities import label_log_losses
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
 
-# The logistic curve of labels that are scored on their own: where the score is .5, and its slope,
-# in spreads of evidence. `benchmarks/labels.py --fit` gives 3.5 and 2 for five sets of images and
-# three models, and 3.3 to 3.9 and 1.85 to 2.1 without one of the sets.
-LABEL_CENTER, LABEL_SLOPE = 3.5, 2.0
-
-
-class LabelScore(TypedDict):
-    """One label of an image, as users of transformers' pipeline expect it."""
-
-    score: float
-    label: str
-
-
-@dataclass(frozen=True)
-class ClassifiedBatch:
-    """One batch of a stream, in the order of its images."""
-
-    positions: list[int]  # of those that could be read, counted in the stream from 0
-    labels: list[list[LabelScore]]  # of each of them, best first
-    skipped: list[tuple[int, ImageReadError]]  # position and reason of each of the others
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, as JSON can hold them."""
-        return {
-            "positions": self.positions,
-            "labels": self.labels,
-            "skipped": [
-                {"position": position, "path": error.path, "reason": error.reason}
-                for position, error in self.skipped
-            ],
-        }
+NONE_OF_THESE = "none of these"  # the label of images that show none of the labels
 
 
 class ZeroShotClassifier:
@@ -119,6 +93,10 @@ class ZeroShotClassifier:
         )
         self.multi_label = multi_label or encoder.scoring.is_sigmoid
         self._encoder = encoder
+        self._scoring: Scoring = encoder.scoring
+        self._calibration: Calibration | None = None
+        self._has_unknown = False
+        self._prompts = prompts
         looked_at = (
             prompts if has_own else [(fill_template("{}", name),) for name in self.class_names]
         )
@@ -137,6 +115,123 @@ class ZeroShotClassifier:
     def class_embeddings(self) -> EmbeddingArray:
         """One embedding a class name, the mean over its prompts, shape (C, D)."""
         return self._embeddings[self._groups.reading_of]
+
+    def with_unknown(self) -> "ZeroShotClassifier":
+        """Return the classifier with one more answer, that an image shows none of the labels.
+
+        It is ranked as the label "none of these". The scores of the labels are then multiplied by
+        the probability that any applies, so that all of them still sum to 1. That probability is
+        measured by everyday words: see :meth:`scores`.
+
+        Returns:
+            Another classifier; this one stays as it is.
+
+        Raises:
+            InputError: If labels are scored on their own, or one is "none of these" already.
+        """
+        if self.multi_label:
+            raise InputError(
+                "labels that are scored on their own need no answer for none of them: it is none "
+                "where no score is .5 or more"
+            )
+        if NONE_OF_THESE in self.class_names:
+            raise InputError(f'"{NONE_OF_THESE}" is the answer that is added: leave that label out')
+        other = copy.copy(self)
+        other._has_unknown = True
+        return other
+
+    def calibrate(
+        self, image_embeddings: Embeddings, labels: Sequence[int] | NDArray[np.integer[Any]]
+    ) -> Calibration:
+        """Return what images whose classes are known say of the probabilities.
+
+        Args:
+            image_embeddings: Shape (N, D), N >= 1, rows of norm 1, of the classifier's space.
+            labels: The class of each image, in 0..C-1, shape (N,).
+
+        Returns:
+            The calibration, to save or for :meth:`with_calibration`.
+
+        Raises:
+            InputError: If shapes do not fit, a label is out of range, or multi_label was asked
+                of a model that was not trained with the sigmoid loss.
+            SpaceMismatchError: If the embeddings know that they are of another space.
+            MissingExtraError: If SciPy is not installed.
+        """
+        self._check_calibrated()
+        cosines = self._cosines(image_embeddings)
+        numbers = check_labels(labels, len(cosines), len(self.class_names))
+        groups = self._groups.group_of[numbers]
+        losses = label_log_losses(cosines, self._encoder.scoring)[np.arange(len(groups)), groups]
+        return Calibration(
+            model=self._encoder.name,
+            space_id=self._encoder.space_id,
+            scoring=fit_scoring(cosines, groups, self._encoder.scoring),
+            class_names=tuple(self.class_names),
+            prompts_id=identify_prompts(self.class_names, self._prompts),
+            log_losses=tuple(np.sort(losses).tolist()),
+        )
+
+    def with_calibration(self, calibration: Calibration) -> "ZeroShotClassifier":
+        """Return the classifier with probabilities by a calibration, which may be of other labels.
+
+        Args:
+            calibration: Of the same model.
+
+        Returns:
+            Another classifier; this one stays as it is.
+
+        Raises:
+            SpaceMismatchError: If it is of another model.
+            InputError: If multi_label was asked of a model that was not trained with the sigmoid
+                loss.
+        """
+        self._check_calibrated()
+        if calibration.space_id != self._encoder.space_id:
+            raise SpaceMismatchError(
+                f"the calibration is of {calibration.model} (space {calibration.space_id}), and "
+                f"the model is {self._encoder.name} (space {self._encoder.space_id}): calibrate "
+                "this model, or load the other"
+            )
+        other = copy.copy(self)
+        other._calibration, other._scoring = calibration, calibration.scoring
+        return other
+
+    def label_sets(
+        self, image_embeddings: Embeddings, *, coverage: float = 0.9
+    ) -> list[list[LabelScore]]:
+        """Return for each image the labels among which the right one is, with a guarantee.
+
+        Of images that are drawn as those of the calibration were, and show one of the labels, at
+        least this share get a set that holds the right label. That is so on average over such
+        images and such calibrations; not for every class, nor for images of another kind.
+
+        Args:
+            image_embeddings: Shape (N, D), rows of norm 1, of the classifier's space.
+            coverage: The share, above 0 and below 1.
+
+        Returns:
+            One set an image, best first, of one label at least, with the scores of :meth:`rank`.
+
+        Raises:
+            InputError: If there is no calibration, it is of other labels or prompts, or of too few
+                images for that share.
+            SpaceMismatchError: If the embeddings know that they are of another space.
+        """
+        if self._calibration is None:
+            raise InputError("label sets need a calibration: give one with with_calibration")
+        self._calibration.check_same_labels(self.class_names, self._prompts)
+        threshold = self._calibration.threshold(coverage)
+        losses = label_log_losses(self._cosines(image_embeddings), self._encoder.scoring)
+        sizes = np.maximum(np.count_nonzero(losses <= threshold, axis=1), 1)
+        rows = zip(self._scores(image_embeddings), losses, sizes.tolist(), strict=True)
+        return [
+            [  # scores may be rounded alike, log losses are not
+                LabelScore(score=float(scores[at]), label=self.labels[at])
+                for at in top_k(-some, size)
+            ]
+            for scores, some, size in rows
+        ]
 
     def classify(
         self,
@@ -211,12 +306,14 @@ class ZeroShotClassifier:
             SpaceMismatchError: If the embeddings know that they are of another space.
         """
         count = self._count(k)
+        scores, labels = self._scores(image_embeddings), self.labels
+        if self._has_unknown:
+            unknown = 1 - scores.sum(axis=1, dtype=np.float64, keepdims=True)
+            scores = np.hstack([scores, unknown.clip(0, 1).astype(np.float32)])
+            labels = [*labels, NONE_OF_THESE]
         return [
-            [
-                LabelScore(score=float(row[place]), label=self.labels[place])
-                for place in top_k(row, count)
-            ]
-            for row in self._scores(image_embeddings)
+            [LabelScore(score=float(row[at]), label=labels[at]) for at in top_k(row, count)]
+            for row in scores
         ]
 
     def scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
@@ -227,7 +324,9 @@ class ZeroShotClassifier:
         A checkpoint trained with the sigmoid loss gives the latter directly. For others it is
         sigmoid(2 * (evidence - 3.5)): by how many spreads the label lies above the background
         names on that image, in the same templates, less what its richness brings
-        (clipkit.word_evidence; benchmarks/labels.py fits the two constants).
+        (clipkit.word_evidence; benchmarks/labels.py fits the two constants). With
+        :meth:`with_unknown` a row sums to the probability that the image shows any of the classes
+        (clipkit.zero_shot.label_evidence).
 
         Args:
             image_embeddings: Shape (N, D), rows of norm 1, of the classifier's space.
@@ -248,92 +347,54 @@ class ZeroShotClassifier:
 
     def _scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
         """Return the score of every image for every label that is ranked, shape (N, G)."""
-        scoring = self._encoder.scoring
-        scale = scoring.logit_scale
-        columns = self._groups.reading_of_group
+        if self.multi_label and not self._scoring.is_sigmoid:
+            alone = self._evidence.scores(image_embeddings)
+            return alone[:, self._groups.reading_of_group].astype(np.float32)
+        scores = np.exp(-label_log_losses(self._cosines(image_embeddings), self._scoring))
+        if self._has_unknown:
+            scores *= self._evidence.known(image_embeddings)[:, None]
+        return scores.astype(np.float32)
+
+    def _cosines(self, image_embeddings: Embeddings) -> NDArray[np.float64]:
+        """Return the cosine of every image and every label that is ranked, shape (N, G)."""
         cosines = cosine_similarity(image_embeddings, self._embeddings).astype(np.float64)
-        cosines = cosines[:, columns]
-        if scoring.logit_bias is not None:
-            return _sigmoid(scale * cosines + scoring.logit_bias)
-        if self.multi_label:
-            evidence = self._words.evidence(self._embeddings, image_embeddings)
-            return _sigmoid(LABEL_SLOPE * (evidence[:, columns] - LABEL_CENTER))
-        return _softmax(scale * cosines)
+        return cosines[:, self._groups.reading_of_group]
+
+    def _check_calibrated(self) -> None:
+        if self.multi_label and not self._encoder.scoring.is_sigmoid:
+            raise InputError(
+                "a calibration is of labels that are scored against each other, and with "
+                "multi_label each is scored on its own: leave one of the two out"
+            )
 
     def _count(self, k: int | None) -> int:
-        return len(self.labels) if k is None else check_whole(k, "k")
+        return len(self.labels) + self._has_unknown if k is None else check_whole(k, "k")
 
-    def _only(self, class_names: Sequence[str]) -> "ZeroShotClassifier":
-        """Return the classifier of some of the class names, without embedding them again."""
+    def only(self, class_names: Sequence[str]) -> "ZeroShotClassifier":
+        """Return the classifier of some of the class names, without embedding them again.
+
+        Args:
+            class_names: Of this classifier's.
+
+        Returns:
+            Another classifier; this one stays as it is.
+        """
         place_of = {name: place for place, name in enumerate(self.class_names)}
         places = [place_of[name] for name in class_names]
         part = copy.copy(self)
         part.class_names = list(class_names)
+        part._prompts = [self._prompts[place] for place in places]
         part._groups = LabelGroups(class_names, [self._groups.readings[place] for place in places])
         firsts = [places[first] for first in part._groups.first_readings]
         part._embeddings = self._embeddings[self._groups.reading_of[firsts]]
         return part
+
+    @property
+    def _evidence(self) -> LabelEvidence:
+        return LabelEvidence(self._words, self._embeddings)
 
     @functools.cached_property
     def _words(self) -> WordScale:
         """The background names as the measure of labels that are scored on their own."""
         prompts = filled_prompts(BACKGROUND_NAMES, self.templates, None)
         return WordScale(self._encoder.encode_prompts(prompts))
-
-
-def classify_each(
-    encoder: Encoder,
-    images: Iterable[ImageInput],
-    class_names: Iterable[Iterable[str]],
-    *,
-    templates: Templates = DEFAULT_TEMPLATES,
-    k: int | None = None,
-) -> list[list[LabelScore]]:
-    """Classify each image by its own list of labels; return them best first.
-
-    Args:
-        encoder: The model.
-        images: N images.
-        class_names: N lists of names.
-        templates: As for ZeroShotClassifier.
-        k: How many labels an image; None for all.
-
-    Returns:
-        One list an image.
-
-    Raises:
-        InputError: If the counts differ, a list is empty, or k is less than 1.
-        ImageReadError: At the first image that cannot be read.
-    """
-    check_image_list(images)
-    lists = items_of(class_names, "class names must be one list for each image")
-    sources, names_of = list(images), [check_class_names(names) for names in lists]
-    if len(sources) != len(names_of):
-        raise InputError(
-            f"one list of labels an image is needed, got {len(names_of)} for {len(sources)}"
-        )
-    if not sources:
-        return []
-    # All names at once: prompts shared by many images go through the tower once.
-    everything = list(dict.fromkeys(name for names in names_of for name in names))
-    classifier = ZeroShotClassifier(encoder, everything, templates=templates)
-    classifier._count(k)
-    embeddings = encoder.encode_images(sources)
-    return [
-        labels
-        for row, names in zip(embeddings, names_of, strict=True)
-        for labels in classifier._only(names).rank(row[None], k=k)
-    ]
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return softmax over the last axis, safe for large logits."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    scores: NDArray[np.float32] = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
-    return scores
-
-
-def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the logistic function, safe for large logits of either sign."""
-    powers = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + powers), powers / (1 + powers)).astype(np.float32)

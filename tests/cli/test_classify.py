@@ -367,3 +367,73 @@ def test_a_long_label_says_what_was_cut(run: Run, owl: Path) -> None:
     outcome = run("classify", owl, "--labels", f"cat,{label}")
     assert outcome.status == 0
     assert "clipkit: a text is longer than the 32 tokens the model reads; left out: " in outcome.err
+
+
+@pytest.fixture
+def calibration(run: Run, samples: list[Path], tmp_path: Path) -> Path:
+    """Of ten photographs, four of them owls and the rest cats, dogs and castles."""
+    counts = {"owl": 4, "cat": 2, "dog": 2, "castle": 2}
+    for name, count in counts.items():
+        for number in range(count):
+            place = tmp_path / "classes" / name / f"{number}.jpg"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(samples[0].with_name(f"{name}.jpg"), place)
+    outcome = run("evaluate", tmp_path / "classes", "--calibrate", tmp_path / "c.json")
+    assert outcome.status == 0, outcome.err
+    assert "calibration by 10 images" in outcome.err
+    return tmp_path / "c.json"
+
+
+def test_a_calibration_gives_sets_of_labels(run: Run, owl: Path, calibration: Path) -> None:
+    words = ["classify", owl, "--labels", "cat,dog,owl,castle", "--calibration", calibration]
+    outcome = run(*words, "--coverage", 0.9, "--json", "--top", 1)
+    found = json.loads(outcome.out)
+    assert list(found) == ["path", "labels", "label_set"]
+    assert len(found["labels"]) == 1
+    assert found["label_set"][0]["label"] == "owl"
+    assert "90% of them or more" in outcome.err
+    assert "not for every image or label" in outcome.err
+    rows = list(csv.reader(io.StringIO(run(*words, "--coverage", 0.9, "--csv").out)))
+    assert [row[1] for row in rows[1:]] == [item["label"] for item in found["label_set"]]
+    assert run(*words, "--coverage", 0.9).out.count("%") == len(found["label_set"])
+    loaded = clipkit.Calibration.load(calibration)
+    own = json.loads(run(*words[:4], "--json").out)["labels"]
+    fitted = json.loads(run(*words, "--json").out)["labels"]
+    # Odds to the power of the ratio of the scales.
+    starter_scale = clipkit.load().logit_scale
+    power = loaded.scoring.logit_scale / starter_scale
+    odds = [row[0]["score"] / row[1]["score"] for row in (own, fitted)]
+    assert odds[1] == pytest.approx(odds[0] ** power, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--coverage", "0.9"], "--coverage needs --calibration"),
+        (["--calibration", "C", "--coverage", "0.9", "--unknown"], "do not go together"),
+        (["--calibration", "C", "--coverage", "0.99"], "needs 99 labelled images"),
+        (["--calibration", "C", "--coverage", "1"], "above 0 and below 1"),
+        (["--calibration", "C", "--coverage", "0.9", "--templates", "none"], "of the same prompts"),
+        (["--calibration", "gone.json"], "gone.json cannot be read"),
+        (["--calibration", "C", "--multi-label"], "multi_label"),
+        (["--unknown", "--multi-label"], "scored on their own"),
+    ],
+)
+def test_what_a_calibration_cannot_do_is_one_line(
+    run: Run, owl: Path, calibration: Path, words: list[str], message: str
+) -> None:
+    words = [str(calibration) if word == "C" else word for word in words]
+    outcome = run("classify", owl, "--labels", "cat,dog,owl,castle", *words)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert message in outcome.err
+
+
+def test_unknown_images_are_told(run: Run, owl: Path) -> None:
+    words = ["classify", owl, owl.with_name("castle.jpg"), "--labels", "cat,owl", "--unknown"]
+    found = [json.loads(line) for line in run(*words, "--json").out.splitlines()]
+    assert [item["unknown"] for item in found] == [False, True]
+    assert [item["labels"][0]["label"] for item in found] == ["owl", "none of these"]
+    assert sum(item["score"] for item in found[1]["labels"]) == pytest.approx(1, abs=1e-5)
+    rows = list(csv.reader(io.StringIO(run(*words, "--csv", "--top", 1).out)))
+    assert [row[1] for row in rows[1:]] == ["owl", "none of these"]
+    assert "\tnone of these 9" in run(*words).out.splitlines()[1]

@@ -30,13 +30,10 @@ from clipkit.inputs.tokenizer import TokenizedTexts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
 from clipkit.word_evidence import LEAST_RICHNESS, RICHNESS
-from clipkit.zero_shot.classifier import (
-    LABEL_CENTER,
-    LABEL_SLOPE,
-    ZeroShotClassifier,
-    classify_each,
-)
+from clipkit.zero_shot.classifier import ZeroShotClassifier
+from clipkit.zero_shot.label_evidence import LABEL_CENTER, LABEL_SLOPE
 from clipkit.zero_shot.labels import EqualLabelsWarning
+from clipkit.zero_shot.own_labels import classify_each
 
 DIRECTIONS = {
     "cat": (1.0, 0.0, 0.0),
