@@ -3,6 +3,7 @@
 Shapes: N images, C classes, T captions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -128,13 +129,19 @@ def evaluate(
 def _open(
     data: str, options: EvaluationOptions, benchmark: BenchmarkSet | None, callbacks: Callbacks
 ) -> LabelledImages:
-    return open_labelled(
+    labelled = open_labelled(
         data,
         options.layout,
         benchmark=benchmark,
         label_column=options.label_column,
         callbacks=callbacks,
     )
+    if len(labelled.class_names) < 2:
+        raise InputError(
+            f"{data} has one class only, {labelled.class_names[0]}, and every answer would be "
+            "right: classification needs two at least"
+        )
+    return labelled
 
 
 def _evaluate_classes(
@@ -191,20 +198,19 @@ def _evaluate_probe(
 ) -> EvaluationReport:
     test = _open(data, options, benchmark, callbacks)
     train = _open_train(data, options, callbacks)
-    place = {name: number for number, name in enumerate(test.class_names)}
-    unknown = sorted({*train.class_names} - place.keys())
-    missing = sorted(place.keys() - {*train.class_names})
-    if unknown or missing:
-        raise InputError(
-            "training and test data must have the same classes: "
-            f"{', '.join(unknown[:3]) or 'none'} is only in training, "
-            f"{', '.join(missing[:3]) or 'none'} only in the test"
-        )
+    number_of = _same_classes(train.class_names, test.class_names)
     trained = embed_images(encoder, train.dataset, "embedding training images", callbacks)
     tested = embed_images(encoder, test.dataset, "embedding images", callbacks)
     callbacks.say("looking for test images in the training data")
     leaks = find_leaks((train.dataset, trained), (test.dataset, tested))
-    labels = np.array([place[name] for name in train.class_names])[train.labels[trained.rows]]
+    labels = number_of[train.labels[trained.rows]]
+    counts = np.bincount(labels, minlength=len(test.class_names))
+    if not counts.all():
+        empty = [test.class_names[number] for number in np.flatnonzero(counts == 0)]
+        raise InputError(
+            f"{len(empty)} of {len(counts)} classes have no training image that can be read: "
+            f"{', '.join(empty[:3])}"
+        )
     chosen = np.arange(len(labels))
     if options.shots is not None:
         chosen = choose_shots(labels, options.shots, options.seed)
@@ -228,6 +234,21 @@ def _evaluate_probe(
             "C_is_chosen": probe.is_chosen,
         },
     )
+
+
+def _same_classes(train: Sequence[str], test: Sequence[str]) -> NDArray[np.intp]:
+    """Return the number that each class of the training data has in the test data."""
+    if list(train) == list(test):
+        return np.arange(len(train))  # names may repeat
+    place = {name: number for number, name in enumerate(test)}
+    unknown, missing = sorted({*train} - {*test}), sorted({*test} - {*train})
+    if unknown or missing or len(place) < len(test):
+        raise InputError(
+            "training and test data must have the same classes: "
+            f"{', '.join(unknown[:3]) or 'none'} is only in training, "
+            f"{', '.join(missing[:3]) or 'none'} only in the test"
+        )
+    return np.array([place[name] for name in train])
 
 
 def _open_train(data: str, options: EvaluationOptions, callbacks: Callbacks) -> LabelledImages:
@@ -258,11 +279,6 @@ def _classification_report(
 ) -> EvaluationReport:
     labels: NDArray[np.intp] = labelled.labels[images.rows]
     num_classes = len(labelled.class_names)
-    if num_classes < 2:
-        raise InputError(
-            f"{data} has one class only, {labelled.class_names[0]}, and every answer would be "
-            "right: classification needs two at least"
-        )
     metrics, intervals = classification_metrics(scores, labels, num_classes, prefix=prefix)
     classes, confusions = class_results(scores, labels, labelled.class_names)
     selective = selective_accuracy(scores.confidences, scores.is_right, np.array(_SHARES))

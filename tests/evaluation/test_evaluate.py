@@ -199,6 +199,32 @@ def test_classes_that_differ_are_named(folders: Path) -> None:
         clipkit.evaluate(FakeEncoder(), str(folders), EvaluationOptions(train=str(other)))
 
 
+def test_a_class_without_training_images_is_named(folders: Path) -> None:
+    train = folders.parent / "train"
+    shutil.copytree(folders, train)
+    for path in (train / "green").iterdir():
+        path.write_bytes(b"rotten")
+    with pytest.raises(InputError, match=r"1 of 3 classes have no training image.*: green"):
+        clipkit.evaluate(FakeEncoder(), str(folders), EvaluationOptions(train=str(train)))
+
+
+def test_a_probe_keeps_classes_of_equal_names_apart(tmp_path: Path) -> None:
+    """Of two classes called red one is dark: the names tell nothing, the numbers do."""
+    for part in ("train", "test"):
+        members: dict[str, bytes] = {}
+        for label, color in enumerate([(250, 0, 0), (0, 250, 0), (0, 0, 0), (0, 0, 250)]):
+            for number in range(3):
+                shown = (color[0], color[1], color[2] + number)
+                key = f"{label}-{number}"
+                members |= {f"{key}.png": png(shown), f"{key}.cls": str(label).encode()}
+        write_shard(tmp_path / "wds" / part / "0.tar", members)
+        (tmp_path / "wds" / part / "nshards.txt").write_text("1")
+    (tmp_path / "wds" / "classnames.txt").write_text("red\ngreen\nred\nblue\n")
+    report = clipkit.evaluate(FakeEncoder(), str(tmp_path / "wds"), EvaluationOptions(task="probe"))
+    assert report.metrics["lp_acc1"] == 1.0
+    assert {entry.recall for entry in report.classes} == {1.0}
+
+
 def test_an_interrupted_evaluation_is_resumed(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
