@@ -26,6 +26,9 @@ from clipkit.errors import OfflineError as OfflineError
 from clipkit.errors import PromptError as PromptError
 from clipkit.errors import SpaceMismatchError as SpaceMismatchError
 from clipkit.errors import TrainingError as TrainingError
+from clipkit.explanation.drawing import draw_heat_map as draw_heat_map
+from clipkit.explanation.explain import explain as explain
+from clipkit.explanation.heat_map import HeatMap as HeatMap
 from clipkit.inputs.decoder import DecodedImage as DecodedImage
 from clipkit.inputs.folders import LeftOut as LeftOut
 from clipkit.inputs.images import ImageInput as ImageInput

@@ -23,6 +23,7 @@ GROUPS = {
     "Encoding images and text": ("clipkit.encoder", "clipkit.inputs", "clipkit.runtime"),
     "Arithmetic on embeddings": ("clipkit.embeddings", "clipkit.quantizer"),
     "Zero-shot classification": ("clipkit.zero_shot",),
+    "Heat maps of a text over an image": ("clipkit.explanation",),
     "Searching a folder of images": ("clipkit.search",),
     "Duplicates": ("clipkit.search.duplicates",),
     "Training": ("clipkit.training", "clipkit.runs"),
