@@ -89,7 +89,7 @@ def explain(
         against=tuple(texts[1:]),
         contrast=_shares(cosines * encoder.logit_scale),
         score=float(whole @ rows[0]),
-        evidence=_best_evidence(scale, rows[0], places, whole),
+        evidence=best_evidence(scale, rows[0], places, whole),
         levels=_levels(scale, words, rows[0], places),
         method=chosen,
         model=encoder.name,
@@ -174,13 +174,23 @@ def _shares(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return shares.astype(np.float32)
 
 
-def _best_evidence(
+def best_evidence(
     scale: WordScale,
     text: NDArray[np.float32],
     places: NDArray[np.float32],
     whole: NDArray[np.float32],
 ) -> float:
-    """Return the evidence of the place that fits best; the whole image is a place too."""
+    """Return the evidence of the place that fits a text best; the whole image is a place too.
+
+    Args:
+        scale: The measure.
+        text: Its embedding, shape (D,).
+        places: Of the image, shape (H, W, D).
+        whole: The image's own embedding, shape (D,).
+
+    Returns:
+        In spreads of everyday words' scores.
+    """
     rows = np.concatenate([places.reshape(-1, places.shape[-1]), whole[None]])
     return float(scale.evidence(text[None], rows).max())
 

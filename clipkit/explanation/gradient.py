@@ -21,6 +21,7 @@ from clipkit.explanation.patches import (
     is_resnet,
     last_layer,
     num_prefix,
+    on_grid,
     unknown_tower,
 )
 
@@ -56,7 +57,7 @@ def gradient_heat(visual: Any, pixel_values: Tensor, direction: Tensor) -> tuple
         (gradient,) = torch.autograd.grad(score, seen)
     heat = _summed(visual, gradient * seen[0].detach(), layer.grid)
     pooled = nn.functional.adaptive_avg_pool2d(heat.clamp_min(0)[None], layer.grid)[0]
-    return pooled, places.detach().unflatten(0, layer.grid)
+    return pooled, on_grid(places.detach(), layer.grid)
 
 
 def _layer(visual: Any) -> tuple[nn.Module, bool]:
@@ -99,6 +100,7 @@ def _leaf_at(module: nn.Module, *, is_before: bool) -> Iterator[list[Tensor]]:
 def _summed(visual: Any, product: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return a product of features and gradients summed over channels, one number a place."""
     if product.ndim == 3:
-        return product[0, num_prefix(visual) :].sum(dim=-1).unflatten(0, grid)
+        return on_grid(product[0, num_prefix(visual) :].sum(dim=-1), grid)
     is_last = hasattr(visual, "trunk") and is_channels_last(visual)
-    return product[0].sum(dim=-1 if is_last else 0)
+    summed: Tensor = product[0].sum(dim=-1 if is_last else 0)
+    return summed

@@ -70,7 +70,9 @@ class HeatMap:
         left, top, right, bottom = self.box
         rows = _places(height, self.image_size[1], (top, bottom), self.values.shape[0])
         columns = _places(width, self.image_size[0], (left, right), self.values.shape[1])
-        pixels = self.values[np.ix_(np.maximum(rows, 0), np.maximum(columns, 0))]
+        pixels: NDArray[np.float32] = self.values[
+            np.ix_(np.maximum(rows, 0), np.maximum(columns, 0))
+        ]
         pixels[(rows < 0)[:, None] | (columns < 0)] = np.nan
         return pixels
 

@@ -22,6 +22,7 @@ from clipkit.explanation.patches import (
     is_native,
     last_layer,
     num_prefix,
+    on_grid,
     unknown_tower,
 )
 
@@ -81,7 +82,7 @@ def block_embeddings(visual: Any, pixel_values: Tensor, attention: Attention) ->
     tokens = attend(block, seen[0], attention, layer.grid, prefix=num_prefix(visual))
     if not is_native(visual):
         tokens = visual.trunk.norm(tokens)
-    return each_alone(visual, LastLayer(tokens, layer.grid)).unflatten(0, layer.grid)
+    return on_grid(each_alone(visual, LastLayer(tokens, layer.grid)), layer.grid)
 
 
 @contextmanager
@@ -137,7 +138,8 @@ def heads(block: Any, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         parts = nn.functional.linear(x, module.in_proj_weight, module.in_proj_bias)
     else:
         parts = module.qkv(block.norm1(tokens))
-    query, key, value = parts.unflatten(-1, (3, module.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    split = parts.reshape(*tokens.shape[:2], 3, module.num_heads, -1)
+    query, key, value = split.permute(2, 0, 3, 1, 4)
     if not isinstance(module, nn.MultiheadAttention):
         query, key = module.q_norm(query), module.k_norm(key)
     return query, key, value

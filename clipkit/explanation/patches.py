@@ -94,6 +94,11 @@ def each_alone(visual: Any, layer: LastLayer) -> Tensor:
     return embedded
 
 
+def on_grid(rows: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return rows, one a place, laid out on a grid (H, W)."""
+    return rows.reshape(*grid, *rows.shape[1:])
+
+
 def num_prefix(visual: Any) -> int:
     """Return how many tokens before those of the patches are of no place."""
     return 1 if is_native(visual) else int(getattr(visual.trunk, "num_prefix_tokens", 0))

@@ -3,7 +3,7 @@
 Shapes: H x W places, D dimensions of the shared space, S image size.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.explanation.gradient import gradient_heat
 from clipkit.explanation.heat_map import Method
 from clipkit.explanation.last_block import block_embeddings, has_last_block
-from clipkit.explanation.patches import each_alone, last_layer
+from clipkit.explanation.patches import each_alone, last_layer, on_grid
+
+Inside = Literal["naclip", "clearclip", "patches", "gradient"]
 
 
 class Places(NamedTuple):
@@ -32,7 +34,7 @@ def best_method(encoder: Encoder) -> Method:
 def tower_places(
     encoder: Encoder,
     pixel_values: NDArray[np.float32],
-    method: Method,
+    method: Inside,
     direction: NDArray[np.float32],
 ) -> Places:
     """Return the embeddings of the places of one image, and its heat by gradients.
@@ -40,7 +42,7 @@ def tower_places(
     Args:
         encoder: On torch. Its weights and modules stay as they are.
         pixel_values: Shape (3, S, S).
-        method: All but "windows".
+        method: Which.
         direction: What a gradient is for, shape (D,).
 
     Returns:
@@ -60,7 +62,7 @@ def tower_places(
             heat = found.float().cpu().numpy()
         elif method == "patches":
             layer = last_layer(visual, batch)
-            features = each_alone(visual, layer).unflatten(0, layer.grid)
+            features = on_grid(each_alone(visual, layer), layer.grid)
         else:
             features = block_embeddings(visual, batch, method)
     rows = features[..., : encoder.embed_dim].float().cpu().numpy()
