@@ -56,6 +56,8 @@ def gradient_heat(visual: Any, pixel_values: Tensor, direction: Tensor) -> tuple
         score = torch.logsumexp(SHARPNESS * cosines / spread, dim=0)
         (gradient,) = torch.autograd.grad(score, seen)
     heat = _summed(visual, gradient * seen[0].detach(), layer.grid)
+    if not (heat > 0).any():  # every place speaks against it: what does so least is the hottest
+        heat = heat - heat.min()
     pooled = nn.functional.adaptive_avg_pool2d(heat.clamp_min(0)[None], layer.grid)[0]
     return pooled, on_grid(places.detach(), layer.grid)
 
