@@ -39,6 +39,9 @@ from clipkit.evaluation.report import NearDuplicate as NearDuplicate
 from clipkit.evaluation.report import QueryResult as QueryResult
 from clipkit.evaluation.report import SelectiveAccuracy as SelectiveAccuracy
 from clipkit.evaluation.report import TemplateResult as TemplateResult
+from clipkit.explanation.drawing import draw_heat_map as draw_heat_map
+from clipkit.explanation.explain import explain as explain
+from clipkit.explanation.heat_map import HeatMap as HeatMap
 from clipkit.inputs.decoder import DecodedImage as DecodedImage
 from clipkit.inputs.folders import LeftOut as LeftOut
 from clipkit.inputs.images import ImageInput as ImageInput

@@ -27,6 +27,7 @@ COMMANDS = (
     "index",
     "duplicates",
     "export",
+    "explain",
     "train",
     "evaluate",
     "score",

@@ -56,11 +56,23 @@ class OutputFile:
             InputError: As `check` does.
             OSError: If writing fails; what was there stays.
         """
+        self.write_bytes(part.encode("utf-8", "surrogateescape") for part in parts)
+
+    def write_bytes(self, parts: Iterable[bytes]) -> None:
+        """Write a file atomically.
+
+        Args:
+            parts: Its content, in pieces.
+
+        Raises:
+            InputError: As `check` does.
+            OSError: If writing fails; what was there stays.
+        """
         self.check()
         with atomic_write(self.path, durable=True) as draft:
             with draft.open("xb") as file:
                 for part in parts:
-                    file.write(part.encode("utf-8", "surrogateescape"))
+                    file.write(part)
             self.check()
         note(f"wrote {self.path}")
 
