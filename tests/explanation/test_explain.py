@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 import clipkit
@@ -71,13 +72,11 @@ def test_values_are_cosines_and_shares_are_of_those(
     found = clipkit.explain(
         on_torch, collage, "a cat", against=["a castle", "a bee"], method="patches"
     )
-    towers = on_torch.towers
-    import torch
-
+    visual: Any = on_torch.towers.image_encoder
     with torch.no_grad():
         pixels = torch.from_numpy(on_torch.preprocess(collage))[None]
-        places = towers.image_encoder.trunk.forward_features(pixels).flatten(2)[0].T
-        rows = torch.nn.functional.normalize(towers.image_encoder.head(places), dim=1)
+        places = visual.trunk.forward_features(pixels).flatten(2)[0].T
+        rows = torch.nn.functional.normalize(visual.head(places), dim=1)
     texts = on_torch.encode_texts(["a cat", "a castle", "a bee"])
     cosines = rows.numpy()[:, :384] @ texts.T
     np.testing.assert_allclose(found.values.ravel(), cosines[:, 0], atol=1e-5)

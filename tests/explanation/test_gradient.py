@@ -14,7 +14,7 @@ from clipkit.explanation.patches import each_alone, last_layer
 from tests.models.conftest import make_open_clip
 
 TEXT = {"context_length": 8, "vocab_size": 9, "width": 32, "heads": 2, "layers": 1}
-VISIONS = {
+VISIONS: dict[str, dict[str, Any]] = {
     "native": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
     "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8},
     "efficientnet": {"timm_model_name": "tf_efficientnet_lite0", "timm_proj": "mlp"},
@@ -60,7 +60,8 @@ def test_the_heat_is_gradient_times_activation(monkeypatch: pytest.MonkeyPatch) 
             self.stage = nn.Identity()
 
         def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-            return self.stage(x)
+            features: torch.Tensor = self.stage(x)
+            return features
 
         def forward_head(self, x: torch.Tensor) -> torch.Tensor:
             return x.flatten(1)
