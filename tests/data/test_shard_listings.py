@@ -118,7 +118,7 @@ from clipkit.data.shard_listing import Shard
 from clipkit.data.shard_samples import ShardCaptions
 
 def list_it(shard, captions):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())  # at once: two processes write to one pipe
     time.sleep(1000)
 
 shard_listings._WORTH_PROCESSES = 0
@@ -136,10 +136,13 @@ def test_processes_end_with_the_one_that_started_them(
 ) -> None:
     words = [sys.executable, "-c", PROGRAM, *(shard.name for shard in shards)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as main:
-        assert main.stdout is not None
-        started = [psutil.Process(int(main.stdout.readline())) for _ in range(2)]
-        # Ctrl-C reaches all of them, as from a terminal.
-        os.killpg(main.pid, number) if number == signal.SIGINT else main.send_signal(number)
-        assert main.wait(60) in (-number, 1)
+        try:
+            assert main.stdout is not None
+            started = [psutil.Process(int(main.stdout.readline())) for _ in range(2)]
+            # Ctrl-C reaches all of them, as from a terminal.
+            os.killpg(main.pid, number) if number == signal.SIGINT else main.send_signal(number)
+            assert main.wait(60) in (-number, 1)
+        finally:
+            main.kill()  # else leaving the block would wait for it
         _, alive = psutil.wait_procs(started, timeout=60)
         assert alive == []
