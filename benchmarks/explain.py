@@ -8,7 +8,7 @@ Collages: four photographs of four labels in quadrants, "a photo of a LABEL" eac
 place scores above words that do not fit, as the drawing has it; its share in the label's quadrant
 is .25 by chance, and so is pointing: whether the hottest place lies in that quadrant. Intervals
 are of 95 %, drawn 1000 times over collages. Random weights are the model's own modules,
-initialised anew.
+initialised anew, with batch norms fitted to the collages.
 
 Presence: each photograph with its own label, and with those of the others. The evidence from which
 a text counts as there is fitted on every other photograph, the lowest that at most 3 % of the other
@@ -58,7 +58,7 @@ def main() -> None:
     print("| weights | method | share of heat | pointing | n |\n|---|---|---|---|---|")
     for method in METHODS[1:]:
         print_row(encoder, arguments.model, method, collages)
-    randomize(encoder)
+    randomize(encoder, [pixels for _, pixels in collages])
     for method in METHODS[1:]:
         print_row(encoder, "random", method, collages)
 
@@ -137,14 +137,28 @@ def judged(found: clipkit.HeatMap, quadrant: int) -> tuple[float, float]:
     return share, float(hottest[quadrant] / hottest.sum())
 
 
-def randomize(encoder: clipkit.Encoder) -> None:
-    """Initialise the image tower of an encoder anew."""
+def randomize(encoder: clipkit.Encoder, images: Sequence[NDArray[np.uint8]]) -> None:
+    """Initialise the image tower of an encoder anew, so that its output still tells images apart.
+
+    Batch norms take their statistics from the images: with those of initialisation a deep tower's
+    signal dies out, and its places differ by rounding errors only.
+    """
     import torch
 
     torch.manual_seed(0)
-    for module in encoder.towers.image_encoder.modules():
+    visual: Any = encoder.towers.image_encoder
+    norms = []
+    for module in visual.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the mean of all that passes
+            norms.append(module.train())
+    batch = np.stack([encoder.preprocess(image) for image in images])
+    with torch.no_grad():
+        visual(torch.from_numpy(batch).to(next(visual.parameters())))
+    for norm in norms:
+        norm.eval()
 
 
 def print_presence(encoder: clipkit.Encoder, folder: Path) -> None:
