@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.pair_options import add_pair_options, pair_layout
-from clipkit.cli.terminal import note, progress_bar, table_lines, to_json
+from clipkit.cli.terminal import note, progress_bar, table_lines, to_json, warn
 from clipkit.progress import Callbacks, Progress
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ examples:
   clipkit evaluate https://huggingface.co/datasets/clip-benchmark/wds_cifar10
 
 the JSON has CLIP_benchmark's form and names; what its form has no place for is under "clipkit".
-Images are embedded once: interrupted, the same command goes on; other templates take seconds
+Images are embedded once: interrupted, the same command resumes; other templates take seconds
 """
 
 
@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
         calibrate=calibration is not None,
     )
     encoder = load_encoder(arguments)
-    callbacks = Callbacks(say=note, warn=lambda line: note(f"warning: {line}"), progress_for=_bar)
+    callbacks = Callbacks(say=note, warn=warn, progress_for=_bar)
     report = evaluate(encoder, str(arguments.pairs), options, callbacks=callbacks)
     if calibration is not None and report.calibration is not None:
         report.calibration.save(calibration)
@@ -161,7 +161,7 @@ def _print(report: "EvaluationReport", *, is_json: bool) -> None:
     for line in skipped_lines(list(report.skipped)):
         note(line)
     for warning in report.warnings:
-        note(f"warning: {warning}")
+        warn(warning)
     if is_json:
         print(to_json(report.to_dict()))
         return

@@ -4,7 +4,7 @@ import argparse
 from typing import get_args
 
 from clipkit.cli import values
-from clipkit.cli.terminal import note
+from clipkit.cli.terminal import note, warn
 from clipkit.data.pair import Format, PairDataset, PairLayout, Split
 from clipkit.data.sources import open_pairs
 from clipkit.progress import Callbacks
@@ -70,5 +70,5 @@ def pair_layout(arguments: argparse.Namespace, *, split: Split = "train") -> Pai
 
 def open_source(arguments: argparse.Namespace) -> PairDataset:
     """Return the pairs that the options of add_pair_options select."""
-    callbacks = Callbacks(say=note, warn=lambda line: note(f"warning: {line}"))
+    callbacks = Callbacks(say=note, warn=warn)
     return open_pairs(arguments.pairs, pair_layout(arguments), callbacks=callbacks)

@@ -44,6 +44,11 @@ def note(line: str) -> None:
     print(visible(line), file=sys.stderr)
 
 
+def warn(line: str) -> None:
+    """Print a note on what is probably not what was meant."""
+    note(f"warning: {line}")
+
+
 @contextmanager
 def progress_bar(label: str, *, unit: str = "image") -> Iterator[Progress]:
     """Show a bar on stderr from the first report on until the block ends, if it is a terminal.

@@ -156,7 +156,7 @@ class ShardStream:
 def _samples(
     shard: str, waits: Sequence[float]
 ) -> Generator[dict[str, Any] | ImageReadError, None, None]:
-    """Yield the samples of a shard; where reading fails, it goes on there in another try."""
+    """Yield the samples of a shard; where reading fails, another try resumes there."""
     num_done, num_failed = 0, 0
     while True:
         before = num_done

@@ -18,6 +18,7 @@ from clipkit.metrics.calibration import (
 from clipkit.metrics.classification import label_log_probabilities, label_ranks
 from clipkit.metrics.comparison import Interval, PairedChange, bootstrap_interval, share_interval
 from clipkit.runtime.base import Scoring
+from clipkit.zero_shot.probabilities import sigmoid
 
 _BLOCK_CELLS = 2**22  # scores held at once: 32 MB
 _MOST_CONFUSIONS = 20
@@ -37,6 +38,14 @@ class ImageScores:
     def is_right(self) -> NDArray[np.bool_]:
         """Whether each image's right class is the first."""
         return self.ranks < 1
+
+    @classmethod
+    def joined(cls, parts: Sequence["ImageScores"]) -> "ImageScores":
+        """Return the scores of several sets of images as one, in their order."""
+        names = [field.name for field in fields(cls)]
+        return cls(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        )
 
 
 def score_images(
@@ -66,11 +75,7 @@ def score_images(
         rows = slice(start, start + size)
         cosines = (embeddings[rows] @ classes[first].T)[:, column].astype(np.float64)
         parts.append(_score(scoring.logit_scale * cosines, labels[rows], scoring.logit_bias))
-    joined = {
-        field.name: np.concatenate([getattr(part, field.name) for part in parts])
-        for field in fields(ImageScores)
-    }
-    return ImageScores(**joined)
+    return ImageScores.joined(parts)
 
 
 def score_log_probabilities(
@@ -97,7 +102,7 @@ def _score(
         probabilities = np.exp(np.minimum(logits - log_sums[:, None], 0))
     else:
         biased = logits + bias
-        probabilities = np.exp(-np.logaddexp(0, -biased))
+        probabilities = sigmoid(biased)
         signs = np.where(np.arange(logits.shape[1]) == labels[:, None], -1.0, 1.0)
         losses = np.logaddexp(0, signs * biased).sum(axis=1)
     predicted = logits.argmax(axis=1)

@@ -4,7 +4,6 @@ Shapes: N images, C classes, D dimensions.
 """
 
 import os
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -73,20 +72,16 @@ def measure_calibration(
     order = np.random.default_rng(0).permutation(size)
     folds = np.array_split(order, min(_MOST_FOLDS, size))
     others = [np.setdiff1d(order, fold) for fold in folds]
-    after = [
-        score_images(
-            embeddings[fold],
-            labels[fold],
-            classes,
-            fit_scoring(cosines[rest], labels[rest], scoring),
-        )
-        for fold, rest in zip(folds, others, strict=True)
-    ]
-    joined = ImageScores(
-        **{
-            field.name: np.concatenate([getattr(part, field.name) for part in after])
-            for field in fields(ImageScores)
-        }
+    after = ImageScores.joined(
+        [
+            score_images(
+                embeddings[fold],
+                labels[fold],
+                classes,
+                fit_scoring(cosines[rest], labels[rest], scoring),
+            )
+            for fold, rest in zip(folds, others, strict=True)
+        ]
     )
     before = score_images(embeddings, labels, classes, scoring)
     num_classes = len(classes)
@@ -96,7 +91,7 @@ def measure_calibration(
     return CalibrationResult(
         folds=len(folds),
         before=_some_of(classification_metrics(before, labels, num_classes)[0]),
-        after=_some_of(classification_metrics(joined, labels[order], num_classes)[0]),
+        after=_some_of(classification_metrics(after, labels[order], num_classes)[0]),
         label_sets=tuple(found for found in sets if found is not None),
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clipkit.data.pair import PairDataset
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.pairs import UnreadPair, stream_pairs
+from clipkit.encoder.pairs import UnreadPair, embed_pairs
 from clipkit.encoder.stored_images import embed_and_store
 from clipkit.errors import ImageReadError, InputError
 from clipkit.paths import cache_directory
@@ -64,10 +64,9 @@ def embed_images(
             except OSError as error:
                 callbacks.say(f"embeddings are not kept, {error.strerror or error}: {directory}")
         if rows is None:
-            batches = list(stream_pairs(encoder, dataset, progress=progress))
-            readable = np.array([pair.row for batch in batches for pair in batch.pairs], dtype=int)
-            rows = np.concatenate([batch.embeddings for batch in batches])
-            skipped = [unread for batch in batches for unread in batch.skipped]
+            found = embed_pairs(encoder, dataset, progress=progress)
+            readable = np.array([pair.row for pair in found.pairs], dtype=np.intp)
+            rows, skipped = found.embeddings, found.skipped
     reasons = (*dataset.skipped, *(unread.error for unread in sorted(skipped)))
     if not len(readable):
         first = f"; the first: {reasons[0]}" if reasons else ""

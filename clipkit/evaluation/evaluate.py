@@ -26,7 +26,7 @@ from clipkit.evaluation.classification import (
 )
 from clipkit.evaluation.cross_fitting import measure_calibration
 from clipkit.evaluation.embedded import EmbeddedImages, embed_images
-from clipkit.evaluation.labelled_images import LabelledImages, open_labelled
+from clipkit.evaluation.labelled_images import LabelledImages, by_class, open_labelled
 from clipkit.evaluation.leaks import find_leaks
 from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
 from clipkit.evaluation.report import EvaluationReport, SelectiveAccuracy, data_name
@@ -109,17 +109,17 @@ def evaluate(
     benchmark = find_benchmark_set(data, options.split)
     if options.train or options.task == "probe":
         return _evaluate_probe(encoder, data, options, benchmark, callbacks)
-    if options.task == "classification" or options.label_column or options.layout.class_names:
-        labelled = _open(data, options, benchmark, callbacks)
-        return _evaluate_classes(encoder, data, options, labelled, callbacks)
-    if benchmark is not None and benchmark.class_names and options.task == "auto":
+    has_names = bool(options.label_column or options.layout.class_names)
+    if options.task == "auto" and benchmark is not None:
+        has_names = has_names or bool(benchmark.class_names)
+    if options.task == "classification" or has_names:
         labelled = _open(data, options, benchmark, callbacks)
         return _evaluate_classes(encoder, data, options, labelled, callbacks)
     pairs = open_pairs(
         data if benchmark is None else benchmark.shards, options.layout, callbacks=callbacks
     )
     if options.task == "auto" and pairs.class_names:
-        labelled = _open(data, options, benchmark, callbacks)
+        labelled = _checked(data, by_class(data, pairs))
         return _evaluate_classes(encoder, data, options, labelled, callbacks)
     if options.calibrate:
         raise InputError(_CALIBRATES)
@@ -136,6 +136,11 @@ def _open(
         label_column=options.label_column,
         callbacks=callbacks,
     )
+    return _checked(data, labelled)
+
+
+def _checked(data: str, labelled: LabelledImages) -> LabelledImages:
+    """Refuse images of one class."""
     if len(labelled.class_names) < 2:
         raise InputError(
             f"{data} has one class only, {labelled.class_names[0]}, and every answer would be "

@@ -69,8 +69,8 @@ def open_labelled(
         table = replace(layout, caption_column=label_column, class_names="")
         return _by_caption(open_pairs(path, table, callbacks=callbacks))
     if names is None:
-        return _by_class(path, open_pairs(path, layout, callbacks=callbacks))
-    found = _by_class(path, open_pairs(path, replace(layout, class_names=""), callbacks=callbacks))
+        return by_class(path, open_pairs(path, layout, callbacks=callbacks))
+    found = by_class(path, open_pairs(path, replace(layout, class_names=""), callbacks=callbacks))
     folders = [""] * len(found.class_names)
     for row, label in enumerate(found.labels):
         folders[label] = folders[label] or found.dataset.local_name(row).partition("/")[0]
@@ -94,7 +94,19 @@ def _from_shards(shards: str, names: Sequence[str], callbacks: Callbacks) -> Lab
     return LabelledImages(dataset, np.array(labels, dtype=np.intp), tuple(names))
 
 
-def _by_class(path: str, dataset: PairDataset) -> LabelledImages:
+def by_class(path: str, dataset: PairDataset) -> LabelledImages:
+    """Return a dataset that is open by the classes it has itself.
+
+    Args:
+        path: What it was opened from, for messages.
+        dataset: The pairs.
+
+    Returns:
+        The images.
+
+    Raises:
+        InputError: If they have no classes.
+    """
     if not dataset.class_names:
         raise InputError(
             f"the images of {path} have captions and no classes: sort them into one folder a "
