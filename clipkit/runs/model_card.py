@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from clipkit.markdown import table
 from clipkit.runs.report import FINAL_NAME
 from clipkit.training.config import RunConfig, SourceConfig
 
@@ -105,11 +106,7 @@ def _table(results: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
         [state, *(f"{metrics[name]:.4f}" if name in metrics else "" for name in names)]
         for state, metrics in results
     ]
-    return [
-        f"| {' | '.join(header)} |",
-        f"|{'---|' * len(header)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
+    return table(header, rows)
 
 
 def _versions() -> list[str]:

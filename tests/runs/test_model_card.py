@@ -52,7 +52,7 @@ def test_results_are_a_table_with_a_gap_where_nothing_was_measured() -> None:
     rows = [line for line in card().splitlines() if line.startswith("|")]
     assert rows == [
         "| weights | accuracy | loss |",
-        "|---|---|---|",
+        "|---|--:|--:|",
         "| start | 0.2500 |  |",
         "| final | 0.5000 | 1.2500 |",
     ]
