@@ -30,6 +30,7 @@ COMMANDS = (
     "explain",
     "train",
     "evaluate",
+    "audit",
     "score",
     "filter",
     "models",

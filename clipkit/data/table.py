@@ -7,7 +7,7 @@ with several captions.
 
 import os
 import unicodedata
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -42,8 +42,8 @@ def open_table(path: Path, columns: Columns, *, say: Say) -> PairDataset:
         InputError: If the table cannot be read or lacks a column.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    listing = _TableListing(path)
-    listing.read(columns, within="")
+    listing = TableListing(path)
+    listing.read(columns)
     return listing.dataset(say)
 
 
@@ -69,7 +69,7 @@ def open_metadata(
         InputError: If the table cannot be read or lacks a column.
         MissingExtraError: If it is Parquet and pyarrow is not installed.
     """
-    listing = _TableListing(path)
+    listing = TableListing(path)
     listing.read(columns, within=within)
     for image in map(path.parent.joinpath, images):
         if _identity(image) not in listing.identities:
@@ -77,18 +77,27 @@ def open_metadata(
     return listing.dataset(say)
 
 
-class _TableListing:
-    """The pairs of a table, listed row by row."""
+class TableListing:
+    """The pairs of a table, listed row by row.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The table.
+        captions_of: Returns what a row says of its image; ValueError says what is wrong with it.
+    """
+
+    def __init__(
+        self, path: Path, captions_of: Callable[[TableRow], tuple[str, ...]] | None = None
+    ) -> None:
         self.skipped: list[ImageReadError] = []
         self.identities: dict[Hashable, str] = {}  # of a file -> its path when it was first found
         self._path = path
+        self._captions_of = captions_of or _captions
         self._paths: dict[str, str] = {}  # content of a cell -> path of that image
         self._captions: dict[str, list[str]] = {}  # by path
         self._pack = ImagePack(path)
 
-    def read(self, columns: Columns, *, within: str) -> None:
+    def read(self, columns: Columns, *, within: str = "") -> None:
+        """List the rows of the table, or of a folder beside it."""
         try:
             with self._pack:
                 for row in read_table(self._path, columns):
@@ -104,6 +113,7 @@ class _TableListing:
             raise InputError(f"{self._path} cannot be read: {reason}") from error
 
     def dataset(self, say: Say) -> PairDataset:
+        """Return what is listed as a dataset; say is told of images that were unpacked."""
         pairs = ((path, tuple(dict.fromkeys(texts))) for path, texts in self._captions.items())
         listed = ListedPairs(self._path.parent, pairs, skipped=self.skipped)
         if not len(self._pack):
@@ -115,7 +125,7 @@ class _TableListing:
     def _add(self, row: TableRow, within: str) -> None:
         image = _image(row)
         if isinstance(image, bytes):
-            self._pack.add(row, image, _captions(row))
+            self._pack.add(row, image, self._captions_of(row))
             return
         if within and not _normal(image).startswith(f"{within}/"):
             return
@@ -123,7 +133,7 @@ class _TableListing:
             path = _find(image, self._path.parent)
             identity = _identity(self._path.parent / path)
             self._paths[image] = self.identities.setdefault(identity, path)
-        captions = _captions(row)
+        captions = self._captions_of(row)
         self._captions.setdefault(self._paths[image], []).extend(captions)
 
 

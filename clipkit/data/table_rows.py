@@ -265,8 +265,9 @@ def _find_columns(path: Path, columns: Columns, names: Sequence[str]) -> Columns
         near = difflib.get_close_matches(asked or some[0], free, n=1, cutoff=0.4)
         hint = f" (nearest: {near[0]})" if near else ""
         missing = asked or f"for {what}, such as {', '.join(some[:4])}"
+        option = f": say which by data.{key} in RUN.toml or --{key.replace('_', '-')}"
         raise InputError(
-            f"{path} has no column {missing}; it has {', '.join(names)}{hint}: say which by "
-            f"data.{key} in RUN.toml or --{key.replace('_', '-')}"
+            f"{path} has no column {missing}; it has {', '.join(names)}{hint}"
+            f"{'' if asked else option}"
         )
     return found

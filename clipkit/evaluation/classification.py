@@ -39,6 +39,12 @@ class ImageScores:
         """Whether each image's right class is the first."""
         return self.ranks < 1
 
+    def taken(self, images: NDArray[np.intp]) -> "ImageScores":
+        """Return the scores of some of the images."""
+        return ImageScores(
+            **{entry.name: getattr(self, entry.name)[images] for entry in fields(self)}
+        )
+
     @classmethod
     def joined(cls, parts: Sequence["ImageScores"]) -> "ImageScores":
         """Return the scores of several sets of images as one, in their order."""

@@ -1,0 +1,1 @@
+"""Audit: what differs between groups of images, by accuracy, search and association."""

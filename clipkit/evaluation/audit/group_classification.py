@@ -1,0 +1,153 @@
+"""Zero-shot classification by group: accuracy, calibration and equalised odds.
+
+Shapes: N images with a known class and group, C classes, G groups.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.evaluation.audit.grouped_images import LEAST_IMAGES, ColumnGroups
+from clipkit.evaluation.audit.report import GroupAccuracy, GroupClassification, RateGap
+from clipkit.evaluation.classification import ImageScores
+from clipkit.metrics.calibration import NUM_BINS
+from clipkit.metrics.comparison import Interval, bootstrap_interval, share_interval
+from clipkit.metrics.fairness import share_difference
+from clipkit.metrics.group_tests import GroupTest, bootstrap_means, permutation_test
+
+NUM_FAMILIES = 2  # of tests: the figures of groups, and equalised odds
+Numbers = NDArray[np.intp]
+Floats = NDArray[np.float64]
+
+
+def measure_classification(
+    column: ColumnGroups,
+    labels: Numbers,
+    scores: ImageScores,
+    class_names: tuple[str, ...],
+    *,
+    families: int,
+) -> GroupClassification:
+    """Return how good classification is by group.
+
+    Args:
+        column: The groups of the images whose class is known.
+        labels: The classes of these images.
+        scores: What a classifier says of them.
+        class_names: C.
+        families: How many families of tests the report has.
+
+    Returns:
+        The figures.
+    """
+    right = scores.is_right[column.images].astype(np.float64)
+    confidences = scores.confidences[column.images]
+    values = np.stack([right, confidences - right], axis=1)
+    test = permutation_test(values, column.groups, len(column.names), families=families)
+    groups = tuple(
+        _group(name, right, confidences, column.groups == place, test.p[place])
+        for place, name in enumerate(column.names)
+    )
+    ranked = sorted(groups, key=lambda group: group.accuracy.mean)
+    rates = _rates(column, labels, scores.predicted, class_names, families)
+    gaps = {kind: [rate.gap.mean for rate in rates if rate.rate == kind] for kind in ("tpr", "fpr")}
+    # Each image weighs so that the mean over images is the mean over the groups.
+    counts = np.bincount(column.groups)
+    balanced = right * len(right) / (len(counts) * counts[column.groups])
+    return GroupClassification(
+        groups=groups,
+        best=ranked[-1].name,
+        worst=ranked[0].name,
+        gap=share_difference(ranked[-1].accuracy, ranked[0].accuracy),
+        macro_accuracy=bootstrap_interval(balanced),
+        rates=rates,
+        tpr_gap=max(gaps["tpr"], default=None),
+        fpr_gap=max(gaps["fpr"], default=None),
+    )
+
+
+def _group(
+    name: str, right: Floats, confidences: Floats, is_of: NDArray[np.bool_], p: Floats
+) -> GroupAccuracy:
+    accuracy = share_interval(right[is_of])
+    return GroupAccuracy(
+        name=name,
+        accuracy=accuracy,
+        difference=share_difference(accuracy, share_interval(right[~is_of])),
+        difference_p=float(p[0]),
+        overconfidence=bootstrap_interval(confidences[is_of] - right[is_of]),
+        overconfidence_p=float(p[1]),
+        ece=_calibration_error(confidences[is_of], right[is_of]),
+    )
+
+
+def _calibration_error(confidences: Floats, right: Floats) -> Interval:
+    """Return the expected calibration error in bins of equal width, with its interval."""
+    # As clipkit.metrics.calibration has them: a confidence on an edge is of the bin below it.
+    number = np.maximum(np.ceil(confidences * NUM_BINS).astype(np.intp) - 1, 0)
+    excess = np.zeros((len(right), NUM_BINS))
+    excess[np.arange(len(right)), number] = confidences - right
+    drawn = np.abs(bootstrap_means(excess)).sum(axis=1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    mean = float(np.abs(excess.mean(axis=0)).sum())
+    # Errors of few images add up: what is drawn from them can lie above them altogether.
+    return Interval(mean, min(float(low), mean), max(float(high), mean), len(right))
+
+
+def _rates(
+    column: ColumnGroups,
+    labels: Numbers,
+    predicted: Numbers,
+    class_names: tuple[str, ...],
+    families: int,
+) -> tuple[RateGap, ...]:
+    """Return the gaps of classes with enough images in two groups at least, largest first.
+
+    Equalised odds: given the class, the answer has nothing to do with the group. So groups are
+    shuffled among the images of one class.
+    """
+    own, taken_for = labels[column.images], predicted[column.images]
+    counts = np.zeros((len(class_names), len(column.names)), dtype=np.intp)
+    np.add.at(counts, (own, column.groups), 1)
+    classes = np.flatnonzero(np.count_nonzero(counts >= LEAST_IMAGES, axis=1) >= 2)
+    if not len(classes):
+        return ()
+    is_of, is_taken = own[:, None] == classes, taken_for[:, None] == classes
+    values = np.concatenate([is_of & is_taken, ~is_of & is_taken], axis=1)
+    test = permutation_test(values, column.groups, len(column.names), strata=own, families=families)
+    rates = []
+    for place, number in enumerate(classes.tolist()):
+        for kind, among, measure in (
+            ("tpr", is_of[:, place], place),
+            ("fpr", ~is_of[:, place], len(classes) + place),
+        ):
+            rates.append(
+                _rate(column, kind, is_taken[:, place], among, (class_names[number], test, measure))
+            )
+    return tuple(sorted(rates, key=lambda rate: -rate.gap.mean))
+
+
+def _rate(
+    column: ColumnGroups,
+    kind: Literal["tpr", "fpr"],
+    is_taken: NDArray[np.bool_],
+    among: NDArray[np.bool_],
+    tested: tuple[str, GroupTest, int],
+) -> RateGap:
+    name, test, measure = tested
+    counts = np.bincount(column.groups[among], minlength=len(column.names))
+    shown = np.flatnonzero(counts >= LEAST_IMAGES)
+    found = [
+        share_interval(is_taken[among & (column.groups == place)].astype(np.float64))
+        for place in shown
+    ]
+    ranked = sorted(found, key=lambda share: share.mean)
+    names = [column.names[place] for place in shown]
+    return RateGap(
+        class_name=name,
+        rate=kind,
+        groups=tuple(zip(names, found, strict=True)),
+        gap=share_difference(ranked[-1], ranked[0]) if len(found) > 1 else ranked[0],
+        p=float(test.p[shown, measure].min()),
+    )
