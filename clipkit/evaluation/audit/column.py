@@ -11,9 +11,12 @@ from clipkit.evaluation.audit.scores import AuditScores, AuditTexts
 
 def num_families(scores: AuditScores) -> int:
     """Return how many families of tests are made of each column."""
-    ranked = scores.queries.shape[1] + scores.concepts.shape[1] > 0
-    classified = scores.answers is not None
-    return classified * group_classification.NUM_FAMILIES + ranked * group_ranking.NUM_FAMILIES
+    count = 0
+    if scores.answers is not None:
+        count += group_classification.NUM_FAMILIES
+    if scores.queries.shape[1] or scores.concepts.shape[1]:
+        count += group_ranking.NUM_FAMILIES
+    return count
 
 
 def measure_column(

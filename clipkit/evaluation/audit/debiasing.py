@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.embeddings import Embeddings
 from clipkit.evaluation.audit.column import measure_column
 from clipkit.evaluation.audit.findings import findings_of
 from clipkit.evaluation.audit.grouped_images import ColumnGroups, column_groups
@@ -18,6 +18,7 @@ from clipkit.evaluation.audit.scores import AuditImages, AuditScores, AuditTexts
 from clipkit.evaluation.classification import ImageScores
 from clipkit.metrics.comparison import Interval, bootstrap_interval
 
+_ROUNDING = 1e-5  # of a norm
 _LEAST_SHARE = 1e-3  # of the largest direction; what is smaller is rounding
 Floats = NDArray[np.float64]
 
@@ -67,16 +68,16 @@ def project_out(embeddings: Embeddings, directions: Floats) -> Embeddings:
         directions: Orthonormal, shape (R, D).
 
     Returns:
-        Shape (M, D).
+        Shape (M, D). A row that lies along the directions altogether becomes 0: it fits nothing.
 
     Source:
         Chuang et al. 2023, "Debiasing vision-language models via biased prompts" (arXiv
         2302.00070): P0 = I - V (V'V)^-1 V'.
     """
     rows = np.asarray(embeddings, np.float64)
-    if not len(rows):
-        return np.asarray(embeddings)
-    return normalize_rows(rows - rows @ directions.T @ directions)
+    rest = rows - rows @ directions.T @ directions
+    norms = np.linalg.norm(rest, axis=1, keepdims=True)
+    return np.where(norms > _ROUNDING, rest / np.maximum(norms, _ROUNDING), 0.0).astype(np.float32)
 
 
 def measure_debiasing(
@@ -196,7 +197,7 @@ def _verdict(
     is_worse = num_findings[1] > num_findings[0] or (bool(worst) and worst[0] < 0 and is_costly)
     is_better = num_findings[1] < num_findings[0]
     cost = "" if change is None else f", accuracy {change.mean * 100:+.1f} points"
-    counts = f"{num_findings[0]} findings before, {num_findings[1]} after{cost}"
+    counts = f"findings: {num_findings[0]} before, {num_findings[1]} after{cost}"
     if is_worse and not is_better:
         return f"worse than doing nothing: {counts}"
     if is_better and is_costly:

@@ -14,7 +14,7 @@ from clipkit.evaluation.classification import ImageScores
 from clipkit.metrics.calibration import NUM_BINS
 from clipkit.metrics.comparison import Interval, bootstrap_interval, share_interval
 from clipkit.metrics.fairness import share_difference
-from clipkit.metrics.group_tests import GroupTest, bootstrap_means, permutation_test
+from clipkit.metrics.group_tests import bootstrap_means, permutation_test
 
 NUM_FAMILIES = 2  # of tests: the figures of groups, and equalised odds
 Numbers = NDArray[np.intp]
@@ -118,36 +118,33 @@ def _rates(
     test = permutation_test(values, column.groups, len(column.names), strata=own, families=families)
     rates = []
     for place, number in enumerate(classes.tolist()):
-        for kind, among, measure in (
-            ("tpr", is_of[:, place], place),
-            ("fpr", ~is_of[:, place], len(classes) + place),
-        ):
-            rates.append(
-                _rate(column, kind, is_taken[:, place], among, (class_names[number], test, measure))
-            )
-    return tuple(sorted(rates, key=lambda rate: -rate.gap.mean))
+        of_class = is_of[:, place], is_taken[:, place], class_names[number]
+        rates.append(_rate(column, "tpr", of_class, test.p[:, place]))
+        rates.append(_rate(column, "fpr", of_class, test.p[:, len(classes) + place]))
+    return tuple(sorted(filter(None, rates), key=lambda rate: -rate.gap.mean))
 
 
 def _rate(
     column: ColumnGroups,
     kind: Literal["tpr", "fpr"],
-    is_taken: NDArray[np.bool_],
-    among: NDArray[np.bool_],
-    tested: tuple[str, GroupTest, int],
-) -> RateGap:
-    name, test, measure = tested
-    counts = np.bincount(column.groups[among], minlength=len(column.names))
-    shown = np.flatnonzero(counts >= LEAST_IMAGES)
+    of_class: tuple[NDArray[np.bool_], NDArray[np.bool_], str],
+    p: Floats,
+) -> RateGap | None:
+    """Return the gap of one rate of one class; None: two groups do not have enough images."""
+    is_of, is_taken, name = of_class
+    among = is_of if kind == "tpr" else ~is_of
+    shown = np.flatnonzero(np.bincount(column.groups[among], minlength=len(p)) >= LEAST_IMAGES)
+    if len(shown) < 2:
+        return None
     found = [
         share_interval(is_taken[among & (column.groups == place)].astype(np.float64))
         for place in shown
     ]
     ranked = sorted(found, key=lambda share: share.mean)
-    names = [column.names[place] for place in shown]
     return RateGap(
         class_name=name,
         rate=kind,
-        groups=tuple(zip(names, found, strict=True)),
-        gap=share_difference(ranked[-1], ranked[0]) if len(found) > 1 else ranked[0],
-        p=float(test.p[shown, measure].min()),
+        groups=tuple(zip([column.names[place] for place in shown], found, strict=True)),
+        gap=share_difference(ranked[-1], ranked[0]),
+        p=float(p[shown].min()),
     )

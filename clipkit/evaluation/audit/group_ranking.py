@@ -122,7 +122,8 @@ def _skew(column: ColumnGroups, k: int, counts: Floats) -> SkewAtK:
         # Of the share among k images. Where none is there that begins at ln(0): half of one, then.
         of_list = share_interval(np.full(k, count / k))
         low = min(math.log(max(of_list.low, 0.5 / k) / share), skew)
-        found.append((name, Interval(skew, low, math.log(of_list.high / share), k)))
+        high = max(math.log(of_list.high / share), skew)  # equal but for rounding
+        found.append((name, Interval(skew, low, high, k)))
     return SkewAtK(k, tuple(found))
 
 

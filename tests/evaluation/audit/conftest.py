@@ -37,7 +37,7 @@ DIMENSIONS, CLASSES = 16, 4
 
 
 def made_texts() -> AuditTexts:
-    """Four classes, two queries and two concepts, each along an axis of its own."""
+    """Four classes, two queries and two concepts, along axes of their own; "plus" along two."""
     axes = np.eye(DIMENSIONS, dtype=np.float32)
     return AuditTexts(
         class_names=("a", "b", "c", "d"),
@@ -45,7 +45,7 @@ def made_texts() -> AuditTexts:
         query_names=("first", "second"),
         queries=axes[4:6],
         concept_names=("plus", "minus"),
-        concepts=axes[6:8],
+        concepts=normalize_rows([axes[6] + axes[12], axes[7]]),
         everyday=axes[8:12],
     )
 

@@ -1,0 +1,64 @@
+"""The report as text and Markdown, with names that would be markup."""
+
+import dataclasses
+
+import pytest
+
+import clipkit
+from clipkit import AuditOptions, AuditReport
+from clipkit.evaluation.audit.report_text import MARK, report_markdown, report_sections
+from tests.evaluation.audit.conftest import Table
+from tests.fakes import FakeEncoder
+
+NASTY = "<b>|*$x$ &amp; `"
+
+
+@pytest.fixture
+def report(table: Table) -> AuditReport:
+    """An audit with everything in it, and names that are markup."""
+    colors = ["red", "green", "blue"] * 40
+    groups = [NASTY if number % 3 == 0 else "y" for number in range(120)]
+    path = table(colors, thing=[f"{color} man" for color in colors], side=groups)
+    options = AuditOptions(
+        ("side",), label_column="thing", templates="none", queries=("red man",), debias=True
+    )
+    return clipkit.audit(FakeEncoder(), str(path), options)
+
+
+def test_a_report_has_a_section_for_everything(report: AuditReport) -> None:
+    headings = [section.heading for section in report_sections(report)]
+    assert headings == [
+        "Findings",
+        "side: groups",
+        "side: zero-shot accuracy",
+        "side: equalised odds",
+        "side: who is found",
+        "side: association with concepts",
+        "side: debiased texts",
+        "Words swapped",
+        "Prompts",
+        "What this audit cannot know",
+    ]
+    for section in report_sections(report):
+        assert section.rows is None or len({len(row) for row in section.rows}) == 1
+
+
+def test_a_report_without_findings_says_so(report: AuditReport) -> None:
+    none = dataclasses.replace(report, findings=())
+    assert (
+        report_sections(none)[0].sentences[0] == "no difference between groups is more than chance"
+    )
+    many = dataclasses.replace(report, findings=report.findings[:1] * 30)
+    assert "and 10 more (--json has all)" in report_sections(many)[0].sentences
+
+
+def test_markdown_escapes_names(report: AuditReport) -> None:
+    text = "".join(report_markdown(report))
+    assert MARK in text.splitlines()[0]
+    body = text.split("\n", 1)[1]
+    assert "\\<b\\>\\|\\*$x$ \\&amp; \\`" in body
+    for table in body.split("\n\n"):
+        bars = [
+            line.replace("\\|", "").count("|") for line in table.splitlines() if line[:1] == "|"
+        ]
+        assert len(set(bars)) <= 1
