@@ -64,8 +64,8 @@ def permutation_test(
     sizes = np.array([len(groups)]) if strata is None else np.unique(strata, return_counts=True)[1]
     own, group = np.asarray(values, np.float64)[order], np.asarray(groups)[order]
     starts = np.cumsum(sizes) - sizes
-    means = np.add.reduceat(own, starts, axis=0) / sizes[:, None]  # (T, S)
-    own = own - np.repeat(means, sizes, axis=0)
+    for start, size in zip(starts, sizes, strict=True):
+        own[start : start + size] -= own[start : start + size].mean(axis=0)
     deviations = np.sqrt(_variances(own, group, num_groups, starts, sizes))  # (G, S)
     scale = np.divide(1.0, deviations, out=np.zeros_like(deviations), where=deviations > 0)
     z = np.stack([own[group == number].sum(axis=0) for number in range(num_groups)]) * scale

@@ -66,6 +66,16 @@ def test_strata_take_out_what_goes_with_them() -> None:
     assert shifted.p.max() < 0.01
 
 
+def test_groups_are_shuffled_within_strata_only() -> None:
+    """In the larger stratum nothing differs and one group is not: it must not dilute the other."""
+    strata, groups = np.repeat([0, 1], [100, 900]), np.repeat([0, 1], [50, 950])
+    values = np.concatenate([np.random.default_rng(2).normal(size=100), np.zeros(900)])
+    values[:50] += 0.35
+    found = permutation_test(values[:, None], groups, 2, strata=strata)
+    assert 1.5 < found.z[0, 0] < 2.5
+    assert found.p[0, 0] == pytest.approx(math.erfc(found.z[0, 0] / math.sqrt(2)), abs=0.015)
+
+
 def test_the_variance_in_strata_is_that_of_shuffled_sums() -> None:
     rng = np.random.default_rng(1)
     strata, groups = rng.integers(3, size=50), rng.integers(2, size=50)

@@ -200,6 +200,7 @@ def _measure(
     families = num_families(scores) * len(groups)
     columns: list[ColumnAudit] = []
     with callbacks.progress_for("shuffling groups") as progress:
+        progress(0, len(groups))
         for column, cells in groups.items():
             found = measure_column(column, cells, scores, texts, families=families)
             if directions is not None:

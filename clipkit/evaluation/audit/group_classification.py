@@ -71,28 +71,37 @@ def _group(
     name: str, right: Floats, confidences: Floats, is_of: NDArray[np.bool_], p: Floats
 ) -> GroupAccuracy:
     accuracy = share_interval(right[is_of])
+    excess = _excess_by_bin(confidences[is_of], right[is_of])
+    drawn = bootstrap_means(excess)
+    means = excess.mean(axis=0)
     return GroupAccuracy(
         name=name,
         accuracy=accuracy,
         difference=share_difference(accuracy, share_interval(right[~is_of])),
         difference_p=float(p[0]),
-        overconfidence=bootstrap_interval(confidences[is_of] - right[is_of]),
+        overconfidence=_interval(means.sum(), drawn.sum(axis=1), accuracy.count),
         overconfidence_p=float(p[1]),
-        ece=_calibration_error(confidences[is_of], right[is_of]),
+        ece=_interval(np.abs(means).sum(), np.abs(drawn).sum(axis=1), accuracy.count),
     )
 
 
-def _calibration_error(confidences: Floats, right: Floats) -> Interval:
-    """Return the expected calibration error in bins of equal width, with its interval."""
+def _excess_by_bin(confidences: Floats, right: Floats) -> Floats:
+    """Return how much more confident than right each image is, in the column of its bin.
+
+    The sum of the columns' means is the overconfidence, that of their sizes the expected
+    calibration error.
+    """
     # As clipkit.metrics.calibration has them: a confidence on an edge is of the bin below it.
     number = np.maximum(np.ceil(confidences * NUM_BINS).astype(np.intp) - 1, 0)
     excess = np.zeros((len(right), NUM_BINS))
     excess[np.arange(len(right)), number] = confidences - right
-    drawn = np.abs(bootstrap_means(excess)).sum(axis=1)
+    return excess
+
+
+def _interval(mean: np.floating, drawn: Floats, count: int) -> Interval:
     low, high = np.percentile(drawn, [2.5, 97.5])
-    mean = float(np.abs(excess.mean(axis=0)).sum())
     # Errors of few images add up: what is drawn from them can lie above them altogether.
-    return Interval(mean, min(float(low), mean), max(float(high), mean), len(right))
+    return Interval(float(mean), min(float(low), float(mean)), max(float(high), float(mean)), count)
 
 
 def _rates(

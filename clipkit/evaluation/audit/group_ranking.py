@@ -17,6 +17,7 @@ from clipkit.metrics.group_tests import GroupTest, bootstrap_means, permutation_
 NUM_FAMILIES = 1  # of tests: rankings and associations are one, for they go together
 _FIRST_K = 10
 _SHUFFLES = 1000  # of the groups, for the NDKL that chance gives
+_CELLS = 2**22  # of an array that is made at once
 Floats = NDArray[np.float64]
 Texts = tuple[str, ...]
 
@@ -75,10 +76,12 @@ def _ndkl_by_chance(column: ColumnGroups, k: int) -> Interval:
     """Return the mean NDKL of rankings with shuffled groups, and where 95 % of them lie."""
     rng, expected = np.random.default_rng(0), _expected(column)
     found = np.empty(_SHUFFLES)
-    eye = np.eye(len(column.names))
-    for number in range(_SHUFFLES):
-        drawn = rng.choice(column.groups, size=k, replace=False)
-        found[number] = ndkl(np.cumsum(eye[drawn], axis=0), expected)
+    eye = np.eye(len(expected))
+    at_once = max(1, _CELLS // max(len(column.groups), k * len(expected)))
+    for start in range(0, _SHUFFLES, at_once):
+        some = found[start : start + at_once]
+        shuffled = rng.permuted(np.tile(column.groups, (len(some), 1)), axis=1)
+        some[:] = ndkl(np.cumsum(eye[shuffled[:, :k]], axis=1), expected)
     low, high = np.percentile(found, [2.5, 97.5])
     return Interval(float(found.mean()), float(low), float(high), len(column.images))
 

@@ -141,6 +141,13 @@ def _grouped(
 
 
 def _contradictions(table: TableColumns) -> tuple[str, ...]:
+    for column, count in table.contradictions.items():
+        if count and not any(table.cells[column]):
+            raise InputError(
+                f"the rows of one image say different things in the column {column}, for "
+                f"{count:,} of {len(table.dataset):,} images, and nothing for the others: a group "
+                "needs one value an image"
+            )
     return tuple(
         f"{count:,} images have rows that say different things in the column {column}: they count "
         "as not known"

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clipkit.evaluation.audit.findings import ALPHA, strongest_associations
 from clipkit.evaluation.audit.report import ColumnAudit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_GROUPS, _MOST_QUERIES, _MOST_CONCEPTS = 12, 6, 40
-_WIDTH = 7.0  # inches; a page scales it
+_WIDTH = 6.0  # inches; a page scales it
 
 
 def column_plots(column: ColumnAudit) -> list[tuple[str, str]]:
@@ -102,10 +103,7 @@ def _association_map(column: ColumnAudit) -> tuple[str, "Figure | None"]:
     if not column.associations:
         return what, None
     of = {(one.concept, one.group): one for one in column.associations}
-    least = {
-        concept: min(one.p for key, one in of.items() if key[0] == concept) for concept, _ in of
-    }
-    concepts = sorted(least, key=lambda concept: least[concept])[:_MOST_CONCEPTS]
+    concepts = [one.concept for one in strongest_associations(column)[:_MOST_CONCEPTS]]
     groups = list(dict.fromkeys(group for _, group in of))[:_MOST_GROUPS]
     values = np.array([[of[one, group].effect.mean for group in groups] for one in concepts])
     figure = _figure(1.5 + 0.25 * len(concepts))
@@ -115,7 +113,7 @@ def _association_map(column: ColumnAudit) -> tuple[str, "Figure | None"]:
     for row, concept in enumerate(concepts):
         for place, group in enumerate(groups):
             one = of[concept, group]
-            star = "*" if one.p <= 0.05 else ""
+            star = "*" if one.p <= ALPHA else ""
             strong = abs(one.effect.mean) > 0.7 * most
             axes.text(
                 place,

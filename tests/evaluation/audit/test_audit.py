@@ -1,5 +1,6 @@
 """clipkit.audit from tables on disk to findings; a biased model is found and no other."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,11 +10,13 @@ import pytest
 
 import clipkit
 from clipkit import AuditOptions, Interval, PairLayout
+from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
 from clipkit.evaluation.audit.column import measure_column, num_families
 from clipkit.evaluation.audit.findings import ALPHA, findings_of
 from clipkit.evaluation.audit.report import CANNOT_KNOW, Association, ColumnAudit, Finding
 from clipkit.evaluation.audit.scores import AuditImages, score_texts
+from clipkit.runtime.base import Scoring
 from tests.evaluation.audit.conftest import Table, made_images, made_texts
 from tests.fakes import FakeEncoder
 
@@ -171,6 +174,14 @@ def test_groups_that_cannot_be_read_are_too_small(table: Table) -> None:
         clipkit.audit(FakeEncoder(), str(path), AuditOptions(("side",)))
 
 
+def test_files_that_are_no_images_leave_nothing(table: Table) -> None:
+    path = table(["red", "green"] * 24, side=["x", "y"] * 24)
+    for image in (path.parent / "images").iterdir():
+        image.write_text("no image")
+    with pytest.raises(InputError, match="none of 48 images can be read; the first: "):
+        clipkit.audit(FakeEncoder(), str(path), AuditOptions(("side",)))
+
+
 def test_a_model_that_fails_says_so(table: Table) -> None:
     path = table(["red", "green"] * 24, side=["x", "y"] * 24)
 
@@ -181,18 +192,20 @@ def test_a_model_that_fails_says_so(table: Table) -> None:
         clipkit.audit(FakeEncoder(before_image=fail), str(path), AuditOptions(("side",)))
 
 
-def test_ten_thousand_classes(table: Table) -> None:
-    """Of 10 000 groups see test_grouped_images."""
-    colors = ["red", "green"] * 24
-    names = [*colors[:-1], "blue"]
-    path = table(colors, side=["x", "y"] * 24, thing=names)
-    lines = path.read_text().splitlines()
-    lines += [f"images/0{number}.png,x,word{number}" for number in range(20)]
-    path.write_text("\n".join(lines))  # images that are not there are skipped
-    options = AuditOptions(("side",), label_column="thing", templates="none")
-    report = clipkit.audit(FakeEncoder(), str(path), options)
-    assert report.class_names == ("blue", "green", "red")
-    assert report.num_images == 48
+def test_ten_thousand_classes() -> None:
+    """Each image is one of its own; nothing can be said of a class, and all of the accuracy."""
+    rng = np.random.default_rng(0)
+    classes = normalize_rows(rng.normal(size=(10_000, 16)))
+    texts = dataclasses.replace(
+        made_texts(), class_names=tuple(map(str, range(10_000))), classes=classes
+    )
+    labels = rng.permutation(10_000)[:200]
+    images = AuditImages(classes[labels], labels, Scoring(log_scale=3.0))
+    cells = ["x", "y"] * 100
+    found = measure_column("side", cells, score_texts(images, texts), texts, families=3)
+    assert found.classification is not None
+    assert found.classification.macro_accuracy.mean == 1.0
+    assert found.classification.tpr_gap is None
 
 
 def test_one_class_has_no_accuracy(table: Table) -> None:

@@ -76,3 +76,10 @@ def test_a_label_column_without_labels(table: Table) -> None:
     path = table(["red"] * 2, side=["x", "y"], thing=["", ""])
     with pytest.raises(InputError, match="has nothing in the column thing"):
         open_data(path, label_column="thing")
+
+
+def test_rows_of_one_image_that_differ_are_told_from_gaps(table: Table) -> None:
+    path = table(["red"] * 2, side=["x", "y"])
+    path.write_text("filepath,side\nimages/0.png,x\nimages/0.png,y\n")
+    with pytest.raises(InputError, match="different things in the column side, for 1 of 1 images"):
+        open_data(path)
