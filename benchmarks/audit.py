@@ -6,9 +6,9 @@ them (see stored_sets.py). It prints the tables of docs/audit.md.
 
 The biased model is a head that copies the group of an image into its embedding: of one group it
 moves the embedding along the direction of one concept, so far that the groups differ by d standard
-deviations of the concept's cosine. Groups are drawn at random, so that nothing else differs: any
-finding at d = 0 is a false alarm, and so is any at d > 0 of what the direction has nothing to do
-with. Every seed draws groups, images and concept anew.
+deviations of what the audit measures of that concept. Groups are drawn at random, so that nothing
+else differs, and any finding at d = 0 is a false alarm. Every seed draws groups and images anew and
+takes another concept.
 
 Shapes: N images, C classes, D dimensions.
 """

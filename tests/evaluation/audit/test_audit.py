@@ -54,13 +54,13 @@ def test_a_fair_model_is_rarely_accused() -> None:
     [(6, "association", "plus"), (4, "retrieval", "first"), (0, "equalised odds", "a")],
 )
 def test_a_model_that_copies_the_group_is_found_out(toward: int, kind: str, subject: str) -> None:
-    """Of 30 all but 2: if each were found with 99 %, more would be missed once in 300 times."""
+    """Of 15 all but 1: if each were found with 99 %, more would be missed once in 100 times."""
     found = 0
-    for seed in range(SEEDS):
+    for seed in range(SEEDS // 2):
         groups = made_groups(seed)
         some = findings(made_images(seed, groups, bias=2.5, toward=toward), groups)
         found += any((one.kind, one.subject, one.group) == (kind, subject, "one") for one in some)
-    assert found >= SEEDS - 2
+    assert found >= SEEDS // 2 - 1
 
 
 def test_a_table_with_labels_by_hand(table: Table) -> None:
