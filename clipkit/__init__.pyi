@@ -28,6 +28,10 @@ from clipkit.errors import OfflineError as OfflineError
 from clipkit.errors import PromptError as PromptError
 from clipkit.errors import SpaceMismatchError as SpaceMismatchError
 from clipkit.errors import TrainingError as TrainingError
+from clipkit.evaluation.comparison import ComparedModel as ComparedModel
+from clipkit.evaluation.comparison import ComparisonReport as ComparisonReport
+from clipkit.evaluation.comparison import MetricDifference as MetricDifference
+from clipkit.evaluation.comparison import compare as compare
 from clipkit.evaluation.evaluate import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.evaluate import evaluate as evaluate
 from clipkit.evaluation.report import CalibrationResult as CalibrationResult
@@ -39,6 +43,7 @@ from clipkit.evaluation.report import NearDuplicate as NearDuplicate
 from clipkit.evaluation.report import QueryResult as QueryResult
 from clipkit.evaluation.report import SelectiveAccuracy as SelectiveAccuracy
 from clipkit.evaluation.report import TemplateResult as TemplateResult
+from clipkit.evaluation.speed import Speed as Speed
 from clipkit.explanation.drawing import draw_heat_map as draw_heat_map
 from clipkit.explanation.explain import explain as explain
 from clipkit.explanation.heat_map import HeatMap as HeatMap
@@ -52,6 +57,7 @@ from clipkit.inputs.tokenizer import TokenizedTexts as TokenizedTexts
 from clipkit.inputs.truncated import CutOffImageWarning as CutOffImageWarning
 from clipkit.metrics.calibration import ReliabilityBin as ReliabilityBin
 from clipkit.metrics.comparison import Interval as Interval
+from clipkit.metrics.comparison import ItemValues as ItemValues
 from clipkit.models.known_models import ModelRecommendation as ModelRecommendation
 from clipkit.models.listing import ModelListing as ModelListing
 from clipkit.models.listing import list_models as list_models

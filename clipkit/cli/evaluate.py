@@ -1,15 +1,20 @@
 """``clipkit evaluate``: how good a model is on the user's own data."""
 
 import argparse
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipkit.cli import values
+from clipkit.cli.evaluation_options import (
+    add_evaluation_options,
+    evaluation_bar,
+    evaluation_options,
+)
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
-from clipkit.cli.pair_options import add_pair_options, pair_layout
-from clipkit.cli.terminal import note, progress_bar, table_lines, to_json, warn
-from clipkit.progress import Callbacks, Progress
+from clipkit.cli.pair_options import add_pair_options
+from clipkit.cli.terminal import note, print_tables, to_json, warn
+from clipkit.progress import Callbacks
 
 if TYPE_CHECKING:
     from clipkit.evaluation.report import EvaluationReport
@@ -40,50 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=_EPILOG,
     )
     add_pair_options(parser)
-    group = parser.add_argument_group("what to measure")
-    group.add_argument(
-        "--task",
-        choices=("auto", "classification", "retrieval", "probe", "search"),
-        default="auto",
-        help="auto: classification of images with classes, retrieval of images with captions, "
-        "search with --queries, a probe with --train",
-    )
-    group.add_argument(
-        "--templates",
-        action="append",
-        default=[],
-        metavar="SET",
-        help='a set of prompt templates ("openai80" is ImageNet\'s), or one with a {}; give it '
-        "again to compare several: the metrics are those of the first",
-    )
-    group.add_argument(
-        "--label-column", default="", metavar="NAME", help="column of a table with the class"
-    )
-    group.add_argument(
-        "--split",
-        default="test",
-        metavar="NAME",
-        help="split of a dataset in CLIP_benchmark's layout (default: test)",
-    )
-    group.add_argument(
-        "--train", default="", metavar="PAIRS", help="fit a linear probe on these and measure it"
-    )
-    group.add_argument(
-        "--shots",
-        type=values.whole_number(1),
-        metavar="K",
-        help="images a class that the probe is fitted on (default: all)",
-    )
-    group.add_argument(
-        "--queries",
-        default="",
-        metavar="FILE",
-        help='queries and the paths that answer them: JSON {"query": ["path", …]}, or CSV with '
-        "the columns query,filepath",
-    )
-    group.add_argument(
-        "--seed", type=values.whole_number(0), default=0, metavar="N", help="of the shots drawn"
-    )
+    add_evaluation_options(parser)
     parser.add_argument(
         "--diagram",
         type=values.path,
@@ -117,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     # Imported here, so that the help of all commands starts without them.
     from clipkit.evaluation.cross_fitting import check_calibration_path
-    from clipkit.evaluation.evaluate import EvaluationOptions, evaluate
+    from clipkit.evaluation.evaluate import evaluate
     from clipkit.evaluation.reliability_diagram import (
         check_diagram_path,
         write_reliability_diagram,
@@ -129,20 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     calibration = None if arguments.calibrate is None else Path(arguments.calibrate)
     if calibration is not None:
         check_calibration_path(calibration)
-    options = EvaluationOptions(
-        task=arguments.task,
-        templates=tuple(arguments.templates),
-        layout=pair_layout(arguments, split="test"),
-        label_column=arguments.label_column,
-        split=arguments.split,
-        train=arguments.train,
-        shots=arguments.shots,
-        queries=arguments.queries,
-        seed=arguments.seed,
-        calibrate=calibration is not None,
-    )
+    options = replace(evaluation_options(arguments), calibrate=calibration is not None)
     encoder = load_encoder(arguments)
-    callbacks = Callbacks(say=note, warn=warn, progress_for=_bar)
+    callbacks = Callbacks(say=note, warn=warn, progress_for=evaluation_bar)
     report = evaluate(encoder, str(arguments.pairs), options, callbacks=callbacks)
     if calibration is not None and report.calibration is not None:
         report.calibration.save(calibration)
@@ -165,11 +116,4 @@ def _print(report: "EvaluationReport", *, is_json: bool) -> None:
     if is_json:
         print(to_json(report.to_dict()))
         return
-    for number, (heading, rows) in enumerate(report_tables(report)):
-        print(f"{'' if number == 0 else chr(10)}{heading}")
-        for line in table_lines(rows):
-            print(f"  {line}")
-
-
-def _bar(label: str) -> AbstractContextManager[Progress]:
-    return progress_bar(label, unit="query" if label == "searching" else "image")
+    print_tables(report_tables(report))

@@ -30,6 +30,7 @@ COMMANDS = (
     "explain",
     "train",
     "evaluate",
+    "compare",
     "score",
     "filter",
     "models",

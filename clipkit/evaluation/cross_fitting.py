@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError, MissingExtraError
-from clipkit.evaluation.classification import ImageScores, classification_metrics, score_images
+from clipkit.evaluation.classification import (
+    ImageScores,
+    calibration_errors,
+    image_values,
+    score_images,
+)
 from clipkit.evaluation.report import CalibrationResult, LabelSetResult
 from clipkit.metrics.comparison import share_interval
 from clipkit.runtime.base import Scoring
@@ -90,14 +95,17 @@ def measure_calibration(
     sets = [_label_sets(losses, is_first, labels, folds, coverage) for coverage in _COVERAGES]
     return CalibrationResult(
         folds=len(folds),
-        before=_some_of(classification_metrics(before, labels, num_classes)[0]),
-        after=_some_of(classification_metrics(after, labels[order], num_classes)[0]),
+        before=_metrics(before, labels, num_classes),
+        after=_metrics(after, labels[order], num_classes),
         label_sets=tuple(found for found in sets if found is not None),
     )
 
 
-def _some_of(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: metrics[name] for name in _METRICS}
+def _metrics(scores: ImageScores, labels: NDArray[np.intp], num_classes: int) -> dict[str, float]:
+    values = image_values(scores, labels, num_classes)
+    means = {name: float(found.mean()) for name, found in values.items()}
+    found = means | calibration_errors(scores)
+    return {name: found[name] for name in _METRICS}
 
 
 def _label_sets(

@@ -18,8 +18,9 @@ from clipkit.evaluation.benchmark_layout import BenchmarkSet, find_benchmark_set
 from clipkit.evaluation.caption_retrieval import caption_retrieval
 from clipkit.evaluation.classification import (
     ImageScores,
+    calibration_errors,
     class_results,
-    classification_metrics,
+    image_values,
     score_images,
     score_log_probabilities,
     template_result,
@@ -29,9 +30,10 @@ from clipkit.evaluation.embedded import EmbeddedImages, embed_images
 from clipkit.evaluation.labelled_images import LabelledImages, by_class, open_labelled
 from clipkit.evaluation.leaks import find_leaks
 from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
-from clipkit.evaluation.report import EvaluationReport, SelectiveAccuracy, data_name
+from clipkit.evaluation.report import EvaluationReport, SelectiveAccuracy, Task, data_name
 from clipkit.evaluation.search_queries import evaluate_search, read_queries
 from clipkit.metrics.calibration import reliability_bins, selective_accuracy
+from clipkit.metrics.comparison import ItemValues
 from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
 from clipkit.zero_shot.classifier import ZeroShotClassifier
@@ -224,10 +226,9 @@ def _evaluate_probe(
     scores = score_log_probabilities(
         probe.log_probabilities(tested.embeddings), test.labels[tested.rows]
     )
-    report = _classification_report(encoder, data, test, tested, scores, prefix="lp_")
+    report = _classification_report(encoder, data, test, tested, scores, task="linear_probe")
     return replace(
         report,
-        task="linear_probe",
         near_duplicates=leaks,
         warnings=(*_leak_warning(leaks, len(tested.rows)), *report.warnings),
         settings={
@@ -280,16 +281,19 @@ def _classification_report(
     images: EmbeddedImages,
     scores: ImageScores,
     *,
-    prefix: str = "",
+    task: Task = "zeroshot_classification",
 ) -> EvaluationReport:
     labels: NDArray[np.intp] = labelled.labels[images.rows]
     num_classes = len(labelled.class_names)
-    metrics, intervals = classification_metrics(scores, labels, num_classes, prefix=prefix)
+    prefix = "lp_" if task == "linear_probe" else ""
+    of_image = image_values(scores, labels, num_classes, prefix=prefix)
+    values = {name: ItemValues(found, images.rows) for name, found in of_image.items()}
+    report = EvaluationReport.of_values(encoder, data, task, len(labels), values)
     classes, confusions = class_results(scores, labels, labelled.class_names)
     selective = selective_accuracy(scores.confidences, scores.is_right, np.array(_SHARES))
     warnings = []
     if len(labels) < _FEW:
-        width = intervals[f"{prefix}acc1"]
+        width = report.intervals[f"{prefix}acc1"]
         warnings.append(
             f"{len(labels)} images are few: acc1 is {width.low:.2f} to {width.high:.2f} with 95 %"
         )
@@ -298,14 +302,9 @@ def _classification_report(
             f"{num_classes - len(classes)} of {num_classes} classes have no image that can be "
             "read: they are answers all the same, and not in mean_per_class_recall"
         )
-    return EvaluationReport(
-        model=encoder.name,
-        space_id=encoder.space_id,
-        data=data_name(data),
-        task="zeroshot_classification",
-        num_images=len(labels),
-        metrics=metrics,
-        intervals=intervals,
+    return replace(
+        report,
+        metrics={**report.metrics, **calibration_errors(scores)},
         classes=classes,
         confusions=confusions,
         reliability=tuple(reliability_bins(scores.confidences, scores.is_right)),
@@ -326,7 +325,10 @@ def _evaluate_captions(
         owners += [number] * (len(captions) - len(owners))
     with callbacks.progress_for("embedding captions") as progress:
         texts = encoder.encode_texts(captions, progress=progress)
-    metrics, intervals = caption_retrieval(images.embeddings, texts, np.array(owners))
+    of_query, median_ranks = caption_retrieval(images.embeddings, texts, np.array(owners))
+    values = {
+        name: ItemValues(found.values, images.rows[found.items]) for name, found in of_query.items()
+    }
     num_equal = len(captions) - len({*captions})
     warnings = []
     if num_equal:
@@ -334,14 +336,12 @@ def _evaluate_captions(
             f"{num_equal} of {len(captions)} captions are repeated: each counts for its own image, "
             "so that the images that share one cannot all be found by it"
         )
-    return EvaluationReport(
-        model=encoder.name,
-        space_id=encoder.space_id,
-        data=data_name(data),
-        task="zeroshot_retrieval",
-        num_images=len(images.rows),
-        metrics=metrics,
-        intervals=intervals,
+    report = EvaluationReport.of_values(
+        encoder, data, "zeroshot_retrieval", len(images.rows), values
+    )
+    return replace(
+        report,
+        metrics={**report.metrics, **median_ranks},
         settings={"captions": len(captions)},
         warnings=tuple(warnings),
         skipped=images.skipped,

@@ -1,12 +1,14 @@
 """The report of an evaluation: metrics by CLIP_benchmark's names, intervals and details."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError
 from clipkit.metrics.calibration import ReliabilityBin
-from clipkit.metrics.comparison import Interval
+from clipkit.metrics.comparison import Interval, ItemValues
 from clipkit.zero_shot.calibration import Calibration
 
 Task = Literal["zeroshot_classification", "zeroshot_retrieval", "linear_probe", "search"]
@@ -114,6 +116,40 @@ class EvaluationReport:
     near_duplicates: tuple[NearDuplicate, ...] = ()
     warnings: tuple[str, ...] = ()
     skipped: tuple[ImageReadError, ...] = ()
+    # What the metrics that are means are the means of, by name: to compare models by.
+    values: Mapping[str, ItemValues] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of_values(
+        cls,
+        encoder: Encoder,
+        data: str,
+        task: Task,
+        num_images: int,
+        values: Mapping[str, ItemValues],
+    ) -> "EvaluationReport":
+        """Return a report of metrics that are means, with their intervals.
+
+        Args:
+            encoder: The model.
+            data: Path or address of the dataset.
+            task: What was measured.
+            num_images: That could be read.
+            values: Of each metric.
+
+        Returns:
+            The report, without details.
+        """
+        return cls(
+            model=encoder.name,
+            space_id=encoder.space_id,
+            data=data_name(data),
+            task=task,
+            num_images=num_images,
+            metrics={name: found.mean for name, found in values.items()},
+            intervals={name: found.interval() for name, found in values.items()},
+            values=values,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON can hold it, in CLIP_benchmark's form.

@@ -4,6 +4,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from clipkit.data.caption_files import decode_text
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.evaluation.caption_retrieval import query_measures
-from clipkit.evaluation.report import EvaluationReport, QueryResult, data_name
-from clipkit.metrics.comparison import bootstrap_interval
+from clipkit.evaluation.report import EvaluationReport, QueryResult
+from clipkit.metrics.comparison import ItemValues
 from clipkit.progress import Callbacks
 from clipkit.search.library import PhotoLibrary
 
@@ -83,7 +84,8 @@ def evaluate_search(
             asked += [number] * (len(ranks) - len(asked))
             progress(number + 1, len(queries))
     of_query = query_measures(np.array(ranks), np.array(asked), len(queries), len(library))
-    intervals = {name: bootstrap_interval(values) for name, values in of_query.items()}
+    numbers = np.arange(len(queries))
+    values = {name: ItemValues(found, numbers) for name, found in of_query.items()}
     results = [
         QueryResult(
             query,
@@ -93,14 +95,8 @@ def evaluate_search(
         )
         for number, query in enumerate(queries)
     ]
-    return EvaluationReport(
-        model=encoder.name,
-        space_id=encoder.space_id,
-        data=data_name(folder),
-        task="search",
-        num_images=len(library),
-        metrics={name: found.mean for name, found in intervals.items()},
-        intervals=intervals,
+    return replace(
+        EvaluationReport.of_values(encoder, folder, "search", len(library), values),
         settings={"queries": len(queries)},
         queries=tuple(sorted(results, key=lambda result: result.average_precision)),
         skipped=tuple(synced.skipped),
