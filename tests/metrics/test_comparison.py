@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
+from scipy.stats import permutation_test  # type: ignore[import-untyped]
 
 from clipkit.metrics.comparison import (
     ItemValues,
