@@ -16,7 +16,13 @@ from clipkit.metrics.calibration import (
     expected_calibration_error,
 )
 from clipkit.metrics.classification import label_log_probabilities, label_ranks
-from clipkit.metrics.comparison import Interval, PairedChange, bootstrap_interval, share_interval
+from clipkit.metrics.comparison import (
+    Interval,
+    PairedChange,
+    bootstrap_interval,
+    class_mean_interval,
+    share_interval,
+)
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.probabilities import sigmoid
 
@@ -131,13 +137,10 @@ def classification_metrics(
         brier. The intervals of accuracies are Wilson's, the others bootstrapped over the images.
     """
     right = scores.is_right.astype(np.float64)
-    counts = np.bincount(labels, minlength=num_classes)
-    # Each image weighs so that the mean over images is the mean over the classes that have some.
-    balanced = right * len(labels) / (np.count_nonzero(counts) * counts[labels])
     intervals = {f"{prefix}acc1": share_interval(right)}
     if num_classes > 5:
         intervals[f"{prefix}acc5"] = share_interval((scores.ranks < 5).astype(np.float64))
-    intervals[f"{prefix}mean_per_class_recall"] = bootstrap_interval(balanced)
+    intervals[f"{prefix}mean_per_class_recall"] = class_mean_interval(scores.is_right, labels)
     intervals["nll"] = bootstrap_interval(scores.log_losses)
     intervals["brier"] = bootstrap_interval(scores.brier)
     metrics = {name: found.mean for name, found in intervals.items()}
