@@ -44,7 +44,8 @@ _PUBLIC = {
         "SpaceMismatchError",
         "TrainingError",
     ),
-    "clipkit.evaluation.evaluate": ("EvaluationOptions", "evaluate"),
+    "clipkit.evaluation.evaluate": ("evaluate",),
+    "clipkit.evaluation.options": ("EvaluationOptions",),
     "clipkit.evaluation.report": (
         "CalibrationResult",
         "ClassResult",

@@ -28,8 +28,8 @@ from clipkit.errors import OfflineError as OfflineError
 from clipkit.errors import PromptError as PromptError
 from clipkit.errors import SpaceMismatchError as SpaceMismatchError
 from clipkit.errors import TrainingError as TrainingError
-from clipkit.evaluation.evaluate import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.evaluate import evaluate as evaluate
+from clipkit.evaluation.options import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.report import CalibrationResult as CalibrationResult
 from clipkit.evaluation.report import ClassResult as ClassResult
 from clipkit.evaluation.report import Confusion as Confusion
