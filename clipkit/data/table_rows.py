@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from clipkit.errors import InputError, MissingExtraError
 
-_SEPARATORS = ("\t", ",", ";", "|")
+SEPARATORS = ("\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n?', re.IGNORECASE)
 _IMAGE_NAMES = ("filepath", "file_name", "filename", "image_path", "image", "path", "file", "img")
 _CAPTION_NAMES = ("title", "caption", "captions", "text", "description", "prompt", "sentence")
@@ -78,7 +78,7 @@ def _separated_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
     errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
     with path.open(encoding=encoding, errors=errors, newline="") as file:
         header, first = file.readline(), 2
-        separators: Sequence[str] = _SEPARATORS
+        separators: Sequence[str] = SEPARATORS
         if named := _SEPARATOR_LINE.fullmatch(header):  # as Excel writes it: sep=;
             header, first, separators = file.readline(), 3, (named[1],)
         # Independent of the file's suffix: open_clip's .csv files are separated by tabs.
