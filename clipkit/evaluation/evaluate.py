@@ -32,7 +32,13 @@ from clipkit.evaluation.labelled_images import LabelledImages, by_class, open_la
 from clipkit.evaluation.leaks import find_leaks
 from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
 from clipkit.evaluation.options import NO_CALIBRATION, EvaluationOptions, in_split, task_of
-from clipkit.evaluation.report import EvaluationReport, SelectiveAccuracy, data_name
+from clipkit.evaluation.report import (
+    CalibrationResult,
+    EvaluationReport,
+    SelectiveAccuracy,
+    data_name,
+    few_warning,
+)
 from clipkit.evaluation.search_queries import evaluate_search, read_queries
 from clipkit.metrics.calibration import reliability_bins, selective_accuracy
 from clipkit.paths import expand_home
@@ -42,7 +48,6 @@ from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, resolve_templates
 
 _BARE = "none"  # the set of templates that is the name alone
 _SHARES = (0.5, 0.8, 0.9, 1.0)  # of the images that are answered
-_FEW = 100  # images, below which an interval spans more than about 10 points
 
 
 def evaluate(
@@ -170,10 +175,22 @@ def _evaluate_classes(
         return report
     callbacks.say(f"calibrating on {len(labels)} images")
     classes = classifiers[main].class_embeddings
+    measured = measure_calibration(images.embeddings, labels, classes, encoder.scoring)
     return replace(
         report,
-        calibrated=measure_calibration(images.embeddings, labels, classes, encoder.scoring),
+        calibrated=measured,
         calibration=classifiers[main].calibrate(images.embeddings, labels),
+        warnings=(*report.warnings, *_calibration_warning(measured)),
+    )
+
+
+def _calibration_warning(measured: CalibrationResult) -> tuple[str, ...]:
+    before, after = measured.before["nll"], measured.after["nll"]
+    if after < before:
+        return ()
+    return (
+        "calibrating did not lower the log loss of images that it was not fitted on, "
+        f"{before:.4f} before and {after:.4f} after: the probabilities are as good without it",
     )
 
 
@@ -286,12 +303,7 @@ def _classification_report(
     metrics, intervals = classification_metrics(scores, labels, num_classes, prefix=prefix)
     classes, confusions = class_results(scores, labels, labelled.class_names)
     selective = selective_accuracy(scores.confidences, scores.is_right, np.array(_SHARES))
-    warnings = []
-    if len(labels) < _FEW:
-        width = intervals[f"{prefix}acc1"]
-        warnings.append(
-            f"{len(labels)} images are few: acc1 is {width.low:.2f} to {width.high:.2f} with 95 %"
-        )
+    warnings = [*few_warning(len(labels), "images", intervals)]
     if len(classes) < num_classes:
         warnings.append(
             f"{num_classes - len(classes)} of {num_classes} classes have no image that can be "
@@ -318,6 +330,11 @@ def _evaluate_captions(
     encoder: Encoder, data: str, pairs: PairDataset, callbacks: Callbacks
 ) -> EvaluationReport:
     images = embed_images(encoder, pairs, "embedding images", callbacks)
+    if len(images.rows) < 2:
+        raise InputError(
+            f"{data} has one image only that can be read, and every answer would be right: "
+            "retrieval needs two or more"
+        )
     captions: list[str] = []
     owners: list[int] = []
     for number, row in enumerate(images.rows.tolist()):
@@ -327,7 +344,7 @@ def _evaluate_captions(
         texts = encoder.encode_texts(captions, progress=progress)
     metrics, intervals = caption_retrieval(images.embeddings, texts, np.array(owners))
     num_equal = len(captions) - len({*captions})
-    warnings = []
+    warnings = [*few_warning(len(images.rows), "images", intervals)]
     if num_equal:
         warnings.append(
             f"{num_equal} of {len(captions)} captions are repeated: each counts for its own image, "

@@ -14,7 +14,7 @@ from clipkit.data.table_rows import SEPARATORS, split_line
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.evaluation.caption_retrieval import query_measures
-from clipkit.evaluation.report import EvaluationReport, QueryResult, data_name
+from clipkit.evaluation.report import EvaluationReport, QueryResult, data_name, few_warning
 from clipkit.metrics.comparison import bootstrap_interval
 from clipkit.progress import Callbacks
 from clipkit.search.library import PhotoLibrary
@@ -77,6 +77,11 @@ def evaluate_search(
     if not len(library):
         rest = f"; {len(synced.skipped)} were skipped" if synced.skipped else ""
         raise InputError(f"{library.folder} holds no images that can be read{rest}")
+    if len(library) == 1:
+        raise InputError(
+            f"{library.folder} has one image only, and every answer would be right: search needs "
+            "two or more"
+        )
     ranks: list[int] = []
     asked: list[int] = []
     with callbacks.progress_for("searching") as progress:
@@ -108,6 +113,7 @@ def evaluate_search(
         metrics={name: found.mean for name, found in intervals.items()},
         intervals=intervals,
         settings={"queries": len(queries)},
+        warnings=few_warning(len(queries), "queries", intervals),
         queries=tuple(sorted(results, key=lambda result: result.average_precision)),
         skipped=tuple(synced.skipped),
     )

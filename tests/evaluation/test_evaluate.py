@@ -18,6 +18,8 @@ import clipkit
 from clipkit import EvaluationOptions, PairLayout
 from clipkit.errors import InputError
 from clipkit.evaluation.report import EvaluationReport
+from clipkit.evaluation.report_text import report_tables
+from clipkit.progress import Callbacks
 from tests.fakes import FakeEncoder, save_image
 
 COLORS = {"red": (250, 10, 0), "green": (0, 250, 10), "blue": (10, 0, 250)}
@@ -367,3 +369,29 @@ def test_a_perfect_model_has_a_perfect_mean_recall(folders: Path) -> None:
     report = clipkit.evaluate(FakeEncoder(), folders, bare())
     found = report.intervals["mean_per_class_recall"]
     assert (found.low, found.high) == (1.0, 1.0)
+
+
+def test_a_table_that_is_cut_says_so(folders: Path) -> None:
+    for number in range(11):
+        shutil.copytree(folders / "red", folders / f"red {number}")
+    report = clipkit.evaluate(FakeEncoder(), folders, bare())
+    headings = {heading: len(rows) for heading, rows in report_tables(report)}
+    assert headings["classes, least found first (10 of 14, with --json more)"] == 11
+
+
+def test_few_captions_are_warned_of_and_one_image_is_refused(folders: Path) -> None:
+    rows = [("red/0.png", "red"), ("blue/0.png", "blue"), ("green/0.png", "green")]
+    table = write_table(folders.parent / "t.csv", folders, *rows, column="caption")
+    report = clipkit.evaluate(FakeEncoder(), table)
+    assert "3 images are few: image_retrieval_recall@1 is" in report.warnings[0]
+    write_table(table, folders, *rows[:1], column="caption")
+    with pytest.raises(InputError, match="has one image only"):
+        clipkit.evaluate(FakeEncoder(), table)
+
+
+def test_templates_are_not_passed_over_where_there_are_captions(folders: Path) -> None:
+    rows = [("red/0.png", "red"), ("blue/0.png", "blue")]
+    table = write_table(folders.parent / "t.csv", folders, *rows, column="caption")
+    said: list[str] = []
+    clipkit.evaluate(FakeEncoder(), table, bare(), callbacks=Callbacks(warn=said.append))
+    assert [line for line in said if "templates are not used" in line]

@@ -83,6 +83,7 @@ def test_figures_by_hand(folder: Path) -> None:
     assert [entry.query for entry in report.queries] == ["red", "green"]
     assert report.queries[0].average_precision == pytest.approx((1 + 2 / 3) / 2)
     assert (report.task, report.data, report.num_images) == ("search", "images", 3)
+    assert "2 queries are few: recall@1 is" in report.warnings[0]
 
 
 def test_paths_that_are_not_in_the_folder_are_counted(folder: Path) -> None:
@@ -102,3 +103,6 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"rotten")
     with pytest.raises(InputError, match="holds no images that can be read; 1 were skipped"):
         evaluate_search(FakeEncoder(), str(tmp_path), {"red": ["a.png"]}, Callbacks())
+    save_image(tmp_path / "b.png", (250, 0, 0))
+    with pytest.raises(InputError, match="has one image only"):
+        evaluate_search(FakeEncoder(), str(tmp_path), {"red": ["b.png"]}, Callbacks())
