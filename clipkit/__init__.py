@@ -50,7 +50,8 @@ _PUBLIC = {
         "MetricDifference",
         "compare",
     ),
-    "clipkit.evaluation.evaluate": ("EvaluationOptions", "evaluate"),
+    "clipkit.evaluation.evaluate": ("evaluate",),
+    "clipkit.evaluation.options": ("EvaluationOptions",),
     "clipkit.evaluation.report": (
         "CalibrationResult",
         "ClassResult",

@@ -32,8 +32,8 @@ from clipkit.evaluation.comparison import ComparedModel as ComparedModel
 from clipkit.evaluation.comparison import ComparisonReport as ComparisonReport
 from clipkit.evaluation.comparison import MetricDifference as MetricDifference
 from clipkit.evaluation.comparison import compare as compare
-from clipkit.evaluation.evaluate import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.evaluate import evaluate as evaluate
+from clipkit.evaluation.options import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.report import CalibrationResult as CalibrationResult
 from clipkit.evaluation.report import ClassResult as ClassResult
 from clipkit.evaluation.report import Confusion as Confusion

@@ -10,7 +10,7 @@ from clipkit.cli.terminal import progress_bar
 from clipkit.progress import Progress
 
 if TYPE_CHECKING:
-    from clipkit.evaluation.evaluate import EvaluationOptions
+    from clipkit.evaluation.options import EvaluationOptions
 
 
 def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
 def evaluation_options(arguments: argparse.Namespace) -> "EvaluationOptions":
     """Return what the options of add_evaluation_options and of PAIRS give."""
     # Imported here, so that the help of all commands starts without it.
-    from clipkit.evaluation.evaluate import EvaluationOptions
+    from clipkit.evaluation.options import EvaluationOptions
 
     return EvaluationOptions(
         task=arguments.task,

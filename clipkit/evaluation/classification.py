@@ -113,28 +113,23 @@ def _score(
 
 
 def image_values(
-    scores: ImageScores, labels: NDArray[np.intp], num_classes: int, *, prefix: str = ""
+    scores: ImageScores, num_classes: int, *, prefix: str = ""
 ) -> dict[str, NDArray[np.float64]]:
     """Return the metrics that are means over images, by CLIP_benchmark's names.
 
     Args:
         scores: Of N images, N >= 1.
-        labels: Their classes.
         num_classes: C.
         prefix: Before the names of the accuracies: "lp_" for a linear probe.
 
     Returns:
-        The values whose means are acc1, acc5 (of more than five classes), mean_per_class_recall,
-        nll and brier, shape (N,) each.
+        The values whose means are acc1, acc5 (of more than five classes), nll and brier, shape
+        (N,) each.
     """
     right = scores.is_right.astype(np.float64)
-    counts = np.bincount(labels, minlength=num_classes)
     values = {f"{prefix}acc1": right}
     if num_classes > 5:
         values[f"{prefix}acc5"] = (scores.ranks < 5).astype(np.float64)
-    # Each image weighs so that the mean over images is the mean over the classes that have some.
-    weights = len(labels) / (np.count_nonzero(counts) * counts[labels])
-    values[f"{prefix}mean_per_class_recall"] = right * weights
     return values | {"nll": scores.log_losses, "brier": scores.brier}
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ClipkitError, ImageReadError, InputError
-from clipkit.evaluation.evaluate import EvaluationOptions, evaluate
+from clipkit.evaluation.evaluate import evaluate
+from clipkit.evaluation.options import EvaluationOptions
 from clipkit.evaluation.report import EvaluationReport, Task
 from clipkit.evaluation.speed import Speed, measure_speeds
 from clipkit.metrics.comparison import (

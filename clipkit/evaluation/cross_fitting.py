@@ -3,9 +3,6 @@
 Shapes: N images, C classes, D dimensions.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,23 +25,12 @@ _METRICS = ("nll", "ece", "adaptive_ece", "brier")
 _COVERAGES = (0.8, 0.9, 0.95)
 
 
-def check_calibration_path(path: Path) -> None:
-    """Refuse a place for a calibration where none can be written, before any work.
-
-    Args:
-        path: The file.
+def check_can_calibrate() -> None:
+    """Refuse to calibrate without SciPy, before any work.
 
     Raises:
-        InputError: If it does not end in .json, or its folder is not there.
-        MissingExtraError: If SciPy is not installed.
+        MissingExtraError: If it is not installed.
     """
-    if path.suffix.lower() != ".json":
-        raise InputError(f"a calibration is a file that ends in .json, got {path}")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(
-            f"{path} cannot be written: it is a folder, or {path.parent} is no folder that can be "
-            "written"
-        )
     try:
         import scipy  # type: ignore[import-untyped]  # noqa: F401
     except ImportError as error:
@@ -95,14 +81,14 @@ def measure_calibration(
     sets = [_label_sets(losses, is_first, labels, folds, coverage) for coverage in _COVERAGES]
     return CalibrationResult(
         folds=len(folds),
-        before=_metrics(before, labels, num_classes),
-        after=_metrics(after, labels[order], num_classes),
+        before=_metrics(before, num_classes),
+        after=_metrics(after, num_classes),
         label_sets=tuple(found for found in sets if found is not None),
     )
 
 
-def _metrics(scores: ImageScores, labels: NDArray[np.intp], num_classes: int) -> dict[str, float]:
-    values = image_values(scores, labels, num_classes)
+def _metrics(scores: ImageScores, num_classes: int) -> dict[str, float]:
+    values = image_values(scores, num_classes)
     means = {name: float(found.mean()) for name, found in values.items()}
     found = means | calibration_errors(scores)
     return {name: found[name] for name in _METRICS}

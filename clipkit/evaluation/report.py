@@ -11,6 +11,8 @@ from clipkit.metrics.calibration import ReliabilityBin
 from clipkit.metrics.comparison import Interval, ItemValues
 from clipkit.zero_shot.calibration import Calibration
 
+_FEW = 100  # images or queries, below which an interval spans more than about 10 points
+
 Task = Literal["zeroshot_classification", "zeroshot_retrieval", "linear_probe", "search"]
 
 
@@ -189,3 +191,17 @@ class EvaluationReport:
 def data_name(path: str) -> str:
     """Return what a dataset is called in a report: no folder of this machine."""
     return path if "://" in path else Path(path).name or path
+
+
+def few_warning(count: int, what: str, intervals: Mapping[str, Interval]) -> tuple[str, ...]:
+    """Return a warning if so few images or queries say little, else none.
+
+    Args:
+        count: How many there are.
+        what: What they are, as "images".
+        intervals: Of the metrics; the first shows how wide they are.
+    """
+    if count >= _FEW or not intervals:
+        return ()
+    name, found = next(iter(intervals.items()))
+    return (f"{count} {what} are few: {name} is {found.low:.2f} to {found.high:.2f} with 95 %",)

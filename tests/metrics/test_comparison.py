@@ -14,6 +14,7 @@ from clipkit.metrics.comparison import (
     PairedChange,
     bootstrap_interval,
     chance_of_as_many,
+    class_mean_interval,
     holm,
     share_interval,
     sign_flip_probability,
@@ -189,3 +190,26 @@ def test_only_shares_of_images_have_wilsons_interval() -> None:
     assert of_two.mean == 0.75
     kept = of_two.among(np.array([1]))
     assert (kept.values.tolist(), kept.items.tolist()) == ([0.0, 1.0], [1, 1])
+
+
+def test_the_mean_recall_of_classes_stays_within_the_shares() -> None:
+    labels = np.array([0] * 8 + [1, 1])
+    found = class_mean_interval(np.ones(10, dtype=bool), labels)
+    assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
+    found = class_mean_interval(np.array([True] * 8 + [True, False]), labels)
+    assert found.mean == 0.75
+    assert 0.5 <= found.low < found.mean < found.high <= 1
+
+
+def test_the_mean_recall_of_classes_varies_as_that_of_images_drawn_again() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 3, 5], [40, 15, 5])
+    is_right = rng.random(60) < np.repeat([0.9, 0.5, 0.4], [40, 15, 5])
+    means = []
+    for _ in range(4000):
+        drawn = rng.integers(60, size=60)
+        recalls = [is_right[drawn][labels[drawn] == at] for at in {*labels[drawn]}]
+        means.append(np.mean([recall.mean() for recall in recalls]))
+    found = class_mean_interval(is_right, labels)
+    assert found.low == pytest.approx(np.percentile(means, 2.5), abs=0.02)
+    assert found.high == pytest.approx(np.percentile(means, 97.5), abs=0.02)
