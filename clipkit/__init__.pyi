@@ -42,8 +42,12 @@ from clipkit.evaluation.audit.report import GroupSize as GroupSize
 from clipkit.evaluation.audit.report import QuerySkew as QuerySkew
 from clipkit.evaluation.audit.report import RateGap as RateGap
 from clipkit.evaluation.audit.report import SkewAtK as SkewAtK
-from clipkit.evaluation.evaluate import EvaluationOptions as EvaluationOptions
+from clipkit.evaluation.comparison import ComparedModel as ComparedModel
+from clipkit.evaluation.comparison import ComparisonReport as ComparisonReport
+from clipkit.evaluation.comparison import MetricDifference as MetricDifference
+from clipkit.evaluation.comparison import compare as compare
 from clipkit.evaluation.evaluate import evaluate as evaluate
+from clipkit.evaluation.options import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.report import CalibrationResult as CalibrationResult
 from clipkit.evaluation.report import ClassResult as ClassResult
 from clipkit.evaluation.report import Confusion as Confusion
@@ -53,6 +57,7 @@ from clipkit.evaluation.report import NearDuplicate as NearDuplicate
 from clipkit.evaluation.report import QueryResult as QueryResult
 from clipkit.evaluation.report import SelectiveAccuracy as SelectiveAccuracy
 from clipkit.evaluation.report import TemplateResult as TemplateResult
+from clipkit.evaluation.speed import Speed as Speed
 from clipkit.explanation.drawing import draw_heat_map as draw_heat_map
 from clipkit.explanation.explain import explain as explain
 from clipkit.explanation.heat_map import HeatMap as HeatMap
@@ -66,6 +71,7 @@ from clipkit.inputs.tokenizer import TokenizedTexts as TokenizedTexts
 from clipkit.inputs.truncated import CutOffImageWarning as CutOffImageWarning
 from clipkit.metrics.calibration import ReliabilityBin as ReliabilityBin
 from clipkit.metrics.comparison import Interval as Interval
+from clipkit.metrics.comparison import ItemValues as ItemValues
 from clipkit.models.known_models import ModelRecommendation as ModelRecommendation
 from clipkit.models.listing import ModelListing as ModelListing
 from clipkit.models.listing import list_models as list_models

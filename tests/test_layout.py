@@ -63,6 +63,8 @@ TESTED_IN = {
     "evaluation/embedded": "evaluation/test_evaluate",
     "evaluation/labelled_images": "evaluation/test_evaluate",
     "evaluation/leaks": "evaluation/test_evaluate",
+    "cli/evaluation_options": "cli/test_evaluate",
+    "evaluation/comparison_text": "evaluation/test_comparison",
     "evaluation/report": "evaluation/test_evaluate",
     "evaluation/report_text": "cli/test_evaluate",
     "models/standard_names": "zero_shot/test_templates",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _UNKNOWN_CUT = 0.5
 _EPILOG = """\
 examples:
-  clipkit classify photos --labels "cat, dog, neither"
+  clipkit classify photos --labels "cat, dog, bird"
   clipkit classify fig.jpg --labels-file fruits.txt --domain food --csv > fruits.csv
   clipkit classify photos --labels "people, sea" --multi-label --json
   clipkit classify photos --labels "cat, dog" --unknown
@@ -109,7 +109,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     )
     parser.add_argument(
         "--coverage",
-        type=values.number(0, 1, is_open=True),
+        type=values.inner_share,
         metavar="SHARE",
         help="give the set of labels that holds the right one for this share of images, such as "
         "0.9: on average over images like those of the calibration, not for every image or label",
@@ -175,8 +175,9 @@ def run(arguments: argparse.Namespace) -> int:
     if calibration is not None and arguments.coverage is not None:
         # Refused before any image is embedded.
         classifier.label_sets(classifier.class_embeddings[:0], coverage=arguments.coverage)
+        asked = f"{100 * arguments.coverage:.10g}%"  # .995 is not 100%
         note(
-            f"sets of labels: {arguments.coverage:.0%} of them or more hold the right one, on "
+            f"sets of labels: {asked} of them or more hold the right one, on "
             f"average over images like the {calibration.num_images} of the calibration; not for "
             "every image or label, and an image that shows none of the labels has a set too"
         )

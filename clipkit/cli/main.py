@@ -30,6 +30,7 @@ COMMANDS = (
     "explain",
     "train",
     "evaluate",
+    "compare",
     "audit",
     "score",
     "filter",

@@ -40,8 +40,13 @@ def add_model_options(
         metavar="NAME",
         help='which model; "clipkit models" lists them (default: the embedded starter)',
     )
-    add_engine_options(group)
-    group.add_argument(  # this and the next as rclip has them
+    add_encoder_options(group)
+
+
+def add_encoder_options(parser: "argparse._ActionsContainer") -> None:
+    """Add --device, --precision, --engine, --batch-size and --max-megapixels."""
+    add_engine_options(parser)
+    parser.add_argument(  # this and the next as rclip has them
         "--batch-size",
         "--indexing-batch-size",
         "-b",
@@ -49,7 +54,7 @@ def add_model_options(
         metavar="N",
         help="images per batch (default: what suits the engine)",
     )
-    group.add_argument(
+    parser.add_argument(
         "--max-megapixels",
         "--max-image-megapixels",
         type=values.megapixels,

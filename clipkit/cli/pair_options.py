@@ -9,18 +9,30 @@ from clipkit.data.pair import Format, PairDataset, PairLayout, Split
 from clipkit.data.sources import open_pairs
 from clipkit.progress import Callbacks
 
+_PAIRS_HELP = (
+    "images with captions: a folder with a .txt, .caption or .json beside each image, or "
+    "with images/ and captions/, or with metadata.csv; a folder with one folder a class; a "
+    'table (.csv, .tsv, .jsonl, .parquet); or shards ("data-{000..099}.tar"). Of a folder with '
+    "train/ and val/, train/ is read"
+)
+
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:
     """Add PAIRS and the options of its layout."""
+    parser.add_argument("pairs", type=values.path, metavar="PAIRS", help=_PAIRS_HELP)
+    add_layout_options(parser)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add --data PAIRS, for a command whose arguments are something else, and its layout."""
     parser.add_argument(
-        "pairs",
-        type=values.path,
-        metavar="PAIRS",
-        help="images with captions: a folder with a .txt, .caption or .json beside each image, or "
-        "with images/ and captions/, or with metadata.csv; a folder with one folder a class; a "
-        'table (.csv, .tsv, .jsonl, .parquet); or shards ("data-{000..099}.tar"). Of a folder with '
-        "train/ and val/, train/ is read",
+        "--data", dest="pairs", required=True, type=values.path, metavar="PAIRS", help=_PAIRS_HELP
     )
+    add_layout_options(parser)
+
+
+def add_layout_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the layout of PAIRS."""
     group = parser.add_argument_group("pairs")
     group.add_argument(
         "--format",

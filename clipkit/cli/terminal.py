@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -234,6 +234,14 @@ def _width(letter: str) -> int:
     if unicodedata.category(letter) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def print_tables(tables: Iterable[tuple[str, Sequence[Sequence[str]]]]) -> None:
+    """Print tables on stdout, each under its heading; their first rows name the columns."""
+    for number, (heading, rows) in enumerate(tables):
+        print(f"{'' if number == 0 else chr(10)}{visible(heading)}")
+        for line in table_lines(rows):
+            print(f"  {line}")
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:

@@ -57,6 +57,17 @@ def number(
     return parse
 
 
+def inner_share(text: str) -> float:
+    """Return a share of which neither none nor all will do: above 0 and below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and below 1, got {text!r}")
+    return value
+
+
 def size(text: str) -> tuple[int, int]:
     """Return the width and height in pixels that "1920x1080" or "1000" means."""
     match = re.fullmatch(r"(\d{1,9})(?:[xX×](\d{1,9}))?", text)  # noqa: RUF001 - people copy it

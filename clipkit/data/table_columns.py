@@ -7,7 +7,7 @@ from typing import Any
 
 from clipkit.data.pair import PairDataset, Say
 from clipkit.data.table import TableListing
-from clipkit.data.table_rows import Columns, TableRow, read_table
+from clipkit.data.table_rows import Columns, MissingColumnError, TableRow, read_table
 from clipkit.errors import InputError
 from clipkit.files import file_identity
 
@@ -42,17 +42,25 @@ def open_table_columns(
     """
     # What is kept of a row is where it stands, so that a gap in a column loses no image.
     listing = TableListing(path, lambda row: (row.location,))
-    listing.read(Columns(image_column, columns[0]))
+    said_of: dict[str, dict[str, str]] = {}
+    try:
+        listing.read(Columns(image_column, columns[0]))
+        for column in dict.fromkeys(columns):
+            said_of[column] = _cells_by_location(path, Columns(image_column, column))
+    except MissingColumnError as error:
+        if error.key == "image_column":
+            raise
+        raise InputError(error.lack) from None  # a column of the caller's, with an option of his
     dataset = listing.dataset(say)
     if not len(dataset):
         why = f": {dataset.skipped[0]}" if dataset.skipped else ""
         raise InputError(f"{path} names no image that is there{why}")
     cells: dict[str, list[str | None]] = {}
     contradictions: dict[str, int] = {}
-    for column in dict.fromkeys(columns):
-        said = _cells_by_location(path, Columns(image_column, column))
+    for column, said in said_of.items():
         found = [
-            {said[place] for place in dataset[row].captions} - {""} for row in range(len(dataset))
+            {said.get(place, "") for place in dataset[row].captions} - {""}
+            for row in range(len(dataset))
         ]
         cells[column] = [next(iter(texts)) if len(texts) == 1 else None for texts in found]
         contradictions[column] = sum(len(texts) > 1 for texts in found)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from clipkit.errors import InputError, MissingExtraError
 
-_SEPARATORS = ("\t", ",", ";", "|")
+SEPARATORS = ("\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n?', re.IGNORECASE)
 _IMAGE_NAMES = ("filepath", "file_name", "filename", "image_path", "image", "path", "file", "img")
 _CAPTION_NAMES = ("title", "caption", "captions", "text", "description", "prompt", "sentence")
@@ -23,6 +23,16 @@ class Columns(NamedTuple):
 
     image: str
     captions: str
+
+
+class MissingColumnError(InputError):
+    """A table lacks the column of images or that of captions."""
+
+    def __init__(self, lack: str, key: str) -> None:
+        option = f"--{key.replace('_', '-')}"
+        super().__init__(f"{lack}: say which by data.{key} in RUN.toml or {option}")
+        self.lack = lack  # what it lacks and what it has
+        self.key = key  # of the setting that names the column
 
 
 class TableRow(NamedTuple):
@@ -68,7 +78,7 @@ def _separated_rows(path: Path, columns: Columns) -> Iterator[TableRow]:
     errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
     with path.open(encoding=encoding, errors=errors, newline="") as file:
         header, first = file.readline(), 2
-        separators: Sequence[str] = _SEPARATORS
+        separators: Sequence[str] = SEPARATORS
         if named := _SEPARATOR_LINE.fullmatch(header):  # as Excel writes it: sep=;
             header, first, separators = file.readline(), 3, (named[1],)
         # Independent of the file's suffix: open_clip's .csv files are separated by tabs.
@@ -251,7 +261,7 @@ def _match(columns: Columns, names: Sequence[str]) -> tuple[str, str]:
 
 
 def _find_columns(path: Path, columns: Columns, names: Sequence[str]) -> Columns:
-    """Return the two columns, or raise InputError if one is not there."""
+    """Return the two columns, or raise MissingColumnError if one is not there."""
     found = Columns(*_match(columns, names))
     usual = (("images", _IMAGE_NAMES), ("captions", _CAPTION_NAMES))
     for key, asked, column, (what, some) in zip(
@@ -265,9 +275,6 @@ def _find_columns(path: Path, columns: Columns, names: Sequence[str]) -> Columns
         near = difflib.get_close_matches(asked or some[0], free, n=1, cutoff=0.4)
         hint = f" (nearest: {near[0]})" if near else ""
         missing = asked or f"for {what}, such as {', '.join(some[:4])}"
-        option = f": say which by data.{key} in RUN.toml or --{key.replace('_', '-')}"
-        raise InputError(
-            f"{path} has no column {missing}; it has {', '.join(names)}{hint}"
-            f"{'' if asked else option}"
-        )
+        lack = f"{path} has no column {missing}; it has {', '.join(names)}{hint}"
+        raise MissingColumnError(lack, key)
     return found

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.metrics.comparison import Interval, bootstrap_interval
+from clipkit.metrics.comparison import ItemValues
 from clipkit.metrics.ranking import average_precisions, first_ranks, ndcgs, relevant_ranks
 
 RECALL_KS = (1, 5, 10)
@@ -16,8 +16,8 @@ _NDCG_K = 10
 
 def caption_retrieval(
     images: Embeddings, captions: Embeddings, image_of_caption: NDArray[np.intp]
-) -> tuple[dict[str, float], dict[str, Interval]]:
-    """Return retrieval metrics by CLIP_benchmark's names, and their intervals.
+) -> tuple[dict[str, ItemValues], dict[str, float]]:
+    """Return retrieval metrics by CLIP_benchmark's names.
 
     Image retrieval: a caption is the query and its image is sought. Text retrieval: an image is the
     query, and finds its texts if any of them is among the first k. A caption that several images
@@ -31,9 +31,9 @@ def caption_retrieval(
         image_of_caption: The image of each, shape (T,), in 0..N-1.
 
     Returns:
-        For both directions recall@k, mrr, mAP, ndcg@10 and the median rank (from 1). A k that is
-        not smaller than the number of items would always give 1 and is left out. Intervals are
-        bootstrapped over the images, with all of their captions.
+        For both directions the values of each query whose means are recall@k, mrr, map and
+        ndcg@10, with its image; and the median ranks (from 1), which are no means. A k that is not
+        smaller than the number of items would always give 1 and is left out.
 
     Source:
         LAION-AI/CLIP_benchmark, ``metrics/zeroshot_retrieval.py``; Karpathy & Fei-Fei 2015 (arXiv
@@ -43,22 +43,18 @@ def caption_retrieval(
     each = np.arange(len(captions))
     directions = {
         "image_retrieval": (captions, images, each, image_of_caption, image_of_caption),
-        "text_retrieval": (images[asking], captions, asker, each, None),
+        "text_retrieval": (images[asking], captions, asker, each, asking),
     }
-    metrics: dict[str, float] = {}
-    intervals: dict[str, Interval] = {}
-    for name, (queries, items, asked, answers, groups) in directions.items():
+    found: dict[str, ItemValues] = {}
+    median_ranks: dict[str, float] = {}
+    for name, (queries, items, asked, answers, owners) in directions.items():
         ranks = _ranks(queries, items, asked, answers)
-        of_query = query_measures(ranks, asked, len(queries), len(items))
-        for measure, values in of_query.items():
-            intervals[f"{name}_{measure}"] = bootstrap_interval(values, groups)
-        metrics |= {
-            f"{name}_{measure}": float(values.mean()) for measure, values in of_query.items()
-        }
-        metrics[f"{name}_median_rank"] = (
+        for measure, values in query_measures(ranks, asked, len(queries), len(items)).items():
+            found[f"{name}_{measure}"] = ItemValues(values, owners)
+        median_ranks[f"{name}_median_rank"] = (
             float(np.median(first_ranks(ranks, asked, len(queries)))) + 1
         )
-    return metrics, intervals
+    return found, median_ranks
 
 
 def query_measures(

@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
 from clipkit.evaluation.report import ClassResult, Confusion, TemplateResult
-from clipkit.metrics.calibration import (
-    brier_scores,
-    expected_calibration_error,
-)
+from clipkit.metrics.calibration import brier_scores, expected_calibration_error
 from clipkit.metrics.classification import label_log_probabilities, label_ranks
-from clipkit.metrics.comparison import Interval, PairedChange, bootstrap_interval, share_interval
+from clipkit.metrics.comparison import PairedChange, bootstrap_interval
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.probabilities import sigmoid
 
@@ -121,37 +118,35 @@ def _score(
     )
 
 
-def classification_metrics(
-    scores: ImageScores, labels: NDArray[np.intp], num_classes: int, *, prefix: str = ""
-) -> tuple[dict[str, float], dict[str, Interval]]:
-    """Return metrics by CLIP_benchmark's names, and the intervals of some.
+def image_values(
+    scores: ImageScores, num_classes: int, *, prefix: str = ""
+) -> dict[str, NDArray[np.float64]]:
+    """Return the metrics that are means over images, by CLIP_benchmark's names.
 
     Args:
         scores: Of N images, N >= 1.
-        labels: Their classes.
         num_classes: C.
         prefix: Before the names of the accuracies: "lp_" for a linear probe.
 
     Returns:
-        acc1, acc5 (of more than five classes), mean_per_class_recall; ece, adaptive_ece, nll and
-        brier. The intervals of accuracies are Wilson's, the others bootstrapped over the images.
+        The values whose means are acc1, acc5 (of more than five classes), nll and brier, shape
+        (N,) each.
     """
     right = scores.is_right.astype(np.float64)
-    counts = np.bincount(labels, minlength=num_classes)
-    # Each image weighs so that the mean over images is the mean over the classes that have some.
-    balanced = right * len(labels) / (np.count_nonzero(counts) * counts[labels])
-    intervals = {f"{prefix}acc1": share_interval(right)}
+    values = {f"{prefix}acc1": right}
     if num_classes > 5:
-        intervals[f"{prefix}acc5"] = share_interval((scores.ranks < 5).astype(np.float64))
-    intervals[f"{prefix}mean_per_class_recall"] = bootstrap_interval(balanced)
-    intervals["nll"] = bootstrap_interval(scores.log_losses)
-    intervals["brier"] = bootstrap_interval(scores.brier)
-    metrics = {name: found.mean for name, found in intervals.items()}
-    metrics["ece"] = expected_calibration_error(scores.confidences, scores.is_right)
-    metrics["adaptive_ece"] = expected_calibration_error(
-        scores.confidences, scores.is_right, binning="mass"
-    )
-    return metrics, intervals
+        values[f"{prefix}acc5"] = (scores.ranks < 5).astype(np.float64)
+    return values | {"nll": scores.log_losses, "brier": scores.brier}
+
+
+def calibration_errors(scores: ImageScores) -> dict[str, float]:
+    """Return ece and adaptive_ece, which are no means over images."""
+    return {
+        "ece": expected_calibration_error(scores.confidences, scores.is_right),
+        "adaptive_ece": expected_calibration_error(
+            scores.confidences, scores.is_right, binning="mass"
+        ),
+    }
 
 
 def class_results(

@@ -3,15 +3,17 @@
 Shapes: N images, C classes, D dimensions.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError, MissingExtraError
-from clipkit.evaluation.classification import ImageScores, classification_metrics, score_images
+from clipkit.evaluation.classification import (
+    ImageScores,
+    calibration_errors,
+    image_values,
+    score_images,
+)
 from clipkit.evaluation.report import CalibrationResult, LabelSetResult
 from clipkit.metrics.comparison import share_interval
 from clipkit.runtime.base import Scoring
@@ -23,23 +25,12 @@ _METRICS = ("nll", "ece", "adaptive_ece", "brier")
 _COVERAGES = (0.8, 0.9, 0.95)
 
 
-def check_calibration_path(path: Path) -> None:
-    """Refuse a place for a calibration where none can be written, before any work.
-
-    Args:
-        path: The file.
+def check_can_calibrate() -> None:
+    """Refuse to calibrate without SciPy, before any work.
 
     Raises:
-        InputError: If it does not end in .json, or its folder is not there.
-        MissingExtraError: If SciPy is not installed.
+        MissingExtraError: If it is not installed.
     """
-    if path.suffix.lower() != ".json":
-        raise InputError(f"a calibration is a file that ends in .json, got {path}")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(
-            f"{path} cannot be written: it is a folder, or {path.parent} is no folder that can be "
-            "written"
-        )
     try:
         import scipy  # type: ignore[import-untyped]  # noqa: F401
     except ImportError as error:
@@ -90,14 +81,17 @@ def measure_calibration(
     sets = [_label_sets(losses, is_first, labels, folds, coverage) for coverage in _COVERAGES]
     return CalibrationResult(
         folds=len(folds),
-        before=_some_of(classification_metrics(before, labels, num_classes)[0]),
-        after=_some_of(classification_metrics(after, labels[order], num_classes)[0]),
+        before=_metrics(before, num_classes),
+        after=_metrics(after, num_classes),
         label_sets=tuple(found for found in sets if found is not None),
     )
 
 
-def _some_of(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: metrics[name] for name in _METRICS}
+def _metrics(scores: ImageScores, num_classes: int) -> dict[str, float]:
+    values = image_values(scores, num_classes)
+    means = {name: float(found.mean()) for name, found in values.items()}
+    found = means | calibration_errors(scores)
+    return {name: found[name] for name in _METRICS}
 
 
 def _label_sets(

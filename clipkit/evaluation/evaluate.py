@@ -4,71 +4,58 @@ Shapes: N images, C classes, T captions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.data.pair import PairDataset, PairLayout
-from clipkit.data.sources import open_pairs
+from clipkit.data.sources import has_split, open_pairs
+from clipkit.data.table_rows import MissingColumnError
 from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.text_embedding import quoted
 from clipkit.errors import InputError
 from clipkit.evaluation.benchmark_layout import BenchmarkSet, find_benchmark_set
 from clipkit.evaluation.caption_retrieval import caption_retrieval
 from clipkit.evaluation.classification import (
     ImageScores,
+    calibration_errors,
     class_results,
-    classification_metrics,
+    image_values,
     score_images,
     score_log_probabilities,
     template_result,
 )
-from clipkit.evaluation.cross_fitting import measure_calibration
+from clipkit.evaluation.cross_fitting import check_can_calibrate, measure_calibration
 from clipkit.evaluation.embedded import EmbeddedImages, embed_images
 from clipkit.evaluation.labelled_images import LabelledImages, by_class, open_labelled
 from clipkit.evaluation.leaks import find_leaks
 from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
-from clipkit.evaluation.report import EvaluationReport, SelectiveAccuracy, data_name
+from clipkit.evaluation.options import NO_CALIBRATION, EvaluationOptions, in_split, task_of
+from clipkit.evaluation.report import (
+    CalibrationResult,
+    EvaluationReport,
+    SelectiveAccuracy,
+    Task,
+    data_name,
+    few_warning,
+)
 from clipkit.evaluation.search_queries import evaluate_search, read_queries
 from clipkit.metrics.calibration import reliability_bins, selective_accuracy
+from clipkit.metrics.comparison import ItemValues, class_mean_interval
 from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
 from clipkit.zero_shot.classifier import ZeroShotClassifier
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, resolve_templates
 
-EvaluationTask = Literal["auto", "classification", "retrieval", "probe", "search"]
 _BARE = "none"  # the set of templates that is the name alone
-_NO_CLASSES = ("retrieval", "probe", "search")  # tasks without a zero-shot classification
-_CALIBRATES = (
-    "a calibration is of zero-shot classification: give images with classes, such as folders of "
-    "images that are named by what they show, and no other task"
-)
 _SHARES = (0.5, 0.8, 0.9, 1.0)  # of the images that are answered
-_FEW = 100  # images, below which an interval spans more than about 10 points
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What :func:`clipkit.evaluate` measures, and how the data are laid out."""
-
-    task: EvaluationTask = "auto"
-    # Sets of templates, or templates: the metrics are those of the first, the others are compared.
-    # None: those that come with the dataset, else "default".
-    templates: tuple[str, ...] = ()
-    layout: PairLayout = field(default_factory=lambda: PairLayout(split="test"))
-    label_column: str = ""  # of a table: with the class of each image
-    split: str = "test"  # of a dataset in CLIP_benchmark's layout
-    train: str = ""  # the dataset that a probe is fitted on
-    shots: int | None = None  # images a class that a probe is fitted on; None: all
-    queries: str = ""  # a file with queries and the paths that answer them, for search
-    seed: int = 0
-    calibrate: bool = False  # whether to fit a calibration, of the first templates
 
 
 def evaluate(
     encoder: Encoder,
-    data: str,
+    data: str | Path,
     options: EvaluationOptions | None = None,
     *,
     callbacks: Callbacks | None = None,
@@ -94,36 +81,46 @@ def evaluate(
         MissingExtraError: If a probe or a calibration is asked for and scikit-learn is not
             installed.
     """
-    options = options or EvaluationOptions()
-    callbacks = callbacks or Callbacks()
-    if options.task not in get_args(EvaluationTask):
-        known = ", ".join(get_args(EvaluationTask))
-        raise InputError(f'task must be one of {known}, got "{options.task}"')
-    if options.calibrate and (options.queries or options.train or options.task in _NO_CLASSES):
-        raise InputError(_CALIBRATES)
-    if options.queries or options.task == "search":
-        if not options.queries:
-            raise InputError("to evaluate search, give a file with queries")
+    options, callbacks = options or EvaluationOptions(), callbacks or Callbacks()
+    data = str(data)
+    task = task_of(options)
+    if options.calibrate:
+        check_can_calibrate()
+    if task == "search":
         queries = read_queries(expand_home(options.queries))
         return evaluate_search(encoder, data, queries, callbacks)
     benchmark = find_benchmark_set(data, options.split)
-    if options.train or options.task == "probe":
+    if benchmark is None:
+        options = in_split(data, options)
+    if task == "probe":
         return _evaluate_probe(encoder, data, options, benchmark, callbacks)
     has_names = bool(options.label_column or options.layout.class_names)
-    if options.task == "auto" and benchmark is not None:
+    if task == "auto" and benchmark is not None:
         has_names = has_names or bool(benchmark.class_names)
-    if options.task == "classification" or has_names:
+    if task == "classification" or (has_names and task == "auto"):
         labelled = _open(data, options, benchmark, callbacks)
         return _evaluate_classes(encoder, data, options, labelled, callbacks)
-    pairs = open_pairs(
-        data if benchmark is None else benchmark.shards, options.layout, callbacks=callbacks
-    )
-    if options.task == "auto" and pairs.class_names:
+    pairs = _open_pairs(data if benchmark is None else benchmark.shards, options.layout, callbacks)
+    if task == "auto" and pairs.class_names:
         labelled = _checked(data, by_class(data, pairs))
         return _evaluate_classes(encoder, data, options, labelled, callbacks)
     if options.calibrate:
-        raise InputError(_CALIBRATES)
+        raise InputError(NO_CALIBRATION)
+    if options.templates:
+        callbacks.warn(f"templates are not used: {data} has captions, and those are its texts")
     return _evaluate_captions(encoder, data, pairs, callbacks)
+
+
+def _open_pairs(path: str, layout: PairLayout, callbacks: Callbacks) -> PairDataset:
+    try:
+        return open_pairs(path, layout, callbacks=callbacks)
+    except MissingColumnError as error:
+        if error.key != "caption_column":
+            raise
+        raise InputError(
+            f"{error.lack}: name the column with the class of each image (--label-column), or the "
+            "one with its caption (--caption-column)"
+        ) from error
 
 
 def _open(
@@ -142,9 +139,11 @@ def _open(
 def _checked(data: str, labelled: LabelledImages) -> LabelledImages:
     """Refuse images of one class."""
     if len(labelled.class_names) < 2:
+        skipped = labelled.dataset.skipped
+        rest = f"; {len(skipped)} were skipped, such as {skipped[0]}" if skipped else ""
         raise InputError(
-            f"{data} has one class only, {labelled.class_names[0]}, and every answer would be "
-            "right: classification needs two at least"
+            f"all images of {data} that count are of one class, {labelled.class_names[0]}, so that "
+            f"every answer would be right: classification needs two classes or more{rest}"
         )
     return labelled
 
@@ -179,10 +178,22 @@ def _evaluate_classes(
         return report
     callbacks.say(f"calibrating on {len(labels)} images")
     classes = classifiers[main].class_embeddings
+    measured = measure_calibration(images.embeddings, labels, classes, encoder.scoring)
     return replace(
         report,
-        calibrated=measure_calibration(images.embeddings, labels, classes, encoder.scoring),
+        calibrated=measured,
         calibration=classifiers[main].calibrate(images.embeddings, labels),
+        warnings=(*report.warnings, *_calibration_warning(measured)),
+    )
+
+
+def _calibration_warning(measured: CalibrationResult) -> tuple[str, ...]:
+    before, after = measured.before["nll"], measured.after["nll"]
+    if after < before:
+        return ()
+    return (
+        "calibrating did not lower the log loss of images that it was not fitted on, "
+        f"{before:.4f} before and {after:.4f} after: the probabilities are as good without it",
     )
 
 
@@ -224,14 +235,13 @@ def _evaluate_probe(
     scores = score_log_probabilities(
         probe.log_probabilities(tested.embeddings), test.labels[tested.rows]
     )
-    report = _classification_report(encoder, data, test, tested, scores, prefix="lp_")
+    report = _classification_report(encoder, data, test, tested, scores, task="linear_probe")
     return replace(
         report,
-        task="linear_probe",
         near_duplicates=leaks,
         warnings=(*_leak_warning(leaks, len(tested.rows)), *report.warnings),
         settings={
-            "train": data_name(options.train or data),
+            "train": data_name(str(options.train or data)),
             "train_images": len(chosen),
             "fewshot_k": -1 if options.shots is None else options.shots,
             "seed": options.seed,
@@ -249,18 +259,26 @@ def _same_classes(train: Sequence[str], test: Sequence[str]) -> NDArray[np.intp]
     unknown, missing = sorted({*train} - {*test}), sorted({*test} - {*train})
     if unknown or missing or len(place) < len(test):
         raise InputError(
-            "training and test data must have the same classes: "
-            f"{', '.join(unknown[:3]) or 'none'} is only in training, "
-            f"{', '.join(missing[:3]) or 'none'} only in the test"
+            "training and test data must have the same classes, each of another name; "
+            f"{_number_of(unknown)} only in training, {_number_of(missing)} only in the test"
         )
     return np.array([place[name] for name in train])
 
 
+def _number_of(names: Sequence[str]) -> str:
+    return f"{len(names)} ({quoted(names)})" if names else "none"
+
+
 def _open_train(data: str, options: EvaluationOptions, callbacks: Callbacks) -> LabelledImages:
     """Return the training data: those named, else the split called train."""
-    path = options.train or data
+    path = str(options.train or data)
     layout = replace(options.layout, split="train")
     found = find_benchmark_set(path, "train")
+    if not options.train and found is None and not has_split(path, "train"):
+        raise InputError(
+            f"a probe needs training data, and {data} has no split for it: give some "
+            "(--train PAIRS)"
+        )
     return _open(path, replace(options, layout=layout), found, callbacks)
 
 
@@ -280,32 +298,28 @@ def _classification_report(
     images: EmbeddedImages,
     scores: ImageScores,
     *,
-    prefix: str = "",
+    task: Task = "zeroshot_classification",
 ) -> EvaluationReport:
     labels: NDArray[np.intp] = labelled.labels[images.rows]
     num_classes = len(labelled.class_names)
-    metrics, intervals = classification_metrics(scores, labels, num_classes, prefix=prefix)
+    prefix = "lp_" if task == "linear_probe" else ""
+    of_image = image_values(scores, num_classes, prefix=prefix)
+    values = {name: ItemValues(found, images.rows) for name, found in of_image.items()}
+    report = EvaluationReport.of_values(encoder, data, task, len(labels), values)
+    recall = f"{prefix}mean_per_class_recall"
+    of_classes = class_mean_interval(scores.is_right, labels)
     classes, confusions = class_results(scores, labels, labelled.class_names)
     selective = selective_accuracy(scores.confidences, scores.is_right, np.array(_SHARES))
-    warnings = []
-    if len(labels) < _FEW:
-        width = intervals[f"{prefix}acc1"]
-        warnings.append(
-            f"{len(labels)} images are few: acc1 is {width.low:.2f} to {width.high:.2f} with 95 %"
-        )
+    warnings = [*few_warning(len(labels), "images", report.intervals)]
     if len(classes) < num_classes:
         warnings.append(
             f"{num_classes - len(classes)} of {num_classes} classes have no image that can be "
             "read: they are answers all the same, and not in mean_per_class_recall"
         )
-    return EvaluationReport(
-        model=encoder.name,
-        space_id=encoder.space_id,
-        data=data_name(data),
-        task="zeroshot_classification",
-        num_images=len(labels),
-        metrics=metrics,
-        intervals=intervals,
+    return replace(
+        report,
+        metrics={**report.metrics, recall: of_classes.mean, **calibration_errors(scores)},
+        intervals={**report.intervals, recall: of_classes},
         classes=classes,
         confusions=confusions,
         reliability=tuple(reliability_bins(scores.confidences, scores.is_right)),
@@ -319,6 +333,11 @@ def _evaluate_captions(
     encoder: Encoder, data: str, pairs: PairDataset, callbacks: Callbacks
 ) -> EvaluationReport:
     images = embed_images(encoder, pairs, "embedding images", callbacks)
+    if len(images.rows) < 2:
+        raise InputError(
+            f"{data} has one image only that can be read, and every answer would be right: "
+            "retrieval needs two or more"
+        )
     captions: list[str] = []
     owners: list[int] = []
     for number, row in enumerate(images.rows.tolist()):
@@ -326,22 +345,23 @@ def _evaluate_captions(
         owners += [number] * (len(captions) - len(owners))
     with callbacks.progress_for("embedding captions") as progress:
         texts = encoder.encode_texts(captions, progress=progress)
-    metrics, intervals = caption_retrieval(images.embeddings, texts, np.array(owners))
+    of_query, median_ranks = caption_retrieval(images.embeddings, texts, np.array(owners))
+    values = {
+        name: ItemValues(found.values, images.rows[found.items]) for name, found in of_query.items()
+    }
     num_equal = len(captions) - len({*captions})
-    warnings = []
+    report = EvaluationReport.of_values(
+        encoder, data, "zeroshot_retrieval", len(images.rows), values
+    )
+    warnings = [*few_warning(len(images.rows), "images", report.intervals)]
     if num_equal:
         warnings.append(
             f"{num_equal} of {len(captions)} captions are repeated: each counts for its own image, "
             "so that the images that share one cannot all be found by it"
         )
-    return EvaluationReport(
-        model=encoder.name,
-        space_id=encoder.space_id,
-        data=data_name(data),
-        task="zeroshot_retrieval",
-        num_images=len(images.rows),
-        metrics=metrics,
-        intervals=intervals,
+    return replace(
+        report,
+        metrics={**report.metrics, **median_ranks},
         settings={"captions": len(captions)},
         warnings=tuple(warnings),
         skipped=images.skipped,

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from clipkit.data.class_names import ClassNames, read_class_names
 from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.shard_samples import ShardCaptions
-from clipkit.data.sources import open_pairs
+from clipkit.data.sources import open_pairs, open_source
+from clipkit.data.table_rows import MissingColumnError
 from clipkit.data.webdataset import is_shards, open_shards
+from clipkit.encoder.text_embedding import quoted
 from clipkit.errors import InputError
 from clipkit.evaluation.benchmark_layout import BenchmarkSet
 from clipkit.models.standard_names import imagenet_class_names
@@ -67,7 +69,7 @@ def open_labelled(
         return _from_shards(path, names.in_order, callbacks)
     if label_column:
         table = replace(layout, caption_column=label_column, class_names="")
-        return _by_caption(open_pairs(path, table, callbacks=callbacks))
+        return _by_caption(path, _open_table(path, table, callbacks))
     if names is None:
         return by_class(path, open_pairs(path, layout, callbacks=callbacks))
     found = by_class(path, open_pairs(path, replace(layout, class_names=""), callbacks=callbacks))
@@ -117,9 +119,36 @@ def by_class(path: str, dataset: PairDataset) -> LabelledImages:
     return LabelledImages(dataset, np.array(labels, dtype=np.intp), dataset.class_names)
 
 
-def _by_caption(dataset: PairDataset) -> LabelledImages:
+def _open_table(path: str, layout: PairLayout, callbacks: Callbacks) -> PairDataset:
+    """Return the pairs of a table whose column of captions is one of labels."""
+    try:
+        opened = open_source(path, layout, callbacks=callbacks)
+    except MissingColumnError as error:
+        if error.key != "caption_column":
+            raise
+        raise InputError(
+            f"{error.lack}: name the column with the class (--label-column)"
+        ) from error
+    if opened.kind not in ("table", "metadata"):
+        raise InputError(
+            f"a column of labels is one of a table, and {path} is none: leave --label-column out, "
+            "or give a table (.csv, .tsv, .jsonl, .parquet)"
+        )
+    return opened.dataset
+
+
+def _by_caption(path: str, dataset: PairDataset) -> LabelledImages:
     """Return a table by what its column of labels says."""
-    said = [dataset[row].captions[0] for row in range(len(dataset))]
-    names = tuple(sorted({*said}))
+    said = [dataset[row].captions for row in range(len(dataset))]
+    several = [row for row, labels in enumerate(said) if len(labels) > 1]
+    if several:
+        raise InputError(
+            f"{len(several)} of {len(said)} images of {path} have more than one label, such as "
+            f"{dataset.local_name(several[0])} with {quoted(said[several[0]])}: classification "
+            "needs images of one class each; leave the others out, or evaluate retrieval with the "
+            "labels as captions (--caption-column)"
+        )
+    names = tuple(sorted({label for (label,) in said}))
     number = {name: place for place, name in enumerate(names)}
-    return LabelledImages(dataset, np.array([number[name] for name in said], dtype=np.intp), names)
+    labels = np.array([number[label] for (label,) in said], dtype=np.intp)
+    return LabelledImages(dataset, labels, names)

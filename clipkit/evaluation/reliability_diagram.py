@@ -1,48 +1,58 @@
 """Reliability diagram: accuracy over confidence, as an image."""
 
-import os
+import io
+import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from clipkit.errors import InputError, MissingExtraError
-from clipkit.files import atomic_write
 from clipkit.metrics.calibration import ReliabilityBin
 
-_FORMATS = (".png", ".svg", ".pdf")
+SOFTWARE = "clipkit evaluate"  # in the file, so that it is known again
+
+# The key under which matplotlib writes that, by format; and no time, so that equal data give
+# equal files.
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": SOFTWARE},
+    "svg": {"Creator": SOFTWARE, "Date": None},
+    "pdf": {"Creator": SOFTWARE, "CreationDate": None},
+}
 
 
-def check_diagram_path(path: Path) -> None:
-    """Refuse a place for a diagram where none can be written, before any work.
+def diagram_format(suffix: str) -> str:
+    """Return the format of a diagram; refuse one that cannot be drawn, before any work.
 
     Args:
-        path: The file.
+        suffix: Of the file that it shall be in, such as ".png".
+
+    Returns:
+        png, svg or pdf.
 
     Raises:
-        InputError: If its ending is unknown or its folder is not there.
+        InputError: If it is none of these.
         MissingExtraError: If matplotlib is not installed.
     """
-    if path.suffix.lower() not in _FORMATS:
-        raise InputError(f"a diagram is a file that ends in {', '.join(_FORMATS)}, got {path}")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(
-            f"{path} cannot be written: {path.parent} is no folder that can be written"
-        )
+    kind = suffix.lower().removeprefix(".")
+    if kind not in _METADATA:
+        known = ", ".join(f".{name}" for name in _METADATA)
+        raise InputError(f"a diagram is a file that ends in {known}, got {suffix or 'no ending'}")
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("evaluate", "A reliability diagram") from error
+    return kind
 
 
-def write_reliability_diagram(bins: Sequence[ReliabilityBin], title: str, path: Path) -> None:
-    """Draw accuracy over confidence: on the diagonal the model is as often right as it says.
+def draw_reliability_diagram(bins: Sequence[ReliabilityBin], title: str, kind: str) -> bytes:
+    """Return a diagram of accuracy over confidence: on its diagonal a model is as right as it says.
 
     Args:
         bins: By confidence.
         title: Over the diagram.
-        path: The file; its ending says the format. What is there is replaced.
+        kind: As :func:`diagram_format` returns it.
 
-    Raises:
-        OSError: If it cannot be written.
+    Returns:
+        The content of a file.
     """
     from matplotlib.figure import Figure
 
@@ -52,8 +62,12 @@ def write_reliability_diagram(bins: Sequence[ReliabilityBin], title: str, path: 
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
     axes.bar(lows, [part.accuracy for part in bins], widths, align="edge", edgecolor="white")
     axes.plot([part.confidence for part in bins], [part.accuracy for part in bins], "k.")
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    axes.set_title(title if len(title) <= 60 else f"{title[:59]}…", parse_math=False)
     below.bar(lows, [part.count for part in bins], widths, align="edge", edgecolor="white")
     below.set(xlabel="confidence", ylabel="images")
-    with atomic_write(path) as draft:
-        figure.savefig(draft, dpi=120)
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # of other scripts: boxes are drawn
+        figure.savefig(content, format=kind, dpi=120, metadata=_METADATA[kind])
+    return content.getvalue()

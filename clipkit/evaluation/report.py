@@ -1,13 +1,17 @@
 """The report of an evaluation: metrics by CLIP_benchmark's names, intervals and details."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError
 from clipkit.metrics.calibration import ReliabilityBin
-from clipkit.metrics.comparison import Interval
+from clipkit.metrics.comparison import Interval, ItemValues
 from clipkit.zero_shot.calibration import Calibration
+
+_FEW = 100  # images or queries, below which an interval spans more than about 10 points
 
 Task = Literal["zeroshot_classification", "zeroshot_retrieval", "linear_probe", "search"]
 
@@ -114,6 +118,40 @@ class EvaluationReport:
     near_duplicates: tuple[NearDuplicate, ...] = ()
     warnings: tuple[str, ...] = ()
     skipped: tuple[ImageReadError, ...] = ()
+    # What the metrics that are means are the means of, by name: to compare models by.
+    values: Mapping[str, ItemValues] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of_values(
+        cls,
+        encoder: Encoder,
+        data: str,
+        task: Task,
+        num_images: int,
+        values: Mapping[str, ItemValues],
+    ) -> "EvaluationReport":
+        """Return a report of metrics that are means, with their intervals.
+
+        Args:
+            encoder: The model.
+            data: Path or address of the dataset.
+            task: What was measured.
+            num_images: That could be read.
+            values: Of each metric.
+
+        Returns:
+            The report, without details.
+        """
+        return cls(
+            model=encoder.name,
+            space_id=encoder.space_id,
+            data=data_name(data),
+            task=task,
+            num_images=num_images,
+            metrics={name: found.mean for name, found in values.items()},
+            intervals={name: found.interval() for name, found in values.items()},
+            values=values,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON can hold it, in CLIP_benchmark's form.
@@ -153,3 +191,17 @@ class EvaluationReport:
 def data_name(path: str) -> str:
     """Return what a dataset is called in a report: no folder of this machine."""
     return path if "://" in path else Path(path).name or path
+
+
+def few_warning(count: int, what: str, intervals: Mapping[str, Interval]) -> tuple[str, ...]:
+    """Return a warning if so few images or queries say little, else none.
+
+    Args:
+        count: How many there are.
+        what: What they are, as "images".
+        intervals: Of the metrics; the first shows how wide they are.
+    """
+    if count >= _FEW or not intervals:
+        return ()
+    name, found = next(iter(intervals.items()))
+    return (f"{count} {what} are few: {name} is {found.low:.2f} to {found.high:.2f} with 95 %",)

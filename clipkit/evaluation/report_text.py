@@ -2,7 +2,7 @@
 
 from clipkit.evaluation.report import EvaluationReport
 
-_MOST = 10  # rows of a table that may be long; all are in the JSON
+_MOST = 10  # rows of a table that may be long; more are in the JSON
 Table = list[list[str]]
 
 
@@ -21,16 +21,21 @@ def report_tables(report: EvaluationReport) -> list[tuple[str, Table]]:
             _metrics(report),
         ),
         ("templates, against the bare class name", _templates(report)),
-        ("classes, least found first", _classes(report)),
+        (_heading("classes, least found first", len(report.classes)), _classes(report)),
         ("most frequent confusions", _confusions(report)),
         ("confidence against accuracy", _reliability(report)),
         ("accuracy if only the surest are answered", _selective(report)),
         ("calibrated, measured on images that it was not fitted on", _calibrated(report)),
         ("sets of labels, measured likewise", _label_sets(report)),
-        ("queries, worst first", _queries(report)),
-        ("test images in the training data", _leaks(report)),
+        (_heading("queries, worst first", len(report.queries)), _queries(report)),
+        (_heading("test images in the training data", len(report.near_duplicates)), _leaks(report)),
     ]
     return [(heading, rows) for heading, rows in tables if len(rows) > 1]
+
+
+def _heading(text: str, total: int) -> str:
+    """Return a heading that says if its table is not all of it."""
+    return text if total <= _MOST else f"{text} ({_MOST} of {total:,}, with --json more)"
 
 
 def _metrics(report: EvaluationReport) -> Table:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError
-
-_BLOCK_CELLS = 2**22  # similarities held at once: 16 MB
+from clipkit.metrics.ranking import first_ranks, relevant_ranks
 
 
 def hit_ranks(
@@ -109,17 +108,13 @@ def retrieval_ranks(
     Raises:
         InputError: If a query has no relevant item, or an embedding is NaN.
     """
-    order = np.argsort(relevant_queries, kind="stable")
-    asked, answers = relevant_queries[order], relevant_items[order]
-    ranks = np.empty(len(queries), dtype=np.intp)
-    num_rows = max(1, _BLOCK_CELLS // max(1, len(items)))
-    for start in range(0, len(queries), num_rows):
-        rows = slice(start, min(start + num_rows, len(queries)))
-        edges = slice(*np.searchsorted(asked, [rows.start, rows.stop]))
-        relevant = np.zeros((rows.stop - rows.start, len(items)), dtype=bool)
-        relevant[asked[edges] - rows.start, answers[edges]] = True
-        ranks[rows] = hit_ranks(queries[rows] @ items.T, relevant)
-    return ranks
+    unanswered = np.flatnonzero(np.bincount(relevant_queries, minlength=len(queries)) == 0)
+    if len(unanswered):
+        raise InputError(f"every query needs a relevant item; query {unanswered[0]} has none")
+    if np.isnan(queries).any() or np.isnan(items).any():
+        raise InputError("embeddings must be numbers, got NaN")
+    ranks = relevant_ranks(queries, items, relevant_queries, relevant_items)
+    return first_ranks(ranks, relevant_queries, len(queries))
 
 
 def share_within(ranks: NDArray[np.intp], *, k: int) -> float:

@@ -88,11 +88,11 @@ def _of_directory(name: str, directory: Path) -> ModelListing:
     except (CheckpointError, KeyError):
         image_size = None
     return ModelListing(
-        name, _count_parameters(directory / SAFE_WEIGHTS), image_size, None, directory
+        name, count_parameters(directory / SAFE_WEIGHTS), image_size, None, directory
     )
 
 
-def _count_parameters(weights: Path) -> int | None:
+def count_parameters(weights: Path) -> int | None:
     """Return how many numbers a safetensors file holds, from its header alone."""
     try:
         header, _ = read_header(weights)

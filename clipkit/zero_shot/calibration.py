@@ -30,6 +30,7 @@ SCALE_SPREAD = 0.25
 BIAS_SPREAD = 1.0
 
 _FORMAT = 1
+_HUGE = 1e300  # no number in a file is that large
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,8 @@ class Calibration:
                 "give the templates that it was made with, or calibrate with these"
             )
 
-    def save(self, path: Path | str) -> None:
-        """Write the calibration as JSON; what is there is replaced.
-
-        Args:
-            path: The file; its directory must exist.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
+    def to_text(self) -> str:
+        """Return the text of a file of it: JSON in one line, also where a label is no Unicode."""
         values = {
             "clipkit_calibration": _FORMAT,
             "model": self.model,
@@ -126,7 +120,20 @@ class Calibration:
             "prompts_id": self.prompts_id,
             "log_losses": self.log_losses,
         }
-        write_text(Path(path), json.dumps(values, ensure_ascii=False) + "\n")
+        text = json.dumps(values, ensure_ascii=False) + "\n"
+        # Odd bytes of a folder's name, as Python has them, become JSON's own \udcff.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+    def save(self, path: Path | str) -> None:
+        """Write the calibration as JSON; what is there is replaced.
+
+        Args:
+            path: The file; its directory must exist.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_text(Path(path), self.to_text())
 
     @classmethod
     def load(cls, path: Path | str) -> "Calibration":
@@ -285,7 +292,9 @@ def _first_wrong(values: dict[str, Any]) -> str:
         **{at: isinstance(values.get(at), str) for at in ("model", "space_id", "prompts_id")},
         "logit_scale": _is_number(values.get("logit_scale")) and values["logit_scale"] > 0,
         "logit_bias": bias is None or _is_number(bias),
-        "class_names": isinstance(names, list) and all(isinstance(at, str) for at in names),
+        "class_names": isinstance(names, list)
+        and bool(names)
+        and all(isinstance(at, str) for at in names),
         "log_losses": _are_losses(losses),
         "num_images": isinstance(losses, list) and values.get("num_images") == len(losses),
     }
@@ -302,4 +311,5 @@ def _are_losses(values: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and value is not True and math.isfinite(value)
+    # Python reads whole numbers of any size, and floats up to 1.8e308.
+    return isinstance(value, int | float) and value is not True and abs(value) < _HUGE

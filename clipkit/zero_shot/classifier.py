@@ -184,7 +184,7 @@ class ZeroShotClassifier:
         Raises:
             SpaceMismatchError: If it is of another model.
             InputError: If multi_label was asked of a model that was not trained with the sigmoid
-                loss.
+                loss, or the calibration is not of the loss that the model was trained with.
         """
         self._check_calibrated()
         if calibration.space_id != self._encoder.space_id:
@@ -192,6 +192,13 @@ class ZeroShotClassifier:
                 f"the calibration is of {calibration.model} (space {calibration.space_id}), and "
                 f"the model is {self._encoder.name} (space {self._encoder.space_id}): calibrate "
                 "this model, or load the other"
+            )
+        own, fitted = self._encoder.scoring.logit_bias, calibration.scoring.logit_bias
+        if (own is None) != (fitted is None):
+            kinds = ("softmax", "sigmoid") if own is None else ("sigmoid", "softmax")
+            raise InputError(
+                f"the model was trained with the {kinds[0]} loss, and the calibration is of the "
+                f"{kinds[1]} loss by its bias ({fitted}): calibrate this model again"
             )
         other = copy.copy(self)
         other._calibration, other._scoring = calibration, calibration.scoring

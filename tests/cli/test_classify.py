@@ -380,7 +380,7 @@ def calibration(run: Run, samples: list[Path], tmp_path: Path) -> Path:
             shutil.copy(samples[0].with_name(f"{name}.jpg"), place)
     outcome = run("evaluate", tmp_path / "classes", "--calibrate", tmp_path / "c.json")
     assert outcome.status == 0, outcome.err
-    assert "calibration by 10 images" in outcome.err
+    assert "calibrating on 10 images" in outcome.err
     return tmp_path / "c.json"
 
 

@@ -58,9 +58,43 @@ def test_skipped_images_are_strict_only_if_asked(run: Run, folders: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("option", "name", "ours"),
+    [("--calibrate", "c.json", b'{"clipkit_calibration"'), ("--diagram", "d.svg", b"<?xml")],
+)
+def test_a_file_of_another_program_stays_without_force(
+    run: Run, folders: Path, tmp_path: Path, option: str, name: str, ours: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b'{"cat.jpg": "cat"}')
+    outcome = run("evaluate", folders, option, path)
+    assert outcome.status == 2
+    assert "--force" in outcome.err
+    assert path.read_bytes() == b'{"cat.jpg": "cat"}'
+    for words in (["--force"], []):  # then it is its own
+        assert run("evaluate", folders, option, path, *words).status == 0
+        assert path.read_bytes().startswith(ours)
+    assert f"wrote {path}" in run("evaluate", folders, option, path).err
+
+
+@pytest.mark.parametrize("option", ["--calibrate", "--diagram"])
+def test_a_place_that_cannot_be_written_is_refused(
+    run: Run, folders: Path, tmp_path: Path, option: str
+) -> None:
+    ending = ".json" if option == "--calibrate" else ".png"
+    (tmp_path / f"folder{ending}").mkdir()
+    for name in (f"folder{ending}", f"gone/file{ending}"):
+        outcome = run("evaluate", folders, option, tmp_path / name)
+        assert outcome.status == 2
+        assert "cannot be written" in outcome.err
+        assert outcome.out == ""
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--diagram", "out.txt"], "ends in .png"),
+        (["--calibrate", "out.txt"], "ends in .json"),
+        (["--task", "retrieval", "--diagram", "out.png"], "have: leave --diagram out"),
         (["--templates", "nonsense"], "neither a template"),
         (["--queries", "gone.json"], "gone.json cannot be read"),
         (["--task", "search"], "give a file with queries"),

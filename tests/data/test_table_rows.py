@@ -220,16 +220,17 @@ def test_a_missing_column_is_told_with_those_there_are(write: Write, suffix: str
         parquet.write_table(table, folder / "t.parquet")
     with pytest.raises(
         InputError,
-        match=r"has no column filepath; it has file_path, caption \(nearest: file_path\)$",
+        match=r"has no column filepath; it has file_path, caption \(nearest: file_path\): say "
+        r"which by data\.image_column in RUN\.toml or --image-column",
     ):
         open_titles(folder / f"t.{suffix}")
-    with pytest.raises(InputError, match=r"has no column title; it has file_path, caption"):
+    with pytest.raises(InputError, match=r"has no column title; it has .* data\.caption_column"):
         open_titles(folder / f"t.{suffix}", image="file_path")
 
 
 def test_the_other_column_is_not_taken_for_a_missing_one(write: Write) -> None:
     folder = write({"t.csv": "filepath,text\na.png,a cat\n"})
-    with pytest.raises(InputError, match=r"has no column title; .* \(nearest: text\)$"):
+    with pytest.raises(InputError, match=r"has no column title; .* \(nearest: text\): say"):
         open_titles(folder / "t.csv")
 
 

@@ -8,11 +8,12 @@ from sklearn.metrics import log_loss, precision_score, recall_score
 from clipkit.embeddings import normalize_rows
 from clipkit.evaluation.classification import (
     class_results,
-    classification_metrics,
+    image_values,
     score_images,
     score_log_probabilities,
     template_result,
 )
+from clipkit.metrics.comparison import ItemValues, class_mean_interval
 from clipkit.runtime.base import Scoring
 
 SCORING = Scoring(log_scale=float(np.log(7.0)))
@@ -32,7 +33,8 @@ def test_metrics_are_scikit_learns(
 ) -> None:
     images, labels, classes = case
     scores = score_images(images, labels, classes, SCORING)
-    metrics, intervals = classification_metrics(scores, labels, 9)
+    values = image_values(scores, 9)
+    metrics = {name: found.mean() for name, found in values.items()}
 
     logits = 7.0 * images.astype(np.float64) @ classes.T.astype(np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -41,13 +43,14 @@ def test_metrics_are_scikit_learns(
     assert metrics["acc1"] == np.mean(predicted == labels)
     assert metrics["acc5"] == np.mean((order[:, :5] == labels[:, None]).any(axis=1))
     expected = recall_score(labels, predicted, labels=np.arange(8), average="macro")
-    assert metrics["mean_per_class_recall"] == pytest.approx(expected, abs=1e-12)
+    assert class_mean_interval(scores.is_right, labels).mean == pytest.approx(expected, abs=1e-12)
     expected = log_loss(labels, probabilities, labels=np.arange(9))
     assert metrics["nll"] == pytest.approx(expected, rel=1e-5)
     squares = (probabilities - np.eye(9)[labels]) ** 2
     assert metrics["brier"] == pytest.approx(squares.sum(axis=1).mean(), rel=1e-5)
-    for name, found in intervals.items():
-        assert found.low < metrics[name] < found.high
+    for name, found in values.items():
+        interval = ItemValues(found, np.arange(300)).interval()
+        assert interval.low < metrics[name] < interval.high
 
     results, confusions = class_results(scores, labels, [f"class {number}" for number in range(9)])
     assert [entry.name for entry in results] == [f"class {number}" for number in range(8)]
@@ -83,9 +86,10 @@ def test_equal_embeddings_score_as_a_guess_does() -> None:
     same_images = score_images(constant, labels, classes, SCORING)
     same_classes = score_images(constant, labels, constant[:10], SCORING)
     for scores in (same_images, same_classes):
-        metrics, _ = classification_metrics(scores, labels, 10)
+        values = image_values(scores, 10)
+        metrics = {name: found.mean() for name, found in values.items()}
         assert metrics["acc1"] == pytest.approx(0.1)
-        assert metrics["mean_per_class_recall"] == pytest.approx(0.1)
+        assert class_mean_interval(scores.is_right, labels).mean == pytest.approx(0.1)
         assert metrics["acc5"] == pytest.approx(0.5)
 
 

@@ -18,6 +18,8 @@ import clipkit
 from clipkit import EvaluationOptions, PairLayout
 from clipkit.errors import InputError
 from clipkit.evaluation.report import EvaluationReport
+from clipkit.evaluation.report_text import report_tables
+from clipkit.progress import Callbacks
 from tests.fakes import FakeEncoder, save_image
 
 COLORS = {"red": (250, 10, 0), "green": (0, 250, 10), "blue": (10, 0, 250)}
@@ -195,7 +197,9 @@ def test_classes_that_differ_are_named(folders: Path) -> None:
     other = folders.parent / "other"
     shutil.copytree(folders, other)
     (other / "red").rename(other / "pink")
-    with pytest.raises(InputError, match="pink is only in training, red only in the test"):
+    with pytest.raises(
+        InputError, match=r"1 \('pink'\) only in training, 1 \('red'\) only in the test"
+    ):
         clipkit.evaluate(FakeEncoder(), str(folders), EvaluationOptions(train=str(other)))
 
 
@@ -283,7 +287,7 @@ def test_options_that_do_not_fit_are_refused(
 def test_one_class_measures_nothing(folders: Path) -> None:
     shutil.rmtree(folders / "red")
     shutil.rmtree(folders / "green")
-    with pytest.raises(InputError, match="has one class only, blue"):
+    with pytest.raises(InputError, match="are of one class, blue"):
         clipkit.evaluate(FakeEncoder(), str(folders))
 
 
@@ -303,3 +307,91 @@ def test_ten_thousand_classes(tmp_path: Path) -> None:
     report = clipkit.evaluate(FakeEncoder(), str(tmp_path / "0.tar"), options)
     assert report.metrics["acc5"] == 1.0
     assert any("9999 of 10000 classes have no image" in line for line in report.warnings)
+
+
+def write_table(path: Path, folders: Path, *rows: tuple[str, str], column: str = "kind") -> Path:
+    lines = [f"{folders / name},{label}" for name, label in rows]
+    path.write_text("\n".join([f"filepath,{column}", *lines]))
+    return path
+
+
+def test_paths_need_not_be_texts(folders: Path) -> None:
+    options = EvaluationOptions(train=folders)
+    report = clipkit.evaluate(FakeEncoder(), folders, options)
+    assert report.settings["train"] == report.data == "data"
+
+
+def test_a_table_without_captions_is_told_of_the_column_of_labels(folders: Path) -> None:
+    table = write_table(folders.parent / "t.csv", folders, ("red/0.png", "a"), ("blue/0.png", "b"))
+    with pytest.raises(InputError, match=r"it has filepath, kind.*\(--label-column\)"):
+        clipkit.evaluate(FakeEncoder(), table)
+    with pytest.raises(InputError, match=r"no column sort.*--label-column") as error:
+        clipkit.evaluate(FakeEncoder(), table, bare(label_column="sort"))
+    assert "--caption-column" not in str(error.value)
+
+
+def test_a_column_of_labels_is_of_a_table(folders: Path) -> None:
+    with pytest.raises(InputError, match="leave --label-column out"):
+        clipkit.evaluate(FakeEncoder(), folders, bare(label_column="kind"))
+
+
+def test_an_image_of_two_classes_is_refused(folders: Path) -> None:
+    rows = (("red/0.png", "a"), ("blue/0.png", "b"), ("red/0.png", "b"), ("blue/0.png", "b"))
+    table = write_table(folders.parent / "t.csv", folders, *rows)
+    with pytest.raises(InputError, match=r"1 of 2 images.*red/0\.png with 'a', 'b'"):
+        clipkit.evaluate(FakeEncoder(), table, bare(label_column="kind"))
+
+
+def test_one_class_that_is_left_says_what_was_skipped(folders: Path) -> None:
+    rows = (("red/0.png", "a"), ("blue/0.png", ""), ("gone.png", "c"))
+    table = write_table(folders.parent / "t.csv", folders, *rows)
+    with pytest.raises(InputError, match=r"one class, a, .*2 were skipped, such as .* line 3"):
+        clipkit.evaluate(FakeEncoder(), table, bare(label_column="kind"))
+
+
+def test_a_probe_without_training_data_is_refused(folders: Path) -> None:
+    """Trained on the test images it would be right."""
+    with pytest.raises(InputError, match="--train PAIRS"):
+        clipkit.evaluate(FakeEncoder(), folders, EvaluationOptions(task="probe"))
+
+
+def test_a_split_of_class_folders_can_be_named(folders: Path) -> None:
+    root = folders.parent / "parts"
+    for split in ("train", "test"):
+        shutil.copytree(folders, root / split)
+    shutil.rmtree(root / "train" / "red")
+    report = clipkit.evaluate(FakeEncoder(), root, bare(split="train"))
+    assert report.num_images == 4
+
+
+def test_a_perfect_model_has_a_perfect_mean_recall(folders: Path) -> None:
+    (folders / "green" / "1.png").unlink()
+    report = clipkit.evaluate(FakeEncoder(), folders, bare())
+    found = report.intervals["mean_per_class_recall"]
+    assert (found.low, found.high) == (1.0, 1.0)
+
+
+def test_a_table_that_is_cut_says_so(folders: Path) -> None:
+    for number in range(11):
+        shutil.copytree(folders / "red", folders / f"red {number}")
+    report = clipkit.evaluate(FakeEncoder(), folders, bare())
+    headings = {heading: len(rows) for heading, rows in report_tables(report)}
+    assert headings["classes, least found first (10 of 14, with --json more)"] == 11
+
+
+def test_few_captions_are_warned_of_and_one_image_is_refused(folders: Path) -> None:
+    rows = [("red/0.png", "red"), ("blue/0.png", "blue"), ("green/0.png", "green")]
+    table = write_table(folders.parent / "t.csv", folders, *rows, column="caption")
+    report = clipkit.evaluate(FakeEncoder(), table)
+    assert "3 images are few: image_retrieval_recall@1 is" in report.warnings[0]
+    write_table(table, folders, *rows[:1], column="caption")
+    with pytest.raises(InputError, match="has one image only"):
+        clipkit.evaluate(FakeEncoder(), table)
+
+
+def test_templates_are_not_passed_over_where_there_are_captions(folders: Path) -> None:
+    rows = [("red/0.png", "red"), ("blue/0.png", "blue")]
+    table = write_table(folders.parent / "t.csv", folders, *rows, column="caption")
+    said: list[str] = []
+    clipkit.evaluate(FakeEncoder(), table, bare(), callbacks=Callbacks(warn=said.append))
+    assert [line for line in said if "templates are not used" in line]

@@ -1,20 +1,23 @@
-"""The reliability diagram as a file, and places where none can be written."""
+"""The reliability diagram as an image, in each format, and what cannot be drawn."""
 
-from pathlib import Path
+import io
 
 import pytest
 from PIL import Image
 
 from clipkit.errors import InputError
-from clipkit.evaluation.reliability_diagram import check_diagram_path, write_reliability_diagram
+from clipkit.evaluation.reliability_diagram import (
+    SOFTWARE,
+    diagram_format,
+    draw_reliability_diagram,
+)
 from clipkit.metrics.calibration import ReliabilityBin
 
 
-def test_a_diagram_shows_its_bars(tmp_path: Path) -> None:
+def test_a_diagram_shows_its_bars() -> None:
     """A bar to the top in the right half, and none in the left."""
     bins = [ReliabilityBin(low=0.5, high=1.0, count=9, confidence=0.75, accuracy=1.0)]
-    write_reliability_diagram(bins, "a model", tmp_path / "out.png")
-    with Image.open(tmp_path / "out.png") as image:
+    with Image.open(io.BytesIO(draw_reliability_diagram(bins, "a model", "png"))) as image:
         width, height = image.size
         left = image.convert("RGB").getpixel((width * 3 // 10, height * 3 // 10))
         right = image.convert("RGB").getpixel((width * 7 // 10, height * 3 // 10))
@@ -22,16 +25,23 @@ def test_a_diagram_shows_its_bars(tmp_path: Path) -> None:
     assert right != (255, 255, 255)
 
 
-def test_what_is_there_is_replaced_whole(tmp_path: Path) -> None:
-    bins = [ReliabilityBin(0.0, 1.0, 1, 0.5, 0.5)]
-    write_reliability_diagram(bins, "first", tmp_path / "out.svg")
-    write_reliability_diagram(bins, "second", tmp_path / "out.svg")
-    assert [path.name for path in tmp_path.iterdir()] == ["out.svg"]
-
-
 @pytest.mark.parametrize(
-    ("name", "message"), [("out.txt", "ends in .png"), ("gone/out.png", "cannot be written")]
+    ("suffix", "start"), [(".PNG", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]
 )
-def test_a_place_without_a_diagram_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        check_diagram_path(tmp_path / name)
+def test_each_format_says_who_wrote_it(suffix: str, start: bytes) -> None:
+    bins = [ReliabilityBin(0.0, 1.0, 1, 0.5, 0.5)] * 15
+    content = draw_reliability_diagram(bins, "a model", diagram_format(suffix))
+    assert content.startswith(start)
+    assert SOFTWARE.encode() in content[:65_536]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_title_may_be_any_name() -> None:
+    bins = [ReliabilityBin(0.0, 1.0, 1, 0.5, 0.5)]
+    draw_reliability_diagram(bins, "$\\frac{ 猫 😀 " + "x" * 1000, "png")
+
+
+@pytest.mark.parametrize("suffix", ["", ".txt"])
+def test_another_format_is_refused(suffix: str) -> None:
+    with pytest.raises(InputError, match=r"ends in \.png, \.svg, \.pdf, got"):
+        diagram_format(suffix)

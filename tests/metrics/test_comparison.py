@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import permutation_test  # type: ignore[import-untyped]
 
 from clipkit.metrics.comparison import (
+    ItemValues,
     PairedChange,
     bootstrap_interval,
     chance_of_as_many,
+    class_mean_interval,
+    holm,
     share_interval,
+    sign_flip_probability,
 )
 
 UNKNOWN = math.nan
@@ -128,3 +133,83 @@ def test_the_bootstrap_draws_whole_groups() -> None:
     apart = bootstrap_interval(once.repeat(5))
     assert together == alone
     assert apart.high - apart.low < 0.6 * (alone.high - alone.low)
+
+
+@given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), min_size=1, max_size=7))
+def test_flipping_signs_is_counted_over_all_flips(differences: list[float]) -> None:
+    seen = abs(sum(differences))
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, differences, strict=True)))
+        for signs in product((-1, 1), repeat=len(differences))
+    ]
+    expected = sum(value >= seen - 1e-12 for value in sums) / len(sums)
+    found = sign_flip_probability(np.array(differences), np.arange(len(differences)))
+    assert found == pytest.approx(expected)
+
+
+def test_many_images_are_flipped_as_scipy_flips_them() -> None:
+    differences = np.random.default_rng(1).normal(0.25, 1, size=60)
+    expected = permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=2
+    ).pvalue
+    found = sign_flip_probability(differences, np.arange(60))
+    assert found == pytest.approx(expected, abs=5 * math.sqrt(expected / 10_000))
+    assert 0.001 < expected < 0.2
+
+
+def test_values_of_one_image_flip_together() -> None:
+    """Five captions of one image that are found by one model only say what one image says."""
+    differences = np.ones(10)
+    assert sign_flip_probability(differences, np.repeat([4, 7], 5)) == 0.5
+    assert sign_flip_probability(differences, np.arange(10)) == 2 / 2**10
+
+
+def test_equally_good_models_seem_different_once_in_twenty() -> None:
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(300):
+        first, second = (rng.random((2, 80)) < 0.7).astype(np.float64)
+        alarms += sign_flip_probability(second - first, np.arange(80), draws=400) <= 0.05
+    # At most 5 %: more than 26 of 300 would come about once in a thousand.
+    assert 0 < alarms <= 26
+
+
+def test_holms_correction_by_hand() -> None:
+    """.01 x 4, .02 x 3, .03 x 2 and .04, none smaller than one before, none above 1."""
+    given_values = np.array([0.04, 0.01, 0.03, 0.02])
+    np.testing.assert_allclose(holm(given_values), [0.06, 0.04, 0.06, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.9, 0.6])), [1.0, 1.0])
+    assert holm(np.array([])).shape == (0,)
+
+
+def test_only_shares_of_images_have_wilsons_interval() -> None:
+    right = np.array([1.0, 1.0, 0.0, 1.0])
+    assert ItemValues(right, np.arange(4)).interval() == share_interval(right)
+    of_two = ItemValues(right, np.array([0, 0, 1, 1]))
+    assert of_two.interval() == bootstrap_interval(right, of_two.items)
+    assert of_two.mean == 0.75
+    kept = of_two.among(np.array([1]))
+    assert (kept.values.tolist(), kept.items.tolist()) == ([0.0, 1.0], [1, 1])
+
+
+def test_the_mean_recall_of_classes_stays_within_the_shares() -> None:
+    labels = np.array([0] * 8 + [1, 1])
+    found = class_mean_interval(np.ones(10, dtype=bool), labels)
+    assert (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
+    found = class_mean_interval(np.array([True] * 8 + [True, False]), labels)
+    assert found.mean == 0.75
+    assert 0.5 <= found.low < found.mean < found.high <= 1
+
+
+def test_the_mean_recall_of_classes_varies_as_that_of_images_drawn_again() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 3, 5], [40, 15, 5])
+    is_right = rng.random(60) < np.repeat([0.9, 0.5, 0.4], [40, 15, 5])
+    means = []
+    for _ in range(4000):
+        drawn = rng.integers(60, size=60)
+        recalls = [is_right[drawn][labels[drawn] == at] for at in {*labels[drawn]}]
+        means.append(np.mean([recall.mean() for recall in recalls]))
+    found = class_mean_interval(is_right, labels)
+    assert found.low == pytest.approx(np.percentile(means, 2.5), abs=0.02)
+    assert found.high == pytest.approx(np.percentile(means, 97.5), abs=0.02)

@@ -1,5 +1,6 @@
 """Ranks counted by hand, and against sorting."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clipkit.errors import InputError
-from clipkit.metrics import retrieval
+from clipkit.metrics import ranking
 from clipkit.metrics.retrieval import (
     hit_ranks,
     recall_at_k,
@@ -103,7 +104,7 @@ def test_blocks_change_nothing(seed: int, cells: int) -> None:
     relevant[asked, answers] = True
     expected = hit_ranks((queries @ items.T).astype(float), relevant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieval, "_BLOCK_CELLS", cells)
+        patch.setattr(ranking, "_BLOCK_CELLS", cells)
         ranks = retrieval_ranks(
             queries.astype(np.float32), items.astype(np.float32), asked, answers
         )
@@ -111,17 +112,22 @@ def test_blocks_change_nothing(seed: int, cells: int) -> None:
 
 
 def test_the_matrix_is_never_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    monkeypatch.setattr(ranking, "_BLOCK_CELLS", 20_000)
+    rows, each = np.ones((1500, 1), dtype=np.float32), np.arange(1500)
+    tracemalloc.start()
+    retrieval_ranks(rows, rows, each, each)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1500 * 1500  # bytes; the similarities alone have four each
 
-    def spy(similarities: NDArray[np.float32], relevant: NDArray[np.bool_]) -> NDArray[np.intp]:
-        seen.append(similarities.shape)
-        return hit_ranks(similarities, relevant)
 
-    monkeypatch.setattr(retrieval, "_BLOCK_CELLS", 20)
-    monkeypatch.setattr(retrieval, "hit_ranks", spy)
-    rows = np.eye(8, dtype=np.float32)
-    retrieval_ranks(rows, rows, np.arange(8), np.arange(8))
-    assert seen == [(2, 8)] * 4  # 20 // 8 rows at once
+def test_a_query_without_an_answer_and_nan_are_refused() -> None:
+    rows, each = np.eye(3, dtype=np.float32), np.arange(3)
+    with pytest.raises(InputError, match="query 1 has none"):
+        retrieval_ranks(rows, rows, np.array([0, 2]), np.array([0, 1]))
+    for queries, items in ((rows * np.nan, rows), (rows, rows * np.nan)):
+        with pytest.raises(InputError, match="got NaN"):
+            retrieval_ranks(queries, items, each, each)
 
 
 @pytest.mark.parametrize(

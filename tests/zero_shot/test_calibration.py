@@ -247,6 +247,15 @@ def test_what_does_not_fit_is_refused() -> None:
             classifier().calibrate(IMAGES, labels)  # type: ignore[arg-type]
 
 
+def test_a_calibration_of_the_other_loss_is_refused() -> None:
+    """Only a file that was written by hand is: of one model there is one loss."""
+    for bias, own in ((None, "softmax"), (-2.0, "sigmoid")):
+        other = Scoring(1.0, -1.0 if bias is None else None)
+        calibration = Calibration("fake", "fake-space", other, ("x",), "", (0.1,))
+        with pytest.raises(InputError, match=f"trained with the {own} loss"):
+            classifier(encoder(4.0, bias)).with_calibration(calibration)
+
+
 def test_one_label_is_always_right() -> None:
     own = ZeroShotClassifier(encoder(), ["red"], templates="{}")
     calibration = own.calibrate(IMAGES, [0, 0, 0])
@@ -281,13 +290,17 @@ def test_a_file_holds_the_calibration(tmp_path: Path) -> None:
         ("logit_scale", 0),
         ("logit_scale", "17"),
         ("logit_scale", True),
+        ("logit_scale", 10**400),
         ("logit_bias", "no"),
+        ("logit_bias", -(10**400)),
         ("class_names", "red"),
         ("class_names", [1]),
+        ("class_names", []),
         ("log_losses", []),
         ("log_losses", [0.2, 0.1]),
         ("log_losses", [-1, 0.1]),
         ("log_losses", [0.1, None]),
+        ("log_losses", [0.1, 10**400]),
         ("log_losses", [0.1, float("nan")]),
         ("num_images", 7),
     ],
@@ -306,6 +319,13 @@ def test_a_damaged_file_is_refused_by_what_is_wrong(
     if name != "logit_bias":
         with pytest.raises(InputError, match=name):
             Calibration.load(path)
+
+
+def test_a_label_that_is_no_unicode_is_kept(tmp_path: Path) -> None:
+    saved = Calibration("m", "s", Scoring(0.0), ("caf\udce9", "猫"), "p", (0.1,))
+    saved.save(tmp_path / "c.json")
+    assert "猫" in (tmp_path / "c.json").read_text(encoding="utf-8")
+    assert Calibration.load(tmp_path / "c.json").class_names == saved.class_names
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"clipkit_calibration": 1', "null"])

@@ -1,0 +1,60 @@
+"""How many images a second models embed on this machine, measured in turn."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipkit.encoder.encoder import Encoder
+from clipkit.progress import Callbacks
+from clipkit.runtime.parity import reference_images
+
+_IMAGES = 16
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a model embeds small photographs (a quarter of a megapixel), decoding included."""
+
+    images_per_second: float  # median of the rounds
+    # Time of an image over that of the first model: the median over rounds in which they ran one
+    # after the other, so that other work on the machine falls on both.
+    times_as_long: float
+
+
+def measure_speeds(
+    encoders: Sequence[Encoder],
+    callbacks: Callbacks,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Speed]:
+    """Return how fast models embed the photographs that come with clipkit.
+
+    Args:
+        encoders: The models, the first of which the others are held against.
+        callbacks: For progress.
+        clock: Seconds that only grow.
+
+    Returns:
+        One entry a model.
+    """
+    images = reference_images()[:_IMAGES]
+    seconds = np.empty((_ROUNDS, len(encoders)))
+    done, total = 0, (_ROUNDS + 1) * len(encoders)
+    with callbacks.progress_for("measuring speed") as progress:
+        for number in range(-1, _ROUNDS):  # the first round may allocate and compile
+            # Back and forth, so that none always runs after the same one.
+            order = range(len(encoders)) if number % 2 else reversed(range(len(encoders)))
+            for place in order:
+                begin = clock()
+                encoders[place].encode_images(images)
+                seconds[number, place] = clock() - begin
+                done += 1
+                progress(done, total)
+    ratios = np.median(seconds / seconds[:, :1], axis=0)
+    return [
+        Speed(float(_IMAGES / median), float(ratio))
+        for median, ratio in zip(np.median(seconds, axis=0), ratios, strict=True)
+    ]
