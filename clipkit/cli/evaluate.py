@@ -41,7 +41,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "their right answers. Nothing is trained but, if asked for, a linear probe.",
         epilog=_EPILOG,
     )
-    add_pair_options(parser)
+    add_pair_options(parser, split="test")
     group = parser.add_argument_group("what to measure")
     group.add_argument(
         "--task",
@@ -65,7 +65,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--split",
         default="test",
         metavar="NAME",
-        help="split of a dataset in CLIP_benchmark's layout (default: test)",
+        help="split of a dataset that is divided: in CLIP_benchmark's layout, or a folder with "
+        "train/ and test/ (default: test)",
     )
     group.add_argument(
         "--train", default="", metavar="PAIRS", help="fit a linear probe on these and measure it"

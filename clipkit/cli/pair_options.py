@@ -10,7 +10,7 @@ from clipkit.data.sources import open_pairs
 from clipkit.progress import Callbacks
 
 
-def add_pair_options(parser: argparse.ArgumentParser) -> None:
+def add_pair_options(parser: argparse.ArgumentParser, *, split: Split = "train") -> None:
     """Add PAIRS and the options of its layout."""
     parser.add_argument(
         "pairs",
@@ -19,7 +19,7 @@ def add_pair_options(parser: argparse.ArgumentParser) -> None:
         help="images with captions: a folder with a .txt, .caption or .json beside each image, or "
         "with images/ and captions/, or with metadata.csv; a folder with one folder a class; a "
         'table (.csv, .tsv, .jsonl, .parquet); or shards ("data-{000..099}.tar"). Of a folder with '
-        "train/ and val/, train/ is read",
+        f"train/, val/ and test/, {split}/ is read",
     )
     group = parser.add_argument_group("pairs")
     group.add_argument(

@@ -125,9 +125,9 @@ def test_a_query_without_an_answer_and_nan_are_refused() -> None:
     rows, each = np.eye(3, dtype=np.float32), np.arange(3)
     with pytest.raises(InputError, match="query 1 has none"):
         retrieval_ranks(rows, rows, np.array([0, 2]), np.array([0, 1]))
-    for broken in ((rows * np.nan, rows), (rows, rows * np.nan)):
+    for queries, items in ((rows * np.nan, rows), (rows, rows * np.nan)):
         with pytest.raises(InputError, match="got NaN"):
-            retrieval_ranks(*broken, each, each)
+            retrieval_ranks(queries, items, each, each)
 
 
 @pytest.mark.parametrize(
