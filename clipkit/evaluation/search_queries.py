@@ -15,7 +15,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.evaluation.caption_retrieval import query_measures
 from clipkit.evaluation.report import EvaluationReport, QueryResult, data_name, few_warning
-from clipkit.metrics.comparison import bootstrap_interval
+from clipkit.metrics.comparison import bootstrap_interval, share_interval
 from clipkit.progress import Callbacks
 from clipkit.search.library import PhotoLibrary
 
@@ -94,7 +94,10 @@ def evaluate_search(
             asked += [number] * (len(ranks) - len(asked))
             progress(number + 1, len(queries))
     of_query = query_measures(np.array(ranks), np.array(asked), len(queries), len(library))
-    intervals = {name: bootstrap_interval(values) for name, values in of_query.items()}
+    intervals = {
+        name: (share_interval if name.startswith("recall") else bootstrap_interval)(values)
+        for name, values in of_query.items()
+    }
     results = [
         QueryResult(
             query,
