@@ -42,7 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="MODEL",
         help='two models or more, as "clipkit models" lists them',
     )
-    add_data_options(parser)
+    add_data_options(parser, split="test")
     add_evaluation_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")

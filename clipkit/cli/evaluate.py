@@ -46,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "their right answers. Nothing is trained but, if asked for, a linear probe.",
         epilog=_EPILOG,
     )
-    add_pair_options(parser)
+    add_pair_options(parser, split="test")
     add_evaluation_options(parser)
     parser.add_argument(
         "--diagram",

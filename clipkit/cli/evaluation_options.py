@@ -38,7 +38,8 @@ def add_evaluation_options(parser: argparse.ArgumentParser) -> None:
         "--split",
         default="test",
         metavar="NAME",
-        help="split of a dataset in CLIP_benchmark's layout (default: test)",
+        help="split of a dataset that is divided: in CLIP_benchmark's layout, or a folder with "
+        "train/ and test/ (default: test)",
     )
     group.add_argument(
         "--train", default="", metavar="PAIRS", help="fit a linear probe on these and measure it"

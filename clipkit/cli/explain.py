@@ -6,7 +6,7 @@ from pathlib import Path
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder
 from clipkit.cli.outputs import OutputFile
-from clipkit.cli.terminal import to_json, visible
+from clipkit.cli.terminal import progress_bar, to_json, visible
 from clipkit.errors import InputError
 from clipkit.explanation.drawing import SOFTWARE, draw_heat_map
 from clipkit.explanation.explain import EMPTY_PROMPT, METHODS, explain
@@ -81,13 +81,16 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if is_inside and arguments.engine == "auto":
         arguments.engine = "torch"
-    heat_map = explain(
-        load_encoder(arguments),
-        image,
-        arguments.text,
-        against=arguments.against or (EMPTY_PROMPT,),
-        method=arguments.method,
-    )
+    encoder = load_encoder(arguments)
+    with progress_bar("looking at parts of the image", unit="part") as progress:
+        heat_map = explain(
+            encoder,
+            image,
+            arguments.text,
+            against=arguments.against or (EMPTY_PROMPT,),
+            method=arguments.method,
+            progress=progress,
+        )
     if output is not None:
         output.write_bytes([draw_heat_map(heat_map, image)])
     if arguments.json:

@@ -13,20 +13,22 @@ _PAIRS_HELP = (
     "images with captions: a folder with a .txt, .caption or .json beside each image, or "
     "with images/ and captions/, or with metadata.csv; a folder with one folder a class; a "
     'table (.csv, .tsv, .jsonl, .parquet); or shards ("data-{000..099}.tar"). Of a folder with '
-    "train/ and val/, train/ is read"
+    "train/, val/ and test/, SPLIT/ is read"
 )
 
 
-def add_pair_options(parser: argparse.ArgumentParser) -> None:
+def add_pair_options(parser: argparse.ArgumentParser, *, split: Split = "train") -> None:
     """Add PAIRS and the options of its layout."""
-    parser.add_argument("pairs", type=values.path, metavar="PAIRS", help=_PAIRS_HELP)
+    text = _PAIRS_HELP.replace("SPLIT", split)
+    parser.add_argument("pairs", type=values.path, metavar="PAIRS", help=text)
     add_layout_options(parser)
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
+def add_data_options(parser: argparse.ArgumentParser, *, split: Split) -> None:
     """Add --data PAIRS, for a command whose arguments are something else, and its layout."""
+    text = _PAIRS_HELP.replace("SPLIT", split)
     parser.add_argument(
-        "--data", dest="pairs", required=True, type=values.path, metavar="PAIRS", help=_PAIRS_HELP
+        "--data", dest="pairs", required=True, type=values.path, metavar="PAIRS", help=text
     )
     add_layout_options(parser)
 

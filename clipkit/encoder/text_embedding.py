@@ -22,6 +22,7 @@ from clipkit.runtime.base import Runtime
 KEPT_AT_ONCE = 2048
 
 _NAMED = 5  # texts in a message
+_LONG = 80  # characters of each of them
 
 Ensemble = tuple[str, ...]
 """At least one prompt, of whose embeddings the mean is taken. A text alone is an ensemble too."""
@@ -177,8 +178,12 @@ def warn_of_unknown(texts: Sequence[str], what: str = "texts") -> None:
 
 def quoted(texts: Sequence[str], separator: str = ", ") -> str:
     """Return texts for a message: the first few, and how many more there are."""
-    named = separator.join(map(repr, texts[:_NAMED]))
+    named = separator.join(map(_short, texts[:_NAMED]))
     return f"{named} and {len(texts) - _NAMED} more" if len(texts) > _NAMED else named
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _LONG else f"{text[:_LONG]}…")
 
 
 def _mean(rows: Embeddings) -> NDArray[np.float32]:

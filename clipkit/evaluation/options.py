@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from clipkit.arguments import items_of
-from clipkit.data.pair import PairLayout, Split
+from clipkit.data.pair import PairLayout
 from clipkit.data.sources import has_split
+from clipkit.data.split_folders import split_of
 from clipkit.errors import InputError
 
 EvaluationTask = Literal["auto", "classification", "retrieval", "probe", "search"]
@@ -90,9 +91,9 @@ def in_split(data: str, options: EvaluationOptions) -> EvaluationOptions:
     """
     if options.split == options.layout.split or options.split == _USUAL_SPLIT:
         return options
-    for split in get_args(Split):
-        if split == options.split and has_split(data, split):
-            return replace(options, layout=replace(options.layout, split=split))
+    split = split_of(options.split)
+    if split is not None and has_split(data, split):
+        return replace(options, layout=replace(options.layout, split=split))
     raise InputError(
         f'{data} has no split "{options.split}": it is no dataset in CLIP_benchmark\'s layout, and '
         "of other folders the splits are train, validation and test"

@@ -200,6 +200,9 @@ def few_warning(count: int, what: str, intervals: Mapping[str, Interval]) -> tup
         count: How many there are.
         what: What they are, as "images".
         intervals: Of the metrics; the first shows how wide they are.
+
+    Returns:
+        One sentence, or nothing.
     """
     if count >= _FEW or not intervals:
         return ()

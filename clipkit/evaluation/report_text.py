@@ -3,6 +3,7 @@
 from clipkit.evaluation.report import EvaluationReport
 
 _MOST = 10  # rows of a table that may be long; more are in the JSON
+_WIDEST = 60  # characters of a cell
 Table = list[list[str]]
 
 
@@ -30,7 +31,16 @@ def report_tables(report: EvaluationReport) -> list[tuple[str, Table]]:
         (_heading("queries, worst first", len(report.queries)), _queries(report)),
         (_heading("test images in the training data", len(report.near_duplicates)), _leaks(report)),
     ]
-    return [(heading, rows) for heading, rows in tables if len(rows) > 1]
+    return [
+        (heading, [list(map(_short, row)) for row in rows])
+        for heading, rows in tables
+        if len(rows) > 1
+    ]
+
+
+def _short(cell: str) -> str:
+    """Return a cell that leaves room for the others: a query may be a page of text."""
+    return cell if len(cell) <= _WIDEST else f"{cell[: _WIDEST - 1]}…"
 
 
 def _heading(text: str, total: int) -> str:

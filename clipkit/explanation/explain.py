@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.arguments import ENCODER_RULE, check_kind, items_of
+from clipkit.arguments import ENCODER_RULE, check_kind, check_progress, items_of
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
@@ -17,6 +17,7 @@ from clipkit.explanation.heat_map import THERE_FROM, HeatMap, Method
 from clipkit.explanation.windows import PLACES, SIDES, window_embeddings
 from clipkit.inputs.images import DecodedImage, ImageInput, Size, read_image
 from clipkit.inputs.preprocess import Preprocess
+from clipkit.progress import Progress
 from clipkit.word_evidence import WordScale
 
 EMPTY_PROMPT = "a photo"  # the contrast where none is named
@@ -30,6 +31,7 @@ def explain(
     *,
     against: Sequence[str] = (EMPTY_PROMPT,),
     method: Method | Literal["auto"] = "auto",
+    progress: Progress | None = None,
 ) -> HeatMap:
     """Return which part of an image a text fits, as cosines, and whether it is there at all.
 
@@ -51,6 +53,8 @@ def explain(
         against: Contrasting prompts, at least one: things the text is to be told from, or a prompt
             that says nothing.
         method: "auto" takes "naclip" for a vision transformer on torch, else "windows".
+        progress: Called with (done, total) after every batch of windows; the other methods are
+            done at once.
 
     Returns:
         The map. The encoder is left as it was.
@@ -61,6 +65,7 @@ def explain(
         ImageReadError: If the image cannot be read.
     """
     check_kind(encoder, "encode_texts", ENCODER_RULE)
+    check_progress(progress)
     texts = _checked_texts(encoder, text, against)
     if method not in METHODS:
         raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -74,7 +79,7 @@ def explain(
     whole = np.asarray(encoder.encode_pixel_values(pixel_values[None]))[0]
     heat = None
     if chosen == "windows":
-        places = window_embeddings(encoder, decoded)
+        places = window_embeddings(encoder, decoded, progress)
         box = (0.0, 0.0, float(decoded.size[0]), float(decoded.size[1]))
     else:
         from clipkit.explanation.towers import tower_places

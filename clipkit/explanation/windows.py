@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clipkit.encoder.encoder import Encoder
 from clipkit.inputs.images import DecodedImage, Size
+from clipkit.progress import Progress
 
 PLACES = 8  # along the shorter side of the image
 MOST_PLACES = 32  # along the longer one
@@ -36,12 +37,15 @@ def grid_of(size: Size) -> tuple[int, int]:
     return height, width
 
 
-def window_embeddings(encoder: Encoder, image: DecodedImage) -> NDArray[np.float32]:
+def window_embeddings(
+    encoder: Encoder, image: DecodedImage, progress: Progress | None = None
+) -> NDArray[np.float32]:
     """Return an embedding for each place, the mean of its windows' rows of norm 1.
 
     Args:
         encoder: On any engine.
         image: The image, decoded.
+        progress: Called after every batch of windows with (done, total).
 
     Returns:
         float32, shape (H, W, D), of norm 1 or less.
@@ -50,7 +54,7 @@ def window_embeddings(encoder: Encoder, image: DecodedImage) -> NDArray[np.float
     windows = list(_windows(grid))
     pixels = image.pixels
     crops = [pixels.crop(_pixel_box(window, grid, pixels.size)) for window in windows]
-    rows = np.asarray(encoder.encode_images(crops))
+    rows = np.asarray(encoder.encode_images(crops, progress=progress))
     sums = np.zeros((*grid, rows.shape[1]), dtype=np.float32)
     counts = np.zeros((*grid, 1), dtype=np.float32)
     for window, row in zip(windows, rows, strict=True):

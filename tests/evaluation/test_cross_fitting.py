@@ -13,6 +13,7 @@ from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError, MissingExtraError
 from clipkit.evaluation.cross_fitting import measure_calibration
 from clipkit.evaluation.options import EvaluationTask
+from clipkit.evaluation.report import CalibrationResult
 from clipkit.evaluation.report_text import report_tables
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.calibration import fit_scoring
@@ -82,6 +83,19 @@ def test_a_report_has_the_calibration_and_its_worth(tmp_path: Path) -> None:
     values = report.to_dict()["clipkit"]
     assert values["selective"][-1] == {"coverage": 1.0, "accuracy": report.metrics["acc1"]}
     assert values["calibrated"]["before"]["nll"] == report.metrics["nll"]
+
+
+@pytest.mark.parametrize(("after", "is_warned"), [(0.4, False), (0.5, True), (0.6, True)])
+def test_a_calibration_that_is_not_worth_it_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: float, is_warned: bool
+) -> None:
+    found = CalibrationResult(2, before={"nll": 0.5}, after={"nll": after}, label_sets=())
+    monkeypatch.setattr("clipkit.evaluation.evaluate.measure_calibration", lambda *given: found)
+    for name, color in {"red": (250, 0, 0), "green": (0, 250, 0)}.items():
+        save_image(tmp_path / name / "1.png", color)
+    report = clipkit.evaluate(FakeEncoder(), tmp_path, EvaluationOptions(calibrate=True))
+    warned = [line for line in report.warnings if "did not lower the log loss" in line]
+    assert bool(warned) == is_warned
 
 
 def test_other_tasks_have_no_calibration(tmp_path: Path) -> None:

@@ -373,10 +373,12 @@ def test_a_perfect_model_has_a_perfect_mean_recall(folders: Path) -> None:
 
 def test_a_table_that_is_cut_says_so(folders: Path) -> None:
     for number in range(11):
-        shutil.copytree(folders / "red", folders / f"red {number}")
+        shutil.copytree(folders / "red", folders / f"red {number} {'x' * 90}")
     report = clipkit.evaluate(FakeEncoder(), folders, bare())
-    headings = {heading: len(rows) for heading, rows in report_tables(report)}
-    assert headings["classes, least found first (10 of 14, with --json more)"] == 11
+    tables = dict(report_tables(report))
+    rows = tables["classes, least found first (10 of 14, with --json more)"]
+    assert len(rows) == 11
+    assert max(len(row[0]) for row in rows) == 60
 
 
 def test_few_captions_are_warned_of_and_one_image_is_refused(folders: Path) -> None:

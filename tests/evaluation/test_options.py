@@ -51,8 +51,9 @@ def test_a_split_is_a_folder_or_refused(tmp_path: Path) -> None:
         for name in ("cat", "dog"):
             (tmp_path / split / name).mkdir(parents=True)
             save_image(tmp_path / split / name / "1.png", (9, 9, 9))
-    found = in_split(str(tmp_path), EvaluationOptions(split="train"))
-    assert found.layout.split == "train"
+    for name, split in (("train", "train"), ("val", "validation"), ("validation", "validation")):
+        found = in_split(str(tmp_path), EvaluationOptions(split=name))
+        assert found.layout.split == split
     usual = EvaluationOptions()
     assert in_split(str(tmp_path), usual) == usual
     for path, split in ((tmp_path, "x"), (tmp_path / "train", "train"), (tmp_path / "no", "train")):

@@ -83,7 +83,8 @@ def test_figures_by_hand(folder: Path) -> None:
     assert [entry.query for entry in report.queries] == ["red", "green"]
     assert report.queries[0].average_precision == pytest.approx((1 + 2 / 3) / 2)
     assert (report.task, report.data, report.num_images) == ("search", "images", 3)
-    assert "2 queries are few: recall@1 is" in report.warnings[0]
+    # Two of two say little: by Wilson 1 / (1 + 1.96² / 2) and more.
+    assert "2 queries are few: recall@1 is 0.34 to 1.00" in report.warnings[0]
 
 
 def test_paths_that_are_not_in_the_folder_are_counted(folder: Path) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import clipkit
 from clipkit.explanation.windows import MOST_PLACES, SIDES, grid_of, window_embeddings
 from clipkit.inputs.images import read_image
 from tests.fakes import FakeEncoder
@@ -26,6 +27,13 @@ def test_a_place_has_the_mean_of_the_windows_that_cover_it() -> None:
                     rows += [vector / np.linalg.norm(vector)] * _covering(3, side)
         expected[column] = np.mean(rows, axis=0)
     np.testing.assert_allclose(found[3], expected, atol=0.02)  # mean colours are whole levels
+
+
+def test_progress_ends_at_all_windows(starter: clipkit.Encoder) -> None:
+    seen: list[tuple[int, int | None]] = []
+    image = read_image(np.zeros((8, 8, 3), dtype=np.uint8))
+    window_embeddings(starter, image, lambda *done: seen.append(done))
+    assert seen[-1] == (74, 74)
 
 
 def _covering(place: int, side: int) -> int:
