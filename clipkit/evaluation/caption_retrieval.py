@@ -3,15 +3,76 @@
 Shapes: N images, T captions, D dimensions.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.data.pair import PairDataset
 from clipkit.embeddings import Embeddings
+from clipkit.encoder.encoder import Encoder
+from clipkit.errors import InputError
+from clipkit.evaluation.embedded import embed_images
+from clipkit.evaluation.report import EvaluationReport, few_warning
 from clipkit.metrics.comparison import ItemValues
 from clipkit.metrics.ranking import average_precisions, first_ranks, ndcgs, relevant_ranks
+from clipkit.progress import Callbacks
 
 RECALL_KS = (1, 5, 10)
 _NDCG_K = 10
+
+
+def evaluate_captions(
+    encoder: Encoder, data: str, pairs: PairDataset, callbacks: Callbacks
+) -> EvaluationReport:
+    """Return how well captions find their images, and images their captions.
+
+    Args:
+        encoder: The model.
+        data: What the pairs were opened from, for the report.
+        pairs: Images with captions.
+        callbacks: For progress.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: If no image can be read, or one only.
+    """
+    images = embed_images(encoder, pairs, "embedding images", callbacks)
+    if len(images.rows) < 2:
+        raise InputError(
+            f"{data} has one image only that can be read, and every answer would be right: "
+            "retrieval needs two or more"
+        )
+    captions: list[str] = []
+    owners: list[int] = []
+    for number, row in enumerate(images.rows.tolist()):
+        captions += pairs[row].captions
+        owners += [number] * (len(captions) - len(owners))
+    with callbacks.progress_for("embedding captions") as progress:
+        texts = encoder.encode_texts(captions, progress=progress)
+    of_query, median_ranks = caption_retrieval(images.embeddings, texts, np.array(owners))
+    values = {
+        name: ItemValues(found.values, images.rows[found.items]) for name, found in of_query.items()
+    }
+    num_equal = len(captions) - len({*captions})
+    report = EvaluationReport.of_values(
+        encoder, data, "zeroshot_retrieval", len(images.rows), values
+    )
+    warnings = [*few_warning(len(images.rows), "images", report.intervals)]
+    if num_equal:
+        warnings.append(
+            f"{num_equal} of {len(captions)} captions are repeated: each counts for its own image, "
+            "so that the images that share one cannot all be found by it"
+        )
+    return replace(
+        report,
+        metrics={**report.metrics, **median_ranks},
+        settings={"captions": len(captions)},
+        warnings=tuple(warnings),
+        skipped=images.skipped,
+    )
 
 
 def caption_retrieval(

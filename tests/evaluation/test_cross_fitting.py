@@ -90,7 +90,9 @@ def test_a_calibration_that_is_not_worth_it_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: float, is_warned: bool
 ) -> None:
     found = CalibrationResult(2, before={"nll": 0.5}, after={"nll": after}, label_sets=())
-    monkeypatch.setattr("clipkit.evaluation.evaluate.measure_calibration", lambda *given: found)
+    monkeypatch.setattr(
+        "clipkit.evaluation.zero_shot_classification.measure_calibration", lambda *given: found
+    )
     for name, color in {"red": (250, 0, 0), "green": (0, 250, 0)}.items():
         save_image(tmp_path / name / "1.png", color)
     report = clipkit.evaluate(FakeEncoder(), tmp_path, EvaluationOptions(calibrate=True))

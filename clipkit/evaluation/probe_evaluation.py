@@ -1,0 +1,108 @@
+"""Evaluation of a linear probe: a classifier fitted on embeddings, measured on other images."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.text_embedding import quoted
+from clipkit.errors import InputError
+from clipkit.evaluation.classification import score_log_probabilities
+from clipkit.evaluation.embedded import embed_images
+from clipkit.evaluation.labelled_images import LabelledImages
+from clipkit.evaluation.leaks import find_leaks
+from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
+from clipkit.evaluation.options import EvaluationOptions
+from clipkit.evaluation.report import EvaluationReport, data_name
+from clipkit.evaluation.zero_shot_classification import classification_report
+from clipkit.progress import Callbacks
+
+
+def evaluate_probe(
+    encoder: Encoder,
+    data: str,
+    options: EvaluationOptions,
+    sets: tuple[LabelledImages, LabelledImages],
+    callbacks: Callbacks,
+) -> EvaluationReport:
+    """Return how well a linear probe that is fitted on training images classifies test images.
+
+    Args:
+        encoder: The model.
+        data: What the test images were opened from, for the report.
+        options: Shots, seed, and the name of the training data.
+        sets: Training and test images, of the same classes.
+        callbacks: For messages and progress.
+
+    Returns:
+        The report, with the test images that are in the training data.
+
+    Raises:
+        InputError: If the classes differ, or one has no training image that can be read.
+        MissingExtraError: If scikit-learn is not installed.
+    """
+    train, test = sets
+    number_of = _same_classes(train.class_names, test.class_names)
+    trained = embed_images(encoder, train.dataset, "embedding training images", callbacks)
+    tested = embed_images(encoder, test.dataset, "embedding images", callbacks)
+    callbacks.say("looking for test images in the training data")
+    leaks = find_leaks((train.dataset, trained), (test.dataset, tested))
+    labels = number_of[train.labels[trained.rows]]
+    counts = np.bincount(labels, minlength=len(test.class_names))
+    if not counts.all():
+        empty = [test.class_names[number] for number in np.flatnonzero(counts == 0)]
+        raise InputError(
+            f"{len(empty)} of {len(counts)} classes have no training image that can be read: "
+            f"{', '.join(empty[:3])}"
+        )
+    chosen = np.arange(len(labels))
+    if options.shots is not None:
+        chosen = choose_shots(labels, options.shots, options.seed)
+    callbacks.say(f"fitting a linear probe on {len(chosen)} images")
+    probe = fit_linear_probe(trained.embeddings[chosen], labels[chosen], options.seed)
+    scores = score_log_probabilities(
+        probe.log_probabilities(tested.embeddings), test.labels[tested.rows]
+    )
+    report = classification_report(encoder, data, test, tested, scores, task="linear_probe")
+    return replace(
+        report,
+        near_duplicates=leaks,
+        warnings=(*_leak_warning(leaks, len(tested.rows)), *report.warnings),
+        settings={
+            "train": data_name(str(options.train or data)),
+            "train_images": len(chosen),
+            "fewshot_k": -1 if options.shots is None else options.shots,
+            "seed": options.seed,
+            "C": probe.strength,
+            "C_is_chosen": probe.is_chosen,
+        },
+    )
+
+
+def _same_classes(train: Sequence[str], test: Sequence[str]) -> NDArray[np.intp]:
+    """Return the number that each class of the training data has in the test data."""
+    if list(train) == list(test):
+        return np.arange(len(train))  # names may repeat
+    place = {name: number for number, name in enumerate(test)}
+    unknown, missing = sorted({*train} - {*test}), sorted({*test} - {*train})
+    if unknown or missing or len(place) < len(test):
+        raise InputError(
+            "training and test data must have the same classes, each of another name; "
+            f"{_number_of(unknown)} only in training, {_number_of(missing)} only in the test"
+        )
+    return np.array([place[name] for name in train])
+
+
+def _number_of(names: Sequence[str]) -> str:
+    return f"{len(names)} ({quoted(names)})" if names else "none"
+
+
+def _leak_warning(leaks: tuple[object, ...], num_images: int) -> tuple[str, ...]:
+    if not leaks:
+        return ()
+    return (
+        f"{len(leaks)} of {num_images} test images are in the training data as well, as the same "
+        "file or a copy: the figures are too good",
+    )
