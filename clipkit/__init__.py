@@ -44,6 +44,10 @@ _PUBLIC = {
         "SpaceMismatchError",
         "TrainingError",
     ),
+    "clipkit.evaluation.card.card": ("make_model_card",),
+    "clipkit.evaluation.card.origin": ("ModelOrigin",),
+    "clipkit.evaluation.card.report": ("ModelCard", "ProbeAnswer", "ProbeResult"),
+    "clipkit.evaluation.card.text": ("model_card_text",),
     "clipkit.evaluation.evaluate": ("EvaluationOptions", "evaluate"),
     "clipkit.evaluation.report": (
         "CalibrationResult",

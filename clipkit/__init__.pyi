@@ -28,6 +28,12 @@ from clipkit.errors import OfflineError as OfflineError
 from clipkit.errors import PromptError as PromptError
 from clipkit.errors import SpaceMismatchError as SpaceMismatchError
 from clipkit.errors import TrainingError as TrainingError
+from clipkit.evaluation.card.card import make_model_card as make_model_card
+from clipkit.evaluation.card.origin import ModelOrigin as ModelOrigin
+from clipkit.evaluation.card.report import ModelCard as ModelCard
+from clipkit.evaluation.card.report import ProbeAnswer as ProbeAnswer
+from clipkit.evaluation.card.report import ProbeResult as ProbeResult
+from clipkit.evaluation.card.text import model_card_text as model_card_text
 from clipkit.evaluation.evaluate import EvaluationOptions as EvaluationOptions
 from clipkit.evaluation.evaluate import evaluate as evaluate
 from clipkit.evaluation.report import CalibrationResult as CalibrationResult

@@ -30,6 +30,7 @@ COMMANDS = (
     "explain",
     "train",
     "evaluate",
+    "card",
     "score",
     "filter",
     "models",

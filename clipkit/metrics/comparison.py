@@ -46,11 +46,48 @@ def share_interval(values: Values) -> Interval:
         Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
     known = values[~np.isnan(values)]
-    count, mean = len(known), float(known.mean())
+    mean = float(known.mean())
+    return Interval(mean, *_wilson(mean, len(known)), len(known))
+
+
+def clustered_share_interval(shares: Values, count: int) -> Interval:
+    """Return a share of ones with Wilson's interval, of images that come in clusters of alike ones.
+
+    How alike the images of a cluster are is seen from how much clusters differ: the interval is
+    that of as many independent images as would differ as little. Those are no fewer than clusters
+    and no more than images.
+
+    Args:
+        shares: Of ones in each cluster, 0..1, shape (N,); clusters are of one size.
+        count: Images in all clusters together.
+
+    Returns:
+        The mean and its interval, within 0..1, with the count of clusters.
+
+    Example:
+        >>> found = clustered_share_interval(np.array([1.0, 0.0, 1.0, 1.0]), 400)
+        >>> found == share_interval(np.array([1.0, 0.0, 1.0, 1.0]))
+        True
+
+    Source:
+        Kish 1965, "Survey Sampling", on the effective sample size; Franco et al. 2019,
+        "Comparative study of confidence intervals for proportions in complex sample surveys",
+        for Wilson's interval of it.
+    """
+    mean = float(shares.mean())
+    variance = float(shares.var(ddof=1)) / len(shares) if len(shares) > 1 else 0.0
+    independent = float(len(shares))  # also where all are right or all wrong, which shows nothing
+    if 0 < mean < 1:
+        independent = mean * (1 - mean) / variance if variance else float(count)
+    effective = min(max(independent, len(shares)), count)
+    return Interval(mean, *_wilson(mean, effective), len(shares))
+
+
+def _wilson(mean: float, count: float) -> tuple[float, float]:
     middle = (mean + _Z95**2 / (2 * count)) / (1 + _Z95**2 / count)
     spread = math.sqrt(mean * (1 - mean) / count + _Z95**2 / (4 * count**2))
     half = _Z95 * spread / (1 + _Z95**2 / count)
-    return Interval(mean, max(0.0, middle - half), min(1.0, middle + half), count)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def bootstrap_interval(

@@ -12,6 +12,7 @@ from clipkit.metrics.comparison import (
     PairedChange,
     bootstrap_interval,
     chance_of_as_many,
+    clustered_share_interval,
     share_interval,
 )
 
@@ -35,6 +36,27 @@ def test_wilsons_interval_is_the_published_one(
     assert found.count == count
     assert found.mean == pytest.approx(right / count)
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_clusters_count_as_many_images_as_differ_as_little_as_they_do() -> None:
+    answers = np.array([1.0] * 30 + [0.0] * 70)
+    alike = clustered_share_interval(np.array([1.0] * 3 + [0.0] * 7), 100)
+    by_cluster = share_interval(answers[::10])
+    # All images of a cluster are answered alike: they are no more than ten cases.
+    assert (alike.low, alike.high) == (by_cluster.low, by_cluster.high)
+    # Clusters that differ no more than by chance are as good as all their images.
+    even = clustered_share_interval(np.full(10, 0.3), 100)
+    by_image = share_interval(answers)
+    assert (even.low, even.high) == pytest.approx((by_image.low, by_image.high))
+    # Where all are right nothing is seen of how alike images of a cluster are.
+    sure = clustered_share_interval(np.ones(10), 100)
+    assert sure.low == share_interval(np.ones(10)).low
+    # By hand: a mean of .5 whose variance is .0005 is that of 500 images.
+    shares = 0.5 + np.array([1, -1, 1, -1]) * 0.0015**0.5
+    half = clustered_share_interval(shares, 1000)
+    variance = 4 * 0.0015 / 3 / 4
+    expected = share_interval(np.array([1.0, 0.0] * round(0.25 / variance / 2)))
+    assert (half.low, half.high) == pytest.approx((expected.low, expected.high))
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=60))
