@@ -98,7 +98,9 @@ def _measured_languages(card: ModelCard) -> list[str]:
 def _abilities(card: ModelCard) -> Iterator[str]:
     wanted = {
         "What it can do": [probe for probe in card.probes if probe.verdict == "better"],
-        "What it cannot do": [probe for probe in card.probes if probe.verdict != "better"],
+        "What it does no better than by guessing": [
+            probe for probe in card.probes if probe.verdict != "better"
+        ],
     }
     for heading, probes in wanted.items():
         if probes:
