@@ -59,6 +59,10 @@ _PUBLIC = {
         "RateGap",
         "SkewAtK",
     ),
+    "clipkit.evaluation.card.card": ("make_model_card",),
+    "clipkit.evaluation.card.origin": ("ModelOrigin",),
+    "clipkit.evaluation.card.report": ("ModelCard", "ProbeAnswer", "ProbeResult"),
+    "clipkit.evaluation.card.text": ("model_card_text",),
     "clipkit.evaluation.comparison": (
         "ComparedModel",
         "ComparisonReport",

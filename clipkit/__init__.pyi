@@ -42,6 +42,12 @@ from clipkit.evaluation.audit.report import GroupSize as GroupSize
 from clipkit.evaluation.audit.report import QuerySkew as QuerySkew
 from clipkit.evaluation.audit.report import RateGap as RateGap
 from clipkit.evaluation.audit.report import SkewAtK as SkewAtK
+from clipkit.evaluation.card.card import make_model_card as make_model_card
+from clipkit.evaluation.card.origin import ModelOrigin as ModelOrigin
+from clipkit.evaluation.card.report import ModelCard as ModelCard
+from clipkit.evaluation.card.report import ProbeAnswer as ProbeAnswer
+from clipkit.evaluation.card.report import ProbeResult as ProbeResult
+from clipkit.evaluation.card.text import model_card_text as model_card_text
 from clipkit.evaluation.comparison import ComparedModel as ComparedModel
 from clipkit.evaluation.comparison import ComparisonReport as ComparisonReport
 from clipkit.evaluation.comparison import MetricDifference as MetricDifference

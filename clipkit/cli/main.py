@@ -32,6 +32,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "audit",
+    "card",
     "score",
     "filter",
     "models",

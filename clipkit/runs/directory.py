@@ -19,9 +19,10 @@ from typing import Any
 
 from clipkit.errors import InputError, TrainingError
 from clipkit.files import exclusive_lock
+from clipkit.models.public_name import FINAL_NAME
 from clipkit.paths import expand_home
 from clipkit.runs.metrics_log import read_metrics
-from clipkit.runs.report import FINAL_NAME, read_report
+from clipkit.runs.report import read_report
 from clipkit.training.checkpoints import RunCheckpoints
 from clipkit.training.config import Precision, RunConfig
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clipkit.files import write_text
 from clipkit.models.checkpoint import load_towers, save_towers
+from clipkit.models.public_name import FINAL_NAME
 from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
 from clipkit.models.wise_ft import alphas_to_measure, interpolate_state
@@ -19,7 +20,7 @@ from clipkit.runs.build import (
 from clipkit.runs.data import RunData
 from clipkit.runs.metrics_log import read_metrics, read_validation
 from clipkit.runs.model_card import draft_card
-from clipkit.runs.report import FINAL_NAME, TrainingReport, draw_curves, write_report
+from clipkit.runs.report import TrainingReport, draw_curves, write_report
 from clipkit.runs.validation import Measure
 from clipkit.runs.verdict import Candidate, choose
 from clipkit.runs.verdict_notes import NOTHING_MEASURED, intervals, verdict_notes

@@ -1,15 +1,12 @@
 """A draft of the model card: what was trained on what, by which command, with which results."""
 
-import platform
-import re
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from clipkit.markdown import table
-from clipkit.runs.report import FINAL_NAME
+from clipkit.models.public_name import public_name
 from clipkit.training.config import RunConfig, SourceConfig
+from clipkit.version import environment
 
 _PACKAGES = ("clipkit", "torch", "open_clip_torch", "timm", "transformers", "numpy", "pillow")
 
@@ -36,7 +33,7 @@ def draft_card(
         has the last part only.
     """
     model = config.model
-    base = _shown(model.base) or f"random weights of {_shown(model.architecture)}"
+    base = public_name(model.base) or f"random weights of {public_name(model.architecture)}"
     lines = [
         "---",
         "library_name: open_clip",
@@ -74,8 +71,7 @@ def draft_card(
         "",
         "## Versions",
         "",
-        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}; "
-        + ", ".join(_versions()),
+        environment(_PACKAGES),
         "",
     ]
     return "\n".join(lines)
@@ -83,18 +79,7 @@ def draft_card(
 
 def _dataset_line(source: SourceConfig, purpose: str) -> str:
     weight = "" if source.weight == 1 else f", drawn {source.weight:g} times an epoch"
-    return f"- {purpose} `{_shown(source.path)}`{weight}"
-
-
-def _shown(name: str) -> str:
-    """Return the name of a model or a dataset; of a path on this machine its last part."""
-    # A local model may be DIRECTORY, local-dir:DIRECTORY or ARCHITECTURE=FILE; shards, a command.
-    kind, text = re.findall(r"^(local-dir:|(?!pipe:)[^/\\=]+=|)(.*)", name, re.DOTALL)[0]
-    path = Path(text)
-    if not path.is_absolute() and not text.startswith(("pipe:", "file:")):
-        return name
-    run = f"{path.parent.name}/" if path.name == FINAL_NAME else ""  # each run's model is "final"
-    return f"{kind}{run}{path.name}"
+    return f"- {purpose} `{public_name(source.path)}`{weight}"
 
 
 def _table(results: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
@@ -107,13 +92,3 @@ def _table(results: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
         for state, metrics in results
     ]
     return table(header, rows)
-
-
-def _versions() -> list[str]:
-    found = []
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found

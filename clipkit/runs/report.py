@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from clipkit.errors import MissingExtraError, TrainingError
 from clipkit.files import read_json_object, write_bytes, write_text
+from clipkit.models.public_name import FINAL_NAME
 from clipkit.training.key_names import RENAMED_METRICS, RENAMED_REPORT_KEYS, rename
 
 REPORT_NAME = "report.json"
-FINAL_NAME = "final"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import permutation_test  # type: ignore[import-untyped]
 
 from clipkit.metrics.comparison import (
@@ -15,6 +16,7 @@ from clipkit.metrics.comparison import (
     bootstrap_interval,
     chance_of_as_many,
     class_mean_interval,
+    clustered_share_interval,
     holm,
     share_interval,
     sign_flip_probability,
@@ -40,6 +42,46 @@ def test_wilsons_interval_is_the_published_one(
     assert found.count == count
     assert found.mean == pytest.approx(right / count)
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    [
+        # Newcombe 1998, table I, method 4.
+        (81, 263, 0.2535, 0.3682),
+        (15, 148, 0.0598, 0.1644),
+        (0, 20, 0.0, 0.2005),
+        (1, 29, 0.0018, 0.1963),
+    ],
+)
+def test_clusters_of_one_have_the_published_interval_with_correction(
+    right: int, count: int, low: float, high: float
+) -> None:
+    answers = np.array([1.0] * right + [0.0] * (count - right))
+    found = clustered_share_interval(answers, count)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    turned = clustered_share_interval(1 - answers, count)
+    assert (turned.low, turned.high) == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_clusters_count_as_many_images_as_differ_as_little_as_they_do() -> None:
+    def of_images(right: int, count: int) -> tuple[float, float]:
+        found = clustered_share_interval(np.array([1.0] * right + [0.0] * (count - right)), count)
+        return found.low, found.high
+
+    def of_clusters(shares: NDArray[np.float64], count: int) -> tuple[float, float]:
+        found = clustered_share_interval(shares, count)
+        return found.low, found.high
+
+    # All images of a cluster are answered alike: they are no more than ten cases.
+    assert of_clusters(np.array([1.0] * 3 + [0.0] * 7), 100) == of_images(3, 10)
+    # Clusters that differ no more than by chance are as good as all their images.
+    assert of_clusters(np.full(10, 0.3), 100) == pytest.approx(of_images(30, 100))
+    # Where all are right nothing is seen of how alike images of a cluster are.
+    assert of_clusters(np.ones(10), 100) == of_images(10, 10)
+    # By hand: a mean of .5 whose variance is .0005 is that of 500 images.
+    shares = 0.5 + np.array([1, -1, 1, -1]) * 0.0015**0.5
+    assert of_clusters(shares, 1000) == pytest.approx(of_images(250, 500))
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=1, max_size=60))
