@@ -114,7 +114,7 @@ def _record_checks(place: LibraryPlace) -> Iterator[HealthCheck]:
     with catalog:
         damage = catalog.damage()
         meta = catalog.meta()
-        rows = [] if damage or meta is None else catalog.rows()
+        rows = np.empty(0, np.int64) if damage or meta is None else catalog.rows()
     if damage:
         figure = f"SQLite finds {len(damage)} faults, the first: {damage[0].splitlines()[-1]}"
         yield HealthCheck("records", where, figure, "problem", _again(place))

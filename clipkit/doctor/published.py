@@ -1,6 +1,6 @@
 """Checks of a model's settings against those of published models.
 
-Source: open_clip's table of published weights, METHODS of each family in their papers' code.
+Source: open_clip's table of published weights and the model configs that it ships.
 """
 
 from collections.abc import Iterator, Mapping

@@ -78,7 +78,7 @@ def test_features_of_the_processor(
 
 
 def test_a_gpu_without_a_torch_for_it_is_a_remark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
     for build, verdict in (("cpu", "remark"), ("", "remark"), ("other", "ok")):
         monkeypatch.setattr(machine, "_torch_build", lambda build=build: build)
         assert check("engines").verdict == verdict

@@ -15,9 +15,15 @@ from clipkit.doctor.description import ModelDescription
 from clipkit.doctor.health import Diagnosis
 from clipkit.doctor.model import diagnose_model
 from clipkit.models import transformers_layout
-from clipkit.runtime.bundle import GOLDEN_VECTORS, MANIFEST, Bundle, stored_file
+from clipkit.runtime.bundle import GOLDEN_VECTORS, MANIFEST, Bundle, Parity, stored_file
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
 from tests.models.transformers_models import MAKERS, TINY_TIMM, make
+
+
+def golden_of(diagnosis: Diagnosis) -> Parity:
+    parity = described(diagnosis).golden
+    assert parity is not None
+    return parity
 
 
 def described(diagnosis: Diagnosis) -> ModelDescription:
@@ -37,12 +43,11 @@ def test_the_starter_is_healthy_and_described_as_its_files_say(starter_folder: P
     config = json.loads((starter_folder / "open_clip_config.json").read_text())
     assert diagnosis.is_healthy
     assert diagnosis.problems == ()
-    assert described(diagnosis).golden is not None
-    assert described(diagnosis).golden.num_images == 45
+    assert golden_of(diagnosis).num_images == 45
     # Golden vectors are kept in half precision: 1 - 2**-22 is what that leaves of a cosine.
-    assert described(diagnosis).golden.p1_image_cosine > 1 - 1e-6
-    assert described(diagnosis).golden.p1_text_cosine > 1 - 1e-6
-    assert described(diagnosis).golden.same_first_image == 1
+    assert golden_of(diagnosis).p1_image_cosine > 1 - 1e-6
+    assert golden_of(diagnosis).p1_text_cosine > 1 - 1e-6
+    assert golden_of(diagnosis).same_first_image == 1
     assert list(described(diagnosis).image.mean) == config["preprocess_cfg"]["mean"]
     assert list(described(diagnosis).image.std) == config["preprocess_cfg"]["std"]
     assert described(diagnosis).image.resize_mode == config["preprocess_cfg"]["resize_mode"]
@@ -74,18 +79,17 @@ def test_a_diagnosis_is_json_with_the_names_of_its_fields() -> None:
     assert values["is_healthy"]
     assert values["space_id"] == "8a5415918f499ef5"
     assert Path(values["weights"]) == described(diagnosis).weights
-    assert described(diagnosis).compilation is not None
-    assert described(diagnosis).golden is not None
-    assert Path(values["compilation"]["directory"]) == described(diagnosis).compilation.directory
-    assert values["golden"]["same_first_image"] == described(diagnosis).golden.same_first_image
+    compilation = described(diagnosis).compilation
+    assert compilation is not None
+    assert Path(values["compilation"]["directory"]) == compilation.directory
+    assert values["golden"]["same_first_image"] == golden_of(diagnosis).same_first_image
 
 
 @pytest.mark.slow
 def test_torch_is_compared_with_the_same_golden_vectors() -> None:
     diagnosis = diagnose_model("starter", engine="torch", device="cpu", precision="bf16")
     assert (described(diagnosis).engine, described(diagnosis).precision) == ("torch", "bf16")
-    assert described(diagnosis).golden is not None
-    assert 0.99 < described(diagnosis).golden.mean_image_cosine < 1 - 1e-6
+    assert 0.99 < golden_of(diagnosis).mean_image_cosine < 1 - 1e-6
 
 
 @pytest.mark.slow
@@ -98,9 +102,8 @@ def test_other_embeddings_are_a_problem(copied_starter: Path) -> None:
     assert not diagnosis.is_healthy
     (problem,) = diagnosis.problems
     assert problem.startswith("fp32 on onnx is too far from the original: cosine mean 0.")
-    assert described(diagnosis).golden is not None
-    assert described(diagnosis).golden.mean_image_cosine < 0.999
-    assert described(diagnosis).golden.mean_text_cosine > 0.999999
+    assert golden_of(diagnosis).mean_image_cosine < 0.999
+    assert golden_of(diagnosis).mean_text_cosine > 0.999999
 
 
 @pytest.mark.slow

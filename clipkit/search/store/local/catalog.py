@@ -102,7 +102,10 @@ class Catalog(AbstractContextManager["Catalog"]):
             raise damaged_library(self._folder, f"{self._path}: {error}") from error
 
     def damage(self) -> list[str]:
-        """Return what SQLite finds damaged in the file, reading all of it; nothing if it is whole.
+        """Return what SQLite finds damaged in the file, reading all of it.
+
+        Returns:
+            Its lines; none if the file is whole.
 
         Raises:
             LibraryError: If it is damaged so much that it cannot be looked through.
