@@ -65,11 +65,11 @@ def check_behaviour(
         A remark where answers are no better than guesses, or clearly better with another setting.
     """
     images = _embedded_photographs(encoder)
-    own = _answers(encoder, images)
+    own = judged_photographs(encoder, images)
     yield _check_guessing(own, source.name)
     if is_published(source) or _is_starter(source):
         return  # every setting is known
-    yield from _check_capitals(_answers(encoder, images, str.upper), own, source.name)
+    yield from _check_capitals(judged_photographs(encoder, images, str.upper), own, source.name)
     activation = image_activation(files.model_cfg)
     if activation in ("GELU", "QuickGELU") and find_spec("torch"):
         yield from _check_activation(source, encoder, activation)
@@ -96,19 +96,32 @@ def _embedded_photographs(encoder: Encoder) -> Embeddings:
     return np.asarray(encoder.encode_images(reference_images()))
 
 
-def _answers(
+def judged_photographs(
     encoder: Encoder, images: Embeddings, write: Callable[[str], str] = str
 ) -> PhotographAnswers:
-    """Return the answers to embedded photographs, with prompts written in some way."""
-    names, labels = _labels()
+    """Return a model's answers to the sample photographs.
+
+    Args:
+        encoder: The model.
+        images: Their embeddings, shape (N, D).
+        write: Changes a prompt, as str.upper does.
+
+    Returns:
+        The answers.
+    """
+    names, labels = photograph_labels()
     texts = encode_quietly(encoder, [write(_PROMPT.format(name)) for name in names])
     cosines = images @ texts.T
     losses = label_log_losses(cosines, encoder.scoring)[np.arange(len(labels)), labels]
     return PhotographAnswers(label_ranks(cosines, labels) == 0, losses, len(names))
 
 
-def _labels() -> tuple[list[str], NDArray[np.int64]]:
-    """Return the labels, and the number of the right one of each photograph."""
+def photograph_labels() -> tuple[list[str], NDArray[np.int64]]:
+    """Return the labels of the sample photographs.
+
+    Returns:
+        G names, and the number of the right one of each photograph, shape (N,).
+    """
     path = reference_directory() / "labels.json"
     label_of: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     names = sorted(set(label_of.values()))
@@ -175,9 +188,9 @@ def _check_activation(source: Source, encoder: Encoder, activation: str) -> Iter
     except CheckpointError as error:
         yield HealthCheck("activation", source.name, f"not compared: {error}", "remark")
         return
-    own = _answers(on_torch, _embedded_photographs(on_torch))
+    own = judged_photographs(on_torch, _embedded_photographs(on_torch))
     with other_activation(on_torch.towers.model):
-        other = _answers(on_torch, _embedded_photographs(on_torch))
+        other = judged_photographs(on_torch, _embedded_photographs(on_torch))
     if own.is_guessing and other.is_guessing:
         return
     p = probability_of_better(own, other)

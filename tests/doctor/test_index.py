@@ -121,6 +121,19 @@ def test_rows_of_other_images_are_found_by_embedding_again(photos: Path) -> None
     assert f"clipkit index --rebuild {photos}" in problem
 
 
+@pytest.mark.parametrize(("cosine", "is_healthy"), [(0.98, True), (0.96, False)])
+def test_one_row_that_is_a_little_off_counts_as_the_gate_of_int8_has_it(
+    photos: Path, cosine: float, is_healthy: bool
+) -> None:
+    stored = np.fromfile(vectors(photos), "<f2").reshape(-1, 4).astype(np.float64)
+    aside = np.array([stored[2][1], -stored[2][0], 0, 0])  # at a right angle to the row
+    aside /= np.linalg.norm(aside)
+    stored[2] = cosine * stored[2] + np.sqrt(1 - cosine**2) * aside
+    stored.astype("<f2").tofile(vectors(photos))
+    # Of 6 rows the mean is above .99 in both cases.
+    assert diagnosed(photos).is_healthy == is_healthy
+
+
 def test_changed_new_and_gone_images_are_counted(photos: Path) -> None:
     (photos / "0.png").unlink()
     save_image(photos / "1.png", (1, 2, 3))
