@@ -16,6 +16,10 @@ import importlib
 _PUBLIC = {
     "clipkit.data.pair": ("PairLayout",),
     "clipkit.data.statistics": ("PairStatistics",),
+    "clipkit.doctor.description": ("Compilation", "ImageSide", "ModelDescription", "TextSide"),
+    "clipkit.doctor.diagnose": ("diagnose",),
+    "clipkit.doctor.health": ("Diagnosis", "HealthCheck"),
+    "clipkit.doctor.machine": ("diagnose_machine",),
     "clipkit.embeddings": (
         "EmbeddingArray",
         "cosine_similarity",
@@ -103,7 +107,9 @@ _PUBLIC = {
     "clipkit.runs.preflight": ("PreflightReport", "check"),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("choose_again", "train"),
+    "clipkit.runtime.autotune": ("Trial",),
     "clipkit.runtime.base": ("Scoring",),
+    "clipkit.runtime.bundle": ("Parity", "Refusal"),
     "clipkit.search.changes": ("FileState",),
     "clipkit.search.duplicates.calibration": ("DuplicateCalibration",),
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),

@@ -2,6 +2,14 @@
 
 from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.data.statistics import PairStatistics as PairStatistics
+from clipkit.doctor.description import Compilation as Compilation
+from clipkit.doctor.description import ImageSide as ImageSide
+from clipkit.doctor.description import ModelDescription as ModelDescription
+from clipkit.doctor.description import TextSide as TextSide
+from clipkit.doctor.diagnose import diagnose as diagnose
+from clipkit.doctor.health import Diagnosis as Diagnosis
+from clipkit.doctor.health import HealthCheck as HealthCheck
+from clipkit.doctor.machine import diagnose_machine as diagnose_machine
 from clipkit.embeddings import EmbeddingArray as EmbeddingArray
 from clipkit.embeddings import cosine_similarity as cosine_similarity
 from clipkit.embeddings import mix_embeddings as mix_embeddings
@@ -90,7 +98,10 @@ from clipkit.runs.preflight import check as check
 from clipkit.runs.report import TrainingReport as TrainingReport
 from clipkit.runs.run import choose_again as choose_again
 from clipkit.runs.run import train as train
+from clipkit.runtime.autotune import Trial as Trial
 from clipkit.runtime.base import Scoring as Scoring
+from clipkit.runtime.bundle import Parity as Parity
+from clipkit.runtime.bundle import Refusal as Refusal
 from clipkit.search.changes import FileState as FileState
 from clipkit.search.duplicates.calibration import DuplicateCalibration as DuplicateCalibration
 from clipkit.search.duplicates.groups import DuplicateGroup as DuplicateGroup

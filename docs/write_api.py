@@ -24,6 +24,11 @@ GROUPS = {
     "Arithmetic on embeddings": ("clipkit.embeddings", "clipkit.quantizer"),
     "Zero-shot classification": ("clipkit.zero_shot",),
     "Evaluating a model": ("clipkit.evaluation", "clipkit.metrics"),
+    "What is silently wrong": (
+        "clipkit.doctor",
+        "clipkit.runtime.autotune",
+        "clipkit.runtime.bundle",
+    ),
     "Heat maps of a text over an image": ("clipkit.explanation",),
     "Searching a folder of images": ("clipkit.search",),
     "Duplicates": ("clipkit.search.duplicates",),

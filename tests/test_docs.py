@@ -12,7 +12,15 @@ from tests.conftest import ROOT
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    ["audit.md", "card.md", "checkpoints.md", "coming_from.md", "embeddings.md", "explain.md"],
+    [
+        "audit.md",
+        "card.md",
+        "checkpoints.md",
+        "coming_from.md",
+        "doctor.md",
+        "embeddings.md",
+        "explain.md",
+    ],
 )
 def test_the_python_on_a_page_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ from tests.conftest import ROOT
 # Tests of what no single module does: of a whole package, a document or a whole program.
 OF_NO_SINGLE_MODULE = {
     "cli/test_duplicates_on_disk",
+    "doctor/test_planted_faults",
     "cli/test_hostile_folder",
     "cli/test_pair_layouts",
     "inputs/test_formats",
@@ -39,7 +40,6 @@ OF_NO_SINGLE_MODULE = {
 TESTED_IN = {
     "cli/classify_output": "cli/test_classify",
     "__main__": "cli/test_main",
-    "cli/doctor": "cli/test_compile",
     "cli/export": "search/test_export",
     "cli/fetch": "cli/test_models",
     "cli/options": "cli/test_main",
@@ -63,6 +63,11 @@ TESTED_IN = {
     "evaluation/card/report": "evaluation/card/test_text",
     "evaluation/card/single_motifs": "evaluation/card/test_measure",
     "evaluation/card/things": "evaluation/card/test_measure",
+    "doctor/description": "doctor/test_model",
+    "doctor/golden": "doctor/test_planted_faults",
+    "doctor/health": "doctor/test_model",
+    "models/other_activation": "doctor/test_behaviour",
+    "models/stored_tensors": "doctor/test_weights",
     "evaluation/benchmark_layout": "evaluation/test_evaluate",
     "evaluation/embedded": "evaluation/test_evaluate",
     "evaluation/labelled_images": "evaluation/test_evaluate",

@@ -1,37 +1,53 @@
-"""``clipkit doctor``: show what determines a model's embeddings, and check them on this machine."""
+"""``clipkit doctor``: what could silently be wrong with a model, an index, a calibration, here."""
 
 import argparse
 from collections.abc import Iterator
 
+from clipkit.cli import values
 from clipkit.cli.options import add_engine_options
-from clipkit.cli.terminal import to_json, visible
-from clipkit.doctor import Diagnosis, diagnose
+from clipkit.cli.terminal import progress_bar, to_json, visible
+from clipkit.doctor.description import ModelDescription
+from clipkit.doctor.diagnose import diagnose
+from clipkit.doctor.health import Diagnosis
+from clipkit.doctor.machine import diagnose_machine
 
 _EPILOG = """\
 examples:
-  clipkit doctor
+  clipkit doctor                                   the starter, and this machine
   clipkit doctor ViT-B-32/openai --precision bf16 --engine torch
+  clipkit doctor ~/Pictures                        the index of a folder
+  clipkit doctor ~/Pictures --model ViT-B-32/openai
+  clipkit doctor calibration.json
 """
+_MARKS = {"ok": "ok", "remark": "remark", "problem": "PROBLEM"}
+_LABEL_WIDTH = 31
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the parser of the whole command line."""
     parser = subparsers.add_parser(
         "doctor",
-        help="show what decides a model's embeddings, and check them",
+        help="find out what is silently wrong with a model, an index or this machine",
         description=(
-            "Show everything that decides a model's embeddings, and compare those of this machine "
-            "with those of torch in float32 when the model was compiled. Exits 1 if something is "
-            "wrong."
+            "Show what decides a model's embeddings, and check it: files, settings against those "
+            "of published models, golden vectors, and what becomes of sample photographs. Of an "
+            "indexed folder its index is checked, of a calibration whose it is. Exits 1 if "
+            "something is wrong. Nothing is changed."
         ),
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "model",
-        metavar="NAME",
+        "name",
+        metavar="WHAT",
         nargs="?",
-        default="starter",
-        help='a model, as "clipkit models" lists it',
+        help='a model, as "clipkit models" lists it; an indexed folder; or a calibration '
+        "(default: the starter, and this machine)",
+    )
+    parser.add_argument(
+        "--model",
+        type=values.model_name,
+        metavar="NAME",
+        help="the model that an index or a calibration shall be of (default: the one that made it)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     add_engine_options(parser)
@@ -45,28 +61,55 @@ def run(arguments: argparse.Namespace) -> int:
         arguments: As parsed.
 
     Returns:
-        0; 1 if something is wrong with the model.
+        0; 1 if something is wrong.
     """
-    diagnosis = diagnose(
-        arguments.model,
-        device=arguments.device,
-        precision=arguments.precision,
-        engine=arguments.engine,
-    )
+    with progress_bar("reading rows", unit="row") as progress:
+        diagnosis = diagnose(
+            arguments.name or "starter",
+            model=arguments.model,
+            device=arguments.device,
+            precision=arguments.precision,
+            engine=arguments.engine,
+            progress=progress,
+        )
+    machine = diagnose_machine() if arguments.name is None else None
+    found = [each for each in (diagnosis, machine) if each is not None]
+    is_healthy = all(each.is_healthy for each in found)
     if arguments.json:
-        print(to_json(diagnosis.to_dict()))
-    else:
-        for label, value in _lines(diagnosis):
-            print(f"{label:<16} {visible(value)}")
-    return 0 if diagnosis.is_healthy else 1
+        content = diagnosis.to_dict()
+        print(to_json(content if machine is None else {**content, "machine": machine.to_dict()}))
+        return 0 if is_healthy else 1
+    for each in found:
+        for label, value in _lines(each):
+            print(f"{label:<{_LABEL_WIDTH}} {visible(value)}")
+    print(f"{'verdict':<{_LABEL_WIDTH}} {_verdict(found)}")
+    return 0 if is_healthy else 1
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     """Yield what to print, as label and value; further lines of a value have an empty label."""
-    image, text = diagnosis.image, diagnosis.text
-    yield "model", diagnosis.name
-    yield "weights", str(diagnosis.weights or "none: a compiled model alone")
-    yield "space", f"{diagnosis.space_id}, {diagnosis.embed_dim} dimensions"
+    yield diagnosis.kind, diagnosis.name
+    if diagnosis.model is not None:
+        yield from _model_lines(diagnosis.model)
+    for check in diagnosis.checks:
+        yield f"{check.name}", f"{_MARKS[check.verdict]}: {check.figure}"
+        if check.advice:
+            yield "", check.advice
+
+
+def _verdict(found: list[Diagnosis]) -> str:
+    num_problems = sum(len(each.problems) for each in found)
+    num_remarks = sum(len(each.remarks) for each in found)
+    remarks = f"; {num_remarks} to look at" if num_remarks else ""
+    if num_problems:
+        return f"{num_problems} wrong{remarks}"
+    return f"nothing wrong was found{remarks}"
+
+
+def _model_lines(model: ModelDescription) -> Iterator[tuple[str, str]]:
+    image, text = model.image, model.text
+    yield "weights", str(model.weights or "none: a compiled model alone")
+    yield "space", f"{model.space_id}, {model.embed_dim} dimensions"
     yield "image tower", f"{image.tower}; activation: {image.activation}"
     height, width = image.size
     resizing = {"shortest": "shortest side, then centre crop", "longest": "longest side, then pad"}
@@ -77,19 +120,13 @@ def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     case = "lower case" if text.is_lower_cased else "case kept"
     yield "texts", f"{text.context_length} tokens, filled up with token {text.pad_id}"
     yield "", f"cleaning: {text.cleaning}, {case}"
-    yield "scores", diagnosis.scoring
-    yield "engine", f"{diagnosis.engine} on {diagnosis.device} in {diagnosis.precision}"
-    yield from _compilation_lines(diagnosis)
-    yield "golden vectors", str(diagnosis.golden or "none to compare with")
-    for remark in diagnosis.remarks:
-        yield "remark", remark
-    for problem in diagnosis.problems:
-        yield "PROBLEM", problem
-    yield "verdict", "nothing wrong was found" if diagnosis.is_healthy else "embeddings are wrong"
+    yield "scores", model.scoring
+    yield "engine", f"{model.engine} on {model.device} in {model.precision}"
+    yield from _compilation_lines(model)
 
 
-def _compilation_lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
-    compilation = diagnosis.compilation
+def _compilation_lines(model: ModelDescription) -> Iterator[tuple[str, str]]:
+    compilation = model.compilation
     if compilation is None:
         yield "compiled", "no"
         return

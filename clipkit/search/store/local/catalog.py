@@ -101,6 +101,19 @@ class Catalog(AbstractContextManager["Catalog"]):
         except (TypeError, ValueError) as error:
             raise damaged_library(self._folder, f"{self._path}: {error}") from error
 
+    def damage(self) -> list[str]:
+        """Return what SQLite finds damaged in the file, reading all of it.
+
+        Returns:
+            Its lines; none if the file is whole.
+
+        Raises:
+            LibraryError: If it is damaged so much that it cannot be looked through.
+        """
+        with self._errors():
+            found = self._connection.execute("PRAGMA integrity_check")
+            return [line for (line,) in found if line != "ok"]
+
     def images(self, prefix: str = "") -> dict[str, IndexedFile]:
         """Return the indexed images by path, those under `prefix` ("" or "folder/") only.
 

@@ -1,0 +1,1 @@
+"""What could silently be wrong with a model, an index, a calibration or this machine."""

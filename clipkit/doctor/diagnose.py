@@ -1,0 +1,115 @@
+"""clipkit.diagnose: find out what kind of thing is meant, and check it."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from clipkit.arguments import check_path
+from clipkit.doctor.calibration import CALIBRATION_MARK, diagnose_calibration
+from clipkit.doctor.health import Diagnosis
+from clipkit.doctor.index import diagnose_index, index_places
+from clipkit.doctor.model import diagnose_model
+from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.engines import Engine
+from clipkit.encoder.loading import load
+from clipkit.errors import CheckpointError, InputError
+from clipkit.models.sources import resolve_source
+from clipkit.paths import expand_home
+from clipkit.progress import Progress
+
+LoadNamed = Callable[[str], Encoder]
+
+# Files by a key of the JSON object that they hold. Another kind of file is one more entry.
+_FILE_KINDS: Mapping[str, Callable[[Path, LoadNamed], Diagnosis]] = {
+    CALIBRATION_MARK: diagnose_calibration
+}
+_LARGEST_FILE = 64 << 20  # bytes; one that is larger is no file of these kinds
+
+
+def diagnose(
+    name: str | Path = "starter",
+    *,
+    model: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    engine: Engine = "auto",
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Return what is wrong with a model, the index of a folder, or a calibration.
+
+    Args:
+        name: A model, as for :func:`clipkit.load`; a folder that is indexed, or the directory of an
+            index; or a file that ``clipkit evaluate --calibrate`` wrote.
+        model: The model that an index or a calibration shall be of; None: the one that made it.
+        device: As for :func:`clipkit.load`.
+        precision: As for :func:`clipkit.load`.
+        engine: As for :func:`clipkit.load`.
+        progress: Called while the rows of an index are read.
+
+    Returns:
+        The diagnosis; nothing is changed.
+
+    Raises:
+        InputError: If it is none of these, or device, precision or engine do not fit.
+        CheckpointError: If there is no such model.
+        OfflineError: If weights would have to be fetched and there is no network.
+        MissingExtraError: If the model needs torch and torch is not installed.
+    """
+
+    def load_named(made_by: str) -> Encoder:
+        wanted = made_by if model is None else model
+        return load(wanted, device=device, precision=precision, engine=engine, cache_texts=False)
+
+    path = expand_home(check_path(name, "the name of a model, a folder or a file"))
+    diagnose_file = _file_kind(path)
+    if diagnose_file is not None:
+        return diagnose_file(path, load_named)
+    if not _is_model(name):
+        places = index_places(path)
+        if places:
+            wanted = None if model is None else load_named("")
+            return diagnose_index(places, load_named, wanted=wanted, progress=progress)
+        _refuse_other(name, path)
+    if model is not None:
+        raise InputError(
+            f"{name} is a model, and --model says which model an index or a calibration shall be "
+            "of: leave it out"
+        )
+    return diagnose_model(name, device=device, precision=precision, engine=engine)
+
+
+def _file_kind(path: Path) -> Callable[[Path, LoadNamed], Diagnosis] | None:
+    """Return what checks a file of one of the kinds; None if it is none."""
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+            return None
+        with path.open("rb") as file:
+            if file.read(1) != b"{":
+                return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return next((check for mark, check in _FILE_KINDS.items() if mark in content), None)
+
+
+def _is_model(name: str | Path) -> bool:
+    try:
+        resolve_source(name)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _refuse_other(name: str | Path, path: Path) -> None:
+    """Raise for what is there and is nothing that can be checked; names are resolved elsewhere."""
+    if not path.exists():
+        return
+    try:
+        resolve_source(path)
+    except CheckpointError as error:
+        hint = (
+            f"it has not been indexed either: run  clipkit index {name}"
+            if path.is_dir()
+            else "it is no calibration either, as  clipkit evaluate --calibrate  writes it"
+        )
+        raise InputError(f"{error}; {hint}") from error
