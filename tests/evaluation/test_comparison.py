@@ -110,6 +110,30 @@ def test_images_that_one_model_cannot_read_are_left_out_of_the_difference(folder
     assert len(report.skipped) == 2
 
 
+def test_images_that_either_model_cannot_read_are_not_common(folders: Path) -> None:
+    """Both have read 35 of 36, and not the same ones."""
+    encoders = [
+        OddEncoder("one", lost=("red/00.png",)),
+        OddEncoder("other", lost=("red/01.png",)),
+    ]
+    report = clipkit.compare(encoders, str(folders), BARE)
+    assert report.num_images == 34
+    assert {entry.difference.count for entry in report.differences} == {34}
+    assert any("one 35, other 35): differences are of the 34" in line for line in report.warnings)
+
+
+def test_a_warning_is_told_with_its_model_unless_it_is_of_all(folders: Path) -> None:
+    encoders = [FakeEncoder(), OddEncoder("odd", wrong=first_of_red(10))]
+    report = clipkit.compare(encoders, str(folders), BARE)
+    few = [line for line in report.warnings if "are few" in line]
+    assert few == [
+        "fake: 36 images are few: acc1 is 0.90 to 1.00 with 95 %",
+        "odd: 36 images are few: acc1 is 0.56 to 0.84 with 95 %",
+    ]
+    same = clipkit.compare([FakeEncoder(), FakeEncoder()], str(folders), BARE)
+    assert [line for line in same.warnings if "are few" in line] == [few[0].split(": ", 1)[1]]
+
+
 def test_captions_are_compared_by_their_images(folders: Path) -> None:
     captions = [f"data/{name}/{number:02}.png,{name}" for name in COLORS for number in range(12)]
     table = folders.parent / "captions.csv"
