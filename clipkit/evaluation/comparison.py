@@ -14,8 +14,6 @@ from clipkit.evaluation.report import EvaluationReport, Task
 from clipkit.evaluation.speed import Speed, measure_speeds
 from clipkit.metrics.comparison import (
     Interval,
-    ItemValues,
-    bootstrap_interval,
     holm,
     sign_flip_probability,
 )
@@ -217,14 +215,13 @@ def _differences(
         for metric, items in common.items():
             first = reports[0].values[metric].among(items)
             second = report.values[metric].among(items)
-            change = ItemValues(second.values - first.values, first.items)
             found.append(
                 MetricDifference(
                     model=label,
                     metric=metric,
                     is_deciding=metric in deciding,
-                    difference=bootstrap_interval(change.values, change.items),
-                    probability=sign_flip_probability(change.values, change.items),
+                    difference=first.change(second),
+                    probability=sign_flip_probability(second.values - first.values, first.items),
                 )
             )
     return _corrected(found)
