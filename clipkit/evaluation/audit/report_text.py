@@ -11,6 +11,7 @@ from clipkit.metrics.comparison import Interval
 
 MARK = "made by clipkit audit"  # in every file, by which the command knows its own
 _MOST = 20  # rows of a table that may be long; all are in the JSON
+_MARKUP = "`*_[]<>#&"  # of Markdown, within a line; in a table there are bars and backslashes too
 Table = list[list[str]]
 
 
@@ -64,15 +65,19 @@ def report_markdown(report: AuditReport) -> Iterator[str]:
         yield f"\n## {_plain(section.heading)}\n\n"
         lines = [f"- {_plain(sentence)}" for sentence in section.sentences]
         if section.rows:
-            table = markdown.table(section.rows[0], section.rows[1:], num_text=section.num_text)
+            rows = markdown.table(section.rows[0], section.rows[1:], num_text=section.num_text)
+            table = [_escaped(row, _MARKUP) for row in rows]  # bars and backslashes are done
             lines += ["", *table] if lines else table
         yield "".join(f"{line}\n" for line in lines)
 
 
 def _plain(text: str) -> str:
     """Return a text in which nothing is markup."""
-    one_line = " ".join(text.split())
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|&" else letter for letter in one_line)
+    return _escaped(" ".join(text.split()), f"{_MARKUP}\\|")
+
+
+def _escaped(text: str, letters: str) -> str:
+    return "".join(f"\\{letter}" if letter in letters else letter for letter in text)
 
 
 def _findings(report: AuditReport) -> Section:
@@ -111,14 +116,17 @@ def _column(column: ColumnAudit) -> Iterator[Section]:
         result = column.debiased
         rows = [["figure", "before", "after"]]
         rows += [[what, f"{old:.3f}", f"{new:.3f}"] for what, old, new in result.figures]
-        told = [
-            result.verdict,
-            f"taken out of all text embeddings: directions of {result.directions}, "
-            f"{result.num_directions} in number; measured on images that they are not from",
-        ]
+        told = [result.verdict]
+        if result.num_directions:
+            is_held_out = result.directions != "words"
+            told.append(
+                f"taken out of all text embeddings: directions of {result.directions}, "
+                f"{result.num_directions} in number"
+                + ("; measured on images that they are not from" if is_held_out else "")
+            )
         if result.accuracy_change is not None:
             told.append(f"accuracy changes by {_signed(result.accuracy_change)}")
-        yield Section(f"{name}: debiased texts", tuple(told), rows)
+        yield Section(f"{name}: debiased texts", tuple(told), rows if result.figures else None)
 
 
 def _classification(name: str, found: GroupClassification) -> Iterator[Section]:
