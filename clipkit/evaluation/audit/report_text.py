@@ -45,6 +45,25 @@ def report_sections(report: AuditReport) -> list[Section]:
     return [section for section in sections if section.sentences or len(section.rows or ()) > 1]
 
 
+def file_sections(report: AuditReport) -> list[Section]:
+    """Return the sections of a report that is read alone, without what a command says beside it.
+
+    Args:
+        report: Of an audit.
+
+    Returns:
+        As :func:`report_sections`, with the images that are missing.
+    """
+    *sections, last = report_sections(report)
+    told = list(report.warnings)
+    if report.skipped:  # how many; their paths are of one machine
+        told.append(
+            f"images that could not be read: {len(report.skipped):,}; they are in no figure"
+        )
+    missing = [Section("To know of the data and options", tuple(told))] if told else []
+    return [*sections, *missing, last]
+
+
 def report_title(report: AuditReport) -> str:
     """Return the heading of a report."""
     columns = ", ".join(column.column for column in report.columns)
@@ -61,7 +80,7 @@ def report_markdown(report: AuditReport) -> Iterator[str]:
         Text with its line breaks.
     """
     yield f"<!-- {MARK} -->\n# {_plain(report_title(report))}\n"
-    for section in report_sections(report):
+    for section in file_sections(report):
         yield f"\n## {_plain(section.heading)}\n\n"
         lines = [f"- {_plain(sentence)}" for sentence in section.sentences]
         if section.rows:
@@ -103,7 +122,7 @@ def _column(column: ColumnAudit) -> Iterator[Section]:
     if len(column.sizes) > _MOST:
         notes.append(f"{len(column.sizes):,} groups; these are the largest")
     if column.num_missing:
-        notes.append(f"{column.num_missing:,} images have none")
+        notes.append(f"images without a group: {column.num_missing:,}")
     if any(not size.is_shown for size in column.sizes):
         notes.append(f"groups of fewer than {LEAST_IMAGES} images have no figures")
     name = column.column

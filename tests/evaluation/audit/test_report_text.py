@@ -7,7 +7,9 @@ import pytest
 
 import clipkit
 from clipkit import AuditOptions, AuditReport
+from clipkit.errors import ImageReadError
 from clipkit.evaluation.audit.report import DebiasResult
+from clipkit.evaluation.audit.report_page import report_page
 from clipkit.evaluation.audit.report_text import MARK, report_markdown, report_sections
 from tests.evaluation.audit.conftest import Table
 from tests.fakes import FakeEncoder
@@ -52,6 +54,17 @@ def test_a_report_without_findings_says_so(report: AuditReport) -> None:
     )
     many = dataclasses.replace(report, findings=report.findings[:1] * 30)
     assert "and 10 more (--json has all)" in report_sections(many)[0].sentences
+
+
+def test_a_file_tells_what_the_command_said_beside_it(report: AuditReport) -> None:
+    unread = (ImageReadError("/home/me/a.jpg", "is not an image"),) * 3
+    found = dataclasses.replace(report, warnings=("images without x: 7",), skipped=unread)
+    for pieces in (report_markdown(found), report_page(found)):
+        text = "".join(pieces)
+        assert "images without x: 7" in text
+        assert "images that could not be read: 3" in text
+        assert "/home/me" not in text
+    assert "To know of the data" not in "".join(report_markdown(report))
 
 
 def test_debiasing_without_directions_is_told_without_a_table(report: AuditReport) -> None:
