@@ -45,6 +45,7 @@ class ComparedModel:
     device: str
     embed_dim: int
     parameters: int | None  # None: not known
+    num_images: int  # that it could read; its metrics are of these
     metrics: dict[str, float]
     speed: Speed
 
@@ -79,7 +80,7 @@ class ComparisonReport:
 
     data: str
     task: Task
-    num_images: int  # that all models could read
+    num_images: int  # that all models could read; differences are of these
     models: tuple[ComparedModel, ...]
     differences: tuple[MetricDifference, ...]
     warnings: tuple[str, ...] = ()
@@ -178,6 +179,7 @@ def _model(encoder: Encoder, label: str, report: EvaluationReport, speed: Speed)
         device=encoder.device,
         embed_dim=encoder.embed_dim,
         parameters=_parameters(encoder),
+        num_images=report.num_images,
         metrics=report.metrics,
         speed=speed,
     )
