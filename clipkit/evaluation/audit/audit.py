@@ -122,7 +122,12 @@ def audit(
         concepts=options.concepts,
         concept_template=CONCEPT_TEMPLATE if options.concepts else "",
         counterfactuals=_counterfactuals(encoder, options, images, texts),
-        warnings=(*opened.notes, *_left_out(columns), *_unused(options, opened.class_names)),
+        warnings=(
+            *opened.notes,
+            *_left_out(columns),
+            *_told_by_class(groups, images.labels),
+            *_unused(options, opened.class_names),
+        ),
         skipped=embedded.skipped,
     )
 
@@ -234,6 +239,21 @@ def _counterfactuals(
         pairs = [(options.queries[place], other) for place, other in queries]
         found += swap_queries(images.embeddings, pairs, (before, after))
     return tuple(found)
+
+
+def _told_by_class(groups: dict[str, list[str | None]], labels: NDArray[np.intp]) -> list[str]:
+    """Return warnings of columns whose groups have no class in common."""
+    notes = []
+    for column, cells in groups.items():
+        found = column_groups(column, cells)
+        pairs = {*zip(labels[found.images].tolist(), found.groups.tolist(), strict=True)}
+        classes = [label for label, _ in pairs if label >= 0]
+        if classes and len(classes) == len({*classes}):
+            notes.append(
+                f"each class is in one group of {column} only: accuracies by group are those of "
+                "different classes, and say nothing of how images of one class are treated"
+            )
+    return notes
 
 
 def _unused(options: AuditOptions, class_names: tuple[str, ...]) -> list[str]:

@@ -240,6 +240,21 @@ def test_options_that_do_not_fit_are_refused(
         clipkit.audit(FakeEncoder(), str(path), options)
 
 
+def test_groups_without_a_class_in_common_are_told(table: Table) -> None:
+    """The accuracy of "side" is that of red against that of green; "other" has both in each."""
+    colors = ["red", "green"] * 40
+    columns = {"side": ["x", "y"] * 40, "other": ["x", "x", "y", "y"] * 20}
+    path = table(colors, thing=colors, **columns)
+    options = AuditOptions(("side", "other"), label_column="thing")
+    found = [
+        line
+        for line in clipkit.audit(FakeEncoder(), str(path), options).warnings
+        if line.startswith("each class is in one group")
+    ]
+    assert len(found) == 1
+    assert "one group of side only" in found[0]
+
+
 def test_options_that_change_nothing_are_told(table: Table) -> None:
     path = table(["red", "green"] * 24, side=["x", "y"] * 24)
     swaps = (("man", "woman"), ("cat", "dog"), ("red", "blue"))
