@@ -192,12 +192,13 @@ class ItemValues:
         return is_binary and len(np.unique(self.items)) == len(self.items)
 
     def change(self, after: "ItemValues") -> Interval:
-        """Return what the metric is more for another model, and where that truly lies with 95 %.
-
-        Newcombe's interval of shares of images or queries, else bootstrapped over them.
+        """Return by how much the metric of another model is higher, with its 95 % interval.
 
         Args:
             after: The other model's, of the same items in the same order.
+
+        Returns:
+            Newcombe's interval of shares of images or queries, else bootstrapped over them.
         """
         if self.is_share and after.is_share:
             return share_change(self.values, after.values)
