@@ -53,8 +53,9 @@ def open_table_columns(
         raise InputError(error.lack) from None  # a column of the caller's, with an option of his
     dataset = listing.dataset(say)
     if not len(dataset):
-        why = f": {dataset.skipped[0]}" if dataset.skipped else ""
-        raise InputError(f"{path} names no image that is there{why}")
+        if not dataset.skipped:
+            raise InputError(f"{path} names no image: it has no rows")
+        raise InputError(f"{path} names no image that is there: {dataset.skipped[0]}")
     cells: dict[str, list[str | None]] = {}
     contradictions: dict[str, int] = {}
     for column, said in said_of.items():

@@ -14,8 +14,6 @@ from clipkit.evaluation.report import EvaluationReport, Task
 from clipkit.evaluation.speed import Speed, measure_speeds
 from clipkit.metrics.comparison import (
     Interval,
-    ItemValues,
-    bootstrap_interval,
     holm,
     sign_flip_probability,
 )
@@ -47,6 +45,7 @@ class ComparedModel:
     device: str
     embed_dim: int
     parameters: int | None  # None: not known
+    num_images: int  # that it could read; its metrics are of these
     metrics: dict[str, float]
     speed: Speed
 
@@ -81,7 +80,7 @@ class ComparisonReport:
 
     data: str
     task: Task
-    num_images: int  # that all models could read
+    num_images: int  # that all models could read; differences are of these
     models: tuple[ComparedModel, ...]
     differences: tuple[MetricDifference, ...]
     warnings: tuple[str, ...] = ()
@@ -143,13 +142,20 @@ def compare(
     speeds = measure_speeds(encoders, callbacks)
     items = _common_items(reports)
     skipped = {error.path: error for report in reports for error in report.skipped}
+    # What one model has read and skipped is all there is; what any has skipped is not common.
+    all_images = reports[0].num_images + len({error.path for error in reports[0].skipped})
+    num_images = all_images - len(skipped)
     return ComparisonReport(
         data=reports[0].data,
         task=reports[0].task,
-        num_images=min(report.num_images for report in reports),
+        num_images=num_images,
         models=tuple(map(_model, encoders, labels, reports, speeds)),
         differences=tuple(_differences(labels, reports, items)),
-        warnings=(*_warnings(encoders, labels, reports), *reports[0].warnings),
+        warnings=(
+            *_same_weights(encoders, labels),
+            *_different_images(labels, reports, num_images),
+            *_own_warnings(labels, reports),
+        ),
         skipped=tuple(skipped.values()),
     )
 
@@ -173,6 +179,7 @@ def _model(encoder: Encoder, label: str, report: EvaluationReport, speed: Speed)
         device=encoder.device,
         embed_dim=encoder.embed_dim,
         parameters=_parameters(encoder),
+        num_images=report.num_images,
         metrics=report.metrics,
         speed=speed,
     )
@@ -210,14 +217,13 @@ def _differences(
         for metric, items in common.items():
             first = reports[0].values[metric].among(items)
             second = report.values[metric].among(items)
-            change = ItemValues(second.values - first.values, first.items)
             found.append(
                 MetricDifference(
                     model=label,
                     metric=metric,
                     is_deciding=metric in deciding,
-                    difference=bootstrap_interval(change.values, change.items),
-                    probability=sign_flip_probability(change.values, change.items),
+                    difference=first.change(second),
+                    probability=sign_flip_probability(second.values - first.values, first.items),
                 )
             )
     return _corrected(found)
@@ -236,21 +242,35 @@ def _corrected(differences: Sequence[MetricDifference]) -> list[MetricDifference
     ]
 
 
-def _warnings(
-    encoders: Sequence[Encoder], labels: Sequence[str], reports: Sequence[EvaluationReport]
-) -> list[str]:
-    warnings = [
+def _same_weights(encoders: Sequence[Encoder], labels: Sequence[str]) -> list[str]:
+    return [
         f"{label} and {labels[0]} have the same weights, on the same engine and in the same "
         "precision: they cannot differ"
         for label, encoder in zip(labels[1:], encoders[1:], strict=True)
         if (encoder.space_id, encoder.engine, encoder.precision)
         == (encoders[0].space_id, encoders[0].engine, encoders[0].precision)
     ]
-    counts = {label: report.num_images for label, report in zip(labels, reports, strict=True)}
-    if len({*counts.values()}) > 1:
-        listed = ", ".join(f"{label} {count:,}" for label, count in counts.items())
-        warnings.append(
-            f"the models could not read the same images ({listed}): differences are of those that "
-            "all have read"
-        )
-    return warnings
+
+
+def _different_images(
+    labels: Sequence[str], reports: Sequence[EvaluationReport], num_images: int
+) -> list[str]:
+    counts = [report.num_images for report in reports]
+    if max(counts) == num_images:
+        return []
+    listed = ", ".join(f"{label} {count:,}" for label, count in zip(labels, counts, strict=True))
+    return [
+        f"the models could not read the same images ({listed}): differences are of the "
+        f"{num_images:,} that all have read"
+    ]
+
+
+def _own_warnings(labels: Sequence[str], reports: Sequence[EvaluationReport]) -> list[str]:
+    """Return what each evaluation warned of: once if all say the same, else with the model."""
+    common = set.intersection(*({*report.warnings} for report in reports))
+    found = [
+        warning if warning in common else f"{label}: {warning}"
+        for label, report in zip(labels, reports, strict=True)
+        for warning in report.warnings
+    ]
+    return list(dict.fromkeys(found))

@@ -15,7 +15,7 @@ def comparison_tables(report: ComparisonReport) -> list[tuple[str, Table]]:
         Heading and rows of cells: metrics, differences a model, size and speed.
     """
     first, *others = report.models
-    tables = [(f"{report.task} of {report.num_images:,} images of {report.data}", _metrics(report))]
+    tables = [(f"{report.task} of {_images(report)}", _metrics(report))]
     for model in others:
         found = [entry for entry in report.differences if entry.model == model.label]
         tables.append((f"{model.label} against {first.label}", _differences(found)))
@@ -63,8 +63,20 @@ def _points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
+def _are_same_images(report: ComparisonReport) -> bool:
+    return all(model.num_images == report.num_images for model in report.models)
+
+
+def _images(report: ComparisonReport) -> str:
+    if _are_same_images(report):
+        return f"{report.num_images:,} images of {report.data}"
+    return f"the images of {report.data} that each model could read"
+
+
 def _metrics(report: ComparisonReport) -> Table:
     rows = [["metric", *(model.label for model in report.models)]]
+    if not _are_same_images(report):
+        rows.append(["images", *(f"{model.num_images:,}" for model in report.models)])
     names = dict.fromkeys(name for model in report.models for name in model.metrics)
     for name in names:
         values = [model.metrics.get(name) for model in report.models]

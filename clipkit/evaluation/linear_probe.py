@@ -3,6 +3,7 @@
 Shapes: N training images, C classes, D dimensions.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +83,16 @@ def fit_linear_probe(embeddings: Embeddings, labels: NDArray[np.intp], seed: int
         raise InputError("a linear probe needs images of two classes at least, got one")
     model = LogisticRegression(C=_OF_ONE_IMAGE, max_iter=_MOST_STEPS)
     if counts.min() < 2:
-        return LinearProbe(model.fit(embeddings, labels), _OF_ONE_IMAGE, is_chosen=False)
+        return LinearProbe(_fitted(model, embeddings, labels), _OF_ONE_IMAGE, is_chosen=False)
     folds = StratifiedKFold(min(_MOST_FOLDS, int(counts.min())), shuffle=True, random_state=seed)
     search = GridSearchCV(model, {"C": _STRENGTHS}, scoring="neg_log_loss", cv=folds)
-    search.fit(embeddings, labels)
+    _fitted(search, embeddings, labels)
     return LinearProbe(search.best_estimator_, float(search.best_params_["C"]), is_chosen=True)
+
+
+def _fitted(model: Any, embeddings: Embeddings, labels: NDArray[np.intp]) -> Any:
+    """Return a model of scikit-learn's after fitting it."""
+    with warnings.catch_warnings():
+        # With an image or two a class it takes the classes for numbers that are to be predicted.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        return model.fit(embeddings, labels)

@@ -1,7 +1,8 @@
 """How many images a second models embed on this machine, measured in turn."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ def measure_speeds(
     images = reference_images()[:_IMAGES]
     seconds = np.empty((_ROUNDS, len(encoders)))
     done, total = 0, (_ROUNDS + 1) * len(encoders)
-    with callbacks.progress_for("measuring speed") as progress:
+    with callbacks.progress_for("measuring speed") as progress, _any_size(encoders):
         for number in range(-1, _ROUNDS):  # the first round may allocate and compile
             # Back and forth, so that none always runs after the same one.
             order = range(len(encoders)) if number % 2 else reversed(range(len(encoders)))
@@ -58,3 +59,16 @@ def measure_speeds(
         Speed(float(_IMAGES / median), float(ratio))
         for median, ratio in zip(np.median(seconds, axis=0), ratios, strict=True)
     ]
+
+
+@contextmanager
+def _any_size(encoders: Sequence[Encoder]) -> Iterator[None]:
+    """Let encoders read the photographs, whatever limit was set for the user's own images."""
+    limits = [encoder.max_pixels for encoder in encoders]
+    for encoder in encoders:
+        encoder.max_pixels = None
+    try:
+        yield
+    finally:
+        for encoder, limit in zip(encoders, limits, strict=True):
+            encoder.max_pixels = limit

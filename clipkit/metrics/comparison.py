@@ -98,6 +98,45 @@ def _corrected_wilson(mean: float, count: float) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)
 
 
+def share_change(before: Values, after: Values) -> Interval:
+    """Return the difference of two shares of the same images, with its 95 % interval.
+
+    Args:
+        before: 0 or 1 an image, shape (N,), N >= 1.
+        after: The same images in the same order.
+
+    Returns:
+        Share after less share before, and its interval, which has a width even if no answer
+        changes or all do: few images make nothing certain.
+
+    Example:
+        >>> found = share_change(np.array([0.0, 0.0, 0.0, 1.0]), np.array([1.0, 1.0, 1.0, 1.0]))
+        >>> found.mean, round(found.low, 3), round(found.high, 3)
+        (0.75, 0.085, 0.954)
+
+    Source:
+        Newcombe 1998, "Improved confidence intervals for the difference between binomial
+        proportions based on paired data", method 10.
+    """
+    first, second = share_interval(before), share_interval(after)
+    count = len(before)
+    both, neither = float(before @ after), float((1 - before) @ (1 - after))
+    product = both * neither - float(before @ (1 - after)) * float((1 - before) @ after)
+    if product > 0:  # its correction for continuity
+        product = max(0.0, product - count / 2)
+    size = count**2 * math.sqrt(first.mean * (1 - first.mean) * second.mean * (1 - second.mean))
+    correlation = product / size if size > 0 else 0.0
+    below = _joint(second.mean - second.low, first.high - first.mean, correlation)
+    above = _joint(second.high - second.mean, first.mean - first.low, correlation)
+    difference = second.mean - first.mean
+    return Interval(difference, difference - below, difference + above, count)
+
+
+def _joint(first: float, second: float, correlation: float) -> float:
+    """Return how far a difference may be off by what its two sides may be."""
+    return math.sqrt(max(0.0, first**2 - 2 * correlation * first * second + second**2))
+
+
 def bootstrap_interval(
     values: Values, groups: NDArray[np.integer[Any]] | None = None, *, draws: int = 1000
 ) -> Interval:
@@ -186,10 +225,28 @@ class ItemValues:
 
         Wilson's interval of a share of images or queries, else bootstrapped over them.
         """
-        is_share = bool(np.isin(self.values, (0.0, 1.0)).all())
-        if is_share and len(np.unique(self.items)) == len(self.items):
+        if self.is_share:
             return share_interval(self.values)
         return bootstrap_interval(self.values, self.items)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the metric is the share of images or queries of which something is true."""
+        is_binary = bool(np.isin(self.values, (0.0, 1.0)).all())
+        return is_binary and len(np.unique(self.items)) == len(self.items)
+
+    def change(self, after: "ItemValues") -> Interval:
+        """Return by how much the metric of another model is higher, with its 95 % interval.
+
+        Args:
+            after: The other model's, of the same items in the same order.
+
+        Returns:
+            Newcombe's interval of shares of images or queries, else bootstrapped over them.
+        """
+        if self.is_share and after.is_share:
+            return share_change(self.values, after.values)
+        return bootstrap_interval(after.values - self.values, self.items)
 
     def among(self, items: NDArray[np.intp]) -> "ItemValues":
         """Return the values of some images or queries, in the order in which they are here."""

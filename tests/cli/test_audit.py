@@ -33,7 +33,7 @@ def test_text_is_for_people_and_notes_are_not_among_it(run: Run, people: Path) -
     assert "What this audit cannot know" in outcome.out
     assert "a man" in outcome.out
     assert "warning" not in outcome.out
-    assert "4 images have no gaps" in outcome.err
+    assert "images without gaps: 4" in outcome.err
 
 
 def test_json_and_files_are_of_one_report(run: Run, people: Path, tmp_path: Path) -> None:

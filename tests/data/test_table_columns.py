@@ -95,3 +95,10 @@ def test_a_table_without_images_is_refused(folder: Path) -> None:
         opened(folder / "t.csv", ("side",))
     with pytest.raises(InputError, match=r"gone\.csv cannot be read"):
         opened(folder / "gone.csv", ("side",))
+    for name, text in (("t.csv", "image,side\n"), ("t.jsonl", "")):
+        (folder / name).write_text(text)
+        with pytest.raises(InputError, match=rf"{name} names no image: it has no rows"):
+            opened(folder / name, ("side",))
+    (folder / "t.csv").write_text("image,side\n,x\n")
+    with pytest.raises(InputError, match=r"names no image that is there: .* line 2"):
+        opened(folder / "t.csv", ("side",))

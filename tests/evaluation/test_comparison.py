@@ -108,6 +108,34 @@ def test_images_that_one_model_cannot_read_are_left_out_of_the_difference(folder
     assert found.difference.mean == pytest.approx(-8 / 34)
     assert any("blind 34, odd 36" in line for line in report.warnings)
     assert len(report.skipped) == 2
+    heading, rows = comparison_tables(report)[0]
+    # Metrics are of what each has read, so the heading has no number that is true of all.
+    assert heading == "zeroshot_classification of the images of data that each model could read"
+    assert rows[1] == ["images", "34", "36"]
+
+
+def test_images_that_either_model_cannot_read_are_not_common(folders: Path) -> None:
+    """Both have read 35 of 36, and not the same ones."""
+    encoders = [
+        OddEncoder("one", lost=("red/00.png",)),
+        OddEncoder("other", lost=("red/01.png",)),
+    ]
+    report = clipkit.compare(encoders, str(folders), BARE)
+    assert report.num_images == 34
+    assert {entry.difference.count for entry in report.differences} == {34}
+    assert any("one 35, other 35): differences are of the 34" in line for line in report.warnings)
+
+
+def test_a_warning_is_told_with_its_model_unless_it_is_of_all(folders: Path) -> None:
+    encoders = [FakeEncoder(), OddEncoder("odd", wrong=first_of_red(10))]
+    report = clipkit.compare(encoders, str(folders), BARE)
+    few = [line for line in report.warnings if "are few" in line]
+    assert few == [
+        "fake: 36 images are few: acc1 is 0.90 to 1.00 with 95 %",
+        "odd: 36 images are few: acc1 is 0.56 to 0.84 with 95 %",
+    ]
+    same = clipkit.compare([FakeEncoder(), FakeEncoder()], str(folders), BARE)
+    assert [line for line in same.warnings if "are few" in line] == [few[0].split(": ", 1)[1]]
 
 
 def test_captions_are_compared_by_their_images(folders: Path) -> None:
@@ -132,6 +160,9 @@ def test_one_model_twice_is_said_and_told_apart(folders: Path) -> None:
     ]
     assert any("they cannot differ" in line for line in report.warnings)
     assert all(entry.probability == 1 for entry in report.differences)
+    (found,) = [entry for entry in report.differences if entry.is_deciding]
+    # Few images make nothing certain, not even that none of many others would differ.
+    assert found.difference.low < found.difference.mean == 0 < found.difference.high
 
 
 def test_the_report_is_json_and_tables(folders: Path) -> None:

@@ -44,6 +44,15 @@ def test_classes_that_lie_apart_are_told_apart(per_class: int) -> None:
     assert probe.is_chosen == (per_class > 1)
 
 
+@pytest.mark.parametrize("per_class", [1, 2])
+def test_few_images_of_many_classes_are_no_regression(per_class: int) -> None:
+    """scikit-learn's warning that they might be would be an error here, and puzzle a user."""
+    labels = np.tile(np.arange(30), per_class)
+    rows = np.eye(30, dtype=np.float32)[labels]
+    found = fit_linear_probe(rows, labels, 0).log_probabilities(rows)
+    assert (found.argmax(axis=1) == labels).all()
+
+
 def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(InputError, match="two classes at least"):
         fit_linear_probe(np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.intp), seed=0)

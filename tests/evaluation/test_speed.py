@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 
+import clipkit
 from clipkit.evaluation.speed import measure_speeds
 from clipkit.progress import Callbacks
 from tests.fakes import FakeEncoder
@@ -38,3 +39,12 @@ def test_a_busy_moment_changes_neither_speed_nor_ratio() -> None:
     assert first.times_as_long == 1.0
     assert second.times_as_long == pytest.approx(4.0)
     assert calls[-1] == (12, 12)
+
+
+def test_a_limit_for_the_users_images_is_none_for_the_photographs() -> None:
+    """They have a quarter of a megapixel each; the limit is back afterwards, twice as well."""
+    encoder = clipkit.load()
+    encoder.max_pixels = 1000
+    speeds = measure_speeds([encoder, encoder], Callbacks())
+    assert speeds[0].images_per_second > 0
+    assert encoder.max_pixels == 1000

@@ -18,6 +18,7 @@ from clipkit.metrics.comparison import (
     class_mean_interval,
     clustered_share_interval,
     holm,
+    share_change,
     share_interval,
     sign_flip_probability,
 )
@@ -232,6 +233,55 @@ def test_only_shares_of_images_have_wilsons_interval() -> None:
     assert of_two.mean == 0.75
     kept = of_two.among(np.array([1]))
     assert (kept.values.tolist(), kept.items.tolist()) == ([0.0, 1.0], [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("cells", "low", "high"),
+    [
+        # Newcombe 1998 ("… based on paired data"), method 10.
+        ((36, 12, 2, 0), 0.057, 0.340),
+        # Fagerland, Lydersen & Laake 2017 ("Statistical analysis of contingency tables"), 8.
+        ((1, 1, 7, 12), -0.507, -0.026),
+    ],
+)
+def test_the_interval_of_a_change_is_newcombes(
+    cells: tuple[int, ...], low: float, high: float
+) -> None:
+    """Images right in both, in the one only, in the other only, and in none."""
+    one, other = np.repeat([1.0, 1.0, 0.0, 0.0], cells), np.repeat([1.0, 0.0, 1.0, 0.0], cells)
+    found = share_change(other, one)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-4)
+    assert found.mean == pytest.approx((cells[1] - cells[2]) / sum(cells))
+
+
+@pytest.mark.parametrize("shares", [(0.8, 0.02, 0.1), (0.5, 0.0, 0.1), (0.4, 0.2, 0.2)])
+def test_the_interval_of_a_change_holds_the_true_one_for_few_images(
+    shares: tuple[float, float, float],
+) -> None:
+    """Over all tables of 12 images, each as probable as it is."""
+    count, held = 12, 0.0
+    probabilities = [*shares, 1 - sum(shares)]
+    for cells in product(range(count + 1), repeat=4):
+        if sum(cells) != count:
+            continue
+        weight = float(math.factorial(count))
+        for cell, probability in zip(cells, probabilities, strict=True):
+            weight *= probability**cell / math.factorial(cell)
+        before = np.repeat([1.0, 1.0, 0.0, 0.0], cells)
+        found = share_change(before, np.repeat([1.0, 0.0, 1.0, 0.0], cells))
+        held += weight * (found.low <= shares[2] - shares[1] <= found.high)
+    assert held > 0.94
+
+
+def test_only_shares_of_images_have_newcombes_interval_of_a_change() -> None:
+    items = np.arange(5)
+    right, wrong = ItemValues(np.ones(5), items), ItemValues(np.zeros(5), items)
+    assert wrong.change(right) == share_change(wrong.values, right.values)
+    captions = np.array([0, 0, 1, 1, 2])
+    found = ItemValues(np.zeros(5), captions).change(ItemValues(np.ones(5), captions))
+    assert found == bootstrap_interval(np.ones(5), captions)
+    losses = wrong.change(ItemValues(np.full(5, 0.5), items))
+    assert losses == bootstrap_interval(np.full(5, 0.5), items)
 
 
 def test_the_mean_recall_of_classes_stays_within_the_shares() -> None:

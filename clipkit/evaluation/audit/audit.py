@@ -122,7 +122,12 @@ def audit(
         concepts=options.concepts,
         concept_template=CONCEPT_TEMPLATE if options.concepts else "",
         counterfactuals=_counterfactuals(encoder, options, images, texts),
-        warnings=(*opened.notes, *_left_out(columns)),
+        warnings=(
+            *opened.notes,
+            *_left_out(columns),
+            *_told_by_class(groups, images.labels),
+            *_unused(options, opened.class_names),
+        ),
         skipped=embedded.skipped,
     )
 
@@ -236,18 +241,48 @@ def _counterfactuals(
     return tuple(found)
 
 
+def _told_by_class(groups: dict[str, list[str | None]], labels: NDArray[np.intp]) -> list[str]:
+    """Return warnings of columns whose groups have no class in common."""
+    notes = []
+    for column, cells in groups.items():
+        found = column_groups(column, cells)
+        pairs = {*zip(labels[found.images].tolist(), found.groups.tolist(), strict=True)}
+        classes = [label for label, _ in pairs if label >= 0]
+        if classes and len(classes) == len({*classes}):
+            notes.append(
+                f"each class is in one group of {column} only: accuracies by group are those of "
+                "different classes, and say nothing of how images of one class are treated"
+            )
+    return notes
+
+
+def _unused(options: AuditOptions, class_names: tuple[str, ...]) -> list[str]:
+    """Return which of the user's own options have changed nothing."""
+    texts = (*class_names, *options.queries)
+    notes = [
+        f"the swap {' = '.join(swap)} changes nothing: neither is in a class name or a query, or "
+        "what it makes of one is there already"
+        for swap in options.swaps
+        if swap not in DEFAULT_SWAPS and not swapped_texts(texts, [swap])
+    ]
+    is_default = options.templates == DEFAULT_TEMPLATES
+    if not (is_default or class_names or options.debias_words):
+        notes.append("the templates are not used: they are for classes, and there are none")
+    return notes
+
+
 def _left_out(columns: Sequence[ColumnAudit]) -> list[str]:
     notes = []
     for column in columns:
         if column.num_missing:
             notes.append(
-                f"{column.num_missing:,} images have no {column.column}: they are left out of its "
+                f"images without {column.column}: {column.num_missing:,}; they are left out of its "
                 "figures, not guessed"
             )
         small = [size.count for size in column.sizes if not size.is_shown]
         if small:
             notes.append(
-                f"{len(small):,} groups of {column.column} have fewer than {LEAST_IMAGES} images "
-                f"(together {sum(small):,}): they have no figures and are left out"
+                f"groups of {column.column} of fewer than {LEAST_IMAGES} images: {len(small):,} "
+                f"(of {sum(small):,} images in all); they have no figures and are left out"
             )
     return notes

@@ -47,7 +47,7 @@ def parse_swap(text: str) -> Swap:
     """
     sides = [" ".join(side.split()) for side in text.split("=")]
     if len(sides) != 2 or not all(sides) or sides[0].lower() == sides[1].lower():
-        raise InputError(f'a swap is two different words as in "man=woman", got {text!r}')
+        raise InputError(f'two different words as in "man=woman" are needed, got {text!r}')
     return sides[0], sides[1]
 
 

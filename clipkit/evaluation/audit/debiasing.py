@@ -20,6 +20,11 @@ from clipkit.metrics.comparison import Interval, bootstrap_interval
 
 _ROUNDING = 1e-5  # of a norm
 _LEAST_SHARE = 1e-3  # of the largest direction; what is smaller is rounding
+_NOTHING_TO_TAKE = {
+    "images of the groups": "nothing was taken out: among images of one class the groups do not "
+    "differ, as where each class has one image only, or one group",
+    "words": "nothing was taken out: the model gives both words the same embedding",
+}
 Floats = NDArray[np.float64]
 
 
@@ -107,28 +112,37 @@ def measure_debiasing(
     audit, scores = before
     column = column_groups(audit.column, cells)
     half = np.random.default_rng(0).permutation(len(cells)) % 2
-    parts, sizes = [], []
-    for part in (0, 1):
-        directions = word_directions
-        if directions is None:
-            fitted = half[column.images] != part
-            other = replace(column, images=column.images[fitted], groups=column.groups[fitted])
-            directions = group_directions(images, other)
+    taken = [
+        _of_half(images, column, half != part) if word_directions is None else word_directions
+        for part in (0, 1)
+    ]
+    source = "words" if word_directions is not None else "images of the groups"
+    num_findings = len(findings_of(audit))
+    if not any(map(len, taken)):
+        counts = (num_findings, num_findings)
+        return DebiasResult(source, 0, (), None, counts, _NOTHING_TO_TAKE[source])
+    parts = []
+    for part, directions in enumerate(taken):
         rows = np.flatnonzero(half == part)
         parts.append((rows, score_texts(images.part(rows), _projected(texts, directions))))
-        sizes.append(len(directions))
     after = _joined(parts, scores)
     found = measure_column(audit.column, cells, after, texts, families=families)
     figures, change = _compared(audit, found), _change(scores, after)
-    num_findings = len(findings_of(audit)), len(findings_of(found))
+    counts = num_findings, len(findings_of(found))
     return DebiasResult(
-        directions="words" if word_directions is not None else "images of the groups",
-        num_directions=max(sizes),
+        directions=source,
+        num_directions=max(map(len, taken)),
         figures=figures,
         accuracy_change=change,
-        num_findings=num_findings,
-        verdict=_verdict(figures, change, num_findings),
+        num_findings=counts,
+        verdict=_verdict(figures, change, counts),
     )
+
+
+def _of_half(images: AuditImages, column: ColumnGroups, is_in: NDArray[np.bool_]) -> Floats:
+    kept = is_in[column.images]
+    half = replace(column, images=column.images[kept], groups=column.groups[kept])
+    return group_directions(images, half)
 
 
 def _projected(texts: AuditTexts, directions: Floats) -> AuditTexts:

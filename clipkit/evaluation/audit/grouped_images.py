@@ -76,6 +76,11 @@ def open_grouped(
             raise InputError(
                 f"{data} is a table: its own columns have the groups, leave out the other"
             )
+        if layout.class_names:
+            raise InputError(
+                f"{data} is a table: the names of classes are what its own column says "
+                "(--label-column); class names are for class folders, leave them out"
+            )
         return _from_table(data, columns, label_column, layout.image_column, callbacks)
     if not groups_table:
         raise InputError(
@@ -120,7 +125,7 @@ def _from_table(
     labels = np.array([-1 if name is None else number[name] for name in said], dtype=np.intp)
     if num_gaps := int(np.count_nonzero(labels < 0)):
         notes += (
-            f"{num_gaps:,} of {len(labels):,} images have nothing in the column {label_column}: "
+            f"images with nothing in the column {label_column}: {num_gaps:,} of {len(labels):,}; "
             "they are in the rankings and associations, and not in the accuracies",
         )
     return _grouped(table.dataset, groups, notes, labels, names)
@@ -149,7 +154,7 @@ def _contradictions(table: TableColumns) -> tuple[str, ...]:
                 "needs one value an image"
             )
     return tuple(
-        f"{count:,} images have rows that say different things in the column {column}: they count "
+        f"images of which rows say different things in the column {column}: {count:,}; they count "
         "as not known"
         for column, count in table.contradictions.items()
         if count

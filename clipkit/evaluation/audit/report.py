@@ -130,9 +130,9 @@ class DebiasResult:
     """What taking the groups' directions out of the text embeddings changes, on held-out images."""
 
     directions: str  # where they are from
-    num_directions: int
+    num_directions: int  # 0: there was nothing to take out, so nothing was measured again
     figures: tuple[tuple[str, float, float], ...]  # name, before, after
-    accuracy_change: Interval | None  # after minus before; None: no labels
+    accuracy_change: Interval | None  # after minus before; None: no labels, or no directions
     num_findings: tuple[int, int]  # before, after
     verdict: str
 

@@ -5,7 +5,7 @@ from html import escape
 
 from clipkit.errors import MissingExtraError
 from clipkit.evaluation.audit.report import AuditReport
-from clipkit.evaluation.audit.report_text import MARK, Section, report_sections, report_title
+from clipkit.evaluation.audit.report_text import MARK, Section, file_sections, report_title
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
@@ -54,7 +54,7 @@ def report_page(report: AuditReport) -> Iterator[str]:
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
     )
     columns = {column.column: column for column in report.columns}
-    for section in report_sections(report):
+    for section in file_sections(report):
         yield _section(section)
         for what, svg in column_plots(columns[section.column]) if section.column else ():
             yield f"<figure>{svg}<figcaption>{escape(what)}</figcaption></figure>\n"

@@ -11,6 +11,7 @@ from clipkit.metrics.comparison import Interval
 
 MARK = "made by clipkit audit"  # in every file, by which the command knows its own
 _MOST = 20  # rows of a table that may be long; all are in the JSON
+_MARKUP = "`*_[]<>#&"  # of Markdown, within a line; in a table there are bars and backslashes too
 Table = list[list[str]]
 
 
@@ -44,6 +45,25 @@ def report_sections(report: AuditReport) -> list[Section]:
     return [section for section in sections if section.sentences or len(section.rows or ()) > 1]
 
 
+def file_sections(report: AuditReport) -> list[Section]:
+    """Return the sections of a report that is read alone, without what a command says beside it.
+
+    Args:
+        report: Of an audit.
+
+    Returns:
+        As :func:`report_sections`, with the images that are missing.
+    """
+    *sections, last = report_sections(report)
+    told = list(report.warnings)
+    if report.skipped:  # how many; their paths are of one machine
+        told.append(
+            f"images that could not be read: {len(report.skipped):,}; they are in no figure"
+        )
+    missing = [Section("To know of the data and options", tuple(told))] if told else []
+    return [*sections, *missing, last]
+
+
 def report_title(report: AuditReport) -> str:
     """Return the heading of a report."""
     columns = ", ".join(column.column for column in report.columns)
@@ -60,19 +80,23 @@ def report_markdown(report: AuditReport) -> Iterator[str]:
         Text with its line breaks.
     """
     yield f"<!-- {MARK} -->\n# {_plain(report_title(report))}\n"
-    for section in report_sections(report):
+    for section in file_sections(report):
         yield f"\n## {_plain(section.heading)}\n\n"
         lines = [f"- {_plain(sentence)}" for sentence in section.sentences]
         if section.rows:
-            table = markdown.table(section.rows[0], section.rows[1:], num_text=section.num_text)
+            rows = markdown.table(section.rows[0], section.rows[1:], num_text=section.num_text)
+            table = [_escaped(row, _MARKUP) for row in rows]  # bars and backslashes are done
             lines += ["", *table] if lines else table
         yield "".join(f"{line}\n" for line in lines)
 
 
 def _plain(text: str) -> str:
     """Return a text in which nothing is markup."""
-    one_line = " ".join(text.split())
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|&" else letter for letter in one_line)
+    return _escaped(" ".join(text.split()), f"{_MARKUP}\\|")
+
+
+def _escaped(text: str, letters: str) -> str:
+    return "".join(f"\\{letter}" if letter in letters else letter for letter in text)
 
 
 def _findings(report: AuditReport) -> Section:
@@ -98,7 +122,7 @@ def _column(column: ColumnAudit) -> Iterator[Section]:
     if len(column.sizes) > _MOST:
         notes.append(f"{len(column.sizes):,} groups; these are the largest")
     if column.num_missing:
-        notes.append(f"{column.num_missing:,} images have none")
+        notes.append(f"images without a group: {column.num_missing:,}")
     if any(not size.is_shown for size in column.sizes):
         notes.append(f"groups of fewer than {LEAST_IMAGES} images have no figures")
     name = column.column
@@ -111,14 +135,17 @@ def _column(column: ColumnAudit) -> Iterator[Section]:
         result = column.debiased
         rows = [["figure", "before", "after"]]
         rows += [[what, f"{old:.3f}", f"{new:.3f}"] for what, old, new in result.figures]
-        told = [
-            result.verdict,
-            f"taken out of all text embeddings: directions of {result.directions}, "
-            f"{result.num_directions} in number; measured on images that they are not from",
-        ]
+        told = [result.verdict]
+        if result.num_directions:
+            is_held_out = result.directions != "words"
+            told.append(
+                f"taken out of all text embeddings: directions of {result.directions}, "
+                f"{result.num_directions} in number"
+                + ("; measured on images that they are not from" if is_held_out else "")
+            )
         if result.accuracy_change is not None:
             told.append(f"accuracy changes by {_signed(result.accuracy_change)}")
-        yield Section(f"{name}: debiased texts", tuple(told), rows)
+        yield Section(f"{name}: debiased texts", tuple(told), rows if result.figures else None)
 
 
 def _classification(name: str, found: GroupClassification) -> Iterator[Section]:

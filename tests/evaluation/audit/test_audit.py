@@ -120,8 +120,8 @@ def test_gaps_and_small_groups_are_counted_and_left_out(table: Table) -> None:
     assert (column.num_images, column.num_missing) == (40, 7)
     assert [(one.name, one.is_shown) for one in column.sizes][-1] == ("z", False)
     assert {one.group for one in column.associations} == {"x", "y"}
-    assert any("7 images have no side" in line for line in report.warnings)
-    assert any("1 groups of side have fewer than 20 images" in line for line in report.warnings)
+    assert any("images without side: 7" in line for line in report.warnings)
+    assert any("groups of side of fewer than 20 images: 1" in line for line in report.warnings)
 
 
 def test_class_folders_with_a_table_of_groups(table: Table, tmp_path: Path) -> None:
@@ -229,6 +229,7 @@ def test_one_class_has_no_accuracy(table: Table) -> None:
         (AuditOptions(("side",), templates="nonsense"), "neither a template"),
         (AuditOptions(("side",), groups_table="other.csv"), "is a table"),
         (AuditOptions(("side",), layout=PairLayout(image_column="gone")), "has no column gone"),
+        (AuditOptions(("side",), layout=PairLayout(class_names="x")), "are for class folders"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
@@ -237,6 +238,32 @@ def test_options_that_do_not_fit_are_refused(
     path = table(["red", "green"] * 24, side=["x", "y"] * 24)
     with pytest.raises(InputError, match=message):
         clipkit.audit(FakeEncoder(), str(path), options)
+
+
+def test_groups_without_a_class_in_common_are_told(table: Table) -> None:
+    """The accuracy of "side" is that of red against that of green; "other" has both in each."""
+    colors = ["red", "green"] * 40
+    columns = {"side": ["x", "y"] * 40, "other": ["x", "x", "y", "y"] * 20}
+    path = table(colors, thing=colors, **columns)
+    options = AuditOptions(("side", "other"), label_column="thing")
+    found = [
+        line
+        for line in clipkit.audit(FakeEncoder(), str(path), options).warnings
+        if line.startswith("each class is in one group")
+    ]
+    assert len(found) == 1
+    assert "one group of side only" in found[0]
+
+
+def test_options_that_change_nothing_are_told(table: Table) -> None:
+    path = table(["red", "green"] * 24, side=["x", "y"] * 24)
+    swaps = (("man", "woman"), ("cat", "dog"), ("red", "blue"))
+    options = AuditOptions(("side",), queries=("red",), swaps=swaps, templates="photo")
+    warnings = clipkit.audit(FakeEncoder(), str(path), options).warnings
+    assert [line.split(":")[0] for line in warnings] == [
+        "the swap cat = dog changes nothing",
+        "the templates are not used",
+    ]
 
 
 def test_of_two_groups_that_mirror_each_other_the_closer_one_is_named() -> None:

@@ -1,5 +1,7 @@
 """Debiased texts: directions, projection, and what is measured on held-out images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,19 @@ def test_a_bias_that_is_found_is_taken_out() -> None:
     figures = {name: (before, after) for name, before, after in result.figures}
     before, after = figures["mean size of associations"]
     assert after < before / 2
+
+
+@pytest.mark.parametrize("labels", [np.arange(300), GROUPS])
+def test_where_classes_tell_the_groups_nothing_is_taken_out(labels: np.ndarray) -> None:
+    """Each class has one image, or one group: no difference of groups is left within it."""
+    images = made_images(0, GROUPS, bias=1.5)
+    texts = made_texts()
+    scores = score_texts(images, texts)
+    before = measure_column("made", CELLS, scores, texts, families=3), scores
+    told = dataclasses.replace(images, labels=labels.astype(np.intp))
+    result = measure_debiasing(told, texts, CELLS, before, families=3, word_directions=None)
+    assert (result.num_directions, result.figures, result.accuracy_change) == (0, (), None)
+    assert result.verdict.startswith("nothing was taken out: among images of one class")
 
 
 def test_directions_of_words_may_cost_accuracy() -> None:
