@@ -38,7 +38,7 @@ from clipkit.evaluation.card.measure import (
 from clipkit.evaluation.card.probe import Probe
 from clipkit.evaluation.card.report import ProbeResult
 from clipkit.inputs.scene import Scene, draw_scene
-from clipkit.metrics.comparison import chance_of_as_many, holm
+from clipkit.metrics.significance import chance_of_as_many, holm
 
 SAMPLES = Path(__file__).parents[1] / "demo" / "samples"
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3}

@@ -23,7 +23,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.engines import open_encoder
 from clipkit.errors import CheckpointError
 from clipkit.metrics.classification import label_ranks
-from clipkit.metrics.comparison import chance_of_as_many
+from clipkit.metrics.significance import chance_of_as_many
 from clipkit.models.activation import image_activation
 from clipkit.models.locate import CheckpointFiles
 from clipkit.models.sources import DirectorySource, Source, starter_directory

@@ -12,11 +12,8 @@ from clipkit.evaluation.evaluate import evaluate
 from clipkit.evaluation.options import EvaluationOptions
 from clipkit.evaluation.report import EvaluationReport, Task
 from clipkit.evaluation.speed import Speed, measure_speeds
-from clipkit.metrics.comparison import (
-    Interval,
-    holm,
-    sign_flip_probability,
-)
+from clipkit.metrics.comparison import Interval
+from clipkit.metrics.significance import holm, sign_flip_probability
 from clipkit.models.listing import count_parameters
 from clipkit.models.locate import locate
 from clipkit.models.sources import resolve_source

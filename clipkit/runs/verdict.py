@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipkit.metrics.comparison import PairedChange, chance_of_as_many
+from clipkit.metrics.comparison import PairedChange
+from clipkit.metrics.significance import chance_of_as_many
 from clipkit.runs.validation import RETENTION_ACCURACY, SCORE
 from clipkit.training.loop import Validation
 

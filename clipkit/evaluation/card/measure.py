@@ -16,8 +16,9 @@ from clipkit.evaluation.card.probe import Probe
 from clipkit.evaluation.card.report import ProbeAnswer, ProbeResult, Verdict
 from clipkit.evaluation.card.single_motifs import other_word_probes, single_motif_probes
 from clipkit.inputs.scene import Scene, draw_scene
-from clipkit.metrics.comparison import Interval, clustered_share_interval, holm
+from clipkit.metrics.comparison import Interval, clustered_share_interval
 from clipkit.metrics.permutation import Counts, PermutationTest, permutation_test
+from clipkit.metrics.significance import holm
 from clipkit.progress import Callbacks, map_ahead
 
 _LEVEL = 0.05  # of the whole card: how often a model without any of the abilities gets a verdict
