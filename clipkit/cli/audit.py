@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.terminal import note, progress_bar, table_lines, to_json, visible, warn
 from clipkit.data.caption_files import decode_text
@@ -224,10 +224,7 @@ def _lines(path: Path, what: str) -> tuple[str, ...]:
 def _print(report: "AuditReport", *, is_json: bool) -> None:
     from clipkit.evaluation.audit.report_text import report_sections, report_title
 
-    for line in skipped_lines(list(report.skipped)):
-        note(line)
-    for warning in report.warnings:
-        warn(warning)
+    print_shortcomings(report.skipped, report.warnings)
     if is_json:
         print(to_json(report.to_dict()))
         return

@@ -8,7 +8,7 @@ from clipkit.cli.evaluation_options import (
     evaluation_bar,
     evaluation_options,
 )
-from clipkit.cli.options import add_encoder_options, load_encoder, skipped_lines
+from clipkit.cli.options import add_encoder_options, load_encoder, print_shortcomings
 from clipkit.cli.pair_options import add_data_options
 from clipkit.cli.terminal import note, print_tables, to_json, warn
 from clipkit.errors import InputError
@@ -77,10 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     callbacks = Callbacks(say=note, warn=warn, progress_for=evaluation_bar)
     options = evaluation_options(arguments)
     report = compare(encoders, str(arguments.pairs), options, callbacks=callbacks)
-    for line in skipped_lines(list(report.skipped)):
-        note(line)
-    for warning in report.warnings:
-        warn(warning)
+    print_shortcomings(report.skipped, report.warnings)
     if arguments.json:
         print(to_json(report.to_dict()))
     else:

@@ -11,7 +11,7 @@ from clipkit.cli.evaluation_options import (
     evaluation_bar,
     evaluation_options,
 )
-from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.pair_options import add_pair_options
 from clipkit.cli.terminal import note, print_tables, to_json, warn
@@ -135,10 +135,7 @@ def _calibration(arguments: argparse.Namespace) -> OutputFile | None:
 def _print(report: "EvaluationReport", *, is_json: bool) -> None:
     from clipkit.evaluation.report_text import report_tables
 
-    for line in skipped_lines(list(report.skipped)):
-        note(line)
-    for warning in report.warnings:
-        warn(warning)
+    print_shortcomings(report.skipped, report.warnings)
     if is_json:
         print(to_json(report.to_dict()))
         return

@@ -1,12 +1,12 @@
 """Options that several commands share, and loading the encoder and syncing the index for them."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 
 from clipkit.cli import values
 from clipkit.cli.parser import quoted
-from clipkit.cli.terminal import note, progress_bar
+from clipkit.cli.terminal import note, progress_bar, warn
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.engines import fits_compiled
 from clipkit.encoder.loading import compile_model, load
@@ -262,6 +262,14 @@ def absent_line(num_missing: int, folder: str) -> str:
         f"none of the {num_missing} images indexed in {folder} is there: connect their disk and "
         "run the same command again"
     )
+
+
+def print_shortcomings(skipped: Sequence[ImageReadError], warnings: Iterable[str]) -> None:
+    """Print on stderr which images a report is without, and what it warns of."""
+    for line in skipped_lines(skipped):
+        note(line)
+    for warning in warnings:
+        warn(warning)
 
 
 def skipped_lines(skipped: Sequence[ImageReadError], *, most: int = 20) -> list[str]:
