@@ -1,6 +1,7 @@
 """clipkit.diagnose: find out what kind of thing is meant, and check it."""
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.engines import Engine
 from clipkit.encoder.loading import load
 from clipkit.errors import CheckpointError, InputError
+from clipkit.files import read_json_object
 from clipkit.models.sources import resolve_source
 from clipkit.paths import expand_home
 from clipkit.progress import Progress
+from clipkit.search.location import indexed_parents, libraries_home
 
 LoadNamed = Callable[[str], Encoder]
 
@@ -23,6 +26,7 @@ LoadNamed = Callable[[str], Encoder]
 _FILE_KINDS: Mapping[str, Callable[[Path, LoadNamed], Diagnosis]] = {
     CALIBRATION_MARK: diagnose_calibration
 }
+_NO_CALIBRATION = "no calibration, as  clipkit evaluate --calibrate  writes it"
 _LARGEST_FILE = 64 << 20  # bytes; one that is larger is no file of these kinds
 
 
@@ -104,12 +108,27 @@ def _refuse_other(name: str | Path, path: Path) -> None:
     """Raise for what is there and is nothing that can be checked; names are resolved elsewhere."""
     if not path.exists():
         return
+    if path.suffix.lower() == ".json" and path.is_file() and not _is_model(path.parent):
+        read_json_object(path, InputError)  # one that was cut short may be a calibration
+        raise InputError(
+            f"{path} is {_NO_CALIBRATION}: give such a file, a model, or a folder that is indexed"
+        )
     try:
         resolve_source(path)
     except CheckpointError as error:
-        hint = (
-            f"it has not been indexed either: run  clipkit index {name}"
-            if path.is_dir()
-            else "it is no calibration either, as  clipkit evaluate --calibrate  writes it"
-        )
+        hint = _about_index(name, path) if path.is_dir() else f"it is {_NO_CALIBRATION}"
         raise InputError(f"{error}; {hint}") from error
+
+
+def _about_index(name: str | Path, path: Path) -> str:
+    """Return why a folder has no index to check, and what to run."""
+    parent = next(indexed_parents(path), None)
+    if parent is not None:
+        return (
+            f"it is a part of an indexed folder: run  clipkit doctor "
+            f"{shlex.quote(str(parent.indexed_folder))}"
+        )
+    return (
+        f"nor is there an index of it, in it or in {libraries_home()}: run  clipkit index "
+        f"{shlex.quote(str(name))}  (it also finds that of a folder that was renamed)"
+    )

@@ -12,12 +12,12 @@ from clipkit.embeddings import normalize_rows
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import (
     CheckpointError,
-    ImageReadError,
     InputError,
     LibraryError,
     MissingExtraError,
 )
 from clipkit.files import is_draft
+from clipkit.inputs.folders import INDEX_FOLDER
 from clipkit.progress import Progress
 from clipkit.search.indexes import places_of_all
 from clipkit.search.location import LibraryPlace, existing_location, has_index
@@ -75,18 +75,26 @@ def diagnose_index(
     """
     checks: list[HealthCheck] = []
     for place in _of_model(places, wanted):
+        failing = "records"
         try:
             records = list(_record_checks(place))
             checks += records
+            failing = "vectors"
             if not has_problem(records):
                 checks += _content_checks(place, load_named, wanted, progress)
         except LibraryError as error:
-            checks.append(HealthCheck("records", str(place.location), str(error), "problem"))
+            checks.append(HealthCheck(failing, str(place.location), str(error), "problem"))
     return Diagnosis(str(places[0].folder), "index", tuple(checks))
 
 
 def _folder_of(location: Path) -> Path:
-    """Return the folder that an index says it is of; the directory itself where it is damaged."""
+    """Return the folder that an index is of; the directory itself where it is damaged.
+
+    One inside its folder moves with it, and says where the folder was when it was made.
+    """
+    holder = next((each for each in (location, location.parent) if each.name == INDEX_FOLDER), None)
+    if holder is not None:
+        return holder.parent
     try:
         meta = LibraryPlace(location, location).store.meta()
     except LibraryError:
@@ -117,16 +125,16 @@ def _record_checks(place: LibraryPlace) -> Iterator[HealthCheck]:
         rows = np.empty(0, np.int64) if damage or meta is None else catalog.rows()
     if damage:
         figure = f"SQLite finds {len(damage)} faults, the first: {damage[0].splitlines()[-1]}"
-        yield HealthCheck("records", where, figure, "problem", _again(place))
+        yield HealthCheck("records", where, figure, "problem", _again(place, meta))
     elif meta is None:
         yield HealthCheck("records", where, "nothing was ever committed", "problem", _again(place))
     elif len(rows) and rows[-1] >= meta.num_rows:
         figure = f"an image has row {rows[-1]} of {meta.num_rows} rows of vectors"
-        yield HealthCheck("records", where, figure, "problem", _again(place))
+        yield HealthCheck("records", where, figure, "problem", _again(place, meta))
     else:
         figure = (
             f"whole, schema {SCHEMA_VERSION}, {len(rows):,} images, by clipkit "
-            f"{meta.clipkit_version}"
+            f"{meta.clipkit_version}, in {place.location}"
         )
         yield HealthCheck("records", where, figure)
 
@@ -141,7 +149,7 @@ def _content_checks(
         vectors = _check_vectors(place, snapshot, progress)
         yield vectors
         yield _check_leftovers(place, snapshot.meta)
-        yield _check_files(place)
+        yield _check_files(place, snapshot.meta)
         try:
             encoder = wanted or load_named(snapshot.meta.model)
         except (CheckpointError, MissingExtraError) as error:
@@ -152,7 +160,7 @@ def _content_checks(
         model = _check_model(place, snapshot.meta, encoder)
         yield model
         if model.verdict == vectors.verdict == "ok":
-            yield _check_rows_again(place, snapshot, encoder)
+            yield from _check_rows_again(place, snapshot, encoder)
 
 
 def _check_vectors(
@@ -176,7 +184,7 @@ def _check_vectors(
     )
     if num_broken or num_other:
         figure = f"of {len(rows):,} rows {num_broken} hold NaN, {num_other} are not of norm 1"
-        return HealthCheck("vectors", str(path), figure, "problem", _again(place))
+        return HealthCheck("vectors", str(path), figure, "problem", _again(place, snapshot.meta))
     return HealthCheck("vectors", str(path), figure)
 
 
@@ -193,7 +201,7 @@ def _check_leftovers(place: LibraryPlace, meta: CatalogMeta) -> HealthCheck:
     return HealthCheck("leftover files", str(place.location), figure, "remark", advice)
 
 
-def _check_files(place: LibraryPlace) -> HealthCheck:
+def _check_files(place: LibraryPlace, meta: CatalogMeta) -> HealthCheck:
     try:
         status = read_status(place)
     except InputError as error:
@@ -208,7 +216,9 @@ def _check_files(place: LibraryPlace) -> HealthCheck:
     behind = [f"{count:,} {word}" for word, count in lag.items() if count]
     if not behind:
         return HealthCheck("images", str(place.folder), f"{figure}, none new, changed or gone")
-    advice = f"run  clipkit index {shlex.quote(str(place.folder))}"
+    advice = f"run  clipkit index {_named(place, meta)}"
+    if status.num_missing:
+        advice += "  (with --prune if the missing ones are gone and not on another disk)"
     return HealthCheck(
         "images", str(place.folder), f"{figure}, {', '.join(behind)}", "remark", advice
     )
@@ -231,28 +241,31 @@ def _check_model(place: LibraryPlace, meta: CatalogMeta, encoder: Encoder) -> He
 
 def _check_rows_again(
     place: LibraryPlace, snapshot: LocalSnapshot, encoder: Encoder
-) -> HealthCheck:
+) -> Iterator[HealthCheck]:
     """Embed a few unchanged images once more and compare them with their rows."""
     name, where = "images embedded again", str(place.folder)
     sample = _unchanged_sample(place, snapshot.catalog.images(place.prefix))
-    if not sample:
-        return HealthCheck(name, where, "none is there unchanged")
-    try:
-        again = np.asarray(encoder.encode_images([place.path(file.path) for file in sample]))
-    except ImageReadError as error:
-        return HealthCheck(name, where, f"not compared: {error}", "remark")
-    stored = normalize_rows(snapshot.vectors([file.row for file in sample]))
-    cosines = np.einsum("nd,nd->n", stored, again)
-    worst = sample[int(cosines.argmin())].path
+    again = encoder.encode_readable_images([place.path(file.path) for file in sample])
+    for _, error in again.skipped:
+        yield HealthCheck("image file", where, str(error), "remark", "copy it again, or delete it")
+    if not len(again.positions):
+        figure = "not compared: none is there unchanged and can be read"
+        yield HealthCheck(name, where, figure, "remark")
+        return
+    readable = [sample[position] for position in again.positions]
+    stored = normalize_rows(snapshot.vectors([file.row for file in readable]))
+    cosines = np.einsum("nd,nd->n", stored, again.embeddings)
     figure = (
-        f"{len(sample)} images: cosine to the stored row {cosines.mean():.5f} on average, "
-        f"{cosines.min():.5f} at least ({worst})"
+        f"{len(readable)} images: cosine to the stored row {cosines.mean():.5f} on average, "
+        f"{cosines.min():.5f} at least ({readable[int(cosines.argmin())].path})"
     )
     if cosines.mean() >= _LEAST_MEAN and cosines.min() >= _LEAST_COSINE:
         verdict: Verdict = "ok" if cosines.mean() >= _CLOSE_COSINE else "remark"
         advice = "" if verdict == "ok" else "it was made in another precision or by another decoder"
-        return HealthCheck(name, where, figure, verdict, advice)
-    return HealthCheck(name, where, figure, "problem", f"the rows are wrong: {_again(place)}")
+        yield HealthCheck(name, where, figure, verdict, advice)
+        return
+    advice = f"the rows are wrong: {_again(place, snapshot.meta)}"
+    yield HealthCheck(name, where, figure, "problem", advice)
 
 
 def _unchanged_sample(place: LibraryPlace, known: Mapping[str, IndexedFile]) -> list[IndexedFile]:
@@ -270,5 +283,13 @@ def _unchanged_sample(place: LibraryPlace, known: Mapping[str, IndexedFile]) -> 
     return chosen
 
 
-def _again(place: LibraryPlace) -> str:
-    return f"run  {rebuild_command(place.folder)}"
+def _again(place: LibraryPlace, meta: CatalogMeta | None = None) -> str:
+    """Return what rebuilds an index, of the model that made it where that is known."""
+    if meta is None:
+        return f"run  {rebuild_command(place.folder)}"
+    return f"run  clipkit index --rebuild {_named(place, meta)}"
+
+
+def _named(place: LibraryPlace, meta: CatalogMeta) -> str:
+    folder = shlex.quote(str(place.folder))
+    return folder if meta.model == "starter" else f"{folder} --model {shlex.quote(meta.model)}"

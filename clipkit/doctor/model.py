@@ -61,6 +61,7 @@ def diagnose_model(
         )
         checks += _file_checks(source, files, directory)
         if has_problem(checks):
+            checks.append(_unseen(source))
             return Diagnosis(source.name, "model", tuple(checks))
         encoder = open_encoder(
             source,
@@ -109,6 +110,16 @@ def _file_checks(
             "there are no golden vectors to compare with before it is compiled",
             "remark",
         )
+
+
+def _unseen(source: Source) -> HealthCheck:
+    return HealthCheck(
+        "settings and embeddings",
+        source.name,
+        "not looked at: they tell nothing while the files are wrong",
+        "remark",
+        "run it again when the files are right",
+    )
 
 
 def _setting_checks(

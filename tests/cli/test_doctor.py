@@ -32,7 +32,7 @@ def test_an_indexed_folder_is_checked(run: Run, samples: list[Path], tmp_path: P
         shutil.copy(path, folder)
     refused = run("doctor", folder)
     assert refused.status == 2
-    assert "it has not been indexed either" in refused.err
+    assert "nor is there an index of it" in refused.err
     run("index", folder)
     outcome = run("doctor", folder)
     assert outcome.status == 0, outcome.out
@@ -46,7 +46,7 @@ def test_what_cannot_be_checked_is_one_line(run: Run, tmp_path: Path) -> None:
         ("no-such-model", "no model is called"),
         (tmp_path / "gone", "there is no file or directory"),
         (tmp_path / "empty", "is not a checkpoint"),
-        (tmp_path / "notes.txt", "it is no calibration either"),
+        (tmp_path / "notes.txt", "it is no calibration"),
     ):
         outcome = run("doctor", what)
         assert outcome.status == 2, what

@@ -8,6 +8,7 @@ import clipkit
 from clipkit.doctor.diagnose import diagnose
 from clipkit.errors import CheckpointError, InputError
 from tests.doctor.test_calibration import calibration
+from tests.fakes import FakeEncoder, save_image
 
 
 def test_each_kind_is_told_by_what_lies_there(
@@ -28,14 +29,39 @@ def test_each_kind_is_told_by_what_lies_there(
 def test_other_files_are_refused_in_a_sentence(content: str, tmp_path: Path) -> None:
     path = tmp_path / "a file.txt"
     path.write_text(content)
-    with pytest.raises(InputError, match="it is no calibration either"):
+    with pytest.raises(InputError, match="it is no calibration"):
         diagnose(path)
 
 
 def test_other_folders_and_names_are_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has not been indexed either"):
+    with pytest.raises(InputError, match="nor is there an index of it, in it or in"):
         diagnose(tmp_path)
     with pytest.raises(CheckpointError, match="no model is called"):
         diagnose("no-such-model")
     with pytest.raises(InputError, match="leave it out"):
         diagnose("starter", model="starter")
+
+
+def test_a_file_of_json_is_not_taken_for_weights(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text('{"of": "another kind"}')
+    with pytest.raises(InputError, match=r"calibration.json is no calibration, as"):
+        diagnose(path)
+    path.write_text('{"clipkit_calibration": 1, "model": "star')
+    with pytest.raises(InputError, match=r"calibration.json cannot be read: .* got no JSON"):
+        diagnose(path)
+
+
+def test_what_to_run_on_a_folder_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    with pytest.raises(InputError, match=f"clipkit index '{folder}'"):
+        diagnose(folder)
+
+
+def test_a_part_of_an_indexed_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    part = tmp_path / "photos" / "2020"
+    save_image(part / "0.png", (1, 2, 3))
+    clipkit.PhotoLibrary.open(tmp_path / "photos", FakeEncoder()).sync()
+    with pytest.raises(InputError, match=f"clipkit doctor {tmp_path / 'photos'}"):
+        diagnose(part)

@@ -178,4 +178,55 @@ def test_a_folder_that_is_gone_is_a_remark(photos: Path) -> None:
     photos.rename(photos.with_name("elsewhere"))
     found = verdicts(diagnosed(place))
     assert found["images"] == "remark"
-    assert found["images embedded again"] == "ok"  # with nothing to compare
+    assert found["images embedded again"] == "remark"  # with nothing to compare
+
+
+def test_a_missing_vectors_file_is_a_fault_of_the_vectors(photos: Path) -> None:
+    vectors(photos).unlink()
+    found = diagnosed(photos)
+    assert [(check.name, check.verdict) for check in found.checks] == [
+        ("records", "ok"),
+        ("vectors", "problem"),
+    ]
+
+
+def test_what_to_run_names_the_model_of_the_index(photos: Path) -> None:
+    save_image(photos / "new.png", (9, 9, 9))
+    stored = np.fromfile(vectors(photos), "<f2").reshape(-1, 4)
+    stored[2] = 0
+    stored.tofile(vectors(photos))
+    found = diagnosed(photos)
+    assert f"clipkit index {photos} --model fake" in found.remarks[0]
+    assert f"clipkit index --rebuild {photos} --model fake" in found.problems[0]
+
+
+def test_an_index_inside_its_folder_is_of_where_it_lies_now(photos: Path) -> None:
+    PhotoLibrary.open(photos, FakeEncoder(), keep_here=True).sync()
+    moved = photos.rename(photos.with_name("elsewhere"))
+    found = diagnosed(moved / ".clipkit")
+    assert found.name == str(moved)
+    assert set(verdicts(found).values()) == {"ok"}
+    (moved / ".clipkit" / "catalog.sqlite").write_bytes(b"")
+    assert f"clipkit index --rebuild {moved}" in diagnosed(moved / ".clipkit").problems[0]
+
+
+def test_each_of_several_indexes_says_where_it_lies(photos: Path) -> None:
+    PhotoLibrary.open(photos, FakeEncoder(space_id="another", name="other")).sync()
+    places = index_places(photos)
+    records = [each.figure for each in diagnosed(photos).checks if each.name == "records"]
+    assert [figure.rpartition(", in ")[2] for figure in records] == [
+        str(place.location) for place in places
+    ]
+
+
+def test_an_image_that_cannot_be_read_does_not_stop_the_comparison(photos: Path) -> None:
+    stored = np.fromfile(vectors(photos), "<f2").reshape(-1, 4)
+    stored[[0, 5]] = stored[[5, 0]]
+    stored.tofile(vectors(photos))
+    status = (photos / "3.png").stat()
+    (photos / "3.png").write_bytes(bytes(status.st_size))
+    os.utime(photos / "3.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+    found = diagnosed(photos)
+    (problem,) = found.problems
+    assert problem.startswith("5 images: cosine to the stored row 0.")
+    assert any("3.png" in remark for remark in found.remarks)

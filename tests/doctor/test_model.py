@@ -208,3 +208,12 @@ def test_damaged_weights_in_the_hubs_cache_are_a_problem(tmp_path: Path) -> None
 
     assert problem.startswith(f"{weights} is damaged: its SHA-256 is ")
     assert problem.endswith('run  clipkit fetch --force "hf-hub:org/tiny@0123abcd"')
+
+
+def test_what_was_not_looked_at_behind_wrong_files_is_said(copied_starter: Path) -> None:
+    weights = copied_starter / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    diagnosis = diagnose_model(copied_starter)
+    assert diagnosis.model is None
+    assert diagnosis.checks[-1].name == "settings and embeddings"
+    assert diagnosis.remarks[-1].startswith("not looked at")

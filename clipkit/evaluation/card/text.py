@@ -1,5 +1,6 @@
 """A model card as a README.md with the header that the Hugging Face hub reads."""
 
+import shlex
 from collections.abc import Iterator
 
 from clipkit.evaluation.card.origin import MADE_BY, ModelOrigin
@@ -52,7 +53,7 @@ def model_card_text(card: ModelCard) -> str:
             "",
             "To repeat it:",
             "",
-            f"    clipkit card {card.model}",
+            f"    clipkit card {shlex.quote(card.model)}",
             "",
             *_origin(card.origin),
             "## Limits",

@@ -1,5 +1,6 @@
 """The card as a README.md: the header of the hub, and what was measured."""
 
+import dataclasses
 import json
 
 import pytest
@@ -97,3 +98,8 @@ def test_json_has_every_prompt_and_every_answer() -> None:
     assert found["probes"][0]["accuracy"] == pytest.approx(
         {"mean": 0.5, "low": 0.25, "high": 0.75, "count": 1}
     )
+
+
+def test_the_command_that_repeats_it_can_be_pasted() -> None:
+    text = clipkit.model_card_text(dataclasses.replace(card(), model="my model"))
+    assert "\n    clipkit card 'my model'\n" in text
