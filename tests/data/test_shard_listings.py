@@ -111,7 +111,7 @@ def test_what_takes_long_says_how_far_it_is(
 
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from clipkit.data import shard_listings
 from clipkit.data.shard_listing import Shard
@@ -121,6 +121,8 @@ def list_it(shard, captions):
     os.write(1, f"{os.getpid()}\\n".encode())  # at once: two processes write to one pipe
     time.sleep(1000)
 
+# A shell switches it off for what it starts in the background, as a whole run of the tests may be.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 shard_listings._WORTH_PROCESSES = 0
 shard_listings.usable_cores = lambda: 2
 shard_listings.list_shard = list_it
