@@ -1,7 +1,7 @@
 """clipkit.compare: models side by side on the same data, and which differences are noise."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -232,9 +232,7 @@ def _corrected(differences: Sequence[MetricDifference]) -> list[MetricDifference
     is_deciding = np.array([found.is_deciding for found in differences], dtype=np.bool_)
     probabilities[is_deciding] = holm(probabilities[is_deciding])
     return [
-        MetricDifference(
-            found.model, found.metric, found.is_deciding, found.difference, float(probability)
-        )
+        replace(found, probability=float(probability))
         for found, probability in zip(differences, probabilities, strict=True)
     ]
 

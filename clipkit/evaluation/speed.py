@@ -42,18 +42,19 @@ def measure_speeds(
         One entry a model.
     """
     images = reference_images()[:_IMAGES]
-    seconds = np.empty((_ROUNDS, len(encoders)))
-    done, total = 0, (_ROUNDS + 1) * len(encoders)
+    seconds = np.empty((1 + _ROUNDS, len(encoders)))
+    done = 0
     with callbacks.progress_for("measuring speed") as progress, _any_size(encoders):
-        for number in range(-1, _ROUNDS):  # the first round may allocate and compile
+        for number in range(len(seconds)):
             # Back and forth, so that none always runs after the same one.
-            order = range(len(encoders)) if number % 2 else reversed(range(len(encoders)))
+            order = reversed(range(len(encoders))) if number % 2 else range(len(encoders))
             for place in order:
                 begin = clock()
                 encoders[place].encode_images(images)
                 seconds[number, place] = clock() - begin
                 done += 1
-                progress(done, total)
+                progress(done, seconds.size)
+    seconds = seconds[1:]  # in the first round a model may allocate and compile
     ratios = np.median(seconds / seconds[:, :1], axis=0)
     return [
         Speed(float(_IMAGES / median), float(ratio))
