@@ -172,9 +172,7 @@ def _output(path: Path, *, is_forced: bool) -> OutputFile:
 
     if path.suffix.lower() not in (".html", ".htm", ".md"):
         raise InputError(f"a report is a file that ends in .html or .md, got {path}")
-    output = OutputFile(path, lambda head: MARK.encode() in head, is_forced)
-    output.check()
-    return output
+    return OutputFile(path, lambda head: MARK.encode() in head, is_forced).checked()
 
 
 def _is_page(output: OutputFile) -> bool:

@@ -89,9 +89,7 @@ def _output(path: Path, *, is_forced: bool) -> OutputFile:
             f"{path} is there already, and a person may have written in it: choose another name, "
             "or say --force to replace it"
         )
-    output = OutputFile(path, is_forced=is_forced)
-    output.check()
-    return output
+    return OutputFile(path, is_forced=is_forced).checked()
 
 
 def _bar(label: str) -> AbstractContextManager[Progress]:

@@ -116,9 +116,7 @@ def _diagram(arguments: argparse.Namespace) -> OutputFile | None:
             "a reliability diagram is of answers with a probability, which retrieval and search "
             "do not have: leave --diagram out, or give images with classes"
         )
-    output = OutputFile(path, lambda head: SOFTWARE.encode() in head, arguments.force)
-    output.check()
-    return output
+    return OutputFile(path, lambda head: SOFTWARE.encode() in head, arguments.force).checked()
 
 
 def _calibration(arguments: argparse.Namespace) -> OutputFile | None:
@@ -127,9 +125,9 @@ def _calibration(arguments: argparse.Namespace) -> OutputFile | None:
     path = Path(arguments.calibrate)
     if path.suffix.lower() != ".json":
         raise InputError(f"a calibration is a file that ends in .json, got {path}")
-    output = OutputFile(path, lambda head: b'"clipkit_calibration"' in head, arguments.force)
-    output.check()
-    return output
+    return OutputFile(
+        path, lambda head: b'"clipkit_calibration"' in head, arguments.force
+    ).checked()
 
 
 def _print(report: "EvaluationReport", *, is_json: bool) -> None:

@@ -104,6 +104,4 @@ def _output(arguments: argparse.Namespace) -> OutputFile:
     path = Path(arguments.output)
     if path.suffix.lower() != ".png":
         raise InputError(f"the drawing is a PNG file: give it a name that ends in .png, got {path}")
-    output = OutputFile(path, lambda head: SOFTWARE.encode() in head, arguments.force)
-    output.check()
-    return output
+    return OutputFile(path, lambda head: SOFTWARE.encode() in head, arguments.force).checked()

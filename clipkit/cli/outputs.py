@@ -46,6 +46,18 @@ class OutputFile:
                 "it: choose another name, or say --force to replace it"
             )
 
+    def checked(self) -> "OutputFile":
+        """Return the file if it can be put in its place.
+
+        Returns:
+            This one.
+
+        Raises:
+            InputError: As `check` does.
+        """
+        self.check()
+        return self
+
     def write_text(self, parts: Iterable[str]) -> None:
         """Write a text in UTF-8; odd bytes of file names, as Python has them, become themselves.
 
