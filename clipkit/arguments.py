@@ -1,7 +1,7 @@
-"""Checks of arguments, with one error message for each kind of mistake."""
+"""Checks of arguments, with one error message for each kind of mistake, and how it names texts."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 from clipkit.errors import InputError
 
 ENCODER_RULE = "the encoder must be an Encoder, as clipkit.load(NAME) returns it"
+_NAMED = 5  # texts in a message
+_LONG = 80  # characters of each of them
 
 
 def check_whole(value: object, name: str, *, least: int = 1) -> int:
@@ -151,3 +153,13 @@ def check_kind(value: object, attribute: str, rule: str) -> None:
     """
     if not hasattr(value, attribute):
         raise InputError(f"{rule}, got {type(value).__name__} {value!r:.80}")
+
+
+def quoted(texts: Sequence[str], separator: str = ", ") -> str:
+    """Return texts for a message: the first few, and how many more there are."""
+    named = separator.join(map(_short, texts[:_NAMED]))
+    return f"{named} and {len(texts) - _NAMED} more" if len(texts) > _NAMED else named
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _LONG else f"{text[:_LONG]}…")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import clipkit
-from clipkit.arguments import check_share, check_whole, items_of
+from clipkit.arguments import check_share, check_whole, items_of, quoted
 from clipkit.curation.filtering import filter_pairs
 from clipkit.curation.rules import FilterRules
 from clipkit.encoder.pairs import stream_pairs
@@ -311,3 +311,9 @@ def test_every_warning_of_the_library_is_a_clipkit_warning() -> None:
         if name.endswith("Warning"):
             assert issubclass(getattr(clipkit, name), clipkit.ClipkitWarning)
     assert "CutOffImageWarning" in clipkit.__all__
+
+
+def test_texts_in_a_message_are_few_and_short() -> None:
+    assert quoted(["a", "b"]) == "'a', 'b'"
+    assert quoted(list("abcdefg")).endswith("'e' and 2 more")
+    assert len(quoted(["x" * 100_000])) < 100

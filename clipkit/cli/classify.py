@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipkit.arguments import quoted
 from clipkit.cli import values
 from clipkit.cli.classify_output import Answer, choose_writer
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
@@ -17,7 +18,6 @@ from clipkit.cli.terminal import clear_bars, note, progress_bar
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import EncodedBatch
-from clipkit.encoder.text_embedding import quoted
 from clipkit.errors import ImageReadError, InputError, LibraryError, SpaceMismatchError
 from clipkit.inputs.folders import FolderEntry, find_images
 from clipkit.zero_shot.calibration import Calibration

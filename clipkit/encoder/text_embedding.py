@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import quoted
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.encoder.text_cache import TextCache
 from clipkit.errors import ClipkitWarning
@@ -21,8 +22,6 @@ from clipkit.runtime.base import Runtime
 # are embedded once and would push out the queries that come again.
 KEPT_AT_ONCE = 2048
 
-_NAMED = 5  # texts in a message
-_LONG = 80  # characters of each of them
 
 Ensemble = tuple[str, ...]
 """At least one prompt, of whose embeddings the mean is taken. A text alone is an ensemble too."""
@@ -174,16 +173,6 @@ def warn_of_unknown(texts: Sequence[str], what: str = "texts") -> None:
         UnknownTextWarning,
         stacklevel=4,
     )
-
-
-def quoted(texts: Sequence[str], separator: str = ", ") -> str:
-    """Return texts for a message: the first few, and how many more there are."""
-    named = separator.join(map(_short, texts[:_NAMED]))
-    return f"{named} and {len(texts) - _NAMED} more" if len(texts) > _NAMED else named
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= _LONG else f"{text[:_LONG]}…")
 
 
 def _mean(rows: Embeddings) -> NDArray[np.float32]:

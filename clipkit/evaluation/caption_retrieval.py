@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from clipkit.data.pair import PairDataset
 from clipkit.embeddings import Embeddings
+from clipkit.encoder.embedded_images import embed_images
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
-from clipkit.evaluation.embedded import embed_images
 from clipkit.evaluation.report import EvaluationReport, few_warning
 from clipkit.metrics.comparison import ItemValues
 from clipkit.metrics.ranking import average_precisions, first_ranks, ndcgs, relevant_ranks

@@ -3,15 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+from clipkit.data.benchmark_layout import BenchmarkSet, find_benchmark_set
+from clipkit.data.labelled_images import LabelledImages, by_class, open_labelled
 from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.sources import has_split, open_pairs
 from clipkit.data.table_rows import MissingColumnError
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
-from clipkit.evaluation.benchmark_layout import BenchmarkSet, find_benchmark_set
 from clipkit.evaluation.caption_retrieval import evaluate_captions
 from clipkit.evaluation.cross_fitting import check_can_calibrate
-from clipkit.evaluation.labelled_images import LabelledImages, by_class, open_labelled
 from clipkit.evaluation.options import NO_CALIBRATION, EvaluationOptions, in_split, task_of
 from clipkit.evaluation.probe_evaluation import evaluate_probe
 from clipkit.evaluation.report import EvaluationReport

@@ -6,18 +6,18 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.adapt.linear_probe import choose_shots, fit_linear_probe
+from clipkit.arguments import quoted
+from clipkit.data.labelled_images import LabelledImages
+from clipkit.encoder.embedded_images import embed_images
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.text_embedding import quoted
 from clipkit.errors import InputError
 from clipkit.evaluation.classification import score_log_probabilities
-from clipkit.evaluation.embedded import embed_images
-from clipkit.evaluation.labelled_images import LabelledImages
-from clipkit.evaluation.leaks import find_leaks
-from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
 from clipkit.evaluation.options import EvaluationOptions
 from clipkit.evaluation.report import EvaluationReport, data_name
 from clipkit.evaluation.zero_shot_classification import classification_report
 from clipkit.progress import Callbacks
+from clipkit.search.duplicates.leaks import find_leaks
 
 
 def evaluate_probe(

@@ -9,6 +9,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError
 from clipkit.metrics.calibration import ReliabilityBin
 from clipkit.metrics.comparison import Interval, ItemValues
+from clipkit.search.duplicates.leaks import NearDuplicate
 from clipkit.zero_shot.calibration import Calibration
 
 _FEW = 100  # images or queries, below which an interval spans more than about 10 points
@@ -56,15 +57,6 @@ class QueryResult:
     relevant: int  # images
     first_rank: int  # of the first relevant image, from 1
     average_precision: float
-
-
-@dataclass(frozen=True)
-class NearDuplicate:
-    """A test image that is in the training data as well, as the same file or as a copy."""
-
-    test: str
-    train: str
-    cosine: float
 
 
 @dataclass(frozen=True)

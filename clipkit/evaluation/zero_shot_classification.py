@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.data.labelled_images import LabelledImages
+from clipkit.encoder.embedded_images import EmbeddedImages, embed_images
 from clipkit.encoder.encoder import Encoder
 from clipkit.evaluation.classification import (
     ImageScores,
@@ -18,8 +20,6 @@ from clipkit.evaluation.classification import (
     template_result,
 )
 from clipkit.evaluation.cross_fitting import measure_calibration
-from clipkit.evaluation.embedded import EmbeddedImages, embed_images
-from clipkit.evaluation.labelled_images import LabelledImages
 from clipkit.evaluation.options import EvaluationOptions
 from clipkit.evaluation.report import (
     CalibrationResult,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.encoder.text_embedding import quoted
+from clipkit.arguments import quoted
 from clipkit.errors import InputError, MissingExtraError
 from clipkit.files import read_json_object, write_text
 from clipkit.runtime.base import Scoring

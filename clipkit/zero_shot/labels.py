@@ -10,9 +10,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.arguments import items_of
+from clipkit.arguments import items_of, quoted
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.text_embedding import quoted, warn_of_unknown
+from clipkit.encoder.text_embedding import warn_of_unknown
 from clipkit.errors import ClipkitWarning, InputError
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import clipkit
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.text_cache import TextCache
-from clipkit.encoder.text_embedding import UnknownTextWarning, quoted
+from clipkit.encoder.text_embedding import UnknownTextWarning
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import TextCutWarning, Tokenizer
 from clipkit.runtime.base import Scoring
@@ -257,9 +257,3 @@ def test_a_useless_cache_changes_nothing(path: Path) -> None:
         rows = make_encoder(CountingRuntime(), path).encode_texts(words)
     without = make_encoder(CountingRuntime(), None).encode_texts(words)
     assert rows.tobytes() == without.tobytes()
-
-
-def test_texts_in_a_message_are_few_and_short() -> None:
-    assert quoted(["a", "b"]) == "'a', 'b'"
-    assert quoted(list("abcdefg")).endswith("'e' and 2 more")
-    assert len(quoted(["x" * 100_000])) < 100

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from clipkit.data.pair import PairLayout
 from clipkit.embeddings import Embeddings
+from clipkit.encoder.embedded_images import embed_images
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.evaluation.audit.column import measure_column, num_families
@@ -34,7 +35,6 @@ from clipkit.evaluation.audit.grouped_images import (
 )
 from clipkit.evaluation.audit.report import AuditReport, ColumnAudit, Counterfactual
 from clipkit.evaluation.audit.scores import AuditImages, AuditTexts, score_texts
-from clipkit.evaluation.embedded import embed_images
 from clipkit.evaluation.report import data_name
 from clipkit.progress import Callbacks
 from clipkit.zero_shot.classifier import ZeroShotClassifier

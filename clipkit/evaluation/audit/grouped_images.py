@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.data.labelled_images import open_labelled
 from clipkit.data.pair import PairDataset, PairLayout, list_some
 from clipkit.data.table import TABLE_SUFFIXES
 from clipkit.data.table_columns import TableColumns, join_columns, open_table_columns
 from clipkit.errors import InputError
 from clipkit.evaluation.audit.report import GroupSize
-from clipkit.evaluation.labelled_images import open_labelled
 from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from clipkit.adapt.linear_probe import choose_shots, fit_linear_probe
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
-from clipkit.evaluation.linear_probe import choose_shots, fit_linear_probe
 
 
 def test_shots_are_so_many_of_each_class() -> None:

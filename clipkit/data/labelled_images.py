@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import quoted
+from clipkit.data.benchmark_layout import BenchmarkSet
 from clipkit.data.class_names import ClassNames, read_class_names
 from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.shard_samples import ShardCaptions
 from clipkit.data.sources import open_pairs, open_source
 from clipkit.data.table_rows import MissingColumnError
 from clipkit.data.webdataset import is_shards, open_shards
-from clipkit.encoder.text_embedding import quoted
 from clipkit.errors import InputError
-from clipkit.evaluation.benchmark_layout import BenchmarkSet
 from clipkit.models.standard_names import imagenet_class_names
 from clipkit.paths import expand_home
 from clipkit.progress import Callbacks

@@ -4,21 +4,30 @@ Shapes: N test images, M training images, D dimensions.
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
 from clipkit.data.overlap import shared_images
 from clipkit.data.pair import PairDataset
 from clipkit.embeddings import Embeddings
+from clipkit.encoder.embedded_images import EmbeddedImages
 from clipkit.errors import ImageReadError
-from clipkit.evaluation.embedded import EmbeddedImages
-from clipkit.evaluation.report import NearDuplicate
 from clipkit.inputs.perceptual_hash import read_pyramid
 from clipkit.search.duplicates.pixel_comparison import is_copy
 
 _BLOCK = 2048  # test images compared with all training images at once
 _NEAR = 0.85  # cosine from which two images are opened; copies of real photographs have .9 and more
 _COMPARED = 3  # training images that a test image is compared with, nearest first
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """A test image that is in the training data as well, as the same file or as a copy."""
+
+    test: str
+    train: str
+    cosine: float
 
 
 def find_leaks(
