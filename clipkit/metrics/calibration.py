@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import InputError
+from clipkit.metrics.classification import label_log_probabilities
 
 NUM_BINS = 15  # as Guo et al. 2017 have it, whom others follow
+MOST_SCALE = 100.0  # of logits: where none is wrong, none is too large
+_SCALE_TOLERANCE = 1e-4
 Binning = Literal["width", "mass"]
 Probabilities = NDArray[np.floating[Any]]
 
@@ -185,3 +188,57 @@ def _check(confidences: Probabilities, is_right: NDArray[np.bool_], num_bins: in
         )
     if num_bins < 1:
         raise InputError(f"the number of bins must be at least 1, got {num_bins}")
+
+
+def best_scale(logits: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> float:
+    """Return what logits are to be multiplied by for labels to be likeliest: 1 / temperature.
+
+    The log probability is a concave function of it, so halving an interval finds the highest.
+
+    Args:
+        logits: Of image n for class c, shape (N, C), N >= 1.
+        labels: The right class of each image, shape (N,).
+
+    Returns:
+        0 (the logits tell nothing) to MOST_SCALE, which separable images reach.
+
+    Example:
+        >>> logits = np.log([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
+        >>> round(best_scale(logits, np.array([0, 0, 0, 1])), 4)  # right in 3 of 4: ln 3 / ln 9
+        0.5
+
+    Source:
+        Temperature scaling: Guo et al. 2017 (arXiv 1706.04599).
+    """
+    centred = logits - logits.max(axis=1, keepdims=True)
+    right = centred[np.arange(len(labels)), labels]
+
+    def slope(scale: float) -> float:
+        weights = np.exp(scale * centred)
+        means = (weights * centred).sum(axis=1) / weights.sum(axis=1)
+        return float((right - means).mean())
+
+    if slope(0.0) <= 0:
+        return 0.0
+    low, high = 0.0, MOST_SCALE
+    while high - low > _SCALE_TOLERANCE * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
+    return high
+
+
+def best_log_probability(logits: NDArray[np.float64], labels: NDArray[np.integer[Any]]) -> float:
+    """Return the mean log probability of the right class at the temperature where it is highest.
+
+    It compares what classifiers know of images, whatever their confidence: an overconfident one
+    loses nothing, and one that knows nothing has ln(1/C).
+
+    Args:
+        logits: Of image n for class c, shape (N, C), N >= 1.
+        labels: The right class of each image, shape (N,).
+
+    Returns:
+        A natural logarithm, in ln(1/C)..0.
+    """
+    scaled = best_scale(logits, labels) * logits
+    return float(label_log_probabilities(scaled, labels).mean())

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -12,12 +12,16 @@ from sklearn.metrics import brier_score_loss
 
 from clipkit.errors import InputError
 from clipkit.metrics.calibration import (
+    MOST_SCALE,
     Binning,
+    best_log_probability,
+    best_scale,
     brier_scores,
     expected_calibration_error,
     reliability_bins,
     selective_accuracy,
 )
+from clipkit.metrics.classification import label_log_probabilities
 
 CONFIDENCES = np.array([0.95, 0.9, 0.8, 0.7, 0.65, 0.55, 0.4, 0.35])
 IS_RIGHT = np.array([1, 1, 0, 1, 1, 0, 0, 1], dtype=bool)
@@ -97,3 +101,23 @@ def test_what_are_no_probabilities_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         reliability_bins(np.array(confidences), np.array(is_right, dtype=bool), num_bins=num_bins)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_best_scale_is_that_of_a_fine_search(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(0, 3, (30, 4)), rng.integers(0, 4, 30)
+    logits[np.arange(30), labels] += rng.uniform(-1, 3)
+    scales = np.concatenate([[0.0], np.geomspace(1e-4, 100, 4000)])
+    found = [label_log_probabilities(scale * logits, labels).mean() for scale in scales]
+    assert best_log_probability(logits, labels) >= max(found) - 1e-6
+    assert best_scale(logits, labels) == pytest.approx(scales[int(np.argmax(found))], 5e-3, 1e-3)
+
+
+def test_the_best_scale_of_worthless_and_of_perfect_logits() -> None:
+    logits = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+    assert best_scale(logits, np.array([1, 1, 0])) == 0
+    assert best_log_probability(logits, np.array([1, 1, 0])) == pytest.approx(-np.log(2))
+    assert best_scale(logits, np.array([0, 0, 1])) == pytest.approx(MOST_SCALE, 1e-3)
+    assert best_log_probability(1e6 * logits, np.array([0, 0, 1])) == pytest.approx(0)

@@ -1,0 +1,80 @@
+"""What support images that were held out say of a classifier: which setting, which temperature.
+
+No method here has a validation set: with a few images a class, all that there are is the support.
+
+Shapes: N support images, C classes, S settings.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from clipkit.adapt.classifiers import Classifier
+from clipkit.adapt.support import Logits, Support
+from clipkit.metrics.calibration import best_log_probability
+from clipkit.runtime.base import Scoring
+from clipkit.zero_shot.calibration import fit_scoring
+
+_FOLDS = 5
+_ROUNDING = 1e-6  # of a mean log probability
+
+Fit = Callable[[Support], Classifier]
+
+
+def choose_setting(
+    support: Support,
+    settings: Sequence[float],
+    classifiers: Callable[[Support], Callable[[float], Classifier]],
+) -> float:
+    """Return the setting whose classifier knows most of held-out images.
+
+    Args:
+        support: The labelled images; one class has two or more.
+        settings: To choose from; of equally good ones the first is taken.
+        classifiers: Returns, for a part of the support, what makes a classifier of a setting.
+
+    Returns:
+        The setting of the highest log probability at its own best temperature: at a given one, a
+        setting that does no more than lower an overconfident model's confidence would win.
+    """
+    shape = (len(settings), len(support.labels), len(support.class_embeddings))
+    logits = np.empty(shape, dtype=np.float32)
+    for part, rows in support.folds(_FOLDS):
+        make = classifiers(part)
+        for place, setting in enumerate(settings):
+            logits[place, rows] = make(setting).logits(support.embeddings[rows])
+    return settings[best_of([best_log_probability(some, support.labels) for some in logits])]
+
+
+def best_of(log_probabilities: Sequence[float]) -> int:
+    """Return the place of the highest, of equal ones but for rounding the first, shape (S,)."""
+    values = np.array(log_probabilities)
+    return int(np.flatnonzero(values >= values.max() - _ROUNDING)[0])
+
+
+def held_out_logits(support: Support, fit: Fit) -> Logits:
+    """Return the logits of each support image by a classifier of others, shape (N, C)."""
+    logits = np.empty((len(support.labels), len(support.class_embeddings)))
+    for part, rows in support.folds(_FOLDS):
+        logits[rows] = fit(part).logits(support.embeddings[rows])
+    return logits
+
+
+def calibrated(support: Support, fit: Fit) -> Classifier:
+    """Return the classifier of all images, its logits scaled as held-out images ask for.
+
+    Args:
+        support: The labelled images.
+        fit: Makes a classifier of a part of them.
+
+    Returns:
+        The classifier; of one image a class it is as it was fitted, for nothing can be held out.
+
+    Raises:
+        MissingExtraError: If SciPy is not installed.
+    """
+    found = fit(support)
+    if support.counts.max() < 2:
+        return found
+    scoring = fit_scoring(held_out_logits(support, fit), support.labels, Scoring(0.0, None))
+    return found.scaled(scoring.logit_scale)

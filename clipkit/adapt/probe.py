@@ -1,0 +1,111 @@
+"""A linear probe that starts from the class texts and is held to them.
+
+Shapes: N support images, C classes, D dimensions.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.adapt.classifiers import LinearClassifier
+from clipkit.adapt.held_out import choose_setting
+from clipkit.adapt.support import Support
+from clipkit.errors import MissingExtraError
+from clipkit.metrics.classification import label_log_probabilities
+
+# How strongly weights are held to the texts.
+DEFAULT_STRENGTH = 30.0
+_STRENGTHS: Sequence[float] = (100.0, 30.0, 10.0, 3.0, 1.0)
+_MOST_STEPS = 300
+
+
+def fit_probe(support: Support) -> LinearClassifier:
+    """Fit a probe whose strength held-out images choose; one image a class takes the default.
+
+    Args:
+        support: The labelled images.
+
+    Returns:
+        The probe.
+
+    Raises:
+        MissingExtraError: If SciPy is not installed.
+    """
+    strength = DEFAULT_STRENGTH
+    if support.counts.max() > 1:
+        strength = choose_setting(
+            support, _STRENGTHS, lambda part: lambda strength: text_probe(part, strength)
+        )
+    return text_probe(support, strength)
+
+
+def text_probe(support: Support, strength: float) -> LinearClassifier:
+    """Return the class texts moved to where they classify the support images best.
+
+    The mean cross-entropy of the images is made least, plus strength times the mean over the
+    classes of a_c |w_c - t_c|². a_c is the probability that the texts alone give the right class
+    of the images of c: where the texts are wrong, less holds the weights to them.
+
+    Args:
+        support: The labelled images. The text of a class without any stays where it is.
+        strength: Above 0.
+
+    Returns:
+        Cosines to the moved texts, times the logit scale.
+
+    Raises:
+        MissingExtraError: If SciPy is not installed.
+
+    Source:
+        Silva-Rodríguez et al. 2024, "A Closer Look at the Few-Shot Adaptation of Large
+        Vision-Language Models" (arXiv 2312.12730): CLAP, with its penalty. There a few hundred
+        steps of gradient descent end the search; here it goes on to the least.
+    """
+    try:
+        from scipy.optimize import minimize  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError("evaluate", "A probe") from error
+    texts = support.class_embeddings.astype(np.float64)
+    loss = _Loss(support, texts, strength)
+    options = {"maxiter": _MOST_STEPS}
+    found = minimize(loss, texts.ravel(), jac=True, method="L-BFGS-B", options=options)
+    weights = found.x.reshape(texts.shape)
+    weights = support.logit_scale * weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    return LinearClassifier(weights, np.zeros(len(weights)))
+
+
+class _Loss:
+    """The loss of weights, and its gradient.
+
+    Args:
+        support: The labelled images.
+        texts: Where weights start, shape (C, D).
+        strength: Of the penalty for leaving there.
+    """
+
+    def __init__(self, support: Support, texts: NDArray[np.float64], strength: float) -> None:
+        self._rows = support.embeddings.astype(np.float64)
+        self._one_hot = support.one_hot
+        self._scale = support.logit_scale
+        self._texts = texts
+        right = label_log_probabilities(support.zero_shot(support.embeddings), support.labels)
+        trust = self._one_hot.T @ np.exp(right) / np.maximum(support.counts, 1)
+        trust = np.where(support.counts, trust, 1.0)
+        self._pull = strength * trust[:, None] / len(texts)  # (C, 1)
+
+    def __call__(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights = flat.reshape(self._texts.shape)
+        norms = np.linalg.norm(weights, axis=1, keepdims=True)
+        units = weights / norms
+        logits = self._scale * self._rows @ units.T
+        logits -= logits.max(axis=1, keepdims=True)
+        log_sums = np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        log_probabilities = logits - log_sums
+        count = len(logits)
+        moved = weights - self._texts
+        loss = -(self._one_hot * log_probabilities).sum() / count + (self._pull * moved**2).sum()
+        of_units = (np.exp(log_probabilities) - self._one_hot).T @ self._rows * self._scale / count
+        along = (of_units * units).sum(axis=1, keepdims=True)
+        gradient = (of_units - along * units) / norms + 2 * self._pull * moved
+        return float(loss), gradient.ravel()
