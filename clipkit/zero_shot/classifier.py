@@ -6,25 +6,24 @@ model among them, D dimensions of the shared space.
 
 import copy
 import functools
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_progress, check_whole
+from clipkit.arguments import ENCODER_RULE, check_kind, check_progress
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import EmbeddingArray, Embeddings, cosine_similarity, top_k
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, SpaceMismatchError
-from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
 from clipkit.word_evidence import WordScale
 from clipkit.zero_shot.calibration import Calibration, check_labels, fit_scoring, identify_prompts
+from clipkit.zero_shot.image_classifier import ImageClassifier
 from clipkit.zero_shot.label_evidence import LabelEvidence
-from clipkit.zero_shot.label_scores import ClassifiedBatch, LabelScore
+from clipkit.zero_shot.label_scores import LabelScore
 from clipkit.zero_shot.labels import (
     LabelGroups,
     Labels,
@@ -41,7 +40,7 @@ from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolv
 NONE_OF_THESE = "none of these"  # the label of images that show none of the labels
 
 
-class ZeroShotClassifier:
+class ZeroShotClassifier(ImageClassifier):
     """Scores images against class names.
 
     Equal names are as many classes of equal score: lists of classes repeat a name on purpose, as
@@ -92,7 +91,7 @@ class ZeroShotClassifier:
             DEFAULT_TEMPLATES if isinstance(templates, Mapping) else templates
         )
         self.multi_label = multi_label or encoder.scoring.is_sigmoid
-        self._encoder = encoder
+        super().__init__(encoder)
         self._scoring: Scoring = encoder.scoring
         self._calibration: Calibration | None = None
         self._has_unknown = False
@@ -240,89 +239,6 @@ class ZeroShotClassifier:
             for scores, some, size in rows
         ]
 
-    def classify(
-        self,
-        images: Iterable[ImageInput],
-        *,
-        k: int | None = None,
-        batch_size: int | None = None,
-        progress: Progress | None = None,
-    ) -> list[list[LabelScore]]:
-        """Return the labels of each image, best first.
-
-        Args:
-            images: N images, as for :meth:`clipkit.Encoder.encode_images`.
-            k: How many labels an image; None for all.
-            batch_size: As for :meth:`clipkit.Encoder.encode_images`.
-            progress: Called after every batch with (done, total).
-
-        Returns:
-            One list an image, in the order of the images.
-
-        Raises:
-            ImageReadError: At the first image that cannot be read. To skip such images, use
-                :meth:`stream`.
-            InputError: If an item is no image at all, or k is less than 1.
-        """
-        count = self._count(k)
-        embeddings = self._encoder.encode_images(images, batch_size=batch_size, progress=progress)
-        return self.rank(embeddings, k=count)
-
-    def stream(
-        self,
-        images: Iterable[ImageInput],
-        *,
-        k: int | None = None,
-        batch_size: int | None = None,
-        progress: Progress | None = None,
-    ) -> Generator[ClassifiedBatch]:
-        """Yield the labels of images batch by batch, in memory that does not grow.
-
-        Args:
-            images: Any number of images, as for :meth:`clipkit.Encoder.encode_images`.
-            k: How many labels an image; None for all.
-            batch_size: As for :meth:`clipkit.Encoder.stream_images`.
-            progress: Called after every batch with (done, total).
-
-        Yields:
-            Batches in the order of the images. Each position is in exactly one batch, with its
-            labels or with the reason why there are none.
-
-        Raises:
-            InputError: If an item is no image at all, or k is less than 1.
-        """
-        count = self._count(k)
-        batches = self._encoder.stream_images(images, batch_size=batch_size, progress=progress)
-        with closing(batches):
-            for batch in batches:
-                labels = self.rank(batch.embeddings, k=count)
-                yield ClassifiedBatch(batch.positions, labels, batch.skipped)
-
-    def rank(self, image_embeddings: Embeddings, *, k: int | None = None) -> list[list[LabelScore]]:
-        """Return the labels of images that are embedded already, best first.
-
-        Args:
-            image_embeddings: Shape (N, D), rows of norm 1, of the classifier's space.
-            k: How many labels an image; None for all.
-
-        Returns:
-            One list an image. Labels of equal score keep the order of the class names.
-
-        Raises:
-            InputError: If the shapes do not fit, rows are not of norm 1, or k is less than 1.
-            SpaceMismatchError: If the embeddings know that they are of another space.
-        """
-        count = self._count(k)
-        scores, labels = self._scores(image_embeddings), self.labels
-        if self._has_unknown:
-            unknown = 1 - scores.sum(axis=1, dtype=np.float64, keepdims=True)
-            scores = np.hstack([scores, unknown.clip(0, 1).astype(np.float32)])
-            labels = [*labels, NONE_OF_THESE]
-        return [
-            [LabelScore(score=float(row[at]), label=labels[at]) for at in top_k(row, count)]
-            for row in scores
-        ]
-
     def scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
         """Return the score of every image for every class.
 
@@ -374,8 +290,16 @@ class ZeroShotClassifier:
                 "multi_label each is scored on its own: leave one of the two out"
             )
 
-    def _count(self, k: int | None) -> int:
-        return len(self.labels) + self._has_unknown if k is None else check_whole(k, "k")
+    def _ranked(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
+        scores = self._scores(image_embeddings)
+        if not self._has_unknown:
+            return scores
+        unknown = 1 - scores.sum(axis=1, dtype=np.float64, keepdims=True)
+        return np.hstack([scores, unknown.clip(0, 1).astype(np.float32)])
+
+    @property
+    def _ranked_labels(self) -> list[str]:
+        return [*self.labels, NONE_OF_THESE] if self._has_unknown else self.labels
 
     def only(self, class_names: Sequence[str]) -> "ZeroShotClassifier":
         """Return the classifier of some of the class names, without embedding them again.

@@ -1,0 +1,234 @@
+"""Heads: classifiers of a user's own classes with all that using them needs, one file each.
+
+Shapes: M images, N support images, C classes, D dimensions.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from clipkit.adapt.classifiers import CacheClassifier, LinearClassifier
+from clipkit.arguments import ENCODER_RULE, check_kind
+from clipkit.embeddings import Embeddings, check_embeddings, common_space
+from clipkit.encoder.encoder import Encoder
+from clipkit.errors import InputError, SpaceMismatchError
+from clipkit.files import write_bytes
+from clipkit.runtime.base import Scoring
+from clipkit.zero_shot.image_classifier import ImageClassifier
+from clipkit.zero_shot.probabilities import label_log_losses
+
+FORMAT = "clipkit_head"
+_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classifier on the embeddings of one model.
+
+    It is fitted by :func:`clipkit.adapt` and used with :class:`clipkit.HeadClassifier`, or with
+    ``clipkit classify --head FILE``.
+    """
+
+    method: str  # how it was fitted, such as "gda"
+    model: str  # the model's name, as it was resolved
+    space_id: str  # of the model
+    class_names: tuple[str, ...]  # C, in the order of the logits
+    classifier: LinearClassifier | CacheClassifier  # its logits are at the right temperature
+    # What else is known of it, as JSON has it: the number of images, prompts, measurements.
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_space(self, space_id: str, name: str) -> None:
+        """Refuse embeddings of another model.
+
+        Args:
+            space_id: Of the embeddings.
+            name: The model that made them.
+
+        Raises:
+            SpaceMismatchError: If they are of another space.
+        """
+        if space_id != self.space_id:
+            raise SpaceMismatchError(
+                f"the head was fitted on embeddings of {self.model} (space {self.space_id}), and "
+                f"these are of {name} (space {space_id}): load {self.model}, or fit a head on "
+                f"{name} with clipkit adapt"
+            )
+
+    def to_bytes(self) -> bytes:
+        """Return the content of a safetensors file with all of it."""
+        found = self.classifier
+        tensors = {"weights": found.weights.astype(np.float32)}
+        settings: dict[str, Any] = {}
+        if isinstance(found, LinearClassifier):
+            tensors["bias"] = found.bias.astype(np.float32)
+        else:
+            tensors["keys"] = found.keys.astype(np.float32)
+            tensors["labels"] = found.labels.astype(np.int64)
+            settings = {"alpha": found.alpha, "beta": found.beta}
+        metadata = {
+            FORMAT: _VERSION,
+            "method": self.method,
+            "model": self.model,
+            "space_id": self.space_id,
+            "class_names": json.dumps(self.class_names),
+            "settings": json.dumps(settings),
+            "details": json.dumps(dict(self.details)),
+        }
+        content: bytes = save_tensors(tensors, metadata)
+        return content
+
+    def save(self, path: Path | str) -> None:
+        """Write the head as a safetensors file; what is there is replaced.
+
+        Args:
+            path: The file; its directory must exist.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_bytes(Path(path), self.to_bytes())
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Head":
+        """Return the head that a file holds.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The head.
+
+        Raises:
+            InputError: If it cannot be read, is no head, or is damaged.
+        """
+        path = Path(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        try:
+            metadata = _metadata(content)
+        except ValueError as error:
+            raise InputError(
+                f"{path} is no head, which is a safetensors file that clipkit adapt -o writes: "
+                f"{error}"
+            ) from error
+        if metadata.get(FORMAT) != _VERSION:
+            raise InputError(
+                f'{path} is no head of this version of clipkit, which has "{FORMAT}": "{_VERSION}" '
+                "in its metadata: write one with clipkit adapt -o"
+            )
+        try:
+            return _head(metadata, load_tensors(content))
+        except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{path} is a damaged head: {error}; write it again with clipkit adapt -o"
+            ) from error
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file; raise ValueError if it is none."""
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > len(content) - 8:
+        raise ValueError("it is cut off or of another kind")
+    header = json.loads(content[8 : 8 + length])
+    found = header.get("__metadata__") if isinstance(header, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _head(metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> Head:
+    """Return the head of a file's parts; raise what shows that they do not fit together."""
+    names = json.loads(metadata["class_names"])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its class names are no list of texts")
+    settings, details = (json.loads(metadata[part]) for part in ("settings", "details"))
+    weights = tensors["weights"].astype(np.float64)
+    if weights.ndim != 2 or len(weights) != len(names):
+        raise ValueError(f"it has {len(names)} classes and weights of shape {weights.shape}")
+    classifier: LinearClassifier | CacheClassifier
+    if "keys" in tensors:
+        keys, labels = tensors["keys"].astype(np.float64), tensors["labels"]
+        classifier = CacheClassifier(
+            weights, keys, labels, float(settings["alpha"]), float(settings["beta"])
+        )
+        fits = keys.shape == (len(labels), weights.shape[1]) and labels.ndim == 1
+        fits = fits and ((labels >= 0) & (labels < len(names))).all()
+    else:
+        classifier = LinearClassifier(weights, tensors["bias"].astype(np.float64))
+        fits = classifier.bias.shape == (len(names),)
+    if not fits:
+        raise ValueError("its tensors do not fit together")
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise ValueError("it holds numbers that are not finite")
+    return Head(
+        method=metadata["method"],
+        model=metadata["model"],
+        space_id=metadata["space_id"],
+        class_names=tuple(names),
+        classifier=classifier,
+        details=details,
+    )
+
+
+class HeadClassifier(ImageClassifier):
+    """Ranks the classes of a head for images, as :class:`ZeroShotClassifier` does by their names.
+
+    Args:
+        encoder: The model that the head was fitted on.
+        head: The head.
+
+    Raises:
+        InputError: If the encoder is none.
+        SpaceMismatchError: If the head is of another model.
+    """
+
+    multi_label = False  # the classes of a head share one softmax
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        check_kind(encoder, "scoring", ENCODER_RULE)
+        head.check_space(encoder.space_id, encoder.name)
+        super().__init__(encoder)
+        self.head = head
+
+    @property
+    def labels(self) -> list[str]:
+        """The class names."""
+        return list(self.head.class_names)
+
+    def scores(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
+        """Return the probability of every class for every image.
+
+        Args:
+            image_embeddings: Shape (M, D), rows of norm 1, of the head's space.
+
+        Returns:
+            float32, shape (M, C), rows that sum to 1, columns as in `labels`.
+
+        Raises:
+            InputError: If the shapes do not fit, or rows are not of norm 1.
+            SpaceMismatchError: If the embeddings know that they are of another space.
+        """
+        space_id = common_space(image_embeddings)
+        if space_id is not None:
+            self.head.check_space(space_id, "another model")
+        rows = check_embeddings(image_embeddings)
+        dim = self.head.classifier.weights.shape[1]
+        if rows.shape[1] != dim:
+            raise InputError(f"the head takes embeddings of shape (M, {dim}), got {rows.shape}")
+        logits = self.head.classifier.logits(rows)
+        return np.exp(-label_log_losses(logits, Scoring(0.0, None))).astype(np.float32)
+
+    @property
+    def _ranked_labels(self) -> list[str]:
+        return self.labels
+
+    def _ranked(self, image_embeddings: Embeddings) -> NDArray[np.float32]:
+        return self.scores(image_embeddings)
