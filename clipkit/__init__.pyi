@@ -67,7 +67,6 @@ from clipkit.evaluation.report import ClassResult as ClassResult
 from clipkit.evaluation.report import Confusion as Confusion
 from clipkit.evaluation.report import EvaluationReport as EvaluationReport
 from clipkit.evaluation.report import LabelSetResult as LabelSetResult
-from clipkit.evaluation.report import NearDuplicate as NearDuplicate
 from clipkit.evaluation.report import QueryResult as QueryResult
 from clipkit.evaluation.report import SelectiveAccuracy as SelectiveAccuracy
 from clipkit.evaluation.report import TemplateResult as TemplateResult
@@ -106,6 +105,7 @@ from clipkit.search.changes import FileState as FileState
 from clipkit.search.duplicates.calibration import DuplicateCalibration as DuplicateCalibration
 from clipkit.search.duplicates.groups import DuplicateGroup as DuplicateGroup
 from clipkit.search.duplicates.groups import DuplicateReport as DuplicateReport
+from clipkit.search.duplicates.leaks import NearDuplicate as NearDuplicate
 from clipkit.search.export import ExportReport as ExportReport
 from clipkit.search.export import LibraryEmbeddings as LibraryEmbeddings
 from clipkit.search.filters import FilterOptions as FilterOptions

@@ -78,6 +78,7 @@ TESTED_IN = {
     "evaluation/report": "evaluation/test_evaluate",
     "evaluation/zero_shot_classification": "evaluation/test_evaluate",
     "evaluation/report_text": "cli/test_evaluate",
+    "zero_shot/image_classifier": "zero_shot/test_classifier",
     "models/public_name": "runs/test_model_card",
     "models/standard_names": "zero_shot/test_templates",
     "models/config_values": "models/test_transformers_layout_faults",

@@ -152,3 +152,32 @@ def _by_caption(path: str, dataset: PairDataset) -> LabelledImages:
     number = {name: place for place, name in enumerate(names)}
     labels = np.array([number[label] for (label,) in said], dtype=np.intp)
     return LabelledImages(dataset, labels, names)
+
+
+def same_classes(train: Sequence[str], test: Sequence[str]) -> NDArray[np.intp]:
+    """Return the number that each class of one dataset has in another.
+
+    Args:
+        train: The classes of the one, by number.
+        test: Those of the other.
+
+    Returns:
+        Shape (C,).
+
+    Raises:
+        InputError: If they do not have the same classes, each of another name.
+    """
+    if list(train) == list(test):
+        return np.arange(len(train))  # names may repeat
+    place = {name: number for number, name in enumerate(test)}
+    unknown, missing = sorted({*train} - {*test}), sorted({*test} - {*train})
+    if unknown or missing or len(place) < len(test):
+        raise InputError(
+            "training and test data must have the same classes, each of another name; "
+            f"{_number_of(unknown)} only in training, {_number_of(missing)} only in the test"
+        )
+    return np.array([place[name] for name in train])
+
+
+def _number_of(names: Sequence[str]) -> str:
+    return f"{len(names)} ({quoted(names)})" if names else "none"

@@ -1,14 +1,12 @@
 """Evaluation of a linear probe: a classifier fitted on embeddings, measured on other images."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clipkit.adapt.linear_probe import choose_shots, fit_linear_probe
-from clipkit.arguments import quoted
-from clipkit.data.labelled_images import LabelledImages
+from clipkit.adaptation.linear_probe import fit_linear_probe
+from clipkit.adaptation.splits import choose_shots
+from clipkit.data.labelled_images import LabelledImages, same_classes
 from clipkit.encoder.embedded_images import embed_images
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
@@ -44,7 +42,7 @@ def evaluate_probe(
         MissingExtraError: If scikit-learn is not installed.
     """
     train, test = sets
-    number_of = _same_classes(train.class_names, test.class_names)
+    number_of = same_classes(train.class_names, test.class_names)
     trained = embed_images(encoder, train.dataset, "embedding training images", callbacks)
     tested = embed_images(encoder, test.dataset, "embedding images", callbacks)
     callbacks.say("looking for test images in the training data")
@@ -79,24 +77,6 @@ def evaluate_probe(
             "C_is_chosen": probe.is_chosen,
         },
     )
-
-
-def _same_classes(train: Sequence[str], test: Sequence[str]) -> NDArray[np.intp]:
-    """Return the number that each class of the training data has in the test data."""
-    if list(train) == list(test):
-        return np.arange(len(train))  # names may repeat
-    place = {name: number for number, name in enumerate(test)}
-    unknown, missing = sorted({*train} - {*test}), sorted({*test} - {*train})
-    if unknown or missing or len(place) < len(test):
-        raise InputError(
-            "training and test data must have the same classes, each of another name; "
-            f"{_number_of(unknown)} only in training, {_number_of(missing)} only in the test"
-        )
-    return np.array([place[name] for name in train])
-
-
-def _number_of(names: Sequence[str]) -> str:
-    return f"{len(names)} ({quoted(names)})" if names else "none"
 
 
 def _leak_warning(leaks: tuple[object, ...], num_images: int) -> tuple[str, ...]:

@@ -46,6 +46,28 @@ def read_thumbnail(
     return np.asarray(small)
 
 
+def read_square_thumbnail(
+    source: ImageInput, *, side: int, max_pixels: int | None = None
+) -> NDArray[np.uint8]:
+    """Return an image upright and squeezed into a square, whatever the ratio of its sides.
+
+    Args:
+        source: The image, as for read_image.
+        side: Pixels of a side, at least 1.
+        max_pixels: How many pixels may be decoded. None: default_max_pixels().
+
+    Returns:
+        RGB, shape (side, side, 3), uint8.
+
+    Raises:
+        ImageReadError: If the image cannot be read.
+    """
+    decoded = 2 * side, 2 * side
+    with borrow_image(source, target=decoded, max_pixels=max_pixels) as image:
+        small = image.pixels.resize((side, side), Image.Resampling.BICUBIC, box=image.box)
+    return np.asarray(small)
+
+
 def render_thumbnail(
     source: ImageInput, *, box: Size, quality: int = _QUALITY, max_pixels: int | None = None
 ) -> bytes:

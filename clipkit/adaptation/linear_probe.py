@@ -35,26 +35,6 @@ class LinearProbe:
         return found
 
 
-def choose_shots(labels: NDArray[np.intp], shots: int, seed: int) -> NDArray[np.intp]:
-    """Return rows with so many images of each class, drawn at random.
-
-    Args:
-        labels: The class of each image, shape (N,).
-        shots: Images a class, at least 1; of a class with fewer all are taken.
-        seed: Equal seeds draw equally.
-
-    Returns:
-        Row numbers, ascending.
-    """
-    if shots < 1:
-        raise InputError(f"shots must be at least 1 image a class, got {shots}")
-    order = np.random.default_rng(seed).permutation(len(labels))
-    by_class = order[np.argsort(labels[order], kind="stable")]
-    _, starts = np.unique(labels[by_class], return_index=True)
-    place = np.arange(len(labels)) - np.repeat(starts, np.diff([*starts, len(labels)]))
-    return np.sort(by_class[place < shots])
-
-
 def fit_linear_probe(embeddings: Embeddings, labels: NDArray[np.intp], seed: int) -> LinearProbe:
     """Fit a linear probe; its regularisation is chosen on training images that are held out.
 

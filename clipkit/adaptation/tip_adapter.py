@@ -5,9 +5,9 @@ Shapes: N support images, C classes, D dimensions.
 
 import numpy as np
 
-from clipkit.adapt.classifiers import CacheClassifier, cache_votes
-from clipkit.adapt.held_out import best_of
-from clipkit.adapt.support import Support
+from clipkit.adaptation.classifiers import CacheClassifier, cache_votes
+from clipkit.adaptation.held_out import best_of
+from clipkit.adaptation.support import Support
 from clipkit.metrics.calibration import best_log_probability
 
 # Published searches on validation data end between 1 and 50, of logits at CLIP's scale of 100.

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime
+from scipy.optimize import approx_fprime  # type: ignore[import-untyped]
 
-from clipkit.adapt.probe import _Loss, fit_probe, text_probe
-from clipkit.adapt.support import Support
+from clipkit.adaptation.probe import _Loss, fit_probe, text_probe
+from clipkit.adaptation.support import Support
 from clipkit.metrics.classification import top_k_accuracy
-from tests.adapt.made_support import made_support
+from tests.adaptation.made_support import made_support
 
 
 def slow_loss(weights: np.ndarray, support: Support, strength: float) -> float:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from clipkit.adapt.classifiers import LinearClassifier
-from clipkit.adapt.held_out import best_of, calibrated, choose_setting, held_out_logits
-from clipkit.adapt.support import Support
+from clipkit.adaptation.classifiers import LinearClassifier
+from clipkit.adaptation.held_out import best_of, choose_setting, held_out_logits, held_out_scale
+from clipkit.adaptation.support import Support
 from clipkit.metrics.calibration import best_log_probability
 from clipkit.metrics.classification import label_log_probabilities
-from tests.adapt.made_support import made_support
+from tests.adaptation.made_support import made_support
 
 
 def class_means(support: Support) -> LinearClassifier:
@@ -36,13 +36,13 @@ def test_the_setting_that_knows_most_of_held_out_images_is_chosen() -> None:
         means, texts = class_means(part).weights, np.roll(part.class_embeddings, 1, axis=0)
         return lambda share: LinearClassifier(share * means + (1 - share) * texts, np.zeros(3))
 
-    known = [
-        best_log_probability(
-            held_out_logits(support, lambda part, share=share: mixtures(part)(share)),
-            support.labels,
-        )
-        for share in shares
-    ]
+    known = []
+    for share in shares:
+
+        def fit(part: Support, share: float = share) -> LinearClassifier:
+            return mixtures(part)(share)
+
+        known.append(best_log_probability(held_out_logits(support, fit), support.labels))
     assert choose_setting(support, shares, mixtures) == shares[int(np.argmax(known))] == 1.0
 
 
@@ -72,13 +72,11 @@ def test_a_wrong_temperature_is_mended(factor: float) -> None:
 
     losses = [
         -label_log_probabilities(found.logits(test.embeddings), test.labels).mean()
-        for found in (fit(support), calibrated(support, fit))
+        for found in (fit(support), fit(support).scaled(held_out_scale(support, fit)))
     ]
     assert losses[1] < losses[0]
 
 
 def test_one_image_a_class_leaves_the_temperature() -> None:
     support = made_support([1, 1])
-    found = calibrated(support, class_means)
-    assert isinstance(found, LinearClassifier)
-    np.testing.assert_array_equal(found.weights, class_means(support).weights)
+    assert held_out_scale(support, class_means) == 1

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from clipkit.adapt.classifiers import CacheClassifier, LinearClassifier
+from clipkit.adaptation.classifiers import CacheClassifier, Classifier, LinearClassifier
 from clipkit.arguments import ENCODER_RULE, check_kind
 from clipkit.embeddings import Embeddings, check_embeddings, common_space
 from clipkit.encoder.encoder import Encoder
@@ -41,7 +41,7 @@ class Head:
     model: str  # the model's name, as it was resolved
     space_id: str  # of the model
     class_names: tuple[str, ...]  # C, in the order of the logits
-    classifier: LinearClassifier | CacheClassifier  # its logits are at the right temperature
+    classifier: Classifier  # its logits are at the right temperature
     # What else is known of it, as JSON has it: the number of images, prompts, measurements.
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -153,14 +153,14 @@ def _head(metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> H
     weights = tensors["weights"].astype(np.float64)
     if weights.ndim != 2 or len(weights) != len(names):
         raise ValueError(f"it has {len(names)} classes and weights of shape {weights.shape}")
-    classifier: LinearClassifier | CacheClassifier
+    classifier: Classifier
     if "keys" in tensors:
         keys, labels = tensors["keys"].astype(np.float64), tensors["labels"]
         classifier = CacheClassifier(
             weights, keys, labels, float(settings["alpha"]), float(settings["beta"])
         )
         fits = keys.shape == (len(labels), weights.shape[1]) and labels.ndim == 1
-        fits = fits and ((labels >= 0) & (labels < len(names))).all()
+        fits = fits and bool(((labels >= 0) & (labels < len(names))).all())
     else:
         classifier = LinearClassifier(weights, tensors["bias"].astype(np.float64))
         fits = classifier.bias.shape == (len(names),)
@@ -193,7 +193,7 @@ class HeadClassifier(ImageClassifier):
     multi_label = False  # the classes of a head share one softmax
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
-        check_kind(encoder, "scoring", ENCODER_RULE)
+        check_kind(encoder, "encode_images", ENCODER_RULE)
         head.check_space(encoder.space_id, encoder.name)
         super().__init__(encoder)
         self.head = head

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from clipkit.adapt.linear_probe import choose_shots, fit_linear_probe
+from clipkit.adaptation.linear_probe import fit_linear_probe
+from clipkit.adaptation.splits import choose_shots
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
 

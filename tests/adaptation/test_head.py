@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from clipkit.adapt.classifiers import CacheClassifier, LinearClassifier
-from clipkit.adapt.head import Head, HeadClassifier
+from clipkit.adaptation.classifiers import CacheClassifier, LinearClassifier
+from clipkit.adaptation.head import Head, HeadClassifier
 from clipkit.embeddings import EmbeddingArray
 from clipkit.errors import InputError, SpaceMismatchError
 from tests.fakes import FakeEncoder
@@ -114,14 +115,17 @@ def test_what_is_no_head_is_named(tmp_path: Path) -> None:
         {"weights": np.full((2, 4), np.nan, dtype=np.float32)},
     ],
 )
-def test_parts_that_do_not_fit_are_named(change: dict[str, object], tmp_path: Path) -> None:
+def test_parts_that_do_not_fit_are_named(change: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "head.safetensors"
     make_head(CACHE).save(path)
     with safe_open(path, "numpy") as file:
         metadata = dict(file.metadata())
     tensors = load_file(path)
     for name, value in change.items():
-        (metadata if isinstance(value, str) else tensors)[name] = value
+        if isinstance(value, str):
+            metadata[name] = value
+        else:
+            tensors[name] = value
     path.write_bytes(save(tensors, metadata))
     with pytest.raises(InputError, match="is a damaged head"):
         Head.load(path)

@@ -3,19 +3,19 @@
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from clipkit.adapt.closed_form import (
+from clipkit.adaptation.closed_form import (
     discriminant,
     fit_discriminant,
     fit_text_and_means,
     text_and_means,
 )
 from clipkit.metrics.classification import top_k_accuracy
-from tests.adapt.made_support import WORKED, made_support
+from tests.adaptation.made_support import WORKED, made_support
 
 
 def test_text_and_means_is_the_worked_example() -> None:
     weights = text_and_means(WORKED, 1.0).weights / 100
-    np.testing.assert_allclose(weights, [[0.710865, 0.703329], [0, 1]], atol=1e-6)
+    np.testing.assert_allclose(weights, np.array([[0.710865, 0.703329], [0, 1]]), atol=1e-6)
 
 
 def test_no_share_of_the_images_is_zero_shot() -> None:
@@ -26,7 +26,7 @@ def test_no_share_of_the_images_is_zero_shot() -> None:
 
 def test_the_discriminant_is_the_worked_example() -> None:
     found = discriminant(WORKED)
-    np.testing.assert_allclose(found.weights, [[70, 70], [100 / 3, 200 / 3]], rtol=1e-5)
+    np.testing.assert_allclose(found.weights, np.array([[70, 70], [100 / 3, 200 / 3]]), rtol=1e-5)
     np.testing.assert_allclose(found.bias, [-49.693147, -34.026481], rtol=1e-5)
 
 

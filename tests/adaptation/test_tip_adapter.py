@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from clipkit.adapt import tip_adapter
-from clipkit.adapt.classifiers import CacheClassifier
-from clipkit.adapt.support import Support
-from clipkit.adapt.tip_adapter import fit_tip_adapter
+from clipkit.adaptation import tip_adapter
+from clipkit.adaptation.classifiers import CacheClassifier
+from clipkit.adaptation.support import Support
+from clipkit.adaptation.tip_adapter import fit_tip_adapter
 from clipkit.metrics.calibration import best_log_probability
-from tests.adapt.made_support import made_support
+from tests.adaptation.made_support import made_support
 
 _ALPHAS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 _BETAS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -24,7 +24,7 @@ def slow_search(support: Support) -> tuple[float, float]:
         for row in range(len(support.labels)):
             others = np.arange(len(support.labels)) != row
             classifier = CacheClassifier(
-                20.0 * support.class_embeddings,
+                20.0 * support.class_embeddings.astype(np.float64),
                 support.embeddings[others].astype(np.float64),
                 support.labels[others],
                 alpha * 0.2,  # of a logit scale of 20 instead of 100

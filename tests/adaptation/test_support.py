@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.adapt.made_support import WORKED, made_support
+from tests.adaptation.made_support import WORKED, made_support
 
 
 def test_zero_shot_logits_are_cosines_times_the_scale() -> None:

@@ -4,23 +4,12 @@ Shapes: M images, N support images, C classes, D dimensions.
 """
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.adapt.support import Logits
+from clipkit.adaptation.support import Logits
 from clipkit.embeddings import Embeddings
-
-
-class Classifier(Protocol):
-    """What turns image embeddings into logits of classes."""
-
-    def logits(self, embeddings: Embeddings) -> Logits:
-        """Return the logits of images, shape (M, C), from embeddings of shape (M, D)."""
-
-    def scaled(self, factor: float) -> Self:
-        """Return the classifier whose logits are so many times as large."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +27,11 @@ class LinearClassifier:
     def scaled(self, factor: float) -> "LinearClassifier":
         """Return the classifier whose logits are so many times as large."""
         return LinearClassifier(self.weights * factor, self.bias * factor)
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes a file of it takes, but for the names."""
+        return 4 * (self.weights.size + self.bias.size)
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,15 @@ class CacheClassifier:
     def scaled(self, factor: float) -> "CacheClassifier":
         """Return the classifier whose logits are so many times as large."""
         return replace(self, weights=self.weights * factor, alpha=self.alpha * factor)
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes a file of it takes, but for the names."""
+        return 4 * (self.weights.size + self.keys.size) + 8 * self.labels.size
+
+
+Classifier = LinearClassifier | CacheClassifier
+"""What turns image embeddings into logits of classes."""
 
 
 def cache_votes(

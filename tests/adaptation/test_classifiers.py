@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from clipkit.adapt.classifiers import CacheClassifier, LinearClassifier, cache_votes
-from tests.adapt.made_support import made_support
+from clipkit.adaptation.classifiers import CacheClassifier, LinearClassifier, cache_votes
+from tests.adaptation.made_support import made_support
 
 
 def test_votes_are_those_of_the_paper_s_formula() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from clipkit.adapt.classifiers import Classifier
-from clipkit.adapt.support import Logits, Support
+from clipkit.adaptation.classifiers import Classifier
+from clipkit.adaptation.support import Logits, Support
 from clipkit.metrics.calibration import best_log_probability
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.calibration import fit_scoring
@@ -38,7 +38,7 @@ def choose_setting(
         setting that does no more than lower an overconfident model's confidence would win.
     """
     shape = (len(settings), len(support.labels), len(support.class_embeddings))
-    logits = np.empty(shape, dtype=np.float32)
+    logits = np.empty(shape)
     for part, rows in support.folds(_FOLDS):
         make = classifiers(part)
         for place, setting in enumerate(settings):
@@ -60,21 +60,21 @@ def held_out_logits(support: Support, fit: Fit) -> Logits:
     return logits
 
 
-def calibrated(support: Support, fit: Fit) -> Classifier:
-    """Return the classifier of all images, its logits scaled as held-out images ask for.
+def held_out_scale(support: Support, fit: Fit) -> float:
+    """Return what the logits of a classifier are to be multiplied by: 1 / its temperature.
 
     Args:
-        support: The labelled images.
+        support: The labelled images that it is fitted on.
         fit: Makes a classifier of a part of them.
 
     Returns:
-        The classifier; of one image a class it is as it was fitted, for nothing can be held out.
+        What images ask for that it was not fitted on; 1 for one image a class, as nothing can be
+        held out. It is held to 1 as a calibration is to the checkpoint's temperature.
 
     Raises:
         MissingExtraError: If SciPy is not installed.
     """
-    found = fit(support)
     if support.counts.max() < 2:
-        return found
-    scoring = fit_scoring(held_out_logits(support, fit), support.labels, Scoring(0.0, None))
-    return found.scaled(scoring.logit_scale)
+        return 1.0
+    logits = held_out_logits(support, fit)
+    return fit_scoring(logits, support.labels, Scoring(0.0, None)).logit_scale

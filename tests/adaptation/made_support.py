@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clipkit.adapt.support import Support
+from clipkit.adaptation.support import Support
 from clipkit.embeddings import normalize_rows
 
 WORKED = Support(

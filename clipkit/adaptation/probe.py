@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.adapt.classifiers import LinearClassifier
-from clipkit.adapt.held_out import choose_setting
-from clipkit.adapt.support import Support
+from clipkit.adaptation.classifiers import LinearClassifier
+from clipkit.adaptation.held_out import choose_setting
+from clipkit.adaptation.support import Support
 from clipkit.errors import MissingExtraError
 from clipkit.metrics.classification import label_log_probabilities
 

@@ -1,0 +1,169 @@
+"""The labelled images that a model is adapted with and measured on, read and embedded.
+
+Shapes: N images, C classes, D dimensions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.adaptation.options import AdaptationOptions
+from clipkit.adaptation.splits import Split, draw_splits
+from clipkit.data.labelled_images import LabelledImages, open_labelled, same_classes
+from clipkit.data.pair import PairDataset, list_some
+from clipkit.embeddings import Embeddings
+from clipkit.encoder.embedded_images import embed_images
+from clipkit.encoder.encoder import Encoder
+from clipkit.errors import ImageReadError, InputError
+from clipkit.inputs.images import ImageInput
+from clipkit.near_duplicates import mark_near_duplicates
+from clipkit.progress import Callbacks
+
+# Images whose cosine is above 1 less this are taken for one: the same file, or saved again.
+_COPY = 1e-3
+
+
+@dataclass(frozen=True)
+class AdaptationImages:
+    """Labelled images that can be read, each once."""
+
+    sources: tuple[tuple[PairDataset, int], ...]  # the dataset of each image, and its row there
+    embeddings: Embeddings  # shape (N, D)
+    labels: NDArray[np.intp]  # shape (N,), in 0..C-1
+    class_names: tuple[str, ...]  # C
+    num_given: int  # images to adapt with come first; the others are the test images given
+    skipped: tuple[ImageReadError, ...]
+
+    def image(self, place: int) -> ImageInput:
+        """Return an image as its dataset has it: a path, or the bytes of a file."""
+        dataset, row = self.sources[place]
+        return dataset[row].image
+
+    def splits(self, options: AdaptationOptions) -> list[Split]:
+        """Return what is adapted with and what is measured on, a split a seed.
+
+        Args:
+            options: Seeds and shots.
+
+        Returns:
+            The splits.
+
+        Raises:
+            InputError: If a class has too few images.
+        """
+        if self.num_given == len(self.labels):
+            splits = draw_splits(self.labels, self.class_names, options.seeds)
+        else:
+            test = np.arange(self.num_given, len(self.labels))
+            splits = [Split(seed, np.arange(self.num_given), test) for seed in options.seeds]
+        if options.shots is None:
+            return splits
+        return [split.few(self.labels, options.shots) for split in splits]
+
+
+def read_images(
+    encoder: Encoder, data: str, options: AdaptationOptions, callbacks: Callbacks
+) -> AdaptationImages:
+    """Return labelled images and, if they are given, other ones to measure on.
+
+    Of images that are copies of each other the first counts, those to adapt with before those to
+    measure on: in both they would make every figure too good.
+
+    Args:
+        encoder: The model.
+        data: Class folders, or a table.
+        options: With the layout, and with the test images if there are any.
+        callbacks: For messages, warnings and progress.
+
+    Returns:
+        The images, those to adapt with first.
+
+    Raises:
+        InputError: If there are not two classes or more, one has no image that can be read, or
+            the test images have other classes.
+    """
+    given = _open(data, options, callbacks)
+    if len(given.class_names) < 2:
+        raise InputError(
+            f"a classifier needs two classes or more, and {data} has one "
+            f'("{given.class_names[0]}"): add a folder of other images'
+        )
+    sets = [(given, np.arange(len(given.class_names)))]
+    if options.test:
+        test = _open(str(options.test), options, callbacks)
+        sets.append((test, same_classes(test.class_names, given.class_names)))
+    embeddings, labels, sources, sizes = [], [], [], []
+    skipped: list[ImageReadError] = []
+    for images, number_of in sets:
+        found = embed_images(encoder, images.dataset, "embedding images", callbacks)
+        embeddings.append(found.embeddings)
+        labels.append(number_of[images.labels[found.rows]])
+        sources += [(images.dataset, row) for row in found.rows.tolist()]
+        skipped += found.skipped
+        sizes.append(len(found.rows))
+    everything = AdaptationImages(
+        tuple(sources),
+        np.concatenate(embeddings),
+        np.concatenate(labels),
+        given.class_names,
+        sizes[0],
+        tuple(skipped),
+    )
+    return _checked(_without_copies(everything, callbacks))
+
+
+def _open(path: str, options: AdaptationOptions, callbacks: Callbacks) -> LabelledImages:
+    return open_labelled(
+        path,
+        options.layout,
+        benchmark=None,
+        label_column=options.label_column,
+        callbacks=callbacks,
+    )
+
+
+def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> AdaptationImages:
+    with callbacks.progress_for("looking for copies") as progress:
+        found = mark_near_duplicates(images.embeddings, epsilon=_COPY, progress=progress)
+    copies = np.flatnonzero(found.original >= 0)
+    if not len(copies):
+        return images
+    differing = images.labels[copies] != images.labels[found.original[copies]]
+    names = [_name(images, place) for place in copies[differing].tolist()]
+    if names:
+        callbacks.warn(
+            f"{len(names)} images are copies of an image of another class, one of the two labels "
+            f"is wrong: {list_some(names)}"
+        )
+    callbacks.warn(
+        f"{len(copies)} of {len(images.labels)} images are copies of others (cosine above "
+        f"{1 - _COPY:g}) and were left out, so that none is both adapted with and measured on"
+    )
+    kept = np.flatnonzero(found.original < 0)
+    return replace(
+        images,
+        sources=tuple(images.sources[place] for place in kept.tolist()),
+        embeddings=images.embeddings[kept],
+        labels=images.labels[kept],
+        num_given=int(np.count_nonzero(kept < images.num_given)),
+    )
+
+
+def _name(images: AdaptationImages, place: int) -> str:
+    dataset, row = images.sources[place]
+    return dataset.local_name(row)
+
+
+def _checked(images: AdaptationImages) -> AdaptationImages:
+    """Return the images; raise if a class has none left to adapt with."""
+    given = images.labels[: images.num_given]
+    counts = np.bincount(given, minlength=len(images.class_names))
+    empty: Sequence[str] = [images.class_names[label] for label in np.flatnonzero(counts == 0)]
+    if empty:
+        raise InputError(
+            f"{len(empty)} of {len(counts)} classes have no image to adapt with that can be read "
+            f"and is no copy of another: {list_some(empty)}; add images, or leave these classes out"
+        )
+    return images

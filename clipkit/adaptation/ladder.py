@@ -1,0 +1,165 @@
+"""The ladder: each way of adapting a model, cheapest first, measured on the same splits.
+
+Shapes: N images, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipkit.adaptation.pixel_baseline import BASELINE, BASELINE_TITLE
+from clipkit.adaptation.report import CurvePoint, RungReport
+from clipkit.adaptation.results import RungResults, gain
+from clipkit.adaptation.rung import Rung
+from clipkit.adaptation.splits import Split
+from clipkit.progress import Callbacks
+
+
+def climb(
+    rungs: Sequence[Rung],
+    splits: Sequence[Split],
+    labels: NDArray[np.intp],
+    callbacks: Callbacks,
+) -> dict[str, RungResults]:
+    """Return the measurements of each rung that can be fitted on all splits.
+
+    Args:
+        rungs: Cheapest first.
+        splits: One or more.
+        labels: The class of each image, shape (N,).
+        callbacks: For progress, a step a rung and split.
+
+    Returns:
+        By the name of the rung, in their order.
+    """
+    usable = [rung for rung in rungs if not lack_of(rung, splits, labels)]
+    results = {}
+    with callbacks.progress_for("climbing the ladder") as progress:
+        done, total = 0, len(usable) * len(splits)
+        progress(0, total)
+        for rung in usable:
+            measured = []
+            for split in splits:
+                measured.append(rung.measure(split))
+                done += 1
+                progress(done, total)
+            results[rung.name] = RungResults(tuple(measured), tuple(splits), labels)
+    return results
+
+
+def lack_of(rung: Rung, splits: Sequence[Split], labels: NDArray[np.intp]) -> str:
+    """Return why a rung cannot be fitted on the splits; "" if it can."""
+    num_classes = int(labels.max()) + 1
+    counts = [np.bincount(labels[split.train], minlength=num_classes) for split in splits]
+    return next(filter(None, map(rung.lack, counts)), "")
+
+
+def learning_curve(
+    rung: Rung, splits: Sequence[Split], labels: NDArray[np.intp]
+) -> tuple[CurvePoint, ...]:
+    """Return the accuracy of a rung with 1, 2, 4, … images a class, up to all there are.
+
+    Args:
+        rung: To fit on ever more of the training images of each split.
+        splits: One or more.
+        labels: The class of each image, shape (N,).
+
+    Returns:
+        A point each number of images a class that it can be fitted on; the last one is of all.
+    """
+    most = max(int(np.bincount(labels[split.train]).max()) for split in splits)
+    points = []
+    for shots in [*_doublings(most), most]:
+        few = [split.few(labels, shots) for split in splits]
+        if lack_of(rung, few, labels):
+            continue
+        accuracies = RungResults(
+            tuple(rung.measure(split) for split in few), tuple(few), labels
+        ).accuracies
+        points.append(
+            CurvePoint(
+                shots=shots,
+                num_images=round(np.mean([len(split.train) for split in few])),
+                accuracy=float(np.mean(accuracies)),
+                spread=_spread(accuracies),
+            )
+        )
+    return tuple(points)
+
+
+def rung_reports(
+    rungs: Sequence[Rung],
+    results: Mapping[str, RungResults],
+    splits: Sequence[Split],
+    labels: NDArray[np.intp],
+    class_names: Sequence[str],
+) -> tuple[RungReport, ...]:
+    """Return the figures of each rung, those without any included.
+
+    Args:
+        rungs: Cheapest first.
+        results: Of those that were measured, by name.
+        splits: That they were measured on.
+        labels: The class of each image, shape (N,).
+        class_names: C names.
+
+    Returns:
+        One report a rung, in their order.
+    """
+    reports = []
+    cheaper: list[RungResults] = []
+    for rung in rungs:
+        found = results.get(rung.name)
+        if found is None:
+            lack = lack_of(rung, splits, labels)
+            reports.append(RungReport(rung.step, rung.name, rung.title, lack=lack))
+            continue
+        best = max(cheaper, key=lambda other: np.mean(other.accuracies), default=None)
+        reports.append(_report(rung.step, rung.name, rung.title, found, best, class_names))
+        cheaper.append(found)
+    return tuple(reports)
+
+
+def baseline_report(found: RungResults, class_names: Sequence[str]) -> RungReport:
+    """Return the figures of the small model without the base."""
+    return _report(None, BASELINE, BASELINE_TITLE, found, None, class_names)
+
+
+def _report(
+    step: int | None,
+    name: str,
+    title: str,
+    found: RungResults,
+    cheaper: RungResults | None,
+    class_names: Sequence[str],
+) -> RungReport:
+    of_classes = found.of_classes()
+    worst = min(of_classes, key=lambda label: of_classes[label])
+    over = None if cheaper is None else gain(found, cheaper)
+    return RungReport(
+        step=step,
+        name=name,
+        title=title,
+        accuracy=float(np.mean(found.accuracies)),
+        spread=_spread(found.accuracies),
+        mean_per_class=found.mean_per_class,
+        worst_class=class_names[worst],
+        worst_accuracy=of_classes[worst],
+        ece=found.ece(is_calibrated=False),
+        ece_calibrated=found.ece(is_calibrated=True),
+        kept=found.kept,
+        seconds=float(np.mean([one.seconds for one in found.measured])),
+        num_bytes=round(np.mean([one.num_bytes for one in found.measured])),
+        gain=None if over is None else over.mean,
+        gain_error=None if over is None else over.error,
+    )
+
+
+def _spread(accuracies: Sequence[float]) -> float:
+    return float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
+
+
+def _doublings(most: int) -> list[int]:
+    """Return 1, 2, 4, … below a number."""
+    return [2**power for power in range(most.bit_length()) if 2**power < most]
