@@ -3,13 +3,11 @@
 Shapes: N support images, C classes, D dimensions.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.adaptation.classifiers import LinearClassifier
-from clipkit.adaptation.held_out import choose_setting
+from clipkit.adaptation.held_out import Fitted, Maker, fit_with_best_setting
 from clipkit.adaptation.support import Support
 from clipkit.embeddings import normalize_rows
 
@@ -20,7 +18,7 @@ _DISCRIMINANT_WEIGHTS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0
 LEAST_FOR_DISCRIMINANT = 3  # images a class on average: a covariance of fewer is none
 
 
-def fit_text_and_means(support: Support) -> LinearClassifier:
+def fit_text_and_means(support: Support) -> Fitted:
     """Fit SS-Text: to each class text the images of the class are added.
 
     Args:
@@ -33,14 +31,11 @@ def fit_text_and_means(support: Support) -> LinearClassifier:
     Source:
         The solver "sstext" of the authors of CLAP and LP++, for medical models.
     """
-    share = 0.0
-    if support.counts.max() > 1:
-        share = choose_setting(
-            support,
-            _IMAGE_SHARES,
-            lambda part: lambda share: text_and_means(part, share),
-        )
-    return text_and_means(support, share)
+
+    def maker(part: Support) -> Maker:
+        return lambda share: text_and_means(part, share)
+
+    return fit_with_best_setting(support, _IMAGE_SHARES, maker, default=0.0)
 
 
 def text_and_means(support: Support, share: float) -> LinearClassifier:
@@ -61,7 +56,7 @@ def text_and_means(support: Support, share: float) -> LinearClassifier:
     return LinearClassifier(scaled, np.zeros(len(scaled)))
 
 
-def fit_discriminant(support: Support) -> LinearClassifier:
+def fit_discriminant(support: Support) -> Fitted:
     """Fit GDA: a Gaussian of one covariance around each class mean, beside the texts.
 
     Args:
@@ -74,11 +69,10 @@ def fit_discriminant(support: Support) -> LinearClassifier:
         Wang et al. 2024, "A Hard-to-Beat Baseline for Training-Free CLIP-based Adaptation" (arXiv
         2402.04087), which chooses the weight on validation images.
     """
-    weight = choose_setting(support, _DISCRIMINANT_WEIGHTS, _with_discriminant)
-    return _with_discriminant(support)(weight)
+    return fit_with_best_setting(support, _DISCRIMINANT_WEIGHTS, _with_discriminant, default=0.0)
 
 
-def _with_discriminant(support: Support) -> Callable[[float], LinearClassifier]:
+def _with_discriminant(support: Support) -> Maker:
     """Return what adds the discriminant to the texts, by its weight."""
     texts = support.logit_scale * support.class_embeddings.astype(np.float64)
     found = discriminant(support)

@@ -6,8 +6,10 @@ Shapes: N support images, C classes, S settings.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.adaptation.classifiers import Classifier
 from clipkit.adaptation.support import Logits, Support
@@ -16,65 +18,92 @@ from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.calibration import fit_scoring
 
 _FOLDS = 5
-_ROUNDING = 1e-6  # of a mean log probability
-
-Fit = Callable[[Support], Classifier]
+ROUNDING = 1e-6  # of a mean log probability
 
 
-def choose_setting(
+@dataclass(frozen=True)
+class HeldOut:
+    """What a method says of support images that it was not fitted on."""
+
+    logits: Logits  # shape (N, C)
+    labels: NDArray[np.intp]  # shape (N,)
+
+    def scale(self) -> float:
+        """Return what logits are to be multiplied by: 1 / their temperature.
+
+        Returns:
+            What these images ask for, held to 1 as a calibration is to the checkpoint's own.
+
+        Raises:
+            MissingExtraError: If SciPy is not installed.
+        """
+        return fit_scoring(self.logits, self.labels, Scoring(0.0, None)).logit_scale
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A classifier of all support images."""
+
+    classifier: Classifier
+    held_out: HeldOut | None  # None: with one image a class nothing can be held out
+
+    def calibrated(self) -> Classifier:
+        """Return the classifier at the temperature that held-out images ask for.
+
+        Raises:
+            MissingExtraError: If SciPy is not installed.
+        """
+        return self.classifier.scaled(self.scale())
+
+    def scale(self) -> float:
+        """Return what its logits are to be multiplied by, 1 where nothing says it.
+
+        Raises:
+            MissingExtraError: If SciPy is not installed.
+        """
+        return 1.0 if self.held_out is None else self.held_out.scale()
+
+
+Maker = Callable[[float], Classifier]
+"""Makes a classifier of a setting."""
+
+
+def fit_with_best_setting(
     support: Support,
     settings: Sequence[float],
-    classifiers: Callable[[Support], Callable[[float], Classifier]],
-) -> float:
-    """Return the setting whose classifier knows most of held-out images.
+    makers: Callable[[Support], Maker],
+    *,
+    default: float,
+) -> Fitted:
+    """Fit with the setting by which most is known of held-out images.
 
     Args:
-        support: The labelled images; one class has two or more.
-        settings: To choose from; of equally good ones the first is taken.
-        classifiers: Returns, for a part of the support, what makes a classifier of a setting.
+        support: The labelled images.
+        settings: To choose from, ascending in what they trust the images with; of equally good
+            ones the first is taken.
+        makers: Returns, for a part of the support, what makes a classifier of a setting; it is
+            called with the settings in their order.
+        default: The setting where no class has two images.
 
     Returns:
-        The setting of the highest log probability at its own best temperature: at a given one, a
-        setting that does no more than lower an overconfident model's confidence would win.
+        The classifier of the setting with the highest log probability at its own best temperature:
+        at a given one, a setting that does no more than lower an overconfident model's confidence
+        would win.
     """
+    if support.counts.max() < 2:
+        return Fitted(makers(support)(default), None)
     shape = (len(settings), len(support.labels), len(support.class_embeddings))
     logits = np.empty(shape)
     for part, rows in support.folds(_FOLDS):
-        make = classifiers(part)
+        make = makers(part)
         for place, setting in enumerate(settings):
             logits[place, rows] = make(setting).logits(support.embeddings[rows])
-    return settings[best_of([best_log_probability(some, support.labels) for some in logits])]
+    best = best_of([best_log_probability(some, support.labels) for some in logits])
+    held_out = HeldOut(logits[best], support.labels)
+    return Fitted(makers(support)(settings[best]), held_out)
 
 
 def best_of(log_probabilities: Sequence[float]) -> int:
     """Return the place of the highest, of equal ones but for rounding the first, shape (S,)."""
     values = np.array(log_probabilities)
-    return int(np.flatnonzero(values >= values.max() - _ROUNDING)[0])
-
-
-def held_out_logits(support: Support, fit: Fit) -> Logits:
-    """Return the logits of each support image by a classifier of others, shape (N, C)."""
-    logits = np.empty((len(support.labels), len(support.class_embeddings)))
-    for part, rows in support.folds(_FOLDS):
-        logits[rows] = fit(part).logits(support.embeddings[rows])
-    return logits
-
-
-def held_out_scale(support: Support, fit: Fit) -> float:
-    """Return what the logits of a classifier are to be multiplied by: 1 / its temperature.
-
-    Args:
-        support: The labelled images that it is fitted on.
-        fit: Makes a classifier of a part of them.
-
-    Returns:
-        What images ask for that it was not fitted on; 1 for one image a class, as nothing can be
-        held out. It is held to 1 as a calibration is to the checkpoint's temperature.
-
-    Raises:
-        MissingExtraError: If SciPy is not installed.
-    """
-    if support.counts.max() < 2:
-        return 1.0
-    logits = held_out_logits(support, fit)
-    return fit_scoring(logits, support.labels, Scoring(0.0, None)).logit_scale
+    return int(np.flatnonzero(values >= values.max() - ROUNDING)[0])

@@ -3,25 +3,23 @@
 Shapes: N support images, C classes, D dimensions.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.adaptation.classifiers import LinearClassifier
-from clipkit.adaptation.held_out import choose_setting
+from clipkit.adaptation.held_out import Fitted, fit_with_best_setting
 from clipkit.adaptation.support import Support
 from clipkit.errors import MissingExtraError
 from clipkit.metrics.classification import label_log_probabilities
 
-# How strongly weights are held to the texts.
-DEFAULT_STRENGTH = 30.0
-_STRENGTHS: Sequence[float] = (100.0, 30.0, 10.0, 3.0, 1.0)
+# How strongly weights are held to the texts, from much to little.
+_STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0)
+DEFAULT_STRENGTH = 30.0  # where one image a class leaves nothing to choose by
 _MOST_STEPS = 300
 
 
-def fit_probe(support: Support) -> LinearClassifier:
-    """Fit a probe whose strength held-out images choose; one image a class takes the default.
+def fit_probe(support: Support) -> Fitted:
+    """Fit a probe whose strength held-out images choose.
 
     Args:
         support: The labelled images.
@@ -32,12 +30,7 @@ def fit_probe(support: Support) -> LinearClassifier:
     Raises:
         MissingExtraError: If SciPy is not installed.
     """
-    strength = DEFAULT_STRENGTH
-    if support.counts.max() > 1:
-        strength = choose_setting(
-            support, _STRENGTHS, lambda part: lambda strength: text_probe(part, strength)
-        )
-    return text_probe(support, strength)
+    return fit_with_best_setting(support, _STRENGTHS, _Path, default=DEFAULT_STRENGTH)
 
 
 def text_probe(support: Support, strength: float) -> LinearClassifier:
@@ -62,17 +55,32 @@ def text_probe(support: Support, strength: float) -> LinearClassifier:
         Vision-Language Models" (arXiv 2312.12730): CLAP, with its penalty. There a few hundred
         steps of gradient descent end the search; here it goes on to the least.
     """
-    try:
-        from scipy.optimize import minimize  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError("evaluate", "A probe") from error
-    texts = support.class_embeddings.astype(np.float64)
-    loss = _Loss(support, texts, strength)
-    options = {"maxiter": _MOST_STEPS}
-    found = minimize(loss, texts.ravel(), jac=True, method="L-BFGS-B", options=options)
-    weights = found.x.reshape(texts.shape)
-    weights = support.logit_scale * weights / np.linalg.norm(weights, axis=1, keepdims=True)
-    return LinearClassifier(weights, np.zeros(len(weights)))
+    return _Path(support)(strength)
+
+
+class _Path:
+    """Probes of falling strength: each search starts where the one before has ended.
+
+    Args:
+        support: The labelled images.
+    """
+
+    def __init__(self, support: Support) -> None:
+        self._support = support
+        self._weights = support.class_embeddings.astype(np.float64)
+
+    def __call__(self, strength: float) -> LinearClassifier:
+        try:
+            from scipy.optimize import minimize  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise MissingExtraError("evaluate", "A probe") from error
+        loss = _Loss(self._support, strength)
+        options = {"maxiter": _MOST_STEPS}
+        start = self._weights.ravel()
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+        self._weights = found.x.reshape(self._weights.shape)
+        units = self._weights / np.linalg.norm(self._weights, axis=1, keepdims=True)
+        return LinearClassifier(self._support.logit_scale * units, np.zeros(len(units)))
 
 
 class _Loss:
@@ -80,19 +88,18 @@ class _Loss:
 
     Args:
         support: The labelled images.
-        texts: Where weights start, shape (C, D).
-        strength: Of the penalty for leaving there.
+        strength: Of the penalty for leaving the texts.
     """
 
-    def __init__(self, support: Support, texts: NDArray[np.float64], strength: float) -> None:
+    def __init__(self, support: Support, strength: float) -> None:
         self._rows = support.embeddings.astype(np.float64)
         self._one_hot = support.one_hot
         self._scale = support.logit_scale
-        self._texts = texts
+        self._texts = support.class_embeddings.astype(np.float64)
         right = label_log_probabilities(support.zero_shot(support.embeddings), support.labels)
         trust = self._one_hot.T @ np.exp(right) / np.maximum(support.counts, 1)
         trust = np.where(support.counts, trust, 1.0)
-        self._pull = strength * trust[:, None] / len(texts)  # (C, 1)
+        self._pull = strength * trust[:, None] / len(self._texts)  # (C, 1)
 
     def __call__(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights = flat.reshape(self._texts.shape)

@@ -4,7 +4,7 @@ Shapes: M test images, C classes, R images of other things.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from clipkit.adaptation.closed_form import (
     fit_discriminant,
     fit_text_and_means,
 )
-from clipkit.adaptation.held_out import held_out_scale
+from clipkit.adaptation.held_out import Fitted, HeldOut
 from clipkit.adaptation.probe import fit_probe
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.support import Logits, Support
@@ -68,7 +68,7 @@ class EmbeddingRung:
     name: str
     title: str
     task: AdaptationTask
-    fit: Callable[[Support], Classifier]
+    fit: Callable[[Support], Fitted]
     least: int = 0  # images a class on average
     uses_images: bool = True  # False: nothing is kept but texts
 
@@ -80,30 +80,28 @@ class EmbeddingRung:
 
     def fitted(self, rows: NDArray[np.intp]) -> Classifier:
         """Return the classifier of some of the task's images, at the right temperature."""
-        support = self.task.support(rows)
-        return self.fit(support).scaled(held_out_scale(support, self.fit))
+        return self.fit(self.task.support(rows)).calibrated()
 
     def measure(self, split: Split) -> Measured:
         """Fit it on the training images of a split and return what it says of the others."""
         support = self.task.support(split.train)
         start = perf_counter()
-        classifier = self.fit(support)
+        fitted = self.fit(support)
         seconds = perf_counter() - start
         return Measured(
-            logits=classifier.logits(self.task.embeddings[split.test]),
-            scale=held_out_scale(support, self.fit),
+            logits=fitted.classifier.logits(self.task.embeddings[split.test]),
+            scale=fitted.scale(),
             retention=self.task.retention,  # the model itself is as it was
             seconds=seconds,
-            num_bytes=classifier.num_bytes if self.uses_images else 0,
+            num_bytes=fitted.classifier.num_bytes if self.uses_images else 0,
         )
 
 
 def embedding_rungs(task: AdaptationTask) -> list[EmbeddingRung]:
     """Return the rungs that need no more than embeddings, cheapest first."""
-    single = task.one_prompt.astype(np.float64) * task.logit_scale
 
-    def fit_one_prompt(support: Support) -> LinearClassifier:
-        return LinearClassifier(single, np.zeros(len(single)))
+    def fit_one_prompt(support: Support) -> Fitted:
+        return fit_texts(replace(support, class_embeddings=task.one_prompt))
 
     return [
         EmbeddingRung(0, "prompt", "one prompt", task, fit_one_prompt, uses_images=False),
@@ -117,7 +115,15 @@ def embedding_rungs(task: AdaptationTask) -> list[EmbeddingRung]:
     ]
 
 
-def fit_texts(support: Support) -> LinearClassifier:
-    """Return the zero-shot classifier of the class texts, whatever the images."""
+def fit_texts(support: Support) -> Fitted:
+    """Return the zero-shot classifier of the class texts, of which the images say how sure it is.
+
+    Args:
+        support: The labelled images: none of them changes the classifier but for its temperature.
+
+    Returns:
+        The classifier.
+    """
     weights = support.logit_scale * support.class_embeddings.astype(np.float64)
-    return LinearClassifier(weights, np.zeros(len(weights)))
+    held_out = HeldOut(support.zero_shot(support.embeddings), support.labels)
+    return Fitted(LinearClassifier(weights, np.zeros(len(weights))), held_out)

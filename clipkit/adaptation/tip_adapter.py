@@ -6,7 +6,7 @@ Shapes: N support images, C classes, D dimensions.
 import numpy as np
 
 from clipkit.adaptation.classifiers import CacheClassifier, cache_votes
-from clipkit.adaptation.held_out import best_of
+from clipkit.adaptation.held_out import ROUNDING, Fitted, HeldOut
 from clipkit.adaptation.support import Support
 from clipkit.metrics.calibration import best_log_probability
 
@@ -17,7 +17,7 @@ _CLIP_SCALE = 100.0
 _MOST_JUDGED = 2000  # images that the settings are chosen by
 
 
-def fit_tip_adapter(support: Support) -> CacheClassifier:
+def fit_tip_adapter(support: Support) -> Fitted:
     """Fit Tip-Adapter: support images vote for their classes, beside the class texts.
 
     Args:
@@ -37,13 +37,17 @@ def fit_tip_adapter(support: Support) -> CacheClassifier:
     judged, texts = support.take(rows), support.zero_shot(support.embeddings[rows])
     cosines = keys[rows] @ keys.T
     cosines[np.arange(len(rows)), rows] = -np.inf  # its own vote would always be right
-    settings, knowledge = [], []
+    best, chosen = -np.inf, (0.0, _BETAS[0])
+    held_out = HeldOut(texts, judged.labels)
     for beta in _BETAS:
         votes = cache_votes(cosines, support.labels, texts.shape[1], beta=beta)
         for alpha in _ALPHAS:
             weight = alpha * support.logit_scale / _CLIP_SCALE
-            settings.append((weight, beta))
-            knowledge.append(best_log_probability(texts + weight * votes, judged.labels))
-    weight, beta = settings[best_of(knowledge)]
+            logits = texts + weight * votes
+            known = best_log_probability(logits, judged.labels)
+            if known > best + ROUNDING:
+                best, chosen = known, (weight, beta)
+                held_out = HeldOut(logits, judged.labels)
     weights = support.logit_scale * support.class_embeddings.astype(np.float64)
-    return CacheClassifier(weights, keys, support.labels, weight, beta)
+    classifier = CacheClassifier(weights, keys, support.labels, *chosen)
+    return Fitted(classifier, held_out)

@@ -64,10 +64,12 @@ def test_where_texts_are_wrong_the_images_take_over() -> None:
     support, test = (made_support([6] * 4, seed=seed, wrong_texts=True) for seed in (0, 1))
     assert top_k_accuracy(test.zero_shot(test.embeddings), test.labels, k=1) < 0.2
     for fit in (fit_text_and_means, fit_discriminant):
-        assert top_k_accuracy(fit(support).logits(test.embeddings), test.labels, k=1) > 0.8
+        assert (
+            top_k_accuracy(fit(support).classifier.logits(test.embeddings), test.labels, k=1) > 0.8
+        )
 
 
 def test_one_image_a_class_leaves_the_texts_as_they_are() -> None:
     support = made_support([1, 1, 1])
-    found = fit_text_and_means(support).logits(support.embeddings)
+    found = fit_text_and_means(support).classifier.logits(support.embeddings)
     np.testing.assert_allclose(found, support.zero_shot(support.embeddings), rtol=1e-6)

@@ -1,12 +1,10 @@
 """Settings and temperatures that held-out support images choose."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
 from clipkit.adaptation.classifiers import LinearClassifier
-from clipkit.adaptation.held_out import best_of, choose_setting, held_out_logits, held_out_scale
+from clipkit.adaptation.held_out import Fitted, HeldOut, Maker, best_of, fit_with_best_setting
 from clipkit.adaptation.support import Support
 from clipkit.metrics.calibration import best_log_probability
 from clipkit.metrics.classification import label_log_probabilities
@@ -20,44 +18,55 @@ def class_means(support: Support) -> LinearClassifier:
     return LinearClassifier(20.0 * means, np.zeros(len(means)))
 
 
-def test_held_out_logits_are_by_the_others() -> None:
-    support = made_support([3, 2, 4])
-    found = held_out_logits(support, class_means)
-    for part, rows in support.folds(5):
-        expected = class_means(part).logits(support.embeddings[rows])
-        np.testing.assert_array_equal(found[rows], expected)
+def mixtures(support: Support) -> Maker:
+    """Return what mixes the means of the images with the texts of other classes."""
+    means = class_means(support).weights
+    texts = 20.0 * np.roll(support.class_embeddings, 1, axis=0)
+    return lambda share: LinearClassifier(share * means + (1 - share) * texts, np.zeros(len(means)))
 
 
 def test_the_setting_that_knows_most_of_held_out_images_is_chosen() -> None:
     support = made_support([5, 5, 5], spread=0.6)
-    shares = (0.0, 0.05, 0.3, 1.0)  # of the means; the rest is of wrong texts
-
-    def mixtures(part: Support) -> Callable[[float], LinearClassifier]:
-        means, texts = class_means(part).weights, np.roll(part.class_embeddings, 1, axis=0)
-        return lambda share: LinearClassifier(share * means + (1 - share) * texts, np.zeros(3))
-
-    known = []
+    shares = (0.0, 0.05, 0.3, 1.0)
+    known, logits = [], {}
     for share in shares:
-
-        def fit(part: Support, share: float = share) -> LinearClassifier:
-            return mixtures(part)(share)
-
-        known.append(best_log_probability(held_out_logits(support, fit), support.labels))
-    assert choose_setting(support, shares, mixtures) == shares[int(np.argmax(known))] == 1.0
+        logits[share] = np.empty((15, 3))
+        for part, left_out in support.folds(5):
+            out = support.embeddings[left_out]
+            logits[share][left_out] = mixtures(part)(share).logits(out)
+        known.append(best_log_probability(logits[share], support.labels))
+    best = shares[int(np.argmax(known))]
+    found = fit_with_best_setting(support, shares, mixtures, default=0.0)
+    assert best > 0
+    rows = support.embeddings
+    expected = mixtures(support)(best).logits(rows)
+    np.testing.assert_array_equal(found.classifier.logits(rows), expected)
+    assert found.held_out is not None
+    np.testing.assert_array_equal(found.held_out.logits, logits[best])
 
 
 def test_confidence_alone_wins_nothing() -> None:
     # Wrong answers that are less sure have the higher log probability, and know no more.
     support = made_support([5, 5, 5], wrong_texts=True)
     texts = LinearClassifier(support.class_embeddings.astype(np.float64), np.zeros(3))
-    assert choose_setting(support, (20.0, 0.1), lambda part: texts.scaled) == 20.0
+    found = fit_with_best_setting(support, (20.0, 0.1), lambda part: texts.scaled, default=1.0)
+    assert isinstance(found.classifier, LinearClassifier)
+    np.testing.assert_array_equal(found.classifier.weights, 20 * texts.weights)
 
 
 def test_of_equally_good_settings_the_first_is_taken() -> None:
     assert best_of([-2.0, -1.0, -1.0 + 1e-12]) == 1
-    support = made_support([3, 3])
-    nothing = LinearClassifier(np.zeros((2, 8)), np.zeros(2))
-    assert choose_setting(support, (7.0, 1.0), lambda part: lambda setting: nothing) == 7.0
+
+
+def test_one_image_a_class_takes_the_default_and_leaves_the_temperature() -> None:
+    support = made_support([1, 1])
+    found = fit_with_best_setting(support, (0.0, 1.0), mixtures, default=0.25)
+    assert found.held_out is None
+    assert found.scale() == 1
+    rows = support.embeddings
+    np.testing.assert_array_equal(
+        found.calibrated().logits(rows), mixtures(support)(0.25).logits(rows)
+    )
 
 
 @pytest.mark.parametrize("factor", [0.05, 20.0])
@@ -66,17 +75,11 @@ def test_a_wrong_temperature_is_mended(factor: float) -> None:
         made_support(counts, spread=0.5, seed=seed)
         for counts, seed in (([10] * 3, 0), ([50] * 3, 1))
     )
-
-    def fit(part: Support) -> LinearClassifier:
-        return class_means(part).scaled(factor)
-
-    losses = [
+    classifier = class_means(support).scaled(factor)
+    others = made_support([10] * 3, spread=0.5, seed=2)
+    fitted = Fitted(classifier, HeldOut(classifier.logits(others.embeddings), others.labels))
+    before, after = (
         -label_log_probabilities(found.logits(test.embeddings), test.labels).mean()
-        for found in (fit(support), fit(support).scaled(held_out_scale(support, fit)))
-    ]
-    assert losses[1] < losses[0]
-
-
-def test_one_image_a_class_leaves_the_temperature() -> None:
-    support = made_support([1, 1])
-    assert held_out_scale(support, class_means) == 1
+        for found in (classifier, fitted.calibrated())
+    )
+    assert after < before
