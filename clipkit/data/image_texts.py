@@ -116,7 +116,7 @@ class ImageTexts:
                 ) from error
             return
         if skipped := self._captions.skipped:
-            say(f"{path}: {len(skipped)} rows are not used: {list_some(skipped)}")
+            say(f"{path}: {len(skipped)} rows give no caption: {list_some(skipped)}")
 
     def _beside_image(self, path: str) -> tuple[str, ...]:
         if self._beside is None:
