@@ -38,11 +38,13 @@ def indexed(library: PhotoLibrary) -> PhotoLibrary:
     return library
 
 
-def drawing(path: Path, seed: int, *, size: int = 128, **options: object) -> Path:
+def drawing(path: Path, seed: int, *, size: int = 128, quality: int = 75) -> Path:
     """Write an image with details of its own, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cells = np.random.default_rng(seed).integers(0, 255, (16, 16, 3)).astype(np.uint8)
-    Image.fromarray(cells).resize((size, size), Image.Resampling.BICUBIC).save(path, **options)
+    Image.fromarray(cells).resize((size, size), Image.Resampling.BICUBIC).save(
+        path, quality=quality
+    )
     return path
 
 

@@ -91,7 +91,7 @@ def test_markdown_when_read_by_a_parser_then_every_text_is_one_code_span(
     allowed = {"text", "code_inline", "image"}
     assert {child.type for child in children} <= allowed
     spans = [json.loads(child.content) for child in children if child.type == "code_inline"]
-    expected = [made.query, made.folder, made.model]
+    expected: list[str | None] = [made.query, made.folder, made.model]
     for shown in made.images:
         expected += [shown.path, shown.uri, *shown.captions, shown.label, shown.camera]
         expected += [] if shown.thumbnail else [shown.thumbnail_error]
@@ -115,11 +115,12 @@ def test_markdown_when_read_line_by_line_then_every_line_is_of_a_known_form(
 
 
 @settings(max_examples=200)
-@given(REPORTS, st.integers(1, 8000), st.sampled_from(["to_json", "to_markdown"]))
+@given(REPORTS, st.floats(0, 1.1), st.sampled_from(["to_json", "to_markdown"]))
 def test_a_limit_of_bytes_holds_and_only_whole_things_are_left_out(
-    made: ContextReport, max_bytes: int, form: str
+    made: ContextReport, share: float, form: str
 ) -> None:
     whole = getattr(made, form)()
+    max_bytes = 1 + int(share * len(whole.encode("utf-8")))
     try:
         text = getattr(made, form)(max_bytes=max_bytes)
     except InputError as error:
@@ -169,6 +170,14 @@ def test_a_limit_when_thumbnails_are_gone_then_takes_the_last_images() -> None:
 
     assert [kept["rank"] for kept in shown["images"]] == [1, 2]
     assert (shown["num_images_cut"], shown["num_thumbnails_cut"]) == (1, 2)
+
+
+def test_a_limit_counts_bytes_and_not_letters() -> None:
+    made = report(image(1), image(2, "猫" * 100))
+    size = len(made.to_json().encode("utf-8"))
+
+    assert len(json.loads(made.to_json(max_bytes=size))["images"]) == 2
+    assert len(json.loads(made.to_json(max_bytes=size - 1))["images"]) == 1
 
 
 def test_a_limit_too_small_for_the_answer_raises() -> None:
