@@ -14,6 +14,7 @@ import importlib
 # The public names by the module that they come from. After a change here run
 # python docs/write_api.py: it makes __init__.pyi for type checkers and editors, and docs/api.md.
 _PUBLIC = {
+    "clipkit.data.image_texts": ("ImageTexts", "KnownTexts", "TextSources"),
     "clipkit.data.pair": ("PairLayout",),
     "clipkit.data.statistics": ("PairStatistics",),
     "clipkit.doctor.description": ("Compilation", "ImageSide", "ModelDescription", "TextSide"),
@@ -110,6 +111,8 @@ _PUBLIC = {
     "clipkit.runtime.base": ("Scoring",),
     "clipkit.runtime.bundle": ("Parity", "Refusal"),
     "clipkit.search.changes": ("FileState",),
+    "clipkit.search.context": ("ContextOptions", "retrieve_context"),
+    "clipkit.search.context_report": ("ContextImage", "ContextReport"),
     "clipkit.search.duplicates.calibration": ("DuplicateCalibration",),
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.duplicates.leaks": ("NearDuplicate",),

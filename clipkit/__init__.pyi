@@ -1,5 +1,8 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
+from clipkit.data.image_texts import ImageTexts as ImageTexts
+from clipkit.data.image_texts import KnownTexts as KnownTexts
+from clipkit.data.image_texts import TextSources as TextSources
 from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.data.statistics import PairStatistics as PairStatistics
 from clipkit.doctor.description import Compilation as Compilation
@@ -102,6 +105,10 @@ from clipkit.runtime.base import Scoring as Scoring
 from clipkit.runtime.bundle import Parity as Parity
 from clipkit.runtime.bundle import Refusal as Refusal
 from clipkit.search.changes import FileState as FileState
+from clipkit.search.context import ContextOptions as ContextOptions
+from clipkit.search.context import retrieve_context as retrieve_context
+from clipkit.search.context_report import ContextImage as ContextImage
+from clipkit.search.context_report import ContextReport as ContextReport
 from clipkit.search.duplicates.calibration import DuplicateCalibration as DuplicateCalibration
 from clipkit.search.duplicates.groups import DuplicateGroup as DuplicateGroup
 from clipkit.search.duplicates.groups import DuplicateReport as DuplicateReport

@@ -30,7 +30,7 @@ GROUPS = {
         "clipkit.runtime.bundle",
     ),
     "Heat maps of a text over an image": ("clipkit.explanation",),
-    "Searching a folder of images": ("clipkit.search",),
+    "Searching a folder of images": ("clipkit.search", "clipkit.data.image_texts"),
     "Duplicates": ("clipkit.search.duplicates",),
     "Training": ("clipkit.training", "clipkit.runs", "clipkit.data"),
     "Progress and version": ("clipkit.progress", "clipkit.version"),

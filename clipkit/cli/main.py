@@ -23,6 +23,7 @@ from clipkit.errors import ClipkitError, InputError
 # Each is a module of this name in clipkit.cli.
 COMMANDS = (
     "search",
+    "context",
     "classify",
     "index",
     "duplicates",

@@ -3,14 +3,9 @@
 import argparse
 
 from clipkit.cli import values
-from clipkit.cli.options import (
-    add_model_options,
-    add_scan_options,
-    load_encoder,
-    missing_line,
-    sync_if_possible,
-)
-from clipkit.cli.parser import Parser, quoted
+from clipkit.cli.options import add_model_options, load_encoder
+from clipkit.cli.parser import Parser
+from clipkit.cli.search_options import add_filters, add_indexing, add_query, add_refinements
 from clipkit.cli.search_query import (
     build_query,
     check_images,
@@ -21,9 +16,10 @@ from clipkit.cli.search_query import (
     settle_folder,
 )
 from clipkit.cli.search_results import open_page, open_preview, print_hits, what_was_found
+from clipkit.cli.search_sync import sync_for_search
 from clipkit.cli.terminal import note
 from clipkit.search.filters import IndexFilter
-from clipkit.search.library import PhotoLibrary, SyncReport
+from clipkit.search.library import PhotoLibrary
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
 from clipkit.search.search import SORTS
 
@@ -59,60 +55,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         epilog=_EPILOG,
         prefix_chars="-+",  # so that + alone is an option, as - is
     )
-    _add_query(parser)
-    _add_refinements(parser.add_argument_group("refining"))
-    _add_filters(parser.add_argument_group("only images that are"))
+    add_query(parser)
+    _add_results(parser)
+    refining = parser.add_argument_group("refining")
+    add_refinements(refining)
+    refining.add_argument(
+        "--sort",
+        choices=[*SORTS, "date"],
+        default="best",
+        help="the order of the results: best first, or newest or oldest first; date means newest",
+    )
+    add_filters(parser.add_argument_group("only images that are"))
     _add_output(parser)
-    parser.add_argument(
-        "--no-indexing",
-        "--skip-index",
-        "--skip-indexing",
-        "-n",
-        action="store_true",
-        help="search the index as it is, without looking for changes in the folder",
-    )
-    add_scan_options(parser)
-    parser.add_argument(  # rclip's: RAW files are read wherever the extra for them is installed
-        "--experimental-raw-support", action="store_true", help=argparse.SUPPRESS
-    )
+    add_indexing(parser)
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
     parser.explain_words = explain_words
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, command="search")
 
 
-def _add_query(parser: argparse.ArgumentParser) -> None:
-    query = parser.add_argument(
-        "query", metavar="QUERY", default=None, help="words, or an image such as ./cat.jpg"
-    )
-    folder = parser.add_argument(
-        "folder",
-        type=values.path,
-        metavar="FOLDER",
-        default=None,
-        help="where to search (default: here)",
-    )
-    # Not nargs="?": that would take its default as soon as an option follows the query.
-    query.required = folder.required = False
-    parser.add_argument(
-        "--add",
-        "-a",
-        "+",
-        metavar="QUERY",
-        action="append",
-        default=[],
-        help="add a text or image to the query; may be repeated",
-    )
-    parser.add_argument(
-        "--subtract",
-        "--sub",
-        "-s",
-        "-",
-        metavar="QUERY",
-        action="append",
-        default=[],
-        help="subtract a text or image from the query; may be repeated",
-    )
+def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top",
         "-t",
@@ -128,98 +90,6 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
         help="leave out less relevant results, 0 to 1; what counts as found has "
         f"{DEFAULT_MIN_RELEVANCE} or more; without it the most relevant are shown, whatever they "
         "have",
-    )
-
-
-def _add_refinements(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--like",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="add an image to the query, or search by it alone; may be repeated",
-    )
-    group.add_argument(
-        "--more-like",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="an image that is right: the query moves towards it (relevance feedback); may be "
-        "repeated",
-    )
-    group.add_argument(
-        "--less-like",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="an image that is wrong: the query moves away from it; may be repeated",
-    )
-    group.add_argument(
-        "--diverse",
-        dest="diversity",
-        action="store_const",
-        const=0.3,
-        default=0.0,
-        help="results that differ from each other, as --diversity 0.3",
-    )
-    group.add_argument(
-        "--diversity",
-        type=values.number(0, 1),
-        default=0.0,
-        metavar="D",
-        help="how much results should differ, 0 to 1 (default 0)",
-    )
-    group.add_argument(
-        "--sort",
-        choices=[*SORTS, "date"],
-        default="best",
-        help="the order of the results: best first, or newest or oldest first; date means newest",
-    )
-
-
-def _add_filters(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--path",
-        metavar="GLOB",
-        help="of this name, or with a / of this path inside FOLDER; *, ? and ** work",
-    )
-    group.add_argument(
-        "--not-path",
-        metavar="GLOB",
-        action="append",
-        help="not of this name or path; may be repeated",
-    )
-    group.add_argument(
-        "--after",
-        metavar="DATE",
-        help="taken on a day or later: 2024, 2024-06 or 2024-06-01, by EXIF or XMP data, else the "
-        "name of the file, else its time",
-    )
-    group.add_argument("--before", metavar="DATE", help="taken earlier than that")
-    group.add_argument(
-        "--min-size",
-        type=values.size,
-        default=(0, 0),
-        metavar="WxH",
-        help="at least so many pixels wide and high, as in 1920x1080; 1000 means both",
-    )
-    shape = group.add_mutually_exclusive_group()
-    for orientation in ("portrait", "landscape"):
-        shape.add_argument(
-            f"--{orientation}",
-            dest="orientation",
-            action="store_const",
-            const=orientation,
-            help={"portrait": "higher than wide", "landscape": "wider than high"}[orientation],
-        )
-    group.add_argument(
-        "--camera", metavar="NAME", help="taken with a camera whose name contains this"
-    )
-    group.add_argument(
-        "--not-camera",
-        metavar="NAME",
-        action="append",
-        help="not taken with such a camera; may be repeated",
     )
 
 
@@ -271,16 +141,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_images(arguments, query)
     encoder = load_encoder(arguments)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
-    has_skipped = False
-    if not arguments.no_indexing:
-        try:
-            has_skipped = _sync(library, arguments)
-        except KeyboardInterrupt:
-            note(
-                f"interrupted: what is indexed so far is kept (images: {len(library)}); search "
-                "it with --no-indexing, or run the same command again to resume"
-            )
-            return 130
+    has_skipped = sync_for_search(library, arguments)
+    if has_skipped is None:
+        return 130
     hits = library.search(
         query,
         k=arguments.top,
@@ -311,36 +174,3 @@ def run(arguments: argparse.Namespace) -> int:
     if not (is_nothing and has_paths_only):
         print_hits(hits, arguments, preview)
     return 1 if is_nothing or (has_skipped and arguments.strict) else 0
-
-
-def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> bool:
-    """Bring the index up to date; return whether an image was skipped."""
-    report = sync_if_possible(
-        library,
-        arguments.folder,
-        exclude=arguments.exclude,
-        include_hidden=arguments.include_hidden,
-    )
-    if report is None:
-        return False
-    if summary := _summary(report, arguments.folder):
-        note(summary)
-    if report.missing > report.missing_before:
-        note(missing_line(library, report))
-    return bool(report.skipped)
-
-
-def _summary(report: SyncReport, folder: str) -> str:
-    """Return a message about a sync, "" if it found nothing to do."""
-    counts = {
-        "new": report.added,
-        "changed": report.changed,
-        "moved": report.moved,
-        "deleted": report.removed,
-    }
-    news = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    if not report.newly_skipped:  # the others were reported before
-        return f"indexed: {news}" if news else ""
-    command = f"clipkit index {quoted(folder)}"
-    skipped = f"{len(report.newly_skipped)} skipped, listed by  {command}"
-    return f"indexed: {news}; {skipped}" if news else skipped

@@ -1,4 +1,4 @@
-"""The arguments of ``clipkit search`` as a query, a folder and filters, each checked."""
+"""The arguments of a search as a query, a folder and filters, each checked."""
 
 import argparse
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ def explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
     words = [word for word in (arguments.query, arguments.folder, *left) if word is not None]
     folder = f" {quoted(words.pop())}" if _is_folder(words[-1]) else ""
     return (
-        f"several words need quotes around them:  clipkit search {quoted(' '.join(words))}{folder}"
+        f"several words need quotes around them:  clipkit {arguments.command} "
+        f"{quoted(' '.join(words))}{folder}"
     )
 
 
@@ -44,16 +45,16 @@ def settle_folder(arguments: argparse.Namespace) -> None:
         if not has_other:
             folder = quoted(arguments.query)
             raise InputError(
-                f"what to search for in {arguments.query}? Give words, as in  clipkit search "
-                f'"a cat" {folder} ; to search for {arguments.query!r} here, give the folder too: '
-                f" clipkit search {folder} ."
+                f"what to search for in {arguments.query}? Give words, as in  clipkit "
+                f'{arguments.command} "a cat" {folder} ; to search for {arguments.query!r} here, '
+                f"give the folder too:  clipkit {arguments.command} {folder} ."
             )
         arguments.query, arguments.folder = None, arguments.query
     if arguments.folder is not None and not Path(arguments.folder).exists():
         words = [arguments.query or "", arguments.folder]
         raise InputError(
             f"{arguments.folder}: there is no such folder; to search for several words, put them "
-            f"in quotes:  clipkit search {quoted(' '.join(words).strip())}"
+            f"in quotes:  clipkit {arguments.command} {quoted(' '.join(words).strip())}"
         )
     arguments.folder = arguments.folder or "."
     PhotoLibrary.open(arguments.folder)  # says what is wrong with it
@@ -84,7 +85,9 @@ def build_query(arguments: argparse.Namespace) -> Query | None:
     if not words and (arguments.more_like or arguments.less_like):
         return None
     if not words:
-        raise InputError('what to search for? Give words, as in  clipkit search "a cat" ~/Pictures')
+        raise InputError(
+            f'what to search for? Give words, as in  clipkit {arguments.command} "a cat" ~/Pictures'
+        )
     return parse_query(*words, allow_urls=True)
 
 

@@ -193,6 +193,22 @@ def open_captions_folder(
     return found
 
 
+def captions_of_image(captions: CaptionLocation, path: str) -> tuple[tuple[str, ...], list[str]]:
+    """Return the captions in the files of one image.
+
+    Args:
+        captions: Where caption files are.
+        path: The image, relative to the folder of images.
+
+    Returns:
+        Captions, none if there is no file with any; and why files hold none.
+    """
+    try:
+        return choose_captions(_caption_files(captions, path))
+    except ValueError as error:
+        return (), [str(error)] if str(error) else []
+
+
 def has_captions(scan: FolderScan, captions: CaptionLocation) -> bool:
     """Return whether any image of a folder has a caption file."""
     paths = (*(entry.path for entry in scan.entries), *(item.path for item in scan.left_out))

@@ -72,7 +72,7 @@ def open_metadata(
     listing = TableListing(path)
     listing.read(columns, within=within)
     for image in map(path.parent.joinpath, images):
-        if _identity(image) not in listing.identities:
+        if image_identity(image) not in listing.identities:
             listing.skipped.append(ImageReadError(image, f"has no row in {path.name}"))
     return listing.dataset(say)
 
@@ -131,13 +131,13 @@ class TableListing:
             return
         if image not in self._paths:
             path = _find(image, self._path.parent)
-            identity = _identity(self._path.parent / path)
+            identity = image_identity(self._path.parent / path)
             self._paths[image] = self.identities.setdefault(identity, path)
         captions = self._captions_of(row)
         self._captions.setdefault(self._paths[image], []).extend(captions)
 
 
-def _identity(path: Path) -> Hashable:
+def image_identity(path: Path) -> Hashable:
     """Return what the paths of one file have in common; the path itself if it is not there."""
     try:
         return file_identity(path)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from clipkit.data.pair import PairDataset, Say
-from clipkit.data.table import TableListing
+from clipkit.data.table import TableListing, image_identity
 from clipkit.data.table_rows import Columns, MissingColumnError, TableRow, read_table
 from clipkit.errors import InputError
-from clipkit.files import file_identity
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,7 @@ def join_columns(table: TableColumns, dataset: PairDataset) -> dict[str, list[st
 
 def _identity(image: object) -> Hashable:
     assert isinstance(image, str | Path | bytes)
-    if isinstance(image, bytes):
-        return image
-    try:
-        return file_identity(Path(image))
-    except OSError:  # it is gone
-        return str(image)
+    return image if isinstance(image, bytes) else image_identity(Path(image))
 
 
 def _cells_by_location(path: Path, columns: Columns) -> dict[str, str]:

@@ -74,6 +74,7 @@ class SearchHit:
     # Local time, as in 2024-06-01T12:30:00, or the day alone: by EXIF, XMP or the name of the file.
     taken_at: str | None = None
     raw: Path | None = None  # the camera's RAW file beside it, which is not a separate result
+    camera: str | None = None  # maker and model
 
     def to_dict(self) -> dict[str, object]:
         """Return the hit as what JSON takes: a line of ``clipkit search --json``."""
@@ -85,6 +86,7 @@ class SearchHit:
             "height": self.height,
             "taken_at": self.taken_at,
             "raw": None if self.raw is None else str(self.raw),
+            "camera": self.camera,
         }
 
 
@@ -236,6 +238,7 @@ def find_hits(
             height=record.height,
             taken_at=record.taken_at,
             raw=locate(raw_of[record.path]) if record.path in raw_of else None,
+            camera=record.camera,
         )
         for position, place, record in zip(chosen, places, records, strict=True)
     ]

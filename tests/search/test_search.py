@@ -190,10 +190,12 @@ def test_an_index_without_everyday_words_gets_them_from_the_encoder(
 
 
 def test_a_hit_is_what_json_takes() -> None:
-    hit = SearchHit(0.12345678, 0.98765, Path("a/b.jpg"), 4, 3, "2024-06-01", Path("a/b.dng"))
+    hit = SearchHit(
+        0.12345678, 0.98765, Path("a/b.jpg"), 4, 3, "2024-06-01", Path("a/b.dng"), "Canon"
+    )
     expected = (
         '{"path": "a/b.jpg", "similarity": 0.123457, "relevance": 0.9877, "width": 4, "height": 3, '
-        '"taken_at": "2024-06-01", "raw": "a/b.dng"}'
+        '"taken_at": "2024-06-01", "raw": "a/b.dng", "camera": "Canon"}'
     )
     assert json.dumps(hit.to_dict()) == expected
     assert SearchHit(0.5, 0.5, Path("a.jpg")).to_dict()["raw"] is None
