@@ -30,13 +30,14 @@ from verdict_tasks import TASKS, write_task
 import clipkit
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
+from clipkit.metrics.calibration import best_log_probability, best_scale
 from clipkit.metrics.classification import label_log_probabilities, label_ranks
 from clipkit.models.building import build_towers
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.sources import resolve_source
 from clipkit.models.wise_ft import ALPHAS, interpolate_state
 from clipkit.runs.build import Inputs, live_encoder
-from clipkit.runs.validation import RETENTION_ACCURACY, SCORE
+from clipkit.runs.validation import RETENTION_ACCURACY, RETENTION_PROBABILITY, SCORE
 from clipkit.runs.verdict import Candidate, choose
 from clipkit.training.loop import Validation
 from clipkit.zero_shot.classifier import ZeroShotClassifier
@@ -91,17 +92,14 @@ def small_model(folder: Path) -> Path:
 def measure(
     subject: Subject, encoder: Encoder, labelled: Labelled, *, keeps_logits: bool
 ) -> dict[str, Any]:
-    """Return whether each image is right, and the mean log probability of the right class."""
+    """Return whether each image is right, and if asked for the logits with the right classes."""
     images, labels, names = labelled
     texts = ZeroShotClassifier(encoder, names).class_embeddings
     logits = subject.embeddings(encoder, images).astype(np.float64) @ np.asarray(texts).T
     logits *= encoder.logit_scale
     classes = np.array(labels)
     kept = {"logits": logits.round(3).tolist(), "labels": labels} if keeps_logits else {}
-    return kept | {
-        "right": (label_ranks(logits, classes) < 1).astype(int).tolist(),
-        "log_probability": float(label_log_probabilities(logits, classes).mean()),
-    }
+    return kept | {"right": (label_ranks(logits, classes) < 1).astype(int).tolist()}
 
 
 def run(
@@ -191,11 +189,20 @@ def _candidate(found: dict[str, Any]) -> Candidate:
     right = {
         name: np.array(found[name]["right"], dtype=float) for name in ("validation", "retention")
     }
+    logits, labels = (
+        {name: np.array(found[name][part]) for name in ("validation", "retention")}
+        for part in ("logits", "labels")
+    )
+    retained = best_scale(logits["retention"], labels["retention"]) * logits["retention"]
     validation = Validation(
         float(right["validation"].mean()),
         {},
-        fine_score=found["validation"]["log_probability"],
-        per_image={SCORE: right["validation"], RETENTION_ACCURACY: right["retention"]},
+        fine_score=best_log_probability(logits["validation"], labels["validation"]),
+        per_image={
+            SCORE: right["validation"],
+            RETENTION_ACCURACY: right["retention"],
+            RETENTION_PROBABILITY: np.exp(label_log_probabilities(retained, labels["retention"])),
+        },
         retention_chance=1 / len(_photographs()["retention"][2]),
     )
     return Candidate(found["alpha"], validation)

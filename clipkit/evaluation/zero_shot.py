@@ -19,6 +19,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import stream_pairs
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
+from clipkit.metrics.calibration import best_scale
 from clipkit.metrics.classification import (
     label_log_probabilities,
     label_ranks,
@@ -48,10 +49,13 @@ class ZeroShotReport:
     # Of the right class under the softmax over the classes, natural logarithm, at most 0. It
     # changes with every image, while an accuracy over few images may stay the same.
     mean_log_probability: float
+    # The same at the temperature where it is highest: what the model knows, however sure it is.
+    best_log_probability: float
     skipped: list[ImageReadError] = field(default_factory=list)
     # Of every image that was given, in order; NaN where it could not be read.
     is_right: NDArray[np.float64] = field(default_factory=_no_values, repr=False, compare=False)
-    log_probabilities: NDArray[np.float64] = field(
+    # Of the right class, at the temperature of best_log_probability.
+    label_probabilities: NDArray[np.float64] = field(
         default_factory=_no_values, repr=False, compare=False
     )
 
@@ -183,7 +187,7 @@ class _Tally:
         self._ranks: list[NDArray[np.intp]] = []
         self._labels: list[int] = []
         self._places: list[int] = []
-        self._log_probabilities: list[NDArray[np.float64]] = []
+        self._logits: list[NDArray[np.float32]] = []
 
     def count(self, embeddings: Embeddings, places: Sequence[int], labels: Sequence[int]) -> None:
         """Add images, by their places among all, with the classes they have."""
@@ -191,12 +195,11 @@ class _Tally:
             return
         # The bias of sigmoid checkpoints is the same for all classes: it changes nothing here.
         cosines = cosine_similarity(embeddings, self._different)[:, self._column_of]
-        logits = self._scale * cosines.astype(np.float64)  # (K, C)
-        classes = np.asarray(labels)
-        self._ranks.append(label_ranks(logits, classes))
+        logits = np.float32(self._scale) * cosines  # (K, C)
+        self._ranks.append(label_ranks(logits, np.asarray(labels)))
         self._labels += labels
         self._places += places
-        self._log_probabilities.append(label_log_probabilities(logits, classes))
+        self._logits.append(logits)
 
     def report(self, num_given: int) -> ZeroShotReport:
         """Return what was counted, of so many images that were given."""
@@ -205,20 +208,23 @@ class _Tally:
                 f"none of the images can be read, so there is no accuracy; "
                 f"{len(self.skipped)} were skipped"
             )
-        ranks = np.concatenate(self._ranks)
-        is_right, log_probabilities = np.full((2, num_given), np.nan)
+        ranks, labels = np.concatenate(self._ranks), np.array(self._labels)
+        logits = np.concatenate(self._logits).astype(np.float64)
+        best = label_log_probabilities(best_scale(logits, labels) * logits, labels)
+        is_right, label_probabilities = np.full((2, num_given), np.nan)
         is_right[self._places] = ranks < 1
-        log_probabilities[self._places] = np.concatenate(self._log_probabilities)
+        label_probabilities[self._places] = np.exp(best)
         return ZeroShotReport(
             num_images=len(ranks),
             num_classes=len(self._column_of),
             top_1=share_within(ranks, k=1),
             top_5=share_within(ranks, k=5),
-            mean_per_class=mean_per_class(ranks < 1, np.array(self._labels)),
-            mean_log_probability=float(np.nanmean(log_probabilities)),
+            mean_per_class=mean_per_class(ranks < 1, labels),
+            mean_log_probability=float(label_log_probabilities(logits, labels).mean()),
+            best_log_probability=float(best.mean()),
             skipped=self.skipped,
             is_right=is_right,
-            log_probabilities=log_probabilities,
+            label_probabilities=label_probabilities,
         )
 
 

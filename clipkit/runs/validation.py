@@ -20,9 +20,11 @@ from clipkit.runs.data import RunData, check_bad
 from clipkit.training.batch import text_keys
 from clipkit.training.config import SAMPLES, LossKind, RunConfig
 from clipkit.training.loop import Validation
-from clipkit.training.validation_loss import mean_loss
+from clipkit.training.validation_loss import least_loss, mean_loss
 
 RETENTION_ACCURACY = "retention_accuracy"  # a metric: zero-shot, of the retention set
+# Of each of its images: of the right label, at the temperature that fits the whole set best.
+RETENTION_PROBABILITY = "retention_probability"
 SCORE = "score"  # of each image: whether it is right, or the mean of its recalls
 
 Measure = Callable[[Encoder], Validation]
@@ -65,15 +67,15 @@ class Validator:
             report = evaluate_classes(encoder, self.source, templates=self.templates)
             bad = report.skipped
             metrics["accuracy"] = score = report.top_1
-            metrics["accuracy_log_probability"] = fine_score = report.mean_log_probability
+            metrics["accuracy_log_probability"] = report.mean_log_probability
+            fine_score = report.best_log_probability
             per_image[SCORE] = report.is_right
         elif self.source is not None:
             embedded = embed_pairs(encoder, self.source)
             bad = [unread.error for unread in embedded.skipped]
-            metrics, per_image[SCORE] = self._measure_pairs(encoder, embedded)
+            metrics, per_image[SCORE], fine_score = self._measure_pairs(encoder, embedded)
             recalls = [value for name, value in metrics.items() if "recall" in name]
             score = float(np.mean(recalls)) if recalls else None
-            fine_score = -metrics["validation_loss"]
         num_images = 0 if self.source is None else len(self.source) - len(bad)
         check_bad(len(bad), num_images + len(bad), self.max_bad_fraction, bad)
         if self.measure_retention is not None:
@@ -81,6 +83,7 @@ class Validator:
             metrics[RETENTION_ACCURACY] = retained.top_1
             metrics["retention_log_probability"] = retained.mean_log_probability
             per_image[RETENTION_ACCURACY] = retained.is_right
+            per_image[RETENTION_PROBABILITY] = retained.label_probabilities
             chance = 1 / retained.num_classes
             bad = [*bad, *retained.skipped]
         reasons = {str(error.path): error.reason for error in bad}
@@ -96,8 +99,8 @@ class Validator:
 
     def _measure_pairs(
         self, encoder: Encoder, embedded: EmbeddedPairs
-    ) -> tuple[dict[str, float], NDArray[np.float64]]:
-        """Return the metrics of pairs, and the recalls of each image of the source."""
+    ) -> tuple[dict[str, float], NDArray[np.float64], float]:
+        """Return the metrics of pairs, the recalls of each image of the source, the fine score."""
         assert self.source is not None
         if not embedded.pairs:
             raise InputError(
@@ -115,17 +118,20 @@ class Validator:
             texts=keys.tolist(),
         )
         firsts = np.cumsum([0, *counts[:-1]])
-        loss = mean_loss(
-            embedded.embeddings,
-            texts[firsts],
-            keys[torch.from_numpy(firsts)],
-            kind=self.loss,
-            scoring=encoder.scoring,
-            batch_size=self.batch_size,
+        loss, least = (
+            measure(
+                embedded.embeddings,
+                texts[firsts],
+                keys[torch.from_numpy(firsts)],
+                kind=self.loss,
+                scoring=encoder.scoring,
+                batch_size=self.batch_size,
+            )
+            for measure in (mean_loss, least_loss)
         )
         per_image = np.full(len(self.source), np.nan)
         per_image[[pair.row for pair in embedded.pairs]] = report.image_recalls
-        return {"validation_loss": loss, **report.recalls}, per_image
+        return {"validation_loss": loss, **report.recalls}, per_image, -least
 
 
 def build_measure(config: RunConfig, data: RunData) -> Measure:

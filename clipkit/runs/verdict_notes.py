@@ -7,7 +7,6 @@ from clipkit.metrics.comparison import PairedChange, share_interval
 from clipkit.runs.report import TrainingReport
 from clipkit.runs.validation import RETENTION_ACCURACY, SCORE
 from clipkit.runs.verdict import (
-    FORGETTING_PROBABILITY,
     Candidate,
     choose,
     forgetting,
@@ -35,7 +34,11 @@ def intervals(validation: Validation) -> dict[str, tuple[float, float]]:
         Low and high by name: "score", and the accuracy on the retention set; what was not measured
         is not there.
     """
-    found = {name: share_interval(values) for name, values in validation.per_image.items()}
+    found = {
+        name: share_interval(validation.per_image[name])
+        for name in (SCORE, RETENTION_ACCURACY)
+        if name in validation.per_image
+    }
     return {name: (interval.low, interval.high) for name, interval in found.items()}
 
 
@@ -84,26 +87,26 @@ def _retention_notes(
             f"the retention set decided nothing: the base model is right for {before:.1%} of its "
             f"{change.count} images, which guessing reaches too"
         ]
-    most = config.watch.max_forgetting
-    if before - after <= most:
-        return []
-    probability = forgetting(start, end, most)
-    lost = (
+    most, lost = config.watch.max_forgetting, forgetting(start, end)
+    answers = (
         f"of {change.count} images of the retention set {change.lost} were right before and are "
         f"wrong with the trained weights, {change.gained} the other way ({before:.1%} to "
         f"{after:.1%})"
     )
-    if probability < FORGETTING_PROBABILITY:
+    if lost > most:
+        kept = final.get(RETENTION_ACCURACY, after)
+        end_of_line = "" if kept == after else f"; the final weights are at {kept:.1%}"
         return [
-            f"{lost}: so few may be chance (it is more than watch.max_forgetting = {most:g} with a "
-            f"probability of {probability:.0%}), and did not decide"
+            f"the trained weights forgot: the right labels of the {change.count} images of the "
+            f"retention set became {100 * lost:.1f} points less probable on average, more than "
+            f"watch.max_forgetting = {most:g}; {answers}{end_of_line}. A lower optimizer.lr or "
+            "fewer epochs forget less"
         ]
-    kept = final.get(RETENTION_ACCURACY, after)
-    end_of_line = "" if kept == after else f"; the final weights are at {kept:.1%}"
+    if before - after <= most:
+        return []
     return [
-        f"the trained weights forgot: {lost}, more than watch.max_forgetting = {most:g} with a "
-        f"probability of {probability:.0%}{end_of_line}. A lower optimizer.lr or fewer epochs "
-        "forget less"
+        f"{answers}: so few may be chance, and did not decide. Their right labels became "
+        f"{100 * lost:.1f} points less probable on average, within watch.max_forgetting = {most:g}"
     ]
 
 

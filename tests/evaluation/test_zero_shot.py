@@ -45,6 +45,27 @@ def test_accuracies_by_hand(images: list[Path]) -> None:
     assert report.skipped == []
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.1, 10.0])
+def test_the_best_log_probability_is_the_same_however_sure_the_model_is(
+    scale: float, images: list[Path]
+) -> None:
+    encoder = FakeEncoder()
+    encoder.scoring = Scoring(math.log(scale))
+    report = evaluate_zero_shot(encoder, images, LABELS, NAMES, templates="{}")
+    tried = [
+        np.mean([_log_probability(*case, factor) for case in zip(COLORS, LABELS, strict=True)])
+        for factor in np.geomspace(0.01, 100, 2000)
+    ]
+    assert report.best_log_probability == pytest.approx(max(tried), abs=1e-5)
+    expected = np.exp(
+        [
+            _log_probability(*case, np.geomspace(0.01, 100, 2000)[int(np.argmax(tried))])
+            for case in zip(COLORS, LABELS, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(report.label_probabilities, expected, atol=2e-3)
+
+
 def test_a_report_is_json_with_what_was_skipped(images: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     report = evaluate_zero_shot(
@@ -57,6 +78,7 @@ def test_a_report_is_json_with_what_was_skipped(images: list[Path], tmp_path: Pa
         "top_5": 1.0,
         "mean_per_class": pytest.approx(2 / 3),
         "mean_log_probability": report.mean_log_probability,
+        "best_log_probability": report.best_log_probability,
         "skipped": [{"path": str(tmp_path / "empty.png"), "reason": report.skipped[0].reason}],
     }
 

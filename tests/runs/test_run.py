@@ -27,7 +27,7 @@ from clipkit.runs.finalize import finalize_run
 from clipkit.runs.metrics_log import read_metrics
 from clipkit.runs.report import TrainingReport, read_report
 from clipkit.runs.run import train
-from clipkit.runs.validation import RETENTION_ACCURACY
+from clipkit.runs.validation import RETENTION_ACCURACY, RETENTION_PROBABILITY
 from clipkit.training.config import RunConfig
 from clipkit.training.loop import Validation
 from tests.models.conftest import TINY_TEXT, make_open_clip, tiny_config, write_directory
@@ -129,7 +129,7 @@ def retained(score: float | None, share: float) -> Validation:
     return Validation(
         score,
         {RETENTION_ACCURACY: share},
-        per_image={RETENTION_ACCURACY: right},
+        per_image={RETENTION_ACCURACY: right, RETENTION_PROBABILITY: right},
         retention_chance=1 / 45,
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clipkit.runs.report import TrainingReport
-from clipkit.runs.validation import RETENTION_ACCURACY, SCORE
+from clipkit.runs.validation import RETENTION_ACCURACY, RETENTION_PROBABILITY, SCORE
 from clipkit.runs.verdict import Candidate, choose
 from clipkit.runs.verdict_notes import intervals, verdict_notes
 from clipkit.training.config import DataConfig, ModelConfig, RunConfig, SourceConfig, WatchConfig
@@ -23,12 +23,20 @@ def measured(
     fine: float | None = None,
     count: int = 45,
     right: Sequence[float] | None = None,
+    probable: float | None = None,
 ) -> Validation:
-    """Return a validation with so many right images of a retention set, the first ones."""
+    """Return a validation with so many right images of a retention set, the first ones.
+
+    The probability of the right label is 1 for those and 0 for others, or as given for all.
+    """
     per_image = {}
     metrics = {}
     if retained is not None:
-        per_image[RETENTION_ACCURACY] = (np.arange(count) < retained).astype(float)
+        is_right = (np.arange(count) < retained).astype(float)
+        per_image[RETENTION_ACCURACY] = is_right
+        per_image[RETENTION_PROBABILITY] = (
+            is_right if probable is None else np.full(count, probable)
+        )
         metrics[RETENTION_ACCURACY] = retained / count
     if right is not None:
         per_image[SCORE] = np.array(right, dtype=float)
@@ -59,7 +67,11 @@ def test_equal_scores_are_told_apart_by_the_finer_one() -> None:
     assert alpha_of(measured(0.5, fine=-2.0), measured(0.5, fine=-1.0)) == 1
     assert alpha_of(measured(0.5, fine=-1.0), measured(0.5, fine=-2.0)) == 0
     assert alpha_of(measured(0.5, fine=-1.0), measured(0.6, fine=-2.0)) == 1  # the score is first
-    assert alpha_of(measured(0.5), measured(0.5, fine=-9.0)) == 1
+    # What neither knows anything of is not trained for: a higher score is chance.
+    nothing = -np.log(2)
+    alike = [1.0] * 5 + [0.0] * 5, [1.0] * 6 + [0.0] * 4
+    before, after = (measured(np.mean(each), fine=nothing, right=each) for each in alike)
+    assert alpha_of(before, after) == 0
 
 
 def test_scores_that_few_images_tell_apart_leave_it_to_the_finer_one() -> None:
@@ -74,23 +86,21 @@ def test_scores_that_few_images_tell_apart_leave_it_to_the_finer_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("retained", "count", "max_forgetting", "alpha"),
+    ("retained", "probable", "max_forgetting", "alpha"),
     [
-        (40, 45, 0.02, 1.0),
-        (39, 45, 0.02, 1.0),  # one photograph of 45 is 2.2 points and may be chance
-        (38, 45, 0.02, 0.0),  # two are twice as probably none
-        (30, 45, 0.02, 0.0),
-        (30, 45, 0.5, 1.0),
-        (39, 40, 0.02, 1.0),
-        (990, 1000, 0.02, 1.0),
-        (950, 1000, 0.02, 0.0),  # of a thousand, fifty are no chance
+        (40, 0.80, 0.02, 1.0),
+        (39, 0.79, 0.02, 1.0),  # one photograph of 45 is 2.2 points and may be chance
+        (40, 0.77, 0.02, 0.0),  # all are right as before, and less is known of each
+        (41, 0.77, 0.02, 0.0),
+        (30, 0.60, 0.02, 0.0),
+        (30, 0.60, 0.5, 1.0),
+        (40, 0.95, 0.0, 1.0),
     ],
 )
-def test_what_forgets_is_refused_if_the_images_say_so(
-    retained: int, count: int, max_forgetting: float, alpha: float
+def test_what_forgets_is_refused_by_the_probability_of_the_right_labels(
+    retained: int, probable: float, max_forgetting: float, alpha: float
 ) -> None:
-    start = measured(0.1, count if count != 45 else 40, count=count)
-    end = measured(0.9, retained, count=count)
+    start, end = measured(0.1, 40, probable=0.8), measured(0.9, retained, probable=probable)
     assert alpha_of(start, end, max_forgetting=max_forgetting) == alpha
 
 
@@ -103,8 +113,10 @@ def test_a_set_that_the_base_model_guesses_on_decides_nothing() -> None:
 
 def test_without_scores_the_most_that_does_not_forget_is_kept() -> None:
     assert alpha_of(measured(None), measured(None), measured(None)) == 1
-    assert alpha_of(measured(None, 40), measured(None, 39), measured(None, 20)) == 0.5
-    assert alpha_of(measured(None, 40), measured(None, 20), measured(None, 21)) == 0
+    start = measured(None, 40, probable=0.8)
+    near, far = (measured(None, 40, probable=probable) for probable in (0.79, 0.4))
+    assert alpha_of(start, near, far) == 0.5
+    assert alpha_of(start, far, far) == 0
 
 
 def config(tmp_path: Path, max_forgetting: float = 0.02) -> RunConfig:
@@ -126,18 +138,25 @@ def notes(tmp_path: Path, *validations: Validation) -> str:
     )
 
 
-def test_notes_say_what_was_forgotten_and_how_surely(tmp_path: Path) -> None:
-    text = notes(tmp_path, measured(0.1, 40), measured(0.5, 39), measured(0.9, 30))
-    assert "the trained weights forgot: of 45 images of the retention set 10 were right" in text
-    assert "0 the other way (88.9% to 66.7%), more than watch.max_forgetting = 0.02" in text
+def test_notes_say_what_was_forgotten(tmp_path: Path) -> None:
+    text = notes(
+        tmp_path,
+        measured(0.1, 40, probable=0.8),
+        measured(0.5, 39, probable=0.79),
+        measured(0.9, 30, probable=0.6),
+    )
+    assert "the right labels of the 45 images of the retention set became 20.0 points less" in text
+    assert "more than watch.max_forgetting = 0.02; of 45 images" in text
+    assert "10 were right before" in text
+    assert "0 the other way (88.9% to 66.7%)" in text
     assert "the final weights are at 86.7%" in text
 
 
 def test_notes_say_when_few_images_did_not_decide(tmp_path: Path) -> None:
-    text = notes(tmp_path, measured(0.1, 40), measured(0.9, 39))
+    text = notes(tmp_path, measured(0.1, 40, probable=0.8), measured(0.9, 39, probable=0.795))
     assert "1 were right before" in text
-    assert "so few may be chance" in text
-    assert "did not decide" in text
+    assert "so few may be chance, and did not decide" in text
+    assert "became 0.5 points less probable on average, within watch.max_forgetting" in text
 
 
 def test_notes_say_when_the_base_model_guesses(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The validation loss in closed form: orthonormal pairs, whose cosines are 1 and 0."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.runtime.base import Scoring
 from clipkit.training.config import LossKind
-from clipkit.training.validation_loss import mean_loss
+from clipkit.training.validation_loss import least_loss, mean_loss
 from tests.reference import contrastive
 
 SCALE = math.log(5.0)
@@ -100,3 +100,20 @@ def test_neighbours_in_a_listing_are_mixed_always_in_the_same_way() -> None:
     ]
     assert losses[0] == losses[1]
     assert losses[0] < math.log(5) - 0.1  # of five that are all alike
+
+
+@pytest.mark.parametrize("kind", ["infonce", "sigmoid"])
+def test_the_least_loss_is_the_same_however_sure_the_model_is(kind: LossKind) -> None:
+    rng = np.random.default_rng(0)
+    images = random_rows(0)
+    texts = normalize_rows(images + rng.normal(0, 0.25, images.shape))
+    bias = None if kind == "infonce" else -2.0
+
+    def loss(measure: Callable[..., float], scale: float) -> float:
+        keys, scoring = torch.arange(NUM), Scoring(math.log(scale), bias)
+        return measure(images, texts, keys, kind=kind, scoring=scoring, batch_size=NUM)
+
+    for scale in (2.0, 5.0, 20.0):
+        tried = np.geomspace(scale / 16, 16 * scale, 400)
+        least = min(loss(mean_loss, each) for each in tried)
+        assert loss(least_loss, scale) == pytest.approx(least, abs=0.01)
