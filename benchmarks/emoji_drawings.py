@@ -31,7 +31,7 @@ _RECIPE_PACKAGES = (
     "cldr-annotations-full",
     HELD_OUT,
 )
-_ICON_PACKAGES = {
+ICON_PACKAGES = {
     "fluent": Package(
         "npm",
         "@iconify-json/fluent-emoji-flat",
@@ -75,13 +75,13 @@ def main(directory: Path) -> None:
     """Fetch, draw, write tables and card."""
     cache = Cache(Path.home() / ".cache" / "clipkit-starter")
     packages = [package for package in PACKAGES if package.name in _RECIPE_PACKAGES]
-    packages += _ICON_PACKAGES.values()
+    packages += ICON_PACKAGES.values()
     for package in packages:
         cache.fetch(package)
     pairs = EmojiPairs(directory.resolve())
     emoji = read_emoji(cache, "google")
     drawings = []
-    for vendor, draw in _vendors(cache).items():
+    for vendor, draw in vendors(cache).items():
         folder = pairs.directory / vendor
         folder.mkdir(parents=True, exist_ok=True)
         for one in emoji:
@@ -95,7 +95,7 @@ def main(directory: Path) -> None:
     pairs.card.write_text(_card(packages, drawings, pairs), encoding="utf-8")
 
 
-def _vendors(cache: Cache) -> dict[str, Callable[[Picture], Image.Image | None]]:
+def vendors(cache: Cache) -> dict[str, Callable[[Picture], Image.Image | None]]:
     """Return what draws an emoji, or has no drawing of it, by vendor."""
     twitter = {one.concept: one.path for one in read_emoji(cache, "twitter")}
     openmoji = cache.package_folder(HELD_OUT) / "package" / "color" / "svg"
@@ -115,14 +115,14 @@ def _vendors(cache: Cache) -> dict[str, Callable[[Picture], Image.Image | None]]
         "google": lambda emoji: open_picture(emoji.path),
         "twitter": draw_twitter,
         **{
-            vendor: _icon_drawer(cache.folder(package) / "package" / "icons.json")
-            for vendor, package in _ICON_PACKAGES.items()
+            vendor: icon_drawer(cache.folder(package) / "package" / "icons.json")
+            for vendor, package in ICON_PACKAGES.items()
         },
         HELD_OUT: draw_openmoji,
     }
 
 
-def _icon_drawer(file: Path) -> Callable[[Picture], Image.Image | None]:
+def icon_drawer(file: Path) -> Callable[[Picture], Image.Image | None]:
     """Return what draws the emoji of an icon set, which it knows by one of their names."""
     icons = json.loads(file.read_text(encoding="utf-8"))
     keys = {letters(name): name for name in icons["icons"]}
