@@ -71,6 +71,7 @@ class AdaptationReport:
     recommended: str  # the name of a rung, or of the small model
     recommendation: str  # in a sentence or two, with the reason
     curve: tuple[CurvePoint, ...] = ()
+    curve_rung: str = ""  # the rung that the curve and the needs are of
     needs: tuple[ClassNeed, ...] = ()  # lowest accuracy first
     warnings: tuple[str, ...] = ()
     skipped: tuple[ImageReadError, ...] = ()

@@ -24,6 +24,8 @@ from clipkit.adaptation.support import Logits, Support
 from clipkit.adaptation.task import AdaptationTask
 from clipkit.adaptation.tip_adapter import fit_tip_adapter
 
+RUNG_NAMES = ("prompt", "prompts", "tip-adapter", "ss-text", "gda", "probe")
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -30,6 +30,7 @@ COMMANDS = (
     "export",
     "explain",
     "train",
+    "adapt",
     "evaluate",
     "compare",
     "audit",

@@ -1,6 +1,7 @@
 """clipkit.adapt: what adapting a model to labelled images is worth, and the head to use."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from clipkit.adaptation.pixel_baseline import PixelBaseline, read_features
 from clipkit.adaptation.recommendation import best_rung, choose_rung, class_needs, recommend
 from clipkit.adaptation.report import AdaptationReport
 from clipkit.adaptation.results import RungResults
-from clipkit.adaptation.rung import EmbeddingRung, embedding_rungs
+from clipkit.adaptation.rung import RUNG_NAMES, EmbeddingRung, embedding_rungs
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.task import AdaptationTask
 from clipkit.arguments import ENCODER_RULE, check_kind
 from clipkit.data.sources import open_pairs
 from clipkit.encoder.encoder import Encoder
+from clipkit.errors import InputError
 from clipkit.evaluation.zero_shot import evaluate_classes, sample_accuracy
 from clipkit.progress import Callbacks, keep_warnings
 from clipkit.zero_shot.classifier import ZeroShotClassifier
@@ -85,12 +87,50 @@ def adapt(
         recommended=choice.name,
         recommendation=choice.sentence,
         curve=curve,
+        curve_rung=chosen,
         needs=class_needs(results[chosen], labels, names),
         warnings=tuple(warnings),
         skipped=images.skipped,
         settings=_settings(options),
-        head=_head(encoder, fitted, np.arange(images.num_given), options),
+        head=_head(encoder, fitted, images, options),
     )
+
+
+def fit_head(
+    encoder: Encoder,
+    data: str | Path,
+    rung: str,
+    options: AdaptationOptions | None = None,
+    *,
+    callbacks: Callbacks | None = None,
+) -> Head:
+    """Return the head of one rung, fitted on all images and measured on none.
+
+    Args:
+        encoder: The model.
+        data: As for :func:`adapt`.
+        rung: Its name: "prompt", "prompts", "tip-adapter", "ss-text", "gda" or "probe".
+        options: As for :func:`adapt`; only those of the images and prompts count.
+        callbacks: For messages, warnings and progress.
+
+    Returns:
+        The head.
+
+    Raises:
+        InputError: If there is no such rung, or the images are too few for it.
+        MissingExtraError: If SciPy is not installed.
+    """
+    check_kind(encoder, "encode_images", ENCODER_RULE)
+    options, callbacks = options or AdaptationOptions(), callbacks or Callbacks()
+    if rung not in RUNG_NAMES:
+        raise InputError(f"there is no rung {rung!r}: it is one of {', '.join(RUNG_NAMES)}")
+    options = replace(options, test="", retention_set="")
+    images = read_images(encoder, str(data), options, callbacks)
+    task = _embedded_task(encoder, images, options, callbacks)
+    found = next(each for each in embedding_rungs(task) if each.name == rung)
+    if lack := found.lack(np.bincount(images.labels, minlength=len(images.class_names))):
+        raise InputError(f"the rung {rung} {lack}: take another, or add images")
+    return _head(encoder, found, images, options)
 
 
 def _embedded_task(
@@ -154,9 +194,9 @@ def _settings(options: AdaptationOptions) -> dict[str, Any]:
 
 
 def _head(
-    encoder: Encoder, rung: EmbeddingRung, rows: NDArray[np.intp], options: AdaptationOptions
+    encoder: Encoder, rung: EmbeddingRung, images: AdaptationImages, options: AdaptationOptions
 ) -> Head:
-    task = rung.task
+    task, rows = rung.task, np.arange(images.num_given)
     details = {"num_images": len(rows), "templates": options.templates, "domain": options.domain}
     return Head(
         rung.name, encoder.name, encoder.space_id, task.class_names, rung.fitted(rows), details

@@ -1,0 +1,223 @@
+"""``clipkit adapt``: what adapting a model to labelled images is worth, and the head to use."""
+
+import argparse
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipkit.cli import values
+from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
+from clipkit.cli.outputs import OutputFile
+from clipkit.cli.pair_options import add_layout_options, pair_layout
+from clipkit.cli.terminal import note, print_tables, progress_bar, to_json, visible, warn
+from clipkit.errors import InputError
+from clipkit.progress import Callbacks, Progress
+
+if TYPE_CHECKING:
+    from clipkit.adaptation.options import AdaptationOptions
+    from clipkit.adaptation.report import AdaptationReport
+
+_EPILOG = """\
+examples:
+  clipkit adapt pets/                               what each rung is worth, and which one to take
+  clipkit adapt pets/ -o pets.safetensors           and write the head that it recommends
+  clipkit classify photos/ --head pets.safetensors
+  clipkit adapt labels.csv --label-column species --test held_out.csv --report pets.md
+  clipkit adapt pets/ --rung probe -o pets.safetensors     that one, without measuring others
+
+steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 a probe from the
+texts. All are fitted on embeddings in seconds. Nothing is chosen by images that are measured on.
+Images are embedded once: interrupted, the same command resumes
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser of the whole command line."""
+    parser = subparsers.add_parser(
+        "adapt",
+        help="adapt a model to a few labelled images of your own",
+        description="Adapt a model to labels of your own, cheapest way first, and say which way\n"
+        "is worth its cost.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "data",
+        type=values.path,
+        metavar="DATA",
+        help="a folder with one folder of images a class, or a table with the path and the class "
+        "of each image (--label-column)",
+    )
+    parser.add_argument(
+        "--label-column", default="", metavar="NAME", help="column of a table with the class"
+    )
+    parser.add_argument(
+        "--test",
+        type=values.path,
+        metavar="DATA",
+        help="images to measure on (default: a third of each class of DATA)",
+    )
+    _add_measuring_options(parser)
+    _add_output_options(parser)
+    add_layout_options(parser)
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to measure")
+    group.add_argument(
+        "--templates",
+        default="default",
+        metavar="SET",
+        help="a set of prompt templates, or one of your own with a {}",
+    )
+    group.add_argument(
+        "--domain", metavar="WORD", help='what kind of things the classes are, such as "food"'
+    )
+    group.add_argument(
+        "--shots",
+        type=values.whole_number(1),
+        metavar="K",
+        help="images a class to adapt with, at most (default: all)",
+    )
+    group.add_argument(
+        "--splits",
+        type=values.whole_number(1),
+        default=3,
+        metavar="N",
+        help="random splits into images to adapt with and to measure on (default: 3)",
+    )
+    group.add_argument(
+        "--seed", type=values.whole_number(0), default=0, metavar="N", help="of the first split"
+    )
+    group.add_argument(
+        "--retention-set",
+        default="samples",
+        metavar="FOLDER",
+        help="class folders of other things that the model should still know (default: the "
+        'photographs that come with clipkit; "none" for none)',
+    )
+    group.add_argument(
+        "--rung",
+        metavar="NAME",
+        help="fit this rung on all images, as the report names it, and measure nothing",
+    )
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "-o",
+        "--output",
+        type=values.path,
+        metavar="FILE.safetensors",
+        help="write the recommended head, fitted on all images of DATA",
+    )
+    group.add_argument(
+        "--report", type=values.path, metavar="FILE.md", help="write the report as Markdown"
+    )
+    group.add_argument(
+        "--chart", type=values.path, metavar="FILE.png", help="draw accuracy against cost"
+    )
+    group.add_argument(
+        "--force", action="store_true", help="replace files that another program wrote"
+    )
+    group.add_argument("--json", action="store_true", help="one JSON object")
+    group.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Adapt, print and write what was asked for.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0; or 1 if an image was skipped and --strict was given.
+
+    Raises:
+        InputError: If the images cannot be adapted to, or a file cannot be written.
+    """
+    # Imported here, so that the help of all commands starts without them.
+    from clipkit.adaptation.chart import draw_chart
+    from clipkit.adaptation.report_text import report_markdown
+    from clipkit.runs.adapt import adapt, fit_head
+
+    head_file, page, chart = _outputs(arguments)
+    options = _options(arguments)
+    if arguments.rung is not None and head_file is None:
+        raise InputError("--rung fits a head to write: say where to with -o FILE.safetensors")
+    encoder = load_encoder(arguments)
+    callbacks = Callbacks(say=note, warn=warn, progress_for=_bar)
+    if arguments.rung is not None and head_file is not None:
+        head = fit_head(encoder, arguments.data, arguments.rung, options, callbacks=callbacks)
+        head_file.write_bytes([head.to_bytes()])
+        return 0
+    report = adapt(encoder, arguments.data, options, callbacks=callbacks)
+    if head_file is not None and report.head is not None:
+        head_file.write_bytes([report.head.to_bytes()])
+    if page is not None:
+        page.write_text(report_markdown(report))
+    if chart is not None:
+        chart.write_bytes([draw_chart(report)])
+    _print(report, is_json=arguments.json)
+    return 1 if report.skipped and arguments.strict else 0
+
+
+def _outputs(
+    arguments: argparse.Namespace,
+) -> tuple[OutputFile | None, OutputFile | None, OutputFile | None]:
+    """Return the files to write, each checked before any work."""
+    from clipkit.adaptation.chart import SOFTWARE, check_chart
+    from clipkit.adaptation.head import FORMAT
+    from clipkit.adaptation.report_text import MARK
+
+    if arguments.chart is not None:
+        check_chart(Path(arguments.chart).suffix)
+    for given, ending in ((arguments.output, ".safetensors"), (arguments.report, ".md")):
+        if given is not None and Path(given).suffix.lower() != ending:
+            raise InputError(f"this is a file that ends in {ending}, got {given}")
+    marks = ((arguments.output, FORMAT), (arguments.report, MARK), (arguments.chart, SOFTWARE))
+    head, page, chart = (
+        None if path is None else _output(Path(path), mark, is_forced=arguments.force)
+        for path, mark in marks
+    )
+    return head, page, chart
+
+
+def _output(path: Path, mark: str, *, is_forced: bool) -> OutputFile:
+    return OutputFile(path, lambda head: mark.encode() in head, is_forced).checked()
+
+
+def _options(arguments: argparse.Namespace) -> "AdaptationOptions":
+    from clipkit.adaptation.options import AdaptationOptions
+
+    retention = arguments.retention_set
+    return AdaptationOptions(
+        test=arguments.test or "",
+        templates=arguments.templates,
+        domain=arguments.domain,
+        layout=pair_layout(arguments),
+        label_column=arguments.label_column,
+        shots=arguments.shots,
+        seeds=tuple(range(arguments.seed, arguments.seed + arguments.splits)),
+        retention_set="" if retention == "none" else retention,
+    )
+
+
+def _print(report: "AdaptationReport", *, is_json: bool) -> None:
+    from clipkit.adaptation.report_text import LIMITS, report_sentences, report_tables
+
+    print_shortcomings(report.skipped, report.warnings)
+    if is_json:
+        print(to_json(report.to_dict()))
+        return
+    print_tables(report_tables(report))
+    print()
+    for sentence in report_sentences(report):
+        print(visible(sentence))
+    print(f"\n{LIMITS}")
+
+
+def _bar(label: str) -> AbstractContextManager[Progress]:
+    return progress_bar(label, unit="fit" if label == "climbing the ladder" else "image")
