@@ -101,8 +101,8 @@ class Gain:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is above 0 by more than a standard error."""
-        return self.mean > self.error
+        """Whether it is above 0 by more than a standard error; that of one image is as large."""
+        return self.mean > self.error * (1 + 1e-9)
 
 
 def gain(after: RungResults, before: RungResults) -> Gain:

@@ -1,0 +1,39 @@
+"""Results of a rung that is right about the images it is told to be."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clipkit.adaptation.results import RungResults
+from clipkit.adaptation.rung import Measured
+from clipkit.adaptation.splits import Split
+
+
+def made_results(
+    rights: Sequence[Sequence[bool | int]],
+    labels: Sequence[int],
+    tests: Sequence[Sequence[int]],
+    *,
+    confidence: float = 0.9,
+    retention: Sequence[bool] | None = None,
+) -> RungResults:
+    """Return results on splits.
+
+    Args:
+        rights: Of each split, whether each test image is right.
+        labels: The class of every image, two classes.
+        tests: The test images of each split.
+        confidence: The probability of the class that is chosen.
+        retention: Whether images of other things are right.
+    """
+    measured, splits = [], []
+    for seed, (right, test) in enumerate(zip(rights, tests, strict=True)):
+        rows = np.array(test)
+        said = np.where(
+            np.array(right, dtype=bool), np.array(labels)[rows], 1 - np.array(labels)[rows]
+        )
+        logits = np.where(np.eye(2, dtype=bool)[said], np.log(confidence), np.log(1 - confidence))
+        kept = None if retention is None else np.array(retention)
+        measured.append(Measured(logits, 1.0, kept, 0.5, 4000))
+        splits.append(Split(seed, np.setdiff1d(np.arange(len(labels)), rows), rows))
+    return RungResults(tuple(measured), tuple(splits), np.array(labels))

@@ -1,0 +1,43 @@
+"""Figures of rungs over splits, against hand counts."""
+
+import numpy as np
+import pytest
+
+from clipkit.adaptation.results import gain
+from tests.adaptation.made_results import made_results
+
+LABELS = [0, 0, 0, 1, 1, 1]
+TESTS = [[0, 3], [0, 4], [1, 5]]
+
+
+def test_figures_by_hand() -> None:
+    found = made_results([[1, 0], [0, 1], [1, 1]], LABELS, TESTS, retention=[True, False, True])
+    assert found.accuracies == [0.5, 0.5, 1.0]
+    # Image 0 is right in one of its two splits; 2 is never tested.
+    np.testing.assert_array_equal(found.per_image, [0.5, 1, np.nan, 0, 1, 1])
+    assert found.of_classes() == {0: 0.75, 1: pytest.approx(2 / 3)}
+    assert found.mean_per_class == pytest.approx((0.5 + 0.5 + 1) / 3)
+    assert found.kept == pytest.approx(2 / 3)
+    # Two of the splits are 90 % sure and right in half, one in all.
+    assert found.ece(is_calibrated=False) == pytest.approx((0.4 + 0.4 + 0.1) / 3)
+
+
+def test_a_rung_that_knows_no_other_things_keeps_nothing_to_speak_of() -> None:
+    assert made_results([[1, 1]] * 3, LABELS, TESTS).kept is None
+
+
+def test_gains_count_each_image_once() -> None:
+    before = made_results([[1, 0], [0, 1], [1, 1]], LABELS, TESTS)
+    after = made_results([[1, 1], [1, 1], [1, 1]], LABELS, TESTS)
+    found = gain(after, before)
+    differences = np.array([0.5, 0, 1, 0, 0])  # images 0, 1, 3, 4, 5
+    assert found.mean == pytest.approx(differences.mean())
+    assert found.error == pytest.approx(differences.std(ddof=1) / np.sqrt(5))
+    assert found.is_clear
+    assert not gain(before, before).is_clear
+    assert not gain(before, after).is_clear
+
+
+def test_one_image_makes_nothing_certain() -> None:
+    before, after = (made_results([[right]], LABELS, [[0]]) for right in (0, 1))
+    assert not gain(after, before).is_clear
