@@ -14,6 +14,10 @@ import importlib
 # The public names by the module that they come from. After a change here run
 # python docs/write_api.py: it makes __init__.pyi for type checkers and editors, and docs/api.md.
 _PUBLIC = {
+    "clipkit.adaptation.classifiers": ("CacheClassifier", "LinearClassifier"),
+    "clipkit.adaptation.head": ("Head", "HeadClassifier"),
+    "clipkit.adaptation.options": ("AdaptationOptions",),
+    "clipkit.adaptation.report": ("AdaptationReport", "ClassNeed", "CurvePoint", "RungReport"),
     "clipkit.data.image_texts": ("ImageTexts", "KnownTexts", "TextSources"),
     "clipkit.data.pair": ("PairLayout",),
     "clipkit.data.statistics": ("PairStatistics",),
@@ -104,6 +108,7 @@ _PUBLIC = {
     "clipkit.models.open_clip_towers": ("OpenClipTowers",),
     "clipkit.progress": ("Callbacks", "Progress"),
     "clipkit.quantizer": ("EmbeddingQuantizer",),
+    "clipkit.runs.adapt": ("adapt", "fit_head"),
     "clipkit.runs.preflight": ("PreflightReport", "check"),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("choose_again", "train"),

@@ -1,5 +1,14 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
+from clipkit.adaptation.classifiers import CacheClassifier as CacheClassifier
+from clipkit.adaptation.classifiers import LinearClassifier as LinearClassifier
+from clipkit.adaptation.head import Head as Head
+from clipkit.adaptation.head import HeadClassifier as HeadClassifier
+from clipkit.adaptation.options import AdaptationOptions as AdaptationOptions
+from clipkit.adaptation.report import AdaptationReport as AdaptationReport
+from clipkit.adaptation.report import ClassNeed as ClassNeed
+from clipkit.adaptation.report import CurvePoint as CurvePoint
+from clipkit.adaptation.report import RungReport as RungReport
 from clipkit.data.image_texts import ImageTexts as ImageTexts
 from clipkit.data.image_texts import KnownTexts as KnownTexts
 from clipkit.data.image_texts import TextSources as TextSources
@@ -95,6 +104,8 @@ from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
 from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
 from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
+from clipkit.runs.adapt import adapt as adapt
+from clipkit.runs.adapt import fit_head as fit_head
 from clipkit.runs.preflight import PreflightReport as PreflightReport
 from clipkit.runs.preflight import check as check
 from clipkit.runs.report import TrainingReport as TrainingReport

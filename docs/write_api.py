@@ -23,6 +23,7 @@ GROUPS = {
     "Encoding images and text": ("clipkit.encoder", "clipkit.inputs", "clipkit.runtime"),
     "Arithmetic on embeddings": ("clipkit.embeddings", "clipkit.quantizer"),
     "Zero-shot classification": ("clipkit.zero_shot",),
+    "Adapting a model to labels of your own": ("clipkit.adaptation", "clipkit.runs.adapt"),
     "Evaluating a model": ("clipkit.evaluation", "clipkit.metrics"),
     "What is silently wrong": (
         "clipkit.doctor",

@@ -75,6 +75,7 @@ TESTED_IN = {
     "data/labelled_images": "evaluation/test_evaluate",
     "search/duplicates/leaks": "evaluation/test_evaluate",
     "cli/evaluation_options": "cli/test_evaluate",
+    "cli/label_arguments": "cli/test_classify",
     "evaluation/comparison_text": "evaluation/test_comparison",
     "evaluation/probe_evaluation": "evaluation/test_evaluate",
     "evaluation/report": "evaluation/test_evaluate",

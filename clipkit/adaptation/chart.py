@@ -41,10 +41,11 @@ def draw_chart(report: AdaptationReport) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10 if report.curve else 6, 4.5), layout="constrained")
-    axes = figure.subplots(1, 2 if report.curve else 1, sharey=True, squeeze=False)[0]
+    has_curve = len(report.curve) > 1
+    figure = Figure(figsize=(10 if has_curve else 6, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2 if has_curve else 1, sharey=True, squeeze=False)[0]
     _draw_cost(axes[0], report)
-    if report.curve:
+    if has_curve:
         _draw_curve(axes[1], report)
     name = report.data if len(report.data) <= 50 else f"…{report.data[-49:]}"
     figure.suptitle(f"{name}: adapting {report.model}", parse_math=False)

@@ -26,7 +26,7 @@ def report_tables(report: AdaptationReport) -> list[tuple[str, Table]]:
     """
     rungs = [*report.rungs, *([report.baseline] if report.baseline else [])]
     has_kept = any(rung.kept is not None for rung in rungs)
-    header = ["step", "rung", "accuracy", "±", "a class", "worst class", "ECE", "calibrated"]
+    header = ["step", "rung", "accuracy", "±", "mean class", "worst class", "ECE", "calibrated"]
     header += [*(["kept"] if has_kept else []), "seconds", "kB"]
     tables = [
         (_heading(report), [header, *(_row(rung, report, has_kept=has_kept) for rung in rungs)])

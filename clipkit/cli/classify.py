@@ -1,17 +1,15 @@
 """``clipkit classify``: zero-shot classification of images by labels of the user's own."""
 
 import argparse
-import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clipkit.arguments import quoted
 from clipkit.cli import values
 from clipkit.cli.classify_output import Answer, choose_writer
+from clipkit.cli.label_arguments import GivenLabels, read_labels
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.parser import Parser
 from clipkit.cli.terminal import clear_bars, note, progress_bar
@@ -23,7 +21,7 @@ from clipkit.inputs.folders import FolderEntry, find_images
 from clipkit.zero_shot.calibration import Calibration
 from clipkit.zero_shot.classifier import NONE_OF_THESE, ZeroShotClassifier
 from clipkit.zero_shot.label_scores import LabelScore
-from clipkit.zero_shot.labels import check_class_names, label_prompts
+from clipkit.zero_shot.labels import label_prompts
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 
 if TYPE_CHECKING:
@@ -36,6 +34,7 @@ examples:
   clipkit classify fig.jpg --labels-file fruits.txt --domain food --csv > fruits.csv
   clipkit classify photos --labels "people, sea" --multi-label --json
   clipkit classify photos --labels "cat, dog" --unknown
+  clipkit classify photos --head pets.safetensors      of clipkit adapt: your own classes
   clipkit classify photos --labels "cat, dog" --calibration pets.json --coverage 0.9
 
 images of an indexed folder are looked up in the index instead of decoded again. A calibration is
@@ -63,6 +62,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--labels",
         metavar='"a,b,c"',
         help="labels, separated by commas; or a file ending in .txt or .json",
+    )
+    labels.add_argument(
+        "--head",
+        type=values.path,
+        metavar="FILE",
+        help="the classes of a head that clipkit adapt -o has written",
     )
     labels.add_argument(
         "--labels-file",
@@ -147,12 +152,83 @@ def run(arguments: argparse.Namespace) -> int:
         InputError: If a label, a path or a calibration is refused.
         SpaceMismatchError: If the calibration is of another model.
     """
-    calibration = _read_calibration(arguments)
-    named = _without_repeats(_read_labels(arguments))
-    # Says what is wrong with labels, prompts and templates before any work.
-    label_prompts(named, arguments.templates, arguments.domain)
+    # Both say what is wrong with what they are given before any work.
+    make_answers = _by_head(arguments) if arguments.head is not None else _by_words(arguments)
     sources = _collect(arguments.paths)
     encoder = load_encoder(arguments)
+    answers_of = make_answers(encoder)
+    skipped = [error for source in sources for error in source.skipped]
+    num_images, num_done, num_ranked = sum(len(source.paths) for source in sources), 0, 0
+    with progress_bar("classifying") as progress:
+        progress(0, num_images)
+        writer = choose_writer(arguments, [path for each in sources for path in each.paths])
+        for source in sources:
+            for batch in source.stream(encoder):
+                answers = answers_of(batch.embeddings)
+                clear_bars()
+                for position, answer in zip(batch.positions, answers, strict=True):
+                    writer.write(source.paths[position], answer)
+                num_ranked += len(answers)
+                skipped += [error for _, error in batch.skipped]
+                num_done += len(answers) + len(batch.skipped)
+                progress(num_done, num_images)
+    for line in skipped_lines(skipped):
+        note(line)
+    if not num_images and not skipped:
+        note("no images found")
+    return 1 if not num_ranked or (skipped and arguments.strict) else 0
+
+
+_Answers = Callable[[Embeddings], list[Answer]]
+"""What is said of images, from their embeddings."""
+
+
+def _by_head(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
+    """Return what answers by the classes of a head, once there is an encoder."""
+    from clipkit.adaptation.head import Head, HeadClassifier
+
+    given = {
+        "--templates": arguments.templates != DEFAULT_TEMPLATES,
+        "--domain": arguments.domain is not None,
+        "--multi-label": arguments.multi_label,
+        "--unknown": arguments.unknown,
+        "--calibration": arguments.calibration is not None,
+        "--coverage": arguments.coverage is not None,
+    }
+    if unused := [name for name, is_given in given.items() if is_given]:
+        raise InputError(
+            f"{', '.join(unused)}: for labels that are words; a head has its own classes and "
+            "probabilities, so leave that out"
+        )
+    head = Head.load(Path(arguments.head))
+
+    def make(encoder: Encoder) -> _Answers:
+        classifier = HeadClassifier(encoder, head)
+        return lambda embeddings: [
+            Answer(labels) for labels in classifier.rank(embeddings, k=arguments.top)
+        ]
+
+    return make
+
+
+def _by_words(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
+    """Return what answers by labels that are words, once there is an encoder."""
+    calibration, named = _read_calibration(arguments), read_labels(arguments)
+    label_prompts(named, arguments.templates, arguments.domain)
+
+    def make(encoder: Encoder) -> _Answers:
+        classifier = _classifier(arguments, named, calibration, encoder)
+        return lambda embeddings: _answers(classifier, embeddings, arguments)
+
+    return make
+
+
+def _classifier(
+    arguments: argparse.Namespace,
+    named: GivenLabels,
+    calibration: Calibration | None,
+    encoder: Encoder,
+) -> ZeroShotClassifier:
     with progress_bar("embedding labels", unit="prompt") as progress:
         progress(0, None)
         classifier = ZeroShotClassifier(
@@ -181,26 +257,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"average over images like the {calibration.num_images} of the calibration; not for "
             "every image or label, and an image that shows none of the labels has a set too"
         )
-    skipped = [error for source in sources for error in source.skipped]
-    num_images, num_done, num_ranked = sum(len(source.paths) for source in sources), 0, 0
-    with progress_bar("classifying") as progress:
-        progress(0, num_images)
-        writer = choose_writer(arguments, [path for each in sources for path in each.paths])
-        for source in sources:
-            for batch in source.stream(encoder):
-                answers = _answers(classifier, batch.embeddings, arguments)
-                clear_bars()
-                for position, answer in zip(batch.positions, answers, strict=True):
-                    writer.write(source.paths[position], answer)
-                num_ranked += len(answers)
-                skipped += [error for _, error in batch.skipped]
-                num_done += len(answers) + len(batch.skipped)
-                progress(num_done, num_images)
-    for line in skipped_lines(skipped):
-        note(line)
-    if not num_images and not skipped:
-        note("no images found")
-    return 1 if not num_ranked or (skipped and arguments.strict) else 0
+    return classifier
 
 
 def _read_calibration(arguments: argparse.Namespace) -> Calibration | None:
@@ -231,74 +288,6 @@ def _answers(
 
 def _is_unknown(first: LabelScore) -> bool:
     return first["label"] == NONE_OF_THESE and first["score"] >= _UNKNOWN_CUT
-
-
-_Given = list[str] | dict[str, str | list[str]]  # labels, or the prompts of each
-
-
-def _read_labels(arguments: argparse.Namespace) -> _Given:
-    words = arguments.labels
-    if words is None:
-        return _labels_of(Path(arguments.labels_file))
-    if "," not in words and words.strip().lower().endswith((".txt", ".json")):
-        return _labels_of(Path(words.strip()))
-    found = [label for label in words.split(",") if label.strip()]
-    if not found:
-        raise InputError(
-            f'--labels needs one label or more, as in  --labels "cat, dog", got {words!r}'
-        )
-    return found
-
-
-def _without_repeats(labels: _Given) -> _Given:
-    """Return each label once, with a note of those that were repeated."""
-    names = check_class_names(labels)
-    counts = Counter(names)
-    if repeated := [name for name, count in counts.items() if count > 1]:
-        note(f"labels that were given more than once count once: {quoted(repeated)}")
-    return labels if isinstance(labels, dict) else list(counts)
-
-
-def _labels_of(path: Path) -> _Given:
-    """Return the labels of a file: one a line without comments, or JSON."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file in UTF-8: {error.reason}") from error
-    found = _from_json(path, text) if path.suffix.lower() == ".json" else _from_lines(text)
-    if not found:
-        raise InputError(f"{path} holds no label: one a line is needed")
-    return found
-
-
-def _from_lines(text: str) -> list[str]:
-    lines = [line.strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
-    # A backslash before it makes a label of what begins with #.
-    labels = [label.removeprefix("\\") if label[:2] == "\\#" else label for label in lines]
-    return [label for label in labels if label]
-
-
-def _from_json(path: Path, text: str) -> _Given:
-    """Return the labels of a JSON file: a list, or an object with the prompts of each."""
-
-    def with_keys_that_differ(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key.strip() in found:
-                raise InputError(f"{path} has the label {key.strip()!r} more than once")
-            found[key.strip()] = value
-        return found
-
-    try:
-        content = json.loads(text, object_pairs_hook=with_keys_that_differ)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, list | dict):
-        raise InputError(
-            f"{path} must hold a list of labels, or an object with the prompts of each, "
-            f"got a {type(content).__name__}"
-        )
-    return content
 
 
 @dataclass(frozen=True)

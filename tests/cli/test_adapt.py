@@ -1,0 +1,101 @@
+"""clipkit adapt: tables for people, JSON for programs, files, heads that classify, and refusals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from clipkit.adaptation.head import Head
+from tests.cli.conftest import Outcome
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def pets(samples: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of six crops of a photograph each."""
+    folder = tmp_path_factory.mktemp("pets") / "data"
+    for name, photo in zip(("rex", "tom"), samples[:2], strict=True):
+        (folder / name).mkdir(parents=True)
+        with Image.open(photo) as image:
+            size = min(image.size)
+            for place in range(6):
+                side, left = size - place * size // 9, place * size // 12
+                crop = image.convert("RGB").crop((left, 0, left + side, side)).resize((96, 96))
+                crop.rotate(20 * place).save(folder / name / f"{place}.png")
+    return folder
+
+
+def test_tables_are_for_people_and_notes_are_not_among_them(
+    run: Run, pets: Path, tmp_path: Path
+) -> None:
+    words = ("adapt", pets, "--retention-set", "none", "--splits", "2")
+    page, chart, head = (tmp_path / name for name in ("r.md", "c.png", "h.safetensors"))
+    outcome = run(*words, "--report", page, "--chart", chart, "-o", head)
+    assert outcome.status == 0
+    assert outcome.out.startswith("2 classes, 12 images of which 4 are measured on; mean of 2 ")
+    assert "retrieval (Tip-Adapter)" in outcome.out
+    assert "Figures are of images that look like these" in outcome.out
+    assert "wrote" not in outcome.out
+    assert "# " in page.read_text()
+    assert chart.read_bytes().startswith(b"\x89PNG")
+    assert Head.load(head).class_names == ("rex", "tom")
+    assert run(*words, "--report", page, "-o", head).status == 0  # its own files are replaced
+
+
+def test_json_is_one_object(run: Run, pets: Path) -> None:
+    outcome = run("adapt", pets, "--retention-set", "none", "--splits", "1", "--json")
+    found = json.loads(outcome.out)
+    assert [rung["name"] for rung in found["rungs"]][:2] == ["prompt", "prompts"]
+    assert found["baseline"]["name"] == "pixels"
+    assert found["seeds"] == [0]
+
+
+def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: Path) -> None:
+    head = tmp_path / "pets.safetensors"
+    outcome = run("adapt", pets, "--rung", "probe", "-o", head)
+    assert (outcome.status, outcome.out) == (0, "")
+    outcome = run("classify", *samples[:2], "--head", head, "--json")
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [line["labels"][0]["label"] for line in lines] == ["rex", "tom"]
+    assert sum(item["score"] for item in lines[0]["labels"]) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gone"], "gone"),
+        ([".", "-o", "head.bin"], "ends in .safetensors"),
+        ([".", "--report", "a.html"], "ends in .md"),
+        ([".", "--chart", "a.jpg"], "ends in .png"),
+        ([".", "-o", "missing/h.safetensors"], "there is no folder missing"),
+        ([".", "--rung", "probe"], "say where to with -o"),
+        ([".", "--shots", "0"], "--shots"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(run: Run, words: list[str], message: str) -> None:
+    outcome = run("adapt", *words)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_files_of_others_stay(run: Run, pets: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("mine")
+    outcome = run("adapt", pets, "--report", notes)
+    assert outcome.status == 2
+    assert "nothing in it says that this command wrote it" in outcome.err
+    assert notes.read_text() == "mine"
+
+
+def test_heads_and_options_of_words_do_not_mix(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "h.safetensors").write_bytes(b"x")
+    outcome = run("classify", ".", "--head", tmp_path / "h.safetensors", "--unknown")
+    assert outcome.status == 2
+    assert "--unknown: for labels that are words" in outcome.err
+    outcome = run("classify", ".", "--head", tmp_path / "h.safetensors")
+    assert "is no head" in outcome.err

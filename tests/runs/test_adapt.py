@@ -1,0 +1,91 @@
+"""The whole ladder on coloured images: what it recommends, the head, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from clipkit.adaptation.head import HeadClassifier
+from clipkit.adaptation.options import AdaptationOptions
+from clipkit.errors import InputError
+from clipkit.runs.adapt import adapt, fit_head
+from tests.fakes import FakeEncoder
+
+OPTIONS = AdaptationOptions(templates="{}", baseline=False, retention_set="")
+
+
+@pytest.fixture(scope="module")
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders: reds called "red", and blues called "green"."""
+    folder = tmp_path_factory.mktemp("colors")
+    for name, channel in (("red", 0), ("green", 2)):
+        (folder / name).mkdir()
+        for number in range(12):
+            color = [70 * (number // 4), 45 * (number % 4), 70 * (number // 4)]
+            color[channel] = 200
+            Image.new("RGB", (4, 4), tuple(color)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_the_ladder_finds_what_the_names_do_not_say(colors: Path) -> None:
+    report = adapt(FakeEncoder(), colors, OPTIONS)
+    assert (report.num_images, report.num_classes, report.num_test_images) == (24, 2, 8)
+    by_name = {rung.name: rung for rung in report.rungs}
+    assert by_name["prompts"].accuracy is not None
+    assert by_name["probe"].accuracy == 1.0
+    assert report.recommended in ("tip-adapter", "ss-text", "gda", "probe")
+    assert report.head is not None
+    classifier = HeadClassifier(FakeEncoder(), report.head)
+    blue = Image.new("RGB", (4, 4), (10, 20, 230))
+    assert classifier.classify([blue], k=1)[0][0]["label"] == "green"
+    assert report.head.details["num_images"] == 24
+    json.dumps(report.to_dict())
+
+
+def test_the_same_seeds_give_the_same_report(colors: Path) -> None:
+    first, second = (adapt(FakeEncoder(), colors, OPTIONS).to_dict() for _ in range(2))
+    for report in (first, second):
+        for rung in report["rungs"]:
+            rung.pop("seconds")
+    assert first == second
+
+
+def test_test_images_decide_and_the_head_is_of_all_others(colors: Path, tmp_path: Path) -> None:
+    for name, color in (("red", (200, 9, 30)), ("green", (30, 9, 200))):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.new("RGB", (4, 4), (color[0], 100 + 60 * number, color[2])).save(
+                tmp_path / name / f"{number}.png"
+            )
+    options = AdaptationOptions(
+        templates="{}", baseline=False, retention_set="", test=tmp_path, shots=4, seeds=(0,)
+    )
+    report = adapt(FakeEncoder(), colors, options)
+    assert report.num_test_images == 4
+    assert report.curve[-1].num_images == 8
+    assert report.head is not None
+    assert report.head.details["num_images"] == 24
+
+
+def test_a_rung_is_fitted_without_measuring(colors: Path) -> None:
+    head = fit_head(FakeEncoder(), colors, "gda", OPTIONS)
+    assert (head.method, head.class_names) == ("gda", ("green", "red"))
+    with pytest.raises(InputError, match="there is no rung 'best': it is one of prompt, prompts"):
+        fit_head(FakeEncoder(), colors, "best", OPTIONS)
+
+
+def test_wrong_options_are_refused(colors: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one or more different numbers"):
+        AdaptationOptions(seeds=())
+    with pytest.raises(InputError, match="one or more different numbers"):
+        AdaptationOptions(seeds=(1, 1))
+    with pytest.raises(InputError, match="shots"):
+        AdaptationOptions(shots=0)
+    with pytest.raises(InputError, match="must be an Encoder"):
+        adapt("starter", colors)  # type: ignore[arg-type]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4), (200 * (name == "a"), 9, 9)).save(tmp_path / name / "0.png")
+    with pytest.raises(InputError, match="2 of 2 classes have fewer than two images"):
+        adapt(FakeEncoder(), tmp_path, OPTIONS)
