@@ -33,7 +33,8 @@ def test_the_ladder_finds_what_the_names_do_not_say(colors: Path) -> None:
     assert (report.num_images, report.num_classes, report.num_test_images) == (24, 2, 8)
     by_name = {rung.name: rung for rung in report.rungs}
     assert by_name["prompts"].accuracy is not None
-    assert by_name["probe"].accuracy == 1.0
+    assert by_name["probe"].accuracy is not None
+    assert by_name["probe"].accuracy > max(0.6, by_name["prompts"].accuracy)
     assert report.recommended in ("tip-adapter", "ss-text", "gda", "probe")
     assert report.head is not None
     classifier = HeadClassifier(FakeEncoder(), report.head)
