@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.adaptation.options import AdaptationOptions
+from clipkit.adaptation.split_files import read_split_file
 from clipkit.adaptation.splits import Split, draw_splits
 from clipkit.data.labelled_images import LabelledImages, open_labelled, same_classes
 from clipkit.data.pair import PairDataset, list_some
@@ -19,6 +20,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput
 from clipkit.near_duplicates import mark_near_duplicates
+from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
 
 # Images whose cosine is above 1 less this are taken for one: the same file, or saved again.
@@ -40,6 +42,11 @@ class AdaptationImages:
         """Return an image as its dataset has it: a path, or the bytes of a file."""
         dataset, row = self.sources[place]
         return dataset[row].image
+
+    def name(self, place: int) -> str:
+        """Return the name of an image within its dataset: a path, relative where it can be."""
+        dataset, row = self.sources[place]
+        return dataset.local_name(row)
 
     def splits(self, options: AdaptationOptions) -> list[Split]:
         """Return what is adapted with and what is measured on, a split a seed.
@@ -84,15 +91,14 @@ def read_images(
         InputError: If there are not two classes or more, one has no image that can be read, or
             the test images have other classes.
     """
-    given = _open(data, options, callbacks)
+    given, test = _open_both(data, options, callbacks)
     if len(given.class_names) < 2:
         raise InputError(
             f"a classifier needs two classes or more, and {data} has one "
             f'("{given.class_names[0]}"): add a folder of other images'
         )
     sets = [(given, np.arange(len(given.class_names)))]
-    if options.test:
-        test = _open(str(options.test), options, callbacks)
+    if test is not None:
         sets.append((test, same_classes(test.class_names, given.class_names)))
     embeddings, labels, sources, sizes = [], [], [], []
     skipped: list[ImageReadError] = []
@@ -114,6 +120,16 @@ def read_images(
     return _checked(_without_copies(everything, callbacks))
 
 
+def _open_both(
+    data: str, options: AdaptationOptions, callbacks: Callbacks
+) -> tuple[LabelledImages, LabelledImages | None]:
+    """Return the images to adapt with, and those to measure on if they are given."""
+    if options.split_file:
+        return read_split_file(expand_home(str(options.split_file)), expand_home(data))
+    test = _open(str(options.test), options, callbacks) if options.test else None
+    return _open(data, options, callbacks), test
+
+
 def _open(path: str, options: AdaptationOptions, callbacks: Callbacks) -> LabelledImages:
     return open_labelled(
         path,
@@ -131,7 +147,7 @@ def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> Adaptatio
     if not len(copies):
         return images
     differing = images.labels[copies] != images.labels[found.original[copies]]
-    names = [_name(images, place) for place in copies[differing].tolist()]
+    names = [images.name(place) for place in copies[differing].tolist()]
     if names:
         callbacks.warn(
             f"{len(names)} images are copies of an image of another class, one of the two labels "
@@ -149,11 +165,6 @@ def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> Adaptatio
         labels=images.labels[kept],
         num_given=int(np.count_nonzero(kept < images.num_given)),
     )
-
-
-def _name(images: AdaptationImages, place: int) -> str:
-    dataset, row = images.sources[place]
-    return dataset.local_name(row)
 
 
 def _checked(images: AdaptationImages) -> AdaptationImages:

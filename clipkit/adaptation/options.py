@@ -17,6 +17,8 @@ class AdaptationOptions:
     """What :func:`clipkit.adapt` does with the images."""
 
     test: str | Path = ""  # images to measure on; empty: a third of each class
+    # A published split in CoOp's form, with paths relative to the images' folder; empty: drawn.
+    split_file: str | Path = ""
     templates: str = DEFAULT_TEMPLATES  # a set of prompt templates, or one of your own
     domain: str | None = None  # what kind of things the classes are: "food", "bird"
     layout: PairLayout = field(default_factory=PairLayout)
@@ -38,4 +40,8 @@ class AdaptationOptions:
             raise InputError(f"seeds must be one or more different numbers, got {self.seeds!r}")
         for seed in self.seeds:
             check_whole(seed, "a seed", least=0)
+        if self.split_file and (self.test or self.label_column):
+            raise InputError(
+                "a split file has the test images and the classes: leave out test and label_column"
+            )
         check_whole(self.last_step, "the last step", least=0)

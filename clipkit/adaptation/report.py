@@ -54,6 +54,12 @@ class ClassNeed:
     accuracy: float  # of the recommended rung
 
 
+# Fields that to_dict() turns into something else, or leaves out.
+_APART = frozenset(
+    ("head", "rungs", "baseline", "curve", "needs", "skipped", "settings", "split_files")
+)
+
+
 @dataclass(frozen=True)
 class AdaptationReport:
     """What adapting a model to labelled images is worth, rung by rung."""
@@ -78,14 +84,12 @@ class AdaptationReport:
     settings: Mapping[str, Any] = field(default_factory=dict)
     # Of the recommended rung, or of the best head where that is none, fitted on all images.
     head: Head | None = field(default=None, compare=False)
+    # The splits, one a seed, as the text of files that adapt() takes again.
+    split_files: tuple[str, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, as JSON can hold them, without the head itself."""
-        values = {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in ("head", "rungs", "baseline", "curve", "needs", "skipped", "settings")
-        }
+        """Return the fields by name, as JSON can hold them, without the head and the splits."""
+        values = {name: value for name, value in self.__dict__.items() if name not in _APART}
         return {
             **values,
             "rungs": [asdict(rung) for rung in self.rungs],

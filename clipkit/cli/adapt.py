@@ -56,6 +56,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DATA",
         help="images to measure on (default: a third of each class of DATA)",
     )
+    parser.add_argument(
+        "--split-file",
+        type=values.path,
+        metavar="FILE.json",
+        help="a published split in CoOp's form (split_zhou_….json), of images in the folder DATA",
+    )
     _add_measuring_options(parser)
     _add_output_options(parser)
     add_layout_options(parser)
@@ -120,6 +126,12 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         "--chart", type=values.path, metavar="FILE.png", help="draw accuracy against cost"
     )
     group.add_argument(
+        "--save-splits",
+        type=values.path,
+        metavar="FOLDER",
+        help="write the splits, seed-0.json and so on, for --split-file; the folder must exist",
+    )
+    group.add_argument(
         "--force", action="store_true", help="replace files that another program wrote"
     )
     group.add_argument("--json", action="store_true", help="one JSON object")
@@ -144,6 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
     from clipkit.runs.adapt import adapt, fit_head
 
     head_file, page, chart = _outputs(arguments)
+    split_files = _split_files(arguments)
     options = _options(arguments)
     if arguments.rung is not None and head_file is None:
         raise InputError("--rung fits a head to write: say where to with -o FILE.safetensors")
@@ -160,6 +173,8 @@ def run(arguments: argparse.Namespace) -> int:
         page.write_text(report_markdown(report))
     if chart is not None:
         chart.write_bytes([draw_chart(report)])
+    for file, text in zip(split_files, report.split_files, strict=False):
+        file.write_text([text])
     _print(report, is_json=arguments.json)
     return 1 if report.skipped and arguments.strict else 0
 
@@ -185,6 +200,22 @@ def _outputs(
     return head, page, chart
 
 
+def _split_files(arguments: argparse.Namespace) -> list[OutputFile]:
+    """Return the files of the splits, checked before any work; none if they are not asked for."""
+    if arguments.save_splits is None:
+        return []
+    seeds = range(arguments.seed, arguments.seed + arguments.splits)
+    folder = Path(arguments.save_splits)
+    return [
+        OutputFile(
+            folder / f"seed-{seed}.json",
+            lambda head: head.startswith(b'{"train": [['),
+            arguments.force,
+        ).checked()
+        for seed in seeds
+    ]
+
+
 def _output(path: Path, mark: str, *, is_forced: bool) -> OutputFile:
     return OutputFile(path, lambda head: mark.encode() in head, is_forced).checked()
 
@@ -195,6 +226,7 @@ def _options(arguments: argparse.Namespace) -> "AdaptationOptions":
     retention = arguments.retention_set
     return AdaptationOptions(
         test=arguments.test or "",
+        split_file=arguments.split_file or "",
         templates=arguments.templates,
         domain=arguments.domain,
         layout=pair_layout(arguments),

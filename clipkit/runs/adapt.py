@@ -17,6 +17,7 @@ from clipkit.adaptation.recommendation import best_rung, choose_rung, class_need
 from clipkit.adaptation.report import AdaptationReport
 from clipkit.adaptation.results import RungResults
 from clipkit.adaptation.rung import RUNG_NAMES, EmbeddingRung, embedding_rungs
+from clipkit.adaptation.split_files import split_file_text
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.task import AdaptationTask
 from clipkit.arguments import ENCODER_RULE, check_kind
@@ -93,6 +94,7 @@ def adapt(
         skipped=images.skipped,
         settings=_settings(options),
         head=_head(encoder, fitted, images, options),
+        split_files=_split_texts(images, splits),
     )
 
 
@@ -183,12 +185,19 @@ def _measure_baseline(
     return RungResults(measured, tuple(splits), images.labels)
 
 
+def _split_texts(images: AdaptationImages, splits: Sequence[Split]) -> tuple[str, ...]:
+    paths = [*map(images.name, range(len(images.labels)))]
+    labels = images.labels.tolist()
+    return tuple(split_file_text(split, paths, labels, images.class_names) for split in splits)
+
+
 def _settings(options: AdaptationOptions) -> dict[str, Any]:
     return {
         "templates": options.templates,
         "domain": options.domain,
         "shots": options.shots,
         "test": str(options.test),
+        "split_file": str(options.split_file),
         "retention_set": str(options.retention_set),
     }
 

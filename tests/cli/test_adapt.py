@@ -99,3 +99,17 @@ def test_heads_and_options_of_words_do_not_mix(run: Run, tmp_path: Path) -> None
     assert "--unknown: for labels that are words" in outcome.err
     outcome = run("classify", ".", "--head", tmp_path / "h.safetensors")
     assert "is no head" in outcome.err
+
+
+def test_splits_are_written_and_taken_again(run: Run, pets: Path, tmp_path: Path) -> None:
+    words = ("--retention-set", "none", "--splits", "1", "--json")
+    outcome = run("adapt", pets, *words, "--save-splits", tmp_path)
+    first = json.loads(outcome.out)
+    again = json.loads(run("adapt", pets, *words, "--split-file", tmp_path / "seed-0.json").out)
+    for report in (first, again):
+        for rung in report["rungs"]:
+            rung.pop("seconds")
+    assert again["rungs"] == first["rungs"]
+    outcome = run("adapt", pets, *words, "--save-splits", tmp_path / "gone")
+    assert outcome.status == 2
+    assert "there is no folder" in outcome.err
