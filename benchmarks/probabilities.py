@@ -35,7 +35,7 @@ from relevance_collections import Collection, Rows, unit_rows
 from sklearn.metrics import roc_auc_score
 
 import clipkit
-from clipkit.evaluation.reliability_diagram import write_reliability_diagram
+from clipkit.evaluation.reliability_diagram import draw_reliability_diagram
 from clipkit.metrics.calibration import (
     expected_calibration_error,
     reliability_bins,
@@ -349,7 +349,8 @@ def main() -> None:
     sets = labelled_sets(collections)
     if arguments.diagram:
         bins = reliability_bins(*sets[0].confidences(sets[0].scoring))
-        write_reliability_diagram(bins, sets[0].name, arguments.diagram)
+        kind = arguments.diagram.suffix[1:]
+        arguments.diagram.write_bytes(draw_reliability_diagram(bins, sets[0].name, kind))
     if arguments.fit:
         print_fit(collections, sets)
     print_calibration(sets)
