@@ -14,6 +14,9 @@ import importlib
 # The public names by the module that they come from. After a change here run
 # python docs/write_api.py: it makes __init__.pyi for type checkers and editors, and docs/api.md.
 _PUBLIC = {
+    "clipkit.adapt.concept": ("Concept",),
+    "clipkit.adapt.concept_store": ("ConceptStore", "StoredConcepts"),
+    "clipkit.adapt.teaching": ("TeachingReport", "teach"),
     "clipkit.data.pair": ("PairLayout",),
     "clipkit.data.statistics": ("PairStatistics",),
     "clipkit.doctor.description": ("Compilation", "ImageSide", "ModelDescription", "TextSide"),

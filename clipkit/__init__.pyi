@@ -1,5 +1,10 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
+from clipkit.adapt.concept import Concept as Concept
+from clipkit.adapt.concept_store import ConceptStore as ConceptStore
+from clipkit.adapt.concept_store import StoredConcepts as StoredConcepts
+from clipkit.adapt.teaching import TeachingReport as TeachingReport
+from clipkit.adapt.teaching import teach as teach
 from clipkit.data.pair import PairLayout as PairLayout
 from clipkit.data.statistics import PairStatistics as PairStatistics
 from clipkit.doctor.description import Compilation as Compilation

@@ -30,6 +30,7 @@ GROUPS = {
         "clipkit.runtime.bundle",
     ),
     "Heat maps of a text over an image": ("clipkit.explanation",),
+    "Taught concepts": ("clipkit.adapt.concept", "clipkit.adapt.teaching"),
     "Searching a folder of images": ("clipkit.search",),
     "Duplicates": ("clipkit.search.duplicates",),
     "Training": ("clipkit.training", "clipkit.runs", "clipkit.data"),

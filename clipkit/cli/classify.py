@@ -14,6 +14,7 @@ from clipkit.cli import values
 from clipkit.cli.classify_output import Answer, choose_writer
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.parser import Parser
+from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import clear_bars, note, progress_bar
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
@@ -36,6 +37,7 @@ examples:
   clipkit classify fig.jpg --labels-file fruits.txt --domain food --csv > fruits.csv
   clipkit classify photos --labels "people, sea" --multi-label --json
   clipkit classify photos --labels "cat, dog" --unknown
+  clipkit classify photos --labels "Rex, dog, cat"      Rex was taught: clipkit help teach
   clipkit classify photos --labels "cat, dog" --calibration pets.json --coverage 0.9
 
 images of an indexed folder are looked up in the index instead of decoded again. A calibration is
@@ -118,6 +120,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     form.add_argument("--json", action="store_true", help="one JSON object per image and line")
     form.add_argument("--csv", action="store_true", help="path,label,score with a header")
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
+    add_concept_option(parser)
     add_model_options(parser)
     parser.explain_words = _explain_words
     parser.set_defaults(run=run)
@@ -149,10 +152,12 @@ def run(arguments: argparse.Namespace) -> int:
     """
     calibration = _read_calibration(arguments)
     named = _without_repeats(_read_labels(arguments))
+    taught = TaughtConcepts(arguments, named)
     # Says what is wrong with labels, prompts and templates before any work.
     label_prompts(named, arguments.templates, arguments.domain)
     sources = _collect(arguments.paths)
     encoder = load_encoder(arguments)
+    named = taught.labels(named, encoder)
     with progress_bar("embedding labels", unit="prompt") as progress:
         progress(0, None)
         classifier = ZeroShotClassifier(

@@ -25,6 +25,8 @@ COMMANDS = (
     "search",
     "classify",
     "index",
+    "teach",
+    "concepts",
     "duplicates",
     "export",
     "explain",

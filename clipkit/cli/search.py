@@ -19,8 +19,10 @@ from clipkit.cli.search_query import (
     query_title,
     read_filters,
     settle_folder,
+    typed_parts,
 )
 from clipkit.cli.search_results import open_page, open_preview, print_hits, what_was_found
+from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note
 from clipkit.search.filters import IndexFilter
 from clipkit.search.library import PhotoLibrary, SyncReport
@@ -37,6 +39,9 @@ queries can be added, subtracted and weighted
   clipkit search horse + stripes
   clipkit search "2:golden retriever" + ./pool.jpg - 0.5:night
   clipkit search -- -40C                   a query that begins with a dash
+
+taught concepts are named like words, also in one text (clipkit help teach)
+  clipkit search "Rex + beach - night" photos
 
 relevance says how likely an image fits: at 0.7 about seven of ten do (of the small model that
 comes with clipkit rather six), and from 0.4 on it counts as found. The best of all images decides
@@ -71,6 +76,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         action="store_true",
         help="search the index as it is, without looking for changes in the folder",
     )
+    add_concept_option(parser)
     add_scan_options(parser)
     parser.add_argument(  # rclip's: RAW files are read wherever the extra for them is installed
         "--experimental-raw-support", action="store_true", help=argparse.SUPPRESS
@@ -263,13 +269,15 @@ def run(arguments: argparse.Namespace) -> int:
         --strict was given; 130 after Ctrl-C.
     """
     settle_folder(arguments)
-    query = build_query(arguments)
+    taught = TaughtConcepts(arguments, typed_parts(arguments))
+    query = build_query(arguments, taught.embeddings)
     filters = read_filters(arguments)
     page = open_page(arguments)
     preview = open_preview(arguments)
     check_indexing(arguments)
     check_images(arguments, query)
     encoder = load_encoder(arguments)
+    query = taught.in_space(query, encoder)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
     has_skipped = False
     if not arguments.no_indexing:

@@ -395,7 +395,7 @@ def test_no_images_give_no_results() -> None:
         (pandas.Series(["cat", float("nan")]), "class name 2 of 2 must be a string, got float nan"),
         ({"cat": []}, "at least one prompt for 'cat' is needed"),
         ({"cat": ["a cat", 3]}, "prompt 2 of 2 for 'cat' must be a string, got int 3"),
-        ({"cat": None}, "prompts for 'cat' must be in a list, got NoneType"),
+        ({"cat": 3}, "prompts for 'cat' must be in a list, got int"),
         ("cat,dog", "class names must be in a list"),
         (["cat", "  "], "class name 2 of 2 is empty"),
     ],

@@ -1,0 +1,165 @@
+"""``clipkit teach``: a concept from some images, which works wherever a word works."""
+
+import argparse
+import os
+from pathlib import Path
+
+from clipkit.cli import values
+from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.outputs import OutputFile
+from clipkit.cli.parser import Parser, quoted
+from clipkit.cli.terminal import note, progress_bar, to_json, visible
+from clipkit.encoder.encoder import Encoder
+from clipkit.errors import InputError, LibraryError
+from clipkit.search.library import PhotoLibrary
+
+_EPILOG = """\
+examples:
+  clipkit teach Rex rex/*.jpg
+  clipkit teach Rex rex/*.jpg --not other-dogs/*.jpg --as "a dog"
+  clipkit search "Rex + beach - night" ~/Pictures
+  clipkit classify photos --labels "Rex, dog, cat"
+
+five images say much more than one. --as makes up for few, and --not tells the concept from what it
+is mistaken for. If the images lie in an indexed folder, they are looked up there and not embedded
+again, and the concept is told from the folder's other images: it then also has details that no word
+names. A concept is of one model; clipkit concepts lists, shows, exports and removes them
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the command to the parser of the whole command line."""
+    parser = subparsers.add_parser(
+        "teach",
+        help="make a concept of some images, to be used like a word",
+        description="Teach a concept: what some images have in common, under a name that works\n"
+        "wherever a word works, in queries and as a label.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("name", metavar="NAME", help="what to call it, such as Rex")
+    parser.add_argument(
+        "images", type=values.path, nargs="+", metavar="IMAGE", help="images that show it"
+    )
+    parser.add_argument(
+        "--not",
+        dest="negatives",
+        type=values.path,
+        nargs="+",
+        default=[],
+        metavar="IMAGE",
+        help="images of other things that it is mistaken for",
+    )
+    parser.add_argument(
+        "--as", dest="kind", metavar="WORDS", help='what kind of thing it is, such as "a dog"'
+    )
+    parser.add_argument(
+        "--among",
+        type=values.path,
+        metavar="FOLDER",
+        help="an indexed folder whose images it is told from (default: where the images lie)",
+    )
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=values.path,
+        metavar="FILE",
+        help="write it to a file that ends in .safetensors, which a query can name, instead of "
+        "keeping it under its name",
+    )
+    parser.add_argument(
+        "--replace", "--force", action="store_true", help="teach a name anew that is taken"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was taught as JSON")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Teach and print.
+
+    Args:
+        arguments: As parsed.
+
+    Returns:
+        0; 1 if an image was skipped and --strict was given.
+
+    Raises:
+        InputError: If the name cannot be one or is taken, or no image can be read.
+    """
+    from clipkit.adapt.concept import SUFFIX, check_concept_name
+    from clipkit.adapt.concept_store import ConceptStore
+    from clipkit.adapt.teaching import teach
+
+    name, store, output = check_concept_name(arguments.name), ConceptStore(), None
+    if arguments.output is not None:
+        path = Path(arguments.output)
+        if path.suffix.lower() != SUFFIX:
+            raise InputError(f"a concept is a file that ends in {SUFFIX}, got {path}")
+        output = OutputFile(
+            path, lambda head: b'"clipkit_concept"' in head, arguments.replace
+        ).checked()
+    encoder = load_encoder(arguments)
+    if output is None and not arguments.replace:
+        store.check_free(name, encoder.space_id)
+    library = _library(arguments, encoder)
+    with progress_bar("reading images") as progress:
+        report = teach(
+            encoder,
+            name,
+            arguments.images,
+            negatives=arguments.negatives,
+            kind=arguments.kind,
+            library=library,
+            progress=progress,
+        )
+    for line in skipped_lines(report.skipped):
+        note(line)
+    if report.num_looked_up:
+        note(f"{report.num_looked_up} images were looked up in the index of {library.folder}")
+    if output is not None:
+        output.write_bytes([report.concept.to_bytes()])
+    else:
+        store.save(report.concept, replace=arguments.replace)
+    if arguments.json:
+        print(to_json(report.to_dict()))
+    else:
+        _explain(arguments, name)
+    if not report.concept.has_center:
+        note(_without_index(arguments))
+    return 1 if report.skipped and arguments.strict else 0
+
+
+def _explain(arguments: argparse.Namespace, name: str) -> None:
+    word = name if arguments.output is None else str(arguments.output)
+    print(f"taught {visible(name)}; use it as in  clipkit search {quoted(f'{word} + beach')}")
+
+
+def _without_index(arguments: argparse.Namespace) -> str:
+    folder = quoted(str(Path(arguments.images[0]).parent))
+    return (
+        "it is made of everyday words alone, for there is no index with enough other images: if "
+        f"there are some, run  clipkit index {folder}  on the folder that holds all of them, and "
+        "teach it again with --replace"
+    )
+
+
+def _library(arguments: argparse.Namespace, encoder: Encoder) -> PhotoLibrary | None:
+    """Return the indexed folder that the images are among, None if there is none."""
+    if arguments.among is not None:
+        library = PhotoLibrary.open_nearest(arguments.among, encoder)
+        if not library.is_indexed:
+            raise LibraryError(
+                f"{arguments.among} has not been indexed with {encoder.name}: run  "
+                f"clipkit index {quoted(arguments.among)} --model {quoted(arguments.model)}"
+            )
+        return library
+    paths = [*arguments.images, *arguments.negatives]
+    parents = [os.path.abspath(Path(path).parent) for path in paths]  # noqa: PTH100 - links kept
+    try:
+        library = PhotoLibrary.open_nearest(os.path.commonpath(parents), encoder)
+        return library if library.is_indexed else None
+    except (InputError, LibraryError, ValueError) as error:  # two drives have nothing in common
+        if isinstance(error, LibraryError):
+            note(f"the index is not used: {error}")
+        return None
