@@ -157,7 +157,7 @@ def check_concept_name(name: object) -> str:
 
 def _concept(about: Mapping[str, Any], rows: Any) -> Concept:
     """Return the concept of a file's parts; raise what shows that they do not fit together."""
-    types = {
+    types: dict[str, type | tuple[type, ...]] = {
         "name": str,
         "model": str,
         "space_id": str,

@@ -82,7 +82,8 @@ def embed_concept(
         said = _direction(filtered + WORDS_WEIGHT * _fitting_words(direction, rows))
     spread = float(np.sqrt((rows**2).sum(axis=1).mean()))
     embedding = text_center + RADIUS * spread * said
-    return normalize_rows(embedding[None, :])[0]
+    row: Embeddings = normalize_rows(embedding[None, :])[0]
+    return row
 
 
 def _without(direction: Vector, centers: list[Vector]) -> Vector:

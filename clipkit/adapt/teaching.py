@@ -204,7 +204,7 @@ def _check_apart(shown: Embeddings, hidden: Embeddings, images: Sequence[ImageIn
         return
     is_both = (shown @ hidden.T).max(axis=1) > _SAME
     if is_both.any():
-        names = [image_name(images[place]) for place in np.flatnonzero(is_both)]
+        names = [image_name(images[place]) for place in np.flatnonzero(is_both).tolist()]
         raise InputError(
             f"{names[0]} is given as an image of the concept and as a negative one"
             f"{f', and {len(names) - 1} more are' if len(names) > 1 else ''}: an image is one or "

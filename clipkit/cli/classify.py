@@ -157,12 +157,12 @@ def run(arguments: argparse.Namespace) -> int:
     label_prompts(named, arguments.templates, arguments.domain)
     sources = _collect(arguments.paths)
     encoder = load_encoder(arguments)
-    named = taught.labels(named, encoder)
+    labels = taught.labels(named, encoder)
     with progress_bar("embedding labels", unit="prompt") as progress:
         progress(0, None)
         classifier = ZeroShotClassifier(
             encoder,
-            named,
+            labels,
             templates=arguments.templates,
             domain=arguments.domain,
             multi_label=arguments.multi_label,

@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for line in skipped_lines(report.skipped):
         note(line)
-    if report.num_looked_up:
+    if library is not None and report.num_looked_up:
         note(f"{report.num_looked_up} images were looked up in the index of {library.folder}")
     if output is not None:
         output.write_bytes([report.concept.to_bytes()])

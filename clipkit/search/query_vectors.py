@@ -246,7 +246,7 @@ def _check_marks(liked: Sequence[QueryPart], goods: Embeddings, bads: Embeddings
         return
     is_both = (goods @ bads.T).max(axis=1) > 1 - _SAME
     if is_both.any():
-        name = image_name(liked[int(is_both.argmax())].content)
+        name = image_name(cast(ImageInput, liked[int(is_both.argmax())].content))
         raise InputError(
             f"{name} is marked both as like and as unlike what is sought, which cancels out: mark "
             "it once"
