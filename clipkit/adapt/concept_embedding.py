@@ -34,6 +34,10 @@ FILTER_RIDGE = 0.3  # of the mean variance of the words in a dimension
 WORDS_WEIGHT = 0.6  # of the words that fit, beside the filtered direction's 1
 RADIUS = 1.2  # how far out, in the root mean square distance of a word from the words' mean
 
+_NOTHING = (
+    "the images have nothing in common that tells them from all others, so there is nothing to "
+    "teach: give images that show one thing"
+)
 _SMALLEST_NORM = 1e-3  # a direction shorter than that says nothing
 
 
@@ -70,9 +74,17 @@ def embed_concept(
     hidden = np.empty((0, *shape), np.float32) if others is None else check_embeddings(others)
     prior = None
     if kind is not None:
-        prior = _direction(as_floats(kind, "the kind", np.float64) - text_center)
+        prior = _direction(as_floats(kind, "the kind") - text_center).astype(np.float32)
     center = np.zeros(shape) if image_center is None else as_floats(image_center, "the centre")
-    found = refit_direction(shown, hidden, center, None if prior is None else prior.astype("f4"))
+    if {shown.shape[1:], hidden.shape[1:], center.shape} != {shape}:
+        raise InputError(
+            f"the words have shape (B, {shape[0]}), so images must have shape (P, {shape[0]}) and "
+            f"their centre ({shape[0]},), got {shown.shape}, {hidden.shape} and {center.shape}"
+        )
+    try:
+        found = refit_direction(shown, hidden, center, prior)
+    except InputError as error:  # what is left of them is 0
+        raise InputError(_NOTHING) from error
     direction = found.astype(np.float64)
     if image_center is None:
         said = _fitting_words(direction, rows)
@@ -121,9 +133,6 @@ def _fitting_words(direction: Vector, rows: Vector) -> Vector:
 def _direction(vector: Vector) -> Vector:
     norm = float(np.linalg.norm(vector))
     if not norm > _SMALLEST_NORM:
-        raise InputError(
-            "the images have nothing in common that tells them from all others, so there is "
-            "nothing to teach: give images that show one thing"
-        )
+        raise InputError(_NOTHING)
     scaled: Vector = vector / norm
     return scaled

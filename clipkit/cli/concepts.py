@@ -1,14 +1,13 @@
 """``clipkit concepts``: list, show, export, import and remove the concepts that were taught."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipkit.cli import values
 from clipkit.cli.options import check_is_indexed
-from clipkit.cli.outputs import OutputFile
 from clipkit.cli.parser import Parser
 from clipkit.cli.search_results import print_hits
+from clipkit.cli.taught_concepts import concept_file
 from clipkit.cli.terminal import note, print_tables, to_json, visible
 from clipkit.encoder.loading import load
 from clipkit.errors import InputError
@@ -62,6 +61,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     take.add_argument("--replace", action="store_true", help="replace one of that name")
     remove = actions.add_parser("remove", help="forget one")
     remove.add_argument("name", metavar="NAME", help="of a concept")
+    show.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print it as JSON"
+    )
     for action in (show, export, remove):
         action.add_argument(
             "--model", metavar="NAME", help="of the concepts of that name the one of this model"
@@ -88,16 +90,17 @@ def run(arguments: argparse.Namespace) -> int:
         return _list(store, is_json=arguments.json)
     if arguments.action == "import":
         return _import(store, arguments)
-    concept = _find(store, arguments)
+    found = _find(store, arguments)
+    if arguments.action == "remove":
+        for concept in found:
+            store.remove(concept)
+            note(f"removed {visible(concept.name)}, for {concept.model}")
+        return 0
+    concept = max(found, key=lambda each: each.created)  # of one model's older weights the newest
     if arguments.action == "show":
         return _show(concept, arguments)
-    if arguments.action == "export":
-        OutputFile(
-            _file(arguments.file), lambda head: b'"clipkit_concept"' in head, arguments.force
-        ).write_bytes([concept.to_bytes()])
-        return 0
-    store.remove(concept)
-    note(f"removed {visible(concept.name)}")
+    file = concept_file(arguments.file, is_forced=arguments.force)
+    file.write_bytes([concept.to_bytes()])
     return 0
 
 
@@ -108,11 +111,7 @@ def _list(store: "ConceptStore", *, is_json: bool) -> int:
     if is_json:
         print(to_json([concept.to_dict() for concept in stored.concepts]))
     elif stored.concepts:
-        rows = [
-            (visible(each.name), each.model, str(each.num_images), str(each.num_negatives),
-             visible(each.kind or ""), each.created[:10])
-            for each in stored.concepts
-        ]  # fmt: skip
+        rows = [_row(concept) for concept in stored.concepts]
         head = ("name", "model", "images", "not", "as", "taught")
         print_tables([("concepts", [head, *rows])])
     elif not stored.damaged:
@@ -120,13 +119,19 @@ def _list(store: "ConceptStore", *, is_json: bool) -> int:
     return 1 if stored.damaged else 0
 
 
-def _find(store: "ConceptStore", arguments: argparse.Namespace) -> "Concept":
-    found = store.find(arguments.name)
-    if arguments.model is not None:
-        found = [concept for concept in found if concept.model == arguments.model]
-    if len(found) == 1:
-        return found[0]
-    models = ", ".join(concept.model for concept in store.find(arguments.name))
+def _row(concept: "Concept") -> tuple[str, ...]:
+    counts = str(concept.num_images), str(concept.num_negatives)
+    kind = visible(concept.kind or "")
+    return (visible(concept.name), concept.model, *counts, kind, concept.created[:10])
+
+
+def _find(store: "ConceptStore", arguments: argparse.Namespace) -> "list[Concept]":
+    """Return the concepts of a name and one model."""
+    named = store.find(arguments.name)
+    found = [each for each in named if arguments.model in (None, each.model)]
+    if len({concept.model for concept in found}) == 1:
+        return found
+    models = ", ".join(dict.fromkeys(concept.model for concept in named))
     raise InputError(f"{arguments.name} was taught with {models}: name one of them with --model")
 
 
@@ -156,11 +161,3 @@ def _import(store: "ConceptStore", arguments: argparse.Namespace) -> int:
     store.save(concept, replace=arguments.replace)
     note(f"{visible(concept.name)} is there, for {concept.model}")
     return 0
-
-
-def _file(name: str) -> Path:
-    from clipkit.adapt.concept import SUFFIX
-
-    if Path(name).suffix.lower() != SUFFIX:
-        raise InputError(f"a concept is a file that ends in {SUFFIX}, got {name}")
-    return Path(name)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.cli.outputs import OutputFile
 from clipkit.cli.terminal import note, visible
+from clipkit.errors import InputError
 from clipkit.paths import concepts_directory
 from clipkit.search.query import Query
 from clipkit.zero_shot.labels import Label
@@ -32,6 +34,24 @@ def add_concept_option(parser: "argparse._ActionsContainer") -> None:
         action="store_true",
         help="take the names of taught concepts (clipkit concepts) for words too",
     )
+
+
+def concept_file(path: str, *, is_forced: bool) -> OutputFile:
+    """Return a file that a concept is to be written to.
+
+    Args:
+        path: As the user wrote it.
+        is_forced: Whether a file that is there may go, whatever it is.
+
+    Returns:
+        The file; a concept that is there may go.
+
+    Raises:
+        InputError: If it does not end in .safetensors.
+    """
+    if not path.lower().endswith(".safetensors"):
+        raise InputError(f"a concept is a file that ends in .safetensors, got {path}")
+    return OutputFile(Path(path), lambda head: b'"clipkit_concept"' in head, is_forced)
 
 
 class TaughtConcepts:

@@ -2,15 +2,18 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
-from clipkit.cli.outputs import OutputFile
 from clipkit.cli.parser import Parser, quoted
+from clipkit.cli.taught_concepts import concept_file
 from clipkit.cli.terminal import note, progress_bar, to_json, visible
 from clipkit.encoder.encoder import Encoder
-from clipkit.errors import InputError, LibraryError
+from clipkit.errors import ImageReadError, InputError, LibraryError
+from clipkit.inputs.folders import find_images
 from clipkit.search.library import PhotoLibrary
 
 _EPILOG = """\
@@ -38,7 +41,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     )
     parser.add_argument("name", metavar="NAME", help="what to call it, such as Rex")
     parser.add_argument(
-        "images", type=values.path, nargs="+", metavar="IMAGE", help="images that show it"
+        "images",
+        type=values.path,
+        nargs="+",
+        metavar="PATH",
+        help="images that show it, or folders of them",
     )
     parser.add_argument(
         "--not",
@@ -46,8 +53,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         type=values.path,
         nargs="+",
         default=[],
-        metavar="IMAGE",
-        help="images of other things that it is mistaken for",
+        metavar="PATH",
+        help="images of other things that it is mistaken for, or folders of them",
     )
     parser.add_argument(
         "--as", dest="kind", metavar="WORDS", help='what kind of thing it is, such as "a dog"'
@@ -87,18 +94,15 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: If the name cannot be one or is taken, or no image can be read.
     """
-    from clipkit.adapt.concept import SUFFIX, check_concept_name
+    # Imported here, so that the help of all commands starts without them.
+    from clipkit.adapt.concept import check_concept_name
     from clipkit.adapt.concept_store import ConceptStore
     from clipkit.adapt.teaching import teach
 
     name, store, output = check_concept_name(arguments.name), ConceptStore(), None
     if arguments.output is not None:
-        path = Path(arguments.output)
-        if path.suffix.lower() != SUFFIX:
-            raise InputError(f"a concept is a file that ends in {SUFFIX}, got {path}")
-        output = OutputFile(
-            path, lambda head: b'"clipkit_concept"' in head, arguments.replace
-        ).checked()
+        output = concept_file(arguments.output, is_forced=arguments.replace).checked()
+    images, negatives = _read_paths(arguments.images), _read_paths(arguments.negatives)
     encoder = load_encoder(arguments)
     if output is None and not arguments.replace:
         store.check_free(name, encoder.space_id)
@@ -107,16 +111,17 @@ def run(arguments: argparse.Namespace) -> int:
         report = teach(
             encoder,
             name,
-            arguments.images,
-            negatives=arguments.negatives,
+            images.files,
+            negatives=negatives.files,
             kind=arguments.kind,
             library=library,
             progress=progress,
         )
-    for line in skipped_lines(report.skipped):
+    skipped = [*images.skipped, *negatives.skipped, *report.skipped]
+    for line in skipped_lines(skipped):
         note(line)
     if library is not None and report.num_looked_up:
-        note(f"{report.num_looked_up} images were looked up in the index of {library.folder}")
+        note(f"images looked up in the index of {library.folder}: {report.num_looked_up}")
     if output is not None:
         output.write_bytes([report.concept.to_bytes()])
     else:
@@ -124,24 +129,41 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(to_json(report.to_dict()))
     else:
-        _explain(arguments, name)
+        word = name if arguments.output is None else str(arguments.output)
+        print(f"taught {visible(name)}; use it as in  clipkit search {quoted(f'{word} + beach')}")
     if not report.concept.has_center:
-        note(_without_index(arguments))
-    return 1 if report.skipped and arguments.strict else 0
+        note(_without_index(images.files[0]))
+    return 1 if skipped and arguments.strict else 0
 
 
-def _explain(arguments: argparse.Namespace, name: str) -> None:
-    word = name if arguments.output is None else str(arguments.output)
-    print(f"taught {visible(name)}; use it as in  clipkit search {quoted(f'{word} + beach')}")
-
-
-def _without_index(arguments: argparse.Namespace) -> str:
-    folder = quoted(str(Path(arguments.images[0]).parent))
+def _without_index(image: str) -> str:
+    folder = quoted(str(Path(image).parent))
     return (
         "it is made of everyday words alone, for there is no index with enough other images: if "
         f"there are some, run  clipkit index {folder}  on the folder that holds all of them, and "
         "teach it again with --replace"
     )
+
+
+class _Files(NamedTuple):
+    """Image files, each once, and what could not be read of folders."""
+
+    files: list[str]
+    skipped: list[ImageReadError]
+
+
+def _read_paths(paths: Sequence[str]) -> _Files:
+    """Return image files that were named, and those of folders that were."""
+    files: dict[str, None] = {}
+    skipped: list[ImageReadError] = []
+    for path in paths:
+        if not Path(path).is_dir():
+            files[path] = None
+            continue
+        scan = find_images(Path(path))
+        files.update(dict.fromkeys(str(Path(path) / entry.path) for entry in scan.entries))
+        skipped += scan.skipped
+    return _Files(list(files), skipped)
 
 
 def _library(arguments: argparse.Namespace, encoder: Encoder) -> PhotoLibrary | None:

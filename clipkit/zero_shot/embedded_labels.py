@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import EmbeddingArray, Embeddings, check_embeddings, common_space
 from clipkit.encoder.encoder import Encoder
-from clipkit.errors import SpaceMismatchError
+from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.progress import Progress
 
 
@@ -45,6 +45,10 @@ class EmbeddedLabels:
                     f"{encoder.name} (space {encoder.space_id}): make it with this model"
                 )
             what = f"the embedding of {name!r}"
+            if value.size != encoder.embed_dim:
+                raise InputError(
+                    f"{what} must have shape ({encoder.embed_dim},), got {value.shape}"
+                )
             self._rows[name.strip()] = check_embeddings(value.reshape(1, -1), what)[0]
 
     def prompts_or_digest(self, name: str, prompts: tuple[str, ...]) -> tuple[str, ...]:

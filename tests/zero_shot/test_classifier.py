@@ -74,7 +74,7 @@ class DirectionEncoder:
             words = [word.strip(".") for word in text.lower().split()]
             ids = [-1 if word in self.unknown else zlib.crc32(word.encode()) for word in words]
             rows.append([*ids, *[0] * (16 - len(ids))])
-        token_ids = np.array(rows, dtype=np.int64)
+        token_ids = np.array(rows, dtype=np.int64).reshape(-1, 16)
         is_unknown = ((token_ids == -1) | (token_ids == 0)).all(axis=1)
         return TokenizedTexts(token_ids, np.zeros(len(rows), dtype=bool), is_unknown)
 
