@@ -89,6 +89,20 @@ def test_indexed_images_are_looked_up_and_the_others_are_what_it_is_told_from(
     np.testing.assert_allclose(report.concept.embedding, expected, atol=2e-3)  # half precision
 
 
+def test_looked_up_and_embedded_images_keep_their_sides(
+    reds: list[Path], library: PhotoLibrary, tmp_path: Path
+) -> None:
+    outside = save_image(tmp_path / "outside.png", (255, 0, 40))
+    inside = tmp_path / "photos" / "7.png"
+    concept = teach(FakeEncoder(), "Rex", [outside], negatives=[inside], library=library).concept
+    alone = teach(FakeEncoder(), "Rex", [Image.open(outside)], negatives=[Image.open(inside)])
+    assert (concept.num_images, concept.num_negatives) == (1, 1)
+    pale = teach(FakeEncoder(), "Rex", [inside], negatives=[outside]).concept
+    red = embedding((255, 0, 40))[0]
+    assert concept.embedding @ red > pale.embedding @ red
+    assert alone.concept.embedding @ red > pale.embedding @ red
+
+
 def test_an_index_of_nothing_else_is_no_measure(reds: list[Path], tmp_path: Path) -> None:
     library = PhotoLibrary.open(tmp_path / "photos", FakeEncoder())
     library.sync()
