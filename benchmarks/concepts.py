@@ -25,6 +25,7 @@ from composition import average_precision, interval
 from labelled_photos import EVERYDAY, fetch_photos
 from mixed_search import MixedSearch, make_query
 from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps
 from stored_sets import cifar, coco, mixed_photos
 
 import clipkit
@@ -42,6 +43,7 @@ Numbers = NDArray[np.floating]
 SHOTS = 5
 FEWEST = 8  # images of a class that is taught: five, and three to find
 FEWEST_BOTH = 5  # images that show two classes
+NUM_SINGLE = 30  # photographs of which views are made
 NEGATIVES = 5  # the nearest images of other things
 LOOSE_WORDS = {"carsgraz": "automobile", "cat": "cat", "dog": "dog"}  # of both sets of ViT-B/32
 TRIED = {
@@ -226,6 +228,43 @@ def _precision(
     return average_precision(scores, right, hidden)
 
 
+def print_single_things(seed: int = 0) -> None:
+    """Print the same for one thing and no other of its kind: views of a photograph, cut from it."""
+    encoder = clipkit.load("starter", cache_texts=False)
+    bank = np.asarray(encoder.encode_texts(BACKGROUND_NAMES))
+    photos = fetch_photos(EVERYDAY)
+    images = np.asarray(encoder.encode_images([photo.path for photo in photos]))
+    generator, means = np.random.default_rng(seed), Means()
+    for place in generator.choice(len(photos), NUM_SINGLE, replace=False).tolist():
+        with Image.open(photos[place].path) as photo:
+            views = [_view(photo.convert("RGB"), generator) for _ in range(2 * SHOTS)]
+        rows = np.asarray(encoder.encode_images(views))
+        together = np.concatenate([rows, np.delete(images, place, axis=0)])
+        shows = np.arange(len(together))[None] < len(rows)
+        folder = Folder("", together, bank, shows, [])
+        hidden, shown = list(range(SHOTS)), rows[:SHOTS]
+        mean = normalize_rows(shown.mean(axis=0)[None])[0]
+        precision = partial(_precision, folder, shows[0], hidden)
+        plain = average_precision(together @ mean, shows[0], hidden)
+        means.add("mean of images, cosine", place, plain)
+        means.add("mean of images, as an image of the query", place, precision(mean, is_image=True))
+        means.add("concept", place, precision(folder.concept(shown)))
+        alone = folder.concept(shown, has_center=False)
+        means.add("concept, without an index", place, precision(alone))
+    means.print("starter, one photograph among 496 by five views of it", "mean of images, cosine")
+
+
+def _view(photo: Image.Image, generator: np.random.Generator) -> Image.Image:
+    """Return a part of a photograph, half to three quarters of each side, lighter or darker."""
+    width, height = photo.size
+    share = generator.uniform(0.45, 0.75)
+    left, top = generator.uniform(0, 1 - share, 2) * (width, height)
+    view = photo.crop((int(left), int(top), int(left + share * width), int(top + share * height)))
+    if generator.random() < 0.5:
+        view = ImageOps.mirror(view)
+    return ImageEnhance.Brightness(view).enhance(generator.uniform(0.6, 1.4))
+
+
 def print_mixed(folder: Folder, seeds: int) -> None:
     """Print the average precision of a concept and a word together."""
     for title, both in (("both of them", True), ("either of them", False)):
@@ -376,6 +415,7 @@ def main() -> None:
         print_relevance,
         print_labels,
     )
+    print_single_things()
     for folder in folders:
         print(f"\n{folder.name}: {len(folder.images)} images, {len(folder.classes(1))} classes")
         for table in tables:

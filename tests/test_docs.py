@@ -17,6 +17,7 @@ from tests.conftest import ROOT
         "card.md",
         "checkpoints.md",
         "coming_from.md",
+        "concepts.md",
         "doctor.md",
         "embeddings.md",
         "explain.md",

@@ -37,7 +37,8 @@ def shown(seed: int, count: int, direction: int = 5) -> Embeddings:
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)
+    scaled: np.ndarray = vector / np.linalg.norm(vector)
+    return scaled
 
 
 def reference(
