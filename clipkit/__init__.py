@@ -15,9 +15,12 @@ import importlib
 # python docs/write_api.py: it makes __init__.pyi for type checkers and editors, and docs/api.md.
 _PUBLIC = {
     "clipkit.adaptation.classifiers": ("CacheClassifier", "LinearClassifier"),
+    "clipkit.adaptation.concept": ("Concept",),
+    "clipkit.adaptation.concept_store": ("ConceptStore", "StoredConcepts"),
     "clipkit.adaptation.head": ("Head", "HeadClassifier"),
     "clipkit.adaptation.options": ("AdaptationOptions",),
     "clipkit.adaptation.report": ("AdaptationReport", "ClassNeed", "CurvePoint", "RungReport"),
+    "clipkit.adaptation.teaching": ("TeachingReport", "teach"),
     "clipkit.data.image_texts": ("ImageTexts", "KnownTexts", "TextSources"),
     "clipkit.data.pair": ("PairLayout",),
     "clipkit.data.statistics": ("PairStatistics",),

@@ -2,6 +2,9 @@
 
 from clipkit.adaptation.classifiers import CacheClassifier as CacheClassifier
 from clipkit.adaptation.classifiers import LinearClassifier as LinearClassifier
+from clipkit.adaptation.concept import Concept as Concept
+from clipkit.adaptation.concept_store import ConceptStore as ConceptStore
+from clipkit.adaptation.concept_store import StoredConcepts as StoredConcepts
 from clipkit.adaptation.head import Head as Head
 from clipkit.adaptation.head import HeadClassifier as HeadClassifier
 from clipkit.adaptation.options import AdaptationOptions as AdaptationOptions
@@ -9,6 +12,8 @@ from clipkit.adaptation.report import AdaptationReport as AdaptationReport
 from clipkit.adaptation.report import ClassNeed as ClassNeed
 from clipkit.adaptation.report import CurvePoint as CurvePoint
 from clipkit.adaptation.report import RungReport as RungReport
+from clipkit.adaptation.teaching import TeachingReport as TeachingReport
+from clipkit.adaptation.teaching import teach as teach
 from clipkit.data.image_texts import ImageTexts as ImageTexts
 from clipkit.data.image_texts import KnownTexts as KnownTexts
 from clipkit.data.image_texts import TextSources as TextSources

@@ -22,6 +22,11 @@ def data_directory() -> Path:
     return Path(user_data_dir("clipkit", appauthor=False))
 
 
+def concepts_directory() -> Path:
+    """Return the directory of the concepts that the user has taught; it need not exist."""
+    return data_directory() / "concepts"
+
+
 def cache_directory() -> Path:
     """Return the directory for caches, which are made again when they are missing.
 

@@ -31,6 +31,7 @@ GROUPS = {
         "clipkit.runtime.bundle",
     ),
     "Heat maps of a text over an image": ("clipkit.explanation",),
+    "Taught concepts": ("clipkit.adaptation.concept", "clipkit.adaptation.teaching"),
     "Searching a folder of images": ("clipkit.search", "clipkit.data.image_texts"),
     "Duplicates": ("clipkit.search.duplicates",),
     "Training": ("clipkit.training", "clipkit.runs", "clipkit.data"),

@@ -18,6 +18,7 @@ from tests.conftest import ROOT
         "checkpoints.md",
         "coming_from.md",
         "context.md",
+        "concepts.md",
         "doctor.md",
         "embeddings.md",
         "explain.md",

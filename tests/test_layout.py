@@ -49,6 +49,7 @@ TESTED_IN = {
     "cli/search_query": "cli/test_search",
     "cli/search_results": "cli/test_search",
     "cli/search_sync": "cli/test_search",
+    "cli/taught_concepts": "cli/test_teach",
     "cli/values": "cli/test_index",
     "data/shard_listing": "data/test_webdataset",
     "data/shard_samples": "data/test_webdataset",

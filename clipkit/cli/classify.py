@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from clipkit.cli import values
 from clipkit.cli.classify_output import Answer, choose_writer
-from clipkit.cli.label_arguments import GivenLabels, read_labels
+from clipkit.cli.label_arguments import read_labels
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.parser import Parser
+from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import clear_bars, note, progress_bar
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
@@ -21,7 +22,7 @@ from clipkit.inputs.folders import FolderEntry, find_images
 from clipkit.zero_shot.calibration import Calibration
 from clipkit.zero_shot.classifier import NONE_OF_THESE, ZeroShotClassifier
 from clipkit.zero_shot.label_scores import LabelScore
-from clipkit.zero_shot.labels import label_prompts
+from clipkit.zero_shot.labels import Labels, label_prompts
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ examples:
   clipkit classify photos --labels "people, sea" --multi-label --json
   clipkit classify photos --labels "cat, dog" --unknown
   clipkit classify photos --head pets.safetensors      of clipkit adapt: your own classes
+  clipkit classify photos --labels "Rex, dog, cat"      Rex was taught: clipkit help teach
   clipkit classify photos --labels "cat, dog" --calibration pets.json --coverage 0.9
 
 images of an indexed folder are looked up in the index instead of decoded again. A calibration is
@@ -123,6 +125,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     form.add_argument("--json", action="store_true", help="one JSON object per image and line")
     form.add_argument("--csv", action="store_true", help="path,label,score with a header")
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
+    add_concept_option(parser)
     add_model_options(parser)
     parser.explain_words = _explain_words
     parser.set_defaults(run=run)
@@ -214,10 +217,12 @@ def _by_head(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
 def _by_words(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
     """Return what answers by labels that are words, once there is an encoder."""
     calibration, named = _read_calibration(arguments), read_labels(arguments)
+    taught = TaughtConcepts(arguments, named)
     label_prompts(named, arguments.templates, arguments.domain)
 
     def make(encoder: Encoder) -> _Answers:
-        classifier = _classifier(arguments, named, calibration, encoder)
+        labels = taught.labels(named, encoder)
+        classifier = _classifier(arguments, labels, calibration, encoder)
         return lambda embeddings: _answers(classifier, embeddings, arguments)
 
     return make
@@ -225,7 +230,7 @@ def _by_words(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
 
 def _classifier(
     arguments: argparse.Namespace,
-    named: GivenLabels,
+    labels: Labels,
     calibration: Calibration | None,
     encoder: Encoder,
 ) -> ZeroShotClassifier:
@@ -233,7 +238,7 @@ def _classifier(
         progress(0, None)
         classifier = ZeroShotClassifier(
             encoder,
-            named,
+            labels,
             templates=arguments.templates,
             domain=arguments.domain,
             multi_label=arguments.multi_label,

@@ -16,8 +16,10 @@ from clipkit.cli.search_query import (
     explain_words,
     read_filters,
     settle_folder,
+    typed_parts,
 )
 from clipkit.cli.search_sync import sync_for_search
+from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note, progress_bar, warn
 from clipkit.progress import Callbacks
 from clipkit.search.library import PhotoLibrary
@@ -58,6 +60,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     add_refinements(parser.add_argument_group("refining"))
     add_filters(parser.add_argument_group("only images that are"))
     add_indexing(parser)
+    add_concept_option(parser)
     add_model_options(parser)
     parser.explain_words = explain_words
     parser.set_defaults(run=run, command="context")
@@ -139,7 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
     from clipkit.search.context import ContextOptions, retrieve_context
 
     settle_folder(arguments)
-    query = build_query(arguments)
+    taught = TaughtConcepts(arguments, typed_parts(arguments))
+    query = build_query(arguments, taught.embeddings)
     filters = read_filters(arguments)
     check_indexing(arguments)
     check_images(arguments, query)
@@ -161,6 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
     library = PhotoLibrary.open_nearest(arguments.folder)
     texts = ImageTexts(library.folder, sources, callbacks=callbacks)  # before indexing for hours
     encoder = load_encoder(arguments)
+    query = taught.in_space(query, encoder)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
     if sync_for_search(library, arguments) is None:
         return 130

@@ -26,6 +26,8 @@ COMMANDS = (
     "context",
     "classify",
     "index",
+    "teach",
+    "concepts",
     "duplicates",
     "export",
     "explain",

@@ -14,9 +14,11 @@ from clipkit.cli.search_query import (
     query_title,
     read_filters,
     settle_folder,
+    typed_parts,
 )
 from clipkit.cli.search_results import open_page, open_preview, print_hits, what_was_found
 from clipkit.cli.search_sync import sync_for_search
+from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note
 from clipkit.search.filters import IndexFilter
 from clipkit.search.library import PhotoLibrary
@@ -33,6 +35,9 @@ queries can be added, subtracted and weighted
   clipkit search horse + stripes
   clipkit search "2:golden retriever" + ./pool.jpg - 0.5:night
   clipkit search -- -40C                   a query that begins with a dash
+
+taught concepts are named like words, also in one text (clipkit help teach)
+  clipkit search "Rex + beach - night" photos
 
 relevance says how likely an image fits: at 0.7 about seven of ten do (of the small model that
 comes with clipkit rather six), and from 0.4 on it counts as found. The best of all images decides
@@ -68,6 +73,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     add_filters(parser.add_argument_group("only images that are"))
     _add_output(parser)
     add_indexing(parser)
+    add_concept_option(parser)
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
     parser.explain_words = explain_words
@@ -133,13 +139,15 @@ def run(arguments: argparse.Namespace) -> int:
         --strict was given; 130 after Ctrl-C.
     """
     settle_folder(arguments)
-    query = build_query(arguments)
+    taught = TaughtConcepts(arguments, typed_parts(arguments))
+    query = build_query(arguments, taught.embeddings)
     filters = read_filters(arguments)
     page = open_page(arguments)
     preview = open_preview(arguments)
     check_indexing(arguments)
     check_images(arguments, query)
     encoder = load_encoder(arguments)
+    query = taught.in_space(query, encoder)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
     has_skipped = sync_for_search(library, arguments)
     if has_skipped is None:

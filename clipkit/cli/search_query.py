@@ -1,8 +1,11 @@
 """The arguments of a search as a query, a folder and filters, each checked."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clipkit.cli.options import check_is_indexed
 from clipkit.cli.parser import quoted
@@ -10,7 +13,7 @@ from clipkit.errors import InputError
 from clipkit.paths import expand_home
 from clipkit.search.filters import FilterOptions, IndexFilter
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.query import Query, image_argument, parse_query
+from clipkit.search.query import SIGN_BETWEEN, Query, image_argument, parse_query
 
 
 def explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
@@ -60,11 +63,20 @@ def settle_folder(arguments: argparse.Namespace) -> None:
     PhotoLibrary.open(arguments.folder)  # says what is wrong with it
 
 
-def build_query(arguments: argparse.Namespace) -> Query | None:
+def typed_parts(arguments: argparse.Namespace) -> list[str]:
+    """Return the words of a query, with those of a single text between " + " and " - "."""
+    words = [arguments.query or "", *arguments.add, *arguments.subtract]
+    return [part for word in words for part in SIGN_BETWEEN.split(word)]
+
+
+def build_query(
+    arguments: argparse.Namespace, named: Mapping[str, NDArray[np.floating]]
+) -> Query | None:
     """Return the query that the arguments describe.
 
     Args:
         arguments: As parsed.
+        named: Embeddings of the names that stand for taught concepts.
 
     Returns:
         The query; None if it is only images marked by --more-like and --less-like.
@@ -88,7 +100,7 @@ def build_query(arguments: argparse.Namespace) -> Query | None:
         raise InputError(
             f'what to search for? Give words, as in  clipkit {arguments.command} "a cat" ~/Pictures'
         )
-    return parse_query(*words, allow_urls=True)
+    return parse_query(*words, allow_urls=True, named=named)
 
 
 def query_title(arguments: argparse.Namespace) -> str:

@@ -26,7 +26,7 @@ from clipkit.search.context_report import ContextImage, ContextReport
 from clipkit.search.duplicates.perceptual_similarity import perceptual_similarity
 from clipkit.search.filters import FilterOptions
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.query import Query, QueryPart, SearchQuery, read_query
+from clipkit.search.query import Query, QueryPart, SearchQuery, is_embedding, read_query
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE, NOTHING_BELOW, Verdict
 from clipkit.search.search import NUM_CANDIDATES, SearchHit
 
@@ -160,7 +160,10 @@ def _words_of(query: SearchQuery) -> str:
 
 def _part_text(part: QueryPart) -> str:
     content = part.content
-    text = content if isinstance(content, str) else image_name(content)
+    if is_embedding(content):
+        text = "<embedding>"
+    else:
+        text = content if isinstance(content, str) else image_name(content)
     weight = abs(part.weight)
     return text if weight == 1 else f"{weight:g}:{text}"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_path, check_progress
+from clipkit.arguments import ENCODER_RULE, check_kind, check_path, check_progress, check_whole
 from clipkit.errors import NotIndexedError
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
@@ -42,6 +42,7 @@ from clipkit.search.watch import sync_on_changes
 
 # Modules that a search does not need are imported by the methods that do: it starts sooner.
 if TYPE_CHECKING:
+    from clipkit.embeddings import EmbeddingArray
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
     from clipkit.search.export import ExportReport, LibraryEmbeddings, TableFormat
@@ -296,6 +297,21 @@ class PhotoLibrary:
         from clipkit.search.export import read_embeddings
 
         return read_embeddings(self._place, read_filter(filters))
+
+    def sample_embeddings(self, count: int = 1024) -> "EmbeddingArray":
+        """Return embeddings of some images of the index, which stand for all: shape (N, D).
+
+        Drawn by their content, so evenly and always the same; each content once, all if there are
+        no more than `count`. Their mean is where angles between the images are measured from.
+        """
+        from clipkit.embeddings import EmbeddingArray, normalize_rows
+
+        try:
+            with self._place.store.snapshot() as snapshot:
+                rows = normalize_rows(snapshot.sample(check_whole(count, "count")))
+                return EmbeddingArray(rows, snapshot.space_id)
+        except NotIndexedError as error:
+            raise self._not_indexed() from error
 
     def export(
         self,

@@ -15,9 +15,10 @@ its users keep their habits:
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -31,6 +32,7 @@ _WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d*)?|\.\d+):(?P<content>.+)", re.DO
 _LOCAL_IMAGE = re.compile(r"/|\.\.?/|~[^/\s]*/|file://|(?:[A-Za-z]:|\.\.?)\\")
 _WEB_IMAGE = re.compile(r"https?://\S+", re.IGNORECASE)
 _SIGNS = {"+": 1.0, "-": -1.0}
+SIGN_BETWEEN = re.compile(r" ([+-]) ")  # a quoted "Rex + beach - night"
 _EMPTY_PART = "a part of the query is empty: give words, or an image such as ./cat.jpg"
 _KINDS = (
     "a query is words (a string), an image (a pathlib.Path, bytes, an open binary file, a PIL "
@@ -40,15 +42,19 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class QueryPart:
-    """One text or image of a query.
+    """One text or image of a query, or one embedding.
 
     Raises:
-        InputError: If it is neither text nor image, or the weight is no number or 0.
+        InputError: If it is none of these, or the weight is no number or 0.
     """
 
-    content: ImageInput  # a string is words, unless the third field says that it is an image
+    # A string is words, unless is_image says that it is an image. An embedding is a floating-point
+    # array of shape (D,) or (1, D) and norm 1, such as that of a clipkit.Concept.
+    content: ImageInput | NDArray[np.floating]
     weight: float = 1.0  # never 0; a negative one subtracts
-    is_image: bool = False  # of a string: whether it is the path or the address of an image
+    # Of a string: whether it is the path or the address of an image. Of an embedding: whether it is
+    # one of an image; else it is one of a text, or like one of a text.
+    is_image: bool = False
     allow_urls: bool = False  # whether an image with an http or https address is fetched
 
     def __post_init__(self) -> None:
@@ -56,7 +62,7 @@ class QueryPart:
         if isinstance(self.content, str):
             if not self.content.strip():
                 raise InputError(_EMPTY_PART)
-        else:
+        elif not is_embedding(self.content):
             check_is_image(self.content)
             object.__setattr__(self, "is_image", True)
         is_number = isinstance(self.weight, int | float | np.integer | np.floating)
@@ -140,12 +146,18 @@ def _hint(query: object) -> str:
     return ""
 
 
+def is_embedding(content: object) -> TypeGuard[NDArray[np.floating]]:
+    """Return whether a value is a floating-point array of shape (D,) or (1, D), so no image."""
+    if not isinstance(content, np.ndarray) or not np.issubdtype(content.dtype, np.floating):
+        return False
+    return content.ndim == 1 or (content.ndim == 2 and len(content) == 1)
+
+
 def _read_array(array: NDArray[Any]) -> Query | NDArray[np.floating]:
     """Return an array as an image or as an embedding, as its numbers say."""
-    is_row = array.ndim == 1 or (array.ndim == 2 and len(array) == 1)
     if array.dtype == np.uint8 and array.ndim in (2, 3):
         return Query((QueryPart(array),))
-    if np.issubdtype(array.dtype, np.floating) and is_row:
+    if is_embedding(array):
         return array
     raise InputError(
         "an array to search for is an image, uint8 of shape (H, W) or (H, W, 3), or one embedding, "
@@ -153,17 +165,22 @@ def _read_array(array: NDArray[Any]) -> Query | NDArray[np.floating]:
     )
 
 
-def parse_query(*words: str, allow_urls: bool = False) -> Query:
+def parse_query(
+    *words: str, allow_urls: bool = False, named: Mapping[str, NDArray[np.floating]] | None = None
+) -> Query:
     """Parse a query as the command line reads it: words and images with +, - and weights.
 
     Each word is one argument of a command line, spaces included: "+" and "-" alone between two
-    others add and subtract, inside a longer text they mean nothing.
+    others add and subtract, inside a longer text they mean nothing. Only if a part of the first
+    one, between " + " and " - ", is the name of an embedding, it is read as its parts.
 
     Args:
         *words: A text or image, then any number of pairs of a sign and a text or image.
             Either may begin with a weight and a colon; ``1:`` shields a text that begins so.
         allow_urls: Whether an image's http or https address may be fetched when the query is
             searched for.
+        named: Embeddings by names that stand for them, such as those of taught concepts. A name
+            with a space in front is text.
 
     Returns:
         The query, its parts in the order given.
@@ -179,16 +196,18 @@ def parse_query(*words: str, allow_urls: bool = False) -> Query:
     for word in words:
         if not isinstance(word, str):
             raise InputError(f"each part of a typed query must be a string, got {word!r}")
+    known = named or {}
+    words = tuple(_split(words[0], known)) + words[1:] if words else words
     if len(words) % 2 == 0:
         raise InputError(
             "a query is a text or image, then pairs of + or - and another, "
             f"got {len(words)} words: {' '.join(words)!r}"
         )
-    parts = [_parse_part(words[0], 1.0, allow_urls=allow_urls)]
+    parts = [_parse_part(words[0], 1.0, known, allow_urls=allow_urls)]
     for sign, word in zip(words[1::2], words[2::2], strict=True):
         if sign not in _SIGNS:
             raise InputError(f"between the parts of a query must be + or -, got {sign!r}")
-        parts.append(_parse_part(word, _SIGNS[sign], allow_urls=allow_urls))
+        parts.append(_parse_part(word, _SIGNS[sign], known, allow_urls=allow_urls))
     return Query(tuple(parts))
 
 
@@ -198,13 +217,31 @@ def image_argument(path: str) -> str:
     return path if is_clear else f"./{path}"
 
 
-def _parse_part(word: str, sign: float, *, allow_urls: bool) -> QueryPart:
+def _split(word: str, named: Mapping[str, Any]) -> list[str]:
+    """Return a typed text as parts and signs if one of the parts is a name, else as it is.
+
+    The part after a sign keeps a second space before it, which makes it a text.
+    """
+    pieces = SIGN_BETWEEN.split(word)
+    is_named = any(_weighted(piece)[1].rstrip() in named for piece in pieces[::2])
+    return pieces if is_named else [word]
+
+
+def _weighted(word: str) -> tuple[float, str]:
+    """Return the weight of a typed part, 1 if there is none, and the rest."""
+    match = _WEIGHTED.fullmatch(word)
+    return (float(match["weight"]), match["content"]) if match else (1.0, word)
+
+
+def _parse_part(
+    word: str, sign: float, named: Mapping[str, NDArray[np.floating]], *, allow_urls: bool
+) -> QueryPart:
     """Return one part with its weight."""
-    weight, content = 1.0, word
-    if match := _WEIGHTED.fullmatch(word):
-        weight, content = float(match["weight"]), match["content"]
+    weight, content = _weighted(word)
     if weight == 0:
         raise InputError(f"the weight in {word!r} is 0, so it says nothing: leave this part out")
+    if (embedding := named.get(content.rstrip())) is not None:
+        return QueryPart(embedding, sign * weight)
     # A space in front marks a text that looks like a path.
     may_be_image = not content[:1].isspace()
     is_exact = may_be_image and _names_an_image(content)  # blanks at the end of a name included

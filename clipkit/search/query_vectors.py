@@ -6,7 +6,7 @@ Shapes: L and M marked images, D dimensions.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from clipkit.embeddings import NORM_TOLERANCE, Embeddings, normalize_rows
 from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.inputs.images import ImageInput, check_image_list, image_name
 from clipkit.search.location import LibraryPlace
-from clipkit.search.query import Query, QueryPart, SearchQuery, read_query
+from clipkit.search.query import Query, QueryPart, SearchQuery, is_embedding, read_query
 from clipkit.search.relevance import stored_background
 from clipkit.search.store.base import Snapshot
 
@@ -156,9 +156,16 @@ class QueryEmbedder:
         It is taken for that of a text or of an image by which it is closer to: the two lie in
         separate cones.
         """
-        row = _one_row(embedding)
+        row = self._own_row(embedding)
         images = self._snapshot.sample(_COMPARED)
         words = stored_background(self._snapshot.background())
+        if words is None or not len(images) or words.shape[1:] != row.shape:
+            return PartVector(row)
+        is_image = bool((images @ row).mean() > (words @ row).mean())
+        return PartVector(row, is_image=is_image)
+
+    def _own_row(self, embedding: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return an embedding of the index's space, shape (D,)."""
         index_space = self._snapshot.space_id
         space_id = getattr(embedding, "space_id", None)
         if space_id not in (None, index_space):
@@ -167,12 +174,11 @@ class QueryEmbedder:
                 f"{self._place.indexed_folder} of space {index_space}: embed the query with the "
                 "model that the index was built with"
             )
-        if words is None or not len(images) or words.shape[1:] != row.shape:
-            return PartVector(row)
-        is_image = bool((images @ row).mean() > (words @ row).mean())
-        return PartVector(row, is_image=is_image)
+        return _one_row(embedding)
 
     def _embed_part(self, part: QueryPart) -> PartVector:
+        if is_embedding(part.content):
+            return PartVector(self._own_row(part.content), float(part.weight), part.is_image)
         if part.is_image:
             row = self._embed_image(part)
         else:
@@ -190,7 +196,8 @@ class QueryEmbedder:
             if known is not None:
                 return known
         encoder = needed_encoder(self._encoder)
-        return encoder.encode_images([part.path or part.content], allow_urls=part.allow_urls)
+        image = cast(ImageInput, part.path or part.content)
+        return encoder.encode_images([image], allow_urls=part.allow_urls)
 
     def _inner_names(self, path: Path) -> set[str]:
         """Return the catalog's names for a file; of one with hard links, the other ones' too."""
@@ -239,7 +246,7 @@ def _check_marks(liked: Sequence[QueryPart], goods: Embeddings, bads: Embeddings
         return
     is_both = (goods @ bads.T).max(axis=1) > 1 - _SAME
     if is_both.any():
-        name = image_name(liked[int(is_both.argmax())].content)
+        name = image_name(cast(ImageInput, liked[int(is_both.argmax())].content))
         raise InputError(
             f"{name} is marked both as like and as unlike what is sought, which cancels out: mark "
             "it once"

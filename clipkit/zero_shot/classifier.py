@@ -21,6 +21,7 @@ from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring
 from clipkit.word_evidence import WordScale
 from clipkit.zero_shot.calibration import Calibration, check_labels, fit_scoring, identify_prompts
+from clipkit.zero_shot.embedded_labels import EmbeddedLabels
 from clipkit.zero_shot.image_classifier import ImageClassifier
 from clipkit.zero_shot.label_evidence import LabelEvidence
 from clipkit.zero_shot.label_scores import LabelScore
@@ -35,7 +36,7 @@ from clipkit.zero_shot.labels import (
     warn_of_unknown_labels,
 )
 from clipkit.zero_shot.probabilities import label_log_losses
-from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
+from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, resolve_templates
 
 NONE_OF_THESE = "none of these"  # the label of images that show none of the labels
 
@@ -55,7 +56,9 @@ class ZeroShotClassifier(ImageClassifier):
     Args:
         encoder: The model.
         class_names: C names, C >= 1, in a list, an array, a Series or the like; or a dict from each
-            name to its own prompts, a string or several, in which a {} or {c} stands for the name.
+            name to its own prompts, a string or several, in which a {} or {c} stands for the name;
+            to an embedding, shape (D,), such as that of a clipkit.Concept; or to None, for the
+            prompts that templates make.
         templates: The name of a set in TEMPLATE_SETS, one template, or several; or a dict from
             each name to its own prompts, where the order of the classes is that of a list, or
             names repeat.
@@ -66,9 +69,10 @@ class ZeroShotClassifier(ImageClassifier):
 
     Raises:
         InputError: If the encoder is none, there is no class name, one is empty, no string or
-            without prompts, the domain is no word, or templates or a domain are given with prompts
-            that need none.
+            without prompts, the domain is no word, templates or a domain are given with prompts
+            that need none, or an embedding is none.
         PromptError: If a template does not have exactly one {}.
+        SpaceMismatchError: If an embedding knows that it is of another model.
     """
 
     def __init__(
@@ -86,7 +90,6 @@ class ZeroShotClassifier(ImageClassifier):
         self.class_names = check_class_names(class_names)
         named = class_names if isinstance(class_names, Mapping) else self.class_names
         prompts = label_prompts(named, templates, domain)
-        has_own = isinstance(class_names, Mapping) or isinstance(templates, Mapping)
         self.templates = resolve_templates(
             DEFAULT_TEMPLATES if isinstance(templates, Mapping) else templates
         )
@@ -95,14 +98,16 @@ class ZeroShotClassifier(ImageClassifier):
         self._scoring: Scoring = encoder.scoring
         self._calibration: Calibration | None = None
         self._has_unknown = False
-        self._prompts = prompts
-        looked_at = (
-            prompts if has_own else [(fill_template("{}", name),) for name in self.class_names]
-        )
-        warn_of_unknown_labels(encoder, dict(zip(self.class_names, looked_at, strict=True)))
+        warn_of_unknown_labels(encoder, named, prompts, templates)
+        embedded = EmbeddedLabels(named, encoder)
+        self._prompts = list(map(embedded.prompts_or_digest, self.class_names, prompts))
         self._groups = read_labels(encoder, self.class_names, prompts)
-        self._embeddings = encoder.encode_prompts(
-            [prompts[place] for place in self._groups.first_readings], progress=progress
+        places = self._groups.first_readings
+        self._embeddings = embedded.encode(
+            encoder,
+            [self.class_names[place] for place in places],
+            [prompts[place] for place in places],
+            progress,
         )  # (R, D)
 
     @property

@@ -14,10 +14,15 @@ from clipkit.arguments import items_of, quoted
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.text_embedding import warn_of_unknown
 from clipkit.errors import ClipkitWarning, InputError
+from clipkit.zero_shot.embedded_labels import is_embedded
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, fill_template, resolve_templates
 
-Labels = Iterable[str] | Mapping[str, str | Iterable[str]]
-"""Names in a list, a NumPy array, a pandas Series or the like; or each with prompts of its own."""
+Label = str | Iterable[str] | NDArray[np.floating] | None
+"""What stands for a label: prompts of its own, an embedding that is one already, such as that of a
+taught concept, or None for the prompts that templates make."""
+
+Labels = Iterable[str] | Mapping[str, Label]
+"""Names in a list, a NumPy array, a pandas Series or the like; or each with what stands for it."""
 
 Templates = str | Sequence[str] | Mapping[str, str | Iterable[str]]
 """The name of a set, one template or several; or, by class name, the prompts of each."""
@@ -122,19 +127,19 @@ def _filled(texts: Iterable[str], name: str) -> tuple[str, ...]:
 
 
 def label_prompts(
-    labels: Sequence[str] | Mapping[str, str | Iterable[str]],
+    labels: Sequence[str] | Mapping[str, Label],
     templates: Templates,
     domain: str | None,
 ) -> list[tuple[str, ...]]:
     """Return the prompts of each label: its own, or those that templates make of it.
 
     Args:
-        labels: C labels; or by label: its own prompts.
+        labels: C labels; or by label: its own prompts, an embedding, or None for templates.
         templates: Templates; or prompts by label, which may name more than the C.
         domain: What kind of things the labels are, or None.
 
     Returns:
-        At least one prompt a label.
+        At least one prompt a label, but none for one that is an embedding.
 
     Raises:
         InputError: If a label has no prompt, the domain is no word, or templates or a domain are
@@ -144,9 +149,7 @@ def label_prompts(
     if domain is not None and not (isinstance(domain, str) and domain.strip()):
         raise InputError(f'domain must be a word such as "food", got {domain!r}')
     if isinstance(labels, Mapping):
-        if domain is not None or not _are_usual(templates):
-            raise InputError(_NEED_NONE)
-        return own_prompts(labels)
+        return _prompts_by_label(labels, templates, domain)
     if not isinstance(templates, Mapping):
         return filled_prompts(labels, resolve_templates(templates), domain)
     if domain is not None:
@@ -161,6 +164,23 @@ def label_prompts(
     own = own_prompts({name: prompts_of[name] for name in labels})
     prompts = dict(zip(dict.fromkeys(labels), own, strict=True))
     return [prompts[name] for name in labels]
+
+
+def _prompts_by_label(
+    labels: Mapping[str, Label], templates: Templates, domain: str | None
+) -> list[tuple[str, ...]]:
+    """Return the prompts of labels of which each may have its own."""
+    plain = [name for name, value in labels.items() if value is None]
+    own = {
+        name: value
+        for name, value in labels.items()
+        if value is not None and not is_embedded(value)
+    }
+    if own and not plain and not (domain is None and _are_usual(templates)):
+        raise InputError(_NEED_NONE)
+    made = label_prompts([name.strip() for name in plain], templates, domain)
+    prompts = dict(zip((*own, *plain), (*own_prompts(own), *made), strict=True))
+    return [prompts.get(name, ()) for name in labels]
 
 
 def _are_usual(templates: Templates) -> bool:
@@ -200,7 +220,7 @@ def read_labels(
     Args:
         encoder: The model.
         names: C labels.
-        prompts: Those of each.
+        prompts: Those of each; one without any, which is an embedding, is like no other.
 
     Returns:
         The groups.
@@ -213,7 +233,8 @@ def read_labels(
         token_ids = iter(encoder.tokenize([text for texts in some for text in texts]).token_ids)
         for texts in some:
             rows = [next(token_ids).tobytes() for _ in texts]
-            readings.append(sha256(b"".join(rows)).digest())
+            reading = sha256(b"".join(rows)).digest() if texts else f"embedding {len(readings)}"
+            readings.append(reading)
     groups = LabelGroups(names, readings)
     if groups.spelled_twice:
         shown = "; ".join(quoted(spellings, " = ") for spellings in groups.spelled_twice[:_SHOWN])
@@ -227,16 +248,30 @@ def read_labels(
     return groups
 
 
-def warn_of_unknown_labels(encoder: Encoder, texts_of: Mapping[str, Iterable[str]]) -> None:
+def warn_of_unknown_labels(
+    encoder: Encoder,
+    labels: Sequence[str] | Mapping[str, Label],
+    prompts: Sequence[tuple[str, ...]],
+    templates: Templates,
+) -> None:
     """Warn of labels of which a model knows no word.
 
     Args:
         encoder: The model.
-        texts_of: By label: the texts to check, the label itself or its own prompts.
+        labels: C labels; or by label what stands for it.
+        prompts: Those of each, none of one that is an embedding.
+        templates: Those that some prompts are made of: their words are known, so of such a label
+            the name is looked at alone.
     """
+    values = labels.values() if isinstance(labels, Mapping) else [None] * len(labels)
+    has_templates = not isinstance(templates, Mapping)
+    texts_of = {
+        name: (fill_template("{}", name.strip()),) if has_templates and value is None else texts
+        for name, value, texts in zip(labels, values, prompts, strict=True)
+    }
     unknown = set(encoder.unknown_texts(text for texts in texts_of.values() for text in texts))
     warn_of_unknown(
-        [name for name, texts in texts_of.items() if unknown.issuperset(texts)], "labels"
+        [name for name, texts in texts_of.items() if texts and unknown.issuperset(texts)], "labels"
     )
 
 

@@ -32,7 +32,7 @@ def made_results(
         said = np.where(
             np.array(right, dtype=bool), np.array(labels)[rows], 1 - np.array(labels)[rows]
         )
-        logits = np.where(np.eye(2, dtype=bool)[said], np.log(confidence), np.log(1 - confidence))
+        logits = np.log(np.where(np.eye(2)[said] > 0, confidence, 1 - confidence))
         kept = None if retention is None else np.array(retention)
         measured.append(Measured(logits, 1.0, kept, 0.5, 4000))
         splits.append(Split(seed, np.setdiff1d(np.arange(len(labels)), rows), rows))

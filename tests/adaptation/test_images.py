@@ -26,7 +26,8 @@ def read(
     folder: Path, said: list[str] | None = None, **options: object
 ) -> tuple[list[str], list[int], int]:
     """Return the class names, the labels and how many images are to adapt with."""
-    callbacks = Callbacks(warn=[].append if said is None else said.append)
+    kept: list[str] = [] if said is None else said
+    callbacks = Callbacks(warn=kept.append)
     found = read_images(
         FakeEncoder(),
         str(folder),

@@ -70,7 +70,7 @@ def test_equal_scores_are_told_apart_by_the_finer_one() -> None:
     # What neither knows anything of is not trained for: a higher score is chance.
     nothing = -np.log(2)
     alike = [1.0] * 5 + [0.0] * 5, [1.0] * 6 + [0.0] * 4
-    before, after = (measured(np.mean(each), fine=nothing, right=each) for each in alike)
+    before, after = (measured(float(np.mean(each)), fine=nothing, right=each) for each in alike)
     assert alpha_of(before, after) == 0
 
 

@@ -22,6 +22,7 @@ from clipkit.errors import (
     InputError,
     LibraryBusyError,
     LibraryError,
+    NotIndexedError,
     SpaceMismatchError,
 )
 from clipkit.search.library import PhotoLibrary, SyncReport
@@ -164,6 +165,23 @@ def test_marks_that_cancel_out_are_refused(library: PhotoLibrary, photos: Path) 
     red = photos / "red.png"
     with pytest.raises(InputError, match="marked both as like and as unlike"):
         library.search("red", more_like=[red], less_like=[photos / "orange.png", red])
+
+
+def test_a_sample_is_of_the_images_and_knows_its_space(library: PhotoLibrary, photos: Path) -> None:
+    library.sync()
+    everything = library.sample_embeddings()
+    stored = library.embeddings().embeddings
+    assert everything.space_id == stored.space_id
+    assert sorted(map(tuple, np.asarray(everything))) == sorted(map(tuple, np.asarray(stored)))
+    assert library.sample_embeddings(2).shape == (2, stored.shape[1])
+    with pytest.raises(InputError, match="count must be at least 1"):
+        library.sample_embeddings(0)
+
+
+def test_a_sample_needs_an_index(tmp_path: Path) -> None:
+    save_image(tmp_path / "new" / "a.png", (1, 2, 3))
+    with pytest.raises(NotIndexedError):
+        PhotoLibrary.open(tmp_path / "new").sample_embeddings()
 
 
 def test_search_by_an_embedding_needs_no_encoder(library: PhotoLibrary, photos: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +120,56 @@ def test_parse_query_takes_absolute_and_home_and_file_url_images(
 def test_parse_query_refuses_with_a_sentence(words: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_query(*words)
+
+
+REX = np.array([0.6, 0.8], dtype=np.float32)
+NAMED = {"Rex": REX, "old Bella": REX[::-1].copy()}
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["Rex"], [("Rex", 1)]),
+        (["Rex "], [("Rex", 1)]),
+        (["Rex + beach - night"], [("Rex", 1), ("'beach'", 1), ("'night'", -1)]),
+        (["dog - 2:old Bella + 0.5:Rex"], [("'dog'", 1), ("old Bella", -2), ("Rex", 0.5)]),
+        (["beach", "+", "Rex", "-", "3:Rex"], [("'beach'", 1), ("Rex", 1), ("Rex", -3)]),
+        (["Rex + beach", "-", "night"], [("Rex", 1), ("'beach'", 1), ("'night'", -1)]),
+        # No name, or none that stands alone: as without names.
+        (["dog + beach - night"], [("'dog + beach - night'", 1)]),
+        (["rex + beach"], [("'rex + beach'", 1)]),
+        (["Rex on a beach + sea"], [("'Rex on a beach + sea'", 1)]),
+        (["Rex+beach"], [("'Rex+beach'", 1)]),
+        (["beach", "-", "Rex + dog"], [("'beach'", 1), ("'Rex + dog'", -1)]),
+        # A space in front makes words of a name.
+        ([" Rex"], [("'Rex'", 1)]),
+        (["2: Rex"], [("'Rex'", 2)]),
+        ([" Rex + beach"], [("'Rex + beach'", 1)]),
+        (["Rex -  Rex"], [("Rex", 1), ("'Rex'", -1)]),
+    ],
+)
+def test_names_stand_for_embeddings(words: list[str], parts: list[tuple[str, float]]) -> None:
+    names = {id(row): name for name, row in NAMED.items()}
+    found = [
+        (names.get(id(part.content), repr(part.content)), part.weight)
+        for part in parse_query(*words, named=NAMED).parts
+    ]
+    assert found == parts
+
+
+def test_a_missing_image_beside_a_name_is_refused() -> None:
+    with pytest.raises(InputError, match=r"\./absent\.jpg: there is no such image"):
+        parse_query("Rex + ./absent.jpg", named=NAMED)
+    with pytest.raises(InputError, match="a part of the query is empty"):
+        parse_query("Rex +   - night", named=NAMED)
+
+
+def test_a_part_may_be_an_embedding_but_no_array_of_another_shape() -> None:
+    part = QueryPart(REX, -2)
+    assert (part.is_image, part.path) == (False, None)
+    assert QueryPart(REX[None], is_image=True).is_image
+    with pytest.raises(InputError, match="image"):
+        QueryPart(np.ones((2, 2), np.float32))
 
 
 def test_a_query_of_nothing_is_refused() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 import clipkit
 from clipkit.background_words import BACKGROUND_NAMES
-from clipkit.embeddings import normalize_rows
-from clipkit.errors import InputError
+from clipkit.embeddings import EmbeddingArray, normalize_rows
+from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart, parse_query
 from clipkit.search.query_vectors import PartVector, QueryVectors
@@ -160,6 +160,39 @@ def test_marked_images_are_what_is_sought_and_no_results(
 def test_something_must_be_sought(library: PhotoLibrary) -> None:
     with pytest.raises(InputError, match="give a query, or mark images"):
         library.search()
+
+
+def test_parts_that_are_embeddings_are_as_their_words_or_images(
+    library: PhotoLibrary, photos: Path
+) -> None:
+    image = photos / "1.png"
+    ready = _images(photos)[1]
+    parts = (QueryPart("red"), QueryPart("green", -0.5), QueryPart(image))
+    expected = library.search(Query(parts), k=6)
+    made = Query(
+        (
+            QueryPart(word_embedding("red")[0]),
+            QueryPart(word_embedding("green"), -0.5),
+            QueryPart(ready, is_image=True),
+        )
+    )
+    found = PhotoLibrary.open(photos).search(made, k=7)  # without an encoder
+    kept = [hit for hit in found if hit.path != image]  # which is the query's own only by its path
+    assert [hit.path for hit in kept] == [hit.path for hit in expected]
+    np.testing.assert_allclose(
+        [hit.similarity for hit in kept], [hit.similarity for hit in expected], atol=2e-3
+    )
+
+
+def test_a_part_of_another_space_or_size_is_refused(library: PhotoLibrary) -> None:
+    row = word_embedding("red")[0]
+    query = Query((QueryPart("green"), QueryPart(EmbeddingArray(row, "other-space"))))
+    with pytest.raises(SpaceMismatchError, match="of space other-space, and the index of"):
+        library.search(query)
+    with pytest.raises(InputError, match="norm 1"):
+        library.search(Query((QueryPart("green"), QueryPart(2 * row))))
+    with pytest.raises(InputError, match=r"shape \(4,\)"):
+        library.search(Query((QueryPart(np.array([0.6, 0.8], np.float32)), QueryPart("red"))))
 
 
 def test_a_ready_embedding_is_searched_by(library: PhotoLibrary, photos: Path) -> None:

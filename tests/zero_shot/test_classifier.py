@@ -74,7 +74,7 @@ class DirectionEncoder:
             words = [word.strip(".") for word in text.lower().split()]
             ids = [-1 if word in self.unknown else zlib.crc32(word.encode()) for word in words]
             rows.append([*ids, *[0] * (16 - len(ids))])
-        token_ids = np.array(rows, dtype=np.int64)
+        token_ids = np.array(rows, dtype=np.int64).reshape(-1, 16)
         is_unknown = ((token_ids == -1) | (token_ids == 0)).all(axis=1)
         return TokenizedTexts(token_ids, np.zeros(len(rows), dtype=bool), is_unknown)
 
@@ -395,7 +395,7 @@ def test_no_images_give_no_results() -> None:
         (pandas.Series(["cat", float("nan")]), "class name 2 of 2 must be a string, got float nan"),
         ({"cat": []}, "at least one prompt for 'cat' is needed"),
         ({"cat": ["a cat", 3]}, "prompt 2 of 2 for 'cat' must be a string, got int 3"),
-        ({"cat": None}, "prompts for 'cat' must be in a list, got NoneType"),
+        ({"cat": 3}, "prompts for 'cat' must be in a list, got int"),
         ("cat,dog", "class names must be in a list"),
         (["cat", "  "], "class name 2 of 2 is empty"),
     ],
