@@ -160,10 +160,10 @@ def _words_of(query: SearchQuery) -> str:
 
 def _part_text(part: QueryPart) -> str:
     content = part.content
-    if is_embedding(content):
-        text = "<embedding>"
+    if isinstance(content, str):
+        text = content
     else:
-        text = content if isinstance(content, str) else image_name(content)
+        text = "<embedding>" if is_embedding(content) else image_name(content)
     weight = abs(part.weight)
     return text if weight == 1 else f"{weight:g}:{text}"
 
