@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +163,8 @@ def _part_text(part: QueryPart) -> str:
     if isinstance(content, str):
         text = content
     else:
-        text = "<embedding>" if is_embedding(content) else image_name(content)
+        is_row = is_embedding(content)
+        text = "<embedding>" if is_row else image_name(cast("ImageInput", content))
     weight = abs(part.weight)
     return text if weight == 1 else f"{weight:g}:{text}"
 
