@@ -67,15 +67,15 @@ def check_settings(
             f"compute.batch_size {config.compute.batch_size} is more than the {num_pairs} pairs of "
             f"an epoch{_by_weights(config)}, which has no whole batch: set at most {num_pairs}"
         )
-    is_image_fixed = model.lock_image and not model.unlocked_image_groups
-    if is_image_fixed and model.lock_text and not model.unlocked_text_layers:
+    if model.is_image_fixed and model.is_text_fixed:
         raise InputError(
             "model.lock_image and model.lock_text leave nothing to train: unlock a tower, or some "
             "of its groups by unlocked_image_groups or unlocked_text_layers"
         )
-    if is_image_fixed and model.patch_dropout:
+    if model.is_image_fixed and model.patch_dropout:
+        kept_by = f'lora_towers = "{model.lora_towers}"' if model.lora_rank else "lock_image"
         raise InputError(
-            "model.patch_dropout is for an image tower that is trained, and lock_image keeps it "
+            f"model.patch_dropout is for an image tower that is trained, and {kept_by} keeps it "
             "as it is: set patch_dropout = 0"
         )
     weights = (
