@@ -3,8 +3,9 @@
 Reads no tensors and imports no torch.
 """
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,8 @@ LoraTarget = Literal["q", "k", "v", "out", "linear", "conv"]
 """Queries, keys, values and the output of attention; other linear layers; 1 x 1 convolutions."""
 
 LORA_NAME = "lora.safetensors"  # the file of an adapter, in a directory of its own or of a run
-_FORMAT = "1"
+_KEY = "clipkit_lora"
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,8 @@ class LoraInfo:
     alpha: float  # products are multiplied by alpha / sqrt(rank)
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the texts that a file holds."""
-        values = {name: str(value) for name, value in vars(self).items()}
-        return {"format": "pt", "clipkit_lora": _FORMAT, **values}
+        """Return the texts that a file holds: one, as safetensors writes several in any order."""
+        return {_KEY: json.dumps({"format": _FORMAT, **asdict(self)})}
 
 
 def read_info(path: Path) -> LoraInfo:
@@ -49,36 +50,31 @@ def read_info(path: Path) -> LoraInfo:
         CheckpointError: If it cannot be read, is damaged, or is not an adapter of clipkit's.
     """
     try:
-        found = read_metadata(path)
+        text = read_metadata(path).get(_KEY)
+        found = None if text is None else json.loads(text)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged or cut short: {error}") from error
-    version = found.get("clipkit_lora")
-    if version is None:
+    if found is None:
         raise CheckpointError(
             f"{path} is no adapter of clipkit's: it does not name its base model. Merge an adapter "
             "of another program into its model there, and load that"
         )
-    if version != _FORMAT:
-        raise CheckpointError(
-            f"{path} has format {version}, this clipkit reads {_FORMAT}: load it with the version "
-            "that wrote it"
-        )
     try:
-        info = LoraInfo(
-            base=found["base"],
-            is_base_local=found["is_base_local"] != "False",
-            base_space_id=found["base_space_id"],
-            base_tokenizer=found["base_tokenizer"],
-            rank=int(found["rank"]),
-            alpha=float(found["alpha"]),
-        )
-    except (KeyError, ValueError) as error:
+        version = found.pop("format")
+        if version != _FORMAT:
+            raise CheckpointError(
+                f"{path} has format {version}, this clipkit reads {_FORMAT}: load it with the "
+                "version that wrote it"
+            )
+        info = LoraInfo(**found)
+        is_scaled = isinstance(info.rank, int) and math.isfinite(info.alpha) and info.rank > 0
+    except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path} is damaged: what it says of its rank, scale or base model cannot be read"
         ) from error
-    if info.rank < 1 or not math.isfinite(info.alpha):
+    if not is_scaled:
         raise CheckpointError(
             f"{path} is damaged: its rank is {info.rank} and its alpha {info.alpha}"
         )

@@ -1,5 +1,6 @@
 """Adapters on both towers: nothing changes at first, only they are trained, files merge exactly."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -189,11 +190,11 @@ def test_a_file_names_its_base_and_no_folder_of_this_machine(tmp_path: Path) -> 
     adapt(towers)
     write_lora(towers, tmp_path / "lora.safetensors")
 
-    said = read_metadata(tmp_path / "lora.safetensors")
+    said = json.loads(read_metadata(tmp_path / "lora.safetensors")["clipkit_lora"])
 
     assert said["base"] == "local-dir:birds"
     assert said["base_space_id"] == make_towers(tmp_path).space_id(DIGEST)
-    assert (said["rank"], said["alpha"]) == ("2", "1.0")
+    assert (said["rank"], said["alpha"]) == (2, 1.0)
     assert "/models" not in str(said)
     tensors = load_file(tmp_path / "lora.safetensors")
     name = "visual.transformer.resblocks.0.attn.in_proj_weight.q"
@@ -249,8 +250,15 @@ def _without_b(path: Path) -> None:
     save_file(tensors, path, metadata=said)
 
 
+def _say(path: Path, **changes: object) -> None:
+    """Write a file that says something else of itself; None: nothing of that."""
+    said = json.loads(read_metadata(path)["clipkit_lora"]) | changes
+    kept = {name: value for name, value in said.items() if value is not None}
+    save_file(load_file(path), path, metadata={"clipkit_lora": json.dumps(kept)})
+
+
 def _of_another_rank(path: Path) -> None:
-    save_file(load_file(path), path, metadata={**read_metadata(path), "rank": "3"})
+    _say(path, rank=3)
 
 
 def _unsaid(path: Path) -> None:
@@ -258,13 +266,15 @@ def _unsaid(path: Path) -> None:
 
 
 def _newer(path: Path) -> None:
-    save_file(load_file(path), path, metadata={**read_metadata(path), "clipkit_lora": "2"})
+    _say(path, format=2)
 
 
 def _without_rank(path: Path) -> None:
-    said = read_metadata(path)
-    del said["rank"]
-    save_file(load_file(path), path, metadata=said)
+    _say(path, rank=None)
+
+
+def _of_rank_zero(path: Path) -> None:
+    _say(path, rank=0)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +289,7 @@ def _without_rank(path: Path) -> None:
         (_unsaid, "is no adapter of clipkit's: it does not name its base model"),
         (_newer, "has format 2, this clipkit reads 1"),
         (_without_rank, "what it says of its rank, scale or base model cannot be read"),
+        (_of_rank_zero, r"is damaged: its rank is 0 and its alpha 1\.0"),
         (Path.unlink, "cannot be read: No such file"),
     ],
 )
