@@ -83,7 +83,7 @@ def adapters(model: nn.Module) -> Iterator[tuple[str, LowRank]]:
     """Yield the adapters of a model, each with the name of its weight in the plain model."""
     for path, module in model.named_modules():
         if parametrize.is_parametrized(module):
-            for parameter, several in module.parametrizations.items():  # type: ignore[union-attr]
+            for parameter, several in module.parametrizations.items():
                 yield f"{path}.{parameter}", several[0]
 
 
