@@ -22,6 +22,7 @@ from tests.conftest import ROOT
         "doctor.md",
         "embeddings.md",
         "explain.md",
+        "training.md",
     ],
 )
 def test_the_python_on_a_page_runs(

@@ -114,6 +114,7 @@ TESTED_IN = {
     "models/listing": "cli/test_models",
     "models/near_names": "models/test_sources",
     "models/open_clip_config": "models/test_checkpoint",
+    "models/lora_info": "models/test_lora",
     "models/safetensors_header": "models/test_checkpoint",
     "paths": "runtime/test_cache",
     "runs/build": "runs/test_run",

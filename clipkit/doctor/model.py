@@ -22,6 +22,7 @@ from clipkit.models.locate import CheckpointFiles, locate
 from clipkit.models.open_clip_config import read_config
 from clipkit.models.sources import (
     CONFIG_NAME,
+    AdapterSource,
     DirectorySource,
     FileSource,
     Source,
@@ -90,7 +91,7 @@ def _file_checks(
     source: Source, files: CheckpointFiles, directory: Path | None
 ) -> Iterator[HealthCheck]:
     if files.weights is not None:
-        is_local = isinstance(source, DirectorySource | FileSource)
+        is_local = isinstance(source, AdapterSource | DirectorySource | FileSource)
         whole = list(check_weights_file(files.weights, None if is_local else source.name))
         yield from whole
         if not has_problem(whole):

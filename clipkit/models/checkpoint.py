@@ -22,6 +22,9 @@ from clipkit.files import put_in_place
 from clipkit.models.building import build_model, image_size, num_token_rows
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import TOKENIZER_FILES, TOKENIZER_NAME, CheckpointFiles, locate
+from clipkit.models.lora import merge_lora, write_lora
+from clipkit.models.lora_info import LORA_NAME
+from clipkit.models.low_rank import plain_state
 from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
 from clipkit.models.own_settings import split_own
 from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
@@ -66,11 +69,12 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
         cache_dir: The hub cache to use; the usual one if None.
 
     Returns:
-        Towers whose every weight comes from the checkpoint.
+        Towers whose every weight comes from the checkpoint; those of an adapter (LoRA) are merged.
 
     Raises:
         OfflineError: If the name needs the network and it does not answer.
         CheckpointError: If weights or configuration are missing, damaged or do not fit together.
+        SpaceMismatchError: If the source is an adapter of another base model.
         MissingExtraError: If open_clip is not installed.
     """
     files = locate(source, cache_dir=cache_dir)
@@ -96,6 +100,8 @@ def load_towers(source: Source, *, cache_dir: Path | None = None) -> Towers:
         kept_dims=files.kept_dims,
     ).eval()
     _check_kept_dims(towers, files)
+    if files.adapter is not None:
+        merge_lora(towers, files.adapter)
     return towers
 
 
@@ -108,6 +114,8 @@ def save_towers(
     layout: Layout = "open_clip",
 ) -> None:
     """Write towers as a checkpoint directory that appears whole or not at all.
+
+    Adapters (LoRA) are merged and, in open_clip's layout, written to a file of their own as well.
 
     Args:
         towers: What to save; weights are written as float32.
@@ -236,13 +244,16 @@ def _write(towers: Towers, draft: Path, tokenizer_json: str | None, space_id: st
     _write_tokenizer(towers.tokenizer_source, draft, tokenizer_json)
     _write_text_config(towers.model, draft)
     save_file(_tensors(towers.model), draft / SAFE_WEIGHTS, metadata={"format": "pt"})
+    if towers.lora is not None:
+        write_lora(towers, draft / LORA_NAME)
     config, own = split_own({**towers.config, "model_cfg": _portable(towers.model_cfg)})
     extras = {"kept_dims": towers.kept_dims, "space_id": space_id, **own}
     config["clipkit_cfg"] = {key: value for key, value in extras.items() if value is not None}
     text = json.dumps(config, indent=2, ensure_ascii=False)
     (draft / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
     # safetensors lets nobody else read what it writes; a checkpoint is as readable as its config.
-    shutil.copymode(draft / CONFIG_NAME, draft / SAFE_WEIGHTS)
+    for path in draft.glob("*.safetensors"):
+        shutil.copymode(draft / CONFIG_NAME, path)
 
 
 def _sync(draft: Path) -> None:
@@ -280,7 +291,7 @@ def _write_text_config(model: nn.Module, draft: Path) -> None:
 def _tensors(model: nn.Module) -> StateDict:
     tensors: StateDict = {}
     seen: set[int] = set()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in plain_state(model).items():
         value = tensor.detach().cpu()
         value = value.float() if value.is_floating_point() else value
         if value.data_ptr() in seen or not value.is_contiguous():

@@ -181,12 +181,19 @@ def set_gradient_checkpointing(towers: Towers, *, is_on: bool) -> None:
         getattr(tower, f"{kind}_checkpointing_disable")()
 
 
+def count_weights(towers: Towers) -> tuple[int, int]:
+    """Return how many numbers are trained, and how many there are with those that are frozen."""
+    sizes = [(item.numel(), item.requires_grad) for item in towers.parameters()]
+    return sum(size for size, is_trained in sizes if is_trained), sum(size for size, _ in sizes)
+
+
 def no_decay_names(towers: Towers) -> set[str]:
     """Return the parameters that get no weight decay.
 
     These are gains, biases, and the scale and bias of logits, which have one axis at most (axes
     of size 1 do not count), and what the towers name themselves: embeddings of positions and of
-    the class token. open_clip asks no timm or Hugging Face tower, so they are asked here.
+    the class token. open_clip asks no timm or Hugging Face tower, so they are asked here. Adapters
+    (LoRA) have it whatever their rank: it draws the model back to its base.
 
     Args:
         towers: The towers.
@@ -202,9 +209,12 @@ def no_decay_names(towers: Towers) -> set[str]:
     return {
         name
         for name, parameter in towers.named_parameters()
-        if parameter.squeeze().ndim <= 1
-        or name in named
-        or name.endswith("position_embeddings.weight")
+        if not name.endswith((".lora_A", ".lora_B"))
+        and (
+            parameter.squeeze().ndim <= 1
+            or name in named
+            or name.endswith("position_embeddings.weight")
+        )
     }
 
 

@@ -8,7 +8,7 @@ torch.
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from clipkit.models.open_clip_config import (
 )
 from clipkit.models.sources import (
     CONFIG_NAME,
+    AdapterSource,
     DirectorySource,
     FileSource,
     HubSource,
@@ -79,6 +80,7 @@ class CheckpointFiles:
     tokenizer: Path  # directory with a tokenizer.json, or CLIP's vocabulary file
     text_config: Path | None  # directory with a Hugging Face text tower's config.json
     family: Family | None = None  # of weights in transformers' layout; None: in open_clip's
+    adapter: Path | None = None  # of these weights (LoRA)
 
 
 def locate(source: Source, *, cache_dir: Path | None = None) -> CheckpointFiles:
@@ -103,7 +105,7 @@ def locate(source: Source, *, cache_dir: Path | None = None) -> CheckpointFiles:
     files = _locate(source, finder)
     finder.finish()
     if files.weights is not None:
-        verify_weights_once(files.weights, source.name if _is_remote(source) else None)
+        verify_weights_once(files.weights, _remote_name(source))
     return files
 
 
@@ -158,7 +160,7 @@ def fetch_source(
         )
     finder.finish()
     if files.weights is not None:
-        verify_weights(files.weights, source.name if _is_remote(source) else None)
+        verify_weights(files.weights, _remote_name(source))
     small = [path for path in finder.found if path != files.weights]
     return [*small, *([files.weights] if files.weights else [])]
 
@@ -187,7 +189,15 @@ def _is_remote(source: Source) -> bool:
     return isinstance(source, HubSource | PretrainedSource)
 
 
+def _remote_name(source: Source) -> str | None:
+    """Return what ``clipkit fetch`` calls the weights of a source, if they are from a hub."""
+    whole = source.base if isinstance(source, AdapterSource) else source
+    return whole.name if _is_remote(whole) else None
+
+
 def _locate(source: Source, finder: FileFinder) -> CheckpointFiles:
+    if isinstance(source, AdapterSource):
+        return replace(_locate(source.base, finder), adapter=source.path)
     if isinstance(source, DirectorySource):
         if not (source.directory / CONFIG_NAME).is_file():
             return _transformers_files(source.directory, finder, source.weights)

@@ -8,6 +8,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+_MOST_BYTES = 100_000_000  # of a header, as safetensors has it
+
 
 def read_header(weights: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """Return the entry of every tensor, and where the tensors begin.
@@ -23,11 +25,35 @@ def read_header(weights: Path) -> tuple[dict[str, dict[str, Any]], int]:
         OSError: If the file cannot be read.
         ValueError: If it is not such a file.
     """
+    header, start = _read(weights)
+    header.pop("__metadata__", None)
+    return header, start
+
+
+def read_metadata(weights: Path) -> dict[str, str]:
+    """Return what a file says of itself besides its tensors: texts by name.
+
+    Args:
+        weights: The file.
+
+    Returns:
+        The texts; empty if there are none.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not such a file.
+    """
+    metadata: dict[str, str] = _read(weights)[0].get("__metadata__") or {}
+    return metadata
+
+
+def _read(weights: Path) -> tuple[dict[str, Any], int]:
     with weights.open("rb") as file:
         size = file.read(8)
         if len(size) < 8:
             raise ValueError(f"{weights} is too short for a safetensors file")
         (length,) = struct.unpack("<Q", size)
-        header: dict[str, dict[str, Any]] = json.loads(file.read(length))
-    header.pop("__metadata__", None)
+        header = json.loads(file.read(min(length, _MOST_BYTES)))
+    if not isinstance(header, dict):
+        raise ValueError(f"{weights} has no safetensors header")
     return header, 8 + length

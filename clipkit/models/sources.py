@@ -9,6 +9,9 @@ What names mean, first match wins:
                                      transformers' or sentence-transformers' CLIP is saved
     hf-hub:ORG/REPO[@REVISION]       such a directory on the Hugging Face hub
     ORG/REPO                         the same, if it is in the hub's cache on this machine
+    a DIRECTORY with a lora.safetensors, or such a file
+                                     an adapter (LoRA) and the base model that it names; where that
+                                     is a path, DIRECTORY/base is the base model, or a link to it
     ARCHITECTURE=FILE                a weights file and its architecture: "ViT-B-32=epoch_32.pt"
     a weights FILE                   only if the config of such a directory lies beside it
     ARCHITECTURE/TAG                 published weights, "ViT-B-32/laion2b_s34b_b79k"; case and
@@ -30,6 +33,7 @@ from clipkit.errors import CheckpointError
 from clipkit.files import read_json_object
 from clipkit.models.hub_cache import cached_file
 from clipkit.models.known_models import Tag
+from clipkit.models.lora_info import LORA_NAME, read_info
 from clipkit.models.near_names import suggest_for_repository, suggest_models
 from clipkit.models.published_names import find_published, openai_alias, resolve_architecture
 from clipkit.models.transformers_layout import (
@@ -42,6 +46,7 @@ from clipkit.models.transformers_layout import (
 from clipkit.paths import expand_home
 
 CONFIG_NAME = "open_clip_config.json"
+_BASE_NAME = "base"  # beside an adapter, whose base model is not public
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -83,7 +88,16 @@ class FileSource:
     path: Path
 
 
-Source = DirectorySource | HubSource | PretrainedSource | FileSource
+@dataclass(frozen=True)
+class AdapterSource:
+    """An adapter (LoRA) file and the base model that it is merged into."""
+
+    name: str
+    path: Path
+    base: "Source"
+
+
+Source = DirectorySource | HubSource | PretrainedSource | FileSource | AdapterSource
 
 
 def resolve_source(name: str | Path, *, cache_dir: Path | None = None) -> Source:
@@ -146,7 +160,8 @@ def _resolve(name: str | Path, cache_dir: Path | None) -> Source:
 
 def _holds_model(path: Path) -> bool:
     is_weights = path.suffix in WEIGHT_SUFFIXES and path.is_file()
-    return is_weights or (path / CONFIG_NAME).is_file() or model_directory(path) is not None
+    named = any((path / name).is_file() for name in (CONFIG_NAME, LORA_NAME))
+    return is_weights or named or model_directory(path) is not None
 
 
 def _looks_like_path(text: str) -> bool:
@@ -163,6 +178,8 @@ def _resolve_path(path: Path) -> Source:
         theirs = model_directory(absolute)
         if theirs is not None:
             return DirectorySource(f"local-dir:{absolute}", theirs)
+        if (absolute / LORA_NAME).is_file():
+            return _resolve_adapter(f"local-dir:{absolute}", absolute / LORA_NAME)
         if (absolute / MODEL_CONFIG).is_file():
             read_json_object(absolute / MODEL_CONFIG, CheckpointError)  # or say that it is damaged
         inner = [child.parent for child in sorted(absolute.glob(f"*/{CONFIG_NAME}"))]
@@ -175,6 +192,8 @@ def _resolve_path(path: Path) -> Source:
         raise CheckpointError(
             f"{absolute} holds no weights: give the directory of the model, {absolute.parent}"
         )
+    if absolute.is_file() and absolute.name == LORA_NAME:
+        return _resolve_adapter(str(absolute), absolute)
     if absolute.is_file():
         if (absolute.parent / CONFIG_NAME).is_file() or is_dual_encoder(
             absolute.with_name(MODEL_CONFIG)
@@ -186,6 +205,20 @@ def _resolve_path(path: Path) -> Source:
             f"or put its {CONFIG_NAME} beside it"
         )
     raise CheckpointError(f"there is no file or directory {absolute}")
+
+
+def _resolve_adapter(name: str, path: Path) -> AdapterSource:
+    """Return the source of an adapter: its base model lies beside it, or has a public name."""
+    beside = path.parent / _BASE_NAME
+    if beside.is_dir():
+        return AdapterSource(name, path, _resolve_path(beside))
+    info = read_info(path)
+    if info.is_base_local:
+        raise CheckpointError(
+            f"{path} belongs to a base model that has no public name, {info.base}: put the "
+            f"directory of that model, or a link to it, at {beside}"
+        )
+    return AdapterSource(name, path, _resolve(info.base, None))
 
 
 def _resolve_hub(text: str) -> HubSource:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import CheckpointError, MissingExtraError
+from clipkit.models.lora_info import LoraInfo
+from clipkit.models.low_rank import plain_state
 from clipkit.models.space_id import space_id
 
 try:
@@ -58,6 +60,7 @@ class Towers(nn.Module):
         self.preprocess_cfg = dict(preprocess_cfg)
         self.tokenizer_source = tokenizer_source
         self.kept_dims = kept_dims
+        self.lora: LoraInfo | None = None  # of adapters that the model has
         if kept_dims is not None and not 1 <= kept_dims <= self.model_cfg["embed_dim"]:
             raise CheckpointError(
                 f"kept_dims must be between 1 and {self.model_cfg['embed_dim']}, got {kept_dims}"
@@ -140,7 +143,7 @@ class Towers(nn.Module):
 
         They are sums of the tensors' bits, which takes a twentieth of the time of a hash.
         """
-        return {name: _checksum(tensor) for name, tensor in self.model.state_dict().items()}
+        return {name: _checksum(tensor) for name, tensor in plain_state(self.model).items()}
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """Return image features of any norm, shape (N, D), for pixel values (N, 3, S, S)."""
@@ -250,7 +253,7 @@ class Towers(nn.Module):
         return pooled
 
     def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        for name, tensor in self.model.state_dict().items():
+        for name, tensor in plain_state(self.model).items():
             # NumPy has no bfloat16; float32 holds every value of it.
             value = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
             yield name, np.asarray(value.detach().cpu().numpy())

@@ -20,7 +20,9 @@ from clipkit.models.freezing import (
     set_gradient_checkpointing,
     set_patch_dropout,
 )
-from clipkit.models.sources import resolve_source
+from clipkit.models.lora import LoraSettings, add_lora, read_lora
+from clipkit.models.lora_info import LORA_NAME
+from clipkit.models.sources import DirectorySource, resolve_source
 from clipkit.models.towers import Towers
 from clipkit.progress import Progress, usable_cores
 from clipkit.runs.data import RunData
@@ -63,6 +65,7 @@ def initial_towers(config: RunConfig) -> Towers:
         Towers of which everything may be trained.
 
     Raises:
+        InputError: If the loss needs what LoRA cannot train.
         CheckpointError: If they cannot be loaded or built.
         OfflineError: If they would have to be fetched and there is no network.
     """
@@ -76,6 +79,11 @@ def initial_towers(config: RunConfig) -> Towers:
             is_sigmoid=is_sigmoid,
         )
     towers = load_towers(resolve_source(config.model.base))
+    if is_sigmoid and config.model.lora_rank and towers.logit_bias is None:
+        raise InputError(
+            f'loss.kind = "sigmoid" needs a logit bias, {config.model.base} was trained without '
+            'one, and LoRA trains nothing but adapters: set loss.kind = "infonce"'
+        )
     return with_logit_bias(towers) if is_sigmoid else towers
 
 
@@ -89,16 +97,19 @@ def identify_towers(towers: Towers) -> str:
     return towers.space_id(Inputs.of(towers).tokenizer.digest())
 
 
-def prepare_towers(towers: Towers, config: ModelConfig) -> None:
+def prepare_towers(towers: Towers, config: ModelConfig, *, seed: int) -> None:
     """Lock what is not to be trained, and set what training does to towers.
 
     Args:
         towers: Changed in place.
         config: What is trained.
+        seed: Of the adapters (LoRA).
 
     Raises:
         InputError: If the towers cannot do what is asked.
     """
+    if config.lora_rank:
+        add_adapters(towers, config, seed=seed)
     if config.lock_image:
         lock_image_tower(towers, unlocked_groups=config.unlocked_image_groups)
     if config.lock_text:
@@ -108,6 +119,64 @@ def prepare_towers(towers: Towers, config: ModelConfig) -> None:
     set_patch_dropout(towers, config.patch_dropout)
     set_gradient_checkpointing(towers, is_on=config.gradient_checkpointing)
     freeze_unreached(towers)
+
+
+def add_adapters(towers: Towers, config: ModelConfig, *, seed: int) -> None:
+    """Give a base model the adapters (LoRA) that a run trains, and freeze everything else.
+
+    Args:
+        towers: The base model, changed in place.
+        config: What is trained.
+        seed: Of the adapters.
+
+    Raises:
+        InputError: If the towers have nothing of what is to be adapted, or no room for the rank.
+    """
+    add_lora(
+        towers,
+        LoraSettings(config.lora_rank, config.lora_alpha, config.lora_towers, config.lora_targets),
+        base=resolve_source(config.base),
+        tokenizer_digest=Inputs.of(towers).tokenizer.digest(),
+        seed=seed,
+    )
+
+
+def read_checkpoint(towers: Towers, directory: Path) -> None:
+    """Give towers the weights of a checkpoint of their run, or its adapters if these are trained.
+
+    Args:
+        towers: As the run trains them, changed in place.
+        directory: Of the checkpoint.
+
+    Raises:
+        CheckpointError: If it cannot be read, or is of other towers.
+    """
+    if towers.lora is not None:
+        read_lora(towers, directory / LORA_NAME)
+    else:
+        saved = load_towers(DirectorySource(str(directory), directory))
+        towers.model.load_state_dict(saved.model.state_dict())
+
+
+def trained_towers(config: RunConfig, directory: Path) -> Towers:
+    """Return the towers of a checkpoint; with LoRA, of the base model and the adapters.
+
+    Args:
+        config: Of the run.
+        directory: Of the checkpoint.
+
+    Returns:
+        Towers in float32 on the CPU, in eval mode.
+
+    Raises:
+        CheckpointError: If they cannot be loaded.
+    """
+    if not config.model.lora_rank:
+        return load_towers(DirectorySource(str(directory), directory))
+    towers = initial_towers(config)
+    add_adapters(towers, config.model, seed=config.seed)
+    read_checkpoint(towers, directory)
+    return towers.eval()
 
 
 def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
@@ -129,9 +198,8 @@ def live_encoder(towers: Towers, inputs: Inputs, device: str) -> Encoder:
 
 def has_fixed_features(config: RunConfig) -> bool:
     """Return whether images give the same features in every epoch and are computed only once."""
-    is_locked = config.model.lock_image and not config.model.unlocked_image_groups
     # Of a stream an epoch has other images, and they are not kept.
-    return is_locked and not config.data.is_augmented and not config.data.stream
+    return config.model.is_image_fixed and not config.data.is_augmented and not config.data.stream
 
 
 def locked_features(

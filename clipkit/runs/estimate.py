@@ -14,6 +14,7 @@ import numpy as np
 from clipkit.data.mixing import PairSubset
 from clipkit.data.pair import PairDataset
 from clipkit.errors import ClipkitWarning
+from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
 from clipkit.models.wise_ft import alphas_to_measure
 from clipkit.runs.build import Inputs, has_fixed_features, live_encoder
@@ -77,8 +78,8 @@ def time_validation(config: RunConfig, data: RunData, towers: Towers) -> float:
 
 def checkpoint_bytes(towers: Towers) -> int:
     """Return the size of a checkpoint: weights, and of those that are trained AdamW's moments."""
-    trained = sum(item.numel() for item in towers.parameters() if item.requires_grad)
-    return 4 * (_num_weights(towers) + 2 * trained)
+    num_trained, _ = count_weights(towers)
+    return 4 * (_num_weights(towers) + 2 * num_trained)
 
 
 def disk_bytes(config: RunConfig, towers: Towers, num_pairs: int) -> int:

@@ -1,13 +1,14 @@
 """The end of a run: the best weights, WiSE-FT with the base model, model card and report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from clipkit.files import write_text
-from clipkit.models.checkpoint import load_towers, save_towers
+from clipkit.models.checkpoint import save_towers
+from clipkit.models.lora import scale_lora
+from clipkit.models.lora_info import LORA_NAME
 from clipkit.models.public_name import FINAL_NAME
-from clipkit.models.sources import DirectorySource
 from clipkit.models.towers import Towers
 from clipkit.models.wise_ft import alphas_to_measure, interpolate_state
 from clipkit.runs.build import (
@@ -16,11 +17,12 @@ from clipkit.runs.build import (
     initial_towers,
     live_encoder,
     tokenizer_json,
+    trained_towers,
 )
 from clipkit.runs.data import RunData
 from clipkit.runs.metrics_log import read_metrics, read_validation
 from clipkit.runs.model_card import draft_card
-from clipkit.runs.report import TrainingReport, draw_curves, write_report
+from clipkit.runs.report import TrainingReport, draw_curves, trained_share, write_report
 from clipkit.runs.validation import Measure
 from clipkit.runs.verdict import Candidate, choose
 from clipkit.runs.verdict_notes import NOTHING_MEASURED, intervals, verdict_notes
@@ -50,7 +52,7 @@ def finalize_run(
         The whole report, which lies in the run's directory too.
     """
     directory = Path(config.output)
-    towers = load_towers(DirectorySource(str(checkpoint), checkpoint))
+    towers = trained_towers(config, checkpoint)
     inputs = Inputs.of(towers)
     start = read_validation(directory, step=0)
     if not config.is_from_scratch or start == Validation(None, {}):
@@ -98,23 +100,31 @@ def _interpolated(
     The towers are left at the share of the trained weights that the verdict chooses, which is
     returned too.
     """
-    base = initial_towers(config).model.state_dict()
-    tuned = {
-        name: tensor.detach().cpu().clone() for name, tensor in towers.model.state_dict().items()
-    }
+    set_alpha = _interpolation(config, towers)
     inputs = Inputs.of(towers)
     start, end = ends
     is_scored = start.validation.is_scored
     candidates = [start]
     for alpha in alphas_to_measure(is_scored=is_scored):
-        towers.model.load_state_dict(interpolate_state(base, tuned, alpha))
+        set_alpha(alpha)
         measured = measure(live_encoder(towers, inputs, config.compute.device))
         candidates.append(Candidate(alpha, measured))
     if is_scored:
         candidates.append(end)
     alpha = choose(candidates, max_forgetting=config.watch.max_forgetting).alpha
-    towers.model.load_state_dict(interpolate_state(base, tuned, alpha))
+    set_alpha(alpha)
     return candidates, alpha
+
+
+def _interpolation(config: RunConfig, towers: Towers) -> Callable[[float], None]:
+    """Return a function that gives trained towers a share of what was trained, 0 to 1."""
+    if towers.lora is not None:
+        return lambda alpha: scale_lora(towers, alpha)
+    base = initial_towers(config).model.state_dict()
+    tuned = {
+        name: tensor.detach().cpu().clone() for name, tensor in towers.model.state_dict().items()
+    }
+    return lambda alpha: towers.model.load_state_dict(interpolate_state(base, tuned, alpha))
 
 
 def _with_interpolation(
@@ -145,10 +155,24 @@ def _card(config: RunConfig, report: TrainingReport) -> str:
         facts={
             "steps": f"{report.step} of {report.num_steps} planned",
             "trained weights": _origin(report),
+            **_adapted(config, report),
             "hours": f"{report.seconds / 3600:.2f}",
             "pairs that could not be read": len(report.bad),
         },
     )
+
+
+def _adapted(config: RunConfig, report: TrainingReport) -> dict[str, str]:
+    """Return what was trained, by the name of the fact."""
+    model, facts = config.model, {}
+    if report.num_parameters:
+        facts["of the weights"] = trained_share(report.num_trained, report.num_parameters)
+    if model.lora_rank:
+        facts["LoRA"] = (
+            f"rank {model.lora_rank}, alpha {model.lora_alpha:g}, {' and '.join(model.lora_of)} "
+            f"encoder; {LORA_NAME} has the adapters alone"
+        )
+    return facts
 
 
 def _origin(report: TrainingReport) -> str:

@@ -14,6 +14,7 @@ from clipkit.data.mixing import PairSubset
 from clipkit.data.pair import PairDataset
 from clipkit.data.statistics import PairStatistics, collect_statistics
 from clipkit.errors import ImageReadError
+from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks
 from clipkit.runs.build import (
@@ -35,6 +36,7 @@ from clipkit.runs.estimate import (
     free_bytes,
     time_validation,
 )
+from clipkit.runs.report import trained_share
 from clipkit.runs.settings_check import check_settings, names_side, settings_warnings
 from clipkit.runtime.torch_device import choose_device
 from clipkit.training.batch import Batch
@@ -60,7 +62,7 @@ class PreflightReport:
     Attributes:
         train: Of the pairs to train on.
         validation: Of those to validate on; None: there are none.
-        num_parameters: Weights of both towers.
+        num_parameters: Weights of both towers, adapters (LoRA) included.
         num_trained: Of them.
         steps_per_epoch: Batches of an epoch.
         epochs: Of the whole run.
@@ -108,10 +110,7 @@ class PreflightReport:
         if self.validation is not None:
             lines.append(_heading("pairs to validate on", self.validation_part))
             lines += [f"  {line}" for line in self.validation.lines()]
-        share = self.num_trained / self.num_parameters
-        lines.append(
-            f"{self.num_trained:,} of {self.num_parameters:,} weights are trained ({share:.0%})"
-        )
+        lines.append(f"{trained_share(self.num_trained, self.num_parameters)} are trained")
         if self.features_seconds:
             hours = self.features_seconds / 3600
             lines.append(f"features of all images, computed once: about {_duration(hours)}")
@@ -217,17 +216,17 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         num_captions=None if train_part else train.num_different_captions,
         num_classes=0 if data.stream else len(data.train.class_names),
     )
-    num_parameters = sum(item.numel() for item in towers.parameters())
     warnings += _warn_unreadable(config, data, train, num_read=len(read))
     warnings += data_warnings(config, data)
     warnings += settings_warnings(
         config,
         num_pairs=data.num_drawn,
-        num_parameters=num_parameters,
+        num_parameters=count_weights(towers)[1],
         num_directional=_count_directional(read),
         logit_bias=towers.logit_bias,
     )
-    prepare_towers(towers, config.model)
+    prepare_towers(towers, config.model, seed=config.seed)
+    num_trained, num_parameters = count_weights(towers)
     teacher = load_teacher(config)
     batches = build_batches(config, data, towers, ranks=Ranks(), teacher=teacher)
     callbacks.say("timing a few steps")
@@ -241,7 +240,7 @@ def _check(config: RunConfig, callbacks: Callbacks) -> PreflightReport:
         train=train,
         validation=validation,
         num_parameters=num_parameters,
-        num_trained=sum(item.numel() for item in towers.parameters() if item.requires_grad),
+        num_trained=num_trained,
         steps_per_epoch=batches.steps_per_epoch,
         epochs=config.compute.epochs,
         precision=precision,

@@ -26,6 +26,9 @@ class TrainingReport:
         num_steps: How many were planned; early stopping takes fewer.
         seconds: Of training and validating, without interruptions.
         num_pairs: Trained on.
+        num_parameters: Weights of both towers, adapters (LoRA) included; 0: an earlier version of
+            clipkit did not count them.
+        num_trained: Of them.
         num_validated: Pairs that were measured on, without those that could not be read.
         best_step: The step whose weights were kept.
         alpha: Share of the trained weights in the final ones (WiSE-FT); None: no interpolation.
@@ -46,6 +49,8 @@ class TrainingReport:
     num_steps: int
     seconds: float
     num_pairs: int
+    num_parameters: int = 0
+    num_trained: int = 0
     num_validated: int = 0
     best_step: int | None = None
     alpha: float | None = None
@@ -132,6 +137,8 @@ def report_lines(report: TrainingReport) -> list[str]:
     """
     minutes = report.seconds / 60
     lines = [f"{report.step} steps on {report.num_pairs} pairs in {minutes:.1f} minutes"]
+    if report.num_parameters:
+        lines.append(f"{trained_share(report.num_trained, report.num_parameters)} were trained")
     if report.best_step != report.step:
         lines.append(f"the best weights are those of step {report.best_step}")
     rows = [("start", report.start), ("trained", report.end)]
@@ -158,6 +165,13 @@ def report_lines(report: TrainingReport) -> list[str]:
     lines += [f"note: {line}" for line in report.notes]
     lines.append(str(report.checkpoint))
     return lines
+
+
+def trained_share(num_trained: int, num_parameters: int) -> str:
+    """Return how many weights are trained, as the beginning of a sentence."""
+    share = num_trained / num_parameters
+    percent = f"{share:.0%}" if share >= 0.01 else f"{share:.2%}"
+    return f"{num_trained:,} of {num_parameters:,} weights ({percent})"
 
 
 def _cell(metrics: Mapping[str, float], name: str) -> str:

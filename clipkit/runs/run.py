@@ -10,8 +10,7 @@ from pathlib import Path
 
 from clipkit.arguments import check_kind, check_path
 from clipkit.errors import InputError
-from clipkit.models.checkpoint import load_towers
-from clipkit.models.sources import DirectorySource
+from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks, keep_warnings
 from clipkit.runs.build import (
@@ -23,6 +22,7 @@ from clipkit.runs.build import (
     load_teacher,
     locked_features,
     prepare_towers,
+    read_checkpoint,
     tokenizer_json,
 )
 from clipkit.runs.data import open_data, with_validation_splits
@@ -35,7 +35,7 @@ from clipkit.runs.directory import (
 from clipkit.runs.finalize import finalize_run
 from clipkit.runs.metrics_log import MetricsLog, read_validation
 from clipkit.runs.recovery import find_best_step, find_resume_step, resumable
-from clipkit.runs.report import TrainingReport, read_report
+from clipkit.runs.report import TrainingReport, read_report, trained_share
 from clipkit.runs.start_check import batch_norm_warnings, check_start
 from clipkit.runs.validation import build_measure
 from clipkit.training.batch import Batch
@@ -174,7 +174,9 @@ class _Run:
         told = self._callbacks if self._ranks.rank == 0 else None
         check_start(self._config, self._data, towers, inputs.tokenizer, callbacks=told)
         sources = self._identify(towers)
-        prepare_towers(towers, self._config.model)
+        prepare_towers(towers, self._config.model, seed=self._config.seed)
+        if self._ranks.rank == 0:
+            self._callbacks.say(f"{trained_share(*count_weights(towers))} are trained")
         device = self._ranks.choose_device(self._config.compute.device)
         for line in batch_norm_warnings(towers, self._ranks, device):
             self._callbacks.warn(line)
@@ -242,8 +244,7 @@ class _Run:
         self._choose_precision(towers, batches)
         if step is not None:
             directory, state = checkpoints.load(step)
-            saved = load_towers(DirectorySource(str(directory), directory))
-            towers.model.load_state_dict(saved.model.state_dict())
+            read_checkpoint(towers, directory)
         trainer = Trainer(
             self._config,
             towers,
@@ -305,6 +306,7 @@ class _Run:
     def _report(self, trainer: Trainer, *, is_finished: bool) -> TrainingReport:
         state = trainer.state
         bad = {error.path: error.reason for error in self._data.skipped} | state.bad
+        num_trained, num_parameters = count_weights(trainer.measured_towers)
         return TrainingReport(
             directory=str(self._directory),
             is_finished=is_finished,
@@ -312,6 +314,8 @@ class _Run:
             num_steps=trainer.num_steps,
             seconds=state.seconds,
             num_pairs=self._data.num_pairs,
+            num_parameters=num_parameters,
+            num_trained=num_trained,
             best_step=state.best_step or state.step,
             bad=bad,
             warnings=tuple(self._warnings),

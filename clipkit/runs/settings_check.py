@@ -15,6 +15,9 @@ from clipkit.training.config import RunConfig
 # 1e-5, WiSE-FT (arXiv 2109.01903) at 3e-5. At 1e-3, users of open_clip saw their validation loss
 # rise.
 _GOOD_RATE, _ALSO_GOOD_RATE, _MOST_TUNING_RATE = 1e-5, 3e-5, 1e-4
+# CLIP-LoRA (arXiv 2405.18541) trains adapters at 2e-4 on all of its eleven datasets. B starts at
+# zero and AdamW moves a weight by about the rate a step, so a low rate leaves the model as it was.
+_LORA_RATE, _MOST_LORA_RATE, _LEAST_LORA_RATE = 2e-4, 2e-3, 2e-5
 # Recipes from scratch: 1e-4 (DataComp debug) to 1e-3 (DataComp xlarge at batch 90 112, MobileCLIP).
 _MOST_RATE = 1e-3
 # DataComp small: a ViT-B/32 of 151 million parameters that has seen 12.8 million pairs.
@@ -67,15 +70,15 @@ def check_settings(
             f"compute.batch_size {config.compute.batch_size} is more than the {num_pairs} pairs of "
             f"an epoch{_by_weights(config)}, which has no whole batch: set at most {num_pairs}"
         )
-    is_image_fixed = model.lock_image and not model.unlocked_image_groups
-    if is_image_fixed and model.lock_text and not model.unlocked_text_layers:
+    if model.is_image_fixed and model.is_text_fixed:
         raise InputError(
             "model.lock_image and model.lock_text leave nothing to train: unlock a tower, or some "
             "of its groups by unlocked_image_groups or unlocked_text_layers"
         )
-    if is_image_fixed and model.patch_dropout:
+    if model.is_image_fixed and model.patch_dropout:
+        kept_by = f'lora_towers = "{model.lora_towers}"' if model.lora_rank else "lock_image"
         raise InputError(
-            "model.patch_dropout is for an image tower that is trained, and lock_image keeps it "
+            f"model.patch_dropout is for an image tower that is trained, and {kept_by} keeps it "
             "as it is: set patch_dropout = 0"
         )
     weights = (
@@ -136,6 +139,9 @@ def names_side(caption: str) -> bool:
 
 def _rate_warnings(config: RunConfig) -> Iterator[str]:
     rate = config.optimizer.lr or 0.0
+    if config.model.lora_rank:
+        yield from _lora_rate_warnings(rate)
+        return
     is_tuning = not config.is_from_scratch and not config.model.lock_image
     if is_tuning and rate > _MOST_TUNING_RATE:
         yield (
@@ -149,6 +155,21 @@ def _rate_warnings(config: RunConfig) -> Iterator[str]:
             f"optimizer.lr {rate:g} is above {_MOST_RATE:g}, the highest of the published recipes, "
             "which goes with batches of 8 192 and more: the loss may jump or stay where it is; "
             f"set lr = {5e-4 if config.is_from_scratch else _GOOD_RATE:g}"
+        )
+
+
+def _lora_rate_warnings(rate: float) -> Iterator[str]:
+    if rate > _MOST_LORA_RATE:
+        yield (
+            f"optimizer.lr {rate:g} is {rate / _LORA_RATE:.0f} times the {_LORA_RATE:g} at which "
+            "CLIP-LoRA trains adapters: what they add soon outweighs what the base model has "
+            f"learnt; set lr = {_LORA_RATE:g}"
+        )
+    elif rate < _LEAST_LORA_RATE:
+        yield (
+            f"optimizer.lr {rate:g} suits the weights of a whole model; adapters begin at zero and "
+            f"move by about that a step, so they will hardly change the model (CLIP-LoRA takes "
+            f"{_LORA_RATE:g}); set lr = {_LORA_RATE:g}"
         )
 
 
@@ -177,7 +198,7 @@ def _by_weights(config: RunConfig) -> str:
 
 def _bias_warnings(config: RunConfig, num_steps: int, logit_bias: float | None) -> Iterator[str]:
     """Warn of a logit bias that the loss leaves wrong, or that starts far from where it belongs."""
-    if logit_bias is not None and config.loss.kind == "infonce":
+    if logit_bias is not None and config.loss.kind == "infonce" and not config.model.lora_rank:
         yield (
             f"the base model has a logit bias ({logit_bias:.1f}), which infonce leaves as it is "
             "while it moves the scale: ranking is as good, but what the model gives as the "

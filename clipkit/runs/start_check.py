@@ -9,6 +9,7 @@ from clipkit.data.pair import PairDataset, count_pairs, list_some
 from clipkit.errors import ImageReadError
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.batch_norm import has_trained_batch_norm
+from clipkit.models.freezing import count_weights
 from clipkit.models.towers import Towers
 from clipkit.progress import Callbacks
 from clipkit.runs.data import RunData
@@ -54,7 +55,7 @@ def check_start(
     warnings = settings_warnings(
         config,
         num_pairs=data.num_drawn,
-        num_parameters=sum(item.numel() for item in towers.parameters()),
+        num_parameters=count_weights(towers)[1],
         logit_bias=towers.logit_bias,
     )
     for line in warnings + data_warnings(config, data):

@@ -37,7 +37,7 @@ from clipkit.models.locate import (
     locate,
 )
 from clipkit.models.open_clip_config import TEXT_CONFIG_NAME
-from clipkit.models.sources import CONFIG_NAME, DirectorySource, Source
+from clipkit.models.sources import CONFIG_NAME, AdapterSource, DirectorySource, Source
 from clipkit.models.towers import Towers
 from clipkit.progress import StepProgress
 from clipkit.runtime.base import Scoring, trim_padding
@@ -326,10 +326,11 @@ def _share_of_products(tower: nn.Module, inputs: torch.Tensor) -> float:
 
 def _origin(source: Source, files: CheckpointFiles) -> dict[str, tuple[int, int]]:
     """Return size and modification time of the files that a user may change."""
-    paths = [files.weights] if files.weights else []
-    if isinstance(source, DirectorySource):
+    paths = [path for path in (files.weights, files.adapter) if path]
+    whole = source.base if isinstance(source, AdapterSource) else source
+    if isinstance(whole, DirectorySource):
         paths += [
-            source.directory / name
+            whole.directory / name
             for name in (
                 CONFIG_NAME,
                 TEXT_CONFIG_NAME,

@@ -15,6 +15,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("torch", "Reading the settings of a training run") from error
 
+from clipkit.models.lora_info import LoraTarget, LoraTowers
 from clipkit.training.config_errors import checked_settings, plain_values
 from clipkit.training.config_file import (
     Anchor,
@@ -76,6 +77,13 @@ class ModelConfig:
     freeze_batch_norm: Flag | None = None
     patch_dropout: PartialShare = 0.0  # share of patches left out of each image, 0..1 (FLIP: .5)
     gradient_checkpointing: Flag = False  # a third slower or so, with much less memory
+    # LoRA: matrices of this rank are added to weights and trained, nothing else; 0: no LoRA.
+    lora_rank: Count = 0
+    lora_alpha: NonNegative = 1.0  # they are multiplied by lora_alpha / sqrt(lora_rank)
+    lora_towers: LoraTowers = "both"  # or "image", "text"
+    # "q", "k", "v", "out" of attention, "linear" for other linear layers, "conv" for 1 x 1
+    # convolutions; empty: q, k, v and conv, or of a tower that has none of these linear.
+    lora_targets: tuple[LoraTarget, ...] = ()
 
     def __post_init__(self) -> None:
         """Check how the fields go together.
@@ -99,6 +107,61 @@ class ModelConfig:
         ):
             if getattr(self, name) and not getattr(self, lock):
                 raise InputError(f"model.{name} goes with {lock} = true, got {getattr(self, name)}")
+        if self.lora_rank:
+            self._check_lora()
+        elif (self.lora_alpha, self.lora_towers, self.lora_targets) != (1.0, "both", ()):
+            raise InputError(
+                "model.lora_alpha, lora_towers and lora_targets go with a lora_rank above 0, as in "
+                "lora_rank = 2"
+            )
+
+    def _check_lora(self) -> None:
+        if not self.base:
+            raise InputError(
+                f"model.lora_rank = {self.lora_rank} adapts a base model, and random weights are "
+                "none: name one by model.base, or set lora_rank = 0"
+            )
+        if not self.lora_alpha:
+            raise InputError("model.lora_alpha must be above 0: with 0 adapters change nothing")
+        for tower, lock in (("image", self.lock_image), ("text", self.lock_text)):
+            if lock and tower in self.lora_of:
+                raise InputError(
+                    f"model.lock_{tower} keeps the {tower} encoder as it is, and lora_towers = "
+                    f'"{self.lora_towers}" adapts it: LoRA leaves all weights of the base model as '
+                    f"they are, so leave out lock_{tower}; to adapt the other one alone, set "
+                    f'lora_towers = "{"text" if tower == "image" else "image"}"'
+                )
+        if self.unlocked_image_groups or self.unlocked_text_layers:
+            raise InputError(
+                "model.lora_rank trains adapters and no weight of the base model: set "
+                "unlocked_image_groups and unlocked_text_layers to 0, or lora_rank = 0"
+            )
+        if self.freeze_batch_norm is False:
+            raise InputError(
+                "model.lora_rank keeps the batch norms of the base model: leave out "
+                "freeze_batch_norm, or set lora_rank = 0"
+            )
+
+    @property
+    def lora_of(self) -> tuple[str, ...]:
+        """The towers that LoRA adapts: "image", "text", both or none."""
+        if not self.lora_rank:
+            return ()
+        return ("image", "text") if self.lora_towers == "both" else (self.lora_towers,)
+
+    @property
+    def is_image_fixed(self) -> bool:
+        """Whether nothing of the image encoder is trained."""
+        if self.lora_rank:
+            return "image" not in self.lora_of
+        return self.lock_image and not self.unlocked_image_groups
+
+    @property
+    def is_text_fixed(self) -> bool:
+        """Whether nothing of the text encoder is trained."""
+        if self.lora_rank:
+            return "text" not in self.lora_of
+        return self.lock_text and not self.unlocked_text_layers
 
 
 @checked_settings("data.train")
@@ -234,7 +297,8 @@ class LossConfig:
 class OptimizerConfig:
     """AdamW and its learning-rate schedule."""
 
-    lr: NonNegative | None = None  # peak learning rate; None: 1e-5 fine-tuning, 5e-4 from scratch
+    # Peak learning rate; None: 1e-5 fine-tuning, 2e-4 with LoRA, 5e-4 from scratch.
+    lr: NonNegative | None = None
     beta1: PartialShare = 0.9  # decay of the mean of gradients
     beta2: PartialShare = 0.98  # decay of the mean of their squares
     eps: NonNegative = 1e-6  # AdamW's
@@ -338,7 +402,8 @@ class RunConfig(TomlSettings):
         if model.freeze_batch_norm is None:
             model = replace(model, freeze_batch_norm=not is_new)
         if optimizer.lr is None:
-            optimizer = replace(optimizer, lr=5e-4 if is_new else 1e-5)
+            tuning = 2e-4 if model.lora_rank else 1e-5
+            optimizer = replace(optimizer, lr=5e-4 if is_new else tuning)
         if compute.epochs is None:
             compute = replace(compute, epochs=32 if is_new else 5)
         if watch.wise_ft is None:

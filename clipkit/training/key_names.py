@@ -50,6 +50,9 @@ OTHER_TRAINERS = {
     "flip": "horizontal_flip",
     "logs": "output",
     "early_stopping": "patience",
+    "r": "lora_rank",
+    "lora_r": "lora_rank",
+    "target_modules": "lora_targets",
 }
 """What open_clip_train and others call a setting, where spelling alone does not lead to ours."""
 

@@ -93,14 +93,16 @@ def warmup_steps(num_steps: int, config: OptimizerConfig) -> int:
 def clamp_logit_scale(towers: Towers, *, most: float = MAX_LOGIT_SCALE) -> None:
     """Clamp the multiplier of cosines to 1 or more and at most 100, as CLIP does.
 
-    The multiplier is the inverse of the temperature, so the temperature stays at 0.01 or more.
+    The multiplier is the inverse of the temperature, so the temperature stays at 0.01 or more. One
+    that is frozen stays as it is.
 
     Args:
         towers: The towers; their logit scale, the log of it, changes in place.
         most: The largest natural log.
     """
-    with torch.no_grad():
-        towers.model.logit_scale.clamp_(0.0, most)
+    if towers.model.logit_scale.requires_grad:
+        with torch.no_grad():
+            towers.model.logit_scale.clamp_(0.0, most)
 
 
 def _highest_rate(config: OptimizerConfig) -> float:

@@ -7,12 +7,17 @@ from importlib import metadata
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from clipkit.errors import CheckpointError
+from clipkit.errors import CheckpointError, OfflineError
 from clipkit.models import known_models
+from clipkit.models.locate import locate
+from clipkit.models.lora_info import LORA_NAME, LoraInfo
 from clipkit.models.sources import (
     CONFIG_NAME,
+    AdapterSource,
     DirectorySource,
     FileSource,
     HubSource,
@@ -269,3 +274,56 @@ def test_a_config_is_no_model_and_its_directory_is_named(tmp_path: Path) -> None
 def test_a_name_too_long_for_a_path_is_refused() -> None:
     with pytest.raises(CheckpointError, match="cannot be read: File name too long"):
         resolve_source("x" * 5000)
+
+
+def _write_adapter(folder: Path, base: str, *, is_base_local: bool = False) -> Path:
+    """Write an adapter file that holds nothing, and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    info = LoraInfo(base, is_base_local, "0123456789abcdef", "digest", 2, 1.0)
+    save_file({"nothing": np.zeros(1)}, folder / LORA_NAME, metadata=info.to_metadata())
+    return folder / LORA_NAME
+
+
+def test_an_adapter_is_named_by_its_file_or_directory_and_names_its_base(tmp_path: Path) -> None:
+    path = _write_adapter(tmp_path / "birds", "starter")
+    base = resolve_source("starter")
+    named = AdapterSource(f"local-dir:{path.parent}", path, base)
+    assert resolve_source(path.parent) == named
+    assert resolve_source(str(path.parent)) == named
+    assert resolve_source(named.name) == named
+    assert resolve_source(path) == AdapterSource(str(path), path, base)
+    other = resolve_source(_write_adapter(tmp_path / "other", "ViT-B-32/openai"))
+    assert isinstance(other, AdapterSource)
+    assert other.base == resolve_source("ViT-B-32/openai")
+
+
+def test_a_model_beside_an_adapter_is_its_base_and_a_whole_model_needs_none(
+    tmp_path: Path,
+) -> None:
+    path = _write_adapter(tmp_path, "local-dir:run7/final", is_base_local=True)
+    message = rf"no public name, local-dir:run7/final: .* or a link to it, at {tmp_path / 'base'}"
+    with pytest.raises(CheckpointError, match=message):
+        resolve_source(tmp_path)
+    (tmp_path / "base").symlink_to(starter_directory())
+    found = resolve_source(path)
+    assert isinstance(found, AdapterSource)
+    assert found.base.name == f"local-dir:{tmp_path / 'base'}"
+    (tmp_path / CONFIG_NAME).write_text("{}")
+    assert isinstance(resolve_source(tmp_path), DirectorySource)
+
+
+def test_the_base_of_an_adapter_is_fetched_only_when_it_is_asked_for(
+    tmp_path: Path, no_network: list[str]
+) -> None:
+    path = _write_adapter(tmp_path, "ViT-B-32/openai")
+    message = f'loading it uses no network: .*run  clipkit fetch "{path}"'
+    with pytest.raises(OfflineError, match=message):
+        locate(resolve_source(path))
+    assert no_network == []
+
+
+def test_a_damaged_adapter_is_refused_where_it_is_named(tmp_path: Path) -> None:
+    path = _write_adapter(tmp_path, "starter")
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(CheckpointError, match="is damaged or cut short"):
+        resolve_source(tmp_path)

@@ -278,8 +278,8 @@ def _changed(config: RunConfig, key: str) -> RunConfig:
         bool: [not value],
         int: [3, 500] if not isinstance(value, bool) else [],
         float: [0.123, 0.9],
-        str: ["other", "sigmoid", "constant", "fp32", "fsdp", "table"],
-        tuple: [(SourceConfig("/other"),), ("other {}",), (0.5, 0.75), (7, 9)],
+        str: ["other", "sigmoid", "constant", "fp32", "fsdp", "table", "image"],
+        tuple: [(SourceConfig("/other"),), ("other {}",), (0.5, 0.75), (7, 9), ("q", "v")],
         type(None): [True, 3, 0.123, "other"],
     }
     for other in others[type(value)]:
@@ -336,6 +336,8 @@ def test_every_key_is_known_to_make_another_run_or_not(key: str) -> None:
         base = replace(
             base, model=ModelConfig(architecture="ViT-B-32", lock_image=True, lock_text=True)
         )
+    if name in ("lora_alpha", "lora_towers", "lora_targets"):
+        base = replace(base, model=ModelConfig(base="starter", lora_rank=2))
     if name == "base":
         changed = replace(base, model=ModelConfig(base="starter"))
         assert {"model.base", "model.architecture"} <= set(differing_settings(base, changed))

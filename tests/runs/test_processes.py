@@ -43,6 +43,24 @@ def test_two_processes_reach_the_weights_of_one(
     assert_equal_weights(one, two)
 
 
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_processes_reach_the_adapters_of_one(
+    write_run: WriteRun, train: Train, tiny_checkpoint: Path, tmp_path: Path, sharding: str
+) -> None:
+    changes: dict[str, Any] = {
+        "model": {"base": str(tiny_checkpoint), "lora_rank": 3},
+        "compute": {"sharding": sharding, "chunk_size": 2, "epochs": 1},
+        "watch": {"wise_ft": False},
+    }
+    one, two = write_run("one", **changes), write_run("two", **changes)
+
+    assert train(one).status == 0
+    first, second = run_ranks(["train", two], tmp_path, world_size=2)
+
+    assert (first.status, second.status) == (0, 0), first.err + second.err
+    assert_equal_weights(one, two)
+
+
 def test_split_weights_of_a_convolutional_tower_are_those_of_one(
     write_run: WriteRun, train: Train, tmp_path: Path
 ) -> None:

@@ -74,6 +74,24 @@ def test_published_recipes_and_the_defaults_pass_in_silence(
     assert settings_warnings(config, **{**SIZES, **sizes}) == []
 
 
+ADAPTERS = RunConfig("run", ModelConfig(base="starter", lora_rank=2), DATA).resolve()
+
+
+def test_adapters_have_a_rate_of_their_own() -> None:
+    assert ADAPTERS.optimizer.lr == 2e-4
+    assert settings_warnings(ADAPTERS, **SIZES) == []
+    high = _only(_change(ADAPTERS, optimizer={"lr": 1e-2}))
+    assert "optimizer.lr 0.01 is 50 times the 0.0002" in high
+    assert high.endswith("set lr = 0.0002")
+    low = _only(_change(ADAPTERS, optimizer={"lr": 1e-5}))
+    assert "optimizer.lr 1e-05 suits the weights of a whole model" in low
+    assert low.endswith("set lr = 0.0002")
+
+
+def test_adapters_keep_the_scale_that_a_logit_bias_goes_with() -> None:
+    assert settings_warnings(ADAPTERS, **SIZES, logit_bias=-12.9) == []
+
+
 def test_a_high_rate_from_a_checkpoint_is_named_with_the_right_one() -> None:
     sentence = _only(_change(TUNING, optimizer={"lr": 1e-3}))
     assert "optimizer.lr 0.001 is 100 times the 1e-05" in sentence
