@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize(
     "page",
     [
+        "adaptation.md",
         "audit.md",
         "card.md",
         "checkpoints.md",
