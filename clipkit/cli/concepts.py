@@ -7,7 +7,7 @@ from clipkit.cli import values
 from clipkit.cli.options import check_is_indexed
 from clipkit.cli.parser import Parser
 from clipkit.cli.search_results import print_hits
-from clipkit.cli.taught_concepts import concept_file
+from clipkit.cli.teach import concept_file
 from clipkit.cli.terminal import note, print_tables, to_json, visible
 from clipkit.encoder.loading import load
 from clipkit.errors import InputError

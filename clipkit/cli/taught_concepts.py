@@ -4,23 +4,21 @@ import argparse
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.cli.label_arguments import GivenLabels
-from clipkit.cli.outputs import OutputFile
 from clipkit.cli.terminal import note, visible
 from clipkit.errors import InputError
-from clipkit.paths import concepts_directory
+from clipkit.paths import concepts_directory, expand_home
 from clipkit.search.query import Query
-from clipkit.zero_shot.labels import Label
 
 if TYPE_CHECKING:
     from clipkit.adaptation.concept import Concept
+    from clipkit.cli.label_arguments import GivenLabels
     from clipkit.encoder.encoder import Encoder
+    from clipkit.zero_shot.labels import Label
 
 # A file of a concept in a query: after a weight, and without a space in front.
 _FILE = re.compile(r"(?:(?:\d+(?:\.\d*)?|\.\d+):)?(\S.*\.safetensors)\s*", re.IGNORECASE)
@@ -33,24 +31,6 @@ def add_concept_option(parser: "argparse._ActionsContainer") -> None:
         action="store_true",
         help="take the names of taught concepts (clipkit concepts) for words too",
     )
-
-
-def concept_file(path: str, *, is_forced: bool) -> OutputFile:
-    """Return a file that a concept is to be written to.
-
-    Args:
-        path: As the user wrote it.
-        is_forced: Whether a file that is there may go, whatever it is.
-
-    Returns:
-        The file; a concept that is there may go.
-
-    Raises:
-        InputError: If it does not end in .safetensors.
-    """
-    if not path.lower().endswith(".safetensors"):
-        raise InputError(f"a concept is a file that ends in .safetensors, got {path}")
-    return OutputFile(Path(path), lambda head: b'"clipkit_concept"' in head, is_forced)
 
 
 class TaughtConcepts:
@@ -97,7 +77,7 @@ class TaughtConcepts:
             parts.append(part)
         return Query(tuple(parts))
 
-    def labels(self, given: GivenLabels, encoder: "Encoder") -> GivenLabels | dict[str, Label]:
+    def labels(self, given: "GivenLabels", encoder: "Encoder") -> "GivenLabels | dict[str, Label]":
         """Return labels of which some are concepts, and say so.
 
         Args:
@@ -146,7 +126,15 @@ def _read(typed: Iterable[str]) -> "dict[str, list[Concept]]":
         note(f"clipkit: {error}")
     for concept in stored.concepts:
         found.setdefault(concept.name, []).append(concept)
-    return found | {name: [Concept.load(Path(name).expanduser())] for name in files}
+    for name in files:
+        path = expand_home(name)
+        if not path.exists():
+            raise InputError(
+                f"{name}: there is no such file of a concept; to take it for words, put a space in "
+                "front, or say --no-concepts"
+            )
+        found[name] = [Concept.load(path)]
+    return found
 
 
 def _line(name: str, concept: "Concept", way_out: str) -> str:

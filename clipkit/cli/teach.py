@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.outputs import OutputFile
 from clipkit.cli.parser import Parser, quoted
-from clipkit.cli.taught_concepts import concept_file
 from clipkit.cli.terminal import note, progress_bar, to_json, visible
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError, LibraryError
@@ -134,6 +134,24 @@ def run(arguments: argparse.Namespace) -> int:
     if not report.concept.has_center:
         note(_without_index(images.files[0]))
     return 1 if skipped and arguments.strict else 0
+
+
+def concept_file(path: str, *, is_forced: bool) -> OutputFile:
+    """Return a file that a concept is to be written to.
+
+    Args:
+        path: As the user wrote it.
+        is_forced: Whether a file that is there may go, whatever it is.
+
+    Returns:
+        The file; a concept that is there may go.
+
+    Raises:
+        InputError: If it does not end in .safetensors.
+    """
+    if not path.lower().endswith(".safetensors"):
+        raise InputError(f"a concept is a file that ends in .safetensors, got {path}")
+    return OutputFile(Path(path), lambda head: b'"clipkit_concept"' in head, is_forced)
 
 
 def _without_index(image: str) -> str:
