@@ -21,7 +21,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from clipkit.adapt import concept_embedding
 from composition import average_precision, interval
 from labelled_photos import EVERYDAY, fetch_photos
 from mixed_search import MixedSearch, make_query
@@ -30,6 +29,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from stored_sets import cifar, coco, mixed_photos
 
 import clipkit
+from clipkit.adaptation import concept_embedding
 from clipkit.adaptation.concept_embedding import embed_concept
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.embeddings import Embeddings, normalize_rows

@@ -50,13 +50,19 @@ class Fitted:
     def calibrated(self) -> Classifier:
         """Return the classifier at the temperature that held-out images ask for.
 
+        Returns:
+            It with logits times `scale`.
+
         Raises:
             MissingExtraError: If SciPy is not installed.
         """
         return self.classifier.scaled(self.scale())
 
     def scale(self) -> float:
-        """Return what its logits are to be multiplied by, 1 where nothing says it.
+        """Return what its logits are to be multiplied by: 1 / their temperature.
+
+        Returns:
+            As :meth:`HeldOut.scale`; 1 where no image could be held out.
 
         Raises:
             MissingExtraError: If SciPy is not installed.

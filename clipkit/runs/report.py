@@ -137,7 +137,7 @@ def report_lines(report: TrainingReport) -> list[str]:
     """
     minutes = report.seconds / 60
     lines = [f"{report.step} steps on {report.num_pairs} pairs in {minutes:.1f} minutes"]
-    if report.num_parameters:
+    if report.num_trained < report.num_parameters:
         lines.append(f"{trained_share(report.num_trained, report.num_parameters)} were trained")
     if report.best_step != report.step:
         lines.append(f"the best weights are those of step {report.best_step}")

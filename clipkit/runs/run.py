@@ -175,8 +175,9 @@ class _Run:
         check_start(self._config, self._data, towers, inputs.tokenizer, callbacks=told)
         sources = self._identify(towers)
         prepare_towers(towers, self._config.model, seed=self._config.seed)
-        if self._ranks.rank == 0:
-            self._callbacks.say(f"{trained_share(*count_weights(towers))} are trained")
+        trained, parameters = count_weights(towers)
+        if self._ranks.rank == 0 and trained < parameters:
+            self._callbacks.say(f"{trained_share(trained, parameters)} are trained")
         device = self._ranks.choose_device(self._config.compute.device)
         for line in batch_norm_warnings(towers, self._ranks, device):
             self._callbacks.warn(line)

@@ -48,6 +48,7 @@ def test_interrupted_run_resumes_and_ends_as_if_it_had_not_been(
     check_equal(read_lines(training / name / "metrics.jsonl"), renamed(metrics))
     report = renamed(json.loads((whole / "report.json").read_text()))
     found = json.loads(outcome.out)
+    assert 0 < found.pop("num_trained") <= found.pop("num_parameters")  # new in the report
     for each in (report, found):  # the reasons are in other words now
         each["notes"] = [
             note.partition(":")[0] for note in each["notes"] if not note.startswith(NEW_NOTES)
@@ -128,7 +129,8 @@ def test_run_that_has_ended_is_reported_and_not_trained_again(
     assert "has ended already" in printed.err
     assert str(run / "final") in printed.out
     expected = renamed(json.loads((run / "report.json").read_text()))
-    assert json.loads(as_json.out) == {**expected, "intervals": {}, "warnings": []}
+    added = {"intervals": {}, "warnings": [], "num_trained": 0, "num_parameters": 0}
+    assert json.loads(as_json.out) == {**expected, **added}
     assert read_files(run) == before
 
 
