@@ -1,7 +1,7 @@
 """clipkit evaluate against CLIP_benchmark's own code, on sets in CLIP_benchmark's layout.
 
 Run as  python benchmarks/clip_benchmark_peer.py [MODEL …]  with clipkit[torch,evaluate] installed,
-and  pip install requests  and  pip install --no-deps clip-benchmark pycocoevalcap pycocotools;  a minute.
+requests, and  pip install --no-deps clip-benchmark pycocoevalcap pycocotools;  a minute.
 
 The sets are made of the sample photographs: one for classification, with their labels and three
 templates, and one for retrieval, with two captions an image. Each is read by CLIP_benchmark's own
