@@ -87,8 +87,8 @@ def forgetting(start: Validation, end: Validation) -> float:
 
     Accuracy on a few dozen images moves in steps of points, and by chance. The mean probability of
     the right label, for each model at the temperature that fits these images best, is as large as
-    the accuracy of a calibrated model, and moves with every image: of 200 other photographs it
-    predicts the accuracy that is lost (docs/training.md).
+    the accuracy of a calibrated model, and moves with every image (docs/training.md has what it
+    predicts of other photographs).
 
     Args:
         start: Of the base model.
