@@ -21,6 +21,7 @@ from clipkit.embeddings import Embeddings, check_embeddings, common_space
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.files import write_bytes
+from clipkit.models.safetensors_header import read_metadata
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.image_classifier import ImageClassifier
 from clipkit.zero_shot.probabilities import label_log_losses
@@ -111,11 +112,9 @@ class Head:
         """
         path = Path(path)
         try:
-            content = path.read_bytes()
+            metadata, content = read_metadata(path), path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        try:
-            metadata = _metadata(content)
         except ValueError as error:
             raise InputError(
                 f"{path} is no head, which is a safetensors file that clipkit adapt -o writes: "
@@ -132,16 +131,6 @@ class Head:
             raise InputError(
                 f"{path} is a damaged head: {error}; write it again with clipkit adapt -o"
             ) from error
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file; raise ValueError if it is none."""
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > len(content) - 8:
-        raise ValueError("it is cut off or of another kind")
-    header = json.loads(content[8 : 8 + length])
-    found = header.get("__metadata__") if isinstance(header, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _head(metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> Head:

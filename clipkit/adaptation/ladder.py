@@ -55,37 +55,33 @@ def lack_of(rung: Rung, splits: Sequence[Split], labels: NDArray[np.intp]) -> st
     return next(filter(None, map(rung.lack, counts)), "")
 
 
-def learning_curve(
-    rung: Rung, splits: Sequence[Split], labels: NDArray[np.intp]
-) -> tuple[CurvePoint, ...]:
+def learning_curve(rung: Rung, whole: RungResults) -> tuple[CurvePoint, ...]:
     """Return the accuracy of a rung with 1, 2, 4, … images a class, up to all there are.
 
     Args:
         rung: To fit on ever more of the training images of each split.
-        splits: One or more.
-        labels: The class of each image, shape (N,).
+        whole: Its results with all of them, which are the last point.
 
     Returns:
-        A point each number of images a class that it can be fitted on; the last one is of all.
+        A point each number of images a class that it can be fitted on.
     """
+    splits, labels = whole.splits, whole.labels
     most = max(int(np.bincount(labels[split.train]).max()) for split in splits)
     points = []
-    for shots in [*_doublings(most), most]:
-        few = [split.few(labels, shots) for split in splits]
-        if lack_of(rung, few, labels):
-            continue
-        accuracies = RungResults(
-            tuple(rung.measure(split) for split in few), tuple(few), labels
-        ).accuracies
-        points.append(
-            CurvePoint(
-                shots=shots,
-                num_images=round(np.mean([len(split.train) for split in few])),
-                accuracy=float(np.mean(accuracies)),
-                spread=_spread(accuracies),
-            )
-        )
-    return tuple(points)
+    for shots in _doublings(most):
+        few = tuple(split.few(labels, shots) for split in splits)
+        if not lack_of(rung, few, labels):
+            points.append(_point(shots, RungResults(tuple(map(rung.measure, few)), few, labels)))
+    return (*points, _point(most, whole))
+
+
+def _point(shots: int, found: RungResults) -> CurvePoint:
+    return CurvePoint(
+        shots=shots,
+        num_images=round(np.mean([len(split.train) for split in found.splits])),
+        accuracy=float(np.mean(found.accuracies)),
+        spread=_spread(found.accuracies),
+    )
 
 
 def rung_reports(

@@ -53,7 +53,7 @@ def text_probe(support: Support, strength: float) -> LinearClassifier:
     Source:
         Silva-Rodríguez et al. 2024, "A Closer Look at the Few-Shot Adaptation of Large
         Vision-Language Models" (arXiv 2312.12730): CLAP, with its penalty. There a few hundred
-        steps of gradient descent end the search; here it goes on to the least.
+        steps of gradient descent end the search; here it ends at the least.
     """
     return _Path(support)(strength)
 

@@ -43,8 +43,8 @@ def read_metadata(weights: Path) -> dict[str, str]:
         OSError: If the file cannot be read.
         ValueError: If it is not such a file.
     """
-    metadata: dict[str, str] = _read(weights)[0].get("__metadata__") or {}
-    return metadata
+    metadata = _read(weights)[0].get("__metadata__")
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _read(weights: Path) -> tuple[dict[str, Any], int]:

@@ -70,7 +70,7 @@ def adapt(
     results = climb([*rungs.values()], splits, labels, callbacks)
     chosen = choose_rung(results)
     baseline = _measure_baseline(images, splits, callbacks) if options.baseline else None
-    curve = learning_curve(rungs[chosen], splits, labels) if options.curve else ()
+    curve = learning_curve(rungs[chosen], results[chosen]) if options.curve else ()
     titles = {name: rung.title for name, rung in rungs.items()}
     choice = recommend(results, titles, baseline, curve)
     fitted = rungs[chosen if choice.name in rungs else best_rung(results)]

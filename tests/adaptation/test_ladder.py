@@ -75,7 +75,8 @@ def test_the_curve_doubles_up_to_all_images() -> None:
     task = made_task(18)  # twelve of each to adapt with
     splits = draw_splits(task.labels, NAMES, [0, 1])
     probe = next(rung for rung in embedding_rungs(task) if rung.name == "probe")
-    curve = learning_curve(probe, splits, task.labels)
+    whole = climb([probe], splits, task.labels, Callbacks())["probe"]
+    curve = learning_curve(probe, whole)
     assert [(point.shots, point.num_images) for point in curve] == [
         (1, 3),
         (2, 6),
@@ -83,7 +84,6 @@ def test_the_curve_doubles_up_to_all_images() -> None:
         (8, 24),
         (12, 36),
     ]
-    whole = climb([probe], splits, task.labels, Callbacks())["probe"]
     assert curve[-1].accuracy == pytest.approx(np.mean(whole.accuracies))
 
 
