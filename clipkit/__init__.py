@@ -112,6 +112,7 @@ _PUBLIC = {
     "clipkit.progress": ("Callbacks", "Progress"),
     "clipkit.quantizer": ("EmbeddingQuantizer",),
     "clipkit.runs.adapt": ("adapt", "fit_head"),
+    "clipkit.runs.adapted_model": ("fit_model",),
     "clipkit.runs.preflight": ("PreflightReport", "check"),
     "clipkit.runs.report": ("TrainingReport",),
     "clipkit.runs.run": ("choose_again", "train"),

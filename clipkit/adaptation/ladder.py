@@ -4,13 +4,14 @@ Shapes: N images, C classes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.adaptation.pixel_baseline import BASELINE, BASELINE_TITLE
 from clipkit.adaptation.report import CurvePoint, RungReport
-from clipkit.adaptation.results import RungResults, gain
+from clipkit.adaptation.results import RungResults, forgetting, gain
 from clipkit.adaptation.rung import Rung
 from clipkit.adaptation.splits import Split
 from clipkit.progress import Callbacks
@@ -95,7 +96,7 @@ def rung_reports(
 
     Args:
         rungs: Cheapest first.
-        results: Of those that were measured, by name.
+        results: Of those that were measured, by name; the first leaves the model as it is.
         splits: That they were measured on.
         labels: The class of each image, shape (N,).
         class_names: C names.
@@ -105,6 +106,7 @@ def rung_reports(
     """
     reports = []
     cheaper: list[RungResults] = []
+    base = next(iter(results.values()))
     for rung in rungs:
         found = results.get(rung.name)
         if found is None:
@@ -112,7 +114,8 @@ def rung_reports(
             reports.append(RungReport(rung.step, rung.name, rung.title, lack=lack))
             continue
         best = max(cheaper, key=lambda other: np.mean(other.accuracies), default=None)
-        reports.append(_report(rung.step, rung.name, rung.title, found, best, class_names))
+        report = _report(rung.step, rung.name, rung.title, found, best, class_names)
+        reports.append(replace(report, forgot=forgetting(found, base)))
         cheaper.append(found)
     return tuple(reports)
 

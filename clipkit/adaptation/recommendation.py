@@ -11,10 +11,28 @@ from numpy.typing import NDArray
 
 from clipkit.adaptation.pixel_baseline import BASELINE
 from clipkit.adaptation.report import ClassNeed, CurvePoint
-from clipkit.adaptation.results import RungResults, gain
+from clipkit.adaptation.results import RungResults, forgetting, gain
 
 _MOST_NEEDS = 5  # classes that are named
 _STILL_RISING = 0.01  # of accuracy by the last doubling of images
+
+
+def remembering(
+    results: Mapping[str, RungResults], max_forgetting: float
+) -> dict[str, RungResults]:
+    """Return the rungs after which the model still knows other things.
+
+    Args:
+        results: Of each rung by its name; the first leaves the model as it is.
+        max_forgetting: How much less probable the right names of other things may be, 0..1.
+
+    Returns:
+        Those that forget no more, in their order.
+    """
+    base = next(iter(results.values()))
+    return {
+        name: found for name, found in results.items() if forgetting(found, base) <= max_forgetting
+    }
 
 
 def choose_rung(results: Mapping[str, RungResults]) -> str:

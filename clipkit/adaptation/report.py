@@ -24,6 +24,7 @@ class RungReport:
     ece: float | None = None  # expected calibration error of the probabilities as fitted
     ece_calibrated: float | None = None  # with the temperature that held-out images ask for
     kept: float | None = None  # accuracy on images of other things, by their own names
+    forgot: float = 0.0  # by how much the right names of these became less probable
     seconds: float | None = None  # of fitting one split, without embedding the images
     num_bytes: int | None = None  # that are kept beside the base model
     gain: float | None = None  # in accuracy over the best cheaper rung
@@ -72,6 +73,7 @@ class AdaptationReport:
     num_test_images: int  # of one split, mean
     seeds: tuple[int, ...]  # one split each
     retention_images: int  # images of other things; 0: none
+    max_forgetting: float  # a rung that forgot more is not recommended
     rungs: tuple[RungReport, ...]  # cheapest first
     baseline: RungReport | None  # the small model without the base; None: not asked for
     recommended: str  # the name of a rung, or of the small model

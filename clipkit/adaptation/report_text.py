@@ -54,6 +54,13 @@ def report_sentences(report: AdaptationReport) -> Iterator[str]:
                 f"{100 * rung.gain_error:.1f} points."
             )
     for rung in report.rungs:
+        if rung.forgot > report.max_forgetting:
+            yield (
+                f"{rung.title} is not recommended, as it forgets: the right names of other things "
+                f"became {100 * rung.forgot:.1f} points less probable, and "
+                f"{100 * report.max_forgetting:g} are allowed."
+            )
+    for rung in report.rungs:
         if rung.lack:
             yield f"{rung.title} was not measured: it {rung.lack}."
 

@@ -88,8 +88,8 @@ class RungResults:
     @property
     def kept(self) -> float | None:
         """The accuracy on images of other things, mean over the splits; None: not measured."""
-        shares = [found.retention.mean() for found in self.measured if found.retention is not None]
-        return float(np.mean(shares)) if shares else None
+        kept = [found.retention for found in self.measured if found.retention is not None]
+        return float(np.mean([one.right.mean() for one in kept])) if kept else None
 
 
 @dataclass(frozen=True)
@@ -122,3 +122,21 @@ def gain(after: RungResults, before: RungResults) -> Gain:
     if len(differences) > 1:
         error = float(differences.std(ddof=1) / np.sqrt(len(differences)))
     return Gain(float(differences.mean()), error)
+
+
+def forgetting(after: RungResults, before: RungResults) -> float:
+    """Return how much less probable the right names of other things have become.
+
+    Args:
+        after: Of a rung that may have changed the model.
+        before: Of one that left it as it was; both of the same splits.
+
+    Returns:
+        The mean difference over images and splits, -1..1; 0 where it was not measured.
+    """
+    falls = [
+        then.retention.probabilities - now.retention.probabilities
+        for then, now in zip(before.measured, after.measured, strict=True)
+        if then.retention is not None and now.retention is not None
+    ]
+    return float(np.mean(falls)) if falls else 0.0

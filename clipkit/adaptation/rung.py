@@ -21,10 +21,11 @@ from clipkit.adaptation.held_out import Fitted, HeldOut
 from clipkit.adaptation.probe import fit_probe
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.support import Logits, Support
-from clipkit.adaptation.task import AdaptationTask
+from clipkit.adaptation.task import AdaptationTask, Retention
 from clipkit.adaptation.tip_adapter import fit_tip_adapter
 
-RUNG_NAMES = ("prompt", "prompts", "tip-adapter", "ss-text", "gda", "probe")
+HEAD_NAMES = ("prompt", "prompts", "tip-adapter", "ss-text", "gda", "probe")
+"""Of the rungs that leave the model as it is: steps 0 to 4."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,8 @@ class Measured:
 
     logits: Logits  # of the test images, shape (M, C)
     scale: float  # what held-out training images say logits are to be multiplied by
-    # Whether images of other things are right by their own names, shape (R,); None: it knows no
-    # other names, or there are no such images.
-    retention: NDArray[np.bool_] | None
+    # What the model then says of other things; None: it knows no other names, or there are none.
+    retention: Retention | None
     seconds: float  # of fitting, without embedding the images
     num_bytes: int  # that are kept beside the base model
 

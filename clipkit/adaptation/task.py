@@ -13,6 +13,16 @@ from clipkit.embeddings import Embeddings
 
 
 @dataclass(frozen=True)
+class Retention:
+    """What a model says of images of other things, each among the names of those things."""
+
+    right: NDArray[np.bool_]  # whether each is right, shape (R,)
+    # Of the right name, at the temperature that fits these images best, shape (R,). It moves with
+    # every image, where accuracy on a few dozen moves in steps and by chance.
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class AdaptationTask:
     """Labelled images as embeddings, and the texts of their classes."""
 
@@ -22,8 +32,7 @@ class AdaptationTask:
     one_prompt: Embeddings  # of each class, shape (C, D)
     class_embeddings: Embeddings  # the mean over all prompts of each class, shape (C, D)
     logit_scale: float
-    # Whether the model is right about images of other things, by their own names, shape (R,).
-    retention: NDArray[np.bool_] | None = None
+    retention: Retention | None = None  # of the model as it is; None: not measured
 
     def support(self, rows: NDArray[np.intp]) -> Support:
         """Return some of the images to adapt with."""

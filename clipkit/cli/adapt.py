@@ -2,15 +2,12 @@
 
 import argparse
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
-from clipkit.cli.outputs import OutputFile
 from clipkit.cli.pair_options import add_layout_options, pair_layout
 from clipkit.cli.terminal import note, print_tables, progress_bar, to_json, visible, warn
-from clipkit.errors import InputError
 from clipkit.progress import Callbacks, Progress
 
 if TYPE_CHECKING:
@@ -24,10 +21,13 @@ examples:
   clipkit classify photos/ --head pets.safetensors
   clipkit adapt labels.csv --label-column species --test held_out.csv --report pets.md
   clipkit adapt pets/ --rung probe -o pets.safetensors     that one, without measuring others
+  clipkit adapt pets/ --steps 6                     and is training the model worth it?
+  clipkit adapt pets/ --rung lora -o pets-model     train it; --model pets-model is then the model
 
 steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 a probe from the
-texts. All are fitted on embeddings in seconds. Nothing is chosen by images that are measured on.
-Images are embedded once: interrupted, the same command resumes
+texts: all fitted on embeddings in seconds. 5 LoRA, 6 fine-tuning: both train the model, once a
+split. Nothing is chosen by images that are measured on. Images are embedded once, and trained
+splits are measured once: interrupted, the same command resumes
 """
 
 
@@ -97,11 +97,35 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=values.whole_number(0), default=0, metavar="N", help="of the first split"
     )
     group.add_argument(
+        "--steps",
+        type=values.whole_number(0),
+        default=4,
+        metavar="N",
+        help="the last step of the ladder (default: 4; 5 and 6 train the model and need torch)",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="training",
+        metavar="KEY=VALUE",
+        help="a setting of steps 5 and 6, as clipkit train has it: --set compute.epochs=5; may be "
+        "given several times",
+    )
+    group.add_argument(
         "--retention-set",
         default="samples",
         metavar="FOLDER",
         help="class folders of other things that the model should still know (default: the "
         'photographs that come with clipkit; "none" for none)',
+    )
+    group.add_argument(
+        "--max-forgetting",
+        type=values.number(0, 1),
+        default=0.02,
+        metavar="SHARE",
+        help="how much less probable their right names may become (default: 0.02); a rung that "
+        "forgets more is not recommended",
     )
     group.add_argument(
         "--rung",
@@ -116,8 +140,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=values.path,
-        metavar="FILE.safetensors",
-        help="write the recommended head, fitted on all images of DATA",
+        metavar="PATH",
+        help="write the recommended rung, fitted on all images of DATA: a head to "
+        "FILE.safetensors, a trained model to a folder",
     )
     group.add_argument(
         "--report", type=values.path, metavar="FILE.md", help="write the report as Markdown"
@@ -151,73 +176,21 @@ def run(arguments: argparse.Namespace) -> int:
         InputError: If the images cannot be adapted to, or a file cannot be written.
     """
     # Imported here, so that the help of all commands starts without them.
-    from clipkit.adaptation.chart import draw_chart
-    from clipkit.adaptation.report_text import report_markdown
-    from clipkit.runs.adapt import adapt, fit_head
+    from clipkit.cli.adapt_outputs import AdaptOutputs
+    from clipkit.runs.adapt import adapt
 
-    head_file, page, chart = _outputs(arguments)
-    split_files = _split_files(arguments)
+    outputs = AdaptOutputs(arguments)
     options = _options(arguments)
-    if arguments.rung is not None and head_file is None:
-        raise InputError("--rung fits a head to write: say where to with -o FILE.safetensors")
     encoder = load_encoder(arguments)
     callbacks = Callbacks(say=note, warn=warn, progress_for=_bar)
-    if arguments.rung is not None and head_file is not None:
-        head = fit_head(encoder, arguments.data, arguments.rung, options, callbacks=callbacks)
-        head_file.write_bytes([head.to_bytes()])
+    if arguments.rung is not None:
+        outputs.write_rung(encoder, arguments.rung, options, callbacks)
         return 0
     report = adapt(encoder, arguments.data, options, callbacks=callbacks)
-    if head_file is not None and report.head is not None:
-        head_file.write_bytes([report.head.to_bytes()])
-    if page is not None:
-        page.write_text(report_markdown(report))
-    if chart is not None:
-        chart.write_bytes([draw_chart(report)])
-    for file, text in zip(split_files, report.split_files, strict=False):
-        file.write_text([text])
     _print(report, is_json=arguments.json)
+    outputs.write_report(report)
+    outputs.write_recommended(encoder, report, options, callbacks)
     return 1 if report.skipped and arguments.strict else 0
-
-
-def _outputs(
-    arguments: argparse.Namespace,
-) -> tuple[OutputFile | None, OutputFile | None, OutputFile | None]:
-    """Return the files to write, each checked before any work."""
-    from clipkit.adaptation.chart import SOFTWARE, check_chart
-    from clipkit.adaptation.head import FORMAT
-    from clipkit.adaptation.report_text import MARK
-
-    if arguments.chart is not None:
-        check_chart(Path(arguments.chart).suffix)
-    for given, ending in ((arguments.output, ".safetensors"), (arguments.report, ".md")):
-        if given is not None and Path(given).suffix.lower() != ending:
-            raise InputError(f"this is a file that ends in {ending}, got {given}")
-    marks = ((arguments.output, FORMAT), (arguments.report, MARK), (arguments.chart, SOFTWARE))
-    head, page, chart = (
-        None if path is None else _output(Path(path), mark, is_forced=arguments.force)
-        for path, mark in marks
-    )
-    return head, page, chart
-
-
-def _split_files(arguments: argparse.Namespace) -> list[OutputFile]:
-    """Return the files of the splits, checked before any work; none if they are not asked for."""
-    if arguments.save_splits is None:
-        return []
-    seeds = range(arguments.seed, arguments.seed + arguments.splits)
-    folder = Path(arguments.save_splits)
-    return [
-        OutputFile(
-            folder / f"seed-{seed}.json",
-            lambda head: head.startswith(b'{"train": [['),
-            arguments.force,
-        ).checked()
-        for seed in seeds
-    ]
-
-
-def _output(path: Path, mark: str, *, is_forced: bool) -> OutputFile:
-    return OutputFile(path, lambda head: mark.encode() in head, is_forced).checked()
 
 
 def _options(arguments: argparse.Namespace) -> "AdaptationOptions":
@@ -233,6 +206,9 @@ def _options(arguments: argparse.Namespace) -> "AdaptationOptions":
         label_column=arguments.label_column,
         shots=arguments.shots,
         seeds=tuple(range(arguments.seed, arguments.seed + arguments.splits)),
+        last_step=arguments.steps,
+        training=tuple(arguments.training),
+        max_forgetting=arguments.max_forgetting,
         retention_set="" if retention == "none" else retention,
     )
 

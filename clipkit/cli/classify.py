@@ -69,7 +69,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--head",
         type=values.path,
         metavar="FILE",
-        help="the classes of a head that clipkit adapt -o has written",
+        help="the classes of a head that clipkit adapt -o has written, and its model",
     )
     labels.add_argument(
         "--labels-file",
@@ -128,7 +128,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     add_concept_option(parser)
     add_model_options(parser)
     parser.explain_words = _explain_words
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, model=None)  # None: that of the head, else the starter
 
 
 def _explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
@@ -204,6 +204,7 @@ def _by_head(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
             "probabilities, so leave that out"
         )
     head = Head.load(Path(arguments.head))
+    arguments.model = arguments.model or values.model_name(head.model)
 
     def make(encoder: Encoder) -> _Answers:
         classifier = HeadClassifier(encoder, head)
@@ -216,6 +217,7 @@ def _by_head(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
 
 def _by_words(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
     """Return what answers by labels that are words, once there is an encoder."""
+    arguments.model = arguments.model or values.model_name("starter")
     calibration, named = _read_calibration(arguments), read_labels(arguments)
     taught = TaughtConcepts(arguments, named)
     label_prompts(named, arguments.templates, arguments.domain)

@@ -1,34 +1,34 @@
 """clipkit.adapt: what adapting a model to labelled images is worth, and the head to use."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clipkit.adaptation.head import Head
 from clipkit.adaptation.images import AdaptationImages, read_images
 from clipkit.adaptation.ladder import baseline_report, climb, learning_curve, rung_reports
-from clipkit.adaptation.options import SAMPLES, AdaptationOptions
+from clipkit.adaptation.options import LAST_CACHED_STEP, AdaptationOptions
 from clipkit.adaptation.pixel_baseline import PixelBaseline, read_features
-from clipkit.adaptation.recommendation import best_rung, choose_rung, class_needs, recommend
-from clipkit.adaptation.report import AdaptationReport
+from clipkit.adaptation.recommendation import (
+    best_rung,
+    choose_rung,
+    class_needs,
+    recommend,
+    remembering,
+)
+from clipkit.adaptation.report import AdaptationReport, CurvePoint
 from clipkit.adaptation.results import RungResults
-from clipkit.adaptation.rung import RUNG_NAMES, EmbeddingRung, embedding_rungs
+from clipkit.adaptation.rung import HEAD_NAMES, EmbeddingRung, Rung, embedding_rungs
 from clipkit.adaptation.split_files import split_file_text
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.task import AdaptationTask
 from clipkit.arguments import ENCODER_RULE, check_kind
-from clipkit.data.sources import open_pairs
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
-from clipkit.evaluation.zero_shot import evaluate_classes, sample_accuracy
 from clipkit.progress import Callbacks, keep_warnings
-from clipkit.zero_shot.classifier import ZeroShotClassifier
-
-_ONE_PROMPT = "a photo of a {}."
+from clipkit.runs.adaptation_task import embedded_task
 
 
 def adapt(
@@ -61,19 +61,28 @@ def adapt(
     """
     check_kind(encoder, "encode_images", ENCODER_RULE)
     options = options or AdaptationOptions()
+    if options.last_step > LAST_CACHED_STEP:
+        from clipkit.runs.trained_rungs import check_trainable  # needs torch
+
+        check_trainable(encoder)
     warnings: list[str] = []
     callbacks = keep_warnings(callbacks or Callbacks(), warnings)
     images = read_images(encoder, str(data), options, callbacks)
     splits, labels, names = images.splits(options), images.labels, images.class_names
-    task = _embedded_task(encoder, images, options, callbacks)
-    rungs = {rung.name: rung for rung in embedding_rungs(task) if rung.step <= options.last_step}
-    results = climb([*rungs.values()], splits, labels, callbacks)
-    chosen = choose_rung(results)
+    task = embedded_task(encoder, images, options, callbacks)
+    rungs = _rungs(encoder, images, task, options, callbacks)
+    heads = {rung.name: rung for rung in rungs if isinstance(rung, EmbeddingRung)}
+    results = climb(rungs, splits, labels, callbacks)
+    allowed = remembering(results, options.max_forgetting)
+    chosen = choose_rung(allowed)
     baseline = _measure_baseline(images, splits, callbacks) if options.baseline else None
-    curve = learning_curve(rungs[chosen], results[chosen]) if options.curve else ()
-    titles = {name: rung.title for name, rung in rungs.items()}
-    choice = recommend(results, titles, baseline, curve)
-    fitted = rungs[chosen if choice.name in rungs else best_rung(results)]
+    curve: tuple[CurvePoint, ...] = ()
+    if options.curve and chosen in heads:  # each point of another would be training runs
+        curve = learning_curve(heads[chosen], results[chosen])
+    choice = recommend(allowed, {rung.name: rung.title for rung in rungs}, baseline, curve)
+    head = heads.get(choice.name)
+    if head is None:
+        head = heads[best_rung({name: results[name] for name in heads if name in results})]
     return AdaptationReport(
         model=encoder.name,
         data=str(data),
@@ -82,8 +91,9 @@ def adapt(
         num_classes=len(names),
         num_test_images=round(np.mean([len(split.test) for split in splits])),
         seeds=options.seeds,
-        retention_images=0 if task.retention is None else len(task.retention),
-        rungs=rung_reports([*rungs.values()], results, splits, labels, names),
+        retention_images=0 if task.retention is None else len(task.retention.right),
+        max_forgetting=options.max_forgetting,
+        rungs=rung_reports(rungs, results, splits, labels, names),
         baseline=None if baseline is None else baseline_report(baseline, names),
         recommended=choice.name,
         recommendation=choice.sentence,
@@ -93,7 +103,7 @@ def adapt(
         warnings=tuple(warnings),
         skipped=images.skipped,
         settings=_settings(options),
-        head=_head(encoder, fitted, images, options),
+        head=_head(encoder, head, images, options),
         split_files=_split_texts(images, splits),
     )
 
@@ -124,54 +134,33 @@ def fit_head(
     """
     check_kind(encoder, "encode_images", ENCODER_RULE)
     options, callbacks = options or AdaptationOptions(), callbacks or Callbacks()
-    if rung not in RUNG_NAMES:
-        raise InputError(f"there is no rung {rung!r}: it is one of {', '.join(RUNG_NAMES)}")
-    options = replace(options, test="", retention_set="")
+    if rung not in HEAD_NAMES:
+        raise InputError(
+            f"there is no rung {rung!r} that is a head: it is one of {', '.join(HEAD_NAMES)}"
+        )
+    options = options.for_fitting()
     images = read_images(encoder, str(data), options, callbacks)
-    task = _embedded_task(encoder, images, options, callbacks)
+    task = embedded_task(encoder, images, options, callbacks)
     found = next(each for each in embedding_rungs(task) if each.name == rung)
     if lack := found.lack(np.bincount(images.labels, minlength=len(images.class_names))):
         raise InputError(f"the rung {rung} {lack}: take another, or add images")
     return _head(encoder, found, images, options)
 
 
-def _embedded_task(
-    encoder: Encoder, images: AdaptationImages, options: AdaptationOptions, callbacks: Callbacks
-) -> AdaptationTask:
-    with callbacks.progress_for("embedding class names") as progress:
-        ensemble = ZeroShotClassifier(
-            encoder,
-            images.class_names,
-            templates=options.templates,
-            domain=options.domain,
-            progress=progress,
-        )
-    single = ZeroShotClassifier(encoder, images.class_names, templates=_ONE_PROMPT)
-    return AdaptationTask(
-        class_names=images.class_names,
-        embeddings=images.embeddings,
-        labels=images.labels,
-        one_prompt=np.asarray(single.class_embeddings),
-        class_embeddings=np.asarray(ensemble.class_embeddings),
-        logit_scale=encoder.logit_scale,
-        retention=_retention(encoder, options, callbacks),
-    )
+def _rungs(
+    encoder: Encoder,
+    images: AdaptationImages,
+    task: AdaptationTask,
+    options: AdaptationOptions,
+    callbacks: Callbacks,
+) -> list[Rung]:
+    """Return the rungs of the ladder up to the last step that is asked for."""
+    rungs: list[Rung] = [*embedding_rungs(task)]
+    if options.last_step > LAST_CACHED_STEP:
+        from clipkit.runs.trained_rungs import trained_rungs  # needs torch
 
-
-def _retention(
-    encoder: Encoder, options: AdaptationOptions, callbacks: Callbacks
-) -> NDArray[np.bool_] | None:
-    """Return whether the model is right about images of other things, by their own names."""
-    if not options.retention_set:
-        return None
-    callbacks.say("measuring what the model knows of other things")
-    if options.retention_set == SAMPLES:
-        report = sample_accuracy(encoder)
-    else:
-        folders = open_pairs(str(options.retention_set), options.layout, callbacks=callbacks)
-        report = evaluate_classes(encoder, folders)
-    right = report.is_right
-    return right[~np.isnan(right)] > 0
+        rungs += trained_rungs(encoder, images, task, options, callbacks)
+    return [rung for rung in rungs if rung.step <= options.last_step]
 
 
 def _measure_baseline(

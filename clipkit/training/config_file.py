@@ -53,13 +53,10 @@ class TomlSettings:
         file = expand_home(path).absolute()
         content = _read(path)
         content.setdefault("output", str(file.with_suffix("")))
-        rule = 'overrides must be a list such as ["seed=3"]'
-        parts = [_parse_override(override, cls) for override in items_of(overrides, rule)]
+        parts = _parse_overrides(overrides, cls)
         try:
             renamed = _prepare(content, cls, file.parent)
-            for part in parts:
-                renamed += _prepare(part, cls, Path.cwd())
-                _merge(content, part)
+            renamed += _replace_settings(content, parts, cls)
             config = cls._build(content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -69,12 +66,19 @@ class TomlSettings:
         return config
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], *, folder: str | Path | None = None) -> Self:
+    def from_dict(
+        cls,
+        content: Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        *,
+        folder: str | Path | None = None,
+    ) -> Self:
         """Return the run that sections and keys describe, as a RUN.toml has them.
 
         Args:
             content: For example ``{"output": "run", "model": {"base": "starter"}, "data":
                 {"train": "photos"}}``.
+            overrides: As for :meth:`from_toml`.
             folder: Where relative paths count from; None: the working directory.
 
         Returns:
@@ -88,8 +92,10 @@ class TomlSettings:
             raise InputError(
                 f"a run must be a dict of sections and keys, got {type(content).__name__}"
             )
+        parts = _parse_overrides(overrides, cls)
         copy = plain_values(content)
         _prepare(copy, cls, expand_home(folder).absolute() if folder else Path.cwd())
+        _replace_settings(copy, parts, cls)
         return cls._build(copy)
 
     @classmethod
@@ -209,6 +215,23 @@ def _prepare(content: dict[str, Any], schema: Any, folder: Path) -> list[str]:
     return renamed
 
 
+def _parse_overrides(overrides: Sequence[str], schema: Any) -> list[dict[str, Any]]:
+    """Return each override as the part of a file that it stands for."""
+    rule = 'overrides must be a list such as ["seed=3"]'
+    return [_parse_override(override, schema) for override in items_of(overrides, rule)]
+
+
+def _replace_settings(
+    content: dict[str, Any], parts: Sequence[dict[str, Any]], schema: Any
+) -> list[str]:
+    """Replace settings in place by those of overrides; return what was renamed."""
+    renamed = []
+    for part in parts:
+        renamed += _prepare(part, schema, Path.cwd())
+        merge_settings(content, part)
+    return renamed
+
+
 def _parse_override(override: object, schema: Any) -> dict[str, Any]:
     """Return "optimizer.lr=1e-5" as the part of a file that it stands for."""
     if not isinstance(override, str):
@@ -225,8 +248,13 @@ def _parse_override(override: object, schema: Any) -> dict[str, Any]:
     return {section: {key: value}} if dot else {section: value}
 
 
-def _merge(content: dict[str, Any], part: Mapping[str, Any]) -> None:
-    """Replace settings in place: single keys of a section, and other values as a whole."""
+def merge_settings(content: dict[str, Any], part: Mapping[str, Any]) -> None:
+    """Replace settings in place: single keys of a section, and other values as a whole.
+
+    Args:
+        content: Sections and keys, changed.
+        part: The same, of those that are replaced.
+    """
     for name, value in part.items():
         if isinstance(value, dict) and isinstance(content.get(name), dict):
             content[name].update(value)

@@ -7,6 +7,7 @@ import numpy as np
 from clipkit.adaptation.results import RungResults
 from clipkit.adaptation.rung import Measured
 from clipkit.adaptation.splits import Split
+from clipkit.adaptation.task import Retention
 
 
 def made_results(
@@ -24,7 +25,7 @@ def made_results(
         labels: The class of every image, two classes.
         tests: The test images of each split.
         confidence: The probability of the class that is chosen.
-        retention: Whether images of other things are right.
+        retention: Whether images of other things are right; their right name has .9, else .1.
     """
     measured, splits = [], []
     for seed, (right, test) in enumerate(zip(rights, tests, strict=True)):
@@ -33,7 +34,9 @@ def made_results(
             np.array(right, dtype=bool), np.array(labels)[rows], 1 - np.array(labels)[rows]
         )
         logits = np.log(np.where(np.eye(2)[said] > 0, confidence, 1 - confidence))
-        kept = None if retention is None else np.array(retention)
+        kept = None
+        if retention is not None:
+            kept = Retention(np.array(retention), np.where(retention, 0.9, 0.1))
         measured.append(Measured(logits, 1.0, kept, 0.5, 4000))
         splits.append(Split(seed, np.setdiff1d(np.arange(len(labels)), rows), rows))
     return RungResults(tuple(measured), tuple(splits), np.array(labels))

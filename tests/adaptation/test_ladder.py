@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from clipkit.adaptation.ladder import climb, learning_curve, rung_reports
-from clipkit.adaptation.rung import RUNG_NAMES, Rung, embedding_rungs
+from clipkit.adaptation.rung import HEAD_NAMES, Rung, embedding_rungs
 from clipkit.adaptation.splits import draw_splits
-from clipkit.adaptation.task import AdaptationTask
+from clipkit.adaptation.task import AdaptationTask, Retention
 from clipkit.progress import Callbacks
 from tests.adaptation.made_support import made_support
 
@@ -22,7 +22,7 @@ def made_task(count: int = 12, *, wrong_texts: bool = True) -> AdaptationTask:
         support.class_embeddings,
         support.class_embeddings,
         support.logit_scale,
-        retention=np.array([True, True, False]),
+        retention=Retention(np.array([True, True, False]), np.array([0.9, 0.8, 0.2])),
     )
 
 
@@ -31,7 +31,7 @@ def test_images_beat_wrong_texts_on_every_rung_that_uses_them() -> None:
     splits = draw_splits(task.labels, NAMES, [0, 1, 2])
     rungs: list[Rung] = [*embedding_rungs(task)]
     results = climb(rungs, splits, task.labels, Callbacks())
-    assert tuple(results) == RUNG_NAMES
+    assert tuple(results) == HEAD_NAMES
     for name, found in results.items():
         accuracy = np.mean(found.accuracies)
         assert accuracy < 0.2 if name in ("prompt", "prompts") else accuracy > 0.9, name

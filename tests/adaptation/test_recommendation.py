@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clipkit.adaptation.recommendation import best_rung, choose_rung, class_needs, recommend
+from clipkit.adaptation.recommendation import (
+    best_rung,
+    choose_rung,
+    class_needs,
+    recommend,
+    remembering,
+)
 from clipkit.adaptation.report import CurvePoint
 from clipkit.adaptation.results import RungResults
 from tests.adaptation.made_results import made_results
@@ -75,3 +81,17 @@ def test_classes_that_are_wrong_most_often_need_labels_first() -> None:
     (need,) = class_needs(found, np.array(LABELS), ["cat", "dog"])
     assert (need.name, need.count, need.accuracy) == ("dog", 20, 0.0)
     assert class_needs(right(40), np.array(LABELS), ["cat", "dog"]) == ()
+
+
+def test_a_rung_that_forgets_is_left_out() -> None:
+    def knowing(count: int) -> RungResults:
+        """Return a rung that is right about all its images and about some of ten other things."""
+        others = [True] * count + [False] * (10 - count)
+        return made_results([[1] * 40], LABELS, TEST, retention=others)
+
+    # Of ten right names one has .1 instead of .9: .08 less probable on average.
+    found = results(knowing(10), knowing(9), knowing(10))
+    assert [*remembering(found, 0.02)] == ["prompt", "probe"]
+    assert [*remembering(found, 0.081)] == ["prompt", "prompts", "probe"]
+    assert [*remembering(results(knowing(5), knowing(9)), 0.02)] == ["prompt", "prompts"]
+    assert [*remembering(results(right(20), knowing(9)), 0.02)] == ["prompt", "prompts"]

@@ -73,6 +73,13 @@ def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: 
         ([".", "-o", "missing/h.safetensors"], "there is no folder missing"),
         ([".", "--rung", "probe"], "say where to with -o"),
         ([".", "--shots", "0"], "--shots"),
+        ([".", "--rung", "lora"], "of lora and flyp with -o FOLDER"),
+        ([".", "--rung", "lora", "-o", "h.safetensors"], "lora is written to a folder, as it is a"),
+        ([".", "--rung", "gda", "-o", "h"], "gda is written to a file that ends in .safetensors"),
+        ([".", "-o", ".", "--steps", "6"], "is there already"),
+        ([".", "-o", "no/model", "--steps", "6"], "there is no folder"),
+        ([".", "--set", "model.base=x"], "take settings of optimizer., compute., loss. as in"),
+        ([".", "--max-forgetting", "2"], "--max-forgetting"),
     ],
 )
 def test_what_does_not_fit_is_one_line(run: Run, words: list[str], message: str) -> None:
@@ -113,3 +120,23 @@ def test_splits_are_written_and_taken_again(run: Run, pets: Path, tmp_path: Path
     outcome = run("adapt", pets, *words, "--save-splits", tmp_path / "gone")
     assert outcome.status == 2
     assert "there is no folder" in outcome.err
+
+
+@pytest.mark.filterwarnings("ignore::clipkit.errors.ClipkitWarning")
+@pytest.mark.parametrize("words", [("--steps", "5"), ("--rung", "lora")])
+def test_a_folder_takes_what_is_recommended_or_named(
+    run: Run, pets: Path, tiny_checkpoint: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    place = tmp_path / "model"
+    options = ("--retention-set", "none", "--splits", "1", "--set", "compute.epochs=1", "-o", place)
+    outcome = run("adapt", pets, "--model", tiny_checkpoint, *options, *words)
+    assert outcome.status == 0, outcome.err
+    assert ("LoRA on both encoders" in outcome.out) == ("--steps" in words)
+    head = Head.load(place / "head.safetensors")
+    assert (head.method == "lora") == (place / "lora.safetensors").is_file()
+    assert "--rung" not in words or head.method == "lora"
+    # The head names its model, so that --model need not be said.
+    outcome = run(
+        "classify", pets / "rex" / "0.png", "--head", place / "head.safetensors", "--json"
+    )
+    assert {item["label"] for item in json.loads(outcome.out)["labels"]} == {"rex", "tom"}

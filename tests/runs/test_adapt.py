@@ -72,7 +72,9 @@ def test_test_images_decide_and_the_head_is_of_all_others(colors: Path, tmp_path
 def test_a_rung_is_fitted_without_measuring(colors: Path) -> None:
     head = fit_head(FakeEncoder(), colors, "gda", OPTIONS)
     assert (head.method, head.class_names) == ("gda", ("green", "red"))
-    with pytest.raises(InputError, match="there is no rung 'best': it is one of prompt, prompts"):
+    with pytest.raises(
+        InputError, match="there is no rung 'best' that is a head: it is one of prompt"
+    ):
         fit_head(FakeEncoder(), colors, "best", OPTIONS)
 
 
