@@ -3,24 +3,20 @@
 Shapes: D dimensions.
 """
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as save_tensors
 
 from clipkit.embeddings import EmbeddingArray, check_embeddings
 from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.files import write_bytes
+from clipkit.models.tensor_file import About, TensorFileKind, Tensors, check_types
 from clipkit.search.query import parse_query
 
 SUFFIX = ".safetensors"
-_FORMAT, _VERSION = "clipkit_concept", "1"
+CONCEPT_FILE = TensorFileKind("clipkit_concept", "concept", "clipkit teach")
 _REFUSED = re.compile(r"[+,:;/\\*?\"<>|\x00-\x1f]| - ")
 _LONGEST_NAME = 80
 _NAME_RULE = (
@@ -75,9 +71,7 @@ class Concept:
 
     def to_bytes(self) -> bytes:
         """Return the content of a safetensors file with all of it."""
-        about = {_FORMAT: _VERSION, "about": json.dumps(self.to_dict(), ensure_ascii=False)}
-        content: bytes = save_tensors({"embedding": np.asarray(self.embedding)}, about)
-        return content
+        return CONCEPT_FILE.to_bytes(self.to_dict(), {"embedding": np.asarray(self.embedding)})
 
     def save(self, path: Path | str) -> None:
         """Write the concept as a safetensors file; what is there is replaced.
@@ -103,31 +97,7 @@ class Concept:
         Raises:
             InputError: If it cannot be read, is no concept, or is damaged.
         """
-        path = Path(path)
-        try:
-            path.open("rb").close()  # its errors have a reason that safetensors' have not
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                has_embedding = "embedding" in file.keys()  # noqa: SIM118 - it is no mapping
-                rows = file.get_tensor("embedding") if has_embedding else None
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        except SafetensorError as error:
-            raise InputError(
-                f"{path} is no concept, or a damaged one: it is no whole safetensors file "
-                f"({error}); teach it again with clipkit teach"
-            ) from error
-        if metadata.get(_FORMAT) != _VERSION:
-            raise InputError(
-                f'{path} is no concept of this version of clipkit, which has "{_FORMAT}": '
-                f'"{_VERSION}" in its metadata: clipkit teach writes one'
-            )
-        try:
-            return _concept(json.loads(metadata["about"]), rows)
-        except (KeyError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{path} is a damaged concept: {error}; teach it again with clipkit teach"
-            ) from error
+        return CONCEPT_FILE.read(Path(path), _concept)
 
 
 def check_concept_name(name: object) -> str:
@@ -155,7 +125,7 @@ def check_concept_name(name: object) -> str:
     return words
 
 
-def _concept(about: Mapping[str, Any], rows: Any) -> Concept:
+def _concept(about: About, tensors: Tensors) -> Concept:
     """Return the concept of a file's parts; raise what shows that they do not fit together."""
     types: dict[str, type | tuple[type, ...]] = {
         "name": str,
@@ -168,10 +138,9 @@ def _concept(about: Mapping[str, Any], rows: Any) -> Concept:
         "created": str,
         "clipkit_version": str,
     }
-    for field, expected in types.items():
-        if not isinstance(about[field], expected):
-            raise ValueError(f'its "{field}" is {about[field]!r:.60}')
-    if rows is None or rows.ndim != 1:
+    check_types(about, types)
+    rows = tensors["embedding"]
+    if rows.ndim != 1:
         raise ValueError("it has no embedding of shape (D,)")
     check_concept_name(about["name"])
     row = check_embeddings(rows[None, :], "its embedding")[0]

@@ -184,7 +184,7 @@ def _outputs(
 ) -> tuple[OutputFile | None, OutputFile | None, OutputFile | None]:
     """Return the files to write, each checked before any work."""
     from clipkit.adaptation.chart import SOFTWARE, check_chart
-    from clipkit.adaptation.head import FORMAT
+    from clipkit.adaptation.head import HEAD_FILE
     from clipkit.adaptation.report_text import MARK
 
     if arguments.chart is not None:
@@ -192,7 +192,11 @@ def _outputs(
     for given, ending in ((arguments.output, ".safetensors"), (arguments.report, ".md")):
         if given is not None and Path(given).suffix.lower() != ending:
             raise InputError(f"this is a file that ends in {ending}, got {given}")
-    marks = ((arguments.output, FORMAT), (arguments.report, MARK), (arguments.chart, SOFTWARE))
+    marks = (
+        (arguments.output, HEAD_FILE.mark),
+        (arguments.report, MARK),
+        (arguments.chart, SOFTWARE),
+    )
     head, page, chart = (
         None if path is None else _output(Path(path), mark, is_forced=arguments.force)
         for path, mark in marks

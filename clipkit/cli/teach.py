@@ -151,7 +151,9 @@ def concept_file(path: str, *, is_forced: bool) -> OutputFile:
     """
     if not path.lower().endswith(".safetensors"):
         raise InputError(f"a concept is a file that ends in .safetensors, got {path}")
-    return OutputFile(Path(path), lambda head: b'"clipkit_concept"' in head, is_forced)
+    from clipkit.adaptation.concept import CONCEPT_FILE
+
+    return OutputFile(Path(path), lambda head: CONCEPT_FILE.mark.encode() in head, is_forced)
 
 
 def _without_index(image: str) -> str:

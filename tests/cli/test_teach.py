@@ -246,5 +246,5 @@ def test_a_damaged_concept_is_told_and_does_not_stop_a_search(
     path.write_bytes(path.read_bytes()[:-4])
     encoder.encoded_texts.clear()
     outcome = run("search", "Rex", library.folder)
-    assert "is no concept, or a damaged one" in outcome.err
+    assert "is a damaged concept" in outcome.err
     assert encoder.encoded_texts == ["Rex"]
