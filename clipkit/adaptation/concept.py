@@ -4,6 +4,7 @@ Shapes: D dimensions.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from clipkit.search.query import parse_query
 
 SUFFIX = ".safetensors"
 CONCEPT_FILE = TensorFileKind("clipkit_concept", "concept", "clipkit teach")
-_REFUSED = re.compile(r"[+,:;/\\*?\"<>|\x00-\x1f]| - ")
+_REFUSED = re.compile(r"[+,:;/\\*?\"<>|]| - ")
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that nobody sees
+_JOINERS = "\u200c\u200d"  # are such ones, and belong to words and emoji
 _LONGEST_NAME = 80
 _NAME_RULE = (
     'a name is one or several words of at most 80 letters, without + , : ; / \\ * ? " < > | and '
-    "without a lone -, since it stands for a word in queries and lists of labels"
+    "without a lone - and invisible characters, since it stands for a word in queries and lists of "
+    "labels"
 )
 
 
@@ -101,13 +105,13 @@ class Concept:
 
 
 def check_concept_name(name: object) -> str:
-    """Return the name of a concept without outer spaces.
+    """Return the name of a concept as it is kept.
 
     Args:
         name: What should be one.
 
     Returns:
-        The name.
+        The name in Unicode's composed form, as it is typed, with single spaces between words.
 
     Raises:
         InputError: If it is empty or no text, or would not read as words in a query or as one
@@ -115,8 +119,14 @@ def check_concept_name(name: object) -> str:
     """
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"a concept needs a name, got {name!r}: {_NAME_RULE}")
-    words = name.strip()
-    if len(words) > _LONGEST_NAME or _REFUSED.search(words) or words[0] in "-.~#":
+    composed = unicodedata.normalize("NFC", name.strip())
+    spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in composed)
+    words = " ".join(filter(None, spaced.split(" ")))
+    is_visible = all(
+        char in _JOINERS or unicodedata.category(char) not in _INVISIBLE for char in words
+    )
+    is_refused = bool(_REFUSED.search(words)) or words[:1] in "-.~#"
+    if len(words) > _LONGEST_NAME or is_refused or not is_visible:
         raise InputError(f"{words!r:.120} cannot be the name of a concept: {_NAME_RULE}")
     try:
         parse_query(words)

@@ -54,11 +54,17 @@ def test_it_opens_with_safetensors_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", "  ", "Rex + Bella", "a+b", "a - b", "a/b", "..", "a\\b", "a,b", "2:Rex", "-x", "~me",
-     "#x", "a\nb", "rex.jpg", "x" * 81, None, 3],
+     "#x", "a\nb", "rex.jpg", "x" * 81, None, 3,
+     "a\u202eb", "a\u200bb", "a\x9bb", "a\u2028b", "\udcff"],
 )  # fmt: skip
 def test_a_name_that_would_not_read_as_one_word_is_refused(name: object) -> None:
     with pytest.raises(InputError, match="name"):
         check_concept_name(name)
+
+
+def test_a_name_is_kept_as_it_would_be_typed() -> None:
+    assert check_concept_name(" Cafe\u0301\u00a0  noir ") == "Caf\u00e9 noir"
+    assert check_concept_name("\U0001f469\u200d\U0001f692") == "\U0001f469\u200d\U0001f692"
 
 
 @settings(max_examples=200, deadline=None)

@@ -107,6 +107,27 @@ def test_unreadable_images_are_listed_and_the_others_used(run: Run, photos: Path
     assert run("teach", "Rex", photos / "rex", "gone.png", "--replace").status == 0
 
 
+def test_what_cannot_be_read_of_a_folder_is_named_with_its_folder(run: Run, photos: Path) -> None:
+    (photos / "rex" / "gone.png").symlink_to("nowhere")
+    assert "  photos/rex/gone.png: is a link" in run("teach", "Rex", "photos/rex").err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    run: Run, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "file"))
+    outcome = run("teach", "Rex", "photos/rex")
+    assert outcome.status == 2
+    assert "set CLIPKIT_HOME to a directory that can be written" in outcome.err
+    assert encoder.encoded_images == []
+
+
+def test_the_use_of_another_models_concept_names_the_model(run: Run) -> None:
+    outcome = run("teach", "Rex", "photos/rex", "--model", "big one")
+    assert outcome.out.endswith('clipkit search "Rex + beach" --model "big one"\n')
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
