@@ -124,8 +124,8 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
 
 
 def test_the_use_of_another_models_concept_names_the_model(run: Run) -> None:
-    outcome = run("teach", "Rex", "photos/rex", "--model", "big one")
-    assert outcome.out.endswith('clipkit search "Rex + beach" --model "big one"\n')
+    outcome = run("teach", "Rex", "photos/rex", "--model", "ViT-B-32/openai")
+    assert outcome.out.endswith('clipkit search "Rex + beach" --model ViT-B-32/openai\n')
 
 
 @pytest.mark.parametrize(
