@@ -59,10 +59,13 @@ class Concept:
             SpaceMismatchError: If it is of another space.
         """
         if space_id != self.space_id:
+            way_out = f", or load {self.model}"
+            if model == self.model:
+                way_out = f"; {model} has other weights or settings than it had then"
             raise SpaceMismatchError(
                 f"the concept {self.name} was taught with {self.model} (space {self.space_id}), "
                 f"and the model is {model} (space {space_id}): teach it with that model too, with "
-                f'clipkit teach "{self.name}" … --model {model}, or load {self.model}'
+                f'clipkit teach "{self.name}" … --model {model}{way_out}'
             )
 
     def to_dict(self) -> dict[str, object]:

@@ -53,10 +53,12 @@ class Head:
             SpaceMismatchError: If they are of another space.
         """
         if space_id != self.space_id:
+            remedy = f"load {self.model}, or fit a head on {name}"
+            if name == self.model:
+                remedy = f"{name} has other weights or settings now, fit the head again"
             raise SpaceMismatchError(
                 f"the head was fitted on embeddings of {self.model} (space {self.space_id}), and "
-                f"these are of {name} (space {space_id}): load {self.model}, or fit a head on "
-                f"{name} with clipkit adapt"
+                f"these are of {name} (space {space_id}): {remedy} with clipkit adapt"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -165,6 +165,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rung is not None and head_file is not None:
         head = fit_head(encoder, arguments.data, arguments.rung, options, callbacks=callbacks)
         head_file.write_bytes([head.to_bytes()])
+        if arguments.json:
+            print(to_json(head.to_dict()))
         return 0
     report = adapt(encoder, arguments.data, options, callbacks=callbacks)
     if head_file is not None and report.head is not None:
@@ -189,9 +191,10 @@ def _outputs(
 
     if arguments.chart is not None:
         check_chart(Path(arguments.chart).suffix)
-    for given, ending in ((arguments.output, ".safetensors"), (arguments.report, ".md")):
+    endings = ("head", arguments.output, ".safetensors"), ("report", arguments.report, ".md")
+    for noun, given, ending in endings:
         if given is not None and Path(given).suffix.lower() != ending:
-            raise InputError(f"this is a file that ends in {ending}, got {given}")
+            raise InputError(f"a {noun} is a file that ends in {ending}, got {given}")
     marks = (
         (arguments.output, HEAD_FILE.mark),
         (arguments.report, MARK),
@@ -244,7 +247,7 @@ def _options(arguments: argparse.Namespace) -> "AdaptationOptions":
 def _print(report: "AdaptationReport", *, is_json: bool) -> None:
     from clipkit.adaptation.report_text import LIMITS, report_sentences, report_tables
 
-    print_shortcomings(report.skipped, report.warnings)
+    print_shortcomings(report.skipped, ())  # warnings were told as they came
     if is_json:
         print(to_json(report.to_dict()))
         return

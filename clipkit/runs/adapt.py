@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,15 @@ from clipkit.adaptation.split_files import split_file_text
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.task import AdaptationTask
 from clipkit.arguments import ENCODER_RULE, check_kind
+from clipkit.data.labelled_images import by_class
+from clipkit.data.pair import PairDataset
 from clipkit.data.sources import open_pairs
 from clipkit.encoder.encoder import Encoder
-from clipkit.errors import InputError
+from clipkit.errors import ClipkitWarning, InputError, MissingExtraError
 from clipkit.evaluation.zero_shot import evaluate_classes, sample_accuracy
 from clipkit.progress import Callbacks, keep_warnings
 from clipkit.zero_shot.classifier import ZeroShotClassifier
+from clipkit.zero_shot.labels import label_prompts
 
 _ONE_PROMPT = "a photo of a {}."
 
@@ -61,6 +65,7 @@ def adapt(
     """
     check_kind(encoder, "encode_images", ENCODER_RULE)
     options = options or AdaptationOptions()
+    _check_before_work(options)
     warnings: list[str] = []
     callbacks = keep_warnings(callbacks or Callbacks(), warnings)
     images = read_images(encoder, str(data), options, callbacks)
@@ -127,12 +132,24 @@ def fit_head(
     if rung not in RUNG_NAMES:
         raise InputError(f"there is no rung {rung!r}: it is one of {', '.join(RUNG_NAMES)}")
     options = replace(options, test="", retention_set="")
+    _check_before_work(options)
     images = read_images(encoder, str(data), options, callbacks)
     task = _embedded_task(encoder, images, options, callbacks)
     found = next(each for each in embedding_rungs(task) if each.name == rung)
     if lack := found.lack(np.bincount(images.labels, minlength=len(images.class_names))):
         raise InputError(f"the rung {rung} {lack}: take another, or add images")
     return _head(encoder, found, images, options)
+
+
+def _check_before_work(options: AdaptationOptions) -> None:
+    """Raise for what would else be found only once all images are embedded."""
+    try:
+        import scipy.optimize  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("evaluate", "Adapting") from error
+    label_prompts(["class"], options.templates, options.domain)
+    if options.retention_set not in ("", SAMPLES):
+        _open_retention(options, Callbacks())
 
 
 def _embedded_task(
@@ -146,7 +163,9 @@ def _embedded_task(
             domain=options.domain,
             progress=progress,
         )
-    single = ZeroShotClassifier(encoder, images.class_names, templates=_ONE_PROMPT)
+    with catch_warnings():  # of the names: the ensemble has given the same ones
+        simplefilter("ignore", ClipkitWarning)
+        single = ZeroShotClassifier(encoder, images.class_names, templates=_ONE_PROMPT)
     return AdaptationTask(
         class_names=images.class_names,
         embeddings=images.embeddings,
@@ -168,10 +187,14 @@ def _retention(
     if options.retention_set == SAMPLES:
         report = sample_accuracy(encoder)
     else:
-        folders = open_pairs(str(options.retention_set), options.layout, callbacks=callbacks)
-        report = evaluate_classes(encoder, folders)
+        report = evaluate_classes(encoder, _open_retention(options, callbacks))
     right = report.is_right
     return right[~np.isnan(right)] > 0
+
+
+def _open_retention(options: AdaptationOptions, callbacks: Callbacks) -> PairDataset:
+    path = str(options.retention_set)
+    return by_class(path, open_pairs(path, options.layout, callbacks=callbacks)).dataset
 
 
 def _measure_baseline(

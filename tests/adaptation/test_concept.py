@@ -85,6 +85,8 @@ def test_another_models_space_says_what_to_run() -> None:
     make_concept().check_space("fake-space", "fake")
     with pytest.raises(SpaceMismatchError, match='clipkit teach "Rex" … --model big'):
         make_concept().check_space("other-space", "big")
+    with pytest.raises(SpaceMismatchError, match="fake has other weights or settings than it had"):
+        make_concept().check_space("other-space", "fake")
 
 
 def test_a_missing_file_and_one_of_another_kind_are_refused(tmp_path: Path) -> None:

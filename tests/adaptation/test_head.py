@@ -81,6 +81,8 @@ def test_another_model_is_refused() -> None:
     encoder = FakeEncoder(space_id="other", name="other-model")
     with pytest.raises(SpaceMismatchError, match=r"fitted on embeddings of fake .*other-model"):
         HeadClassifier(encoder, make_head())
+    with pytest.raises(SpaceMismatchError, match="fake has other weights or settings now"):
+        HeadClassifier(FakeEncoder(space_id="other"), make_head())
     with pytest.raises(InputError, match="must be an Encoder"):
         HeadClassifier("starter", make_head())  # type: ignore[arg-type]
     rows = EmbeddingArray(np.eye(4, dtype=np.float32), "third")
