@@ -22,7 +22,7 @@ _JSON_WORDS = {list: "a list", str: "a string", type(None): "null", bool: "true 
 
 
 @contextmanager
-def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, durable: bool = False, replaces: bool = True) -> Iterator[Path]:
     """Give the name of a new file, which takes the place of ``path`` when the block ends well.
 
     Args:
@@ -30,11 +30,13 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
             may read and write it stays as it was.
         durable: Whether to wait until the bytes and the name are on the disk: a power cut
             afterwards loses nothing, and it takes milliseconds.
+        replaces: False: what is there stays, also what another process puts there meanwhile.
 
     Yields:
         Where to write, in the same directory and with the same suffix. Nothing is there yet.
 
     Raises:
+        FileExistsError: If something is there and may not be replaced.
         OSError: If the file cannot be put in its place; it names the file, not the draft. What was
             there stays, and no draft is left
             (a killed process leaves one: its name begins with ``.clipkit-``).
@@ -45,9 +47,12 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             with draft.open("rb+") as file:
                 os.fsync(file.fileno())
-        if path.is_file():
-            draft.chmod(stat.S_IMODE(path.stat().st_mode))
-        draft.replace(path)
+        if not replaces:
+            _put_where_nothing_is(draft, path)
+        else:
+            if path.is_file():
+                draft.chmod(stat.S_IMODE(path.stat().st_mode))
+            draft.replace(path)
         if durable:
             sync_directory(path.parent)
     except OSError as error:
@@ -59,23 +64,38 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
+def write_bytes(
+    path: Path, content: bytes, *, durable: bool = False, replaces: bool = True
+) -> None:
     """Write a file atomically.
 
     Args:
         path: The file; its directory must exist. What is there is replaced.
         content: Its whole content.
         durable: As for :func:`atomic_write`.
+        replaces: As for :func:`atomic_write`.
 
     Raises:
+        FileExistsError: If something is there and may not be replaced.
         OSError: If writing fails; it names the file. What was there stays.
     """
-    with atomic_write(path, durable=durable) as draft:
+    with atomic_write(path, durable=durable, replaces=replaces) as draft:
         try:
             draft.write_bytes(content)
         except OSError as error:  # a full disk has no name
             error.filename = error.filename or str(path)
             raise
+
+
+def _put_where_nothing_is(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)  # unlike a rename it fails if something is there
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+    except OSError:  # a disk without hard links: another process could come between these two
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        draft.replace(path)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:

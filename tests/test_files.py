@@ -24,6 +24,7 @@ from clipkit.files import (
     put_in_place,
     sha256_of,
     sync_directory,
+    write_bytes,
     write_text,
 )
 from tests.full_disk import full_disk
@@ -84,6 +85,23 @@ def test_a_file_is_written_and_replaced_under_any_name(
             draft.write_bytes(content)
         assert path.read_bytes() == content
         assert content_of(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_that_may_not_be_replaced_stays(
+    has_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    if not has_links:
+        monkeypatch.setattr(Path, "hardlink_to", fail)
+    path = tmp_path / "one"
+    write_bytes(path, b"first", replaces=False)
+    with pytest.raises(FileExistsError, match=f"{path}'$"):
+        write_bytes(path, b"second", replaces=False)
+    assert path.read_bytes() == b"first"
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_a_draft_has_the_ending_of_its_file(tmp_path: Path) -> None:

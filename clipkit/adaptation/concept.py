@@ -3,29 +3,29 @@
 Shapes: D dimensions.
 """
 
-import json
 import re
-from collections.abc import Mapping
+import unicodedata
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as save_tensors
 
 from clipkit.embeddings import EmbeddingArray, check_embeddings
 from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.files import write_bytes
+from clipkit.models.tensor_file import About, TensorFileKind, Tensors, check_types
 from clipkit.search.query import parse_query
 
 SUFFIX = ".safetensors"
-_FORMAT, _VERSION = "clipkit_concept", "1"
-_REFUSED = re.compile(r"[+,:;/\\*?\"<>|\x00-\x1f]| - ")
+CONCEPT_FILE = TensorFileKind("clipkit_concept", "concept", "clipkit teach")
+_REFUSED = re.compile(r"[+,:;/\\*?\"<>|]| - ")
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters that nobody sees
+_JOINERS = "\u200c\u200d"  # are such ones, and belong to words and emoji
 _LONGEST_NAME = 80
 _NAME_RULE = (
     'a name is one or several words of at most 80 letters, without + , : ; / \\ * ? " < > | and '
-    "without a lone -, since it stands for a word in queries and lists of labels"
+    "without a lone - and invisible characters, since it stands for a word in queries and lists of "
+    "labels"
 )
 
 
@@ -59,10 +59,13 @@ class Concept:
             SpaceMismatchError: If it is of another space.
         """
         if space_id != self.space_id:
+            way_out = f", or load {self.model}"
+            if model == self.model:
+                way_out = f"; {model} has other weights or settings than it had then"
             raise SpaceMismatchError(
                 f"the concept {self.name} was taught with {self.model} (space {self.space_id}), "
                 f"and the model is {model} (space {space_id}): teach it with that model too, with "
-                f'clipkit teach "{self.name}" … --model {model}, or load {self.model}'
+                f'clipkit teach "{self.name}" … --model {model}{way_out}'
             )
 
     def to_dict(self) -> dict[str, object]:
@@ -75,9 +78,7 @@ class Concept:
 
     def to_bytes(self) -> bytes:
         """Return the content of a safetensors file with all of it."""
-        about = {_FORMAT: _VERSION, "about": json.dumps(self.to_dict(), ensure_ascii=False)}
-        content: bytes = save_tensors({"embedding": np.asarray(self.embedding)}, about)
-        return content
+        return CONCEPT_FILE.to_bytes(self.to_dict(), {"embedding": np.asarray(self.embedding)})
 
     def save(self, path: Path | str) -> None:
         """Write the concept as a safetensors file; what is there is replaced.
@@ -103,41 +104,17 @@ class Concept:
         Raises:
             InputError: If it cannot be read, is no concept, or is damaged.
         """
-        path = Path(path)
-        try:
-            path.open("rb").close()  # its errors have a reason that safetensors' have not
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                has_embedding = "embedding" in file.keys()  # noqa: SIM118 - it is no mapping
-                rows = file.get_tensor("embedding") if has_embedding else None
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        except SafetensorError as error:
-            raise InputError(
-                f"{path} is no concept, or a damaged one: it is no whole safetensors file "
-                f"({error}); teach it again with clipkit teach"
-            ) from error
-        if metadata.get(_FORMAT) != _VERSION:
-            raise InputError(
-                f'{path} is no concept of this version of clipkit, which has "{_FORMAT}": '
-                f'"{_VERSION}" in its metadata: clipkit teach writes one'
-            )
-        try:
-            return _concept(json.loads(metadata["about"]), rows)
-        except (KeyError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{path} is a damaged concept: {error}; teach it again with clipkit teach"
-            ) from error
+        return CONCEPT_FILE.read(Path(path), _concept)
 
 
 def check_concept_name(name: object) -> str:
-    """Return the name of a concept without outer spaces.
+    """Return the name of a concept as it is kept.
 
     Args:
         name: What should be one.
 
     Returns:
-        The name.
+        The name in Unicode's composed form, as it is typed, with single spaces between words.
 
     Raises:
         InputError: If it is empty or no text, or would not read as words in a query or as one
@@ -145,8 +122,14 @@ def check_concept_name(name: object) -> str:
     """
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"a concept needs a name, got {name!r}: {_NAME_RULE}")
-    words = name.strip()
-    if len(words) > _LONGEST_NAME or _REFUSED.search(words) or words[0] in "-.~#":
+    composed = unicodedata.normalize("NFC", name.strip())
+    spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in composed)
+    words = " ".join(filter(None, spaced.split(" ")))
+    is_visible = all(
+        char in _JOINERS or unicodedata.category(char) not in _INVISIBLE for char in words
+    )
+    is_refused = bool(_REFUSED.search(words)) or words[:1] in "-.~#"
+    if len(words) > _LONGEST_NAME or is_refused or not is_visible:
         raise InputError(f"{words!r:.120} cannot be the name of a concept: {_NAME_RULE}")
     try:
         parse_query(words)
@@ -155,7 +138,7 @@ def check_concept_name(name: object) -> str:
     return words
 
 
-def _concept(about: Mapping[str, Any], rows: Any) -> Concept:
+def _concept(about: About, tensors: Tensors) -> Concept:
     """Return the concept of a file's parts; raise what shows that they do not fit together."""
     types: dict[str, type | tuple[type, ...]] = {
         "name": str,
@@ -168,10 +151,9 @@ def _concept(about: Mapping[str, Any], rows: Any) -> Concept:
         "created": str,
         "clipkit_version": str,
     }
-    for field, expected in types.items():
-        if not isinstance(about[field], expected):
-            raise ValueError(f'its "{field}" is {about[field]!r:.60}')
-    if rows is None or rows.ndim != 1:
+    check_types(about, types)
+    rows = tensors["embedding"]
+    if rows.ndim != 1:
         raise ValueError("it has no embedding of shape (D,)")
     check_concept_name(about["name"])
     row = check_embeddings(rows[None, :], "its embedding")[0]

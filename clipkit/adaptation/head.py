@@ -3,7 +3,7 @@
 Shapes: M images, N support images, C classes, D dimensions.
 """
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
 from clipkit.adaptation.classifiers import CacheClassifier, Classifier, LinearClassifier
 from clipkit.arguments import ENCODER_RULE, check_kind
@@ -21,13 +18,13 @@ from clipkit.embeddings import Embeddings, check_embeddings, common_space
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.files import write_bytes
-from clipkit.models.safetensors_header import read_metadata
+from clipkit.models.tensor_file import About, TensorFileKind, Tensors, check_types
 from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.image_classifier import ImageClassifier
 from clipkit.zero_shot.probabilities import label_log_losses
 
-FORMAT = "clipkit_head"
-_VERSION = "1"
+HEAD_FILE = TensorFileKind("clipkit_head", "head", "clipkit adapt -o")
+HEAD_NAME = "head.safetensors"  # in the directory of a model that was adapted
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,23 @@ class Head:
             SpaceMismatchError: If they are of another space.
         """
         if space_id != self.space_id:
+            remedy = f"load {self.model}, or fit a head on {name}"
+            if name == self.model:
+                remedy = f"{name} has other weights or settings now, fit the head again"
             raise SpaceMismatchError(
                 f"the head was fitted on embeddings of {self.model} (space {self.space_id}), and "
-                f"these are of {name} (space {space_id}): load {self.model}, or fit a head on "
-                f"{name} with clipkit adapt"
+                f"these are of {name} (space {space_id}): {remedy} with clipkit adapt"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known of it as what JSON takes, without the tensors."""
+        return {
+            "method": self.method,
+            "model": self.model,
+            "space_id": self.space_id,
+            "class_names": list(self.class_names),
+            "details": dict(self.details),
+        }
 
     def to_bytes(self) -> bytes:
         """Return the content of a safetensors file with all of it."""
@@ -74,17 +83,7 @@ class Head:
             tensors["keys"] = found.keys.astype(np.float32)
             tensors["labels"] = found.labels.astype(np.int64)
             settings = {"alpha": found.alpha, "beta": found.beta}
-        metadata = {
-            FORMAT: _VERSION,
-            "method": self.method,
-            "model": self.model,
-            "space_id": self.space_id,
-            "class_names": json.dumps(self.class_names),
-            "settings": json.dumps(settings),
-            "details": json.dumps(dict(self.details)),
-        }
-        content: bytes = save_tensors(tensors, metadata)
-        return content
+        return HEAD_FILE.to_bytes({**self.to_dict(), "settings": settings}, tensors)
 
     def save(self, path: Path | str) -> None:
         """Write the head as a safetensors file; what is there is replaced.
@@ -110,60 +109,38 @@ class Head:
         Raises:
             InputError: If it cannot be read, is no head, or is damaged.
         """
-        path = Path(path)
-        try:
-            metadata, content = read_metadata(path), path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise InputError(
-                f"{path} is no head, which is a safetensors file that clipkit adapt -o writes: "
-                f"{error}"
-            ) from error
-        if metadata.get(FORMAT) != _VERSION:
-            raise InputError(
-                f'{path} is no head of this version of clipkit, which has "{FORMAT}": "{_VERSION}" '
-                "in its metadata: write one with clipkit adapt -o"
-            )
-        try:
-            return _head(metadata, load_tensors(content))
-        except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{path} is a damaged head: {error}; write it again with clipkit adapt -o"
-            ) from error
+        return HEAD_FILE.read(Path(path), _head)
 
 
-def _head(metadata: Mapping[str, str], tensors: Mapping[str, NDArray[Any]]) -> Head:
+def _head(about: About, tensors: Tensors) -> Head:
     """Return the head of a file's parts; raise what shows that they do not fit together."""
-    names = json.loads(metadata["class_names"])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    texts = ("method", "model", "space_id")
+    kinds = {**dict.fromkeys(texts, str), "class_names": list, "settings": dict, "details": dict}
+    check_types(about, kinds)
+    names, settings = about["class_names"], about["settings"]
+    if not names or not all(isinstance(name, str) for name in names):
         raise ValueError("its class names are no list of texts")
-    settings, details = (json.loads(metadata[part]) for part in ("settings", "details"))
     weights = tensors["weights"].astype(np.float64)
     if weights.ndim != 2 or len(weights) != len(names):
         raise ValueError(f"it has {len(names)} classes and weights of shape {weights.shape}")
     classifier: Classifier
     if "keys" in tensors:
         keys, labels = tensors["keys"].astype(np.float64), tensors["labels"]
-        classifier = CacheClassifier(
-            weights, keys, labels, float(settings["alpha"]), float(settings["beta"])
-        )
-        fits = keys.shape == (len(labels), weights.shape[1]) and labels.ndim == 1
+        alpha, beta = float(settings["alpha"]), float(settings["beta"])
+        classifier = CacheClassifier(weights, keys, labels, alpha, beta)
+        fits = labels.ndim == 1 and labels.dtype.kind == "i" and math.isfinite(alpha * beta)
+        fits = fits and keys.shape == (len(labels), weights.shape[1])
         fits = fits and bool(((labels >= 0) & (labels < len(names))).all())
     else:
         classifier = LinearClassifier(weights, tensors["bias"].astype(np.float64))
         fits = classifier.bias.shape == (len(names),)
     if not fits:
         raise ValueError("its tensors do not fit together")
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        raise ValueError("it holds numbers that are not finite")
     return Head(
-        method=metadata["method"],
-        model=metadata["model"],
-        space_id=metadata["space_id"],
+        **{text: about[text] for text in texts},
         class_names=tuple(names),
         classifier=classifier,
-        details=details,
+        details=about["details"],
     )
 
 

@@ -99,7 +99,8 @@ def read_images(
         )
     sets = [(given, np.arange(len(given.class_names)))]
     if test is not None:
-        sets.append((test, same_classes(test.class_names, given.class_names)))
+        # The number in test of each class of given; sorted, that in given of each of test.
+        sets.append((test, np.argsort(same_classes(given.class_names, test.class_names))))
     embeddings, labels, sources, sizes = [], [], [], []
     skipped: list[ImageReadError] = []
     for images, number_of in sets:
@@ -117,7 +118,7 @@ def read_images(
         sizes[0],
         tuple(skipped),
     )
-    return _checked(_without_copies(everything, callbacks))
+    return _checked(_without_copies(everything, callbacks), has_test=test is not None)
 
 
 def _open_both(
@@ -150,12 +151,12 @@ def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> Adaptatio
     names = [images.name(place) for place in copies[differing].tolist()]
     if names:
         callbacks.warn(
-            f"{len(names)} images are copies of an image of another class, one of the two labels "
-            f"is wrong: {list_some(names)}"
+            f"copies of an image of another class, whose label or theirs is wrong: {len(names)}, "
+            f"{list_some(names)}"
         )
     callbacks.warn(
-        f"{len(copies)} of {len(images.labels)} images are copies of others (cosine above "
-        f"{1 - _COPY:g}) and were left out, so that none is both adapted with and measured on"
+        f"copies of other images (cosine above {1 - _COPY:g}): {len(copies)} of "
+        f"{len(images.labels)}, left out so that none is both adapted with and measured on"
     )
     kept = np.flatnonzero(found.original < 0)
     return replace(
@@ -167,8 +168,13 @@ def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> Adaptatio
     )
 
 
-def _checked(images: AdaptationImages) -> AdaptationImages:
-    """Return the images; raise if a class has none left to adapt with."""
+def _checked(images: AdaptationImages, *, has_test: bool) -> AdaptationImages:
+    """Return the images; raise if none is left to measure on, or a class has none to adapt with."""
+    if has_test and images.num_given == len(images.labels):
+        raise InputError(
+            "no image to measure on is left: none can be read and is no copy of one to adapt with; "
+            "give other test images, or none, so that a third of each class is measured on"
+        )
     given = images.labels[: images.num_given]
     counts = np.bincount(given, minlength=len(images.class_names))
     empty: Sequence[str] = [images.class_names[label] for label in np.flatnonzero(counts == 0)]

@@ -184,7 +184,9 @@ def run(arguments: argparse.Namespace) -> int:
     encoder = load_encoder(arguments)
     callbacks = Callbacks(say=note, warn=warn, progress_for=_bar)
     if arguments.rung is not None:
-        outputs.write_rung(encoder, arguments.rung, options, callbacks)
+        head = outputs.write_rung(encoder, arguments.rung, options, callbacks)
+        if arguments.json:
+            print(to_json(head.to_dict()))
         return 0
     report = adapt(encoder, arguments.data, options, callbacks=callbacks)
     _print(report, is_json=arguments.json)
@@ -216,7 +218,7 @@ def _options(arguments: argparse.Namespace) -> "AdaptationOptions":
 def _print(report: "AdaptationReport", *, is_json: bool) -> None:
     from clipkit.adaptation.report_text import LIMITS, report_sentences, report_tables
 
-    print_shortcomings(report.skipped, report.warnings)
+    print_shortcomings(report.skipped, ())  # warnings were told as they came
     if is_json:
         print(to_json(report.to_dict()))
         return

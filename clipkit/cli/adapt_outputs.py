@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from clipkit.adaptation.chart import SOFTWARE, check_chart, draw_chart
-from clipkit.adaptation.head import FORMAT
+from clipkit.adaptation.head import HEAD_FILE, HEAD_NAME, Head
 from clipkit.adaptation.options import AdaptationOptions
 from clipkit.adaptation.report import AdaptationReport
 from clipkit.adaptation.report_text import MARK, report_markdown
@@ -18,7 +18,6 @@ from clipkit.progress import Callbacks
 from clipkit.runs.adapt import fit_head
 
 _HEAD_SUFFIX = ".safetensors"
-_HEAD_NAME = "head.safetensors"  # in the directory of a model
 
 
 class AdaptOutputs:
@@ -77,18 +76,18 @@ class AdaptOutputs:
 
     def write_rung(
         self, encoder: Encoder, rung: str, options: AdaptationOptions, callbacks: Callbacks
-    ) -> None:
-        """Fit one rung on all images and write it."""
+    ) -> Head:
+        """Fit one rung on all images, write it and return the head of its classes."""
         if self._head is None:
-            self._fit_model(encoder, rung, options, callbacks)
-        else:
-            head = fit_head(encoder, self._data, rung, options, callbacks=callbacks)
-            self._write_head(head.to_bytes())
+            return self._fit_model(encoder, rung, options, callbacks)
+        head = fit_head(encoder, self._data, rung, options, callbacks=callbacks)
+        self._write_head(head.to_bytes())
+        return head
 
     def _write_head(self, content: bytes) -> None:
         if self._model is not None:
             self._model.mkdir(exist_ok=True)
-            OutputFile(self._model / _HEAD_NAME, lambda head: False, is_forced=False).write_bytes(
+            OutputFile(self._model / HEAD_NAME, lambda head: False, is_forced=False).write_bytes(
                 [content]
             )
         elif self._head is not None:
@@ -96,12 +95,13 @@ class AdaptOutputs:
 
     def _fit_model(
         self, encoder: Encoder, rung: str, options: AdaptationOptions, callbacks: Callbacks
-    ) -> None:
+    ) -> Head:
         from clipkit.runs.adapted_model import fit_model  # needs torch
 
         assert self._model is not None
         path = fit_model(encoder, self._data, rung, self._model, options, callbacks=callbacks)
         note(f"wrote {path}")
+        return Head.load(path / HEAD_NAME)
 
     def _check_result(self, arguments: argparse.Namespace) -> None:
         """Check where the head or the model shall be written to."""
@@ -121,7 +121,7 @@ class AdaptOutputs:
                 + f", got {output}"
             )
         if is_file:
-            self._head = self._file(output, FORMAT.encode())
+            self._head = self._file(output, HEAD_FILE.mark.encode())
             return
         if rung is None and arguments.steps <= 4:
             raise InputError(

@@ -326,7 +326,7 @@ def _collect(words: Sequence[str]) -> list[_Source]:
             new = {str(Path(folder) / entry.path): entry for entry in scan.entries}
             new = {path: entry for path, entry in new.items() if path not in seen}
             seen.update(new)
-            sources.append(_Source([*new], folder, [*new.values()], scan.skipped))
+            sources.append(_Source([*new], folder, [*new.values()], scan.skipped_in(folder)))
     return sources
 
 

@@ -56,7 +56,7 @@ class _TextWriter:
         self._width = max((display_width(visible(path)) for path in paths if is_aligned), default=0)
 
     def write(self, path: str, answer: Answer) -> None:
-        scores = "  ".join(f"{item['label']} {item['score']:.1%}" for item in answer.shown)
+        scores = "  ".join(f"{visible(item['label'])} {item['score']:.1%}" for item in answer.shown)
         if self._width:
             shown = visible(path)
             blanks = " " * (self._width - display_width(shown))

@@ -62,7 +62,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     remove = actions.add_parser("remove", help="forget one")
     remove.add_argument("name", metavar="NAME", help="of a concept")
     show.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print it as JSON"
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print it as JSON; images as an object a line",
     )
     for action in (show, export, remove):
         action.add_argument(

@@ -1,4 +1,4 @@
-"""``clipkit doctor``: what could silently be wrong with a model, an index, a calibration, here."""
+"""``clipkit doctor``: what could silently be wrong with a model, an index, a file or here."""
 
 import argparse
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ examples:
   clipkit doctor ~/Pictures                        the index of a folder
   clipkit doctor ~/Pictures --model ViT-B-32/openai
   clipkit doctor calibration.json
+  clipkit doctor pets.safetensors --model ViT-B-32/openai     a head or a concept
 """
 _MARKS = {"ok": "ok", "remark": "remark", "problem": "PROBLEM"}
 _LABEL_WIDTH = 31
@@ -31,8 +32,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description=(
             "Show what decides a model's embeddings, and check it: files, settings against those "
             "of published models, golden vectors, and what becomes of sample photographs. Of an "
-            "indexed folder its index is checked, of a calibration whose it is. Exits 1 if "
-            "something is wrong. Nothing is changed."
+            "indexed folder its index is checked, of a calibration, head or concept whose it is. "
+            "Exits 1 if something is wrong. Nothing is changed."
         ),
         epilog=_EPILOG,
     )
@@ -40,14 +41,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "name",
         metavar="WHAT",
         nargs="?",
-        help='a model, as "clipkit models" lists it; an indexed folder; or a calibration '
-        "(default: the starter, and this machine)",
+        help='a model, as "clipkit models" lists it; an indexed folder; or the file of '
+        "a calibration, a head or a concept (default: the starter, and this machine)",
     )
     parser.add_argument(
         "--model",
         type=values.model_name,
         metavar="NAME",
-        help="the model that an index or a calibration shall be of (default: the one that made it)",
+        help="the model that an index or a file shall be of (default: the one that made it)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     add_engine_options(parser)

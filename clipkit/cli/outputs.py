@@ -32,6 +32,8 @@ class OutputFile:
                 writable.
         """
         folder = self.path.parent
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{self.path} cannot be written: {folder} is a file, and no folder")
         if not folder.is_dir():
             raise InputError(
                 f"{self.path} cannot be written: there is no folder {folder}; make it first"

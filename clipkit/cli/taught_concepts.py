@@ -67,13 +67,12 @@ class TaughtConcepts:
         """
         if query is None or not self._by_name:
             return query
-        named = {id(concepts[0].embedding): name for name, concepts in self._by_name.items()}
         parts = []
         for part in query.parts:
-            if id(part.content) in named:
-                name = named[id(part.content)]
-                part = replace(part, content=self._of(name, encoder).embedding)
-                note(_line(name, self._of(name, encoder), f'put a space in front, as in " {name}"'))
+            if part.name is not None:
+                concept = self._of(part.name, encoder)
+                note(_line(part.name, concept, f'put a space in front, as in " {part.name}"'))
+                part = replace(part, content=concept.embedding, name=concept.name)
             parts.append(part)
         return Query(tuple(parts))
 

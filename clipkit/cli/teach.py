@@ -104,8 +104,10 @@ def run(arguments: argparse.Namespace) -> int:
         output = concept_file(arguments.output, is_forced=arguments.replace).checked()
     images, negatives = _read_paths(arguments.images), _read_paths(arguments.negatives)
     encoder = load_encoder(arguments)
-    if output is None and not arguments.replace:
-        store.check_free(name, encoder.space_id)
+    if output is None:
+        store.check_writable()
+        if not arguments.replace:
+            store.check_free(name, encoder.space_id)
     library = _library(arguments, encoder)
     with progress_bar("reading images") as progress:
         report = teach(
@@ -130,7 +132,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(to_json(report.to_dict()))
     else:
         word = name if arguments.output is None else str(arguments.output)
-        print(f"taught {visible(name)}; use it as in  clipkit search {quoted(f'{word} + beach')}")
+        query = quoted(f"{word} + beach")
+        model = "" if arguments.model == "starter" else f" --model {quoted(arguments.model)}"
+        print(f"taught {visible(name)}; use it as in  clipkit search {query}{model}")
     if not report.concept.has_center:
         note(_without_index(images.files[0]))
     return 1 if skipped and arguments.strict else 0
@@ -151,7 +155,9 @@ def concept_file(path: str, *, is_forced: bool) -> OutputFile:
     """
     if not path.lower().endswith(".safetensors"):
         raise InputError(f"a concept is a file that ends in .safetensors, got {path}")
-    return OutputFile(Path(path), lambda head: b'"clipkit_concept"' in head, is_forced)
+    from clipkit.adaptation.concept import CONCEPT_FILE
+
+    return OutputFile(Path(path), lambda head: CONCEPT_FILE.mark.encode() in head, is_forced)
 
 
 def _without_index(image: str) -> str:
@@ -180,7 +186,7 @@ def _read_paths(paths: Sequence[str]) -> _Files:
             continue
         scan = find_images(Path(path))
         files.update(dict.fromkeys(str(Path(path) / entry.path) for entry in scan.entries))
-        skipped += scan.skipped
+        skipped += scan.skipped_in(path)
     return _Files(list(files), skipped)
 
 

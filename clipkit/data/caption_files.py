@@ -160,7 +160,7 @@ def open_captions_folder(
         captions of all of them. An image without captions and captions without an image are
         listed as skipped.
     """
-    skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
+    skipped = scan.skipped_in(folder)
     others = scan.other_paths
     skipped_files: list[str] = []
 

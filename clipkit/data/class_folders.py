@@ -5,7 +5,7 @@ The layout of torchvision's ImageFolder.
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ def open_class_folders(
         PromptError: If there is no template, or one has not exactly one {}.
     """
     check_templates(templates)
-    skipped = [ImageReadError(folder / error.path, error.reason) for error in scan.skipped]
+    skipped = scan.skipped_in(folder)
     by_class: dict[str, list[str]] = {}
     for path in (entry.path for entry in scan.entries):
         first, slash, _ = path.partition("/")
@@ -67,6 +67,7 @@ def open_class_folders(
     _check_differ(folder, folders, class_names)
     if names is None:
         _tell_names(folder, folders, class_names, callbacks)
+    _tell_empty(folder, scan, {*folders}, callbacks)
     if others := scan.other_paths:
         callbacks.say(
             f"{folder}: {len(others)} images have other paths, by links; each counts once: "
@@ -108,9 +109,9 @@ def _check_differ(folder: Path, folders: Sequence[str], names: Sequence[str]) ->
     for subfolder, name in zip(folders, names, strict=True):
         if name in first:
             raise InputError(
-                f"{folder} has two folders for the class {name!r}, {first[name]} and {subfolder}: "
-                "put their images into one, or give them names that differ by data.class_names "
-                "in RUN.toml or --class-names"
+                f"{folder} has two folders for the class {name!r}, {first[name]!r} and "
+                f"{subfolder!r}: put their images into one, or give them names that differ by "
+                "data.class_names in RUN.toml or --class-names"
             )
         first[name] = subfolder
 
@@ -128,6 +129,20 @@ def _tell_names(
         callbacks.say(f"{folder}: class names are read without their numbers: {list_some(changed)}")
     for line in odd_names(names):
         callbacks.warn(line)
+
+
+def _tell_empty(folder: Path, scan: FolderScan, classes: Set[str], callbacks: Callbacks) -> None:
+    """Warn of folders in which no image was found, which would be classes otherwise."""
+    told = classes | {other.path.partition("/")[0] for other in scan.left_out}
+    empty = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.name not in told and not entry.name.startswith(".") and entry.is_dir()
+    )
+    if empty:
+        callbacks.warn(
+            f"folders of {folder} in which no image was found are no classes: {list_some(empty)}"
+        )
 
 
 class ClassFolders:

@@ -165,7 +165,7 @@ def same_classes(train: Sequence[str], test: Sequence[str]) -> NDArray[np.intp]:
         Shape (C,).
 
     Raises:
-        InputError: If they do not have the same classes, each of another name.
+        InputError: If they do not have the same classes, no two of one name.
     """
     if list(train) == list(test):
         return np.arange(len(train))  # names may repeat
@@ -173,7 +173,7 @@ def same_classes(train: Sequence[str], test: Sequence[str]) -> NDArray[np.intp]:
     unknown, missing = sorted({*train} - {*test}), sorted({*test} - {*train})
     if unknown or missing or len(place) < len(test):
         raise InputError(
-            "training and test data must have the same classes, each of another name; "
+            "training and test data must have the same classes, no two of one name; "
             f"{_number_of(unknown)} only in training, {_number_of(missing)} only in the test"
         )
     return np.array([place[name] for name in train])

@@ -1,11 +1,11 @@
 """The diagnosis of a calibration: whose it is, of what, and whether its scale can be right."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from clipkit.doctor.health import Diagnosis, HealthCheck
+from clipkit.doctor.made_by import LoadNamed, check_maker
 from clipkit.encoder.encoder import Encoder
-from clipkit.errors import CheckpointError, InputError, MissingExtraError
+from clipkit.errors import InputError
 from clipkit.zero_shot.calibration import Calibration, identify_prompts
 from clipkit.zero_shot.labels import filled_prompts
 from clipkit.zero_shot.templates import TEMPLATE_SETS
@@ -16,7 +16,7 @@ _LARGEST_FACTOR = 4.0
 _FEW_IMAGES = 9  # fewer give no label sets with a coverage of 0.9
 
 
-def diagnose_calibration(path: Path, load_named: Callable[[str], Encoder]) -> Diagnosis:
+def diagnose_calibration(path: Path, load_named: LoadNamed) -> Diagnosis:
     """Check a calibration file against the model it is used with.
 
     Args:
@@ -40,44 +40,29 @@ def diagnose_calibration(path: Path, load_named: Callable[[str], Encoder]) -> Di
         _check_amount(calibration, str(path)),
         _check_templates(calibration, str(path)),
     ]
-    try:
-        encoder = load_named(calibration.model)
-    except (CheckpointError, MissingExtraError) as error:
-        checks.append(
-            HealthCheck(
-                "model of the calibration",
-                calibration.model,
-                f"not compared, it cannot be loaded: {error}",
-                "remark",
-                "name the model with --model",
-            )
-        )
-    else:
-        checks += _model_checks(calibration, encoder, path)
+    check, encoder = check_maker(
+        "calibration",
+        calibration.model,
+        calibration.space_id,
+        load_named,
+        where=str(path),
+        remedy="calibrate this one with  clipkit evaluate --calibrate",
+    )
+    checks.append(check)
+    if encoder is not None:
+        checks.append(_check_scale(calibration, encoder, str(path)))
     return Diagnosis(str(path), "calibration", tuple(checks))
 
 
-def _model_checks(calibration: Calibration, encoder: Encoder, path: Path) -> Iterator[HealthCheck]:
-    figure = f"space {calibration.space_id} of {calibration.model}"
-    if encoder.space_id != calibration.space_id:
-        yield HealthCheck(
-            "model of the calibration",
-            str(path),
-            f"{figure}, and {encoder.name} is of space {encoder.space_id}",
-            "problem",
-            "it is of another model: calibrate this one with  clipkit evaluate --calibrate",
-        )
-        return
-    yield HealthCheck("model of the calibration", str(path), figure)
+def _check_scale(calibration: Calibration, encoder: Encoder, where: str) -> HealthCheck:
     scale, own = calibration.scoring.logit_scale, encoder.logit_scale
     factor = max(scale / own, own / scale)
     figure = f"cosines times {scale:.4g}, {own:.4g} in the model"
     if factor <= _LARGEST_FACTOR:
-        yield HealthCheck("scale", str(path), figure)
-        return
-    yield HealthCheck(
+        return HealthCheck("scale", where, figure)
+    return HealthCheck(
         "scale",
-        str(path),
+        where,
         f"{figure}: a factor of {factor:.3g}",
         "remark",
         "look whether the labels of the images are right, and calibrate again",

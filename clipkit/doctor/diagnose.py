@@ -5,10 +5,14 @@ import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from clipkit.adaptation.concept import CONCEPT_FILE
+from clipkit.adaptation.head import HEAD_FILE
 from clipkit.arguments import check_path
+from clipkit.doctor.adapted import diagnose_concept, diagnose_head
 from clipkit.doctor.calibration import CALIBRATION_MARK, diagnose_calibration
 from clipkit.doctor.health import Diagnosis
 from clipkit.doctor.index import diagnose_index, index_places
+from clipkit.doctor.made_by import LoadNamed
 from clipkit.doctor.model import diagnose_model
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.engines import Engine
@@ -20,14 +24,21 @@ from clipkit.paths import expand_home
 from clipkit.progress import Progress
 from clipkit.search.location import indexed_parents, libraries_home
 
-LoadNamed = Callable[[str], Encoder]
+_Check = Callable[[Path, LoadNamed], Diagnosis]
 
 # Files by a key of the JSON object that they hold. Another kind of file is one more entry.
-_FILE_KINDS: Mapping[str, Callable[[Path, LoadNamed], Diagnosis]] = {
-    CALIBRATION_MARK: diagnose_calibration
+_OF_JSON: Mapping[str, _Check] = {CALIBRATION_MARK: diagnose_calibration}
+# Files of tensors by what stands in their first bytes, also of one that is cut short.
+_OF_TENSORS: Mapping[str, _Check] = {
+    HEAD_FILE.mark: diagnose_head,
+    CONCEPT_FILE.mark: diagnose_concept,
 }
-_NO_CALIBRATION = "no calibration, as  clipkit evaluate --calibrate  writes it"
-_LARGEST_FILE = 64 << 20  # bytes; one that is larger is no file of these kinds
+_NONE_OF_THESE = (
+    "no calibration (clipkit evaluate --calibrate), head (clipkit adapt -o) or concept (clipkit "
+    "teach)"
+)
+_LARGEST_JSON = 64 << 20  # bytes; one that is larger is no file of these kinds
+_FIRST_BYTES = 4096
 
 
 def diagnose(
@@ -39,12 +50,13 @@ def diagnose(
     engine: Engine = "auto",
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Return what is wrong with a model, the index of a folder, or a calibration.
+    """Return what is wrong with a model, the index of a folder, a calibration, head or concept.
 
     Args:
         name: A model, as for :func:`clipkit.load`; a folder that is indexed, or the directory of an
-            index; or a file that ``clipkit evaluate --calibrate`` wrote.
-        model: The model that an index or a calibration shall be of; None: the one that made it.
+            index; or a file that ``clipkit evaluate --calibrate``, ``clipkit adapt -o`` or
+            ``clipkit teach`` wrote.
+        model: The model that an index or a file shall be of; None: the one that made it.
         device: As for :func:`clipkit.load`.
         precision: As for :func:`clipkit.load`.
         engine: As for :func:`clipkit.load`.
@@ -76,24 +88,28 @@ def diagnose(
         _refuse_other(name, path)
     if model is not None:
         raise InputError(
-            f"{name} is a model, and --model says which model an index or a calibration shall be "
-            "of: leave it out"
+            f"{name} is a model, and --model says which model an index, a calibration, a head or "
+            "a concept shall be of: leave it out"
         )
     return diagnose_model(name, device=device, precision=precision, engine=engine)
 
 
-def _file_kind(path: Path) -> Callable[[Path, LoadNamed], Diagnosis] | None:
+def _file_kind(path: Path) -> _Check | None:
     """Return what checks a file of one of the kinds; None if it is none."""
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+        if not path.is_file():
             return None
         with path.open("rb") as file:
-            if file.read(1) != b"{":
-                return None
+            head = file.read(_FIRST_BYTES)
+        if not head.startswith(b"{"):
+            marks = (mark for mark in _OF_TENSORS if f'"{mark}"'.encode() in head)
+            return next(map(_OF_TENSORS.get, marks), None)
+        if path.stat().st_size > _LARGEST_JSON:
+            return None
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return next((check for mark, check in _FILE_KINDS.items() if mark in content), None)
+    return next((check for mark, check in _OF_JSON.items() if mark in content), None)
 
 
 def _is_model(name: str | Path) -> bool:
@@ -108,15 +124,17 @@ def _refuse_other(name: str | Path, path: Path) -> None:
     """Raise for what is there and is nothing that can be checked; names are resolved elsewhere."""
     if not path.exists():
         return
+    if path.is_file() and not path.stat().st_size:
+        raise InputError(f"{path} is empty (0 bytes): there is nothing in it to check")
     if path.suffix.lower() == ".json" and path.is_file() and not _is_model(path.parent):
         read_json_object(path, InputError)  # one that was cut short may be a calibration
         raise InputError(
-            f"{path} is {_NO_CALIBRATION}: give such a file, a model, or a folder that is indexed"
+            f"{path} is {_NONE_OF_THESE}: give such a file, a model, or a folder that is indexed"
         )
     try:
         resolve_source(path)
     except CheckpointError as error:
-        hint = _about_index(name, path) if path.is_dir() else f"it is {_NO_CALIBRATION}"
+        hint = _about_index(name, path) if path.is_dir() else f"it is {_NONE_OF_THESE}"
         raise InputError(f"{error}; {hint}") from error
 
 

@@ -30,7 +30,7 @@ class Diagnosis:
     """What :func:`clipkit.diagnose` found: checks, and of a model what decides its embeddings."""
 
     name: str  # of the model, the folder or the file
-    kind: str  # "model", "index", "calibration" or "machine"
+    kind: str  # "model", "index", "calibration", "head", "concept" or "machine"
     checks: tuple[HealthCheck, ...]
     model: ModelDescription | None = None  # None: not of a model, or of one that cannot be opened
 

@@ -65,6 +65,10 @@ class FolderScan:
                 others.setdefault(link.same_as, []).append(link.path)
         return dict(sorted(others.items()))
 
+    def skipped_in(self, folder: Path | str) -> list[ImageReadError]:
+        """Return what cannot be read by paths that begin with the scanned folder's."""
+        return [ImageReadError(Path(folder) / error.path, error.reason) for error in self.skipped]
+
 
 def find_images(
     folder: Path, *, part: str = "", include_hidden: bool = False, exclude: Sequence[str] = ()

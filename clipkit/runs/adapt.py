@@ -28,7 +28,7 @@ from clipkit.arguments import ENCODER_RULE, check_kind
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.progress import Callbacks, keep_warnings
-from clipkit.runs.adaptation_task import embedded_task
+from clipkit.runs.adaptation_task import check_options, embedded_task
 
 
 def adapt(
@@ -61,6 +61,7 @@ def adapt(
     """
     check_kind(encoder, "encode_images", ENCODER_RULE)
     options = options or AdaptationOptions()
+    check_options(options)
     if options.last_step > LAST_CACHED_STEP:
         from clipkit.runs.trained_rungs import check_trainable  # needs torch
 
@@ -139,6 +140,7 @@ def fit_head(
             f"there is no rung {rung!r} that is a head: it is one of {', '.join(HEAD_NAMES)}"
         )
     options = options.for_fitting()
+    check_options(options)
     images = read_images(encoder, str(data), options, callbacks)
     task = embedded_task(encoder, images, options, callbacks)
     found = next(each for each in embedding_rungs(task) if each.name == rung)

@@ -1,17 +1,42 @@
 """The task of a ladder: images and prompts as embeddings, and what the model knows besides."""
 
+from warnings import catch_warnings, simplefilter
+
 import numpy as np
 
 from clipkit.adaptation.images import AdaptationImages
 from clipkit.adaptation.options import SAMPLES, AdaptationOptions
 from clipkit.adaptation.task import AdaptationTask, Retention
+from clipkit.data.labelled_images import by_class
+from clipkit.data.pair import PairDataset
 from clipkit.data.sources import open_pairs
 from clipkit.encoder.encoder import Encoder
+from clipkit.errors import ClipkitWarning, MissingExtraError
 from clipkit.evaluation.zero_shot import evaluate_classes, sample_accuracy
 from clipkit.progress import Callbacks
 from clipkit.zero_shot.classifier import ZeroShotClassifier
+from clipkit.zero_shot.labels import label_prompts
 
 _ONE_PROMPT = "a photo of a {}."
+
+
+def check_options(options: AdaptationOptions) -> None:
+    """Raise for what would else be found only once all images are embedded.
+
+    Args:
+        options: Prompts and retention set.
+
+    Raises:
+        InputError: If a template or the retention set is wrong.
+        MissingExtraError: If SciPy is not installed.
+    """
+    try:
+        import scipy.optimize  # type: ignore[import-untyped]  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("evaluate", "Adapting") from error
+    label_prompts(["class"], options.templates, options.domain)
+    if options.retention_set not in ("", SAMPLES):
+        _open_retention(options, Callbacks())
 
 
 def embedded_task(
@@ -39,7 +64,9 @@ def embedded_task(
             domain=options.domain,
             progress=progress,
         )
-    single = ZeroShotClassifier(encoder, images.class_names, templates=_ONE_PROMPT)
+    with catch_warnings():  # of the names: the ensemble has given the same ones
+        simplefilter("ignore", ClipkitWarning)
+        single = ZeroShotClassifier(encoder, images.class_names, templates=_ONE_PROMPT)
     return AdaptationTask(
         class_names=images.class_names,
         embeddings=images.embeddings,
@@ -73,7 +100,11 @@ def measure_retention(
     if options.retention_set == SAMPLES:
         report = sample_accuracy(encoder)
     else:
-        folders = open_pairs(str(options.retention_set), options.layout, callbacks=callbacks)
-        report = evaluate_classes(encoder, folders)
+        report = evaluate_classes(encoder, _open_retention(options, callbacks))
     can_read = ~np.isnan(report.is_right)
     return Retention(report.is_right[can_read] > 0, report.label_probabilities[can_read])
+
+
+def _open_retention(options: AdaptationOptions, callbacks: Callbacks) -> PairDataset:
+    path = str(options.retention_set)
+    return by_class(path, open_pairs(path, options.layout, callbacks=callbacks)).dataset

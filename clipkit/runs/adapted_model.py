@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from clipkit.adaptation.classifiers import LinearClassifier
-from clipkit.adaptation.head import Head
+from clipkit.adaptation.head import HEAD_NAME, Head
 from clipkit.adaptation.images import read_images
 from clipkit.adaptation.options import AdaptationOptions
 from clipkit.arguments import ENCODER_RULE, check_kind, check_path
@@ -15,10 +15,8 @@ from clipkit.errors import InputError
 from clipkit.files import draft_beside, put_in_place
 from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
-from clipkit.runs.adaptation_task import embedded_task
+from clipkit.runs.adaptation_task import check_options, embedded_task
 from clipkit.runs.trained_rungs import RECIPES, TrainedModel, check_trainable, trained_rungs
-
-HEAD_NAME = "head.safetensors"
 
 
 def fit_model(
@@ -63,6 +61,7 @@ def fit_model(
         )
     check_trainable(encoder)
     options = options.for_fitting()
+    check_options(options)
     images = read_images(encoder, str(data), options, callbacks)
     task = embedded_task(encoder, images, options, callbacks)
     rungs = trained_rungs(encoder, images, task, options, callbacks)

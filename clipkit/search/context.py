@@ -137,7 +137,8 @@ def query_text(
         less_like: Likewise.
 
     Returns:
-        For example "horse + stripes - 0.5:night"; images by `image_name`.
+        For example "horse + stripes - 0.5:night"; images by `image_name`, embeddings by the name
+        of their part.
 
     Example:
         >>> query_text("a cat", less_like=["dog.jpg"])
@@ -164,7 +165,7 @@ def _part_text(part: QueryPart) -> str:
         text = content
     else:
         is_row = is_embedding(content)
-        text = "<embedding>" if is_row else image_name(cast("ImageInput", content))
+        text = part.name or ("<embedding>" if is_row else image_name(cast("ImageInput", content)))
     weight = abs(part.weight)
     return text if weight == 1 else f"{weight:g}:{text}"
 

@@ -56,6 +56,7 @@ class QueryPart:
     # one of an image; else it is one of a text, or like one of a text.
     is_image: bool = False
     allow_urls: bool = False  # whether an image with an http or https address is fetched
+    name: str | None = None  # of an embedding: what it is called where the query is printed
 
     def __post_init__(self) -> None:
         """Refuse invalid content and weights."""
@@ -241,7 +242,7 @@ def _parse_part(
     if weight == 0:
         raise InputError(f"the weight in {word!r} is 0, so it says nothing: leave this part out")
     if (embedding := named.get(content.rstrip())) is not None:
-        return QueryPart(embedding, sign * weight)
+        return QueryPart(embedding, sign * weight, name=content.rstrip())
     # A space in front marks a text that looks like a path.
     may_be_image = not content[:1].isspace()
     is_exact = may_be_image and _names_an_image(content)  # blanks at the end of a name included

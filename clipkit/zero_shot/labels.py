@@ -240,7 +240,7 @@ def read_labels(
         shown = "; ".join(quoted(spellings, " = ") for spellings in groups.spelled_twice[:_SHOWN])
         more = len(groups.spelled_twice) - _SHOWN
         warnings.warn(
-            f"the model reads these labels as one, so they are scored as one: {shown}"
+            f"the model reads these labels as one, so by name they are scored as one: {shown}"
             f"{f'; and {more} more' if more > 0 else ''}",
             EqualLabelsWarning,
             stacklevel=4,

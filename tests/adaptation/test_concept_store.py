@@ -1,10 +1,11 @@
 """The user's concepts: one file each, found by name and model."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from clipkit.adaptation.concept import Concept
+from clipkit.adaptation.concept import Concept, check_concept_name
 from clipkit.adaptation.concept_store import ConceptStore
 from clipkit.errors import InputError
 from tests.adaptation.test_concept import make_concept
@@ -49,8 +50,40 @@ def test_an_unknown_name_is_refused_with_the_known_ones(store: ConceptStore) -> 
     with pytest.raises(InputError, match="none was taught so far"):
         store.find("Rex")
     store.save(make_concept("Bella"))
-    with pytest.raises(InputError, match="there are Bella"):
+    with pytest.raises(InputError, match="there are 'Bella'"):
         store.find("Rex")
+
+
+def test_a_name_that_another_process_took_meanwhile_stays_its_own(
+    store: ConceptStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.check_free("Rex", "fake-space")  # both have asked before their work
+    first = store.save(make_concept()).read_bytes()
+    other = dataclasses.replace(make_concept(), num_images=9)
+    with pytest.raises(InputError, match=r"Rex is there already"):
+        store.save(other)
+    assert store.path("Rex", "fake-space").read_bytes() == first
+    assert len(list(store.directory.iterdir())) == 1  # no draft
+
+
+def test_a_directory_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = ConceptStore(tmp_path / "file" / "concepts")  # a file instead of a folder
+    for act in (store.check_writable, lambda: store.save(make_concept())):
+        with pytest.raises(
+            InputError, match=r"cannot be kept in .* \(Not a directory\): set CLIPK"
+        ):
+            act()
+    assert store.load().concepts == []
+    (damaged,) = store.load().damaged
+    assert "concepts cannot be read: Not a directory" in str(damaged)
+    with pytest.raises(InputError, match="1 could not be read"):
+        store.find("Rex")
+
+
+def test_a_name_is_found_in_either_form_of_its_accents(store: ConceptStore) -> None:
+    store.save(make_concept(check_concept_name("Cafe\u0301")))
+    assert store.find("Cafe\u0301") and store.find("Caf\u00e9")
 
 
 def test_damaged_files_are_told_and_drafts_of_a_killed_run_left_out(store: ConceptStore) -> None:

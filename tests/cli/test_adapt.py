@@ -1,13 +1,17 @@
 """clipkit adapt: tables for people, JSON for programs, files, heads that classify, and refusals."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from clipkit.adaptation.classifiers import LinearClassifier
 from clipkit.adaptation.head import Head
+from clipkit.encoder.encoder import Encoder
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -53,10 +57,32 @@ def test_json_is_one_object(run: Run, pets: Path) -> None:
     assert found["seeds"] == [0]
 
 
+def test_a_warning_is_printed_once(run: Run, pets: Path, tmp_path: Path) -> None:
+    shutil.copytree(pets, tmp_path / "pets")
+    (tmp_path / "pets" / "tib").mkdir()
+    outcome = run("adapt", tmp_path / "pets", "--retention-set", "none", "--splits", "1")
+    assert outcome.err.count("are no classes: tib") == 1
+
+
+def test_class_names_of_a_strangers_head_cannot_control_the_terminal(
+    run: Run, samples: list[Path], starter: Encoder, tmp_path: Path
+) -> None:
+    weights = np.eye(2, starter.embed_dim)
+    names = ("\x1b[31mred\n", "blue")
+    classifier = LinearClassifier(weights, np.zeros(2))
+    head = Head("gda", "starter", starter.space_id, names, classifier)
+    head.save(tmp_path / "head.safetensors")
+    outcome = run("classify", samples[0], "--head", tmp_path / "head.safetensors")
+    assert "\\x1b[31mred\\n " in outcome.out
+    assert outcome.out.count("\n") == 1
+
+
 def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: Path) -> None:
     head = tmp_path / "pets.safetensors"
     outcome = run("adapt", pets, "--rung", "probe", "-o", head)
     assert (outcome.status, outcome.out) == (0, "")
+    outcome = run("adapt", pets, "--rung", "probe", "-o", head, "--json")
+    assert json.loads(outcome.out)["class_names"] == ["rex", "tom"]
     outcome = run("classify", *samples[:2], "--head", head, "--json")
     lines = [json.loads(line) for line in outcome.out.splitlines()]
     assert [line["labels"][0]["label"] for line in lines] == ["rex", "tom"]
@@ -67,8 +93,8 @@ def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: 
     ("words", "message"),
     [
         (["gone"], "gone"),
-        ([".", "-o", "head.bin"], "ends in .safetensors"),
-        ([".", "--report", "a.html"], "ends in .md"),
+        ([".", "-o", "head.bin"], "a head is a file that ends in .safetensors"),
+        ([".", "--report", "a.html"], "a report is a file that ends in .md"),
         ([".", "--chart", "a.jpg"], "ends in .png"),
         ([".", "-o", "missing/h.safetensors"], "there is no folder missing"),
         ([".", "--rung", "probe"], "say where to with -o"),

@@ -97,7 +97,7 @@ def test_bad_files_are_refused_and_others_kept(
         (("export", "Rex", "mine.safetensors"), "is there already"),
         (("import", "mine.safetensors"), "is no concept"),
         (("import", "gone.safetensors"), "cannot be read"),
-        (("remove", "Bella"), "there is no concept 'Bella': there are Rex"),
+        (("remove", "Bella"), "there is no concept 'Bella': there are 'Rex'"),
     ):
         outcome = run("concepts", *words)
         assert outcome.status == 2

@@ -51,6 +51,9 @@ def test_a_link_is_not_followed_and_not_replaced(tmp_path: Path) -> None:
 def test_places_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no folder .*nowhere; make it first"):
         OutputFile(tmp_path / "nowhere" / "out.txt").check()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is a file, and no folder"):
+        OutputFile(tmp_path / "file" / "out.txt").check()
     for is_forced in (False, True):
         with pytest.raises(InputError, match="it is a folder; give a file's name"):
             OutputFile(tmp_path, is_forced=is_forced).check()

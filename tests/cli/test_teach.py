@@ -107,6 +107,27 @@ def test_unreadable_images_are_listed_and_the_others_used(run: Run, photos: Path
     assert run("teach", "Rex", photos / "rex", "gone.png", "--replace").status == 0
 
 
+def test_what_cannot_be_read_of_a_folder_is_named_with_its_folder(run: Run, photos: Path) -> None:
+    (photos / "rex" / "gone.png").symlink_to("nowhere")
+    assert "  photos/rex/gone.png: is a link" in run("teach", "Rex", "photos/rex").err
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    run: Run, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "file"))
+    outcome = run("teach", "Rex", "photos/rex")
+    assert outcome.status == 2
+    assert "set CLIPKIT_HOME to a directory that can be written" in outcome.err
+    assert encoder.encoded_images == []
+
+
+def test_the_use_of_another_models_concept_names_the_model(run: Run) -> None:
+    outcome = run("teach", "Rex", "photos/rex", "--model", "ViT-B-32/openai")
+    assert outcome.out.endswith('clipkit search "Rex + beach" --model ViT-B-32/openai\n')
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -246,5 +267,5 @@ def test_a_damaged_concept_is_told_and_does_not_stop_a_search(
     path.write_bytes(path.read_bytes()[:-4])
     encoder.encoded_texts.clear()
     outcome = run("search", "Rex", library.folder)
-    assert "is no concept, or a damaged one" in outcome.err
+    assert "is a damaged concept" in outcome.err
     assert encoder.encoded_texts == ["Rex"]

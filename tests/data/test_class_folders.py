@@ -61,7 +61,7 @@ def test_images_without_a_class_are_listed(write: Write) -> None:
 
 def test_two_folders_of_one_class_are_refused(write: Write) -> None:
     folder = write({"red_panda/a.png": image(1), "red-panda/b.png": image(2)})
-    with pytest.raises(InputError, match="'red panda', red-panda and red_panda: put their"):
+    with pytest.raises(InputError, match="'red panda', 'red-panda' and 'red_panda': put their"):
         _open(folder)
 
 
@@ -96,7 +96,7 @@ def test_names_may_come_from_a_file(write: Write, tmp_path: Path) -> None:
     assert source.class_names == ("tench", "shark")
     assert [source[row].captions for row in range(2)] == [("tench",), ("shark",)]
     assert said == []
-    with pytest.raises(InputError, match=r"'tench', n1 and n2: .* names that differ by data\."):
+    with pytest.raises(InputError, match=r"'tench', 'n1' and 'n2': .* names that differ by data\."):
         _told(folder, ClassNames(tmp_path / "names.json", {"n1": "tench", "n2": "tench"}, ()))
 
 
@@ -109,6 +109,18 @@ def test_numbers_taken_off_and_odd_names_are_said(write: Write) -> None:
     ]
     _, said = _told(write({"wn/n01440764/a.png": image(1)}) / "wn")
     assert said[0].startswith("warning: 1 of 1 class names are numbers of WordNet")
+
+
+def test_folders_without_an_image_are_named(write: Write) -> None:
+    folder = write({"a/1.png": image(1), "b/1.png": image(2)})
+    for name in ("c", "d", ".git"):
+        (folder / name).mkdir()
+    (folder / "c" / "notes.txt").touch()
+    dataset, told = _told(folder)
+    assert dataset.class_names == ("a", "b")
+    assert told == [
+        f"warning: folders of {folder} in which no image was found are no classes: c; d"
+    ]
 
 
 def test_kinds_of_files_are_no_classes(write: Write) -> None:

@@ -1,6 +1,7 @@
 """The whole ladder on coloured images: what it recommends, the head, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from clipkit.adaptation.head import HeadClassifier
 from clipkit.adaptation.options import AdaptationOptions
 from clipkit.errors import InputError
+from clipkit.progress import Callbacks
 from clipkit.runs.adapt import adapt, fit_head
 from tests.fakes import FakeEncoder
 
@@ -76,6 +78,39 @@ def test_a_rung_is_fitted_without_measuring(colors: Path) -> None:
         InputError, match="there is no rung 'best' that is a head: it is one of prompt"
     ):
         fit_head(FakeEncoder(), colors, "best", OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"templates": "no such set"}, "neither a template"),
+        ({"templates": "{} {}"}, "exactly one {}"),
+        ({"domain": ""}, "domain must be a word"),
+        ({"retention_set": "/nowhere"}, "no such folder"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_image_is_embedded(
+    changes: dict[str, str], message: str, colors: Path
+) -> None:
+    encoder = FakeEncoder()
+    with pytest.raises(InputError, match=message):
+        adapt(encoder, colors, replace(OPTIONS, **changes))
+    assert encoder.encoded_images == []
+
+
+def test_test_images_that_are_all_copies_are_refused(colors: Path) -> None:
+    told = Callbacks(warn=[].append)
+    with pytest.raises(InputError, match="no image to measure on is left"):
+        adapt(FakeEncoder(), colors, replace(OPTIONS, test=colors), callbacks=told)
+
+
+def test_classes_are_said_to_be_missing_on_their_own_side(colors: Path, tmp_path: Path) -> None:
+    for name in ("red", "blue"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / name / "0.png")
+    message = r"1 \('green'\) only in training, 1 \('blue'\) only in the test"
+    with pytest.raises(InputError, match=message):
+        adapt(FakeEncoder(), colors, replace(OPTIONS, test=tmp_path))
 
 
 def test_wrong_options_are_refused(colors: Path, tmp_path: Path) -> None:

@@ -222,6 +222,9 @@ def test_texts_of_a_table_and_labels_go_with_their_images(
     assert labels["red.png"] is None
 
 
+UNIT = np.array([0.6, 0.8, 0.0, 0.0], dtype=np.float32)
+
+
 @pytest.mark.parametrize(
     ("query", "text"),
     [
@@ -230,6 +233,8 @@ def test_texts_of_a_table_and_labels_go_with_their_images(
         (Path("a/b.jpg"), "a/b.jpg"),
         (Query((QueryPart("a", -1.0), QueryPart(b"abc"))), "- a + <bytes>"),
         (np.ones(4, np.float32), "<embedding>"),
+        (parse_query("Rex - 2:night", named={"Rex": UNIT}), "Rex - 2:night"),
+        (Query((QueryPart(UNIT, 0.5, name="Rex"), QueryPart("sea"))), "0.5:Rex + sea"),
         (None, ""),
     ],
 )
