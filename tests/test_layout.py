@@ -72,6 +72,7 @@ TESTED_IN = {
     "models/other_activation": "doctor/test_behaviour",
     "models/stored_tensors": "doctor/test_weights",
     "adaptation/chart": "cli/test_adapt",
+    "adaptation/classifier_tensors": "adaptation/test_head",
     "cli/adapt_outputs": "cli/test_adapt",
     "runs/adaptation_task": "runs/test_adapt",
     "runs/adapted_model": "runs/test_trained_rungs",

@@ -61,7 +61,30 @@ class CacheClassifier:
         return 4 * (self.weights.size + self.keys.size) + 8 * self.labels.size
 
 
-Classifier = LinearClassifier | CacheClassifier
+@dataclass(frozen=True)
+class AdapterClassifier:
+    """Class texts, and a matrix that embeddings are multiplied by before they meet them."""
+
+    weights: NDArray[np.float64]  # of the texts, shape (C, D)
+    adapter: NDArray[np.float64]  # shape (D, D)
+
+    def logits(self, embeddings: Embeddings) -> Logits:
+        """Return the logits of images, shape (M, C), from embeddings of shape (M, D)."""
+        moved = embeddings.astype(np.float64) @ self.adapter.T
+        found: Logits = moved / np.linalg.norm(moved, axis=1, keepdims=True) @ self.weights.T
+        return found
+
+    def scaled(self, factor: float) -> "AdapterClassifier":
+        """Return the classifier whose logits are so many times as large."""
+        return replace(self, weights=self.weights * factor)
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes a file of it takes, but for the names."""
+        return 4 * (self.weights.size + self.adapter.size)
+
+
+Classifier = LinearClassifier | CacheClassifier | AdapterClassifier
 """What turns image embeddings into logits of classes."""
 
 

@@ -3,7 +3,6 @@
 Shapes: M images, N support images, C classes, D dimensions.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.adaptation.classifiers import CacheClassifier, Classifier, LinearClassifier
+from clipkit.adaptation.classifier_tensors import classifier_tensors, read_classifier
+from clipkit.adaptation.classifiers import Classifier
 from clipkit.arguments import ENCODER_RULE, check_kind
 from clipkit.embeddings import Embeddings, check_embeddings, common_space
 from clipkit.encoder.encoder import Encoder
@@ -74,15 +74,7 @@ class Head:
 
     def to_bytes(self) -> bytes:
         """Return the content of a safetensors file with all of it."""
-        found = self.classifier
-        tensors = {"weights": found.weights.astype(np.float32)}
-        settings: dict[str, Any] = {}
-        if isinstance(found, LinearClassifier):
-            tensors["bias"] = found.bias.astype(np.float32)
-        else:
-            tensors["keys"] = found.keys.astype(np.float32)
-            tensors["labels"] = found.labels.astype(np.int64)
-            settings = {"alpha": found.alpha, "beta": found.beta}
+        tensors, settings = classifier_tensors(self.classifier)
         return HEAD_FILE.to_bytes({**self.to_dict(), "settings": settings}, tensors)
 
     def save(self, path: Path | str) -> None:
@@ -120,26 +112,10 @@ def _head(about: About, tensors: Tensors) -> Head:
     names, settings = about["class_names"], about["settings"]
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError("its class names are no list of texts")
-    weights = tensors["weights"].astype(np.float64)
-    if weights.ndim != 2 or len(weights) != len(names):
-        raise ValueError(f"it has {len(names)} classes and weights of shape {weights.shape}")
-    classifier: Classifier
-    if "keys" in tensors:
-        keys, labels = tensors["keys"].astype(np.float64), tensors["labels"]
-        alpha, beta = float(settings["alpha"]), float(settings["beta"])
-        classifier = CacheClassifier(weights, keys, labels, alpha, beta)
-        fits = labels.ndim == 1 and labels.dtype.kind == "i" and math.isfinite(alpha * beta)
-        fits = fits and keys.shape == (len(labels), weights.shape[1])
-        fits = fits and bool(((labels >= 0) & (labels < len(names))).all())
-    else:
-        classifier = LinearClassifier(weights, tensors["bias"].astype(np.float64))
-        fits = classifier.bias.shape == (len(names),)
-    if not fits:
-        raise ValueError("its tensors do not fit together")
     return Head(
         **{text: about[text] for text in texts},
         class_names=tuple(names),
-        classifier=classifier,
+        classifier=read_classifier(tensors, settings, len(names)),
         details=about["details"],
     )
 

@@ -18,13 +18,14 @@ from clipkit.adaptation.closed_form import (
     fit_text_and_means,
 )
 from clipkit.adaptation.held_out import Fitted, HeldOut
+from clipkit.adaptation.linear_adapter import fit_adapter
 from clipkit.adaptation.probe import fit_probe
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.support import Logits, Support
 from clipkit.adaptation.task import AdaptationTask, Retention
 from clipkit.adaptation.tip_adapter import fit_tip_adapter
 
-HEAD_NAMES = ("prompt", "prompts", "tip-adapter", "ss-text", "gda", "probe")
+HEAD_NAMES = ("prompt", "prompts", "tip-adapter", "ss-text", "gda", "adapter", "probe")
 """Of the rungs that leave the model as it is: steps 0 to 4."""
 
 
@@ -113,6 +114,7 @@ def embedding_rungs(task: AdaptationTask) -> list[EmbeddingRung]:
         EmbeddingRung(
             3, "gda", "Gaussian discriminant (GDA)", task, fit_discriminant, LEAST_FOR_DISCRIMINANT
         ),
+        EmbeddingRung(4, "adapter", "linear adapter (ProLIP on embeddings)", task, fit_adapter),
         EmbeddingRung(4, "probe", "probe from the texts (CLAP)", task, fit_probe),
     ]
 

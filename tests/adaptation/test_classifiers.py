@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from clipkit.adaptation.classifiers import CacheClassifier, LinearClassifier, cache_votes
+from clipkit.adaptation.classifiers import (
+    AdapterClassifier,
+    CacheClassifier,
+    LinearClassifier,
+    cache_votes,
+)
 from tests.adaptation.made_support import made_support
 
 
@@ -35,6 +40,14 @@ def test_scaled_classifiers_have_scaled_logits() -> None:
     for classifier in (
         LinearClassifier(weights, bias),
         CacheClassifier(weights, keys, support.labels, alpha=2.0, beta=3.0),
+        AdapterClassifier(weights, rng.normal(size=(8, 8))),
     ):
         expected = 1.7 * classifier.logits(rows)
         np.testing.assert_allclose(classifier.scaled(1.7).logits(rows), expected)
+
+
+def test_an_adapter_moves_embeddings_and_their_length_does_not_count() -> None:
+    turn = np.array([[0.0, 3.0], [-3.0, 0.0]])  # by a quarter, and three times as long
+    classifier = AdapterClassifier(np.array([[10.0, 0], [0, 10.0]]), turn)
+    rows = np.array([[0.6, 0.8]], dtype=np.float32)
+    np.testing.assert_allclose(classifier.logits(rows), [[8, -6]], atol=1e-5)

@@ -15,7 +15,12 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from clipkit.adaptation.classifiers import CacheClassifier, LinearClassifier
+from clipkit.adaptation.classifiers import (
+    AdapterClassifier,
+    CacheClassifier,
+    Classifier,
+    LinearClassifier,
+)
 from clipkit.adaptation.head import HEAD_FILE, Head, HeadClassifier
 from clipkit.embeddings import EmbeddingArray
 from clipkit.errors import InputError, SpaceMismatchError
@@ -30,19 +35,18 @@ CACHE = CacheClassifier(
     alpha=3.0,
     beta=4.0,
 )
+ADAPTER = AdapterClassifier(np.eye(4)[:2] * 3, np.eye(4)[[1, 0, 2, 3]] * 0.5)
 IMAGES = [
     Image.new("RGB", (8, 8), color) for color in ((250, 10, 10), (10, 250, 10), (200, 190, 5))
 ]
 
 
-def make_head(classifier: LinearClassifier | CacheClassifier = LINEAR) -> Head:
+def make_head(classifier: Classifier = LINEAR) -> Head:
     return Head("gda", "fake", "fake-space", NAMES, classifier, {"images": 3, "prompts": ["a {}"]})
 
 
-@pytest.mark.parametrize("classifier", [LINEAR, CACHE], ids=["linear", "cache"])
-def test_a_head_is_the_same_after_a_file(
-    classifier: LinearClassifier | CacheClassifier, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("classifier", [LINEAR, CACHE, ADAPTER], ids=["linear", "cache", "adapter"])
+def test_a_head_is_the_same_after_a_file(classifier: Classifier, tmp_path: Path) -> None:
     head = make_head(classifier)
     head.save(tmp_path / "head.safetensors")
     again = Head.load(tmp_path / "head.safetensors")

@@ -34,7 +34,7 @@ def test_images_beat_wrong_texts_on_every_rung_that_uses_them() -> None:
     assert tuple(results) == HEAD_NAMES
     for name, found in results.items():
         accuracy = np.mean(found.accuracies)
-        assert accuracy < 0.2 if name in ("prompt", "prompts") else accuracy > 0.9, name
+        assert accuracy < 0.2 if name in ("prompt", "prompts") else accuracy > 0.85, name
         assert found.kept == pytest.approx(2 / 3)
     reports = rung_reports(rungs, results, splits, task.labels, NAMES)
     by_name = {report.name: report for report in reports}
