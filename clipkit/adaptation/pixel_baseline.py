@@ -23,6 +23,7 @@ _SIDE = 32  # pixels of a side that features are made of
 _COLOUR_SIDE = 8
 _CELLS, _DIRECTIONS = 4, 8  # of a side; of edges, over half a turn
 _TREES = 300
+_MOST_BYTES = 1 << 30  # of trees in memory: with 2000 classes of two images all would take 37 GB
 _SMOOTHING = 1e-3  # a class that no tree names is not impossible
 NUM_FEATURES = 3 * _COLOUR_SIDE**2 + _CELLS**2 * _DIRECTIONS
 
@@ -51,13 +52,17 @@ class PixelBaseline:
             from sklearn.ensemble import ExtraTreesClassifier
         except ImportError as error:
             raise MissingExtraError("evaluate", "The small model to compare with") from error
-        start = perf_counter()
-        model = ExtraTreesClassifier(_TREES, random_state=split.seed, n_jobs=-1)
-        model.fit(self.features[split.train], self.labels[split.train])
-        seconds = perf_counter() - start
+        random = np.random.RandomState(split.seed)
         shares = np.zeros((len(split.test), self.num_classes))
-        shares[:, model.classes_] = model.predict_proba(self.features[split.test])
-        size = sum(tree.tree_.node_count for tree in model.estimators_)
+        seconds, size = 0.0, 0
+        for count in self._parts(len(split.train)):
+            start = perf_counter()
+            model = ExtraTreesClassifier(count, random_state=random, n_jobs=-1)
+            model.fit(self.features[split.train], self.labels[split.train])
+            seconds += perf_counter() - start
+            votes = model.predict_proba(self.features[split.test])
+            shares[:, model.classes_] += count / _TREES * votes
+            size += sum(tree.tree_.node_count for tree in model.estimators_)
         return Measured(
             logits=np.log(shares + _SMOOTHING),
             scale=1.0,
@@ -65,6 +70,12 @@ class PixelBaseline:
             seconds=seconds,
             num_bytes=8 * size * self.num_classes,
         )
+
+    def _parts(self, num_images: int) -> list[int]:
+        """Return how many trees are held at once: each has a number a class in every node."""
+        most = max(1, _MOST_BYTES // (8 * 2 * num_images * self.num_classes))
+        whole, rest = divmod(_TREES, most)
+        return [most] * whole + [rest] * (rest > 0)
 
 
 def read_features(images: Sequence[ImageInput], progress: Progress) -> NDArray[np.float32]:

@@ -65,9 +65,9 @@ def test_copies_count_once_and_wrong_labels_are_named(tmp_path: Path) -> None:
     (folder / "b" / "wrong.png").write_bytes((folder / "a" / "1.png").read_bytes())
     said: list[str] = []
     assert read(folder, said) == (["a", "b"], [0, 0, 0, 1, 1, 1], 6)
-    assert "1 images are copies of an image of another class" in said[0]
+    assert "copies of an image of another class, whose label or theirs is wrong: 1, " in said[0]
     assert "b/wrong.png" in said[0]
-    assert "2 of 8 images are copies of others (cosine above 0.999) and were left out" in said[1]
+    assert "copies of other images (cosine above 0.999): 2 of 8, left out" in said[1]
 
 
 def test_test_images_that_are_adapted_with_are_left_out(tmp_path: Path) -> None:

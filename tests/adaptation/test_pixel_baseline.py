@@ -64,3 +64,20 @@ def test_it_learns_and_knows_nothing_of_classes_without_images() -> None:
     assert np.isfinite(found.logits).all()
     assert (found.logits[:, 2] == found.logits.min()).all()
     assert found.retention is None
+
+
+def test_trees_that_are_too_large_for_the_memory_are_grown_in_parts_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 6)
+    features = rng.normal(labels[:, None], 2, (24, NUM_FEATURES)).astype(np.float32)
+    model = PixelBaseline(features, labels, 4)
+    split = Split(7, np.arange(0, 24, 2), np.arange(1, 24, 2))
+    whole = model.measure(split)
+    # 13 trees of 24 nodes and 4 classes at once, so that 300 are 23 parts and one tree more.
+    monkeypatch.setattr("clipkit.adaptation.pixel_baseline._MOST_BYTES", 13 * 8 * 24 * 4)
+    assert model._parts(12) == [13] * 23 + [1]
+    parts = model.measure(split)
+    np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-12)
+    assert parts.num_bytes == whole.num_bytes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime  # type: ignore[import-untyped]
 
-from clipkit.adaptation.probe import _Loss, fit_probe, text_probe
+from clipkit.adaptation.probe import _basis, _Loss, fit_probe, text_probe
 from clipkit.adaptation.support import Support
 from clipkit.metrics.classification import top_k_accuracy
 from tests.adaptation.made_support import made_support
@@ -72,3 +72,15 @@ def test_one_image_a_class_is_enough_to_move() -> None:
     support = made_support([1, 1, 1], wrong_texts=True)
     moved = fit_probe(support).classifier.logits(support.embeddings)
     assert np.abs(moved - support.zero_shot(support.embeddings)).max() > 1
+
+
+def test_few_images_of_many_dimensions_are_fitted_in_their_span_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    support = made_support([4, 3, 2], dim=40)
+    basis = _basis(support)
+    assert basis.shape == (40, 12)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(12), atol=1e-12)
+    inside = text_probe(support, 3.0).weights
+    monkeypatch.setattr("clipkit.adaptation.probe._basis", lambda _: np.eye(40))
+    np.testing.assert_allclose(inside, text_probe(support, 3.0).weights, atol=1e-4)
