@@ -142,7 +142,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         type=values.path,
         metavar="PATH",
         help="write the recommended rung, fitted on all images of DATA: a head to "
-        "FILE.safetensors, a trained model to a folder",
+        "FILE.safetensors or, for other programs, FILE.onnx; a trained model to a folder",
     )
     group.add_argument(
         "--report", type=values.path, metavar="FILE.md", help="write the report as Markdown"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from clipkit.adaptation.chart import SOFTWARE, check_chart, draw_chart
 from clipkit.adaptation.head import HEAD_FILE, HEAD_NAME, Head
+from clipkit.adaptation.head_onnx import MARK as ONNX_MARK
+from clipkit.adaptation.head_onnx import check_onnx, head_to_onnx
 from clipkit.adaptation.options import AdaptationOptions
 from clipkit.adaptation.report import AdaptationReport
 from clipkit.adaptation.report_text import MARK, report_markdown
@@ -17,7 +19,7 @@ from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
 from clipkit.runs.adapt import fit_head
 
-_HEAD_SUFFIX = ".safetensors"
+_HEAD_SUFFIXES = (".safetensors", ".onnx")
 
 
 class AdaptOutputs:
@@ -72,7 +74,7 @@ class AdaptOutputs:
                     f"is: {rung} trains the model, and is written to a folder, with  clipkit adapt "
                     f"DATA --rung {rung} -o FOLDER"
                 )
-            self._write_head(report.head.to_bytes())
+            self._write_head(report.head)
 
     def write_rung(
         self, encoder: Encoder, rung: str, options: AdaptationOptions, callbacks: Callbacks
@@ -81,17 +83,17 @@ class AdaptOutputs:
         if self._head is None:
             return self._fit_model(encoder, rung, options, callbacks)
         head = fit_head(encoder, self._data, rung, options, callbacks=callbacks)
-        self._write_head(head.to_bytes())
+        self._write_head(head)
         return head
 
-    def _write_head(self, content: bytes) -> None:
-        if self._model is not None:
+    def _write_head(self, head: Head) -> None:
+        if self._head is not None:
+            is_onnx = self._head.path.suffix.lower() == ".onnx"
+            self._head.write_bytes([head_to_onnx(head) if is_onnx else head.to_bytes()])
+        elif self._model is not None:
             self._model.mkdir(exist_ok=True)
-            OutputFile(self._model / HEAD_NAME, lambda head: False, is_forced=False).write_bytes(
-                [content]
-            )
-        elif self._head is not None:
-            self._head.write_bytes([content])
+            place = OutputFile(self._model / HEAD_NAME, lambda begin: False, is_forced=False)
+            place.write_bytes([head.to_bytes()])
 
     def _fit_model(
         self, encoder: Encoder, rung: str, options: AdaptationOptions, callbacks: Callbacks
@@ -113,20 +115,23 @@ class AdaptOutputs:
                     "lora and flyp with -o FOLDER"
                 )
             return
-        is_file = Path(output).suffix.lower() == _HEAD_SUFFIX
+        suffix = Path(output).suffix.lower()
+        is_file = suffix in _HEAD_SUFFIXES
         if rung is not None and is_file != (rung in HEAD_NAMES):
-            raise InputError(
-                f"{rung} is written to "
-                + ("a folder, as it is a model" if is_file else "a file that ends in .safetensors")
-                + f", got {output}"
-            )
+            wanted = f"a file that ends in {' or '.join(_HEAD_SUFFIXES)}"
+            if is_file:
+                wanted = "a folder, as it is a model"
+            raise InputError(f"{rung} is written to {wanted}, got {output}")
         if is_file:
-            self._head = self._file(output, HEAD_FILE.mark.encode())
+            if suffix == ".onnx":
+                check_onnx()
+            mark = ONNX_MARK if suffix == ".onnx" else HEAD_FILE.mark
+            self._head = self._file(output, mark.encode())
             return
         if rung is None and arguments.steps <= 4:
             raise InputError(
-                f"a head is a file that ends in {_HEAD_SUFFIX}, got {output}; a folder is for what "
-                "--steps 5 or 6 recommends"
+                f"a head is a file that ends in {' or '.join(_HEAD_SUFFIXES)}, got {output}; a "
+                "folder is for what --steps 5 or 6 recommends"
             )
         from clipkit.runs.adapted_model import check_model_output
 

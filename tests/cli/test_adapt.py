@@ -100,8 +100,11 @@ def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: 
         ([".", "--rung", "probe"], "say where to with -o"),
         ([".", "--shots", "0"], "--shots"),
         ([".", "--rung", "lora"], "of lora and flyp with -o FOLDER"),
-        ([".", "--rung", "lora", "-o", "h.safetensors"], "lora is written to a folder, as it is a"),
-        ([".", "--rung", "gda", "-o", "h"], "gda is written to a file that ends in .safetensors"),
+        ([".", "--rung", "lora", "-o", "h.safetensors"], "lora is written to a folder, as"),
+        (
+            [".", "--rung", "gda", "-o", "h"],
+            "gda is written to a file that ends in .saf",
+        ),
         ([".", "-o", ".", "--steps", "6"], "is there already"),
         ([".", "-o", "no/model", "--steps", "6"], "there is no folder"),
         ([".", "--set", "model.base=x"], "take settings of optimizer., compute., loss. as in"),
@@ -166,3 +169,13 @@ def test_a_folder_takes_what_is_recommended_or_named(
         "classify", pets / "rex" / "0.png", "--head", place / "head.safetensors", "--json"
     )
     assert {item["label"] for item in json.loads(outcome.out)["labels"]} == {"rex", "tom"}
+
+
+def test_a_head_is_written_as_onnx(run: Run, pets: Path, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    place = tmp_path / "pets.onnx"
+    assert run("adapt", pets, "--rung", "adapter", "-o", place).status == 0
+    about = onnxruntime.InferenceSession(place).get_modelmeta().custom_metadata_map
+    assert json.loads(about["class_names"]) == ["rex", "tom"]
+    assert run("adapt", pets, "--rung", "gda", "-o", place).status == 0  # its own is replaced
