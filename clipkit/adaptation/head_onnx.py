@@ -75,7 +75,7 @@ class _Graph:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
-    def add(self, kind: str, inputs: list[str], output: str, **attributes: int | list[int]) -> str:
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add a node; return the name of what it gives."""
         from onnx import helper
 
