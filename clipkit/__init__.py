@@ -14,7 +14,7 @@ import importlib
 # The public names by the module that they come from. After a change here run
 # python docs/write_api.py: it makes __init__.pyi for type checkers and editors, and docs/api.md.
 _PUBLIC = {
-    "clipkit.adaptation.classifiers": ("CacheClassifier", "LinearClassifier"),
+    "clipkit.adaptation.classifiers": ("AdapterClassifier", "CacheClassifier", "LinearClassifier"),
     "clipkit.adaptation.concept": ("Concept",),
     "clipkit.adaptation.concept_store": ("ConceptStore", "StoredConcepts"),
     "clipkit.adaptation.head": ("Head", "HeadClassifier"),

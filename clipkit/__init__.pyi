@@ -1,5 +1,6 @@
 """Made by docs/write_api.py from clipkit/__init__.py."""
 
+from clipkit.adaptation.classifiers import AdapterClassifier as AdapterClassifier
 from clipkit.adaptation.classifiers import CacheClassifier as CacheClassifier
 from clipkit.adaptation.classifiers import LinearClassifier as LinearClassifier
 from clipkit.adaptation.concept import Concept as Concept
