@@ -66,6 +66,14 @@ def test_it_learns_and_knows_nothing_of_classes_without_images() -> None:
     assert found.retention is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_image_a_class_is_not_taken_for_a_regression() -> None:
+    labels = np.tile(np.arange(30), 2)
+    features = np.random.default_rng(0).normal(size=(60, NUM_FEATURES)).astype(np.float32)
+    found = PixelBaseline(features, labels, 30).measure(Split(0, np.arange(30), np.arange(30, 60)))
+    assert found.logits.shape == (30, 30)
+
+
 def test_trees_that_are_too_large_for_the_memory_are_grown_in_parts_alike(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
