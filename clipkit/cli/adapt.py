@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipkit.cli import values
+from clipkit.cli import next_labels, values
 from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.pair_options import add_layout_options, pair_layout
@@ -24,6 +24,8 @@ examples:
   clipkit classify photos/ --head pets.safetensors
   clipkit adapt labels.csv --label-column species --test held_out.csv --report pets.md
   clipkit adapt pets/ --rung probe -o pets.safetensors     that one, without measuring others
+  clipkit adapt pets/ --next 20 --from photos/             which 20 of these images to label next
+  clipkit adapt --labels "cat, dog" --next 20 --from photos/ --to labels.csv
 
 steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 a probe from the
 texts. All are fitted on embeddings in seconds. Nothing is chosen by images that are measured on.
@@ -42,10 +44,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "data",
+        nargs="?",
         type=values.path,
         metavar="DATA",
         help="a folder with one folder of images a class, or a table with the path and the class "
-        "of each image (--label-column)",
+        "of each image (--label-column); may be left out with --next",
     )
     parser.add_argument(
         "--label-column", default="", metavar="NAME", help="column of a table with the class"
@@ -64,6 +67,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     _add_measuring_options(parser)
     _add_output_options(parser)
+    next_labels.add_options(parser)
     add_layout_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -150,6 +154,10 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: If the images cannot be adapted to, or a file cannot be written.
     """
+    if next_labels.is_asked_for(arguments):
+        return next_labels.run(arguments)
+    if arguments.data is None:
+        raise InputError("name the labelled images, as in  clipkit adapt pets/")
     # Imported here, so that the help of all commands starts without them.
     from clipkit.adaptation.chart import draw_chart
     from clipkit.adaptation.report_text import report_markdown
