@@ -1,6 +1,6 @@
 """clipkit.next_to_label: which unlabelled images to label next.
 
-Shapes: M unlabelled images, C classes.
+Shapes: M unlabelled images, C classes, D dimensions.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.adaptation.closed_form import (
+    LEAST_FOR_DISCRIMINANT,
+    fit_discriminant,
+    fit_text_and_means,
+)
+from clipkit.adaptation.held_out import Fitted
 from clipkit.adaptation.labelling_report import ImageToLabel, LabellingReport
-from clipkit.adaptation.next_labels import choose_next, count_like, is_copy
+from clipkit.adaptation.next_labels import choose_next, count_like, doubt, is_copy
 from clipkit.adaptation.options import AdaptationOptions
-from clipkit.adaptation.probe import fit_probe
 from clipkit.adaptation.support import Support
 from clipkit.adaptation.unlabelled import LabelledSoFar, read_labelled, read_unlabelled
 from clipkit.arguments import ENCODER_RULE, check_kind, check_path, check_whole
@@ -74,9 +79,10 @@ def next_to_label(  # noqa: PLR0913 - two kinds of images, and what they are loo
             "copies of labelled ones: nothing is left to label"
         )
     embeddings = found.embeddings[rows]
-    chosen = choose_next(embeddings, known.embeddings, count)
+    support = _support(encoder, known, options, callbacks)
+    probabilities = class_probabilities(support, embeddings)
+    chosen = choose_next(embeddings, doubt(probabilities), known.embeddings, count)
     num_like = count_like(embeddings, known.embeddings, chosen)
-    probabilities = _probabilities(encoder, known, embeddings, options, callbacks)
     counts = np.bincount(known.labels, minlength=len(known.class_names))
     return LabellingReport(
         model=encoder.name,
@@ -104,14 +110,35 @@ def next_to_label(  # noqa: PLR0913 - two kinds of images, and what they are loo
     )
 
 
-def _probabilities(
-    encoder: Encoder,
-    known: LabelledSoFar,
-    embeddings: Embeddings,
-    options: AdaptationOptions,
-    callbacks: Callbacks,
-) -> NDArray[np.float64]:
-    """Return the probability of each class for each image, (M, C), by what is labelled so far."""
+def class_probabilities(support: Support, embeddings: Embeddings) -> NDArray[np.float64]:
+    """Return what the labelled images so far say of others.
+
+    Args:
+        support: The labelled images, perhaps none.
+        embeddings: Of the others, shape (M, D).
+
+    Returns:
+        The probability of each class, shape (M, C), by the ladder's heads in closed form; by the
+        texts alone if nothing is labelled.
+
+    Raises:
+        MissingExtraError: If images are labelled and SciPy is not installed.
+    """
+    logits = support.zero_shot(embeddings)
+    if len(support.labels):
+        logits = _fitted(support).calibrated().logits(embeddings)
+    return np.exp(-label_log_losses(logits, Scoring(0.0, None)))
+
+
+def _fitted(support: Support) -> Fitted:
+    if support.counts.mean() < LEAST_FOR_DISCRIMINANT:
+        return fit_text_and_means(support)
+    return fit_discriminant(support)
+
+
+def _support(
+    encoder: Encoder, known: LabelledSoFar, options: AdaptationOptions, callbacks: Callbacks
+) -> Support:
     with callbacks.progress_for("embedding class names") as progress:
         texts = ZeroShotClassifier(
             encoder,
@@ -120,13 +147,8 @@ def _probabilities(
             domain=options.domain,
             progress=progress,
         )
-    support = Support(
-        known.embeddings, known.labels, np.asarray(texts.class_embeddings), encoder.logit_scale
-    )
-    logits = support.zero_shot(embeddings)
-    if len(known.labels):
-        logits = fit_probe(support).calibrated().logits(embeddings)
-    return np.exp(-label_log_losses(logits, Scoring(0.0, None)))
+    class_embeddings = np.asarray(texts.class_embeddings)
+    return Support(known.embeddings, known.labels, class_embeddings, encoder.logit_scale)
 
 
 def _likely(

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from clipkit.adaptation import next_labels
-from clipkit.adaptation.next_labels import choose_next, count_like, is_copy
+from clipkit.adaptation.next_labels import choose_next, count_like, doubt, is_copy
 from clipkit.embeddings import Embeddings, normalize_rows
 
 
@@ -16,52 +17,64 @@ def drawn(count: int, *, seed: int = 0, dim: int = 6) -> Embeddings:
     return normalize_rows(rows)
 
 
-def left_variance(rows: Embeddings, taken: Embeddings, center: np.ndarray) -> float:  # type: ignore[type-arg]
-    """Return the variance of a Gaussian process summed over rows, once others are observed."""
-    rows, taken = (normalize_rows(some - center).astype(np.float64) for some in (rows, taken))
-    noisy = np.exp(taken @ taken.T - 1) + 0.03 * np.eye(len(taken))
-    across = np.exp(rows @ taken.T - 1)
-    return float(len(rows) - np.trace(across @ np.linalg.inv(noisy) @ across.T))
+def left_variance(rows: Embeddings, weights: NDArray[np.float64], taken: Embeddings) -> float:
+    """Return the weighted variance of a Gaussian process at rows, once others are observed."""
+    exact, known = rows.astype(np.float64), taken.astype(np.float64)
+    noisy = np.exp(known @ known.T - 1) + 0.1 * np.eye(len(known))
+    across = np.exp(exact @ known.T - 1)
+    return float(weights @ (1 - np.diag(across @ np.linalg.inv(noisy) @ across.T)))
 
 
 @pytest.mark.parametrize("num_labelled", [0, 7])
 def test_each_choice_leaves_the_least_variance(num_labelled: int) -> None:
     rows, labelled = drawn(40), drawn(7, seed=1)[:num_labelled]
+    weights = np.random.default_rng(2).random(40)
     center = np.concatenate([rows, labelled]).mean(axis=0)
+    seen, known = normalize_rows(rows - center), labelled - center
+    known = normalize_rows(known) if len(known) else known
     wanted: list[int] = []
     for _ in range(6):
         left = {
-            place: left_variance(rows, np.concatenate([labelled, rows[[*wanted, place]]]), center)
+            place: left_variance(seen, weights, np.concatenate([known, seen[[*wanted, place]]]))
             for place in range(len(rows))
             if place not in wanted
         }
         wanted.append(min(left, key=lambda place: left[place]))
-    assert choose_next(rows, labelled, 6).tolist() == wanted
+    assert choose_next(rows, weights, labelled, 6).tolist() == wanted
 
 
 def test_one_of_each_cluster_comes_first_and_those_with_labels_last() -> None:
     axes = np.eye(8, dtype=np.float32)[:4]
     scatter = np.random.default_rng(0).normal(0, 0.05, (40, 8))
     rows = normalize_rows(np.repeat(axes, 10, axis=0) + scatter)
-    first = choose_next(rows, rows[:0], 4)
+    first = choose_next(rows, np.ones(len(rows)), rows[:0], 4)
     assert sorted((first // 10).tolist()) == [0, 1, 2, 3]
-    after = choose_next(rows[10:], rows[:1], 3)
+    after = choose_next(rows[10:], np.ones(30), rows[:1], 3)
     assert sorted((after // 10).tolist()) == [0, 1, 2]
+
+
+def test_what_the_classifier_is_sure_of_comes_last() -> None:
+    axes = np.eye(8, dtype=np.float32)[:4]
+    scatter = np.random.default_rng(0).normal(0, 0.05, (40, 8))
+    rows = normalize_rows(np.repeat(axes, 10, axis=0) + scatter)
+    sure = np.repeat([[0.99, 0.01], [0.5, 0.5]], 20, axis=0)
+    assert (choose_next(rows, doubt(sure), rows[:0], 2) >= 20).all()
+    assert doubt(sure)[[0, 39]] == pytest.approx([1 - 0.99**2 - 0.01**2, 0.5])
 
 
 def test_copies_are_taken_once_and_fewer_come_back() -> None:
     rows = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)
-    chosen = choose_next(rows, rows[:0], 20)
+    chosen = choose_next(rows, np.ones(len(rows)), rows[:0], 20)
     assert sorted((chosen // 4).tolist()) == [0, 1, 2]
-    assert choose_next(rows[:1], rows[:0], 5).tolist() == [0]
+    assert choose_next(rows[:1], np.ones(1), rows[:0], 5).tolist() == [0]
 
 
 def test_of_many_images_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(next_labels, "MOST_COMPARED", 10)
     rows = drawn(50)
-    chosen = choose_next(rows, rows[:0], 30)
+    chosen = choose_next(rows, np.ones(len(rows)), rows[:0], 30)
     assert len(set(chosen.tolist())) == 30
-    some = choose_next(rows, rows[:0], 10)
+    some = choose_next(rows, np.ones(len(rows)), rows[:0], 10)
     assert sorted(some.tolist()) == sorted(np.random.default_rng(0).permutation(50)[:10].tolist())
 
 
