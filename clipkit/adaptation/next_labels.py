@@ -17,6 +17,7 @@ Source:
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.adaptation.images import COPY
 from clipkit.embeddings import Embeddings
 from clipkit.search.modality_gap import center_rows
 
@@ -25,7 +26,6 @@ MOST_COMPARED = 4096  # unlabelled images: a matrix of 64 MB
 # and twice as much, and a third and three times, were about as good.
 _REACH = 1.0  # how far from an image, in cosine, what its label tells has fallen to 1/e
 _NOISE = 0.1  # variance of a label; without any a prediction has 1
-_SAME = 1 - 1e-3  # images of a higher cosine are taken for one: the same file, or saved again
 
 
 def doubt(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,7 +75,7 @@ def choose_next(
         reductions = shares @ covariance**2 / (covariance.diagonal() + _NOISE)
         best = int(np.where(is_open, reductions, -np.inf).argmax())
         chosen.append(best)
-        is_open &= rows @ rows[best] <= _SAME
+        is_open &= rows @ rows[best] <= 1 - COPY
         is_open[best] = False
         told = covariance[best] / np.sqrt(covariance[best, best] + _NOISE)
         covariance -= np.outer(told, told)
@@ -109,7 +109,7 @@ def is_copy(embeddings: Embeddings, labelled: Embeddings) -> NDArray[np.bool_]:
     Returns:
         Shape (M,).
     """
-    return _nearest(embeddings, labelled)[1] > _SAME
+    return _nearest(embeddings, labelled)[1] > 1 - COPY
 
 
 def count_like(

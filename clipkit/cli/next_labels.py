@@ -166,6 +166,8 @@ def _names(arguments: argparse.Namespace) -> list[str]:
 
 
 def _print(report: "LabellingReport", *, is_json: bool) -> None:
+    from clipkit.adaptation.labelling_report import LIMITS
+
     print_shortcomings(report.skipped, report.warnings)
     start = path_start(report.folder)
     if is_json:
@@ -177,5 +179,5 @@ def _print(report: "LabellingReport", *, is_json: bool) -> None:
     rows = [(f"{start}{image.path}", image.reason) for image in report.images]
     for line in table_lines(rows, has_heading=False):
         print(line)
-    for sentence in report.sentences():
+    for sentence in (*report.sentences(), LIMITS):
         note(sentence)

@@ -73,6 +73,9 @@ def test_sentences_say_what_is_missing_and_what_was_left_out() -> None:
         "2 images and not 5: there are no more",
         "4 images of photos are labelled already, or are copies of labelled ones",
     ]
+    sure = dataclasses.replace(REPORT, confidence=0.8, without_labels=())
+    (line,) = sure.sentences()
+    assert line.startswith("the model is sure of most of the images (80% on average): ")
     many = dataclasses.replace(REPORT, num_unlabelled=10_000, without_labels=())
     (line,) = many.sentences()
     assert line.startswith("chosen from 4,096 of 10,000 unlabelled images")
