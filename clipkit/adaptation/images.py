@@ -24,7 +24,7 @@ from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
 
 # Images whose cosine is above 1 less this are taken for one: the same file, or saved again.
-_COPY = 1e-3
+COPY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _open(path: str, options: AdaptationOptions, callbacks: Callbacks) -> Labell
 
 def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> AdaptationImages:
     with callbacks.progress_for("looking for copies") as progress:
-        found = mark_near_duplicates(images.embeddings, epsilon=_COPY, progress=progress)
+        found = mark_near_duplicates(images.embeddings, epsilon=COPY, progress=progress)
     copies = np.flatnonzero(found.original >= 0)
     if not len(copies):
         return images
@@ -155,7 +155,7 @@ def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> Adaptatio
             f"{list_some(names)}"
         )
     callbacks.warn(
-        f"copies of other images (cosine above {1 - _COPY:g}): {len(copies)} of "
+        f"copies of other images (cosine above {1 - COPY:g}): {len(copies)} of "
         f"{len(images.labels)}, left out so that none is both adapted with and measured on"
     )
     kept = np.flatnonzero(found.original < 0)

@@ -4,10 +4,11 @@ import argparse
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from clipkit.cli import values
+from clipkit.cli import next_labels, values
 from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
 from clipkit.cli.pair_options import add_layout_options, pair_layout
 from clipkit.cli.terminal import note, print_tables, progress_bar, to_json, visible, warn
+from clipkit.errors import InputError
 from clipkit.progress import Callbacks, Progress
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ examples:
   clipkit adapt pets/ --rung probe -o pets.safetensors     that one, without measuring others
   clipkit adapt pets/ --steps 6                     and is training the model worth it?
   clipkit adapt pets/ --rung lora -o pets-model     train it; --model pets-model is then the model
+  clipkit adapt pets/ --next 20 --from photos/             which 20 of these images to label next
+  clipkit adapt --labels "cat, dog" --next 20 --from photos/ --to labels.csv
 
 steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 a probe from the
 texts: all fitted on embeddings in seconds. 5 LoRA, 6 fine-tuning: both train the model, once a
@@ -42,10 +45,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "data",
+        nargs="?",
         type=values.path,
         metavar="DATA",
         help="a folder with one folder of images a class, or a table with the path and the class "
-        "of each image (--label-column)",
+        "of each image (--label-column); may be left out with --next",
     )
     parser.add_argument(
         "--label-column", default="", metavar="NAME", help="column of a table with the class"
@@ -64,6 +68,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     _add_measuring_options(parser)
     _add_output_options(parser)
+    next_labels.add_options(parser)
     add_layout_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -175,6 +180,10 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: If the images cannot be adapted to, or a file cannot be written.
     """
+    if next_labels.is_asked_for(arguments):
+        return next_labels.run(arguments)
+    if arguments.data is None:
+        raise InputError("name the labelled images, as in  clipkit adapt pets/")
     # Imported here, so that the help of all commands starts without them.
     from clipkit.cli.adapt_outputs import AdaptOutputs
     from clipkit.runs.adapt import adapt
