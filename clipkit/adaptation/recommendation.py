@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.adaptation.extrapolation import expected_accuracy
 from clipkit.adaptation.pixel_baseline import BASELINE
 from clipkit.adaptation.report import ClassNeed, CurvePoint
 from clipkit.adaptation.results import RungResults, forgetting, gain
@@ -142,7 +143,12 @@ def _on_labels(curve: Sequence[CurvePoint]) -> str:
     rise = after.accuracy - before.accuracy
     if rise < max(_STILL_RISING, (before.spread + after.spread) / 2):
         return ""
-    return (
+    sentence = (
         f"More labels would help: from {before.num_images} to {after.num_images} images it rose by "
-        f"{100 * rise:.1f} points."
+        f"{100 * rise:.1f} points"
     )
+    twice = 2 * after.num_images
+    expected = expected_accuracy(curve, twice)
+    if expected is None:
+        return f"{sentence}."
+    return f"{sentence}, and with {twice} it would come to about {expected:.0%} if that goes on."

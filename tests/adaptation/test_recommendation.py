@@ -72,6 +72,10 @@ def test_more_labels_are_advised_while_the_curve_rises() -> None:
     found = results(right(20), right(30))
     rising = recommend(found, TITLES, None, curve(0.5, 0.6, 0.7)).sentence
     assert "More labels would help: from 20 to 40 images it rose by 10.0 points" in rising
+    # Errors of .5, .4 and .3 lie about a line over the logarithm of images that ends at .232.
+    assert rising.endswith("and with 80 it would come to about 77% if that goes on.")
+    two = recommend(found, TITLES, None, curve(0.6, 0.7)).sentence
+    assert two.endswith("from 10 to 20 images it rose by 10.0 points.")
     assert "More labels" not in recommend(found, TITLES, None, curve(0.5, 0.7, 0.7)).sentence
     assert "More labels" not in recommend(found, TITLES, None, curve(0.5)).sentence
 
