@@ -32,7 +32,7 @@ from clipkit.adaptation import next_labels
 from clipkit.adaptation.closed_form import fit_discriminant
 from clipkit.adaptation.labelling import class_probabilities
 from clipkit.adaptation.next_labels import choose_next, doubt
-from clipkit.adaptation.probe import DEFAULT_STRENGTH, text_probe
+from clipkit.adaptation.probe import text_probe
 from clipkit.adaptation.support import Support
 from clipkit.embeddings import Embeddings
 
@@ -40,13 +40,14 @@ BUDGETS = (20, 40, 80)
 BATCH = 20
 POOL_SHARE = 0.8  # of the images to learn from, so that seeds have different pools
 SEEDS, FIT_SEEDS = range(10), range(100, 110)
+PROBE_STRENGTH = 30.0
 FIT_SETS = ("digits, starter", "stamps, starter", "CIFAR-10, starter")
 FIT_GRID = [(reach, noise) for reach in (0.5, 1.0, 2.0) for noise in (0.03, 0.1, 0.3)]
 
 
 def accuracy_of(support: Support, images: Embeddings, labels: NDArray[np.intp]) -> float:
     """Return the accuracy on test images, the mean of two of the ladder's classifiers."""
-    classifiers = (fit_discriminant(support).classifier, text_probe(support, DEFAULT_STRENGTH))
+    classifiers = (fit_discriminant(support).classifier, text_probe(support, PROBE_STRENGTH))
     right = [one.logits(images).argmax(axis=1) == labels for one in classifiers]
     return float(np.mean(right))
 
