@@ -1,7 +1,11 @@
 """The pages in docs say what the code says."""
 
+import os
 import re
 import runpy
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +40,30 @@ def test_the_python_on_a_page_runs(
     monkeypatch.chdir(ROOT)
     for snippet in snippets:
         exec(compile(snippet.replace("/tmp/", f"{tmp_path}/"), page, "exec"), names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["foundation-model.md"])
+def test_all_that_a_page_shows_runs_in_order(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both kinds of blocks: what is Python makes the files that the commands are given."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").replace("/tmp/", f"{tmp_path}/")
+    blocks = re.findall(r"```(python|shell)\n(.*?)```", text, re.DOTALL)
+    assert {kind for kind, _ in blocks} == {"python", "shell"}
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "home"))
+    names: dict[str, object] = {}
+    for kind, block in blocks:
+        if kind == "python":
+            exec(compile(block, page, "exec"), names)
+            continue
+        for line in block.splitlines():
+            program, *words = shlex.split(line, comments=True)
+            assert program == "clipkit"
+            command = [sys.executable, "-m", "clipkit", *words]
+            done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
 def test_the_table_of_settings_is_that_of_the_config() -> None:
