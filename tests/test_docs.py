@@ -66,6 +66,23 @@ def test_all_that_a_page_shows_runs_in_order(
             assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
+def test_the_glossary_is_in_order_and_each_term_leads_to_a_page() -> None:
+    page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("- ")]
+    terms = [re.match(r"- \*\*`?(.+?)\*\*: .*\.( \[[^]]+\]\([^)]+\),?)+$", line) for line in lines]
+    assert len(terms) > 50
+    assert all(terms), [line for line, term in zip(lines, terms, strict=True) if not term]
+    names = [term[1].lower() for term in terms if term]
+    assert names == sorted(set(names))
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
 def test_the_table_of_settings_is_that_of_the_config() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "write_settings.py"))
     page = script["PAGE"].read_text(encoding="utf-8")
