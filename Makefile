@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 CONSTRAINTS = .ci/constraints.txt
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: check lint format test test-fast try demo notebooks api bundle bench starter-figures
+.PHONY: check lint format test test-fast try demo notebooks docs api commands bundle bench starter-figures
 
 check: lint test
 
@@ -72,6 +72,14 @@ bench: $(VENV)/.dev
 # The .ipynb files, from their reviewed sources in percent format.
 notebooks: $(VENV)/.dev
 	$(BIN)/python notebooks/build.py
+
+# The documentation as a site, in build/docs/site, with every link checked.
+docs: $(VENV)/.dev
+	$(BIN)/python docs/build_site.py
+
+# docs/commands.md and the man page, from the parsers of the command line.
+commands: $(VENV)/.dev
+	$(BIN)/python docs/write_commands.py
 
 # docs/api.md and the stub for type checkers and editors, from the table in clipkit/__init__.py.
 api: $(VENV)/.dev

@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,14 +44,17 @@ def test_the_python_on_a_page_runs(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["foundation-model.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["classify.md", "foundation-model.md", "models.md", "pairs.md", "search.md", "tutorial.md"],
+)
 def test_all_that_a_page_shows_runs_in_order(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both kinds of blocks: what is Python makes the files that the commands are given."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8").replace("/tmp/", f"{tmp_path}/")
     blocks = re.findall(r"```(python|shell)\n(.*?)```", text, re.DOTALL)
-    assert {kind for kind, _ in blocks} == {"python", "shell"}
+    assert blocks
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "home"))
     names: dict[str, object] = {}
@@ -81,6 +85,50 @@ def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_every_link_in_it_holds(tmp_path: Path) -> None:
+    pytest.importorskip("zensical", reason="the extra docs is not installed")
+    script = runpy.run_path(str(ROOT / "docs" / "build_site.py"))
+    assert script["build"](tmp_path) == []
+    assert (tmp_path / "site" / "docs" / "foundation-model.html").is_file()
+
+
+def test_what_a_site_lacks_or_loads_from_elsewhere_is_found(tmp_path: Path) -> None:
+    faults = runpy.run_path(str(ROOT / "docs" / "build_site.py"))["faults"]
+    (tmp_path / "there.html").write_text('<a href="#top">top</a><a href="https://a.example">a</a>')
+    (tmp_path / "page.html").write_text(
+        '<script src="https://cdn.example/x.js"></script><img src="none.png">'
+        '<link rel="stylesheet" href="//cdn.example/x.css"><a href="there.html#a">here</a>'
+        '<a href="gone.html">gone</a>'
+    )
+    assert sorted(faults(tmp_path)) == [
+        "page.html leads to gone.html, which is not there",
+        "page.html leads to none.png, which is not there",
+        "page.html loads //cdn.example/x.css",
+        "page.html loads https://cdn.example/x.js",
+    ]
+
+
+def test_the_page_of_commands_and_the_manual_are_those_of_the_parsers() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "write_commands.py"))
+    page, manual = script["commands_page"](), script["manual"]()
+    for file, text in ((script["PAGE"], page), (script["MANUAL"], manual)):
+        assert file.read_text(encoding="utf-8") == text, "run python docs/write_commands.py"
+    assert "| `--top K, -t K` |" in page
+    for name, (_, parser) in script["commands"]().items():
+        assert f"\n## clipkit {name}\n" in page
+        assert f"\n.SH CLIPKIT {name.upper()}\n" in manual
+        assert (parser.epilog or "").strip() in page
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_groff_has_nothing_to_say_of_the_manual() -> None:
+    manual = ROOT / "docs" / "clipkit.1"
+    command = ["groff", "-man", "-Tutf8", "-ww", "-z", str(manual)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_table_of_settings_is_that_of_the_config() -> None:

@@ -1,8 +1,4 @@
-"""The ``clipkit`` command: runs a subcommand, prints an error as one line, returns the status.
-
-Exit statuses: 0 done; 1 done, but nothing was found or (with --strict) something was skipped;
-2 an error, or wrong arguments; 130 interrupted.
-"""
+"""The ``clipkit`` command: runs a subcommand, prints an error as one line, returns the status."""
 
 import argparse
 import atexit
@@ -46,6 +42,27 @@ COMMANDS = (
     "completion",
 )
 
+EXIT_STATUSES = (
+    ("0", "done"),
+    ("1", "done, but nothing was found, a problem was, or with --strict something was skipped"),
+    ("2", "an error, or wrong arguments: one line on stderr says what to do"),
+    ("130", "interrupted by Ctrl-C; what was committed stays"),
+)
+"""What the process ends with, and what that means."""
+
+_EPILOG = """\
+examples:
+  clipkit search "a red boat" ~/Pictures            the images that fit, best first
+  clipkit classify photos --labels "cat, dog"       which label fits each image
+  clipkit adapt pets/ -o pets.safetensors           learn your own labels from a few images
+  clipkit fetch ViT-B-32-256/datacomp_s34b_b86k     a real CLIP; then --model with its name
+
+clipkit help COMMAND has the options of a command, with examples. Results go to stdout, notes and
+progress to stderr; --json prints what programs can read.
+
+exit status:
+""" + "".join(f"  {status:3}  {text}\n" for status, text in EXIT_STATUSES)
+
 _GUIDE = """\
 clipkit finds and classifies images by words, offline.
 
@@ -70,7 +87,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> Parser:
     parser = Parser(
         prog="clipkit",
         description="Search and classify images by words. Works offline with its embedded model.",
-        epilog="Run  clipkit help COMMAND  for the options of a command, with examples.",
+        epilog=_EPILOG,
     )
     parser.add_argument("--version", "-v", action=_Version, nargs=0, help="print the version")
     # Not required: that would be reported before an option that does not exist.

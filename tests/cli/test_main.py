@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,9 +56,17 @@ def test_help_alone_lists_the_commands(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_help_has_an_example(run: Run, name: str) -> None:
-    _, _, examples = run(name, "--help").out.partition("\nexample")
-    assert f"  clipkit {name} " in examples
+def test_every_help_has_two_examples_or_more(run: Run, name: str) -> None:
+    _, _, examples = run(name, "--help").out.partition("\nexamples:")
+    assert len(re.findall(rf"(?m)^  clipkit {name}( |$)", examples)) >= 2
+
+
+def test_the_help_ends_with_examples_and_the_exit_statuses(run: Run) -> None:
+    _, _, end = run("--help").out.partition("\nexamples:")
+    assert len(re.findall(r"(?m)^  clipkit ", end)) >= 2
+    _, _, statuses = end.partition("\nexit status:\n")
+    assert [line.split()[0] for line in statuses.splitlines()] == ["0", "1", "2", "130"]
+    assert max(map(len, end.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
