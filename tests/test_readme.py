@@ -81,6 +81,16 @@ def test_every_make_target_named_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_the_commit_hooks_are_the_linters_and_none_is_fetched() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r"repo: (.*)", hooks)) == {"local"}
+    assert set(re.findall(r"language: (.*)", hooks)) == {"system"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nlint:")[2].partition("\n\n")[0]
+    linters = set(re.findall(r"\$\(BIN\)/([a-z-]+)", recipe))
+    assert linters == set(re.findall(r"\.venv/bin/([a-z-]+)", hooks))
+
+
 def test_the_tree_names_what_is_there() -> None:
     (tree,) = re.findall(r"## The tree\n.*?```\n(.*?)```", README, re.DOTALL)
     folder = Path()
