@@ -29,6 +29,7 @@ steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 a
 texts. All are fitted on embeddings in seconds. Nothing is chosen by images that are measured on.
 Images are embedded once: interrupted, the same command resumes
 """
+_MOST_SPLITS = 1000
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -88,7 +89,7 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--splits",
-        type=values.whole_number(1),
+        type=values.whole_number(1, _MOST_SPLITS),
         default=3,
         metavar="N",
         help="random splits into images to adapt with and to measure on (default: 3)",

@@ -99,6 +99,7 @@ def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: 
         ([".", "-o", "missing/h.safetensors"], "there is no folder missing"),
         ([".", "--rung", "probe"], "say where to with -o"),
         ([".", "--shots", "0"], "--shots"),
+        ([".", "--splits", "100000000"], "1 or more and at most 1000"),
     ],
 )
 def test_what_does_not_fit_is_one_line(run: Run, words: list[str], message: str) -> None:
