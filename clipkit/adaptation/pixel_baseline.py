@@ -53,7 +53,7 @@ class PixelBaseline:
             from sklearn.ensemble import ExtraTreesClassifier
         except ImportError as error:
             raise MissingExtraError("evaluate", "The small model to compare with") from error
-        random = np.random.RandomState(split.seed)
+        random = np.random.RandomState(split.seed % 2**32)
         shares = np.zeros((len(split.test), self.num_classes))
         seconds, size = 0.0, 0
         for count in self._parts(len(split.train)):

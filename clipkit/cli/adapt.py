@@ -32,6 +32,7 @@ texts: all fitted on embeddings in seconds. 5 LoRA, 6 fine-tuning: both train th
 split. Nothing is chosen by images that are measured on. Images are embedded once, and trained
 splits are measured once: interrupted, the same command resumes
 """
+_MOST_SPLITS = 1000
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -93,7 +94,7 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--splits",
-        type=values.whole_number(1),
+        type=values.whole_number(1, _MOST_SPLITS),
         default=3,
         metavar="N",
         help="random splits into images to adapt with and to measure on (default: 3)",

@@ -52,6 +52,13 @@ def test_images_are_read_and_lost_ones_are_zero(tmp_path: Path) -> None:
     assert seen == [(1, 2), (2, 2)]
 
 
+def test_any_number_is_a_seed() -> None:
+    features = np.eye(4, NUM_FEATURES, dtype=np.float32)
+    model = PixelBaseline(features, np.array([0, 0, 1, 1]), 2)
+    split = Split(10**20, np.array([0, 2]), np.array([1, 3]))
+    assert model.measure(split).logits.shape == (2, 2)
+
+
 def test_it_learns_and_knows_nothing_of_classes_without_images() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 10)

@@ -109,6 +109,7 @@ def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: 
         ([".", "-o", "no/model", "--steps", "6"], "there is no folder"),
         ([".", "--set", "model.base=x"], "take settings of optimizer., compute., loss. as in"),
         ([".", "--max-forgetting", "2"], "--max-forgetting"),
+        ([".", "--splits", "100000000"], "1 or more and at most 1000"),
     ],
 )
 def test_what_does_not_fit_is_one_line(run: Run, words: list[str], message: str) -> None:

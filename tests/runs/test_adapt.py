@@ -113,6 +113,12 @@ def test_classes_are_said_to_be_missing_on_their_own_side(colors: Path, tmp_path
         adapt(FakeEncoder(), colors, replace(OPTIONS, test=tmp_path))
 
 
+def test_a_table_without_captions_is_told_of_the_column_of_labels(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("filepath,kind\n0.png,a\n")
+    with pytest.raises(InputError, match=r"it has filepath, kind.*\(--label-column\)"):
+        adapt(FakeEncoder(), tmp_path / "t.csv", OPTIONS)
+
+
 def test_wrong_options_are_refused(colors: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one or more different numbers"):
         AdaptationOptions(seeds=())
