@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -90,7 +91,7 @@ def test_a_rung_is_fitted_without_measuring(colors: Path) -> None:
     ],
 )
 def test_wrong_options_are_refused_before_any_image_is_embedded(
-    changes: dict[str, str], message: str, colors: Path
+    changes: dict[str, Any], message: str, colors: Path
 ) -> None:
     encoder = FakeEncoder()
     with pytest.raises(InputError, match=message):
@@ -99,7 +100,8 @@ def test_wrong_options_are_refused_before_any_image_is_embedded(
 
 
 def test_test_images_that_are_all_copies_are_refused(colors: Path) -> None:
-    told = Callbacks(warn=[].append)
+    lines: list[str] = []
+    told = Callbacks(warn=lines.append)
     with pytest.raises(InputError, match="no image to measure on is left"):
         adapt(FakeEncoder(), colors, replace(OPTIONS, test=colors), callbacks=told)
 
