@@ -70,6 +70,12 @@ def test_test_images_decide_and_the_head_is_of_all_others(colors: Path, tmp_path
     assert report.curve[-1].num_images == 8
     assert report.head is not None
     assert report.head.details["num_images"] == 24
+    assert report.seeds == (0,)
+    # Seeds choose shots; of all the images they choose nothing.
+    whole = adapt(FakeEncoder(), colors, replace(options, shots=None, seeds=(3, 4)))
+    assert whole.seeds == (3,)
+    assert whole.rungs[0].spread == 0
+    assert adapt(FakeEncoder(), colors, replace(options, seeds=(3, 4))).seeds == (3, 4)
 
 
 def test_a_rung_is_fitted_without_measuring(colors: Path) -> None:
