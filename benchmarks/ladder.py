@@ -16,6 +16,7 @@ Shapes: N images, C classes.
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -246,7 +247,8 @@ def print_advice(tasks: list[FewShotTask], seeds: Sequence[int]) -> None:
             of_set.setdefault(task.name, []).append(advice)
     print("\n| set | cases | within an error of the best | of the gap | points lost |")
     print("|---|--:|--:|--:|--:|")
-    for name, given in (*of_set.items(), ("all", sum(of_set.values(), []))):
+    of_set["all"] = [*chain.from_iterable(of_set.values())]
+    for name, given in of_set.items():
         print(counts_row(name, given))
 
 
