@@ -11,6 +11,8 @@ from PIL import Image
 
 from clipkit.adaptation.classifiers import LinearClassifier
 from clipkit.adaptation.head import Head
+from clipkit.adaptation.rung import HEAD_NAMES
+from clipkit.runs.trained_rungs import RECIPES
 from clipkit.encoder.encoder import Encoder
 from tests.cli.conftest import Outcome
 
@@ -180,3 +182,9 @@ def test_a_head_is_written_as_onnx(run: Run, pets: Path, tmp_path: Path) -> None
     about = onnxruntime.InferenceSession(place).get_modelmeta().custom_metadata_map
     assert json.loads(about["class_names"]) == ["rex", "tom"]
     assert run("adapt", pets, "--rung", "gda", "-o", place).status == 0  # its own is replaced
+
+
+def test_the_help_names_every_rung(run: Run) -> None:
+    words = " ".join(run("adapt", "--help").out.split())
+    names = [*HEAD_NAMES, *(recipe.name for recipe in RECIPES)]
+    assert f"measure nothing: {', '.join(names[:-1])} or {names[-1]}" in words
