@@ -27,9 +27,9 @@ examples:
   clipkit adapt pets/ --next 20 --from photos/             which 20 of these images to label next
   clipkit adapt --labels "cat, dog" --next 20 --from photos/ --to labels.csv
 
-steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 an adapter
-or a probe from the texts: all fitted on embeddings in seconds. 5 LoRA, 6 fine-tuning: both train the
-model, once a split. Nothing is chosen by images that are measured on. Images are embedded once, and
+steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 an adapter or a probe
+from the texts: all fitted on embeddings in seconds. 5 LoRA, 6 fine-tuning: both train the model,
+once a split. Nothing is chosen by images that are measured on. Images are embedded once, and
 trained splits are measured once: interrupted, the same command resumes
 """
 _MOST_SPLITS = 1000

@@ -12,8 +12,8 @@ from PIL import Image
 from clipkit.adaptation.classifiers import LinearClassifier
 from clipkit.adaptation.head import Head
 from clipkit.adaptation.rung import HEAD_NAMES
-from clipkit.runs.trained_rungs import RECIPES
 from clipkit.encoder.encoder import Encoder
+from clipkit.runs.trained_rungs import RECIPES
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]
