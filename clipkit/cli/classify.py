@@ -218,7 +218,7 @@ def _by_head(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
 
 
 def _model_of(path: Path, head: "Head") -> str:
-    """Return the model of a head: the one that it lies beside, wherever that is now, or it names."""
+    """Return the model of a head: the one that it lies beside, or else the one that it names."""
     folder = path.expanduser().absolute().parent
     return str(folder) if (folder / CONFIG_NAME).is_file() else head.model
 
