@@ -96,3 +96,10 @@ def test_trees_that_are_too_large_for_the_memory_are_grown_in_parts_alike(
     parts = model.measure(split)
     np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-12)
     assert parts.num_bytes == whole.num_bytes
+
+
+def test_of_thousands_of_classes_there_are_fewer_trees() -> None:
+    features = np.empty((0, NUM_FEATURES), dtype=np.float32)
+    many = PixelBaseline(features, np.empty(0, dtype=np.intp), 2000)
+    assert many._parts(4000) == [8] * 6 + [2]  # of 128 MB each: a gigabyte at once
+    assert sum(PixelBaseline(features, np.empty(0, dtype=np.intp), 200)._parts(1000)) == 300
