@@ -8,14 +8,15 @@ Rungs: of each class so many images are drawn to adapt with (three seeds), and t
 measured on. Advice: so many images a class are all that a user has; clipkit measures the rungs on
 splits of these and recommends one. All rungs are then fitted on all of them and measured on the
 test images, which the recommendation has not seen: it holds if its rung is within one standard
-error of the best one.
+error of the best one's accuracy. --seeds draws others.
 
 Shapes: N images, C classes.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -160,12 +161,43 @@ def _cell(found: RungResults | None) -> str:
     return f"{100 * np.mean(found.accuracies):.1f} ± {100 * np.std(found.accuracies, ddof=1):.1f}"
 
 
-def advice_rows(found: FewShotTask) -> Iterator[tuple[str, bool]]:
-    """Yield a line a number of images and seed, and whether the recommendation holds."""
+@dataclass(frozen=True)
+class Advice:
+    """A recommendation, and the accuracies of its rung and of the best one on test images."""
+
+    chosen: str
+    best: str
+    accuracies: tuple[float, float]
+    error: float  # standard error of the best one's accuracy
+    gap_error: float  # of the difference of the two
+
+    @property
+    def holds(self) -> bool:
+        """Whether its rung is within one standard error of the best one."""
+        return self._gap <= self.error + 1e-12
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the difference is within its own standard error, which is smaller."""
+        return self._gap <= self.gap_error + 1e-12
+
+    @property
+    def _gap(self) -> float:
+        return self.accuracies[1] - self.accuracies[0]
+
+    def cells(self) -> list[str]:
+        """Return it as the cells of a row."""
+        shares = [f"{100 * share:.1f}" for share in (*self.accuracies, self.error, self.gap_error)]
+        says = ["yes" if found else "no" for found in (self.holds, self.is_tied)]
+        return [self.chosen, self.best, *shares, *says]
+
+
+def advice_rows(found: FewShotTask, seeds: Sequence[int]) -> Iterator[tuple[str, Advice]]:
+    """Yield a line a number of images and seed, and the recommendation."""
     labels, names = found.task.labels, found.task.class_names
     rungs: list[Rung] = [*embedding_rungs(found.task)]
     for owned in OWNED:
-        for seed in SEEDS:
+        for seed in seeds:
             whole = found.draw(owned, seed)
             if whole is None:
                 continue
@@ -180,14 +212,44 @@ def advice_rows(found: FewShotTask) -> Iterator[tuple[str, bool]]:
             if baseline is not None:
                 truth["pixels"] = baseline
             best = best_rung(truth)
-            over = gain(truth[best], truth[choice.name])
-            holds = over.mean <= over.error + 1e-12
-            cells = [found.name, str(owned), str(seed), choice.name, best]
-            cells += [
-                f"{100 * np.mean(truth[name].accuracies):.1f}" for name in (choice.name, best)
-            ]
-            cells += [f"{100 * over.error:.1f}", "yes" if holds else "no"]
-            yield f"| {' | '.join(cells)} |", holds
+            right = truth[best].per_image
+            right = right[~np.isnan(right)]
+            advice = Advice(
+                choice.name,
+                best,
+                (truth[choice.name].accuracies[0], truth[best].accuracies[0]),
+                float(right.std(ddof=1) / np.sqrt(len(right))),
+                gain(truth[best], truth[choice.name]).error,
+            )
+            cells = [found.name, str(owned), str(seed), *advice.cells()]
+            yield f"| {' | '.join(cells)} |", advice
+
+
+def counts_row(name: str, given: list[Advice]) -> str:
+    """Return in how many cases recommendations held, and what they lost."""
+    loss = np.mean([one.accuracies[1] - one.accuracies[0] for one in given])
+    held, tied = (
+        sum(found) for found in zip(*((one.holds, one.is_tied) for one in given), strict=True)
+    )
+    return f"| {name} | {len(given)} | {held} | {tied} | {100 * loss:.2f} |"
+
+
+def print_advice(tasks: list[FewShotTask], seeds: Sequence[int]) -> None:
+    """Print each recommendation, and how many of each set held."""
+    print(
+        "| set | a class | seed | recommended | best | it | best | error | of gap | holds | tied |"
+    )
+    print("|---|--:|--:|---|---|--:|--:|--:|--:|---|---|")
+    of_set: dict[str, list[Advice]] = {}
+    for task in tasks:
+        for line, advice in advice_rows(task, seeds):
+            print(line, flush=True)
+            of_set.setdefault(task.name, []).append(advice)
+    print("\n| set | cases | within an error of the best | of the gap | points lost |")
+    print("|---|--:|--:|--:|--:|")
+    of_set["all"] = [*chain.from_iterable(of_set.values())]
+    for name, given in of_set.items():
+        print(counts_row(name, given))
 
 
 def main() -> None:
@@ -195,6 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clip-data", type=Path, metavar="FOLDER")
     parser.add_argument("--advice", action="store_true", help="check recommendations")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the draws")
     parser.add_argument("--only", metavar="TEXT", default="", help="sets whose name has it")
     add_work_options(parser)
     arguments = parser.parse_args()
@@ -209,14 +272,7 @@ def main() -> None:
     tasks = [task for task in tasks if arguments.only in task.name]
     tasks += [embed(encoder, one) for one in images if arguments.only in f"{one.name}, starter"]
     if arguments.advice:
-        print("| set | a class | seed | recommended | best | it | best | error | holds |")
-        print("|---|--:|--:|---|---|--:|--:|--:|---|")
-        all_hold = []
-        for task in tasks:
-            for line, holds in advice_rows(task):
-                print(line, flush=True)
-                all_hold.append(holds)
-        print(f"\nholds in {sum(all_hold)} of {len(all_hold)} ({np.mean(all_hold):.0%})")
+        print_advice(tasks, arguments.seeds)
         return
     names = [rung.name for rung in embedding_rungs(tasks[0].task)]
     print(f"| set | shots | {' | '.join(names)} | pixels | worst against prompts, errors |")

@@ -2,7 +2,7 @@
 
 No method here has a validation set: with a few images a class, all that there are is the support.
 
-Shapes: N support images, C classes, S settings.
+Shapes: N support images of which H were held out, C classes, S settings.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from clipkit.runtime.base import Scoring
 from clipkit.zero_shot.calibration import fit_scoring
 
 _FOLDS = 5
+_ENOUGH = 500  # images that were held out tell settings apart; of more, fitting takes long
 ROUNDING = 1e-6  # of a mean log probability
 
 
@@ -25,8 +26,8 @@ ROUNDING = 1e-6  # of a mean log probability
 class HeldOut:
     """What a method says of support images that it was not fitted on."""
 
-    logits: Logits  # shape (N, C)
-    labels: NDArray[np.intp]  # shape (N,)
+    logits: Logits  # shape (H, C)
+    labels: NDArray[np.intp]  # shape (H,)
 
     def scale(self) -> float:
         """Return what logits are to be multiplied by: 1 / their temperature.
@@ -92,20 +93,28 @@ def fit_with_best_setting(
         default: The setting where no class has two images.
 
     Returns:
-        The classifier of the setting with the highest log probability at its own best temperature:
+        The classifier of the setting with the highest log probability of held-out images, each once
+        or of many _ENOUGH, at its own best temperature:
         at a given one, a setting that does no more than lower an overconfident model's confidence
         would win.
     """
     if support.counts.max() < 2:
         return Fitted(makers(support)(default), None)
-    shape = (len(settings), len(support.labels), len(support.class_embeddings))
-    logits = np.empty(shape)
+    of_settings: list[list[Logits]] = [[] for _ in settings]
+    held: list[NDArray[np.intp]] = []
     for part, rows in support.folds(_FOLDS):
         make = makers(part)
-        for place, setting in enumerate(settings):
-            logits[place, rows] = make(setting).logits(support.embeddings[rows])
-    best = best_of([best_log_probability(some, support.labels) for some in logits])
-    held_out = HeldOut(logits[best], support.labels)
+        for found, setting in zip(of_settings, settings, strict=True):
+            found.append(make(setting).logits(support.embeddings[rows]))
+        held.append(rows)
+        if sum(map(len, held)) >= _ENOUGH:
+            break
+    rows = np.concatenate(held)
+    order = np.argsort(rows)
+    labels = support.labels[rows[order]]
+    logits = [np.concatenate(found)[order] for found in of_settings]
+    best = best_of([best_log_probability(some, labels) for some in logits])
+    held_out = HeldOut(logits[best], labels)
     return Fitted(makers(support)(settings[best]), held_out)
 
 

@@ -55,7 +55,7 @@ class AdaptationImages:
             options: Seeds and shots.
 
         Returns:
-            The splits.
+            The splits; only the first where no seed makes a difference.
 
         Raises:
             InputError: If a class has too few images.
@@ -64,7 +64,8 @@ class AdaptationImages:
             splits = draw_splits(self.labels, self.class_names, options.seeds)
         else:
             test = np.arange(self.num_given, len(self.labels))
-            splits = [Split(seed, np.arange(self.num_given), test) for seed in options.seeds]
+            seeds = options.seeds[:1] if options.shots is None else options.seeds
+            splits = [Split(seed, np.arange(self.num_given), test) for seed in seeds]
         if options.shots is None:
             return splits
         return [split.few(self.labels, options.shots) for split in splits]

@@ -23,8 +23,10 @@ BASELINE, BASELINE_TITLE = "pixels", "a small model without the base"
 _SIDE = 32  # pixels of a side that features are made of
 _COLOUR_SIDE = 8
 _CELLS, _DIRECTIONS = 4, 8  # of a side; of edges, over half a turn
-_TREES = 300
-_MOST_BYTES = 1 << 30  # of trees in memory: with 2000 classes of two images all would take 37 GB
+_TREES, _FEWEST_TREES = 300, 50
+# Trees have a number a class in every node: with 2000 classes of two images 300 would take 37 GB.
+_MOST_BYTES = 1 << 30  # of trees in memory at once
+_MOST_GROWN = 4 << 30  # bytes of all trees, before there are fewer of them
 _SMOOTHING = 1e-3  # a class that no tree names is not impossible
 NUM_FEATURES = 3 * _COLOUR_SIDE**2 + _CELLS**2 * _DIRECTIONS
 
@@ -53,10 +55,11 @@ class PixelBaseline:
             from sklearn.ensemble import ExtraTreesClassifier
         except ImportError as error:
             raise MissingExtraError("evaluate", "The small model to compare with") from error
-        random = np.random.RandomState(split.seed)
+        random = np.random.RandomState(split.seed % 2**32)
         shares = np.zeros((len(split.test), self.num_classes))
         seconds, size = 0.0, 0
-        for count in self._parts(len(split.train)):
+        parts = self._parts(len(split.train))
+        for count in parts:
             start = perf_counter()
             model = ExtraTreesClassifier(count, random_state=random, n_jobs=-1)
             with warnings.catch_warnings():  # of one image a class: is this a regression?
@@ -64,7 +67,7 @@ class PixelBaseline:
                 model.fit(self.features[split.train], self.labels[split.train])
             seconds += perf_counter() - start
             votes = model.predict_proba(self.features[split.test])
-            shares[:, model.classes_] += count / _TREES * votes
+            shares[:, model.classes_] += count / sum(parts) * votes
             size += sum(tree.tree_.node_count for tree in model.estimators_)
         return Measured(
             logits=np.log(shares + _SMOOTHING),
@@ -75,9 +78,11 @@ class PixelBaseline:
         )
 
     def _parts(self, num_images: int) -> list[int]:
-        """Return how many trees are held at once: each has a number a class in every node."""
-        most = max(1, _MOST_BYTES // (8 * 2 * num_images * self.num_classes))
-        whole, rest = divmod(_TREES, most)
+        """Return how many trees are held at once, part by part."""
+        size = 8 * 2 * num_images * self.num_classes  # bytes of a tree
+        trees = min(_TREES, max(_FEWEST_TREES, _MOST_GROWN // size))
+        most = max(1, _MOST_BYTES // size)
+        whole, rest = divmod(trees, most)
         return [most] * whole + [rest] * (rest > 0)
 
 

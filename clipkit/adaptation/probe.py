@@ -74,11 +74,11 @@ class _Path:
         self._support = support
         self._basis = _basis(support)
         rows, texts = (
-            given.astype(np.float64) @ self._basis
+            (given.astype(np.float64) @ self._basis).astype(np.float32)
             for given in (support.embeddings, support.class_embeddings)
         )
         self._inside = replace(support, embeddings=rows, class_embeddings=texts)
-        self._weights = texts
+        self._weights = texts.astype(np.float64)
 
     def __call__(self, strength: float) -> LinearClassifier:
         try:

@@ -27,11 +27,12 @@ examples:
   clipkit adapt pets/ --next 20 --from photos/             which 20 of these images to label next
   clipkit adapt --labels "cat, dog" --next 20 --from photos/ --to labels.csv
 
-steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 a probe from the
-texts: all fitted on embeddings in seconds. 5 LoRA, 6 fine-tuning: both train the model, once a
-split. Nothing is chosen by images that are measured on. Images are embedded once, and trained
-splits are measured once: interrupted, the same command resumes
+steps: 0 one prompt, 1 prompt ensemble, 2 retrieval, 3 heads in closed form, 4 an adapter or a probe
+from the texts: all fitted on embeddings in seconds. 5 LoRA, 6 fine-tuning: both train the model,
+once a split. Nothing is chosen by images that are measured on. Images are embedded once, and
+trained splits are measured once: interrupted, the same command resumes
 """
+_MOST_SPLITS = 1000
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -93,7 +94,7 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--splits",
-        type=values.whole_number(1),
+        type=values.whole_number(1, _MOST_SPLITS),
         default=3,
         metavar="N",
         help="random splits into images to adapt with and to measure on (default: 3)",
@@ -135,7 +136,8 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rung",
         metavar="NAME",
-        help="fit this rung on all images, as the report names it, and measure nothing",
+        help="fit one rung on all images, and measure nothing: prompt, prompts, tip-adapter, "
+        "ss-text, gda, adapter, probe, lora or flyp",
     )
 
 

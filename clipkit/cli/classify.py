@@ -19,6 +19,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.errors import ImageReadError, InputError, LibraryError, SpaceMismatchError
 from clipkit.inputs.folders import FolderEntry, find_images
+from clipkit.models.sources import CONFIG_NAME
 from clipkit.zero_shot.calibration import Calibration
 from clipkit.zero_shot.classifier import NONE_OF_THESE, ZeroShotClassifier
 from clipkit.zero_shot.label_scores import LabelScore
@@ -26,6 +27,7 @@ from clipkit.zero_shot.labels import Labels, label_prompts
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, TEMPLATE_SETS
 
 if TYPE_CHECKING:
+    from clipkit.adaptation.head import Head
     from clipkit.search.lookup import IndexedFiles
 
 _UNKNOWN_CUT = 0.5
@@ -204,7 +206,7 @@ def _by_head(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
             "probabilities, so leave that out"
         )
     head = Head.load(Path(arguments.head))
-    arguments.model = arguments.model or values.model_name(head.model)
+    arguments.model = arguments.model or values.model_name(_model_of(Path(arguments.head), head))
 
     def make(encoder: Encoder) -> _Answers:
         classifier = HeadClassifier(encoder, head)
@@ -213,6 +215,12 @@ def _by_head(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:
         ]
 
     return make
+
+
+def _model_of(path: Path, head: "Head") -> str:
+    """Return the model of a head: the one that it lies beside, or else the one that it names."""
+    folder = path.expanduser().absolute().parent
+    return str(folder) if (folder / CONFIG_NAME).is_file() else head.model
 
 
 def _by_words(arguments: argparse.Namespace) -> Callable[[Encoder], _Answers]:

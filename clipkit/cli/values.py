@@ -9,17 +9,18 @@ import re
 from collections.abc import Callable
 
 
-def whole_number(least: int = 1) -> Callable[[str], int]:
-    """Return a type of whole numbers, ``least`` or more."""
+def whole_number(least: int = 1, most: float = math.inf) -> Callable[[str], int]:
+    """Return a type of whole numbers, from ``least`` to ``most``."""
+    limit = f" and at most {most}" if math.isfinite(most) else ""
 
     def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = least - 1
-        if number < least:
+        if not least <= number <= most:
             raise argparse.ArgumentTypeError(
-                f"must be a whole number, {least} or more, got {text!r}"
+                f"must be a whole number, {least} or more{limit}, got {text!r}"
             )
         return number
 

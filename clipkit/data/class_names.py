@@ -79,8 +79,11 @@ def spaced(name: str) -> str:
     return " ".join(readable.replace("_", " ").replace("-", " ").split()) or name
 
 
-def odd_names(names: Sequence[str]) -> Iterator[str]:
-    """Yield what is odd about names of classes, in one line each."""
+def odd_names(
+    names: Sequence[str],
+    advice: str = "Give their names in a file, by data.class_names in RUN.toml or --class-names",
+) -> Iterator[str]:
+    """Yield what is odd about names of classes, in one line each that ends in advice."""
     kinds = {
         "are numbers of WordNet": [name for name in names if _SYNSET.fullmatch(name)],
         "are only numbers": [name for name in names if _NUMBER.fullmatch(name)],
@@ -92,8 +95,7 @@ def odd_names(names: Sequence[str]) -> Iterator[str]:
         if found:
             yield (
                 f"{len(found)} of {len(names)} class names {what}, which may tell the "
-                f"text encoder nothing: {list_some(found)}. Give their names in a file, by "
-                "data.class_names in RUN.toml or --class-names"
+                f"text encoder nothing: {list_some(found)}. {advice}"
             )
 
 

@@ -1,6 +1,7 @@
 """Images whose classes are known: class folders, tables, shards and CLIP_benchmark's sets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from clipkit.arguments import quoted
 from clipkit.data.benchmark_layout import BenchmarkSet
-from clipkit.data.class_names import ClassNames, read_class_names
+from clipkit.data.class_names import ClassNames, odd_names, read_class_names
 from clipkit.data.pair import PairDataset, PairLayout
 from clipkit.data.shard_samples import ShardCaptions
 from clipkit.data.sources import open_pairs, open_source
@@ -69,10 +70,17 @@ def open_labelled(
         return _from_shards(path, names.in_order, callbacks)
     if label_column:
         table = replace(layout, caption_column=label_column, class_names="")
-        return _by_caption(path, _open_table(path, table, callbacks))
+        found = _by_caption(path, _open_table(path, table, callbacks))
+        for line in odd_names(found.class_names, "Write their names into the column"):
+            callbacks.warn(line)
+        return found
+    with _naming_class_column():
+        dataset = open_pairs(
+            path, layout if names is None else replace(layout, class_names=""), callbacks=callbacks
+        )
+    found = by_class(path, dataset)
     if names is None:
-        return by_class(path, open_pairs(path, layout, callbacks=callbacks))
-    found = by_class(path, open_pairs(path, replace(layout, class_names=""), callbacks=callbacks))
+        return found
     folders = [""] * len(found.class_names)
     for row, label in enumerate(found.labels):
         folders[label] = folders[label] or found.dataset.local_name(row).partition("/")[0]
@@ -119,16 +127,23 @@ def by_class(path: str, dataset: PairDataset) -> LabelledImages:
     return LabelledImages(dataset, np.array(labels, dtype=np.intp), dataset.class_names)
 
 
-def _open_table(path: str, layout: PairLayout, callbacks: Callbacks) -> PairDataset:
-    """Return the pairs of a table whose column of captions is one of labels."""
+@contextmanager
+def _naming_class_column() -> Iterator[None]:
+    """Say of a table without a column of captions that one of classes is needed."""
     try:
-        opened = open_source(path, layout, callbacks=callbacks)
+        yield
     except MissingColumnError as error:
         if error.key != "caption_column":
             raise
         raise InputError(
             f"{error.lack}: name the column with the class (--label-column)"
         ) from error
+
+
+def _open_table(path: str, layout: PairLayout, callbacks: Callbacks) -> PairDataset:
+    """Return the pairs of a table whose column of captions is one of labels."""
+    with _naming_class_column():
+        opened = open_source(path, layout, callbacks=callbacks)
     if opened.kind not in ("table", "metadata"):
         raise InputError(
             f"a column of labels is one of a table, and {path} is none: leave --label-column out, "

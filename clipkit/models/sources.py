@@ -36,6 +36,7 @@ from clipkit.models.known_models import Tag
 from clipkit.models.lora_info import LORA_NAME, read_info
 from clipkit.models.near_names import suggest_for_repository, suggest_models
 from clipkit.models.published_names import find_published, openai_alias, resolve_architecture
+from clipkit.models.safetensors_header import read_metadata
 from clipkit.models.transformers_layout import (
     INNER_CONFIG,
     MODEL_CONFIG,
@@ -188,23 +189,44 @@ def _resolve_path(path: Path) -> Source:
             f"{MODEL_CONFIG} of a model of transformers' with an image and a text encoder"
             f"{f'; {inner[0]} does' if inner else ''}"
         )
-    if absolute.suffix == ".json" and absolute.is_file():
+    if absolute.is_file():
+        return _resolve_named_file(path, absolute)
+    raise CheckpointError(f"there is no file or directory {absolute}")
+
+
+def _resolve_named_file(path: Path, absolute: Path) -> Source:
+    """Return the source of a file, which errors call as the user has."""
+    if absolute.suffix == ".json":
         raise CheckpointError(
             f"{absolute} holds no weights: give the directory of the model, {absolute.parent}"
         )
-    if absolute.is_file() and absolute.name == LORA_NAME:
+    kind = _own_kind(absolute)
+    if absolute.name == LORA_NAME or kind == "lora":
         return _resolve_adapter(str(absolute), absolute)
-    if absolute.is_file():
-        if (absolute.parent / CONFIG_NAME).is_file() or is_dual_encoder(
-            absolute.with_name(MODEL_CONFIG)
-        ):
-            return DirectorySource(str(absolute), absolute.parent, weights=absolute)
+    if kind:
         raise CheckpointError(
-            f"the file {absolute} does not say its architecture: write "
-            f'"ARCHITECTURE={path}", for example "ViT-B-32={path}", '
-            f"or put its {CONFIG_NAME} beside it"
+            f"the file {absolute} is a {kind} of clipkit's and no model: clipkit doctor {path} "
+            "says of which model it is"
         )
-    raise CheckpointError(f"there is no file or directory {absolute}")
+    config = absolute.with_name(CONFIG_NAME)
+    if config.is_file() or is_dual_encoder(absolute.with_name(MODEL_CONFIG)):
+        return DirectorySource(str(absolute), absolute.parent, weights=absolute)
+    raise CheckpointError(
+        f"the file {absolute} does not say its architecture: write "
+        f'"ARCHITECTURE={path}", for example "ViT-B-32={path}", '
+        f"or put its {CONFIG_NAME} beside it"
+    )
+
+
+def _own_kind(path: Path) -> str:
+    """Return what a safetensors file of clipkit's own holds, such as "head"; "" if it is none."""
+    if path.suffix.lower() != ".safetensors":
+        return ""
+    try:
+        marks = (key for key in read_metadata(path) if key.startswith("clipkit_"))
+        return next(marks, "").removeprefix("clipkit_")
+    except (OSError, ValueError, RecursionError):
+        return ""
 
 
 def _resolve_adapter(name: str, path: Path) -> AdapterSource:

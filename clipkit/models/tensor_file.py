@@ -123,18 +123,17 @@ def check_types(about: About, types: Mapping[str, type | tuple[type, ...]]) -> N
 
 
 def _version(text: str) -> object:
-    """Return the format that a file names; that of this version if it names none."""
+    """Return the format that a file names; that of this version if it cannot be read."""
     try:
-        return json.loads(text)[_FORMAT]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return _VERSION  # what else it says is looked at later
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return _VERSION  # what is wrong is said later
+    return found.get(_FORMAT) if isinstance(found, dict) else None
 
 
 def _parts(text: str, content: bytes) -> tuple[About, Tensors]:
     """Return the two parts of a file; raise a ValueError if it is not as it was written."""
     about = json.loads(text)
-    if not isinstance(about, dict):
-        raise ValueError("it does not say what it holds")
     try:
         tensors = load_tensors(content)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:

@@ -91,7 +91,7 @@ def adapt(
         num_images=len(labels),
         num_classes=len(names),
         num_test_images=round(np.mean([len(split.test) for split in splits])),
-        seeds=options.seeds,
+        seeds=tuple(split.seed for split in splits),
         retention_images=0 if task.retention is None else len(task.retention.right),
         max_forgetting=options.max_forgetting,
         rungs=rung_reports(rungs, results, splits, labels, names),

@@ -45,6 +45,21 @@ def test_the_setting_that_knows_most_of_held_out_images_is_chosen() -> None:
     np.testing.assert_array_equal(found.held_out.logits, logits[best])
 
 
+def test_of_many_images_no_more_are_held_out_than_tell_settings_apart() -> None:
+    support = made_support([400, 400, 400])  # folds of 240
+    fitted_on: list[int] = []
+
+    def makers(part: Support) -> Maker:
+        fitted_on.append(len(part.labels))
+        return mixtures(part)
+
+    found = fit_with_best_setting(support, (0.0, 1.0), makers, default=0.0)
+    assert fitted_on == [960, 960, 960, 1200]
+    assert found.held_out is not None
+    assert found.held_out.logits.shape == (720, 3)
+    assert len(found.held_out.labels) == 720
+
+
 def test_confidence_alone_wins_nothing() -> None:
     # Wrong answers that are less sure have the higher log probability, and know no more.
     support = made_support([5, 5, 5], wrong_texts=True)

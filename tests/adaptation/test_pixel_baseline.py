@@ -52,6 +52,13 @@ def test_images_are_read_and_lost_ones_are_zero(tmp_path: Path) -> None:
     assert seen == [(1, 2), (2, 2)]
 
 
+def test_any_number_is_a_seed() -> None:
+    features = np.eye(4, NUM_FEATURES, dtype=np.float32)
+    model = PixelBaseline(features, np.array([0, 0, 1, 1]), 2)
+    split = Split(10**20, np.array([0, 2]), np.array([1, 3]))
+    assert model.measure(split).logits.shape == (2, 2)
+
+
 def test_it_learns_and_knows_nothing_of_classes_without_images() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 10)
@@ -89,3 +96,10 @@ def test_trees_that_are_too_large_for_the_memory_are_grown_in_parts_alike(
     parts = model.measure(split)
     np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-12)
     assert parts.num_bytes == whole.num_bytes
+
+
+def test_of_thousands_of_classes_there_are_fewer_trees() -> None:
+    features = np.empty((0, NUM_FEATURES), dtype=np.float32)
+    many = PixelBaseline(features, np.empty(0, dtype=np.intp), 2000)
+    assert many._parts(4000) == [8] * 6 + [2]  # of 128 MB each: a gigabyte at once
+    assert sum(PixelBaseline(features, np.empty(0, dtype=np.intp), 200)._parts(1000)) == 300

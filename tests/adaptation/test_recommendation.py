@@ -1,6 +1,7 @@
 """Which rung is recommended, and in what words."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,23 +32,37 @@ def results(*found: RungResults) -> dict[str, RungResults]:
 
 
 def test_the_cheapest_rung_within_noise_of_the_best_is_chosen() -> None:
-    # One image of forty is 2.5 points, and its standard error as much.
-    found = results(right(20), right(30), right(31))
+    # One image more of forty, but seven others differ: half a standard error is 3.4 points, and
+    # .04 of log probability, of which .03 more is known.
+    found = results(right(20), right(30), right(31, wrong_first=3))
     assert best_rung(found) == "probe"
     assert choose_rung(found) == "prompts"
-    assert choose_rung(results(right(20), right(30), right(36))) == "probe"
+    # Of the same images one more: half a standard error is 1.3 points.
+    assert choose_rung(results(right(20), right(30), right(31))) == "probe"
     assert choose_rung(results(right(30), right(30), right(30))) == "prompt"
+    # Wrong more often than by chance: at the best temperature as much is known as by chance.
+    assert choose_rung(results(right(10), right(20))) == "prompts"
+
+
+def test_of_rungs_that_are_right_alike_the_surer_one_is_better() -> None:
+    # Right about the same 36 of 40, one of them sure of its right answers and not of the others.
+    plain = right(36)
+    logits = plain.measured[0].logits.copy()
+    logits[:36] *= 2
+    surer = replace(plain, measured=(replace(plain.measured[0], logits=logits),))
+    assert choose_rung(results(plain, surer)) == "prompts"
+    assert choose_rung(results(surer, plain)) == "prompt"
 
 
 def test_the_reason_is_said_in_figures() -> None:
-    choice = recommend(results(right(20), right(30), right(31)), TITLES, None, ())
+    choice = recommend(results(right(20), right(30), right(31, wrong_first=3)), TITLES, None, ())
     assert choice.name == "prompts"
     assert choice.sentence.startswith("Take prompt ensemble: 75.0% of unseen images, +25.0 ± 6.9 ")
-    assert "the probe has +2.5 ± 2.5 more, which is noise" in choice.sentence
+    assert "; the probe has +2.5 ± 6.7 more, but the choice goes by the prob" in choice.sentence
     choice = recommend(results(right(20), right(20), right(36)), TITLES, None, ())
-    assert choice.sentence.endswith("points against one prompt, and no other rung is better.")
+    assert choice.sentence.endswith("points against one prompt.")
     choice = recommend(results(right(36), right(36), right(36)), TITLES, None, ())
-    assert "nothing that costs more is better than that beyond noise" in choice.sentence
+    assert "and these show nothing that costs more to be better." in choice.sentence
 
 
 def test_a_small_model_that_beats_the_base_is_said_to() -> None:

@@ -11,7 +11,9 @@ from PIL import Image
 
 from clipkit.adaptation.classifiers import LinearClassifier
 from clipkit.adaptation.head import Head
+from clipkit.adaptation.rung import HEAD_NAMES
 from clipkit.encoder.encoder import Encoder
+from clipkit.runs.trained_rungs import RECIPES
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -109,6 +111,7 @@ def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: 
         ([".", "-o", "no/model", "--steps", "6"], "there is no folder"),
         ([".", "--set", "model.base=x"], "take settings of optimizer., compute., loss. as in"),
         ([".", "--max-forgetting", "2"], "--max-forgetting"),
+        ([".", "--splits", "100000000"], "1 or more and at most 1000"),
     ],
 )
 def test_what_does_not_fit_is_one_line(run: Run, words: list[str], message: str) -> None:
@@ -179,3 +182,9 @@ def test_a_head_is_written_as_onnx(run: Run, pets: Path, tmp_path: Path) -> None
     about = onnxruntime.InferenceSession(place).get_modelmeta().custom_metadata_map
     assert json.loads(about["class_names"]) == ["rex", "tom"]
     assert run("adapt", pets, "--rung", "gda", "-o", place).status == 0  # its own is replaced
+
+
+def test_the_help_names_every_rung(run: Run) -> None:
+    words = " ".join(run("adapt", "--help").out.split())
+    names = [*HEAD_NAMES, *(recipe.name for recipe in RECIPES)]
+    assert f"measure nothing: {', '.join(names[:-1])} or {names[-1]}" in words

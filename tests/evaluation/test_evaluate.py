@@ -330,6 +330,15 @@ def test_a_table_without_captions_is_told_of_the_column_of_labels(folders: Path)
     assert "--caption-column" not in str(error.value)
 
 
+def test_labels_that_are_numbers_are_told(folders: Path) -> None:
+    table = write_table(folders.parent / "t.csv", folders, ("red/0.png", "1"), ("blue/0.png", "2"))
+    told: list[str] = []
+    callbacks = Callbacks(warn=told.append)
+    clipkit.evaluate(FakeEncoder(), table, bare(label_column="kind"), callbacks=callbacks)
+    assert told[0].startswith("2 of 2 class names are only numbers")
+    assert told[0].endswith("1; 2. Write their names into the column")
+
+
 def test_a_column_of_labels_is_of_a_table(folders: Path) -> None:
     with pytest.raises(InputError, match="leave --label-column out"):
         clipkit.evaluate(FakeEncoder(), folders, bare(label_column="kind"))

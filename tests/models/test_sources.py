@@ -25,6 +25,7 @@ from clipkit.models.sources import (
     resolve_source,
     starter_directory,
 )
+from clipkit.models.tensor_file import TensorFileKind
 
 LAION = "ViT-B-32/laion2b_s34b_b79k"
 SPELLINGS = {
@@ -295,6 +296,22 @@ def test_an_adapter_is_named_by_its_file_or_directory_and_names_its_base(tmp_pat
     other = resolve_source(_write_adapter(tmp_path / "other", "ViT-B-32/openai"))
     assert isinstance(other, AdapterSource)
     assert other.base == resolve_source("ViT-B-32/openai")
+
+
+def test_an_adapter_may_have_another_name(tmp_path: Path) -> None:
+    path = _write_adapter(tmp_path / "birds", "starter")
+    (tmp_path / "birds" / CONFIG_NAME).write_text("{}")  # as beside a whole model
+    renamed = path.rename(path.with_name("birds.safetensors"))
+    assert resolve_source(renamed) == AdapterSource(
+        str(renamed), renamed, resolve_source("starter")
+    )
+
+
+def test_a_head_is_said_to_be_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "pets.safetensors"
+    path.write_bytes(TensorFileKind("clipkit_head", "head", "").to_bytes({}, {}))
+    with pytest.raises(CheckpointError, match=r"is a head of clipkit's and no model: clipkit doc"):
+        resolve_source(path)
 
 
 def test_a_model_beside_an_adapter_is_its_base_and_a_whole_model_needs_none(

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -69,6 +70,12 @@ def test_test_images_decide_and_the_head_is_of_all_others(colors: Path, tmp_path
     assert report.curve[-1].num_images == 8
     assert report.head is not None
     assert report.head.details["num_images"] == 24
+    assert report.seeds == (0,)
+    # Seeds choose shots; of all the images they choose nothing.
+    whole = adapt(FakeEncoder(), colors, replace(options, shots=None, seeds=(3, 4)))
+    assert whole.seeds == (3,)
+    assert whole.rungs[0].spread == 0
+    assert adapt(FakeEncoder(), colors, replace(options, seeds=(3, 4))).seeds == (3, 4)
 
 
 def test_a_rung_is_fitted_without_measuring(colors: Path) -> None:
@@ -90,7 +97,7 @@ def test_a_rung_is_fitted_without_measuring(colors: Path) -> None:
     ],
 )
 def test_wrong_options_are_refused_before_any_image_is_embedded(
-    changes: dict[str, str], message: str, colors: Path
+    changes: dict[str, Any], message: str, colors: Path
 ) -> None:
     encoder = FakeEncoder()
     with pytest.raises(InputError, match=message):
@@ -99,7 +106,8 @@ def test_wrong_options_are_refused_before_any_image_is_embedded(
 
 
 def test_test_images_that_are_all_copies_are_refused(colors: Path) -> None:
-    told = Callbacks(warn=[].append)
+    lines: list[str] = []
+    told = Callbacks(warn=lines.append)
     with pytest.raises(InputError, match="no image to measure on is left"):
         adapt(FakeEncoder(), colors, replace(OPTIONS, test=colors), callbacks=told)
 
@@ -111,6 +119,12 @@ def test_classes_are_said_to_be_missing_on_their_own_side(colors: Path, tmp_path
     message = r"1 \('green'\) only in training, 1 \('blue'\) only in the test"
     with pytest.raises(InputError, match=message):
         adapt(FakeEncoder(), colors, replace(OPTIONS, test=tmp_path))
+
+
+def test_a_table_without_captions_is_told_of_the_column_of_labels(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("filepath,kind\n0.png,a\n")
+    with pytest.raises(InputError, match=r"it has filepath, kind.*\(--label-column\)"):
+        adapt(FakeEncoder(), tmp_path / "t.csv", OPTIONS)
 
 
 def test_wrong_options_are_refused(colors: Path, tmp_path: Path) -> None:
