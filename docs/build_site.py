@@ -26,7 +26,6 @@ SOURCES = (
     "demo/screenshot.jpg",
     "demo/samples/CREDITS.md",
     "weights/starter/CARD.md",
-    "docs/site/iframe-worker.js",
 )
 _ENDINGS = {".md", ".svg", ".png", ".jpg"}
 
