@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 import clipkit
-from demo.image_store import ImageStore, StoredGallery, StoredImage, Upload, small
-from demo.messages import refuse, translate
-from demo.model_queue import ModelQueue
+from clipkit.demo.image_store import ImageStore, StoredGallery, StoredImage, Upload, small
+from clipkit.demo.messages import refuse, translate
+from clipkit.demo.model_queue import ModelQueue
 
 LABELS = "cat, dog, bird, boat, castle, cup of coffee, flower, mountain"
 EXAMPLES = 8

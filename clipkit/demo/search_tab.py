@@ -6,9 +6,9 @@ from pathlib import Path
 import gradio as gr
 
 import clipkit
-from demo.image_store import ImageStore, StoredGallery, StoredImage, Upload, small
-from demo.messages import refuse, short_stem, translate
-from demo.model_queue import ModelQueue
+from clipkit.demo.image_store import ImageStore, StoredGallery, StoredImage, Upload, small
+from clipkit.demo.messages import refuse, short_stem, translate
+from clipkit.demo.model_queue import ModelQueue
 
 QUERIES = ("a cat", "sailing boats", "sunset", "a tall tower", "musical instrument", "wild animal")
 MAX_QUERY = 500  # characters; the model reads about 70 words

@@ -20,7 +20,7 @@ from gradio.components.gallery import GalleryData, GalleryImage, GalleryVideo
 from gradio.data_classes import ImageData
 
 import clipkit
-from demo.messages import refuse, short_name
+from clipkit.demo.messages import refuse, short_name
 
 THUMBNAIL = (480, 480)  # pixels: a tile of the gallery, on a sharp screen
 SCREEN = (1600, 1600)

@@ -5,6 +5,7 @@ import contextlib
 import html
 import os
 import socket
+from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -19,10 +20,17 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import clipkit
-from demo.api_calls import CallError, read_call
-from demo.image_store import ImageStore
-from demo.messages import short_name
-from demo.request_filter import FILE, LOCAL_NAMES, MAX_UPLOAD, UPLOAD, RequestFilter, host_name
+from clipkit.demo.api_calls import CallError, read_call
+from clipkit.demo.image_store import ImageStore
+from clipkit.demo.messages import short_name
+from clipkit.demo.request_filter import (
+    FILE,
+    LOCAL_NAMES,
+    MAX_UPLOAD,
+    UPLOAD,
+    RequestFilter,
+    host_name,
+)
 
 FIRST_PORT, NUM_PORTS = 7860, 100
 WILDCARDS = frozenset({"0.0.0.0", "::"})
@@ -212,7 +220,9 @@ class PageServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(page: gr.Blocks, app: ASGIApp, host: str, port: int | None) -> None:
+def serve(
+    page: gr.Blocks, app: ASGIApp, host: str, port: int | None, tell: Callable[[str], None]
+) -> None:
     """Serve a page until it is interrupted.
 
     Args:
@@ -220,9 +230,20 @@ def serve(page: gr.Blocks, app: ASGIApp, host: str, port: int | None) -> None:
         app: The application that serves it, of `make_app`.
         host: The address to bind to.
         port: The port; None for the first free one.
+        tell: Called with the page's address once it can be opened.
+
+    Raises:
+        InputError: If the address cannot be bound to.
     """
-    bound = bind(host, port)
+    try:
+        bound = bind(host, port)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
+        where = host if port is None else f"{host}, port {port}"
+        raise clipkit.InputError(
+            f"the page cannot be served at {where} ({reason}): give another --port, or --host"
+        ) from error
     shown = "localhost" if host in LOCAL_NAMES | WILDCARDS else host
-    print(f"The page is at  http://{shown}:{bound.getsockname()[1]}", flush=True)  # noqa: T201
+    tell(f"http://{shown}:{bound.getsockname()[1]}")
     with contextlib.suppress(KeyboardInterrupt):
         PageServer(app, page).run(sockets=[bound])
