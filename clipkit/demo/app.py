@@ -4,6 +4,7 @@ Run by ``clipkit demo [FOLDER]``. Visitors see renderings of what is indexed, an
 the disk; see docs/page.md.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -17,9 +18,10 @@ import clipkit
 from clipkit.demo import classify_tab, search_tab
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.model_queue import ModelQueue
-from clipkit.demo.server import make_app, serve
+from clipkit.demo.server import bind, make_app, page_address, serve
 
 PREFIX = "clipkit-page-"
+HEADER = "<h1>clipkit</h1><p>COUNT images, searched on this machine. Nothing leaves it.</p>"
 
 
 def build_page(
@@ -38,9 +40,12 @@ def build_page(
     images, queue = ImageStore(library), ModelQueue()
     page: gr.Blocks
     with gr.Blocks(title="clipkit", analytics_enabled=False) as page:
-        gr.Markdown(f"# clipkit\n{len(library)} images, one small model, no network.")
+        gr.HTML(
+            None, html_template=HEADER.replace("COUNT", f"{len(library):,}"), js_on_load=None,
+            apply_default_css=False, elem_id="header",
+        )  # fmt: skip
         with gr.Tab("Search"):
-            search_tab.build(library, images, queue)
+            search_tab.build(page, library, encoder, images, queue)
         with gr.Tab("Classify"):
             classify_tab.build(encoder, images, queue, library.folder)
     return page, images
@@ -69,10 +74,15 @@ def serve_page(
         InputError: If the address cannot be bound to.
     """
     sweep(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as cache:
+    with (
+        contextlib.closing(bind(host, port)) as bound,
+        tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as cache,
+    ):
         os.environ["GRADIO_TEMP_DIR"] = cache  # it makes folders there, and shares it with others
         page, images = build_page(library, encoder)
-        serve(page, make_app(page, images, host=host, allowed=allowed), host, port, tell)
+        app = make_app(page, images, host=host, allowed=allowed)
+        tell(page_address(host, bound))
+        serve(page, app, bound)
 
 
 def sweep(directory: Path) -> None:

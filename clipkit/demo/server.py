@@ -5,8 +5,8 @@ import contextlib
 import html
 import os
 import socket
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import anyio
 import gradio as gr
@@ -41,7 +41,16 @@ MAX_PENDING = 8  # calls of one visitor: a click makes two
 UPLOAD_SECONDS = 120
 HEAD_SECONDS = 60  # until the head of a request has been received
 # Fonts that every system has: the page must not ask the network for any.
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="zinc",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+).set(
+    body_text_color_subdued="*neutral_600",  # Gradio's is too pale to read: 2.6 to 1 on white
+    body_text_color_subdued_dark="*neutral_400",
+)
+STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def make_app(
@@ -66,7 +75,7 @@ def make_app(
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # gone through after every job
     page.queue(max_size=MAX_JOBS, default_concurrency_limit=None, api_open=False)
     gr.mount_gradio_app(
-        app, page, path="/", theme=THEME, max_file_size=MAX_UPLOAD, ssr_mode=False,
+        app, page, path="/", theme=THEME, css=STYLE, max_file_size=MAX_UPLOAD, ssr_mode=False,
         footer_links=["gradio", "settings"], run_history=False, show_error=False, pwa=False,
     )  # fmt: skip
     page.app = app.routes[-1].app  # type: ignore[attr-defined] # what was mounted
@@ -146,8 +155,19 @@ def bind(host: str, port: int | None) -> socket.socket:
         The socket.
 
     Raises:
-        OSError: If it cannot be bound.
+        InputError: If it cannot be bound.
     """
+    try:
+        return _bind(host, port)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
+        where = host if port is None else f"{host}, port {port}"
+        raise clipkit.InputError(
+            f"the page cannot be served at {where} ({reason}): give another --port, or --host"
+        ) from error
+
+
+def _bind(host: str, port: int | None) -> socket.socket:
     family, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
     ports = range(FIRST_PORT, FIRST_PORT + NUM_PORTS) if port is None else [port]
     for number in ports:
@@ -158,7 +178,7 @@ def bind(host: str, port: int | None) -> socket.socket:
             bound.bind((address[0], number, *address[2:]))
             bound.listen()  # clients that come before the server runs wait
             return bound
-        except OSError:
+        except (OSError, OverflowError):
             bound.close()
             if number == ports[-1]:
                 raise
@@ -220,30 +240,19 @@ class PageServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(
-    page: gr.Blocks, app: ASGIApp, host: str, port: int | None, tell: Callable[[str], None]
-) -> None:
+def serve(page: gr.Blocks, app: ASGIApp, bound: socket.socket) -> None:
     """Serve a page until it is interrupted.
 
     Args:
         page: The page.
         app: The application that serves it, of `make_app`.
-        host: The address to bind to.
-        port: The port; None for the first free one.
-        tell: Called with the page's address once it can be opened.
-
-    Raises:
-        InputError: If the address cannot be bound to.
+        bound: Where, of `bind`.
     """
-    try:
-        bound = bind(host, port)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
-        where = host if port is None else f"{host}, port {port}"
-        raise clipkit.InputError(
-            f"the page cannot be served at {where} ({reason}): give another --port, or --host"
-        ) from error
-    shown = "localhost" if host in LOCAL_NAMES | WILDCARDS else host
-    tell(f"http://{shown}:{bound.getsockname()[1]}")
     with contextlib.suppress(KeyboardInterrupt):
         PageServer(app, page).run(sockets=[bound])
+
+
+def page_address(host: str, bound: socket.socket) -> str:
+    """Return the address of the page for this machine's browser."""
+    shown = "localhost" if host in LOCAL_NAMES | WILDCARDS else host
+    return f"http://{shown}:{bound.getsockname()[1]}"

@@ -41,7 +41,6 @@ def test_a_port_that_cannot_be_had_is_told(
 ) -> None:
     pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
     monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path))
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))  # put back as it was
     with socket.create_server(("127.0.0.1", 0)) as other:
         number = other.getsockname()[1] if port == "taken" else port
         outcome = run("demo", SAMPLES, "--port", number)
