@@ -249,7 +249,8 @@ def pick(state: SearchState, event: gr.SelectData) -> Path:
     """Return the image that a visitor wants more or less of."""
     if event.index not in range(len(state.seen)):
         raise refuse("Pick an image of the results first")
-    return state.seen[event.index].path
+    path: Path = state.seen[event.index].path
+    return path
 
 
 def add_mark(marked: tuple[Path, ...], picked: Path | None) -> tuple[Path, ...]:
