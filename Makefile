@@ -41,7 +41,7 @@ try: $(VENV)/.core
 	@echo 'In a browser:           make demo'
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m demo.app
+	$(BIN)/clipkit demo
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -70,7 +70,7 @@ def page_process(folder: Path, parent: Path) -> Iterator[tuple[str, subprocess.P
     }  # fmt: skip
     with (parent / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "demo.app", str(folder)], cwd=ROOT, env=environment,
+            [sys.executable, "-m", "clipkit", "demo", str(folder)], cwd=ROOT, env=environment,
             stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
     assert process.stdout

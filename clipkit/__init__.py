@@ -130,6 +130,7 @@ _PUBLIC = {
     "clipkit.search.export": ("ExportReport", "LibraryEmbeddings"),
     "clipkit.search.filters": ("FilterOptions",),
     "clipkit.search.library": ("PhotoLibrary",),
+    "clipkit.search.listing": ("LibraryImage",),
     "clipkit.search.lookup": ("IndexedFiles",),
     "clipkit.search.query": ("Query", "QueryPart", "SearchQuery", "parse_query"),
     "clipkit.search.search": ("SearchHit", "SearchHits", "SearchOptions"),

@@ -138,6 +138,7 @@ from clipkit.search.export import ExportReport as ExportReport
 from clipkit.search.export import LibraryEmbeddings as LibraryEmbeddings
 from clipkit.search.filters import FilterOptions as FilterOptions
 from clipkit.search.library import PhotoLibrary as PhotoLibrary
+from clipkit.search.listing import LibraryImage as LibraryImage
 from clipkit.search.lookup import IndexedFiles as IndexedFiles
 from clipkit.search.query import Query as Query
 from clipkit.search.query import QueryPart as QueryPart

@@ -11,6 +11,8 @@ OF_NO_SINGLE_MODULE = {
     "doctor/test_planted_faults",
     "cli/test_hostile_folder",
     "cli/test_pair_layouts",
+    "demo/test_page",
+    "demo/test_safety",
     "inputs/test_formats",
     "models/test_load",
     "models/test_parity",
@@ -103,6 +105,14 @@ TESTED_IN = {
     "models/transformers_preprocess": "models/test_transformers_layout",
     "models/transformers_tokenizer": "models/test_transformers_layout",
     "models/transformers_weights": "models/test_transformers_layout",
+    "demo/api_calls": "demo/test_safety",
+    "demo/app": "demo/test_safety",
+    "demo/image_grid": "demo/test_page",
+    "demo/image_store": "demo/test_safety",
+    "demo/messages": "demo/test_safety",
+    "demo/request_filter": "demo/test_safety",
+    "demo/search_tab": "demo/test_page",
+    "demo/server": "demo/test_safety",
     "encoder/image_batches": "encoder/test_encoder",
     "encoder/text_embedding": "encoder/test_encoder",
     "explanation/drawing": "cli/test_explain",
@@ -149,8 +159,8 @@ TESTED_IN = {
     "zero_shot/own_labels": "zero_shot/test_classifier",
     "zero_shot/probabilities": "zero_shot/test_label_evidence",
 }
-# Folders of tests that mirror another tree: `demo`, `benchmarks`, the recipe, files of the past.
-OTHER_TREES = {"benchmarks", "compatibility", "demo", "recipe"}
+# Folders of tests that mirror another tree: `benchmarks`, the recipe, files of the past.
+OTHER_TREES = {"benchmarks", "compatibility", "recipe"}
 
 
 def test_every_module_with_public_names_has_tests() -> None:

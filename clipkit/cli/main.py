@@ -26,6 +26,7 @@ COMMANDS = (
     "concepts",
     "duplicates",
     "export",
+    "demo",
     "explain",
     "train",
     "adapt",
@@ -69,6 +70,7 @@ clipkit finds and classifies images by words, offline.
   clipkit search "a red boat" ~/Pictures       the images that fit, best first
   clipkit classify cat.jpg --labels "cat,dog"  which label fits an image
   clipkit duplicates ~/Pictures                copies and near-duplicates
+  clipkit demo ~/Pictures                      the same in the browser
   clipkit models                               larger models, and what they cost here
 
 clipkit help lists all commands, clipkit help COMMAND explains one.

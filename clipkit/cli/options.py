@@ -105,14 +105,23 @@ def add_scan_options(parser: "argparse._ActionsContainer") -> None:
     )
 
 
-def load_encoder(arguments: argparse.Namespace) -> Encoder:
-    """Return the encoder that the options of add_model_options select."""
+def load_encoder(arguments: argparse.Namespace, *, cache_texts: bool = True) -> Encoder:
+    """Return the encoder that the options of add_model_options select.
+
+    Args:
+        arguments: As parsed.
+        cache_texts: Whether embeddings of texts are kept on disk.
+
+    Returns:
+        The encoder.
+    """
     failure = _compile_if_it_pays(arguments)
     encoder = load(
         arguments.model,
         device=arguments.device,
         precision=arguments.precision,
         engine=arguments.engine,
+        cache_texts=cache_texts,
     )
     if failure is not None:  # said only of a model that loads; else loading has said what is wrong
         note(f"not compiled, running on torch: {failure}")

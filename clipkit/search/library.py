@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
     from clipkit.search.export import ExportReport, LibraryEmbeddings, TableFormat
+    from clipkit.search.listing import LibraryImage
     from clipkit.search.lookup import IndexedFiles
     from clipkit.search.status import LibraryStatus
     from clipkit.search.thumbnails import ThumbnailCache
@@ -297,6 +298,18 @@ class PhotoLibrary:
         from clipkit.search.export import read_embeddings
 
         return read_embeddings(self._place, read_filter(filters))
+
+    def images(self, **filters: Unpack[FilterOptions]) -> "list[LibraryImage]":
+        """Return the indexed images that pass filters of `search`, newest first.
+
+        By when they were taken, or else when their file was last changed.
+        """
+        from clipkit.search.listing import list_images
+
+        try:
+            return list_images(self._place, read_filter(filters))
+        except NotIndexedError as error:
+            raise self._not_indexed() from error
 
     def sample_embeddings(self, count: int = 1024) -> "EmbeddingArray":
         """Return embeddings of some images of the index, which stand for all: shape (N, D).

@@ -8,7 +8,6 @@ Shapes: K candidates, D dimensions of the shared space, B background words, S sa
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -43,7 +42,6 @@ from clipkit.search.relevance import (
 )
 from clipkit.search.rerank import diversify, raw_files, weigh_scores
 from clipkit.search.store.base import Snapshot
-from clipkit.search.store.records import ImageRow
 from clipkit.search.sync import check_space
 
 if TYPE_CHECKING:
@@ -243,7 +241,7 @@ def find_hits(
         for position, place, record in zip(chosen, places, records, strict=True)
     ]
     if options.sort != "best":
-        dates = [_date(record) for record in records]
+        dates = [record.date for record in records]
         by_date = sorted(range(len(hits)), key=dates.__getitem__, reverse=options.sort == "newest")
         hits = [hits[place] for place in by_date]
     num_found = int((relevance >= DEFAULT_MIN_RELEVANCE).sum())
@@ -322,9 +320,3 @@ def _check_size(query: QueryVectors, embed_dim: int) -> None:
 def _sample(snapshot: Snapshot) -> Embeddings:
     """Return images that stand for the library, shape (S, D)."""
     return normalize_rows(snapshot.sample(_SAMPLE))
-
-
-def _date(record: ImageRow) -> str:
-    """Return when an image was taken, or else when its file was last changed: local time."""
-    changed = datetime.fromtimestamp(record.mtime_ns // 10**9)
-    return record.taken_at or changed.isoformat(timespec="seconds")

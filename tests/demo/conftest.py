@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import clipkit
 from tests.conftest import SAMPLES
 
 CHROMIUM = next(
@@ -27,8 +28,8 @@ WARNINGS = [  # Gradio and what it stands on warn about their own insides
 def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
     """Serve the page over a folder from a thread; yield its address."""
     pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
-    from demo.app import build_page
-    from demo.server import PageServer, bind, make_app
+    from clipkit.demo.app import build_page
+    from clipkit.demo.server import PageServer, bind, make_app
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPKIT_HOME", str(home))
@@ -38,7 +39,10 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
         patch.setattr("gradio.queueing.safe_get_lock", asyncio.Lock)
         patch.setattr("gradio.utils.safe_get_lock", asyncio.Lock)
         patch.setattr("gradio.utils.safe_get_stop_event", asyncio.Event)
-        page, images = build_page(folder)
+        encoder = clipkit.load(cache_texts=False)
+        library = clipkit.PhotoLibrary.open(folder, encoder)
+        library.sync()
+        page, images = build_page(library, encoder)
         server = PageServer(make_app(page, images, **options), page)
         bound = bind("127.0.0.1", 0)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

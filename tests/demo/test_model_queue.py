@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
 
-from demo.model_queue import ModelQueue
+from clipkit.demo.model_queue import ModelQueue
 
 
 async def _job(

@@ -263,7 +263,7 @@ def test_marks_come_from_the_server_not_from_the_visitor(visitor: Visitor) -> No
 
 
 def test_uploads_over_the_limit_are_refused_early(visitor: Visitor) -> None:
-    from demo.request_filter import MAX_UPLOAD
+    from clipkit.demo.request_filter import MAX_UPLOAD
 
     sent = 0
 
@@ -289,9 +289,9 @@ def test_a_body_is_counted_whatever_it_says_of_itself(folder: Path) -> None:
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
-    from demo.image_store import ImageStore
-    from demo.request_filter import MAX_CALL, MAX_UPLOAD, RequestFilter
-    from demo.server import _add_image_routes
+    from clipkit.demo.image_store import ImageStore
+    from clipkit.demo.request_filter import MAX_CALL, MAX_UPLOAD, RequestFilter
+    from clipkit.demo.server import _add_image_routes
 
     app = FastAPI()
     _add_image_routes(app, ImageStore(clipkit.PhotoLibrary.open(folder)))
@@ -336,7 +336,7 @@ def test_an_upload_of_any_kind_is_seen_as_jpeg_and_found(visitor: Visitor) -> No
 def test_uploads_are_kept_up_to_a_number_of_bytes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from demo import image_store
+    from clipkit.demo import image_store
 
     store = image_store.ImageStore(clipkit.PhotoLibrary.open(folder))
     file = io.BytesIO()
@@ -369,7 +369,7 @@ def test_labels_and_words_are_bounded(visitor: Visitor) -> None:
 
 
 def test_somebody_who_asks_without_listening_is_not_heard_for_ever(visitor: Visitor) -> None:
-    from demo.server import MAX_PENDING
+    from clipkit.demo.server import MAX_PENDING
 
     codes = [visitor.join("search", "a", 1, None, None, 0).status_code for _ in range(20)]
     assert codes == [200] * MAX_PENDING + [422] * (20 - MAX_PENDING)
@@ -430,7 +430,7 @@ def test_the_page_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
         "CLIPKIT_HOME": str(tmp_path / "home"),
     }  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "demo.app", str(folder)], cwd=tmp_path, env=environment,
+        [sys.executable, "-m", "clipkit", "demo", str(folder)], cwd=tmp_path, env=environment,
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -502,9 +502,9 @@ def test_uploads_under_way_have_a_limit_together(folder: Path) -> None:
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
-    from demo.image_store import ImageStore
-    from demo.request_filter import RequestFilter
-    from demo.server import _add_image_routes
+    from clipkit.demo.image_store import ImageStore
+    from clipkit.demo.request_filter import RequestFilter
+    from clipkit.demo.server import _add_image_routes
 
     app = FastAPI()
     _add_image_routes(app, ImageStore(clipkit.PhotoLibrary.open(folder)))
@@ -542,8 +542,8 @@ def test_uploads_that_wait_for_their_turn_are_not_in_memory(
 def test_half_a_request_keeps_no_place(
     own_address: str, monkeypatch: pytest.MonkeyPatch, beginning: bytes
 ) -> None:
-    monkeypatch.setattr("demo.server.HEAD_SECONDS", 0.1)
-    monkeypatch.setattr("demo.request_filter.CALL_SECONDS", 0.1)
+    monkeypatch.setattr("clipkit.demo.server.HEAD_SECONDS", 0.1)
+    monkeypatch.setattr("clipkit.demo.request_filter.CALL_SECONDS", 0.1)
     place = urlsplit(own_address)
     with socket.create_connection((place.hostname, place.port or 80), timeout=10) as connection:
         connection.sendall(beginning)

@@ -1,6 +1,7 @@
 """Records of an index: an indexed image, an unreadable file, the index's metadata."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 
@@ -27,6 +28,12 @@ class ImageRow(NamedTuple):
     height: int | None = None
     taken_at: str | None = None  # local time, as in 2024-06-01T12:30:00
     camera: str | None = None
+
+    @property
+    def date(self) -> str:
+        """When the image was taken, or else when its file was last changed: local time."""
+        changed = datetime.fromtimestamp(self.mtime_ns // 10**9)
+        return self.taken_at or changed.isoformat(timespec="seconds")
 
 
 class SkippedFile(NamedTuple):

@@ -1,6 +1,7 @@
 """The page's tab for zero-shot classification of an image."""
 
 import io
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,16 @@ from typing import Any
 import gradio as gr
 
 import clipkit
-from demo.image_store import ImageStore, StoredGallery, StoredImage, Upload, small
-from demo.messages import refuse, translate
-from demo.model_queue import ModelQueue
+from clipkit.demo.image_store import ImageStore, StoredGallery, StoredImage, Upload, small
+from clipkit.demo.messages import refuse, translate
+from clipkit.demo.model_queue import ModelQueue
 
 LABELS = "cat, dog, bird, boat, castle, cup of coffee, flower, mountain"
 EXAMPLES = 8
 MAX_LABELS = 200  # a few seconds of work
 MAX_LABEL = 100  # characters; the model reads about 70 words
+_CELL = re.compile(r'[^\S\n\t]*"([^"]+)"[^\S\n\t]*(?=[,;|\t\n]|$)|([^,;|\t\r\n]+)')
+_RULE = re.compile(r":?-+:?")  # below the head of a table in Markdown
 
 
 def build(encoder: clipkit.Encoder, images: ImageStore, queue: ModelQueue, folder: Path) -> None:
@@ -56,34 +59,39 @@ def build(encoder: clipkit.Encoder, images: ImageStore, queue: ModelQueue, folde
         yield {item["label"]: item["score"] for item in ranked}
 
     with gr.Row():
-        with gr.Column():
-            image = StoredImage(sources=["upload"], label="Image", elem_id="image", height=320)
-            labels = gr.Textbox(LABELS, label="Labels, separated by commas", elem_id="labels")
+        with gr.Column(min_width=280):
+            image = StoredImage(
+                sources=["upload"], label="Image", height=340, buttons=[], elem_id="image",
+                placeholder="Drop an image, or click to choose one",
+            )  # fmt: skip
+            paths = find_examples(images, folder)
+            examples = example_gallery(images, paths)
+        with gr.Column(min_width=280):
+            labels = gr.Textbox(
+                LABELS, label="Labels", info="One a line, by commas, or pasted from a table",
+                lines=4, max_lines=12, elem_id="labels",
+            )  # fmt: skip
             is_independent = gr.Checkbox(label="Several may apply, or none")
             button = gr.Button("Classify", variant="primary", elem_id="classify")
-        scores = gr.Label(label="Which fits", num_top_classes=8, elem_id="scores")
-    add_examples(images, find_examples(images, folder), image)
+            scores = gr.Label(label="Which fits", num_top_classes=8, elem_id="scores")
     inputs = [image, labels, is_independent]
-    gr.on(
-        [button.click, labels.submit], classify, inputs, scores,
-        api_name="classify",
-    )  # fmt: skip
-
-
-def add_examples(images: ImageStore, paths: list[Path], image: gr.Image) -> None:
-    """Add thumbnails of example images that a visitor can choose."""
-    keys = [images.admit(path) for path in paths]
-    if not keys:
-        return
+    button.click(classify, inputs, scores, api_name="classify")
 
     def take(event: gr.SelectData) -> str:
         return images.admit(paths[event.index % len(paths)])
 
-    gallery = StoredGallery(
-        [(small(key), None) for key in keys], label="Try", columns=EXAMPLES, rows=1, height=160,
-        allow_preview=False, interactive=False, buttons=[], elem_id="examples",
+    if paths:
+        taken = examples.select(take, None, image, api_visibility="private")
+        taken.success(classify, inputs, scores, api_visibility="private")
+
+
+def example_gallery(images: ImageStore, paths: list[Path]) -> StoredGallery:
+    """Return thumbnails of example images that a visitor can choose."""
+    return StoredGallery(
+        [(small(images.admit(path)), None) for path in paths], label="Try", show_label=False,
+        columns=4, height="auto", object_fit="cover", allow_preview=False, interactive=False,
+        buttons=[], visible=bool(paths), elem_id="examples",
     )  # fmt: skip
-    gallery.select(take, None, image, api_visibility="private")
 
 
 def find_examples(images: ImageStore, folder: Path) -> list[Path]:
@@ -102,8 +110,18 @@ def open_source(images: ImageStore, key: str) -> Path | io.BytesIO:
 
 
 def read_labels(text: str) -> list[str]:
-    """Return the labels a visitor typed, within bounds."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    """Return the labels a visitor typed or pasted, each once, within bounds.
+
+    Args:
+        text: Labels on lines, between commas or semicolons, or in the cells of a table whose
+            columns are tabs or bars; quotes around one keep what would part it.
+
+    Returns:
+        In the order given.
+    """
+    cells = [quoted or plain for quoted, plain in _CELL.findall(text)]
+    names = [name for cell in cells if (name := cell.strip()) and not _RULE.fullmatch(name)]
+    names = list(dict.fromkeys(names))
     if len(names) > MAX_LABELS:
         raise refuse(f"{MAX_LABELS} labels at most can be compared here, got {len(names)}")
     if any(len(name) > MAX_LABEL for name in names):

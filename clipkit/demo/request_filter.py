@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from demo.api_calls import SESSION, CallError
+from clipkit.demo.api_calls import SESSION, CallError
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_UPLOAD = 32 * 2**20  # bytes of one image

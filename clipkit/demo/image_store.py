@@ -20,7 +20,7 @@ from gradio.components.gallery import GalleryData, GalleryImage, GalleryVideo
 from gradio.data_classes import ImageData
 
 import clipkit
-from demo.messages import refuse, short_name
+from clipkit.demo.messages import refuse, short_name
 
 THUMBNAIL = (480, 480)  # pixels: a tile of the gallery, on a sharp screen
 SCREEN = (1600, 1600)
@@ -65,7 +65,14 @@ class ImageStore:
         return key
 
     def upload(self, data: bytes, name: str) -> str:
-        """Keep a rendering of a file from outside, not the file, and return its id.
+        """Keep a rendering of a file from outside, not the file.
+
+        Args:
+            data: The file.
+            name: What it is called there.
+
+        Returns:
+            The image's id.
 
         Raises:
             ImageReadError: If it is no image that can be read.
@@ -91,6 +98,12 @@ class ImageStore:
 
     def source(self, key: str) -> Path | Upload:
         """Return the image behind an id.
+
+        Args:
+            key: The id, without a size.
+
+        Returns:
+            The file of an image of the library, or what was uploaded.
 
         Raises:
             gr.Error: If the page has forgotten it.

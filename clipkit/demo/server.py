@@ -6,6 +6,7 @@ import html
 import os
 import socket
 from functools import partial
+from pathlib import Path
 
 import anyio
 import gradio as gr
@@ -19,10 +20,17 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import clipkit
-from demo.api_calls import CallError, read_call
-from demo.image_store import ImageStore
-from demo.messages import short_name
-from demo.request_filter import FILE, LOCAL_NAMES, MAX_UPLOAD, UPLOAD, RequestFilter, host_name
+from clipkit.demo.api_calls import CallError, read_call
+from clipkit.demo.image_store import ImageStore
+from clipkit.demo.messages import short_name
+from clipkit.demo.request_filter import (
+    FILE,
+    LOCAL_NAMES,
+    MAX_UPLOAD,
+    UPLOAD,
+    RequestFilter,
+    host_name,
+)
 
 FIRST_PORT, NUM_PORTS = 7860, 100
 WILDCARDS = frozenset({"0.0.0.0", "::"})
@@ -33,7 +41,16 @@ MAX_PENDING = 8  # calls of one visitor: a click makes two
 UPLOAD_SECONDS = 120
 HEAD_SECONDS = 60  # until the head of a request has been received
 # Fonts that every system has: the page must not ask the network for any.
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="zinc",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+).set(
+    body_text_color_subdued="*neutral_600",  # Gradio's is too pale to read: 2.6 to 1 on white
+    body_text_color_subdued_dark="*neutral_400",
+)
+STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def make_app(
@@ -58,7 +75,7 @@ def make_app(
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # gone through after every job
     page.queue(max_size=MAX_JOBS, default_concurrency_limit=None, api_open=False)
     gr.mount_gradio_app(
-        app, page, path="/", theme=THEME, max_file_size=MAX_UPLOAD, ssr_mode=False,
+        app, page, path="/", theme=THEME, css=STYLE, max_file_size=MAX_UPLOAD, ssr_mode=False,
         footer_links=["gradio", "settings"], run_history=False, show_error=False, pwa=False,
     )  # fmt: skip
     page.app = app.routes[-1].app  # type: ignore[attr-defined] # what was mounted
@@ -138,8 +155,19 @@ def bind(host: str, port: int | None) -> socket.socket:
         The socket.
 
     Raises:
-        OSError: If it cannot be bound.
+        InputError: If it cannot be bound.
     """
+    try:
+        return _bind(host, port)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
+        where = host if port is None else f"{host}, port {port}"
+        raise clipkit.InputError(
+            f"the page cannot be served at {where} ({reason}): give another --port, or --host"
+        ) from error
+
+
+def _bind(host: str, port: int | None) -> socket.socket:
     family, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
     ports = range(FIRST_PORT, FIRST_PORT + NUM_PORTS) if port is None else [port]
     for number in ports:
@@ -150,7 +178,7 @@ def bind(host: str, port: int | None) -> socket.socket:
             bound.bind((address[0], number, *address[2:]))
             bound.listen()  # clients that come before the server runs wait
             return bound
-        except OSError:
+        except (OSError, OverflowError):
             bound.close()
             if number == ports[-1]:
                 raise
@@ -212,17 +240,19 @@ class PageServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(page: gr.Blocks, app: ASGIApp, host: str, port: int | None) -> None:
+def serve(page: gr.Blocks, app: ASGIApp, bound: socket.socket) -> None:
     """Serve a page until it is interrupted.
 
     Args:
         page: The page.
         app: The application that serves it, of `make_app`.
-        host: The address to bind to.
-        port: The port; None for the first free one.
+        bound: Where, of `bind`.
     """
-    bound = bind(host, port)
-    shown = "localhost" if host in LOCAL_NAMES | WILDCARDS else host
-    print(f"The page is at  http://{shown}:{bound.getsockname()[1]}", flush=True)  # noqa: T201
     with contextlib.suppress(KeyboardInterrupt):
         PageServer(app, page).run(sockets=[bound])
+
+
+def page_address(host: str, bound: socket.socket) -> str:
+    """Return the address of the page for this machine's browser."""
+    shown = "localhost" if host in LOCAL_NAMES | WILDCARDS else host
+    return f"http://{shown}:{bound.getsockname()[1]}"

@@ -39,3 +39,9 @@ def short_name(name: str) -> str:
     """
     last = PurePath(name.replace("\\", "/")).name
     return "".join(letter for letter in last if letter.isprintable())[-MAX_NAME:] or "image"
+
+
+def short_path(path: Path, folder: Path) -> str:
+    """Return an image's path inside the library as it can be shown, the end of a long one."""
+    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else (path.name,)
+    return "/".join(map(short_name, parts))[-2 * MAX_NAME :]

@@ -1,0 +1,1 @@
+"""The page in the browser, which uses only the public names of clipkit (``clipkit demo``)."""

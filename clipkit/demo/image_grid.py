@@ -1,0 +1,100 @@
+"""The grid of images with its large view, and the line of words above it, as Gradio components.
+
+Both set what they show as text of the page. Gradio's templates must not: they take ``${...}`` in a
+value for code, and names of files are not ours.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+import clipkit
+from clipkit.demo.image_store import ImageStore, small
+from clipkit.demo.messages import short_name, short_path, short_stem
+
+FOUND = 0.4  # the relevance from which on an image counts as found
+
+_HERE = Path(__file__)
+Item = dict[str, Any]
+"""One image as the browser gets it."""
+ShownImage = clipkit.SearchHit | clipkit.LibraryImage
+"""One image that a search has found, or that the library lists."""
+
+
+def image_grid() -> gr.HTML:
+    """Return an empty grid.
+
+    Its events: "reach" when its end comes into sight; "alike" and "unlike" when a visitor wants
+    more or less like an image, whose place is the event's index.
+    """
+    return gr.HTML(
+        None,
+        html_template=_HERE.with_suffix(".html").read_text(encoding="utf-8"),
+        css_template=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
+        js_on_load=_HERE.with_suffix(".js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_id="found",
+    )
+
+
+def status_line() -> gr.HTML:
+    """Return an empty line of words, which is read out when it changes."""
+    return gr.HTML(
+        "",
+        html_template='<p role="status"></p>',
+        js_on_load="const line = element.querySelector('p');"
+        "const tell = () => { line.textContent = props.value || ''; };"
+        "watch('value', tell); tell();",
+        apply_default_css=False,
+        elem_id="told",
+    )
+
+
+def grid_items(
+    shown: Sequence[ShownImage], images: ImageStore, folder: Path, *, start: int, left: int
+) -> list[Item]:
+    """Return images as the grid takes them.
+
+    Args:
+        shown: Images that may be shown.
+        images: Gives out their ids.
+        folder: Paths are shown relative to it.
+        start: The place of the first in the grid.
+        left: How many follow after these.
+
+    Returns:
+        One item an image.
+    """
+    last = len(shown) - 1
+    return [
+        _item(image, images, folder) | {"place": start + place, "left": left + last - place}
+        for place, image in enumerate(shown)
+    ]
+
+
+def _item(image: ShownImage, images: ImageStore, folder: Path) -> Item:
+    path = image.path
+    item: Item = {
+        "image": {"path": small(images.admit(path))},
+        "caption": short_stem(path),
+        "name": short_stem(path),
+        "file": short_path(path, folder),
+        "date": image.taken_at,
+        "width": image.width,
+        "height": image.height,
+        "camera": short_name(image.camera) if image.camera else None,
+        "relevance": None,
+        "similarity": None,
+        "is_found": False,
+    }
+    if isinstance(image, clipkit.SearchHit):
+        percent = int(100 * image.relevance)  # rounded down: 40 % is found
+        item |= {
+            "caption": f"{item['name']}  {percent} %  ({image.similarity:.2f})",
+            "relevance": percent,
+            "similarity": round(image.similarity, 4),
+            "is_found": image.relevance >= FOUND,
+        }
+    return item
