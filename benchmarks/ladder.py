@@ -173,8 +173,11 @@ class Advice:
 
     @property
     def holds(self) -> bool:
-        """Whether its rung is within one standard error of the best one."""
-        return self._gap <= self.error + 1e-12
+        """Whether its rung is within one standard error of the best one.
+
+        The larger one: an accuracy of 100 % has none of its own.
+        """
+        return self._gap <= max(self.error, self.gap_error) + 1e-12
 
     @property
     def is_tied(self) -> bool:
