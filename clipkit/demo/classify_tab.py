@@ -75,14 +75,16 @@ def build(encoder: clipkit.Encoder, images: ImageStore, queue: ModelQueue, folde
             button = gr.Button("Classify", variant="primary", elem_id="classify")
             scores = gr.Label(label="Which fits", num_top_classes=8, elem_id="scores")
     inputs = [image, labels, is_independent]
-    button.click(classify, inputs, scores, api_name="classify")
 
     def take(event: gr.SelectData) -> str:
         return images.admit(paths[event.index % len(paths)])
 
+    running = []
     if paths:
         taken = examples.select(take, None, image, api_visibility="private")
-        taken.success(classify, inputs, scores, api_visibility="private")
+        running = [taken.success(classify, inputs, scores, api_visibility="private")]
+    # An answer to what was asked before must not come after this one, and take its place.
+    button.click(classify, inputs, scores, api_name="classify", cancels=running)
 
 
 def example_gallery(images: ImageStore, paths: list[Path]) -> StoredGallery:
