@@ -7,7 +7,7 @@ from clipkit.adaptation.chart import SOFTWARE, check_chart, draw_chart
 from clipkit.adaptation.head import HEAD_FILE, HEAD_NAME, Head
 from clipkit.adaptation.head_onnx import MARK as ONNX_MARK
 from clipkit.adaptation.head_onnx import check_onnx, head_to_onnx
-from clipkit.adaptation.options import AdaptationOptions
+from clipkit.adaptation.options import LAST_CACHED_STEP, AdaptationOptions
 from clipkit.adaptation.report import AdaptationReport
 from clipkit.adaptation.report_text import MARK, report_markdown
 from clipkit.adaptation.rung import HEAD_NAMES
@@ -128,7 +128,7 @@ class AdaptOutputs:
             mark = ONNX_MARK if suffix == ".onnx" else HEAD_FILE.mark
             self._head = self._file(output, mark.encode())
             return
-        if rung is None and arguments.steps <= 4:
+        if rung is None and arguments.steps <= LAST_CACHED_STEP:
             raise InputError(
                 f"a head is a file that ends in {' or '.join(_HEAD_SUFFIXES)}, got {output}; a "
                 "folder is for what --steps 5 or 6 recommends"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clipkit.adaptation.concept import Concept
 from clipkit.adaptation.head import Head
-from clipkit.doctor.health import Diagnosis, HealthCheck
+from clipkit.doctor.health import Diagnosis, HealthCheck, broken_file
 from clipkit.doctor.made_by import LoadNamed, check_dimensions, check_maker
 from clipkit.errors import InputError
 
@@ -23,7 +23,7 @@ def diagnose_head(path: Path, load_named: LoadNamed) -> Diagnosis:
     try:
         head = Head.load(path)
     except InputError as error:
-        return _broken("head", path, error)
+        return broken_file("head", path, error)
     count = head.details.get("num_images")
     images = "" if count is None else f", fitted on {count} images"
     figure = f"whole: {len(head.class_names)} classes by {head.method}{images}"
@@ -53,7 +53,7 @@ def diagnose_concept(path: Path, load_named: LoadNamed) -> Diagnosis:
     try:
         concept = Concept.load(path)
     except InputError as error:
-        return _broken("concept", path, error)
+        return broken_file("concept", path, error)
     kind = "" if concept.kind is None else f', "{concept.kind}"'
     figure = (
         f"whole: {concept.name}{kind}, taught from {concept.num_images} images and "
@@ -70,11 +70,6 @@ def diagnose_concept(path: Path, load_named: LoadNamed) -> Diagnosis:
         ),
     ]
     return Diagnosis(str(path), "concept", tuple(checks))
-
-
-def _broken(noun: str, path: Path, error: InputError) -> Diagnosis:
-    check = HealthCheck(f"{noun} file", str(path), str(error), "problem")
-    return Diagnosis(str(path), noun, (check,))
 
 
 def _of_model(

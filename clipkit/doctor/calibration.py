@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clipkit.doctor.health import Diagnosis, HealthCheck
+from clipkit.doctor.health import Diagnosis, HealthCheck, broken_file
 from clipkit.doctor.made_by import LoadNamed, check_maker
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
@@ -29,8 +29,7 @@ def diagnose_calibration(path: Path, load_named: LoadNamed) -> Diagnosis:
     try:
         calibration = Calibration.load(path)
     except InputError as error:
-        broken = HealthCheck("calibration file", str(path), str(error), "problem")
-        return Diagnosis(str(path), "calibration", (broken,))
+        return broken_file("calibration", path, error)
     checks = [
         HealthCheck(
             "calibration file",

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from clipkit.doctor.description import ModelDescription
@@ -70,3 +71,9 @@ class Diagnosis:
 def has_problem(checks: Iterable[HealthCheck]) -> bool:
     """Return whether one of the checks found a problem."""
     return any(check.verdict == "problem" for check in checks)
+
+
+def broken_file(kind: str, path: Path, error: Exception) -> Diagnosis:
+    """Return the diagnosis of a file of a kind, such as "head", that cannot be loaded."""
+    check = HealthCheck(f"{kind} file", str(path), str(error), "problem")
+    return Diagnosis(str(path), kind, (check,))
