@@ -224,10 +224,12 @@ def build(
     shown, inputs = [grid, state], [query, count, state, image, diversity]
     asked = [query.submit, button.click, image.upload, image.clear]
     told = [status, forget]
-    # Who asks again while a search runs is answered: Gradio would drop the second call.
+    # Who asks again while a search runs is answered, and told so: Gradio drops a second call of
+    # either function while a first one runs.
     gr.on(asked, tab.search, inputs, shown, api_name="search", trigger_mode="multiple").success(
-        tab.describe, state, told, show_progress="hidden", api_visibility="private"
-    )
+        tab.describe, state, told, show_progress="hidden", trigger_mode="multiple",
+        api_visibility="private",
+    )  # fmt: skip
     page.load(tab.open, None, [*shown, *told], api_visibility="private")
     examples.click(
         tab.find_example, [examples, diversity], [query, image, *shown, *told],

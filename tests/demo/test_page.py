@@ -204,6 +204,26 @@ def test_another_query_forgets_the_marks_and_the_same_keeps_them(page: Any) -> N
     page.locator(TOLD, has_not_text="Less like").wait_for()
 
 
+def test_who_asks_again_while_an_answer_comes_is_told_of_the_last(page: Any) -> None:
+    search(page, "a cat")
+    joins: list[Any] = []
+
+    def hold_the_first_line(route: Any) -> None:
+        joins.append(route)  # a search, the line on it, a search, the line on it
+        if len(joins) == 4:
+            joins[1].continue_()
+        if len(joins) != 2:
+            route.continue_()
+
+    page.route("**/queue/join*", hold_the_first_line)
+    page.locator("#search").click()
+    while len(joins) < 2:
+        page.wait_for_timeout(50)
+    type_query(page, "a submarine")
+    page.keyboard.press("Enter")
+    found(page, "Probably nothing among")
+
+
 def test_an_image_of_their_own_is_a_query(page: Any) -> None:
     upload(page, SAMPLES / "owl.jpg")  # is searched for at once
     assert found(page, "images")[0] == "owl"
