@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class ComparisonReport:
 
 def compare(
     encoders: Sequence[Encoder],
-    data: str,
+    data: str | Path,
     options: EvaluationOptions | None = None,
     *,
     callbacks: Callbacks | None = None,

@@ -49,7 +49,7 @@ def first_of_red(count: int) -> tuple[str, ...]:
 
 def test_a_model_that_is_worse_by_ten_images_is_worse(folders: Path) -> None:
     worse = OddEncoder("worse", wrong=first_of_red(10))
-    report = clipkit.compare([FakeEncoder(), worse], str(folders), BARE)
+    report = clipkit.compare([FakeEncoder(), worse], folders, BARE)
 
     assert [model.metrics["acc1"] for model in report.models] == [1.0, pytest.approx(26 / 36)]
     (found,) = [entry for entry in report.differences if entry.metric == "acc1"]

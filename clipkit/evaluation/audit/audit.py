@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class AuditOptions:
     """What :func:`clipkit.audit` measures, and where the groups of images are said."""
 
     group_columns: tuple[str, ...]  # at least one
-    groups_table: str = ""  # for class folders: the table with these columns
+    groups_table: str | Path = ""  # for class folders: the table with these columns
     label_column: str = ""  # of a table: with the class of each image; empty: no classes
     layout: PairLayout = field(default_factory=PairLayout)  # image_column, class_names
     templates: str = DEFAULT_TEMPLATES  # for the classes: a set, or a template
@@ -61,7 +62,11 @@ class AuditOptions:
 
 
 def audit(
-    encoder: Encoder, data: str, options: AuditOptions, *, callbacks: Callbacks | None = None
+    encoder: Encoder,
+    data: str | Path,
+    options: AuditOptions,
+    *,
+    callbacks: Callbacks | None = None,
 ) -> AuditReport:
     """Return what differs between groups of images, and which of it is more than chance.
 
@@ -85,10 +90,11 @@ def audit(
     """
     callbacks = callbacks or Callbacks()
     options = _checked(options)
+    data = str(data)
     opened = open_grouped(
         data,
         options.group_columns,
-        groups_table=options.groups_table,
+        groups_table=str(options.groups_table),
         label_column=options.label_column,
         layout=options.layout,
         callbacks=callbacks,

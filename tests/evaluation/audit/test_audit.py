@@ -136,8 +136,8 @@ def test_class_folders_with_a_table_of_groups(table: Table, tmp_path: Path) -> N
         for number, line in enumerate(lines[1:])
     ]
     path.write_text("\n".join([lines[0], *moved]))
-    options = AuditOptions(("side",), groups_table=str(path), templates="none")
-    report = clipkit.audit(FakeEncoder(), str(tmp_path / "photos"), options)
+    options = AuditOptions(("side",), groups_table=path, templates="none")
+    report = clipkit.audit(FakeEncoder(), tmp_path / "photos", options)
     assert report.class_names == ("green", "red")
     assert report.columns[0].classification is not None
     assert report.columns[0].classification.macro_accuracy.mean == 1.0
