@@ -27,7 +27,8 @@ def build(source: Path) -> nbformat.NotebookNode:
     client = nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(source.parent)}}
     )
-    client.execute()
+    # tqdm would warn that bars are not drawn as widgets, and name its own path on this machine.
+    client.execute(env=os.environ | {"PYTHONWARNINGS": "ignore:IProgress not found"})
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day
     return notebook
