@@ -106,6 +106,7 @@ _PUBLIC = {
     "clipkit.inputs.thumbnails": ("render_thumbnail",),
     "clipkit.inputs.tokenizer": ("TextCutWarning", "TokenizedTexts"),
     "clipkit.inputs.truncated": ("CutOffImageWarning",),
+    "clipkit.mapping.image_map": ("ImageMap", "MapOptions", "make_map"),
     "clipkit.metrics.calibration": ("ReliabilityBin",),
     "clipkit.metrics.comparison": ("Interval", "ItemValues"),
     "clipkit.models.known_models": ("ModelRecommendation",),

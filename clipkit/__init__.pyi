@@ -103,6 +103,9 @@ from clipkit.inputs.thumbnails import render_thumbnail as render_thumbnail
 from clipkit.inputs.tokenizer import TextCutWarning as TextCutWarning
 from clipkit.inputs.tokenizer import TokenizedTexts as TokenizedTexts
 from clipkit.inputs.truncated import CutOffImageWarning as CutOffImageWarning
+from clipkit.mapping.image_map import ImageMap as ImageMap
+from clipkit.mapping.image_map import MapOptions as MapOptions
+from clipkit.mapping.image_map import make_map as make_map
 from clipkit.metrics.calibration import ReliabilityBin as ReliabilityBin
 from clipkit.metrics.comparison import Interval as Interval
 from clipkit.metrics.comparison import ItemValues as ItemValues

@@ -34,6 +34,7 @@ GROUPS = {
     "Taught concepts": ("clipkit.adaptation.concept", "clipkit.adaptation.teaching"),
     "Searching a folder of images": ("clipkit.search", "clipkit.data.image_texts"),
     "Duplicates": ("clipkit.search.duplicates",),
+    "A folder as a map": ("clipkit.mapping",),
     "Training": ("clipkit.training", "clipkit.runs", "clipkit.data"),
     "Progress and version": ("clipkit.progress", "clipkit.version"),
     ERRORS: ("clipkit.errors",),

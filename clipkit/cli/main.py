@@ -27,6 +27,7 @@ COMMANDS = (
     "duplicates",
     "export",
     "demo",
+    "map",
     "explain",
     "train",
     "adapt",
