@@ -31,7 +31,7 @@ def shown() -> ImageMap:
     table = pandas.DataFrame(
         {
             "id": range(3), "path": ["<b>a</b>.jpg", "b.jpg", "c.jpg"],
-            "x": np.float32([0, 1, 2]), "y": np.float32([0, 1, 0]),
+            "x": np.arange(3, dtype=np.float32), "y": np.zeros(3, dtype=np.float32),
             "neighbors": [{"ids": [1], "distances": [0.5]}] * 3,
         }
     )  # fmt: skip
