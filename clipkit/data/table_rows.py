@@ -13,7 +13,17 @@ from clipkit.errors import InputError, MissingExtraError
 
 SEPARATORS = ("\t", ",", ";", "|")
 _SEPARATOR_LINE = re.compile(r'\ufeff?"?sep=(.)"?\r?\n?', re.IGNORECASE)
-_IMAGE_NAMES = ("filepath", "file_name", "filename", "image_path", "image", "path", "file", "img")
+_IMAGE_NAMES = (
+    "filepath",
+    "file_name",
+    "filename",
+    "image_path",
+    "image",
+    "path",
+    "file",
+    "img",
+    "impath",  # Dassl's, and so of the splits of many few-shot repositories
+)
 _CAPTION_NAMES = ("title", "caption", "captions", "text", "description", "prompt", "sentence")
 _ROWS_AT_ONCE = 64  # of Parquet: they may hold whole images
 

@@ -149,6 +149,7 @@ def test_parquet_holds_texts_or_lists(write: Write) -> None:
         ("file_name,text", ("photos/a.png", "photos/b.png")),  # Hugging Face's imagefolder
         ("Image,Caption", ("photos/a.png", "photos/b.png")),
         ("path,description", ("photos/a.png", "photos/b.png")),
+        ("impath,caption", ("photos/a.png", "photos/b.png")),  # Dassl's, of few-shot splits
         # What clipkit writes comes before what others call alike.
         ("title,filepath", ("photos/b.png", "photos/a.png")),
     ],
