@@ -47,7 +47,7 @@ def build_page(
         with gr.Tab("Search"):
             search_tab.build(page, library, encoder, images, queue)
         with gr.Tab("Classify"):
-            classify_tab.build(encoder, images, queue, library.folder)
+            classify_tab.build(library, encoder, images, queue)
     return page, images
 
 

@@ -69,7 +69,7 @@ def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
         device=str(device),  # torch's own kind is as good as its name
         precision=precision,
         cache_dir=hub_cache,
-        text_cache=_text_cache(cache_texts),
+        text_cache=_text_cache(kept=cache_texts),
     )
     verify_compiled(encoder, source)
     encoder.spec = EncoderSpec(
@@ -84,7 +84,7 @@ def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
     return encoder if truncate_dim is None else encoder.truncated(truncate_dim)
 
 
-def _text_cache(kept: bool | Literal["memory"]) -> TextCache | MemoryTextCache | None:
+def _text_cache(*, kept: bool | Literal["memory"]) -> TextCache | MemoryTextCache | None:
     if kept == "memory":
         return MemoryTextCache()
     return user_text_cache() if kept else None

@@ -1,8 +1,8 @@
 """Caches of text embeddings: a query asked before needs no text encoder.
 
-On disk it is one SQLite file for all models and processes. Keys are hashes: no text lies on the disk. A cache
-only saves time, so whatever is wrong with it, from a full disk to a damaged file, makes it know
-nothing and keep nothing, and is no error.
+On disk it is one SQLite file for all models and processes. Keys are hashes: no text lies there. A
+cache only saves time, so whatever is wrong with it, from a full disk to a damaged file, makes it
+know nothing and keep nothing, and is no error.
 
 Shapes: N texts, D dimensions of a space.
 """

@@ -61,6 +61,31 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@contextmanager
+def opened(browser: Any, address: str, tab: str = "Search", width: int = 1280) -> Iterator[Any]:
+    """Open a tab of the page in a browser; fail if it complains of anything."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    try:
+        page.goto(address)
+        page.get_by_role("tab", name=tab).click()
+        yield page
+    finally:
+        page.close()
+    assert [line for line in wrong if "415" not in line] == []  # what is no image is refused so
+
+
+# What of a tab has no name that a screen reader could say.
+NAMELESS = """() => [...document.querySelectorAll("button, input, textarea, select, [role=tab]")]
+    .filter((one) => one.checkVisibility() && !(
+        one.getAttribute("aria-label")?.trim() || one.textContent.trim() || one.title
+        || [...(one.labels || [])].some((label) => label.textContent.trim())
+        || one.querySelector("img[alt]:not([alt=''])") || one.getAttribute("aria-labelledby")))
+    .map((one) => one.outerHTML.slice(0, 200))"""
+
+
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     """A Chromium without a window."""
