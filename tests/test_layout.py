@@ -109,6 +109,7 @@ TESTED_IN = {
     "demo/app": "demo/test_safety",
     "demo/classify_images": "demo/test_classify_tab",
     "demo/classify_results": "demo/test_classify_tab",
+    "demo/download": "demo/test_classify_tab",
     "demo/heat_map": "demo/test_classify_tab",
     "demo/image_grid": "demo/test_page",
     "demo/image_store": "demo/test_safety",

@@ -15,17 +15,17 @@ import gradio as gr
 import psutil
 
 import clipkit
-from clipkit.demo import classify_tab, search_tab
+from clipkit.demo import classify_tab, search_tab, teach_tab
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.model_queue import ModelQueue
-from clipkit.demo.server import bind, make_app, page_address, serve
+from clipkit.demo.server import bind, is_private, make_app, page_address, serve
 
 PREFIX = "clipkit-page-"
 HEADER = "<h1>clipkit</h1><p>COUNT images, searched on this machine. Nothing leaves it.</p>"
 
 
 def build_page(
-    library: clipkit.PhotoLibrary, encoder: clipkit.Encoder
+    library: clipkit.PhotoLibrary, encoder: clipkit.Encoder, *, is_private: bool = False
 ) -> tuple[gr.Blocks, ImageStore]:
     """Build the page over a folder of images.
 
@@ -33,6 +33,7 @@ def build_page(
         library: The folder, indexed.
         encoder: The model of its index; one that does not cache texts logs nothing that visitors
             type.
+        is_private: Whether only this machine's user visits it, and may keep what is taught.
 
     Returns:
         The page, not yet served, and the images that it may show.
@@ -48,6 +49,8 @@ def build_page(
             search_tab.build(page, library, encoder, images, queue)
         with gr.Tab("Classify"):
             classify_tab.build(library, encoder, images, queue)
+        with gr.Tab("Teach"):
+            teach_tab.build(page, library, encoder, images, queue, may_keep=is_private)
     return page, images
 
 
@@ -79,7 +82,7 @@ def serve_page(
         tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as cache,
     ):
         os.environ["GRADIO_TEMP_DIR"] = cache  # it makes folders there, and shares it with others
-        page, images = build_page(library, encoder)
+        page, images = build_page(library, encoder, is_private=is_private(host, allowed))
         app = make_app(page, images, host=host, allowed=allowed)
         tell(page_address(host, bound))
         serve(page, app, bound)

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import gradio as gr
 
@@ -39,6 +38,7 @@ from clipkit.demo.classify_results import (
     detail_of,
     table_row,
 )
+from clipkit.demo.download import File, download, text_file
 from clipkit.demo.heat_map import find_heat
 from clipkit.demo.image_store import ImageStore, StoredGallery, StoredImage, small
 from clipkit.demo.image_tray import image_tray, open_source, read_tray
@@ -83,7 +83,6 @@ class ClassifyTab:
         self._images = images
         self._queue = queue
         self.places = places(library)
-        self._latest: WeakValueDictionary[str, _Call] = WeakValueDictionary()
 
     # Generators, so that Gradio can end them between two steps if their visitor has gone.
     async def classify(  # noqa: PLR0913 - Gradio calls by position
@@ -97,7 +96,6 @@ class ClassifyTab:
         request: gr.Request,
     ) -> AsyncIterator[Shown]:
         """Classify images, and show them as they come."""
-        call = self._begin(request, "classify")
         wanted = read_classify_request(labels, answer, templates, domain)
         keys = read_tray(tray, self._images, most=MAX_OWN)
         place = self.places.get(where)
@@ -108,15 +106,15 @@ class ClassifyTab:
             return self._classify(wanted, keys, place, tell)
 
         state = ClassifyState()
-        job = self._queue.start(request.session_hash, work)
+        job = self._queue.start(request.session_hash, work, kind="classify")
         try:
             async for found in job:
-                if self._latest.get(call.name) is not call:
-                    return  # the visitor has asked anew
                 state = ClassifyState(found.images)
                 yield self._show(state, found, is_done=False)
         except clipkit.ClipkitError as error:
             raise translate(error) from error
+        if job.is_replaced:  # the answer to what was asked later comes, or has come
+            return
         yield self._show(ClassifyState(job.result.images), job.result, is_done=True)
 
     async def classify_image(
@@ -159,7 +157,6 @@ class ClassifyTab:
         image = state.detail
         if image is None or event.index not in range(len(image.ranked)):
             raise refuse("Pick a label of an image first")
-        call = self._begin(request, "explain")
         label = image.ranked[event.index][0]
         shown = detail_of(image, self._images)
 
@@ -169,22 +166,21 @@ class ClassifyTab:
             source = open_source(self._images, key)
             return find_heat(self._encoder, source, label, tell)
 
-        job = self._queue.start(request.session_hash, work)
+        job = self._queue.start(request.session_hash, work, kind="explain")
         try:
             async for share in job:
-                if self._latest.get(call.name) is not call:
-                    return
                 yield {**shown, "map": {"label": label, "share": round(share, 2)}}
         except clipkit.ClipkitError as error:
             yield shown
             raise translate(error) from error
-        yield {**shown, "map": job.result}
+        if not job.is_replaced:
+            yield {**shown, "map": job.result}
 
-    def save(self, state: ClassifyState) -> dict[str, str]:
+    def save(self, state: ClassifyState) -> File:
         """Return the table as a file."""
         if not state.images:
             raise refuse("Classify some images first")
-        return {"name": "labels.csv", "type": "text/csv", "text": csv_of(state)}
+        return text_file("labels.csv", "text/csv", csv_of(state))
 
     def find_examples(self) -> list[Path]:
         """Return a few images of the folder itself that are indexed."""
@@ -239,19 +235,6 @@ class ClassifyTab:
     def _detail(self, state: ClassifyState) -> dict[str, Any] | None:
         return None if state.detail is None else detail_of(state.detail, self._images)
 
-    def _begin(self, request: gr.Request, kind: str) -> "_Call":
-        """Return a call that is its visitor's latest of a kind: earlier ones end."""
-        call = _Call(f"{kind} {request.session_hash}")
-        self._latest[call.name] = call
-        return call
-
-
-@dataclass(eq=False)
-class _Call:
-    """A call of a visitor's, remembered as long as it runs."""
-
-    name: str
-
 
 def build(
     library: clipkit.PhotoLibrary, encoder: clipkit.Encoder, images: ImageStore, queue: ModelQueue
@@ -303,7 +286,7 @@ def build(
                 )  # fmt: skip
     table = web_component("label_table", elem_id="table")
     detail = web_component("label_bars", elem_id="scores")
-    file = web_component("download", elem_id="file")
+    file = download("file")
     inputs = [where, tray, labels, answer, templates, domain]
     outputs = [table, detail, state]
     chosen.change(_lines, chosen, templates, show_progress="hidden", api_visibility="private")

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from anyio.to_thread import run_sync
@@ -24,6 +24,7 @@ class ModelQueue:
     def __init__(self) -> None:
         self._model = asyncio.Lock()  # first come, first served
         self._visitors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._jobs: WeakValueDictionary[str, Job[Any, Any]] = WeakValueDictionary()
 
     async def run(
         self, visitor: str | None, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs
@@ -43,18 +44,31 @@ class ModelQueue:
         async with own, self._model:
             return await run_sync(lambda: step(*args, **kwargs))
 
-    def start(self, visitor: str | None, work: Callable[[Callable[[T], None]], R]) -> "Job[T, R]":
+    def start(
+        self,
+        visitor: str | None,
+        work: Callable[[Callable[[T], None]], R],
+        *,
+        kind: str | None = None,
+    ) -> "Job[T, R]":
         """Return long work that lets others have the model between two of its steps.
 
         Args:
             visitor: The visitor's session; None for a visitor without one.
             work: Called in a thread with a function that it calls after every step, with what to
                 tell the visitor. That function returns when it is the visitor's turn again.
+            kind: The visitor's earlier job of the same kind ends; None: none does.
 
         Returns:
             The job. It starts when it is iterated.
         """
-        return Job(self._own(visitor), self._model, work)
+        job = Job(self._own(visitor), self._model, work)
+        if kind is not None:
+            place = f"{kind} {visitor}"
+            if (earlier := self._jobs.get(place)) is not None:
+                earlier.is_replaced = True
+            self._jobs[place] = job
+        return job
 
     def _own(self, visitor: str | None) -> asyncio.Lock:
         return self._visitors.setdefault(visitor or "", asyncio.Lock())
@@ -63,7 +77,8 @@ class ModelQueue:
 class Job(Generic[T, R]):
     """Long work on the model: iterate over what it tells, then take its result.
 
-    It ends after its present step when nobody iterates any more.
+    It ends after its present step when nobody iterates any more. The iteration ends without a
+    result when a later job has taken its place.
 
     Args:
         own: Held during each of its visitor's steps.
@@ -72,6 +87,7 @@ class Job(Generic[T, R]):
     """
 
     result: R
+    is_replaced = False  # whether its visitor has asked anew
 
     def __init__(
         self, own: asyncio.Lock, model: asyncio.Lock, work: Callable[[Callable[[T], None]], R]
@@ -97,6 +113,8 @@ class Job(Generic[T, R]):
             working.add_done_callback(lambda _: told.put_nowait(()))
             try:
                 while something := await told.get():
+                    if self.is_replaced:
+                        return
                     yield something[0]
                 self.result = await working
             finally:

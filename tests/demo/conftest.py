@@ -29,7 +29,7 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
     """Serve the page over a folder from a thread; yield its address."""
     pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
     from clipkit.demo.app import build_page
-    from clipkit.demo.server import PageServer, bind, make_app
+    from clipkit.demo.server import PageServer, bind, is_private, make_app
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPKIT_HOME", str(home))
@@ -42,7 +42,8 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
         encoder = clipkit.load(cache_texts="memory")
         library = clipkit.PhotoLibrary.open(folder, encoder)
         library.sync()
-        page, images = build_page(library, encoder)
+        private = is_private(options.get("host", "127.0.0.1"), options.get("allowed", ()))
+        page, images = build_page(library, encoder, is_private=private)
         server = PageServer(make_app(page, images, **options), page)
         bound = bind("127.0.0.1", 0)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

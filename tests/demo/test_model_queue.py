@@ -143,3 +143,31 @@ def test_a_job_ends_when_nobody_iterates_over_it_any_more() -> None:
     assert done.count("step") <= 6  # four were told of
     gc.collect()
     assert len(queue._visitors) == 0
+
+
+def test_a_later_job_of_a_kind_takes_the_place_of_an_earlier_one() -> None:
+    queue = ModelQueue()
+
+    def work(tell: Callable[[int], None]) -> str:
+        for number in range(3):
+            tell(number)
+        return "done"
+
+    async def iterate() -> None:
+        first, other = (queue.start("one", work, kind=kind) for kind in ("map", "table"))
+        told = []
+        async for number in first:
+            told.append(number)
+            if number == 1:
+                later = queue.start("one", work, kind="map")
+                somebody = queue.start("two", work, kind="map")
+        assert told == [0, 1]
+        assert [job.is_replaced for job in (first, other, later, somebody)] == [
+            True, False, False, False,
+        ]  # fmt: skip
+        assert not hasattr(first, "result")
+        for job in (other, later, somebody):
+            assert [number async for number in job] == [0, 1, 2]
+            assert job.result == "done"
+
+    run_apart(iterate())

@@ -426,6 +426,44 @@ def test_details_are_of_what_the_visitor_has_classified(visitor: Visitor) -> Non
         assert "Pick a label" in other.call("scores.explain", None, index=1)["output"]["error"]
 
 
+def test_what_is_taught_is_bounded_and_made_of_what_the_page_gave_out(visitor: Visitor) -> None:
+    (owl,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    many = " ".join(visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()[0] for _ in range(21))
+    for asked, told in (
+        (("Rex", "", "/etc/passwd", ""), "not here any more"),
+        (("Rex", "", owl, "0" * 32), "not here any more"),
+        (("Rex", "", many, ""), "Up to 20 images"),
+        (("Rex", "", owl, many), "Up to 20 images"),
+        (("Rex", "", "", ""), "Give an image that shows it"),
+        (("", "", owl, ""), "Give it a name"),
+        (("../../etc/passwd", "", owl, ""), "cannot be the name of a concept"),
+        (("a" * 81, "", owl, ""), "cannot be the name of a concept"),
+        (("Rex", "a dog " * 20, owl, ""), "up to 100 characters"),
+        (("Rex", "", owl, owl), "is given as an image of the concept and as a negative one"),
+    ):
+        message = visitor.call("teach", *asked)
+        assert told in html.unescape(message["output"]["error"]), asked
+    assert "Teach something first" in visitor.call("keep", None)["output"]["error"]
+    assert "Teach something first" in visitor.call("fetch-concept", None)["output"]["error"]
+    for element in ("matches", "concepts"):
+        values = (None, owl, "") if element == "matches" else (None,)
+        assert not visitor.call(element, *values, index=0)["success"]
+
+
+def test_nothing_is_kept_here_for_visitors_from_elsewhere(folder: Path, tmp_path: Path) -> None:
+    for number, options in enumerate(({"host": "0.0.0.0"}, {"allowed": ("photos.example",)})):
+        home = tmp_path / str(number)
+        with served(folder, home, **options) as address, Visitor(address) as stranger:
+            (owl,) = stranger.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+            assert stranger.call("teach", "Rex", "", owl, "")["success"]
+            assert stranger.call("fetch-concept", None)["success"]
+            for name in ("keep", "replace", "concepts", "listing", "remove"):
+                with pytest.raises(KeyError):
+                    stranger.function(name)
+            assert "only it can keep and remove them" in stranger.http.get("config").text
+            assert not list(home.rglob("*.safetensors"))
+
+
 def test_a_heat_map_lets_others_search_meanwhile(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
