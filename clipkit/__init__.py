@@ -113,7 +113,7 @@ _PUBLIC = {
     "clipkit.models.open_clip_towers": ("OpenClipTowers",),
     "clipkit.progress": ("Callbacks", "Progress"),
     "clipkit.quantizer": ("EmbeddingQuantizer",),
-    "clipkit.runs.adapt": ("adapt", "fit_head"),
+    "clipkit.runs.adapt": ("adapt", "adapt_images", "fit_head"),
     "clipkit.runs.adapted_model": ("fit_model",),
     "clipkit.runs.preflight": ("PreflightReport", "check"),
     "clipkit.runs.report": ("TrainingReport",),

@@ -114,6 +114,7 @@ from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
 from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
 from clipkit.runs.adapt import adapt as adapt
+from clipkit.runs.adapt import adapt_images as adapt_images
 from clipkit.runs.adapt import fit_head as fit_head
 from clipkit.runs.adapted_model import fit_model as fit_model
 from clipkit.runs.preflight import PreflightReport as PreflightReport
