@@ -18,7 +18,7 @@ _PUBLIC = {
     "clipkit.adaptation.concept": ("Concept",),
     "clipkit.adaptation.concept_store": ("ConceptStore", "StoredConcepts"),
     "clipkit.adaptation.head": ("Head", "HeadClassifier"),
-    "clipkit.adaptation.labelling": ("next_to_label",),
+    "clipkit.adaptation.labelling": ("next_in_list", "next_to_label"),
     "clipkit.adaptation.labelling_report": ("ImageToLabel", "LabellingReport"),
     "clipkit.adaptation.options": ("AdaptationOptions",),
     "clipkit.adaptation.report": ("AdaptationReport", "ClassNeed", "CurvePoint", "RungReport"),

@@ -8,6 +8,7 @@ from clipkit.adaptation.concept_store import ConceptStore as ConceptStore
 from clipkit.adaptation.concept_store import StoredConcepts as StoredConcepts
 from clipkit.adaptation.head import Head as Head
 from clipkit.adaptation.head import HeadClassifier as HeadClassifier
+from clipkit.adaptation.labelling import next_in_list as next_in_list
 from clipkit.adaptation.labelling import next_to_label as next_to_label
 from clipkit.adaptation.labelling_report import ImageToLabel as ImageToLabel
 from clipkit.adaptation.labelling_report import LabellingReport as LabellingReport

@@ -105,6 +105,7 @@ TESTED_IN = {
     "models/transformers_preprocess": "models/test_transformers_layout",
     "models/transformers_tokenizer": "models/test_transformers_layout",
     "models/transformers_weights": "models/test_transformers_layout",
+    "demo/adapt_data": "demo/test_adapt_tab",
     "demo/api_calls": "demo/test_safety",
     "demo/app": "demo/test_safety",
     "demo/classify_images": "demo/test_classify_tab",

@@ -46,7 +46,7 @@ class GivenImages:
 
     def __getitem__(self, row: int) -> Pair:
         """Return the image of a row, without texts."""
-        return Pair(self.images[row], ())
+        return Pair(self.images[row], (), self.local_name(row))
 
     def local_name(self, row: int) -> str:
         """Return the name of an image: its path, or what kind of thing it is."""

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import gradio as gr
 import psutil
 
 import clipkit
-from clipkit.demo import classify_tab, search_tab, teach_tab
+from clipkit.demo import adapt_tab, classify_tab, search_tab, teach_tab
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.model_queue import ModelQueue
 from clipkit.demo.server import bind, is_private, make_app, page_address, serve
@@ -45,12 +46,15 @@ def build_page(
             None, html_template=HEADER.replace("COUNT", f"{len(library):,}"), js_on_load=None,
             apply_default_css=False, elem_id="header",
         )  # fmt: skip
+        head = gr.State()  # the classes that a visitor has adapted to
         with gr.Tab("Search"):
             search_tab.build(page, library, encoder, images, queue)
         with gr.Tab("Classify"):
-            classify_tab.build(library, encoder, images, queue)
+            classify_tab.build(library, encoder, images, queue, head)
         with gr.Tab("Teach"):
             teach_tab.build(page, library, encoder, images, queue, may_keep=is_private)
+        with gr.Tab("Adapt"):
+            adapt_tab.build(library, encoder, images, queue, head)
     return page, images
 
 
@@ -77,6 +81,7 @@ def serve_page(
         InputError: If the address cannot be bound to.
     """
     sweep(Path(tempfile.gettempdir()))
+    warnings.simplefilter("ignore", clipkit.ClipkitWarning)  # of what is typed: it is never logged
     with (
         contextlib.closing(bind(host, port)) as bound,
         tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as cache,

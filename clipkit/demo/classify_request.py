@@ -18,8 +18,9 @@ MAX_TEMPLATES = 10
 MAX_TEMPLATE = 200  # characters
 MAX_DOMAIN = 40
 
-BEST, OR_NONE, SEVERAL = (
-    "One of the labels", "One of the labels, or none of these", "Several may apply, or none"
+BEST, OR_NONE, SEVERAL, HEAD = ANSWERS = (
+    "One of the labels", "One of the labels, or none of these", "Several may apply, or none",
+    "My classes, of the tab Adapt",
 )  # fmt: skip
 _CELL = re.compile(r'[^\S\n\t]*"([^"]+)"[^\S\n\t]*(?=[,;|\t\n]|$)|([^,;|\t\r\n]+)')
 _RULE = re.compile(r":?-+:?")  # below the head of a table in Markdown
@@ -30,7 +31,7 @@ class ClassifyRequest:
     """What images are classified by."""
 
     labels: tuple[str, ...]
-    answer: str = BEST  # or OR_NONE or SEVERAL
+    answer: str = BEST  # or another one of ANSWERS
     templates: tuple[str, ...] = clipkit.TEMPLATE_SETS["default"]
     domain: str | None = None
 
@@ -42,7 +43,7 @@ def read_classify_request(
 
     Args:
         labels: As for :func:`read_labels`.
-        answer: BEST, OR_NONE or SEVERAL.
+        answer: One of ANSWERS.
         templates: One a line, each with one {}; none are the usual ones.
         domain: What kind of things the labels are; may be empty.
 
@@ -58,8 +59,8 @@ def read_classify_request(
     kind = (domain or "").strip()
     if len(kind) > MAX_DOMAIN:
         raise refuse(f"The kind of things is a word or two, up to {MAX_DOMAIN} characters")
-    if answer not in (BEST, OR_NONE, SEVERAL):
-        raise refuse(f"An answer is one of: {BEST}; {OR_NONE}; {SEVERAL}")
+    if answer not in ANSWERS:
+        raise refuse(f"An answer is one of: {'; '.join(ANSWERS)}")
     usual = clipkit.TEMPLATE_SETS["default"]
     return ClassifyRequest(tuple(read_labels(labels or "")), answer, lines or usual, kind or None)
 

@@ -19,7 +19,9 @@ from clipkit.demo.classify_images import (
     places,
 )
 from clipkit.demo.classify_request import (
+    ANSWERS,
     BEST,
+    HEAD,
     OR_NONE,
     SEVERAL,
     ClassifyRequest,
@@ -93,6 +95,7 @@ class ClassifyTab:
         answer: str,
         templates: str,
         domain: str,
+        head: clipkit.Head | None,
         request: gr.Request,
     ) -> AsyncIterator[Shown]:
         """Classify images, and show them as they come."""
@@ -101,9 +104,11 @@ class ClassifyTab:
         place = self.places.get(where)
         if place is None and not keys:
             raise refuse("Give an image first: drop one, take an example, or choose a folder")
+        if wanted.answer == HEAD and head is None:
+            raise refuse("There are no classes of yours yet: adapt to some first, in the tab Adapt")
 
         def work(tell: Callable[[_Found], None]) -> _Found:
-            return self._classify(wanted, keys, place, tell)
+            return self._classify(wanted, keys, place, tell, head)
 
         state = ClassifyState()
         job = self._queue.start(request.session_hash, work, kind="classify")
@@ -196,8 +201,14 @@ class ClassifyTab:
         keys: Sequence[str],
         place: Path | None,
         tell: Callable[[_Found], None],
+        head: clipkit.Head | None = None,
     ) -> _Found:
-        classifier = make_classifier(self._encoder, wanted, lambda words: tell(_Found(words)))
+        classifier: clipkit.ZeroShotClassifier | clipkit.HeadClassifier
+        if wanted.answer == HEAD and head is not None:
+            classifier, note = clipkit.HeadClassifier(self._encoder, head), ""
+        else:
+            classifier = make_classifier(self._encoder, wanted, lambda words: tell(_Found(words)))
+            note = remarks(self._encoder, classifier, wanted)
         # Only now: what was there may have been dropped or replaced meanwhile.
         if place is None:
             sources: Sequence[ImageSource] = own_images(keys, self._images)
@@ -217,7 +228,6 @@ class ClassifyTab:
                 found[at] = ClassifiedImage(sources[at], lack=lack)
             done = tuple(found[at] for at in sorted(found))
             tell(_Found(f"{len(done)} of {len(sources)} images", len(sources), done))
-        note = remarks(self._encoder, classifier, wanted)
         if place is not None and len(sources) == MAX_LISTED:
             note = f"The newest {MAX_LISTED:,} images of it; clipkit classify takes all. {note}"
         return _Found(note, len(sources), tuple(found[at] for at in sorted(found)))
@@ -237,7 +247,11 @@ class ClassifyTab:
 
 
 def build(
-    library: clipkit.PhotoLibrary, encoder: clipkit.Encoder, images: ImageStore, queue: ModelQueue
+    library: clipkit.PhotoLibrary,
+    encoder: clipkit.Encoder,
+    images: ImageStore,
+    queue: ModelQueue,
+    head: gr.State,
 ) -> None:
     """Add the tab's parts to the page that is being built.
 
@@ -246,6 +260,7 @@ def build(
         encoder: The model of its index; it keeps embeddings of texts.
         images: What may be shown and classified.
         queue: The queue for the model.
+        head: Of the classes that the visitor has adapted to, if any.
     """
     # Embeds the words that labels are compared with now, so that no visitor waits for it.
     clipkit.ZeroShotClassifier(encoder, ["image"]).prepare()
@@ -266,7 +281,7 @@ def build(
                 lines=4, max_lines=10, elem_id="labels",
             )  # fmt: skip
             answer = gr.Radio(
-                [SEVERAL] if encoder.scoring.is_sigmoid else [BEST, OR_NONE, SEVERAL],
+                [SEVERAL, HEAD] if encoder.scoring.is_sigmoid else [*ANSWERS],
                 value=SEVERAL if encoder.scoring.is_sigmoid else OR_NONE,
                 label="What fits", elem_id="answer",
             )  # fmt: skip
@@ -287,7 +302,7 @@ def build(
     table = web_component("label_table", elem_id="table")
     detail = web_component("label_bars", elem_id="scores")
     file = download("file")
-    inputs = [where, tray, labels, answer, templates, domain]
+    inputs = [where, tray, labels, answer, templates, domain, head]
     outputs = [table, detail, state]
     chosen.change(_lines, chosen, templates, show_progress="hidden", api_visibility="private")
     tray.change(lambda: OWN, None, where, show_progress="hidden", api_visibility="private")

@@ -376,7 +376,7 @@ def classify(visitor: Visitor, tray: object, labels: str = "owl, cat", **other: 
     """Return the last message about a classification of several images."""
     values = {"where": MINE, "answer": BEST, "templates": "", "domain": "", **other}
     asked = (values["answer"], values["templates"], values["domain"])
-    return visitor.call("classify-images", values["where"], tray, labels, *asked)
+    return visitor.call("classify-images", values["where"], tray, labels, *asked, None)
 
 
 def test_a_tray_holds_what_the_page_gave_out_and_nothing_else(visitor: Visitor) -> None:
@@ -385,7 +385,7 @@ def test_a_tray_holds_what_the_page_gave_out_and_nothing_else(visitor: Visitor) 
         message = classify(visitor, f"{key} {other}")
         assert "not here any more" in message["output"]["error"], other
     for value in ([key], image_value(key), 7, {"path": key}):
-        response = visitor.join("classify-images", MINE, value, "owl, cat", BEST, "", "")
+        response = visitor.join("classify-images", MINE, value, "owl, cat", BEST, "", "", None)
         if response.status_code == 200:
             (done,) = (each for each in visitor.messages() if each["msg"] == "process_completed")
             assert not done["success"], value
@@ -462,6 +462,91 @@ def test_nothing_is_kept_here_for_visitors_from_elsewhere(folder: Path, tmp_path
                     stranger.function(name)
             assert "only it can keep and remove them" in stranger.http.get("config").text
             assert not list(home.rglob("*.safetensors"))
+
+
+DROPPED = "Classes that I name, below"
+
+
+def fields(*classes: tuple[str, str]) -> list[str]:
+    """Return the classes of a call: their names and trays."""
+    return [value for pair in (*classes, *[("", "")] * (6 - len(classes))) for value in pair]
+
+
+def test_classes_are_bounded_and_made_of_what_the_page_gave_out(visitor: Visitor) -> None:
+    owl, cat = (
+        visitor.upload((SAMPLES / f"{name}.jpg").read_bytes()).json()[0] for name in ("owl", "cat")
+    )
+    many = " ".join(visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()[0] for _ in range(21))
+    for classes, told in (
+        ((("owl", owl), ("cat", "/etc/passwd")), "not here any more"),
+        ((("owl", owl), ("cat", "0" * 32)), "not here any more"),
+        ((("owl", owl), ("cat", many)), "Up to 20 images"),
+        ((("owl", owl), ("", cat)), "Give class 2 a name"),
+        ((("owl", owl), ("a" * 101, cat)), "up to 100 characters"),
+        ((("owl", owl), ("owl", cat)), "Two classes are called owl"),
+        ((("owl", owl),), "Name two classes or more"),
+        ((("owl", owl), ("cat", cat)), "fewer than two images"),
+    ):
+        message = visitor.call("adapt", DROPPED, *fields(*classes))
+        assert told in html.unescape(message["output"]["error"]), classes
+    for where in ("/etc", "..", ""):
+        assert not visitor.call("adapt", where, *fields(("owl", owl), ("cat", cat)))["success"]
+    assert visitor.join("adapt", DROPPED, *fields(), *[""] * 8).status_code == 422  # more classes
+    for function in ("to-label", "fetch-head"):
+        values = (None, *fields()) if function == "to-label" else (None,)
+        assert not visitor.call(function, *values, index=0)["success"]
+        assert visitor.join(function, {"paths": ["/etc/passwd"]}, index=0).status_code == 422
+    head = classify(visitor, owl, answer="My classes, of the tab Adapt")
+    assert "no classes of yours yet" in head["output"]["error"]
+
+
+def test_adapting_leaves_nothing_on_the_disk_and_its_head_to_its_visitor(
+    folder: Path, tmp_path: Path
+) -> None:
+    with served(folder, tmp_path) as address, Visitor(address) as stranger:
+        before = sorted(tmp_path.rglob("*"))
+        trays = [
+            " ".join(stranger.upload((SAMPLES / f"{name}.jpg").read_bytes()).json()[0]
+                     for name in names)
+            for names in (("owl", "hens", "duck"), ("castle", "temple", "pyramid"))
+        ]  # fmt: skip
+        message = stranger.call("adapt", DROPPED, *fields(("bird", trays[0]), ("house", trays[1])))
+        assert message["success"], message
+        mine = classify(stranger, trays[0].split()[0], answer="My classes, of the tab Adapt")
+        assert {label for label, _ in mine["output"]["data"][0]["rows"][0]["labels"]} == {
+            "bird", "house",
+        }  # fmt: skip
+        assert sorted(tmp_path.rglob("*")) == before
+        with Visitor(address, "another") as other:
+            assert not other.call("fetch-head", None)["success"]
+
+
+@pytest.mark.parametrize(
+    ("module_function", "element"), [("adapt_images", "adapt"), ("next_in_list", "suggest")]
+)
+def test_a_ladder_lets_others_search_meanwhile(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, module_function: str, element: str
+) -> None:
+    (owl,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    (cat,) = visitor.upload((SAMPLES / "cat.jpg").read_bytes()).json()
+    has_searched = threading.Event()
+
+    def work(*_: object, callbacks: clipkit.Callbacks, **__: object) -> object:
+        with callbacks.progress_for("climbing") as progress:
+            for step in range(100_000):
+                progress(step, 100_000)
+                if has_searched.is_set():
+                    raise clipkit.InputError("somebody else has had a turn")
+        raise AssertionError("nobody else had a turn")
+
+    monkeypatch.setattr(f"clipkit.{module_function}", work)
+    values = fields(("owl", owl), ("cat", cat))
+    visitor.join(element, *([DROPPED] * (element == "adapt")), *values).raise_for_status()
+    with Visitor(visitor.address, "another") as other:
+        assert other.search("a cat")
+        has_searched.set()
+    (done,) = (each for each in visitor.messages() if each["msg"] == "process_completed")
+    assert "somebody else" in done["output"]["error"]
 
 
 def test_a_heat_map_lets_others_search_meanwhile(

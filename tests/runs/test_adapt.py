@@ -151,14 +151,18 @@ def _listed(folder: Path) -> tuple[list[Path], list[str]]:
 def test_images_in_a_list_are_worth_what_those_of_a_folder_are(colors: Path) -> None:
     images, labels = _listed(colors)
     seen: list[tuple[str, float]] = []
+    options = replace(OPTIONS, baseline=True)
     listed = adapt_images(
-        FakeEncoder(), images, labels, options=OPTIONS,
+        FakeEncoder(), images, labels, options=options,
         on_rung=lambda title, accuracy: seen.append((title, accuracy)),
     )  # fmt: skip
-    folder = adapt(FakeEncoder(), colors, OPTIONS)
+    folder = adapt(FakeEncoder(), colors, options)
     assert [replace(rung, seconds=None) for rung in listed.rungs] == [
         replace(rung, seconds=None) for rung in folder.rungs
     ]
+    assert listed.baseline is not None
+    assert folder.baseline is not None
+    assert listed.baseline.accuracy == folder.baseline.accuracy
     assert listed.recommendation == folder.recommendation
     assert seen == [(rung.title, rung.accuracy) for rung in folder.rungs if not rung.lack]
 
