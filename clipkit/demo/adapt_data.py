@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,7 @@ def embed_labelled(
     return read, np.stack([rows[at] for at in kept]) if kept else none
 
 
-def contents(data: LabelledSources, images: ImageStore) -> list[object]:
+def contents(data: LabelledSources, images: ImageStore) -> list[Path | BinaryIO]:
     """Return the images for whom reads their pixels."""
     return [
         source.content if isinstance(source.content, Path) else open_source(images, source.content)

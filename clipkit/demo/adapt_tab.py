@@ -23,10 +23,10 @@ from clipkit.demo.adapt_data import (
 from clipkit.demo.classify_images import library_images
 from clipkit.demo.download import File, binary_file, download
 from clipkit.demo.image_store import ImageStore, small
-from clipkit.demo.image_tray import image_tray, read_tray
+from clipkit.demo.image_tray import image_tray
 from clipkit.demo.messages import refuse, short_path, translate
 from clipkit.demo.model_queue import ModelQueue
-from clipkit.demo.web_component import web_component
+from clipkit.demo.web_component import QUIET, web_component
 
 DROPPED = "Classes that I name, below"
 FIRST_CLASSES = 3  # that are seen at first
@@ -35,10 +35,6 @@ OPTIONS = clipkit.AdaptationOptions(retention_set="")  # a head leaves the model
 LIMIT = (
     "Figures are of images that look like these. A head gives every image one of its own classes."
 )
-# Each click counts, also while an earlier one is answered.
-_QUIET: dict[str, Any] = {
-    "show_progress": "hidden", "trigger_mode": "multiple", "api_visibility": "private"
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,14 +45,6 @@ class LadderStep:
     done: int = 0
     total: int | None = None
     measured: tuple[tuple[str, float], ...] = ()  # ways of adapting, and their accuracy so far
-
-
-@dataclass(frozen=True)
-class LabelState:
-    """What a visitor was shown to label; it stays on the server."""
-
-    paths: tuple[Path, ...] = ()
-    class_names: tuple[str, ...] = ()
 
 
 class AdaptTab:
@@ -109,44 +97,24 @@ class AdaptTab:
         if not job.is_replaced:
             yield _climbed(job.result), job.result.head
 
-    async def suggest(
-        self, request: gr.Request, *fields: str
-    ) -> AsyncIterator[tuple[Any, LabelState]]:
+    async def suggest(self, request: gr.Request, *fields: str) -> AsyncIterator[Any]:
         """Show images of the library whose labels would tell most."""
         classes = self._classes(fields)
+        numbers = {(name or "").strip(): n for n, name in enumerate(fields[::2], start=1)}
+        trays = [(name, f"images-{numbers[name]}") for name in classes]
 
-        def work(tell: Callable[[str], None]) -> tuple[Any, LabelState]:
+        def work(tell: Callable[[str], None]) -> list[dict[str, Any]]:
             return self._suggest(classes, tell)
 
         job = self._queue.start(request.session_hash, work, kind="suggest")
         try:
             async for told in job:
-                yield {"told": told, "items": [], "actions": []}, LabelState()
+                yield {"told": told, "items": [], "trays": trays}
         except clipkit.ClipkitError as error:
             raise translate(error) from error
         if not job.is_replaced:
-            yield job.result
-
-    def label(self, event: gr.SelectData, state: LabelState, *fields: str) -> list[str]:
-        """Put an image that was shown to the class that was clicked, and take it out of others."""
-        if event.index not in range(len(state.paths) * len(state.class_names)):
-            raise refuse("Ask for images to label first")
-        place, number = divmod(event.index, len(state.class_names))
-        names, trays = [(name or "").strip() for name in fields[::2]], fields[1::2]
-        chosen = state.class_names[number]
-        if chosen not in names:
-            raise refuse(f"There is no class {chosen} any more: ask for images to label again")
-        key = self._images.admit(state.paths[place])
-        filled = []
-        for name, tray in zip(names, trays, strict=True):
-            keys = read_tray(tray, self._images, most=MAX_EACH)
-            keys = [other for other in keys if other != key]
-            if name == chosen:
-                if len(keys) == MAX_EACH:
-                    raise refuse(f"Up to {MAX_EACH} images a class: remove one first")
-                keys.append(key)
-            filled.append(" ".join(keys))
-        return filled
+            told = "What do these show? A click puts an image to its class."
+            yield {"told": told, "items": job.result, "trays": trays}
 
     def save(self, head: clipkit.Head | None) -> File:
         """Return the head as a file."""
@@ -180,7 +148,7 @@ class AdaptTab:
 
     def _suggest(
         self, classes: dict[str, list[str]], tell: Callable[[str], None]
-    ) -> tuple[Any, LabelState]:
+    ) -> list[dict[str, Any]]:
         def reading(done: int, total: int) -> None:
             tell(f"Reading images: {done} of {total}")
 
@@ -197,7 +165,7 @@ class AdaptTab:
             callbacks=_callbacks(lambda told, done, total: tell(told)),
         )  # fmt: skip
         paths = [Path(image.path) for image in report.images]
-        items = [
+        return [
             {
                 "image": small(self._images.admit(path)),
                 "file": short_path(path, self._library.folder),
@@ -205,10 +173,6 @@ class AdaptTab:
             }
             for path, image in zip(paths, report.images, strict=True)
         ]
-        names = tuple(classes)
-        told = "What do these show? A click puts an image to its class."
-        grid = {"told": told, "items": items, "actions": names}
-        return grid, LabelState(tuple(paths), names)
 
 
 def _callbacks(tell: Callable[[str, int, int | None], None]) -> clipkit.Callbacks:
@@ -302,17 +266,16 @@ def build(
             "Which images of the library to label next?", size="sm", elem_id="suggest"
         )
     to_label = web_component("pick_grid", elem_id="to-label")
-    state, shown = gr.State(LabelState()), gr.State(FIRST_CLASSES)
+    shown = gr.State(FIRST_CLASSES)
     button = gr.Button("Measure what adapting is worth", variant="primary", elem_id="adapt")
     ladder = web_component("ladder_table", elem_id="ladder")
     save, file = gr.Button("Download the head", size="sm", elem_id="fetch-head"), download("head")
-    button.click(tab.adapt, [where, *fields], [ladder, head], **_QUIET)
-    suggest.click(tab.suggest, fields, [to_label, state], **_QUIET)
-    to_label.pick(tab.label, [state, *fields], fields[1::2], **_QUIET)
-    save.click(tab.save, head, file, **_QUIET)
-    add.click(_show_one_more, shown, [shown, add, *columns], **_QUIET)
+    button.click(tab.adapt, [where, *fields], [ladder, head], **QUIET)
+    suggest.click(tab.suggest, fields, to_label, **QUIET)
+    save.click(tab.save, head, file, **QUIET)
+    add.click(_show_one_more, shown, [shown, add, *columns], **QUIET)
     where.change(
-        lambda chosen: [gr.Row(visible=chosen == DROPPED)] * 2, where, [slots, more], **_QUIET
+        lambda chosen: [gr.Row(visible=chosen == DROPPED)] * 2, where, [slots, more], **QUIET
     )
 
 

@@ -5,7 +5,6 @@ Shapes: N images, D dimensions.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -108,11 +107,10 @@ def embed_sources(
         files.append(state)
         kept.append(at)
     if files:
-        with closing(library.look_up(files).stream(encoder)) as batches:
-            for batch in batches:
-                skipped = [(kept[place], error.reason) for place, error in batch.skipped]
-                rows = np.asarray(batch.embeddings)
-                yield EmbeddedBatch([kept[place] for place in batch.positions], rows, skipped)
+        for batch in library.look_up(files).stream(encoder):
+            skipped = [(kept[place], error.reason) for place, error in batch.skipped]
+            rows = np.asarray(batch.embeddings)
+            yield EmbeddedBatch([kept[place] for place in batch.positions], rows, skipped)
     for at, source in enumerate(sources):
         if isinstance(source.content, str):
             (batch,) = encoder.stream_images([open_source(images, source.content)])

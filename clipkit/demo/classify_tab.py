@@ -46,7 +46,7 @@ from clipkit.demo.image_store import ImageStore, StoredGallery, StoredImage, sma
 from clipkit.demo.image_tray import image_tray, open_source, read_tray
 from clipkit.demo.messages import refuse, translate
 from clipkit.demo.model_queue import ModelQueue
-from clipkit.demo.web_component import web_component
+from clipkit.demo.web_component import QUIET, web_component
 
 LABELS = "cat\ndog\nbird\nboat\ncastle\ncup of coffee\nflower\nmountain"
 EXAMPLES = 8
@@ -304,31 +304,21 @@ def build(
     file = download("file")
     inputs = [where, tray, labels, answer, templates, domain, head]
     outputs = [table, detail, state]
-    chosen.change(_lines, chosen, templates, show_progress="hidden", api_visibility="private")
-    tray.change(lambda: OWN, None, where, show_progress="hidden", api_visibility="private")
+    chosen.change(_lines, chosen, templates, **QUIET)
+    tray.change(lambda: OWN, None, where, **QUIET)
 
     def take(event: gr.SelectData) -> tuple[str, str]:
         return images.admit(paths[event.index % len(paths)]), OWN
 
     if paths:
         examples.select(take, None, [tray, where], api_visibility="private").success(
-            tab.classify, inputs, outputs, show_progress="hidden", trigger_mode="multiple",
-            api_name="classify_images", api_visibility="private",
-        )  # fmt: skip
+            tab.classify, inputs, outputs, api_name="classify_images", **QUIET
+        )
     # Who asks again while an answer comes gets the later one: the earlier call ends.
-    button.click(
-        tab.classify, inputs, outputs, show_progress="hidden", trigger_mode="multiple",
-        api_name="classify_images", api_visibility="private",
-    )  # fmt: skip
-    table.pick(
-        tab.pick, state, [detail, state], show_progress="hidden", trigger_mode="multiple",
-        api_visibility="private",
-    )  # fmt: skip
-    detail.explain(
-        tab.explain, state, detail, show_progress="hidden", trigger_mode="multiple",
-        api_visibility="private",
-    )  # fmt: skip
-    table.save(tab.save, state, file, show_progress="hidden", api_visibility="private")
+    button.click(tab.classify, inputs, outputs, api_name="classify_images", **QUIET)
+    table.pick(tab.pick, state, [detail, state], **QUIET)
+    detail.explain(tab.explain, state, detail, **QUIET)
+    table.save(tab.save, state, file, **QUIET)
     _add_endpoint(tab)
 
 

@@ -81,6 +81,21 @@ function add(files) {
   if (some.length) sending = sending.then(() => take(some));
 }
 
+// Another component puts an image of the library into one of several trays.
+function put({ id, name, tray, trays }) {
+  if (!trays.includes(props.tray)) return;
+  const others = items.filter((item) => item.id !== id);
+  const isMine = tray === props.tray;
+  if (isMine && others.length >= props.most) {
+    tell("Up to " + props.most + " images: remove one first.", true);
+    return;
+  }
+  if (!isMine && others.length === items.length) return;
+  items = isMine ? [...others, { id, name }] : others;
+  tell("");
+  publish();
+}
+
 function show() {
   const ids = (props.value || "").split(" ").filter(Boolean);
   if (ids.join(" ") === items.map((item) => item.id).join(" ")) return;
@@ -104,5 +119,6 @@ for (const name of ["dragleave", "drop"]) {
   element.addEventListener(name, (event) => { event.preventDefault(); drop.classList.remove("over"); });
 }
 element.addEventListener("drop", (event) => add(event.dataTransfer.files));
+document.addEventListener("clipkit-put", (event) => put(event.detail));
 watch("value", show);
 show();

@@ -17,7 +17,8 @@ from clipkit.demo.web_component import web_component
 def image_tray(title: str, *, most: int, elem_id: str) -> gr.HTML:
     """Return an empty tray.
 
-    Its event "change" comes when a visitor has put images in or taken some out.
+    Its event "change" comes when a visitor has put images in or taken some out. A "pick_grid" puts
+    images of the library in, by the id of the tray's element.
 
     Args:
         title: What the images are for.
@@ -28,7 +29,13 @@ def image_tray(title: str, *, most: int, elem_id: str) -> gr.HTML:
         The component.
     """
     return web_component(
-        "image_tray", "", elem_id=elem_id, title=title, most=most, max_bytes=MAX_UPLOAD
+        "image_tray",
+        "",
+        elem_id=elem_id,
+        tray=elem_id,
+        title=title,
+        most=most,
+        max_bytes=MAX_UPLOAD,
     )
 
 

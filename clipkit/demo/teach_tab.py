@@ -13,17 +13,13 @@ from clipkit.demo.image_store import ImageStore, small
 from clipkit.demo.image_tray import image_tray, open_source, read_tray
 from clipkit.demo.messages import refuse, short_path, translate
 from clipkit.demo.model_queue import ModelQueue
-from clipkit.demo.web_component import web_component
+from clipkit.demo.web_component import QUIET, web_component
 
 MAX_TAUGHT = 20  # images that show it, and as many that do not
 MAX_KIND = 100  # characters
 MATCHES = 18
 FOUND = 0.4  # the relevance from which on an image counts as found
-IT_IS, IT_IS_NOT = ACTIONS = ("It is", "It is not")
-# Each click counts, also while an earlier one is answered.
-_QUIET: dict[str, Any] = {
-    "show_progress": "hidden", "trigger_mode": "multiple", "api_visibility": "private"
-}  # fmt: skip
+SHOWS, SHOWS_NOT = "shows", "shows-not"  # the trays
 ELSEWHERE = (
     "Concepts are kept on the machine that serves the page, so only it can keep and remove them: "
     "open the page there, as clipkit demo serves it without --host and --allow-host. What you "
@@ -36,7 +32,6 @@ class TeachState:
     """What a visitor has taught last; it stays on the server."""
 
     concept: clipkit.Concept | None = None
-    matches: tuple[Path, ...] = ()  # as they are shown
 
 
 class TeachTab:
@@ -83,28 +78,11 @@ class TeachTab:
         job = self._queue.start(request.session_hash, work, kind="teach")
         try:
             async for told in job:
-                yield {"told": told, "items": [], "actions": []}, TeachState()
+                yield _grid(told, []), TeachState()
         except clipkit.ClipkitError as error:
             raise translate(error) from error
         if not job.is_replaced:
             yield job.result
-
-    def add(
-        self, state: TeachState, shown: str, hidden: str, event: gr.SelectData
-    ) -> tuple[str, str]:
-        """Put a match into one of the trays, and take it out of the other."""
-        if event.index not in range(len(state.matches) * len(ACTIONS)):
-            raise refuse("Teach something first, then say of its matches what they are")
-        place, action = divmod(event.index, len(ACTIONS))
-        key = self._images.admit(state.matches[place])
-        trays = [
-            [other for other in read_tray(tray, self._images, most=MAX_TAUGHT) if other != key]
-            for tray in (shown, hidden)
-        ]
-        if len(trays[action]) == MAX_TAUGHT:
-            raise refuse(f"Up to {MAX_TAUGHT} images can be taken here: remove one first")
-        trays[action].append(key)
-        return " ".join(trays[0]), " ".join(trays[1])
 
     def download(self, state: TeachState) -> File:
         """Return the concept as a file."""
@@ -143,7 +121,7 @@ class TeachTab:
         matches = [hit for hit in hits if self._images.is_shown(hit.path)]
         told += f". {_verdict(hits)}"
         items = [self._item(hit, {*positives}, {*negatives}) for hit in matches]
-        return _grid(told, items), TeachState(concept, tuple(hit.path for hit in matches))
+        return _grid(told, items), TeachState(concept)
 
     def _item(self, hit: clipkit.SearchHit, shown: set[str], hidden: set[str]) -> dict[str, Any]:
         key = self._images.admit(hit.path)
@@ -152,7 +130,7 @@ class TeachTab:
             "file": short_path(hit.path, self._library.folder),
             "note": f"{int(100 * hit.relevance)} % relevant",
             "is_found": hit.relevance >= FOUND,
-            "picked": 0 if key in shown else 1 if key in hidden else None,
+            "picked": SHOWS if key in shown else SHOWS_NOT if key in hidden else None,
         }
 
 
@@ -246,9 +224,9 @@ def build(
                 info='In words, such as "a dog": it makes up for few images; may be empty',
             )  # fmt: skip
         with gr.Column(min_width=280):
-            shown = image_tray("Images that show it", most=MAX_TAUGHT, elem_id="shows")
+            shown = image_tray("Images that show it", most=MAX_TAUGHT, elem_id=SHOWS)
         with gr.Column(min_width=280):
-            hidden = image_tray("Images that are not it", most=MAX_TAUGHT, elem_id="shows-not")
+            hidden = image_tray("Images that are not it", most=MAX_TAUGHT, elem_id=SHOWS_NOT)
     button = gr.Button("Teach, and look what it finds", variant="primary", elem_id="teach")
     fetch, file = gr.Button("Download it", size="sm", elem_id="fetch-concept"), download("concept")
     if may_keep:
@@ -256,9 +234,8 @@ def build(
     else:
         gr.Markdown(ELSEWHERE, elem_id="elsewhere")
     matches = web_component("pick_grid", elem_id="matches")
-    button.click(tab.teach, [name, kind, shown, hidden], [matches, state], **_QUIET)
-    matches.pick(tab.add, [state, shown, hidden], [shown, hidden], **_QUIET)
-    fetch.click(tab.download, state, file, **_QUIET)
+    button.click(tab.teach, [name, kind, shown, hidden], [matches, state], **QUIET)
+    fetch.click(tab.download, state, file, **QUIET)
 
 
 def _add_keeping(page: gr.Blocks, keeper: ConceptKeeper, state: gr.State) -> None:
@@ -271,14 +248,14 @@ def _add_keeping(page: gr.Blocks, keeper: ConceptKeeper, state: gr.State) -> Non
     with gr.Accordion("Concepts that are kept", open=False, elem_id="keeping"):
         kept, listed = web_component("concept_list", [], elem_id="concepts"), gr.State(())
     for act in (
-        keep.click(keeper.save, state, [told, sure], **_QUIET),
-        replace.click(keeper.replace, state, [told, sure], **_QUIET),
-        kept.remove(keeper.remove, listed, told, **_QUIET),
+        keep.click(keeper.save, state, [told, sure], **QUIET),
+        replace.click(keeper.replace, state, [told, sure], **QUIET),
+        kept.remove(keeper.remove, listed, told, **QUIET),
     ):
-        act.success(keeper.listing, None, [kept, listed], **_QUIET)
-    leave.click(keeper.leave, None, [told, sure], **_QUIET)
-    state.change(lambda: ("", gr.Row(visible=False)), None, [told, sure], **_QUIET)
-    page.load(keeper.listing, None, [kept, listed], **_QUIET)
+        act.success(keeper.listing, None, [kept, listed], **QUIET)
+    leave.click(keeper.leave, None, [told, sure], **QUIET)
+    state.change(lambda: ("", gr.Row(visible=False)), None, [told, sure], **QUIET)
+    page.load(keeper.listing, None, [kept, listed], **QUIET)
 
 
 def _taught(state: TeachState) -> clipkit.Concept:
@@ -300,4 +277,4 @@ def _verdict(hits: clipkit.SearchHits) -> str:
 
 
 def _grid(told: str, items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"told": told, "items": items, "actions": ACTIONS}
+    return {"told": told, "items": items, "trays": [("It is", SHOWS), ("It is not", SHOWS_NOT)]}

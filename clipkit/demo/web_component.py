@@ -5,6 +5,11 @@ from typing import Any
 
 import gradio as gr
 
+# How events are bound: each click counts, also while an earlier one is answered.
+QUIET: dict[str, Any] = {
+    "show_progress": "hidden", "trigger_mode": "multiple", "api_visibility": "private"
+}  # fmt: skip
+
 _HERE = Path(__file__).parent
 
 

@@ -85,6 +85,18 @@ def test_matches_are_taken_as_more_images(page: Any) -> None:
     )
 
 
+def test_of_quick_clicks_none_is_lost_and_a_tray_takes_no_more_than_it_says(page: Any) -> None:
+    drop(page, "#shows", *["owl"] * 18)  # each upload is an image of its own
+    teach(page, "Owl")
+    page.evaluate(
+        """() => [...document.querySelectorAll("#matches li")].slice(0, 4).forEach(
+            (tile) => tile.querySelector("button").click())"""
+    )
+    sync_api.expect(page.locator("#shows li")).to_have_count(20)
+    sync_api.expect(page.locator("#shows .told")).to_have_text("Up to 20 images: remove one first.")
+    assert "20 images" in teach(page, "Owls")
+
+
 def test_what_is_kept_is_a_word_and_a_label_until_it_is_removed(page: Any) -> None:
     drop(page, "#shows", "owl")
     teach(page, "Hedwig", "a bird")
