@@ -32,6 +32,10 @@ DROPPED = "Classes that I name, below"
 FIRST_CLASSES = 3  # that are seen at first
 TO_LABEL = 12  # images that are shown at a time
 OPTIONS = clipkit.AdaptationOptions(retention_set="")  # a head leaves the model as it is
+ABOUT = (
+    "Give two classes or more some images each, and see what adapting the model to them is worth: "
+    "how often each way is right on images that it was not shown."
+)
 LIMIT = (
     "Figures are of images that look like these. A head gives every image one of its own classes."
 )
@@ -244,6 +248,7 @@ def build(
         head: Gets the head that is fitted.
     """
     tab = AdaptTab(library, encoder, images, queue)
+    gr.Markdown(ABOUT)
     where = gr.Dropdown(
         [DROPPED, *tab.folders], value=DROPPED, label="Where the classes are", elem_id="classes",
         info="Classes of your own, or a folder of the library whose folders are classes",

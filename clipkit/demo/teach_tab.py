@@ -20,6 +20,9 @@ MAX_KIND = 100  # characters
 MATCHES = 18
 FOUND = 0.4  # the relevance from which on an image counts as found
 SHOWS, SHOWS_NOT = "shows", "shows-not"  # the trays
+ABOUT = (
+    "Give some images a name, and the name works like a word: your dog, a logo, a kind of picture."
+)
 ELSEWHERE = (
     "Concepts are kept on the machine that serves the page, so only it can keep and remove them: "
     "open the page there, as clipkit demo serves it without --host and --allow-host. What you "
@@ -214,6 +217,7 @@ def build(
     """
     tab = TeachTab(library, encoder, images, queue)
     state = gr.State(TeachState())
+    gr.Markdown(ABOUT)
     with gr.Row():
         with gr.Column(min_width=280):
             name = gr.Textbox(
