@@ -1,11 +1,13 @@
 """The queue for the model: one step of work at a time, visitors in turn."""
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 P = ParamSpec("P")
@@ -23,6 +25,9 @@ class ModelQueue:
 
     def __init__(self) -> None:
         self._model = asyncio.Lock()  # first come, first served
+        # A job keeps its thread while it waits for its turn. If there were a fixed number, jobs that
+        # wait for the model could have them all, and who has the model wait for one.
+        self._threads = CapacityLimiter(math.inf)  # as many as the server admits calls
         self._visitors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._jobs: WeakValueDictionary[str, Job[Any, Any]] = WeakValueDictionary()
 
@@ -42,7 +47,7 @@ class ModelQueue:
         """
         own = self._own(visitor)
         async with own, self._model:
-            return await run_sync(lambda: step(*args, **kwargs))
+            return await run_sync(lambda: step(*args, **kwargs), limiter=self._threads)
 
     def start(
         self,
@@ -62,7 +67,7 @@ class ModelQueue:
         Returns:
             The job. It starts when it is iterated.
         """
-        job = Job(self._own(visitor), self._model, work)
+        job = Job(self._own(visitor), self._model, self._threads, work)
         if kind is not None:
             place = f"{kind} {visitor}"
             if (earlier := self._jobs.get(place)) is not None:
@@ -83,6 +88,7 @@ class Job(Generic[T, R]):
     Args:
         own: Held during each of its visitor's steps.
         model: Held during each step of anybody.
+        threads: Of which the work takes one.
         work: As for :meth:`ModelQueue.start`.
     """
 
@@ -90,10 +96,15 @@ class Job(Generic[T, R]):
     is_replaced = False  # whether its visitor has asked anew
 
     def __init__(
-        self, own: asyncio.Lock, model: asyncio.Lock, work: Callable[[Callable[[T], None]], R]
+        self,
+        own: asyncio.Lock,
+        model: asyncio.Lock,
+        threads: CapacityLimiter,
+        work: Callable[[Callable[[T], None]], R],
     ) -> None:
         self._own = own
         self._model = model
+        self._threads = threads
         self._work = work
 
     async def __aiter__(self) -> AsyncIterator[T]:
@@ -109,7 +120,7 @@ class Job(Generic[T, R]):
             asyncio.run_coroutine_threadsafe(self._let_others(), loop).result()
 
         async with self._own, self._model:
-            working = asyncio.ensure_future(run_sync(self._work, tell))
+            working = asyncio.ensure_future(run_sync(self._work, tell, limiter=self._threads))
             working.add_done_callback(lambda _: told.put_nowait(()))
             try:
                 while something := await told.get():

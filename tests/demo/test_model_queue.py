@@ -104,6 +104,28 @@ def test_a_job_lets_others_have_the_model_after_each_of_its_steps() -> None:
     assert len(done) == 14
 
 
+def test_many_jobs_that_wait_leave_a_thread_for_who_has_the_turn() -> None:
+    queue, done = ModelQueue(), list[str]()
+
+    def work(tell: Callable[[int], None]) -> None:
+        for number in range(3):
+            done.append("job")
+            tell(number)
+
+    async def iterate(visitor: str) -> None:
+        async for _ in queue.start(visitor, work):
+            pass
+
+    async def all_of_them() -> None:
+        jobs = [iterate(f"visitor {number}") for number in range(60)]  # anyio lends 40 threads
+        await asyncio.wait_for(
+            asyncio.gather(*jobs, _job(queue, "other", "other", 3, done)), timeout=60
+        )
+
+    run_apart(all_of_them())
+    assert len(done) == 183
+
+
 def test_an_error_of_a_job_is_its_visitors_and_frees_the_model() -> None:
     queue, done = ModelQueue(), list[str]()
 
