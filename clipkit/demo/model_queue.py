@@ -25,8 +25,8 @@ class ModelQueue:
 
     def __init__(self) -> None:
         self._model = asyncio.Lock()  # first come, first served
-        # A job keeps its thread while it waits for its turn. If there were a fixed number, jobs that
-        # wait for the model could have them all, and who has the model wait for one.
+        # A job keeps its thread while it waits for its turn. Of a fixed number jobs that wait for
+        # the model could have all, and who has the model would wait for one.
         self._threads = CapacityLimiter(math.inf)  # as many as the server admits calls
         self._visitors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._jobs: WeakValueDictionary[str, Job[Any, Any]] = WeakValueDictionary()
