@@ -8,6 +8,7 @@ from clipkit.adaptation.concept_store import ConceptStore as ConceptStore
 from clipkit.adaptation.concept_store import StoredConcepts as StoredConcepts
 from clipkit.adaptation.head import Head as Head
 from clipkit.adaptation.head import HeadClassifier as HeadClassifier
+from clipkit.adaptation.labelling import next_in_list as next_in_list
 from clipkit.adaptation.labelling import next_to_label as next_to_label
 from clipkit.adaptation.labelling_report import ImageToLabel as ImageToLabel
 from clipkit.adaptation.labelling_report import LabellingReport as LabellingReport
@@ -117,6 +118,7 @@ from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress
 from clipkit.quantizer import EmbeddingQuantizer as EmbeddingQuantizer
 from clipkit.runs.adapt import adapt as adapt
+from clipkit.runs.adapt import adapt_images as adapt_images
 from clipkit.runs.adapt import fit_head as fit_head
 from clipkit.runs.adapted_model import fit_model as fit_model
 from clipkit.runs.preflight import PreflightReport as PreflightReport

@@ -5,6 +5,7 @@ Shapes: N images, C classes, D dimensions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,12 @@ from clipkit.adaptation.options import AdaptationOptions
 from clipkit.adaptation.split_files import read_split_file
 from clipkit.adaptation.splits import Split, draw_splits
 from clipkit.data.labelled_images import LabelledImages, open_labelled, same_classes
-from clipkit.data.pair import PairDataset, list_some
-from clipkit.embeddings import Embeddings
+from clipkit.data.pair import Pair, list_some
+from clipkit.embeddings import Embeddings, check_embeddings
 from clipkit.encoder.embedded_images import embed_images
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.images import ImageInput, image_name
 from clipkit.near_duplicates import mark_near_duplicates
 from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
@@ -27,11 +28,36 @@ from clipkit.progress import Callbacks
 COPY = 1e-3
 
 
+class NamedImages(Protocol):
+    """Where images come from: a `PairDataset`, or a list that was given."""
+
+    def __getitem__(self, row: int) -> Pair:
+        """Return the image of a row, with whatever texts it has."""
+
+    def local_name(self, row: int) -> str:
+        """Return the name of an image within them."""
+
+
+@dataclass(frozen=True)
+class GivenImages:
+    """Images in a list."""
+
+    images: Sequence[ImageInput]
+
+    def __getitem__(self, row: int) -> Pair:
+        """Return the image of a row, without texts."""
+        return Pair(self.images[row], (), self.local_name(row))
+
+    def local_name(self, row: int) -> str:
+        """Return the name of an image: its path, or what kind of thing it is."""
+        return image_name(self.images[row])
+
+
 @dataclass(frozen=True)
 class AdaptationImages:
     """Labelled images that can be read, each once."""
 
-    sources: tuple[tuple[PairDataset, int], ...]  # the dataset of each image, and its row there
+    sources: tuple[tuple[NamedImages, int], ...]  # where each image comes from, and its row there
     embeddings: Embeddings  # shape (N, D)
     labels: NDArray[np.intp]  # shape (N,), in 0..C-1
     class_names: tuple[str, ...]  # C
@@ -120,6 +146,69 @@ def read_images(
         tuple(skipped),
     )
     return _checked(_without_copies(everything, callbacks), has_test=test is not None)
+
+
+def given_images(
+    encoder: Encoder,
+    images: Sequence[ImageInput],
+    labels: Sequence[str],
+    embeddings: Embeddings | None,
+    callbacks: Callbacks,
+) -> AdaptationImages:
+    """Return labelled images that are given one by one; of copies the first counts.
+
+    Args:
+        encoder: The model.
+        images: N images.
+        labels: The name of each one's class.
+        embeddings: Of the images, shape (N, D), if they are there already; None: they are embedded.
+        callbacks: For messages, warnings and progress.
+
+    Returns:
+        The images, all of them to adapt with.
+
+    Raises:
+        InputError: If there are not as many labels, or embeddings, as images, there are not two
+            classes or more, or one has no image that can be read.
+    """
+    if len(labels) != len(images):
+        raise InputError(f"each image needs a label, got {len(labels)} for {len(images)} images")
+    names = sorted(set(labels))
+    if len(names) < 2:
+        raise InputError(f"a classifier needs two classes or more, got {len(names)}")
+    skipped: list[ImageReadError] = []
+    rows = np.arange(len(images))
+    if embeddings is None:
+        rows, embeddings, skipped = _embedded(encoder, images, callbacks)
+    elif len(embeddings) != len(images):
+        raise InputError(f"there are {len(embeddings)} embeddings for {len(images)} images")
+    number = {name: place for place, name in enumerate(names)}
+    given = GivenImages(images)
+    everything = AdaptationImages(
+        tuple((given, row) for row in rows.tolist()),
+        np.asarray(check_embeddings(embeddings)),
+        np.array([number[labels[row]] for row in rows.tolist()], dtype=np.intp),
+        tuple(names),
+        len(rows),
+        tuple(skipped),
+    )
+    return _checked(_without_copies(everything, callbacks), has_test=False)
+
+
+def _embedded(
+    encoder: Encoder, images: Sequence[ImageInput], callbacks: Callbacks
+) -> tuple[NDArray[np.intp], Embeddings, list[ImageReadError]]:
+    """Return the rows that can be read, their embeddings, and what is wrong with the others."""
+    positions: list[int] = []
+    rows = [np.empty((0, encoder.embed_dim), dtype=np.float32)]
+    skipped: list[ImageReadError] = []
+    with callbacks.progress_for("embedding images") as progress:
+        for batch in encoder.stream_images(images):
+            positions += batch.positions
+            rows.append(np.asarray(batch.embeddings))
+            skipped += [error for _, error in batch.skipped]
+            progress(len(positions) + len(skipped), len(images))
+    return np.array(positions, dtype=np.intp), np.concatenate(rows), skipped
 
 
 def _open_both(

@@ -19,9 +19,15 @@ from clipkit.adaptation.labelling_report import ImageToLabel, LabellingReport
 from clipkit.adaptation.next_labels import choose_next, count_like, doubt, is_copy
 from clipkit.adaptation.options import AdaptationOptions
 from clipkit.adaptation.support import Support
-from clipkit.adaptation.unlabelled import LabelledSoFar, read_labelled, read_unlabelled
+from clipkit.adaptation.unlabelled import (
+    LabelledSoFar,
+    UnlabelledImages,
+    given_labelled,
+    read_labelled,
+    read_unlabelled,
+)
 from clipkit.arguments import ENCODER_RULE, check_kind, check_path, check_whole
-from clipkit.embeddings import Embeddings
+from clipkit.embeddings import Embeddings, check_embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.progress import Callbacks, keep_warnings
@@ -72,6 +78,70 @@ def next_to_label(  # noqa: PLR0913 - two kinds of images, and what they are loo
     callbacks = keep_warnings(callbacks or Callbacks(), kept)
     known = read_labelled(encoder, str(data), class_names, options, callbacks)
     found = read_unlabelled(encoder, check_path(folder, "folder"), callbacks)
+    return _report(encoder, known, found, (str(folder), str(data)), count, options, callbacks, kept)
+
+
+def next_in_list(  # noqa: PLR0913 - two kinds of images, and what they are looked at with
+    encoder: Encoder,
+    paths: Sequence[str | Path],
+    embeddings: Embeddings,
+    *,
+    labelled: Embeddings | None = None,
+    labels: Sequence[str] = (),
+    class_names: Sequence[str] = (),
+    count: int = 20,
+    options: AdaptationOptions | None = None,
+    callbacks: Callbacks | None = None,
+) -> LabellingReport:
+    """Return which images of a list to label next, as `next_to_label` does of a folder.
+
+    Args:
+        encoder: The model.
+        paths: What the M images are called in the report; no file is read.
+        embeddings: Theirs, shape (M, D), rows of norm 1, such as an index has them.
+        labelled: Embeddings of the labelled images so far, shape (N, D); None: there are none.
+        labels: The name of the class of each of these.
+        class_names: Classes that have no labelled image yet; those of the labels need not be named.
+        count: How many images, at most.
+        options: As for :func:`clipkit.adapt`; only those of prompts count.
+        callbacks: For messages, warnings and progress.
+
+    Returns:
+        The images, best first, and what they probably show.
+
+    Raises:
+        InputError: If there are not as many paths, or labels, as embeddings, there are not two
+            classes, or all images are labelled.
+        MissingExtraError: If images are labelled and SciPy is not installed.
+    """
+    check_kind(encoder, "encode_images", ENCODER_RULE)
+    check_whole(count, "the number of images to label")
+    rows = np.empty((0, encoder.embed_dim), np.float32) if labelled is None else labelled
+    for name, given, some in (("paths", paths, embeddings), ("labels", labels, rows)):
+        if len(given) != len(some):
+            raise InputError(f"got {len(given)} {name} for {len(some)} embeddings")
+    kept: list[str] = []
+    callbacks = keep_warnings(callbacks or Callbacks(), kept)
+    known = given_labelled(check_embeddings(rows), labels, class_names)
+    found = UnlabelledImages(
+        Path(), tuple(map(str, paths)), np.asarray(check_embeddings(embeddings)), ()
+    )
+    options = options or AdaptationOptions()
+    return _report(encoder, known, found, ("the list", ""), count, options, callbacks, kept)
+
+
+def _report(  # noqa: PLR0913 - both ways in come together here
+    encoder: Encoder,
+    known: LabelledSoFar,
+    found: UnlabelledImages,
+    places: tuple[str, str],
+    count: int,
+    options: AdaptationOptions,
+    callbacks: Callbacks,
+    warnings: Sequence[str],
+) -> LabellingReport:
+    """Return the report; places are where the unlabelled and the labelled images came from."""
+    folder, data = places
     rows = np.flatnonzero(~is_copy(found.embeddings, known.embeddings))
     if not len(rows):
         raise InputError(
@@ -86,8 +156,8 @@ def next_to_label(  # noqa: PLR0913 - two kinds of images, and what they are loo
     counts = np.bincount(known.labels, minlength=len(known.class_names))
     return LabellingReport(
         model=encoder.name,
-        folder=str(folder),
-        data=str(data),
+        folder=folder,
+        data=data,
         images=tuple(
             ImageToLabel(
                 str(found.folder / found.paths[rows[place]]),
@@ -105,7 +175,7 @@ def next_to_label(  # noqa: PLR0913 - two kinds of images, and what they are loo
         num_already_labelled=len(found.paths) - len(rows),
         confidence=float(probabilities.max(axis=1).mean()),
         labelled_files=known.files,
-        warnings=tuple(kept),
+        warnings=tuple(warnings),
         skipped=(*known.skipped, *found.skipped),
     )
 

@@ -3,7 +3,7 @@
 Shapes: N images, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +16,16 @@ from clipkit.adaptation.rung import Rung
 from clipkit.adaptation.splits import Split
 from clipkit.progress import Callbacks
 
+RungCallback = Callable[[str, float], None]
+"""Called with what a rung is, and its accuracy: the mean over the splits, 0..1."""
+
 
 def climb(
     rungs: Sequence[Rung],
     splits: Sequence[Split],
     labels: NDArray[np.intp],
     callbacks: Callbacks,
+    on_rung: RungCallback = lambda title, accuracy: None,
 ) -> dict[str, RungResults]:
     """Return the measurements of each rung that can be fitted on all splits.
 
@@ -30,6 +34,7 @@ def climb(
         splits: One or more.
         labels: The class of each image, shape (N,).
         callbacks: For progress, a step a rung and split.
+        on_rung: Called with each rung as it has been measured.
 
     Returns:
         By the name of the rung, in their order.
@@ -46,6 +51,7 @@ def climb(
                 done += 1
                 progress(done, total)
             results[rung.name] = RungResults(tuple(measured), tuple(splits), labels)
+            on_rung(rung.title, float(np.mean(results[rung.name].accuracies)))
     return results
 
 

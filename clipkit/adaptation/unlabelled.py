@@ -97,6 +97,29 @@ def read_labelled(
     )
 
 
+def given_labelled(
+    embeddings: Embeddings, labels: Sequence[str], class_names: Sequence[str]
+) -> LabelledSoFar:
+    """Return labelled images so far that are embedded already.
+
+    Args:
+        embeddings: Shape (N, D), N may be 0.
+        labels: The name of the class of each.
+        class_names: Classes that may have no labelled image yet.
+
+    Returns:
+        The images; their classes come first, by name.
+
+    Raises:
+        InputError: If there are not two classes in all.
+    """
+    given = check_class_names(class_names) if class_names else []
+    names = tuple(dict.fromkeys((*sorted(set(labels)), *given)))
+    number = {name: place for place, name in enumerate(names)}
+    rows = np.array([number[label] for label in labels], dtype=np.intp)
+    return _with_two_classes(LabelledSoFar(np.asarray(embeddings), rows, names, (), 0, ()))
+
+
 def _with_two_classes(found: LabelledSoFar) -> LabelledSoFar:
     if len(found.class_names) < 2:
         raise InputError(

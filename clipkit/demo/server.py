@@ -5,6 +5,7 @@ import contextlib
 import html
 import os
 import socket
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -250,6 +251,19 @@ def serve(page: gr.Blocks, app: ASGIApp, bound: socket.socket) -> None:
     """
     with contextlib.suppress(KeyboardInterrupt):
         PageServer(app, page).run(sockets=[bound])
+
+
+def is_private(host: str, allowed: Sequence[str] = ()) -> bool:
+    """Return whether a page is for this machine's own browser, and for nobody else.
+
+    Args:
+        host: The address it will be bound to.
+        allowed: Further names under which it is reached, such as a proxy's.
+
+    Returns:
+        Whether that is so.
+    """
+    return host in LOCAL_NAMES and not allowed
 
 
 def page_address(host: str, bound: socket.socket) -> str:

@@ -7,8 +7,14 @@ from typing import Any
 import numpy as np
 
 from clipkit.adaptation.head import Head
-from clipkit.adaptation.images import AdaptationImages, read_images
-from clipkit.adaptation.ladder import baseline_report, climb, learning_curve, rung_reports
+from clipkit.adaptation.images import AdaptationImages, given_images, read_images
+from clipkit.adaptation.ladder import (
+    RungCallback,
+    baseline_report,
+    climb,
+    learning_curve,
+    rung_reports,
+)
 from clipkit.adaptation.options import LAST_CACHED_STEP, AdaptationOptions
 from clipkit.adaptation.pixel_baseline import PixelBaseline, read_features
 from clipkit.adaptation.recommendation import (
@@ -25,8 +31,10 @@ from clipkit.adaptation.split_files import split_file_text
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.task import AdaptationTask
 from clipkit.arguments import ENCODER_RULE, check_kind
+from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
+from clipkit.inputs.images import ImageInput
 from clipkit.progress import Callbacks, keep_warnings
 from clipkit.runs.adaptation_task import check_options, embedded_task
 
@@ -69,11 +77,70 @@ def adapt(
     warnings: list[str] = []
     callbacks = keep_warnings(callbacks or Callbacks(), warnings)
     images = read_images(encoder, str(data), options, callbacks)
+    return _climbed(encoder, images, str(data), options, callbacks, warnings)
+
+
+def adapt_images(  # noqa: PLR0913 - labelled images, and what is done with them
+    encoder: Encoder,
+    images: Sequence[ImageInput],
+    labels: Sequence[str],
+    *,
+    embeddings: Embeddings | None = None,
+    options: AdaptationOptions | None = None,
+    callbacks: Callbacks | None = None,
+    on_rung: RungCallback = lambda title, accuracy: None,
+) -> AdaptationReport:
+    """Return what each way of adapting a model is worth, as `adapt`, for images in a list.
+
+    Nothing is kept on disk.
+
+    Args:
+        encoder: The model.
+        images: N images, as for :meth:`clipkit.Encoder.encode_images`.
+        labels: The name of each one's class.
+        embeddings: Of the images, shape (N, D), rows of norm 1, such as an index has them; None:
+            they are embedded.
+        options: What to measure; None: the defaults. Those of a folder or table mean nothing here.
+        callbacks: For messages, warnings and progress.
+        on_rung: Called with the title and the accuracy of each rung as it has been measured.
+
+    Returns:
+        As :func:`adapt`.
+
+    Raises:
+        InputError: If there are not as many labels, or embeddings, as images, there are not two
+            classes or more, a class has too few images that can be read, or options are wrong.
+        MissingExtraError: If scikit-learn and SciPy are not installed.
+    """
+    check_kind(encoder, "encode_images", ENCODER_RULE)
+    options = options or AdaptationOptions()
+    check_options(options)
+    if options.last_step > LAST_CACHED_STEP:
+        raise InputError(
+            f"images in a list are adapted to by steps 0 to {LAST_CACHED_STEP}, got last_step "
+            f"{options.last_step}: for steps that train the model use adapt() with a folder"
+        )
+    warnings: list[str] = []
+    callbacks = keep_warnings(callbacks or Callbacks(), warnings)
+    given = given_images(encoder, images, labels, embeddings, callbacks)
+    return _climbed(encoder, given, "images in a list", options, callbacks, warnings, on_rung)
+
+
+def _climbed(  # noqa: PLR0913 - both ways in come together here
+    encoder: Encoder,
+    images: AdaptationImages,
+    data: str,
+    options: AdaptationOptions,
+    callbacks: Callbacks,
+    warnings: Sequence[str],
+    on_rung: RungCallback = lambda title, accuracy: None,
+) -> AdaptationReport:
+    """Return the report of a ladder on labelled images."""
     splits, labels, names = images.splits(options), images.labels, images.class_names
     task = embedded_task(encoder, images, options, callbacks)
     rungs = _rungs(encoder, images, task, options, callbacks)
     heads = {rung.name: rung for rung in rungs if isinstance(rung, EmbeddingRung)}
-    results = climb(rungs, splits, labels, callbacks)
+    results = climb(rungs, splits, labels, callbacks, on_rung)
     allowed = remembering(results, options.max_forgetting)
     chosen = choose_rung(allowed)
     baseline = _measure_baseline(images, splits, callbacks) if options.baseline else None
@@ -86,7 +153,7 @@ def adapt(
         head = heads[best_rung({name: results[name] for name in heads if name in results})]
     return AdaptationReport(
         model=encoder.name,
-        data=str(data),
+        data=data,
         space_id=encoder.space_id,
         num_images=len(labels),
         num_classes=len(names),
@@ -172,8 +239,12 @@ def _measure_baseline(
         pixels = read_features([*map(images.image, range(len(images.labels)))], progress)
     model = PixelBaseline(pixels, images.labels, len(images.class_names))
     callbacks.say("training a small model without the base")
-    measured = tuple(model.measure(split) for split in splits)
-    return RungResults(measured, tuple(splits), images.labels)
+    measured = []
+    with callbacks.progress_for("training a small model") as progress:
+        for split in splits:
+            measured.append(model.measure(split))
+            progress(len(measured), len(splits))
+    return RungResults(tuple(measured), tuple(splits), images.labels)
 
 
 def _split_texts(images: AdaptationImages, splits: Sequence[Split]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clipkit.adaptation.labelling import next_to_label
+from clipkit.adaptation.labelling import next_in_list, next_to_label
 from clipkit.adaptation.options import AdaptationOptions
 from clipkit.errors import InputError
 from tests.fakes import FakeEncoder
@@ -98,3 +98,27 @@ def test_what_cannot_be_answered_is_refused(photos: Path, tmp_path: Path) -> Non
             (data / name / file.name).write_bytes(file.read_bytes())
     with pytest.raises(InputError, match="labelled already, or copies of labelled ones"):
         next_to_label(encoder, photos, data=data)
+
+
+def test_images_of_a_list_are_named_as_those_of_a_folder(photos: Path, tmp_path: Path) -> None:
+    encoder = FakeEncoder()
+    data = tmp_path / "pets"
+    for name in ("green", "red"):
+        (data / name).mkdir(parents=True)
+        (data / name / "0.png").write_bytes((photos / f"{name}0.png").read_bytes())
+    paths = sorted(photos.iterdir())
+    rows = encoder.encode_images(paths)
+    at = {path.stem: place for place, path in enumerate(paths)}
+    listed = next_in_list(
+        encoder, paths, rows, labelled=rows[[at["green0"], at["red0"]]], labels=["green", "red"],
+        class_names=["blue"], count=5, options=OPTIONS,
+    )  # fmt: skip
+    folder = next_to_label(
+        encoder, photos, data=data, class_names=["blue"], count=5, options=OPTIONS
+    )
+    assert listed.images == folder.images
+    assert listed.class_names == folder.class_names == ("green", "red", "blue")
+    with pytest.raises(InputError, match="got 11 paths for 12 embeddings"):
+        next_in_list(encoder, paths[1:], rows, class_names=["red", "blue"])
+    with pytest.raises(InputError, match="two or more"):
+        next_in_list(encoder, paths, rows, class_names=["red"])

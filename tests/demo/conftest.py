@@ -29,7 +29,7 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
     """Serve the page over a folder from a thread; yield its address."""
     pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
     from clipkit.demo.app import build_page
-    from clipkit.demo.server import PageServer, bind, make_app
+    from clipkit.demo.server import PageServer, bind, is_private, make_app
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPKIT_HOME", str(home))
@@ -39,10 +39,11 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
         patch.setattr("gradio.queueing.safe_get_lock", asyncio.Lock)
         patch.setattr("gradio.utils.safe_get_lock", asyncio.Lock)
         patch.setattr("gradio.utils.safe_get_stop_event", asyncio.Event)
-        encoder = clipkit.load(cache_texts=False)
+        encoder = clipkit.load(cache_texts="memory")
         library = clipkit.PhotoLibrary.open(folder, encoder)
         library.sync()
-        page, images = build_page(library, encoder)
+        private = is_private(options.get("host", "127.0.0.1"), options.get("allowed", ()))
+        page, images = build_page(library, encoder, is_private=private)
         server = PageServer(make_app(page, images, **options), page)
         bound = bind("127.0.0.1", 0)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
@@ -59,6 +60,31 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page over the samples."""
     with served(SAMPLES, tmp_path_factory.mktemp("home")) as address:
         yield address
+
+
+@contextmanager
+def opened(browser: Any, address: str, tab: str = "Search", width: int = 1280) -> Iterator[Any]:
+    """Open a tab of the page in a browser; fail if it complains of anything."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    try:
+        page.goto(address)
+        page.get_by_role("tab", name=tab).click()
+        yield page
+    finally:
+        page.close()
+    assert [line for line in wrong if "415" not in line] == []  # what is no image is refused so
+
+
+# What of a tab has no name that a screen reader could say.
+NAMELESS = """() => [...document.querySelectorAll("button, input, textarea, select, [role=tab]")]
+    .filter((one) => one.checkVisibility() && !(
+        one.getAttribute("aria-label")?.trim() || one.textContent.trim() || one.title
+        || [...(one.labels || [])].some((label) => label.textContent.trim())
+        || one.querySelector("img[alt]:not([alt=''])") || one.getAttribute("aria-labelledby")))
+    .map((one) => one.outerHTML.slice(0, 200))"""
 
 
 @pytest.fixture(scope="package")

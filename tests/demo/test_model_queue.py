@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -82,3 +82,114 @@ def test_an_error_and_somebody_who_leaves_let_the_others_in() -> None:
     assert done[-1] == "last"
     gc.collect()  # the errors hold what they came through
     assert len(queue._visitors) == 0  # nobody is remembered
+
+
+def test_a_job_lets_others_have_the_model_after_each_of_its_steps() -> None:
+    queue, done = ModelQueue(), list[str]()
+
+    def work(tell: Callable[[int], None]) -> str:
+        for number in range(10):
+            done.append("job")
+            tell(number)
+        return "result"
+
+    async def iterate() -> None:
+        job = queue.start("hog", work)
+        assert [number async for number in job] == list(range(10))
+        assert job.result == "result"
+
+    run(iterate(), _job(queue, "other", "other", 3, done), _job(queue, "hog", "search", 1, done))
+    assert [place for place, name in enumerate(done) if name == "other"] == [1, 3, 5]
+    assert done.index("search") <= 3  # nor does a job hold its own visitor's other questions
+    assert len(done) == 14
+
+
+def test_many_jobs_that_wait_leave_a_thread_for_who_has_the_turn() -> None:
+    queue, done = ModelQueue(), list[str]()
+
+    def work(tell: Callable[[int], None]) -> None:
+        for number in range(3):
+            done.append("job")
+            tell(number)
+
+    async def iterate(visitor: str) -> None:
+        async for _ in queue.start(visitor, work):
+            pass
+
+    async def all_of_them() -> None:
+        jobs = [iterate(f"visitor {number}") for number in range(60)]  # anyio lends 40 threads
+        await asyncio.wait_for(
+            asyncio.gather(*jobs, _job(queue, "other", "other", 3, done)), timeout=60
+        )
+
+    run_apart(all_of_them())
+    assert len(done) == 183
+
+
+def test_an_error_of_a_job_is_its_visitors_and_frees_the_model() -> None:
+    queue, done = ModelQueue(), list[str]()
+
+    def work(tell: Callable[[int], None]) -> None:
+        tell(0)
+        raise ZeroDivisionError
+
+    async def iterate() -> None:
+        told = []
+        with pytest.raises(ZeroDivisionError):
+            async for number in queue.start("wrong", work):
+                told.append(number)
+        assert told == [0]
+        await queue.run("wrong", done.append, "next")
+
+    run(iterate())
+    assert done == ["next"]
+
+
+def test_a_job_ends_when_nobody_iterates_over_it_any_more() -> None:
+    queue, done = ModelQueue(), list[str]()
+
+    def work(tell: Callable[[int], None]) -> None:
+        for number in range(10_000):
+            done.append("step")
+            tell(number)
+
+    async def leave() -> None:
+        async for number in queue.start("left", work):
+            if number == 3:
+                break
+        for _ in range(10):  # between two of them it would have had its turn
+            await queue.run("next", done.append, "next")
+
+    run_apart(leave())
+    assert done[-1] == "next"
+    assert done.count("step") <= 6  # four were told of
+    gc.collect()
+    assert len(queue._visitors) == 0
+
+
+def test_a_later_job_of_a_kind_takes_the_place_of_an_earlier_one() -> None:
+    queue = ModelQueue()
+
+    def work(tell: Callable[[int], None]) -> str:
+        for number in range(3):
+            tell(number)
+        return "done"
+
+    async def iterate() -> None:
+        first, other = (queue.start("one", work, kind=kind) for kind in ("map", "table"))
+        told = []
+        async for number in first:
+            told.append(number)
+            if number == 1:
+                later = queue.start("one", work, kind="map")
+                somebody = queue.start("two", work, kind="map")
+        assert told == [0, 1]
+        assert [job.is_replaced for job in (first, other, later, somebody)] == [
+            True, False, False, False,
+        ]  # fmt: skip
+        assert not hasattr(first, "result")
+        for job in (other, later, somebody):
+            assert [number async for number in job] == [0, 1, 2]
+            assert job.result == "done"
+
+    run_apart(iterate())

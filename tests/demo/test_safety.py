@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -368,6 +369,208 @@ def test_labels_and_words_are_bounded(visitor: Visitor) -> None:
         assert not visitor.call("search", "a cat", count, None, None, 0)["success"]
 
 
+MINE, BEST = "My images, above", "One of the labels"
+
+
+def classify(visitor: Visitor, tray: object, labels: str = "owl, cat", **other: object) -> Any:
+    """Return the last message about a classification of several images."""
+    values = {"where": MINE, "answer": BEST, "templates": "", "domain": "", **other}
+    asked = (values["answer"], values["templates"], values["domain"])
+    return visitor.call("classify-images", values["where"], tray, labels, *asked, None)
+
+
+def test_a_tray_holds_what_the_page_gave_out_and_nothing_else(visitor: Visitor) -> None:
+    (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    for other in ("/etc/passwd", "http://127.0.0.1:1/x.jpg", "0" * 32, "../" + key, key.upper()):
+        message = classify(visitor, f"{key} {other}")
+        assert "not here any more" in message["output"]["error"], other
+    for value in ([key], image_value(key), 7, {"path": key}):
+        response = visitor.join("classify-images", MINE, value, "owl, cat", BEST, "", "", None)
+        if response.status_code == 200:
+            (done,) = (each for each in visitor.messages() if each["msg"] == "process_completed")
+            assert not done["success"], value
+    (row,) = classify(visitor, key)["output"]["data"][0]["rows"]
+    assert row["image"] == f"{key}-small"
+
+
+def test_what_is_asked_of_a_classification_is_bounded(visitor: Visitor) -> None:
+    (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    many = " ".join(visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()[0] for _ in range(51))
+    for asked, told in (
+        (classify(visitor, many), "Up to 50 images"),
+        (classify(visitor, key, ",".join(map(str, range(201)))), "200 labels at most"),
+        (classify(visitor, key, templates="{}\n" * 11), "Up to 10 templates"),
+        (classify(visitor, key, templates="{}" + "a" * 200), "200 characters each"),
+        (classify(visitor, key, templates="a photo"), "exactly one {}"),
+        (classify(visitor, key, domain="a" * 41), "up to 40 characters"),
+        (classify(visitor, key, answer="All"), "is not in the list of choices"),
+        (classify(visitor, key, where="/etc"), "is not in the list of choices"),
+        (classify(visitor, key, where="../.."), "is not in the list of choices"),
+    ):
+        assert told in html.unescape(asked["output"]["error"])
+
+
+def test_details_are_of_what_the_visitor_has_classified(visitor: Visitor) -> None:
+    (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    fake = {"images": [{"source": {"content": "/etc/passwd"}}]}
+    for element, told in (("table.pick", "Pick an image"), ("scores.explain", "Pick a label")):
+        assert visitor.join(element, fake, index=0).status_code == 422
+        message = visitor.call(element, "/etc/passwd", index=0)
+        assert told in message["output"]["error"]
+    assert "Classify some" in visitor.call("table.save", "/etc/passwd")["output"]["error"]
+    classify(visitor, key)
+    assert visitor.call("scores.explain", None, index=1)["success"]
+    for element, index in (("table.pick", 1), ("scores.explain", 2)):
+        assert "first" in visitor.call(element, None, index=index)["output"]["error"]
+    with Visitor(visitor.address, "another") as other:
+        assert "Pick a label" in other.call("scores.explain", None, index=1)["output"]["error"]
+
+
+def test_what_is_taught_is_bounded_and_made_of_what_the_page_gave_out(visitor: Visitor) -> None:
+    (owl,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    many = " ".join(visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()[0] for _ in range(21))
+    for asked, told in (
+        (("Rex", "", "/etc/passwd", ""), "not here any more"),
+        (("Rex", "", owl, "0" * 32), "not here any more"),
+        (("Rex", "", many, ""), "Up to 20 images"),
+        (("Rex", "", owl, many), "Up to 20 images"),
+        (("Rex", "", "", ""), "Give an image that shows it"),
+        (("", "", owl, ""), "Give it a name"),
+        (("../../etc/passwd", "", owl, ""), "cannot be the name of a concept"),
+        (("a" * 81, "", owl, ""), "cannot be the name of a concept"),
+        (("Rex", "a dog " * 20, owl, ""), "up to 100 characters"),
+        (("Rex", "", owl, owl), "is given as an image of the concept and as a negative one"),
+    ):
+        message = visitor.call("teach", *asked)
+        assert told in html.unescape(message["output"]["error"]), asked
+    assert "Teach something first" in visitor.call("keep", None)["output"]["error"]
+    assert "Teach something first" in visitor.call("fetch-concept", None)["output"]["error"]
+    assert not visitor.call("concepts", None, index=0)["success"]
+
+
+def test_nothing_is_kept_here_for_visitors_from_elsewhere(folder: Path, tmp_path: Path) -> None:
+    served_to_others: list[dict[str, Any]] = [
+        {"host": "0.0.0.0"}, {"allowed": ("photos.example",)},
+    ]  # fmt: skip
+    for number, options in enumerate(served_to_others):
+        home = tmp_path / str(number)
+        with served(folder, home, **options) as address, Visitor(address) as stranger:
+            (owl,) = stranger.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+            assert stranger.call("teach", "Rex", "", owl, "")["success"]
+            assert stranger.call("fetch-concept", None)["success"]
+            for name in ("keep", "replace", "concepts", "listing", "remove"):
+                with pytest.raises(KeyError):
+                    stranger.function(name)
+            assert "only it can keep and remove them" in stranger.http.get("config").text
+            assert not list(home.rglob("*.safetensors"))
+
+
+DROPPED = "Classes that I name, below"
+
+
+def fields(*classes: tuple[str, str]) -> list[str]:
+    """Return the classes of a call: their names and trays."""
+    return [value for pair in (*classes, *[("", "")] * (6 - len(classes))) for value in pair]
+
+
+def test_classes_are_bounded_and_made_of_what_the_page_gave_out(visitor: Visitor) -> None:
+    owl, cat = (
+        visitor.upload((SAMPLES / f"{name}.jpg").read_bytes()).json()[0] for name in ("owl", "cat")
+    )
+    many = " ".join(visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()[0] for _ in range(21))
+    for classes, told in (
+        ((("owl", owl), ("cat", "/etc/passwd")), "not here any more"),
+        ((("owl", owl), ("cat", "0" * 32)), "not here any more"),
+        ((("owl", owl), ("cat", many)), "Up to 20 images"),
+        ((("owl", owl), ("", cat)), "Give class 2 a name"),
+        ((("owl", owl), ("a" * 101, cat)), "up to 100 characters"),
+        ((("owl", owl), ("owl", cat)), "Two classes are called owl"),
+        ((("owl", owl),), "Name two classes or more"),
+        ((("owl", owl), ("cat", cat)), "fewer than two images"),
+    ):
+        message = visitor.call("adapt", DROPPED, *fields(*classes))
+        assert told in html.unescape(message["output"]["error"]), classes
+    for where in ("/etc", "..", ""):
+        assert not visitor.call("adapt", where, *fields(("owl", owl), ("cat", cat)))["success"]
+    assert visitor.join("adapt", DROPPED, *fields(), *[""] * 8).status_code == 422  # more classes
+    assert not visitor.call("fetch-head", None)["success"]
+    assert visitor.join("fetch-head", {"method": "gda"}).status_code == 422
+    head = classify(visitor, owl, answer="My classes, of the tab Adapt")
+    assert "no classes of yours yet" in head["output"]["error"]
+
+
+def test_adapting_leaves_nothing_on_the_disk_and_its_head_to_its_visitor(
+    folder: Path, tmp_path: Path
+) -> None:
+    with served(folder, tmp_path) as address, Visitor(address) as stranger:
+        before = sorted(tmp_path.rglob("*"))
+        trays = [
+            " ".join(stranger.upload((SAMPLES / f"{name}.jpg").read_bytes()).json()[0]
+                     for name in names)
+            for names in (("owl", "hens", "duck"), ("castle", "temple", "pyramid"))
+        ]  # fmt: skip
+        message = stranger.call("adapt", DROPPED, *fields(("bird", trays[0]), ("house", trays[1])))
+        assert message["success"], message
+        mine = classify(stranger, trays[0].split()[0], answer="My classes, of the tab Adapt")
+        assert {label for label, _ in mine["output"]["data"][0]["rows"][0]["labels"]} == {
+            "bird", "house",
+        }  # fmt: skip
+        assert sorted(tmp_path.rglob("*")) == before
+        with Visitor(address, "another") as other:
+            assert not other.call("fetch-head", None)["success"]
+
+
+@pytest.mark.parametrize(
+    ("module_function", "element"), [("adapt_images", "adapt"), ("next_in_list", "suggest")]
+)
+def test_a_ladder_lets_others_search_meanwhile(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, module_function: str, element: str
+) -> None:
+    (owl,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    (cat,) = visitor.upload((SAMPLES / "cat.jpg").read_bytes()).json()
+    has_searched = threading.Event()
+
+    def work(*_: object, callbacks: clipkit.Callbacks, **__: object) -> object:
+        with callbacks.progress_for("climbing") as progress:
+            for step in range(100_000):
+                progress(step, 100_000)
+                if has_searched.is_set():
+                    raise clipkit.InputError("somebody else has had a turn")
+        raise AssertionError("nobody else had a turn")
+
+    monkeypatch.setattr(f"clipkit.{module_function}", work)
+    values = fields(("owl", owl), ("cat", cat))
+    visitor.join(element, *([DROPPED] * (element == "adapt")), *values).raise_for_status()
+    with Visitor(visitor.address, "another") as other:
+        assert other.search("a cat")
+        has_searched.set()
+    (done,) = (each for each in visitor.messages() if each["msg"] == "process_completed")
+    assert "somebody else" in done["output"]["error"]
+
+
+def test_a_heat_map_lets_others_search_meanwhile(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    classify(visitor, key)
+    has_searched = threading.Event()
+
+    def explain(*_: object, progress: clipkit.Progress) -> object:
+        for step in range(100_000):
+            progress(step, 100_000)
+            if has_searched.is_set():
+                raise clipkit.InputError("somebody else has had a turn")
+        raise AssertionError("nobody else had a turn")
+
+    monkeypatch.setattr("clipkit.explain", explain)
+    visitor.join("scores.explain", None, index=0).raise_for_status()
+    with Visitor(visitor.address, "another") as other:
+        assert other.search("a cat")
+        has_searched.set()
+    (done,) = (each for each in visitor.messages() if each["msg"] == "process_completed")
+    assert "somebody else" in done["output"]["error"]
+
+
 def test_somebody_who_asks_without_listening_is_not_heard_for_ever(visitor: Visitor) -> None:
     from clipkit.demo.server import MAX_PENDING
 
@@ -572,7 +775,7 @@ def test_names_of_files_and_labels_are_text(browser: Any, own_address: str, tmp_
     page.locator("#examples button").first.click()
     page.locator("#image img").wait_for()
     page.locator("#labels textarea, #labels input").first.fill(f"{MARKUP}, an owl")
-    page.locator("#classify").click()
+    page.locator("#classify-images").click()
     page.locator("#scores", has_text=MARKUP).wait_for()
     assert page.title() == "clipkit"
     assert not [url for url in asked if "nowhere" in url]

@@ -32,22 +32,28 @@ class Visitor:
         self.http.close()
 
     def function(self, name: str) -> int:
-        """Return the number of a function, by its public name or by the id of what is clicked."""
+        """Return the number of a function, by its public name or by the id of what is clicked.
+
+        "table.save" is what the event "save" of the element "table" calls.
+        """
+        element, _, event = name.partition(".")
         clicked = {
             component["id"]
             for component in self.config["components"]
-            if component["props"].get("elem_id") == name
+            if component["props"].get("elem_id") == element
         }
         for function in self.config["dependencies"]:
-            targets = {target[0] for target in function["targets"]}
+            targets = {target for target, kind in function["targets"] if not event or kind == event}
             if function["api_name"] == name or targets & clicked:
                 return int(function["id"])
         raise KeyError(name)
 
-    def join(self, function: str, *values: object) -> httpx.Response:
-        """Ask for a call of a function."""
+    def join(self, function: str, *values: object, index: int | None = None) -> httpx.Response:
+        """Ask for a call of a function, by picking something of an index if there is one."""
         number = self.function(function)
-        return self.post({"data": values, "fn_index": number, "session_hash": self.session})
+        event = None if index is None else {"index": index}
+        call = {"data": values, "fn_index": number, "session_hash": self.session}
+        return self.post({**call, "event_data": event})
 
     def post(self, call: object) -> httpx.Response:
         """Send a call as it is: JSON, or bytes that are to be taken for it."""
@@ -62,9 +68,9 @@ class Visitor:
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
 
-    def call(self, function: str, *values: object) -> dict[str, Any]:
+    def call(self, function: str, *values: object, index: int | None = None) -> dict[str, Any]:
         """Return the last message about a call: its output, or its error."""
-        response = self.join(function, *values)
+        response = self.join(function, *values, index=index)
         response.raise_for_status()
         done = [each for each in self.messages() if each["msg"] == "process_completed"]
         assert len(done) == 1

@@ -12,7 +12,7 @@ from clipkit.adaptation.head import HeadClassifier
 from clipkit.adaptation.options import AdaptationOptions
 from clipkit.errors import InputError
 from clipkit.progress import Callbacks
-from clipkit.runs.adapt import adapt, fit_head
+from clipkit.runs.adapt import adapt, adapt_images, fit_head
 from tests.fakes import FakeEncoder
 
 OPTIONS = AdaptationOptions(templates="{}", baseline=False, retention_set="")
@@ -141,3 +141,62 @@ def test_wrong_options_are_refused(colors: Path, tmp_path: Path) -> None:
         Image.new("RGB", (4, 4), (200 * (name == "a"), 9, 9)).save(tmp_path / name / "0.png")
     with pytest.raises(InputError, match="2 of 2 classes have fewer than two images"):
         adapt(FakeEncoder(), tmp_path, OPTIONS)
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[str]]:
+    images = sorted(path for path in folder.glob("*/*.png"))
+    return images, [path.parent.name for path in images]
+
+
+def test_images_in_a_list_are_worth_what_those_of_a_folder_are(colors: Path) -> None:
+    images, labels = _listed(colors)
+    seen: list[tuple[str, float]] = []
+    options = replace(OPTIONS, baseline=True)
+    listed = adapt_images(
+        FakeEncoder(), images, labels, options=options,
+        on_rung=lambda title, accuracy: seen.append((title, accuracy)),
+    )  # fmt: skip
+    folder = adapt(FakeEncoder(), colors, options)
+    assert [replace(rung, seconds=None) for rung in listed.rungs] == [
+        replace(rung, seconds=None) for rung in folder.rungs
+    ]
+    assert listed.baseline is not None
+    assert folder.baseline is not None
+    assert listed.baseline.accuracy == folder.baseline.accuracy
+    assert listed.recommendation == folder.recommendation
+    assert seen == [(rung.title, rung.accuracy) for rung in folder.rungs if not rung.lack]
+
+
+def test_embeddings_that_are_there_are_taken(colors: Path) -> None:
+    images, labels = _listed(colors)
+    encoder = FakeEncoder()
+    rows = encoder.encode_images(images)
+    unread = [path.with_suffix(".gone") for path in images]  # nothing is decoded
+    found = adapt_images(encoder, unread, labels, embeddings=rows, options=OPTIONS)
+    assert found.num_images == 24
+    assert not found.skipped
+    again = adapt_images(encoder, [*images, unread[0]], [*labels, "red"], options=OPTIONS)
+    assert len(again.skipped) == 1
+    assert [rung.accuracy for rung in again.rungs] == [rung.accuracy for rung in found.rungs]
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "told"),
+    [
+        (["red"], OPTIONS, "each image needs a label, got 1 for 24 images"),
+        (["red"] * 24, OPTIONS, "needs two classes or more, got 1"),
+        (["red"] * 23 + ["green"], OPTIONS, "fewer than two images"),
+        (["red", "green"] * 12, replace(OPTIONS, last_step=5), "got last_step 5"),
+    ],
+)
+def test_what_cannot_be_adapted_to_is_refused(
+    colors: Path, labels: list[str], options: AdaptationOptions, told: str
+) -> None:
+    images, _ = _listed(colors)
+    with pytest.raises(InputError, match=told):
+        adapt_images(FakeEncoder(), images, labels, options=options)
+    with pytest.raises(InputError, match="23 embeddings for 24 images"):
+        adapt_images(
+            FakeEncoder(), images, ["red", "green"] * 12,
+            embeddings=FakeEncoder().encode_images(images[1:]), options=OPTIONS,
+        )  # fmt: skip
