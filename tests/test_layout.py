@@ -111,6 +111,7 @@ TESTED_IN = {
     "demo/image_store": "demo/test_safety",
     "demo/messages": "demo/test_safety",
     "demo/request_filter": "demo/test_safety",
+    "demo/search_session": "demo/test_page",
     "demo/search_tab": "demo/test_page",
     "demo/server": "demo/test_safety",
     "encoder/image_batches": "encoder/test_encoder",

@@ -45,7 +45,7 @@ def read_call(body: bytes, images: Container[object]) -> dict[str, Any]:
         raise CallError("session_hash must be up to 64 letters and digits")
     return {
         "data": [_read_value(value, images) for value in values],
-        "event_data": _read_event(call.get("event_data")),
+        "event_data": _read_event(call.get("event_data"), images),
         "fn_index": _read_index(call.get("fn_index")),
         "trigger_id": _read_index(call.get("trigger_id")),
         "session_hash": session,
@@ -65,11 +65,13 @@ def _read_value(value: object, images: Container[object]) -> object:
     return {"path": str(key)[:32], "url": None, "meta": _FILE}
 
 
-def _read_event(event: object) -> dict[str, Any] | None:
-    """Return which image of a gallery was picked."""
+def _read_event(event: object, images: Container[object]) -> dict[str, Any] | None:
+    """Return which image was picked: its place, and its id where that was given out."""
     if not isinstance(event, dict) or "index" not in event:
         return None
-    return {"index": _read_index(event["index"]), "value": None, "selected": True}
+    key = event.get("value")
+    value = key[:32] if isinstance(key, str) and key in images else None
+    return {"index": _read_index(event["index"]), "value": value, "selected": True}
 
 
 def _read_index(index: object) -> int | None:

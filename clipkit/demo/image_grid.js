@@ -1,10 +1,13 @@
-// The grid of images and its large view. Texts are set as text, never as markup.
+// The grid of images, the line above it and its large view. Texts are set as text, never as markup.
 const grid = element.querySelector(".grid");
 const empty = element.querySelector(".empty");
 const end = element.querySelector(".end");
 const dialog = element.querySelector("dialog");
+const line = element.querySelector("[role=status]");
+const forget = element.querySelector(".forget");
 const view = (name) => dialog.querySelector("." + name);
 let items = [];
+let left = 0; // how many images follow after these
 let shown = -1; // which image the large view shows
 let asked = -1; // how many images there were when more were asked for
 
@@ -41,35 +44,43 @@ function tile(item) {
   if (item.relevance !== null) facts.append(make("span", "relevance", percent(item)));
   facts.append(make("span", "date", day(item.date)));
   button.append(frame, path, facts);
-  button.addEventListener("click", () => open(item.place));
+  const place = items.length;
+  button.addEventListener("click", () => open(place));
   return button;
 }
 
 function show() {
-  const page = Array.isArray(props.value) ? props.value : [];
-  if (page.length === 0 || page[0].place === 0) {
+  const page = props.value;
+  if (!page || typeof page !== "object") return;
+  if (page.start === 0) {
     items = [];
     grid.replaceChildren();
     if (dialog.open) dialog.close();
-  } else if (page[0].place !== items.length) {
-    return;
+  } else if (page.start !== items.length) {
+    return; // what was before it has been replaced
   }
-  items.push(...page);
-  grid.append(...page.map(tile));
-  empty.hidden = items.length > 0 || props.value === null;
-  asked = -1;
-  const left = items.length ? items[items.length - 1].left : 0;
+  for (const item of page.images) {
+    grid.append(tile(item));
+    items.push(item);
+  }
+  left = page.left;
+  line.textContent = page.told;
+  forget.hidden = !page.has_marks;
+  empty.hidden = items.length > 0;
   end.hidden = left === 0;
+  asked = -1;
   requestAnimationFrame(askIfNear); // a tall window may have room for more
+}
+
+function ask() {
+  if (left === 0 || asked === items.length) return;
+  asked = items.length;
+  trigger("reach", { index: items.length });
 }
 
 function askIfNear() {
   const room = end.getBoundingClientRect();
-  const isNear = !end.hidden && element.offsetParent && room.top < window.innerHeight + 800;
-  if (isNear && asked !== items.length) {
-    asked = items.length;
-    trigger("reach", { index: items.length });
-  }
+  if (element.offsetParent && room.top < window.innerHeight + 800) ask();
 }
 
 function open(place) {
@@ -91,10 +102,7 @@ function open(place) {
   view("previous").disabled = place === 0;
   view("next").disabled = place === items.length - 1;
   if (!dialog.open) dialog.showModal();
-  if (items.length - place < 6 && !end.hidden && asked !== items.length) {
-    asked = items.length;
-    trigger("reach", { index: items.length });
-  }
+  if (items.length - place < 6) ask();
 }
 
 function close() {
@@ -105,11 +113,12 @@ function close() {
 }
 
 function mark(kind) {
-  const place = shown;
+  const key = items[shown].image.path.replace("-small", "");
   dialog.close();
-  trigger(kind, { index: place });
+  trigger(kind, { index: shown, value: key });
 }
 
+forget.addEventListener("click", () => trigger("forget", { index: 0 }));
 view("close").addEventListener("click", close);
 view("previous").addEventListener("click", () => open(shown - 1));
 view("next").addEventListener("click", () => open(shown + 1));

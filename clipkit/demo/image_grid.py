@@ -1,6 +1,6 @@
-"""The grid of images with its large view, and the line of words above it, as Gradio components.
+"""The grid of images with the line above it and its large view, as a Gradio component.
 
-Both set what they show as text of the page. Gradio's templates must not: they take ``${...}`` in a
+It sets what it shows as text of the page. Gradio's templates must not: they take ``${...}`` in a
 value for code, and names of files are not ours.
 """
 
@@ -17,8 +17,8 @@ from clipkit.demo.messages import short_name, short_path, short_stem
 FOUND = 0.4  # the relevance from which on an image counts as found
 
 _HERE = Path(__file__)
-Item = dict[str, Any]
-"""One image as the browser gets it."""
+Page = dict[str, Any]
+"""The grid's value: some images, the place of the first, how many follow, what is told of all."""
 ShownImage = clipkit.SearchHit | clipkit.LibraryImage
 """One image that a search has found, or that the library lists."""
 
@@ -26,8 +26,9 @@ ShownImage = clipkit.SearchHit | clipkit.LibraryImage
 def image_grid() -> gr.HTML:
     """Return an empty grid.
 
-    Its events: "reach" when its end comes into sight; "alike" and "unlike" when a visitor wants
-    more or less like an image, whose place is the event's index.
+    Its events: "reach" when its end comes into sight, whose index is how many images it shows;
+    "alike" and "unlike" when a visitor wants more or less like an image, whose id is the value;
+    "forget" when the marks are to be forgotten.
     """
     return gr.HTML(
         None,
@@ -39,44 +40,25 @@ def image_grid() -> gr.HTML:
     )
 
 
-def status_line() -> gr.HTML:
-    """Return an empty line of words, which is read out when it changes."""
-    return gr.HTML(
-        "",
-        html_template='<p role="status"></p>',
-        js_on_load="const line = element.querySelector('p');"
-        "const tell = () => { line.textContent = props.value || ''; };"
-        "watch('value', tell); tell();",
-        apply_default_css=False,
-        elem_id="told",
-    )
-
-
 def grid_items(
-    shown: Sequence[ShownImage], images: ImageStore, folder: Path, *, start: int, left: int
-) -> list[Item]:
+    shown: Sequence[ShownImage], images: ImageStore, folder: Path
+) -> list[dict[str, Any]]:
     """Return images as the grid takes them.
 
     Args:
         shown: Images that may be shown.
         images: Gives out their ids.
         folder: Paths are shown relative to it.
-        start: The place of the first in the grid.
-        left: How many follow after these.
 
     Returns:
         One item an image.
     """
-    last = len(shown) - 1
-    return [
-        _item(image, images, folder) | {"place": start + place, "left": left + last - place}
-        for place, image in enumerate(shown)
-    ]
+    return [_item(image, images, folder) for image in shown]
 
 
-def _item(image: ShownImage, images: ImageStore, folder: Path) -> Item:
+def _item(image: ShownImage, images: ImageStore, folder: Path) -> dict[str, Any]:
     path = image.path
-    item: Item = {
+    item: dict[str, Any] = {
         "image": {"path": small(images.admit(path))},
         "caption": short_stem(path),
         "name": short_stem(path),

@@ -204,24 +204,15 @@ def test_another_query_forgets_the_marks_and_the_same_keeps_them(page: Any) -> N
     page.locator(TOLD, has_not_text="Less like").wait_for()
 
 
-def test_who_asks_again_while_an_answer_comes_is_told_of_the_last(page: Any) -> None:
-    search(page, "a cat")
-    joins: list[Any] = []
-
-    def hold_the_first_line(route: Any) -> None:
-        joins.append(route)  # a search, the line on it, a search, the line on it
-        if len(joins) == 4:
-            joins[1].continue_()
-        if len(joins) != 2:
-            route.continue_()
-
-    page.route("**/queue/join*", hold_the_first_line)
-    page.locator("#search").click()
-    while len(joins) < 2:
-        page.wait_for_timeout(50)
-    type_query(page, "a submarine")
-    page.keyboard.press("Enter")
+def test_who_asks_again_while_an_answer_comes_is_shown_the_last(page: Any) -> None:
+    for words in ("a cat", "a castle", "a tower", "a submarine"):  # no waiting in between
+        type_query(page, words)
+        page.keyboard.press("Enter")
     found(page, "Probably nothing among")
+    page.locator("#found .tile").last.scroll_into_view_if_needed()
+    sync_api.expect(page.locator("#found .tile")).to_have_count(TOTAL)
+    assert found(page, "Probably nothing among")
+    assert max(relevances(page).values()) < 5  # also of what was read on
 
 
 def test_an_image_of_their_own_is_a_query(page: Any) -> None:
@@ -258,7 +249,7 @@ def test_an_image_that_cannot_be_read_is_told(page: Any, tmp_path: Path) -> None
 
 def test_results_can_differ_from_each_other(page: Any) -> None:
     alike = search(page, "an animal")[:8]
-    page.get_by_role("button", name="Options").click()
+    page.get_by_role("button", name="Filters and order").click()
     page.locator("#diversity input[type=number]").fill("0.9")
     page.locator("#diversity input[type=number]").blur()
     page.locator("#search").click()
@@ -270,9 +261,19 @@ def test_results_can_differ_from_each_other(page: Any) -> None:
 
 
 def test_the_api_takes_a_query_and_a_count(address: str) -> None:
-    gallery = client.Client(address, verbose=False).predict("a cat", 3, api_name="/search")
-    assert len(gallery) == 3
-    assert gallery[0]["caption"].startswith("cat ")
+    found = client.Client(address, verbose=False).predict("a cat", 3, api_name="/search")
+    assert len(found["images"]) == 3
+    assert found["images"][0]["caption"].startswith("cat ")
+    assert found["told"].startswith("Found")
+
+
+def test_what_is_found_is_put_in_order(address: str) -> None:
+    visitor = client.Client(address, verbose=False)
+    best = visitor.predict("a castle", 24, api_name="/search")["images"]
+    relevant = [item["name"] for item in best if item["relevance"] >= 40]
+    assert len(relevant) > 1
+    by_name = visitor.predict("a castle", 24, api_name="/search", sort="name")["images"]
+    assert [item["name"] for item in by_name] == sorted(relevant)
 
 
 def test_a_visitor_classifies_an_image_of_their_own(page: Any) -> None:
