@@ -124,6 +124,7 @@ _PUBLIC = {
     "clipkit.search.changes": ("FileState",),
     "clipkit.search.context": ("ContextOptions", "retrieve_context"),
     "clipkit.search.context_report": ("ContextImage", "ContextReport"),
+    "clipkit.search.contact_sheet": ("FoundImage", "contact_sheet"),
     "clipkit.search.duplicates.calibration": ("DuplicateCalibration",),
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.duplicates.leaks": ("NearDuplicate",),

@@ -132,6 +132,8 @@ TESTED_IN = {
     "models/lora_info": "models/test_lora",
     "models/safetensors_header": "models/test_checkpoint",
     "paths": "runtime/test_cache",
+    "plain_text": "cli/test_terminal",
+    "search/contact_sheet": "cli/test_contact_sheet",
     "runs/build": "runs/test_run",
     "runs/callbacks": "runs/test_run",
     "runs/finalize": "runs/test_run",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import clipkit
+from clipkit.demo.image_grid import ShownImage
 from clipkit.demo.messages import refuse
 
 MAX_TEXT = 500  # characters of a folder, a camera or a day
@@ -82,7 +83,7 @@ def read_filters(
     return filters
 
 
-def places_of(images: Iterable[clipkit.LibraryImage], folder: Path) -> Places:
+def places_of(images: Iterable[ShownImage], folder: Path) -> Places:
     """Return the folders and cameras of images, as far as they can be shown, in order."""
     folders: set[str] = set()
     cameras: set[str] = set()

@@ -48,7 +48,7 @@ class SearchState:
         marked: tuple[Path, ...] = getattr(self, kind)
         if len(marked) >= MAX_MARKS:
             raise refuse(f"Up to {MAX_MARKS} images can be marked: forget the marks")
-        return replace(self, **{kind: (*marked, path)})
+        return replace(self, **{kind: (*marked, path)})  # type: ignore[arg-type] # one of the two
 
 
 @dataclass

@@ -210,7 +210,7 @@ def build(
         asked, tab.search, [query, count, session, image, diversity, *chosen], grid,
         api_name="search", trigger_mode="multiple",
     )  # fmt: skip
-    private = {"api_visibility": "private", "trigger_mode": "multiple"}
+    private: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "multiple"}
     page.load(tab.open, session, [grid, place, camera], **private)
     examples.click(tab.find_example, [examples, session], [query, image, grid], **private)
     unset.click(tab.find_unfiltered, session, [*chosen, diversity, grid], **private)

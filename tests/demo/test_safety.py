@@ -478,9 +478,9 @@ def test_images_behind_links_and_names_that_are_no_text(tmp_path: Path) -> None:
         (own / "owl.jpg").rename(tmp_path / "owl.jpg")
         (own / "owl.jpg").symlink_to(tmp_path / "owl.jpg")
         assert stranger.http.get(f"{API}file={owl}").status_code == 404
-        for call in (("search", *search_values("", 8, image_value(owl))),
-                     ("classify", image_value(owl), "owl, cat", False)):  # fmt: skip
-            message = stranger.call(*call)
+        for name, values in (("search", search_values("", 8, image_value(owl))),
+                             ("classify", (image_value(owl), "owl, cat", False))):  # fmt: skip
+            message = stranger.call(name, *values)
             assert "symbolic link" in message["output"]["error"]
         assert len(stranger.search("an animal", 24)) == 1
 
