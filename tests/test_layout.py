@@ -107,6 +107,7 @@ TESTED_IN = {
     "models/transformers_weights": "models/test_transformers_layout",
     "demo/api_calls": "demo/test_safety",
     "demo/app": "demo/test_safety",
+    "demo/duplicates": "demo/test_selection_page",
     "demo/image_grid": "demo/test_page",
     "demo/image_store": "demo/test_safety",
     "demo/messages": "demo/test_safety",

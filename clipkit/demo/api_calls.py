@@ -10,6 +10,7 @@ from collections.abc import Container
 from typing import Any
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+WORD = re.compile(r"[a-z]{1,16}")
 MAX_VALUES = 16
 _FILE = {"_type": "gradio.FileData"}
 
@@ -59,19 +60,32 @@ def _read_value(value: object, images: Container[object]) -> object:
         return value
     if not isinstance(value, dict):
         raise CallError("a value must be words, a number or an image")
-    key = value.get("path")
+    return {"path": _read_key(value.get("path"), images), "url": None, "meta": _FILE}
+
+
+def _read_key(key: object, images: Container[object]) -> str:
+    """Return an image's id without its size."""
     if key not in images:
         raise CallError("this image is not here any more: choose it again")
-    return {"path": str(key)[:32], "url": None, "meta": _FILE}
+    return str(key)[:32]
 
 
 def _read_event(event: object, images: Container[object]) -> dict[str, Any] | None:
-    """Return which image was picked: its place, and its id where that was given out."""
+    """Return what of the page an event is about.
+
+    The place of an image, or a list of ids; an id or a word of the page's own; and whether it was
+    selected.
+    """
     if not isinstance(event, dict) or "index" not in event:
         return None
-    key = event.get("value")
-    value = key[:32] if isinstance(key, str) and key in images else None
-    return {"index": _read_index(event["index"]), "value": value, "selected": True}
+    index, value = event["index"], event.get("value")
+    if isinstance(index, list):
+        index = [_read_key(key, images) for key in index]
+    else:
+        index = _read_index(index)
+    if not isinstance(value, str) or not (value in images or WORD.fullmatch(value)):
+        value = None
+    return {"index": index, "value": value, "selected": event.get("selected", True) is True}
 
 
 def _read_index(index: object) -> int | None:

@@ -7,12 +7,13 @@ const line = element.querySelector("[role=status]");
 const forget = element.querySelector(".forget");
 const view = (name) => dialog.querySelector("." + name);
 let items = [];
+let tiles = [];
 let left = 0; // how many images follow after these
 let shown = -1; // which image the large view shows
 let asked = -1; // how many images there were when more were asked for
 
 const address = (key) => new URL("gradio_api/file=" + key, document.baseURI).href;
-const large = (item) => address(item.image.path.replace("-small", ""));
+const large = (item) => address(key(item));
 const percent = (item) => (item.relevance === null ? "" : item.relevance + " % relevant");
 
 function make(tag, name, text) {
@@ -28,8 +29,9 @@ function day(date) {
   return parsed.toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
 }
 
-function tile(item) {
-  const button = make("button", "tile" + (item.is_found ? " found" : ""));
+function tile(item, place) {
+  const cell = make("div", "cell" + (item.is_found ? " found" : ""));
+  const button = make("button", "tile");
   button.type = "button";
   const frame = make("span", "frame");
   const image = make("img", "");
@@ -42,11 +44,23 @@ function tile(item) {
   path.title = item.file;
   const facts = make("span", "facts");
   if (item.relevance !== null) facts.append(make("span", "relevance", percent(item)));
+  if (item.group !== null) facts.append(make("span", "", item.is_spare ? "spare copy" : "best copy"));
   facts.append(make("span", "date", day(item.date)));
   button.append(frame, path, facts);
-  const place = items.length;
   button.addEventListener("click", () => open(place));
-  return button;
+  cell.append(button, picker(item, place));
+  return cell;
+}
+
+function add(item) {
+  const place = items.push(item) - 1;
+  const before = items[place - 1];
+  if (item.group !== null && (!before || before.group !== item.group)) {
+    grid.append(make("h2", "group", item.heading));
+  }
+  const cell = tile(item, place);
+  tiles.push(cell);
+  grid.append(cell);
 }
 
 function show() {
@@ -54,15 +68,16 @@ function show() {
   if (!page || typeof page !== "object") return;
   if (page.start === 0) {
     items = [];
+    tiles = [];
     grid.replaceChildren();
+    whole = page.whole;
+    selectNone();
     if (dialog.open) dialog.close();
   } else if (page.start !== items.length) {
     return; // what was before it has been replaced
   }
-  for (const item of page.images) {
-    grid.append(tile(item));
-    items.push(item);
-  }
+  page.images.forEach(add);
+  showSelection();
   left = page.left;
   line.textContent = page.told;
   forget.hidden = !page.has_marks;
@@ -107,15 +122,14 @@ function open(place) {
 
 function close() {
   dialog.close();
-  const back = grid.children[shown];
+  const back = tiles[shown];
   shown = -1;
-  if (back) back.focus();
+  if (back) back.querySelector(".tile").focus();
 }
 
 function mark(kind) {
-  const key = items[shown].image.path.replace("-small", "");
   dialog.close();
-  trigger(kind, { index: shown, value: key });
+  trigger(kind, { index: shown, value: key(items[shown]) });
 }
 
 forget.addEventListener("click", () => trigger("forget", { index: 0 }));
@@ -143,11 +157,12 @@ function columns() {
 
 grid.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() };
-  const place = [...grid.children].indexOf(document.activeElement);
-  const next = grid.children[place + steps[event.key]];
+  const place = tiles.findIndex((cell) => cell.contains(document.activeElement));
+  if (event.key === "x" && place >= 0) pick(place, event.shiftKey);
+  const next = tiles[place + steps[event.key]];
   if (place < 0 || !next) return;
   event.preventDefault();
-  next.focus();
+  next.querySelector(".tile").focus();
 });
 
 function focusQuery(event) {
@@ -163,5 +178,3 @@ function focusQuery(event) {
 document.addEventListener("keydown", focusQuery);
 window.addEventListener("scroll", askIfNear, { passive: true });
 window.addEventListener("resize", askIfNear, { passive: true });
-watch("value", show);
-show();

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 import clipkit
+from clipkit.demo.duplicates import DuplicateImage
 from clipkit.demo.image_store import ImageStore, small
 from clipkit.demo.messages import short_name, short_path, short_stem
 
@@ -19,8 +20,8 @@ FOUND = 0.4  # the relevance from which on an image counts as found
 _HERE = Path(__file__)
 Page = dict[str, Any]
 """The grid's value: some images, the place of the first, how many follow, what is told of all."""
-ShownImage = clipkit.SearchHit | clipkit.LibraryImage
-"""One image that a search has found, or that the library lists."""
+ShownImage = clipkit.SearchHit | clipkit.LibraryImage | DuplicateImage
+"""One image that a search has found, that the library lists, or that it has more than once."""
 
 
 def image_grid() -> gr.HTML:
@@ -28,16 +29,31 @@ def image_grid() -> gr.HTML:
 
     Its events: "reach" when its end comes into sight, whose index is how many images it shows;
     "alike" and "unlike" when a visitor wants more or less like an image, whose id is the value;
-    "forget" when the marks are to be forgotten.
+    "forget" when the marks are to be forgotten; "take" when something is to be made of the selected
+    images, the kind as the value, and the index the ids of those that were selected one by one, or
+    if all were selected, as `selected` then says, of those that were taken out.
     """
     return gr.HTML(
         None,
         html_template=_HERE.with_suffix(".html").read_text(encoding="utf-8"),
         css_template=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
-        js_on_load=_HERE.with_suffix(".js").read_text(encoding="utf-8"),
+        js_on_load="".join(
+            _HERE.with_name(name).read_text(encoding="utf-8")
+            for name in ("image_grid.js", "image_selection.js")
+        ),
         apply_default_css=False,
         elem_id="found",
     )
+
+
+def belongs(image: ShownImage) -> bool:
+    """Return whether an image is of those that "select all" selects.
+
+    All that a library lists, what counts as found of a search, the spare ones of duplicates.
+    """
+    if isinstance(image, clipkit.SearchHit):
+        return image.relevance >= FOUND
+    return image.is_spare if isinstance(image, DuplicateImage) else True
 
 
 def grid_items(
@@ -70,7 +86,11 @@ def _item(image: ShownImage, images: ImageStore, folder: Path) -> dict[str, Any]
         "relevance": None,
         "similarity": None,
         "is_found": False,
+        "belongs": belongs(image),
+        "group": None,
     }
+    if isinstance(image, DuplicateImage):
+        item |= {"group": image.group, "heading": image.heading, "is_spare": image.is_spare}
     if isinstance(image, clipkit.SearchHit):
         percent = int(100 * image.relevance)  # rounded down: 40 % is found
         item |= {

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import clipkit
 from clipkit.demo.image_grid import ShownImage
-from clipkit.demo.messages import refuse
+from clipkit.demo.messages import is_text, refuse
 
 MAX_TEXT = 500  # characters of a folder, a camera or a day
 MAX_CHOICES = 500  # folders, and cameras, that are offered; others can be typed
@@ -97,7 +97,7 @@ def places_of(images: Iterable[ShownImage], folder: Path) -> Places:
 
 
 def _is_shown(name: str) -> bool:
-    return 0 < len(name) <= MAX_TEXT and name.isprintable()  # half a character is not
+    return 0 < len(name) <= MAX_TEXT and is_text(name)
 
 
 def _text(given: str | None, what: str) -> str:

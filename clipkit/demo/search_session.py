@@ -1,14 +1,16 @@
 """One visitor's search: what was asked for, what was found, and how far it has been shown."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import clipkit
-from clipkit.demo.image_grid import FOUND, Page, ShownImage, grid_items
+from clipkit.demo.image_grid import FOUND, Page, ShownImage, belongs, grid_items
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.messages import refuse, short_stem
 from clipkit.demo.search_query import SearchRequest, read_query
+from clipkit.demo.selection import SelectedImage, described
 
 MAX_FOUND = 480  # images of one search: 500 visitors' are some 100 MB
 MAX_MARKS = 50  # of each kind
@@ -31,6 +33,7 @@ class SearchState:
     read: int = 0  # how many of them were looked at for what is shown
     shown: int = 0  # how many are: those that may not be shown are left out
     told: str = ""  # the line above them
+    whole: str = ""  # what of them "select all" selects
 
     def with_mark(self, kind: str, path: Path) -> "SearchState":
         """Return the state with one more image marked.
@@ -95,11 +98,15 @@ class Searcher:
         if query is None and not state.more and not state.less:
             images = self._list(wanted)
             told = describe_listing(wanted, len(images), len(self._library))
-            state = replace(state, images=images, told=told)
+            state = replace(state, images=images, told=told, whole="")
         else:
             hits = self._search(query, state)
             told = describe_hits(state, hits, len(self._library), concepts)
-            state = replace(state, images=hits, told=told)
+            state = replace(state, images=hits, told=told, whole=" found")
+        return self.show(session, state, count)
+
+    def show(self, session: SearchSession, state: SearchState, count: int) -> Page:
+        """Make a state the visitor's, and return its first page, of at most so many images."""
         session.state = replace(state, read=0, shown=0)
         return self.read_on(session, count)
 
@@ -119,7 +126,21 @@ class Searcher:
             "left": len(state.images) - read,
             "told": state.told,
             "has_marks": bool(state.more or state.less),
+            "whole": {"count": sum(map(belongs, state.images)), "name": state.whole},
         }
+
+    def keep_shown(self, images: Sequence[ShownImage]) -> list[SelectedImage]:
+        """Return those of some images that may be shown, as they are listed."""
+        folder = self._library.folder
+        return [described(image, folder) for image in images if self._images.is_shown(image.path)]
+
+    def thumbnails(self, images: Sequence[SelectedImage]) -> dict[Path, bytes]:
+        """Return small renderings of images, by path, as far as they can still be shown."""
+        found = {}
+        for image in images:
+            with contextlib.suppress(clipkit.ClipkitError):
+                found[image.path] = self._images.thumbnail(self._library.folder / image.path)
+        return found
 
     def _list(self, wanted: SearchRequest) -> list[clipkit.LibraryImage]:
         sort = "newest" if wanted.sort == "best" else wanted.sort

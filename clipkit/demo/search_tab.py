@@ -1,6 +1,6 @@
 """The page's tab for search: the library itself, and what words and images find in it."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 import clipkit
+from clipkit.demo.duplicates import DuplicateFinder
 from clipkit.demo.image_grid import Page, image_grid
 from clipkit.demo.image_store import ImageStore, StoredImage
 from clipkit.demo.messages import refuse, translate
@@ -23,9 +24,20 @@ from clipkit.demo.search_filters import (
 )
 from clipkit.demo.search_query import SearchRequest, read_typed
 from clipkit.demo.search_session import Searcher, SearchSession, SearchState
+from clipkit.demo.selection import (
+    EXPORTS,
+    MAX_LISTED,
+    MAX_ON_SHEET,
+    SelectedImage,
+    export_dialog,
+    selected,
+    sheet_of,
+    text_of,
+)
 
 QUERIES = ("a cat", "sailing boats", "sunset", "a tall tower", "musical instrument", "wild animal")
 PAGE = 24  # images that are sent at a time
+STEP = 20  # images of a selection that are looked at in one step of the queue
 _UNSET = ("best", "", "", "", "", 0, "", 0)  # order, filters and diversity, as on the page
 
 
@@ -42,6 +54,7 @@ class SearchTab:
     def __init__(
         self, library: clipkit.PhotoLibrary, space_id: str, images: ImageStore, queue: ModelQueue
     ) -> None:
+        self._duplicates = DuplicateFinder(library, queue, lambda: len(library))
         self._folder = library.folder
         self._searcher = Searcher(library, space_id, images)
         self._images = images
@@ -125,6 +138,45 @@ class SearchTab:
         """Refit the search to one more image that is unlike what is sought."""
         return await self._find_marked("less", session, event, request)
 
+    async def find_duplicates(self, session: SearchSession, request: gr.Request) -> Page:
+        """Show the images that the library has more than once."""
+        try:
+            images, told = await self._duplicates.find()
+        except clipkit.ClipkitError as error:
+            raise translate(error) from error
+        state = SearchState(images=images, told=told, whole=" spare copies")
+        return await self._queue.run(
+            request.session_hash, self._searcher.show, session, state, PAGE
+        )
+
+    async def take(
+        self, session: SearchSession, event: gr.SelectData, request: gr.Request
+    ) -> AsyncIterator[Any]:
+        """Return a list, a command or a contact sheet of the images that are selected."""
+        kind, visitor, state = event.value, request.session_hash, session.state
+        if kind not in EXPORTS or not isinstance(event.index, list):
+            raise refuse("Select images first")
+        chosen = await self._queue.run(
+            visitor, selected, state.images, set(event.index), self._images, is_all=event.selected
+        )
+        most = MAX_ON_SHEET if kind == "sheet" else MAX_LISTED
+        if len(chosen) > most:
+            raise refuse(f"Up to {most:,} images at a time, {len(chosen):,} are selected")
+        images: list[SelectedImage] = []
+        pictures: dict[Path, bytes] = {}
+        for start in range(0, len(chosen), STEP):  # so that others wait for no longer
+            step = chosen[start : start + STEP]
+            kept = await self._queue.run(visitor, self._searcher.keep_shown, step)
+            images += kept
+            if kind == "sheet":
+                pictures |= await self._queue.run(visitor, self._searcher.thumbnails, kept)
+            yield gr.skip()
+        if kind == "sheet":
+            title = state.request.words or "Images"
+            yield sheet_of([image for image in images if image.path in pictures], title, pictures)
+        else:
+            yield text_of(kind, images)
+
     async def read_on(
         self, session: SearchSession, event: gr.SelectData, request: gr.Request
     ) -> Page | Any:
@@ -198,8 +250,8 @@ def build(
         )  # fmt: skip
     options = build_options()
     count = gr.Slider(1, PAGE, value=PAGE, step=1, visible=False)
-    grid = image_grid()
-    sort, first, last, place, camera, size, shape, diversity, unset = options
+    grid, taken = image_grid(), export_dialog()
+    sort, first, last, place, camera, size, shape, diversity, unset, copies = options
     chosen = [sort, first, last, place, camera, size, shape]
     asked = [query.submit, button.click, image.upload, image.clear, diversity.release]
     asked += [part.submit for part in (first, last)]
@@ -217,11 +269,13 @@ def build(
     grid.alike(tab.find_more, session, grid, api_name="more", **private)
     grid.unlike(tab.find_less, session, grid, api_name="less", **private)
     grid.forget(tab.find_unmarked, session, grid, **private)
+    grid.take(tab.take, session, taken, api_name="take", **private)
+    copies.click(tab.find_duplicates, session, grid, **private)
     grid.reach(tab.read_on, session, grid, show_progress="hidden", **private)
 
 
 def build_options() -> tuple[Any, ...]:
-    """Add the order, the filters and the diversity of a search, and return them in this order."""
+    """Add the order, filters and diversity of a search and two buttons; return them in order."""
     with gr.Accordion("Filters and order", open=False, elem_id="options"):
         with gr.Row():
             sort = gr.Dropdown(SORTS, value="best", label="Order", min_width=150, elem_id="sort")
@@ -255,5 +309,7 @@ def build_options() -> tuple[Any, ...]:
                 0, 1, label="Different from each other", elem_id="diversity", scale=3,
                 info="0 shows the best matches, however alike; 1 the most varied ones",
             )  # fmt: skip
-            unset = gr.Button("Clear filters", size="sm", min_width=120, elem_id="unset")
-    return sort, first, last, place, camera, size, shape, diversity, unset
+            with gr.Column(min_width=150):
+                unset = gr.Button("Clear filters", size="sm", elem_id="unset")
+                copies = gr.Button("Show duplicates", size="sm", elem_id="copies")
+    return sort, first, last, place, camera, size, shape, diversity, unset, copies

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
 
+import clipkit
 from clipkit.demo.model_queue import ModelQueue
 
 
@@ -82,3 +83,65 @@ def test_an_error_and_somebody_who_leaves_let_the_others_in() -> None:
     assert done[-1] == "last"
     gc.collect()  # the errors hold what they came through
     assert len(queue._visitors) == 0  # nobody is remembered
+
+
+def test_a_long_job_lets_others_in_whenever_it_reports() -> None:
+    queue, done = ModelQueue(), list[str]()
+
+    def index(progress: clipkit.Progress) -> str:
+        for number in range(4):
+            progress(number, 4)
+            done.append("index")
+        return "indexed"
+
+    async def both() -> None:
+        indexing = asyncio.create_task(queue.run_in_turns(index))
+        while not done:
+            await asyncio.sleep(0)
+        await _job(queue, "visitor", "visitor", 2, done)
+        assert await indexing == "indexed"
+
+    run_apart(both())
+    assert done.count("index") == 4
+    places = [place for place, name in enumerate(done) if name == "visitor"]
+    assert places[1] - places[0] <= 2  # one step of the job between two of a visitor
+    assert places[0] <= 3
+
+
+def test_a_long_job_ends_at_its_next_report_when_nobody_waits_for_it() -> None:
+    queue, started, goes_on, done = ModelQueue(), threading.Event(), threading.Event(), list[str]()
+
+    def endless(progress: clipkit.Progress) -> None:
+        while True:
+            progress(0, 1)
+            done.append("step")
+            started.set()
+            goes_on.wait(10)
+
+    async def leave() -> None:
+        job = asyncio.create_task(queue.run_in_turns(endless))
+        await asyncio.to_thread(started.wait, 10)
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        waiting = asyncio.create_task(queue.run("next", done.append, "next"))
+        goes_on.set()
+        await waiting  # the model is free again
+
+    run_apart(leave())
+    assert done == ["step", "next"]
+
+
+def test_an_error_of_a_long_job_is_told_and_frees_the_model() -> None:
+    queue, done = ModelQueue(), list[str]()
+
+    def wrong(progress: clipkit.Progress) -> None:
+        progress(0, 1)
+        raise ZeroDivisionError
+
+    async def both() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await queue.run_in_turns(wrong)
+        await queue.run("next", done.append, "next")
+
+    run_apart(both())
+    assert done == ["next"]

@@ -265,6 +265,32 @@ def test_marks_are_images_that_were_given_out(visitor: Visitor) -> None:
         assert message["output"]["error"] == "Pick an image of the results first", value
 
 
+def test_a_selection_is_of_images_that_were_found(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = visitor.search("a cat", 1)[0]["image"]["path"]
+    for index in (["/etc/passwd"], [key, "0" * 32], [{"path": key}], [[key]], {"a": 1}, "a"):
+        event = {"index": index, "value": "list", "selected": False}
+        assert visitor.join("take", None, event=event).status_code == 422, index
+    for value in ("list", "delete", "../x", None):
+        event = {"index": [key], "value": value, "selected": False}
+        visitor.join("take", None, event=event).raise_for_status()
+        (message,) = visitor.results()
+        if value == "list":
+            assert message["output"]["data"][0]["text"] == "cat.jpg\n"
+        else:
+            assert message["output"]["error"] == "Select images first"
+    (own,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    visitor.join("take", None, event={"index": [own], "value": "list", "selected": False})
+    (message,) = visitor.results()
+    assert message["output"]["data"][0]["text"] == ""  # an upload is not of the library
+    monkeypatch.setattr("clipkit.demo.search_tab.MAX_LISTED", 2)
+    visitor.search("")
+    visitor.join("take", None, event={"index": [], "value": "list", "selected": True})
+    (message,) = visitor.results()
+    assert message["output"]["error"] == "Up to 2 images at a time, 3 are selected"
+
+
 def test_uploads_over_the_limit_are_refused_early(visitor: Visitor) -> None:
     from clipkit.demo.request_filter import MAX_UPLOAD
 
