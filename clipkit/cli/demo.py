@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise MissingExtraError("demo", "The page in the browser")
     folder = arguments.folder or str(reference_directory())
     PhotoLibrary.open(folder)  # says what is wrong with it, before the model is loaded
-    encoder = load_encoder(arguments, cache_texts=False)  # what visitors type is never logged
+    encoder = load_encoder(arguments, cache_texts="memory")  # what visitors type is never logged
     library = PhotoLibrary.open_nearest(folder, encoder)
     report = sync_if_possible(
         library, folder, exclude=arguments.exclude, include_hidden=arguments.include_hidden

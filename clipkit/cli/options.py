@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
+from typing import Literal
 
 from clipkit.cli import values
 from clipkit.cli.parser import quoted
@@ -105,12 +106,14 @@ def add_scan_options(parser: "argparse._ActionsContainer") -> None:
     )
 
 
-def load_encoder(arguments: argparse.Namespace, *, cache_texts: bool = True) -> Encoder:
+def load_encoder(
+    arguments: argparse.Namespace, *, cache_texts: bool | Literal["memory"] = True
+) -> Encoder:
     """Return the encoder that the options of add_model_options select.
 
     Args:
         arguments: As parsed.
-        cache_texts: Whether embeddings of texts are kept on disk.
+        cache_texts: As for :func:`clipkit.load`.
 
     Returns:
         The encoder.

@@ -1,19 +1,16 @@
 """The queue for the model: one step of work at a time, visitors in turn."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Generic, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from anyio.to_thread import run_sync
 
-import clipkit
-
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_LOOK_UP = 1.0  # seconds after which a job that waits sees that the page has ended
+T = TypeVar("T")
 
 
 class ModelQueue:
@@ -21,7 +18,7 @@ class ModelQueue:
 
     The model uses all cores for one step, so steps in parallel only slow each other down. A job of
     many steps queues again for each: a new visitor waits for one step of each other visitor, not
-    for their whole jobs. Waiting holds no thread.
+    for their whole jobs. Waiting for a step holds no thread.
     """
 
     def __init__(self) -> None:
@@ -42,68 +39,79 @@ class ModelQueue:
         Returns:
             What the step returns.
         """
-        own = self._visitors.setdefault(visitor or "", asyncio.Lock())
+        own = self._own(visitor)
         async with own, self._model:
             return await run_sync(lambda: step(*args, **kwargs))
 
-    async def run_in_turns(self, job: Callable[[clipkit.Progress], R]) -> R:
-        """Run a long job in a thread; whenever it reports progress, others have their turn first.
-
-        It has the model from its first report on. If nobody waits for it any more, it ends at the
-        next one.
+    def start(self, visitor: str | None, work: Callable[[Callable[[T], None]], R]) -> "Job[T, R]":
+        """Return long work that lets others have the model between two of its steps.
 
         Args:
-            job: The work; it calls what it is given with how much is done, and how much there is.
+            visitor: The visitor's session; None for a visitor without one.
+            work: Called in a thread with a function that it calls after every step, with what to
+                tell the visitor. That function returns when it is the visitor's turn again.
 
         Returns:
-            What the job returns.
+            The job. It starts when it is iterated.
         """
-        turn = _Turn(self._model)
-        work = asyncio.ensure_future(turn.run(job))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            turn.is_over = True
-            work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # is told
-            raise
+        return Job(self._own(visitor), self._model, work)
+
+    def _own(self, visitor: str | None) -> asyncio.Lock:
+        return self._visitors.setdefault(visitor or "", asyncio.Lock())
 
 
-class _JobEndedError(Exception):
-    """A job whose result nobody waits for."""
+class Job(Generic[T, R]):
+    """Long work on the model: iterate over what it tells, then take its result.
 
+    It ends after its present step when nobody iterates any more.
 
-class _Turn:
-    """The turns of one job that runs in a thread."""
+    Args:
+        own: Held during each of its visitor's steps.
+        model: Held during each step of anybody.
+        work: As for :meth:`ModelQueue.start`.
+    """
 
-    def __init__(self, model: asyncio.Lock) -> None:
-        self.is_over = False
+    result: R
+
+    def __init__(
+        self, own: asyncio.Lock, model: asyncio.Lock, work: Callable[[Callable[[T], None]], R]
+    ) -> None:
+        self._own = own
         self._model = model
-        self._has_model = False
-        self._loop = asyncio.get_running_loop()
+        self._work = work
 
-    async def run(self, job: Callable[[clipkit.Progress], R]) -> R:
-        try:
-            return await run_sync(job, self._take_next)
-        finally:
-            self._give_back()
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Do the work; yield what it tells."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Queue[tuple[T, ...]] = asyncio.Queue()  # () is the end
+        is_left = threading.Event()
 
-    def _take_next(self, num_done: int, total: int | None) -> None:
-        """Wait in the job's thread until it has its next turn."""
-        queued = asyncio.run_coroutine_threadsafe(self._queue_again(), self._loop)
-        while not (self.is_over or self._loop.is_closed()):
-            with contextlib.suppress(TimeoutError):
-                return queued.result(_LOOK_UP)
-        raise _JobEndedError
+        def tell(something: T) -> None:
+            if is_left.is_set():
+                raise _LeftError
+            loop.call_soon_threadsafe(told.put_nowait, (something,))
+            asyncio.run_coroutine_threadsafe(self._let_others(), loop).result()
 
-    async def _queue_again(self) -> None:
-        self._give_back()
-        if not self.is_over:
-            await self._model.acquire()
-            self._has_model = True
-        if self.is_over:  # by now
-            self._give_back()
+        async with self._own, self._model:
+            working = asyncio.ensure_future(run_sync(self._work, tell))
+            working.add_done_callback(lambda _: told.put_nowait(()))
+            try:
+                while something := await told.get():
+                    yield something[0]
+                self.result = await working
+            finally:
+                is_left.set()
+                await asyncio.wait([working])  # to its next step: then the model is free
+                if not working.cancelled():
+                    working.exception()  # has been told of, or nobody is there to be told
 
-    def _give_back(self) -> None:
-        if self._has_model:
-            self._has_model = False
-            self._model.release()
+    async def _let_others(self) -> None:
+        """Give the turn away and wait for the next one."""
+        self._model.release()
+        self._own.release()
+        await self._own.acquire()
+        await self._model.acquire()
+
+
+class _LeftError(Exception):
+    """The visitor of a job has left."""

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clipkit.embeddings import common_space, cosine_similarity
 from clipkit.encoder.image_calls import Decode, ImageCalls
-from clipkit.encoder.text_cache import TextCache
+from clipkit.encoder.text_cache import MemoryTextCache, TextCache
 from clipkit.encoder.text_calls import TextCalls
 from clipkit.encoder.text_embedding import TextEmbedder
 from clipkit.errors import InputError, SpaceMismatchError
@@ -43,7 +43,7 @@ class Encoder(TextCalls, ImageCalls):
         *,
         name: str,
         max_pixels: int | None = None,
-        text_cache: TextCache | None = None,
+        text_cache: TextCache | MemoryTextCache | None = None,
     ) -> None:
         super().__init__(runtime, tokenizer, name=name)
         self.preprocess = preprocess

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from clipkit.encoder.encoder import Encoder
-from clipkit.encoder.text_cache import TextCache
+from clipkit.encoder.text_cache import MemoryTextCache, TextCache
 from clipkit.errors import InputError
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
@@ -28,7 +28,7 @@ def open_encoder(
     device: str,
     precision: str,
     cache_dir: Path | None,
-    text_cache: TextCache | None,
+    text_cache: TextCache | MemoryTextCache | None,
 ) -> Encoder:
     """Return the encoder of a model; :func:`verify_compiled` checks the files it is opened from.
 
@@ -100,7 +100,7 @@ def fits_compiled(engine: str, device: str, precision: str) -> bool:
 
 
 def _open_compiled(
-    directory: Path, name: str, precision: str, text_cache: TextCache | None
+    directory: Path, name: str, precision: str, text_cache: TextCache | MemoryTextCache | None
 ) -> Encoder:
     from clipkit.runtime.onnx_runtime import OnnxRuntime
 
@@ -122,7 +122,7 @@ def _open_on_torch(
     device: str,
     precision: str,
     cache_dir: Path | None,
-    text_cache: TextCache | None,
+    text_cache: TextCache | MemoryTextCache | None,
 ) -> Encoder:
     from clipkit.models.checkpoint import load_towers
     from clipkit.runtime.torch_autotune import autotune_torch_precision

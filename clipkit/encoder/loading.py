@@ -1,13 +1,13 @@
 """clipkit.load and clipkit.compile_model: the encoder of a model, by the model's name."""
 
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from clipkit.arguments import check_path, check_progress
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.engines import Engine, open_encoder, verify_compiled
 from clipkit.encoder.spec import EncoderSpec
-from clipkit.encoder.text_cache import user_text_cache
+from clipkit.encoder.text_cache import MemoryTextCache, TextCache, user_text_cache
 from clipkit.models.sources import resolve_source
 from clipkit.progress import StepProgress
 from clipkit.runtime.autotune import autotune_compiled_precision
@@ -22,7 +22,7 @@ def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
     engine: Engine = "auto",
     truncate_dim: int | None = None,
     cache_dir: str | Path | None = None,
-    cache_texts: bool = True,
+    cache_texts: bool | Literal["memory"] = True,
 ) -> Encoder:
     """Return the encoder of a model.
 
@@ -48,7 +48,8 @@ def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
         truncate_dim: How many dimensions of the embeddings are kept, from the first on, as
             :meth:`Encoder.truncated` does it; None: all.
         cache_dir: Where weights from a hub are kept, if not in the hub's own cache.
-        cache_texts: Whether embeddings of texts are looked up and kept on disk.
+        cache_texts: Whether embeddings of texts are looked up and kept on disk; "memory": only as
+            long as this encoder lives, and nothing of them on disk.
 
     Returns:
         The encoder, ready to encode.
@@ -68,7 +69,7 @@ def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
         device=str(device),  # torch's own kind is as good as its name
         precision=precision,
         cache_dir=hub_cache,
-        text_cache=user_text_cache() if cache_texts else None,
+        text_cache=_text_cache(cache_texts),
     )
     verify_compiled(encoder, source)
     encoder.spec = EncoderSpec(
@@ -78,9 +79,15 @@ def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
         device=encoder.device,
         space_id=encoder.space_id,
         cache_dir=None if hub_cache is None else str(hub_cache),
-        cache_texts=cache_texts,
+        cache_texts=cache_texts is True,
     )
     return encoder if truncate_dim is None else encoder.truncated(truncate_dim)
+
+
+def _text_cache(kept: bool | Literal["memory"]) -> TextCache | MemoryTextCache | None:
+    if kept == "memory":
+        return MemoryTextCache()
+    return user_text_cache() if kept else None
 
 
 def compile_model(

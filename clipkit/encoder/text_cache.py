@@ -1,6 +1,6 @@
-"""A cache of text embeddings on disk: a query asked before needs no text encoder.
+"""Caches of text embeddings: a query asked before needs no text encoder.
 
-One SQLite file for all models and processes. Keys are hashes: no text lies on the disk. A cache
+On disk it is one SQLite file for all models and processes. Keys are hashes: no text lies on the disk. A cache
 only saves time, so whatever is wrong with it, from a full disk to a damaged file, makes it know
 nothing and keep nothing, and is no error.
 
@@ -10,8 +10,10 @@ Shapes: N texts, D dimensions of a space.
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from clipkit.paths import cache_directory
 
 TEXT_CACHE_BYTES = 16_000_000  # some 7 000 embeddings of 512 dimensions
+MEMORY_ROWS = 8192  # 16 MB at 512 dimensions
 
 _PATIENCE_SECONDS = (
     0.02  # to wait for another process that writes; embedding a text takes about as long
@@ -133,6 +136,46 @@ class TextCache:
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 with contextlib.suppress(OSError):
                     self._path.unlink()  # the next one begins anew
+
+
+class MemoryTextCache:
+    """The embeddings of texts that were embedded before, in this process alone: no disk sees them.
+
+    Threads may share one.
+
+    Args:
+        max_rows: How many are kept. Those that were used longest ago are dropped.
+    """
+
+    def __init__(self, max_rows: int = MEMORY_ROWS) -> None:
+        self._max_rows = max_rows
+        self._rows: OrderedDict[tuple[str, str, str], NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(
+        self, space_id: str, numerics: str, texts: Iterable[str]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the embeddings of those texts that are known, as :meth:`TextCache.get` does."""
+        known = {}
+        with self._lock:
+            for text in texts:
+                key = (space_id, numerics, text)
+                if key in self._rows:
+                    self._rows.move_to_end(key)
+                    known[text] = self._rows[key].copy()
+        return known
+
+    def put(
+        self, space_id: str, numerics: str, embeddings: Mapping[str, NDArray[np.float32]]
+    ) -> None:
+        """Keep the embeddings of texts, as :meth:`TextCache.put` does."""
+        with self._lock:
+            for text, row in embeddings.items():
+                key = (space_id, numerics, text)
+                self._rows[key] = row.copy()
+                self._rows.move_to_end(key)
+            while len(self._rows) > self._max_rows:
+                self._rows.popitem(last=False)
 
 
 def user_text_cache() -> TextCache | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipkit.arguments import quoted
 from clipkit.embeddings import Embeddings, normalize_rows
-from clipkit.encoder.text_cache import TextCache
+from clipkit.encoder.text_cache import MemoryTextCache, TextCache
 from clipkit.errors import ClipkitWarning
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.progress import Progress
@@ -43,7 +43,9 @@ class TextEmbedder:
             weights were handed out: what it has is of the weights that the space_id is of.
     """
 
-    def __init__(self, runtime: Runtime, tokenizer: Tokenizer, cache: TextCache | None) -> None:
+    def __init__(
+        self, runtime: Runtime, tokenizer: Tokenizer, cache: TextCache | MemoryTextCache | None
+    ) -> None:
         self._runtime = runtime
         self._tokenizer = tokenizer
         self._cache = cache
@@ -149,7 +151,7 @@ class TextEmbedder:
             cache.put(self._runtime.space_id, self._numerics, named)
 
     @property
-    def _trusted_cache(self) -> TextCache | None:
+    def _trusted_cache(self) -> TextCache | MemoryTextCache | None:
         return None if self._runtime.may_weights_change else self._cache
 
     def _stacked(self, ensembles: Sequence[Ensemble], rows: _Rows) -> Embeddings:

@@ -144,6 +144,19 @@ class ZeroShotClassifier(ImageClassifier):
         other._has_unknown = True
         return other
 
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Embed now what scores on their own, and "none of these", are measured by.
+
+        These everyday words in the templates are else embedded for the first images, which then
+        take as long as some hundred prompts. Other classifiers by this one, such as
+        :meth:`with_unknown` returns, have them too.
+
+        Args:
+            progress: Called after every batch of prompts with (done, total).
+        """
+        check_progress(progress)
+        self.__dict__["_words"] = self._word_scale(progress)
+
     def calibrate(
         self, image_embeddings: Embeddings, labels: Sequence[int] | NDArray[np.integer[Any]]
     ) -> Calibration:
@@ -332,5 +345,8 @@ class ZeroShotClassifier(ImageClassifier):
     @functools.cached_property
     def _words(self) -> WordScale:
         """The background names as the measure of labels that are scored on their own."""
+        return self._word_scale()
+
+    def _word_scale(self, progress: Progress | None = None) -> WordScale:
         prompts = filled_prompts(BACKGROUND_NAMES, self.templates, None)
-        return WordScale(self._encoder.encode_prompts(prompts))
+        return WordScale(self._encoder.encode_prompts(prompts, progress=progress))

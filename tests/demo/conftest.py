@@ -39,7 +39,7 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
         patch.setattr("gradio.queueing.safe_get_lock", asyncio.Lock)
         patch.setattr("gradio.utils.safe_get_lock", asyncio.Lock)
         patch.setattr("gradio.utils.safe_get_stop_event", asyncio.Event)
-        encoder = clipkit.load(cache_texts=False)
+        encoder = clipkit.load(cache_texts="memory")
         library = clipkit.PhotoLibrary.open(folder, encoder)
         library.sync()
         page, images = build_page(library, encoder)

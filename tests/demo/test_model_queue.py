@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
 
-import clipkit
 from clipkit.demo.model_queue import ModelQueue
 
 
@@ -85,63 +84,62 @@ def test_an_error_and_somebody_who_leaves_let_the_others_in() -> None:
     assert len(queue._visitors) == 0  # nobody is remembered
 
 
-def test_a_long_job_lets_others_in_whenever_it_reports() -> None:
+def test_a_job_lets_others_have_the_model_after_each_of_its_steps() -> None:
     queue, done = ModelQueue(), list[str]()
 
-    def index(progress: clipkit.Progress) -> str:
-        for number in range(4):
-            progress(number, 4)
-            done.append("index")
-        return "indexed"
+    def work(tell: Callable[[int], None]) -> str:
+        for number in range(10):
+            done.append("job")
+            tell(number)
+        return "result"
 
-    async def both() -> None:
-        indexing = asyncio.create_task(queue.run_in_turns(index))
-        while not done:
-            await asyncio.sleep(0)
-        await _job(queue, "visitor", "visitor", 2, done)
-        assert await indexing == "indexed"
+    async def iterate() -> None:
+        job = queue.start("hog", work)
+        assert [number async for number in job] == list(range(10))
+        assert job.result == "result"
 
-    run_apart(both())
-    assert done.count("index") == 4
-    places = [place for place, name in enumerate(done) if name == "visitor"]
-    assert places[1] - places[0] <= 2  # one step of the job between two of a visitor
-    assert places[0] <= 3
+    run(iterate(), _job(queue, "other", "other", 3, done), _job(queue, "hog", "search", 1, done))
+    assert [place for place, name in enumerate(done) if name == "other"] == [1, 3, 5]
+    assert done.index("search") <= 3  # nor does a job hold its own visitor's other questions
+    assert len(done) == 14
 
 
-def test_a_long_job_ends_at_its_next_report_when_nobody_waits_for_it() -> None:
-    queue, started, goes_on, done = ModelQueue(), threading.Event(), threading.Event(), list[str]()
-
-    def endless(progress: clipkit.Progress) -> None:
-        while True:
-            progress(0, 1)
-            done.append("step")
-            started.set()
-            goes_on.wait(10)
-
-    async def leave() -> None:
-        job = asyncio.create_task(queue.run_in_turns(endless))
-        await asyncio.to_thread(started.wait, 10)
-        job.cancel()
-        await asyncio.gather(job, return_exceptions=True)
-        waiting = asyncio.create_task(queue.run("next", done.append, "next"))
-        goes_on.set()
-        await waiting  # the model is free again
-
-    run_apart(leave())
-    assert done == ["step", "next"]
-
-
-def test_an_error_of_a_long_job_is_told_and_frees_the_model() -> None:
+def test_an_error_of_a_job_is_its_visitors_and_frees_the_model() -> None:
     queue, done = ModelQueue(), list[str]()
 
-    def wrong(progress: clipkit.Progress) -> None:
-        progress(0, 1)
+    def work(tell: Callable[[int], None]) -> None:
+        tell(0)
         raise ZeroDivisionError
 
-    async def both() -> None:
+    async def iterate() -> None:
+        told = []
         with pytest.raises(ZeroDivisionError):
-            await queue.run_in_turns(wrong)
-        await queue.run("next", done.append, "next")
+            async for number in queue.start("wrong", work):
+                told.append(number)  # noqa: PERF401 - an error comes after the first
+        assert told == [0]
+        await queue.run("wrong", done.append, "next")
 
-    run_apart(both())
+    run(iterate())
     assert done == ["next"]
+
+
+def test_a_job_ends_when_nobody_iterates_over_it_any_more() -> None:
+    queue, done = ModelQueue(), list[str]()
+
+    def work(tell: Callable[[int], None]) -> None:
+        for number in range(10_000):
+            done.append("step")
+            tell(number)
+
+    async def leave() -> None:
+        async for number in queue.start("left", work):
+            if number == 3:
+                break
+        for _ in range(10):  # between two of them it would have had its turn
+            await queue.run("next", done.append, "next")
+
+    run_apart(leave())
+    assert done[-1] == "next"
+    assert done.count("step") <= 6  # four were told of
+    gc.collect()
+    assert len(queue._visitors) == 0

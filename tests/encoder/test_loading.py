@@ -116,6 +116,19 @@ def test_texts_are_cached_unless_that_is_switched_off(
     assert calls() == 1
 
 
+def test_embeddings_of_texts_can_be_kept_in_memory_alone(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path))
+    encoder = clipkit.load(tiny_checkpoint, cache_texts="memory")
+    first = encoder.encode_texts(TEXTS)
+    with patch.object(encoder._runtime, "text_features") as text_features:
+        assert np.array_equal(encoder.encode_texts(TEXTS), first)
+    assert not text_features.called
+    assert not list(tmp_path.rglob("texts.sqlite"))
+    assert not encoder.spec.cache_texts
+
+
 def test_a_model_that_cannot_be_loaded_is_not_compiled_and_leaves_nothing(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clipkit.encoder.text_cache import TextCache, user_text_cache
+from clipkit.encoder.text_cache import MemoryTextCache, TextCache, user_text_cache
 
 Rows = dict[str, NDArray[np.float32]]
 
@@ -363,3 +363,17 @@ def test_the_users_cache_is_as_small_as_the_readme_says(
         words = [f"{batch} {number}" for number in range(1000)]
         cache.put(SPACE, NUMERICS, dict.fromkeys(words, np.zeros(512, dtype=np.float32)))
         assert sum(file.stat().st_size for file in tmp_path.rglob("*")) < 16e6 + 1e4
+
+
+def test_in_memory_the_rows_used_longest_ago_go_first_and_are_ones_own() -> None:
+    cache, rows = MemoryTextCache(max_rows=2), rows_for(["a", "b", "c"])
+    cache.put(SPACE, NUMERICS, {"a": rows["a"], "b": rows["b"]})
+    cache.get(SPACE, NUMERICS, ["a"])[  # now b is the one that was used longest ago
+        "a"
+    ][:] = 0
+    cache.put(SPACE, NUMERICS, {"c": rows["c"]})
+    found = cache.get(SPACE, NUMERICS, ["a", "b", "c"])
+    assert sorted(found) == ["a", "c"]
+    assert all(np.array_equal(found[word], rows[word]) for word in found)
+    assert cache.get("other space", NUMERICS, ["a"]) == {}
+    assert cache.get(SPACE, "torch fp32", ["a"]) == {}

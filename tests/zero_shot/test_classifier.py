@@ -149,6 +149,18 @@ def test_a_label_on_its_own_does_not_depend_on_the_others_or_the_logit_scale() -
     np.testing.assert_allclose(among.scores(image)[:, 1:2], alone, rtol=1e-6)
 
 
+def test_what_is_prepared_is_not_embedded_again() -> None:
+    encoder = DirectionEncoder()
+    classifier = ZeroShotClassifier(encoder, ["cat"], templates="none")  # type: ignore[arg-type]
+    told: list[int] = []
+    classifier.prepare(lambda done, total: told.append(done))
+    num_texts = len(encoder.texts)
+    assert num_texts == 1 + len(BACKGROUND_NAMES)
+    assert told == [num_texts]
+    assert classifier.with_unknown().rank(normalize_rows([[0.6, 0.0, 0.8]]))
+    assert len(encoder.texts) == num_texts
+
+
 def test_multi_label_scores_grow_with_the_cosine() -> None:
     images = normalize_rows([[x, 0.2, 0.5] for x in (-0.5, 0.0, 0.5, 1.0, 3.0)])
     scores = make(["cat"], multi_label=True).scores(images)[:, 0]
