@@ -53,12 +53,15 @@ class DuplicateFinder:
         async with self._finding:
             version = self._version()
             if self._found is None or self._found[0] != version:
-                report = await self._queue.run_in_turns(
-                    lambda progress: self._library.duplicates(progress=progress)
-                )
-                images = list(_grouped(report, self._library.folder))
-                self._found = version, images, _describe(report)
+                job = self._queue.start("duplicates", self._compare)
+                async for _ in job:
+                    pass
+                images = list(_grouped(job.result, self._library.folder))
+                self._found = version, images, _describe(job.result)
         return self._found[1:]
+
+    def _compare(self, tell: Callable[[None], None]) -> clipkit.DuplicateReport:
+        return self._library.duplicates(progress=lambda *_: tell(None))
 
 
 def _grouped(report: clipkit.DuplicateReport, folder: Path) -> Iterator[DuplicateImage]:

@@ -58,12 +58,12 @@ def selected(
 
 def described(image: ShownImage, folder: Path) -> SelectedImage:
     """Return an image of the library as it is listed."""
-    is_hit = isinstance(image, clipkit.SearchHit)
+    similarity = relevance = None
+    if isinstance(image, clipkit.SearchHit):
+        similarity, relevance = image.similarity, image.relevance
     return SelectedImage(
-        image.path.relative_to(folder),
-        image.similarity if is_hit else None,
-        image.relevance if is_hit else None,
-        image.width, image.height, image.taken_at, image.camera,
+        image.path.relative_to(folder), similarity, relevance, image.width, image.height,
+        image.taken_at, image.camera,
     )  # fmt: skip
 
 

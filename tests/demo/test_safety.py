@@ -270,7 +270,7 @@ def test_a_selection_is_of_images_that_were_found(
 ) -> None:
     key = visitor.search("a cat", 1)[0]["image"]["path"]
     for index in (["/etc/passwd"], [key, "0" * 32], [{"path": key}], [[key]], {"a": 1}, "a"):
-        event = {"index": index, "value": "list", "selected": False}
+        event: Any = {"index": index, "value": "list", "selected": False}
         assert visitor.join("take", None, event=event).status_code == 422, index
     for value in ("list", "delete", "../x", None):
         event = {"index": [key], "value": value, "selected": False}
