@@ -110,6 +110,7 @@ TESTED_IN = {
     "demo/duplicates": "demo/test_selection_page",
     "demo/image_grid": "demo/test_page",
     "demo/image_store": "demo/test_safety",
+    "demo/indexing_line": "demo/test_folder_indexer",
     "demo/messages": "demo/test_safety",
     "demo/request_filter": "demo/test_safety",
     "demo/search_session": "demo/test_page",

@@ -11,15 +11,16 @@ from clipkit.cli.options import (
     add_scan_options,
     load_encoder,
     missing_line,
+    note_other_models,
     nothing_line,
-    skipped_lines,
-    sync_if_possible,
 )
+from clipkit.cli.search_sync import sync_summary
 from clipkit.cli.terminal import note
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import MissingExtraError
+from clipkit.progress import Progress
 from clipkit.runtime.parity import reference_directory
-from clipkit.search.library import PhotoLibrary
+from clipkit.search.library import PhotoLibrary, SyncReport
 
 _EPILOG = """\
 examples:
@@ -38,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "demo",
         help="search and classify images in the browser",
         description="Serve a page to this machine's browser that searches and classifies the "
-        "images of a folder, which is indexed first. Nothing leaves the machine.",
+        "images of a folder, which is indexed meanwhile. Nothing leaves the machine.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -74,7 +75,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Index the folder and serve the page until it is interrupted.
+    """Serve the page until it is interrupted, and index the folder meanwhile.
 
     Args:
         arguments: As parsed.
@@ -92,28 +93,38 @@ def run(arguments: argparse.Namespace) -> int:
     PhotoLibrary.open(folder)  # says what is wrong with it, before the model is loaded
     encoder = load_encoder(arguments, cache_texts="memory")  # what visitors type is never logged
     library = PhotoLibrary.open_nearest(folder, encoder)
-    report = sync_if_possible(
-        library, folder, exclude=arguments.exclude, include_hidden=arguments.include_hidden
-    )
-    if report is not None:
-        for line in (*skipped_lines(report.skipped), missing_line(library, report)):
-            if line:
-                note(line)
-    if line := nothing_line(library, folder):
-        note(line)
+    note_other_models(library)
     _serve(library, encoder, arguments)
     return 0
 
 
 def _serve(library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespace) -> None:
     from clipkit.demo.app import serve_page  # a second or two, only now
+    from clipkit.demo.folder_indexer import FolderIndexer
+    from clipkit.demo.model_queue import ModelQueue
 
     # Ends as Ctrl-C does, so that temporary files are removed.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def sync(progress: Progress) -> SyncReport:
+        return library.sync(
+            progress=progress, exclude=arguments.exclude, include_hidden=arguments.include_hidden
+        )
+
+    def tell_indexed(report: SyncReport) -> None:
+        lines = [
+            sync_summary(report, str(library.folder)),
+            nothing_line(library, str(library.folder)),
+        ]
+        if report.missing > report.missing_before:
+            lines.append(missing_line(library, report))
+        for line in filter(None, lines):
+            note(line)
+
     try:
         serve_page(
-            library,
             encoder,
+            FolderIndexer(library, ModelQueue(), sync=sync, tell=tell_indexed),
             host=arguments.host,
             port=arguments.port,
             allowed=tuple(arguments.allow_host),

@@ -10,7 +10,7 @@ from collections.abc import Container
 from typing import Any
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
-WORD = re.compile(r"[a-z]{1,16}")
+WORD = re.compile(r"[a-z0-9]{1,16}")
 MAX_VALUES = 16
 _FILE = {"_type": "gradio.FileData"}
 

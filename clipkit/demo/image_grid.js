@@ -4,12 +4,16 @@ const empty = element.querySelector(".empty");
 const end = element.querySelector(".end");
 const dialog = element.querySelector("dialog");
 const line = element.querySelector("[role=status]");
+const news = element.querySelector(".news");
 const forget = element.querySelector(".forget");
 const view = (name) => dialog.querySelector("." + name);
 let items = [];
 let tiles = [];
+let waiting = 0; // the timer until news are told
 let left = 0; // how many images follow after these
 let shown = -1; // which image the large view shows
+let number = 0; // of the search that is shown: later ones have greater ones
+let renewed = 0; // when what is shown came
 let asked = -1; // how many images there were when more were asked for
 
 const address = (key) => new URL("gradio_api/file=" + key, document.baseURI).href;
@@ -66,15 +70,19 @@ function add(item) {
 function show() {
   const page = props.value;
   if (!page || typeof page !== "object") return;
+  if (page.number < number) return; // an answer that was overtaken
   if (page.start === 0) {
+    number = page.number;
     items = [];
     tiles = [];
     grid.replaceChildren();
     whole = page.whole;
+    news.hidden = true;
+    renewed = Date.now();
     selectNone();
     if (dialog.open) dialog.close();
-  } else if (page.start !== items.length) {
-    return; // what was before it has been replaced
+  } else if (page.number !== number || page.start !== items.length) {
+    return;
   }
   page.images.forEach(add);
   showSelection();
@@ -90,7 +98,7 @@ function show() {
 function ask() {
   if (left === 0 || asked === items.length) return;
   asked = items.length;
-  trigger("reach", { index: items.length });
+  trigger("reach", { index: items.length, value: String(number) });
 }
 
 function askIfNear() {
@@ -165,6 +173,20 @@ grid.addEventListener("keydown", (event) => {
   next.querySelector(".tile").focus();
 });
 
+// Who looks at the top of the library sees new images come; others are told that there are some.
+function tellNews() {
+  const isLibrary = line.textContent && whole.name === "";
+  const isBusy = dialog.open || numSelected() || grid.contains(document.activeElement);
+  if (!isLibrary || isBusy || window.scrollY > 300) {
+    news.hidden = false;
+  } else if (Date.now() - renewed < 8000) { // not faster than one can look
+    clearTimeout(waiting);
+    waiting = setTimeout(tellNews, 8000);
+  } else {
+    trigger("again", { index: 0 });
+  }
+}
+
 function focusQuery(event) {
   const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
   if (event.key !== "/" || isTyping || dialog.open || event.ctrlKey || event.metaKey) return;
@@ -175,6 +197,8 @@ function focusQuery(event) {
   query.select();
 }
 
+news.addEventListener("click", () => trigger("again", { index: 0 }));
+document.addEventListener("indexed", tellNews);
 document.addEventListener("keydown", focusQuery);
 window.addEventListener("scroll", askIfNear, { passive: true });
 window.addEventListener("resize", askIfNear, { passive: true });

@@ -27,11 +27,13 @@ ShownImage = clipkit.SearchHit | clipkit.LibraryImage | DuplicateImage
 def image_grid() -> gr.HTML:
     """Return an empty grid.
 
-    Its events: "reach" when its end comes into sight, whose index is how many images it shows;
+    Its events: "reach" when its end comes into sight, whose index is how many images it shows,
+    and whose value is the number of their search;
     "alike" and "unlike" when a visitor wants more or less like an image, whose id is the value;
-    "forget" when the marks are to be forgotten; "take" when something is to be made of the selected
-    images, the kind as the value, and the index the ids of those that were selected one by one, or
-    if all were selected, as `selected` then says, of those that were taken out.
+    "forget" when the marks are to be forgotten; "again" when the index has changed; "take" when
+    something is to be made of the selected images. Its value is what, and its index the ids of
+    those that were selected one by one, or if all were selected, as `selected` then says, of those
+    that were taken out.
     """
     return gr.HTML(
         None,

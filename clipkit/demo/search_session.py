@@ -1,6 +1,7 @@
 """One visitor's search: what was asked for, what was found, and how far it has been shown."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ class SearchState:
     more: tuple[Path, ...] = ()  # marked by the visitor
     less: tuple[Path, ...] = ()
     images: Sequence[ShownImage] = ()  # all there is to show
+    number: int = 0  # grows from one search to the next: the last one is shown, whatever comes last
     read: int = 0  # how many of them were looked at for what is shown
     shown: int = 0  # how many are: those that may not be shown are left out
     told: str = ""  # the line above them
@@ -74,6 +76,7 @@ class Searcher:
         self._library = library
         self._space_id = space_id
         self._images = images
+        self._numbers = itertools.count(1)
 
     def find(
         self, session: SearchSession, change: Callable[[SearchState], SearchState], count: int
@@ -107,7 +110,7 @@ class Searcher:
 
     def show(self, session: SearchSession, state: SearchState, count: int) -> Page:
         """Make a state the visitor's, and return its first page, of at most so many images."""
-        session.state = replace(state, read=0, shown=0)
+        session.state = replace(state, number=next(self._numbers), read=0, shown=0)
         return self.read_on(session, count)
 
     def read_on(self, session: SearchSession, count: int) -> Page:
@@ -122,6 +125,7 @@ class Searcher:
         session.state = replace(state, read=read, shown=state.shown + len(page))
         return {
             "images": grid_items(page, self._images, self._library.folder),
+            "number": state.number,
             "start": state.shown,  # at 0 they take the place of those before
             "left": len(state.images) - read,
             "told": state.told,

@@ -9,10 +9,10 @@ import gradio as gr
 
 import clipkit
 from clipkit.demo.duplicates import DuplicateFinder
+from clipkit.demo.folder_indexer import FolderIndexer
 from clipkit.demo.image_grid import Page, image_grid
 from clipkit.demo.image_store import ImageStore, StoredImage
 from clipkit.demo.messages import refuse, translate
-from clipkit.demo.model_queue import ModelQueue
 from clipkit.demo.search_filters import (
     ANY_CAMERA,
     ANY_FOLDER,
@@ -48,17 +48,21 @@ class SearchTab:
         library: An indexed folder.
         space_id: Of the model of its index.
         images: What may be shown, and searched with.
-        queue: The queue for the model.
+        indexer: Indexes the folder meanwhile.
     """
 
     def __init__(
-        self, library: clipkit.PhotoLibrary, space_id: str, images: ImageStore, queue: ModelQueue
+        self,
+        library: clipkit.PhotoLibrary,
+        space_id: str,
+        images: ImageStore,
+        indexer: FolderIndexer,
     ) -> None:
-        self._duplicates = DuplicateFinder(library, queue, lambda: len(library))
+        self._duplicates = DuplicateFinder(library, indexer.queue, lambda: indexer.version)
         self._folder = library.folder
         self._searcher = Searcher(library, space_id, images)
         self._images = images
-        self._queue = queue
+        self._queue = indexer.queue
 
     # Callers of the API may leave out what has a default; Gradio fills in the session and request.
     async def search(  # noqa: PLR0913 - Gradio gives each part of the page as an argument
@@ -122,6 +126,10 @@ class SearchTab:
 
         return *_UNSET, await self._find(session, request, ask)
 
+    async def find_again(self, session: SearchSession, request: gr.Request) -> Page:
+        """Search for the same once more: there may be new images."""
+        return await self._find(session, request, lambda before: before)
+
     async def find_unmarked(self, session: SearchSession, request: gr.Request) -> Page:
         """Search again without the marks."""
         return await self._find(session, request, lambda before: SearchState(before.request))
@@ -183,7 +191,8 @@ class SearchTab:
         """Return the next page of what was found."""
 
         def read() -> Page | Any:
-            if event.index != session.state.shown:
+            asked = event.value, event.index
+            if asked != (str(session.state.number), session.state.shown):
                 return gr.skip()  # of an answer that another one has taken the place of
             return self._searcher.read_on(session, PAGE)
 
@@ -216,7 +225,7 @@ def build(
     library: clipkit.PhotoLibrary,
     encoder: clipkit.Encoder,
     images: ImageStore,
-    queue: ModelQueue,
+    indexer: FolderIndexer,
 ) -> None:
     """Add the tab's parts to the page that is being built.
 
@@ -225,9 +234,9 @@ def build(
         library: An indexed folder.
         encoder: The model of its index.
         images: What may be shown, and searched with.
-        queue: The queue for the model.
+        indexer: Indexes the folder meanwhile.
     """
-    tab = SearchTab(library, encoder.space_id, images, queue)
+    tab = SearchTab(library, encoder.space_id, images, indexer)
     session = gr.State(SearchSession())
     with gr.Row(elem_id="asking"):
         with gr.Column(scale=5, min_width=260):
@@ -271,6 +280,7 @@ def build(
     grid.forget(tab.find_unmarked, session, grid, **private)
     grid.take(tab.take, session, taken, api_name="take", **private)
     copies.click(tab.find_duplicates, session, grid, **private)
+    grid.again(tab.find_again, session, grid, show_progress="hidden", **private)
     grid.reach(tab.read_on, session, grid, show_progress="hidden", **private)
 
 

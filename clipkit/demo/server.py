@@ -5,6 +5,8 @@ import contextlib
 import html
 import os
 import socket
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -54,7 +56,12 @@ STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def make_app(
-    page: gr.Blocks, images: ImageStore, *, host: str = "127.0.0.1", allowed: tuple[str, ...] = ()
+    page: gr.Blocks,
+    images: ImageStore,
+    *,
+    host: str = "127.0.0.1",
+    allowed: tuple[str, ...] = (),
+    meanwhile: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> ASGIApp:
     """Return the web application that serves a page, and nothing but the page.
 
@@ -63,11 +70,12 @@ def make_app(
         images: The images it may show.
         host: The address it will be bound to.
         allowed: Further names under which it is reached.
+        meanwhile: What runs while the application is served, such as the indexing.
 
     Returns:
         The application.
     """
-    app = FastAPI(openapi_url=None)
+    app = FastAPI(openapi_url=None, lifespan=meanwhile)
     _add_image_routes(app, images)
     page.state_session_capacity = MAX_SESSIONS
     # All jobs that are admitted wait in the queue for the model, not for each other to end.
@@ -250,6 +258,19 @@ def serve(page: gr.Blocks, app: ASGIApp, bound: socket.socket) -> None:
     """
     with contextlib.suppress(KeyboardInterrupt):
         PageServer(app, page).run(sockets=[bound])
+
+
+def is_private(host: str, allowed: Sequence[str] = ()) -> bool:
+    """Return whether a page is for this machine's own browser, and for nobody else.
+
+    Args:
+        host: The address it will be bound to.
+        allowed: Further names under which it is reached, such as a proxy's.
+
+    Returns:
+        Whether that is so.
+    """
+    return host in LOCAL_NAMES and not allowed
 
 
 def page_address(host: str, bound: socket.socket) -> str:

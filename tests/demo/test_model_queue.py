@@ -115,7 +115,7 @@ def test_an_error_of_a_job_is_its_visitors_and_frees_the_model() -> None:
         told = []
         with pytest.raises(ZeroDivisionError):
             async for number in queue.start("wrong", work):
-                told.append(number)  # noqa: PERF401 - an error comes after the first
+                told.append(number)
         assert told == [0]
         await queue.run("wrong", done.append, "next")
 

@@ -120,7 +120,7 @@ def test_how_many_were_found_is_told(page: Any) -> None:
     search(page, "a castle", told="Found")
     relevant = sum(percent >= 40 for percent in relevances(page).values())
     assert page.locator(TOLD).inner_text() == f"Found {relevant} among {TOTAL} images."
-    sync_api.expect(page.locator("#found .tile.found")).to_have_count(relevant)
+    sync_api.expect(page.locator("#found .cell.found")).to_have_count(relevant)
 
 
 def test_that_no_image_surely_fits_is_told(page: Any) -> None:
