@@ -164,6 +164,25 @@ def test_the_large_view_is_driven_by_keys(page: Any) -> None:
     assert query.input_value() == "a castle"
 
 
+def test_the_keyboard_alone_searches_and_opens_an_image(page: Any) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type("a cat")
+    page.keyboard.press("Enter")
+    found(page, "Found 1 among")
+    for _ in range(40):  # past the buttons, the examples, the image and the filters
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('#found .tile')"):
+            break
+    page.keyboard.press("Enter")
+    sync_api.expect(page.get_by_role("dialog").locator(".path")).to_have_text("cat.jpg")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent").startswith("cat.jpg")
+    page.keyboard.press("x")
+    sync_api.expect(page.locator("#found .number")).to_have_text("1 selected")
+    page.keyboard.press("Escape")
+    sync_api.expect(page.locator("#found .chosen")).to_be_hidden()
+
+
 def test_marks_add_up_and_can_be_forgotten(page: Any) -> None:
     sync_api.expect(page.locator("#forget")).to_be_hidden()
     before = search(page, "a building")
