@@ -15,7 +15,7 @@ import gradio as gr
 import psutil
 
 import clipkit
-from clipkit.demo import classify_tab, indexing_line, search_tab
+from clipkit.demo import classify_tab, indexing_line, model_tab, search_tab
 from clipkit.demo.folder_indexer import FolderIndexer
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.server import bind, is_private, make_app, page_address, serve
@@ -49,6 +49,8 @@ def build_page(
             search_tab.build(page, library, encoder, images, indexer)
         with gr.Tab("Classify"):
             classify_tab.build(encoder, images, queue, library.folder)
+        with gr.Tab("Model"):
+            model_tab.build(encoder, queue, is_private=is_private)
     return page, images
 
 
