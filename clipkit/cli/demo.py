@@ -27,6 +27,7 @@ examples:
   clipkit demo                                    45 sample photographs
   clipkit demo ~/Pictures
   clipkit demo ~/Pictures --host 0.0.0.0          for other machines of this network too
+  clipkit demo ~/Pictures --mcp                   for programs that use tools, too
 
 The page has no passwords: whoever reaches its address can search the folder and see small
 renderings of its images, and nothing else of the disk. Ctrl-C ends it.
@@ -69,6 +70,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="a name under which the page is reached, such as a proxy's, with its port if that is "
         "not the usual one; may be repeated",
     )
+    parser.add_argument(
+        "--mcp",
+        action="store_true",
+        help="let programs use the page's functions as tools too (Model Context Protocol)",
+    )
     add_scan_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -84,11 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
         0.
 
     Raises:
-        MissingExtraError: If Gradio is not installed.
+        MissingExtraError: If Gradio is not installed, or what --mcp needs.
         InputError: If there is no such folder, or the address cannot be bound to.
     """
     if find_spec("gradio") is None:
         raise MissingExtraError("demo", "The page in the browser")
+    if arguments.mcp and find_spec("mcp") is None:
+        raise MissingExtraError("mcp", "--mcp")
     folder = arguments.folder or str(reference_directory())
     PhotoLibrary.open(folder)  # says what is wrong with it, before the model is loaded
     encoder = load_encoder(arguments, cache_texts="memory")  # what visitors type is never logged
@@ -102,6 +110,7 @@ def _serve(library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespac
     from clipkit.demo.app import serve_page  # a second or two, only now
     from clipkit.demo.folder_indexer import FolderIndexer
     from clipkit.demo.model_queue import ModelQueue
+    from clipkit.demo.request_filter import MCP
 
     # Ends as Ctrl-C does, so that temporary files are removed.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -121,6 +130,11 @@ def _serve(library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespac
         for line in filter(None, lines):
             note(line)
 
+    def tell(address: str) -> None:
+        print(f"The page is at  {address}", flush=True)
+        if arguments.mcp:
+            print(f"The MCP server is at  {address}{MCP}", flush=True)
+
     try:
         serve_page(
             encoder,
@@ -128,7 +142,8 @@ def _serve(library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespac
             host=arguments.host,
             port=arguments.port,
             allowed=tuple(arguments.allow_host),
-            tell=lambda address: print(f"The page is at  {address}", flush=True),
+            has_mcp=arguments.mcp,
+            tell=tell,
         )
     finally:
         signal.signal(signal.SIGTERM, before)

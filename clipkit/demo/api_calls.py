@@ -32,12 +32,7 @@ def read_call(body: bytes, images: Container[object]) -> dict[str, Any]:
     Raises:
         CallError: If there is anything else in it.
     """
-    try:
-        call = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise CallError("this is not JSON") from error
-    if not isinstance(call, dict):
-        raise CallError("a call must be an object")
+    call = _read_object(body)
     values = call.get("data")
     if not isinstance(values, list) or len(values) > MAX_VALUES:
         raise CallError(f"data must be a list of at most {MAX_VALUES} values")
@@ -51,6 +46,45 @@ def read_call(body: bytes, images: Container[object]) -> dict[str, Any]:
         "trigger_id": _read_index(call.get("trigger_id")),
         "session_hash": session,
     }
+
+
+def read_tool_call(body: bytes) -> dict[str, Any]:
+    """Return a message of the Model Context Protocol in which no tool is given a file.
+
+    Gradio would save what begins as a data URL, and fetch what begins as an address.
+
+    Args:
+        body: JSON-RPC, as clients of the protocol send it.
+
+    Returns:
+        The message.
+
+    Raises:
+        CallError: If a tool is given anything but words and numbers.
+    """
+    message = _read_object(body)
+    if message.get("method") != "tools/call":
+        return message
+    parameters = message.get("params")
+    values = parameters.get("arguments") if isinstance(parameters, dict) else None
+    if not isinstance(values or {}, dict):
+        raise CallError("arguments must be an object")
+    for value in (values or {}).values():
+        if value is not None and not isinstance(value, str | bool | int | float):
+            raise CallError("a tool takes words and numbers")
+        if isinstance(value, str) and value.lower().startswith(("data:", "http:", "https:")):
+            raise CallError("a tool takes words, and neither images nor addresses")
+    return message
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    try:
+        read = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CallError("this is not JSON") from error
+    if not isinstance(read, dict):
+        raise CallError("a call must be an object")
+    return read
 
 
 def _read_value(value: object, images: Container[object]) -> object:

@@ -54,13 +54,14 @@ def build_page(
     return page, images
 
 
-def serve_page(
+def serve_page(  # noqa: PLR0913 - what the command's options say
     encoder: clipkit.Encoder,
     indexer: FolderIndexer,
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
     allowed: tuple[str, ...] = (),
+    has_mcp: bool = False,
     tell: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the page until it is interrupted; its temporary files go with it.
@@ -71,6 +72,7 @@ def serve_page(
         host: The address of this machine to bind to.
         port: The port; None for the first free one.
         allowed: Further names under which the page is reached.
+        has_mcp: Whether its functions are tools of an MCP server too, which needs the extra "mcp".
         tell: Called with the page's address once it can be opened.
 
     Raises:
@@ -84,7 +86,9 @@ def serve_page(
         os.environ["GRADIO_TEMP_DIR"] = cache  # it makes folders there, and shares it with others
         indexer.begin()
         page, images = build_page(encoder, indexer, is_private=is_private(host, allowed))
-        app = make_app(page, images, host=host, allowed=allowed, meanwhile=indexer.running)
+        app = make_app(
+            page, images, host=host, allowed=allowed, meanwhile=indexer.running, has_mcp=has_mcp
+        )
         tell(page_address(host, bound))
         serve(page, app, bound)
 

@@ -161,7 +161,7 @@ class ImageStore:
         return None
 
 
-class _PlainMeta(ComponentMeta):
+class PlainMeta(ComponentMeta):
     """Creates classes as Python does; Gradio's metaclass writes a stub file beside the module."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, object]) -> type:
@@ -179,7 +179,7 @@ async def _stay_async(self: object, url_or_file_path: str | Path | None) -> str 
     return _stay(self, url_or_file_path)
 
 
-class StoredImage(gr.Image, metaclass=_PlainMeta):
+class StoredImage(gr.Image, metaclass=PlainMeta):
     """One image of the store; handlers get and give its id."""
 
     is_template = True  # drawn in the browser by the parent's code
@@ -195,7 +195,7 @@ class StoredImage(gr.Image, metaclass=_PlainMeta):
         return ImageData(path=value, orig_name="image.jpg") if value else None
 
 
-class StoredGallery(gr.Gallery, metaclass=_PlainMeta):
+class StoredGallery(gr.Gallery, metaclass=PlainMeta):
     """Images of the store; handlers give pairs of an id and a caption."""
 
     is_template = True

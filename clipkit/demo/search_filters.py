@@ -5,10 +5,13 @@ import re
 from collections.abc import Iterable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import gradio as gr
 
 import clipkit
 from clipkit.demo.image_grid import ShownImage
+from clipkit.demo.image_store import PlainMeta
 from clipkit.demo.messages import is_text, refuse
 
 MAX_TEXT = 500  # characters of a folder, a camera or a day
@@ -40,6 +43,16 @@ class Places(NamedTuple):
 
     folders: list[str]
     cameras: list[str]
+
+
+class Choice(gr.Dropdown, metaclass=PlainMeta):
+    """A list to choose from, or to type something else; callers of the API may give anything."""
+
+    is_template = True  # drawn in the browser by the parent's code
+
+    def api_info(self) -> dict[str, Any]:
+        """Return which kind of value a caller gives."""
+        return {"type": "number" if isinstance(self.value, int) else "string"}
 
 
 def read_filters(
@@ -75,8 +88,8 @@ def read_filters(
     if name := _text(camera, "A camera"):
         filters["camera"] = name
     if side:
-        if not 0 <= side < 2**31:
-            raise refuse(f"The least size must be a number of pixels, got {side}")
+        if not isinstance(side, int | float) or not 0 <= side < 2**31:
+            raise refuse(f"The least size must be a number of pixels, got {str(side)[:MAX_TEXT]}")
         filters["min_width"] = filters["min_height"] = int(side)
     if shape:
         filters["orientation"] = shape  # type: ignore[typeddict-item] # the library refuses others

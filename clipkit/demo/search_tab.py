@@ -19,6 +19,7 @@ from clipkit.demo.search_filters import (
     SHAPES,
     SIDES,
     SORTS,
+    Choice,
     places_of,
     read_filters,
 )
@@ -81,7 +82,29 @@ class SearchTab:
         shape: str = "",
         request: gr.Request | None = None,
     ) -> Page:
-        """Return the images that fit words, an image, or both; without either, the library's."""
+        """Find images of the folder that fit words, an image or both; without either, list it.
+
+        Args:
+            query: Words that say what is on the images; empty for the whole folder.
+            count: How many images to return, 1 to 24.
+            session: What the visitor has asked before.
+            image: An image like what is sought.
+            diversity: How much the images should differ from each other, 0 to 1.
+            sort: best, newest, oldest, name or largest.
+            date_from: Taken on this day, month or year or later, as in 2024-06-01, 2024-06 or 2024.
+            date_to: Taken on this day, month or year or earlier.
+            folder: Only in this folder, by its path inside the whole.
+            camera: Only with a camera whose name contains this.
+            size: The least width and height, pixels.
+            shape: landscape, portrait or square.
+            request: Of the visitor.
+
+        Returns:
+            The images with their paths and relevances in percent, and a line on what was found.
+
+        Raises:
+            gr.Error: If the visitor can mend what is wrong.
+        """
         if count is None:
             raise refuse(f"How many images at a time, 1 to {PAGE}?")
         filters = read_filters((date_from, date_to), folder, camera, size, shape)
@@ -289,16 +312,19 @@ def build_options() -> tuple[Any, ...]:
     with gr.Accordion("Filters and order", open=False, elem_id="options"):
         with gr.Row():
             sort = gr.Dropdown(SORTS, value="best", label="Order", min_width=150, elem_id="sort")
-            place = gr.Dropdown(
+            place = Choice(
                 [ANY_FOLDER], value="", label="Folder", allow_custom_value=True, min_width=150,
                 elem_id="place",
             )  # fmt: skip
-            camera = gr.Dropdown(
+            camera = Choice(
                 [ANY_CAMERA], value="", label="Camera", allow_custom_value=True, min_width=150,
                 elem_id="camera",
             )  # fmt: skip
             shape = gr.Dropdown(SHAPES, value="", label="Shape", min_width=150, elem_id="shape")
-            size = gr.Dropdown(SIDES, value=0, label="Size", min_width=150, elem_id="size")
+            size = Choice(
+                SIDES, value=0, label="Size", allow_custom_value=True, min_width=150,
+                elem_id="size",
+            )  # fmt: skip
             first, last = (
                 gr.Textbox(
                     "",

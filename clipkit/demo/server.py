@@ -5,6 +5,7 @@ import contextlib
 import html
 import os
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -62,6 +63,7 @@ def make_app(
     host: str = "127.0.0.1",
     allowed: tuple[str, ...] = (),
     meanwhile: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    has_mcp: bool = False,
 ) -> ASGIApp:
     """Return the web application that serves a page, and nothing but the page.
 
@@ -71,6 +73,7 @@ def make_app(
         host: The address it will be bound to.
         allowed: Further names under which it is reached.
         meanwhile: What runs while the application is served, such as the indexing.
+        has_mcp: Whether its functions are tools of an MCP server too.
 
     Returns:
         The application.
@@ -82,10 +85,14 @@ def make_app(
     page.max_threads = MAX_JOBS
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # gone through after every job
     page.queue(max_size=MAX_JOBS, default_concurrency_limit=None, api_open=False)
-    gr.mount_gradio_app(
-        app, page, path="/", theme=THEME, css=STYLE, max_file_size=MAX_UPLOAD, ssr_mode=False,
-        footer_links=["gradio", "settings"], run_history=False, show_error=False, pwa=False,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        # A tool starts without what its visitor has asked before, which is as it should be.
+        warnings.filterwarnings("ignore", "This MCP server includes a tool that has a gr.State")
+        gr.mount_gradio_app(
+            app, page, path="/", theme=THEME, css=STYLE, max_file_size=MAX_UPLOAD, ssr_mode=False,
+            footer_links=["gradio", "settings"], run_history=False, show_error=False, pwa=False,
+            mcp_server=has_mcp,
+        )  # fmt: skip
     page.app = app.routes[-1].app  # type: ignore[attr-defined] # what was mounted
     return RequestFilter(
         app,
@@ -93,6 +100,7 @@ def make_app(
         hosts=frozenset({host.lower(), *map(host_name, allowed)} - WILDCARDS - {""}),
         origins=frozenset(map(str.lower, allowed)),
         any_address=host in WILDCARDS,
+        has_mcp=has_mcp,
     )
 
 

@@ -286,6 +286,13 @@ def test_the_api_takes_a_query_and_a_count(address: str) -> None:
     assert found["told"].startswith("Found")
 
 
+def test_the_api_takes_an_image(address: str) -> None:
+    owl = client.handle_file(str(SAMPLES / "owl.jpg"))
+    visitor = client.Client(address, verbose=False)
+    found = visitor.predict("", 3, image=owl, api_name="/search")
+    assert found["images"][0]["name"] == "owl"
+
+
 def test_what_is_found_is_put_in_order(address: str) -> None:
     visitor = client.Client(address, verbose=False)
     best = visitor.predict("a castle", 24, api_name="/search")["images"]
