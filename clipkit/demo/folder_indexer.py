@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from anyio.to_thread import run_sync
 
@@ -127,7 +128,7 @@ class FolderIndexer:
             if self._is_done and not await run_sync(self._is_behind):
                 return
             job = self.queue.start("indexing", self._work)
-            steps: AsyncGenerator[_Step] = aiter(job)  # type: ignore[assignment] # it is one
+            steps = cast("AsyncGenerator[_Step]", aiter(job))
             async with contextlib.aclosing(steps):  # ends the work when it is left
                 async for num_done, total in steps:
                     if num_done == 0:

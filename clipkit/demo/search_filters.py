@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 import clipkit
-from clipkit.demo.image_grid import ShownImage
 from clipkit.demo.image_store import PlainMeta
 from clipkit.demo.messages import is_text, refuse
 
@@ -96,7 +95,7 @@ def read_filters(
     return filters
 
 
-def places_of(images: Iterable[ShownImage], folder: Path) -> Places:
+def places_of(images: Iterable[clipkit.LibraryImage], folder: Path) -> Places:
     """Return the folders and cameras of images, as far as they can be shown, in order."""
     folders: set[str] = set()
     cameras: set[str] = set()

@@ -10,6 +10,7 @@ import clipkit
 from clipkit.demo.image_grid import FOUND, Page, ShownImage, belongs, grid_items
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.messages import refuse, short_stem
+from clipkit.demo.search_filters import Places, places_of
 from clipkit.demo.search_query import SearchRequest, read_query
 from clipkit.demo.selection import SelectedImage, described
 
@@ -132,6 +133,10 @@ class Searcher:
             "has_marks": bool(state.more or state.less),
             "whole": {"count": sum(map(belongs, state.images)), "name": state.whole},
         }
+
+    def places(self) -> Places:
+        """Return where the images of the library lie, and what they were taken with."""
+        return places_of(self._list(SearchRequest()), self._library.folder)
 
     def keep_shown(self, images: Sequence[ShownImage]) -> list[SelectedImage]:
         """Return those of some images that may be shown, as they are listed."""

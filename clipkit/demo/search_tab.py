@@ -20,7 +20,6 @@ from clipkit.demo.search_filters import (
     SIDES,
     SORTS,
     Choice,
-    places_of,
     read_filters,
 )
 from clipkit.demo.search_query import SearchRequest, read_typed
@@ -60,7 +59,6 @@ class SearchTab:
         indexer: FolderIndexer,
     ) -> None:
         self._duplicates = DuplicateFinder(library, indexer.queue, lambda: indexer.version)
-        self._folder = library.folder
         self._searcher = Searcher(library, space_id, images)
         self._images = images
         self._queue = indexer.queue
@@ -118,9 +116,12 @@ class SearchTab:
         return await self._find(session, request, ask, int(count))
 
     async def open(self, session: SearchSession, request: gr.Request) -> tuple[Any, ...]:
-        """List the library, as the page opens, and say what its filters offer."""
-        page = await self._find(session, request, lambda _: SearchState())
-        folders, cameras = places_of(session.state.images, self._folder)
+        """List the library, as the page opens, and say what its filters offer.
+
+        Who was faster than this, and has searched already, is shown what was found.
+        """
+        page = await self.find_again(session, request)
+        folders, cameras = await self._queue.run(request.session_hash, self._searcher.places)
         return (
             page,
             gr.Dropdown(choices=[ANY_FOLDER, *folders]),

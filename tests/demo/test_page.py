@@ -12,6 +12,7 @@ import pytest
 import clipkit
 from tests.conftest import SAMPLES
 from tests.demo.conftest import WARNINGS, served
+from tests.demo.visitor import Visitor
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
 client = pytest.importorskip("gradio_client", reason="the API is called by gradio_client")
@@ -232,6 +233,14 @@ def test_who_asks_again_while_an_answer_comes_is_shown_the_last(page: Any) -> No
     sync_api.expect(page.locator("#found .tile")).to_have_count(TOTAL)
     assert found(page, "Probably nothing among")
     assert max(relevances(page).values()) < 5  # also of what was read on
+
+
+def test_who_searches_before_the_library_is_listed_sees_what_was_found(address: str) -> None:
+    with Visitor(address, "quick") as visitor:
+        visitor.search("a castle")
+        opened = visitor.call("open", None)["output"]["data"][0]
+    assert opened["told"].startswith("Found")
+    assert opened["images"][0]["name"] == "castle"
 
 
 def test_an_image_of_their_own_is_a_query(page: Any) -> None:
