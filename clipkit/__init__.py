@@ -123,6 +123,7 @@ _PUBLIC = {
     "clipkit.runtime.base": ("Scoring",),
     "clipkit.runtime.bundle": ("Parity", "Refusal"),
     "clipkit.search.changes": ("FileState",),
+    "clipkit.search.contact_sheet": ("FoundImage", "contact_sheet"),
     "clipkit.search.context": ("ContextOptions", "retrieve_context"),
     "clipkit.search.context_report": ("ContextImage", "ContextReport"),
     "clipkit.search.duplicates.calibration": ("DuplicateCalibration",),

@@ -131,6 +131,8 @@ from clipkit.runtime.base import Scoring as Scoring
 from clipkit.runtime.bundle import Parity as Parity
 from clipkit.runtime.bundle import Refusal as Refusal
 from clipkit.search.changes import FileState as FileState
+from clipkit.search.contact_sheet import FoundImage as FoundImage
+from clipkit.search.contact_sheet import contact_sheet as contact_sheet
 from clipkit.search.context import ContextOptions as ContextOptions
 from clipkit.search.context import retrieve_context as retrieve_context
 from clipkit.search.context_report import ContextImage as ContextImage

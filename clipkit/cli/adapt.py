@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from clipkit.cli import next_labels, values
 from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
 from clipkit.cli.pair_options import add_layout_options, pair_layout
-from clipkit.cli.terminal import note, print_tables, progress_bar, to_json, visible, warn
+from clipkit.cli.terminal import note, print_tables, progress_bar, to_json, warn
 from clipkit.errors import InputError
+from clipkit.plain_text import visible
 from clipkit.progress import Callbacks, Progress
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
 from clipkit.cli.outputs import OutputFile
-from clipkit.cli.terminal import note, progress_bar, table_lines, to_json, visible, warn
+from clipkit.cli.terminal import note, progress_bar, table_lines, to_json, warn
 from clipkit.data.caption_files import decode_text
 from clipkit.errors import InputError
+from clipkit.plain_text import visible
 from clipkit.progress import Callbacks, Progress
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipkit.cli.terminal import display_width, to_json, visible
+from clipkit.cli.terminal import display_width, to_json
+from clipkit.plain_text import visible
 from clipkit.zero_shot.label_scores import LabelScore
 
 

@@ -8,9 +8,10 @@ from clipkit.cli.options import check_is_indexed
 from clipkit.cli.parser import Parser
 from clipkit.cli.search_results import print_hits
 from clipkit.cli.teach import concept_file
-from clipkit.cli.terminal import note, print_tables, to_json, visible
+from clipkit.cli.terminal import note, print_tables, to_json
 from clipkit.encoder.loading import load
 from clipkit.errors import InputError
+from clipkit.plain_text import visible
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import QueryPart
 

@@ -1,47 +1,14 @@
 """Search results as one self-contained HTML page: ``clipkit search --html FILE``."""
 
-import base64
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from html import escape
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import quote
 
 from clipkit.cli.outputs import OutputFile
-from clipkit.cli.terminal import visible
-from clipkit.errors import ImageReadError, InputError
+from clipkit.errors import InputError
 from clipkit.inputs.read_errors import reason_for
-from clipkit.inputs.thumbnails import encode_jpeg, read_thumbnail
-
-
-class Found(Protocol):
-    """One image that a search found."""
-
-    @property
-    def path(self) -> Path:
-        """Its path."""
-
-    @property
-    def similarity(self) -> float:
-        """Cosine to the query, -1..1."""
-
-    @property
-    def relevance(self) -> float | None:
-        """How likely it fits the query, 0..1; None: not known."""
-
-    @property
-    def width(self) -> int | None:
-        """Pixels; None: not known."""
-
-    @property
-    def height(self) -> int | None:
-        """Pixels; None: not known."""
-
-    @property
-    def taken_at(self) -> str | None:
-        """When it was taken, "2024-06-01T12:30:00"; None: not known."""
+from clipkit.inputs.thumbnails import render_thumbnail
+from clipkit.search.contact_sheet import START, TITLE_END, FoundImage, contact_sheet
 
 
 def contact_sheet_file(path: str | Path, *, is_forced: bool = False) -> OutputFile:
@@ -60,137 +27,38 @@ def contact_sheet_file(path: str | Path, *, is_forced: bool = False) -> OutputFi
 def write_contact_sheet(
     file: OutputFile,
     title: str,
-    hits: Sequence[Found],
+    hits: Sequence[FoundImage],
     *,
     summary: str,
     max_pixels: int | None = None,
 ) -> None:
-    """Write a page that shows images, best first, each a link to its file.
-
-    The links are relative where they can be, so that page and images can move together. An
-    image that cannot be read has a card that says why. The page is written atomically.
+    """Write a page that shows images, as `contact_sheet` has it, atomically.
 
     Args:
         file: The page, as `contact_sheet_file` returns it.
         title: The query, as a heading.
-        hits: The images.
+        hits: The images, best first.
         summary: A sentence about them as a whole.
         max_pixels: How many pixels of one image may be decoded. None: default_max_pixels().
 
     Raises:
         InputError: If the page cannot be written.
     """
-    place = Path(os.path.abspath(file.path))  # noqa: PTH100 - as browsers do: links are not followed
-    with ThreadPoolExecutor() as pool:
-        cards = pool.map(lambda hit: _card(hit, place.parent, max_pixels), hits)
-        try:
-            file.write_text(_page(title, summary, cards))
-        except OSError as error:
-            raise InputError(f"{file.path} cannot be written: {reason_for(error, b'')}") from error
+    pieces = contact_sheet(
+        hits,
+        title=title,
+        summary=summary,
+        folder=Path(file.path).parent,
+        render=partial(render_thumbnail, box=_THUMBNAIL, max_pixels=max_pixels),
+    )
+    try:
+        file.write_text(pieces)
+    except OSError as error:
+        raise InputError(f"{file.path} cannot be written: {reason_for(error, b'')}") from error
 
 
-_THUMBNAIL_SIDE = 320  # pixels
-_START, _TITLE_END = "<!DOCTYPE html>", " &ndash; clipkit</title>"
+_THUMBNAIL = (320, 320)  # pixels
 
 
 def _is_contact_sheet(head: bytes) -> bool:
-    return head.startswith(_START.encode()) and _TITLE_END.encode() in head
-
-
-def _page(title: str, summary: str, cards: Iterable[str]) -> Iterator[str]:
-    heading = escape(visible(title))
-    yield f"""\
-{_START}
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{heading}{_TITLE_END}
-<style>{_STYLE}</style>
-</head>
-<body>
-<header>
-<h1><bdi>{heading}</bdi></h1>
-<p>{escape(visible(summary))}</p>
-</header>
-<main>
-<ol>
-"""
-    yield from cards
-    yield "</ol>\n</main>\n</body>\n</html>\n"
-
-
-def _card(hit: Found, folder: Path, max_pixels: int | None) -> str:
-    name = escape(visible(str(hit.path)))
-    facts = [f"<span>similarity {hit.similarity:.3f}</span>"]
-    if hit.relevance is not None:
-        facts.insert(0, f'<meter value="{hit.relevance:.3f}" aria-label="relevance"></meter>')
-        facts.insert(1, f"<b>relevance {hit.relevance:.2f}</b>")
-    if hit.taken_at is not None:
-        time = escape(hit.taken_at)
-        facts.append(f'<time datetime="{time}">{time.replace("T", " ")}</time>')
-    if hit.width is not None and hit.height is not None:
-        facts.append(f"<span>{hit.width} &times; {hit.height}</span>")
-    return f"""\
-<li>
-<a href="{escape(_link(hit.path, folder))}">{_image(hit.path, name, max_pixels)}</a>
-<p class="path"><bdi>{name.replace("/", "/<wbr>")}</bdi></p>
-<p class="facts">{" ".join(facts)}</p>
-</li>
-"""
-
-
-def _image(path: Path, name: str, max_pixels: int | None) -> str:
-    """Return an image's thumbnail, or why there is none, as HTML."""
-    box = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
-    try:
-        pixels = read_thumbnail(path, box=box, max_pixels=max_pixels)
-    except ImageReadError as error:
-        return f'<span class="missing">cannot be shown: {escape(visible(error.reason))}</span>'
-    height, width, _ = pixels.shape
-    data = base64.b64encode(encode_jpeg(pixels)).decode("ascii")
-    return (
-        f'<img src="data:image/jpeg;base64,{data}" alt="{name}" '
-        f'width="{width}" height="{height}" loading="lazy">'
-    )
-
-
-def _link(path: Path, folder: Path) -> str:
-    place = os.path.abspath(path)  # noqa: PTH100 - as above
-    try:
-        relative = os.path.relpath(place, folder)
-    except ValueError:  # another drive of Windows
-        return Path(place).as_uri()
-    # The bytes of the name: a browser asks the file system for just these.
-    return quote(os.fsencode(relative.replace(os.sep, "/")))
-
-
-_STYLE = """
-:root { --back: #fafafa; --card: #fff; --line: #ddd; --text: #1b1b1b; --quiet: #5c5c5c; }
-@media (prefers-color-scheme: dark) {
-  :root { --back: #141414; --card: #1f1f1f; --line: #383838; --text: #eee; --quiet: #a8a8a8; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 110rem; padding: 1.5rem; background: var(--back);
-  color: var(--text); font: 1rem/1.5 system-ui, sans-serif; }
-h1 { margin: 0; font-size: 1.5rem; overflow-wrap: anywhere; }
-header p { margin: 0 0 1.5rem; color: var(--quiet); }
-ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr));
-  gap: 1rem; margin: 0; padding: 0; list-style: none; }
-li { display: flex; flex-direction: column; overflow: hidden; background: var(--card);
-  border: 1px solid var(--line); border-radius: .6rem; }
-a { display: block; color: inherit; background: var(--back); text-decoration: none; }
-a:focus-visible { outline: 3px solid Highlight; outline-offset: -3px; }
-img, .missing { display: block; width: 100%; height: auto; aspect-ratio: 4 / 3; }
-img { object-fit: scale-down; }
-.missing { padding: 1rem; color: var(--quiet); overflow: auto; overflow-wrap: anywhere; }
-li p { margin: 0; padding: .5rem .75rem 0; overflow-wrap: anywhere; }
-.path { flex: 1; font-size: .9rem; white-space: pre-wrap; }
-.facts { display: flex; flex-wrap: wrap; gap: 0 .75rem; padding-bottom: .6rem;
-  color: var(--quiet); font-size: .8rem; }
-.facts b { color: var(--text); }
-meter { width: 100%; height: .5rem; }
-"""
+    return head.startswith(START.encode()) and TITLE_END.encode() in head

@@ -11,21 +11,23 @@ from clipkit.cli.options import (
     add_scan_options,
     load_encoder,
     missing_line,
+    note_other_models,
     nothing_line,
-    skipped_lines,
-    sync_if_possible,
 )
+from clipkit.cli.search_sync import sync_summary
 from clipkit.cli.terminal import note
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import MissingExtraError
+from clipkit.progress import Progress
 from clipkit.runtime.parity import reference_directory
-from clipkit.search.library import PhotoLibrary
+from clipkit.search.library import PhotoLibrary, SyncReport
 
 _EPILOG = """\
 examples:
   clipkit demo                                    45 sample photographs
   clipkit demo ~/Pictures
   clipkit demo ~/Pictures --host 0.0.0.0          for other machines of this network too
+  clipkit demo ~/Pictures --mcp                   for programs that use tools, too
 
 The page has no passwords: whoever reaches its address can search the folder and see small
 renderings of its images, and nothing else of the disk. Ctrl-C ends it.
@@ -38,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "demo",
         help="search and classify images in the browser",
         description="Serve a page to this machine's browser that searches and classifies the "
-        "images of a folder, which is indexed first. Nothing leaves the machine.",
+        "images of a folder, which is indexed meanwhile. Nothing leaves the machine.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -68,13 +70,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="a name under which the page is reached, such as a proxy's, with its port if that is "
         "not the usual one; may be repeated",
     )
+    parser.add_argument(
+        "--mcp",
+        action="store_true",
+        help="let programs use the page's functions as tools too (Model Context Protocol)",
+    )
     add_scan_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Index the folder and serve the page until it is interrupted.
+    """Serve the page until it is interrupted, and index the folder meanwhile.
 
     Args:
         arguments: As parsed.
@@ -83,41 +90,60 @@ def run(arguments: argparse.Namespace) -> int:
         0.
 
     Raises:
-        MissingExtraError: If Gradio is not installed.
+        MissingExtraError: If Gradio is not installed, or what --mcp needs.
         InputError: If there is no such folder, or the address cannot be bound to.
     """
     if find_spec("gradio") is None:
         raise MissingExtraError("demo", "The page in the browser")
+    if arguments.mcp and find_spec("mcp") is None:
+        raise MissingExtraError("mcp", "--mcp")
     folder = arguments.folder or str(reference_directory())
     PhotoLibrary.open(folder)  # says what is wrong with it, before the model is loaded
     encoder = load_encoder(arguments, cache_texts="memory")  # what visitors type is never logged
     library = PhotoLibrary.open_nearest(folder, encoder)
-    report = sync_if_possible(
-        library, folder, exclude=arguments.exclude, include_hidden=arguments.include_hidden
-    )
-    if report is not None:
-        for line in (*skipped_lines(report.skipped), missing_line(library, report)):
-            if line:
-                note(line)
-    if line := nothing_line(library, folder):
-        note(line)
+    note_other_models(library)
     _serve(library, encoder, arguments)
     return 0
 
 
 def _serve(library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespace) -> None:
     from clipkit.demo.app import serve_page  # a second or two, only now
+    from clipkit.demo.folder_indexer import FolderIndexer
+    from clipkit.demo.model_queue import ModelQueue
+    from clipkit.demo.request_filter import MCP
 
     # Ends as Ctrl-C does, so that temporary files are removed.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def sync(progress: Progress) -> SyncReport:
+        return library.sync(
+            progress=progress, exclude=arguments.exclude, include_hidden=arguments.include_hidden
+        )
+
+    def tell_indexed(report: SyncReport) -> None:
+        lines = [
+            sync_summary(report, str(library.folder)),
+            nothing_line(library, str(library.folder)),
+        ]
+        if report.missing > report.missing_before:
+            lines.append(missing_line(library, report))
+        for line in filter(None, lines):
+            note(line)
+
+    def tell(address: str) -> None:
+        print(f"The page is at  {address}", flush=True)
+        if arguments.mcp:
+            print(f"The MCP server is at  {address}{MCP}", flush=True)
+
     try:
         serve_page(
-            library,
             encoder,
+            FolderIndexer(library, ModelQueue(), sync=sync, tell=tell_indexed),
             host=arguments.host,
             port=arguments.port,
             allowed=tuple(arguments.allow_host),
-            tell=lambda address: print(f"The page is at  {address}", flush=True),
+            has_mcp=arguments.mcp,
+            tell=tell,
         )
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 from clipkit.cli import values
 from clipkit.cli.options import add_engine_options
-from clipkit.cli.terminal import progress_bar, to_json, visible
+from clipkit.cli.terminal import progress_bar, to_json
 from clipkit.doctor.description import ModelDescription
 from clipkit.doctor.diagnose import diagnose
 from clipkit.doctor.health import Diagnosis
 from clipkit.doctor.machine import diagnose_machine
+from clipkit.plain_text import visible
 
 _EPILOG = """\
 examples:

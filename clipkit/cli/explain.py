@@ -6,10 +6,11 @@ from pathlib import Path
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder
 from clipkit.cli.outputs import OutputFile
-from clipkit.cli.terminal import progress_bar, to_json, visible
+from clipkit.cli.terminal import progress_bar, to_json
 from clipkit.errors import InputError
 from clipkit.explanation.drawing import SOFTWARE, draw_heat_map
 from clipkit.explanation.explain import EMPTY_PROMPT, METHODS, explain
+from clipkit.plain_text import visible
 
 _EPILOG = """\
 examples:

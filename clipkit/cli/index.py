@@ -13,9 +13,10 @@ from clipkit.cli.options import (
     note_other_models,
     skipped_lines,
 )
-from clipkit.cli.terminal import note, progress_bar, to_json, visible
+from clipkit.cli.terminal import note, progress_bar, to_json
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
+from clipkit.plain_text import visible
 from clipkit.search.indexes import indexed_folders
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus

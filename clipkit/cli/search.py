@@ -22,8 +22,8 @@ from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note
 from clipkit.search.filters import IndexFilter
 from clipkit.search.library import PhotoLibrary
+from clipkit.search.order import SORTS
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
-from clipkit.search.search import SORTS
 
 _EPILOG = """\
 examples: a query is words or an image
@@ -68,7 +68,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--sort",
         choices=[*SORTS, "date"],
         default="best",
-        help="the order of the results: best first, or newest or oldest first; date means newest",
+        help="the order of the results: best, newest, oldest or largest first, or by name; date "
+        "means newest",
     )
     add_filters(parser.add_argument_group("only images that are"))
     _add_output(parser)

@@ -38,15 +38,15 @@ def sync_for_search(library: PhotoLibrary, arguments: argparse.Namespace) -> boo
         return None
     if report is None:
         return False
-    if summary := _summary(report, arguments.folder):
+    if summary := sync_summary(report, arguments.folder):
         note(summary)
     if report.missing > report.missing_before:
         note(missing_line(library, report))
     return bool(report.skipped)
 
 
-def _summary(report: SyncReport, folder: str) -> str:
-    """Return a message about a sync, "" if it found nothing to do."""
+def sync_summary(report: SyncReport, folder: str) -> str:
+    """Return a message about a sync of a folder, "" if it found nothing to do."""
     counts = {
         "new": report.added,
         "changed": report.changed,

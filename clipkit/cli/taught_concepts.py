@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.cli.terminal import note, visible
+from clipkit.cli.terminal import note
 from clipkit.errors import InputError
 from clipkit.paths import concepts_directory, expand_home
+from clipkit.plain_text import visible
 from clipkit.search.query import Query
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.parser import Parser, quoted
-from clipkit.cli.terminal import note, progress_bar, to_json, visible
+from clipkit.cli.terminal import note, progress_bar, to_json
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError, LibraryError
 from clipkit.inputs.folders import find_images
+from clipkit.plain_text import visible
 from clipkit.search.library import PhotoLibrary
 
 _EPILOG = """\

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from clipkit.plain_text import visible
 from clipkit.progress import Progress
 
 if TYPE_CHECKING:
@@ -172,24 +173,6 @@ def path_start(folder: str) -> str:
     """
     path = Path(folder)
     return "./" if path == Path() or str(path).startswith("-") else ""
-
-
-def visible(text: str) -> str:
-    r"""Return a text with escapes for invisible characters and those that control a terminal.
-
-    Args:
-        text: Such as a file's name, which may hold anything.
-
-    Returns:
-        The same on one line.
-
-    Example:
-        >>> print(visible("new\nline \x1b[31m.jpg"))
-        new\nline \x1b[31m.jpg
-    """
-    return "".join(
-        repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Cs") else char for char in text
-    )
 
 
 def display_width(text: str) -> int:

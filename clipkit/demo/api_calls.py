@@ -10,6 +10,7 @@ from collections.abc import Container
 from typing import Any
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+WORD = re.compile(r"[a-z0-9]{1,16}")
 MAX_VALUES = 16
 _FILE = {"_type": "gradio.FileData"}
 
@@ -31,12 +32,7 @@ def read_call(body: bytes, images: Container[object]) -> dict[str, Any]:
     Raises:
         CallError: If there is anything else in it.
     """
-    try:
-        call = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise CallError("this is not JSON") from error
-    if not isinstance(call, dict):
-        raise CallError("a call must be an object")
+    call = _read_object(body)
     values = call.get("data")
     if not isinstance(values, list) or len(values) > MAX_VALUES:
         raise CallError(f"data must be a list of at most {MAX_VALUES} values")
@@ -45,11 +41,50 @@ def read_call(body: bytes, images: Container[object]) -> dict[str, Any]:
         raise CallError("session_hash must be up to 64 letters and digits")
     return {
         "data": [_read_value(value, images) for value in values],
-        "event_data": _read_event(call.get("event_data")),
+        "event_data": _read_event(call.get("event_data"), images),
         "fn_index": _read_index(call.get("fn_index")),
         "trigger_id": _read_index(call.get("trigger_id")),
         "session_hash": session,
     }
+
+
+def read_tool_call(body: bytes) -> dict[str, Any]:
+    """Return a message of the Model Context Protocol in which no tool is given a file.
+
+    Gradio would save what begins as a data URL, and fetch what begins as an address.
+
+    Args:
+        body: JSON-RPC, as clients of the protocol send it.
+
+    Returns:
+        The message.
+
+    Raises:
+        CallError: If a tool is given anything but words and numbers.
+    """
+    message = _read_object(body)
+    if message.get("method") != "tools/call":
+        return message
+    parameters = message.get("params")
+    values = parameters.get("arguments") if isinstance(parameters, dict) else None
+    if not isinstance(values or {}, dict):
+        raise CallError("arguments must be an object")
+    for value in (values or {}).values():
+        if value is not None and not isinstance(value, str | bool | int | float):
+            raise CallError("a tool takes words and numbers")
+        if isinstance(value, str) and value.lower().startswith(("data:", "http:", "https:")):
+            raise CallError("a tool takes words, and neither images nor addresses")
+    return message
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    try:
+        read = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CallError("this is not JSON") from error
+    if not isinstance(read, dict):
+        raise CallError("a call must be an object")
+    return read
 
 
 def _read_value(value: object, images: Container[object]) -> object:
@@ -59,17 +94,32 @@ def _read_value(value: object, images: Container[object]) -> object:
         return value
     if not isinstance(value, dict):
         raise CallError("a value must be words, a number or an image")
-    key = value.get("path")
+    return {"path": _read_key(value.get("path"), images), "url": None, "meta": _FILE}
+
+
+def _read_key(key: object, images: Container[object]) -> str:
+    """Return an image's id without its size."""
     if key not in images:
         raise CallError("this image is not here any more: choose it again")
-    return {"path": str(key)[:32], "url": None, "meta": _FILE}
+    return str(key)[:32]
 
 
-def _read_event(event: object) -> dict[str, Any] | None:
-    """Return which image of a gallery was picked."""
+def _read_event(event: object, images: Container[object]) -> dict[str, Any] | None:
+    """Return what of the page an event is about.
+
+    The place of an image, or a list of ids; an id or a word of the page's own; and whether it was
+    selected.
+    """
     if not isinstance(event, dict) or "index" not in event:
         return None
-    return {"index": _read_index(event["index"]), "value": None, "selected": True}
+    index, value = event["index"], event.get("value")
+    if isinstance(index, list):
+        index = [_read_key(key, images) for key in index]
+    else:
+        index = _read_index(index)
+    if not isinstance(value, str) or not (value in images or WORD.fullmatch(value)):
+        value = None
+    return {"index": index, "value": value, "selected": event.get("selected", True) is True}
 
 
 def _read_index(index: object) -> int | None:

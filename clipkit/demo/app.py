@@ -16,69 +16,81 @@ import gradio as gr
 import psutil
 
 import clipkit
-from clipkit.demo import adapt_tab, classify_tab, search_tab, teach_tab
+from clipkit.demo import (
+    adapt_tab,
+    classify_tab,
+    indexing_line,
+    model_tab,
+    search_tab,
+    teach_tab,
+)
+from clipkit.demo.folder_indexer import FolderIndexer
 from clipkit.demo.image_store import ImageStore
-from clipkit.demo.model_queue import ModelQueue
 from clipkit.demo.server import bind, is_private, make_app, page_address, serve
 
 PREFIX = "clipkit-page-"
-HEADER = "<h1>clipkit</h1><p>COUNT images, searched on this machine. Nothing leaves it.</p>"
 
 
 def build_page(
-    library: clipkit.PhotoLibrary, encoder: clipkit.Encoder, *, is_private: bool = False
+    encoder: clipkit.Encoder,
+    indexer: FolderIndexer,
+    *,
+    is_private: bool = False,
 ) -> tuple[gr.Blocks, ImageStore]:
     """Build the page over a folder of images.
 
     Args:
-        library: The folder, indexed.
-        encoder: The model of its index; one that does not cache texts logs nothing that visitors
-            type.
-        is_private: Whether only this machine's user visits it, and may keep what is taught.
+        encoder: The model of the folder's index; one that does not cache texts logs nothing that
+            visitors type.
+        indexer: Indexes the folder while the page is served.
+        is_private: Whether only this machine's user visits it, and may steer the indexing and keep
+            what is taught.
 
     Returns:
         The page, not yet served, and the images that it may show.
     """
-    images, queue = ImageStore(library), ModelQueue()
+    library, queue = indexer.library, indexer.queue
+    images = ImageStore(library)
     page: gr.Blocks
     with gr.Blocks(title="clipkit", analytics_enabled=False) as page:
-        gr.HTML(
-            None, html_template=HEADER.replace("COUNT", f"{len(library):,}"), js_on_load=None,
-            apply_default_css=False, elem_id="header",
-        )  # fmt: skip
+        indexing_line.build(page, indexer, may_steer=is_private)
         head = gr.State()  # the classes that a visitor has adapted to
         with gr.Tab("Search"):
-            search_tab.build(page, library, encoder, images, queue)
+            search_tab.build(page, library, encoder, images, indexer)
         with gr.Tab("Classify"):
             classify_tab.build(library, encoder, images, queue, head)
         with gr.Tab("Teach"):
             teach_tab.build(page, library, encoder, images, queue, may_keep=is_private)
         with gr.Tab("Adapt"):
             adapt_tab.build(library, encoder, images, queue, head)
+        with gr.Tab("Model"):
+            model_tab.build(encoder, queue, is_private=is_private)
     return page, images
 
 
-def serve_page(
-    library: clipkit.PhotoLibrary,
+def serve_page(  # noqa: PLR0913 - what the command's options say
     encoder: clipkit.Encoder,
+    indexer: FolderIndexer,
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
     allowed: tuple[str, ...] = (),
+    has_mcp: bool = False,
     tell: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the page until it is interrupted; its temporary files go with it.
 
     Args:
-        library: The folder, indexed.
-        encoder: The model of its index.
+        encoder: The model of the folder's index.
+        indexer: Indexes the folder meanwhile.
         host: The address of this machine to bind to.
         port: The port; None for the first free one.
         allowed: Further names under which the page is reached.
+        has_mcp: Whether its functions are tools of an MCP server too, which needs the extra "mcp".
         tell: Called with the page's address once it can be opened.
 
     Raises:
-        InputError: If the address cannot be bound to.
+        InputError: If the address cannot be bound to, or the folder not be indexed as asked.
     """
     sweep(Path(tempfile.gettempdir()))
     warnings.simplefilter("ignore", clipkit.ClipkitWarning)  # of what is typed: it is never logged
@@ -87,8 +99,11 @@ def serve_page(
         tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as cache,
     ):
         os.environ["GRADIO_TEMP_DIR"] = cache  # it makes folders there, and shares it with others
-        page, images = build_page(library, encoder, is_private=is_private(host, allowed))
-        app = make_app(page, images, host=host, allowed=allowed)
+        indexer.begin()
+        page, images = build_page(encoder, indexer, is_private=is_private(host, allowed))
+        app = make_app(
+            page, images, host=host, allowed=allowed, meanwhile=indexer.running, has_mcp=has_mcp
+        )
         tell(page_address(host, bound))
         serve(page, app, bound)
 

@@ -1,15 +1,23 @@
-// The grid of images and its large view. Texts are set as text, never as markup.
+// The grid of images, the line above it and its large view. Texts are set as text, never as markup.
 const grid = element.querySelector(".grid");
 const empty = element.querySelector(".empty");
 const end = element.querySelector(".end");
 const dialog = element.querySelector("dialog");
+const line = element.querySelector("[role=status]");
+const news = element.querySelector(".news");
+const forget = element.querySelector(".forget");
 const view = (name) => dialog.querySelector("." + name);
 let items = [];
+let tiles = [];
+let waiting = 0; // the timer until news are told
+let left = 0; // how many images follow after these
 let shown = -1; // which image the large view shows
+let number = 0; // of the search that is shown: later ones have greater ones
+let renewed = 0; // when what is shown came
 let asked = -1; // how many images there were when more were asked for
 
 const address = (key) => new URL("gradio_api/file=" + key, document.baseURI).href;
-const large = (item) => address(item.image.path.replace("-small", ""));
+const large = (item) => address(key(item));
 const percent = (item) => (item.relevance === null ? "" : item.relevance + " % relevant");
 
 function make(tag, name, text) {
@@ -25,8 +33,9 @@ function day(date) {
   return parsed.toLocaleDateString(undefined, { day: "numeric", month: "short", year: "numeric" });
 }
 
-function tile(item) {
-  const button = make("button", "tile" + (item.is_found ? " found" : ""));
+function tile(item, place) {
+  const cell = make("div", "cell" + (item.is_found ? " found" : ""));
+  const button = make("button", "tile");
   button.type = "button";
   const frame = make("span", "frame");
   const image = make("img", "");
@@ -39,37 +48,62 @@ function tile(item) {
   path.title = item.file;
   const facts = make("span", "facts");
   if (item.relevance !== null) facts.append(make("span", "relevance", percent(item)));
+  if (item.group !== null) facts.append(make("span", "", item.is_spare ? "spare copy" : "best copy"));
   facts.append(make("span", "date", day(item.date)));
   button.append(frame, path, facts);
-  button.addEventListener("click", () => open(item.place));
-  return button;
+  button.addEventListener("click", () => open(place));
+  cell.append(button, picker(item, place));
+  return cell;
+}
+
+function add(item) {
+  const place = items.push(item) - 1;
+  const before = items[place - 1];
+  if (item.group !== null && (!before || before.group !== item.group)) {
+    grid.append(make("h2", "group", item.heading));
+  }
+  const cell = tile(item, place);
+  tiles.push(cell);
+  grid.append(cell);
 }
 
 function show() {
-  const page = Array.isArray(props.value) ? props.value : [];
-  if (page.length === 0 || page[0].place === 0) {
+  const page = props.value;
+  if (!page || typeof page !== "object") return;
+  if (page.number < number) return; // an answer that was overtaken
+  if (page.start === 0) {
+    number = page.number;
     items = [];
+    tiles = [];
     grid.replaceChildren();
+    whole = page.whole;
+    news.hidden = true;
+    renewed = Date.now();
+    selectNone();
     if (dialog.open) dialog.close();
-  } else if (page[0].place !== items.length) {
+  } else if (page.number !== number || page.start !== items.length) {
     return;
   }
-  items.push(...page);
-  grid.append(...page.map(tile));
-  empty.hidden = items.length > 0 || props.value === null;
-  asked = -1;
-  const left = items.length ? items[items.length - 1].left : 0;
+  page.images.forEach(add);
+  showSelection();
+  left = page.left;
+  line.textContent = page.told;
+  forget.hidden = !page.has_marks;
+  empty.hidden = items.length > 0;
   end.hidden = left === 0;
+  asked = -1;
   requestAnimationFrame(askIfNear); // a tall window may have room for more
+}
+
+function ask() {
+  if (left === 0 || asked === items.length) return;
+  asked = items.length;
+  trigger("reach", { index: items.length, value: String(number) });
 }
 
 function askIfNear() {
   const room = end.getBoundingClientRect();
-  const isNear = !end.hidden && element.offsetParent && room.top < window.innerHeight + 800;
-  if (isNear && asked !== items.length) {
-    asked = items.length;
-    trigger("reach", { index: items.length });
-  }
+  if (element.offsetParent && room.top < window.innerHeight + 800) ask();
 }
 
 function open(place) {
@@ -91,25 +125,22 @@ function open(place) {
   view("previous").disabled = place === 0;
   view("next").disabled = place === items.length - 1;
   if (!dialog.open) dialog.showModal();
-  if (items.length - place < 6 && !end.hidden && asked !== items.length) {
-    asked = items.length;
-    trigger("reach", { index: items.length });
-  }
+  if (items.length - place < 6) ask();
 }
 
 function close() {
   dialog.close();
-  const back = grid.children[shown];
+  const back = tiles[shown];
   shown = -1;
-  if (back) back.focus();
+  if (back) back.querySelector(".tile").focus();
 }
 
 function mark(kind) {
-  const place = shown;
   dialog.close();
-  trigger(kind, { index: place });
+  trigger(kind, { index: shown, value: key(items[shown]) });
 }
 
+forget.addEventListener("click", () => trigger("forget", { index: 0 }));
 view("close").addEventListener("click", close);
 view("previous").addEventListener("click", () => open(shown - 1));
 view("next").addEventListener("click", () => open(shown + 1));
@@ -134,12 +165,27 @@ function columns() {
 
 grid.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() };
-  const place = [...grid.children].indexOf(document.activeElement);
-  const next = grid.children[place + steps[event.key]];
+  const place = tiles.findIndex((cell) => cell.contains(document.activeElement));
+  if (event.key === "x" && place >= 0) pick(place, event.shiftKey);
+  const next = tiles[place + steps[event.key]];
   if (place < 0 || !next) return;
   event.preventDefault();
-  next.focus();
+  next.querySelector(".tile").focus();
 });
+
+// Who looks at the top of the library sees new images come; others are told that there are some.
+function tellNews() {
+  const isLibrary = line.textContent && whole.name === "";
+  const isBusy = dialog.open || numSelected() || grid.contains(document.activeElement);
+  if (!isLibrary || isBusy || window.scrollY > 300) {
+    news.hidden = false;
+  } else if (Date.now() - renewed < 8000) { // not faster than one can look
+    clearTimeout(waiting);
+    waiting = setTimeout(tellNews, 8000);
+  } else {
+    trigger("again", { index: 0 });
+  }
+}
 
 function focusQuery(event) {
   const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
@@ -151,8 +197,8 @@ function focusQuery(event) {
   query.select();
 }
 
+news.addEventListener("click", () => trigger("again", { index: 0 }));
+document.addEventListener("indexed", tellNews);
 document.addEventListener("keydown", focusQuery);
 window.addEventListener("scroll", askIfNear, { passive: true });
 window.addEventListener("resize", askIfNear, { passive: true });
-watch("value", show);
-show();

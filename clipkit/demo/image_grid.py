@@ -1,6 +1,6 @@
-"""The grid of images with its large view, and the line of words above it, as Gradio components.
+"""The grid of images with the line above it and its large view, as a Gradio component.
 
-Both set what they show as text of the page. Gradio's templates must not: they take ``${...}`` in a
+It sets what it shows as text of the page. Gradio's templates must not: they take ``${...}`` in a
 value for code, and names of files are not ours.
 """
 
@@ -11,72 +11,72 @@ from typing import Any
 import gradio as gr
 
 import clipkit
+from clipkit.demo.duplicates import DuplicateImage
 from clipkit.demo.image_store import ImageStore, small
 from clipkit.demo.messages import short_name, short_path, short_stem
 
 FOUND = 0.4  # the relevance from which on an image counts as found
 
 _HERE = Path(__file__)
-Item = dict[str, Any]
-"""One image as the browser gets it."""
-ShownImage = clipkit.SearchHit | clipkit.LibraryImage
-"""One image that a search has found, or that the library lists."""
+Page = dict[str, Any]
+"""The grid's value: some images, the place of the first, how many follow, what is told of all."""
+ShownImage = clipkit.SearchHit | clipkit.LibraryImage | DuplicateImage
+"""One image that a search has found, that the library lists, or that it has more than once."""
 
 
 def image_grid() -> gr.HTML:
     """Return an empty grid.
 
-    Its events: "reach" when its end comes into sight; "alike" and "unlike" when a visitor wants
-    more or less like an image, whose place is the event's index.
+    Its events: "reach" when its end comes into sight, whose index is how many images it shows,
+    and whose value is the number of their search;
+    "alike" and "unlike" when a visitor wants more or less like an image, whose id is the value;
+    "forget" when the marks are to be forgotten; "again" when the index has changed; "take" when
+    something is to be made of the selected images. Its value is what, and its index the ids of
+    those that were selected one by one, or if all were selected, as `selected` then says, of those
+    that were taken out.
     """
     return gr.HTML(
         None,
         html_template=_HERE.with_suffix(".html").read_text(encoding="utf-8"),
         css_template=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
-        js_on_load=_HERE.with_suffix(".js").read_text(encoding="utf-8"),
+        js_on_load="".join(
+            _HERE.with_name(name).read_text(encoding="utf-8")
+            for name in ("image_grid.js", "image_selection.js")
+        ),
         apply_default_css=False,
         elem_id="found",
     )
 
 
-def status_line() -> gr.HTML:
-    """Return an empty line of words, which is read out when it changes."""
-    return gr.HTML(
-        "",
-        html_template='<p role="status"></p>',
-        js_on_load="const line = element.querySelector('p');"
-        "const tell = () => { line.textContent = props.value || ''; };"
-        "watch('value', tell); tell();",
-        apply_default_css=False,
-        elem_id="told",
-    )
+def belongs(image: ShownImage) -> bool:
+    """Return whether an image is of those that "select all" selects.
+
+    All that a library lists, what counts as found of a search, the spare ones of duplicates.
+    """
+    if isinstance(image, clipkit.SearchHit):
+        return image.relevance >= FOUND
+    return image.is_spare if isinstance(image, DuplicateImage) else True
 
 
 def grid_items(
-    shown: Sequence[ShownImage], images: ImageStore, folder: Path, *, start: int, left: int
-) -> list[Item]:
+    shown: Sequence[ShownImage], images: ImageStore, folder: Path
+) -> list[dict[str, Any]]:
     """Return images as the grid takes them.
 
     Args:
         shown: Images that may be shown.
         images: Gives out their ids.
         folder: Paths are shown relative to it.
-        start: The place of the first in the grid.
-        left: How many follow after these.
 
     Returns:
         One item an image.
     """
-    last = len(shown) - 1
-    return [
-        _item(image, images, folder) | {"place": start + place, "left": left + last - place}
-        for place, image in enumerate(shown)
-    ]
+    return [_item(image, images, folder) for image in shown]
 
 
-def _item(image: ShownImage, images: ImageStore, folder: Path) -> Item:
+def _item(image: ShownImage, images: ImageStore, folder: Path) -> dict[str, Any]:
     path = image.path
-    item: Item = {
+    item: dict[str, Any] = {
         "image": {"path": small(images.admit(path))},
         "caption": short_stem(path),
         "name": short_stem(path),
@@ -88,7 +88,11 @@ def _item(image: ShownImage, images: ImageStore, folder: Path) -> Item:
         "relevance": None,
         "similarity": None,
         "is_found": False,
+        "belongs": belongs(image),
+        "group": None,
     }
+    if isinstance(image, DuplicateImage):
+        item |= {"group": image.group, "heading": image.heading, "is_spare": image.is_spare}
     if isinstance(image, clipkit.SearchHit):
         percent = int(100 * image.relevance)  # rounded down: 40 % is found
         item |= {

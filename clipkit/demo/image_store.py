@@ -54,9 +54,13 @@ class ImageStore:
         self._num_bytes = 0
         self._lock = threading.Lock()
 
-    def admit(self, path: Path) -> str:
+    def key_of(self, path: Path) -> str:
         """Return the id of an image of the library, the same as long as the page is served."""
-        key = hmac.digest(self._secret, bytes(path), "sha256").hex()[:32]
+        return hmac.digest(self._secret, bytes(path), "sha256").hex()[:32]
+
+    def admit(self, path: Path) -> str:
+        """Return the id of an image of the library, which its rendering can be had by from now."""
+        key = self.key_of(path)
         with self._lock:
             self._found[key] = path
             self._found.move_to_end(key)
@@ -124,8 +128,21 @@ class ImageStore:
             return None
         if isinstance(source, Upload):
             return source.rendering
-        box = THUMBNAIL if match["small"] else SCREEN
-        return self._thumbnails.render(source, box=box)
+        return self._thumbnails.render(source, box=THUMBNAIL if match["small"] else SCREEN)
+
+    def thumbnail(self, path: Path) -> bytes:
+        """Return a small rendering of an image of the library as a JPEG file.
+
+        Args:
+            path: The image.
+
+        Returns:
+            The file's bytes.
+
+        Raises:
+            ClipkitError: If the image may not be shown any more.
+        """
+        return self._thumbnails.render(path, box=THUMBNAIL)
 
     def is_shown(self, path: Path) -> bool:
         """Return whether a file is an indexed image that can be shown."""
@@ -144,7 +161,7 @@ class ImageStore:
         return None
 
 
-class _PlainMeta(ComponentMeta):
+class PlainMeta(ComponentMeta):
     """Creates classes as Python does; Gradio's metaclass writes a stub file beside the module."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, object]) -> type:
@@ -162,7 +179,7 @@ async def _stay_async(self: object, url_or_file_path: str | Path | None) -> str 
     return _stay(self, url_or_file_path)
 
 
-class StoredImage(gr.Image, metaclass=_PlainMeta):
+class StoredImage(gr.Image, metaclass=PlainMeta):
     """One image of the store; handlers get and give its id."""
 
     is_template = True  # drawn in the browser by the parent's code
@@ -178,7 +195,7 @@ class StoredImage(gr.Image, metaclass=_PlainMeta):
         return ImageData(path=value, orig_name="image.jpg") if value else None
 
 
-class StoredGallery(gr.Gallery, metaclass=_PlainMeta):
+class StoredGallery(gr.Gallery, metaclass=PlainMeta):
     """Images of the store; handlers give pairs of an id and a caption."""
 
     is_template = True

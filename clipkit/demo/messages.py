@@ -2,6 +2,7 @@
 
 import html
 import logging
+import unicodedata
 from pathlib import Path, PurePath
 
 import gradio as gr
@@ -39,6 +40,11 @@ def short_name(name: str) -> str:
     """
     last = PurePath(name.replace("\\", "/")).name
     return "".join(letter for letter in last if letter.isprintable())[-MAX_NAME:] or "image"
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name can be sent and typed: it has no half and no control characters."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def short_path(path: Path, folder: Path) -> str:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clipkit.demo.api_calls import SESSION, CallError
+from clipkit.demo.api_calls import SESSION, CallError, read_tool_call
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_UPLOAD = 32 * 2**20  # bytes of one image
@@ -27,6 +27,7 @@ MAX_PENDING_BYTES = 512 * 2**20  # bytes of all uploads and calls not answered y
 CALL_SECONDS = 20  # until a call has been received
 JOIN, DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
 UPLOAD, FILE = "/gradio_api/upload", "/gradio_api/file="
+MCP = "/gradio_api/mcp/"
 
 _BUSY = "others are uploading: try again in a minute"
 
@@ -40,7 +41,7 @@ _READ = re.compile(
 )
 _HOST = re.compile(r"((?P<name>[\w.-]+)|\[(?P<address>[\da-fA-F:.]+)\])(:\d{1,5})?", re.ASCII)
 # Bytes of a body, and of the frame around an upload.
-_WRITE = {JOIN: MAX_CALL, UPLOAD: MAX_UPLOAD + 4096} | {
+_WRITE = {JOIN: MAX_CALL, UPLOAD: MAX_UPLOAD + 4096, MCP: MAX_CALL} | {
     f"/gradio_api/{name}": 4096 for name in ("cancel", "reset")
 }
 _HEADERS = {
@@ -69,6 +70,7 @@ class RequestFilter:
     hosts: frozenset[str] = frozenset()  # names that lead here, besides the local ones
     origins: frozenset[str] = frozenset()  # where a proxy shows the page: names, or names:ports
     any_address: bool = False  # whether every IP address may be this machine's
+    has_mcp: bool = False  # whether programs may speak the Model Context Protocol
     budget: BodyBudget = field(default_factory=BodyBudget)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +91,7 @@ class RequestFilter:
                     if scope["path"] == UPLOAD:
                         await self.app(scope, limited, send)
                     else:
-                        await self._pass_on(scope, await limited.read(), send)
+                        await self._pass_on(scope, limited, send)
                 return
             except TimeoutError:
                 refusal = _refuse(408, "this took too long: ask again")
@@ -99,14 +101,17 @@ class RequestFilter:
                 refusal = _refuse(422, str(error))
         await (refusal or self.app)(scope, receive, send)
 
-    async def _pass_on(self, scope: Scope, body: bytes, send: Send) -> None:
+    async def _pass_on(self, scope: Scope, limited: "_LimitedBody", send: Send) -> None:
         """Give the application an API call that has been read and checked."""
+        body = await limited.read()
         if scope["path"] == JOIN:
             body = json.dumps(self.check_call(body)).encode()
+        elif scope["path"] == MCP:  # whose calls come to JOIN in their turn
+            body = json.dumps(read_tool_call(body)).encode()
         headers = MutableHeaders(scope=scope)
         headers["content-length"] = str(len(body))
         del headers["transfer-encoding"]
-        await self.app(scope, _replay(body), send)
+        await self.app(scope, _replay(body, limited), send)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         """Return the answer to a request that is not allowed; None if it is."""
@@ -118,7 +123,7 @@ class RequestFilter:
         if origin is not None and not self._is_own_origin(origin, hosts):
             return _refuse(403, "the page answers no other site")
         path, method = scope["path"], scope["method"]
-        if path in _WRITE:
+        if path in _WRITE and (path != MCP or self.has_mcp):
             if method != "POST":
                 return _refuse(405, "this address is written to")
             length = headers.get("content-length", "0")
@@ -183,14 +188,14 @@ class _LimitedBody:
                     return bytes(body)
 
 
-def _replay(body: bytes) -> Receive:
-    """Return a body that has been read, to be received once more."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a body that has been read, to be received once more, and what comes after it."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return receive
+    return replay
 
 
 def _with_headers(send: Send) -> Send:

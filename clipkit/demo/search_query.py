@@ -1,7 +1,7 @@
 """What a visitor asks for, within bounds: words, an image, names of taught concepts."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +25,21 @@ class SearchRequest:
 
     words: str = ""
     image: str | None = None  # the id of an image
+    diversity: float = 0
+    sort: str = "best"
+    filters: clipkit.FilterOptions = field(default_factory=clipkit.FilterOptions)
 
-    def __bool__(self) -> bool:
-        return bool(self.words) or self.image is not None
+    def asks_as(self, other: "SearchRequest") -> bool:
+        """Return whether two requests differ in no more than what is shown, and in which order."""
+        return (self.words, self.image) == (other.words, other.image)
 
 
-def read_request(words: str | None, image: str | None) -> SearchRequest:
-    """Return a visitor's request, within bounds."""
+def read_typed(words: str | None) -> str:
+    """Return the words that a visitor has typed, within bounds."""
     words = (words or "").strip()
     if len(words) > MAX_QUERY:
         raise refuse(f"A query may have up to {MAX_QUERY} characters")
-    return SearchRequest(words, image)
+    return words
 
 
 def read_query(

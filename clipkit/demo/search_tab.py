@@ -1,175 +1,247 @@
 """The page's tab for search: the library itself, and what words and images find in it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any
 
 import gradio as gr
 
 import clipkit
-from clipkit.demo.image_grid import Item, ShownImage, grid_items, image_grid, status_line
+from clipkit.demo.duplicates import DuplicateFinder
+from clipkit.demo.folder_indexer import FolderIndexer
+from clipkit.demo.image_grid import Page, image_grid
 from clipkit.demo.image_store import ImageStore, StoredImage
-from clipkit.demo.messages import refuse, short_stem, translate
-from clipkit.demo.model_queue import ModelQueue
-from clipkit.demo.search_query import SearchRequest, read_query, read_request
+from clipkit.demo.messages import refuse, translate
+from clipkit.demo.search_filters import (
+    ANY_CAMERA,
+    ANY_FOLDER,
+    SHAPES,
+    SIDES,
+    SORTS,
+    Choice,
+    read_filters,
+)
+from clipkit.demo.search_query import SearchRequest, read_typed
+from clipkit.demo.search_session import Searcher, SearchSession, SearchState
+from clipkit.demo.selection import (
+    EXPORTS,
+    MAX_LISTED,
+    MAX_ON_SHEET,
+    SelectedImage,
+    export_dialog,
+    selected,
+    sheet_of,
+    text_of,
+)
 
 QUERIES = ("a cat", "sailing boats", "sunset", "a tall tower", "musical instrument", "wild animal")
 PAGE = 24  # images that are sent at a time
-MAX_FOUND = 480  # images of one search: 500 visitors' are some 100 MB
-MAX_MARKS = 50  # of each kind
-
-P = ParamSpec("P")
-
-
-@dataclass(frozen=True)
-class SearchState:
-    """A visitor's last request, marks, and what was found; it stays on the server."""
-
-    request: SearchRequest = field(default_factory=SearchRequest)
-    more: tuple[Path, ...] = ()  # marked by the visitor
-    less: tuple[Path, ...] = ()
-    concepts: tuple[str, ...] = ()  # names in the words that are taught concepts
-    hits: clipkit.SearchHits | None = None  # None: the library is listed
-    images: Sequence[ShownImage] = field(default_factory=tuple)  # all there is to show
-    seen: tuple[ShownImage, ...] = ()  # what the grid shows, in its order
-    read: int = 0  # how many of the images were looked at for that
-
-
-Shown = tuple[list[Item], SearchState]  # a page of the grid, and the state behind it
-Told = tuple[list[Item], SearchState, str, gr.Button]  # with `SearchTab.describe`
+STEP = 20  # images of a selection that are looked at in one step of the queue
+_UNSET = ("best", "", "", "", "", 0, "", 0)  # order, filters and diversity, as on the page
 
 
 class SearchTab:
-    """What the tab's events do.
+    """What the tab's events do, one step of the queue each.
 
     Args:
         library: An indexed folder.
         space_id: Of the model of its index.
         images: What may be shown, and searched with.
-        queue: The queue for the model.
+        indexer: Indexes the folder meanwhile.
     """
 
     def __init__(
-        self, library: clipkit.PhotoLibrary, space_id: str, images: ImageStore, queue: ModelQueue
+        self,
+        library: clipkit.PhotoLibrary,
+        space_id: str,
+        images: ImageStore,
+        indexer: FolderIndexer,
     ) -> None:
-        self._library = library
-        self._space_id = space_id
+        self._duplicates = DuplicateFinder(library, indexer.queue, lambda: indexer.version)
+        self._searcher = Searcher(library, space_id, images)
         self._images = images
-        self._queue = queue
+        self._queue = indexer.queue
 
-    # Callers of the API may leave out what has a default; Gradio fills in the state and request.
-    async def search(
+    # Callers of the API may leave out what has a default; Gradio fills in the session and request.
+    async def search(  # noqa: PLR0913 - Gradio gives each part of the page as an argument
         self,
         query: str,
         count: float,
-        state: SearchState,
+        session: SearchSession,
         image: str | None = None,
         diversity: float = 0,
+        sort: str = "best",
+        date_from: str = "",
+        date_to: str = "",
+        folder: str = "",
+        camera: str = "",
+        size: float = 0,
+        shape: str = "",
         request: gr.Request | None = None,
-    ) -> Shown:
-        """Return the images that fit words, an image, or both; without either, the newest."""
+    ) -> Page:
+        """Find images of the folder that fit words, an image or both; without either, list it.
+
+        Args:
+            query: Words that say what is on the images; empty for the whole folder.
+            count: How many images to return, 1 to 24.
+            session: What the visitor has asked before.
+            image: An image like what is sought.
+            diversity: How much the images should differ from each other, 0 to 1.
+            sort: best, newest, oldest, name or largest.
+            date_from: Taken on this day, month or year or later, as in 2024-06-01, 2024-06 or 2024.
+            date_to: Taken on this day, month or year or earlier.
+            folder: Only in this folder, by its path inside the whole.
+            camera: Only with a camera whose name contains this.
+            size: The least width and height, pixels.
+            shape: landscape, portrait or square.
+            request: Of the visitor.
+
+        Returns:
+            The images with their paths and relevances in percent, and a line on what was found.
+
+        Raises:
+            gr.Error: If the visitor can mend what is wrong.
+        """
         if count is None:
             raise refuse(f"How many images at a time, 1 to {PAGE}?")
-        wanted = read_request(query, image)
-        state = state if wanted == state.request else SearchState(wanted)
-        return await self._run(request, self._find, state, int(count), diversity)
+        filters = read_filters((date_from, date_to), folder, camera, size, shape)
+        wanted = SearchRequest(read_typed(query), image, diversity, sort or "best", filters)
 
-    async def open(self, request: gr.Request) -> Told:
-        """List the library, as the page opens."""
-        return await self._run_told(request, SearchState(), 0)
+        def ask(before: SearchState) -> SearchState:
+            return replace(
+                before if wanted.asks_as(before.request) else SearchState(), request=wanted
+            )
+
+        return await self._find(session, request, ask, int(count))
+
+    async def open(self, session: SearchSession, request: gr.Request) -> tuple[Any, ...]:
+        """List the library, as the page opens, and say what its filters offer.
+
+        Who was faster than this, and has searched already, is shown what was found.
+        """
+        page = await self.find_again(session, request)
+        folders, cameras = await self._queue.run(request.session_hash, self._searcher.places)
+        return (
+            page,
+            gr.Dropdown(choices=[ANY_FOLDER, *folders]),
+            gr.Dropdown(choices=[ANY_CAMERA, *cameras]),
+        )
 
     async def find_example(
-        self, sample: tuple[int, list[str]], diversity: float, request: gr.Request
+        self, sample: tuple[int, list[str]], session: SearchSession, request: gr.Request
     ) -> tuple[object, ...]:
         """Search for an example that a visitor clicked, and put it where words are typed."""
         (words,) = sample[1]
-        told = await self._run_told(request, SearchState(SearchRequest(words)), diversity)
-        return words, None, *told
+
+        def ask(before: SearchState) -> SearchState:
+            return SearchState(replace(before.request, words=words, image=None))
+
+        return words, None, await self._find(session, request, ask)
+
+    async def find_unfiltered(
+        self, session: SearchSession, request: gr.Request
+    ) -> tuple[object, ...]:
+        """Search for the same without filters, best matches first."""
+
+        def ask(before: SearchState) -> SearchState:
+            wanted = SearchRequest(before.request.words, before.request.image)
+            return replace(before, request=wanted)
+
+        return *_UNSET, await self._find(session, request, ask)
+
+    async def find_again(self, session: SearchSession, request: gr.Request) -> Page:
+        """Search for the same once more: there may be new images."""
+        return await self._find(session, request, lambda before: before)
+
+    async def find_unmarked(self, session: SearchSession, request: gr.Request) -> Page:
+        """Search again without the marks."""
+        return await self._find(session, request, lambda before: SearchState(before.request))
 
     async def find_more(
-        self,
-        picked: Path | None,
-        state: SearchState,
-        count: float,
-        diversity: float,
-        request: gr.Request,
-    ) -> Told:
+        self, session: SearchSession, event: gr.SelectData, request: gr.Request
+    ) -> Page:
         """Refit the search to one more image that is like what is sought."""
-        marked = replace(state, more=add_mark(state.more, picked))
-        return await self._run_told(request, marked, diversity, count)
+        return await self._find_marked("more", session, event, request)
 
     async def find_less(
-        self,
-        picked: Path | None,
-        state: SearchState,
-        count: float,
-        diversity: float,
-        request: gr.Request,
-    ) -> Told:
+        self, session: SearchSession, event: gr.SelectData, request: gr.Request
+    ) -> Page:
         """Refit the search to one more image that is unlike what is sought."""
-        marked = replace(state, less=add_mark(state.less, picked))
-        return await self._run_told(request, marked, diversity, count)
+        return await self._find_marked("less", session, event, request)
 
-    async def find_unmarked(
-        self, state: SearchState, diversity: float, request: gr.Request
-    ) -> Told:
-        """Search again without the marks."""
-        return await self._run_told(request, SearchState(state.request), diversity)
-
-    async def read_on(self, state: SearchState, request: gr.Request) -> Shown:
-        """Return the next page of what was found."""
-        return await self._run(request, self._page, state, PAGE)
-
-    def describe(self, state: SearchState) -> tuple[str, gr.Button]:
-        """Return the line on what was found, and whether there are marks to forget."""
-        has_marks = bool(state.more or state.less)
-        return describe(state, len(self._library)), gr.Button(visible=has_marks)
-
-    async def _run_told(
-        self, request: gr.Request, state: SearchState, diversity: float, count: float = PAGE
-    ) -> Told:
-        items, state = await self._run(request, self._find, state, int(count), diversity)
-        return items, state, *self.describe(state)
-
-    async def _run(
-        self,
-        request: gr.Request | None,
-        step: Callable[P, Shown],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Shown:
-        visitor = request.session_hash if request else None
+    async def find_duplicates(self, session: SearchSession, request: gr.Request) -> Page:
+        """Show the images that the library has more than once."""
         try:
-            return await self._queue.run(visitor, step, *args, **kwargs)
+            images, told = await self._duplicates.find()
         except clipkit.ClipkitError as error:
             raise translate(error) from error
-
-    def _find(self, state: SearchState, count: int, diversity: float) -> Shown:
-        """Search, or list the library, and return the first page."""
-        query, names = read_query(state.request, self._images, self._space_id)
-        if query is None and not state.more and not state.less:
-            found = replace(state, hits=None, images=self._library.images())
-            return self._page(replace(found, concepts=(), seen=(), read=0), count)
-        hits = self._library.search(
-            query, k=MAX_FOUND, diversity=diversity, more_like=state.more, less_like=state.less
+        state = SearchState(images=images, told=told, whole=" spare copies")
+        return await self._queue.run(
+            request.session_hash, self._searcher.show, session, state, PAGE
         )
-        found = replace(state, hits=hits, images=hits, concepts=tuple(names), seen=(), read=0)
-        return self._page(found, count)
 
-    def _page(self, state: SearchState, count: int) -> Shown:
-        """Return the next images that may be shown."""
-        shown: list[ShownImage] = []
-        read = state.read
-        while len(shown) < count and read < len(state.images):
-            if self._images.is_shown(state.images[read].path):
-                shown.append(state.images[read])
-            read += 1
-        items = grid_items(
-            shown, self._images, self._library.folder,
-            start=len(state.seen), left=len(state.images) - read,
-        )  # fmt: skip
-        return items, replace(state, seen=(*state.seen, *shown), read=read)
+    async def take(
+        self, session: SearchSession, event: gr.SelectData, request: gr.Request
+    ) -> AsyncIterator[Any]:
+        """Return a list, a command or a contact sheet of the images that are selected."""
+        kind, visitor, state = event.value, request.session_hash, session.state
+        if kind not in EXPORTS or not isinstance(event.index, list):
+            raise refuse("Select images first")
+        chosen = await self._queue.run(
+            visitor, selected, state.images, set(event.index), self._images, is_all=event.selected
+        )
+        most = MAX_ON_SHEET if kind == "sheet" else MAX_LISTED
+        if len(chosen) > most:
+            raise refuse(f"Up to {most:,} images at a time, {len(chosen):,} are selected")
+        images: list[SelectedImage] = []
+        pictures: dict[Path, bytes] = {}
+        for start in range(0, len(chosen), STEP):  # so that others wait for no longer
+            step = chosen[start : start + STEP]
+            kept = await self._queue.run(visitor, self._searcher.keep_shown, step)
+            images += kept
+            if kind == "sheet":
+                pictures |= await self._queue.run(visitor, self._searcher.thumbnails, kept)
+            yield gr.skip()
+        if kind == "sheet":
+            title = state.request.words or "Images"
+            yield sheet_of([image for image in images if image.path in pictures], title, pictures)
+        else:
+            yield text_of(kind, images)
+
+    async def read_on(
+        self, session: SearchSession, event: gr.SelectData, request: gr.Request
+    ) -> Page | Any:
+        """Return the next page of what was found."""
+
+        def read() -> Page | Any:
+            asked = event.value, event.index
+            if asked != (str(session.state.number), session.state.shown):
+                return gr.skip()  # of an answer that another one has taken the place of
+            return self._searcher.read_on(session, PAGE)
+
+        return await self._queue.run(request.session_hash, read)
+
+    async def _find_marked(
+        self, kind: str, session: SearchSession, event: gr.SelectData, request: gr.Request
+    ) -> Page:
+        source = self._images.source(event.value) if isinstance(event.value, str) else None
+        if not isinstance(source, Path):
+            raise refuse("Pick an image of the results first")
+        return await self._find(session, request, lambda before: before.with_mark(kind, source))
+
+    async def _find(
+        self,
+        session: SearchSession,
+        request: gr.Request | None,
+        change: Callable[[SearchState], SearchState],
+        count: int = PAGE,
+    ) -> Page:
+        visitor = request.session_hash if request else None
+        try:
+            return await self._queue.run(visitor, self._searcher.find, session, change, count)
+        except clipkit.ClipkitError as error:
+            raise translate(error) from error
 
 
 def build(
@@ -177,7 +249,7 @@ def build(
     library: clipkit.PhotoLibrary,
     encoder: clipkit.Encoder,
     images: ImageStore,
-    queue: ModelQueue,
+    indexer: FolderIndexer,
 ) -> None:
     """Add the tab's parts to the page that is being built.
 
@@ -186,10 +258,10 @@ def build(
         library: An indexed folder.
         encoder: The model of its index.
         images: What may be shown, and searched with.
-        queue: The queue for the model.
+        indexer: Indexes the folder meanwhile.
     """
-    tab = SearchTab(library, encoder.space_id, images, queue)
-    state, picked = gr.State(SearchState()), gr.State()
+    tab = SearchTab(library, encoder.space_id, images, indexer)
+    session = gr.State(SearchSession())
     with gr.Row(elem_id="asking"):
         with gr.Column(scale=5, min_width=260):
             with gr.Row(elem_id="bar"):
@@ -209,75 +281,72 @@ def build(
             sources=["upload"], label="An image to search with", show_label=False, height=110,
             scale=1, min_width=220, buttons=[], elem_id="sought", placeholder="Or drop an image",
         )  # fmt: skip
-    with gr.Accordion("Options", open=False, elem_id="options"):
-        diversity = gr.Slider(
-            0, 1, label="Different from each other", elem_id="diversity",
-            info="0 shows the best matches, however alike; 1 the most varied ones",
-        )  # fmt: skip
+    options = build_options()
     count = gr.Slider(1, PAGE, value=PAGE, step=1, visible=False)
-    with gr.Row(elem_id="verdict"):
-        status = status_line()
-        forget = gr.Button(
-            "Forget marks", size="sm", scale=0, min_width=120, visible=False, elem_id="forget"
-        )
-    grid = image_grid()
-    shown, inputs = [grid, state], [query, count, state, image, diversity]
-    asked = [query.submit, button.click, image.upload, image.clear]
-    told = [status, forget]
-    # Who asks again while a search runs is answered, and told so: Gradio drops a second call of
-    # either function while a first one runs.
-    gr.on(asked, tab.search, inputs, shown, api_name="search", trigger_mode="multiple").success(
-        tab.describe, state, told, show_progress="hidden", trigger_mode="multiple",
-        api_visibility="private",
+    grid, taken = image_grid(), export_dialog()
+    sort, first, last, place, camera, size, shape, diversity, unset, copies = options
+    chosen = [sort, first, last, place, camera, size, shape]
+    asked = [query.submit, button.click, image.upload, image.clear, diversity.release]
+    asked += [part.submit for part in (first, last)]
+    asked += [part.input for part in (sort, place, camera, size, shape)]
+    # Each is one call, and none is dropped while another one runs: the last one asked is answered
+    # last. Steps of one visitor run in turn, and what they start from stays on the server.
+    gr.on(
+        asked, tab.search, [query, count, session, image, diversity, *chosen], grid,
+        api_name="search", trigger_mode="multiple",
     )  # fmt: skip
-    page.load(tab.open, None, [*shown, *told], api_visibility="private")
-    examples.click(
-        tab.find_example, [examples, diversity], [query, image, *shown, *told],
-        api_visibility="private",
-    )  # fmt: skip
-    for event, find, name in (
-        (grid.alike, tab.find_more, "more"),
-        (grid.unlike, tab.find_less, "less"),
-    ):
-        event(pick, state, picked, show_progress="hidden", api_visibility="private").success(
-            find, [picked, state, count, diversity], [*shown, *told], api_name=name,
-            api_visibility="private",
-        )  # fmt: skip
-    forget.click(tab.find_unmarked, [state, diversity], [*shown, *told], api_visibility="private")
-    grid.reach(tab.read_on, state, shown, show_progress="hidden", api_visibility="private")
+    private: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "multiple"}
+    page.load(tab.open, session, [grid, place, camera], **private)
+    examples.click(tab.find_example, [examples, session], [query, image, grid], **private)
+    unset.click(tab.find_unfiltered, session, [*chosen, diversity, grid], **private)
+    grid.alike(tab.find_more, session, grid, api_name="more", **private)
+    grid.unlike(tab.find_less, session, grid, api_name="less", **private)
+    grid.forget(tab.find_unmarked, session, grid, **private)
+    grid.take(tab.take, session, taken, api_name="take", **private)
+    copies.click(tab.find_duplicates, session, grid, **private)
+    grid.again(tab.find_again, session, grid, show_progress="hidden", **private)
+    grid.reach(tab.read_on, session, grid, show_progress="hidden", **private)
 
 
-def pick(state: SearchState, event: gr.SelectData) -> Path:
-    """Return the image that a visitor wants more or less of."""
-    if event.index not in range(len(state.seen)):
-        raise refuse("Pick an image of the results first")
-    path: Path = state.seen[event.index].path
-    return path
-
-
-def add_mark(marked: tuple[Path, ...], picked: Path | None) -> tuple[Path, ...]:
-    """Return the marked images with one more."""
-    if picked is None:
-        raise refuse("Pick an image of the results first")
-    if len(marked) >= MAX_MARKS:
-        raise refuse(f"Up to {MAX_MARKS} images can be marked: forget the marks")
-    return (*marked, picked)
-
-
-def describe(state: SearchState, total: int) -> str:
-    """Return a line on what was found, among how many images, and which are marked."""
-    if state.hits is None:
-        return f"The whole library, newest first: {total}." if total else "Nothing is indexed yet."
-    hits = state.hits
-    if hits.verdict == "found":
-        text = f"Found {hits.num_found}{' or more' * hits.may_be_more} among {total} images."
-    elif hits.verdict == "not sure":
-        text = f"Not sure that any of these fits, among {total} images."
-    else:
-        text = f"Probably nothing among {total} images; the closest are shown."
-    for name in state.concepts:
-        text += f" {name} is taken for the taught concept."
-    for kind, marked in (("More", state.more), ("Less", state.less)):
-        if marked:
-            text += f" {kind} like: {', '.join(map(short_stem, marked))}."
-    return text
+def build_options() -> tuple[Any, ...]:
+    """Add the order, filters and diversity of a search and two buttons; return them in order."""
+    with gr.Accordion("Filters and order", open=False, elem_id="options"):
+        with gr.Row():
+            sort = gr.Dropdown(SORTS, value="best", label="Order", min_width=150, elem_id="sort")
+            place = Choice(
+                [ANY_FOLDER], value="", label="Folder", allow_custom_value=True, min_width=150,
+                elem_id="place",
+            )  # fmt: skip
+            camera = Choice(
+                [ANY_CAMERA], value="", label="Camera", allow_custom_value=True, min_width=150,
+                elem_id="camera",
+            )  # fmt: skip
+            shape = gr.Dropdown(SHAPES, value="", label="Shape", min_width=150, elem_id="shape")
+            size = Choice(
+                SIDES, value=0, label="Size", allow_custom_value=True, min_width=150,
+                elem_id="size",
+            )  # fmt: skip
+            first, last = (
+                gr.Textbox(
+                    "",
+                    label=label,
+                    placeholder=example,
+                    max_lines=1,
+                    max_length=10,
+                    min_width=150,
+                    elem_id=name,
+                )
+                for label, example, name in (
+                    ("Taken from", "2023-06", "from"),
+                    ("Taken until", "2024", "until"),
+                )
+            )
+        with gr.Row():
+            diversity = gr.Slider(
+                0, 1, label="Different from each other", elem_id="diversity", scale=3,
+                info="0 shows the best matches, however alike; 1 the most varied ones",
+            )  # fmt: skip
+            with gr.Column(min_width=150):
+                unset = gr.Button("Clear filters", size="sm", elem_id="unset")
+                copies = gr.Button("Show duplicates", size="sm", elem_id="copies")
+    return sort, first, last, place, camera, size, shape, diversity, unset, copies

@@ -5,7 +5,9 @@ import contextlib
 import html
 import os
 import socket
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -55,7 +57,13 @@ STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
 def make_app(
-    page: gr.Blocks, images: ImageStore, *, host: str = "127.0.0.1", allowed: tuple[str, ...] = ()
+    page: gr.Blocks,
+    images: ImageStore,
+    *,
+    host: str = "127.0.0.1",
+    allowed: tuple[str, ...] = (),
+    meanwhile: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    has_mcp: bool = False,
 ) -> ASGIApp:
     """Return the web application that serves a page, and nothing but the page.
 
@@ -64,21 +72,27 @@ def make_app(
         images: The images it may show.
         host: The address it will be bound to.
         allowed: Further names under which it is reached.
+        meanwhile: What runs while the application is served, such as the indexing.
+        has_mcp: Whether its functions are tools of an MCP server too.
 
     Returns:
         The application.
     """
-    app = FastAPI(openapi_url=None)
+    app = FastAPI(openapi_url=None, lifespan=meanwhile)
     _add_image_routes(app, images)
     page.state_session_capacity = MAX_SESSIONS
     # All jobs that are admitted wait in the queue for the model, not for each other to end.
     page.max_threads = MAX_JOBS
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # gone through after every job
     page.queue(max_size=MAX_JOBS, default_concurrency_limit=None, api_open=False)
-    gr.mount_gradio_app(
-        app, page, path="/", theme=THEME, css=STYLE, max_file_size=MAX_UPLOAD, ssr_mode=False,
-        footer_links=["gradio", "settings"], run_history=False, show_error=False, pwa=False,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        # A tool starts without what its visitor has asked before, which is as it should be.
+        warnings.filterwarnings("ignore", "This MCP server includes a tool that has a gr.State")
+        gr.mount_gradio_app(
+            app, page, path="/", theme=THEME, css=STYLE, max_file_size=MAX_UPLOAD, ssr_mode=False,
+            footer_links=["gradio", "settings"], run_history=False, show_error=False, pwa=False,
+            mcp_server=has_mcp,
+        )  # fmt: skip
     page.app = app.routes[-1].app  # type: ignore[attr-defined] # what was mounted
     return RequestFilter(
         app,
@@ -86,6 +100,7 @@ def make_app(
         hosts=frozenset({host.lower(), *map(host_name, allowed)} - WILDCARDS - {""}),
         origins=frozenset(map(str.lower, allowed)),
         any_address=host in WILDCARDS,
+        has_mcp=has_mcp,
     )
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from clipkit.search.export import ExportReport, LibraryEmbeddings, TableFormat
     from clipkit.search.listing import LibraryImage
     from clipkit.search.lookup import IndexedFiles
+    from clipkit.search.order import ListingSort
     from clipkit.search.status import LibraryStatus
     from clipkit.search.thumbnails import ThumbnailCache
 
@@ -257,9 +258,9 @@ class PhotoLibrary:
             diversity: How much results should differ from each other, 0..1; 0 ranks by the query.
             more_like: Images like what is sought, to refit the query to; a string is a path here.
             less_like: Images unlike what is sought.
-            **options: sort: "best", "newest" or "oldest", the order of the best k. All others are
-                filters, the fields of `IndexFilter`: path, not_path, after, before, min_width,
-                min_height, orientation, camera, not_camera.
+            **options: sort: "best", "newest", "oldest", "name" or "largest", the order of the best
+                k. All others are filters, the fields of `IndexFilter`: path, not_path, after,
+                before, min_width, min_height, orientation, camera, not_camera.
 
         Returns:
             A list, most relevant first, equally relevant ones by how well they fit; or as `sort`
@@ -299,15 +300,18 @@ class PhotoLibrary:
 
         return read_embeddings(self._place, read_filter(filters))
 
-    def images(self, **filters: Unpack[FilterOptions]) -> "list[LibraryImage]":
-        """Return the indexed images that pass filters of `search`, newest first.
+    def images(
+        self, *, sort: "ListingSort" = "newest", **filters: Unpack[FilterOptions]
+    ) -> "list[LibraryImage]":
+        """Return the indexed images that pass filters of `search`.
 
-        By when they were taken, or else when their file was last changed.
+        `sort` is "newest" or "oldest", by when they were taken or else last changed, "name", of the
+        file, or "largest", by pixels.
         """
         from clipkit.search.listing import list_images
 
         try:
-            return list_images(self._place, read_filter(filters))
+            return list_images(self._place, read_filter(filters, ("sort",)), sort)
         except NotIndexedError as error:
             raise self._not_indexed() from error
 

@@ -1,10 +1,11 @@
-"""Listing the images of a library by date, without a query."""
+"""Listing the images of a library without a query."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipkit.search.filters import IndexFilter
 from clipkit.search.location import LibraryPlace
+from clipkit.search.order import LISTING_SORTS, ListingSort, check_sort, order_of
 
 
 @dataclass(frozen=True)
@@ -19,27 +20,30 @@ class LibraryImage:
     camera: str | None = None  # maker and model
 
 
-def list_images(place: LibraryPlace, accepted: IndexFilter) -> list[LibraryImage]:
-    """Return the images of a library that pass a filter, newest first.
+def list_images(
+    place: LibraryPlace, accepted: IndexFilter, sort: ListingSort
+) -> list[LibraryImage]:
+    """Return the images of a library that pass a filter.
 
     Args:
         place: Where the library lies.
         accepted: Which images.
+        sort: Their order.
 
     Returns:
-        By when they were taken, or else when their file was last changed; of one time in the order
-        of their paths.
+        The images; those that the order does not part by their paths.
 
     Raises:
+        InputError: If there is no such order.
         NotIndexedError: If the folder has not been indexed.
         LibraryError: If the index is damaged.
     """
+    check_sort(sort, LISTING_SORTS)
     with place.store.snapshot() as snapshot:
         records = list(snapshot.catalog.contents(place.prefix, accepted))
-    records.sort(key=lambda record: record.date, reverse=True)  # stable: equal dates stay in order
     return [
         LibraryImage(
             place.path(record.path), record.width, record.height, record.taken_at, record.camera
         )
-        for record in records
+        for record in map(records.__getitem__, order_of(records, sort))
     ]

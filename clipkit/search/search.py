@@ -9,7 +9,7 @@ Shapes: K candidates, D dimensions of the shared space, B background words, S sa
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from clipkit.inputs.images import ImageInput
 from clipkit.search.filters import FilterOptions, IndexFilter, Selection
 from clipkit.search.location import LibraryPlace
 from clipkit.search.modality_gap import center_rows
+from clipkit.search.order import SORTS, Sort, check_sort, order_of
 from clipkit.search.query import SearchQuery
 from clipkit.search.query_vectors import QueryEmbedder, QueryVectors, needed_encoder
 from clipkit.search.ranking import (
@@ -46,10 +47,6 @@ from clipkit.search.sync import check_space
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
-
-Sort = Literal["best", "newest", "oldest"]
-"""In which order the best k are shown: by what fits, or by when they were taken."""
-SORTS: tuple[Sort, ...] = get_args(Sort)
 
 _SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % of their spread
 NUM_CANDIDATES = 200  # candidates for relevance and diversity, at least
@@ -138,8 +135,7 @@ class HitOptions:
         object.__setattr__(self, "k", check_whole(self.k, "k"))
         for name in ("min_relevance", "diversity"):
             object.__setattr__(self, name, check_share(getattr(self, name), name))
-        if self.sort not in SORTS:
-            raise InputError(f"sort must be one of {', '.join(SORTS)}; got {self.sort!r}")
+        check_sort(self.sort, SORTS)
 
 
 def search_library(
@@ -240,13 +236,9 @@ def find_hits(
         )
         for position, place, record in zip(chosen, places, records, strict=True)
     ]
-    if options.sort != "best":
-        dates = [record.date for record in records]
-        by_date = sorted(range(len(hits)), key=dates.__getitem__, reverse=options.sort == "newest")
-        hits = [hits[place] for place in by_date]
     num_found = int((relevance >= DEFAULT_MIN_RELEVANCE).sum())
     return SearchHits(
-        hits,
+        map(hits.__getitem__, order_of(records, options.sort)),
         verdict=verdict_of(relevance),
         num_found=num_found,
         num_searched=found.num_searched,

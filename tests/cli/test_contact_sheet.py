@@ -119,7 +119,6 @@ def test_images_are_inside_small_and_upright(tmp_path: Path) -> None:
     assert kind == "data:image/jpeg;base64"
     with Image.open(io.BytesIO(base64.b64decode(data64, validate=True))) as photo:
         assert photo.size == (160, 320)
-    assert (image.attributes["width"], image.attributes["height"]) == ("160", "320")
 
 
 def test_unreadable_images_say_why(tmp_path: Path) -> None:
@@ -207,8 +206,8 @@ def test_no_page_is_left_if_writing_fails(tmp_path: Path, monkeypatch: pytest.Mo
     sheet(file, [])
     before = file.read_text()
 
-    broken = Hit(SAMPLES / "dog.jpg", similarity=None)  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
+    broken = Hit(SAMPLES / "dog.jpg", similarity="high")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="format code"):
         write_contact_sheet(
             contact_sheet_file(file), "a cat", [Hit(SAMPLES / "cat.jpg"), broken], summary=""
         )

@@ -1,6 +1,7 @@
 """A page that is really served, and a browser that is really one."""
 
 import asyncio
+import math
 import shutil
 import threading
 from collections.abc import Iterator
@@ -25,10 +26,14 @@ WARNINGS = [  # Gradio and what it stands on warn about their own insides
 
 
 @contextmanager
-def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
-    """Serve the page over a folder from a thread; yield its address."""
+def served(
+    folder: Path, home: Path, *, head_start: float = math.inf, **options: Any
+) -> Iterator[str]:
+    """Serve the page over a folder from a thread, indexed so long before; yield its address."""
     pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
     from clipkit.demo.app import build_page
+    from clipkit.demo.folder_indexer import FolderIndexer
+    from clipkit.demo.model_queue import ModelQueue
     from clipkit.demo.server import PageServer, bind, is_private, make_app
 
     with pytest.MonkeyPatch.context() as patch:
@@ -41,9 +46,11 @@ def served(folder: Path, home: Path, **options: Any) -> Iterator[str]:
         patch.setattr("gradio.utils.safe_get_stop_event", asyncio.Event)
         encoder = clipkit.load(cache_texts="memory")
         library = clipkit.PhotoLibrary.open(folder, encoder)
-        library.sync()
+        indexer = FolderIndexer(library, ModelQueue())
+        indexer.begin(head_start)
         private = is_private(options.get("host", "127.0.0.1"), options.get("allowed", ()))
-        page, images = build_page(library, encoder, is_private=private)
+        page, images = build_page(encoder, indexer, is_private=private)
+        options["meanwhile"] = indexer.running
         server = PageServer(make_app(page, images, **options), page)
         bound = bind("127.0.0.1", 0)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

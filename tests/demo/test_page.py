@@ -12,6 +12,7 @@ import pytest
 import clipkit
 from tests.conftest import SAMPLES
 from tests.demo.conftest import WARNINGS, served
+from tests.demo.visitor import Visitor
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
 client = pytest.importorskip("gradio_client", reason="the API is called by gradio_client")
@@ -120,7 +121,7 @@ def test_how_many_were_found_is_told(page: Any) -> None:
     search(page, "a castle", told="Found")
     relevant = sum(percent >= 40 for percent in relevances(page).values())
     assert page.locator(TOLD).inner_text() == f"Found {relevant} among {TOTAL} images."
-    sync_api.expect(page.locator("#found .tile.found")).to_have_count(relevant)
+    sync_api.expect(page.locator("#found .cell.found")).to_have_count(relevant)
 
 
 def test_that_no_image_surely_fits_is_told(page: Any) -> None:
@@ -164,6 +165,25 @@ def test_the_large_view_is_driven_by_keys(page: Any) -> None:
     assert query.input_value() == "a castle"
 
 
+def test_the_keyboard_alone_searches_and_opens_an_image(page: Any) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type("a cat")
+    page.keyboard.press("Enter")
+    found(page, "Found 1 among")
+    for _ in range(40):  # past the buttons, the examples, the image and the filters
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('#found .tile')"):
+            break
+    page.keyboard.press("Enter")
+    sync_api.expect(page.get_by_role("dialog").locator(".path")).to_have_text("cat.jpg")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent").startswith("cat.jpg")
+    page.keyboard.press("x")
+    sync_api.expect(page.locator("#found .number")).to_have_text("1 selected")
+    page.keyboard.press("Escape")
+    sync_api.expect(page.locator("#found .chosen")).to_be_hidden()
+
+
 def test_marks_add_up_and_can_be_forgotten(page: Any) -> None:
     sync_api.expect(page.locator("#forget")).to_be_hidden()
     before = search(page, "a building")
@@ -204,24 +224,23 @@ def test_another_query_forgets_the_marks_and_the_same_keeps_them(page: Any) -> N
     page.locator(TOLD, has_not_text="Less like").wait_for()
 
 
-def test_who_asks_again_while_an_answer_comes_is_told_of_the_last(page: Any) -> None:
-    search(page, "a cat")
-    joins: list[Any] = []
-
-    def hold_the_first_line(route: Any) -> None:
-        joins.append(route)  # a search, the line on it, a search, the line on it
-        if len(joins) == 4:
-            joins[1].continue_()
-        if len(joins) != 2:
-            route.continue_()
-
-    page.route("**/queue/join*", hold_the_first_line)
-    page.locator("#search").click()
-    while len(joins) < 2:
-        page.wait_for_timeout(50)
-    type_query(page, "a submarine")
-    page.keyboard.press("Enter")
+def test_who_asks_again_while_an_answer_comes_is_shown_the_last(page: Any) -> None:
+    for words in ("a cat", "a castle", "a tower", "a submarine"):  # no waiting in between
+        type_query(page, words)
+        page.keyboard.press("Enter")
     found(page, "Probably nothing among")
+    page.locator("#found .tile").last.scroll_into_view_if_needed()
+    sync_api.expect(page.locator("#found .tile")).to_have_count(TOTAL)
+    assert found(page, "Probably nothing among")
+    assert max(relevances(page).values()) < 5  # also of what was read on
+
+
+def test_who_searches_before_the_library_is_listed_sees_what_was_found(address: str) -> None:
+    with Visitor(address, "quick") as visitor:
+        visitor.search("a castle")
+        opened = visitor.call("open", None)["output"]["data"][0]
+    assert opened["told"].startswith("Found")
+    assert opened["images"][0]["name"] == "castle"
 
 
 def test_an_image_of_their_own_is_a_query(page: Any) -> None:
@@ -258,7 +277,7 @@ def test_an_image_that_cannot_be_read_is_told(page: Any, tmp_path: Path) -> None
 
 def test_results_can_differ_from_each_other(page: Any) -> None:
     alike = search(page, "an animal")[:8]
-    page.get_by_role("button", name="Options").click()
+    page.get_by_role("button", name="Filters and order").click()
     page.locator("#diversity input[type=number]").fill("0.9")
     page.locator("#diversity input[type=number]").blur()
     page.locator("#search").click()
@@ -270,9 +289,26 @@ def test_results_can_differ_from_each_other(page: Any) -> None:
 
 
 def test_the_api_takes_a_query_and_a_count(address: str) -> None:
-    gallery = client.Client(address, verbose=False).predict("a cat", 3, api_name="/search")
-    assert len(gallery) == 3
-    assert gallery[0]["caption"].startswith("cat ")
+    found = client.Client(address, verbose=False).predict("a cat", 3, api_name="/search")
+    assert len(found["images"]) == 3
+    assert found["images"][0]["caption"].startswith("cat ")
+    assert found["told"].startswith("Found")
+
+
+def test_the_api_takes_an_image(address: str) -> None:
+    owl = client.handle_file(str(SAMPLES / "owl.jpg"))
+    visitor = client.Client(address, verbose=False)
+    found = visitor.predict("", 3, image=owl, api_name="/search")
+    assert found["images"][0]["name"] == "owl"
+
+
+def test_what_is_found_is_put_in_order(address: str) -> None:
+    visitor = client.Client(address, verbose=False)
+    best = visitor.predict("a castle", 24, api_name="/search")["images"]
+    relevant = [item["name"] for item in best if item["relevance"] >= 40]
+    assert len(relevant) > 1
+    by_name = visitor.predict("a castle", 24, api_name="/search", sort="name")["images"]
+    assert [item["name"] for item in by_name] == sorted(relevant)
 
 
 CODE = "${Object.assign(window,{owned:1})}"  # a template of Gradio's would run it

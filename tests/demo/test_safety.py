@@ -25,7 +25,7 @@ from PIL import Image
 import clipkit
 from tests.conftest import ROOT, SAMPLES
 from tests.demo.conftest import WARNINGS, served
-from tests.demo.visitor import API, Visitor, image_value, raw_request
+from tests.demo.visitor import API, Visitor, image_value, raw_request, search_values
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
 
@@ -231,7 +231,7 @@ def test_a_payload_names_no_file_and_no_address(visitor: Visitor) -> None:
             [image_value(known)],
             {"value": image_value("/etc/passwd"), "__type__": "update"},
         ):
-            for values in ((value, 8, None, None, 0), ("a", 8, None, value, 0)):
+            for values in (search_values(value, 8), search_values("a", 8, value)):
                 response = visitor.join("search", *values)
                 assert response.status_code == 422, (value, response.text)
         # An address beside a known id is not followed, and what a state holds is not the client's.
@@ -256,11 +256,40 @@ def test_a_call_that_is_none_is_refused(visitor: Visitor, body: bytes) -> None:
     assert "detail" in response.json()  # what Gradio's script shows
 
 
-def test_marks_come_from_the_server_not_from_the_visitor(visitor: Visitor) -> None:
+def test_marks_are_images_that_were_given_out(visitor: Visitor) -> None:
     visitor.search("a cat")
-    message = visitor.call("more", "/etc/passwd", "/etc/passwd", 8, 0)
-    assert not message["success"]
-    assert message["output"]["error"] == "Pick an image of the results first"
+    (own,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    for value in ("/etc/passwd", "0" * 32, own, [own], {"path": own}, 1, None):
+        response = visitor.join("more", None, event={"index": 0, "value": value})
+        assert response.status_code == 200
+        (message,) = visitor.results()
+        assert message["output"]["error"] == "Pick an image of the results first", value
+
+
+def test_a_selection_is_of_images_that_were_found(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = visitor.search("a cat", 1)[0]["image"]["path"]
+    for index in (["/etc/passwd"], [key, "0" * 32], [{"path": key}], [[key]], {"a": 1}, "a"):
+        event: Any = {"index": index, "value": "list", "selected": False}
+        assert visitor.join("take", None, event=event).status_code == 422, index
+    for value in ("list", "delete", "../x", None):
+        event = {"index": [key], "value": value, "selected": False}
+        visitor.join("take", None, event=event).raise_for_status()
+        (message,) = visitor.results()
+        if value == "list":
+            assert message["output"]["data"][0]["text"] == "cat.jpg\n"
+        else:
+            assert message["output"]["error"] == "Select images first"
+    (own,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
+    visitor.join("take", None, event={"index": [own], "value": "list", "selected": False})
+    (message,) = visitor.results()
+    assert message["output"]["data"][0]["text"] == ""  # an upload is not of the library
+    monkeypatch.setattr("clipkit.demo.search_tab.MAX_LISTED", 2)
+    visitor.search("")
+    visitor.join("take", None, event={"index": [], "value": "list", "selected": True})
+    (message,) = visitor.results()
+    assert message["output"]["error"] == "Up to 2 images at a time, 3 are selected"
 
 
 def test_uploads_over_the_limit_are_refused_early(visitor: Visitor) -> None:
@@ -361,12 +390,12 @@ def test_labels_and_words_are_bounded(visitor: Visitor) -> None:
     ):
         message = visitor.call("classify", image, labels, False)
         assert told in message["output"]["error"]
-    message = visitor.call("search", "a" * 501, 8, None, None, 0)
+    message = visitor.call("search", *search_values("a" * 501, 8))
     assert "up to 500 characters" in message["output"]["error"]
     many = ",".join(f"label {number}" for number in range(50_000))
     assert visitor.join("classify", image, many, False).status_code == 413
     for count in (0, 25, 10**400, -1, None, "many"):
-        assert not visitor.call("search", "a cat", count, None, None, 0)["success"]
+        assert not visitor.call("search", *search_values("a cat", count))["success"]
 
 
 MINE, BEST = "My images, above", "One of the labels"
@@ -414,16 +443,19 @@ def test_details_are_of_what_the_visitor_has_classified(visitor: Visitor) -> Non
     (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
     fake = {"images": [{"source": {"content": "/etc/passwd"}}]}
     for element, told in (("table.pick", "Pick an image"), ("scores.explain", "Pick a label")):
-        assert visitor.join(element, fake, index=0).status_code == 422
-        message = visitor.call(element, "/etc/passwd", index=0)
+        assert visitor.join(element, fake, event={"index": 0}).status_code == 422
+        message = visitor.call(element, "/etc/passwd", event={"index": 0})
         assert told in message["output"]["error"]
     assert "Classify some" in visitor.call("table.save", "/etc/passwd")["output"]["error"]
     classify(visitor, key)
-    assert visitor.call("scores.explain", None, index=1)["success"]
+    assert visitor.call("scores.explain", None, event={"index": 1})["success"]
     for element, index in (("table.pick", 1), ("scores.explain", 2)):
-        assert "first" in visitor.call(element, None, index=index)["output"]["error"]
+        assert "first" in visitor.call(element, None, event={"index": index})["output"]["error"]
     with Visitor(visitor.address, "another") as other:
-        assert "Pick a label" in other.call("scores.explain", None, index=1)["output"]["error"]
+        assert (
+            "Pick a label"
+            in other.call("scores.explain", None, event={"index": 1})["output"]["error"]
+        )
 
 
 def test_what_is_taught_is_bounded_and_made_of_what_the_page_gave_out(visitor: Visitor) -> None:
@@ -445,7 +477,7 @@ def test_what_is_taught_is_bounded_and_made_of_what_the_page_gave_out(visitor: V
         assert told in html.unescape(message["output"]["error"]), asked
     assert "Teach something first" in visitor.call("keep", None)["output"]["error"]
     assert "Teach something first" in visitor.call("fetch-concept", None)["output"]["error"]
-    assert not visitor.call("concepts", None, index=0)["success"]
+    assert not visitor.call("concepts", None, event={"index": 0})["success"]
 
 
 def test_nothing_is_kept_here_for_visitors_from_elsewhere(folder: Path, tmp_path: Path) -> None:
@@ -563,7 +595,7 @@ def test_a_heat_map_lets_others_search_meanwhile(
         raise AssertionError("nobody else had a turn")
 
     monkeypatch.setattr("clipkit.explain", explain)
-    visitor.join("scores.explain", None, index=0).raise_for_status()
+    visitor.join("scores.explain", None, event={"index": 0}).raise_for_status()
     with Visitor(visitor.address, "another") as other:
         assert other.search("a cat")
         has_searched.set()
@@ -574,7 +606,7 @@ def test_a_heat_map_lets_others_search_meanwhile(
 def test_somebody_who_asks_without_listening_is_not_heard_for_ever(visitor: Visitor) -> None:
     from clipkit.demo.server import MAX_PENDING
 
-    codes = [visitor.join("search", "a", 1, None, None, 0).status_code for _ in range(20)]
+    codes = [visitor.join("search", *search_values("a", 1)).status_code for _ in range(20)]
     assert codes == [200] * MAX_PENDING + [422] * (20 - MAX_PENDING)
     with Visitor(visitor.address, "other") as other:
         assert other.search("a cat")
@@ -611,11 +643,11 @@ def test_no_message_tells_a_path_of_the_server(tmp_path: Path) -> None:
     with served(own, tmp_path / "home") as address, Visitor(address) as stranger:
         key = stranger.search("an owl")[0]["image"]["path"]
         owl.unlink()
-        gone = stranger.call("search", "", 8, None, image_value(key), 0)
+        gone = stranger.call("search", *search_values("", 8, image_value(key)))
         assert gone["output"]["error"] == html.escape(f"{owl.name}: no such file")
         assert stranger.http.get(f"{API}file={key.removesuffix('-small')}").status_code == 404
         shutil.rmtree(tmp_path / "home")
-        broken = stranger.call("search", "an owl", 8, None, None, 0)
+        broken = stranger.call("search", *search_values("an owl", 8))
         assert not broken["success"]
         told = json.dumps([gone, broken, stranger.http.get("config").json()])
         assert str(tmp_path) not in told
@@ -678,9 +710,9 @@ def test_images_behind_links_and_names_that_are_no_text(tmp_path: Path) -> None:
         (own / "owl.jpg").rename(tmp_path / "owl.jpg")
         (own / "owl.jpg").symlink_to(tmp_path / "owl.jpg")
         assert stranger.http.get(f"{API}file={owl}").status_code == 404
-        for call in (("search", "", 8, None, image_value(owl), 0),
-                     ("classify", image_value(owl), "owl, cat", False)):  # fmt: skip
-            message = stranger.call(*call)
+        for name, values in (("search", search_values("", 8, image_value(owl))),
+                             ("classify", (image_value(owl), "owl, cat", False))):  # fmt: skip
+            message = stranger.call(name, *values)
             assert "symbolic link" in message["output"]["error"]
         assert len(stranger.search("an animal", 24)) == 1
 

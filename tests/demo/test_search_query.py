@@ -10,7 +10,7 @@ pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]
 import gradio as gr
 
 import clipkit
-from clipkit.demo.search_query import SearchRequest, concepts, read_request, read_words
+from clipkit.demo.search_query import concepts, read_typed, read_words
 from tests.conftest import SAMPLES
 
 REX = np.array([1.0, 0.0])
@@ -56,11 +56,11 @@ def test_an_empty_part_is_an_error_of_clipkit() -> None:
         read_words("Rex +  - night", {"Rex": REX})
 
 
-def test_nothing_asked_for_is_a_request_too_and_long_words_are_none() -> None:
-    assert not read_request("  ", None)
-    assert read_request(" a cat ", None) == SearchRequest("a cat")
+def test_words_have_a_limit() -> None:
+    assert read_typed(" a cat ") == "a cat"
+    assert read_typed(None) == ""
     with pytest.raises(gr.Error, match="up to 500 characters"):
-        read_request("a" * 501, None)
+        read_typed("a" * 501)
 
 
 def test_concepts_of_other_models_are_words(

@@ -48,12 +48,10 @@ class Visitor:
                 return int(function["id"])
         raise KeyError(name)
 
-    def join(self, function: str, *values: object, index: int | None = None) -> httpx.Response:
-        """Ask for a call of a function, by picking something of an index if there is one."""
-        number = self.function(function)
-        event = None if index is None else {"index": index}
-        call = {"data": values, "fn_index": number, "session_hash": self.session}
-        return self.post({**call, "event_data": event})
+    def join(self, function: str, *values: object, event: object = None) -> httpx.Response:
+        """Ask for a call of a function, by picking something of an event if there is one."""
+        call = {"data": values, "fn_index": self.function(function), "event_data": event}
+        return self.post({**call, "session_hash": self.session})
 
     def post(self, call: object) -> httpx.Response:
         """Send a call as it is: JSON, or bytes that are to be taken for it."""
@@ -68,24 +66,32 @@ class Visitor:
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
 
-    def call(self, function: str, *values: object, index: int | None = None) -> dict[str, Any]:
+    def results(self) -> list[dict[str, Any]]:
+        """Return the last message about each call that is under way."""
+        return [each for each in self.messages() if each["msg"] == "process_completed"]
+
+    def call(self, function: str, *values: object, event: object = None) -> dict[str, Any]:
         """Return the last message about a call: its output, or its error."""
-        response = self.join(function, *values, index=index)
+        response = self.join(function, *values, event=event)
         response.raise_for_status()
-        done = [each for each in self.messages() if each["msg"] == "process_completed"]
-        assert len(done) == 1
-        return done[0]
+        (done,) = self.results()
+        return done
 
     def search(self, words: str, count: int = 8, image: object = None) -> list[dict[str, Any]]:
         """Return the gallery of a search."""
-        message = self.call("search", words, count, None, image, 0)
+        message = self.call("search", *search_values(words, count, image))
         assert message["success"], message
-        gallery: list[dict[str, Any]] = message["output"]["data"][0]
+        gallery: list[dict[str, Any]] = message["output"]["data"][0]["images"]
         return gallery
 
     def upload(self, data: bytes, name: str = "image.jpg") -> httpx.Response:
         """Send a file."""
         return self.http.post(f"{API}upload", files={"files": (name, data)})
+
+
+def search_values(words: object, count: object, image: object = None) -> tuple[object, ...]:
+    """Return all that a search takes, without filters, in its order; None is for the session."""
+    return words, count, None, image, 0, "best", "", "", "", "", 0, ""
 
 
 def image_value(key: str) -> dict[str, Any]:

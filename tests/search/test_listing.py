@@ -1,4 +1,4 @@
-"""A library's images by date."""
+"""A library's images without a query."""
 
 import os
 from datetime import datetime
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clipkit.errors import NotIndexedError
+from clipkit.errors import InputError, NotIndexedError
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, save_image
 
@@ -45,6 +45,19 @@ def test_filters_and_parts_of_a_library_hold(folder: Path) -> None:
     assert [image.path.name for image in library.images(before="2016")] == ["a.png", "b.png"]
     part = PhotoLibrary.open_nearest(folder / "trip", FakeEncoder())
     assert [image.path for image in part.images()] == [folder / "trip" / "c.png"]
+
+
+def test_a_listing_has_an_order_and_no_best(folder: Path) -> None:
+    library = PhotoLibrary.open(folder, FakeEncoder())
+    library.sync()
+    names = [image.path.name for image in library.images(sort="name")]
+    assert names == ["a.png", "b.png", "c.png", "taken.jpg"]
+    assert library.images(sort="largest")[0].path.name == "taken.jpg"
+    assert [image.path.name for image in library.images(sort="oldest", after="2018")] == [
+        "taken.jpg", "c.png",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="sort must be one of newest, oldest, name, largest"):
+        library.images(sort="best")  # type: ignore[arg-type]
 
 
 def test_what_was_never_indexed_has_none(folder: Path) -> None:
