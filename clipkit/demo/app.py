@@ -55,16 +55,17 @@ def build_page(
     with gr.Blocks(title="clipkit", analytics_enabled=False) as page:
         indexing_line.build(page, indexer, may_steer=is_private)
         head = gr.State()  # the classes that a visitor has adapted to
-        with gr.Tab("Search"):
-            search_tab.build(page, library, encoder, images, indexer)
-        with gr.Tab("Classify"):
-            classify_tab.build(library, encoder, images, queue, head)
-        with gr.Tab("Teach"):
-            teach_tab.build(page, library, encoder, images, queue, may_keep=is_private)
-        with gr.Tab("Adapt"):
-            adapt_tab.build(library, encoder, images, queue, head)
-        with gr.Tab("Model"):
-            model_tab.build(encoder, queue, is_private=is_private)
+        with gr.Tabs(overflow_behavior="wrap"):  # else a phone hides some behind a menu
+            with gr.Tab("Search"):
+                search_tab.build(page, library, encoder, images, indexer)
+            with gr.Tab("Classify"):
+                classify_tab.build(library, encoder, images, queue, head)
+            with gr.Tab("Teach"):
+                teach_tab.build(page, library, encoder, images, queue, may_keep=is_private)
+            with gr.Tab("Adapt"):
+                adapt_tab.build(library, encoder, images, queue, head)
+            with gr.Tab("Model"):
+                model_tab.build(encoder, queue, is_private=is_private)
     return page, images
 
 

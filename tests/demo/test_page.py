@@ -280,6 +280,7 @@ def test_results_can_differ_from_each_other(page: Any) -> None:
     page.get_by_role("button", name="Filters and order").click()
     page.locator("#diversity input[type=number]").fill("0.9")
     page.locator("#diversity input[type=number]").blur()
+    sync_api.expect(page.locator("#diversity input[type=range]")).to_have_value("0.9")
     page.locator("#search").click()
     page.wait_for_function(
         "(alike) => ![...document.querySelectorAll('#found .path')].slice(0, 8)"
