@@ -1,8 +1,4 @@
-"""The grid of images with the line above it and its large view, as a Gradio component.
-
-It sets what it shows as text of the page. Gradio's templates must not: they take ``${...}`` in a
-value for code, and names of files are not ours.
-"""
+"""The grid of images with the line above it and its large view, as a Gradio component."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +10,10 @@ import clipkit
 from clipkit.demo.duplicates import DuplicateImage
 from clipkit.demo.image_store import ImageStore, small
 from clipkit.demo.messages import short_name, short_path, short_stem
+from clipkit.demo.web_component import web_component
 
 FOUND = 0.4  # the relevance from which on an image counts as found
 
-_HERE = Path(__file__)
 Page = dict[str, Any]
 """The grid's value: some images, the place of the first, how many follow, what is told of all."""
 ShownImage = clipkit.SearchHit | clipkit.LibraryImage | DuplicateImage
@@ -35,17 +31,7 @@ def image_grid() -> gr.HTML:
     those that were selected one by one, or if all were selected, as `selected` then says, of those
     that were taken out.
     """
-    return gr.HTML(
-        None,
-        html_template=_HERE.with_suffix(".html").read_text(encoding="utf-8"),
-        css_template=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
-        js_on_load="".join(
-            _HERE.with_name(name).read_text(encoding="utf-8")
-            for name in ("image_grid.js", "image_selection.js")
-        ),
-        apply_default_css=False,
-        elem_id="found",
-    )
+    return web_component("image_grid", elem_id="found", more=["image_selection"])
 
 
 def belongs(image: ShownImage) -> bool:

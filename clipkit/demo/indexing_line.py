@@ -1,13 +1,11 @@
 """The page's first line: how many images there are, and how far the indexing of them is."""
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from clipkit.demo.folder_indexer import FolderIndexer
-
-_HERE = Path(__file__)
+from clipkit.demo.web_component import web_component
 
 
 def build(page: gr.Blocks, indexer: FolderIndexer, *, may_steer: bool) -> None:
@@ -33,14 +31,7 @@ def build(page: gr.Blocks, indexer: FolderIndexer, *, may_steer: bool) -> None:
         indexer.look()
         return tell()
 
-    line = gr.HTML(
-        tell(),
-        html_template=_HERE.with_suffix(".html").read_text(encoding="utf-8"),
-        css_template=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
-        js_on_load=_HERE.with_suffix(".js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="header",
-    )
+    line = web_component("indexing_line", tell(), elem_id="header")
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     page.load(tell, None, line, **private)
     line.ask(tell, None, line, **private)

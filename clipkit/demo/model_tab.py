@@ -7,7 +7,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -15,11 +14,11 @@ import gradio as gr
 import clipkit
 from clipkit.demo.messages import translate
 from clipkit.demo.model_queue import ModelQueue
+from clipkit.demo.web_component import web_component
 
 R = TypeVar("R")
 _Tell = Callable[[str], None]
 _MARKS = {"ok": "fine", "remark": "look at it", "problem": "wrong"}
-_TABLE = Path(__file__).with_name("text_table")
 _HEADER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)  # of a model card: for the hub
 
 
@@ -149,14 +148,7 @@ def models_here() -> list[list[str]]:
 
 def text_table(name: str, value: dict[str, Any] | None = None) -> gr.HTML:
     """Return a table that is only read; its cells are texts, whatever they say."""
-    return gr.HTML(
-        value,
-        html_template="<h2></h2><table></table>",
-        css_template=_TABLE.with_suffix(".css").read_text(encoding="utf-8"),
-        js_on_load=_TABLE.with_suffix(".js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id=name,
-    )
+    return web_component("text_table", value, elem_id=name)
 
 
 def rows_of(title: str, headings: list[str], rows: list[list[str]]) -> dict[str, Any]:

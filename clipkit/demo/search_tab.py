@@ -289,11 +289,12 @@ def build(
     asked = [query.submit, button.click, image.upload, image.clear, diversity.release]
     asked += [part.submit for part in (first, last)]
     asked += [part.input for part in (sort, place, camera, size, shape)]
-    # Each is one call, and none is dropped while another one runs: the last one asked is answered
-    # last. Steps of one visitor run in turn, and what they start from stays on the server.
+    # Each is one call. Who asks again while an answer is under way is answered to the last that was
+    # asked, after it: of two answers that come at once, the grid would be told of one, perhaps the
+    # earlier. Steps of one visitor run in turn, and what they start from stays on the server.
     gr.on(
         asked, tab.search, [query, count, session, image, diversity, *chosen], grid,
-        api_name="search", trigger_mode="multiple",
+        api_name="search", trigger_mode="always_last",
     )  # fmt: skip
     private: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "multiple"}
     page.load(tab.open, session, [grid, place, camera], **private)

@@ -14,12 +14,11 @@ import clipkit
 from clipkit.demo.image_grid import ShownImage, belongs
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.messages import is_text
+from clipkit.demo.web_component import web_component
 
 MAX_LISTED = 2000  # each is looked at once more, which takes a millisecond
 MAX_ON_SHEET = 120  # thumbnails: some 5 MB
 TARGET = "selection"  # the folder that the command copies to
-
-_HERE = Path(__file__)
 
 
 @dataclass(frozen=True)
@@ -111,14 +110,7 @@ def sheet_of(
 
 def export_dialog() -> gr.HTML:
     """Return what shows an export, or lets the browser save it."""
-    return gr.HTML(
-        None,
-        html_template=_HERE.with_suffix(".html").read_text(encoding="utf-8"),
-        css_template=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
-        js_on_load=_HERE.with_suffix(".js").read_text(encoding="utf-8"),
-        apply_default_css=False,
-        elem_id="taken",
-    )
+    return web_component("selection", elem_id="taken")
 
 
 def copy_command(paths: Sequence[PurePosixPath]) -> str:

@@ -1,5 +1,6 @@
 """Gradio components of our own, each of three files beside this one: markup, style and script."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ QUIET: dict[str, Any] = {
 _HERE = Path(__file__).parent
 
 
-def web_component(name: str, value: Any = None, *, elem_id: str, **props: Any) -> gr.HTML:
+def web_component(
+    name: str, value: Any = None, *, elem_id: str, more: Sequence[str] = (), **props: Any
+) -> gr.HTML:
     """Return a component whose script shows its value.
 
     Scripts set values as text of the page. Gradio's templates must not: they take ``${...}`` in a
@@ -23,23 +26,24 @@ def web_component(name: str, value: Any = None, *, elem_id: str, **props: Any) -
         name: Of the files, without their endings; one without a .css looks as the page does.
         value: What JSON has.
         elem_id: The id of its element.
+        more: Names of further scripts, which follow the first and see what it defines.
         **props: What the script is told besides.
 
     Returns:
         The component. The events are those that the script triggers.
     """
-    files = {end: _HERE / f"{name}.{end}" for end in ("html", "css", "js")}
-    texts = {
-        end: file.read_text(encoding="utf-8") if file.is_file() else ""
-        for end, file in files.items()
-    }
     return gr.HTML(
         value,
-        html_template=texts["html"],
-        css_template=texts["css"],
-        js_on_load=texts["js"],
+        html_template=_read(f"{name}.html"),
+        css_template=_read(f"{name}.css"),
+        js_on_load="".join(_read(f"{script}.js") for script in (name, *more)),
         apply_default_css=False,
         elem_id=elem_id,
         elem_classes="bare",
         **props,
     )
+
+
+def _read(name: str) -> str:
+    file = _HERE / name
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
