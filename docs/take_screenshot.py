@@ -16,8 +16,11 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 PICTURE = Path(__file__).parents[1] / "demo" / "screenshot.jpg"
-QUERY = "sailing boats"
+QUERY = "a castle"
 SIZE = {"width": 1280, "height": 800}
+# The page never stops asking how far the indexing is, so that its network is never idle.
+LOADED = """[...document.querySelectorAll("#found img")]
+    .every((image) => image.complete || image.getBoundingClientRect().top > innerHeight)"""
 
 
 def main() -> None:
@@ -43,7 +46,7 @@ def main() -> None:
                 page.locator("#query textarea, #query input").first.fill(QUERY)
                 page.keyboard.press("Enter")
                 page.locator("#told", has_text="among").wait_for()
-                page.wait_for_load_state("networkidle")
+                page.wait_for_function(LOADED)
                 page.screenshot(path=PICTURE, type="jpeg", quality=80)
                 browser.close()
         finally:

@@ -173,11 +173,18 @@ def _samples(
                 reason = f"is damaged or cut off after {num_done:,} samples: {what}"
                 yield ImageReadError(shard, reason)
                 return
-            if num_failed > len(waits) or isinstance(error, _HOPELESS):
+            if num_failed > len(waits) or _is_hopeless(shard, error):
                 raise InputError(
                     f"the shard {shard} cannot be read, tried {num_failed} times: {what}"
                 ) from error
             time.sleep(waits[num_failed - 1])
+
+
+def _is_hopeless(shard: str, error: Exception) -> bool:
+    """Return whether another try would fail as well."""
+    if shard.startswith(("http://", "https://")) and isinstance(error, FileNotFoundError):
+        return False  # so fsspec calls every answer of a server but 200, such as 503
+    return isinstance(error, _HOPELESS)
 
 
 def _read_once(shard: str) -> Generator[dict[str, Any], None, None]:

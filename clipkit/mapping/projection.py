@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,9 @@ def lay_out(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     kept = _kept_places(embeddings)
     if (places := _read_places(kept, len(embeddings))) is not None:
         return places
-    from umap import UMAP  # compiles some of itself: seconds
+    with warnings.catch_warnings():  # that TensorFlow is missing, for a part that is not used
+        warnings.simplefilter("ignore", ImportWarning)
+        from umap import UMAP  # compiles some of itself: seconds
 
     places = np.asarray(
         UMAP(
