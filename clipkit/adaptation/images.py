@@ -199,16 +199,9 @@ def _embedded(
     encoder: Encoder, images: Sequence[ImageInput], callbacks: Callbacks
 ) -> tuple[NDArray[np.intp], Embeddings, list[ImageReadError]]:
     """Return the rows that can be read, their embeddings, and what is wrong with the others."""
-    positions: list[int] = []
-    rows = [np.empty((0, encoder.embed_dim), dtype=np.float32)]
-    skipped: list[ImageReadError] = []
     with callbacks.progress_for("embedding images") as progress:
-        for batch in encoder.stream_images(images):
-            positions += batch.positions
-            rows.append(np.asarray(batch.embeddings))
-            skipped += [error for _, error in batch.skipped]
-            progress(len(positions) + len(skipped), len(images))
-    return np.array(positions, dtype=np.intp), np.concatenate(rows), skipped
+        report = encoder.encode_readable_images(images, progress=progress)
+    return report.positions, report.embeddings, [error for _, error in report.skipped]
 
 
 def _open_both(
