@@ -70,19 +70,30 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def opened(browser: Any, address: str, tab: str = "Search", width: int = 1280) -> Iterator[Any]:
-    """Open a tab of the page in a browser; fail if it complains of anything."""
+def watched(browser: Any, width: int = 1280) -> Iterator[Any]:
+    """Open an empty page in a browser, close it, and fail if its console told of an error.
+
+    To be opened after its server is up and closed before it ends: a page that outlives its server
+    complains of that.
+    """
     page = browser.new_page(viewport={"width": width, "height": 900})
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
     try:
-        page.goto(address)
-        page.get_by_role("tab", name=tab).click()
         yield page
     finally:
         page.close()
     assert [line for line in wrong if "415" not in line] == []  # what is no image is refused so
+
+
+@contextmanager
+def opened(browser: Any, address: str, tab: str = "Search", width: int = 1280) -> Iterator[Any]:
+    """Open a tab of the page in a browser that is watched."""
+    with watched(browser, width) as page:
+        page.goto(address)
+        page.get_by_role("tab", name=tab).click()
+        yield page
 
 
 # What of a tab has no name that a screen reader could say.

@@ -5,7 +5,6 @@ import shutil
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from clipkit.demo.folder_indexer import FolderIndexer, IndexingState
 from clipkit.demo.indexing_line import describe
 from clipkit.demo.model_queue import ModelQueue
 from tests.conftest import SAMPLES
-from tests.demo.conftest import WARNINGS, served
+from tests.demo.conftest import WARNINGS, served, watched
 from tests.fakes import FakeEncoder, save_image
 
 COUNT, BATCH = 12, 2
@@ -177,12 +176,6 @@ def test_the_time_that_is_left_is_told_by_the_speed_so_far(
     assert describe(indexer, may_steer=False)["button"] == ""
 
 
-@pytest.fixture
-def page(browser: Any) -> Any:
-    with closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
-        yield page
-
-
 @pytest.mark.slow
 @pytest.mark.browser
 class TestInTheBrowser:
@@ -190,11 +183,11 @@ class TestInTheBrowser:
 
     pytestmark = WARNINGS
 
-    def test_a_new_image_appears_by_itself(self, page: Any, tmp_path: Path) -> None:
+    def test_a_new_image_appears_by_itself(self, browser: Any, tmp_path: Path) -> None:
         own = tmp_path / "images"
         own.mkdir()
         shutil.copy(SAMPLES / "cat.jpg", own)
-        with served(own, tmp_path / "home") as address:
+        with served(own, tmp_path / "home") as address, watched(browser) as page:
             page.goto(address)
             page.locator("#told", has_text="The whole library, newest first: 1.").wait_for()
             shutil.copy(SAMPLES / "owl.jpg", own)
@@ -210,7 +203,7 @@ class TestInTheBrowser:
             page.locator("#told", has_text="Found 1 among 3 images.").wait_for()
 
     def test_it_is_paused_and_goes_on(
-        self, page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         own = tmp_path / "images"
         own.mkdir()
@@ -225,7 +218,7 @@ class TestInTheBrowser:
             return sync(library)
 
         monkeypatch.setattr(clipkit.PhotoLibrary, "sync", sync_in_steps)
-        with served(own, tmp_path / "home", head_start=-1) as address:
+        with served(own, tmp_path / "home", head_start=-1) as address, watched(browser) as page:
             step.release()
             page.goto(address)
             page.locator("#told", has_text="Nothing is indexed yet.").wait_for()
@@ -238,11 +231,14 @@ class TestInTheBrowser:
             page.locator("#told", has_text="The whole library, newest first: 1.").wait_for()
             page.get_by_role("button", name="Look for new images").wait_for()
 
-    def test_visitors_from_elsewhere_cannot_steer_it(self, page: Any, tmp_path: Path) -> None:
+    def test_visitors_from_elsewhere_cannot_steer_it(self, browser: Any, tmp_path: Path) -> None:
         own = tmp_path / "images"
         own.mkdir()
         shutil.copy(SAMPLES / "cat.jpg", own)
-        with served(own, tmp_path / "home", allowed=("photos.example",)) as address:
+        with (
+            served(own, tmp_path / "home", allowed=("photos.example",)) as address,
+            watched(browser) as page,
+        ):
             page.goto(address)
             page.locator("#told", has_text="The whole library").wait_for()
             assert page.locator("#header button").is_hidden()

@@ -1,7 +1,6 @@
 """What the page tells of its model, and to whom."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]
 import clipkit
 from clipkit.demo.model_tab import facts_of, models_here
 from tests.conftest import SAMPLES
-from tests.demo.conftest import WARNINGS, served
+from tests.demo.conftest import WARNINGS, served, watched
 from tests.fakes import FakeEncoder
 
 MARKUP = "<img src=nowhere onerror=document.title=1>"
@@ -47,17 +46,6 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-    yield page
-    page.close()
-    assert wrong == []
-
-
 @pytest.mark.slow
 @pytest.mark.browser
 class TestInTheBrowser:
@@ -66,7 +54,7 @@ class TestInTheBrowser:
     pytestmark = WARNINGS
 
     def test_the_checks_and_the_card_are_made_once(
-        self, page: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, browser: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made: list[str] = []
 
@@ -84,7 +72,7 @@ class TestInTheBrowser:
         monkeypatch.setattr(clipkit, "diagnose", diagnose)
         monkeypatch.setattr(clipkit, "make_model_card", make_model_card)
         monkeypatch.setattr(clipkit, "model_card_text", lambda card: card)
-        with served(folder, tmp_path / "home") as address:
+        with served(folder, tmp_path / "home") as address, watched(browser, 390) as page:
             for _ in range(2):
                 page.goto(address)
                 page.get_by_role("tab", name="Model").click()
@@ -101,9 +89,12 @@ class TestInTheBrowser:
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
     def test_visitors_from_elsewhere_see_the_facts_alone(
-        self, page: Any, folder: Path, tmp_path: Path
+        self, browser: Any, folder: Path, tmp_path: Path
     ) -> None:
-        with served(folder, tmp_path / "home", allowed=("photos.example",)) as address:
+        with (
+            served(folder, tmp_path / "home", allowed=("photos.example",)) as address,
+            watched(browser, 390) as page,
+        ):
             page.goto(address)
             page.get_by_role("tab", name="Model").click()
             page.locator("#model td", has_text="starter").wait_for()

@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 import clipkit
 from tests.conftest import SAMPLES
-from tests.demo.conftest import WARNINGS, served
+from tests.demo.conftest import WARNINGS, served, watched
 from tests.demo.visitor import Visitor
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
@@ -29,17 +28,12 @@ def asked() -> list[str]:
 
 @pytest.fixture
 def page(browser: Any, address: str, asked: list[str]) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.on("request", lambda request: asked.append(request.url))
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-    page.goto(address)
-    page.get_by_role("heading", name="clipkit").wait_for()
-    page.locator("#told", has_text="The whole library").wait_for()
-    yield page
-    page.close()
-    assert [line for line in wrong if "415" not in line] == []  # what is no image is refused so
+    with watched(browser) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        page.get_by_role("heading", name="clipkit").wait_for()
+        page.locator("#told", has_text="The whole library").wait_for()
+        yield page
 
 
 TOLD = "#told [role=status]"  # the line above the grid
@@ -329,7 +323,7 @@ def test_a_name_is_never_code(browser: Any, tmp_path: Path) -> None:
     (folder / CODE).mkdir(parents=True)
     shutil.copy(SAMPLES / "cat.jpg", folder / CODE / f"{CODE}.jpg")
     shutil.copy(SAMPLES / "dog.jpg", folder / "dog.jpg")
-    with served(folder, tmp_path / "home") as address, closing(browser.new_page()) as page:
+    with served(folder, tmp_path / "home") as address, watched(browser) as page:
         page.goto(address)
         found(page, "The whole library")
         assert f"{CODE}/{CODE}" in found(page, "")  # its path in the folder
@@ -345,7 +339,7 @@ def test_a_name_is_never_code(browser: Any, tmp_path: Path) -> None:
 
 
 def test_the_name_of_a_taught_concept_is_a_word(browser: Any, tmp_path: Path) -> None:
-    with served(SAMPLES, tmp_path) as address, closing(browser.new_page()) as page:
+    with served(SAMPLES, tmp_path) as address, watched(browser) as page:
         encoder = clipkit.load(cache_texts=False)
         taught = clipkit.teach(encoder, "Hedwig", [SAMPLES / "owl.jpg"], kind="a bird")
         clipkit.ConceptStore().save(taught.concept)

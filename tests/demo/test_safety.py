@@ -24,7 +24,7 @@ from PIL import Image
 
 import clipkit
 from tests.conftest import ROOT, SAMPLES
-from tests.demo.conftest import WARNINGS, served
+from tests.demo.conftest import WARNINGS, served, watched
 from tests.demo.visitor import API, Visitor, image_value, raw_request, search_values
 
 pytest.importorskip("gradio", reason='the demo needs  pip install "clipkit[demo]"')
@@ -788,27 +788,26 @@ def test_half_a_request_keeps_no_place(
 
 @pytest.mark.browser
 def test_names_of_files_and_labels_are_text(browser: Any, own_address: str, tmp_path: Path) -> None:
-    page = browser.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(own_address)
-    page.locator("#query textarea, #query input").first.fill("a castle")
-    page.keyboard.press("Enter")
-    # The line above comes after the images, and forgets what was picked before it.
-    page.locator("#told [role=status]", has_text="images").wait_for()
-    page.locator("#found .caption-label", has_text=MARKUP).click()
-    page.get_by_role("button", name=f"More like {MARKUP}").click()
-    page.locator("#told [role=status]", has_text=f"More like: {MARKUP}.").wait_for()
-    broken = tmp_path / f"{MARKUP}.jpg"
-    broken.write_bytes(b"nothing")
-    page.locator("#sought input[type=file]").set_input_files(str(broken))
-    page.get_by_test_id("toast-body").filter(has_text=MARKUP).wait_for()
-    page.get_by_role("tab", name="Classify").click()
-    page.locator("#examples button").first.click()
-    page.locator("#image img").wait_for()
-    page.locator("#labels textarea, #labels input").first.fill(f"{MARKUP}, an owl")
-    page.locator("#classify-images").click()
-    page.locator("#scores", has_text=MARKUP).wait_for()
-    assert page.title() == "clipkit"
-    assert not [url for url in asked if "nowhere" in url]
-    page.close()
+    with watched(browser) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(own_address)
+        page.locator("#query textarea, #query input").first.fill("a castle")
+        page.keyboard.press("Enter")
+        # The line above comes after the images, and forgets what was picked before it.
+        page.locator("#told [role=status]", has_text="images").wait_for()
+        page.locator("#found .caption-label", has_text=MARKUP).click()
+        page.get_by_role("button", name=f"More like {MARKUP}").click()
+        page.locator("#told [role=status]", has_text=f"More like: {MARKUP}.").wait_for()
+        broken = tmp_path / f"{MARKUP}.jpg"
+        broken.write_bytes(b"nothing")
+        page.locator("#sought input[type=file]").set_input_files(str(broken))
+        page.get_by_test_id("toast-body").filter(has_text=MARKUP).wait_for()
+        page.get_by_role("tab", name="Classify").click()
+        page.locator("#examples button").first.click()
+        page.locator("#image img").wait_for()
+        page.locator("#labels textarea, #labels input").first.fill(f"{MARKUP}, an owl")
+        page.locator("#classify-images").click()
+        page.locator("#scores", has_text=MARKUP).wait_for()
+        assert page.title() == "clipkit"
+        assert not [url for url in asked if "nowhere" in url]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SAMPLES
-from tests.demo.conftest import WARNINGS, served
+from tests.demo.conftest import WARNINGS, served, watched
 
 client = pytest.importorskip("gradio_client", reason="the API is called by gradio_client")
 
@@ -92,30 +92,29 @@ def test_in_another_order_what_is_not_found_is_left_out(address: str) -> None:
 
 @pytest.mark.browser
 def test_a_visitor_filters_sorts_and_clears_the_filters(browser: Any, address: str) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.goto(address)
-    told = page.locator("#told [role=status]")
-    told.filter(has_text="The whole library, newest first: 4.").wait_for()
-    page.get_by_role("button", name="Filters and order").click()
-    choose(page, "place", "2023")
-    told.filter(has_text="2 of 4 images, newest first.").wait_for()
-    choose(page, "sort", "By name")
-    told.filter(has_text="2 of 4 images, by name.").wait_for()
-    assert page.locator("#found .path").all_text_contents()[:2] == [
-        "2023/rome/colosseum.jpg", "2023/owl.jpg",
-    ]  # fmt: skip
-    page.locator("#from textarea, #from input").fill("2023-07")
-    page.keyboard.press("Enter")
-    told.filter(has_text="1 of 4 images, by name.").wait_for()
-    page.locator("#until textarea, #until input").fill("no day")
-    page.keyboard.press("Enter")
-    page.get_by_test_id("toast-body").filter(has_text="got no day").wait_for()
-    page.locator("#unset").click()
-    told.filter(has_text="The whole library, newest first: 4.").wait_for()
-    assert page.locator("#until textarea, #until input").input_value() == ""
-    assert page.locator("#place input").input_value() == "Any folder"
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.close()
+    with watched(browser, 390) as page:
+        page.goto(address)
+        told = page.locator("#told [role=status]")
+        told.filter(has_text="The whole library, newest first: 4.").wait_for()
+        page.get_by_role("button", name="Filters and order").click()
+        choose(page, "place", "2023")
+        told.filter(has_text="2 of 4 images, newest first.").wait_for()
+        choose(page, "sort", "By name")
+        told.filter(has_text="2 of 4 images, by name.").wait_for()
+        assert page.locator("#found .path").all_text_contents()[:2] == [
+            "2023/rome/colosseum.jpg", "2023/owl.jpg",
+        ]  # fmt: skip
+        page.locator("#from textarea, #from input").fill("2023-07")
+        page.keyboard.press("Enter")
+        told.filter(has_text="1 of 4 images, by name.").wait_for()
+        page.locator("#until textarea, #until input").fill("no day")
+        page.keyboard.press("Enter")
+        page.get_by_test_id("toast-body").filter(has_text="got no day").wait_for()
+        page.locator("#unset").click()
+        told.filter(has_text="The whole library, newest first: 4.").wait_for()
+        assert page.locator("#until textarea, #until input").input_value() == ""
+        assert page.locator("#place input").input_value() == "Any folder"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def choose(page: Any, name: str, choice: str) -> None:

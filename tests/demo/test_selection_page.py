@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SAMPLES
-from tests.demo.conftest import WARNINGS, served
+from tests.demo.conftest import WARNINGS, served, watched
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
 
@@ -39,15 +39,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-    page.goto(address)
-    page.locator("#told", has_text="The whole library").wait_for()
-    yield page
-    page.close()
-    assert wrong == []
+    with watched(browser) as page:
+        page.goto(address)
+        page.locator("#told", has_text="The whole library").wait_for()
+        yield page
 
 
 def boxes(page: Any) -> Any:
