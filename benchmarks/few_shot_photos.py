@@ -4,6 +4,7 @@ All are measured on: the starter was trained on none of them.
 """
 
 import csv
+import random
 import re
 import shutil
 from collections import defaultdict
@@ -128,8 +129,14 @@ def few_of_a_kind(foods: Iterable[tuple[str, Picture]]) -> list[tuple[str, Pictu
     return kept
 
 
-def make_solar_cells(directory: Path) -> None:
-    """Copy solar cells of both types that surely are, and surely are not, defective."""
+def make_solar_cells(directory: Path, *, of_all_modules: bool = False) -> None:
+    """Copy solar cells of both types that surely are, and surely are not, defective.
+
+    Args:
+        directory: Where to.
+        of_all_modules: Whether all are drawn from all modules, or the images to measure on are of
+            other modules than those to learn from.
+    """
     cache = PhotoCache(CACHE_FOLDER)
     cache.fetch(SOLAR_CELLS)
     folder = cache.folder(SOLAR_CELLS) / "elpv_dataset" / "data"
@@ -138,17 +145,24 @@ def make_solar_cells(directory: Path) -> None:
         for place, defect, kind in csv.reader(file, delimiter=" ", skipinitialspace=True):
             if name := _CELLS.get((defect, kind)):
                 by_class[name].append(folder / place)
+    drawing = random.Random(0)
     for name, paths in by_class.items():
+        if of_all_modules:
+            drawing.shuffle(paths)
         parts = {"train": paths[:_TRAIN_CELLS], "test": paths[-_TEST_CELLS:]}
         for half, chosen in parts.items():
             (directory / half / name).mkdir(parents=True, exist_ok=True)
             for path in chosen:
                 shutil.copyfile(path, directory / half / name / path.name)
-    about = """# Solar cells under electroluminescence
+    drawn = (
+        "Those to learn from and to measure on are drawn from all of a class"
+        if of_all_modules
+        else "The first of each class as published are to learn from, the last to measure on"
+    )
+    about = f"""# Solar cells under electroluminescence
 
-300 x 300 grey pixels of cells of 44 modules. In the published order the first of each class are to
-learn from, the last to measure on; which module each is of is not published. Cells that may be
-defective are left out."""
+300 x 300 grey pixels of cells of 44 modules. {drawn};
+which module each is of is not published. Cells that may be defective are left out."""
     write_card(directory, about, [SOLAR_CELLS])
 
 

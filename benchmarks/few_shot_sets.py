@@ -77,7 +77,7 @@ def make_image_sets(workplace: Workplace, clip_data: Path | None = None) -> list
         clip_data: A folder of published CLIP embeddings; None: without the sets of its images.
 
     Returns:
-        Five sets, or seven.
+        Six sets, or eight.
 
     Raises:
         RecipeError: If a package cannot be fetched or is another one.
@@ -88,6 +88,9 @@ def make_image_sets(workplace: Workplace, clip_data: Path | None = None) -> list
         ("stamps", None): functools.partial(_draw, workplace, "stamps"),
         ("foods", "food"): make_foods,
         ("solar cells", None): make_solar_cells,
+        ("solar cells of all modules", None): functools.partial(
+            make_solar_cells, of_all_modules=True
+        ),
     }
     if clip_data is not None:
         makers["CIFAR-10", None] = functools.partial(make_cifar, clip_data=clip_data)

@@ -8,13 +8,16 @@ Rungs: of each class so many images are drawn to adapt with (three seeds), and t
 measured on. Advice: so many images a class are all that a user has; clipkit measures the rungs on
 splits of these and recommends one. All rungs are then fitted on all of them and measured on the
 test images, which the recommendation has not seen: it holds if its rung is within one standard
-error of the best one's accuracy. --seeds draws others.
+error of the best one's accuracy. What is typical of each rung, by which clipkit chooses, comes from
+other draws (FITTED_ON): it is printed, and beside the recommendations by clipkit's own values those
+are counted that are made by what the other sets say. --seeds draws others.
 
 Shapes: N images, C classes.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -28,7 +31,7 @@ from workplace import Workplace, add_work_options
 import clipkit
 from clipkit.adaptation.ladder import climb
 from clipkit.adaptation.pixel_baseline import PixelBaseline, read_features
-from clipkit.adaptation.recommendation import best_rung, recommend
+from clipkit.adaptation.recommendation import TYPICAL, best_rung, choose_rung
 from clipkit.adaptation.results import RungResults, gain
 from clipkit.adaptation.rung import Rung, embedding_rungs
 from clipkit.adaptation.splits import Split, draw_splits
@@ -37,6 +40,7 @@ from clipkit.progress import Callbacks
 
 SHOTS = (1, 2, 4, 8, 16)
 SEEDS = (0, 1, 2)
+FITTED_ON, REPORTED = (0, 1, 2), tuple(range(3, 12))  # seeds of the draws, for advice
 OWNED = (3, 6, 12, 24)  # images a class that a user has, of which a third is measured on
 ONE_PROMPT = "a photo of a {}."
 
@@ -195,64 +199,113 @@ class Advice:
         return [self.chosen, self.best, *shares, *says]
 
 
-def advice_rows(found: FewShotTask, seeds: Sequence[int]) -> Iterator[tuple[str, Advice]]:
-    """Yield a line a number of images and seed, and the recommendation."""
-    labels, names = found.task.labels, found.task.class_names
-    rungs: list[Rung] = [*embedding_rungs(found.task)]
+@dataclass(frozen=True)
+class OwnedImages:
+    """So many images a class that a user has, and what all rungs are worth on the test images."""
+
+    task: FewShotTask
+    shots: int
+    whole: Split
+    truth: dict[str, RungResults]
+
+    def measured(self) -> dict[str, RungResults]:
+        """Return what clipkit measures of the rungs, and of the small model, on splits of them."""
+        labels, own = self.task.task.labels, self.whole.train
+        drawn = draw_splits(labels[own], self.task.task.class_names, SEEDS)
+        return _all_measured(
+            self.task, [Split(one.seed, own[one.train], own[one.test]) for one in drawn]
+        )
+
+    def advice(self, chosen: str) -> Advice:
+        """Return what a recommendation is worth."""
+        best = best_rung(self.truth)
+        right = self.truth[best].per_image
+        right = right[~np.isnan(right)]
+        return Advice(
+            chosen,
+            best,
+            (self.truth[chosen].accuracies[0], self.truth[best].accuracies[0]),
+            float(right.std(ddof=1) / np.sqrt(len(right))),
+            gain(self.truth[best], self.truth[chosen]).error,
+        )
+
+
+def draw_owned(task: FewShotTask, seeds: Sequence[int]) -> Iterator[OwnedImages]:
+    """Yield images that users may have, and what the rungs are worth to them."""
     for owned in OWNED:
         for seed in seeds:
-            whole = found.draw(owned, seed)
-            if whole is None:
-                continue
-            own = whole.train
-            drawn = draw_splits(labels[own], names, SEEDS)
-            splits = [Split(one.seed, own[one.train], own[one.test]) for one in drawn]
-            results = measure(rungs, splits, labels)
-            titles = {rung.name: rung.title for rung in rungs}
-            choice = recommend(results, titles, baseline_of(found, splits), ())
-            truth = measure(rungs, [whole], labels)
-            baseline = baseline_of(found, [whole])
-            if baseline is not None:
-                truth["pixels"] = baseline
-            best = best_rung(truth)
-            right = truth[best].per_image
-            right = right[~np.isnan(right)]
-            advice = Advice(
-                choice.name,
-                best,
-                (truth[choice.name].accuracies[0], truth[best].accuracies[0]),
-                float(right.std(ddof=1) / np.sqrt(len(right))),
-                gain(truth[best], truth[choice.name]).error,
-            )
-            cells = [found.name, str(owned), str(seed), *advice.cells()]
-            yield f"| {' | '.join(cells)} |", advice
+            whole = task.draw(owned, seed)
+            if whole is not None:
+                yield OwnedImages(task, owned, whole, _all_measured(task, [whole]))
 
 
-def counts_row(name: str, given: list[Advice]) -> str:
-    """Return in how many cases recommendations held, and what they lost."""
-    loss = np.mean([one.accuracies[1] - one.accuracies[0] for one in given])
-    held, tied = (
-        sum(found) for found in zip(*((one.holds, one.is_tied) for one in given), strict=True)
-    )
-    return f"| {name} | {len(given)} | {held} | {tied} | {100 * loss:.2f} |"
+def _all_measured(task: FewShotTask, splits: list[Split]) -> dict[str, RungResults]:
+    found = measure([*embedding_rungs(task.task)], splits, task.task.labels)
+    baseline = baseline_of(task, splits)
+    return found if baseline is None else {**found, "pixels": baseline}
+
+
+def typical_of(given: Sequence[OwnedImages]) -> dict[str, float]:
+    """Return by how much each rung's accuracy on test images is above the mean of the heads.
+
+    Heads are those that can always be fitted.
+    """
+    differences = defaultdict(list)
+    for one in given:
+        shares = {name: found.accuracies[0] for name, found in one.truth.items()}
+        level = np.mean([shares[name] for name in ("tip-adapter", "ss-text", "adapter", "probe")])
+        for name, share in shares.items():
+            differences[name].append(share - level)
+    return {name: float(np.mean(found)) for name, found in differences.items()}
+
+
+def counts_row(name: str, *given: Sequence[Advice]) -> str:
+    """Return in how many cases recommendations of each kind held, and what they lost."""
+    cells = [name, str(len(given[0]))]
+    for advices in given:
+        loss = np.mean([one.accuracies[1] - one.accuracies[0] for one in advices])
+        held, tied = (
+            sum(found) for found in zip(*((one.holds, one.is_tied) for one in advices), strict=True)
+        )
+        cells += [str(held), str(tied), f"{100 * loss:.2f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def print_advice(tasks: list[FewShotTask], seeds: Sequence[int]) -> None:
     """Print each recommendation, and how many of each set held."""
+    earlier = {task.name: [*draw_owned(task, FITTED_ON)] for task in tasks}
+    for name, share in typical_of([*chain.from_iterable(earlier.values())]).items():
+        print(f"typical of {name}: {share:+.3f} (clipkit's own: {TYPICAL[name]:+.2f})")
     print(
-        "| set | a class | seed | recommended | best | it | best | error | of gap | holds | tied |"
+        "\n| set | a class | seed | typical by | recommended | best | it | best | error | of gap "
+        "| holds | tied |"
     )
-    print("|---|--:|--:|---|---|--:|--:|--:|--:|---|---|")
-    of_set: dict[str, list[Advice]] = {}
+    print("|---|--:|--:|---|---|---|--:|--:|--:|--:|---|---|")
+    own: dict[str, list[Advice]] = {}
+    other: dict[str, list[Advice]] = {}
     for task in tasks:
-        for line, advice in advice_rows(task, seeds):
-            print(line, flush=True)
-            of_set.setdefault(task.name, []).append(advice)
-    print("\n| set | cases | within an error of the best | of the gap | points lost |")
-    print("|---|--:|--:|--:|--:|")
-    of_set["all"] = [*chain.from_iterable(of_set.values())]
-    for name, given in of_set.items():
-        print(counts_row(name, given))
+        others = [one for name, found in earlier.items() if name != task.name for one in found]
+        kinds: list[tuple[str, Mapping[str, float], dict[str, list[Advice]]]] = [
+            ("clipkit", TYPICAL, own)
+        ]
+        if others:
+            kinds.append(("other sets", typical_of(others), other))
+        for owned in draw_owned(task, seeds):
+            measured = owned.measured()
+            for kind, typical, found in kinds:
+                advice = owned.advice(choose_rung(measured, typical))
+                found.setdefault(task.name, []).append(advice)
+                cells = [task.name, str(owned.shots), str(owned.whole.seed), kind, *advice.cells()]
+                print(f"| {' | '.join(cells)} |", flush=True)
+    print(
+        "\n| set | cases | holds | of the gap | points lost "
+        "| by other sets: holds | of the gap | points lost |"
+    )
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for found in (own, other):
+        found["all"] = [*chain.from_iterable(found.values())]
+    for name in own:
+        print(counts_row(name, own[name], *([other[name]] if other.get(name) else [])))
 
 
 def main() -> None:
@@ -260,7 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clip-data", type=Path, metavar="FOLDER")
     parser.add_argument("--advice", action="store_true", help="check recommendations")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the draws")
+    parser.add_argument("--seeds", type=int, nargs="+", default=REPORTED, help="of the draws")
     parser.add_argument("--only", metavar="TEXT", default="", help="sets whose name has it")
     add_work_options(parser)
     arguments = parser.parse_args()

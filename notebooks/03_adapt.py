@@ -52,8 +52,9 @@ for rung in report.rungs:
 print(report.recommendation)
 
 # %% [markdown]
-# The recommendation is the cheapest rung that these images do not tell from the best. Had the
-# labels been words, it would have been the first one:
+# The recommendation is the cheapest rung that is expected to be as good as the best on other
+# images. Had the labels been words, prompts would have been right at once. Even then two dozen
+# images are too few to say that nothing is better:
 
 # %%
 words = {"series A": "a mammal", "series B": "a building", "series C": "a bird"}

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from clipkit.adaptation.rung import Measured
 from clipkit.adaptation.splits import Split
-from clipkit.metrics.calibration import best_scale, expected_calibration_error
+from clipkit.metrics.calibration import expected_calibration_error
 from clipkit.metrics.classification import (
-    label_log_probabilities,
     label_ranks,
     mean_per_class,
 )
@@ -46,21 +45,6 @@ class RungResults:
             hits[split.test] += right
             tests[split.test] += 1
         return np.where(tests > 0, hits / np.maximum(tests, 1), np.nan)
-
-    @cached_property
-    def log_probabilities(self) -> Values:
-        """The log probability of the right class of each image, mean over the splits, shape (N,).
-
-        Of each split at the temperature that is highest for it: what is known, however sure. NaN:
-        no split tests the image.
-        """
-        sums, tests = np.zeros((2, len(self.labels)))
-        for found, split in zip(self.measured, self.splits, strict=True):
-            labels = self.labels[split.test]
-            logits = found.logits * best_scale(found.logits, labels)
-            sums[split.test] += label_log_probabilities(logits, labels)
-            tests[split.test] += 1
-        return np.where(tests > 0, sums / np.maximum(tests, 1), np.nan)
 
     @property
     def accuracies(self) -> list[float]:
@@ -118,10 +102,6 @@ class Gain:
     mean: float
     error: float  # its standard error, over the images; of one image 1
 
-    def exceeds(self, errors: float) -> bool:
-        """Return whether it is above 0 by more than so many standard errors."""
-        return self.mean > errors * self.error * (1 + 1e-9)
-
 
 def gain(after: RungResults, before: RungResults) -> Gain:
     """Return by how much one rung is right more often than another.
@@ -134,24 +114,7 @@ def gain(after: RungResults, before: RungResults) -> Gain:
         The mean difference over the images, each counted once, whatever the number of splits that
         test it: its answers in different splits are no independent observations.
     """
-    return _gain(after.per_image - before.per_image)
-
-
-def log_gain(after: RungResults, before: RungResults) -> Gain:
-    """Return by how much one rung knows more of the right classes than another.
-
-    Args:
-        after: As for :func:`gain`.
-        before: The other.
-
-    Returns:
-        The mean difference of log probabilities over the images; it tells rungs apart by fewer
-        images than accuracy does, as it moves with every image.
-    """
-    return _gain(after.log_probabilities - before.log_probabilities)
-
-
-def _gain(differences: Values) -> Gain:
+    differences = after.per_image - before.per_image
     differences = differences[~np.isnan(differences)]
     error = 1.0
     if len(differences) > 1:

@@ -1,14 +1,15 @@
 """Which rung is recommended, and in what words."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from clipkit.adaptation.recommendation import (
     best_rung,
     choose_rung,
     class_needs,
+    expected_accuracies,
     recommend,
     remembering,
 )
@@ -31,38 +32,55 @@ def results(*found: RungResults) -> dict[str, RungResults]:
     return dict(zip(TITLES, found, strict=False))
 
 
-def test_the_cheapest_rung_within_noise_of_the_best_is_chosen() -> None:
-    # One image more of forty, but seven others differ: half a standard error is 3.4 points, and
-    # .04 of log probability, of which .03 more is known.
-    found = results(right(20), right(30), right(31, wrong_first=3))
-    assert best_rung(found) == "probe"
+def test_over_few_images_rungs_are_drawn_towards_what_is_typical_of_them() -> None:
+    # Heads: .95 and .85, of which both lie .02 above the mean of heads, so that this is .88.
+    found = {"prompt": right(20), "gda": right(38), "probe": right(34)}
+    expected = expected_accuracies(found)
+    assert expected["prompt"] == pytest.approx((40 * 0.5 + 6 * (0.88 - 0.16)) / 46)
+    assert expected["gda"] == pytest.approx((40 * 0.95 + 60 * 0.9) / 100)
+    assert expected["probe"] == pytest.approx((40 * 0.85 + 60 * 0.9) / 100)
+    unknown = expected_accuracies({"gda": right(38), "lora": right(34)})  # levels .93 and .85
+    assert unknown["lora"] == pytest.approx((40 * 0.85 + 60 * 0.89) / 100)
+    assert expected_accuracies(results(right(20), right(30))) == {"prompt": 0.5, "prompts": 0.75}
+
+
+def test_the_cheapest_rung_that_is_expected_to_be_as_good_as_the_best_is_chosen() -> None:
+    # The prompts are expected to be right for (40 * 32 / 40 + 6 * (.755 - .17)) / 46 = .772, and
+    # the probe for .775.
+    found = results(right(20), right(32), right(31, wrong_first=3))
+    assert best_rung(found) == "prompts"
     assert choose_rung(found) == "prompts"
-    # Of the same images one more: half a standard error is 1.3 points.
-    assert choose_rung(results(right(20), right(30), right(31))) == "probe"
-    assert choose_rung(results(right(30), right(30), right(30))) == "prompt"
-    # Wrong more often than by chance: at the best temperature as much is known as by chance.
-    assert choose_rung(results(right(10), right(20))) == "prompts"
-
-
-def test_of_rungs_that_are_right_alike_the_surer_one_is_better() -> None:
-    # Right about the same 36 of 40, one of them sure of its right answers and not of the others.
-    plain = right(36)
-    logits = plain.measured[0].logits.copy()
-    logits[:36] *= 2
-    surer = replace(plain, measured=(replace(plain.measured[0], logits=logits),))
-    assert choose_rung(results(plain, surer)) == "prompts"
-    assert choose_rung(results(surer, plain)) == "prompt"
+    # For (40 * 31 / 40 + 6 * .585) / 46 = .750: more than a point less.
+    found = results(right(20), right(31), right(31, wrong_first=3))
+    assert choose_rung(found) == "probe"
+    # Answers that differ in no image differ by nothing that could be noise.
+    assert choose_rung(results(right(30), right(30), right(30))) == "probe"
+    assert choose_rung(results(right(40), right(30), right(30))) == "prompt"
+    assert choose_rung(results(right(20), right(20))) == "prompt"
 
 
 def test_the_reason_is_said_in_figures() -> None:
-    choice = recommend(results(right(20), right(30), right(31, wrong_first=3)), TITLES, None, ())
+    found = results(right(20), right(32), right(31, wrong_first=3))
+    choice = recommend(found, TITLES, None, ())
     assert choice.name == "prompts"
-    assert choice.sentence.startswith("Take prompt ensemble: 75.0% of unseen images, +25.0 ± 6.9 ")
-    assert "; the probe has +2.5 ± 6.7 more, but the choice goes by the prob" in choice.sentence
-    choice = recommend(results(right(20), right(20), right(36)), TITLES, None, ())
-    assert choice.sentence.endswith("points against one prompt.")
-    choice = recommend(results(right(36), right(36), right(36)), TITLES, None, ())
-    assert "and these show nothing that costs more to be better." in choice.sentence
+    assert (
+        choice.sentence
+        == "Take prompt ensemble: 80.0% of unseen images, +30.0 ± 7.3 points against one prompt."
+    )
+    # Levels .855 and .9, of which the mean is .8775: GDA is expected to be right for (40 * .875 +
+    # 60 * .8975) / 100 = .8885, and the adapter for (40 * .9 + 60 * .8775) / 100 = .8865.
+    two = {"prompt": right(20), "gda": right(35), "adapter": right(36, wrong_first=3)}
+    choice = recommend(two, {**TITLES, "gda": "GDA", "adapter": "an adapter"}, None, ())
+    assert choice.name == "gda"
+    assert "; an adapter has +2.5 ± 6.7 more, but the choice goes by what is" in choice.sentence
+    assert "measured on 40 images, the highest of several is partly so by luck" in choice.sentence
+    choice = recommend(results(right(38), right(38), right(38)), TITLES, None, ())
+    assert choice.sentence.startswith(
+        "Take the probe: 95.0% of unseen images, +0.0 ± 0.0 points against one prompt: 40 images "
+        "are too few to show what it typically brings."
+    )
+    choice = recommend(results(right(40), right(36), right(36)), TITLES, None, ())
+    assert "and nothing that costs more is expected to be a point better." in choice.sentence
 
 
 def test_a_small_model_that_beats_the_base_is_said_to() -> None:
