@@ -28,6 +28,11 @@ _OF_THE_LADDER = {
     "chart": "--chart",
     "save_splits": "--save-splits",
     "training": "--set",
+    "splits": "--splits",
+    "seed": "--seed",
+    "steps": "--steps",
+    "retention_set": "--retention-set",
+    "max_forgetting": "--max-forgetting",
 }
 
 
@@ -140,7 +145,7 @@ def _check(arguments: argparse.Namespace) -> None:
             '20 --from photos/  or  clipkit adapt --labels "cat, dog" --next 20 --from photos/'
         )
     for name, option in _OF_THE_LADDER.items():
-        if getattr(arguments, name):
+        if getattr(arguments, name) != arguments.default_of(name):
             raise InputError(f"--next measures and fits nothing to keep: leave {option} out")
 
 
