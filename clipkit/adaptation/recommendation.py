@@ -86,7 +86,7 @@ def expected_accuracies(
     if not levels:
         return measured
     level = float(np.mean(levels))
-    expected = {}
+    expected: dict[str, float] = {}
     for name, share in measured.items():
         num_images = np.count_nonzero(~np.isnan(results[name].per_image))
         counts = _COUNTS_FOR_OTHERS if name in _NOT_ADAPTED else _COUNTS_AMONG_ADAPTED
