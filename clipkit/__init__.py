@@ -131,6 +131,7 @@ _PUBLIC = {
     "clipkit.search.duplicates.leaks": ("NearDuplicate",),
     "clipkit.search.export": ("ExportReport", "LibraryEmbeddings"),
     "clipkit.search.filters": ("FilterOptions",),
+    "clipkit.search.indexing_estimate": ("IndexingEstimate", "estimate_indexing"),
     "clipkit.search.library": ("PhotoLibrary",),
     "clipkit.search.listing": ("LibraryImage",),
     "clipkit.search.lookup": ("IndexedFiles",),

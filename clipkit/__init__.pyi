@@ -144,6 +144,8 @@ from clipkit.search.duplicates.leaks import NearDuplicate as NearDuplicate
 from clipkit.search.export import ExportReport as ExportReport
 from clipkit.search.export import LibraryEmbeddings as LibraryEmbeddings
 from clipkit.search.filters import FilterOptions as FilterOptions
+from clipkit.search.indexing_estimate import IndexingEstimate as IndexingEstimate
+from clipkit.search.indexing_estimate import estimate_indexing as estimate_indexing
 from clipkit.search.library import PhotoLibrary as PhotoLibrary
 from clipkit.search.listing import LibraryImage as LibraryImage
 from clipkit.search.lookup import IndexedFiles as IndexedFiles

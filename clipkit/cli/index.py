@@ -12,8 +12,9 @@ from clipkit.cli.options import (
     missing_line,
     note_other_models,
     skipped_lines,
+    sync_with_bar,
 )
-from clipkit.cli.terminal import note, progress_bar, to_json
+from clipkit.cli.terminal import note, to_json
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
 from clipkit.plain_text import visible
@@ -139,13 +140,12 @@ def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
-    with progress_bar("indexing") as progress:
-        return library.sync(
-            progress=progress,
-            exclude=arguments.exclude,
-            include_hidden=arguments.include_hidden,
-            prune=arguments.prune,
-        )
+    return sync_with_bar(
+        library,
+        exclude=arguments.exclude,
+        include_hidden=arguments.include_hidden,
+        prune=arguments.prune,
+    )
 
 
 def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:

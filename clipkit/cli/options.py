@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from clipkit.cli import values
 from clipkit.cli.parser import quoted
@@ -21,6 +21,9 @@ from clipkit.errors import (
 from clipkit.models.sources import resolve_source
 from clipkit.runtime.cache import find_compiled, remembered_refusal
 from clipkit.search.library import PhotoLibrary, SyncReport
+
+if TYPE_CHECKING:
+    from clipkit.search.indexing_estimate import IndexingEstimate
 
 
 def add_model_options(
@@ -210,8 +213,7 @@ def sync_if_possible(
     """
     note_other_models(library)
     try:
-        with progress_bar("indexing") as progress:
-            return library.sync(progress=progress, exclude=exclude, include_hidden=include_hidden)
+        return sync_with_bar(library, exclude=exclude, include_hidden=include_hidden)
     except LibraryError as error:
         if not library.is_indexed:
             raise
@@ -219,6 +221,41 @@ def sync_if_possible(
         reason = f"another process is indexing {folder}" if is_busy else str(error)
         note(f"{reason}: using what is indexed so far")
         return None
+
+
+def sync_with_bar(
+    library: PhotoLibrary,
+    *,
+    exclude: Sequence[str] | None = None,
+    include_hidden: bool | None = None,
+    prune: bool = False,
+) -> SyncReport:
+    """Bring the index up to date; if that takes long, say so before and show a progress bar.
+
+    Args:
+        library: The library.
+        exclude: As for `PhotoLibrary.sync`, and so are the others.
+        include_hidden: Whether names that start with a dot count.
+        prune: Whether to forget missing images.
+
+    Returns:
+        What was done.
+
+    Raises:
+        LibraryError: If nothing can be.
+    """
+
+    def announce(estimate: "IndexingEstimate") -> None:
+        note(f"{estimate}; Ctrl-C keeps what is done")
+
+    with progress_bar("indexing") as progress:
+        return library.sync(
+            progress=progress,
+            exclude=exclude,
+            include_hidden=include_hidden,
+            prune=prune,
+            on_estimate=announce,
+        )
 
 
 def note_other_models(library: PhotoLibrary) -> None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
     from clipkit.search.export import ExportReport, LibraryEmbeddings, TableFormat
+    from clipkit.search.indexing_estimate import IndexingEstimate
     from clipkit.search.listing import LibraryImage
     from clipkit.search.lookup import IndexedFiles
     from clipkit.search.order import ListingSort
@@ -187,6 +188,7 @@ class PhotoLibrary:
         exclude: Sequence[str] | None = None,
         include_hidden: bool | None = None,
         prune: bool = False,
+        on_estimate: "Callable[[IndexingEstimate], None] | None" = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> SyncReport:
         """Bring the index in step with the folder: new, changed, moved and deleted images.
@@ -203,6 +205,8 @@ class PhotoLibrary:
                 for those of last time.
             include_hidden: Whether names that start with a dot count; None for as last time.
             prune: Whether to forget missing images: they are gone for good.
+            on_estimate: Called with how long indexing takes, before it begins, if there are many
+                new images; a few of them are embedded for that.
             clock: Returns the time in seconds.
 
         Returns:
@@ -220,7 +224,14 @@ class PhotoLibrary:
             self._place = self._own_place()  # there may be one of another model now
         options = SyncOptions(exclude, include_hidden, prune)
         encoder = needed_encoder(self._encoder)
-        return sync_library(self._place, encoder, options, progress=progress, clock=clock)
+        return sync_library(
+            self._place,
+            encoder,
+            options,
+            progress=progress,
+            on_estimate=on_estimate,
+            clock=clock,
+        )
 
     def watch(self, stop: threading.Event | None = None) -> Iterator[SyncReport]:
         """Sync now, and again whenever something in the folder has changed; yield each report.

@@ -14,6 +14,7 @@ from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import LeftOut
 from clipkit.progress import Progress
 from clipkit.search.folder_state import FolderState, find_mounts, read_folder_state
+from clipkit.search.indexing_estimate import LEAST, IndexingEstimate, estimate_indexing
 from clipkit.search.ingest import ImageIngester, IngestCounts
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
@@ -94,6 +95,7 @@ def sync_library(
     options: SyncOptions,
     *,
     progress: Progress | None = None,
+    on_estimate: Callable[[IndexingEstimate], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SyncReport:
     """Index new and changed images, and remove those that are gone.
@@ -103,6 +105,7 @@ def sync_library(
         encoder: Makes the embeddings.
         options: What to index.
         progress: Called before the first and after every batch.
+        on_estimate: Called before the first of many new images with how long they take.
         clock: Returns the time in seconds.
 
     Returns:
@@ -131,6 +134,9 @@ def sync_library(
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
         changes = state.changes
         files = (*changes.added, *changes.changed)
+        unknown = [file for file in files if file.size not in changes.familiar_sizes]
+        if on_estimate is not None and len(unknown) >= LEAST:
+            on_estimate(estimate_indexing(encoder, [place.path(file.path) for file in unknown]))
         meta = _next_meta(asked, state, place, encoder)
         with LibraryWriter(catalog, place.location, meta) as writer:
             ingester = ImageIngester(
@@ -148,7 +154,7 @@ def sync_library(
             # What may have moved comes first, while the rows of the missing are still there.
             ingester.ingest([file for file in files if file.size in changes.familiar_sizes])
             missing = _write_absent(writer, state, ingester.gone, prune=options.prune)
-            ingester.ingest([file for file in files if file.size not in changes.familiar_sizes])
+            ingester.ingest(unknown)
         compact(catalog, place.location, place.folder)
     reported = {*state.unreadable, *(stored.unlisted if stored else ())}
     reported_paths = {str(place.path(path)) for path in reported}

@@ -54,6 +54,19 @@ def test_index_reports_what_it_did(
     assert captured.err == ""
 
 
+def test_how_long_it_takes_is_said_before(
+    photos: Path,
+    encoder: FakeEncoder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clipkit.search.sync.LEAST", 2)
+    assert main(["index", "my photos"]) == 0
+    line = capsys.readouterr().err
+    assert line.startswith("2 images to index take about 1 s on this machine, at ")
+    assert line.endswith(" s an image; Ctrl-C keeps what is done\n")
+
+
 def test_index_prints_the_report_as_json(
     photos: Path, encoder: FakeEncoder, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,74 @@
+"""How long indexing takes on this machine, told by a few of the images."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clipkit.encoder.encoder import Encoder
+
+TRIED = 8  # images: some seconds with the largest models
+LEAST = 200  # images that are worth a trial
+
+
+@dataclass(frozen=True)
+class IndexingEstimate:
+    """How many images there are to embed, and how long each takes."""
+
+    num_images: int
+    seconds_each: float
+
+    @property
+    def seconds(self) -> float:
+        """How long all of them take."""
+        return self.num_images * self.seconds_each
+
+    def __str__(self) -> str:
+        """Return it as a sentence without its end."""
+        return (
+            f"{self.num_images:,} images to index take about {_in_words(self.seconds)} on this "
+            f"machine, at {self.seconds_each:.2g} s an image"
+        )
+
+
+def estimate_indexing(
+    encoder: "Encoder", paths: Sequence[Path], *, clock: Callable[[], float] = time.monotonic
+) -> IndexingEstimate:
+    """Embed a few images of those to be indexed, and say how long all take.
+
+    Args:
+        encoder: Makes the embeddings.
+        paths: The images, one or more.
+        clock: Returns the time in seconds.
+
+    Returns:
+        The estimate, by images from the whole of the list. The first one is not counted, as it
+        also starts the engine.
+    """
+    encoder.encode_readable_images(paths[:1])
+    tried = [paths[number * len(paths) // TRIED] for number in range(min(TRIED, len(paths)))]
+    start = clock()
+    encoder.encode_readable_images(tried)
+    return IndexingEstimate(len(paths), (clock() - start) / len(tried))
+
+
+def _in_words(seconds: float) -> str:
+    """Return a time in words, no more exact than an estimate is.
+
+    Args:
+        seconds: 0 or more.
+
+    Returns:
+        Such as "40 s", "12 min", "3.5 h" or "2.1 days".
+
+    Example:
+        >>> [_in_words(seconds) for seconds in (0.2, 89, 90, 5400, 200_000)]
+        ['1 s', '89 s', '2 min', '1.5 h', '2.3 days']
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
