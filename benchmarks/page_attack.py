@@ -28,8 +28,9 @@ import httpx
 from PIL import Image
 
 from tests.conftest import ROOT, SAMPLES
-from tests.demo.visitor import API, Visitor, image_value, raw_request
+from tests.demo.visitor import API, Visitor, image_value, raw_request, search_values
 
+IS_INDEPENDENT = False  # the labels share an image's probability
 SECRET = b"PRIVATE-KEY-THAT-NOBODY-MAY-SEE"
 VISITORS = 100
 GIGABYTE = 2**30
@@ -128,15 +129,13 @@ def attack_files(address: str, folder: Path) -> Row:
 
 def attack_swap(visitor: Visitor, folder: Path) -> Row:
     """Put a link to a secret, and one to another image, in the place of indexed images."""
-    keys = {
-        item["caption"].split()[0]: item["image"]["path"] for item in visitor.search("a koala", 24)
-    }
+    keys = {item["file"]: item["image"]["path"] for item in visitor.search("a koala", 24)}
     shutil.copy(folder / "cat.jpg", folder.parent / "private.jpg")
-    names = [f"{name}.jpg" for name in list(keys)[:2]]
+    names = list(keys)[:2]
     for name, target in zip(names, ("outside.txt", "private.jpg"), strict=True):
         (folder / name).rename(folder.parent / name)
         (folder / name).symlink_to(folder.parent / target)
-    codes = [visitor.http.get(f"{API}file={keys[Path(name).stem]}").status_code for name in names]
+    codes = [visitor.http.get(f"{API}file={keys[name]}").status_code for name in names]
     got = codes.count(200)
     for name in names:
         (folder.parent / name).replace(folder / name)
@@ -170,7 +169,9 @@ def attack_payloads(visitor: Visitor) -> Row:
         image_value("/etc/passwd"), image_value("http://127.0.0.1:1/"), {"path": "/etc/passwd"},
         {**image_value("0" * 32), "url": "http://127.0.0.1:1/"}, [image_value("/etc/passwd")],
     ]  # fmt: skip
-    codes = [visitor.join("search", value, 8, None, value, 0).status_code for value in values]
+    codes = [
+        visitor.join("search", *search_values(value, 8, value)).status_code for value in values
+    ]
     got = sum(code != 422 for code in codes)
     return Row("paths and addresses as values", f"{got} of {len(codes)} taken", "0", not got)
 
@@ -213,9 +214,9 @@ def attack_labels(visitor: Visitor) -> Row:
     (key,) = visitor.upload((SAMPLES / "owl.jpg").read_bytes()).json()
     start = time.perf_counter()
     many = ",".join(f"label {number}" for number in range(50_000))
-    code = visitor.join("classify", image_value(key), many, 0).status_code
+    code = visitor.join("classify", image_value(key), many, IS_INDEPENDENT).status_code
     some = ",".join(f"label {number}" for number in range(5_000))
-    told = visitor.call("classify", image_value(key), some, 0)["output"]["error"]
+    told = visitor.call("classify", image_value(key), some, IS_INDEPENDENT)["output"]["error"]
     seen = f"{code}, {told!r} in {time.perf_counter() - start:.2f} s"
     return Row(
         "50 000 labels, 5000 labels", seen, "413, at most 200", code == 413 and "200" in told
@@ -239,7 +240,7 @@ def attack_turns(address: str) -> Row:
         (key,) = hog.upload((SAMPLES / "owl.jpg").read_bytes()).json()
         for job in range(6):
             labels = ",".join(f"thing {number} of {job}" for number in range(200))
-            hog.join("classify", image_value(key), labels, 0).raise_for_status()
+            hog.join("classify", image_value(key), labels, IS_INDEPENDENT).raise_for_status()
         reading = threading.Thread(target=lambda: list(hog.messages()))
         reading.start()
         beside = latency(searcher)
@@ -290,7 +291,7 @@ async def _crowd(address: str, number: int) -> tuple[list[float], list[float], f
         async def visit(turn: int) -> tuple[float, list[str]]:
             session = f"crowd-{turn}"
             call = {
-                "data": [f"{WORDS[turn % len(WORDS)]} of {turn}", 8, None, None, 0],
+                "data": search_values(f"{WORDS[turn % len(WORDS)]} of {turn}", 8),
                 "fn_index": number, "session_hash": session,
             }  # fmt: skip
             start = time.perf_counter()
@@ -298,7 +299,7 @@ async def _crowd(address: str, number: int) -> tuple[list[float], list[float], f
             answer = await http.get(f"{API}queue/data?session_hash={session}")
             seconds = time.perf_counter() - start
             (line,) = (each for each in answer.text.splitlines() if "process_completed" in each)
-            gallery = json.loads(line.removeprefix("data: "))["output"]["data"][0]
+            gallery = json.loads(line.removeprefix("data: "))["output"]["data"][0]["images"]
             return seconds, [item["image"]["path"] for item in gallery]
 
         visits = await asyncio.gather(*map(visit, range(VISITORS)))
@@ -317,7 +318,7 @@ def attack_gone(address: str, process: subprocess.Popen[str]) -> Row:
         (key,) = leaving.upload((SAMPLES / "owl.jpg").read_bytes()).json()
         for job in range(6):
             labels = ",".join(f"item {number} for {job}" for number in range(200))
-            leaving.join("classify", image_value(key), labels, 0).raise_for_status()
+            leaving.join("classify", image_value(key), labels, IS_INDEPENDENT).raise_for_status()
         for message in leaving.messages():
             if message["msg"] == "process_generating":
                 break
