@@ -31,7 +31,7 @@ from workplace import Workplace, add_work_options
 import clipkit
 from clipkit.adaptation.ladder import climb
 from clipkit.adaptation.pixel_baseline import PixelBaseline, read_features
-from clipkit.adaptation.recommendation import TYPICAL, best_rung, choose_rung
+from clipkit.adaptation.recommendation import TYPICAL, best_rung, choose
 from clipkit.adaptation.results import RungResults, gain
 from clipkit.adaptation.rung import Rung, embedding_rungs
 from clipkit.adaptation.splits import Split, draw_splits
@@ -292,8 +292,9 @@ def print_advice(tasks: list[FewShotTask], seeds: Sequence[int]) -> None:
             kinds.append(("other sets", typical_of(others), other))
         for owned in draw_owned(task, seeds):
             measured = owned.measured()
+            baseline = measured.pop("pixels", None)
             for kind, typical, found in kinds:
-                advice = owned.advice(choose_rung(measured, typical))
+                advice = owned.advice(choose(measured, baseline, typical))
                 found.setdefault(task.name, []).append(advice)
                 cells = [task.name, str(owned.shots), str(owned.whole.seed), kind, *advice.cells()]
                 print(f"| {' | '.join(cells)} |", flush=True)

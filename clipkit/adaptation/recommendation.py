@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clipkit.adaptation.extrapolation import expected_accuracy
 from clipkit.adaptation.pixel_baseline import BASELINE
 from clipkit.adaptation.report import ClassNeed, CurvePoint
-from clipkit.adaptation.results import RungResults, forgetting, gain
+from clipkit.adaptation.results import Gain, RungResults, forgetting, gain
 
 _MOST_NEEDS = 5  # classes that are named
 _STILL_RISING = 0.01  # of accuracy by the last doubling of images
@@ -77,7 +77,7 @@ def expected_accuracies(
         Efron and Morris 1975, "Data Analysis Using Stein's Estimator and its Generalizations":
         (n measured + k typical) / (n + k).
     """
-    measured = {name: float(np.nanmean(found.per_image)) for name, found in results.items()}
+    measured = {name: float(np.mean(found.accuracies)) for name, found in results.items()}
     levels = [
         share - typical.get(name, 0.0)
         for name, share in measured.items()
@@ -88,7 +88,7 @@ def expected_accuracies(
     level = float(np.mean(levels))
     expected: dict[str, float] = {}
     for name, share in measured.items():
-        num_images = np.count_nonzero(~np.isnan(results[name].per_image))
+        num_images = results[name].num_measured
         counts = _COUNTS_FOR_OTHERS if name in _NOT_ADAPTED else _COUNTS_AMONG_ADAPTED
         usual = level + typical.get(name, 0.0)
         expected[name] = (num_images * share + counts * usual) / (num_images + counts)
@@ -113,6 +113,30 @@ def choose_rung(results: Mapping[str, RungResults], typical: Mapping[str, float]
         if expected[name] >= expected[best] - margin - _ROUNDING:
             return name
     return best
+
+
+def choose(
+    results: Mapping[str, RungResults],
+    baseline: RungResults | None,
+    typical: Mapping[str, float] = TYPICAL,
+) -> str:
+    """Return the rung to take, or the small model without the base.
+
+    Args:
+        results: As for :func:`choose_rung`.
+        baseline: Of the small model, if it was measured.
+        typical: As there.
+
+    Returns:
+        The name of what :func:`choose_rung` chooses of all; of the small model only if it was right
+        more often than the best rung, by more than a standard error: that is a large claim.
+    """
+    if baseline is not None:
+        ahead = gain(baseline, results[best_rung(results)])
+        everything = {**results, BASELINE: baseline}
+        if ahead.mean > ahead.error and choose_rung(everything, typical) == BASELINE:
+            return BASELINE
+    return choose_rung(results, typical)
 
 
 def best_rung(results: Mapping[str, RungResults]) -> str:
@@ -143,43 +167,78 @@ def recommend(
         curve: Of the rung that :func:`choose_rung` names.
 
     Returns:
-        The choice; its name is "pixels" where the small model is expected to be better than every
-        rung.
+        The choice; its name is that of :func:`choose`, or the first where nothing is clearly better
+        than naming one class for all images.
     """
-    best = best_rung(results)
-    measured = {**results, **({} if baseline is None else {BASELINE: baseline})}
-    name = choose_rung(measured)
-    found = measured[name]
-    share = float(np.mean(found.accuracies))
-    over = gain(results[best], found)
-    num_images = np.count_nonzero(~np.isnan(found.per_image))
-    but = ""
-    if over.mean > 0:
-        but = (
-            f"; {titles[best]} has {100 * over.mean:+.1f} ± {100 * over.error:.1f} more, but the "
-            f"choice goes by what is expected of each: measured on {num_images:,} images, the "
-            "highest of several is partly so by luck"
-        )
-    if name == BASELINE:
-        return Choice(
-            BASELINE,
-            "A small task-specific model trained on these labels beats the base: use that. It is "
-            f"right for {share:.1%} of unseen images, and the best rung ({titles[best]}) for "
-            f"{np.mean(results[best].accuracies):.1%}{but}.",
-        )
-    sentence = f"Take {titles[name]}: {share:.1%} of unseen images"
-    first = next(iter(results))
+    first, best = next(iter(results)), best_rung(results)
+    everything = {**results, **({} if baseline is None else {BASELINE: baseline})}
+    if majority := _always_right(everything):
+        return Choice(first, majority)
+    name = choose(results, baseline)
+    if name == BASELINE and baseline is not None:
+        return Choice(name, _for_the_small_model(baseline, results[best], titles[best]))
+    found, over = results[name], gain(results[best], results[name])
+    sentence = f"Take {titles[name]}: {np.mean(found.accuracies):.1%} of unseen images"
     if name == first:
         sentence += ", and nothing that costs more is expected to be a point better"
     else:
-        more = gain(found, results[first])
+        sentence += f", {_points(gain(found, results[first]))} against {titles[first]}"
+    if over.mean > 0:
         sentence += (
-            f", {100 * more.mean:+.1f} ± {100 * more.error:.1f} points against {titles[first]}"
+            f"; {titles[best]} has {_points(over)} more, but the choice goes by what is expected "
+            f"of each: measured on {found.num_measured:,} images, the highest of several is partly "
+            "so by luck"
         )
-        if more.mean <= more.error:
-            sentence += f": {num_images:,} images are too few to show what it typically brings"
-    sentence += f"{but}."
-    return Choice(name, f"{sentence} {_on_labels(curve)}".strip())
+    reasons = [f"{sentence}.", _on_few(name, first, results, titles), _on_labels(curve)]
+    return Choice(name, " ".join(filter(None, reasons)))
+
+
+def _points(found: Gain) -> str:
+    return f"{100 * found.mean:+.1f} ± {100 * found.error:.1f} points"
+
+
+def _for_the_small_model(baseline: RungResults, best: RungResults, title: str) -> str:
+    return (
+        "A small task-specific model trained on these labels beats the base: use that. It is right "
+        f"for {np.mean(baseline.accuracies):.1%} of unseen images, and the best rung ({title}) for "
+        f"{np.mean(best.accuracies):.1%}."
+    )
+
+
+def _always_right(results: Mapping[str, RungResults]) -> str:
+    """Return that nothing beats naming one class for all images; "" if something does."""
+    best = results[best_rung(results)]
+    counts = np.bincount(best.labels, weights=best.num_tests)
+    share, accuracy = counts.max() / counts.sum(), float(np.mean(best.accuracies))
+    error = np.sqrt(share * (1 - share) / best.num_measured)
+    if accuracy - share > error:
+        return ""
+    return (
+        f"Nothing that was tried is clearly better than naming one class for all images, which is "
+        f"right for {share:.1%}; the best has {accuracy:.1%} of {best.num_measured:,} unseen "
+        "images. Either these are too few images, or what the labels are about is not to be seen "
+        "in them."
+    )
+
+
+def _on_few(
+    name: str, first: str, results: Mapping[str, RungResults], titles: Mapping[str, str]
+) -> str:
+    """Return why a rung is taken whose gain is not measured; "" if it is."""
+    more = gain(results[name], results[first])
+    if name == first or more.mean > more.error:
+        return ""
+    reason = (
+        f"The {results[name].num_measured:,} images that were measured on do not show that it is "
+        "better"
+    )
+    if name not in TYPICAL:  # which is never tested as much
+        return f"{reason}."
+    typical = 100 * (TYPICAL[name] - TYPICAL[first])
+    return (
+        f"{reason}; where clipkit was tested it was, by {typical:.0f} points on average. With more "
+        f"images to measure on, {titles[first]} is recommended where it is as good."
+    )
 
 
 def class_needs(

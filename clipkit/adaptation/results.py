@@ -38,13 +38,25 @@ class RungResults:
         ]
 
     @cached_property
+    def num_tests(self) -> NDArray[np.intp]:
+        """How many of the splits test each image, shape (N,)."""
+        tests = np.zeros(len(self.labels), dtype=np.intp)
+        for split in self.splits:
+            tests[split.test] += 1
+        return tests
+
+    @cached_property
     def per_image(self) -> Values:
         """How often each image is right of the splits that test it, shape (N,); NaN: of none."""
-        hits, tests = np.zeros((2, len(self.labels)))
+        hits = np.zeros(len(self.labels))
         for right, split in zip(self.right, self.splits, strict=True):
             hits[split.test] += right
-            tests[split.test] += 1
-        return np.where(tests > 0, hits / np.maximum(tests, 1), np.nan)
+        return np.where(self.num_tests > 0, hits / np.maximum(self.num_tests, 1), np.nan)
+
+    @property
+    def num_measured(self) -> int:
+        """How many different images the splits test."""
+        return int(np.count_nonzero(self.num_tests))
 
     @property
     def accuracies(self) -> list[float]:
@@ -99,7 +111,7 @@ class RungResults:
 class Gain:
     """By how much one rung is better than another on the same images."""
 
-    mean: float
+    mean: float  # of the splits, as their accuracies are
     error: float  # its standard error, over the images; of one image 1
 
 
@@ -111,15 +123,18 @@ def gain(after: RungResults, before: RungResults) -> Gain:
         before: The other.
 
     Returns:
-        The mean difference over the images, each counted once, whatever the number of splits that
-        test it: its answers in different splits are no independent observations.
+        The mean difference, each image counted as often as it is tested. The error is that of
+        images: answers about one image in several splits are no independent observations.
     """
-    differences = after.per_image - before.per_image
-    differences = differences[~np.isnan(differences)]
-    error = 1.0
-    if len(differences) > 1:
-        error = float(differences.std(ddof=1) / np.sqrt(len(differences)))
-    return Gain(float(differences.mean()), error)
+    tested = after.num_tests > 0
+    counts = after.num_tests[tested]
+    differences = (after.per_image - before.per_image)[tested]
+    mean = float(np.average(differences, weights=counts))
+    num = len(differences)
+    if num < 2:
+        return Gain(mean, 1.0)
+    spread = np.sqrt(num / (num - 1) * np.sum((counts * (differences - mean)) ** 2))
+    return Gain(mean, float(spread / counts.sum()))
 
 
 def forgetting(after: RungResults, before: RungResults) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from clipkit.adaptation.recommendation import (
     best_rung,
+    choose,
     choose_rung,
     class_needs,
     expected_accuracies,
@@ -72,26 +73,49 @@ def test_the_reason_is_said_in_figures() -> None:
     two = {"prompt": right(20), "gda": right(35), "adapter": right(36, wrong_first=3)}
     choice = recommend(two, {**TITLES, "gda": "GDA", "adapter": "an adapter"}, None, ())
     assert choice.name == "gda"
-    assert "; an adapter has +2.5 ± 6.7 more, but the choice goes by what is" in choice.sentence
+    assert (
+        "; an adapter has +2.5 ± 6.7 points more, but the choice goes by what is" in choice.sentence
+    )
     assert "measured on 40 images, the highest of several is partly so by luck" in choice.sentence
     choice = recommend(results(right(38), right(38), right(38)), TITLES, None, ())
-    assert choice.sentence.startswith(
-        "Take the probe: 95.0% of unseen images, +0.0 ± 0.0 points against one prompt: 40 images "
-        "are too few to show what it typically brings."
+    assert choice.sentence == (
+        "Take the probe: 95.0% of unseen images, +0.0 ± 0.0 points against one prompt. The 40 "
+        "images that were measured on do not show that it is better; where clipkit was tested it "
+        "was, by 18 points on average. With more images to measure on, one prompt is recommended "
+        "where it is as good."
     )
+    lora = recommend(
+        {"prompt": right(30), "lora": right(31, wrong_first=3)}, TITLES | {"lora": "LoRA"}, None, ()
+    )
+    assert lora.sentence.endswith("were measured on do not show that it is better.")
     choice = recommend(results(right(40), right(36), right(36)), TITLES, None, ())
     assert "and nothing that costs more is expected to be a point better." in choice.sentence
 
 
 def test_a_small_model_that_beats_the_base_is_said_to() -> None:
-    found = results(right(10), right(20))
+    found = results(right(24), right(30))
     choice = recommend(found, TITLES, right(38), ())
     assert choice.name == "pixels"
-    assert "beats the base: use that" in choice.sentence
-    assert (
-        "95.0% of unseen images, and the best rung (prompt ensemble) for 50.0%" in choice.sentence
+    assert choice.sentence == (
+        "A small task-specific model trained on these labels beats the base: use that. It is right "
+        "for 95.0% of unseen images, and the best rung (prompt ensemble) for 75.0%."
     )
-    assert recommend(found, TITLES, right(20), ()).name == "prompts"
+    # As often as the best rung, or more often by less than its standard error.
+    assert recommend(found, TITLES, right(30), ()).name == "prompts"
+    assert recommend(found, TITLES, right(31, wrong_first=3), ()).name == "prompts"
+    heads = {"prompt": right(24), "tip-adapter": right(24)}
+    assert choose(heads, right(24)) == "tip-adapter"
+
+
+def test_what_is_no_better_than_naming_one_class_is_said_to_be() -> None:
+    found = results(right(15), right(20), right(22))  # of two classes with 20 images each
+    choice = recommend(found, TITLES, right(23), ())
+    assert choice.name == "prompt"
+    assert choice.sentence.startswith(
+        "Nothing that was tried is clearly better than naming one class for all images, which is "
+        "right for 50.0%; the best has 57.5% of 40 unseen images."
+    )
+    assert recommend(found, TITLES, right(24), ()).name == "pixels"
 
 
 def curve(*accuracies: float) -> Sequence[CurvePoint]:

@@ -26,13 +26,16 @@ def test_a_rung_that_knows_no_other_things_keeps_nothing_to_speak_of() -> None:
     assert made_results([[1, 1]] * 3, LABELS, TESTS).kept is None
 
 
-def test_gains_count_each_image_once() -> None:
+def test_gains_are_those_of_the_accuracies_with_the_error_of_the_images() -> None:
     before = made_results([[1, 0], [0, 1], [1, 1]], LABELS, TESTS)
     after = made_results([[1, 1], [1, 1], [1, 1]], LABELS, TESTS)
     found = gain(after, before)
-    differences = np.array([0.5, 0, 1, 0, 0])  # images 0, 1, 3, 4, 5
-    assert found.mean == pytest.approx(differences.mean())
-    assert found.error == pytest.approx(differences.std(ddof=1) / np.sqrt(5))
+    assert found.mean == pytest.approx(np.mean(after.accuracies) - np.mean(before.accuracies))
+    # Image 0 is tested twice, and right once more; image 3 once; 1, 4 and 5 are as they were.
+    differences, counts = np.array([0.5, 1, 0, 0, 0]), np.array([2, 1, 1, 1, 1])
+    assert found.mean == pytest.approx(np.sum(counts * differences) / 6)
+    squares = np.sum((counts * (differences - found.mean)) ** 2)
+    assert found.error == pytest.approx(np.sqrt(squares * 5 / 4) / 6)
     assert gain(before, after).mean == -found.mean
     assert gain(before, before).mean == gain(before, before).error == 0
 
