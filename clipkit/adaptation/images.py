@@ -20,12 +20,16 @@ from clipkit.encoder.embedded_images import embed_images
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.images import ImageInput, image_name
+from clipkit.inputs.thumbnails import read_square_thumbnail
 from clipkit.near_duplicates import mark_near_duplicates
 from clipkit.paths import expand_home
 from clipkit.progress import Callbacks
 
-# Images whose cosine is above 1 less this are taken for one: the same file, or saved again.
+# Images whose cosine is above 1 less this may be one: the same file, or saved again. To a model
+# that knows little of such images different ones are as close, so pixels have to agree too.
 COPY = 1e-3
+_SIDE = 16  # pixels of a side, of which colours are compared
+_MOST_DIFFERENT = 6.0  # levels of 255, mean: saving again and scaling move colours by one or two
 
 
 class NamedImages(Protocol):
@@ -227,21 +231,22 @@ def _open(path: str, options: AdaptationOptions, callbacks: Callbacks) -> Labell
 def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> AdaptationImages:
     with callbacks.progress_for("looking for copies") as progress:
         found = mark_near_duplicates(images.embeddings, epsilon=COPY, progress=progress)
-    copies = np.flatnonzero(found.original >= 0)
+    original = _confirmed(images, found.original)
+    copies = np.flatnonzero(original >= 0)
     if not len(copies):
         return images
-    differing = images.labels[copies] != images.labels[found.original[copies]]
+    differing = images.labels[copies] != images.labels[original[copies]]
     names = [images.name(place) for place in copies[differing].tolist()]
     if names:
         callbacks.warn(
-            f"copies of an image of another class, whose label or theirs is wrong: {len(names)}, "
-            f"{list_some(names)}"
+            f"copies of an image of another class, so that one picture has two labels: "
+            f"{len(names)}, {list_some(names)}"
         )
     callbacks.warn(
-        f"copies of other images (cosine above {1 - COPY:g}): {len(copies)} of "
-        f"{len(images.labels)}, left out so that none is both adapted with and measured on"
+        f"copies of other images (cosine above {1 - COPY:g}, and the same colours): {len(copies)} "
+        f"of {len(images.labels)}, left out so that none is both adapted with and measured on"
     )
-    kept = np.flatnonzero(found.original < 0)
+    kept = np.flatnonzero(original < 0)
     return replace(
         images,
         sources=tuple(images.sources[place] for place in kept.tolist()),
@@ -249,6 +254,35 @@ def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> Adaptatio
         labels=images.labels[kept],
         num_given=int(np.count_nonzero(kept < images.num_given)),
     )
+
+
+def _confirmed(images: AdaptationImages, original: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return of which image each one is a copy by its pixels too, shape (N,); -1: of none.
+
+    Args:
+        images: N images.
+        original: The image that each is like to the model, shape (N,); -1: none before it.
+    """
+    confirmed = np.full(len(original), -1, dtype=np.intp)
+    for first in np.unique(original[original >= 0]).tolist():
+        kept, pictures = [first], [_colours(images.image(first))]
+        for place in np.flatnonzero(original == first).tolist():
+            picture = _colours(images.image(place))
+            differences = np.abs(np.stack(pictures) - picture).mean(axis=1)  # NaN: not to be read
+            if (differences > _MOST_DIFFERENT).all():
+                kept.append(place)
+                pictures.append(picture)
+            else:
+                confirmed[place] = kept[int(differences.argmin())]
+    return confirmed
+
+
+def _colours(image: ImageInput) -> NDArray[np.float32]:
+    """Return the colours of an image on a coarse grid, one row; NaN if it is gone meanwhile."""
+    try:
+        return read_square_thumbnail(image, side=_SIDE).astype(np.float32).ravel()
+    except ImageReadError:
+        return np.full(3 * _SIDE**2, np.nan, dtype=np.float32)
 
 
 def _checked(images: AdaptationImages, *, has_test: bool) -> AdaptationImages:

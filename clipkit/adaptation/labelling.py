@@ -146,7 +146,7 @@ def _report(  # noqa: PLR0913 - both ways in come together here
     if not len(rows):
         raise InputError(
             f"all {len(found.paths)} images of {folder} that can be read are labelled already, or "
-            "copies of labelled ones: nothing is left to label"
+            "to the model the same as labelled ones: nothing is left to label"
         )
     embeddings = found.embeddings[rows]
     support = _support(encoder, known, options, callbacks)

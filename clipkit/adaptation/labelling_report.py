@@ -68,13 +68,13 @@ class LabellingReport:
             why = (
                 "there are no more"
                 if len(self.images) == self.num_unlabelled
-                else "the others are copies"
+                else "to the model the others are the same as these"
             )
             yield f"{len(self.images)} images and not {self.num_asked}: {why}"
         if self.num_already_labelled:
             yield (
-                f"{self.num_already_labelled} images of {self.folder} are labelled already, or are "
-                "copies of labelled ones"
+                f"{self.num_already_labelled} images of {self.folder} are labelled already, or to "
+                "the model the same as labelled ones"
             )
         if self.confidence >= _SURE:
             yield (

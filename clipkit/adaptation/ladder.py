@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.adaptation.pixel_baseline import BASELINE, BASELINE_TITLE
+from clipkit.adaptation.recommendation import best_rung
 from clipkit.adaptation.report import CurvePoint, RungReport
 from clipkit.adaptation.results import RungResults, forgetting, gain
 from clipkit.adaptation.rung import Rung
@@ -111,7 +112,7 @@ def rung_reports(
         One report a rung, in their order.
     """
     reports = []
-    cheaper: list[RungResults] = []
+    cheaper: dict[str, RungResults] = {}  # by title
     base = next(iter(results.values()))
     for rung in rungs:
         found = results.get(rung.name)
@@ -119,16 +120,19 @@ def rung_reports(
             lack = lack_of(rung, splits, labels)
             reports.append(RungReport(rung.step, rung.name, rung.title, lack=lack))
             continue
-        best = max(cheaper, key=lambda other: np.mean(other.accuracies), default=None)
-        report = _report(rung.step, rung.name, rung.title, found, best, class_names)
+        report = _report(rung.step, rung.name, rung.title, found, class_names)
+        if cheaper:
+            best = best_rung(cheaper)
+            over = gain(found, cheaper[best])
+            report = replace(report, gain=over.mean, gain_error=over.error, gain_over=best)
         reports.append(replace(report, forgot=forgetting(found, base)))
-        cheaper.append(found)
+        cheaper[rung.title] = found
     return tuple(reports)
 
 
 def baseline_report(found: RungResults, class_names: Sequence[str]) -> RungReport:
     """Return the figures of the small model without the base."""
-    return _report(None, BASELINE, BASELINE_TITLE, found, None, class_names)
+    return _report(None, BASELINE, BASELINE_TITLE, found, class_names)
 
 
 def _report(
@@ -136,12 +140,10 @@ def _report(
     name: str,
     title: str,
     found: RungResults,
-    cheaper: RungResults | None,
     class_names: Sequence[str],
 ) -> RungReport:
     of_classes = found.of_classes()
     worst = min(of_classes, key=lambda label: of_classes[label])
-    over = None if cheaper is None else gain(found, cheaper)
     return RungReport(
         step=step,
         name=name,
@@ -156,8 +158,6 @@ def _report(
         kept=found.kept,
         seconds=float(np.mean([one.seconds for one in found.measured])),
         num_bytes=round(np.mean([one.num_bytes for one in found.measured])),
-        gain=None if over is None else over.mean,
-        gain_error=None if over is None else over.error,
     )
 
 

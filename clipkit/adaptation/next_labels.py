@@ -100,7 +100,7 @@ def _kernel(rows: Embeddings, others: Embeddings) -> NDArray[np.float32]:
 
 
 def is_copy(embeddings: Embeddings, labelled: Embeddings) -> NDArray[np.bool_]:
-    """Return which images are copies of labelled ones: the same file, or saved again.
+    """Return which images are to the model the same as labelled ones, so that no label tells more.
 
     Args:
         embeddings: Shape (M, D), rows of norm 1.

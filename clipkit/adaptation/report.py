@@ -29,6 +29,7 @@ class RungReport:
     num_bytes: int | None = None  # that are kept beside the base model
     gain: float | None = None  # in accuracy over the best cheaper rung
     gain_error: float | None = None  # its standard error, over the images
+    gain_over: str = ""  # the title of that cheaper rung
 
     @property
     def is_worse(self) -> bool:

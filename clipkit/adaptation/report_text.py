@@ -40,7 +40,8 @@ def report_tables(report: AdaptationReport) -> list[tuple[str, Table]]:
         tables.append((f"{_curve_rung(report)} with fewer images", [columns, *points]))
     if report.needs:
         needs = [[need.name, str(need.count), _share(need.accuracy)] for need in report.needs]
-        tables.append(("classes to label more of first", [["class", "images", "accuracy"], *needs]))
+        heading = f"classes to label more of first, by {_curve_rung(report)}"
+        tables.append((heading, [["class", "images of it", "accuracy"], *needs]))
     return tables
 
 
@@ -50,8 +51,8 @@ def report_sentences(report: AdaptationReport) -> Iterator[str]:
     for rung in report.rungs:
         if rung.is_worse and rung.gain is not None and rung.gain_error is not None:
             yield (
-                f"{rung.title} is worse than a lower rung: {100 * rung.gain:+.1f} ± "
-                f"{100 * rung.gain_error:.1f} points."
+                f"{rung.title} is worse than {rung.gain_over}, which costs less: "
+                f"{100 * rung.gain:+.1f} ± {100 * rung.gain_error:.1f} points."
             )
     for rung in report.rungs:
         if rung.forgot > report.max_forgetting:

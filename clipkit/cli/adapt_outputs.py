@@ -8,6 +8,7 @@ from clipkit.adaptation.head import HEAD_FILE, HEAD_NAME, Head
 from clipkit.adaptation.head_onnx import MARK as ONNX_MARK
 from clipkit.adaptation.head_onnx import check_onnx, head_to_onnx
 from clipkit.adaptation.options import LAST_CACHED_STEP, AdaptationOptions
+from clipkit.adaptation.pixel_baseline import BASELINE
 from clipkit.adaptation.report import AdaptationReport
 from clipkit.adaptation.report_text import MARK, report_markdown
 from clipkit.adaptation.rung import HEAD_NAMES
@@ -74,6 +75,12 @@ class AdaptOutputs:
                     f"is: {rung} trains the model, and is written to a folder, with  clipkit adapt "
                     f"DATA --rung {rung} -o FOLDER"
                 )
+            if rung == BASELINE and (self._head is not None or self._model is not None):
+                warn(
+                    "the small model that is recommended is not written, as it is scikit-learn's "
+                    "and needs nothing of clipkit (docs/adaptation.md says what it is): the file "
+                    f"has the best rung instead, {report.head.method}"
+                )
             self._write_head(report.head)
 
     def write_rung(
@@ -90,6 +97,7 @@ class AdaptOutputs:
         if self._head is not None:
             is_onnx = self._head.path.suffix.lower() == ".onnx"
             self._head.write_bytes([head_to_onnx(head) if is_onnx else head.to_bytes()])
+            note(f"it is the head of {head.method}, for {len(head.class_names)} classes")
         elif self._model is not None:
             self._model.mkdir(exist_ok=True)
             place = OutputFile(self._model / HEAD_NAME, lambda begin: False, is_forced=False)

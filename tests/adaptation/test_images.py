@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from clipkit.adaptation.images import read_images
 from clipkit.adaptation.options import AdaptationOptions
@@ -65,9 +67,23 @@ def test_copies_count_once_and_wrong_labels_are_named(tmp_path: Path) -> None:
     (folder / "b" / "wrong.png").write_bytes((folder / "a" / "1.png").read_bytes())
     said: list[str] = []
     assert read(folder, said) == (["a", "b"], [0, 0, 0, 1, 1, 1], 6)
-    assert "copies of an image of another class, whose label or theirs is wrong: 1, " in said[0]
+    assert "copies of an image of another class, so that one picture has two labels: 1, " in said[0]
     assert "b/wrong.png" in said[0]
-    assert "copies of other images (cosine above 0.999): 2 of 8, left out" in said[1]
+    assert "copies of other images (cosine above 0.999, and the same colours): 2 of 8" in said[1]
+
+
+def test_images_that_are_alike_to_the_model_alone_are_no_copies(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, {"a": 2, "b": 2})
+    halves = np.full((40, 40, 3), 30, dtype=np.uint8)
+    halves[:20] = 200
+    for name, pixels in (("a/up", halves), ("b/down", halves[::-1]), ("b/side", halves[:, ::-1])):
+        Image.fromarray(pixels).save(folder / f"{name}.png")  # of one mean colour: cosines of 1
+    Image.fromarray(halves).resize((90, 60)).save(folder / "a" / "saved.jpg", quality=70)
+    said: list[str] = []
+    # Mirrored to the side the halves are as they were, and so is what was scaled and saved again.
+    assert read(folder, said) == (["a", "b"], [0, 0, 0, 1, 1, 1], 6)
+    assert "one picture has two labels: 1, b/side.png" in said[0]
+    assert "2 of 8" in said[1]
 
 
 def test_test_images_that_are_adapted_with_are_left_out(tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ def test_what_cannot_be_answered_is_refused(photos: Path, tmp_path: Path) -> Non
         (data / name).mkdir(parents=True)
         for file in photos.glob(f"{name}*.png"):
             (data / name / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(InputError, match="labelled already, or copies of labelled ones"):
+    with pytest.raises(
+        InputError, match="labelled already, or to the model the same as labelled ones"
+    ):
         next_to_label(encoder, photos, data=data)
 
 

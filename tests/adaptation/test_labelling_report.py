@@ -67,11 +67,13 @@ def test_sentences_say_what_is_missing_and_what_was_left_out() -> None:
     none = dataclasses.replace(REPORT, num_labelled=0)
     assert [*none.sentences()] == []  # it goes without saying
     fewer = dataclasses.replace(REPORT, num_asked=5, without_labels=())
-    assert [*fewer.sentences()] == ["2 images and not 5: the others are copies"]
+    assert [*fewer.sentences()] == [
+        "2 images and not 5: to the model the others are the same as these"
+    ]
     all_there = dataclasses.replace(fewer, num_unlabelled=2, num_already_labelled=4)
     assert [*all_there.sentences()] == [
         "2 images and not 5: there are no more",
-        "4 images of photos are labelled already, or are copies of labelled ones",
+        "4 images of photos are labelled already, or to the model the same as labelled ones",
     ]
     sure = dataclasses.replace(REPORT, confidence=0.8, without_labels=())
     (line,) = sure.sentences()

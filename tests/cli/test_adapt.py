@@ -79,6 +79,24 @@ def test_class_names_of_a_strangers_head_cannot_control_the_terminal(
     assert outcome.out.count("\n") == 1
 
 
+def test_what_a_file_holds_is_said_where_the_small_model_is_recommended(
+    run: Run, tmp_path: Path
+) -> None:
+    folder, generator = tmp_path / "data", np.random.default_rng(0)
+    for number, name in enumerate(("qux", "zap")):
+        (folder / name).mkdir(parents=True)
+        for place in range(24):  # noise that is a little lighter, which no words are about
+            pixels = generator.integers(0, 240, (48, 48, 3)) + 15 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{place}.png")
+    head = tmp_path / "head.safetensors"
+    words = ("adapt", folder, "--retention-set", "none", "--steps", "1", "-o", head)
+    outcome = run(*words)
+    assert "A small task-specific model trained on these labels beats the base" in outcome.out
+    method = Head.load(head).method
+    assert f"the file has the best rung instead, {method}" in outcome.err
+    assert f"it is the head of {method}, for 2 classes" in outcome.err
+
+
 def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: Path) -> None:
     head = tmp_path / "pets.safetensors"
     outcome = run("adapt", pets, "--rung", "probe", "-o", head)

@@ -33,7 +33,7 @@ def test_each_line_is_a_path_and_why(run: Run, photos: Path) -> None:
     assert {Path(path).parent for path, _ in cells} == {photos}
     assert all("%" in why and "; like " in why for _, why in cells)
     assert "2 images of" in outcome.err
-    assert "labelled already, or are copies" in outcome.err
+    assert "labelled already, or to the model the same" in outcome.err
 
 
 def test_json_is_one_object(run: Run, photos: Path) -> None:
