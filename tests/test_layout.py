@@ -11,6 +11,7 @@ OF_NO_SINGLE_MODULE = {
     "doctor/test_planted_faults",
     "cli/test_hostile_folder",
     "cli/test_pair_layouts",
+    "demo/test_accessibility",
     "demo/test_mcp",
     "demo/test_page",
     "demo/test_safety",

@@ -52,6 +52,10 @@ THEME = gr.themes.Default(
 ).set(
     body_text_color_subdued="*neutral_600",  # Gradio's is too pale to read: 2.6 to 1 on white
     body_text_color_subdued_dark="*neutral_400",
+    button_primary_background_fill="*primary_600",  # with Gradio's, white on it is 4.46 to 1
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_700",
 )
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
