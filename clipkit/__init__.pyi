@@ -106,7 +106,10 @@ from clipkit.inputs.tokenizer import TokenizedTexts as TokenizedTexts
 from clipkit.inputs.truncated import CutOffImageWarning as CutOffImageWarning
 from clipkit.mapping.image_map import ImageMap as ImageMap
 from clipkit.mapping.image_map import MapOptions as MapOptions
+from clipkit.mapping.image_map import is_map_laid_out as is_map_laid_out
 from clipkit.mapping.image_map import make_map as make_map
+from clipkit.mapping.viewer import MapViewer as MapViewer
+from clipkit.mapping.viewer import make_map_viewer as make_map_viewer
 from clipkit.metrics.calibration import ReliabilityBin as ReliabilityBin
 from clipkit.metrics.comparison import Interval as Interval
 from clipkit.metrics.comparison import ItemValues as ItemValues

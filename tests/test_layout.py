@@ -118,6 +118,7 @@ TESTED_IN = {
     "demo/image_grid": "demo/test_page",
     "demo/image_store": "demo/test_safety",
     "demo/image_tray": "demo/test_classify_tab",
+    "demo/map_routes": "demo/test_map_tab",
     "demo/indexing_line": "demo/test_folder_indexer",
     "demo/messages": "demo/test_safety",
     "demo/request_filter": "demo/test_safety",

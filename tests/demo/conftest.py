@@ -49,7 +49,7 @@ def served(
         indexer = FolderIndexer(library, ModelQueue())
         indexer.begin(head_start)
         private = is_private(options.get("host", "127.0.0.1"), options.get("allowed", ()))
-        page, images = build_page(encoder, indexer, is_private=private)
+        page, images, options["shared"] = build_page(encoder, indexer, is_private=private)
         options["meanwhile"] = indexer.running
         server = PageServer(make_app(page, images, **options), page)
         bound = bind("127.0.0.1", 0)

@@ -82,6 +82,16 @@ def adapt(page: Any) -> None:
     page.locator("#ladder tr.best").wait_for(timeout=60_000)
 
 
+def make_map(page: Any) -> None:
+    pytest.importorskip("embedding_atlas", reason='the map needs  pip install "clipkit[map]"')
+    page.locator("#map-labels input, #map-labels textarea").first.fill("animal, building, food")
+    page.locator("#make-map").click()
+    page.locator("#map .legend li").nth(2).wait_for(timeout=120_000)
+    page.locator("#map canvas").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("#map .chosen").wait_for()
+
+
 def check_model(page: Any) -> None:
     page.locator("#check").click()
     page.locator("#checks tr").nth(1).wait_for(timeout=60_000)
@@ -95,6 +105,7 @@ STATES: dict[str, tuple[str, Callable[[Any], None]]] = {
     "scores and a heat map": ("Classify", classify),
     "a concept": ("Teach", teach),
     "a ladder": ("Adapt", adapt),
+    "a map": ("Map", make_map),
     "a model": ("Model", check_model),
 }
 
