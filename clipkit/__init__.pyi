@@ -72,6 +72,7 @@ from clipkit.evaluation.audit.report import GroupSize as GroupSize
 from clipkit.evaluation.audit.report import QuerySkew as QuerySkew
 from clipkit.evaluation.audit.report import RateGap as RateGap
 from clipkit.evaluation.audit.report import SkewAtK as SkewAtK
+from clipkit.evaluation.audit.report_page import audit_page as audit_page
 from clipkit.evaluation.card.card import make_model_card as make_model_card
 from clipkit.evaluation.card.origin import ModelOrigin as ModelOrigin
 from clipkit.evaluation.card.report import ModelCard as ModelCard
@@ -116,6 +117,7 @@ from clipkit.metrics.comparison import ItemValues as ItemValues
 from clipkit.models.known_models import ModelRecommendation as ModelRecommendation
 from clipkit.models.listing import ModelListing as ModelListing
 from clipkit.models.listing import list_models as list_models
+from clipkit.models.locate import fetch_model as fetch_model
 from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
 from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress

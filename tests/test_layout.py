@@ -120,6 +120,7 @@ TESTED_IN = {
     "demo/image_tray": "demo/test_classify_tab",
     "demo/map_routes": "demo/test_map_tab",
     "demo/indexing_line": "demo/test_folder_indexer",
+    "demo/step_progress": "demo/test_model_fetch",
     "demo/messages": "demo/test_safety",
     "demo/request_filter": "demo/test_safety",
     "demo/search_session": "demo/test_page",

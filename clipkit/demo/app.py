@@ -71,7 +71,7 @@ def build_page(
                 with gr.Tab("Map") as tab:
                     map_tab.build(tab, shared, queue, may_make=is_private)
             with gr.Tab("Model"):
-                model_tab.build(encoder, queue, is_private=is_private)
+                model_tab.build(library, encoder, queue, is_private=is_private)
     return page, images, shared
 
 

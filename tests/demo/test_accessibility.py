@@ -95,6 +95,13 @@ def make_map(page: Any) -> None:
 def check_model(page: Any) -> None:
     page.locator("#check").click()
     page.locator("#checks tr").nth(1).wait_for(timeout=60_000)
+    page.get_by_role("button", name="Fetch another model, and search with it").click()
+    page.locator("#search-with input").click()
+    page.get_by_role("option", name="starter").click()
+    page.locator("#try-model").click()
+    page.locator("#trial code").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Does it treat groups of images differently?").click()
+    page.locator("#audit-table .choose").wait_for()
 
 
 STATES: dict[str, tuple[str, Callable[[Any], None]]] = {
