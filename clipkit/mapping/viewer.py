@@ -10,6 +10,13 @@ from typing import Any
 from clipkit.errors import MissingExtraError
 from clipkit.mapping.image_map import ImageMap
 
+# An address would be shown as a link, and the numbers tell a person nothing.
+_IMAGE = '<img src="{{ value }}" alt="" style="max-width: 100%; max-height: 12rem">'
+_STYLES: dict[str, dict[str, Any]] = {
+    "image": {"renderer": "liquid-template", "display": "full", "options": {"template": _IMAGE}},
+    **{name: {"display": "hidden"} for name in ("id", "x", "y", "neighbors")},
+}
+
 
 @dataclass(frozen=True)
 class MapViewer:
@@ -41,8 +48,9 @@ def make_map_viewer(shown: ImageMap) -> MapViewer:
     from embedding_atlas.utils import to_parquet_bytes
 
     props: dict[str, Any] = make_embedding_atlas_props(
-        row_id="id", x="x", y="y", neighbors="neighbors", text="path", image="image"
-    )
+        row_id="id", x="x", y="y", neighbors="neighbors", text="path", image="image",
+        initial_state={"columnStyles": _STYLES},
+    )  # fmt: skip
     metadata = {"props": props, "isStatic": True, "database": {"type": "wasm", "load": True}}
 
     def make_table(addresses: Sequence[str | None]) -> bytes:

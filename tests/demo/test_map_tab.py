@@ -165,6 +165,11 @@ def test_embedding_atlas_shows_it_within_the_page_and_asks_nobody_else(
     frame = page.frame_locator("#map iframe")
     frame.get_by_text(f"{NUM_IMAGES} points").first.wait_for(timeout=60_000)
     frame.get_by_text("home/").first.wait_for()
+    frame.get_by_title("Card view").click()
+    image = frame.locator("img[src*='gradio_api/file=']").first  # by the page's own store
+    image.wait_for()
+    page.wait_for_timeout(1000)
+    assert 0 < image.evaluate("image => image.naturalWidth") <= 480
     page.locator("#map .plain").click()
     sync_api.expect(page.locator("#map canvas")).to_be_visible()
     sync_api.expect(page.locator("#map iframe")).to_be_hidden()

@@ -20,6 +20,7 @@ def test_the_table_has_addresses_in_the_place_of_images() -> None:
     metadata = json.loads(viewer.metadata)
     assert metadata["isStatic"]  # nothing is written to the server
     assert metadata["props"]["data"]["image"] == "image"
+    assert metadata["props"]["initialState"]["columnStyles"]["neighbors"] == {"display": "hidden"}
     found = pandas.read_parquet(io.BytesIO(viewer.make_table(["http://localhost/a", None])))
     assert found.path.tolist() == ["a.jpg", "b.jpg"]
     assert found.image.fillna("").tolist() == ["http://localhost/a", ""]
