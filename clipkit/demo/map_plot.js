@@ -75,11 +75,12 @@ function draw() {
     const size = radius();
     const colors = coloring ? Array.from({ length: coloring.num_named + 1 }, (_, group) => colorOf(group)) : [COLORS[0]];
     context.globalAlpha = map.x.length > 2000 ? 0.7 : 0.9;
-    for (const isFront of [false, true]) { // the group that is shown alone lies above the others
+    const isAbove = (group) => (only < 0 ? !coloring || group < coloring.num_named : group === only);
+    for (const isFront of [false, true]) { // groups that are named, or shown alone, lie above the others
       map.x.forEach((_, at) => {
         const group = coloring ? coloring.of[at] : 0;
+        if (isAbove(group) !== isFront) return;
         const isShown = only < 0 || group === only;
-        if (isShown !== isFront) return;
         if (!isShown) context.globalAlpha = 0.12;
         dot(at, size, isShown ? colors[group] : OTHERS);
       });
