@@ -70,8 +70,8 @@ def build_page(
             if is_private or map_tab.is_installed():
                 with gr.Tab("Map") as tab:
                     map_tab.build(tab, shared, queue, may_make=is_private)
-            with gr.Tab("Model"):
-                model_tab.build(library, encoder, queue, is_private=is_private)
+            with gr.Tab("Model") as tab:
+                model_tab.build(tab, library, encoder, queue, is_private=is_private)
     return page, images, shared
 
 

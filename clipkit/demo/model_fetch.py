@@ -183,12 +183,20 @@ class _LeftError(Exception):
     """The visitor of a download has left."""
 
 
-def build(library: clipkit.PhotoLibrary, queue: ModelQueue) -> None:
+def list_again() -> tuple[gr.Dropdown, gr.Dropdown]:
+    """Return what there is to fetch and what is here as it is now."""
+    return gr.Dropdown(choices=models_to_fetch()), gr.Dropdown(choices=model_names_here())
+
+
+def build(library: clipkit.PhotoLibrary, queue: ModelQueue) -> tuple[gr.Dropdown, gr.Dropdown]:
     """Add this part to the tab that is being built, of a page for this machine.
 
     Args:
         library: An indexed folder.
         queue: The queue for the model.
+
+    Returns:
+        The lists of what can be fetched and of what is here.
     """
     events = ModelFetcher(library, queue)
     with gr.Accordion("Fetch another model, and search with it", open=False, elem_id="fetching"):
@@ -212,3 +220,4 @@ def build(library: clipkit.PhotoLibrary, queue: ModelQueue) -> None:
         answer = web_component("command_line", elem_id="trial")
         fetch.click(events.fetch, wanted, [fetched, wanted, here], **QUIET)
         trial.click(events.try_out, here, [tried, answer], **QUIET)
+    return wanted, here

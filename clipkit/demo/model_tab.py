@@ -84,6 +84,7 @@ class ModelTab:
 
 
 def build(
+    opened: gr.Tab,
     library: clipkit.PhotoLibrary,
     encoder: clipkit.Encoder,
     queue: ModelQueue,
@@ -93,6 +94,7 @@ def build(
     """Add the tab's parts to the page that is being built.
 
     Args:
+        opened: The tab itself.
         library: An indexed folder.
         encoder: The model.
         queue: The queue for the model.
@@ -103,8 +105,7 @@ def build(
             text_table("model", rows_of("This model", [], facts_of(encoder)))
         if is_private:
             with gr.Column(scale=3, min_width=280):
-                headings = ["Name", "Parameters", "Pixels", "ImageNet, published"]
-                text_table("models", rows_of("On this machine", headings, models_here()))
+                models = text_table("models", list_here())
     if not is_private:
         return
     tab = ModelTab(encoder, queue)
@@ -117,7 +118,10 @@ def build(
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     check.click(tab.diagnose, None, [told, checks], **private)
     measure.click(tab.describe, None, [told, card], **private)
-    model_fetch.build(library, queue)
+    lists = model_fetch.build(library, queue)
+    opened.select(
+        lambda: (list_here(), *model_fetch.list_again()), None, [models, *lists], **private
+    )
     model_audit.build(library, encoder, queue)
 
 
@@ -136,6 +140,12 @@ def facts_of(encoder: clipkit.Encoder) -> list[list[str]]:
         rows.append(["Images", f"{height} x {width} pixels, {preprocess.interpolation}"])
         rows.append(["Texts", f"up to {encoder.context_length} tokens"])
     return rows
+
+
+def list_here() -> dict[str, Any]:
+    """Return the table of the models that are on this machine."""
+    headings = ["Name", "Parameters", "Pixels", "ImageNet, published"]
+    return rows_of("On this machine", headings, models_here())
 
 
 def models_here() -> list[list[str]]:

@@ -121,6 +121,10 @@ class TestInTheBrowser:
                 page.get_by_role("option", name=NAME).wait_for()
                 page.keyboard.press("Escape")
                 assert page.evaluate(NAMELESS) == []
+            with opened(browser, address, "Model") as page:  # as one who comes later
+                page.locator("#models td", has_text=NAME).wait_for()
+                self.show(page)
+                self.choose(page, "#search-with", NAME)
             assert hub.ranges[-1].startswith("bytes=")  # only what was missing
             assert int(hub.ranges[-1].removeprefix("bytes=").removesuffix("-")) > 0
         (weights,) = (tmp_path / "hub").glob(f"**/snapshots/*/{WEIGHTS}")
