@@ -72,6 +72,7 @@ from clipkit.evaluation.audit.report import GroupSize as GroupSize
 from clipkit.evaluation.audit.report import QuerySkew as QuerySkew
 from clipkit.evaluation.audit.report import RateGap as RateGap
 from clipkit.evaluation.audit.report import SkewAtK as SkewAtK
+from clipkit.evaluation.audit.report_page import audit_page as audit_page
 from clipkit.evaluation.card.card import make_model_card as make_model_card
 from clipkit.evaluation.card.origin import ModelOrigin as ModelOrigin
 from clipkit.evaluation.card.report import ModelCard as ModelCard
@@ -106,13 +107,17 @@ from clipkit.inputs.tokenizer import TokenizedTexts as TokenizedTexts
 from clipkit.inputs.truncated import CutOffImageWarning as CutOffImageWarning
 from clipkit.mapping.image_map import ImageMap as ImageMap
 from clipkit.mapping.image_map import MapOptions as MapOptions
+from clipkit.mapping.image_map import is_map_laid_out as is_map_laid_out
 from clipkit.mapping.image_map import make_map as make_map
+from clipkit.mapping.viewer import MapViewer as MapViewer
+from clipkit.mapping.viewer import make_map_viewer as make_map_viewer
 from clipkit.metrics.calibration import ReliabilityBin as ReliabilityBin
 from clipkit.metrics.comparison import Interval as Interval
 from clipkit.metrics.comparison import ItemValues as ItemValues
 from clipkit.models.known_models import ModelRecommendation as ModelRecommendation
 from clipkit.models.listing import ModelListing as ModelListing
 from clipkit.models.listing import list_models as list_models
+from clipkit.models.locate import fetch_model as fetch_model
 from clipkit.models.open_clip_towers import OpenClipTowers as OpenClipTowers
 from clipkit.progress import Callbacks as Callbacks
 from clipkit.progress import Progress as Progress

@@ -27,7 +27,7 @@ SOURCES = (
     "demo/samples/CREDITS.md",
     "weights/starter/CARD.md",
 )
-_ENDINGS = {".md", ".svg", ".png", ".jpg"}
+_ENDINGS = {".md", ".svg", ".png", ".jpg", ".webp"}
 
 
 class _Links(HTMLParser):
@@ -52,7 +52,9 @@ class _Links(HTMLParser):
 def stage(folder: Path) -> None:
     """Copy the pages and the configuration to `folder`, without what an earlier build left."""
     shutil.rmtree(folder, ignore_errors=True)
-    pages = [path for path in (ROOT / "docs").iterdir() if path.suffix in _ENDINGS]
+    docs = ROOT / "docs"
+    found = [*docs.iterdir(), *(docs / "pictures").iterdir()]
+    pages = [path for path in found if path.suffix in _ENDINGS]
     for path in [*pages, *(ROOT / source for source in SOURCES)]:
         target = folder / "pages" / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,7 @@
 import argparse
 
 from clipkit.cli.terminal import note, transfer_progress
-from clipkit.models.locate import fetch_source
-from clipkit.models.sources import resolve_source
+from clipkit.models.locate import fetch_model
 from clipkit.progress import Callbacks
 
 _EPILOG = """\
@@ -44,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    source = resolve_source(arguments.model)
     callbacks = Callbacks(say=note, progress_for=transfer_progress)
-    for path in fetch_source(source, again=arguments.force, callbacks=callbacks):
+    for path in fetch_model(arguments.model, again=arguments.force, callbacks=callbacks):
         print(path)
     return 0

@@ -20,6 +20,7 @@ from clipkit.demo import (
     adapt_tab,
     classify_tab,
     indexing_line,
+    map_tab,
     model_tab,
     search_tab,
     teach_tab,
@@ -27,6 +28,7 @@ from clipkit.demo import (
 from clipkit.demo.folder_indexer import FolderIndexer
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.server import bind, is_private, make_app, page_address, serve
+from clipkit.demo.shared_map import SharedMap
 
 PREFIX = "clipkit-page-"
 
@@ -36,7 +38,7 @@ def build_page(
     indexer: FolderIndexer,
     *,
     is_private: bool = False,
-) -> tuple[gr.Blocks, ImageStore]:
+) -> tuple[gr.Blocks, ImageStore, SharedMap]:
     """Build the page over a folder of images.
 
     Args:
@@ -47,10 +49,11 @@ def build_page(
             what is taught.
 
     Returns:
-        The page, not yet served, and the images that it may show.
+        The page, not yet served, the images that it may show, and the map.
     """
     library, queue = indexer.library, indexer.queue
     images = ImageStore(library)
+    shared = SharedMap(library, encoder, images)
     page: gr.Blocks
     with gr.Blocks(title="clipkit", analytics_enabled=False) as page:
         indexing_line.build(page, indexer, may_steer=is_private)
@@ -64,9 +67,12 @@ def build_page(
                 teach_tab.build(page, library, encoder, images, queue, may_keep=is_private)
             with gr.Tab("Adapt"):
                 adapt_tab.build(library, encoder, images, queue, head)
-            with gr.Tab("Model"):
-                model_tab.build(encoder, queue, is_private=is_private)
-    return page, images
+            if is_private or map_tab.is_installed():
+                with gr.Tab("Map") as tab:
+                    map_tab.build(tab, shared, queue, may_make=is_private)
+            with gr.Tab("Model") as tab:
+                model_tab.build(tab, library, encoder, queue, is_private=is_private)
+    return page, images, shared
 
 
 def serve_page(  # noqa: PLR0913 - what the command's options say
@@ -101,10 +107,11 @@ def serve_page(  # noqa: PLR0913 - what the command's options say
     ):
         os.environ["GRADIO_TEMP_DIR"] = cache  # it makes folders there, and shares it with others
         indexer.begin()
-        page, images = build_page(encoder, indexer, is_private=is_private(host, allowed))
+        page, images, shared = build_page(encoder, indexer, is_private=is_private(host, allowed))
         app = make_app(
-            page, images, host=host, allowed=allowed, meanwhile=indexer.running, has_mcp=has_mcp
-        )
+            page, images, host=host, allowed=allowed, shared=shared, meanwhile=indexer.running,
+            has_mcp=has_mcp,
+        )  # fmt: skip
         tell(page_address(host, bound))
         serve(page, app, bound)
 

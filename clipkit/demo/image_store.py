@@ -11,6 +11,7 @@ import secrets
 import threading
 from abc import ABCMeta
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,7 @@ class ImageStore:
         self._thumbnails = library.thumbnails()
         self._secret = secrets.token_bytes(32)
         self._found: OrderedDict[str, Path] = OrderedDict()
+        self._mapped: dict[str, Path] = {}
         self._uploads: OrderedDict[str, Upload] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
@@ -67,6 +69,13 @@ class ImageStore:
             if len(self._found) > MAX_FOUND:
                 self._found.popitem(last=False)
         return key
+
+    def admit_map(self, paths: Sequence[Path]) -> tuple[str, ...]:
+        """Return the ids of all images of a map, in the place of those of an earlier map."""
+        mapped = {self.key_of(path): path for path in paths}
+        with self._lock:
+            self._mapped = mapped
+        return tuple(mapped)
 
     def upload(self, data: bytes, name: str) -> str:
         """Keep a rendering of a file from outside, not the file.
@@ -158,7 +167,7 @@ class ImageStore:
                 if key in known:
                     known.move_to_end(key)
                     return known[key]
-        return None
+            return self._mapped.get(key)
 
 
 class PlainMeta(ComponentMeta):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 import clipkit
+from clipkit.demo import model_audit, model_fetch
 from clipkit.demo.messages import translate
 from clipkit.demo.model_queue import ModelQueue
 from clipkit.demo.web_component import web_component
@@ -82,10 +83,19 @@ class ModelTab:
         return _HEADER.sub("", text)
 
 
-def build(encoder: clipkit.Encoder, queue: ModelQueue, *, is_private: bool) -> None:
+def build(
+    opened: gr.Tab,
+    library: clipkit.PhotoLibrary,
+    encoder: clipkit.Encoder,
+    queue: ModelQueue,
+    *,
+    is_private: bool,
+) -> None:
     """Add the tab's parts to the page that is being built.
 
     Args:
+        opened: The tab itself.
+        library: An indexed folder.
         encoder: The model.
         queue: The queue for the model.
         is_private: Whether only this machine's user visits the page.
@@ -95,12 +105,7 @@ def build(encoder: clipkit.Encoder, queue: ModelQueue, *, is_private: bool) -> N
             text_table("model", rows_of("This model", [], facts_of(encoder)))
         if is_private:
             with gr.Column(scale=3, min_width=280):
-                headings = ["Name", "Parameters", "Pixels", "ImageNet, published"]
-                text_table("models", rows_of("On this machine", headings, models_here()))
-                gr.Markdown(
-                    "Another one is used by `clipkit demo FOLDER --model NAME`, beside the index "
-                    "of this one. `clipkit models` lists what can be fetched."
-                )
+                models = text_table("models", list_here())
     if not is_private:
         return
     tab = ModelTab(encoder, queue)
@@ -113,6 +118,11 @@ def build(encoder: clipkit.Encoder, queue: ModelQueue, *, is_private: bool) -> N
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     check.click(tab.diagnose, None, [told, checks], **private)
     measure.click(tab.describe, None, [told, card], **private)
+    lists = model_fetch.build(library, queue)
+    opened.select(
+        lambda: (list_here(), *model_fetch.list_again()), None, [models, *lists], **private
+    )
+    model_audit.build(library, encoder, queue)
 
 
 def facts_of(encoder: clipkit.Encoder) -> list[list[str]]:
@@ -130,6 +140,12 @@ def facts_of(encoder: clipkit.Encoder) -> list[list[str]]:
         rows.append(["Images", f"{height} x {width} pixels, {preprocess.interpolation}"])
         rows.append(["Texts", f"up to {encoder.context_length} tokens"])
     return rows
+
+
+def list_here() -> dict[str, Any]:
+    """Return the table of the models that are on this machine."""
+    headings = ["Name", "Parameters", "Pixels", "ImageNet, published"]
+    return rows_of("On this machine", headings, models_here())
 
 
 def models_here() -> list[list[str]]:

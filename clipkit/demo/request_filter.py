@@ -28,6 +28,7 @@ CALL_SECONDS = 20  # until a call has been received
 JOIN, DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
 UPLOAD, FILE = "/gradio_api/upload", "/gradio_api/file="
 MCP = "/gradio_api/mcp/"
+MAP = "/map/"
 
 _BUSY = "others are uploading: try again in a minute"
 
@@ -36,7 +37,9 @@ _READ = re.compile(
     r"|/(assets|static)(/[\w@-][\w@.-]*)+"
     r"|/gradio_api/(info|startup-events|queue/data|upload_progress)"
     rf"|/gradio_api/heartbeat/{SESSION.pattern}"
-    r"|/gradio_api/file=[\w-]+",
+    r"|/gradio_api/file=[\w-]+"
+    rf"|{MAP}(index\.html|data/(metadata\.json|dataset\.parquet|cache/[\w-]+))?"
+    rf"|{MAP}(assets|duckdb-wasm)(/[\w@-][\w@.-]*)+",
     re.ASCII,
 )
 _HOST = re.compile(r"((?P<name>[\w.-]+)|\[(?P<address>[\da-fA-F:.]+)\])(:\d{1,5})?", re.ASCII)

@@ -25,6 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 import clipkit
 from clipkit.demo.api_calls import CallError, read_call
 from clipkit.demo.image_store import ImageStore
+from clipkit.demo.map_routes import add_map_routes
 from clipkit.demo.messages import short_name
 from clipkit.demo.request_filter import (
     FILE,
@@ -34,6 +35,7 @@ from clipkit.demo.request_filter import (
     RequestFilter,
     host_name,
 )
+from clipkit.demo.shared_map import SharedMap
 
 FIRST_PORT, NUM_PORTS = 7860, 100
 WILDCARDS = frozenset({"0.0.0.0", "::"})
@@ -52,16 +54,21 @@ THEME = gr.themes.Default(
 ).set(
     body_text_color_subdued="*neutral_600",  # Gradio's is too pale to read: 2.6 to 1 on white
     body_text_color_subdued_dark="*neutral_400",
+    button_primary_background_fill="*primary_600",  # with Gradio's, white on it is 4.46 to 1
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_700",
 )
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
-def make_app(
+def make_app(  # noqa: PLR0913 - what is told of it and of its surroundings
     page: gr.Blocks,
     images: ImageStore,
     *,
     host: str = "127.0.0.1",
     allowed: tuple[str, ...] = (),
+    shared: SharedMap | None = None,
     meanwhile: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     has_mcp: bool = False,
 ) -> ASGIApp:
@@ -72,6 +79,7 @@ def make_app(
         images: The images it may show.
         host: The address it will be bound to.
         allowed: Further names under which it is reached.
+        shared: The map that its viewer shows; None: there is none.
         meanwhile: What runs while the application is served, such as the indexing.
         has_mcp: Whether its functions are tools of an MCP server too.
 
@@ -80,6 +88,8 @@ def make_app(
     """
     app = FastAPI(openapi_url=None, lifespan=meanwhile)
     _add_image_routes(app, images)
+    if shared is not None:
+        add_map_routes(app, shared)
     page.state_session_capacity = MAX_SESSIONS
     # All jobs that are admitted wait in the queue for the model, not for each other to end.
     page.max_threads = MAX_JOBS

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.arguments import check_whole
+from clipkit.embeddings import EmbeddingArray
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ClipkitError, InputError, MissingExtraError
-from clipkit.mapping.projection import NUM_NEIGHBORS, lay_out, nearest
+from clipkit.mapping.layout_process import lay_out_apart
+from clipkit.mapping.projection import NUM_NEIGHBORS, find_places, lay_out, nearest
 from clipkit.progress import Callbacks, map_ahead
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.listing import LibraryImage
@@ -30,6 +33,12 @@ class MapOptions:
     labels: Labels = ()  # words; each image gets the one that fits best
     templates: str = "default"
     has_thumbnails: bool = True  # also left out of more than MAX_THUMBNAILS images
+    newest: int | None = None  # how many images at most, the newest ones; None: all
+    in_own_process: bool = False  # another process lays out: threads of this one go on meanwhile
+
+    def __post_init__(self) -> None:
+        if self.newest is not None:
+            check_whole(self.newest, "newest")
 
 
 @dataclass(frozen=True)
@@ -73,14 +82,11 @@ def make_map(
     import pandas as pd
 
     options, callbacks = options or MapOptions(), callbacks or Callbacks()
-    rows = library.embeddings()
-    if not rows.paths:
+    images, rows = _read_rows(library, options)
+    if not images:
         raise InputError("there is no indexed image to put on a map")
-    embeddings = np.asarray(rows.embeddings, dtype=np.float32)
-    callbacks.say(f"laying out {len(embeddings):,} images")
-    places = lay_out(embeddings)
-    known = {image.path: image for image in library.images()}
-    images = [known[Path(path)] for path in rows.paths]
+    embeddings = np.asarray(rows)
+    places = _lay_out(embeddings, options, callbacks)
     paths = [image.path.relative_to(library.folder) for image in images]
     columns: dict[str, Any] = {
         "id": range(len(images)),
@@ -95,10 +101,10 @@ def make_map(
         "height": pd.array([image.height for image in images], dtype="Int32"),
         "x": places[:, 0],
         "y": places[:, 1],
-        "neighbors": _neighbors(embeddings),
+        "neighbors": _neighbors(embeddings, callbacks),
     }  # fmt: skip
     if options.labels:
-        columns |= _labels(encoder, options, rows.embeddings)
+        columns |= _labels(encoder, options, rows)
     num_unreadable = 0
     if options.has_thumbnails and len(images) > MAX_THUMBNAILS:
         callbacks.say(f"of more than {MAX_THUMBNAILS:,} images no thumbnails are shown")
@@ -108,15 +114,58 @@ def make_map(
     return ImageMap(pd.DataFrame(columns), _props(columns), num_unreadable)
 
 
-def _neighbors(embeddings: NDArray[np.float32]) -> list[dict[str, list[Any]]]:
-    rows, distances = nearest(embeddings, NUM_NEIGHBORS)
+def is_map_laid_out(library: PhotoLibrary, options: MapOptions | None = None) -> bool:
+    """Return whether a map can be made without a layout, which takes long: it was laid out before.
+
+    Args:
+        library: An indexed folder.
+        options: As for `make_map`.
+
+    Returns:
+        Whether places are kept for the images as they are indexed now.
+
+    Raises:
+        NotIndexedError: If the folder has not been indexed.
+    """
+    _, rows = _read_rows(library, options or MapOptions())
+    return find_places(np.asarray(rows)) is not None
+
+
+def _read_rows(
+    library: PhotoLibrary, options: MapOptions
+) -> tuple[list[LibraryImage], EmbeddingArray]:
+    """Return the images of a map, in the order of their paths, and their embeddings."""
+    known = {image.path: image for image in library.images()[: options.newest]}
+    rows = library.embeddings()
+    # What is indexed between the two readings is on the next map.
+    chosen = [row for row, path in enumerate(rows.paths) if Path(path) in known]
+    images = [known[Path(rows.paths[row])] for row in chosen]
+    return images, rows.embeddings if len(chosen) == len(rows.paths) else rows.embeddings[chosen]
+
+
+def _lay_out(
+    embeddings: NDArray[np.float32], options: MapOptions, callbacks: Callbacks
+) -> NDArray[np.float32]:
+    told = f"laying out {len(embeddings):,} images"
+    callbacks.say(told)
+    if not options.in_own_process:
+        return lay_out(embeddings)
+    with callbacks.progress_for(told) as progress:
+        return lay_out_apart(embeddings, lambda: progress(0, None))
+
+
+def _neighbors(embeddings: NDArray[np.float32], callbacks: Callbacks) -> list[dict[str, list[Any]]]:
+    with callbacks.progress_for("neighbors") as progress:
+        rows, distances = nearest(embeddings, NUM_NEIGHBORS, progress)
     return [
         {"ids": ids.tolist(), "distances": each.tolist()}
         for ids, each in zip(rows, distances, strict=True)
     ]
 
 
-def _labels(encoder: Encoder, options: MapOptions, embeddings: Any) -> dict[str, list[Any]]:
+def _labels(
+    encoder: Encoder, options: MapOptions, embeddings: EmbeddingArray
+) -> dict[str, list[Any]]:
     classifier = ZeroShotClassifier(encoder, options.labels, templates=options.templates)
     best = [ranked[0] for ranked in classifier.rank(embeddings, k=1)]
     return {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clipkit.embeddings import top_k
 from clipkit.files import write_bytes
 from clipkit.paths import cache_directory
+from clipkit.progress import Progress
 
 NUM_NEIGHBORS = 15  # UMAP's default: larger keeps more of the whole, smaller more of the detail
 _MIN_DISTANCE = 0.1  # likewise
@@ -32,10 +33,7 @@ def lay_out(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns:
         Places, shape (N, 2).
     """
-    if len(embeddings) < _LEAST:
-        return _principal_components(embeddings)
-    kept = _kept_places(embeddings)
-    if (places := _read_places(kept, len(embeddings))) is not None:
+    if (places := find_places(embeddings)) is not None:
         return places
     with warnings.catch_warnings():  # that TensorFlow is missing, for a part that is not used
         warnings.simplefilter("ignore", ImportWarning)
@@ -52,20 +50,38 @@ def lay_out(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         ).fit_transform(embeddings),
         dtype=np.float32,
     )
+    kept = _kept_places(embeddings)
     with contextlib.suppress(OSError):  # a full or read-only disk costs the next start its time
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(kept, places.tobytes())
     return places
 
 
+def find_places(embeddings: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return the places of embeddings that need no layout: few ones, or laid out before.
+
+    Args:
+        embeddings: Rows of norm 1, shape (N, D).
+
+    Returns:
+        Places, shape (N, 2); None if they are still to be laid out.
+    """
+    if len(embeddings) < _LEAST:
+        return _principal_components(embeddings)
+    return _read_places(_kept_places(embeddings), len(embeddings))
+
+
 def nearest(
-    embeddings: NDArray[np.float32], count: int
+    embeddings: NDArray[np.float32],
+    count: int,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the rows that are closest to each row, by the cosine, closest first.
 
     Args:
         embeddings: Rows of norm 1, shape (N, D).
         count: K, how many; of fewer rows, all others.
+        progress: Called with how many rows are done, after every block of them.
 
     Returns:
         Numbers of rows and 1 - cosine, both of shape (N, K); a row is not its own neighbour.
@@ -80,6 +96,7 @@ def nearest(
             best = top_k(row, count)
             rows[start + offset] = best
             distances[start + offset] = 1 - row[best]
+        progress(start + len(cosines), len(embeddings))
     return rows, distances
 
 

@@ -43,6 +43,7 @@ from clipkit.models.sources import (
     HubSource,
     PretrainedSource,
     Source,
+    resolve_source,
 )
 from clipkit.models.transformers_layout import MODEL_CONFIG, Family, read_transformers
 from clipkit.models.transformers_layout import WEIGHTS as TRANSFORMERS_WEIGHTS
@@ -163,6 +164,30 @@ def fetch_source(
         verify_weights(files.weights, _remote_name(source))
     small = [path for path in finder.found if path != files.weights]
     return [*small, *([files.weights] if files.weights else [])]
+
+
+def fetch_model(
+    name: str, *, again: bool = False, callbacks: Callbacks | None = None
+) -> list[Path]:
+    """Download a model, so that it loads offline from then on, as ``clipkit fetch`` does.
+
+    What is here is not downloaded again; a download that was interrupted is resumed, also where a
+    callback ended it; weights are checked against the hub's SHA-256.
+
+    Args:
+        name: As :func:`clipkit.list_models` lists it, or another name that `clipkit.load` takes.
+        again: Whether to download also what is here, as when it is damaged.
+        callbacks: For messages, and for progress in bytes.
+
+    Returns:
+        The files, weights last.
+
+    Raises:
+        OfflineError: If a file is not here and the network is the reason.
+        CheckpointError: If there is no such model, or a file cannot be had or is damaged.
+        MissingExtraError: If the model needs open_clip and it is not installed.
+    """
+    return fetch_source(resolve_source(name), again=again, callbacks=callbacks)
 
 
 def newest_epoch(directory: Path) -> Path | None:

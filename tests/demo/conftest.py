@@ -49,7 +49,7 @@ def served(
         indexer = FolderIndexer(library, ModelQueue())
         indexer.begin(head_start)
         private = is_private(options.get("host", "127.0.0.1"), options.get("allowed", ()))
-        page, images = build_page(encoder, indexer, is_private=private)
+        page, images, options["shared"] = build_page(encoder, indexer, is_private=private)
         options["meanwhile"] = indexer.running
         server = PageServer(make_app(page, images, **options), page)
         bound = bind("127.0.0.1", 0)
@@ -70,13 +70,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def watched(browser: Any, width: int = 1280) -> Iterator[Any]:
+def watched(browser: Any, width: int = 1280, scheme: str = "light") -> Iterator[Any]:
     """Open an empty page in a browser, close it, and fail if its console told of an error.
 
     To be opened after its server is up and closed before it ends: a page that outlives its server
     complains of that.
     """
-    page = browser.new_page(viewport={"width": width, "height": 900})
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
@@ -88,9 +88,11 @@ def watched(browser: Any, width: int = 1280) -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, address: str, tab: str = "Search", width: int = 1280) -> Iterator[Any]:
+def opened(
+    browser: Any, address: str, tab: str = "Search", width: int = 1280, scheme: str = "light"
+) -> Iterator[Any]:
     """Open a tab of the page in a browser that is watched."""
-    with watched(browser, width) as page:
+    with watched(browser, width, scheme) as page:
         page.goto(address)
         page.get_by_role("tab", name=tab).click()
         yield page

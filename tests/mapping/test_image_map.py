@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,36 @@ def test_an_empty_library_is_refused(library: clipkit.PhotoLibrary) -> None:
     library.sync(prune=True)
     with pytest.raises(clipkit.InputError, match="no indexed image"):
         make_map(library, clipkit.load())
+
+
+def test_only_the_newest_are_shown_if_so_many_are_asked_for(library: clipkit.PhotoLibrary) -> None:
+    newest = sorted(image.path for image in library.images()[:2])
+    shown = make_map(library, clipkit.load(), MapOptions(newest=2, has_thumbnails=False))
+    assert [library.folder / path for path in shown.table.path] == newest
+    assert shown.table.neighbors[0]["ids"] == [1]
+    with pytest.raises(clipkit.InputError, match="newest must be at least 1, got 0"):
+        MapOptions(newest=0)
+
+
+def test_another_process_lays_out_the_same_map_and_its_places_are_known_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "home"))
+    encoder = clipkit.load()
+    library = clipkit.PhotoLibrary.open(SAMPLES, encoder)
+    library.sync()
+    assert not clipkit.is_map_laid_out(library)
+    told: list[tuple[str, int, int | None]] = []
+
+    @contextmanager
+    def progress_for(label: str) -> Iterator[clipkit.Progress]:
+        yield lambda done, total: told.append((label, done, total))
+
+    options = MapOptions(has_thumbnails=False, in_own_process=True)
+    shown = make_map(library, encoder, options, Callbacks(progress_for=progress_for))
+    assert {(f"laying out {len(library)} images", 0, None)} < set(told)
+    assert told[-1] == ("neighbors", len(library), len(library))
+    assert clipkit.is_map_laid_out(library)
+    assert not clipkit.is_map_laid_out(library, MapOptions(newest=20))
+    again = make_map(library, encoder, MapOptions(has_thumbnails=False))
+    assert again.table[["x", "y"]].equals(shown.table[["x", "y"]])

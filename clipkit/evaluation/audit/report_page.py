@@ -34,6 +34,22 @@ def check_plots() -> None:
         raise MissingExtraError("evaluate", "A page with plots") from error
 
 
+def audit_page(report: AuditReport) -> str:
+    """Return a report as one HTML page, which loads nothing and runs nothing.
+
+    Args:
+        report: Of :func:`clipkit.audit`.
+
+    Returns:
+        The page.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    check_plots()
+    return "".join(report_page(report))
+
+
 def report_page(report: AuditReport) -> Iterator[str]:
     """Yield a report as an HTML page, piece by piece; it loads nothing and runs nothing.
 
