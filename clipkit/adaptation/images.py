@@ -257,11 +257,14 @@ def _without_copies(images: AdaptationImages, callbacks: Callbacks) -> Adaptatio
 
 
 def _confirmed(images: AdaptationImages, original: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return of which image each one is a copy by its pixels too, shape (N,); -1: of none.
+    """Return of which image each one is a copy by its pixels too.
 
     Args:
         images: N images.
         original: The image that each is like to the model, shape (N,); -1: none before it.
+
+    Returns:
+        Shape (N,); -1: of none.
     """
     confirmed = np.full(len(original), -1, dtype=np.intp)
     for first in np.unique(original[original >= 0]).tolist():

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import shlex
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -17,7 +16,6 @@ from clipkit.demo.model_queue import ModelQueue
 from clipkit.demo.step_progress import DONE, Step, told_steps
 from clipkit.demo.web_component import QUIET, web_component
 
-TRIED = 8  # images that are embedded to tell how long all take
 GIGABYTES = 4e-9  # a parameter, in float32
 ABOUT = (
     "Models come from the Hugging Face hub: fetching one is the only thing on this page that asks "
@@ -106,46 +104,28 @@ class ModelFetcher:
         tell({"told": f"Loading {name} …", "share": None})
         encoder = clipkit.load(name, cache_texts=False)
         other = clipkit.PhotoLibrary.open(self._library.folder, encoder)
-        num_left = max(0, len(self._library) - (len(other) if other.is_indexed else 0))
-        paths = [image.path for image in self._library.images()[: 1 + TRIED]]
-        if not paths:
+        there = {image.path for image in other.images()} if other.is_indexed else set()
+        images = self._library.images()
+        if not images:
             raise refuse("Nothing is indexed yet")
-        told = f"Trying {name} on images"
-        tell({"told": told, "share": None})
-        encoder.encode_readable_images(paths[:1])  # which also starts the engine
-        started = time.monotonic()
-        few = paths[1:] or paths
-        encoder.encode_readable_images(
-            few, progress=lambda done, total: tell({"told": told, "share": done / len(few)})
-        )
-        each = (time.monotonic() - started) / len(few)
+        left = [image.path for image in images if image.path not in there]
+        tell({"told": f"Trying {name} on images …", "share": None})
+        estimate = clipkit.estimate_indexing(encoder, left) if left else None
         return {
-            "told": _told(name, encoder, num_left, each),
+            "told": _told(name, encoder, estimate),
             "command": f"clipkit demo {shlex.quote(str(self._library.folder))} --model "
             f"{shlex.quote(name)}",
         }
 
 
-def _told(name: str, encoder: clipkit.Encoder, num_left: int, each: float) -> str:
-    """Return how long indexing takes, in sentences."""
+def _told(name: str, encoder: clipkit.Encoder, estimate: clipkit.IndexingEstimate | None) -> str:
+    """Return how long indexing takes, in sentences; None: nothing is left to index."""
     told = f"All images are indexed with {name} already."
-    if num_left:
-        told = (
-            f"Indexing {num_left:,} images with {name} takes about {duration(num_left * each)} on "
-            f"this machine, at {each:.2g} s an image; one can search meanwhile."
-        )
+    if estimate is not None:
+        told = f"With {name} {estimate}; one can search meanwhile."
     if encoder.engine == "torch" and encoder.device == "cpu":
         told += " The first start compiles it, once, which takes some minutes and then saves time."
     return f"{told} This page keeps its model: end it, and start it again with"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, as short as what is known of it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def models_to_fetch() -> list[tuple[str, str]]:
