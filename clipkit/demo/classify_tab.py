@@ -103,7 +103,7 @@ class ClassifyTab:
         keys = read_tray(tray, self._images, most=MAX_OWN)
         place = self.places.get(where)
         if place is None and not keys:
-            raise refuse("Give an image first: drop one, take an example, or choose a folder")
+            raise refuse("Give an image first: drop one, or choose a folder of the library")
         if wanted.answer == HEAD and head is None:
             raise refuse("There are no classes of yours yet: adapt to some first, in the tab Adapt")
 

@@ -254,6 +254,21 @@ def test_every_control_has_a_name(page: Any) -> None:
     assert page.evaluate(NAMELESS) == []
 
 
+def test_what_cannot_be_read_is_told_on_a_phone_too(
+    browser: Any, address: str, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes((SAMPLES / "cat.jpg").read_bytes()[:3000])
+    files = [str(SAMPLES / "owl.jpg"), str(SAMPLES / "cat.jpg"), str(broken)]
+    with opened(browser, address, "Classify", width=390) as page:
+        page.locator("#image input[type=file]").set_input_files(files)
+        told = page.locator("#image .told", has_text="broken.jpg")
+        told.wait_for()
+        below = page.locator("#image ~ *").first.bounding_box()
+        box = told.bounding_box()
+        assert box["y"] + box["height"] <= below["y"]
+
+
 def test_it_fits_a_phone_and_comes_into_sight(browser: Any, address: str) -> None:
     with opened(browser, address, "Classify", width=390) as page:
         drop(page, "owl")
