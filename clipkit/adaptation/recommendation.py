@@ -129,12 +129,12 @@ def choose(
 
     Returns:
         The name of what :func:`choose_rung` chooses of all; of the small model only if it was right
-        more often than the best rung, by more than a standard error: that is a large claim.
+        more often than the best rung, as that is what will be said of it.
     """
     if baseline is not None:
         ahead = gain(baseline, results[best_rung(results)])
         everything = {**results, BASELINE: baseline}
-        if ahead.mean > ahead.error and choose_rung(everything, typical) == BASELINE:
+        if ahead.mean > _ROUNDING and choose_rung(everything, typical) == BASELINE:
             return BASELINE
     return choose_rung(results, typical)
 

@@ -100,9 +100,7 @@ def test_a_small_model_that_beats_the_base_is_said_to() -> None:
         "A small task-specific model trained on these labels beats the base: use that. It is right "
         "for 95.0% of unseen images, and the best rung (prompt ensemble) for 75.0%."
     )
-    # As often as the best rung, or more often by less than its standard error.
-    assert recommend(found, TITLES, right(30), ()).name == "prompts"
-    assert recommend(found, TITLES, right(31, wrong_first=3), ()).name == "prompts"
+    assert recommend(found, TITLES, right(30), ()).name == "prompts"  # as often as the best rung
     heads = {"prompt": right(24), "tip-adapter": right(24)}
     assert choose(heads, right(24)) == "tip-adapter"
 
