@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.cli.options import check_is_indexed
-from clipkit.cli.parser import quoted
+from clipkit.cli.quoting import quoted
 from clipkit.errors import InputError
 from clipkit.paths import expand_home
 from clipkit.search.filters import FilterOptions, IndexFilter
