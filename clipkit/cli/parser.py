@@ -59,9 +59,8 @@ class Parser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else list(args)
         if left:
             self._refuse(found, left, words)
-        if "--labels" in words:
-            if hint := explain_split_list(words):
-                self.error(hint)
+        if hint := explain_split_list(words):
+            self.error(hint)
         return found, left
 
     def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
