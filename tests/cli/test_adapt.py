@@ -104,7 +104,7 @@ def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: 
         ([".", "--shots", "0"], "--shots"),
         (
             [".", "--rung", "prob", "-o", "x.safetensors"],
-            "did you mean probe? The rungs are prompt, ",
+            "did you mean probe? The rungs are ",
         ),
         ([".", "--rung", "prob"], "there is no rung 'prob': did you mean probe?"),
         (["gone", "--rung", "Lora", "-o", "x"], "there is no rung 'Lora': did you mean lora?"),
