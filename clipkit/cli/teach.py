@@ -1,4 +1,4 @@
-"""``clipkit teach``: a concept from some images, which works wherever a word works."""
+"""``clipkit teach``: a concept from some images, which is named like a word in queries and labels."""
 
 import argparse
 import os
@@ -37,8 +37,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     parser = subparsers.add_parser(
         "teach",
         help="make a concept of some images, to be used like a word",
-        description="Teach a concept: what some images have in common, under a name that works\n"
-        "wherever a word works, in queries and as a label.",
+        description="Teach a concept: what some images have in common, under a name. Exactly that\n"
+        "name is then a part of queries, and a label, of its own; within a text it is a word.",
         epilog=_EPILOG,
     )
     parser.add_argument("name", metavar="NAME", help="what to call it, such as Rex")
