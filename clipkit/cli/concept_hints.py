@@ -23,8 +23,8 @@ def hint_for_text(text: str, names: Iterable[str]) -> str:
         A sentence; "" if no name stands in it as whole words, in any case.
 
     Example:
-        >>> hint_for_text("a photo of bears in snow", ["Bears"])
-        'bears is taken for words, though there is a concept Bears: write  "Bears + a photo in snow"'
+        >>> hint_for_text("a photo of rex in snow", ["Rex"])
+        'rex is taken for words, though there is a concept Rex: write  "Rex + a photo in snow"'
     """
     pieces = SIGN_BETWEEN.split(text)  # texts, with a sign between two of them
     for place in range(0, len(pieces), 2):

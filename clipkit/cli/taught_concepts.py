@@ -14,7 +14,7 @@ from clipkit.cli.terminal import note
 from clipkit.errors import InputError
 from clipkit.paths import concepts_directory, expand_home
 from clipkit.plain_text import visible
-from clipkit.search.query import Query
+from clipkit.search.query import Query, QueryPart
 
 if TYPE_CHECKING:
     from clipkit.adaptation.concept import Concept
@@ -78,9 +78,8 @@ class TaughtConcepts:
                 concept = self._of(part.name, encoder)
                 note(_line(part.name, concept, f'put a space in front, as in " {part.name}"'))
                 part = replace(part, content=concept.embedding, name=concept.name)
-            elif isinstance(part.content, str) and not part.is_image:
-                if part.content not in self._shielded:
-                    _note(hint_for_text(part.content, self._usable(encoder)))
+            elif self._is_text(part):
+                _note(hint_for_text(str(part.content), self._usable(encoder)))
             parts.append(part)
         return Query(tuple(parts))
 
@@ -113,6 +112,11 @@ class TaughtConcepts:
             found[concept.name] = concept.embedding
             note(_line(name, concept, "say --no-concepts"))
         return found
+
+    def _is_text(self, part: QueryPart) -> bool:
+        """Return whether a part is words that no space in front marks as such."""
+        is_text = isinstance(part.content, str) and not part.is_image
+        return is_text and part.content not in self._shielded
 
     def _usable(self, encoder: "Encoder") -> list[str]:
         """Return the names of what was taught with a model, files apart."""

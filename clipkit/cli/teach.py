@@ -1,4 +1,4 @@
-"""``clipkit teach``: a concept from some images, which is named like a word in queries and labels."""
+"""``clipkit teach``: a concept from some images, which queries and labels may name."""
 
 import argparse
 import os
