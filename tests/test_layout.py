@@ -77,6 +77,7 @@ TESTED_IN = {
     "adaptation/chart": "cli/test_adapt",
     "adaptation/classifier_tensors": "adaptation/test_head",
     "cli/adapt_outputs": "cli/test_adapt",
+    "cli/concept_hints": "cli/test_teach",
     "runs/adaptation_task": "runs/test_adapt",
     "runs/adapted_model": "runs/test_trained_rungs",
     "adaptation/options": "runs/test_adapt",

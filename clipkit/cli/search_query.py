@@ -84,10 +84,10 @@ def _refuse_folder(arguments: argparse.Namespace) -> None:
             f"{folder}: there is no such folder; check how it is spelt, or whether its disk is "
             "connected"
         )
-    words = f"{query or ''} {folder}".strip()
+    meant = f"{query or ''} {folder}".strip()
     raise InputError(
         f"{folder}: there is no such folder; to search for several words, put them in quotes:  "
-        f"clipkit {arguments.command} {quoted(words)}"
+        f"clipkit {arguments.command} {quoted(meant)}"
     )
 
 
