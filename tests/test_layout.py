@@ -82,7 +82,6 @@ TESTED_IN = {
     "runs/adapted_model": "runs/test_trained_rungs",
     "adaptation/options": "runs/test_adapt",
     "adaptation/report": "runs/test_adapt",
-    "adaptation/report_text": "cli/test_adapt",
     "adaptation/rung": "adaptation/test_ladder",
     "adaptation/task": "adaptation/test_ladder",
     "data/benchmark_layout": "evaluation/test_evaluate",
