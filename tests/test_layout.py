@@ -74,7 +74,6 @@ TESTED_IN = {
     "doctor/health": "doctor/test_model",
     "models/other_activation": "doctor/test_behaviour",
     "models/stored_tensors": "doctor/test_weights",
-    "adaptation/chart": "cli/test_adapt",
     "adaptation/classifier_tensors": "adaptation/test_head",
     "cli/adapt_outputs": "cli/test_adapt",
     "cli/concept_hints": "cli/test_teach",

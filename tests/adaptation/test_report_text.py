@@ -2,11 +2,15 @@
 
 import pytest
 
-from clipkit.adaptation.report import AdaptationReport, RungReport
+from clipkit.adaptation.report import AdaptationReport, CurvePoint, RungReport
 from clipkit.adaptation.report_text import report_tables
 
 
-def report_of(*rungs: RungReport, baseline: RungReport | None = None) -> AdaptationReport:
+def report_of(
+    *rungs: RungReport,
+    baseline: RungReport | None = None,
+    curve: tuple[CurvePoint, ...] = (),
+) -> AdaptationReport:
     """Return a report of some rungs."""
     return AdaptationReport(
         model="starter",
@@ -22,6 +26,8 @@ def report_of(*rungs: RungReport, baseline: RungReport | None = None) -> Adaptat
         baseline=baseline,
         recommended=rungs[0].name,
         recommendation="take it",
+        curve=curve,
+        curve_rung=rungs[0].name,
     )
 
 
