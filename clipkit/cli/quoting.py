@@ -65,8 +65,8 @@ def explain_split_list(args: Sequence[str]) -> str:
         A sentence, "" if no list was split.
 
     Example:
-        >>> explain_split_list(["--labels", "cat", "dog", "--next", "3"])
-        'labels are separated by commas, with quotes around all:  --labels "cat, dog"'
+        >>> explain_split_list(["--labels", "cat", "dog", "--next", "3"]).rpartition("all:  ")[2]
+        '--labels "cat, dog"'
     """
     for place, option, value in _options_with_values(args):
         if option not in COMMA_OPTIONS or ("," in value and not value.rstrip().endswith(",")):
@@ -77,7 +77,10 @@ def explain_split_list(args: Sequence[str]) -> str:
                 break
             rest.append(word)
         if rest:
-            return _sentence(option, [value, *rest])
+            return (
+                f"{rest[0]}: there is no such file or folder; if it is a label: "
+                f"{_sentence(option, [value, *rest])}"
+            )
     return ""
 
 

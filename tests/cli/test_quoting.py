@@ -56,6 +56,11 @@ def test_what_is_right_is_no_mistake(run: Run, typed: list[str]) -> None:
     assert "commas" not in run("classify", *typed, "./absent").err
 
 
+def test_what_may_be_a_misspelt_folder_is_said_to_be_none(run: Run) -> None:
+    error = run("classify", "--labels", "cat", "phots").err
+    assert "phots: there is no such file or folder; if it is a label: labels are separated" in error
+
+
 def test_surplus_words_after_a_number_are_no_value(run: Run) -> None:
     error = run("classify", "photos", "--labels", "cat", "--top", "3", "owl").err
     assert error.rstrip().endswith("images come before the options:  clipkit classify owl …")
