@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SOFTWARE = "clipkit adapt"  # in the file, so that it is known again
 _ROOM_FOR_NAMES = 0.12  # above and below the points, of the height of the axes
+_LINE = 11  # points, of a name
 _FASTEST = 1e-3  # seconds; what takes less is drawn there
 
 
@@ -72,6 +73,7 @@ def make_figure(report: AdaptationReport) -> "Figure":
         _draw_curve(axes[1], report)
     name = report.data if len(report.data) <= 50 else f"…{report.data[-49:]}"
     figure.suptitle(f"{name}: adapting {report.model}", parse_math=False)
+    _part_names(figure, axes[0])
     return figure
 
 
@@ -108,6 +110,25 @@ def _draw_cost(axes: Any, report: AdaptationReport) -> None:
             fontsize=8,
             fontweight="bold" if rung.name == report.recommended else "normal",
         )
+
+
+def _part_names(figure: "Figure", axes: Any) -> None:
+    """Move names that would lie on others, upwards or, in the upper half, downwards."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # of other scripts: boxes are drawn
+        figure.draw_without_rendering()  # only then are places known
+    frame = axes.get_window_extent()
+    placed: list[Any] = []
+    for text in axes.texts:
+        box = text.get_window_extent()
+        step = -_LINE if box.y0 > (frame.y0 + frame.y1) / 2 else _LINE
+        for _ in axes.texts:
+            if not any(box.overlaps(other) for other in placed):
+                break
+            x, y = text.get_position()
+            text.set_position((x, y + step))
+            box = text.get_window_extent()
+        placed.append(box)
 
 
 def _draw_curve(axes: Any, report: AdaptationReport) -> None:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from clipkit.adaptation.chart import draw_chart, make_figure
 from clipkit.adaptation.pixel_baseline import BASELINE, BASELINE_TITLE
 from clipkit.adaptation.report import AdaptationReport, CurvePoint, RungReport
+from clipkit.adaptation.rung import HEAD_NAMES
 from tests.adaptation.test_report_text import report_of
 
 SECONDS = {"prompt": 0.0, "gda": 0.02, "adapter": 3.0, "probe": 40.0}
@@ -43,6 +44,22 @@ def test_every_name_is_inside_the_axes(has_curve: bool, baseline_seconds: float)
         box = text.get_window_extent()
         assert frame.x0 <= box.x0 <= box.x1 <= frame.x1, name
         assert frame.y0 <= box.y0 <= box.y1 <= frame.y1, name
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 1.0])
+def test_names_of_points_that_coincide_are_apart(accuracy: float) -> None:
+    rungs = [
+        RungReport(3, name, f"the {name}", accuracy=share, spread=0.2, seconds=0.01)
+        for name, share in zip(HEAD_NAMES, [0.1, *[accuracy] * 6], strict=True)
+    ]
+    figure = make_figure(report_of(*rungs))
+    figure.savefig(io.BytesIO())
+    frame = figure.axes[0].get_window_extent()
+    boxes = [text.get_window_extent() for text in names_of(figure).values()]
+    assert len(boxes) == len(HEAD_NAMES)
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:place])
+        assert frame.y0 <= box.y0 <= box.y1 <= frame.y1
 
 
 def test_the_small_model_has_its_title() -> None:
