@@ -34,7 +34,7 @@ def climb(
         rungs: Cheapest first.
         splits: One or more.
         labels: The class of each image, shape (N,).
-        callbacks: For progress, a step a rung and split.
+        callbacks: For a message before each rung, and progress, a step a rung and split.
         on_rung: Called with each rung as it has been measured.
 
     Returns:
@@ -46,6 +46,7 @@ def climb(
         done, total = 0, len(usable) * len(splits)
         progress(0, total)
         for rung in usable:
+            callbacks.say(f"fitting {rung.title}")
             measured = []
             for split in splits:
                 measured.append(rung.measure(split))

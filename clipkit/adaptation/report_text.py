@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from clipkit.adaptation.report import AdaptationReport, RungReport
 from clipkit.markdown import table
+from clipkit.plain_text import rounded
 
 Table = list[list[str]]
 MARK = "<!-- clipkit adapt -->"  # in the Markdown, so that it is known again
@@ -105,13 +106,17 @@ def _row(rung: RungReport, report: AdaptationReport, *, has_kept: bool) -> list[
     cells += [f"{worst}{rung.worst_class}", _share(rung.ece), _share(rung.ece_calibrated)]
     if has_kept:
         cells.append(_share(rung.kept))
-    cells.append("" if rung.seconds is None else f"{rung.seconds:.2g}")
+    cells.append("" if rung.seconds is None else _seconds(rung.seconds))
     cells.append("" if rung.num_bytes is None else f"{rung.num_bytes / 1000:,.0f}")
     return cells
 
 
 def _curve_rung(report: AdaptationReport) -> str:
     return next(rung.title for rung in report.rungs if rung.name == report.curve_rung)
+
+
+def _seconds(seconds: float) -> str:
+    return "<0.001" if seconds < 1e-3 else rounded(seconds)
 
 
 def _share(share: float | None) -> str:

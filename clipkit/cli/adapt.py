@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from clipkit.cli import next_labels, values
 from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
 from clipkit.cli.pair_options import add_layout_options, pair_layout
+from clipkit.cli.parser import did_you_mean
 from clipkit.cli.terminal import note, print_tables, progress_bar, to_json, warn
 from clipkit.errors import InputError
 from clipkit.plain_text import visible
@@ -34,6 +35,19 @@ once a split. Nothing is chosen by images that are measured on. Images are embed
 trained splits are measured once: interrupted, the same command resumes
 """
 _MOST_SPLITS = 1000
+RUNGS = (  # written out, so that a wrong one is refused before SciPy and torch are imported
+    "prompt",
+    "prompts",
+    "tip-adapter",
+    "ss-text",
+    "gda",
+    "adapter",
+    "probe",
+    "lora",
+    "flyp",
+)
+"""The names of the rungs, lowest first."""
+_LISTED_RUNGS = f"{', '.join(RUNGS[:-1])} or {RUNGS[-1]}"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -136,9 +150,9 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--rung",
+        type=_rung,
         metavar="NAME",
-        help="fit one rung on all images, and measure nothing: prompt, prompts, tip-adapter, "
-        "ss-text, gda, adapter, probe, lora or flyp",
+        help=f"fit one rung on all images, and measure nothing: {_LISTED_RUNGS}",
     )
 
 
@@ -169,6 +183,17 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--json", action="store_true", help="one JSON object")
     group.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
+
+
+def _rung(text: str) -> str:
+    """Return the name of a rung; refuse any other word."""
+    if text not in RUNGS:
+        guess = did_you_mean(text.lower(), RUNGS)
+        raise argparse.ArgumentTypeError(
+            f"there is no rung {text!r}{f'{guess} The' if guess else '; the'} rungs are "
+            f"{', '.join(RUNGS)}"
+        )
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from clipkit.cli.classify_output import Answer, choose_writer
 from clipkit.cli.label_arguments import read_labels
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.parser import Parser
+from clipkit.cli.quoting import quoted
 from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import clear_bars, note, progress_bar
 from clipkit.embeddings import Embeddings
@@ -134,11 +135,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def _explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
-    """Return a hint on how to write labels that contain spaces."""
-    if arguments.labels is None:
-        return f"images come before the options: clipkit classify {' '.join(left)} …"
-    labels = " ".join([arguments.labels, *left])
-    return f'labels with spaces need quotes around them:  --labels "{labels}"'
+    """Return a hint on where images are named."""
+    return f"images come before the options:  clipkit classify {' '.join(map(quoted, left))} …"
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ examples:
   clipkit concepts show Rex ~/Pictures       what it finds in an indexed folder, best first
   clipkit concepts export Rex rex.safetensors
   clipkit concepts import rex.safetensors    on another machine, with the same model
-  clipkit concepts remove Rex
+  clipkit concepts remove Rex Bella
 """
 
 
@@ -38,7 +38,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("--json", action="store_true", help="print them as JSON")
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", dest="action", prog="clipkit concepts"
+    )
     actions.add_parser("list", help="list them (as without an action)")
     show = actions.add_parser("show", help="show what is known of one, and what it finds")
     show.add_argument("name", metavar="NAME", help="of a concept")
@@ -60,8 +62,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     take = actions.add_parser("import", help="keep one from a file under its name")
     take.add_argument("file", type=values.path, metavar="FILE", help="of clipkit teach or export")
     take.add_argument("--replace", action="store_true", help="replace one of that name")
-    remove = actions.add_parser("remove", help="forget one")
-    remove.add_argument("name", metavar="NAME", help="of a concept")
+    remove = actions.add_parser("remove", help="forget one or more")
+    remove.add_argument("names", nargs="+", metavar="NAME", help="of a concept")
     show.add_argument(
         "--json",
         action="store_true",
@@ -70,7 +72,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     )
     for action in (show, export, remove):
         action.add_argument(
-            "--model", metavar="NAME", help="of the concepts of that name the one of this model"
+            "--model", metavar="NAME", help="of the concepts of a name the one of this model"
         )
     parser.set_defaults(run=run)
 
@@ -94,12 +96,14 @@ def run(arguments: argparse.Namespace) -> int:
         return _list(store, is_json=arguments.json)
     if arguments.action == "import":
         return _import(store, arguments)
-    found = _find(store, arguments)
     if arguments.action == "remove":
-        for concept in found:
+        names = dict.fromkeys(arguments.names)
+        # All are looked for before the first is removed.
+        for concept in [each for name in names for each in _find(store, name, arguments.model)]:
             store.remove(concept)
             note(f"removed {visible(concept.name)}, for {concept.model}")
         return 0
+    found = _find(store, arguments.name, arguments.model)
     concept = max(found, key=lambda each: each.created)  # of one model's older weights the newest
     if arguments.action == "show":
         return _show(concept, arguments)
@@ -129,14 +133,14 @@ def _row(concept: "Concept") -> tuple[str, ...]:
     return (visible(concept.name), concept.model, *counts, kind, concept.created[:10])
 
 
-def _find(store: "ConceptStore", arguments: argparse.Namespace) -> "list[Concept]":
+def _find(store: "ConceptStore", name: str, model: str | None) -> "list[Concept]":
     """Return the concepts of a name and one model."""
-    named = store.find(arguments.name)
-    found = [each for each in named if arguments.model in (None, each.model)]
+    named = store.find(name)
+    found = [each for each in named if model in (None, each.model)]
     if len({concept.model for concept in found}) == 1:
         return found
     models = ", ".join(dict.fromkeys(concept.model for concept in named))
-    raise InputError(f"{arguments.name} was taught with {models}: name one of them with --model")
+    raise InputError(f"{name} was taught with {models}: name one of them with --model")
 
 
 def _show(concept: "Concept", arguments: argparse.Namespace) -> int:

@@ -174,7 +174,7 @@ def _names(arguments: argparse.Namespace) -> list[str]:
 def _print(report: "LabellingReport", *, is_json: bool) -> None:
     from clipkit.adaptation.labelling_report import LIMITS
 
-    print_shortcomings(report.skipped, report.warnings)
+    print_shortcomings(report.skipped, ())  # warnings were told as they came
     start = path_start(report.folder)
     if is_json:
         found = report.to_dict()

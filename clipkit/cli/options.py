@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from clipkit.cli import values
-from clipkit.cli.parser import quoted
+from clipkit.cli.quoting import quoted
 from clipkit.cli.terminal import note, progress_bar, warn
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.engines import fits_compiled

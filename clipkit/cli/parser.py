@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+from clipkit.cli.quoting import explain_split_list, explain_surplus, quoted
 from clipkit.cli.terminal import note
 
 ExplainWords = Callable[[argparse.Namespace, Sequence[str]], str]
@@ -55,8 +56,11 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and refuse what is left over here, where it is known which command it is for."""
         found, left = super().parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else list(args)
         if left:
-            self._refuse(found, left)
+            self._refuse(found, left, words)
+        if hint := explain_split_list(words):
+            self.error(hint)
         return found, left
 
     def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
@@ -82,13 +86,17 @@ class Parser(argparse.ArgumentParser):
         note(f"{self.prog}: {message}")
         self.exit(2)
 
-    def _refuse(self, found: argparse.Namespace, left: Sequence[str]) -> NoReturn:
+    def _refuse(
+        self, found: argparse.Namespace, left: Sequence[str], words: Sequence[str]
+    ) -> NoReturn:
         options = [word for word in left if word.startswith("-")]
         if options:
             name = options[0].partition("=")[0]
             known = [option for action in self._actions for option in action.option_strings]
             guess = did_you_mean(name, known) if name.startswith("--") else ""
             self.error(f"there is no option {name}{guess or f'; see  {self.prog} --help'}")
+        if hint := explain_surplus(words, left, self._option_string_actions):
+            self.error(hint)
         if self.explain_words is not None:
             self.error(self.explain_words(found, left))
         self.error(f"too many words: {' '.join(left)}; see  {self.prog} --help")
@@ -112,14 +120,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(word, list(known), n=1)
     return f": did you mean {close[0]}?" if close else ""
-
-
-def quoted(word: str) -> str:
-    """Return a word as a person types it in any shell: in double quotes where it needs some."""
-    if word and not any(letter.isspace() or letter in "\"'\\$`!*?[](){}<>|&;#~" for letter in word):
-        return word
-    if sys.platform != "win32" and any(letter in '"\\$`!' for letter in word):
-        import shlex
-
-        return shlex.quote(word)
-    return f'"{word}"'

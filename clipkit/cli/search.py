@@ -36,7 +36,7 @@ queries can be added, subtracted and weighted
   clipkit search "2:golden retriever" + ./pool.jpg - 0.5:night
   clipkit search -- -40C                   a query that begins with a dash
 
-taught concepts are named like words, also in one text (clipkit help teach)
+a taught concept is a part of its own, by its name as it was taught (clipkit help teach)
   clipkit search "Rex + beach - night" photos
 
 relevance says how likely an image fits: at 0.7 about seven of ten do (of the small model that

@@ -1,6 +1,7 @@
 """The arguments of a search as a query, a folder and filters, each checked."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.cli.options import check_is_indexed
-from clipkit.cli.parser import quoted
+from clipkit.cli.quoting import quoted
 from clipkit.errors import InputError
 from clipkit.paths import expand_home
 from clipkit.search.filters import FilterOptions, IndexFilter
@@ -27,7 +28,11 @@ def explain_words(arguments: argparse.Namespace, left: Sequence[str]) -> str:
         A sentence with the command to type.
     """
     words = [word for word in (arguments.query, arguments.folder, *left) if word is not None]
-    folder = f" {quoted(words.pop())}" if _is_folder(words[-1]) else ""
+    folder = ""
+    if _is_folder(words[-1]) or _looks_like_a_path(words[-1]):
+        folder = f" {quoted(words.pop())}"
+    elif _is_folder(words[0]):
+        folder = f" {quoted(words.pop(0))}"
     return (
         f"several words need quotes around them:  clipkit {arguments.command} "
         f"{quoted(' '.join(words))}{folder}"
@@ -53,14 +58,37 @@ def settle_folder(arguments: argparse.Namespace) -> None:
                 f"give the folder too:  clipkit {arguments.command} {folder} ."
             )
         arguments.query, arguments.folder = None, arguments.query
-    if arguments.folder is not None and not Path(arguments.folder).exists():
-        words = [arguments.query or "", arguments.folder]
-        raise InputError(
-            f"{arguments.folder}: there is no such folder; to search for several words, put them "
-            f"in quotes:  clipkit {arguments.command} {quoted(' '.join(words).strip())}"
-        )
+    if arguments.folder is not None and not _is_folder(arguments.folder):
+        _refuse_folder(arguments)
     arguments.folder = arguments.folder or "."
     PhotoLibrary.open(arguments.folder)  # says what is wrong with it
+
+
+def _refuse_folder(arguments: argparse.Namespace) -> None:
+    """Raise what is to be typed instead of a folder that is none; a file is left to others."""
+    query, folder = arguments.query, arguments.folder
+    is_there = Path(folder).exists()
+    if query is not None and _is_folder(query) and (is_there or not _looks_like_a_path(folder)):
+        words = [quoted(folder)]
+        for sign, others in (("+", arguments.add), ("-", arguments.subtract)):
+            words += [word for other in others for word in (sign, quoted(other))]
+        lack = "this is a file" if is_there else "there is no such folder"
+        raise InputError(
+            f"{folder}: {lack}; what to search for comes before the folder:  "
+            f"clipkit {arguments.command} {' '.join(words)} {quoted(query)}"
+        )
+    if is_there:
+        return
+    if _looks_like_a_path(folder):
+        raise InputError(
+            f"{folder}: there is no such folder; check how it is spelt, or whether its disk is "
+            "connected"
+        )
+    meant = f"{query or ''} {folder}".strip()
+    raise InputError(
+        f"{folder}: there is no such folder; to search for several words, put them in quotes:  "
+        f"clipkit {arguments.command} {quoted(meant)}"
+    )
 
 
 def typed_parts(arguments: argparse.Namespace) -> list[str]:
@@ -179,6 +207,10 @@ def check_images(arguments: argparse.Namespace, query: Query | None) -> None:
 
     for path in paths:
         read_thumbnail(path, box=(1, 1))
+
+
+def _looks_like_a_path(word: str) -> bool:
+    return word.startswith(("~", ".")) or not {"/", os.sep}.isdisjoint(word)
 
 
 def _is_folder(word: str) -> bool:

@@ -3,7 +3,7 @@
 import argparse
 
 from clipkit.cli.options import missing_line, sync_if_possible
-from clipkit.cli.parser import quoted
+from clipkit.cli.quoting import quoted
 from clipkit.cli.terminal import note
 from clipkit.search.library import PhotoLibrary, SyncReport
 

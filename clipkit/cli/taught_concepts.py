@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clipkit.cli.concept_hints import hint_for_label, hint_for_text
 from clipkit.cli.terminal import note
 from clipkit.errors import InputError
 from clipkit.paths import concepts_directory, expand_home
 from clipkit.plain_text import visible
-from clipkit.search.query import Query
+from clipkit.search.query import Query, QueryPart
 
 if TYPE_CHECKING:
     from clipkit.adaptation.concept import Concept
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
     from clipkit.zero_shot.labels import Label
 
+_SHIELDED = re.compile(r"(?:(?:\d+(?:\.\d*)?|\.\d+):)?\s(.*)", re.DOTALL)  # by a space in front
 # A file of a concept in a query: after a weight, and without a space in front.
 _FILE = re.compile(r"(?:(?:\d+(?:\.\d*)?|\.\d+):)?(\S.*\.safetensors)\s*", re.IGNORECASE)
 
@@ -46,7 +48,9 @@ class TaughtConcepts:
     """
 
     def __init__(self, arguments: argparse.Namespace, typed: Iterable[str]) -> None:
-        self._by_name = {} if arguments.no_concepts else _read(typed)
+        words = list(typed)
+        self._by_name = {} if arguments.no_concepts else _read(words)
+        self._shielded = {match[1].strip() for word in words if (match := _SHIELDED.match(word))}
 
     @property
     def embeddings(self) -> Mapping[str, NDArray[np.floating]]:
@@ -74,6 +78,8 @@ class TaughtConcepts:
                 concept = self._of(part.name, encoder)
                 note(_line(part.name, concept, f'put a space in front, as in " {part.name}"'))
                 part = replace(part, content=concept.embedding, name=concept.name)
+            elif self._is_text(part):
+                _note(hint_for_text(str(part.content), self._usable(encoder)))
             parts.append(part)
         return Query(tuple(parts))
 
@@ -90,7 +96,12 @@ class TaughtConcepts:
         Raises:
             SpaceMismatchError: If a concept was taught with other models only.
         """
-        if isinstance(given, dict) or self._by_name.keys().isdisjoint(given):
+        if isinstance(given, dict):
+            return given
+        for name in given:
+            if name not in self._by_name:
+                _note(hint_for_label(name, self._usable(encoder)))
+        if self._by_name.keys().isdisjoint(given):
             return given
         found: dict[str, Label] = {}
         for name in given:
@@ -101,6 +112,20 @@ class TaughtConcepts:
             found[concept.name] = concept.embedding
             note(_line(name, concept, "say --no-concepts"))
         return found
+
+    def _is_text(self, part: QueryPart) -> bool:
+        """Return whether a part is words that no space in front marks as such."""
+        is_text = isinstance(part.content, str) and not part.is_image
+        return is_text and part.content not in self._shielded
+
+    def _usable(self, encoder: "Encoder") -> list[str]:
+        """Return the names of what was taught with a model, files apart."""
+        return [
+            name
+            for name, concepts in self._by_name.items()
+            if not _FILE.fullmatch(name)
+            and any(concept.space_id == encoder.space_id for concept in concepts)
+        ]
 
     def _of(self, name: str, encoder: "Encoder") -> "Concept":
         """Return the concept of a name and a model's space."""
@@ -135,6 +160,11 @@ def _read(typed: Iterable[str]) -> "dict[str, list[Concept]]":
             )
         found[name] = [Concept.load(path)]
     return found
+
+
+def _note(hint: str) -> None:
+    if hint:
+        note(hint)
 
 
 def _line(name: str, concept: "Concept", way_out: str) -> str:

@@ -1,4 +1,4 @@
-"""``clipkit teach``: a concept from some images, which works wherever a word works."""
+"""``clipkit teach``: a concept from some images, which queries and labels may name."""
 
 import argparse
 import os
@@ -9,7 +9,8 @@ from typing import NamedTuple
 from clipkit.cli import values
 from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
 from clipkit.cli.outputs import OutputFile
-from clipkit.cli.parser import Parser, quoted
+from clipkit.cli.parser import Parser
+from clipkit.cli.quoting import quoted
 from clipkit.cli.terminal import note, progress_bar, to_json
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError, LibraryError
@@ -36,8 +37,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     parser = subparsers.add_parser(
         "teach",
         help="make a concept of some images, to be used like a word",
-        description="Teach a concept: what some images have in common, under a name that works\n"
-        "wherever a word works, in queries and as a label.",
+        description="Teach a concept: what some images have in common, under a name. Exactly that\n"
+        "name is then a part of queries, and a label, of its own; within a text it is a word.",
         epilog=_EPILOG,
     )
     parser.add_argument("name", metavar="NAME", help="what to call it, such as Rex")

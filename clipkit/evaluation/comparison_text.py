@@ -1,6 +1,7 @@
 """A comparison of models as tables and sentences for a person."""
 
 from clipkit.evaluation.comparison import ComparedModel, ComparisonReport, MetricDifference
+from clipkit.plain_text import rounded
 
 Table = list[list[str]]
 
@@ -53,9 +54,10 @@ def _verdict(found: MetricDifference, first: str, unit: str) -> str:
 
 
 def _cost(model: ComparedModel, first: ComparedModel) -> str:
+    room = rounded(model.embed_dim / first.embed_dim)
     return (
-        f"an image takes {model.label} {model.speed.times_as_long:.2g} times as long as "
-        f"{first.label}, and its embedding {model.embed_dim / first.embed_dim:.2g} times the room"
+        f"an image takes {model.label} {rounded(model.speed.times_as_long)} times as long as "
+        f"{first.label}, and its embedding {room} times the room"
     )
 
 
@@ -117,7 +119,7 @@ def _costs(report: ComparisonReport) -> Table:
                 model.precision,
                 weights,
                 str(model.embed_dim),
-                f"{model.speed.images_per_second:.3g}",
+                rounded(model.speed.images_per_second, 3),
                 f"{model.speed.times_as_long:.2f} x",
             ]
         )

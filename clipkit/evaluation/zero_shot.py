@@ -29,7 +29,7 @@ from clipkit.metrics.retrieval import share_within
 from clipkit.progress import Progress
 from clipkit.runtime.parity import reference_directory
 from clipkit.zero_shot.classifier import ZeroShotClassifier
-from clipkit.zero_shot.labels import Templates
+from clipkit.zero_shot.labels import Templates, numbered_classes
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES
 
 
@@ -176,7 +176,8 @@ class _Tally:
     """Counts images as they come, batch by batch."""
 
     def __init__(self, encoder: Encoder, class_names: Sequence[str], templates: Templates) -> None:
-        classifier = ZeroShotClassifier(encoder, class_names, templates=templates)
+        with numbered_classes():
+            classifier = ZeroShotClassifier(encoder, class_names, templates=templates)
         self.skipped: list[ImageReadError] = []
         # Products of equal rows may differ by rounding, so classes of one embedding share a column.
         _, first, self._column_of = np.unique(

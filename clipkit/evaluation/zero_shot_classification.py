@@ -32,6 +32,7 @@ from clipkit.metrics.calibration import reliability_bins, selective_accuracy
 from clipkit.metrics.comparison import ItemValues, class_mean_interval
 from clipkit.progress import Callbacks
 from clipkit.zero_shot.classifier import ZeroShotClassifier
+from clipkit.zero_shot.labels import numbered_classes
 from clipkit.zero_shot.templates import DEFAULT_TEMPLATES, resolve_templates
 
 _BARE = "none"  # the set of templates that is the name alone
@@ -67,7 +68,10 @@ def evaluate_class_names(
     scores: dict[str, ImageScores] = {}
     classifiers: dict[str, ZeroShotClassifier] = {}
     for name, templates in {**sets, _BARE: resolve_templates(_BARE)}.items():
-        with callbacks.progress_for(f"embedding class names ({name})") as progress:
+        with (
+            callbacks.progress_for(f"embedding class names ({name})") as progress,
+            numbered_classes(),
+        ):
             classifier = ZeroShotClassifier(
                 encoder, labelled.class_names, templates=templates, progress=progress
             )

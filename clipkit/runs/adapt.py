@@ -16,7 +16,7 @@ from clipkit.adaptation.ladder import (
     rung_reports,
 )
 from clipkit.adaptation.options import LAST_CACHED_STEP, AdaptationOptions
-from clipkit.adaptation.pixel_baseline import PixelBaseline, read_features
+from clipkit.adaptation.pixel_baseline import BASELINE_TITLE, PixelBaseline, read_features
 from clipkit.adaptation.recommendation import (
     best_rung,
     choose_rung,
@@ -146,6 +146,7 @@ def _climbed(  # noqa: PLR0913 - both ways in come together here
     baseline = _measure_baseline(images, splits, callbacks) if options.baseline else None
     curve: tuple[CurvePoint, ...] = ()
     if options.curve and chosen in heads:  # each point of another would be training runs
+        callbacks.say(f"fitting {heads[chosen].title} with fewer images")
         curve = learning_curve(heads[chosen], results[chosen])
     choice = recommend(allowed, {rung.name: rung.title for rung in rungs}, baseline, curve)
     head = heads.get(choice.name)
@@ -238,10 +239,10 @@ def _measure_baseline(
     with callbacks.progress_for("reading pixels for a small model") as progress:
         pixels = read_features([*map(images.image, range(len(images.labels)))], progress)
     model = PixelBaseline(pixels, images.labels, len(images.class_names))
-    callbacks.say("training a small model without the base")
     measured = []
     with callbacks.progress_for("training a small model") as progress:
-        for split in splits:
+        for number, split in enumerate(splits, start=1):
+            callbacks.say(f"training {BASELINE_TITLE}, split {number} of {len(splits)}")
             measured.append(model.measure(split))
             progress(len(measured), len(splits))
     return RungResults(tuple(measured), tuple(splits), images.labels)

@@ -33,6 +33,7 @@ from clipkit.zero_shot.labels import (
     filled_prompts,
     label_prompts,
     read_labels,
+    warn_of_repeated,
     warn_of_unknown_labels,
 )
 from clipkit.zero_shot.probabilities import label_log_losses
@@ -46,7 +47,8 @@ class ZeroShotClassifier(ImageClassifier):
 
     Equal names are as many classes of equal score: lists of classes repeat a name on purpose, as
     ImageNet's 1000 have "missile" and "sunglasses" twice, and every class keeps its number. They
-    are embedded once. (The command line counts a label that is typed twice once.)
+    are embedded once. In a list of 100 names or fewer a ClipkitWarning names them. (The command
+    line counts a label that is typed twice once.)
 
     Different names that the model reads as one ("Cat", "cat", "CAT", or words that it does not
     know) are one label where labels are ranked, written with all its spellings as in "Cat / cat",
@@ -88,6 +90,8 @@ class ZeroShotClassifier(ImageClassifier):
         check_kind(encoder, "scoring", ENCODER_RULE)
         check_progress(progress)
         self.class_names = check_class_names(class_names)
+        if not isinstance(templates, Mapping):  # with prompts by name, names repeat on purpose
+            warn_of_repeated(self.class_names)
         named = class_names if isinstance(class_names, Mapping) else self.class_names
         prompts = label_prompts(named, templates, domain)
         self.templates = resolve_templates(

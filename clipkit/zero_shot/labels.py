@@ -5,7 +5,8 @@ Shapes: C labels, G of them that are ranked, R different readings of the model a
 
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ _NEED_NONE = (
     "prompts, where a {} stands for the label"
 )
 _SHOWN = 5  # groups in a message
+_REPEATED = "class names that are given more than once"  # begins the warning of them
+_LONG = 100  # names; a list of more is a published one, which repeats names on purpose
 _READ_AT_ONCE = 256  # labels; the token ids of all would take too much memory
 
 
@@ -214,8 +217,8 @@ def read_labels(
     """Return which labels a model can tell apart, with a warning of those that it cannot.
 
     Labels are the same to it if all their prompts have equal token ids: by another case, for what
-    is not in its vocabulary, or beyond the length that it reads. Names that are repeated as they
-    are need no warning: lists of classes do so on purpose.
+    is not in its vocabulary, or beyond the length that it reads. Of names that are repeated as they
+    are :func:`warn_of_repeated` tells.
 
     Args:
         encoder: The model.
@@ -243,9 +246,35 @@ def read_labels(
             f"the model reads these labels as one, so by name they are scored as one: {shown}"
             f"{f'; and {more} more' if more > 0 else ''}",
             EqualLabelsWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     return groups
+
+
+def warn_of_repeated(names: Sequence[str]) -> None:
+    """Warn of names that a list has more than once, unless it is long.
+
+    ImageNet's 1000 names have two of them twice on purpose; in a list of a few it is a mistake.
+
+    Args:
+        names: C class names, without outer spaces.
+    """
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated and len(names) <= _LONG:
+        warnings.warn(
+            f"{_REPEATED} are as many classes of equal score, which share their probability: "
+            f"{quoted(repeated)}; give each once, unless each is to be a class of its own",
+            ClipkitWarning,
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def numbered_classes() -> Iterator[None]:
+    """Tell nothing of repeated names: those of a dataset have numbers, so that each is meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _REPEATED, ClipkitWarning)
+        yield
 
 
 def warn_of_unknown_labels(

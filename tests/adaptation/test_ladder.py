@@ -101,3 +101,23 @@ def test_progress_counts_fits() -> None:
     rungs: list[Rung] = [*embedding_rungs(task)[:2]]
     climb(rungs, splits, task.labels, Callbacks(progress_for=lambda label: Bar()))
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_each_rung_is_named_as_it_starts() -> None:
+    task = made_task()
+    said: list[str] = []
+    splits = draw_splits(task.labels, NAMES, [0, 1])
+    rungs: list[Rung] = [*embedding_rungs(task)[:2]]
+    climb(
+        rungs,
+        splits,
+        task.labels,
+        Callbacks(say=said.append),
+        lambda title, accuracy: said.append(f"measured {title}"),
+    )
+    assert said == [
+        "fitting one prompt",
+        "measured one prompt",
+        "fitting prompt ensemble",
+        "measured prompt ensemble",
+    ]

@@ -12,6 +12,7 @@ from PIL import Image
 from clipkit.adaptation.classifiers import LinearClassifier
 from clipkit.adaptation.head import Head
 from clipkit.adaptation.rung import HEAD_NAMES
+from clipkit.cli.adapt import RUNGS
 from clipkit.encoder.encoder import Encoder
 from clipkit.runs.trained_rungs import RECIPES
 from tests.cli.conftest import Outcome
@@ -119,6 +120,13 @@ def test_a_head_classifies(run: Run, pets: Path, samples: list[Path], tmp_path: 
         ([".", "-o", "missing/h.safetensors"], "there is no folder missing"),
         ([".", "--rung", "probe"], "say where to with -o"),
         ([".", "--shots", "0"], "--shots"),
+        (
+            [".", "--rung", "prob", "-o", "x.safetensors"],
+            "did you mean probe? The rungs are ",
+        ),
+        ([".", "--rung", "prob"], "there is no rung 'prob': did you mean probe?"),
+        (["gone", "--rung", "Lora", "-o", "x"], "there is no rung 'Lora': did you mean lora?"),
+        (["gone", "--rung", "xyz"], "there is no rung 'xyz'; the rungs are prompt, prompts, "),
         ([".", "--rung", "lora"], "of lora and flyp with -o FOLDER"),
         ([".", "--rung", "lora", "-o", "h.safetensors"], "lora is written to a folder, as"),
         (
@@ -138,6 +146,10 @@ def test_what_does_not_fit_is_one_line(run: Run, words: list[str], message: str)
     assert outcome.out == ""
     assert message in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_the_rungs_of_the_option_are_those_of_the_ladder() -> None:
+    assert (*HEAD_NAMES, *(recipe.name for recipe in RECIPES)) == RUNGS
 
 
 def test_files_of_others_stay(run: Run, pets: Path, tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def test_show_says_what_is_known(run: Run, store: ConceptStore) -> None:
     assert "num_images       5" in run("concepts", "show", "Rex").out
 
 
+def test_several_are_removed_and_all_are_checked_first(run: Run, store: ConceptStore) -> None:
+    for name in ("Rex", "Bella", "Tom"):
+        store.save(make_concept(name))
+    outcome = run("concepts", "remove", "Rex", "Gone", "Bella")
+    assert outcome.status == 2
+    assert "Gone" in outcome.err
+    assert len(store.load().concepts) == 3
+    outcome = run("concepts", "remove", "Rex", "Bella", "Rex")
+    assert outcome.status == 0
+    assert outcome.err == "removed Rex, for fake\nremoved Bella, for fake\n"
+    assert [concept.name for concept in store.load().concepts] == ["Tom"]
+    outcome = run("concepts", "show", "Tom", "photos", "Rex")
+    assert "too many words: Rex; see  clipkit concepts show --help" in outcome.err
+
+
 def test_show_in_a_folder_lists_what_it_finds(
     run: Run, store: ConceptStore, tmp_path: Path
 ) -> None:

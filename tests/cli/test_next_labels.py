@@ -36,6 +36,13 @@ def test_each_line_is_a_path_and_why(run: Run, photos: Path) -> None:
     assert "labelled already, or to the model the same" in outcome.err
 
 
+def test_a_warning_is_printed_once(run: Run, photos: Path) -> None:
+    (photos.parent / "pets" / "empty").mkdir()
+    outcome = run("adapt", photos.parent / "pets", "--next", "3", "--from", photos)
+    assert outcome.status == 0
+    assert outcome.err.count("in which no image was found are no classes: empty") == 1
+
+
 def test_json_is_one_object(run: Run, photos: Path) -> None:
     outcome = run("adapt", "--labels", "cat, dog", "--next", "9", "--from", photos, "--json")
     found = json.loads(outcome.out)

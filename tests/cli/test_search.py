@@ -412,12 +412,40 @@ def test_a_folder_alone_is_no_query(capsys: Captured) -> None:
         (["a", "red", "boat"], 'clipkit search "a red boat"'),
         (["red", "boat"], 'clipkit search "red boat"'),
         (["red", "big", "boat", "at sea", "-t3"], 'clipkit search "red big boat at sea"'),
+        (["photos", "a", "red", "boat"], 'clipkit search "a red boat" photos'),
+        (["red", "boat", "./absent"], 'clipkit search "red boat" ./absent'),
     ],
 )
 def test_forgotten_quotes(words: list[str], meant: str, run: Run) -> None:
     outcome = run("search", *words)
     assert outcome.status == 2
     assert outcome.err.rstrip().endswith(meant)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["photos", "a cat"], 'clipkit search "a cat" photos'),
+        (["photos", "cat"], "clipkit search cat photos"),
+        (["photos", "photos/red.png"], "clipkit search photos/red.png photos"),
+        (["photos", "a cat", "+", "a dog"], 'clipkit search "a cat" + "a dog" photos'),
+    ],
+)
+def test_the_query_comes_before_the_folder(words: list[str], meant: str, run: Run) -> None:
+    outcome = run("search", *words)
+    assert outcome.status == 2
+    assert "what to search for comes before the folder" in outcome.err
+    assert outcome.err.rstrip().endswith(meant)
+
+
+@pytest.mark.parametrize("folder", ["./absent", "photos/absent", "~/absent", "..absent"])
+def test_a_path_that_is_not_there_is_no_forgotten_quotes(folder: str, run: Run) -> None:
+    for query in ("a cat", "photos"):
+        outcome = run("search", query, folder)
+        assert outcome.status == 2
+        assert f"{folder}: there is no such folder" in outcome.err
+        assert "quotes" not in outcome.err
+        assert "clipkit search" not in outcome.err
 
 
 def test_a_skipped_file_is_told_of_once(photos: Path, capsys: Captured) -> None:

@@ -198,6 +198,45 @@ def test_without_a_name_in_it_a_text_stays_whole(
     assert encoder.encoded_texts == ["rex + green"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("a photo of Rex in snow", '"Rex + a photo in snow"'),
+        ("my rex on the beach", '"Rex + the beach"'),
+        ("REX", "Rex"),
+        ("2:rex", "Rex"),
+        ("rex + green - blue", '"Rex + green - blue"'),
+        ("green - the big rex", '"green - Rex - the big"'),
+    ],
+)
+def test_a_name_among_words_is_told_with_what_to_write(
+    run: Run, rex: Concept, library: PhotoLibrary, typed: str, meant: str
+) -> None:
+    outcome = run("search", typed, library.folder)
+    (line,) = [line for line in outcome.err.splitlines() if "there is a concept Rex" in line]
+    assert line.endswith(f"though there is a concept Rex: write  {meant}")
+    assert "there is a concept" not in run("search", typed, library.folder, "--no-concepts").err
+
+
+def test_what_is_no_name_is_not_told(
+    run: Run, rex: Concept, library: PhotoLibrary, photos: Path
+) -> None:
+    save_image(photos / "rex.png", (1, 2, 3))
+    ConceptStore().save(make_concept("green", space_id="other", model="big"))
+    for typed in ("Rexona", "T-rexes", " my Rex", "2: my Rex", "Rex", str(photos / "rex.png")):
+        assert "there is a concept" not in run("search", typed, library.folder).err
+    assert "there is a concept" not in run("search", "a green hat", library.folder).err
+
+
+def test_a_label_with_a_name_in_it_is_told(run: Run, rex: Concept, photos: Path) -> None:
+    outcome = run("classify", photos / "0.png", "--labels", "my rex, green")
+    assert "rex is taken for words, though there is a concept Rex: write  Rex as the label" in (
+        outcome.err
+    )
+    outcome = run("classify", photos / "0.png", "--labels", "my rex, green, Rex")
+    assert "there is a concept" in outcome.err
+
+
 def test_a_file_of_a_concept_is_one_too(run: Run, library: PhotoLibrary, photos: Path) -> None:
     outcome = run("teach", "Rex", photos / "rex", "-o", "rex.safetensors")
     assert 'clipkit search "rex.safetensors + beach"' in outcome.out

@@ -1,6 +1,7 @@
 """clipkit.compare: the same images with several models, and what is noise."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,17 @@ def test_the_report_is_json_and_tables(folders: Path) -> None:
     assert {"is_noise", "is_better"} <= found["differences"][0].keys()
     for _, rows in comparison_tables(report):
         assert len({len(row) for row in rows}) == 1
+
+
+def test_large_figures_are_no_powers_of_ten(folders: Path) -> None:
+    report = clipkit.compare([FakeEncoder(), OddEncoder("odd")], str(folders), BARE)
+    first, second = report.models
+    fast = replace(first, speed=replace(first.speed, images_per_second=12345.6))
+    slow = replace(second, speed=replace(second.speed, times_as_long=123.4))
+    report = replace(report, models=(fast, slow))
+    text = "".join(str(rows) for _, rows in comparison_tables(report))
+    assert "'12,346'" in text
+    assert any("takes odd 123 times as long as fake" in line for line in verdict_lines(report))
 
 
 @pytest.mark.parametrize(

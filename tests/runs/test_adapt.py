@@ -47,6 +47,19 @@ def test_the_ladder_finds_what_the_names_do_not_say(colors: Path) -> None:
     json.dumps(report.to_dict())
 
 
+def test_what_takes_long_is_said_as_it_starts(colors: Path) -> None:
+    said: list[str] = []
+    options = replace(OPTIONS, baseline=True, seeds=(0, 1))
+    report = adapt(FakeEncoder(), colors, options, callbacks=Callbacks(say=said.append))
+    chosen = next(rung.title for rung in report.rungs if rung.name == report.curve_rung)
+    assert said[-3:] == [
+        "training a small model without the base, split 1 of 2",
+        "training a small model without the base, split 2 of 2",
+        f"fitting {chosen} with fewer images",
+    ]
+    assert said[:-3] == [f"fitting {rung.title}" for rung in report.rungs if not rung.lack]
+
+
 def test_the_same_seeds_give_the_same_report(colors: Path) -> None:
     first, second = (adapt(FakeEncoder(), colors, OPTIONS).to_dict() for _ in range(2))
     for report in (first, second):

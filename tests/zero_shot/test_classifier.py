@@ -210,7 +210,8 @@ def test_one_label_has_all_the_probability() -> None:
 
 def test_equal_names_are_classes_of_equal_score_that_are_embedded_once() -> None:
     encoder = DirectionEncoder()
-    classifier = make(["cat", " cat ", "dog", "cat"], encoder)
+    with pytest.warns(ClipkitWarning, match="than once are as many classes .*: 'cat'; give each"):
+        classifier = make(["cat", " cat ", "dog", "cat"], encoder)
     assert classifier.class_names == classifier.labels == ["cat", "cat", "dog", "cat"]
     assert encoder.texts == ["cat", "dog"]
     assert classifier.class_embeddings.tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]]
@@ -222,6 +223,16 @@ def test_equal_names_are_classes_of_equal_score_that_are_embedded_once() -> None
     (ranked,) = classifier.rank(image)
     assert [item["label"] for item in ranked] == ["cat", "cat", "cat", "dog"]
     assert ranked[0]["score"] == ranked[2]["score"] == pytest.approx(likely)
+
+
+def test_names_that_are_repeated_in_a_short_list_are_told_where_it_was_given() -> None:
+    encoder: Any = DirectionEncoder()
+    with pytest.warns(ClipkitWarning, match="'a', 'b'; give each once") as told:
+        ZeroShotClassifier(encoder, ["a", "b", "c", "b", "a"])
+    assert [Path(each.filename).name for each in told] == [Path(__file__).name]
+    with pytest.warns(EqualLabelsWarning) as told:
+        ZeroShotClassifier(encoder, ["cat", "CAT"])
+    assert [Path(each.filename).name for each in told] == [Path(__file__).name]
 
 
 def test_the_standard_names_of_imagenet_are_a_thousand_classes() -> None:
@@ -239,7 +250,10 @@ def test_the_standard_names_of_imagenet_are_a_thousand_classes() -> None:
 
 
 def test_another_spelling_of_a_name_that_is_there_twice_is_no_third_class() -> None:
-    with pytest.warns(EqualLabelsWarning, match="scored as one: 'cat' = 'Cat'$"):
+    with (
+        pytest.warns(ClipkitWarning, match="given more than once"),
+        pytest.warns(EqualLabelsWarning, match="scored as one: 'cat' = 'Cat'$"),
+    ):
         classifier = make(["cat", "dog", "cat", "Cat"])
     assert classifier.labels == ["cat / Cat", "dog", "cat"]
     image = np.array([[0.8, 0.6, 0.0]], dtype=np.float32)
