@@ -161,7 +161,8 @@ def run(arguments: argparse.Namespace) -> int:
     encoder = load_encoder(arguments)
     answers_of = make_answers(encoder)
     skipped = [error for source in sources for error in source.skipped]
-    num_images, num_done, num_ranked = sum(len(source.paths) for source in sources), 0, 0
+    num_images, num_done = sum(len(source.paths) for source in sources), 0
+    num_ranked = num_unknown = 0
     with progress_bar("classifying") as progress:
         progress(0, num_images)
         writer = choose_writer(arguments, [path for each in sources for path in each.paths])
@@ -172,11 +173,17 @@ def run(arguments: argparse.Namespace) -> int:
                 for position, answer in zip(batch.positions, answers, strict=True):
                     writer.write(source.paths[position], answer)
                 num_ranked += len(answers)
+                num_unknown += sum(answer.is_unknown is True for answer in answers)
                 skipped += [error for _, error in batch.skipped]
                 num_done += len(answers) + len(batch.skipped)
                 progress(num_done, num_images)
     for line in skipped_lines(skipped):
         note(line)
+    if num_unknown > num_ranked / 2:
+        note(
+            f'{num_unknown} of {num_ranked} images are "{NONE_OF_THESE}": of broad labels, such as '
+            "animal, try the kinds, such as cat and dog"
+        )
     if not num_images and not skipped:
         note("no images found")
     return 1 if not num_ranked or (skipped and arguments.strict) else 0

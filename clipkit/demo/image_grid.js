@@ -85,7 +85,7 @@ function show() {
     return;
   }
   page.images.forEach(add);
-  showSelection();
+  showSelection(page.start);
   left = page.left;
   line.textContent = page.told;
   forget.hidden = !page.has_marks;

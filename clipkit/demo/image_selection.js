@@ -48,13 +48,14 @@ function numSelected() {
   return count;
 }
 
-function showSelection() {
+// From one place on: what is read on as one scrolls leaves the thousands above as they are.
+function showSelection(first = 0) {
   const count = numSelected();
-  tiles.forEach((cell, place) => {
+  for (let place = first; place < tiles.length; place += 1) {
     const is = isSelected(items[place]);
-    cell.classList.toggle("selected", is);
-    cell.querySelector(".pick input").checked = is;
-  });
+    tiles[place].classList.toggle("selected", is);
+    tiles[place].querySelector(".pick input").checked = is;
+  }
   grid.classList.toggle("selecting", count > 0);
   bar.hidden = count === 0;
   bar.querySelector(".number").textContent = count.toLocaleString() + " selected";

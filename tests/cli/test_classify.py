@@ -437,3 +437,6 @@ def test_unknown_images_are_told(run: Run, owl: Path) -> None:
     rows = list(csv.reader(io.StringIO(run(*words, "--csv", "--top", 1).out)))
     assert [row[1] for row in rows[1:]] == ["owl", "none of these"]
     assert "\tnone of these 9" in run(*words).out.splitlines()[1]
+    assert "none of these" not in run(*words).err
+    words[-2] = "submarine, truck"
+    assert '2 of 2 images are "none of these": of broad labels' in run(*words).err
