@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from clipkit.cli import terminal
 from clipkit.cli.terminal import transfer_progress
 from tests.cli.conftest import Outcome
-from tests.models.hub_server import Hub, serve_hub
+from tests.models.hub_server import Hub, ask_this_hub, serve_hub
 
 Run = Callable[..., Outcome]
 NAME = "ViT-B-32/laion2b_s34b_b79k"
@@ -25,11 +24,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     (tmp_path / WEIGHTS).write_bytes(os.urandom(100_000))
     with serve_hub() as server:
         server.files = {WEIGHTS: tmp_path / WEIGHTS}
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        ask_this_hub(monkeypatch, server, tmp_path / "hub")
         yield server
 
 

@@ -16,7 +16,7 @@ from clipkit.demo.model_fetch import models_to_fetch
 from tests.conftest import SAMPLES
 from tests.demo.conftest import NAMELESS, WARNINGS, opened, served
 from tests.demo.visitor import Visitor
-from tests.models.hub_server import Hub, serve_hub
+from tests.models.hub_server import Hub, ask_this_hub, serve_hub
 
 NAME = "ViT-B-32/laion2b_s34b_b79k"
 WEIGHTS = "open_clip_model.safetensors"
@@ -43,15 +43,11 @@ def test_those_to_begin_with_come_first_and_say_their_size(
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A hub with the weights of one model, and an empty cache."""
-    constants = pytest.importorskip("huggingface_hub.constants")
+    pytest.importorskip("huggingface_hub")
     (tmp_path / WEIGHTS).write_bytes(os.urandom(3_000_000))
     with serve_hub() as server:
         server.files = {WEIGHTS: tmp_path / WEIGHTS}
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        ask_this_hub(monkeypatch, server, tmp_path / "hub")
         yield server
 
 

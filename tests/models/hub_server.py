@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = (".safetensors", ".bin")  # files that the hub names by their SHA-256
 
@@ -44,6 +46,17 @@ class Hub:
         if name.endswith(LARGE):
             return hashlib.sha256(content).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def ask_this_hub(patch: pytest.MonkeyPatch, hub: Hub, cache: Path) -> None:
+    """Let the real client ask a hub on this machine, and keep files in a cache of its own."""
+    from huggingface_hub import constants
+
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr(constants, "ENDPOINT", hub.url)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 @contextmanager
