@@ -172,8 +172,8 @@ def recommend(
     """
     first, best = next(iter(results)), best_rung(results)
     everything = {**results, **({} if baseline is None else {BASELINE: baseline})}
-    if majority := _always_right(everything):
-        return Choice(first, majority)
+    if sentence := _no_better_than_one_class(everything):
+        return Choice(first, sentence)
     name = choose(results, baseline)
     if name == BASELINE and baseline is not None:
         return Choice(name, _for_the_small_model(baseline, results[best], titles[best]))
@@ -205,7 +205,7 @@ def _for_the_small_model(baseline: RungResults, best: RungResults, title: str) -
     )
 
 
-def _always_right(results: Mapping[str, RungResults]) -> str:
+def _no_better_than_one_class(results: Mapping[str, RungResults]) -> str:
     """Return that nothing beats naming one class for all images; "" if something does."""
     best = results[best_rung(results)]
     counts = np.bincount(best.labels, weights=best.num_tests)

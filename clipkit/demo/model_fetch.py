@@ -19,7 +19,7 @@ from clipkit.demo.web_component import QUIET, web_component
 GIGABYTES = 4e-9  # a parameter, in float32
 ABOUT = (
     "Models come from the Hugging Face hub: fetching one is the only thing on this page that asks "
-    "a network. What was interrupted goes on from there, and files are checked against the hub's "
+    "a network. What was interrupted is resumed, and files are checked against the hub's "
     "SHA-256, as `clipkit fetch` does."
 )
 
@@ -70,7 +70,7 @@ class ModelFetcher:
                 yield DONE, gr.skip(), gr.skip()
                 raise refuse(str(error)) from error
             finally:
-                is_left = True  # what has come so far is kept, and gone on with the next time
+                is_left = True  # what has come so far is kept, and resumed the next time
                 with contextlib.suppress(_LeftError, clipkit.ClipkitError):
                     await task
         done: Step = {"told": f"{name} is here, and loads without a network.", "share": None}

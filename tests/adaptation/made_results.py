@@ -9,13 +9,14 @@ from clipkit.adaptation.rung import Measured
 from clipkit.adaptation.splits import Split
 from clipkit.adaptation.task import Retention
 
+CONFIDENCE = 0.9  # the probability of the class that is chosen
+
 
 def made_results(
     rights: Sequence[Sequence[bool | int]],
     labels: Sequence[int],
     tests: Sequence[Sequence[int]],
     *,
-    confidence: float = 0.9,
     retention: Sequence[bool] | None = None,
 ) -> RungResults:
     """Return results on splits.
@@ -24,7 +25,6 @@ def made_results(
         rights: Of each split, whether each test image is right.
         labels: The class of every image, two classes.
         tests: The test images of each split.
-        confidence: The probability of the class that is chosen.
         retention: Whether images of other things are right; their right name has .9, else .1.
     """
     measured, splits = [], []
@@ -33,7 +33,7 @@ def made_results(
         said = np.where(
             np.array(right, dtype=bool), np.array(labels)[rows], 1 - np.array(labels)[rows]
         )
-        logits = np.log(np.where(np.eye(2)[said] > 0, confidence, 1 - confidence))
+        logits = np.log(np.where(np.eye(2)[said] > 0, CONFIDENCE, 1 - CONFIDENCE))
         kept = None
         if retention is not None:
             kept = Retention(np.array(retention), np.where(retention, 0.9, 0.1))
