@@ -7,8 +7,12 @@ const line = element.querySelector("[role=status]");
 const news = element.querySelector(".news");
 const forget = element.querySelector(".forget");
 const view = (name) => dialog.querySelector("." + name);
+// The browser lays a part out without the others, and none that is far from the window. A part ends
+// with a full row, in one to six columns.
+const PART = 120;
 let items = [];
 let tiles = [];
+let part = null; // of the grid, which the next image is added to
 let waiting = 0; // the timer until news are told
 let left = 0; // how many images follow after these
 let shown = -1; // which image the large view shows
@@ -60,11 +64,19 @@ function add(item) {
   const place = items.push(item) - 1;
   const before = items[place - 1];
   if (item.group !== null && (!before || before.group !== item.group)) {
-    grid.append(make("h2", "group", item.heading));
+    startPart(make("h2", "group", item.heading));
+  } else if (!part || part.childElementCount === PART) {
+    startPart();
   }
   const cell = tile(item, place);
   tiles.push(cell);
-  grid.append(cell);
+  part.append(cell);
+}
+
+function startPart(...heading) {
+  if (part) part.classList.add("full");
+  part = make("div", "part");
+  grid.append(...heading, part);
 }
 
 function show() {
@@ -75,6 +87,7 @@ function show() {
     number = page.number;
     items = [];
     tiles = [];
+    part = null;
     grid.replaceChildren();
     whole = page.whole;
     news.hidden = true;
@@ -160,7 +173,7 @@ dialog.addEventListener("touchend", (event) => {
 });
 
 function columns() {
-  return getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+  return getComputedStyle(part).gridTemplateColumns.split(" ").length;
 }
 
 grid.addEventListener("keydown", (event) => {

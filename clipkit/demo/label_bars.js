@@ -83,7 +83,7 @@ function show() {
     if (value.is_picked) section.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
   picture.alt = value.file;
-  find("h3").textContent = value.file;
+  find("h2").textContent = value.file;
   find(".lack").hidden = !value.lack;
   find(".lack").textContent = value.lack;
   const focused = [...list.querySelectorAll("button")].indexOf(document.activeElement);

@@ -108,7 +108,7 @@ def test_the_table_is_sifted_by_label_and_shows_one_image_at_a_time(page: Any) -
     sync_api.expect(page.locator("#table tbody tr")).to_have_count(3)
     assert [row[0].strip() for row in rows(page)] == ["owl.jpg", "castle.jpg", "cat.jpg"]
     page.locator("#table .pick", has_text="castle.jpg").click()
-    sync_api.expect(page.locator("#scores h3")).to_have_text("castle.jpg")
+    sync_api.expect(page.locator("#scores h2")).to_have_text("castle.jpg")
     assert next(iter(bars(page))) == "castle"
     page.locator("#table select").select_option("owl")
     sync_api.expect(page.locator("#table tbody tr:visible")).to_have_count(1)
@@ -273,6 +273,6 @@ def test_it_fits_a_phone_and_comes_into_sight(browser: Any, address: str) -> Non
     with opened(browser, address, "Classify", width=390) as page:
         drop(page, "owl")
         classify(page)
-        sync_api.expect(page.locator("#scores h3")).to_be_in_viewport()
+        sync_api.expect(page.locator("#scores h2")).to_be_in_viewport()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert re.search("owl", page.locator("#scores li").first.inner_text())
