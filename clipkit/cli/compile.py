@@ -6,7 +6,7 @@ from clipkit.cli.terminal import note, to_json
 from clipkit.encoder.loading import compile_model
 from clipkit.models.sources import resolve_source
 from clipkit.runtime.autotune import autotune_compiled_precision
-from clipkit.runtime.bundle import Bundle
+from clipkit.runtime.bundle import Bundle, count_kept
 from clipkit.runtime.cache import compiled_directory, find_compiled
 
 _EPILOG = """\
@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(directory)
     for name, parity in bundle.precisions.items():
         note(f"{name}{' (in use)' if name == chosen else ''}: {parity}")
+    if kept := count_kept(bundle.kept):
+        note(f"in int8, {kept}")
     for name, refusal in bundle.refused.items():
         note(f"not {name}: {refusal.reason}")
     return 0

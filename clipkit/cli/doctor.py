@@ -11,6 +11,7 @@ from clipkit.doctor.diagnose import diagnose
 from clipkit.doctor.health import Diagnosis
 from clipkit.doctor.machine import diagnose_machine
 from clipkit.plain_text import visible
+from clipkit.runtime.bundle import count_kept
 
 _EPILOG = """\
 examples:
@@ -142,6 +143,8 @@ def _compilation_lines(model: ModelDescription) -> Iterator[tuple[str, str]]:
                 f"texts, {parity.top5_overlap:.0%} of the first five"
             ),
         )
+    if kept := count_kept(compilation.kept):
+        yield "", f"in int8, {kept}"
     for name, refusal in compilation.refused.items():
         yield "", f"not {name}: {refusal.reason}"
     if compilation.trial is not None:

@@ -48,6 +48,7 @@ class Compilation:
     directory: Path
     precisions: Mapping[str, Parity]  # to the original, when it was compiled
     refused: Mapping[str, Refusal]
+    kept: Mapping[str, list[str]]  # by tower, weights whose products are in float32 in int8
     trial: Trial | None  # of the precisions on this machine; None: there was nothing to choose
 
 
@@ -109,7 +110,9 @@ def describe_model(
         precision=encoder.precision,
         compilation=None
         if directory is None or bundle is None
-        else Compilation(directory, bundle.precisions, bundle.refused, compiled_trial(bundle)),
+        else Compilation(
+            directory, bundle.precisions, bundle.refused, bundle.kept, compiled_trial(bundle)
+        ),
         golden=golden,
     )
 

@@ -45,12 +45,14 @@ from clipkit.runtime.bundle import (
     GOLDEN_VECTORS,
     MANIFEST,
     Bundle,
-    Parity,
     Refusal,
     compiler_versions,
     graph_name,
     stored_file,
+    write_manifest,
 )
+from clipkit.runtime.gate import admit
+from clipkit.runtime.int8 import LEAST_SHARE, compile_int8
 from clipkit.runtime.onnx_export import (
     ImageTower,
     TextTower,
@@ -58,19 +60,14 @@ from clipkit.runtime.onnx_export import (
     fold_batch_norms,
     fuse_transposed_weights,
 )
-from clipkit.runtime.onnx_runtime import OnnxRuntime
 from clipkit.runtime.parity import (
     ReferenceEmbeddings,
-    compare,
-    embed,
     reference_digest,
     reference_images,
     reference_texts,
 )
-from clipkit.runtime.quantize import quantize_products
 
 WEIGHTS = SAFE_WEIGHTS
-LEAST_SHARE = 0.5  # of a tower's multiplications, in products that 8 bits make faster
 _PREFIX = "towers.model."  # what parameters are called in a tower, before their names in the file
 _TORCH_BATCH = 8
 _ABANDONED_SECONDS = 3600  # after which a draft belongs to no process that still runs
@@ -140,7 +137,7 @@ def compile_bundle(
         except CheckpointError as error:
             raise RefusedError(str(error), origin) from error
         bundle = dataclasses.replace(bundle, origin=origin)
-        _write_manifest(bundle, draft)
+        write_manifest(bundle, draft)
         put_in_place(draft, target)
     except OSError as error:
         raise CheckpointError(f"{target} cannot be written: {error}") from error
@@ -205,36 +202,22 @@ def _compile_into(draft: Path, towers: Towers, name: str, tell: StepProgress) ->
         graphs[tower] = _export(tower, module, inputs, bundle, draft)
         (draft / graph_name(tower, "fp32")).write_bytes(graphs[tower].SerializeToString())
     tell("comparing with the original")
-    bundle = _admit(bundle, "fp32", draft, original, (pixel_values, token_ids))
+    bundle = admit(bundle, "fp32", draft, original, (pixel_values, token_ids))
     if "fp32" in bundle.refused:
         raise CheckpointError(
             f"the compiled towers of {name} do not match the original: "
             f"{bundle.refused['fp32'].parity}"
         )
 
-    slow = [
-        tower
-        for tower, module, inputs in _exports(towers, pixel_values, token_ids)
-        if _share_of_products(module, inputs) < LEAST_SHARE
-    ]
-    if slow:
-        reason = f"most of the {slow[0]} tower is convolutions, which 8 bits make no faster"
+    if reason := _why_not_in_8_bits(_exports(towers, pixel_values, token_ids)):
         bundle = dataclasses.replace(bundle, refused={"int8": Refusal(reason)})
     else:
-        tell("rounding to 8 bits")
-        for tower, graph in graphs.items():
-            file = graph_name(tower, "int8")
-            quantize_products(graph.graph, draft, f"{tower}_tower.int8.bin")
-            (draft / file).write_bytes(graph.SerializeToString())
-        bundle = _admit(bundle, "int8", draft, original, (pixel_values, token_ids))
-        if "int8" in bundle.refused:
-            for path in draft.glob("*.int8.*"):
-                path.unlink()
+        bundle = compile_int8(bundle, graphs, draft, original, (pixel_values, token_ids), tell)
     tell("writing the manifest")
     made = [path for path in draft.iterdir() if path.suffix in (".onnx", ".bin", ".npz")]
     files = {path.name: stored_file(path) for path in sorted([*made, draft / WEIGHTS])}
     bundle = dataclasses.replace(bundle, files=files)
-    _write_manifest(bundle, draft)
+    write_manifest(bundle, draft)
     return bundle
 
 
@@ -277,24 +260,6 @@ def _export(
     return graph
 
 
-def _admit(
-    bundle: Bundle,
-    precision: str,
-    draft: Path,
-    original: ReferenceEmbeddings,
-    inputs: tuple[NDArray[np.float32], NDArray[np.int64]],
-) -> Bundle:
-    """Return the bundle with a precision measured: among those it has, or refused."""
-    unmeasured = Parity(0, 0, *[0.0] * 6)
-    trial = dataclasses.replace(bundle, precisions={**bundle.precisions, precision: unmeasured})
-    _write_manifest(trial, draft)
-    parity = compare(original, embed(OnnxRuntime(draft, precision), *inputs))
-    if parity.passes(precision):
-        return dataclasses.replace(bundle, precisions={**bundle.precisions, precision: parity})
-    refusal = Refusal(f"too far from the original: {parity}", parity)
-    return dataclasses.replace(bundle, refused={**bundle.refused, precision: refusal})
-
-
 def _embed_in_torch(
     towers: Towers, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
 ) -> ReferenceEmbeddings:
@@ -314,14 +279,17 @@ def _embed_in_torch(
     )
 
 
-def _share_of_products(tower: nn.Module, inputs: torch.Tensor) -> float:
-    """Return the share of a tower's multiplications that are products with a weight."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        tower(inputs)
-    counts = counter.get_flop_counts()["Global"]
-    products = counts.get(torch.ops.aten.addmm, 0) + counts.get(torch.ops.aten.mm, 0)
-    return products / sum(counts.values())
+def _why_not_in_8_bits(exports: list[tuple[str, nn.Module, torch.Tensor]]) -> str | None:
+    """Return why 8 bits would make a model no faster; None if they may."""
+    for tower, module, inputs in exports:
+        counter = FlopCounterMode(display=False)
+        with counter:
+            module(inputs)
+        counts = counter.get_flop_counts()["Global"]
+        products = counts.get(torch.ops.aten.addmm, 0) + counts.get(torch.ops.aten.mm, 0)
+        if products < LEAST_SHARE * sum(counts.values()):
+            return f"most of the {tower} tower is convolutions, which 8 bits make no faster"
+    return None
 
 
 def _origin(source: Source, files: CheckpointFiles) -> dict[str, tuple[int, int]]:
@@ -348,10 +316,6 @@ def _remove_abandoned(target: Path) -> None:
     for draft in target.parent.glob(f".{target.name}.*.part"):
         if time.time() - draft.stat().st_mtime > _ABANDONED_SECONDS:
             shutil.rmtree(draft, ignore_errors=True)
-
-
-def _write_manifest(bundle: Bundle, directory: Path) -> None:
-    (directory / MANIFEST).write_text(bundle.to_json(), encoding="utf-8")
 
 
 def _tell_nobody(step: str) -> None:

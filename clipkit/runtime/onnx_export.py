@@ -8,7 +8,7 @@ ONNX Runtime rewrites graphs too. The rewritings here are those that it misses, 
 every start by copying weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import nn
 
 from clipkit.models.safetensors_header import read_header
 from clipkit.models.towers import Towers
+from clipkit.runtime.onnx_graph import replace_nodes
 
 ONNX_TYPES = {"F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16, "F32": TensorProto.FLOAT}
 # Folding beyond this would copy weights into the graph: transposed, they match nothing in the file.
@@ -266,13 +267,6 @@ def fuse_transposed_weights(graph: onnx.GraphProto) -> int:
             node.attribute.append(helper.make_attribute("transB", 1))
     replace_nodes(graph, [node for node in graph.node if node.output[0] not in turned])
     return len(turned)
-
-
-def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Give a graph other nodes, which may be or contain its own."""
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
 
 
 def _folded(

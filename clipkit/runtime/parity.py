@@ -21,6 +21,7 @@ from clipkit.runtime.base import Runtime
 from clipkit.runtime.bundle import Parity
 
 _BATCH = 16  # images a call, as for an index
+_LEAST_SPREAD = 0.01  # of a text's scores, as of real CLIP; with less, images are hardly told apart
 _TOP = 5  # closest images of a text that are compared
 
 
@@ -60,22 +61,27 @@ def embed(
     runtime: Runtime, pixel_values: NDArray[np.float32], token_ids: NDArray[np.int64]
 ) -> ReferenceEmbeddings:
     """Return the embeddings of inputs: images in batches, as for an index, texts alone."""
+    return ReferenceEmbeddings(embed_images(runtime, pixel_values), embed_texts(runtime, token_ids))
+
+
+def embed_images(runtime: Runtime, pixel_values: NDArray[np.float32]) -> Embeddings:
+    """Return the embeddings of pixel values (P, 3, S, S), in batches as for an index."""
     starts = range(0, len(pixel_values), _BATCH)
     images = [runtime.image_features(pixel_values[start : start + _BATCH]) for start in starts]
-    texts = [runtime.text_features(one[None]) for one in token_ids]
-    return ReferenceEmbeddings(
-        normalize_rows(np.concatenate(images)), normalize_rows(np.concatenate(texts))
-    )
+    return normalize_rows(np.concatenate(images))
+
+
+def embed_texts(runtime: Runtime, token_ids: NDArray[np.int64]) -> Embeddings:
+    """Return the embeddings of token ids (T, L), one by one as for a query."""
+    return normalize_rows(np.concatenate([runtime.text_features(one[None]) for one in token_ids]))
 
 
 def compare(original: ReferenceEmbeddings, other: ReferenceEmbeddings) -> Parity:
     """Return how close embeddings come to others of the same inputs."""
     images = _cosines(original.images, other.images)
     texts = _cosines(original.texts, other.texts)
-    before, after = (
-        np.argsort(-(each.texts @ each.images.T), axis=1, kind="stable")
-        for each in (original, other)
-    )
+    scores = [each.texts @ each.images.T for each in (original, other)]
+    before, after = (np.argsort(-each, axis=1, kind="stable") for each in scores)
     top = min(_TOP, before.shape[1])
     overlaps = [
         len(np.intersect1d(first[:top], second[:top])) / top
@@ -90,7 +96,18 @@ def compare(original: ReferenceEmbeddings, other: ReferenceEmbeddings) -> Parity
         p1_text_cosine=float(np.percentile(texts, 1)),
         same_first_image=float((before[:, 0] == after[:, 0]).mean()),
         top5_overlap=float(np.mean(overlaps)),
+        score_shift=_shift(*scores),
     )
+
+
+def _shift(original: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return how far scores (T, P) of texts on images move, in their spreads: what changes orders.
+
+    What moves all of a text's scores alike changes nothing that is seen, and is taken off.
+    """
+    centred, moved = (each - each.mean(axis=1, keepdims=True) for each in (original, other))
+    spread = np.maximum(centred.std(axis=1), _LEAST_SPREAD)
+    return float(np.sqrt(np.mean(((moved - centred).std(axis=1) / spread) ** 2)))
 
 
 def reference_directory() -> Path:

@@ -8,16 +8,20 @@ compiles, and notices.
 Shapes: K inputs and N outputs of a matrix product.
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from clipkit.runtime.onnx_graph import find_products
+
 LARGEST = 127
+STEPS = 255  # between the ends of the range of activations
 _ALIGNMENT = 64  # bytes, so that a mapped tensor starts where vector instructions want it
-_PRODUCTS = ("MatMul", "FusedMatMul", "Gemm")
 
 
 def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -43,39 +47,62 @@ def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDAr
     return np.rint(weight / scales).astype(np.int8), scales
 
 
-def quantize_products(graph: onnx.GraphProto, directory: Path, data_name: str) -> int:
+def quantize_activations(
+    rows: NDArray[np.float32], least: NDArray[np.float32], largest: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return activations as ONNX Runtime rounds them: 8 bits between the ends of a call's range.
+
+    Args:
+        rows: Shape (R, K).
+        least: The least value of the call that each row is of, shape (R, 1).
+        largest: The largest.
+
+    Source:
+        DynamicQuantizeLinear of ONNX, opset 11: zero is always one of the 256 steps.
+    """
+    least, largest = np.minimum(least, 0), np.maximum(largest, 0)
+    steps = np.where(largest > least, (largest - least) / STEPS, 1).astype(np.float32)
+    zero = np.rint(-least / steps)
+    rounded: NDArray[np.float32] = (np.clip(np.rint(rows / steps) + zero, 0, STEPS) - zero) * steps
+    return rounded
+
+
+def quantize_products(
+    graph: onnx.GraphProto,
+    directory: Path,
+    data_name: str,
+    *,
+    factors: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
+    kept: Collection[str] = (),
+) -> int:
     """Rewrite every product with a borrowed weight as one in 8 bits, in place.
 
     Args:
         graph: A graph whose weights lie in a file of the directory.
         directory: Where that file is, and where the rounded weights are written.
         data_name: The file for the rounded weights.
+        factors: What the rows of weights are multiplied with before they are rounded, shape (K,),
+            by the name of the activations, which were divided by them.
+        kept: Activations whose products stay as they are.
 
     Returns:
         How many products were rewritten.
     """
-    stored = {tensor.name: tensor for tensor in graph.initializer if tensor.external_data}
-    sources = {  # a weight that is widened when the runtime starts is rounded all the same
-        node.output[0]: stored[node.input[0]]
-        for node in graph.node
-        if node.op_type == "Cast" and node.input[0] in stored
-    }
-    sources |= stored
-    written: dict[str, tuple[str, str]] = {}
+    written: dict[tuple[str, bool, str], tuple[str, str]] = {}
     count = 0
     with (directory / data_name).open("wb") as data:
-        for node in graph.node:
-            if node.op_type not in _PRODUCTS or node.input[1] not in sources:
+        for product in find_products(graph):
+            if product.activations in kept:
                 continue
-            source = sources[node.input[1]]
-            is_transposed = _attribute(node, "transB") == 1
-            if len(source.dims) != 2 or not _is_plain(node):
-                continue
-            key = f"{source.name}.{is_transposed}"
+            node, name = product.node, product.weight.name
+            factor = factors.get(product.activations)
+            key = name, product.is_transposed, "" if factor is None else product.activations
             if key not in written:
-                weight = _read(source, directory).astype(np.float32)
-                values, scales = quantize_weight(weight.T if is_transposed else weight)
-                written[key] = f"{source.name}.int8", f"{source.name}.scales"
+                weight = product.read_weight(directory)
+                values, scales = quantize_weight(
+                    weight if factor is None else weight * factor[:, None]
+                )
+                written[key] = f"{name}.int8.{count}", f"{name}.scales.{count}"
                 graph.initializer.append(_outside(values, written[key][0], data_name, data.tell()))
                 data.write(values.tobytes())
                 data.write(bytes(-data.tell() % _ALIGNMENT))
@@ -92,31 +119,6 @@ def quantize_products(graph: onnx.GraphProto, directory: Path, data_name: str) -
             count += 1
     _drop_unused(graph)
     return count
-
-
-def _is_plain(node: onnx.NodeProto) -> bool:
-    """Return whether a product does nothing besides, such as scaling its result."""
-    neutral = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-    return all(_attribute(node, name) in (None, value) for name, value in neutral.items())
-
-
-def _attribute(node: onnx.NodeProto, name: str) -> float | None:
-    for attribute in node.attribute:
-        if attribute.name == name:
-            value: float = helper.get_attribute_value(attribute)
-            return value
-    return None
-
-
-def _read(tensor: TensorProto, directory: Path) -> NDArray[np.generic]:
-    fields = {entry.key: entry.value for entry in tensor.external_data}
-    return np.memmap(
-        directory / fields["location"],
-        dtype=helper.tensor_dtype_to_np_dtype(tensor.data_type),
-        mode="r",
-        offset=int(fields["offset"]),
-        shape=tuple(tensor.dims),
-    )
 
 
 def _outside(values: NDArray[np.int8], name: str, location: str, offset: int) -> TensorProto:

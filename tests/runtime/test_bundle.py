@@ -32,7 +32,7 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_a_manifest_says_after_reading_what_it_said_before(tmp_path: Path) -> None:
-    parity = Parity(2, 3, 0.99, 0.98, 0.97, 0.96, 0.5, 0.4)
+    parity = Parity(2, 3, 0.99, 0.98, 0.97, 0.96, 0.5, 0.4, 0.3)
     bundle = Bundle(
         name="x/y",
         space_id="0" * 16,
@@ -44,6 +44,7 @@ def test_a_manifest_says_after_reading_what_it_said_before(tmp_path: Path) -> No
         reference="1" * 64,
         precisions={"fp32": parity},
         refused={"int8": Refusal("too far", parity), "int4": Refusal("never tried")},
+        kept={"text": ["w"]},
         files={"w": StoredFile(3, "2" * 64)},
         origin={"/a/b.pt": (12, 34)},
         versions={"torch": "2.9"},
@@ -54,19 +55,6 @@ def test_a_manifest_says_after_reading_what_it_said_before(tmp_path: Path) -> No
     # The scale is stored as in a checkpoint: its logarithm, under the parameter's name.
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     assert manifest["scoring"] == {"logit_scale": 2.5, "logit_bias": -10.0}
-
-
-def test_a_manifest_with_the_keys_of_version_0_1_is_read(copy: Path) -> None:
-    bundle = Bundle.read(copy)
-    text = (copy / MANIFEST).read_text()
-    for old, new in (
-        ("num_pictures", "num_images"),
-        ("same_first_picture", "same_first_image"),
-    ):
-        assert f'"{new}"' in text
-        text = text.replace(f'"{new}"', f'"{old}"')
-    (copy / MANIFEST).write_text(text)
-    assert Bundle.read(copy) == bundle
 
 
 @pytest.mark.slow
@@ -100,7 +88,7 @@ def test_changed_bytes_are_found_by_verifying(copy: Path, name: str) -> None:
         verify(copy)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', "null", '{"format": [2]'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 3}', "null", '{"format": [2]'])
 def test_a_damaged_manifest_is_named(copy: Path, content: str) -> None:
     (copy / MANIFEST).write_text(content)
     with pytest.raises(CheckpointError, match=f"{MANIFEST} cannot be read"):

@@ -85,7 +85,7 @@ def test_what_is_not_a_whole_bundle_is_not_found(source: Source, place: Path, da
         (place / "text_tower.onnx").write_bytes(b"")
     elif damage == "format":
         text = (place / MANIFEST).read_text()
-        (place / MANIFEST).write_text(text.replace('"format": 2', '"format": 1'))
+        (place / MANIFEST).write_text(text.replace('"format": 3', '"format": 1'))
     else:
         shutil.rmtree(place)
     assert find_compiled(source) is None

@@ -15,7 +15,7 @@ from clipkit.models.sources import resolve_source
 from clipkit.runtime.bundle import GOLDEN_VECTORS, Parity
 from clipkit.runtime.parity import ReferenceEmbeddings, compare
 
-CLOSE = Parity(45, 83, 0.9999, 0.999, 0.9999, 0.999, 1.0, 1.0)
+CLOSE = Parity(45, 83, 0.9999, 0.999, 0.9999, 0.999, 1.0, 1.0, 0.01)
 
 
 def test_cosines_and_ranks_are_what_is_counted_by_hand() -> None:
@@ -46,6 +46,32 @@ def test_ranks_that_leave_the_best_five_are_counted() -> None:
     parity = compare(ReferenceEmbeddings(images, text), ReferenceEmbeddings(other, text))
     assert parity.same_first_image == 0
     assert parity.top5_overlap == pytest.approx(4 / 5)
+
+
+def test_a_shift_of_scores_is_counted_in_their_spread() -> None:
+    images = np.eye(3, dtype=np.float32)
+    texts = np.array([[0.8, 0.6, 0.0]], np.float32)
+    # Scores .8, .6, 0: less their mean .4667 they are .3333, .1333, -.4667, of spread .3399.
+    other = np.array([[0.6, 0.8, 0.0]], np.float32)
+    # What moved: -.2, +.2, 0, of spread .1633.
+    parity = compare(ReferenceEmbeddings(images, texts), ReferenceEmbeddings(images, other))
+    assert parity.score_shift == pytest.approx(np.sqrt(0.08 / 3) / np.sqrt(1.04 / 9), rel=1e-5)
+    # Scores that all fall alike, as by a new dimension that no image has, shift nothing.
+    flat = np.full((1, 3), 3**-0.5, np.float32)
+    away = np.eye(4, dtype=np.float32)[:3]
+    lower = np.array([[0.5, 0.5, 0.5, 0.5]], np.float32)
+    before = ReferenceEmbeddings(away, np.append(flat, [[0]], axis=1).astype(np.float32))
+    assert compare(before, ReferenceEmbeddings(away, lower)).score_shift == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("shift", "fp32", "int8", "is_close"),
+    [(0.08, True, True, True), (0.0801, False, True, False), (0.2501, False, False, False)],
+)
+def test_the_gate_for_scores(shift: float, fp32: bool, int8: bool, is_close: bool) -> None:
+    parity = dataclasses.replace(CLOSE, score_shift=shift)
+    assert (parity.passes("fp32"), parity.passes("int8")) == (fp32, int8)
+    assert parity.is_close == is_close
 
 
 @pytest.mark.parametrize(

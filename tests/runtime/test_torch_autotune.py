@@ -13,7 +13,7 @@ from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import load_towers
 from clipkit.models.sources import resolve_source
 from clipkit.models.towers import Towers
-from clipkit.runtime import torch_autotune
+from clipkit.runtime import parity, torch_autotune
 from clipkit.runtime.autotune import Trial
 from clipkit.runtime.torch_autotune import autotune_torch_precision, cast_copy
 
@@ -52,6 +52,8 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch, samples: list[Path]) -> None:
     monkeypatch.setattr(torch_autotune, "reference_images", lambda: samples[:6])
+    # An untrained model of 5 dimensions hardly tells images apart: any rounding changes orders.
+    monkeypatch.setattr(parity, "_LEAST_SPREAD", 0.1)
 
 
 @pytest.fixture
