@@ -42,6 +42,14 @@ def own_home(request: pytest.FixtureRequest, homes: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_openvino() -> Iterator[None]:
+    """Let no trial take OpenVINO, which may be installed and fast: tests name what they are of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clipkit.runtime.compiled_autotune.installed_openvino", list)
+        yield
+
+
 @pytest.fixture(scope="session")
 def starter() -> clipkit.Encoder:
     """The embedded model on its usual engine."""

@@ -5,9 +5,9 @@ import argparse
 from clipkit.cli.terminal import note, to_json
 from clipkit.encoder.loading import compile_model
 from clipkit.models.sources import resolve_source
-from clipkit.runtime.autotune import autotune_compiled_precision
 from clipkit.runtime.bundle import Bundle, count_kept
 from clipkit.runtime.cache import compiled_directory, find_compiled
+from clipkit.runtime.compiled_autotune import autotune_compiled, compiled_trial
 
 _EPILOG = """\
 examples:
@@ -52,15 +52,18 @@ def run(arguments: argparse.Namespace) -> int:
     elif directory is None or arguments.again:
         directory = compile_model(arguments.model, progress=note)
     bundle = Bundle.read(directory)
-    chosen = autotune_compiled_precision(directory)
+    chosen = autotune_compiled(directory)
     if arguments.json:
-        print(to_json({"directory": str(directory), "precision": chosen, **bundle.to_dict()}))
+        values = {"directory": str(directory), **chosen._asdict(), **bundle.to_dict()}
+        print(to_json(values))
         return 0
     print(directory)
     for name, parity in bundle.precisions.items():
-        note(f"{name}{' (in use)' if name == chosen else ''}: {parity}")
+        note(f"{name}: {parity}")
     if kept := count_kept(bundle.kept):
         note(f"in int8, {kept}")
     for name, refusal in bundle.refused.items():
         note(f"not {name}: {refusal.reason}")
+    trial = compiled_trial(bundle)
+    note(f"in use here: {trial or chosen}")
     return 0

@@ -86,8 +86,8 @@ def add_engine_options(parser: "argparse._ActionsContainer") -> None:
     parser.add_argument(
         "--engine",
         default="auto",
-        choices=("auto", "onnx", "torch"),
-        help="what runs the model: ONNX Runtime or torch",
+        choices=("auto", "onnx", "openvino", "torch"),
+        help="what runs the model: ONNX Runtime, OpenVINO or torch",
     )
 
 

@@ -12,8 +12,9 @@ from clipkit.inputs.text_cleaning import cleaning_rule
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.activation import image_activation, text_activation, text_kind
 from clipkit.models.locate import CheckpointFiles
-from clipkit.runtime.autotune import Trial, compiled_trial
+from clipkit.runtime.autotune import Trial
 from clipkit.runtime.bundle import Bundle, Parity, Refusal
+from clipkit.runtime.compiled_autotune import compiled_trial
 
 
 @dataclass(frozen=True)

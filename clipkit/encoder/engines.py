@@ -5,7 +5,7 @@ any device.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.text_cache import MemoryTextCache, TextCache
@@ -14,11 +14,18 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.locate import locate
 from clipkit.models.sources import DirectorySource, Source, starter_directory
-from clipkit.runtime.autotune import autotune_compiled_precision
-from clipkit.runtime.bundle import PRECISIONS, verify_once
+from clipkit.runtime.bundle import PRECISIONS, Bundle, verify_once
 from clipkit.runtime.cache import find_compiled
+from clipkit.runtime.compiled_autotune import (
+    CompiledChoice,
+    autotune_compiled,
+    compiled_trial,
+    open_compiled,
+)
+from clipkit.runtime.openvino_runtime import OPENVINO_PRECISIONS
 
-Engine = Literal["auto", "onnx", "torch"]
+Engine = Literal["auto", "onnx", "openvino", "torch"]
+COMPILED_ENGINES = ("onnx", "openvino")  # which run compiled models, on the CPU
 
 
 def open_encoder(
@@ -46,21 +53,23 @@ def open_encoder(
     Raises:
         InputError: If device, precision or engine do not fit.
     """
-    if engine not in ("auto", "onnx", "torch"):
-        raise InputError(f'engine must be "auto", "onnx" or "torch", got {engine!r}')
+    if engine not in get_args(Engine):
+        raise InputError(f"engine must be one of {', '.join(get_args(Engine))}, got {engine!r}")
     may_be_compiled = fits_compiled(engine, device, precision)
-    if engine == "onnx" and not may_be_compiled:
+    if engine in COMPILED_ENGINES and not may_be_compiled:
         raise InputError(
-            f"the onnx engine runs on the CPU in {' or '.join(PRECISIONS)}, got device {device!r} "
-            f'and precision {precision!r}; use engine="torch" for others'
+            f"the {engine} engine runs on the CPU in {' or '.join(_precisions(engine))}, "
+            f"got device {device!r} and precision {precision!r}; "
+            'use engine="torch" for others'
         )
     compiled = find_compiled(source) if may_be_compiled else None
     if compiled is not None:
-        return _open_compiled(compiled, source.name, precision, text_cache)
-    if engine == "onnx" or precision == "int8":
+        return _open_compiled(compiled, source.name, engine, precision, text_cache)
+    if engine in COMPILED_ENGINES or precision == "int8":
+        what = f"engine {engine}" if engine in COMPILED_ENGINES else "int8"
         raise InputError(
-            f"{source.name} is not compiled, which {'engine onnx' if engine == 'onnx' else 'int8'} "
-            f'needs: run  clipkit compile "{source.name}"'
+            f"{source.name} is not compiled, which {what} needs: "
+            f'run  clipkit compile "{source.name}"'
         )
     return _open_on_torch(source, device, precision, cache_dir, text_cache)
 
@@ -77,7 +86,7 @@ def verify_compiled(encoder: Encoder, source: Source) -> None:
     Raises:
         CheckpointError: If a file is damaged, or not the one that was compiled.
     """
-    if encoder.engine != "onnx" or not isinstance(source, DirectorySource):
+    if encoder.engine not in COMPILED_ENGINES or not isinstance(source, DirectorySource):
         return
     directory = source.directory
     if directory != starter_directory() and find_compiled(source) == directory:
@@ -96,18 +105,22 @@ def fits_compiled(engine: str, device: str, precision: str) -> bool:
         True if it is on the CPU, in one of its precisions, and the engine is not torch.
     """
     is_on_cpu = engine != "torch" and device in ("auto", "cpu")
-    return is_on_cpu and precision in ("auto", "fastest", *PRECISIONS)
+    return is_on_cpu and precision in ("auto", "fastest", *_precisions(engine))
+
+
+def _precisions(engine: str) -> tuple[str, ...]:
+    return OPENVINO_PRECISIONS if engine == "openvino" else PRECISIONS
 
 
 def _open_compiled(
-    directory: Path, name: str, precision: str, text_cache: TextCache | MemoryTextCache | None
+    directory: Path,
+    name: str,
+    engine: str,
+    precision: str,
+    text_cache: TextCache | MemoryTextCache | None,
 ) -> Encoder:
-    from clipkit.runtime.onnx_runtime import OnnxRuntime
-
     files = locate(DirectorySource(name, directory))
-    is_free = precision in ("auto", "fastest")
-    chosen = autotune_compiled_precision(directory) if is_free else precision
-    runtime = OnnxRuntime(directory, chosen)
+    runtime = open_compiled(directory, _choose(directory, engine, precision))
     return Encoder(
         runtime,
         Preprocess.from_config(files.preprocess_cfg, runtime.bundle.image_size),
@@ -115,6 +128,18 @@ def _open_compiled(
         name=name,
         text_cache=text_cache,
     )
+
+
+def _choose(directory: Path, engine: str, precision: str) -> CompiledChoice:
+    """Return what a compiled model is to run on."""
+    if precision not in ("auto", "fastest"):
+        return CompiledChoice("onnx" if engine == "auto" else engine, precision)
+    is_left_alone = engine == precision == "auto" and directory == starter_directory()
+    if is_left_alone and compiled_trial(Bundle.read(directory)) is None:
+        # Nobody compiled it here, with a trial at the end. One of OpenVINO would take longer than a
+        # first search, so that it waits for  clipkit compile starter.
+        return CompiledChoice("onnx", "fp32")
+    return autotune_compiled(directory, engine)
 
 
 def _open_on_torch(

@@ -69,7 +69,7 @@ class LoadedModel:
 
     @property
     def engine(self) -> str:
-        """Name of the engine: "onnx" or "torch"."""
+        """Name of the engine: "onnx", "openvino" or "torch"."""
         return self._runtime.engine
 
     @property

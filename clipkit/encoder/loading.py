@@ -10,8 +10,8 @@ from clipkit.encoder.spec import EncoderSpec
 from clipkit.encoder.text_cache import MemoryTextCache, TextCache, user_text_cache
 from clipkit.models.sources import resolve_source
 from clipkit.progress import StepProgress
-from clipkit.runtime.autotune import autotune_compiled_precision
 from clipkit.runtime.cache import compile_into_cache
+from clipkit.runtime.compiled_autotune import autotune_compiled
 
 
 def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
@@ -39,12 +39,14 @@ def load(  # noqa: PLR0913 - one call for all that decides how a model is loaded
             checkpoint directory; or a weights file with its architecture, as
             :func:`clipkit.models.sources.resolve_source` describes.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        precision: "fp32", "bf16" or "fp16" on torch; "fp32" or "int8" of a compiled model.
+        precision: "fp32", "bf16" or "fp16" on torch; "fp32" or "int8" of a compiled model on ONNX
+            Runtime, and "bf16" on OpenVINO.
             "fastest" is the fastest, as measured once on this machine, that changes no embedding
             noticeably; "auto" is that too, but for torch on a CPU, where it is "fp32": measuring
             takes half a minute there.
-        engine: "onnx" needs a compiled model and runs on the CPU; "torch" runs anything; "auto"
-            takes the first that can.
+        engine: "onnx" (ONNX Runtime) and "openvino" need a compiled model and run on the CPU, the
+            latter its image encoder and with clipkit[openvino]; "torch" runs anything; "auto" takes
+            a compiled model where there is one, on what is fastest.
         truncate_dim: How many dimensions of the embeddings are kept, from the first on, as
             :meth:`Encoder.truncated` does it; None: all.
         cache_dir: Where weights from a hub are kept, if not in the hub's own cache.
@@ -99,7 +101,7 @@ def compile_model(
     """Compile a model for ONNX Runtime into the user's cache, where :func:`load` finds it.
 
     The compiled towers are compared with the original on real images and texts; what is too far
-    from it is not used. Then the precisions that pass are timed on this machine.
+    from it is not used. Then engines and precisions that pass are timed on this machine.
 
     Args:
         name: A model, as for :func:`load`.
@@ -120,6 +122,6 @@ def compile_model(
     source = resolve_source(name, cache_dir=hub_cache)
     directory = compile_into_cache(source, progress=progress, cache_dir=hub_cache)
     if progress:
-        progress("measuring which precision is fastest here")
-    autotune_compiled_precision(directory)
+        progress("measuring what is fastest here")
+    autotune_compiled(directory)
     return directory

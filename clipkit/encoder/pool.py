@@ -21,6 +21,7 @@ import numpy as np
 from clipkit.arguments import ENCODER_RULE, check_kind, check_progress, items_of
 from clipkit.embeddings import EmbeddingArray
 from clipkit.encoder.encoder import Encoder
+from clipkit.encoder.engines import COMPILED_ENGINES
 from clipkit.encoder.image_embedding import (
     DecodedBefore,
     EncodedBatch,
@@ -74,10 +75,10 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
             raise InputError('devices must name at least one, as ["cuda:0", "cuda:1"], got none')
         spec = encoder.spec
         other = next((name for name in names if name != "cpu"), None)
-        if spec.engine == "onnx" and other is not None:
+        if spec.engine in COMPILED_ENGINES and other is not None:
             raise InputError(
-                f"{encoder.name} was loaded on the onnx engine, which computes on the CPU, and "
-                f'cannot be put on {other}: load it with device="{other}" first'
+                f"{encoder.name} was loaded on the {spec.engine} engine, which computes on the "
+                f'CPU, and cannot be put on {other}: load it with device="{other}" first'
             )
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise InputError(

@@ -1,8 +1,8 @@
 """Autotuning: timed trials that choose the fastest precision for this machine, remembered on disk.
 
 Nothing is chosen by a processor's name. The name is in the key of a trial only so that what was
-measured on one machine is not believed on another. :mod:`clipkit.runtime.torch_autotune` is the
-trial of towers on torch.
+measured on one machine is not believed on another. :mod:`clipkit.runtime.compiled_autotune` is the
+trial of compiled models, :mod:`clipkit.runtime.torch_autotune` that of towers on torch.
 """
 
 import hashlib
@@ -20,12 +20,10 @@ from clipkit.errors import CheckpointError
 from clipkit.files import read_json_object, write_text
 from clipkit.paths import cache_directory
 from clipkit.progress import usable_cores
-from clipkit.runtime.bundle import PRECISIONS, Bundle
 
 LEAST_GAIN = 0.1  # share of the safest one's time; a smaller gain is noise, or not worth the risk
 LEAST_ROUNDS = 3
 HOPELESS = 4  # times the safest one's first call: a candidate that takes longer is given up
-_BATCH = 8  # images, as an indexing run gives them to the towers
 # The largest product in the image encoder of a ViT-B for a batch of 8 images of 197 tokens.
 _ROWS, _INNER, _COLUMNS = 8 * 197, 768, 3072
 
@@ -44,46 +42,6 @@ class Trial:
         times = ", ".join(f"{name} {1000 * took:.4g} ms" for name, took in self.seconds.items())
         reasons = "".join(f"; not {name}: {reason}" for name, reason in self.refused.items())
         return f"{self.chosen} ({times} a call{reasons})"
-
-
-def autotune_compiled_precision(directory: Path) -> str:
-    """Return the fastest precision of a compiled model, as measured once on this machine.
-
-    Args:
-        directory: A compiled bundle.
-
-    Returns:
-        "fp32", or another that the bundle has and whose embeddings are close enough to
-        those in fp32 to be chosen automatically.
-
-    Raises:
-        CheckpointError: If the directory is no whole bundle.
-    """
-    bundle = Bundle.read(directory)
-    close = _close_precisions(bundle)
-    if len(close) == 1:
-        return close[0]
-    trial = compiled_trial(bundle)
-    if trial is not None and trial.chosen in close:
-        return trial.chosen
-
-    from clipkit.runtime.onnx_runtime import OnnxRuntime
-
-    runtimes = {precision: OnnxRuntime(directory, precision) for precision in close}
-    generator = np.random.default_rng(0)
-    pixel_values = generator.standard_normal((_BATCH, 3, *bundle.image_size), dtype=np.float32)
-    return choose_fastest(
-        {
-            precision: partial(runtime.image_features, pixel_values)
-            for precision, runtime in runtimes.items()
-        },
-        key=_compiled_key(bundle),
-    ).chosen
-
-
-def compiled_trial(bundle: Bundle) -> Trial | None:
-    """Return what was measured for a bundle on this machine; None if nothing was."""
-    return remembered_trial(_compiled_key(bundle))
 
 
 def matrix_speed(*, seconds: float = 0.2) -> float:
@@ -186,20 +144,6 @@ def processor() -> str:
     import platform  # only here: what is remembered is looked up at every start
 
     return platform.processor() or platform.machine()
-
-
-def _close_precisions(bundle: Bundle) -> list[str]:
-    """Return the precisions that may be chosen automatically, the safest first."""
-    return [
-        precision
-        for precision in PRECISIONS
-        if precision in bundle.precisions
-        and (precision == PRECISIONS[0] or bundle.precisions[precision].is_close)
-    ]
-
-
-def _compiled_key(bundle: Bundle) -> str:
-    return trial_key("compiled image tower", bundle.space_id, *sorted(bundle.versions.values()))
 
 
 def _time(

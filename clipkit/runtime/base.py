@@ -38,7 +38,7 @@ class Runtime(Protocol):
 
     @property
     def engine(self) -> str:
-        """Name of the engine: "onnx" or "torch"."""
+        """Name of the engine: "onnx", "openvino" or "torch"."""
 
     @property
     def device(self) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from clipkit.runtime.base import Scoring
 MANIFEST = "onnx_bundle.json"
 GOLDEN_VECTORS = "golden_vectors.npz"
 FORMAT = 3
+EARLIER_FORMATS = (2,)  # that are read: without smoothed int8, and without a shift of scores
 PRECISIONS = ("fp32", "int8")  # safest first
 # The gate: least mean and 1st percentile of cosines to the towers in float32 on torch, and the most
 # that scores may shift. At a shift of .08, 92 of 100 of a text's five closest images stay among
@@ -35,6 +37,7 @@ _LIMITS = {
     "int8": (0.99, 0.97, 0.25),
 }
 _CLOSE_LIMITS = (0.999, 0.99, 0.08)  # from here on a precision may be chosen automatically
+_FIRST_NAMES = {"num_pictures": "num_images", "same_first_picture": "same_first_image"}
 _COMPILERS = ("clipkit", "onnxruntime", "torch", "open_clip_torch")  # whose versions matter
 
 
@@ -50,7 +53,8 @@ class Parity:
     p1_text_cosine: float
     same_first_image: float  # share of the texts whose closest image stays the same
     top5_overlap: float  # mean share of a text's five closest images that stay among them
-    # How far a text's scores move beside each other, in standard deviations of its scores.
+    # How far a text's scores move beside each other, in standard deviations of its scores; not a
+    # number if an earlier clipkit compiled the model, which did not measure it.
     score_shift: float
 
     @property
@@ -64,7 +68,7 @@ class Parity:
 
     def _keeps(self, mean: float, first_percentile: float, shift: float) -> bool:
         return (  # one by one: what is not a number keeps nothing
-            self.score_shift <= shift
+            not self.score_shift > shift
             and self.mean_image_cosine >= mean
             and self.mean_text_cosine >= mean
             and self.p1_image_cosine >= first_percentile
@@ -72,11 +76,12 @@ class Parity:
         )
 
     def __str__(self) -> str:
+        shift = f"; scores shift by {self.score_shift:.3f} of their spread"
         return (
             f"cosine mean {self.mean_image_cosine:.5f}, 1st percentile "
             f"{self.p1_image_cosine:.5f} for {self.num_images} images; "
             f"mean {self.mean_text_cosine:.5f}, 1st percentile {self.p1_text_cosine:.5f} "
-            f"for {self.num_texts} texts; scores shift by {self.score_shift:.3f} of their spread"
+            f"for {self.num_texts} texts{'' if math.isnan(self.score_shift) else shift}"
         )
 
 
@@ -115,6 +120,7 @@ class Bundle:
     files: dict[str, StoredFile] = field(default_factory=dict)  # by name; all but the manifest
     origin: dict[str, tuple[int, int]] = field(default_factory=dict)  # path: bytes, mtime in ns
     versions: dict[str, str] = field(default_factory=dict)  # of what compiled it
+    format: int = FORMAT
 
     @classmethod
     def read(cls, directory: Path) -> "Bundle":
@@ -134,12 +140,12 @@ class Bundle:
         path = directory / MANIFEST
         entries = read_json_object(path, CheckpointError)
         try:
-            version = entries.pop("format")
-            if version == FORMAT:
+            version = entries["format"]
+            if version in (FORMAT, *EARLIER_FORMATS):
                 bundle = cls(**_decoded(entries))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path} cannot be read as a manifest: {error}") from error
-        if version != FORMAT:
+        if version not in (FORMAT, *EARLIER_FORMATS):
             is_newer = isinstance(version, int) and version > FORMAT
             raise CheckpointError(
                 f"{path} was written by a newer clipkit; update clipkit"
@@ -172,7 +178,7 @@ class Bundle:
 
     def to_json(self) -> str:
         """Return the manifest as the text of its file."""
-        entries = {"format": FORMAT, **dataclasses.asdict(self)}
+        entries = {"format": self.format, **dataclasses.asdict(self)}
         entries["scoring"] = {
             "logit_scale": self.scoring.log_scale,  # as the parameter of a checkpoint is called
             "logit_bias": self.scoring.logit_bias,
@@ -279,7 +285,7 @@ def _decoded(entries: dict[str, Any]) -> dict[str, Any]:
         **entries,
         "image_size": (height, width),
         "scoring": Scoring(entries["scoring"]["logit_scale"], entries["scoring"]["logit_bias"]),
-        "precisions": {key: Parity(**value) for key, value in entries["precisions"].items()},
+        "precisions": {key: _parity(value) for key, value in entries["precisions"].items()},
         "refused": {key: _refusal(value) for key, value in entries["refused"].items()},
         "files": {key: StoredFile(**value) for key, value in entries["files"].items()},
         "origin": {key: (size, mtime) for key, (size, mtime) in entries["origin"].items()},
@@ -288,4 +294,10 @@ def _decoded(entries: dict[str, Any]) -> dict[str, Any]:
 
 def _refusal(entry: dict[str, Any]) -> Refusal:
     parity = entry["parity"]
-    return Refusal(entry["reason"], None if parity is None else Parity(**parity))
+    return Refusal(entry["reason"], None if parity is None else _parity(parity))
+
+
+def _parity(entry: dict[str, Any]) -> Parity:
+    """Return what a manifest says of a precision, also one with the first names of the keys."""
+    named = {_FIRST_NAMES.get(key, key): value for key, value in entry.items()}
+    return Parity(**{"score_shift": math.nan, **named})

@@ -15,7 +15,7 @@ from clipkit.models.locate import newest_epoch
 from clipkit.models.sources import DirectorySource, Source
 from clipkit.paths import cache_directory, readable_name
 from clipkit.progress import StepProgress
-from clipkit.runtime.bundle import Bundle, compiler_versions, is_bundle
+from clipkit.runtime.bundle import FORMAT, Bundle, compiler_versions, is_bundle
 
 
 def compiled_directory(source: Source) -> Path:
@@ -34,7 +34,7 @@ def find_compiled(source: Source) -> Path | None:
         source: Where the model's weights come from.
 
     Returns:
-        The directory of a whole bundle; None if there is none, it is of another version of the
+        The directory of a whole bundle; None if there is none, it was compiled in another
         format, or what it was compiled from has changed since. A checkpoint directory that is
         itself a bundle is its own.
     """
@@ -51,7 +51,8 @@ def find_compiled(source: Source) -> Path | None:
         bundle = Bundle.read(directory)
     except CheckpointError:
         return None
-    return directory if _is_unchanged(source, bundle.origin) else None
+    is_current = bundle.format == FORMAT
+    return directory if is_current and _is_unchanged(source, bundle.origin) else None
 
 
 def compile_into_cache(

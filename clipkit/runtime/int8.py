@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from clipkit.progress import StepProgress
 from clipkit.runtime.base import Runtime, trim_padding
 from clipkit.runtime.bundle import Bundle, graph_name
+from clipkit.runtime.fixed_ranges import fix_ranges
 from clipkit.runtime.gate import Inputs, admit, open_unmeasured
 from clipkit.runtime.onnx_graph import find_products
 from clipkit.runtime.parity import ReferenceEmbeddings, compare, embed_images, embed_texts
 from clipkit.runtime.quantize import quantize_products
 from clipkit.runtime.smoothing import (
+    Activations,
     Smoothing,
     divide_activations,
+    divided_ranges,
     record_activations,
     smooth_products,
 )
@@ -55,11 +58,11 @@ def compile_int8(
         activations = record_activations(graph, directory, calls)
         smoothing = smooth_products(graph.graph, directory, activations)
         for names in _more_and_more(graph.graph, smoothing):
-            _write_rounded(graph, directory, tower, smoothing, names)
+            _write_rounded(tower, graph, directory, activations, smoothing, names)
             if _is_close(tower, open_unmeasured(bundle, "int8", directory), original, inputs):
                 break
         else:  # what stays in float32 does not save it
-            _write_rounded(graph, directory, tower, smoothing, names := [])
+            _write_rounded(tower, graph, directory, activations, smoothing, names := [])
         products = find_products(graph.graph)
         kept[tower] = [each.weight.name for each in products if each.activations in names]
     bundle = admit(bundle, "int8", directory, original, inputs)
@@ -99,25 +102,34 @@ def _more_and_more(
 
 
 def _write_rounded(
+    tower: str,
     graph: onnx.ModelProto,
     directory: Path,
-    tower: str,
+    activations: Mapping[str, Activations],
     smoothing: Mapping[str, Smoothing],
     kept: list[str],
 ) -> None:
-    """Write a tower in 8 bits, but for the products of the activations that are kept."""
+    """Write a tower in 8 bits, but for the products of the activations that are kept.
+
+    Of the image tower there is a second graph, for OpenVINO, beside the same weights.
+    """
     rounded = onnx.ModelProto.FromString(graph.SerializeToString())
     others = {name: each for name, each in smoothing.items() if name not in kept}
     factors = divide_activations(rounded.graph, directory, others)
     data = f"{tower}_tower.int8.bin"
     quantize_products(rounded.graph, directory, data, factors=factors, kept=kept)
     (directory / graph_name(tower, "int8")).write_bytes(rounded.SerializeToString())
+    if tower == "image":
+        fix_ranges(rounded.graph, divided_ranges(activations, factors))
+        (directory / graph_name(tower, "int8.fixed")).write_bytes(rounded.SerializeToString())
 
 
 def _is_close(tower: str, runtime: Runtime, original: ReferenceEmbeddings, inputs: Inputs) -> bool:
-    """Return whether a tower is close enough to be chosen automatically, beside the other's own."""
+    """Return whether a tower is close enough for an automatic choice, with the other as it is."""
     if tower == "image":
         found = dataclasses.replace(original, images=embed_images(runtime, inputs[0]))
     else:
         found = dataclasses.replace(original, texts=embed_texts(runtime, inputs[1]))
-    return compare(original, found).is_close
+    parity = compare(original, found)
+    # The other tower shifts scores as well, and shifts add up as squares.
+    return dataclasses.replace(parity, score_shift=math.sqrt(2) * parity.score_shift).is_close

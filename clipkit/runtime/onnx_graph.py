@@ -86,6 +86,23 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> No
     graph.node.extend(copies)
 
 
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and tensors of a graph that lead to none of its outputs, in place."""
+    while True:
+        used = {name for node in graph.node for name in node.input}
+        used |= {output.name for output in graph.output}
+        nodes = [node for node in graph.node if used.intersection(node.output)]
+        if len(nodes) == len(graph.node):
+            break
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(kept)
+    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
+    kept_tensors = [TensorProto.FromString(one.SerializeToString()) for one in tensors]
+    del graph.initializer[:]
+    graph.initializer.extend(kept_tensors)
+
+
 def attribute(node: onnx.NodeProto, name: str) -> float | None:
     """Return a number that is an attribute of a node; None if it has none of that name."""
     for each in node.attribute:

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from clipkit.runtime.onnx_graph import find_products
+from clipkit.runtime.onnx_graph import drop_unused, find_products
 
 LARGEST = 127
 STEPS = 255  # between the ends of the range of activations
@@ -117,7 +117,7 @@ def quantize_products(
                 )
             )
             count += 1
-    _drop_unused(graph)
+    drop_unused(graph)
     return count
 
 
@@ -132,20 +132,3 @@ def _outside(values: NDArray[np.int8], name: str, location: str, offset: int) ->
     for key, value in fields.items():
         tensor.external_data.add(key=key, value=str(value))
     return tensor
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove what only the rewritten products used."""
-    while True:
-        used = {name for node in graph.node for name in node.input}
-        used |= {output.name for output in graph.output}
-        nodes = [node for node in graph.node if used.intersection(node.output)]
-        if len(nodes) == len(graph.node):
-            break
-        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(kept)
-    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
-    kept_tensors = [TensorProto.FromString(one.SerializeToString()) for one in tensors]
-    del graph.initializer[:]
-    graph.initializer.extend(kept_tensors)

@@ -29,6 +29,7 @@ from clipkit.runtime.quantize import quantize_activations, quantize_weight
 _NORM = "LayerNormalization"
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of the outliers that go over to the weight
 WORTH = 0.5  # of the squared error, below which a division of its own is worth its time
+_DIVIDED = ".divided"  # ends the name of what a node of its own divided
 _ROWS = 32  # a call: enough to see errors, few enough that 24 wide layers take 0.4 GB
 _LEAST = 1e-3  # of the largest channel: what is smaller is not scaled up further
 
@@ -182,7 +183,7 @@ def divide_activations(
     for name in sorted(factors.keys() - divided.keys()):
         if not smoothing[name].is_worth_a_division:
             continue
-        reciprocal, result = f"{name}.reciprocal", f"{name}.divided"
+        reciprocal, result = f"{name}.reciprocal", f"{name}{_DIVIDED}"
         graph.initializer.append(onnx.numpy_helper.from_array(1 / factors[name], reciprocal))
         users = [node for node in nodes if node.output[0] in products and node.input[0] == name]
         for node in users:
@@ -191,6 +192,24 @@ def divide_activations(
         divided[result] = factors[name]
     replace_nodes(graph, nodes)
     return divided
+
+
+def divided_ranges(
+    activations: Mapping[str, Activations], factors: Mapping[str, NDArray[np.float32]]
+) -> dict[str, tuple[float, float]]:
+    """Return the least and largest of what products get, by its name.
+
+    Args:
+        activations: What was recorded.
+        factors: What :func:`divide_activations` returned.
+    """
+    ranges = {}
+    for original, seen in activations.items():
+        for name in (original, f"{original}{_DIVIDED}"):
+            factor = factors.get(name, np.float32(1))
+            ends = (seen.least / factor).min(), (seen.largest / factor).max()
+            ranges[name] = float(ends[0]), float(ends[1])
+    return ranges
 
 
 def _reached(graph: onnx.GraphProto, norm: onnx.NodeProto, products: set[str]) -> list[str]:

@@ -40,7 +40,7 @@ class TruncatedRuntime:
 
     @property
     def engine(self) -> str:
-        """Name of the engine: "onnx" or "torch"."""
+        """Name of the engine: "onnx", "openvino" or "torch"."""
         return self.whole.engine
 
     @property

@@ -12,7 +12,7 @@ import clipkit
 from clipkit.encoder import loading
 from clipkit.errors import CheckpointError
 from clipkit.models.sources import resolve_source
-from clipkit.runtime import autotune
+from clipkit.runtime import compiled_autotune
 from clipkit.runtime.autotune import Trial
 from clipkit.runtime.bundle import MANIFEST, Bundle
 from clipkit.runtime.cache import compiled_directory, find_compiled
@@ -30,7 +30,7 @@ def home(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         place = clipkit.compile_model(tiny_checkpoint, progress=steps.append)
         assert place == compiled_directory(resolve_source(tiny_checkpoint))
     assert steps[0] == "loading the model"
-    assert steps[-1] == "measuring which precision is fastest here"
+    assert steps[-1] == "measuring what is fastest here"
     return home
 
 
@@ -71,15 +71,15 @@ def test_auto_takes_what_the_trial_chose_among_what_is_close(
     assert bundle.precisions["int8"].is_close
     for chosen in ("fp32", "int8"):
         trial = loading_trial(bundle, chosen)
-        monkeypatch.setattr(autotune, "compiled_trial", lambda _, trial=trial: trial)
+        monkeypatch.setattr(compiled_autotune, "compiled_trial", lambda *_, trial=trial: trial)
         assert clipkit.load(tiny_checkpoint).precision == chosen
 
 
 def loading_trial(bundle: Bundle, chosen: str) -> Trial:
-    remembered = autotune.compiled_trial(bundle)
+    remembered = compiled_autotune.compiled_trial(bundle)
     assert remembered is not None  # compiling measured it
-    assert set(remembered.seconds) == {"fp32", "int8"}
-    return Trial(chosen, {"fp32": 1.0, "int8": 1.0})
+    assert set(remembered.seconds) == {"fp32 on onnx", "int8 on onnx"}
+    return Trial(f"{chosen} on onnx", {"fp32 on onnx": 1.0, "int8 on onnx": 1.0})
 
 
 @pytest.mark.usefixtures("compiled")

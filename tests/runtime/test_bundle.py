@@ -1,6 +1,8 @@
 """The manifest: round trip, older and newer ones, and files that are missing, cut or changed."""
 
+import dataclasses
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -55,6 +57,28 @@ def test_a_manifest_says_after_reading_what_it_said_before(tmp_path: Path) -> No
     # The scale is stored as in a checkpoint: its logarithm, under the parameter's name.
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     assert manifest["scoring"] == {"logit_scale": 2.5, "logit_bias": -10.0}
+
+
+def test_a_manifest_of_version_0_1_is_read(copy: Path) -> None:
+    entries = json.loads((copy / MANIFEST).read_text())
+    bundle = Bundle.read(copy)
+    entries["format"] = 2
+    del entries["kept"]
+    parity = entries["precisions"]["fp32"]
+    del parity["score_shift"]
+    parity["num_pictures"] = parity.pop("num_images")
+    parity["same_first_picture"] = parity.pop("same_first_image")
+    (copy / MANIFEST).write_text(json.dumps(entries))
+    found = Bundle.read(copy)
+    assert found.format == 2
+    assert found.files == bundle.files
+    shift = found.precisions["fp32"].score_shift
+    assert math.isnan(shift)
+    assert dataclasses.replace(found.precisions["fp32"], score_shift=0.0) == dataclasses.replace(
+        bundle.precisions["fp32"], score_shift=0.0
+    )
+    assert "shift" not in str(found.precisions["fp32"])
+    assert found.precisions["fp32"].passes("fp32")  # by its cosines, as it did
 
 
 @pytest.mark.slow

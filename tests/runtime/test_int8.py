@@ -14,7 +14,10 @@ from clipkit.models.sources import resolve_source  # noqa: E402
 from clipkit.runtime import int8  # noqa: E402
 from clipkit.runtime.bundle import Parity, count_kept, graph_name, verify  # noqa: E402
 from clipkit.runtime.compile import compile_bundle  # noqa: E402
+from clipkit.runtime.onnx_graph import find_products  # noqa: E402
 from clipkit.runtime.onnx_runtime import OnnxRuntime  # noqa: E402
+from clipkit.runtime.quantize import quantize_products  # noqa: E402
+from clipkit.runtime.smoothing import Smoothing, smooth_products  # noqa: E402
 from tests.models.conftest import (  # noqa: E402
     TINY_TEXT,
     make_open_clip,
@@ -78,9 +81,9 @@ def smoothed(outlying: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_outliers_survive_8_bits_only_if_they_are_smoothed(
     outlying: Path, smoothed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = int8.smooth_products
+    real = smooth_products
 
-    def none(*args: Any) -> dict[str, int8.Smoothing]:
+    def none(*args: Any) -> dict[str, Smoothing]:
         return {name: dataclasses.replace(each, factors=None) for name, each in real(*args).items()}
 
     monkeypatch.setattr(int8, "smooth_products", none)
@@ -97,7 +100,7 @@ def test_outliers_survive_8_bits_only_if_they_are_smoothed(
 def test_what_smoothing_does_not_save_stays_in_float32(
     outlying: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = int8.quantize_products
+    real = quantize_products
     spoiled = "visual.transformer.resblocks.1.mlp.c_proj.weight"
 
     def spoil(graph: Any, directory: Path, name: str, **options: Any) -> int:
@@ -111,17 +114,15 @@ def test_what_smoothing_does_not_save_stays_in_float32(
                 )
         return count
 
-    def worst(*args: Any) -> dict[str, int8.Smoothing]:
+    def worst(*args: Any) -> dict[str, Smoothing]:
         found = smooth(*args)
-        last = [
-            each.activations for each in int8.find_products(args[0]) if spoiled in each.weight.name
-        ]
+        last = [each.activations for each in find_products(args[0]) if spoiled in each.weight.name]
         return {
             name: dataclasses.replace(each, error=1.0) if name in last else each
             for name, each in found.items()
         }
 
-    smooth = int8.smooth_products
+    smooth = smooth_products
     monkeypatch.setattr(int8, "quantize_products", spoil)
     monkeypatch.setattr(int8, "smooth_products", worst)
     compile_bundle(resolve_source(outlying), tmp_path / "kept")
