@@ -1,8 +1,11 @@
 """``clipkit search``: find the images of a folder that fit words or another image."""
 
 import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from clipkit.cli import values
+from clipkit.cli.early_hits import EarlyHits, are_early_hits_wanted, found_so_far
 from clipkit.cli.options import add_model_options, load_encoder
 from clipkit.cli.parser import Parser
 from clipkit.cli.search_options import add_filters, add_indexing, add_query, add_refinements
@@ -23,7 +26,12 @@ from clipkit.cli.terminal import note
 from clipkit.search.filters import IndexFilter
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.order import SORTS
+from clipkit.search.query_vectors import embed_once
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
+from clipkit.search.search import SearchHits
+
+if TYPE_CHECKING:
+    from clipkit.cli.preview import Preview
 
 _EPILOG = """\
 examples: a query is words or an image
@@ -74,6 +82,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     add_filters(parser.add_argument_group("only images that are"))
     _add_output(parser)
     add_indexing(parser)
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="answer only once the whole folder is indexed; otherwise a terminal shows the best so "
+        "far meanwhile",
+    )
     add_concept_option(parser)
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
@@ -150,27 +164,39 @@ def run(arguments: argparse.Namespace) -> int:
     encoder = load_encoder(arguments)
     query = taught.in_space(query, encoder)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
-    has_skipped = sync_for_search(library, arguments)
+    query = embed_once(query, encoder) if query else None
+    is_filtered = IndexFilter(**filters) != IndexFilter()
+
+    def find() -> SearchHits:
+        return library.search(
+            query,
+            k=arguments.top,
+            min_relevance=arguments.min_relevance or 0.0,
+            diversity=arguments.diversity,
+            more_like=arguments.more_like,
+            less_like=arguments.less_like,
+            sort="newest" if arguments.sort == "date" else arguments.sort,
+            **filters,
+        )
+
+    early = None
+    if are_early_hits_wanted(arguments):
+        early = EarlyHits(find, arguments.folder, is_filtered=is_filtered)
+    has_skipped = sync_for_search(library, arguments, early)
     if has_skipped is None:
+        if early is not None and early.shown is not None:
+            so_far = replace(early.shown, num_indexed=len(library))
+            hits = find()
+            note("interrupted: what is indexed is kept; run the same command again to resume")
+            note(found_so_far(hits, so_far, is_filtered=is_filtered))
+            _print_found(hits, arguments, preview)
         return 130
-    hits = library.search(
-        query,
-        k=arguments.top,
-        min_relevance=arguments.min_relevance or 0.0,
-        diversity=arguments.diversity,
-        more_like=arguments.more_like,
-        less_like=arguments.less_like,
-        sort="newest" if arguments.sort == "date" else arguments.sort,
-        **filters,
-    )
-    # Somebody who sets a bound has decided what is worth showing.
-    has_bound = arguments.min_relevance is not None
-    is_nothing = not hits or (hits.verdict == "probably nothing" and not has_bound)
+    hits = find()
     has_paths_only = arguments.filepath_only or arguments.print0
+    is_nothing = _is_nothing(hits, arguments)
     is_told = is_nothing or hits.verdict == "not sure" or not (has_paths_only or arguments.json)
     summary = ""
     if is_told or page is not None:  # it reads the index again
-        is_filtered = IndexFilter(**filters) != IndexFilter()
         summary = what_was_found(library, arguments, hits, is_filtered=is_filtered)
     if page is not None:
         from clipkit.cli.contact_sheet import write_contact_sheet
@@ -180,6 +206,21 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if is_told:
         note(summary)
-    if not (is_nothing and has_paths_only):
-        print_hits(hits, arguments, preview)
+    _print_found(hits, arguments, preview)
     return 1 if is_nothing or (has_skipped and arguments.strict) else 0
+
+
+def _is_nothing(hits: SearchHits, arguments: argparse.Namespace) -> bool:
+    """Return whether a search has found nothing."""
+    # Somebody who sets a bound has decided what is worth showing.
+    has_bound = arguments.min_relevance is not None
+    return not hits or (hits.verdict == "probably nothing" and not has_bound)
+
+
+def _print_found(
+    hits: SearchHits, arguments: argparse.Namespace, preview: "Preview | None"
+) -> None:
+    """Print hits; where paths are for programs, none of those that probably do not fit."""
+    has_paths_only = arguments.filepath_only or arguments.print0
+    if not (has_paths_only and _is_nothing(hits, arguments)):
+        print_hits(hits, arguments, preview)
