@@ -73,7 +73,8 @@ def found_so_far(hits: SearchHits, so_far: SyncProgress, *, is_filtered: bool) -
     """
     told = f"from {so_far} so far"
     if is_filtered:
-        told += f", of which {hits.num_searched} pass{'es' * (hits.num_searched == 1)} the filters"
+        number = f"{hits.num_searched:,}".replace(",", " ")
+        told += f", of which {number} pass{'es' * (hits.num_searched == 1)} the filters"
     if not hits:
         return f"{told}: nothing yet"
     if hits.verdict == "found":

@@ -53,7 +53,7 @@ what the search says: found, not sure, or probably nothing. The similarity is a 
 high for one query and low for the next.
 
 exit status: 0 found or not sure, 1 probably nothing; with --min-relevance 0 if any image has that
-much, else 1; 2 an error, 130 after Ctrl-C
+much, else 1; 2 an error; 130 after Ctrl-C, also where it has printed the answer so far
 """
 
 
@@ -63,7 +63,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "search",
         help="find images by words or by another image",
         description="Find the images of a folder that fit a query best. New, changed and deleted\n"
-        "images are indexed first. Exits 1 if there is probably nothing.",
+        "images are indexed first; a terminal shows the best so far meanwhile. Exits 1 if there\n"
+        "is probably nothing.",
         usage="%(prog)s [options] QUERY [+ QUERY] [- QUERY] [FOLDER]",
         epilog=_EPILOG,
         prefix_chars="-+",  # so that + alone is an option, as - is
