@@ -134,7 +134,7 @@ class LiveLines:
         with _screen:
             clear_bars()
             width, height = _terminal_size()
-            shown = [_cut(visible(line), width - 1) for line in self._lines[: height - 2]]
+            shown = [_cut(visible(line), width - 1) for line in self._lines[: max(height - 2, 0)]]
             # In one piece, so that nothing flickers: each line up to its end, then what is below.
             text = "".join(f"{line}\033[K\n" for line in shown)
             sys.stderr.write(f"{self._back()}{text}\033[J")

@@ -305,6 +305,15 @@ def test_lines_are_cut_to_what_the_terminal_holds(terminal: Screen) -> None:
     assert terminal.shown == []
 
 
+def test_a_terminal_without_room_shows_no_lines(
+    terminal: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", "1")
+    with contextlib.redirect_stderr(terminal), LiveLines() as lines:
+        lines.show(["one", "two", "three"])
+        assert terminal.shown == []
+
+
 def test_no_lines_write_nothing(terminal: Screen) -> None:
     with contextlib.redirect_stderr(terminal), LiveLines():
         pass
