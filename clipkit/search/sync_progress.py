@@ -44,7 +44,8 @@ class SyncCallbacks:
 
         Args:
             num_files: How many there are to do.
-            num_unknown: How many of them have to be embedded, as far as one can tell.
+            num_unknown: How many of them, the last ones, surely have to be embedded; the others may
+                only have moved.
             clock: Returns the time in seconds.
 
         Returns:
@@ -52,7 +53,9 @@ class SyncCallbacks:
         """
         watchers: list[Callable[[int], None]] = []
         if self.on_estimate is not None and num_unknown >= LEAST:
-            watchers.append(pace_teller(num_unknown, self.on_estimate, clock=clock))
+            watch_pace = pace_teller(num_unknown, self.on_estimate, clock=clock)
+            num_familiar = num_files - num_unknown  # hashed in no time, which says nothing
+            watchers.append(lambda done: watch_pace(done) if done > num_familiar else None)
         if (progress := self.progress) is not None and num_files:
             progress(0, num_files)
             watchers.append(lambda num_done: progress(num_done, num_files))

@@ -7,12 +7,14 @@ import pytest
 
 from clipkit.search import sync_progress
 from clipkit.search.indexing_estimate import (
+    LEAST,
     TRIED,
     IndexingEstimate,
     estimate_indexing,
     pace_teller,
 )
 from clipkit.search.library import PhotoLibrary
+from clipkit.search.sync_progress import SyncCallbacks
 from tests.fakes import FakeEncoder, save_image
 
 
@@ -69,3 +71,17 @@ def test_a_long_sync_tells_how_long_it_takes_without_embedding_anything_for_that
     _fill(photos, 11, blue=200)
     assert library.sync(on_estimate=told.append, clock=lambda: next(clock)).added == 11  # few
     assert len(told) == 1
+
+
+def test_images_that_only_moved_say_nothing_about_the_pace() -> None:
+    told = list[IndexingEstimate]()
+    seconds = itertools.count()
+    tell = SyncCallbacks(on_estimate=told.append).after_step(
+        1000 + LEAST, LEAST, lambda: float(next(seconds))
+    )
+    for num_done in (500, 1000):
+        tell(num_done)
+    assert told == []
+    for num_done in (1001, 1001 + TRIED):  # a second for so many
+        tell(num_done)
+    assert told == [IndexingEstimate(LEAST, 1 / TRIED)]
