@@ -2,12 +2,16 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
 
-from clipkit.cli.search_results import hit_rows
-from clipkit.cli.terminal import LiveLines, can_replace_lines
+from clipkit.cli.search_results import has_found_nothing, hit_rows, print_hits
+from clipkit.cli.terminal import LiveLines, can_replace_lines, note
 from clipkit.search.search import SearchHits
 from clipkit.search.sync_progress import SyncProgress
+
+if TYPE_CHECKING:
+    from clipkit.cli.preview import Preview
 
 _SHARE = 10  # an answer is looked for again when there is a tenth more to search
 
@@ -43,6 +47,24 @@ class EarlyHits:
         told = found_so_far(hits, so_far, is_filtered=self._is_filtered)
         self._lines.show([told, *hit_rows(hits, self._folder)])
         self.shown = so_far
+
+    def print_last(
+        self, num_indexed: int, arguments: argparse.Namespace, preview: "Preview | None"
+    ) -> None:
+        """Print, after Ctrl-C, what is found so far as the answer.
+
+        Args:
+            num_indexed: How many images are indexed now.
+            arguments: As parsed.
+            preview: Shows each image.
+        """
+        assert self.shown is not None
+        hits = self._find()
+        note("interrupted: what is indexed is kept; run the same command again to resume")
+        so_far = replace(self.shown, num_indexed=num_indexed)
+        note(found_so_far(hits, so_far, is_filtered=self._is_filtered))
+        if not (arguments.filepath_only and has_found_nothing(hits, arguments)):
+            print_hits(hits, arguments, preview)
 
     def __enter__(self) -> Self:
         """Return it, with nothing shown."""

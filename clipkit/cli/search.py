@@ -1,11 +1,10 @@
 """``clipkit search``: find the images of a folder that fit words or another image."""
 
 import argparse
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 from clipkit.cli import values
-from clipkit.cli.early_hits import EarlyHits, are_early_hits_wanted, found_so_far
+from clipkit.cli.early_hits import EarlyHits, are_early_hits_wanted
 from clipkit.cli.options import add_model_options, load_encoder
 from clipkit.cli.parser import Parser
 from clipkit.cli.search_options import add_filters, add_indexing, add_query, add_refinements
@@ -19,7 +18,13 @@ from clipkit.cli.search_query import (
     settle_folder,
     typed_parts,
 )
-from clipkit.cli.search_results import open_page, open_preview, print_hits, what_was_found
+from clipkit.cli.search_results import (
+    has_found_nothing,
+    open_page,
+    open_preview,
+    print_hits,
+    what_was_found,
+)
 from clipkit.cli.search_sync import sync_for_search
 from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note
@@ -28,10 +33,6 @@ from clipkit.search.library import PhotoLibrary
 from clipkit.search.order import SORTS
 from clipkit.search.query_vectors import embed_once
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
-from clipkit.search.search import SearchHits
-
-if TYPE_CHECKING:
-    from clipkit.cli.preview import Preview
 
 _EPILOG = """\
 examples: a query is words or an image
@@ -166,35 +167,29 @@ def run(arguments: argparse.Namespace) -> int:
     query = taught.in_space(query, encoder)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
     query = embed_once(query, encoder) if query else None
+    find = partial(
+        library.search,
+        query,
+        k=arguments.top,
+        min_relevance=arguments.min_relevance or 0.0,
+        diversity=arguments.diversity,
+        more_like=arguments.more_like,
+        less_like=arguments.less_like,
+        sort="newest" if arguments.sort == "date" else arguments.sort,
+        **filters,
+    )
     is_filtered = IndexFilter(**filters) != IndexFilter()
-
-    def find() -> SearchHits:
-        return library.search(
-            query,
-            k=arguments.top,
-            min_relevance=arguments.min_relevance or 0.0,
-            diversity=arguments.diversity,
-            more_like=arguments.more_like,
-            less_like=arguments.less_like,
-            sort="newest" if arguments.sort == "date" else arguments.sort,
-            **filters,
-        )
-
     early = None
     if are_early_hits_wanted(arguments):
         early = EarlyHits(find, arguments.folder, is_filtered=is_filtered)
     has_skipped = sync_for_search(library, arguments, early)
     if has_skipped is None:
-        if early is not None and early.shown is not None:
-            so_far = replace(early.shown, num_indexed=len(library))
-            hits = find()
-            note("interrupted: what is indexed is kept; run the same command again to resume")
-            note(found_so_far(hits, so_far, is_filtered=is_filtered))
-            _print_found(hits, arguments, preview)
+        if early is not None and early.shown is not None:  # somebody has seen enough
+            early.print_last(len(library), arguments, preview)
         return 130
     hits = find()
+    is_nothing = has_found_nothing(hits, arguments)
     has_paths_only = arguments.filepath_only or arguments.print0
-    is_nothing = _is_nothing(hits, arguments)
     is_told = is_nothing or hits.verdict == "not sure" or not (has_paths_only or arguments.json)
     summary = ""
     if is_told or page is not None:  # it reads the index again
@@ -207,21 +202,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if is_told:
         note(summary)
-    _print_found(hits, arguments, preview)
-    return 1 if is_nothing or (has_skipped and arguments.strict) else 0
-
-
-def _is_nothing(hits: SearchHits, arguments: argparse.Namespace) -> bool:
-    """Return whether a search has found nothing."""
-    # Somebody who sets a bound has decided what is worth showing.
-    has_bound = arguments.min_relevance is not None
-    return not hits or (hits.verdict == "probably nothing" and not has_bound)
-
-
-def _print_found(
-    hits: SearchHits, arguments: argparse.Namespace, preview: "Preview | None"
-) -> None:
-    """Print hits; where paths are for programs, none of those that probably do not fit."""
-    has_paths_only = arguments.filepath_only or arguments.print0
-    if not (has_paths_only and _is_nothing(hits, arguments)):
+    if not (is_nothing and has_paths_only):
         print_hits(hits, arguments, preview)
+    return 1 if is_nothing or (has_skipped and arguments.strict) else 0

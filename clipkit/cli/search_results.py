@@ -75,6 +75,13 @@ def print_hits(
                 preview.show(hit.path)
 
 
+def has_found_nothing(hits: SearchHits, arguments: argparse.Namespace) -> bool:
+    """Return whether there is probably nothing: no result, and no paths for programs."""
+    # Somebody who sets a bound has decided what is worth showing.
+    has_bound = arguments.min_relevance is not None
+    return not hits or (hits.verdict == "probably nothing" and not has_bound)
+
+
 def hit_rows(hits: Sequence[SearchHit], folder: str) -> list[str]:
     """Return the rows of the table of hits, without its heading.
 
