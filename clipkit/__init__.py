@@ -135,6 +135,7 @@ _PUBLIC = {
     "clipkit.search.export": ("ExportReport", "LibraryEmbeddings"),
     "clipkit.search.filters": ("FilterOptions",),
     "clipkit.search.indexing_estimate": ("IndexingEstimate", "estimate_indexing"),
+    "clipkit.search.indexing_order": ("IndexingOrder",),
     "clipkit.search.library": ("PhotoLibrary",),
     "clipkit.search.listing": ("LibraryImage",),
     "clipkit.search.lookup": ("IndexedFiles",),
@@ -143,6 +144,7 @@ _PUBLIC = {
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.search.store.records": ("ImageFile",),
     "clipkit.search.sync": ("SyncReport",),
+    "clipkit.search.sync_progress": ("SyncProgress",),
     "clipkit.search.thumbnails": ("ThumbnailCache",),
     "clipkit.training.config": (
         "ComputeConfig",

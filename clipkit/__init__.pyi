@@ -151,6 +151,7 @@ from clipkit.search.export import LibraryEmbeddings as LibraryEmbeddings
 from clipkit.search.filters import FilterOptions as FilterOptions
 from clipkit.search.indexing_estimate import IndexingEstimate as IndexingEstimate
 from clipkit.search.indexing_estimate import estimate_indexing as estimate_indexing
+from clipkit.search.indexing_order import IndexingOrder as IndexingOrder
 from clipkit.search.library import PhotoLibrary as PhotoLibrary
 from clipkit.search.listing import LibraryImage as LibraryImage
 from clipkit.search.lookup import IndexedFiles as IndexedFiles
@@ -164,6 +165,7 @@ from clipkit.search.search import SearchOptions as SearchOptions
 from clipkit.search.status import LibraryStatus as LibraryStatus
 from clipkit.search.store.records import ImageFile as ImageFile
 from clipkit.search.sync import SyncReport as SyncReport
+from clipkit.search.sync_progress import SyncProgress as SyncProgress
 from clipkit.search.thumbnails import ThumbnailCache as ThumbnailCache
 from clipkit.training.config import ComputeConfig as ComputeConfig
 from clipkit.training.config import DataConfig as DataConfig

@@ -117,7 +117,10 @@ def _serve(library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespac
 
     def sync(progress: Progress) -> SyncReport:
         return library.sync(
-            progress=progress, exclude=arguments.exclude, include_hidden=arguments.include_hidden
+            progress=progress,
+            exclude=arguments.exclude,
+            include_hidden=arguments.include_hidden,
+            order="newest",  # as the page lists them
         )
 
     def tell_indexed(report: SyncReport) -> None:

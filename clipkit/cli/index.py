@@ -58,7 +58,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     action.add_argument(
         "--watch",
         action="store_true",
-        help="keep running until Ctrl-C, and index images as they appear, change or go",
+        help="keep running until Ctrl-C, and index images as they appear, change or go, the newest "
+        "first",
     )
     action.add_argument(
         "--forget",
@@ -145,6 +146,7 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
         exclude=arguments.exclude,
         include_hidden=arguments.include_hidden,
         prune=arguments.prune,
+        order="newest" if arguments.watch else "spread",
     )
 
 

@@ -24,6 +24,8 @@ from clipkit.search.library import PhotoLibrary, SyncReport
 
 if TYPE_CHECKING:
     from clipkit.search.indexing_estimate import IndexingEstimate
+    from clipkit.search.indexing_order import IndexingOrder
+    from clipkit.search.sync_progress import SyncProgress
 
 
 def add_model_options(
@@ -193,6 +195,7 @@ def sync_if_possible(
     *,
     exclude: Sequence[str] | None = None,
     include_hidden: bool | None = None,
+    on_commit: "Callable[[SyncProgress], None] | None" = None,
 ) -> SyncReport | None:
     """Bring the index up to date, with a progress bar on stderr.
 
@@ -204,6 +207,7 @@ def sync_if_possible(
         folder: Its folder as the user wrote it.
         exclude: What to leave out, as for `PhotoLibrary.sync`.
         include_hidden: As for `PhotoLibrary.sync`.
+        on_commit: As for `PhotoLibrary.sync`.
 
     Returns:
         What was done; None if nothing could be.
@@ -213,7 +217,9 @@ def sync_if_possible(
     """
     note_other_models(library)
     try:
-        return sync_with_bar(library, exclude=exclude, include_hidden=include_hidden)
+        return sync_with_bar(
+            library, exclude=exclude, include_hidden=include_hidden, on_commit=on_commit
+        )
     except LibraryError as error:
         if not library.is_indexed:
             raise
@@ -229,14 +235,18 @@ def sync_with_bar(
     exclude: Sequence[str] | None = None,
     include_hidden: bool | None = None,
     prune: bool = False,
+    order: "IndexingOrder" = "spread",
+    on_commit: "Callable[[SyncProgress], None] | None" = None,
 ) -> SyncReport:
-    """Bring the index up to date; if that takes long, say so before and show a progress bar.
+    """Bring the index up to date; if that takes long, say so and show a progress bar.
 
     Args:
         library: The library.
         exclude: As for `PhotoLibrary.sync`, and so are the others.
         include_hidden: Whether names that start with a dot count.
         prune: Whether to forget missing images.
+        order: Which new images come first.
+        on_commit: Called after each commit.
 
     Returns:
         What was done.
@@ -254,7 +264,9 @@ def sync_with_bar(
             exclude=exclude,
             include_hidden=include_hidden,
             prune=prune,
+            order=order,
             on_estimate=announce,
+            on_commit=on_commit,
         )
 
 

@@ -1,8 +1,10 @@
 """``clipkit search``: find the images of a folder that fit words or another image."""
 
 import argparse
+from functools import partial
 
 from clipkit.cli import values
+from clipkit.cli.early_hits import EarlyHits, are_early_hits_wanted
 from clipkit.cli.options import add_model_options, load_encoder
 from clipkit.cli.parser import Parser
 from clipkit.cli.search_options import add_filters, add_indexing, add_query, add_refinements
@@ -16,13 +18,20 @@ from clipkit.cli.search_query import (
     settle_folder,
     typed_parts,
 )
-from clipkit.cli.search_results import open_page, open_preview, print_hits, what_was_found
+from clipkit.cli.search_results import (
+    has_found_nothing,
+    open_page,
+    open_preview,
+    print_hits,
+    what_was_found,
+)
 from clipkit.cli.search_sync import sync_for_search
 from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note
 from clipkit.search.filters import IndexFilter
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.order import SORTS
+from clipkit.search.query_vectors import embed_once
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
 
 _EPILOG = """\
@@ -45,7 +54,7 @@ what the search says: found, not sure, or probably nothing. The similarity is a 
 high for one query and low for the next.
 
 exit status: 0 found or not sure, 1 probably nothing; with --min-relevance 0 if any image has that
-much, else 1; 2 an error, 130 after Ctrl-C
+much, else 1; 2 an error; 130 after Ctrl-C, also where it has printed the answer so far
 """
 
 
@@ -55,7 +64,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "search",
         help="find images by words or by another image",
         description="Find the images of a folder that fit a query best. New, changed and deleted\n"
-        "images are indexed first. Exits 1 if there is probably nothing.",
+        "images are indexed first; a terminal shows the best so far meanwhile. Exits 1 if there\n"
+        "is probably nothing.",
         usage="%(prog)s [options] QUERY [+ QUERY] [- QUERY] [FOLDER]",
         epilog=_EPILOG,
         prefix_chars="-+",  # so that + alone is an option, as - is
@@ -74,6 +84,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     add_filters(parser.add_argument_group("only images that are"))
     _add_output(parser)
     add_indexing(parser)
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="answer only once the whole folder is indexed; otherwise a terminal shows the best so "
+        "far meanwhile",
+    )
     add_concept_option(parser)
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser)
@@ -150,10 +166,9 @@ def run(arguments: argparse.Namespace) -> int:
     encoder = load_encoder(arguments)
     query = taught.in_space(query, encoder)
     library = PhotoLibrary.open_nearest(arguments.folder, encoder)
-    has_skipped = sync_for_search(library, arguments)
-    if has_skipped is None:
-        return 130
-    hits = library.search(
+    query = embed_once(query, encoder) if query else None
+    find = partial(
+        library.search,
         query,
         k=arguments.top,
         min_relevance=arguments.min_relevance or 0.0,
@@ -163,14 +178,21 @@ def run(arguments: argparse.Namespace) -> int:
         sort="newest" if arguments.sort == "date" else arguments.sort,
         **filters,
     )
-    # Somebody who sets a bound has decided what is worth showing.
-    has_bound = arguments.min_relevance is not None
-    is_nothing = not hits or (hits.verdict == "probably nothing" and not has_bound)
+    is_filtered = IndexFilter(**filters) != IndexFilter()
+    early = None
+    if are_early_hits_wanted(arguments):
+        early = EarlyHits(find, arguments.folder, is_filtered=is_filtered)
+    has_skipped = sync_for_search(library, arguments, early)
+    if has_skipped is None:
+        if early is not None and early.shown is not None:  # somebody has seen enough
+            early.print_last(len(library), arguments, preview)
+        return 130
+    hits = find()
+    is_nothing = has_found_nothing(hits, arguments)
     has_paths_only = arguments.filepath_only or arguments.print0
     is_told = is_nothing or hits.verdict == "not sure" or not (has_paths_only or arguments.json)
     summary = ""
     if is_told or page is not None:  # it reads the index again
-        is_filtered = IndexFilter(**filters) != IndexFilter()
         summary = what_was_found(library, arguments, hits, is_filtered=is_filtered)
     if page is not None:
         from clipkit.cli.contact_sheet import write_contact_sheet

@@ -75,6 +75,27 @@ def print_hits(
                 preview.show(hit.path)
 
 
+def has_found_nothing(hits: SearchHits, arguments: argparse.Namespace) -> bool:
+    """Return whether there is probably nothing: no result, and no paths for programs."""
+    # Somebody who sets a bound has decided what is worth showing.
+    has_bound = arguments.min_relevance is not None
+    return not hits or (hits.verdict == "probably nothing" and not has_bound)
+
+
+def hit_rows(hits: Sequence[SearchHit], folder: str) -> list[str]:
+    """Return the rows of the table of hits, without its heading.
+
+    Args:
+        hits: Best first.
+        folder: As the user wrote it.
+
+    Returns:
+        A line each.
+    """
+    start = path_start(folder)
+    return table_lines([_cells(hit, start) for hit in hits], has_heading=False)
+
+
 def _json_object(hit: SearchHit, start: str) -> dict[str, object]:
     """Return `SearchHit.to_dict`, its paths as they are printed."""
     paths = {"path": hit.path, "raw": hit.raw}

@@ -1,22 +1,28 @@
 """Bringing an index up to date before a search."""
 
 import argparse
+from contextlib import nullcontext
 
+from clipkit.cli.early_hits import EarlyHits
 from clipkit.cli.options import missing_line, sync_if_possible
 from clipkit.cli.quoting import quoted
 from clipkit.cli.terminal import note
 from clipkit.search.library import PhotoLibrary, SyncReport
 
 
-def sync_for_search(library: PhotoLibrary, arguments: argparse.Namespace) -> bool | None:
+def sync_for_search(
+    library: PhotoLibrary, arguments: argparse.Namespace, early: EarlyHits | None = None
+) -> bool | None:
     """Bring the index up to date, unless --no-indexing was given.
 
     Args:
         library: The library.
         arguments: As parsed.
+        early: Shows what is found on the way.
 
     Returns:
-        Whether an image was skipped; None after Ctrl-C, of which a note has been printed.
+        Whether an image was skipped; None after Ctrl-C, of which a note has been printed unless
+        there was something to see already.
 
     Raises:
         LibraryError: If nothing is indexed yet, and nothing can be.
@@ -24,17 +30,20 @@ def sync_for_search(library: PhotoLibrary, arguments: argparse.Namespace) -> boo
     if arguments.no_indexing:
         return False
     try:
-        report = sync_if_possible(
-            library,
-            arguments.folder,
-            exclude=arguments.exclude,
-            include_hidden=arguments.include_hidden,
-        )
+        with early or nullcontext():
+            report = sync_if_possible(
+                library,
+                arguments.folder,
+                exclude=arguments.exclude,
+                include_hidden=arguments.include_hidden,
+                on_commit=early.show if early else None,
+            )
     except KeyboardInterrupt:
-        note(
-            f"interrupted: what is indexed so far is kept (images: {len(library)}); search "
-            "it with --no-indexing, or run the same command again to resume"
-        )
+        if early is None or early.shown is None:
+            note(
+                f"interrupted: what is indexed so far is kept (images: {len(library)}); search "
+                "it with --no-indexing, or run the same command again to resume"
+            )
         return None
     if report is None:
         return False

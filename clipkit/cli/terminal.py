@@ -4,13 +4,15 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from clipkit.plain_text import visible
 from clipkit.progress import Progress
@@ -24,7 +26,11 @@ _ESCAPED = re.compile("[\x7f-\x9f\ud800-\udfff]")
 
 _LINE_SECONDS = 5.0  # between two lines about a transfer
 
+_ECHO = 5  # columns to the right of a bar, so that the ^C that terminals echo does not wrap
+
 _bars: list["tqdm[NoReturn]"] = []  # on the terminal now
+_blocks: list["LiveLines"] = []  # likewise
+_screen = threading.RLock()  # images are read in other threads, which have notes of their own
 
 
 def use_file_system_encoding() -> None:
@@ -41,8 +47,13 @@ def use_file_system_encoding() -> None:
 
 def note(line: str) -> None:
     """Print a note for a person on stderr: anything that is not a result."""
-    clear_bars()
-    print(visible(line), file=sys.stderr)
+    with _screen:
+        clear_bars()
+        for block in _blocks:
+            block.clear()
+        print(visible(line), file=sys.stderr)
+        for block in _blocks:
+            block.draw()
 
 
 def warn(line: str) -> None:
@@ -100,6 +111,65 @@ def clear_bars() -> None:
         bar.clear()
 
 
+class LiveLines:
+    """Lines on stderr, above the progress bar, that are replaced in place.
+
+    Used in a ``with`` block, and only where `can_replace_lines`. They stay below whatever note is
+    printed, and are gone when the block ends.
+    """
+
+    def __init__(self) -> None:
+        self._lines: Sequence[str] = ()
+        self._number = 0  # of the lines on the screen
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Show lines in the place of those before, cut to what the terminal holds."""
+        self._lines = lines
+        self.draw()
+
+    def draw(self) -> None:
+        """Show the lines, again if they were cleared."""
+        if not self._lines:
+            return
+        with _screen:
+            clear_bars()
+            width, height = _terminal_size()
+            shown = [_cut(visible(line), width - 1) for line in self._lines[: max(height - 2, 0)]]
+            # In one piece, so that nothing flickers: each line up to its end, then what is below.
+            text = "".join(f"{line}\033[K\n" for line in shown)
+            sys.stderr.write(f"{self._back()}{text}\033[J")
+            sys.stderr.flush()
+            self._number = len(shown)
+
+    def clear(self) -> None:
+        """Take them off the screen."""
+        with _screen:
+            clear_bars()
+            if self._number:
+                sys.stderr.write(f"{self._back()}\033[J")
+                sys.stderr.flush()
+            self._number = 0
+
+    def __enter__(self) -> Self:
+        """Return the lines, none so far."""
+        _blocks.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take them off the screen."""
+        _blocks.remove(self)
+        self.clear()
+
+    def _back(self) -> str:
+        """Return what moves the cursor to the start of the first line."""
+        return f"\r\033[{self._number}A" if self._number else "\r"
+
+
+def can_replace_lines() -> bool:
+    """Return whether stdout and stderr are a terminal on which `LiveLines` work."""
+    return sys.stderr.isatty() and sys.stdout.isatty() and _obeys_codes()
+
+
 def table_lines(
     rows: Sequence[Sequence[str]], *, has_heading: bool = True, right: Collection[int] = ()
 ) -> list[str]:
@@ -129,7 +199,12 @@ def shows_colors() -> bool:
     Source:
         https://no-color.org for NO_COLOR.
     """
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and _obeys_codes()
+
+
+def _obeys_codes() -> bool:
+    """Return whether the terminal obeys escape sequences, which old and dumb ones print."""
+    if os.environ.get("TERM") == "dumb":
         return False
     # An old console of Windows prints the codes; what understands them sets one of these.
     return os.name != "nt" or any(name in os.environ for name in ("WT_SESSION", "ANSICON", "TERM"))
@@ -200,10 +275,14 @@ def _bar(**settings: Any) -> Iterator[Progress]:
         if bar is None:
             from tqdm import tqdm  # only here: it takes 20 ms, and often there is nothing to do
 
-            bar = tqdm(total=total, initial=done, file=sys.stderr, leave=False, **settings)
+            width = max(20, _terminal_size().columns - _ECHO)
+            bar = tqdm(
+                total=total, initial=done, file=sys.stderr, leave=False, ncols=width, **settings
+            )
             _bars.append(bar)
-        bar.total = total
-        bar.update(done - bar.n)
+        with _screen:
+            bar.total = total
+            bar.update(done - bar.n)
 
     try:
         yield update
@@ -211,6 +290,27 @@ def _bar(**settings: Any) -> Iterator[Progress]:
         if bar is not None:
             _bars.remove(bar)
             bar.close()
+
+
+def _terminal_size() -> os.terminal_size:
+    """Return how many columns and lines the terminal of stderr has."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return shutil.get_terminal_size()
+    return size if min(size) else shutil.get_terminal_size()
+
+
+def _cut(text: str, width: int) -> str:
+    """Return a text without control characters that takes at most so many columns."""
+    if display_width(text) <= width:
+        return text
+    kept = ""
+    for letter in text:
+        if display_width(kept + letter) > width - 1:
+            break
+        kept += letter
+    return f"{kept}…"
 
 
 def _width(letter: str) -> int:

@@ -50,7 +50,7 @@ class FolderIndexer:
     Args:
         library: The folder and its index.
         queue: The queue for the model: visitors have it between two steps.
-        sync: Brings the two in step; None: as the library does.
+        sync: Brings the two in step; None: as the library does, the newest images first.
         tell: Called with what was done, each time.
         interval: Seconds after which new images are looked for again.
     """
@@ -68,7 +68,7 @@ class FolderIndexer:
         self.version = 0  # differs after whatever may have changed the index
         self.library = library
         self.queue = queue
-        self._sync = sync or (lambda progress: library.sync(progress=progress))
+        self._sync = sync or (lambda progress: library.sync(progress=progress, order="newest"))
         self._tell = tell
         self._interval = interval
         self._wanted = asyncio.Event()

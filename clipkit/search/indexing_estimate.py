@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
 
 TRIED = 8  # images: some seconds with the largest models
-LEAST = 200  # images that are worth a trial
+LEAST = 200  # images whose time is worth telling
+_LEAST_SECONDS = 0.5  # of indexing that a speed is told by
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,41 @@ def estimate_indexing(
     start = clock()
     encoder.encode_readable_images(tried)
     return IndexingEstimate(len(paths), (clock() - start) / len(tried))
+
+
+def pace_teller(
+    num_images: int,
+    tell: Callable[[IndexingEstimate], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Callable[[int], None]:
+    """Return what watches an indexing go on, and tells once how long all of it takes.
+
+    Args:
+        num_images: How many there are to index.
+        tell: Called once, as soon as the speed is known.
+        clock: Returns the time in seconds.
+
+    Returns:
+        A function to call after every step with how many images are done. The first step is not
+        counted, as it also starts the engine.
+    """
+    start: tuple[int, float] | None = None
+    is_told = False
+
+    def watch(num_done: int) -> None:
+        nonlocal start, is_told
+        if is_told:
+            return
+        now = clock()
+        if start is None:
+            start = num_done, now
+        number, seconds = num_done - start[0], now - start[1]
+        if number >= TRIED and seconds >= _LEAST_SECONDS:
+            is_told = True
+            tell(IndexingEstimate(num_images, seconds / number))
+
+    return watch
 
 
 def _in_words(seconds: float) -> str:

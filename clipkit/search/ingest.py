@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clipkit.encoder.image_embedding import EncodedBatch
 
 COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
+FIRST_SECONDS = 1.0  # until the first commit: somebody may be waiting for what it makes visible
 
 DIGEST_BYTES = 16  # of SHA-256: enough for any number of images, half the space in the catalog
 
@@ -79,6 +80,8 @@ class ImageIngester:
         gone: Indexed paths that are not found: their rows may be given to moved images.
         locate: Maps a path in the catalog to the file.
         after_step: Called after every step with how many files are done.
+        after_commit: Called after every commit on the way with how many of the files done were
+            new: neither indexed before nor missing.
         clock: Returns the time in seconds.
     """
 
@@ -92,6 +95,7 @@ class ImageIngester:
         gone: Collection[str],
         locate: Callable[[str], Path],
         after_step: Callable[[int], None],
+        after_commit: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = IngestCounts()
@@ -102,8 +106,10 @@ class ImageIngester:
         self._known = known
         self._locate = locate
         self._after_step = after_step
+        self._after_commit = after_commit
         self._clock = clock
-        self._last_commit = clock()
+        self._next_commit = clock() + FIRST_SECONDS
+        self._num_new = 0  # files done that were not known
         # By digest: images that are being encoded, each with the files of equal content.
         self._in_flight: dict[bytes, list[_InspectedFile]] = {}
 
@@ -245,8 +251,10 @@ class ImageIngester:
             SkippedFile(file.path, file.size, file.mtime_ns, reason, inspection.is_settled)
         )
         self.counts.failed.append(ImageReadError(self._locate(file.path), reason))
+        self._num_new += file.path not in self._known
 
     def _count(self, file: FileState, *, is_move: bool = False) -> None:
+        self._num_new += file.path not in self._known
         if file.path in self._known:
             self.counts.changed += 1
         elif is_move:
@@ -255,9 +263,10 @@ class ImageIngester:
             self.counts.added += 1
 
     def _finish_step(self) -> None:
-        if self._clock() - self._last_commit >= COMMIT_SECONDS:
+        if self._clock() >= self._next_commit:
             self._writer.commit()
-            self._last_commit = self._clock()
+            self._after_commit(self._num_new)
+            self._next_commit = self._clock() + COMMIT_SECONDS
         self._after_step(self.counts.num_done)
 
 

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -18,6 +19,7 @@ from clipkit.progress import Progress
 from clipkit.search import indexes
 from clipkit.search.changes import FileState
 from clipkit.search.filters import FilterOptions, read_filter
+from clipkit.search.indexing_order import IndexingOrder
 from clipkit.search.location import (
     LibraryPlace,
     existing_folder,
@@ -38,6 +40,7 @@ from clipkit.search.search import (
 )
 from clipkit.search.store.local.store import not_indexed
 from clipkit.search.sync import SyncOptions, SyncReport, sync_library
+from clipkit.search.sync_progress import SyncCallbacks, SyncProgress
 from clipkit.search.watch import sync_on_changes
 
 # Modules that a search does not need are imported by the methods that do: it starts sooner.
@@ -181,14 +184,16 @@ class PhotoLibrary:
 
         return read_status(self._place)
 
-    def sync(
+    def sync(  # noqa: PLR0913 - what to index, and who is told of it
         self,
         *,
         progress: Progress | None = None,
         exclude: Sequence[str] | None = None,
         include_hidden: bool | None = None,
         prune: bool = False,
+        order: IndexingOrder = "spread",
         on_estimate: "Callable[[IndexingEstimate], None] | None" = None,
+        on_commit: Callable[[SyncProgress], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> SyncReport:
         """Bring the index in step with the folder: new, changed, moved and deleted images.
@@ -199,21 +204,31 @@ class PhotoLibrary:
         vanished with a disconnected disk are kept as missing (see `SyncReport`): no search shows
         them until they are back, and nothing is encoded again.
 
+        What is committed can be searched while the rest is indexed, by the same `search` as ever:
+        in `on_commit`, here with the best image so far.
+
+            library.sync(on_commit=lambda so_far: print(so_far, library.search("a dog")[:1]))
+
         Args:
             progress: Called with how many images are done, and how many there are to do.
             exclude: Patterns of names and paths to leave out, as `find_images` has them; None
                 for those of last time.
             include_hidden: Whether names that start with a dot count; None for as last time.
             prune: Whether to forget missing images: they are gone for good.
-            on_estimate: Called with how long indexing takes, before it begins, if there are many
-                new images; a few of them are embedded for that.
+            order: In which order new images are indexed: "spread" evenly over the folder, so that
+                the first ones stand for the whole, or the "newest" files first.
+            on_estimate: Called once with how long indexing takes, as soon as its speed is known, if
+                there are many new images.
+            on_commit: Called with how much of the folder is searched now, after about a second and
+                then every two, as long as new images are left. What it raises ends the sync.
             clock: Returns the time in seconds.
 
         Returns:
             What was done and what was skipped.
 
         Raises:
-            InputError: If the folder is gone, there is no encoder, or a pattern is no string.
+            InputError: If the folder is gone, there is no encoder, a pattern is no string, or there
+                is no such order.
             LibraryError: If another process is writing (`LibraryBusyError`), or the index is
                 damaged or cannot be written.
             SpaceMismatchError: If the index was rebuilt with another model meanwhile.
@@ -222,24 +237,18 @@ class PhotoLibrary:
         if self._first.location == inner_location(self.folder):
             move_index_inside(self._first)
             self._place = self._own_place()  # there may be one of another model now
-        options = SyncOptions(exclude, include_hidden, prune)
+        options = SyncOptions(exclude, include_hidden, prune, order)
+        callbacks = SyncCallbacks(progress, on_estimate, on_commit)
         encoder = needed_encoder(self._encoder)
-        return sync_library(
-            self._place,
-            encoder,
-            options,
-            progress=progress,
-            on_estimate=on_estimate,
-            clock=clock,
-        )
+        return sync_library(self._place, encoder, options, callbacks, clock=clock)
 
     def watch(self, stop: threading.Event | None = None) -> Iterator[SyncReport]:
         """Sync now, and again whenever something in the folder has changed; yield each report.
 
-        It ends with Ctrl-C, or when another thread sets `stop`. Errors are those of `sync`, and a
-        LibraryError if the system cannot watch the folder.
+        The newest images come first. It ends with Ctrl-C, or when another thread sets `stop`.
+        Errors are those of `sync`, and a LibraryError if the system cannot watch the folder.
         """
-        return sync_on_changes(self.folder, self.sync, stop)
+        return sync_on_changes(self.folder, partial(self.sync, order="newest"), stop)
 
     def search(
         self,

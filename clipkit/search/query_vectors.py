@@ -4,7 +4,7 @@ Shapes: L and M marked images, D dimensions.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -72,6 +72,35 @@ class QueryVectors:
         has_added = any(part.weight > 0 for part in self.parts)
         weight = sign / len(rows) if has_added and len(rows) else sign
         return [*self.parts, *(PartVector(row, weight, is_image=True) for row in rows)]
+
+
+def embed_once(query: Query, encoder: "Encoder") -> Query:
+    """Return a query that can be searched for again and again: nothing of it is fetched twice.
+
+    Args:
+        query: The query.
+        encoder: Embeds its texts, and its images that are no local files. Those that are stay:
+            what is indexed of them is looked up.
+
+    Returns:
+        The same query.
+
+    Raises:
+        ImageReadError: If an image cannot be read.
+    """
+    return Query(tuple(_embedded(part, encoder) for part in query.parts))
+
+
+def _embedded(part: QueryPart, encoder: "Encoder") -> QueryPart:
+    """Return a part with its embedding as the content, unless it is an embedding or a file."""
+    if is_embedding(part.content) or part.path is not None:
+        return part
+    if part.is_image:
+        image = cast(ImageInput, part.content)
+        rows = encoder.encode_images([image], allow_urls=part.allow_urls)
+    else:
+        rows = encoder.encode_texts([str(part.content)])
+    return replace(part, content=rows[0])
 
 
 def needed_encoder(encoder: "Encoder | None") -> "Encoder":

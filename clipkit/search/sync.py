@@ -12,9 +12,12 @@ from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import LeftOut
-from clipkit.progress import Progress
 from clipkit.search.folder_state import FolderState, find_mounts, read_folder_state
-from clipkit.search.indexing_estimate import LEAST, IndexingEstimate, estimate_indexing
+from clipkit.search.indexing_order import (
+    IndexingOrder,
+    check_indexing_order,
+    in_indexing_order,
+)
 from clipkit.search.ingest import ImageIngester, IngestCounts
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
@@ -23,6 +26,7 @@ from clipkit.search.store.local.schema import damaged_library
 from clipkit.search.store.local.vectors import VectorReader, vectors_name
 from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
 from clipkit.search.store.records import CatalogMeta
+from clipkit.search.sync_progress import SyncCallbacks
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
@@ -72,14 +76,16 @@ class SyncReport:
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """What of a folder to index; None means the same as last time."""
+    """What of a folder to index, and in which order; None means the same as last time."""
 
     exclude: Sequence[str] | None = None  # as for `find_images`
     include_hidden: bool | None = None
     prune: bool = False  # whether to remove images that would be kept as missing
+    order: IndexingOrder = "spread"
 
     def __post_init__(self) -> None:
-        """Refuse a single string as patterns: each of its letters would be one."""
+        """Refuse a single string as patterns, each of whose letters would be one; and an order."""
+        check_indexing_order(self.order)
         if self.exclude is None:
             return
         patterns = tuple(items_of(self.exclude, "exclude must be a list of patterns"))
@@ -93,9 +99,8 @@ def sync_library(
     place: LibraryPlace,
     encoder: "Encoder",
     options: SyncOptions,
+    callbacks: SyncCallbacks,
     *,
-    progress: Progress | None = None,
-    on_estimate: Callable[[IndexingEstimate], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> SyncReport:
     """Index new and changed images, and remove those that are gone.
@@ -104,8 +109,7 @@ def sync_library(
         place: The images and the index.
         encoder: Makes the embeddings.
         options: What to index.
-        progress: Called before the first and after every batch.
-        on_estimate: Called before the first of many new images with how long they take.
+        callbacks: Called on the way.
         clock: Returns the time in seconds.
 
     Returns:
@@ -133,10 +137,8 @@ def sync_library(
         if stored_background(catalog.background()) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
         changes = state.changes
-        files = (*changes.added, *changes.changed)
+        files = in_indexing_order([*changes.added, *changes.changed], options.order)
         unknown = [file for file in files if file.size not in changes.familiar_sizes]
-        if on_estimate is not None and len(unknown) >= LEAST:
-            on_estimate(estimate_indexing(encoder, [place.path(file.path) for file in unknown]))
         meta = _next_meta(asked, state, place, encoder)
         with LibraryWriter(catalog, place.location, meta) as writer:
             ingester = ImageIngester(
@@ -146,7 +148,10 @@ def sync_library(
                 known={**state.known, **state.missing},
                 gone=changes.gone,
                 locate=place.path,
-                after_step=_step_progress(progress, len(files)),
+                after_step=callbacks.after_step(len(files), len(unknown), clock),
+                after_commit=callbacks.after_commit(
+                    len(changes.added), lambda: catalog.count(place.prefix)
+                ),
                 clock=clock,
             )
             for image in filter(None, map(catalog.find_missing, state.returned)):
@@ -279,14 +284,6 @@ def _check_vectors(meta: CatalogMeta, place: LibraryPlace) -> None:
         VectorReader(path, meta.embed_dim, meta.num_rows, place.indexed_folder)
     except FileNotFoundError as error:
         raise damaged_library(place.indexed_folder, f"{path} is missing") from error
-
-
-def _step_progress(progress: Progress | None, num_files: int) -> Callable[[int], None]:
-    """Return a function to call with how many files are done."""
-    if progress is None or not num_files:
-        return lambda _: None
-    progress(0, num_files)
-    return lambda num_done: progress(num_done, num_files)
 
 
 def _report(

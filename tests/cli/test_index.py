@@ -54,16 +54,19 @@ def test_index_reports_what_it_did(
     assert captured.err == ""
 
 
-def test_how_long_it_takes_is_said_before(
+def test_how_long_it_takes_is_said_by_the_first_images(
     photos: Path,
     encoder: FakeEncoder,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("clipkit.search.sync.LEAST", 2)
+    for number in range(10):
+        save_image(photos / f"{number}.png", (number, 9, 9))
+    monkeypatch.setattr("clipkit.search.sync_progress.LEAST", 12)
+    monkeypatch.setattr("clipkit.search.indexing_estimate._LEAST_SECONDS", 0)
     assert main(["index", "my photos"]) == 0
     line = capsys.readouterr().err
-    assert line.startswith("2 images to index take about 1 s on this machine, at ")
+    assert line.startswith("12 images to index take about 1 s on this machine, at ")
     assert line.endswith(" s an image; Ctrl-C keeps what is done\n")
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clipkit.cli.terminal import (
+    LiveLines,
+    can_replace_lines,
     display_width,
     note,
     progress_bar,
@@ -225,3 +228,104 @@ def test_control_characters_are_shown_not_obeyed(monkeypatch: pytest.MonkeyPatch
         "a\\x1b[2J\\n   1",
         "\u732b          22",
     ]
+
+
+class Screen(io.StringIO):
+    """A terminal of 20 columns and 8 lines that obeys what LiveLines write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.row, self.column = [""], 0, 0
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        for code, number, letter, char in re.findall(r"(\033\[(\d*)([A-Z]))|(.)", text, re.DOTALL):
+            if letter == "A":
+                self.row -= int(number)
+                assert self.row >= 0
+            elif letter == "K":
+                self.rows[self.row] = self.rows[self.row][: self.column]
+            elif letter == "J":
+                self.rows[self.row] = self.rows[self.row][: self.column]
+                del self.rows[self.row + 1 :]
+            elif char == "\r":
+                self.column = 0
+            elif char == "\n":
+                self.row, self.column = self.row + 1, 0
+                self.rows += [""] * (self.row + 1 - len(self.rows))
+            else:
+                assert not code, code
+                assert self.column < 20, "it wraps"
+                row = self.rows[self.row].ljust(self.column)
+                self.rows[self.row] = row[: self.column] + char + row[self.column + 1 :]
+                self.column += 1
+        return len(text)
+
+    @property
+    def shown(self) -> list[str]:
+        return [row.rstrip() for row in self.rows if row.strip()]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("LINES", "8")
+    return Screen()
+
+
+def test_lines_are_replaced_in_place_and_stay_below_notes(terminal: Screen) -> None:
+    with contextlib.redirect_stderr(terminal):
+        note("before")
+        with LiveLines() as lines:
+            lines.show(["one", "two", "three"])
+            assert terminal.shown == ["before", "one", "two", "three"]
+            lines.show(["four", "5"])
+            assert terminal.shown == ["before", "four", "5"]
+            note("between")
+            assert terminal.shown == ["before", "between", "four", "5"]
+            with progress_bar("at it") as progress:
+                progress(0, 10)
+                assert terminal.shown[-1].startswith("at it:")
+                lines.show(["six"])
+                assert terminal.shown == ["before", "between", "six"]  # until the bar moves
+                note("again")
+                assert terminal.shown == ["before", "between", "again", "six"]
+        assert terminal.shown == ["before", "between", "again"]
+        note("after")
+    assert terminal.shown[-1] == "after"
+
+
+def test_lines_are_cut_to_what_the_terminal_holds(terminal: Screen) -> None:
+    with contextlib.redirect_stderr(terminal), LiveLines() as lines:
+        lines.show(["x" * 19, "y" * 20, "写" * 20, "a\nb", *"123456"])
+        cut = ["x" * 19, "y" * 18 + "…", "写" * 9 + "…", "a\\nb", "1", "2"]
+        assert terminal.shown == cut
+    assert terminal.shown == []
+
+
+def test_a_terminal_without_room_shows_no_lines(
+    terminal: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", "1")
+    with contextlib.redirect_stderr(terminal), LiveLines() as lines:
+        lines.show(["one", "two", "three"])
+        assert terminal.shown == []
+
+
+def test_no_lines_write_nothing(terminal: Screen) -> None:
+    with contextlib.redirect_stderr(terminal), LiveLines():
+        pass
+    assert terminal.rows == [""]
+
+
+@pytest.mark.parametrize(("term", "can"), [("xterm-256color", True), ("dumb", False)])
+def test_dumb_terminals_replace_no_lines(
+    term: str, can: bool, terminal: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    with contextlib.redirect_stderr(terminal):
+        assert not can_replace_lines()  # stdout is none
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert can_replace_lines() == can

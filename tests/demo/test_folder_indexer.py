@@ -1,6 +1,7 @@
 """Indexing while the page is served: in steps, with pauses, and nothing done twice or lost."""
 
 import asyncio
+import os
 import shutil
 import threading
 from collections.abc import Callable, Coroutine
@@ -60,6 +61,14 @@ def test_what_the_head_start_leaves_is_indexed_later_and_nothing_twice(folder: P
     run_apart(index())
     assert len(library) == COUNT
     assert sorted(encoder.encoded_images) == [f"{number:02}.png" for number in range(COUNT)]
+
+
+def test_the_newest_images_come_first(folder: Path) -> None:
+    encoder = FakeEncoder(batch_size=BATCH)
+    for number in range(COUNT):
+        os.utime(folder / f"{number:02}.png", (10**9 + number, 10**9 + number))
+    FolderIndexer(clipkit.PhotoLibrary.open(folder, encoder), ModelQueue()).begin(60)
+    assert encoder.encoded_images == [f"{number:02}.png" for number in reversed(range(COUNT))]
 
 
 def test_a_pause_keeps_what_is_done_and_going_on_adds_the_rest(folder: Path) -> None:

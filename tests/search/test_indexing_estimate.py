@@ -1,12 +1,20 @@
 """How long indexing is said to take, by a clock that is set."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 
-from clipkit.search import sync
-from clipkit.search.indexing_estimate import TRIED, IndexingEstimate, estimate_indexing
+from clipkit.search import sync_progress
+from clipkit.search.indexing_estimate import (
+    LEAST,
+    TRIED,
+    IndexingEstimate,
+    estimate_indexing,
+    pace_teller,
+)
 from clipkit.search.library import PhotoLibrary
+from clipkit.search.sync_progress import SyncCallbacks
 from tests.fakes import FakeEncoder, save_image
 
 
@@ -31,21 +39,49 @@ def test_images_from_the_whole_list_are_timed_after_one_that_starts_the_engine(
     assert estimate_indexing(encoder, paths[:3], clock=iter([0.0, 6.0]).__next__).seconds == 6
 
 
-def test_a_long_sync_is_announced_before_it_begins(
+def test_the_pace_is_told_once_when_enough_images_and_time_have_passed() -> None:
+    told: list[IndexingEstimate] = []
+    times = {10: 100.0, 17: 103.0, 18: 100.2, 22: 106.0}  # seconds by how many are done
+    for steps, expected in (
+        ((10, 17), []),  # 7 images after the first step are few
+        ((10, 18), []),  # .2 s are short
+        ((10, 17, 18, 22, 22), [IndexingEstimate(300, 6 / 12)]),
+    ):
+        told.clear()
+        clock = iter([times[step] for step in steps])
+        watch = pace_teller(300, told.append, clock=clock.__next__)
+        for step in steps:
+            watch(step)
+        assert told == expected
+
+
+def test_a_long_sync_tells_how_long_it_takes_without_embedding_anything_for_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "LEAST", 12)
-    photos, told, encoder = tmp_path / "photos", [], FakeEncoder()
+    monkeypatch.setattr(sync_progress, "LEAST", 12)
+    photos, told, encoder = tmp_path / "photos", list[IndexingEstimate](), FakeEncoder()
     photos.mkdir()
     _fill(photos, 12)
     library = PhotoLibrary.open(photos, encoder, location=tmp_path / "index")
-
-    def announce(estimate: IndexingEstimate) -> None:
-        told.append((estimate.num_images, len(library)))
-
-    assert library.sync(on_estimate=announce).added == 12
-    assert told == [(12, 0)]
-    library.sync(on_estimate=announce)  # nothing is new
+    clock = itertools.count(step=0.25)
+    assert library.sync(on_estimate=told.append, clock=lambda: next(clock)).added == 12
+    assert [estimate.num_images for estimate in told] == [12]
+    assert sorted(encoder.encoded_images) == sorted(f"0-{red}.png" for red in range(12))
+    library.sync(on_estimate=told.append)  # nothing is new
     _fill(photos, 11, blue=200)
-    assert library.sync(on_estimate=announce).added == 11  # few
+    assert library.sync(on_estimate=told.append, clock=lambda: next(clock)).added == 11  # few
     assert len(told) == 1
+
+
+def test_images_that_only_moved_say_nothing_about_the_pace() -> None:
+    told = list[IndexingEstimate]()
+    seconds = itertools.count()
+    tell = SyncCallbacks(on_estimate=told.append).after_step(
+        1000 + LEAST, LEAST, lambda: float(next(seconds))
+    )
+    for num_done in (500, 1000):
+        tell(num_done)
+    assert told == []
+    for num_done in (1001, 1001 + TRIED):  # a second for so many
+        tell(num_done)
+    assert told == [IndexingEstimate(LEAST, 1 / TRIED)]

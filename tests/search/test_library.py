@@ -434,10 +434,14 @@ class Clock:
 
 @pytest.mark.parametrize(
     ("step", "committed"),
-    [(0.5, [0, 0, 0, 0]), (0.75, [0, 0, 0, 6]), (1.0, [0, 0, 4, 4]), (2.0, [0, 2, 4, 6])],
+    [(0.25, [0, 0, 0, 0]), (0.5, [0, 0, 4, 4]), (1.0, [0, 2, 2, 6]), (2.0, [0, 2, 4, 6])],
 )
 def test_work_is_committed_by_the_clock(photos: Path, step: float, committed: list[int]) -> None:
-    """Two images a batch; the clock is asked at the start, after a batch and after a commit."""
+    """Two images a batch; the clock is asked at the start, after a batch and after a commit.
+
+    So with steps of 1 it is 1 at the start, 2 after a batch, which is a second later and committed,
+    3 after that, and 4 and 5 after the next two, which is two seconds later and committed.
+    """
     for number in range(4):
         save_image(photos / f"{number}.png", (number, 0, 0))
     seen: list[int] = []

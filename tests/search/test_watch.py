@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clipkit.search import watch
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.writer import writer_lock
-from tests.fakes import FakeEncoder, save_image
+from tests.fakes import FakeEncoder, change_time, save_image
 
 
 @pytest.fixture
@@ -76,9 +77,9 @@ def test_while_another_process_writes_its_turn_is_waited_for(
     looked = threading.Event()
     sync = library.sync
 
-    def busy_sync() -> object:
+    def busy_sync(**options: Any) -> object:
         try:
-            return sync()
+            return sync(**options)
         finally:
             looked.set()
 
@@ -93,3 +94,14 @@ def test_while_another_process_writes_its_turn_is_waited_for(
     release.start()
     assert next(reports).added == 4
     release.join()
+
+
+def test_the_newest_images_come_first(
+    photos: Path, encoder: FakeEncoder, stop: threading.Event
+) -> None:
+    names = ["green.png", "red.png", "orange.png", "blue.png"]
+    for age, name in enumerate(names):
+        (path,) = photos.rglob(name)
+        change_time(path, -(10**9) * 3600 * age)
+    next(PhotoLibrary.open(photos, encoder).watch(stop))
+    assert encoder.encoded_images == names
