@@ -148,7 +148,8 @@ def test_doctor_tells_everything_that_decides_the_embeddings(run: Run, compiled:
     assert report["is_healthy"] is True
     assert report["image"]["mean"] == [0.5, 0.4, 0.3]
     assert report["golden"]["mean_text_cosine"] > 0.99
-    assert report["compilation"]["trial"]["chosen"] == report["precision"]
+    chosen = f"{report['precision']} on {report['engine']}"
+    assert report["compilation"]["trial"]["chosen"] == chosen
 
 
 @pytest.mark.slow
