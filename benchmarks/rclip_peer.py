@@ -11,9 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from made_images import MadeImages
 from workplace import Workplace, apart
@@ -34,6 +36,7 @@ class RclipPeer:
     """rclip with data directories of its own, each with the model and an index."""
 
     workplace: Workplace
+    image_tower: str = ARCHITECTURE  # which its models and data are kept by
 
     @cached_property
     def python(self) -> Path:
@@ -46,10 +49,20 @@ class RclipPeer:
         Args:
             checkpoint: The weights of an open_clip model of ARCHITECTURE, as a state dict.
         """
-        assert self.python.is_file()
-        apart(self._export_model, checkpoint)
+        self.prepare_from(_read_towers, checkpoint)
 
-    def _export_model(self, checkpoint: Path) -> None:
+    def prepare_from(self, make: Callable[..., Any], *arguments: object) -> None:
+        """Make what a query needs, unless it is there.
+
+        Args:
+            make: Returns open_clip's model, of images of 256 pixels and texts of 77 tokens, in a
+                process that imports it.
+            *arguments: Its arguments.
+        """
+        assert self.python.is_file()
+        apart(self._export_model, make, *arguments)
+
+    def _export_model(self, make: Callable[..., Any], *arguments: object) -> None:
         """Write the towers and the vocabulary as rclip reads them, unless they are there."""
         vocabulary = self._models / "tokenizer" / _VOCABULARY  # written last
         if vocabulary.exists():
@@ -57,9 +70,7 @@ class RclipPeer:
         import open_clip
         import torch
 
-        towers = open_clip.create_model(ARCHITECTURE)
-        towers.load_state_dict(torch.load(checkpoint))
-        towers.eval()
+        towers = make(*arguments).eval()
         towers.forward = towers.encode_text
         size = towers.visual.image_size[0]
         folder = self._models / _MODEL_FOLDER
@@ -136,11 +147,23 @@ class RclipPeer:
 
     @property
     def _work(self) -> Path:
-        return self.workplace.directory / "peers" / "rclip"
+        peers = self.workplace.directory / "peers"
+        return peers / (
+            "rclip" if self.image_tower == ARCHITECTURE else f"rclip-{self.image_tower}"
+        )
 
     @property
     def _models(self) -> Path:
         return self._work / "models"
+
+
+def _read_towers(checkpoint: Path) -> Any:
+    import open_clip
+    import torch
+
+    towers = open_clip.create_model(ARCHITECTURE)
+    towers.load_state_dict(torch.load(checkpoint))
+    return towers
 
 
 def _write_index(num: int, folder: Path, path: Path) -> None:

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 
 from clipkit.cli import values
 from clipkit.cli.options import add_engine_options
+from clipkit.cli.quoting import quoted
 from clipkit.cli.terminal import progress_bar, to_json
 from clipkit.doctor.description import ModelDescription
 from clipkit.doctor.diagnose import diagnose
 from clipkit.doctor.health import Diagnosis
 from clipkit.doctor.machine import diagnose_machine
+from clipkit.errors import how_to_install
 from clipkit.plain_text import visible
 from clipkit.runtime.bundle import count_kept
+from clipkit.runtime.compiled_autotune import installed_openvino
 
 _EPILOG = """\
 examples:
@@ -149,6 +152,10 @@ def _compilation_lines(model: ModelDescription) -> Iterator[tuple[str, str]]:
         yield "", f"not {name}: {refusal.reason}"
     if compilation.trial is not None:
         yield "", f"fastest here: {compilation.trial}"
+    if not installed_openvino():
+        yield "", f"not tried: OpenVINO, which may be faster; {how_to_install('openvino')}"
+    elif compilation.trial is None:
+        yield "", f"OpenVINO was not tried: run  clipkit compile {quoted(model.name)}"
 
 
 def _three(values: tuple[float, float, float]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -76,11 +77,16 @@ def compile_int8(
 
 
 def _calls(tower: str, inputs: Inputs, padding_id: int | None) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield some of the reference inputs of a tower, one a call, as a search gives them to it."""
+    """Yield some of the reference inputs of a tower, one a call, as a search gives them to it.
+
+    A black and a white image come with the photographs: nothing has lower or higher values.
+    """
     pixel_values, token_ids = inputs
     if tower == "image":
-        for one in pixel_values[:: -(-len(pixel_values) // _CALLS)]:
-            yield {"pixel_values": one[None]}
+        ends = pixel_values.min(axis=(0, 2, 3)), pixel_values.max(axis=(0, 2, 3))
+        plain = [np.broadcast_to(end[:, None, None], pixel_values.shape[1:]) for end in ends]
+        for one in [*pixel_values[:: -(-len(pixel_values) // _CALLS)], *plain]:
+            yield {"pixel_values": np.ascontiguousarray(one[None])}
     else:
         for row in token_ids[:: -(-len(token_ids) // _CALLS)]:
             yield {"token_ids": trim_padding(row[None], padding_id)}

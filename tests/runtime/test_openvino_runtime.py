@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -186,3 +187,24 @@ def test_load_runs_it(vit: Path, tiny_checkpoint: Path, samples: list[Path]) -> 
         clipkit.load(vit, engine="openvino", precision="fp16")
     with pytest.raises(InputError, match="is not compiled, which engine openvino needs"):
         clipkit.load(tiny_checkpoint, engine="openvino")
+
+
+def test_the_first_call_of_all_is_alone(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two threads that make OpenVINO's first calls at once may wait for each other for ever.
+    real = openvino.InferRequest.infer
+    others = threading.Event()
+    came: list[bool] = []
+
+    def infer(self: object, *arguments: object) -> object:
+        if came:
+            others.set()
+        else:
+            came.append(True)
+            came.append(others.wait(0.3))  # time for another thread to come meanwhile
+        return real(self, *arguments)
+
+    monkeypatch.setattr(openvino.InferRequest, "infer", infer)
+    runtime = OpenVinoRuntime(vit, "bf16")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(runtime.image_features, [_pixels(4)] * 4))
+    assert came[:2] == [True, False]
