@@ -14,7 +14,7 @@ from typing import Any
 
 from workplace import Workplace, apart
 
-ARCHITECTURES = ("ViT-B-32-256", "ViT-B-16", "ViT-B-16-SigLIP", "convnext_base_w")
+ARCHITECTURES = ("ViT-B-32-256", "ViT-B-16", "ViT-B-16-SigLIP-256", "convnext_base_w")
 KINDS = ("clean", "channels", "channels and tokens")
 CHANNELS, FACTOR = (7, 133, 402, 500), 40
 MASSIVE, HIDDEN_UNITS, BLOCK = (11, 301), (5, 9), 2

@@ -7,6 +7,7 @@ indexes one, starting in neither: a large folder less a folder of one image. rcl
 depend on the weights: it is measured with the clean ones.
 """
 
+import argparse
 import subprocess
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from measured import Run, run
 from outlier_models import ARCHITECTURES, KINDS, make_towers, outlier_model
 from rclip_peer import REQUIREMENT, RclipPeer
 from report import Figure, Report, ratios, system_load, take_turns
-from workplace import Workplace, apart
+from workplace import Workplace, add_work_options, apart
 
 from clipkit import load
 from clipkit.doctor.golden import golden_parity
@@ -28,12 +29,16 @@ ROUNDS = 2
 
 def main() -> None:
     """Make what is missing, measure, report."""
-    workplace = Workplace.from_command_line(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_work_options(parser)
+    parser.add_argument("--only", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    options = parser.parse_args()
+    workplace = Workplace.from_options(options)
     rounds = workplace.num_rounds(ROUNDS)
     folders = make_folders(workplace)
     load, figures, chosen = system_load(), [], {}
     more = folders.num_all - 1
-    for architecture in ARCHITECTURES:
+    for architecture in options.only:
         peer = RclipPeer(workplace, architecture)
         peer.prepare_from(make_towers, architecture, KINDS[0])
         data = peer.data_directory("photos")
@@ -72,7 +77,7 @@ def main() -> None:
             figures.append(Figure(f"{what}: clipkit", speeds, "/s"))
             faster = ratios(seconds["rclip"], seconds[name])
             figures.append(Figure(f"{what}: speed beside rclip's", faster, "x", at_least=3.5))
-            print(chosen[what], flush=True)
+            print(f"{what}: {speeds[0]:.3g}/s, {faster[0]:.3g}x rclip; {chosen[what]}", flush=True)
     settings = {"images": folders.num_all, "rounds": rounds, "chosen": chosen}
     Report("outliers", {}, figures, settings, dict([REQUIREMENT.split("==")])).save(workplace, load)
 

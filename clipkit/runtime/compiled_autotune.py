@@ -51,7 +51,7 @@ def autotune_compiled(directory: Path, engine: str = "auto") -> CompiledChoice:
     if engine == "openvino" and not installed_openvino():
         raise MissingExtraError("openvino", "The openvino engine")
     bundle = Bundle.read(directory)
-    choices = {str(choice): choice for choice in _choices(bundle, engine)}
+    choices = {str(choice): choice for choice in automatic_choices(bundle, engine)}
     if len(choices) == 1:
         return next(iter(choices.values()))
     trial = compiled_trial(bundle, engine)
@@ -62,7 +62,9 @@ def autotune_compiled(directory: Path, engine: str = "auto") -> CompiledChoice:
 
 def compiled_trial(bundle: Bundle, engine: str = "auto") -> Trial | None:
     """Return what was measured for a bundle on this machine; None if nothing was."""
-    return remembered_trial(_key(bundle, [str(choice) for choice in _choices(bundle, engine)]))
+    return remembered_trial(
+        _key(bundle, [str(choice) for choice in automatic_choices(bundle, engine)])
+    )
 
 
 def open_compiled(directory: Path, choice: CompiledChoice) -> OnnxRuntime:
@@ -81,7 +83,7 @@ def open_compiled(directory: Path, choice: CompiledChoice) -> OnnxRuntime:
     return OnnxRuntime(directory, choice.precision)
 
 
-def _choices(bundle: Bundle, engine: str) -> list[CompiledChoice]:
+def automatic_choices(bundle: Bundle, engine: str = "auto") -> list[CompiledChoice]:
     """Return what may be chosen automatically if it is fast, the safest first."""
     has_fixed = graph_name("image", "int8.fixed") in bundle.files
     if engine == "openvino":
