@@ -136,8 +136,8 @@ def _choose(directory: Path, engine: str, precision: str) -> CompiledChoice:
         return CompiledChoice("onnx" if engine == "auto" else engine, precision)
     is_left_alone = engine == precision == "auto" and directory == starter_directory()
     if is_left_alone and compiled_trial(Bundle.read(directory)) is None:
-        # Nobody compiled it here, with a trial at the end. One of OpenVINO takes longer than a first
-        # search, so that it waits for  clipkit index  or  clipkit compile starter.
+        # Nobody compiled it here, with a trial at the end. One of OpenVINO takes longer than a
+        # first search, so that it waits for  clipkit index  or  clipkit compile starter.
         return CompiledChoice("onnx", "fp32")
     return autotune_compiled(directory, engine)
 
