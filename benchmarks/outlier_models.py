@@ -42,14 +42,13 @@ def make_towers(architecture: str, kind: str) -> Any:
 
     config = _config(architecture)
     torch.manual_seed(0)
-    is_own = "timm_model_name" in config["vision_cfg"]
-    model = (open_clip.CustomTextCLIP if is_own else open_clip.CLIP)(**config)
+    model = open_clip.CLIP(**config)
     with torch.no_grad():
         for module in model.modules():
             if kind != "clean":
                 _enlarge_channels(module)
         if kind == KINDS[2]:
-            for tower in (model.visual, model.text if is_own else model):
+            for tower in (model.visual, model.transformer):
                 _enlarge_tokens(tower)
     return model
 

@@ -74,6 +74,9 @@ def open_compiled(directory: Path, choice: CompiledChoice) -> OnnxRuntime:
         directory: The bundle.
         choice: What it is to run on.
 
+    Returns:
+        Its towers.
+
     Raises:
         CheckpointError: If the directory is no whole bundle.
         InputError: If the bundle does not have the precision.

@@ -16,7 +16,7 @@ Inputs = tuple[NDArray[np.float32], NDArray[np.int64]]  # pixel values and token
 def admit(
     bundle: Bundle, precision: str, directory: Path, original: ReferenceEmbeddings, inputs: Inputs
 ) -> Bundle:
-    """Return the bundle with a precision measured: among those it has, or refused.
+    """Measure a precision of a bundle that is being compiled.
 
     Args:
         bundle: What is known of the bundle.
@@ -24,6 +24,9 @@ def admit(
         directory: Where the bundle is being compiled; its manifest is written.
         original: Embeddings of the reference inputs by the towers in float32 on torch.
         inputs: The reference inputs.
+
+    Returns:
+        The bundle with the precision among those it has, or refused.
     """
     parity = compare(original, embed(open_unmeasured(bundle, precision, directory), *inputs))
     if parity.passes(precision):

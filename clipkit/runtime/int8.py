@@ -39,7 +39,7 @@ def compile_int8(
     inputs: Inputs,
     tell: StepProgress,
 ) -> Bundle:
-    """Return a bundle with graphs in 8 bits, or with why they were refused.
+    """Compile the towers of a bundle in 8 bits.
 
     A tower whose embeddings are too far from the original's gets products in float32: first none,
     then the one with the largest error of its own, then two, four and so on.
@@ -51,6 +51,9 @@ def compile_int8(
         original: Embeddings of the reference inputs by the towers in float32 on torch.
         inputs: The reference inputs.
         tell: Called with a word or two before each step.
+
+    Returns:
+        The bundle with graphs in 8 bits, or with why they were refused.
     """
     kept = {}
     for tower, graph in graphs.items():

@@ -50,12 +50,15 @@ def quantize_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDAr
 def quantize_activations(
     rows: NDArray[np.float32], least: NDArray[np.float32], largest: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return activations as ONNX Runtime rounds them: 8 bits between the ends of a call's range.
+    """Round activations as ONNX Runtime does: to 8 bits between the ends of a call's range.
 
     Args:
         rows: Shape (R, K).
         least: The least value of the call that each row is of, shape (R, 1).
         largest: The largest.
+
+    Returns:
+        What they count as then, shape (R, K).
 
     Source:
         DynamicQuantizeLinear of ONNX, opset 11: zero is always one of the 256 steps.

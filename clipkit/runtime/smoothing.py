@@ -67,12 +67,15 @@ class Smoothing:
 def record_activations(
     graph: onnx.ModelProto, directory: Path, calls: Iterable[Mapping[str, NDArray[Any]]]
 ) -> dict[str, Activations]:
-    """Run a tower and return what its products get, by the activations' names.
+    """Run a tower and look at what its products get.
 
     Args:
         graph: A graph in float32, whose weights lie in a file of the directory.
         directory: Where that file is; the graph is written there for a moment.
         calls: The inputs of each call.
+
+    Returns:
+        What was seen, by the activations' names.
     """
     import onnxruntime
 
@@ -197,11 +200,14 @@ def divide_activations(
 def divided_ranges(
     activations: Mapping[str, Activations], factors: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, tuple[float, float]]:
-    """Return the least and largest of what products get, by its name.
+    """Look up the ends of the range of what products get once it is divided.
 
     Args:
         activations: What was recorded.
         factors: What :func:`divide_activations` returned.
+
+    Returns:
+        The least and the largest, by the names of what products get.
     """
     ranges = {}
     for original, seen in activations.items():
