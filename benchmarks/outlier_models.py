@@ -88,11 +88,13 @@ def _find(module: Any, path: str) -> Any:
 def _config(architecture: str) -> dict[str, Any]:
     import open_clip
 
-    vision = open_clip.get_model_config(architecture)["vision_cfg"]
+    whole = open_clip.get_model_config(architecture)
+    vision = whole["vision_cfg"]
     text = open_clip.get_model_config("ViT-B-32")["text_cfg"]
     if "timm_model_name" in vision:
         vision = {**vision, "timm_model_pretrained": False}
-    return {"embed_dim": 512, "vision_cfg": {**vision, "image_size": 256}, "text_cfg": text}
+    vision = {**vision, "image_size": 256}
+    return {"embed_dim": whole["embed_dim"], "vision_cfg": vision, "text_cfg": text}
 
 
 def _write(folder: Path, architecture: str, kind: str) -> None:
