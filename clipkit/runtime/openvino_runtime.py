@@ -102,4 +102,10 @@ class OpenVinoRuntime(OnnxRuntime):
         requests: queue.SimpleQueue[InferRequest] = queue.SimpleQueue()
         for _ in range(cores):
             requests.put(model.create_infer_request())
+        # The first call fills in what OpenVINO's bindings know of NumPy, under a lock of its own:
+        # two threads that are the first wait for each other for ever, one with that lock and the
+        # other with the interpreter's (seen with 2026.4).
+        first = requests.get()
+        first.infer([np.zeros((1, 3, *self.bundle.image_size), np.float32)])
+        requests.put(first)
         return requests
