@@ -127,12 +127,17 @@ def _exact_paths(
     images: MadeImages, queries: NDArray[np.float32], k: int, month: int | None
 ) -> list[set[str]]:
     """Return the paths of the k closest images to each query, of one month or of all."""
-    scores = np.empty((len(queries), images.num), dtype=np.float32)
+    numbers = np.zeros((len(queries), 0), np.int64)
+    scores = np.zeros((len(queries), 0), np.float32)
     for first, embeddings in images.blocks():
-        scores[:, first : first + len(embeddings)] = queries @ embeddings.T
-    if month is not None:
-        months = np.array([images.month(number) for number in range(images.num)])
-        scores[:, months != month] = -np.inf
-    return [
-        {images.path(number) for number in np.argpartition(-row, k)[:k].tolist()} for row in scores
-    ]
+        block = np.arange(first, first + len(embeddings))
+        if month is not None:
+            is_of_month = [images.month(number) == month for number in block.tolist()]
+            block, embeddings = block[is_of_month], embeddings[is_of_month]
+        scores = np.concatenate([scores, queries @ embeddings.T], axis=1)
+        numbers = np.concatenate([numbers, np.tile(block, (len(queries), 1))], axis=1)
+        if scores.shape[1] > k:
+            kept = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+            scores = np.take_along_axis(scores, kept, axis=1)
+            numbers = np.take_along_axis(numbers, kept, axis=1)
+    return [set(map(images.path, row)) for row in numbers.tolist()]

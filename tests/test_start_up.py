@@ -1,5 +1,6 @@
 """What a process imports and loads before it answers: as little as the answer needs."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -147,6 +148,41 @@ def test_a_status_needs_no_model(photos: Path, home: Path) -> None:
     out, modules = run(["index", "--status", photos], home)
     assert "num_images      45" in out
     assert packages(modules) & (HEAVY | {"onnxruntime", "tokenizers", "tqdm"}) == set()
+
+
+_MAIN = """
+import atexit, sys
+from clipkit.__main__ import main
+sys.argv = ["clipkit", *sys.argv[1:]]
+status = main()
+atexit.register(lambda: print("at exit"))
+import threadpoolctl
+print([each["num_threads"] for each in threadpoolctl.threadpool_info()
+       if each["internal_api"] == "openblas"])
+sys.exit(status)
+"""
+
+
+def test_a_search_starts_no_threads_for_numpy_and_ends_as_any_program(
+    photos: Path, home: Path
+) -> None:
+    """What is to happen at exit happens, and what was printed arrives before the process ends."""
+    environment = {**os.environ, "CLIPKIT_HOME": str(home), "OMP_NUM_THREADS": "2"}
+    environment.pop("OPENBLAS_NUM_THREADS", None)
+    for query, status in (("a parrot", 0), ("zzqx", 1)):
+        words = ["search", query, str(photos), "--json"]
+        done = subprocess.run(
+            [sys.executable, "-c", _MAIN, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        *_, threads, last = done.stdout.splitlines()
+        assert last == "at exit"
+        assert set(json.loads(threads)) <= {1}
+    assert done.stdout.count("\n") == 2 + done.stdout.count('"path"')
 
 
 def copy_model(source: Path, place: Path) -> Path:

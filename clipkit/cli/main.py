@@ -1,7 +1,6 @@
 """The ``clipkit`` command: runs a subcommand, prints an error as one line, returns the status."""
 
 import argparse
-import atexit
 import gc
 import importlib
 import io
@@ -120,8 +119,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    # The interpreter's last garbage collection is 10 % of a query, and all memory is freed anyway.
-    atexit.register(gc.freeze)
     warnings.showwarning = _WarningNotes().show
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process, as >&- does
@@ -164,6 +161,9 @@ def _run(words: list[str]) -> int:
     arguments = build_parser([command] if command in COMMANDS else COMMANDS).parse_args(words)
     if "run" not in arguments:
         raise InputError("which command? Run  clipkit help  for all of them")
+    if not gc.isenabled():  # as `python -m clipkit` has it while all this is imported
+        gc.freeze()  # not to be looked through at the first collection either
+        gc.enable()
     status: int = arguments.run(arguments)
     return status
 

@@ -5,7 +5,7 @@ surely among them.
 """
 
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.embeddings import Embeddings, top_k
+from clipkit.embeddings import Embeddings
 from clipkit.errors import InputError, NotIndexedError
 from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.store.base import ALL, Candidates, Ids, Score
+from clipkit.search.store.local.best_rows import BestRows
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.schema import damaged_library
 from clipkit.search.store.local.vectors import SCAN_ERROR, VectorReader
@@ -55,21 +56,32 @@ class LocalSnapshot:
 
     def candidates(self, score: Score, k: int, where: Selection = ALL) -> Candidates:
         """Return every image that can be among the k with the best scores."""
-        products = self.vector_file.similarities(score.directions)
-        lowest, highest = score.bounds(products, SCAN_ERROR)
-        pool = np.arange(len(lowest))  # with dead rows, which is cheaper than to list the others
-        is_filtered = bool(where.prefix) or where.accepted != IndexFilter()
-        if is_filtered:
-            pool = self.catalog.rows(where.prefix, where.accepted)
-            lowest, highest = lowest[pool], highest[pool]
-        rows = pool[highest >= self._threshold(lowest, pool, k, where.hidden)]
-        paths = self.catalog.paths(rows)
-        ids = [row for row in rows.tolist() if row in paths and paths[row] not in where.hidden]
+        chosen = None  # also dead rows, which is cheaper than to list the others
+        if where.prefix or where.accepted != IndexFilter():
+            chosen = self.catalog.rows(where.prefix, where.accepted)
+        num_searched = self.catalog.count() if chosen is None else len(chosen)
+        num_scanned = self.vector_file.num_rows if chosen is None else len(chosen)
+        # Among the best there may be hidden and dead rows.
+        num_wanted = k + len(where.hidden) + min(k, num_scanned - num_searched)
+        while True:
+            best = self._scan(score, num_wanted, chosen)
+            rows, lowest, highest = best.found()
+            paths = self.catalog.paths(rows)  # dead rows have none
+            is_live = np.array(
+                [row in paths and paths[row] not in where.hidden for row in rows.tolist()], bool
+            )
+            # Nothing above the threshold is missing: if k live rows surely reach it, it suffices.
+            if np.isneginf(best.threshold) or (lowest[is_live] >= best.threshold).sum() >= k:
+                break
+            num_wanted *= 4
+        rows, lowest, highest = rows[is_live], lowest[is_live], highest[is_live]
+        if len(rows) > k:
+            rows = rows[highest >= np.partition(lowest, len(rows) - k)[len(rows) - k]]
         return Candidates(
-            np.array(ids, np.int64),
-            [paths[row] for row in ids],
+            rows,
+            [paths[row] for row in rows.tolist()],
             is_complete=True,
-            num_searched=len(pool) if is_filtered else self.catalog.count(),
+            num_searched=num_searched,
         )
 
     def vectors(self, ids: Ids) -> Embeddings:
@@ -111,22 +123,12 @@ class LocalSnapshot:
         """Return the embeddings of the words that queries are weighed against."""
         return self.catalog.background()
 
-    def _threshold(
-        self,
-        lowest: NDArray[np.floating],
-        pool: NDArray[np.int64],
-        k: int,
-        hidden: Collection[str],
-    ) -> float:
-        """Return a score that k images reach, or minus infinity if there are not that many."""
-        wanted = k + len(hidden)
-        while wanted < len(lowest):
-            best = top_k(lowest, wanted)
-            paths = self.catalog.paths(pool[best])  # dead rows have none
-            if sum(path not in hidden for path in paths.values()) >= k:
-                return float(lowest[best[-1]])
-            wanted *= 4
-        return -np.inf
+    def _scan(self, score: Score, num_wanted: int, chosen: NDArray[np.int64] | None) -> BestRows:
+        """Return the rows that can be among so many best, dead ones too."""
+        best = BestRows(num_wanted)
+        for rows, products in self.vector_file.scan(score.directions, chosen):
+            best.add(rows, *score.bounds(products, SCAN_ERROR))
+        return best
 
 
 class LocalStore:

@@ -159,6 +159,33 @@ class VectorReader:
             self._map.madvise(mmap.MADV_SEQUENTIAL)  # halves the time from a disk
         self._rows = np.frombuffer(self._map, dtype=row_type).reshape(num_rows, embed_dim)
 
+    def scan(
+        self, directions: NDArray[np.float32], chosen: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield the inner products of rows and a few directions, good to SCAN_ERROR.
+
+        Args:
+            directions: Shape (M, D), norms up to 1.
+            chosen: Only these rows, ascending, shape (K,); None for all, dead rows included.
+
+        Yields:
+            The numbers of some rows, ascending, and their products, shape (M, number of rows).
+        """
+        queries = np.ascontiguousarray(directions, dtype=self._rows.dtype)
+        block_rows = _block_rows(self._rows.shape[1])
+        for start in range(0, self.num_rows, block_rows):
+            stop = min(start + block_rows, self.num_rows)
+            if chosen is None:
+                numbers, block = np.arange(start, stop), self._rows[start:stop]
+            else:
+                first, end = np.searchsorted(chosen, (start, stop))
+                if first == end:
+                    continue  # the block is not read
+                numbers = chosen[first:end]
+                block = self._rows[numbers]
+            yield numbers, _products(queries, block)
+            self._release(start, stop - start)
+
     def similarities(self, directions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the inner products of every row and a few directions, good to SCAN_ERROR.
 
@@ -169,10 +196,8 @@ class VectorReader:
             float32, shape (M, N), dead rows included. Higher is closer.
         """
         result = np.empty((len(directions), self.num_rows), dtype=np.float32)
-        queries = np.ascontiguousarray(directions, dtype=self._rows.dtype)
-        for start, block in self._blocks():
-            result[:, start : start + len(block)] = _products(queries, block)
-            self._release(start, len(block))
+        for numbers, products in self.scan(directions):
+            result[:, numbers] = products
         return result
 
     def take(self, rows: NDArray[np.int64]) -> Embeddings:
@@ -196,12 +221,6 @@ class VectorReader:
                 )
         return found
 
-    def _blocks(self) -> Iterator[tuple[int, NDArray[np.floating]]]:
-        """Yield (first row number, rows) until all rows have been given."""
-        block_rows = _block_rows(self._rows.shape[1])
-        for start in range(0, self.num_rows, block_rows):
-            yield start, self._rows[start : start + block_rows]
-
     def _release(self, start: int, num_rows: int) -> None:
         """Give the memory of rows back: a scan of a million needs no more of it than a block.
 
@@ -214,15 +233,15 @@ class VectorReader:
         self._map.madvise(mmap.MADV_DONTNEED, first, (start + num_rows) * row_bytes - first)
 
 
-def _products(queries: NDArray[np.floating], block: NDArray[np.floating]) -> NDArray[np.floating]:
+def _products(queries: NDArray[np.floating], block: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the inner products of M queries and K rows of one precision, shape (M, K)."""
-    products: NDArray[np.floating]
+    products: NDArray[np.float32]
     if block.dtype.itemsize == 4:
         products = np.matmul(queries, block.T)
         return products
     import numkong  # only here: NumPy has no fast product of half precision numbers
 
-    products = np.asarray(numkong.cdist(queries, block, metric="dot"))
+    products = np.asarray(numkong.cdist(queries, block, metric="dot"), dtype=np.float32)
     return products
 
 

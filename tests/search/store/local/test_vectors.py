@@ -76,3 +76,17 @@ def test_no_rows_need_no_file(tmp_path: Path) -> None:
 
 def test_names_count_up() -> None:
     assert next_vectors_name(vectors.vectors_name(9)) == "vectors-10.f16"
+
+
+@pytest.mark.parametrize("block_bytes", [8, 24, 1 << 20])
+def test_a_scan_of_chosen_rows_is_the_cosines_of_those(
+    path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    monkeypatch.setattr(vectors, "_BLOCK_BYTES", block_bytes)
+    query = np.array([[0.6, 0.8]], dtype=np.float32)
+    reader = VectorReader(path, 2, 4, FOLDER)
+    blocks = list(reader.scan(query, np.array([0, 3])))
+    assert np.concatenate([rows for rows, _ in blocks]).tolist() == [0, 3]
+    found = np.concatenate([products for _, products in blocks], axis=1)
+    np.testing.assert_allclose(found, [[0.6, -0.6]], atol=vectors.SCAN_ERROR)
+    assert list(reader.scan(query, np.array([], np.int64))) == []
