@@ -88,13 +88,13 @@ def _find(module: Any, path: str) -> Any:
 def _config(architecture: str) -> dict[str, Any]:
     import open_clip
 
-    whole = open_clip.get_model_config(architecture)
-    vision = whole["vision_cfg"]
+    vision = open_clip.get_model_config(architecture)["vision_cfg"]
     text = open_clip.get_model_config("ViT-B-32")["text_cfg"]
     if "timm_model_name" in vision:
-        vision = {**vision, "timm_model_pretrained": False}
+        # rclip's vectors have 512 numbers.
+        vision = {**vision, "timm_model_pretrained": False, "timm_proj": "linear"}
     vision = {**vision, "image_size": 256}
-    return {"embed_dim": whole["embed_dim"], "vision_cfg": vision, "text_cfg": text}
+    return {"embed_dim": 512, "vision_cfg": vision, "text_cfg": text}
 
 
 def _write(folder: Path, architecture: str, kind: str) -> None:
