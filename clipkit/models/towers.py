@@ -147,8 +147,7 @@ class Towers(nn.Module):
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """Return image features of any norm, shape (N, D), for pixel values (N, 3, S, S)."""
-        features: Tensor = self.model.encode_image(pixel_values, normalize=False)
-        return features[:, : self.kept_dims]
+        return self._kept(self.model.encode_image(pixel_values, normalize=False), "image")
 
     def text_features(self, token_ids: Tensor) -> Tensor:
         """Return text features of any norm, shape (N, D), for token ids (N, L).
@@ -160,6 +159,16 @@ class Towers(nn.Module):
             features = self._causal_text_features(token_ids)
         else:
             features = self.model.encode_text(token_ids, normalize=False)
+        return self._kept(features, "text")
+
+    def _kept(self, features: Tensor, side: str) -> Tensor:
+        """Return the dimensions of the shared space, shape (N, D), of what an encoder has given."""
+        expected = self.model_cfg["embed_dim"]
+        if features.shape[1] != expected:
+            raise CheckpointError(
+                f"the {side} encoder gives {features.shape[1]} numbers, and embed_dim of its "
+                f"config is {expected}: embed_dim is wrong, or the encoder lacks a projection"
+            )
         return features[:, : self.kept_dims]
 
     def token_features(self, token_ids: Tensor) -> Tensor:

@@ -335,3 +335,14 @@ def test_coca_without_a_class_token_takes_rows_without_their_padding() -> None:
         torch.testing.assert_close(
             towers.text_features(token_ids[:, :9]), expected, atol=1e-5, rtol=1e-5
         )
+
+
+def test_an_encoder_of_other_dimensions_than_the_config_says_is_named(tmp_path: Path) -> None:
+    # timm's own trunk without a projection gives its width, whatever embed_dim is.
+    vision = {"timm_model_name": "test_vit", "timm_model_pretrained": False, "image_size": 32}
+    vision |= {"timm_pool": "avg", "timm_proj": "none"}
+    config = tiny_config(vision_cfg=vision, text_cfg=dict(TINY_TEXT))
+    towers = _towers(config, tmp_path / "model")
+    with pytest.raises(CheckpointError, match="image encoder gives 64 numbers, and embed_dim of"):
+        towers.image_features(PIXEL_VALUES)
+    assert towers.text_features(TOKEN_IDS).shape == (2, config["embed_dim"])
