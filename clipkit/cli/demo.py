@@ -102,11 +102,19 @@ def run(arguments: argparse.Namespace) -> int:
     encoder = load_encoder(arguments, cache_texts="memory")  # what visitors type is never logged
     library = PhotoLibrary.open_nearest(folder, encoder)
     note_other_models(library)
-    _serve(library, encoder, arguments)
-    return 0
+    while True:
+        following, arguments.port = _serve(library, encoder, arguments)
+        if following is None:
+            return 0
+        encoder = following
+        library = PhotoLibrary.open_nearest(folder, encoder)
+        note(f"the page has the model {encoder.name} from now on")
 
 
-def _serve(library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespace) -> None:
+def _serve(
+    library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespace
+) -> tuple[Encoder | None, int]:
+    """Serve the page; return the model that it is to have next, None at the end, and its port."""
     from clipkit.demo.app import serve_page  # a second or two, only now
     from clipkit.demo.folder_indexer import FolderIndexer
     from clipkit.demo.model_queue import ModelQueue
@@ -139,7 +147,7 @@ def _serve(library: PhotoLibrary, encoder: Encoder, arguments: argparse.Namespac
             print(f"The MCP server is at  {address}{MCP}", flush=True)
 
     try:
-        serve_page(
+        return serve_page(
             encoder,
             FolderIndexer(library, ModelQueue(), sync=sync, tell=tell_indexed),
             host=arguments.host,

@@ -27,6 +27,7 @@ from clipkit.demo import (
 )
 from clipkit.demo.folder_indexer import FolderIndexer
 from clipkit.demo.image_store import ImageStore
+from clipkit.demo.model_switch import ModelSwitch
 from clipkit.demo.server import bind, is_private, make_app, page_address, serve
 from clipkit.demo.shared_map import SharedMap
 
@@ -38,6 +39,7 @@ def build_page(
     indexer: FolderIndexer,
     *,
     is_private: bool = False,
+    switch: ModelSwitch | None = None,
 ) -> tuple[gr.Blocks, ImageStore, SharedMap]:
     """Build the page over a folder of images.
 
@@ -47,6 +49,7 @@ def build_page(
         indexer: Indexes the folder while the page is served.
         is_private: Whether only this machine's user visits it, and may steer the indexing and keep
             what is taught.
+        switch: Ends the page, for it to come with another model; None: it cannot.
 
     Returns:
         The page, not yet served, the images that it may show, and the map.
@@ -71,7 +74,7 @@ def build_page(
                 with gr.Tab("Map") as tab:
                     map_tab.build(tab, shared, queue, may_make=is_private)
             with gr.Tab("Model") as tab:
-                model_tab.build(tab, library, encoder, queue, is_private=is_private)
+                model_tab.build(tab, library, encoder, queue, is_private=is_private, switch=switch)
     return page, images, shared
 
 
@@ -84,8 +87,8 @@ def serve_page(  # noqa: PLR0913 - what the command's options say
     allowed: tuple[str, ...] = (),
     has_mcp: bool = False,
     tell: Callable[[str], None] = lambda address: None,
-) -> None:
-    """Serve the page until it is interrupted; its temporary files go with it.
+) -> tuple[clipkit.Encoder | None, int]:
+    """Serve the page until it is interrupted or its model switched; its temporary files go with it.
 
     Args:
         encoder: The model of the folder's index.
@@ -95,6 +98,10 @@ def serve_page(  # noqa: PLR0913 - what the command's options say
         allowed: Further names under which the page is reached.
         has_mcp: Whether its functions are tools of an MCP server too, which needs the extra "mcp".
         tell: Called with the page's address once it can be opened.
+
+    Returns:
+        The model that it is to be served with from now on, None if it was interrupted; and its
+        port.
 
     Raises:
         InputError: If the address cannot be bound to, or the folder not be indexed as asked.
@@ -107,13 +114,18 @@ def serve_page(  # noqa: PLR0913 - what the command's options say
     ):
         os.environ["GRADIO_TEMP_DIR"] = cache  # it makes folders there, and shares it with others
         indexer.begin()
-        page, images, shared = build_page(encoder, indexer, is_private=is_private(host, allowed))
+        switch = ModelSwitch()
+        page, images, shared = build_page(
+            encoder, indexer, is_private=is_private(host, allowed), switch=switch
+        )
         app = make_app(
             page, images, host=host, allowed=allowed, shared=shared, meanwhile=indexer.running,
             has_mcp=has_mcp,
         )  # fmt: skip
         tell(page_address(host, bound))
-        serve(page, app, bound)
+        number: int = bound.getsockname()[1]
+        serve(page, app, bound, switch)
+        return switch.encoder, number
 
 
 def sweep(directory: Path) -> None:

@@ -11,8 +11,10 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 import clipkit
+from clipkit.demo import model_switch
 from clipkit.demo.messages import refuse
 from clipkit.demo.model_queue import ModelQueue
+from clipkit.demo.model_switch import ModelSwitch
 from clipkit.demo.step_progress import DONE, Step, told_steps
 from clipkit.demo.web_component import QUIET, web_component
 
@@ -125,7 +127,7 @@ def _told(name: str, encoder: clipkit.Encoder, estimate: clipkit.IndexingEstimat
         told = f"With {name} {estimate}; one can search meanwhile."
     if encoder.engine == "torch" and encoder.device == "cpu":
         told += " The first start compiles it, once, which takes some minutes and then saves time."
-    return f"{told} This page keeps its model: end it, and start it again with"
+    return f"{told} Another time the page starts with it by"
 
 
 def models_to_fetch() -> list[tuple[str, str]]:
@@ -168,12 +170,15 @@ def list_again() -> tuple[gr.Dropdown, gr.Dropdown]:
     return gr.Dropdown(choices=models_to_fetch()), gr.Dropdown(choices=model_names_here())
 
 
-def build(library: clipkit.PhotoLibrary, queue: ModelQueue) -> tuple[gr.Dropdown, gr.Dropdown]:
+def build(
+    library: clipkit.PhotoLibrary, queue: ModelQueue, switch: ModelSwitch | None
+) -> tuple[gr.Dropdown, gr.Dropdown]:
     """Add this part to the tab that is being built, of a page for this machine.
 
     Args:
         library: An indexed folder.
         queue: The queue for the model.
+        switch: Ends the page, for it to come with another model; None: it cannot.
 
     Returns:
         The lists of what can be fetched and of what is here.
@@ -198,6 +203,8 @@ def build(library: clipkit.PhotoLibrary, queue: ModelQueue) -> tuple[gr.Dropdown
             )
         tried = web_component("progress_line", elem_id="trial-told")
         answer = web_component("command_line", elem_id="trial")
+        if switch is not None:
+            model_switch.build(switch, queue, here)
         fetch.click(events.fetch, wanted, [fetched, wanted, here], **QUIET)
         trial.click(events.try_out, here, [tried, answer], **QUIET)
     return wanted, here

@@ -15,6 +15,7 @@ import clipkit
 from clipkit.demo import model_audit, model_fetch
 from clipkit.demo.messages import translate
 from clipkit.demo.model_queue import ModelQueue
+from clipkit.demo.model_switch import ModelSwitch
 from clipkit.demo.web_component import web_component
 
 R = TypeVar("R")
@@ -90,6 +91,7 @@ def build(
     queue: ModelQueue,
     *,
     is_private: bool,
+    switch: ModelSwitch | None,
 ) -> None:
     """Add the tab's parts to the page that is being built.
 
@@ -99,6 +101,7 @@ def build(
         encoder: The model.
         queue: The queue for the model.
         is_private: Whether only this machine's user visits the page.
+        switch: Ends the page, for it to come with another model; None: it cannot.
     """
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
@@ -118,7 +121,7 @@ def build(
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     check.click(tab.diagnose, None, [told, checks], **private)
     measure.click(tab.describe, None, [told, card], **private)
-    lists = model_fetch.build(library, queue)
+    lists = model_fetch.build(library, queue, switch)
     opened.select(
         lambda: (list_here(), *model_fetch.list_again()), None, [models, *lists], **private
     )

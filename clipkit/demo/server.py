@@ -27,6 +27,7 @@ from clipkit.demo.api_calls import CallError, read_call
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.map_routes import add_map_routes
 from clipkit.demo.messages import short_name
+from clipkit.demo.model_switch import ModelSwitch
 from clipkit.demo.request_filter import (
     FILE,
     LOCAL_NAMES,
@@ -266,16 +267,19 @@ class PageServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(page: gr.Blocks, app: ASGIApp, bound: socket.socket) -> None:
-    """Serve a page until it is interrupted.
+def serve(page: gr.Blocks, app: ASGIApp, bound: socket.socket, switch: ModelSwitch) -> None:
+    """Serve a page until it is interrupted, or its model switched.
 
     Args:
         page: The page.
         app: The application that serves it, of `make_app`.
         bound: Where, of `bind`.
+        switch: Ends the server when the page is to come with another model.
     """
+    server = PageServer(app, page)
+    switch.serve_by(server)
     with contextlib.suppress(KeyboardInterrupt):
-        PageServer(app, page).run(sockets=[bound])
+        server.run(sockets=[bound])
 
 
 def is_private(host: str, allowed: Sequence[str] = ()) -> bool:
