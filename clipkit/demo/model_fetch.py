@@ -14,7 +14,7 @@ import clipkit
 from clipkit.demo import model_switch
 from clipkit.demo.messages import refuse
 from clipkit.demo.model_queue import ModelQueue
-from clipkit.demo.model_switch import ModelSwitch
+from clipkit.demo.model_switch import ModelSwitch, check_is_here, model_names_here
 from clipkit.demo.step_progress import DONE, Step, told_steps
 from clipkit.demo.web_component import QUIET, web_component
 
@@ -86,11 +86,10 @@ class ModelFetcher:
         self, name: str | None, request: gr.Request
     ) -> AsyncIterator[tuple[Step, Any]]:
         """Say how long the library takes with a model, and how the page is started with it."""
-        if name not in model_names_here():
-            raise refuse("Choose a model that is on this machine first")
+        name = check_is_here(name)
 
         def work(tell: Callable[[Step], None]) -> dict[str, str]:
-            return self._try_out(str(name), tell)
+            return self._try_out(name, tell)
 
         job = self._queue.start(request.session_hash, work, kind="trial")
         try:
@@ -139,11 +138,6 @@ def models_to_fetch() -> list[tuple[str, str]]:
     listings = [listing for listing in clipkit.list_models() if not listing.is_here]
     listings.sort(key=lambda listing: listing.recommendation is None)
     return [(_described(listing), listing.name) for listing in listings]
-
-
-def model_names_here() -> list[str]:
-    """Return the names of the models that load without a network."""
-    return [listing.name for listing in clipkit.list_models() if listing.is_here]
 
 
 def _described(listing: clipkit.ModelListing) -> str:

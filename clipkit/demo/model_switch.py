@@ -54,14 +54,13 @@ class SwitchEvents:
         self, name: str | None, request: gr.Request
     ) -> AsyncIterator[tuple[Step, Any]]:
         """Load another model, and serve the page with it from then on."""
-        if name not in {listing.name for listing in clipkit.list_models() if listing.is_here}:
-            raise refuse("Choose a model that is on this machine first")
+        name = check_is_here(name)
         if self._switching.locked():
             raise refuse("Another model is being loaded: wait for it")
         async with self._switching:
 
             def work(tell: Callable[[Step], None]) -> clipkit.Encoder:
-                return load_compiled(str(name), tell)
+                return load_compiled(name, tell)
 
             job = self._queue.start(request.session_hash, work, kind="switch")
             try:
@@ -73,6 +72,18 @@ class SwitchEvents:
             # The browser asks again and again from now on, until the other page answers.
             yield {"told": f"The page starts again with {name} …", "share": None}, {"to": name}
             asyncio.get_running_loop().call_later(0.5, self._switch.to, job.result)
+
+
+def model_names_here() -> list[str]:
+    """Return the names of the models that load without a network."""
+    return [listing.name for listing in clipkit.list_models() if listing.is_here]
+
+
+def check_is_here(name: str | None) -> str:
+    """Return a chosen model's name; refuse what is none of a model that is here."""
+    if name is None or name not in model_names_here():
+        raise refuse("Choose a model that is on this machine first")
+    return name
 
 
 def load_compiled(name: str, tell: Callable[[Step], None]) -> clipkit.Encoder:

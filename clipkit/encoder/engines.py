@@ -14,14 +14,9 @@ from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.locate import locate
 from clipkit.models.sources import DirectorySource, Source, starter_directory
-from clipkit.runtime.bundle import PRECISIONS, Bundle, verify_once
+from clipkit.runtime.bundle import PRECISIONS, verify_once
 from clipkit.runtime.cache import find_compiled
-from clipkit.runtime.compiled_autotune import (
-    CompiledChoice,
-    autotune_compiled,
-    compiled_trial,
-    open_compiled,
-)
+from clipkit.runtime.compiled_autotune import CompiledChoice, autotune_compiled, open_compiled
 from clipkit.runtime.openvino_runtime import OPENVINO_PRECISIONS
 
 Engine = Literal["auto", "onnx", "openvino", "torch"]
@@ -134,12 +129,10 @@ def _choose(directory: Path, engine: str, precision: str) -> CompiledChoice:
     """Return what a compiled model is to run on."""
     if precision not in ("auto", "fastest"):
         return CompiledChoice("onnx" if engine == "auto" else engine, precision)
+    # Nobody compiled the starter here, with a trial at the end. One of OpenVINO takes longer than a
+    # first search, so that it waits for  clipkit index  or  clipkit compile starter.
     is_left_alone = engine == precision == "auto" and directory == starter_directory()
-    if is_left_alone and compiled_trial(Bundle.read(directory)) is None:
-        # Nobody compiled it here, with a trial at the end. One of OpenVINO takes longer than a
-        # first search, so that it waits for  clipkit index  or  clipkit compile starter.
-        return CompiledChoice("onnx", "fp32")
-    return autotune_compiled(directory, engine)
+    return autotune_compiled(directory, engine, may_measure=not is_left_alone)
 
 
 def _open_on_torch(
