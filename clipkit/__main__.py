@@ -14,8 +14,8 @@ def main() -> int:
     Returns:
         The exit status.
     """
-    # What is imported stays: to look for garbage in it takes 5 % of a query. It goes on when the
-    # command runs.
+    # What is imported stays: to look for garbage in it takes 5 % of a query. Collection is
+    # resumed when the command runs.
     gc.disable()
     if sys.argv[1:] and sys.argv[1] in _SHORT_COMMANDS:
         # NumPy's library starts a thread a core when it is loaded, and the first product waits for

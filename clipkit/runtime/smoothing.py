@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from clipkit.runtime.onnx_graph import find_products, read_tensor, replace_nodes, stored_sources
+from clipkit.runtime.onnx_runtime import ERRORS_ONLY
 from clipkit.runtime.quantize import quantize_activations, quantize_weight
 
 _NORM = "LayerNormalization"
@@ -86,7 +87,7 @@ def record_activations(
     file = directory / "watched.onnx"  # weights are only found from a file beside them
     file.write_bytes(watched.SerializeToString())
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = ERRORS_ONLY
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     file.unlink()
     random = np.random.default_rng(0)

@@ -169,7 +169,7 @@ def test_dividing_and_multiplying_by_factors_changes_nothing(model: Any, tmp_pat
 
 
 def test_what_others_read_too_is_divided_by_a_node_of_its_own(model: Any, tmp_path: Path) -> None:
-    extra = helper.make_node("Abs", ["normed"], ["kept"])  # as where a residual goes on from a norm
+    extra = helper.make_node("Abs", ["normed"], ["kept"])  # as a residual reads it
     model.graph.node.append(extra)
     model.graph.output.append(helper.make_tensor_value_info("kept", TensorProto.FLOAT, None))
     (inputs, *_) = _calls()

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Listener:
-    """Searches at every commit; the clock of the sync goes on by an hour whenever it is asked."""
+    """Searches at every commit; the clock of the sync moves by an hour whenever it is asked."""
 
     def __init__(self, library: PhotoLibrary) -> None:
         self.library = library
