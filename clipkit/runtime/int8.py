@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clipkit.progress import StepProgress
 from clipkit.runtime.base import Runtime, trim_padding
 from clipkit.runtime.bundle import Bundle, graph_name
+from clipkit.runtime.channels_first import put_channels_first
 from clipkit.runtime.fixed_ranges import fix_ranges
 from clipkit.runtime.gate import Inputs, admit, open_unmeasured
 from clipkit.runtime.onnx_graph import find_products
@@ -130,6 +131,7 @@ def _write_rounded(
     (directory / graph_name(tower, "int8")).write_bytes(rounded.SerializeToString())
     if tower == "image":
         fix_ranges(rounded.graph, divided_ranges(activations, factors))
+        put_channels_first(rounded.graph)
         (directory / graph_name(tower, "int8.fixed")).write_bytes(rounded.SerializeToString())
 
 

@@ -47,7 +47,7 @@ def find_products(graph: onnx.GraphProto) -> Iterator[Product]:
     stored = stored_sources(graph)
     for node in graph.node:
         weight = stored.get(node.input[1]) if node.op_type in _PRODUCTS else None
-        if weight is not None and len(weight.dims) == 2 and _is_plain(node):
+        if weight is not None and len(weight.dims) == 2 and is_plain(node):
             yield Product(node, weight)
 
 
@@ -112,5 +112,6 @@ def attribute(node: onnx.NodeProto, name: str) -> float | None:
     return None
 
 
-def _is_plain(node: onnx.NodeProto) -> bool:
+def is_plain(node: onnx.NodeProto) -> bool:
+    """Return whether a product does nothing besides: no factor, no transposed activations."""
     return all(attribute(node, name) in (None, value) for name, value in _NEUTRAL.items())
