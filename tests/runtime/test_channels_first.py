@@ -71,7 +71,8 @@ def _model(nodes: list[Any], result: str = "y") -> Any:
 
 def _run(model: Any) -> Any:
     inputs = np.random.default_rng(1).standard_normal((3, 6, 4, 5), dtype=np.float32)
-    return ReferenceEvaluator(model).run(None, {"x": inputs})[0]
+    (result,) = ReferenceEvaluator(model).run(None, {"x": inputs})
+    return result
 
 
 def _moves(model: Any) -> int:
