@@ -234,6 +234,32 @@ def test_resizing_only_what_is_kept_gives_the_same(
     assert np.abs(kept - whole).mean() < 0.1 / 255
 
 
+@pytest.mark.parametrize("image_size", [(801, 600), (640, 1000)])
+def test_of_an_image_decoded_smaller_only_what_is_kept_is_resized(
+    image_size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = io.BytesIO()
+    random_image(90, 80).resize(image_size).save(file, "JPEG")
+    preprocess = Preprocess((64, 64), (0, 0, 0), (1, 1, 1))
+    decoded = read_image(file, target=preprocess.resized_size)
+    assert decoded.pixels.size != image_size
+    width, height = preprocess.resized_size(image_size)
+    whole = decoded.pixels.resize((width, height), Image.Resampling.BICUBIC, decoded.box)
+    left, top = round((width - 64) / 2), round((height - 64) / 2)
+    expected = np.asarray(whole.crop((left, top, left + 64, top + 64)), np.float32)
+    sizes, resize = [], Image.Image.resize
+
+    def counted(image: Image.Image, size: tuple[int, int], *args: Any, **kwargs: Any) -> Any:
+        sizes.append(size)
+        return resize(image, size, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "resize", counted)
+    values = 255 * preprocess.pixel_values(file).transpose(1, 2, 0)
+    assert sizes == [(64, 64)]
+    assert np.abs(values - expected).max() <= 1.01
+    assert np.mean(np.abs(values - expected) > 0.5) < 0.01
+
+
 @given(
     width=st.integers(1, 600),
     height=st.integers(1, 600),
