@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _Inputs = NDArray[Any]  # float32 or int64
 
 # Up to so many inputs a session for small calls is the better one, if there is no other yet.
-_FEW_IMAGES = 1
+FEW_IMAGES = 1
 _FEW_TEXTS = 8
 ERRORS_ONLY = 3  # ONNX Runtime's log level; below it, advice about the graph reaches stderr
 
@@ -97,7 +97,7 @@ class OnnxRuntime:
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return image features of any norm, shape (B, D), for pixel values (B, 3, S, S)."""
-        return self._features("image", "pixel_values", pixel_values, _FEW_IMAGES)
+        return self._features("image", "pixel_values", pixel_values, FEW_IMAGES)
 
     def text_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return text features of any norm, shape (B, D), for token ids (B, L)."""

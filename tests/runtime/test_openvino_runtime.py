@@ -82,15 +82,29 @@ def test_an_embedding_depends_on_no_neighbour_and_threads_share_nothing(vit: Pat
     np.testing.assert_allclose(alone, together, rtol=2e-2, atol=2e-3)
 
 
-def test_a_query_does_not_import_openvino(vit: Path) -> None:
+@pytest.mark.parametrize(
+    "query",
+    ["text_features(np.ones((1, 16), int))", "image_features(np.ones((1, 3, 32, 32), 'f'))"],
+)
+def test_a_query_does_not_import_openvino(vit: Path, query: str) -> None:
     code = (
         "import sys; from pathlib import Path; import numpy as np;"
         "from clipkit.runtime.openvino_runtime import OpenVinoRuntime;"
-        f"OpenVinoRuntime(Path({str(vit)!r}), 'int8').text_features(np.ones((1, 16), np.int64));"
+        f"OpenVinoRuntime(Path({str(vit)!r}), 'int8').{query};"
         "print([name for name in sys.modules if name.startswith('openvino')])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_one_image_is_embedded_by_onnx_runtime_until_there_were_more(vit: Path) -> None:
+    pixels = _pixels(4)
+    theirs = OnnxRuntime(vit, "int8").image_features(pixels[:1])
+    runtime = OpenVinoRuntime(vit, "int8")
+    np.testing.assert_array_equal(runtime.image_features(pixels[:1]), theirs)
+    together = runtime.image_features(pixels)
+    assert not np.array_equal(together[:1], theirs)
+    np.testing.assert_allclose(runtime.image_features(pixels[:1]), together[:1], rtol=1e-3)
 
 
 def test_what_it_does_not_have_is_refused(vit: Path, bundle: Path) -> None:
