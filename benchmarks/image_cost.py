@@ -35,7 +35,10 @@ def main() -> None:
     for photo in (LARGE, SMALL):
         num = workplace.size(24, 4)
         paths = make_photos(photo, num, workplace.directory / "photos" / f"{photo.name}-cost")
-        for stage, found in apart(stage_costs, model, paths, rounds).items():
+        stages = apart(stage_costs, model, paths, rounds)
+        if photo is LARGE:
+            stages |= apart(torch_costs, model, paths, rounds)
+        for stage, found in stages.items():
             figures.append(Figure(f"{photo.name}: {stage}", found, " ms"))
         figures.append(Figure(f"{photo.name}: the whole", whole_costs(model, paths, rounds), " ms"))
     Report("image_cost", {}, figures, {"architecture": ARCHITECTURE}, {}).save(workplace, load)
@@ -95,6 +98,35 @@ def stage_costs(model: str, paths: list[Path], rounds: int) -> dict[str, list[fl
             runtime.image_features(pixels)
             seconds.append(1000 * (time.process_time() - start) / len(pixels))
         found[f"image encoder, {choice}"] = seconds
+    return found
+
+
+def torch_costs(model: str, paths: list[Path], rounds: int) -> dict[str, list[float]]:
+    """Return milliseconds an image in bf16 on torch, and those until that is ready.
+
+    Compiled models are not tried on it: it is about as fast as OpenVINO in bf16, but a process that
+    embeds a few new images would wait for torch and for a model's weights every time.
+    """
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
+    os.environ["OMP_NUM_THREADS"] = "1"
+    start = time.process_time()
+    from clipkit.inputs.preprocess import Preprocess
+    from clipkit.models.checkpoint import load_towers
+    from clipkit.models.sources import resolve_source
+    from clipkit.runtime.torch_runtime import TorchRuntime
+
+    towers = load_towers(resolve_source(model))
+    runtime = TorchRuntime(towers, device="cpu", precision="bf16", space_id="")
+    preprocess = Preprocess.from_config(towers.preprocess_cfg, towers.image_size)
+    pixels = np.stack([preprocess.pixel_values(path) for path in paths[:8]])
+    runtime.image_features(pixels[:1])
+    found = {"bf16 on torch, until it is ready": [1000 * (time.process_time() - start)]}
+    found["image encoder, bf16 on torch"] = []
+    for _ in range(rounds):
+        start = time.process_time()
+        runtime.image_features(pixels)
+        seconds = time.process_time() - start
+        found["image encoder, bf16 on torch"].append(1000 * seconds / len(pixels))
     return found
 
 
