@@ -8,6 +8,7 @@ Shapes: B inputs, S image size, D dimensions of the shared space.
 """
 
 import queue
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 OPENVINO_PRECISIONS = ("fp32", "bf16", "int8")
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}  # int8: of what is between its products
+_REPORTS = "openvino_telemetry"
+_IMPORTING = threading.Lock()
 
 
 class OpenVinoRuntime(OnnxRuntime):
@@ -85,10 +88,7 @@ class OpenVinoRuntime(OnnxRuntime):
 
     def _open(self) -> "queue.SimpleQueue[InferRequest]":
         """Return a request for each core: what one thread computes at a time."""
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingExtraError("openvino", "The openvino engine") from error
+        openvino = import_openvino()
         cores = usable_cores()
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
@@ -112,3 +112,29 @@ class OpenVinoRuntime(OnnxRuntime):
         first.infer([np.zeros((1, 3, *self.bundle.image_size), np.float32)])
         requests.put(first)
         return requests
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without the report to its makers, over the network, that each import sends.
+
+    The reports are a package of their own that OpenVINO does without where it is missing.
+
+    Returns:
+        The package.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    with _IMPORTING:
+        reports = sys.modules.get(_REPORTS)
+        # None marks what is not there, and the import of it fails.
+        sys.modules[_REPORTS] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        except ImportError as error:
+            raise MissingExtraError("openvino", "The openvino engine") from error
+        finally:
+            del sys.modules[_REPORTS]
+            if reports is not None:
+                sys.modules[_REPORTS] = reports
+    return openvino

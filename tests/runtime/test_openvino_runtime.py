@@ -1,5 +1,6 @@
 """The OpenVINO engine: its images are those of ONNX Runtime, its texts are ONNX Runtime's own."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -105,6 +106,24 @@ def test_one_image_is_embedded_by_onnx_runtime_until_there_were_more(vit: Path) 
     together = runtime.image_features(pixels)
     assert not np.array_equal(together[:1], theirs)
     np.testing.assert_allclose(runtime.image_features(pixels[:1]), together[:1], rtol=1e-3)
+
+
+def test_openvino_reports_to_nobody(vit: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import numpy as np;"
+        "from clipkit.runtime.openvino_runtime import OpenVinoRuntime;"
+        f"OpenVinoRuntime(Path({str(vit)!r}), 'bf16').image_features(np.ones((2, 3, 32, 32), 'f'));"
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry')])"
+    )
+    # As at a user's: its reports are off where CI is set, and begin with a file at home.
+    variables = {name: value for name, value in os.environ.items() if name != "CI"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**variables, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
+    assert not (tmp_path / "intel").exists()
 
 
 def test_what_it_does_not_have_is_refused(vit: Path, bundle: Path) -> None:
