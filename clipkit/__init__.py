@@ -132,7 +132,7 @@ _PUBLIC = {
     "clipkit.search.duplicates.calibration": ("DuplicateCalibration",),
     "clipkit.search.duplicates.groups": ("DuplicateGroup", "DuplicateReport"),
     "clipkit.search.duplicates.leaks": ("NearDuplicate",),
-    "clipkit.search.export": ("ExportReport", "LibraryEmbeddings"),
+    "clipkit.search.export": ("ExportReport",),
     "clipkit.search.filters": ("FilterOptions",),
     "clipkit.search.indexing_estimate": ("IndexingEstimate", "estimate_indexing"),
     "clipkit.search.indexing_order": ("IndexingOrder",),
@@ -143,7 +143,9 @@ _PUBLIC = {
     "clipkit.search.search": ("SearchHit", "SearchHits", "SearchOptions"),
     "clipkit.search.status": ("LibraryStatus",),
     "clipkit.search.store.records": ("ImageFile",),
+    "clipkit.search.stored_embeddings": ("LibraryEmbeddings",),
     "clipkit.search.sync": ("SyncReport",),
+    "clipkit.search.sync_options": ("SyncOptions",),
     "clipkit.search.sync_progress": ("SyncProgress",),
     "clipkit.search.thumbnails": ("ThumbnailCache",),
     "clipkit.training.config": (

@@ -147,7 +147,6 @@ from clipkit.search.duplicates.groups import DuplicateGroup as DuplicateGroup
 from clipkit.search.duplicates.groups import DuplicateReport as DuplicateReport
 from clipkit.search.duplicates.leaks import NearDuplicate as NearDuplicate
 from clipkit.search.export import ExportReport as ExportReport
-from clipkit.search.export import LibraryEmbeddings as LibraryEmbeddings
 from clipkit.search.filters import FilterOptions as FilterOptions
 from clipkit.search.indexing_estimate import IndexingEstimate as IndexingEstimate
 from clipkit.search.indexing_estimate import estimate_indexing as estimate_indexing
@@ -164,7 +163,9 @@ from clipkit.search.search import SearchHits as SearchHits
 from clipkit.search.search import SearchOptions as SearchOptions
 from clipkit.search.status import LibraryStatus as LibraryStatus
 from clipkit.search.store.records import ImageFile as ImageFile
+from clipkit.search.stored_embeddings import LibraryEmbeddings as LibraryEmbeddings
 from clipkit.search.sync import SyncReport as SyncReport
+from clipkit.search.sync_options import SyncOptions as SyncOptions
 from clipkit.search.sync_progress import SyncProgress as SyncProgress
 from clipkit.search.thumbnails import ThumbnailCache as ThumbnailCache
 from clipkit.training.config import ComputeConfig as ComputeConfig

@@ -137,6 +137,25 @@ def check_path(path: object, name: str) -> Path:
     return Path(path)
 
 
+def near_name(name: str, known: Iterable[str]) -> str:
+    """Return the known name that a misspelt one is closest to, "" if it is close to none.
+
+    Args:
+        name: As it was given.
+        known: All names that are right.
+
+    Returns:
+        One of them, or "".
+
+    Example:
+        >>> near_name("exlude", ["exclude", "order"])
+        'exclude'
+    """
+    from difflib import get_close_matches  # only here: names that are right need none
+
+    return next(iter(get_close_matches(name, known, n=1)), "")
+
+
 def check_kind(value: object, attribute: str, rule: str) -> None:
     """Raise unless an argument has an attribute; where a name is often given for an object.
 

@@ -142,6 +142,7 @@ def test_classifying_imports_nothing_heavy(home: Path) -> None:
     out, modules = run(words, home, CLIPKIT_NO_CACHE="1")
     assert "\tcat " in out
     assert packages(modules) & (HEAVY | {"tqdm"}) == set()
+    assert "clipkit.search.library" not in modules  # files that are named need no index
 
 
 def test_a_status_needs_no_model(photos: Path, home: Path) -> None:

@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from clipkit.cli import next_labels, values
-from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.pair_options import add_layout_options, pair_layout
 from clipkit.cli.parser import did_you_mean
+from clipkit.cli.report_lines import print_shortcomings
 from clipkit.cli.terminal import note, print_tables, progress_bar, to_json, warn
 from clipkit.errors import InputError
 from clipkit.plain_text import visible

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, load_encoder, print_shortcomings
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.outputs import OutputFile
+from clipkit.cli.report_lines import print_shortcomings
 from clipkit.cli.terminal import note, progress_bar, table_lines, to_json, warn
 from clipkit.data.caption_files import decode_text
 from clipkit.errors import InputError

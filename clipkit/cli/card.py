@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from clipkit.cli import values
-from clipkit.cli.options import add_engine_options, load_encoder
+from clipkit.cli.model_options import add_engine_options, load_encoder
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.terminal import note, progress_bar, to_json, warn
 from clipkit.errors import InputError

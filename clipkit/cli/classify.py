@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from clipkit.cli import values
 from clipkit.cli.classify_output import Answer, choose_writer
 from clipkit.cli.label_arguments import read_labels
-from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.parser import Parser
 from clipkit.cli.quoting import quoted
+from clipkit.cli.report_lines import absent_line, skipped_lines
 from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import clear_bars, note, progress_bar
 from clipkit.embeddings import Embeddings
@@ -351,7 +352,6 @@ def _look_up(
     folder: str, entries: Sequence[FolderEntry], encoder: Encoder
 ) -> "IndexedFiles | None":
     """Return the indexed embeddings of a folder's images; None without a usable index."""
-    from clipkit.cli.options import absent_line  # files that are named need no index
     from clipkit.search.library import PhotoLibrary
 
     try:

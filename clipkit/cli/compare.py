@@ -8,8 +8,9 @@ from clipkit.cli.evaluation_options import (
     evaluation_bar,
     evaluation_options,
 )
-from clipkit.cli.options import add_encoder_options, load_encoder, print_shortcomings
+from clipkit.cli.model_options import add_encoder_options, load_encoder
 from clipkit.cli.pair_options import add_data_options
+from clipkit.cli.report_lines import print_shortcomings
 from clipkit.cli.terminal import note, print_tables, to_json, warn
 from clipkit.errors import InputError
 from clipkit.progress import Callbacks

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from clipkit.cli import values
-from clipkit.cli.options import check_is_indexed
+from clipkit.cli.indexing import check_is_indexed
 from clipkit.cli.parser import Parser
 from clipkit.cli.search_results import print_hits
 from clipkit.cli.teach import concept_file

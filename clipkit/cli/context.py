@@ -6,19 +6,19 @@ import sys
 from dataclasses import replace
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, load_encoder, nothing_line
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.parser import Parser
+from clipkit.cli.report_lines import nothing_line
 from clipkit.cli.search_options import add_filters, add_indexing, add_query, add_refinements
 from clipkit.cli.search_query import (
     build_query,
     check_images,
-    check_indexing,
     explain_words,
     read_filters,
     settle_folder,
     typed_parts,
 )
-from clipkit.cli.search_sync import sync_for_search
+from clipkit.cli.search_sync import check_indexing, sync_for_search
 from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note, progress_bar, warn
 from clipkit.progress import Callbacks

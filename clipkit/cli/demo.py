@@ -6,15 +6,9 @@ import sys
 from importlib.util import find_spec
 
 from clipkit.cli import values
-from clipkit.cli.options import (
-    add_model_options,
-    add_scan_options,
-    load_encoder,
-    missing_line,
-    note_other_models,
-    nothing_line,
-)
-from clipkit.cli.search_sync import sync_summary
+from clipkit.cli.indexing import add_scan_options, note_other_models, sync_options
+from clipkit.cli.model_options import add_model_options, load_encoder
+from clipkit.cli.report_lines import missing_line, nothing_line, sync_summary
 from clipkit.cli.terminal import note
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import MissingExtraError
@@ -124,12 +118,8 @@ def _serve(
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     def sync(progress: Progress) -> SyncReport:
-        return library.sync(
-            progress=progress,
-            exclude=arguments.exclude,
-            include_hidden=arguments.include_hidden,
-            order="newest",  # as the page lists them
-        )
+        # As the page lists them.
+        return library.sync(progress=progress, **sync_options(arguments, order="newest"))
 
     def tell_indexed(report: SyncReport) -> None:
         lines = [

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from clipkit.cli import values
-from clipkit.cli.options import add_engine_options
+from clipkit.cli.model_options import add_engine_options
 from clipkit.cli.quoting import quoted
 from clipkit.cli.terminal import progress_bar, to_json
 from clipkit.doctor.description import ModelDescription

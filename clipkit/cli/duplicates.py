@@ -6,14 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clipkit.cli import values
-from clipkit.cli.options import (
-    add_model_options,
-    check_is_indexed,
-    load_encoder,
-    nothing_line,
-    skipped_lines,
-    sync_if_possible,
-)
+from clipkit.cli.indexing import check_is_indexed, sync_if_possible
+from clipkit.cli.model_options import add_model_options, load_encoder
+from clipkit.cli.report_lines import nothing_line, skipped_lines
 from clipkit.cli.terminal import note, path_start, progress_bar, table_lines, to_json
 from clipkit.search.duplicates.file_checks import still_as_indexed
 from clipkit.search.duplicates.groups import DuplicateGroup

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from clipkit.cli.search_results import has_found_nothing, hit_rows, print_hits
 from clipkit.cli.terminal import LiveLines, can_replace_lines, note
+from clipkit.search.filters import FilterOptions, IndexFilter, read_filter
 from clipkit.search.search import SearchHits
 from clipkit.search.sync_progress import SyncProgress
 
@@ -24,16 +25,17 @@ class EarlyHits:
     Args:
         find: Searches what is indexed.
         folder: As the user wrote it.
-        is_filtered: Whether only some images are looked at.
+        filters: Those of the search: only what passes them can be shown.
     """
 
     def __init__(
-        self, find: Callable[[], SearchHits], folder: str, *, is_filtered: bool = False
+        self, find: Callable[[], SearchHits], folder: str, filters: FilterOptions | None = None
     ) -> None:
+        self.filters = filters or FilterOptions()
         self.shown: SyncProgress | None = None  # what the last answer was from
         self._find = find
         self._folder = folder
-        self._is_filtered = is_filtered
+        self._is_filtered = read_filter(self.filters) != IndexFilter()
         self._lines = LiveLines()
         self._enough = 1  # images, for the next answer
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, load_encoder
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.terminal import progress_bar, to_json
 from clipkit.errors import InputError

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from clipkit.cli import values
-from clipkit.cli.options import nothing_line
+from clipkit.cli.report_lines import nothing_line
 from clipkit.cli.terminal import note
 from clipkit.errors import LibraryError
 from clipkit.search.library import PhotoLibrary

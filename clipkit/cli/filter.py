@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.pair_options import add_pair_options, open_source
+from clipkit.cli.report_lines import skipped_lines
 from clipkit.cli.terminal import note, progress_bar, table_lines
 from clipkit.curation.filtering import FilterReport, filter_pairs
 from clipkit.curation.rules import RULES, FilterRules

@@ -5,15 +5,9 @@ import shlex
 from collections import Counter
 
 from clipkit.cli import values
-from clipkit.cli.options import (
-    add_model_options,
-    add_scan_options,
-    load_encoder,
-    missing_line,
-    note_other_models,
-    skipped_lines,
-    sync_with_bar,
-)
+from clipkit.cli.indexing import add_scan_options, note_other_models, sync_options, sync_with_bar
+from clipkit.cli.model_options import add_model_options, load_encoder
+from clipkit.cli.report_lines import missing_line, skipped_lines
 from clipkit.cli.terminal import note, to_json
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
@@ -143,10 +137,9 @@ def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
     return sync_with_bar(
         library,
-        exclude=arguments.exclude,
-        include_hidden=arguments.include_hidden,
-        prune=arguments.prune,
-        order="newest" if arguments.watch else "spread",
+        **sync_options(
+            arguments, prune=arguments.prune, order="newest" if arguments.watch else "spread"
+        ),
     )
 
 

@@ -7,16 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipkit.cli import values
+from clipkit.cli.indexing import add_scan_options, sync_if_possible, sync_options
 from clipkit.cli.label_arguments import read_labels
-from clipkit.cli.options import (
-    add_model_options,
-    add_scan_options,
-    load_encoder,
-    missing_line,
-    nothing_line,
-    skipped_lines,
-    sync_if_possible,
-)
+from clipkit.cli.model_options import add_model_options, load_encoder
+from clipkit.cli.report_lines import missing_line, nothing_line, skipped_lines
 from clipkit.cli.terminal import note, progress_bar
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError, MissingExtraError
@@ -143,9 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _indexed(folder: str, encoder: Encoder, arguments: argparse.Namespace) -> PhotoLibrary:
     """Return the library of a folder after a sync, with at least one image."""
     library = PhotoLibrary.open_nearest(folder, encoder)
-    report = sync_if_possible(
-        library, folder, exclude=arguments.exclude, include_hidden=arguments.include_hidden
-    )
+    report = sync_if_possible(library, folder, **sync_options(arguments))
     if report is not None:
         for line in filter(None, (*skipped_lines(report.skipped), missing_line(library, report))):
             note(line)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from clipkit.cli import values
 from clipkit.cli.label_arguments import read_labels
-from clipkit.cli.options import load_encoder, print_shortcomings
+from clipkit.cli.model_options import load_encoder
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.pair_options import pair_layout
+from clipkit.cli.report_lines import print_shortcomings
 from clipkit.cli.terminal import note, path_start, progress_bar, table_lines, to_json, warn
 from clipkit.errors import InputError
 from clipkit.progress import Callbacks

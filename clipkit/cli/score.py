@@ -6,8 +6,9 @@ from pathlib import Path
 from statistics import fmean
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.pair_options import add_pair_options, open_source
+from clipkit.cli.report_lines import skipped_lines
 from clipkit.cli.terminal import note, progress_bar, to_json
 from clipkit.curation.scoring import CaptionScore, References, ScoreReport, score_pairs
 from clipkit.errors import InputError

@@ -5,13 +5,12 @@ from functools import partial
 
 from clipkit.cli import values
 from clipkit.cli.early_hits import EarlyHits, are_early_hits_wanted
-from clipkit.cli.options import add_model_options, load_encoder
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.parser import Parser
 from clipkit.cli.search_options import add_filters, add_indexing, add_query, add_refinements
 from clipkit.cli.search_query import (
     build_query,
     check_images,
-    check_indexing,
     explain_words,
     query_title,
     read_filters,
@@ -25,7 +24,7 @@ from clipkit.cli.search_results import (
     print_hits,
     what_was_found,
 )
-from clipkit.cli.search_sync import sync_for_search
+from clipkit.cli.search_sync import check_indexing, sync_for_search
 from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note
 from clipkit.search.filters import IndexFilter
@@ -181,7 +180,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_filtered = IndexFilter(**filters) != IndexFilter()
     early = None
     if are_early_hits_wanted(arguments):
-        early = EarlyHits(find, arguments.folder, is_filtered=is_filtered)
+        early = EarlyHits(find, arguments.folder, filters)
     has_skipped = sync_for_search(library, arguments, early)
     if has_skipped is None:
         if early is not None and early.shown is not None:  # somebody has seen enough

@@ -3,7 +3,7 @@
 import argparse
 
 from clipkit.cli import values
-from clipkit.cli.options import add_scan_options
+from clipkit.cli.indexing import add_scan_options
 
 
 def add_query(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clipkit.cli.options import check_is_indexed
 from clipkit.cli.quoting import quoted
 from clipkit.errors import InputError
 from clipkit.paths import expand_home
@@ -164,26 +163,6 @@ def read_filters(arguments: argparse.Namespace) -> FilterOptions:
     )
     IndexFilter(**filters)  # refuses invalid values
     return filters
-
-
-def check_indexing(arguments: argparse.Namespace) -> None:
-    """Refuse --no-indexing beside options of indexing, or where nothing is indexed.
-
-    Args:
-        arguments: As parsed.
-
-    Raises:
-        InputError: If it contradicts another option.
-        LibraryError: If the folder is not indexed.
-    """
-    if not arguments.no_indexing:
-        return
-    if arguments.exclude is not None or arguments.include_hidden is not None:
-        raise InputError(
-            "--exclude and --include-hidden say what to index, which --no-indexing leaves as it "
-            "is: leave one out"
-        )
-    check_is_indexed(arguments.folder)
 
 
 def check_images(arguments: argparse.Namespace, query: Query | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipkit.cli.options import nothing_line
+from clipkit.cli.report_lines import nothing_line
 from clipkit.cli.terminal import path_start, table_lines, to_json
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE

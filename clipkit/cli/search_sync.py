@@ -4,10 +4,32 @@ import argparse
 from contextlib import nullcontext
 
 from clipkit.cli.early_hits import EarlyHits
-from clipkit.cli.options import missing_line, sync_if_possible
-from clipkit.cli.quoting import quoted
+from clipkit.cli.indexing import check_is_indexed, sync_if_possible, sync_options
+from clipkit.cli.report_lines import missing_line, sync_summary
 from clipkit.cli.terminal import note
-from clipkit.search.library import PhotoLibrary, SyncReport
+from clipkit.errors import InputError
+from clipkit.search.filters import FilterOptions
+from clipkit.search.library import PhotoLibrary
+
+
+def check_indexing(arguments: argparse.Namespace) -> None:
+    """Refuse --no-indexing beside options of indexing, or where nothing is indexed.
+
+    Args:
+        arguments: As parsed.
+
+    Raises:
+        InputError: If it contradicts another option.
+        LibraryError: If the folder is not indexed.
+    """
+    if not arguments.no_indexing:
+        return
+    if arguments.exclude is not None or arguments.include_hidden is not None:
+        raise InputError(
+            "--exclude and --include-hidden say what to index, which --no-indexing leaves as it "
+            "is: leave one out"
+        )
+    check_is_indexed(arguments.folder)
 
 
 def sync_for_search(
@@ -18,7 +40,7 @@ def sync_for_search(
     Args:
         library: The library.
         arguments: As parsed.
-        early: Shows what is found on the way.
+        early: Shows what is found on the way; what its filters let pass is indexed first.
 
     Returns:
         Whether an image was skipped; None after Ctrl-C, of which a note has been printed unless
@@ -29,15 +51,11 @@ def sync_for_search(
     """
     if arguments.no_indexing:
         return False
+    on_commit, first = (early.show, early.filters) if early else (None, FilterOptions())
+    options = sync_options(arguments, first=first)
     try:
         with early or nullcontext():
-            report = sync_if_possible(
-                library,
-                arguments.folder,
-                exclude=arguments.exclude,
-                include_hidden=arguments.include_hidden,
-                on_commit=early.show if early else None,
-            )
+            report = sync_if_possible(library, arguments.folder, on_commit, **options)
     except KeyboardInterrupt:
         if early is None or early.shown is None:
             note(
@@ -52,19 +70,3 @@ def sync_for_search(
     if report.missing > report.missing_before:
         note(missing_line(library, report))
     return bool(report.skipped)
-
-
-def sync_summary(report: SyncReport, folder: str) -> str:
-    """Return a message about a sync of a folder, "" if it found nothing to do."""
-    counts = {
-        "new": report.added,
-        "changed": report.changed,
-        "moved": report.moved,
-        "deleted": report.removed,
-    }
-    news = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    if not report.newly_skipped:  # the others were reported before
-        return f"indexed: {news}" if news else ""
-    command = f"clipkit index {quoted(folder)}"
-    skipped = f"{len(report.newly_skipped)} skipped, listed by  {command}"
-    return f"indexed: {news}; {skipped}" if news else skipped

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clipkit.cli import values
-from clipkit.cli.options import add_model_options, load_encoder, skipped_lines
+from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.outputs import OutputFile
 from clipkit.cli.parser import Parser
 from clipkit.cli.quoting import quoted
+from clipkit.cli.report_lines import skipped_lines
 from clipkit.cli.terminal import note, progress_bar, to_json
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError, LibraryError

@@ -8,16 +8,14 @@ Shapes: N images, D dimensions, K images read at a time.
 
 import contextlib
 import importlib.util
-import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.errors import InputError, LibraryError, MissingExtraError
 from clipkit.files import atomic_write, is_draft, read_json_object, write_text
 from clipkit.search.filters import IndexFilter, Selection
@@ -25,6 +23,7 @@ from clipkit.search.location import LibraryPlace
 from clipkit.search.store.local.schema import PATH_ERRORS
 from clipkit.search.store.local.store import LocalSnapshot
 from clipkit.search.store.records import ImageRow
+from clipkit.search.stored_embeddings import stream_contents
 
 TableFormat = Literal["parquet", "jsonl"]
 
@@ -36,37 +35,6 @@ _EMBEDDINGS = "embeddings.npy"
 _FILE_NAMES = {_EMBEDDINGS, "images.parquet", "images.jsonl", _ABOUT}
 
 _Write = Callable[[Sequence[ImageRow]], None]
-
-
-class LibraryEmbeddings(NamedTuple):
-    """The images of a library, in the order of their paths."""
-
-    paths: list[Path]  # N: the library's folder, as it was given, joined with the path inside it
-    embeddings: EmbeddingArray  # (N, D), of the space of the model that indexed them
-
-
-def read_embeddings(place: LibraryPlace, accepted: IndexFilter) -> LibraryEmbeddings:
-    """Return the images that pass a filter, with their embeddings.
-
-    Args:
-        place: Where the library lies.
-        accepted: Which images.
-
-    Returns:
-        N of them; in memory are these, and little else.
-
-    Raises:
-        LibraryError: If the folder has not been indexed, or the index is damaged.
-    """
-    with place.store.snapshot() as snapshot:
-        count = snapshot.count(Selection(place.prefix, accepted))
-        embeddings = np.empty((count, snapshot.meta.embed_dim), dtype=np.float32)
-        paths: list[Path] = []
-        for images, rows in _stream_contents(snapshot, place.prefix, accepted):
-            embeddings[len(paths) : len(paths) + len(rows)] = rows
-            paths += [place.path(image.path) for image in images]
-        space_id = snapshot.meta.space_id
-    return LibraryEmbeddings(paths, EmbeddingArray(embeddings, space_id))
 
 
 @dataclass(frozen=True)
@@ -184,19 +152,10 @@ def _write_contents(
     write_table = _parquet_table if table_path.suffix == ".parquet" else _jsonl_table
     with array_path.open("wb") as file, write_table(table_path) as write:
         _write_header(file, (count, snapshot.meta.embed_dim))
-        for images, embeddings in _stream_contents(snapshot, prefix, accepted):
+        for images, embeddings in stream_contents(snapshot, prefix, accepted):
             file.write(embeddings.astype("<f4").tobytes())
             write([image._replace(path=image.path.removeprefix(prefix)) for image in images])
     return count
-
-
-def _stream_contents(
-    snapshot: LocalSnapshot, prefix: str, accepted: IndexFilter
-) -> Iterator[tuple[list[ImageRow], Embeddings]]:
-    """Yield K images and their embeddings at a time, shape (K, D), in the order of the paths."""
-    contents = snapshot.catalog.contents(prefix, accepted)
-    while images := list(itertools.islice(contents, _BLOCK)):
-        yield images, normalize_rows(snapshot.vectors([image.row for image in images]))
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Literal, TypedDict, get_args
 
-from clipkit.arguments import check_whole
+from clipkit.arguments import check_whole, near_name
 from clipkit.errors import InputError
+from clipkit.inputs.globs import matches_glob
 
 Orientation = Literal["portrait", "landscape", "square"]
 Moment = str | int | date
@@ -97,15 +98,28 @@ def read_filter(options: Mapping[str, Any], others: Sequence[str] = ()) -> Index
     names = [each.name for each in fields(IndexFilter)]
     for name in options:
         if name not in names:
-            from difflib import get_close_matches  # only here: names that are right need none
-
-            near = get_close_matches(name, [*names, *others], n=1)
-            listed = f"did you mean {near[0]}? Filters" if near else "filters"
+            near = near_name(name, [*names, *others])
+            listed = f"did you mean {near}? Filters" if near else "filters"
             beside = f"; beside filters there are {', '.join(others)}" if others else ""
             raise InputError(
                 f"there is no filter {name!r}; {listed} are {', '.join(names)}{beside}"
             )
     return IndexFilter(**options)
+
+
+def may_pass(path: str, accepted: IndexFilter) -> bool:
+    """Return whether an image that nobody has read yet can pass a filter, by its path alone.
+
+    Args:
+        path: Relative to the folder that is searched, with / between its parts.
+        accepted: The filter; what it says of dates, sizes and cameras shows only in the image.
+
+    Returns:
+        False if it surely fails.
+    """
+    if accepted.path is not None and not matches_glob(path, accepted.path):
+        return False
+    return not any(matches_glob(path, pattern) for pattern in accepted.not_path or ())
 
 
 def _texts(given: str | Sequence[str] | None, name: str) -> tuple[str, ...] | None:

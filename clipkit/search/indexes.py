@@ -21,6 +21,7 @@ from clipkit.search.location import (
     existing_folder,
     existing_location,
     has_index,
+    indexed_parents,
     indexes_at,
     inner_location,
     known_locations,
@@ -63,12 +64,53 @@ def choose_place(
     return LibraryPlace(path, inner_location(path) if keep_here else existing_location(path))
 
 
-def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
+def nearest_place(folder: str | os.PathLike[str], space_id: str | None) -> LibraryPlace:
+    """Return where the first index is of a folder or of the nearest parent that covers it.
+
+    Args:
+        folder: The image folder as the user wrote it.
+        space_id: The space of a model: an index of it is needed; None for that of any model.
+
+    Returns:
+        Of the folder if it has an index; of the nearest parent whose index has an image of the
+        folder; or else of the folder, which has none yet.
+
+    Raises:
+        InputError: If there is no such folder.
+        LibraryError: If an index is damaged, so that its model or images are unknown.
+    """
+    path = existing_folder(folder)
+    adopt_index(path)
+    for first in indexed_parents(path):
+        place = place_of_space(first, space_id)
+        is_own = not place.prefix and place.catalog_path.is_file()
+        store = place.store
+        if is_own or store.count(place.prefix) or store.count_missing(place.prefix):
+            return first
+    return choose_place(path)
+
+
+def place_of_any_folder(folder: str | os.PathLike[str]) -> LibraryPlace:
+    """Return where the first index of a folder is, whether or not the folder is still there.
+
+    Args:
+        folder: The image folder as the user wrote it.
+
+    Returns:
+        The folder and its index. An index that the folder had under another name is adopted.
+    """
+    path = check_path(folder, "folder")
+    if path.is_dir():
+        adopt_index(path)
+    return LibraryPlace(path, existing_location(path))
+
+
+def place_of_space(place: LibraryPlace, space_id: str | None) -> LibraryPlace:
     """Return where the index of one model is, or will be.
 
     Args:
         place: The images, and the directory of the first index.
-        space_id: The space of the model.
+        space_id: The space of the model; None for the first index.
 
     Returns:
         The location of that index, which need not exist.
@@ -76,6 +118,8 @@ def place_of_space(place: LibraryPlace, space_id: str) -> LibraryPlace:
     Raises:
         LibraryError: If the first index is damaged, so that its model is unknown.
     """
+    if space_id is None:
+        return next(places_of_all(place), place)
     own = dataclasses.replace(place, location=space_location(place.location, space_id))
     if own.catalog_path.is_file():
         return own
@@ -103,6 +147,21 @@ def metas_of_all(place: LibraryPlace) -> Iterator[CatalogMeta]:
             meta = each.store.meta()
             if meta is not None:
                 yield meta
+
+
+def other_models(place: LibraryPlace, first: LibraryPlace) -> list[str]:
+    """Return the names of the models that a folder is indexed with beside that of one index.
+
+    Args:
+        place: That index, which need not exist.
+        first: The images, and the directory of the first index.
+
+    Returns:
+        Names, that of the first index first.
+    """
+    own = place.store.meta()
+    space_id = own.space_id if own is not None else ""
+    return [meta.model for meta in metas_of_all(first) if meta.space_id != space_id]
 
 
 def indexed_folders() -> Iterator[Path]:

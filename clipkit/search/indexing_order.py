@@ -1,9 +1,10 @@
 """The order in which new images are indexed: spread over the folder, or the newest first.
 
-While an index grows it is searched already, so what comes first should stand for the whole.
+While an index grows it is searched already, so what comes first should stand for the whole; of a
+search with filters, for all that can pass them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,7 +25,11 @@ def check_indexing_order(order: str) -> None:
         raise InputError(f"order must be {names}, got {order!r}")
 
 
-def in_indexing_order(files: Sequence[FileState], order: IndexingOrder) -> list[FileState]:
+def in_indexing_order(
+    files: Sequence[FileState],
+    order: IndexingOrder,
+    comes_first: Callable[[str], bool] = lambda path: True,
+) -> list[FileState]:
     """Return files in the order in which they are to be indexed.
 
     Spread means that of any number of the first ones each folder, and each stretch of names, has
@@ -35,6 +40,8 @@ def in_indexing_order(files: Sequence[FileState], order: IndexingOrder) -> list[
     Args:
         files: In any order.
         order: Which.
+        comes_first: Whether the file at a path is wanted before the others, as when somebody is
+            searching such files already. Among these, and among the others, the order holds.
 
     Returns:
         All of them; the same for the same files.
@@ -45,6 +52,8 @@ def in_indexing_order(files: Sequence[FileState], order: IndexingOrder) -> list[
     """
     by_path = sorted(files, key=lambda file: file.path)
     if order == "newest":
-        return sorted(by_path, key=lambda file: -file.mtime_ns)
-    turns = np.arange(len(by_path)) * _GOLDEN_RATIO % 1
-    return [by_path[place] for place in np.argsort(turns).tolist()]
+        ordered = sorted(by_path, key=lambda file: -file.mtime_ns)
+    else:
+        turns = np.arange(len(by_path)) * _GOLDEN_RATIO % 1
+        ordered = [by_path[place] for place in np.argsort(turns).tolist()]
+    return sorted(ordered, key=lambda file: not comes_first(file.path))

@@ -6,28 +6,17 @@ state, so several threads and processes may search one library while one of them
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from clipkit.arguments import ENCODER_RULE, check_kind, check_path, check_progress, check_whole
-from clipkit.errors import NotIndexedError
+from clipkit.arguments import check_progress
 from clipkit.inputs.images import ImageInput
 from clipkit.progress import Progress
 from clipkit.search import indexes
-from clipkit.search.changes import FileState
-from clipkit.search.filters import FilterOptions, read_filter
-from clipkit.search.indexing_order import IndexingOrder
-from clipkit.search.location import (
-    LibraryPlace,
-    existing_folder,
-    existing_location,
-    indexed_parents,
-    inner_location,
-    move_index_inside,
-)
+from clipkit.search.filters import read_filter
+from clipkit.search.folder_index import FolderIndex, space_of
+from clipkit.search.location import inner_location, move_index_inside
 from clipkit.search.query import SearchQuery
 from clipkit.search.query_vectors import needed_encoder
 from clipkit.search.search import (
@@ -38,30 +27,23 @@ from clipkit.search.search import (
     SearchOptions,
     search_library,
 )
-from clipkit.search.store.local.store import not_indexed
-from clipkit.search.sync import SyncOptions, SyncReport, sync_library
+from clipkit.search.sync import SyncReport, sync_library
+from clipkit.search.sync_options import SyncOptions, read_sync_options
 from clipkit.search.sync_progress import SyncCallbacks, SyncProgress
 from clipkit.search.watch import sync_on_changes
 
 # Modules that a search does not need are imported by the methods that do: it starts sooner.
 if TYPE_CHECKING:
-    from clipkit.embeddings import EmbeddingArray
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
-    from clipkit.search.export import ExportReport, LibraryEmbeddings, TableFormat
     from clipkit.search.indexing_estimate import IndexingEstimate
-    from clipkit.search.listing import LibraryImage
-    from clipkit.search.lookup import IndexedFiles
-    from clipkit.search.order import ListingSort
-    from clipkit.search.status import LibraryStatus
-    from clipkit.search.thumbnails import ThumbnailCache
 
 __all__ = ["PhotoLibrary", "SearchHit", "SearchHits", "SyncReport"]
 
 ImagePath = str | os.PathLike[str]
 
 
-class PhotoLibrary:
+class PhotoLibrary(FolderIndex):
     """A folder of images and its index: `sync` brings them in step, `search` finds images.
 
     Make one with `open` or `open_nearest`. The index lies in the user's data directory (or
@@ -70,18 +52,11 @@ class PhotoLibrary:
     one the first index.
 
     Args:
-        place: The images, and the directory of the folder's first index.
+        first: The images, and the directory of the folder's first index.
         encoder: Makes embeddings of images and queries. Without one the library can be
             counted, removed, and searched by ready embeddings.
+        place: The index to use; None for that of the encoder's model.
     """
-
-    def __init__(self, place: LibraryPlace, encoder: "Encoder | None" = None) -> None:
-        check_kind(place, "location", "libraries are made by PhotoLibrary.open(folder, encoder)")
-        if encoder is not None:
-            check_kind(encoder, "space_id", ENCODER_RULE)
-        self._first = place
-        self._encoder = encoder
-        self._place = self._own_place()
 
     @classmethod
     def open(
@@ -111,14 +86,7 @@ class PhotoLibrary:
         parent's index does not count if it has no image of the folder (which is new, or excluded
         there) or was made with another model. If there is none, the library is the folder's own.
         """
-        path = existing_folder(folder)
-        indexes.adopt_index(path)
-        for place in indexed_parents(path):
-            library = cls(place, encoder)
-            is_own = not place.prefix and library._place.catalog_path.is_file()
-            if is_own or len(library) or library.num_missing:
-                return library
-        return cls.open(path, encoder)
+        return cls(indexes.nearest_place(folder, space_of(encoder)), encoder)
 
     @classmethod
     def open_all(cls, folder: ImagePath) -> "list[PhotoLibrary]":
@@ -127,74 +95,16 @@ class PhotoLibrary:
         They have no encoder: this is for inspecting and removing indexes. The folder need not exist
         any more.
         """
-        path = check_path(folder, "folder")
-        if path.is_dir():
-            indexes.adopt_index(path)
-        first = LibraryPlace(path, existing_location(path))
-        return [cls(first)._at(place) for place in indexes.places_of_all(first)]
+        first = indexes.place_of_any_folder(folder)
+        return [cls(first, place=place) for place in indexes.places_of_all(first)]
 
-    @property
-    def folder(self) -> Path:
-        """The image folder, as it was given."""
-        return self._place.folder
-
-    @property
-    def location(self) -> Path:
-        """The directory of the index."""
-        return self._place.location
-
-    @property
-    def indexed_folder(self) -> Path:
-        """The folder that was indexed: `folder`, or a parent folder of it."""
-        return self._place.indexed_folder
-
-    @property
-    def model(self) -> str:
-        """The name of the model that makes, or has made, the embeddings; "" if there is none."""
-        if self._encoder is not None:
-            return self._encoder.name
-        meta = self._place.store.meta()
-        return "" if meta is None else meta.model
-
-    @property
-    def other_models(self) -> list[str]:
-        """The names of the other models that the folder is indexed with."""
-        own = self._place.store.meta()
-        space_id = own.space_id if own is not None else ""
-        metas = indexes.metas_of_all(self._first)
-        return [meta.model for meta in metas if meta.space_id != space_id]
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether there is an index to search."""
-        return self._place.store.meta() is not None
-
-    @property
-    def num_missing(self) -> int:
-        """How many indexed images were missing at the last sync; they are not searched."""
-        return self._place.store.count_missing(self._place.prefix)
-
-    def __len__(self) -> int:
-        """Return how many images of the folder are indexed and were found at the last sync."""
-        return self._place.store.count(self._place.prefix)
-
-    def status(self) -> "LibraryStatus":
-        """Return what the index holds and how far it lags behind the folder; change nothing."""
-        from clipkit.search.status import read_status
-
-        return read_status(self._place)
-
-    def sync(  # noqa: PLR0913 - what to index, and who is told of it
+    def sync(
         self,
         *,
         progress: Progress | None = None,
-        exclude: Sequence[str] | None = None,
-        include_hidden: bool | None = None,
-        prune: bool = False,
-        order: IndexingOrder = "spread",
         on_estimate: "Callable[[IndexingEstimate], None] | None" = None,
         on_commit: Callable[[SyncProgress], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        **options: Unpack[SyncOptions],
     ) -> SyncReport:
         """Bring the index in step with the folder: new, changed, moved and deleted images.
 
@@ -211,36 +121,35 @@ class PhotoLibrary:
 
         Args:
             progress: Called with how many images are done, and how many there are to do.
-            exclude: Patterns of names and paths to leave out, as `find_images` has them; None
-                for those of last time.
-            include_hidden: Whether names that start with a dot count; None for as last time.
-            prune: Whether to forget missing images: they are gone for good.
-            order: In which order new images are indexed: "spread" evenly over the folder, so that
-                the first ones stand for the whole, or the "newest" files first.
             on_estimate: Called once with how long indexing takes, as soon as its speed is known, if
                 there are many new images.
             on_commit: Called with how much of the folder is searched now, after about a second and
                 then every two, as long as new images are left. What it raises ends the sync.
-            clock: Returns the time in seconds.
+            **options: exclude: patterns of names or paths to leave out, and include_hidden:
+                whether names that start with a dot count; None, or without them: as last time.
+                prune: whether to forget missing images; they are gone for good. order: in which
+                new images are indexed, "spread" evenly over the folder, so that the first ones
+                stand for the whole, or the "newest" files first. first: filters of `search`, such
+                as {"path": "2024"}: images whose paths can pass them come before the others.
 
         Returns:
             What was done and what was skipped.
 
         Raises:
-            InputError: If the folder is gone, there is no encoder, a pattern is no string, or there
-                is no such order.
+            InputError: If the folder is gone, there is no encoder, or an option is none or invalid.
             LibraryError: If another process is writing (`LibraryBusyError`), or the index is
                 damaged or cannot be written.
             SpaceMismatchError: If the index was rebuilt with another model meanwhile.
         """
         check_progress(progress)
-        if self._first.location == inner_location(self.folder):
-            move_index_inside(self._first)
-            self._place = self._own_place()  # there may be one of another model now
-        options = SyncOptions(exclude, include_hidden, prune, order)
+        rules = read_sync_options(options)
         callbacks = SyncCallbacks(progress, on_estimate, on_commit)
         encoder = needed_encoder(self._encoder)
-        return sync_library(self._place, encoder, options, callbacks, clock=clock)
+        if self._first.location == inner_location(self.folder):
+            move_index_inside(self._first)
+            # There may be one of another model now.
+            self._place = indexes.place_of_space(self._first, encoder.space_id)
+        return sync_library(self._place, encoder, rules, callbacks)
 
     def watch(self, stop: threading.Event | None = None) -> Iterator[SyncReport]:
         """Sync now, and again whenever something in the folder has changed; yield each report.
@@ -295,79 +204,10 @@ class PhotoLibrary:
         """
         sort = options.pop("sort", "best")
         wanted = HitOptions(k, min_relevance, diversity, sort, read_filter(options, OTHER_OPTIONS))
-        try:
+        with self._index() as place:
             return search_library(
-                self._place, self._encoder, query, wanted, more_like=more_like, less_like=less_like
+                place, self._encoder, query, wanted, more_like=more_like, less_like=less_like
             )
-        except NotIndexedError as error:
-            raise self._not_indexed() from error
-
-    def look_up(self, files: Sequence[FileState]) -> "IndexedFiles":
-        """Return the embeddings of files of the folder: looked up where indexed, else encoded.
-
-        A file has the fields of :class:`clipkit.FileState`; its path is relative to the folder.
-        """
-        from clipkit.search.lookup import IndexedFiles
-
-        return IndexedFiles(self._place, files)
-
-    def embeddings(self, **filters: Unpack[FilterOptions]) -> "LibraryEmbeddings":
-        """Return the paths and embeddings of the indexed images that pass filters of `search`.
-
-        N paths in order, and embeddings, float32, shape (N, D), rows of norm 1.
-        """
-        from clipkit.search.export import read_embeddings
-
-        return read_embeddings(self._place, read_filter(filters))
-
-    def images(
-        self, *, sort: "ListingSort" = "newest", **filters: Unpack[FilterOptions]
-    ) -> "list[LibraryImage]":
-        """Return the indexed images that pass filters of `search`.
-
-        `sort` is "newest" or "oldest", by when they were taken or else last changed, "name", of the
-        file, or "largest", by pixels.
-        """
-        from clipkit.search.listing import list_images
-
-        try:
-            return list_images(self._place, read_filter(filters, ("sort",)), sort)
-        except NotIndexedError as error:
-            raise self._not_indexed() from error
-
-    def sample_embeddings(self, count: int = 1024) -> "EmbeddingArray":
-        """Return embeddings of some images of the index, which stand for all: shape (N, D).
-
-        Drawn by their content, so evenly and always the same; each content once, all if there are
-        no more than `count`. Their mean is where angles between the images are measured from.
-        """
-        from clipkit.embeddings import EmbeddingArray, normalize_rows
-
-        try:
-            with self._place.store.snapshot() as snapshot:
-                rows = normalize_rows(snapshot.sample(check_whole(count, "count")))
-                return EmbeddingArray(rows, snapshot.space_id)
-        except NotIndexedError as error:
-            raise self._not_indexed() from error
-
-    def export(
-        self,
-        directory: ImagePath,
-        *,
-        table: "TableFormat | None" = None,
-        **filters: Unpack[FilterOptions],
-    ) -> "ExportReport":
-        """Write the embeddings and what is known of each image to files that others can read.
-
-        The directory is new or empty, or one that was exported to before. ``embeddings.npy`` is
-        float32, shape (N, D); row i of ``images.parquet`` or ``images.jsonl`` (`table`: "parquet",
-        "jsonl", or None for Parquet where pyarrow is installed) is the image of its row i;
-        ``export.json`` names the model and its space. `filters` are those of `search`.
-        """
-        from clipkit.search.export import export_library
-
-        target = check_path(directory, "directory")
-        return export_library(self._place, target, read_filter(filters), table)
 
     def duplicates(
         self,
@@ -385,31 +225,10 @@ class PhotoLibrary:
         from clipkit.search.duplicates.search import find_duplicates
 
         check_progress(progress)
-        if not self.is_indexed:
-            raise self._not_indexed()
         encoder = needed_encoder(self._encoder) if find_near else None
-        return find_duplicates(self._place, encoder, threshold=threshold, progress=progress)
-
-    def thumbnails(self) -> "ThumbnailCache":
-        """Return an empty cache, bounded, in memory, of small renderings of the indexed images."""
-        from clipkit.search.thumbnails import ThumbnailCache
-
-        return ThumbnailCache(self._place)
+        with self._index() as place:
+            return find_duplicates(place, encoder, threshold=threshold, progress=progress)
 
     def remove(self) -> None:
         """Delete the index, and nothing else; not that of a parent folder (InputError)."""
         indexes.remove_index(self._place, self._first)
-
-    def _not_indexed(self) -> NotIndexedError:
-        return not_indexed(self.folder, self.model, self.other_models)
-
-    def _own_place(self) -> LibraryPlace:
-        """Return the index of the encoder's model; without an encoder, the first index."""
-        if self._encoder is not None:
-            return indexes.place_of_space(self._first, self._encoder.space_id)
-        return next(indexes.places_of_all(self._first), self._first)
-
-    def _at(self, place: LibraryPlace) -> Self:
-        """Switch the library to another index of the folder, and return it."""
-        self._place = place
-        return self

@@ -2,22 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipkit.arguments import items_of
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
 from clipkit.inputs.decoder import decoder_name
 from clipkit.inputs.folders import LeftOut
+from clipkit.search.filters import may_pass
 from clipkit.search.folder_state import FolderState, find_mounts, read_folder_state
-from clipkit.search.indexing_order import (
-    IndexingOrder,
-    check_indexing_order,
-    in_indexing_order,
-)
+from clipkit.search.indexing_order import in_indexing_order
 from clipkit.search.ingest import ImageIngester, IngestCounts
 from clipkit.search.location import LibraryPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
@@ -26,6 +22,7 @@ from clipkit.search.store.local.schema import damaged_library
 from clipkit.search.store.local.vectors import VectorReader, vectors_name
 from clipkit.search.store.local.writer import LibraryWriter, compact, writer_lock
 from clipkit.search.store.records import CatalogMeta
+from clipkit.search.sync_options import SyncRules
 from clipkit.search.sync_progress import SyncCallbacks
 
 if TYPE_CHECKING:
@@ -74,31 +71,10 @@ class SyncReport:
         }
 
 
-@dataclass(frozen=True)
-class SyncOptions:
-    """What of a folder to index, and in which order; None means the same as last time."""
-
-    exclude: Sequence[str] | None = None  # as for `find_images`
-    include_hidden: bool | None = None
-    prune: bool = False  # whether to remove images that would be kept as missing
-    order: IndexingOrder = "spread"
-
-    def __post_init__(self) -> None:
-        """Refuse a single string as patterns, each of whose letters would be one; and an order."""
-        check_indexing_order(self.order)
-        if self.exclude is None:
-            return
-        patterns = tuple(items_of(self.exclude, "exclude must be a list of patterns"))
-        for pattern in patterns:
-            if not isinstance(pattern, str):
-                raise InputError(f"a pattern to exclude must be a string, got {pattern!r}")
-        object.__setattr__(self, "exclude", patterns)
-
-
 def sync_library(
     place: LibraryPlace,
     encoder: "Encoder",
-    options: SyncOptions,
+    rules: SyncRules,
     callbacks: SyncCallbacks,
     *,
     clock: Callable[[], float] = time.monotonic,
@@ -108,7 +84,7 @@ def sync_library(
     Args:
         place: The images and the index.
         encoder: Makes the embeddings.
-        options: What to index.
+        rules: What to index, and in which order.
         callbacks: Called on the way.
         clock: Returns the time in seconds.
 
@@ -120,7 +96,7 @@ def sync_library(
         LibraryError: If another process is writing, or the index is damaged or unwritable.
         SpaceMismatchError: If the index was rebuilt with another model meanwhile.
     """
-    if place.prefix and not (options.exclude is None and options.include_hidden is None):
+    if place.prefix and not (rules.exclude is None and rules.include_hidden is None):
         raise InputError(
             f"{place.folder} is a part of the index of {place.indexed_folder}: what to leave "
             "out is said for the whole of it"
@@ -132,12 +108,16 @@ def sync_library(
         check_space(stored, encoder, place)
         if stored is not None:
             _check_vectors(stored, place)
-        asked = _requested_meta(stored or _new_meta(encoder), options)
+        asked = _requested_meta(stored or _new_meta(encoder), rules)
         state = read_folder_state(place, asked, catalog)
         if stored_background(catalog.background()) is None:
             catalog.write_background(BACKGROUND_NAMES, make_background(encoder))
         changes = state.changes
-        files = in_indexing_order([*changes.added, *changes.changed], options.order)
+        files = in_indexing_order(
+            [*changes.added, *changes.changed],
+            rules.order,
+            lambda path: may_pass(path.removeprefix(place.prefix), rules.first),
+        )
         unknown = [file for file in files if file.size not in changes.familiar_sizes]
         meta = _next_meta(asked, state, place, encoder)
         with LibraryWriter(catalog, place.location, meta) as writer:
@@ -158,7 +138,7 @@ def sync_library(
                 writer.keep(image)
             # What may have moved comes first, while the rows of the missing are still there.
             ingester.ingest([file for file in files if file.size in changes.familiar_sizes])
-            missing = _write_absent(writer, state, ingester.gone, prune=options.prune)
+            missing = _write_absent(writer, state, ingester.gone, prune=rules.prune)
             ingester.ingest(unknown)
         compact(catalog, place.location, place.folder)
     reported = {*state.unreadable, *(stored.unlisted if stored else ())}
@@ -229,9 +209,9 @@ def _new_meta(encoder: "Encoder") -> CatalogMeta:
     )
 
 
-def _requested_meta(meta: CatalogMeta, options: SyncOptions) -> CatalogMeta:
+def _requested_meta(meta: CatalogMeta, rules: SyncRules) -> CatalogMeta:
     """Return the metadata of the last sync, with the exclusions of this one."""
-    exclude, include_hidden = options.exclude, options.include_hidden
+    exclude, include_hidden = rules.exclude, rules.include_hidden
     return dataclasses.replace(
         meta,
         exclude=meta.exclude if exclude is None else tuple(filter(None, exclude)),

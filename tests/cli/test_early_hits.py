@@ -139,9 +139,45 @@ def test_only_broken_files_are_no_answer(run: Run, photos: Path) -> None:
 
 @pytest.mark.usefixtures("on_terminal")
 def test_filters_say_how_many_of_the_images_so_far_pass(run: Run) -> None:
-    outcome = run("search", "red", "photos", "--path", "[0-3].png")
-    assert "from 2 of 8 images so far, of which 1 passes the filters:" in outcome.err
-    assert "from 4 of 8 images so far, of which 2 pass the filters:" in outcome.err
+    outcome = run("search", "red", "photos", "--landscape", "--path", "[0-3].png")
+    assert _told(outcome) == ["2 of 8", "4 of 8", "6 of 8"]
+    assert outcome.err.count("of which 0 pass the filters: nothing yet") == 3
+    outcome = run("search", "red", "photos", "--min-size", "2")
+    assert _told(outcome) == []
+
+
+@pytest.mark.usefixtures("on_terminal")
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        (["--path", "[0-3].png"], "0213"),
+        (["--not-path", "[4-7].png"], "0213"),
+        (["--path", "[0-3].png", "--not-path", "2.png", "--min-size", "2"], "013"),
+    ],
+)
+def test_what_can_pass_the_filters_is_indexed_and_shown_first(
+    words: list[str],
+    first: str,
+    run: Run,
+    encoder: FakeEncoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without filters they come in the order 0 5 2 7 4 1 6 3."""
+    rest = "".join(name for name in "05274163" if name not in first)
+    outcome = run("search", "red", "photos", *words)
+    assert encoder.encoded_images == [f"{name}.png" for name in first + rest]
+    assert _told(outcome) == ["2 of 8", "4 of 8", "6 of 8"]
+    assert "from 2 of 8 images so far, of which 2 pass the filters:" in outcome.err
+    assert f"from 4 of 8 images so far, of which {len(first)} pass the filters:" in outcome.err
+    shown = outcome.err.partition("so far")[2]
+    assert sorted(re.findall(r"photos/(\d)\.png", shown)[:2]) == sorted(first[:2])
+    monkeypatch.setenv("CLIPKIT_HOME", str(tmp_path / "other home"))
+    encoder.encoded_images.clear()
+    waited = run("search", "red", "photos", *words, "--wait")
+    assert encoder.encoded_images == [f"{name}.png" for name in "05274163"]
+    assert (outcome.status, outcome.out) == (waited.status, waited.out)
+    assert _notes(waited) == _notes(outcome)[-2:]
 
 
 @pytest.mark.usefixtures("on_terminal")

@@ -30,6 +30,7 @@ from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorWriter
 from tests.fakes import MEMORY, FakeEncoder, save_image
+from tests.search.timed_sync import sync_by
 
 MOMENTS = {
     "vectors": (VectorWriter, "flush"),
@@ -164,7 +165,7 @@ def _sync(job: SyncJob) -> None:
     _tell("started")
     if job.moment == "call":
         sys.setprofile(counter)
-    library.sync(clock=lambda: next(clock))
+    sync_by(lambda: next(clock), library)
     sys.setprofile(None)
     _tell(f"done {counter.seen}")
 

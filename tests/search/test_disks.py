@@ -13,6 +13,7 @@ from clipkit.errors import LibraryError
 from clipkit.search.library import PhotoLibrary
 from tests.fakes import FakeEncoder, age_files, save_image
 from tests.full_disk import full_disk
+from tests.search.timed_sync import sync_by
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_committed(
     age_files(photos)
     now = iter(range(10**6))
     with pytest.raises(LibraryError) as caught, full_disk(num_bytes):
-        library.sync(clock=lambda: next(now) * 3600.0)
+        sync_by(lambda: next(now) * 3600.0, library)
     assert str(photos) in str(caught.value) or str(library.location) in str(caught.value)
     assert "damaged" not in str(caught.value)
     assert "--rebuild" not in str(caught.value)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clipkit.errors import InputError
-from clipkit.search.filters import IndexFilter, iso_start, read_filter
+from clipkit.search.filters import IndexFilter, iso_start, may_pass, read_filter
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,21 @@ def test_what_a_search_takes_beside_filters_is_told_too() -> None:
     expected = r"'sorted'; did you mean sort\? .* beside filters there are sort, k$"
     with pytest.raises(InputError, match=expected):
         read_filter({"sorted": "newest"}, ["sort", "k"])
+
+
+@pytest.mark.parametrize(
+    ("accepted", "passing"),
+    [
+        (IndexFilter(), "abc"),
+        (IndexFilter(path="2024"), "ab"),
+        (IndexFilter(path="2024/*.jpg"), "a"),
+        (IndexFilter(not_path="2024/*.jpg"), "bc"),
+        (IndexFilter(path="*.jpg", not_path=["2023", "x"]), "a"),
+        (IndexFilter(path="2025"), ""),
+        (IndexFilter(after=2025, before=1990, min_width=9000, camera="Canon"), "abc"),
+        (IndexFilter(orientation="square", not_camera="Canon", path="2023"), "c"),
+    ],
+)
+def test_a_path_alone_tells_what_surely_fails(accepted: IndexFilter, passing: str) -> None:
+    paths = {"a": "2024/a.jpg", "b": "2024/trip/b.png", "c": "2023/c.jpg"}
+    assert [name for name, path in paths.items() if may_pass(path, accepted)] == list(passing)

@@ -52,7 +52,16 @@ def test_a_folder_not_indexed_with_a_model_says_with_which_it_is(
     photos: Path, library: PhotoLibrary, other: FakeEncoder
 ) -> None:
     library.sync()
-    for ask in (lambda found: found.search("red"), PhotoLibrary.duplicates):
+    for ask in (
+        lambda found: found.search("red"),
+        lambda found: found.look_up([]),
+        lambda found: found.export(photos.parent / "export"),
+        PhotoLibrary.status,
+        PhotoLibrary.images,
+        PhotoLibrary.embeddings,
+        PhotoLibrary.sample_embeddings,
+        PhotoLibrary.duplicates,
+    ):
         with pytest.raises(LibraryError) as caught:
             ask(PhotoLibrary.open(photos, other))
         assert str(caught.value) == (

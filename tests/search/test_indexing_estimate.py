@@ -16,6 +16,7 @@ from clipkit.search.indexing_estimate import (
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.sync_progress import SyncCallbacks
 from tests.fakes import FakeEncoder, save_image
+from tests.search.timed_sync import sync_by
 
 
 def _fill(folder: Path, number: int, *, blue: int = 0) -> list[Path]:
@@ -64,12 +65,12 @@ def test_a_long_sync_tells_how_long_it_takes_without_embedding_anything_for_that
     _fill(photos, 12)
     library = PhotoLibrary.open(photos, encoder, location=tmp_path / "index")
     clock = itertools.count(step=0.25)
-    assert library.sync(on_estimate=told.append, clock=lambda: next(clock)).added == 12
+    assert sync_by(lambda: next(clock), library, on_estimate=told.append).added == 12
     assert [estimate.num_images for estimate in told] == [12]
     assert sorted(encoder.encoded_images) == sorted(f"0-{red}.png" for red in range(12))
     library.sync(on_estimate=told.append)  # nothing is new
     _fill(photos, 11, blue=200)
-    assert library.sync(on_estimate=told.append, clock=lambda: next(clock)).added == 11  # few
+    assert sync_by(lambda: next(clock), library, on_estimate=told.append).added == 11  # few
     assert len(told) == 1
 
 

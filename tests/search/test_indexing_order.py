@@ -59,6 +59,26 @@ def test_nothing_is_in_any_order() -> None:
     assert in_indexing_order([], "spread") == in_indexing_order([], "newest") == []
 
 
+@pytest.mark.parametrize("order", ["spread", "newest"])
+@pytest.mark.parametrize("seed", range(20))
+def test_what_comes_first_keeps_the_order_and_so_does_the_rest(
+    order: IndexingOrder, seed: int
+) -> None:
+    draw = random.Random(seed)
+    files = [FolderEntry(f"{number:03}", 1, draw.randrange(9)) for number in range(200)]
+    wanted = {file.path for file in files if draw.random() < seed / 19}  # none to all
+    before = [file.path for file in in_indexing_order(files, order)]
+    found = [file.path for file in in_indexing_order(files, order, wanted.__contains__)]
+    assert found[: len(wanted)] == [path for path in before if path in wanted]
+    assert found[len(wanted) :] == [path for path in before if path not in wanted]
+    assert sorted(found) == sorted(before) == [file.path for file in files]
+
+
+def test_what_comes_first_by_hand() -> None:
+    found = in_indexing_order(_files(*"abcdef"), "spread", lambda path: path in "be")
+    assert [file.path for file in found] == ["e", "b", "a", "f", "c", "d"]
+
+
 @pytest.mark.parametrize(("order", "names"), [("spread", "afcebd"), ("newest", "fedcba")])
 def test_a_sync_takes_images_in_the_order_it_is_told(
     tmp_path: Path, order: IndexingOrder, names: str

@@ -24,6 +24,7 @@ from tests.fakes import (
     change_time,
     save_image,
 )
+from tests.search.timed_sync import sync_by
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -127,7 +128,7 @@ def test_content_that_is_known_is_not_encoded_again(
     encoder.encoded_images.clear()
     act(photos)
     now = iter(range(10**6))
-    assert _counts(library.sync(clock=lambda: next(now) * step)) == expected
+    assert _counts(sync_by(lambda: next(now) * step, library)) == expected
     assert encoder.encoded_images == []
     fresh = PhotoLibrary.open(photos, FakeEncoder(), location=photos.parent / "fresh")
     fresh.sync()

@@ -31,6 +31,7 @@ from clipkit.search.store.local import writer
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.writer import writer_lock
 from tests.fakes import FakeEncoder, age_files, change_time, save_image, word_embedding
+from tests.search.timed_sync import sync_by
 
 RED = 255 / math.hypot(255, 1)
 ORANGE = 255 / math.hypot(255, 128, 1)
@@ -451,7 +452,7 @@ def test_work_is_committed_by_the_clock(photos: Path, step: float, committed: li
             seen.append(len(library))
 
     library = PhotoLibrary.open(photos, FakeEncoder(before_image=before_image))
-    library.sync(clock=Clock(step))
+    sync_by(Clock(step), library)
     assert seen == committed
     assert len(library) == 8
 
@@ -462,7 +463,7 @@ def test_ctrl_c_commits_what_is_done_and_the_next_sync_does_the_rest(photos: Pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        PhotoLibrary.open(photos, FakeEncoder(before_image=interrupt)).sync(clock=Clock(0))
+        sync_by(Clock(0), PhotoLibrary.open(photos, FakeEncoder(before_image=interrupt)))
     encoder = FakeEncoder()
     library = PhotoLibrary.open(photos, encoder)
     assert len(library) == 2
@@ -636,7 +637,7 @@ def test_threads_search_one_library_during_a_sync(photos: Path) -> None:
         thread.join()
 
     library = PhotoLibrary.open(photos, FakeEncoder(before_image=search_elsewhere))
-    library.sync(clock=Clock(10))
+    sync_by(Clock(10), library)
     assert found == ["red.png"] * 6
 
 

@@ -9,6 +9,7 @@ from clipkit.errors import InputError
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.sync_progress import SyncProgress
 from tests.fakes import FakeEncoder, age_files, change_time, save_image
+from tests.search.timed_sync import sync_by
 
 NUM = 10
 
@@ -31,7 +32,7 @@ class Listener:
 
     def sync(self) -> None:
         clock = itertools.count(step=3600.0)
-        self.library.sync(on_commit=self.search, clock=lambda: next(clock))
+        sync_by(lambda: next(clock), self.library, on_commit=self.search)
 
     def search(self, so_far: SyncProgress) -> None:
         hits = self.library.search("red", k=100)
@@ -124,7 +125,7 @@ def test_a_listener_that_fails_ends_the_sync_and_what_is_done_stays(
         raise error
 
     with pytest.raises(error):
-        library.sync(on_commit=fail, clock=lambda: next(clock))
+        sync_by(lambda: next(clock), library, on_commit=fail)
     assert len(library) == 4
     assert library.sync().added == NUM - 4
     assert len(encoder.encoded_images) == NUM
@@ -132,7 +133,7 @@ def test_a_listener_that_fails_ends_the_sync_and_what_is_done_stays(
 
 def test_a_short_sync_commits_once_at_its_end(folder: Path) -> None:
     listener = Listener(PhotoLibrary.open(folder, FakeEncoder()))
-    listener.library.sync(on_commit=listener.search, clock=lambda: 0.0)
+    sync_by(lambda: 0.0, listener.library, on_commit=listener.search)
     assert listener.told == []
     assert len(listener.library) == NUM
 
@@ -141,9 +142,7 @@ def test_the_first_commit_comes_after_a_second_and_the_others_every_two(folder: 
     """An image takes half a second of a clock that only the encoder moves."""
     encoder = FakeEncoder(batch_size=1)
     listener = Listener(PhotoLibrary.open(folder, encoder))
-    listener.library.sync(
-        on_commit=listener.search, clock=lambda: 0.5 * len(encoder.encoded_images)
-    )
+    sync_by(lambda: 0.5 * len(encoder.encoded_images), listener.library, on_commit=listener.search)
     assert [so_far.num_indexed for so_far, _, _ in listener.told] == [2, 6]
 
 
