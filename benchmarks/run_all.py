@@ -35,7 +35,9 @@ PAGES = {
         "fine_tuning",
     ),
 }
-COMPARISONS = tuple(name for names in PAGES.values() for name in names)
+# Of which docs/performance.md tells in tables by hand, with what was chosen and why.
+OTHERS = ("outliers", "image_cost")
+COMPARISONS = (*(name for names in PAGES.values() for name in names), *OTHERS)
 BEGIN, END = "<!-- table of benchmarks/run_all.py -->", "<!-- end of table -->"
 _HERE = Path(__file__).parent
 
