@@ -108,6 +108,14 @@ def test_a_search_imports_no_other_command_and_no_drawing(photos: Path, home: Pa
     assert modules & (drawing | seldom) == set()
 
 
+def test_a_search_by_words_imports_nothing_that_reads_images(photos: Path, home: Path) -> None:
+    _, modules = run(["search", "a cat", photos], home, CLIPKIT_NO_CACHE="1")
+    decoding = {"PIL.Image", "clipkit.inputs.decoder", "clipkit.inputs.images"}
+    decoding |= {"clipkit.inputs.metadata", "clipkit.inputs.raw"}
+    threads = {"concurrent.futures", "logging"}
+    assert modules & (decoding | threads) == set()
+
+
 def test_a_query_asked_before_needs_no_tokenizer(photos: Path, home: Path) -> None:
     first, _ = run(["search", "a parrot", photos], home)
     again, modules = run(["search", "a parrot", photos], home)

@@ -5,7 +5,6 @@ Shapes: B inputs, S image size, L context length, D dimensions of the shared spa
 
 import functools
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from clipkit.runtime.base import Scoring, trim_padding
 from clipkit.runtime.bundle import Bundle, graph_name
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from onnxruntime import InferenceSession
 
 _Inputs = NDArray[Any]  # float32 or int64
@@ -122,7 +123,9 @@ class OnnxRuntime:
         return np.concatenate(list(self._pool.map(run, parts)))
 
     @functools.cached_property
-    def _pool(self) -> ThreadPoolExecutor:
+    def _pool(self) -> "ThreadPoolExecutor":
+        from concurrent.futures import ThreadPoolExecutor  # only here: one text needs no threads
+
         return ThreadPoolExecutor(usable_cores(), thread_name_prefix="features")
 
 

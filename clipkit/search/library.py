@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from clipkit.arguments import ENCODER_RULE, check_kind, check_path, check_progress, check_whole
 from clipkit.errors import NotIndexedError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.progress import Progress
 from clipkit.search import indexes
 from clipkit.search.changes import FileState
