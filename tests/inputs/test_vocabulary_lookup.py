@@ -1,0 +1,187 @@
+"""Token ids of a vocabulary that is looked up, against those of the whole one."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from clipkit.errors import CheckpointError
+from clipkit.inputs import vocabulary_lookup
+from clipkit.inputs.tokenizer import TextCutWarning
+from clipkit.inputs.tokenizer import Tokenizer as ClipkitTokenizer
+from clipkit.inputs.vocabulary_lookup import vocabulary_of, write_lookup
+
+TEXTS = (
+    "a red boat on a lake",
+    "",
+    "  two  spaces ",
+    "A Photo of a SIAMESE cat!",
+    "é à ñ Ünïcödé naïve café",
+    "😀👍🏽 🇩🇪 漢字 한국어 مرحبا",
+    "xyzzy " * 40,
+    "null \0 and \x1b",
+)
+CORPUS = ["a red boat on a lake", "the cat sleeps", "boats and lakes and cats", "café naïve ü 12"]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "bytes instead of unknown": {"byte_fallback": True, "unk_token": "<unk>", "fuse_unk": True},
+    "unknown": {"unk_token": "<unk>"},
+    "one unknown for several": {"unk_token": "<unk>", "fuse_unk": True},
+    "nothing for unknown": {},
+    "whole words first": {"unk_token": "<unk>", "ignore_merges": True},
+    "ends of words": {"unk_token": "<unk>", "end_of_word_suffix": "</w>"},
+}
+
+
+def made_vocabulary(options: dict[str, Any]) -> Tokenizer:
+    """A trained byte-pair vocabulary with every option of the model, and two marks."""
+    kind = Tokenizer(models.BPE(**options))
+    kind.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
+    kind.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    trainer = trainers.BpeTrainer(
+        vocab_size=258 + 80,
+        special_tokens=["<pad>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))],
+        end_of_word_suffix=options.get("end_of_word_suffix", ""),
+        show_progress=False,
+    )
+    kind.train_from_iterator(CORPUS * 3, trainer)
+    content = json.loads(kind.to_str())
+    content["added_tokens"] = []
+    made = Tokenizer.from_str(json.dumps(content))
+    made.add_special_tokens([AddedToken("<pad>"), AddedToken("<unk>")])
+    made.add_tokens([AddedToken("Lake View", normalized=True)])  # no token of the model's
+    return made
+
+
+@pytest.fixture(params=OPTIONS)
+def whole(request: pytest.FixtureRequest) -> Tokenizer:
+    return made_vocabulary(OPTIONS[request.param])
+
+
+def test_ids_and_offsets_are_those_of_the_whole_vocabulary(
+    whole: Tokenizer, tmp_path: Path
+) -> None:
+    path = tmp_path / "vocabulary.sqlite"
+    assert write_lookup(whole, path)
+    for text in TEXTS:
+        found, expected = vocabulary_of([text], path), whole.encode(text)
+        assert found is not None
+        encoding = found.encode(text)
+        assert encoding.ids == expected.ids
+        assert encoding.offsets == expected.offsets
+        assert found.get_vocab_size() < whole.get_vocab_size()
+    together = vocabulary_of(TEXTS, path)
+    assert together is not None
+    assert [e.ids for e in together.encode_batch(list(TEXTS))] == [
+        e.ids for e in whole.encode_batch(list(TEXTS))
+    ]
+
+
+@pytest.fixture(scope="module")
+def clip_lookup(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClipkitTokenizer, Path]:
+    open_clip = pytest.importorskip("open_clip")
+    file = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
+    tokenizer = ClipkitTokenizer.from_config({}, file)
+    path = tmp_path_factory.mktemp("clip") / "vocabulary.sqlite"
+    assert tokenizer.write_lookup(path)
+    return ClipkitTokenizer.from_config({}, file, lookup=path), path
+
+
+@pytest.fixture(scope="module")
+def clip_whole(clip_lookup: tuple[ClipkitTokenizer, Path]) -> Tokenizer:
+    return clip_lookup[0]._read_vocabulary()
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_clip_ids_are_those_of_the_whole_vocabulary(
+    clip_lookup: tuple[ClipkitTokenizer, Path], clip_whole: Tokenizer, text: str
+) -> None:
+    found = vocabulary_of([text], clip_lookup[1])
+    assert found is not None
+    assert found.encode(text).ids == clip_whole.encode(text).ids
+
+
+def test_a_tokenizer_reads_only_what_a_few_texts_need(
+    clip_lookup: tuple[ClipkitTokenizer, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up, _ = clip_lookup
+    whole = ClipkitTokenizer(
+        looked_up._read_vocabulary, clean=looked_up._clean, context_length=looked_up.context_length
+    )
+    expected, shown = tokens_and_warnings(whole, TEXTS)
+
+    def refuse() -> Tokenizer:
+        raise AssertionError("the whole vocabulary is read")
+
+    monkeypatch.setattr(looked_up, "_read_vocabulary", refuse)
+    got, shown_too = tokens_and_warnings(looked_up, TEXTS)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert shown_too == shown
+    assert len(shown) == 1  # of the text of 40 words, each of which is several tokens
+
+
+def tokens_and_warnings(tokenizer: ClipkitTokenizer, texts: Sequence[str]) -> tuple[Any, list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TextCutWarning)
+        tokens = tokenizer.tokenize(texts)
+    return tokens, [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize("text", ["a <pad> here", "by the lake view", "LAKE VIEW"])
+def test_a_text_with_a_mark_needs_the_whole_vocabulary(text: str, tmp_path: Path) -> None:
+    whole = made_vocabulary(OPTIONS["unknown"])
+    marks = {whole.token_to_id("<pad>"), whole.token_to_id("Lake View")}
+    assert marks & set(whole.encode(text).ids)
+    path = tmp_path / "vocabulary.sqlite"
+    write_lookup(whole, path)
+    assert vocabulary_of([text], path) is None
+
+
+def test_many_texts_need_the_whole_vocabulary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "vocabulary.sqlite"
+    write_lookup(made_vocabulary(OPTIONS["unknown"]), path)
+    # "▁", "c", "ca", "cat", "a", "at", "t": 6 parts of "cat".
+    monkeypatch.setattr(vocabulary_lookup, "MOST_PARTS", 6)
+    assert vocabulary_of(["cat"], path) is not None
+    monkeypatch.setattr(vocabulary_lookup, "MOST_PARTS", 5)
+    assert vocabulary_of(["cat"], path) is None
+
+
+def test_tokens_that_are_named_are_there(tmp_path: Path) -> None:
+    whole = made_vocabulary(OPTIONS["unknown"])
+    path = tmp_path / "vocabulary.sqlite"
+    write_lookup(whole, path)
+    found = vocabulary_of(["cat"], path, names=["▁boat", "no such token", None])
+    assert found is not None
+    for token in ("▁boat", "no such token", "<pad>", "<unk>", "Lake View"):
+        assert found.token_to_id(token) == whole.token_to_id(token)
+
+
+def test_a_damaged_or_missing_database_is_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.sqlite"
+    assert vocabulary_of(["cat"], path) is None
+    path.write_bytes(b"no database")
+    assert vocabulary_of(["cat"], path) is None
+
+
+def test_vocabularies_of_other_kinds_have_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.sqlite"
+    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    assert not write_lookup(words, path)
+    assert not write_lookup(Tokenizer(models.BPE(dropout=0.1)), path)
+    assert not path.exists()
+
+
+def test_a_place_that_cannot_be_written_raises(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        write_lookup(Tokenizer(models.BPE()), tmp_path / "none" / "vocabulary.sqlite")
