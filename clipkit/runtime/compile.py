@@ -61,6 +61,7 @@ from clipkit.runtime.onnx_export import (
     fold_batch_norms,
     fuse_transposed_weights,
 )
+from clipkit.runtime.optimized_graph import optimize_graph
 from clipkit.runtime.parity import (
     ReferenceEmbeddings,
     reference_digest,
@@ -201,7 +202,10 @@ def _compile_into(draft: Path, towers: Towers, name: str, tell: StepProgress) ->
     for tower, module, inputs in _exports(towers, pixel_values, token_ids):
         tell(f"exporting the {tower} tower")
         graphs[tower] = _export(tower, module, inputs, bundle, draft)
-        (draft / graph_name(tower, "fp32")).write_bytes(graphs[tower].SerializeToString())
+        path = draft / graph_name(tower, "fp32")
+        path.write_bytes(graphs[tower].SerializeToString())
+        if tower == "text":  # OpenVINO reads the other, and knows no operation of ONNX Runtime's
+            optimize_graph(path)
     tell("comparing with the original")
     bundle = admit(bundle, "fp32", draft, original, (pixel_values, token_ids))
     if "fp32" in bundle.refused:
