@@ -145,6 +145,18 @@ def test_a_search_by_words_does_not_load_the_image_tower(
     assert "cat.jpg" in out.splitlines()[1]
 
 
+def test_a_search_by_words_does_not_read_the_whole_vocabulary(
+    photos: Path, home: Path, starter_folder: Path, tmp_path: Path
+) -> None:
+    model = copy_model(starter_folder, tmp_path / "model")
+    words = ["search", "a cat", photos, "--model", f"local-dir:{model}"]
+    expected, _ = run(words, home, CLIPKIT_NO_CACHE="1")
+    (model / "tokenizer.json").write_text("no vocabulary")
+    out, _ = run(words, home, CLIPKIT_NO_CACHE="1")
+    assert out == expected
+    assert "cat.jpg" in out.splitlines()[1]
+
+
 def test_classifying_imports_nothing_heavy(home: Path) -> None:
     words = ["classify", SAMPLES / "cat.jpg", "--labels", "cat,dog", "--top", "1"]
     out, modules = run(words, home, CLIPKIT_NO_CACHE="1")

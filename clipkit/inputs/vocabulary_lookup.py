@@ -1,9 +1,10 @@
-"""A byte-pair vocabulary in a database, of which a few texts read a few hundred tokens.
+"""A vocabulary in a database, of which a few texts read a few hundred tokens.
 
 Reading one whole takes 70 ms for CLIP's 49 408 tokens and a second for the 256 000 of SigLIP 2,
 longer than all else in a query of words. Byte-pair encoding looks up nothing but parts of the words
-of a text, and joins them in the order of their merges: a vocabulary of those parts alone, with the
-same numbers and the same order, gives the same token ids.
+of a text, and joins them in the order of their merges; WordPiece takes the longest part that is a
+token. A vocabulary of those parts alone, with the same numbers and the same order, gives the same
+token ids.
 """
 
 import contextlib
@@ -46,9 +47,9 @@ def write_lookup(vocabulary: "Vocabulary", path: Path) -> bool:
     """
     head = json.loads(vocabulary.to_str())
     model = head["model"]
-    if model["type"] != "BPE" or model.get("dropout") or model.get("continuing_subword_prefix"):
+    if not _has_lookup(model):
         return False
-    tokens, merges = model.pop("vocab"), model.pop("merges")
+    tokens, merges = model.pop("vocab"), model.pop("merges", [])
     cuts: dict[str, list[str]] = {}
     for rank, (first, second) in enumerate(merges):
         cuts.setdefault(first + second, []).append(f"{len(first)}:{rank}")
@@ -64,6 +65,13 @@ def write_lookup(vocabulary: "Vocabulary", path: Path) -> bool:
     except sqlite3.Error as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
     return True
+
+
+def _has_lookup(model: dict[str, Any]) -> bool:
+    """Return whether the ids of a text depend on its parts alone, and merges join what they say."""
+    if model["type"] == "BPE":
+        return not (model.get("dropout") or model.get("continuing_subword_prefix"))
+    return bool(model["type"] == "WordPiece")
 
 
 def vocabulary_of(
@@ -101,8 +109,9 @@ def _parts(texts: Sequence[str], head: dict[str, Any], longest: int) -> set[str]
 
     model = head["model"]
     empty = {**head, "added_tokens": [], "post_processor": None}
-    empty["model"] = {**model, "unk_token": None, "vocab": {}, "merges": []}
+    empty["model"] = {"type": "BPE", "vocab": {}, "merges": []}  # it stands for any model
     shell = Vocabulary.from_str(json.dumps(empty))
+    prefix = model.get("continuing_subword_prefix") or ""
     suffix = model.get("end_of_word_suffix") or ""
     marks = {mark["content"] for mark in head["added_tokens"]}
     marks |= {_normalized(mark, shell) for mark in marks}
@@ -113,7 +122,10 @@ def _parts(texts: Sequence[str], head: dict[str, Any], longest: int) -> set[str]
         if any(mark and (mark in text or mark in normalized) for mark in marks):
             return None
         for word in set(_words(normalized, shell)):
-            parts |= _substrings(word + suffix, longest)
+            substrings = _substrings(word + suffix, longest)
+            parts |= substrings
+            if prefix:
+                parts |= {prefix + part for part in substrings}
             if model.get("byte_fallback"):
                 parts |= {f"<0x{byte:02X}>" for byte in word.encode()}
             if len(parts) > MOST_PARTS:
@@ -167,8 +179,9 @@ def _assembled(head: dict[str, Any], rows: list[tuple[str, int, str]]) -> "Vocab
                 ranked.append((rank, token[:cut], token[cut:]))
     # Marks that are no tokens of the model get the next free number unless they stand in it.
     marks = {mark["content"]: mark["id"] for mark in head["added_tokens"]}
-    merges_in_order = [[first, second] for _, first, second in sorted(ranked)]
-    model = {**head["model"], "vocab": numbers | marks, "merges": merges_in_order}
+    model = {**head["model"], "vocab": numbers | marks}
+    if model["type"] == "BPE":
+        model["merges"] = [[first, second] for _, first, second in sorted(ranked)]
     vocabulary = Vocabulary.from_str(json.dumps({**head, "model": model}))
     is_same = all(vocabulary.token_to_id(mark) == number for mark, number in marks.items())
     return vocabulary if is_same else None

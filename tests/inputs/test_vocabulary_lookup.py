@@ -1,5 +1,6 @@
 """Token ids of a vocabulary that is looked up, against those of the whole one."""
 
+import functools
 import json
 import warnings
 from collections.abc import Sequence
@@ -81,6 +82,55 @@ def test_ids_and_offsets_are_those_of_the_whole_vocabulary(
     assert [e.ids for e in together.encode_batch(list(TEXTS))] == [
         e.ids for e in whole.encode_batch(list(TEXTS))
     ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.sampled_from(TEXTS))
+def test_the_starters_ids_are_those_of_its_whole_vocabulary(
+    starter_folder: Path, text: str
+) -> None:
+    whole = starter_vocabulary(starter_folder)
+    found = vocabulary_of([text], starter_folder / "vocabulary.sqlite")
+    assert found is not None
+    assert found.encode(text).ids == whole.encode(text).ids
+
+
+@functools.cache
+def starter_vocabulary(folder: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def test_word_pieces_are_those_of_the_whole_vocabulary(tmp_path: Path) -> None:
+    tokens = ["[UNK]", "boat", "##s", "##boat", "b", "##o", "##a", "##t", "##house", "a"]
+    model = models.WordPiece(
+        {token: number for number, token in enumerate(tokens)},
+        unk_token="[UNK]",
+        max_input_chars_per_word=12,
+    )
+    whole = Tokenizer(model)
+    whole.pre_tokenizer = pre_tokenizers.Whitespace()
+    path = tmp_path / "vocabulary.sqlite"
+    assert write_lookup(whole, path)
+    text = "boats boatboat boathouse bots boatboatboats a ab"
+    found = vocabulary_of([text], path)
+    assert found is not None
+    # "boatboatboats" is longer than a word may be, and of "ab" no token is "##b".
+    pieces = [
+        "boat",
+        "##s",
+        "boat",
+        "##boat",
+        "boat",
+        "##house",
+        "b",
+        "##o",
+        "##t",
+        "##s",
+        "[UNK]",
+        "a",
+        "[UNK]",
+    ]
+    assert found.encode(text).tokens == whole.encode(text).tokens == pieces
 
 
 @pytest.fixture(scope="module")
