@@ -9,10 +9,12 @@ from tempfile import TemporaryDirectory
 
 import onnx
 import onnxruntime
+from onnx import TensorProto
 
 from clipkit.runtime.onnx_runtime import ERRORS_ONLY
 
 _LARGE = 1 << 20  # bytes: smaller tensors are written into the graph's own file
+_NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def optimize_graph(path: Path) -> bool:
@@ -22,14 +24,16 @@ def optimize_graph(path: Path) -> bool:
         path: The graph, which computes the same afterwards, to the last bit.
 
     Returns:
-        False, and the graph is left as it was, if a large weight would have to be stored anew:
-        ones in half precision are widened when the engine starts.
+        False, and the graph is left as it was, if weights would have to be stored anew: those in
+        half precision, which are widened when the engine starts, or large ones that it computes.
     """
     borrowed = {
         tensor.name: tensor
         for tensor in onnx.load(path, load_external_data=False).graph.initializer
         if tensor.external_data
     }
+    if any(tensor.data_type in _NARROW for tensor in borrowed.values()):
+        return False
     with TemporaryDirectory(prefix=".optimize-", dir=path.parent) as temporary:
         draft = Path(temporary) / path.name
         _write_optimized(path, draft)

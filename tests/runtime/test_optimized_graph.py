@@ -16,11 +16,14 @@ WIDTH, HIDDEN = 256, 1024  # of a weight of 1 MiB in float32: what is smaller is
 OFFSET = 64
 
 
-def write_graph(folder: Path, *, is_narrow: bool = False) -> Path:
-    """A layer norm in small operations and a product, with a weight that lies in another file."""
+def write_graph(folder: Path, before_product: str | None = None) -> Path:
+    """A layer norm in small operations and a product with a weight of another file.
+
+    A weight that is cast before the product is in half precision.
+    """
     rng = np.random.default_rng(0)
-    kind = np.float16 if is_narrow else np.float32
-    weight = rng.normal(size=(WIDTH, 2 * HIDDEN if is_narrow else HIDDEN)).astype(kind)
+    kind = np.float16 if before_product == "Cast" else np.float32
+    weight = rng.normal(size=(WIDTH, HIDDEN)).astype(kind)
     (folder / "weights.bin").write_bytes(bytes(OFFSET) + weight.tobytes())
     stored = TensorProto(
         name="weight",
@@ -42,11 +45,11 @@ def write_graph(folder: Path, *, is_narrow: bool = False) -> Path:
         make("Div", ["centred", "deviation"], ["standard"]),
         make("Mul", ["standard", "gain"], ["scaled"]),
         make("Add", ["scaled", "shift"], ["normed"]),
-        make("Cast", ["weight"], ["wide"], to=TensorProto.FLOAT),
-        make("MatMul", ["normed", "wide"], ["features"]),
+        make("MatMul", ["normed", "made" if before_product else "weight"], ["features"]),
     ]
-    if not is_narrow:
-        nodes[-2:] = [make("MatMul", ["normed", "weight"], ["features"])]
+    if before_product:
+        options = {"to": TensorProto.FLOAT} if before_product == "Cast" else {}
+        nodes.insert(0, make(before_product, ["weight"], ["made"], **options))
     small = {"two": 2.0, "small": 1e-5}
     constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [v]) for name, v in small.items()]
     for name in ("gain", "shift"):
@@ -54,7 +57,7 @@ def write_graph(folder: Path, *, is_narrow: bool = False) -> Path:
         constants.append(onnx.numpy_helper.from_array(row, name))
     ends = [
         helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", WIDTH]),
-        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", weight.shape[1]]),
+        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", HIDDEN]),
     ]
     graph = helper.make_graph(nodes, "tower", ends[:1], ends[1:], [stored, *constants])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -84,8 +87,11 @@ def test_an_optimized_graph_computes_the_same_with_weights_where_they_were(tmp_p
     assert {each.domain for each in after.opset_import} == {""}
 
 
-def test_a_graph_that_would_need_weights_of_its_own_is_left_alone(tmp_path: Path) -> None:
-    path = write_graph(tmp_path, is_narrow=True)
+@pytest.mark.parametrize("before_product", ["Cast", "Neg"])
+def test_a_graph_that_would_need_weights_of_its_own_is_left_alone(
+    before_product: str, tmp_path: Path
+) -> None:
+    path = write_graph(tmp_path, before_product)
     before = path.read_bytes()
     assert not optimize_graph(path)
     assert path.read_bytes() == before
