@@ -90,14 +90,20 @@ def figures_of(name: str, runs: dict[str, list[Run]]) -> list[Figure]:
     for program, found in runs.items():
         what = f"cold query, {name}: {program}"
         figures.append(Figure(what, [each.seconds for each in found], " s"))
+        processor = [each.processor_seconds for each in found]
+        figures.append(Figure(f"{what}, processor time", processor, " s"))
         peaks = [each.peak / 1e6 for each in found]
         figures.append(Figure(f"{what}, peak memory", peaks, " MB"))
         own = [each.peak_anonymous / 1e6 for each in found]
         figures.append(Figure(f"{what}, of it in no file", own, " MB"))
     if "open_clip" in runs:
-        for quantity in ("seconds", "peak"):
+        for quantity, words in (
+            ("seconds", "time"),
+            ("processor_seconds", "processor time"),
+            ("peak", "memory"),
+        ):
             both = [[getattr(each, quantity) for each in found] for found in runs.values()]
-            what = f"cold query, {name}: {quantity} beside open_clip's"
+            what = f"cold query, {name}: {words} beside open_clip's"
             figures.append(Figure(what, ratios(*both), "x"))
     return figures
 

@@ -1,6 +1,7 @@
 """Graphs optimised in advance: the same results, and weights where they were."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def write_graph(folder: Path, before_product: str | None = None) -> Path:
         make("MatMul", ["normed", "made" if before_product else "weight"], ["features"]),
     ]
     if before_product:
-        options = {"to": TensorProto.FLOAT} if before_product == "Cast" else {}
+        options: dict[str, Any] = {"to": TensorProto.FLOAT} if before_product == "Cast" else {}
         nodes.insert(0, make(before_product, ["weight"], ["made"], **options))
     small = {"two": 2.0, "small": 1e-5}
     constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [v]) for name, v in small.items()]
