@@ -28,7 +28,7 @@ from clipkit.inputs.tokenizer_settings import (
     token_id,
     unusual_settings,
 )
-from clipkit.inputs.vocabulary_lookup import vocabulary_of, write_lookup
+from clipkit.inputs.vocabulary_lookup import VocabularyLookup, write_lookup
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -85,7 +85,7 @@ class Tokenizer:
         self._clean = clean
         self._settings = settings
         self._file = file
-        self._lookup = lookup
+        self._lookup = None if lookup is None else VocabularyLookup(lookup)
 
     @classmethod
     def from_config(
@@ -258,7 +258,7 @@ class Tokenizer:
         if self._lookup is None or "_prepared" in self.__dict__:
             return None
         names = (*named_tokens(self._settings), _SPACE)
-        vocabulary = vocabulary_of(texts, self._lookup, names=names)
+        vocabulary = self._lookup.vocabulary_of(texts, names=names)
         if vocabulary is not None:
             self._set_rows(vocabulary)
         return vocabulary

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Vocabulary
 
 LOOKUP_FILE = "vocabulary.sqlite"
-MOST_PARTS = 20_000  # looked up for one call: with more, the whole vocabulary is read sooner
+_TOKENS_A_PART = 4  # to look one part up takes as long as to read two to five tokens
 _SCHEMA = """
-CREATE TABLE head (content TEXT NOT NULL, longest INTEGER NOT NULL);
+CREATE TABLE head (
+    content TEXT NOT NULL,  -- of tokenizer.json, without tokens and merges
+    longest INTEGER NOT NULL,  -- characters of a token
+    num_tokens INTEGER NOT NULL
+);
 CREATE TABLE tokens (
     token TEXT PRIMARY KEY,
     number INTEGER NOT NULL,
@@ -60,7 +64,8 @@ def write_lookup(vocabulary: "Vocabulary", path: Path) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.executescript(_SCHEMA)
-            database.execute("INSERT INTO head VALUES (?, ?)", (json.dumps(head), longest))
+            values = json.dumps(head), longest, len(tokens)
+            database.execute("INSERT INTO head VALUES (?, ?, ?)", values)
             database.executemany("INSERT INTO tokens VALUES (?, ?, ?)", rows)
     except sqlite3.Error as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
@@ -74,45 +79,58 @@ def _has_lookup(model: dict[str, Any]) -> bool:
     return bool(model["type"] == "WordPiece")
 
 
-def vocabulary_of(
-    texts: Sequence[str], path: Path, *, names: Iterable[str | None] = ()
-) -> "Vocabulary | None":
-    """Return a vocabulary that has what some texts need, and encodes them as the whole one does.
+class VocabularyLookup:
+    """A vocabulary that is looked up until reading all of it would have been as quick.
 
     Args:
-        texts: Cleaned texts.
         path: A database of `write_lookup`.
-        names: Tokens that are asked for by name besides those the file names itself; None is none.
-
-    Returns:
-        The vocabulary; None if these texts need the whole one: a text holds one of its marks, there
-        are too many parts, or the database cannot be read.
     """
-    try:
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
-            ((content, longest),) = database.execute("SELECT content, longest FROM head")
-            head = json.loads(content)
-            parts = _parts(texts, head, longest)
-            if parts is None:
-                return None
-            parts |= {name for name in (*names, *_named(head)) if name}
-            rows = _look_up(parts, database)
-    except (sqlite3.Error, UnicodeEncodeError):  # the latter: half of a pair of surrogates
-        return None
-    return _assembled(head, rows)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._num_parts = 0  # looked up so far
+
+    def vocabulary_of(
+        self, texts: Sequence[str], *, names: Iterable[str | None] = ()
+    ) -> "Vocabulary | None":
+        """Return a vocabulary that encodes some texts as the whole one does.
+
+        Args:
+            texts: Cleaned texts.
+            names: Tokens that are asked for by name besides those the file names itself; None is
+                none.
+
+        Returns:
+            The vocabulary; None if the whole one is to be read: a text holds one of its marks, so
+            much was looked up that reading is quicker, or the database cannot be read.
+        """
+        try:
+            uri = f"{self._path.resolve().as_uri()}?mode=ro&immutable=1"
+            with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+                query = "SELECT content, longest, num_tokens FROM head"
+                ((content, longest, num_tokens),) = database.execute(query)
+                head = json.loads(content)
+                most = num_tokens // _TOKENS_A_PART - self._num_parts
+                parts = _parts(texts, head, longest=longest, most=most)
+                if parts is None:
+                    return None
+                self._num_parts += len(parts)
+                parts |= {name for name in (*names, *_named(head)) if name}
+                rows = _look_up(parts, database)
+        except (sqlite3.Error, UnicodeEncodeError):  # the latter: half of a pair of surrogates
+            return None
+        return _assembled(head, rows)
 
 
-def _parts(texts: Sequence[str], head: dict[str, Any], longest: int) -> set[str] | None:
+def _parts(
+    texts: Sequence[str], head: dict[str, Any], *, longest: int, most: int
+) -> set[str] | None:
     """Return every part of the words of texts that may be a token; None if they are too many."""
     from tokenizers import Tokenizer as Vocabulary
 
-    model = head["model"]
     empty = {**head, "added_tokens": [], "post_processor": None}
     empty["model"] = {"type": "BPE", "vocab": {}, "merges": []}  # it stands for any model
     shell = Vocabulary.from_str(json.dumps(empty))
-    prefix = model.get("continuing_subword_prefix") or ""
-    suffix = model.get("end_of_word_suffix") or ""
     marks = {mark["content"] for mark in head["added_tokens"]}
     marks |= {_normalized(mark, shell) for mark in marks}
     parts: set[str] = set()
@@ -122,14 +140,19 @@ def _parts(texts: Sequence[str], head: dict[str, Any], longest: int) -> set[str]
         if any(mark and (mark in text or mark in normalized) for mark in marks):
             return None
         for word in set(_words(normalized, shell)):
-            substrings = _substrings(word + suffix, longest)
-            parts |= substrings
-            if prefix:
-                parts |= {prefix + part for part in substrings}
-            if model.get("byte_fallback"):
-                parts |= {f"<0x{byte:02X}>" for byte in word.encode()}
-            if len(parts) > MOST_PARTS:
+            parts |= _parts_of(word, head["model"], longest)
+            if len(parts) > most:
                 return None
+    return parts
+
+
+def _parts_of(word: str, model: dict[str, Any], longest: int) -> set[str]:
+    """Return every part of a word that a model may look up."""
+    parts = _substrings(word + (model.get("end_of_word_suffix") or ""), longest)
+    if prefix := model.get("continuing_subword_prefix"):
+        parts |= {prefix + part for part in parts}
+    if model.get("byte_fallback"):
+        parts |= {f"<0x{byte:02X}>" for byte in word.encode()}
     return parts
 
 

@@ -17,7 +17,7 @@ from clipkit.errors import CheckpointError
 from clipkit.inputs import vocabulary_lookup
 from clipkit.inputs.tokenizer import TextCutWarning
 from clipkit.inputs.tokenizer import Tokenizer as ClipkitTokenizer
-from clipkit.inputs.vocabulary_lookup import vocabulary_of, write_lookup
+from clipkit.inputs.vocabulary_lookup import VocabularyLookup, write_lookup
 
 TEXTS = (
     "a red boat on a lake",
@@ -61,8 +61,14 @@ def made_vocabulary(options: dict[str, Any]) -> Tokenizer:
 
 
 @pytest.fixture(params=OPTIONS)
-def whole(request: pytest.FixtureRequest) -> Tokenizer:
+def whole(request: pytest.FixtureRequest, without_limit: None) -> Tokenizer:
     return made_vocabulary(OPTIONS[request.param])
+
+
+@pytest.fixture
+def without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a vocabulary of a few hundred tokens be looked up as if it were large."""
+    monkeypatch.setattr(vocabulary_lookup, "_TOKENS_A_PART", 0.01)
 
 
 def test_ids_and_offsets_are_those_of_the_whole_vocabulary(
@@ -71,13 +77,13 @@ def test_ids_and_offsets_are_those_of_the_whole_vocabulary(
     path = tmp_path / "vocabulary.sqlite"
     assert write_lookup(whole, path)
     for text in TEXTS:
-        found, expected = vocabulary_of([text], path), whole.encode(text)
+        found, expected = VocabularyLookup(path).vocabulary_of([text]), whole.encode(text)
         assert found is not None
         encoding = found.encode(text)
         assert encoding.ids == expected.ids
         assert encoding.offsets == expected.offsets
         assert found.get_vocab_size() < whole.get_vocab_size()
-    together = vocabulary_of(TEXTS, path)
+    together = VocabularyLookup(path).vocabulary_of(TEXTS)
     assert together is not None
     assert [e.ids for e in together.encode_batch(list(TEXTS))] == [
         e.ids for e in whole.encode_batch(list(TEXTS))
@@ -90,7 +96,7 @@ def test_the_starters_ids_are_those_of_its_whole_vocabulary(
     starter_folder: Path, text: str
 ) -> None:
     whole = starter_vocabulary(starter_folder)
-    found = vocabulary_of([text], starter_folder / "vocabulary.sqlite")
+    found = VocabularyLookup(starter_folder / "vocabulary.sqlite").vocabulary_of([text])
     assert found is not None
     assert found.encode(text).ids == whole.encode(text).ids
 
@@ -100,6 +106,7 @@ def starter_vocabulary(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
+@pytest.mark.usefixtures("without_limit")
 def test_word_pieces_are_those_of_the_whole_vocabulary(tmp_path: Path) -> None:
     tokens = ["[UNK]", "boat", "##s", "##boat", "b", "##o", "##a", "##t", "##house", "a"]
     model = models.WordPiece(
@@ -112,7 +119,7 @@ def test_word_pieces_are_those_of_the_whole_vocabulary(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.sqlite"
     assert write_lookup(whole, path)
     text = "boats boatboat boathouse bots boatboatboats a ab"
-    found = vocabulary_of([text], path)
+    found = VocabularyLookup(path).vocabulary_of([text])
     assert found is not None
     # "boatboatboats" is longer than a word may be, and of "ab" no token is "##b".
     pieces = [
@@ -153,7 +160,7 @@ def clip_whole(clip_lookup: tuple[ClipkitTokenizer, Path]) -> Tokenizer:
 def test_clip_ids_are_those_of_the_whole_vocabulary(
     clip_lookup: tuple[ClipkitTokenizer, Path], clip_whole: Tokenizer, text: str
 ) -> None:
-    found = vocabulary_of([text], clip_lookup[1])
+    found = VocabularyLookup(clip_lookup[1]).vocabulary_of([text])
     assert found is not None
     assert found.encode(text).ids == clip_whole.encode(text).ids
 
@@ -185,6 +192,7 @@ def tokens_and_warnings(tokenizer: ClipkitTokenizer, texts: Sequence[str]) -> tu
     return tokens, [str(one.message) for one in caught]
 
 
+@pytest.mark.usefixtures("without_limit")
 @pytest.mark.parametrize("text", ["a <pad> here", "by the lake view", "LAKE VIEW"])
 def test_a_text_with_a_mark_needs_the_whole_vocabulary(text: str, tmp_path: Path) -> None:
     whole = made_vocabulary(OPTIONS["unknown"])
@@ -192,26 +200,30 @@ def test_a_text_with_a_mark_needs_the_whole_vocabulary(text: str, tmp_path: Path
     assert marks & set(whole.encode(text).ids)
     path = tmp_path / "vocabulary.sqlite"
     write_lookup(whole, path)
-    assert vocabulary_of([text], path) is None
+    assert VocabularyLookup(path).vocabulary_of([text]) is None
 
 
-def test_many_texts_need_the_whole_vocabulary(
+def test_once_much_was_looked_up_the_whole_vocabulary_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    whole = made_vocabulary(OPTIONS["unknown"])
     path = tmp_path / "vocabulary.sqlite"
-    write_lookup(made_vocabulary(OPTIONS["unknown"]), path)
-    # "▁", "c", "ca", "cat", "a", "at", "t": 6 parts of "cat".
-    monkeypatch.setattr(vocabulary_lookup, "MOST_PARTS", 6)
-    assert vocabulary_of(["cat"], path) is not None
-    monkeypatch.setattr(vocabulary_lookup, "MOST_PARTS", 5)
-    assert vocabulary_of(["cat"], path) is None
+    write_lookup(whole, path)
+    # Of so many tokens, 12 parts: "cat" has 6, which are "c", "ca", "cat", "a", "at" and "t".
+    monkeypatch.setattr(vocabulary_lookup, "_TOKENS_A_PART", whole.get_vocab_size() // 12)
+    lookup = VocabularyLookup(path)
+    assert lookup.vocabulary_of(["cat"]) is not None
+    assert lookup.vocabulary_of(["cat", "cat"]) is not None
+    assert lookup.vocabulary_of(["cat"]) is None
+    assert VocabularyLookup(path).vocabulary_of(["boats and lakes"]) is None  # more at once
 
 
+@pytest.mark.usefixtures("without_limit")
 def test_tokens_that_are_named_are_there(tmp_path: Path) -> None:
     whole = made_vocabulary(OPTIONS["unknown"])
     path = tmp_path / "vocabulary.sqlite"
     write_lookup(whole, path)
-    found = vocabulary_of(["cat"], path, names=["▁boat", "no such token", None])
+    found = VocabularyLookup(path).vocabulary_of(["cat"], names=["▁boat", "no such token", None])
     assert found is not None
     for token in ("▁boat", "no such token", "<pad>", "<unk>", "Lake View"):
         assert found.token_to_id(token) == whole.token_to_id(token)
@@ -219,9 +231,9 @@ def test_tokens_that_are_named_are_there(tmp_path: Path) -> None:
 
 def test_a_damaged_or_missing_database_is_as_none(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.sqlite"
-    assert vocabulary_of(["cat"], path) is None
+    assert VocabularyLookup(path).vocabulary_of(["cat"]) is None
     path.write_bytes(b"no database")
-    assert vocabulary_of(["cat"], path) is None
+    assert VocabularyLookup(path).vocabulary_of(["cat"]) is None
 
 
 def test_vocabularies_of_other_kinds_have_no_database(tmp_path: Path) -> None:
