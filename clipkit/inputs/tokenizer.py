@@ -85,7 +85,7 @@ class Tokenizer:
         self._clean = clean
         self._settings = settings
         self._file = file
-        self._lookup = None if lookup is None else VocabularyLookup(lookup)
+        self._lookup = None if lookup is None else VocabularyLookup(lookup, file)
 
     @classmethod
     def from_config(
@@ -222,7 +222,9 @@ class Tokenizer:
         Raises:
             CheckpointError: If the vocabulary is damaged, or the file cannot be written.
         """
-        return self._settings.language is None and write_lookup(self._read_vocabulary(), path)
+        if self._settings.language is not None:  # its token is added by other rules than the file's
+            return False
+        return write_lookup(self._read_vocabulary(), path, self._file)
 
     def digest(self) -> str:
         """Return the part of a space_id that identifies the tokenizer of a checkpoint.

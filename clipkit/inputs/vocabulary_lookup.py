@@ -8,6 +8,7 @@ token ids.
 """
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Vocabulary
 
 LOOKUP_FILE = "vocabulary.sqlite"
+_END_BYTES = 65_536
 _TOKENS_A_PART = 4  # to look one part up takes as long as to read two to five tokens
 _SCHEMA = """
 CREATE TABLE head (
     content TEXT NOT NULL,  -- of tokenizer.json, without tokens and merges
     longest INTEGER NOT NULL,  -- characters of a token
-    num_tokens INTEGER NOT NULL
+    num_tokens INTEGER NOT NULL,
+    stamp TEXT NOT NULL  -- of the file it was made of
 );
 CREATE TABLE tokens (
     token TEXT PRIMARY KEY,
@@ -35,12 +38,13 @@ CREATE TABLE tokens (
 """
 
 
-def write_lookup(vocabulary: "Vocabulary", path: Path) -> bool:
+def write_lookup(vocabulary: "Vocabulary", path: Path, source: Path | None = None) -> bool:
     """Write a vocabulary as a database.
 
     Args:
         vocabulary: As its own file has it, without the settings of a checkpoint.
         path: Where to; nothing is there yet.
+        source: Its own file, a change of which makes the database useless; None: it never changes.
 
     Returns:
         False, and nothing is written, if it is of a kind whose ids depend on more than the parts of
@@ -64,12 +68,27 @@ def write_lookup(vocabulary: "Vocabulary", path: Path) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.executescript(_SCHEMA)
-            values = json.dumps(head), longest, len(tokens)
-            database.execute("INSERT INTO head VALUES (?, ?, ?)", values)
+            values = json.dumps(head), longest, len(tokens), _stamp(source)
+            database.execute("INSERT INTO head VALUES (?, ?, ?, ?)", values)
             database.executemany("INSERT INTO tokens VALUES (?, ?, ?)", rows)
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
     return True
+
+
+def _stamp(source: Path | None) -> str:
+    """Return what tells a file from others, without reading all of it: size, start and end.
+
+    Settings stand at the start of a tokenizer.json, merges at its end.
+    """
+    if source is None:
+        return ""
+    size = source.stat().st_size
+    with source.open("rb") as file:
+        ends = file.read(_END_BYTES)
+        file.seek(max(0, size - _END_BYTES))
+        ends += file.read(_END_BYTES)
+    return f"{size} {hashlib.sha256(ends).hexdigest()}"
 
 
 def _has_lookup(model: dict[str, Any]) -> bool:
@@ -84,10 +103,12 @@ class VocabularyLookup:
 
     Args:
         path: A database of `write_lookup`.
+        source: The file that it was made of, as it is now.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, source: Path | None = None) -> None:
         self._path = path
+        self._source = source
         self._num_parts = 0  # looked up so far
 
     def vocabulary_of(
@@ -102,13 +123,16 @@ class VocabularyLookup:
 
         Returns:
             The vocabulary; None if the whole one is to be read: a text holds one of its marks, so
-            much was looked up that reading is quicker, or the database cannot be read.
+            much was looked up that reading is quicker, the database cannot be read, or it is of
+            another file than lies there now.
         """
         try:
             uri = f"{self._path.resolve().as_uri()}?mode=ro&immutable=1"
             with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
-                query = "SELECT content, longest, num_tokens FROM head"
-                ((content, longest, num_tokens),) = database.execute(query)
+                query = "SELECT content, longest, num_tokens, stamp FROM head"
+                ((content, longest, num_tokens, stamp),) = database.execute(query)
+                if stamp != _stamp(self._source):
+                    return None
                 head = json.loads(content)
                 most = num_tokens // _TOKENS_A_PART - self._num_parts
                 parts = _parts(texts, head, longest=longest, most=most)
@@ -117,7 +141,11 @@ class VocabularyLookup:
                 self._num_parts += len(parts)
                 parts |= {name for name in (*names, *_named(head)) if name}
                 rows = _look_up(parts, database)
-        except (sqlite3.Error, UnicodeEncodeError):  # the latter: half of a pair of surrogates
+        except (
+            OSError,
+            sqlite3.Error,
+            UnicodeEncodeError,
+        ):  # the latter: half of a pair of surrogates
             return None
         return _assembled(head, rows)
 

@@ -96,7 +96,9 @@ def test_the_starters_ids_are_those_of_its_whole_vocabulary(
     starter_folder: Path, text: str
 ) -> None:
     whole = starter_vocabulary(starter_folder)
-    found = VocabularyLookup(starter_folder / "vocabulary.sqlite").vocabulary_of([text])
+    found = VocabularyLookup(
+        starter_folder / "vocabulary.sqlite", starter_folder / "tokenizer.json"
+    ).vocabulary_of([text])
     assert found is not None
     assert found.encode(text).ids == whole.encode(text).ids
 
@@ -234,6 +236,21 @@ def test_a_damaged_or_missing_database_is_as_none(tmp_path: Path) -> None:
     assert VocabularyLookup(path).vocabulary_of(["cat"]) is None
     path.write_bytes(b"no database")
     assert VocabularyLookup(path).vocabulary_of(["cat"]) is None
+
+
+@pytest.mark.usefixtures("without_limit")
+@pytest.mark.parametrize("place", [10, -10])
+def test_a_database_of_another_file_is_as_none(place: int, tmp_path: Path) -> None:
+    source, path = tmp_path / "tokenizer.json", tmp_path / "vocabulary.sqlite"
+    content = bytearray(200_000)
+    source.write_bytes(content)
+    write_lookup(made_vocabulary(OPTIONS["unknown"]), path, source)
+    assert VocabularyLookup(path, source).vocabulary_of(["cat"]) is not None
+    content[place] = 1  # of the same size
+    source.write_bytes(content)
+    assert VocabularyLookup(path, source).vocabulary_of(["cat"]) is None
+    source.unlink()
+    assert VocabularyLookup(path, source).vocabulary_of(["cat"]) is None
 
 
 def test_vocabularies_of_other_kinds_have_no_database(tmp_path: Path) -> None:
