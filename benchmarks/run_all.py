@@ -22,6 +22,7 @@ PAGES = {
     ROOT / "docs" / "performance.md": (
         "indexing",
         "million",
+        "cold_start",
         "zero_shot",
         "embedding",
         "fidelity",

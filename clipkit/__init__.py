@@ -102,7 +102,7 @@ _PUBLIC = {
     "clipkit.explanation.heat_map": ("HeatMap",),
     "clipkit.inputs.decoder": ("DecodedImage",),
     "clipkit.inputs.folders": ("LeftOut",),
-    "clipkit.inputs.images": ("ImageInput",),
+    "clipkit.inputs.image_input": ("ImageInput",),
     "clipkit.inputs.preprocess": ("Preprocess",),
     "clipkit.inputs.thumbnails": ("render_thumbnail",),
     "clipkit.inputs.tokenizer": ("TextCutWarning", "TokenizedTexts"),

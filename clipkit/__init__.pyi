@@ -99,7 +99,7 @@ from clipkit.explanation.explain import explain as explain
 from clipkit.explanation.heat_map import HeatMap as HeatMap
 from clipkit.inputs.decoder import DecodedImage as DecodedImage
 from clipkit.inputs.folders import LeftOut as LeftOut
-from clipkit.inputs.images import ImageInput as ImageInput
+from clipkit.inputs.image_input import ImageInput as ImageInput
 from clipkit.inputs.preprocess import Preprocess as Preprocess
 from clipkit.inputs.thumbnails import render_thumbnail as render_thumbnail
 from clipkit.inputs.tokenizer import TextCutWarning as TextCutWarning

@@ -5,12 +5,14 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from clipkit.errors import ClipkitWarning
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Progress = Callable[[int, int | None], None]
 """Called with (how many are done, how many there are or None)."""
@@ -100,10 +102,12 @@ def map_ahead(
     Yields:
         The results.
     """
+    from concurrent.futures import Future, ThreadPoolExecutor  # only here: it imports logging
+
     pending: deque[Future[_Result]] = deque()
     pool = ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix=function.__name__)
 
-    def submitted() -> Iterator[Future[_Result]]:
+    def submitted() -> "Iterator[Future[_Result]]":
         try:
             for item in items:
                 yield pool.submit(function, item)

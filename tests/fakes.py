@@ -20,7 +20,8 @@ from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput, image_name, read_image
+from clipkit.inputs.image_input import ImageInput, image_name
+from clipkit.inputs.images import read_image
 from clipkit.inputs.tokenizer import TokenizedTexts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring

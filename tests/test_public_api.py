@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
+import PIL.Image  # noqa: F401 - hints name its class, which has to be there by then
 import pytest
 
 import clipkit
@@ -96,10 +97,10 @@ def hints(value: Any) -> dict[str, object]:
 
 
 def names_for_type_checkers(module: ModuleType) -> dict[str, object]:
-    """Return what a module imports from clipkit, also what it imports for type checkers only."""
+    """Return what a module imports from clipkit and Pillow, also for type checkers only."""
     names: dict[str, object] = {}
     for node in ast.walk(ast.parse(inspect.getsource(module))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clipkit"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("clipkit", "PIL")):
             home = importlib.import_module(node.module or "")
             names |= {item.asname or item.name: getattr(home, item.name) for item in node.names}
     return names

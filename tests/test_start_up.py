@@ -108,6 +108,14 @@ def test_a_search_imports_no_other_command_and_no_drawing(photos: Path, home: Pa
     assert modules & (drawing | seldom) == set()
 
 
+def test_a_search_by_words_imports_nothing_that_reads_images(photos: Path, home: Path) -> None:
+    _, modules = run(["search", "a cat", photos], home, CLIPKIT_NO_CACHE="1")
+    decoding = {"PIL.Image", "clipkit.inputs.decoder", "clipkit.inputs.images"}
+    decoding |= {"clipkit.inputs.metadata", "clipkit.inputs.raw"}
+    others = {"concurrent.futures", "logging", "socket"}  # for many images, and for the hub
+    assert modules & (decoding | others) == set()
+
+
 def test_a_query_asked_before_needs_no_tokenizer(photos: Path, home: Path) -> None:
     first, _ = run(["search", "a parrot", photos], home)
     again, modules = run(["search", "a parrot", photos], home)
@@ -134,6 +142,20 @@ def test_a_search_by_words_does_not_load_the_image_tower(
     run(words, home)  # verifies the files, and indexes
     spoil(model, "image")
     out, _ = run(words, home, CLIPKIT_NO_CACHE="1")
+    assert "cat.jpg" in out.splitlines()[1]
+
+
+def test_a_search_by_words_does_not_read_the_whole_vocabulary(
+    photos: Path, home: Path, starter_folder: Path, tmp_path: Path
+) -> None:
+    model = copy_model(starter_folder, tmp_path / "model")
+    words = ["search", "a cat", photos, "--model", f"local-dir:{model}"]
+    expected, _ = run(words, home, CLIPKIT_NO_CACHE="1")
+    content = (model / "tokenizer.json").read_bytes()
+    spoilt = content[:100_000] + bytes(len(content) - 200_000) + content[-100_000:]
+    (model / "tokenizer.json").write_bytes(spoilt)  # its ends, by which it is known, are as before
+    out, _ = run(words, home, CLIPKIT_NO_CACHE="1")
+    assert out == expected
     assert "cat.jpg" in out.splitlines()[1]
 
 

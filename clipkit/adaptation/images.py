@@ -19,7 +19,7 @@ from clipkit.embeddings import Embeddings, check_embeddings
 from clipkit.encoder.embedded_images import embed_images
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput, image_name
+from clipkit.inputs.image_input import ImageInput, image_name
 from clipkit.inputs.thumbnails import read_square_thumbnail
 from clipkit.near_duplicates import mark_near_duplicates
 from clipkit.paths import expand_home

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clipkit.adaptation.rung import Measured
 from clipkit.adaptation.splits import Split
 from clipkit.errors import ImageReadError, MissingExtraError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.thumbnails import read_square_thumbnail
 from clipkit.progress import Progress
 

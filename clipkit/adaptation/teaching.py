@@ -20,7 +20,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_embedding import EncodedBatch
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.folders import FolderEntry
-from clipkit.inputs.images import ImageInput, check_image_list, image_name
+from clipkit.inputs.image_input import ImageInput, check_image_list, image_name
 from clipkit.progress import Progress
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.ranking import library_center

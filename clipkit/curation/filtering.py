@@ -19,7 +19,7 @@ from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import image_name, stream_pairs
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.near_duplicates import mark_near_duplicates
 from clipkit.progress import Progress, map_ahead, usable_cores
 

@@ -8,8 +8,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from clipkit.errors import InputError
-from clipkit.inputs.folders import IMAGE_EXTENSIONS
-from clipkit.inputs.images import ImageInput, Size, borrow_image
+from clipkit.inputs.extensions import IMAGE_EXTENSIONS
+from clipkit.inputs.image_input import ImageInput
+from clipkit.inputs.images import Size, borrow_image
 from clipkit.inputs.metadata import read_metadata
 
 RULES = (

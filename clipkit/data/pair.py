@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipkit.errors import ImageReadError
 from clipkit.files import sha256_of
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import open_file
 

@@ -15,7 +15,7 @@ from clipkit.data.shard_files import Skipped
 from clipkit.data.shard_listing import Shard, ShardListing
 from clipkit.data.shard_samples import ShardCaptions
 from clipkit.files import atomic_write
-from clipkit.inputs.folders import IMAGE_EXTENSIONS
+from clipkit.inputs.extensions import IMAGE_EXTENSIONS
 from clipkit.paths import cache_directory, readable_name
 
 _DAMAGE = (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile)  # what NumPy raises on it

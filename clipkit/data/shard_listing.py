@@ -14,7 +14,7 @@ from clipkit.data.listed_pairs import TextRows
 from clipkit.data.shard_files import Member, Skipped, list_members
 from clipkit.data.shard_samples import CLASS_SUFFIX, ShardCaptions, image_of, texts_of
 from clipkit.errors import InputError
-from clipkit.inputs.folders import IMAGE_EXTENSIONS
+from clipkit.inputs.extensions import IMAGE_EXTENSIONS
 
 _MAX_CAPTION_SIZE = 1 << 20  # bytes
 

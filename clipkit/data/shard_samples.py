@@ -8,7 +8,7 @@ from clipkit.data.caption_files import CAPTION_SUFFIXES, CaptionFile, choose_cap
 from clipkit.data.class_folders import fill_templates
 from clipkit.data.class_names import ClassNames
 from clipkit.data.pair import DEFAULT_TEMPLATES, any_of
-from clipkit.inputs.folders import IMAGE_EXTENSIONS
+from clipkit.inputs.extensions import IMAGE_EXTENSIONS
 
 CLASS_SUFFIX = ".cls"
 

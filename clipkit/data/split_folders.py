@@ -9,7 +9,8 @@ from typing import NamedTuple
 from clipkit.data.caption_files import CAPTION_SUFFIXES
 from clipkit.data.pair import Say, Split
 from clipkit.errors import InputError
-from clipkit.inputs.folders import IMAGE_EXTENSIONS, find_images
+from clipkit.inputs.extensions import IMAGE_EXTENSIONS
+from clipkit.inputs.folders import find_images
 
 # Names of splits, those of Hugging Face's datasets among them; a year may follow, as in train2017.
 _SPLITS: dict[Split, frozenset[str]] = {

@@ -12,6 +12,7 @@ from clipkit.encoder.text_cache import MemoryTextCache, TextCache
 from clipkit.errors import InputError
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.inputs.vocabulary_lookup import LOOKUP_FILE
 from clipkit.models.locate import locate
 from clipkit.models.sources import DirectorySource, Source, starter_directory
 from clipkit.runtime.bundle import PRECISIONS, verify_once
@@ -116,10 +117,11 @@ def _open_compiled(
 ) -> Encoder:
     files = locate(DirectorySource(name, directory))
     runtime = open_compiled(directory, _choose(directory, engine, precision))
+    lookup = directory / LOOKUP_FILE if LOOKUP_FILE in runtime.bundle.files else None
     return Encoder(
         runtime,
         Preprocess.from_config(files.preprocess_cfg, runtime.bundle.image_size),
-        Tokenizer.from_config(files.model_cfg["text_cfg"], files.tokenizer),
+        Tokenizer.from_config(files.model_cfg["text_cfg"], files.tokenizer, lookup=lookup),
         name=name,
         text_cache=text_cache,
     )

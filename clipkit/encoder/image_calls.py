@@ -22,7 +22,7 @@ from clipkit.encoder.image_embedding import (
 )
 from clipkit.encoder.loaded_model import LoadedModel
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput, check_image_list
+from clipkit.inputs.image_input import ImageInput, check_image_list
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.progress import Progress
 

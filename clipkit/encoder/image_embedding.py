@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import EmbeddingArray, normalize_rows
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.progress import Progress, map_ahead, usable_cores
 from clipkit.runtime.base import Runtime

@@ -16,7 +16,7 @@ from clipkit.data.pair import Pair, PairDataset
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.progress import Progress
 
 

@@ -32,7 +32,7 @@ from clipkit.encoder.image_embedding import (
 )
 from clipkit.encoder.pool_worker import EncoderOrder, Outcome, PoolWorker
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput, check_image_list, check_is_image, image_name
+from clipkit.inputs.image_input import ImageInput, check_image_list, check_is_image, image_name
 from clipkit.inputs.tokenizer import check_texts
 from clipkit.progress import Progress, map_ahead, usable_cores
 

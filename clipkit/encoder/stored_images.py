@@ -22,7 +22,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import UnreadPair
 from clipkit.errors import CheckpointError, ImageReadError
 from clipkit.files import read_json_object, write_text
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.progress import Progress
 
 _SAVE_SECONDS = 10.0  # of work that has to be done again after a kill

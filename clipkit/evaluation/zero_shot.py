@@ -18,7 +18,7 @@ from clipkit.embeddings import Embeddings, cosine_similarity
 from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.pairs import stream_pairs
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.metrics.calibration import best_scale
 from clipkit.metrics.classification import (
     label_log_probabilities,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clipkit.errors import MissingExtraError
 from clipkit.explanation.heat_map import HeatMap
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.thumbnails import read_thumbnail
 
 SOFTWARE = "clipkit explain"  # in the file, so that it is known again

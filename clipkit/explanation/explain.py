@@ -15,7 +15,8 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.explanation.heat_map import THERE_FROM, HeatMap, Method
 from clipkit.explanation.windows import PLACES, SIDES, window_embeddings
-from clipkit.inputs.images import DecodedImage, ImageInput, Size, read_image
+from clipkit.inputs.image_input import ImageInput
+from clipkit.inputs.images import DecodedImage, Size, read_image
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.progress import Progress
 from clipkit.word_evidence import WordScale

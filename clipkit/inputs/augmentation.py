@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from clipkit.inputs.images import ImageInput, Size, borrow_image
+from clipkit.inputs.image_input import ImageInput
+from clipkit.inputs.images import Size, borrow_image
 from clipkit.inputs.preprocess import Preprocess
 
 # Strengths of open_clip's own recipe with colour jitter: brightness, contrast and saturation by a

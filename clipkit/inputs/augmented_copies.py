@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.thumbnails import read_thumbnail
 
 _LARGEST_SIDE = 1024  # pixels; more would take longer and show a model no more

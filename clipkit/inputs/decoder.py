@@ -9,10 +9,8 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import BinaryIO
 
-import PIL
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from clipkit.errors import how_to_install
@@ -24,7 +22,7 @@ from clipkit.inputs.png import without_long_texts
 from clipkit.inputs.read_errors import UnreadableError, file_format, unread_jpeg_kind
 from clipkit.inputs.safe_open import HeaderReader, check_read_whole
 from clipkit.inputs.tiff import check_is_read_by_pillow, open_tiff
-from clipkit.inputs.truncated import load_truncated, refuses_truncated
+from clipkit.inputs.truncated import load_truncated
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -58,20 +56,6 @@ class DecodeOptions:
     reserve: Reserve = lambda _: None  # called before memory is allocated
     orientation: int = 1  # EXIF orientation of an image that does not state its own
     ending: str = ""  # of the file's name, in lower case with its dot, where it has one
-
-
-def decoder_name() -> str:
-    """Return the names and versions of the decoders, as an index records them.
-
-    Versions of Pillow differ in an image's last bits, extras in the formats that can be read.
-    """
-    names = ("pillow_heif", "rawpy", "tifffile", "imagecodecs")
-    extras = [name for name in names if find_spec(name)]
-    strictness = ["strict"] if refuses_truncated() else []
-    return " + ".join([f"Pillow {PIL.__version__}", _RULES, *extras, *strictness])
-
-
-_RULES = "rules 2"  # counted up where other files are read, so that skipped ones are tried again
 
 
 def decode_file(file: BinaryIO, options: DecodeOptions) -> DecodedImage:

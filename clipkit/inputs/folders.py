@@ -13,18 +13,8 @@ from typing import NamedTuple
 from clipkit.errors import ImageReadError, InputError
 from clipkit.files import file_identity
 from clipkit.inputs.exclusions import VECTOR_EXTENSIONS, Exclusions, has_extension, steps_to
-from clipkit.inputs.raw import RAW_EXTENSIONS
+from clipkit.inputs.extensions import IMAGE_EXTENSIONS
 from clipkit.inputs.read_errors import UnreadableError, reason_for
-
-IMAGE_EXTENSIONS = RAW_EXTENSIONS | {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib",
-    ".tif", ".tiff", ".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif", ".jxl",
-    ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga",
-    ".qoi",
-    # Kinds that no decoder here reads: they are skipped, with that as the reason.
-    ".psd", ".psb", ".xcf", ".exr", ".hdr", ".jxr", ".wdp", ".hdp", ".jls",
-}  # fmt: skip
-"""Lower-case endings of the file names that find_images takes."""
 
 INDEX_FOLDER = ".clipkit"
 """Name of the folder that holds an index kept beside its images; find_images never sees it."""

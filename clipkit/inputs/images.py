@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipkit.arguments import check_whole, items_of
-from clipkit.errors import ImageReadError, InputError
+from clipkit.arguments import check_whole
+from clipkit.errors import ImageReadError
 from clipkit.inputs.decoder import (
     DecodedImage,
     DecodeOptions,
@@ -25,28 +25,22 @@ from clipkit.inputs.decoder import (
     decode_file,
     decode_image,
 )
+from clipkit.inputs.extensions import RAW_EXTENSIONS
+from clipkit.inputs.image_input import ImageInput, check_source, image_name, is_url
 from clipkit.inputs.memory_budget import BYTES_PER_PIXEL, Reserve, image_memory
-from clipkit.inputs.raw import RAW_EXTENSIONS, decode_raw
+from clipkit.inputs.raw import decode_raw
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import open_file
 from clipkit.inputs.truncated import warn_truncated
 
 __all__ = [
     "DecodedImage",
-    "ImageInput",
     "Size",
     "Target",
     "borrow_image",
-    "check_image_list",
-    "check_is_image",
     "default_max_pixels",
-    "image_name",
     "read_image",
 ]
-
-ImageInput = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.uint8]
-"""A path, a URL where the caller allows it, an encoded image as bytes or as an open binary file,
-a Pillow image, or a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."""
 
 
 def read_image(
@@ -121,41 +115,6 @@ def borrow_image(
         yield _read_image(source, target, max_pixels, allow_urls, reserve)
 
 
-def check_image_list(images: object) -> None:
-    """Raise if one image was given where a list of images is wanted.
-
-    A path, bytes and an array can be iterated over as well, by letters, numbers and rows.
-
-    Args:
-        images: What should be an iterable of images.
-
-    Raises:
-        InputError: If it is one image, no list or a table.
-    """
-    is_numbers = isinstance(images, np.ndarray) and images.dtype.kind not in "OUT"  # else: paths
-    is_one = is_numbers and images.ndim < 4  # type: ignore[attr-defined]
-    is_one |= isinstance(images, str | bytes | os.PathLike | Image.Image) or hasattr(images, "read")
-    if is_one:
-        raise InputError(
-            f"images must be a list of images, got one: {image_name(images)}; "  # type: ignore[arg-type]
-            "put it in a list, as in [image]"
-        )
-    if not (isinstance(images, np.ndarray) and images.ndim == 4):
-        items_of(images, "images must be a list of images")
-
-
-def check_is_image(image: object) -> None:
-    """Raise if a value is no image at all; whether it can be read is seen when it is read.
-
-    Args:
-        image: What should be an image.
-
-    Raises:
-        InputError: If it is of another type, dtype or shape.
-    """
-    _check_source(image, allow_urls=True)
-
-
 def default_max_pixels() -> int:
     """Return how many pixels one image may have: as many as fit into :func:`image_memory`.
 
@@ -163,27 +122,6 @@ def default_max_pixels() -> int:
         134 million on a machine with 4 GiB or more, fewer on a smaller one.
     """
     return image_memory().limit // BYTES_PER_PIXEL
-
-
-def image_name(source: ImageInput) -> str:
-    """Return the name of an image for messages: its path or URL, else its type.
-
-    Args:
-        source: The image.
-
-    Returns:
-        For example "holiday/beach.jpg" or "<bytes>".
-    """
-    if isinstance(source, bytes):
-        return "<bytes>"
-    if isinstance(source, np.ndarray):
-        return "<array>"
-    if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
-    if isinstance(source, Image.Image):
-        return str(getattr(source, "filename", "") or "<PIL image>")
-    name = getattr(source, "name", None)  # an open file has one; a number is a descriptor
-    return name if isinstance(name, str) and name else "<file>"
 
 
 # Up to this size a file is read at once and decoded from memory, so that no thread waits for the
@@ -199,7 +137,7 @@ def _read_image(
     reserve: Reserve,
 ) -> DecodedImage:
     limit = default_max_pixels() if max_pixels is None else check_whole(max_pixels, "max_pixels")
-    _check_source(source, allow_urls=allow_urls)
+    check_source(source, allow_urls=allow_urls)
     head = bytearray()
     try:
         image = _read(source, DecodeOptions(limit, target, reserve), head)
@@ -210,45 +148,6 @@ def _read_image(
     return image
 
 
-def _check_source(source: object, *, allow_urls: bool) -> None:
-    if isinstance(source, np.ndarray):
-        _check_array(source)
-    elif isinstance(source, str):
-        if _is_url(source):
-            _check_url(source, allow_urls=allow_urls)
-    elif isinstance(source, io.TextIOBase):
-        raise InputError('an image file must be open in binary mode ("rb"), got a text file')
-    elif not isinstance(source, bytes | Image.Image | os.PathLike) and not hasattr(source, "read"):
-        raise InputError(
-            "an image must be a path, bytes, an open binary file, a PIL image or a uint8 array, "
-            f"got {type(source).__name__}"
-        )
-
-
-def _check_array(array: NDArray[np.generic]) -> None:
-    if array.dtype != np.uint8:
-        raise InputError(f"an image array must be uint8 with values 0 to 255, got {array.dtype}")
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
-        raise InputError(
-            "an image array must have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) "
-            f"with H and W at least 1, got {array.shape}"
-        )
-
-
-def _is_url(text: str) -> bool:
-    scheme, separator, _ = text.partition("://")
-    # One letter is a drive on Windows.
-    return bool(separator) and len(scheme) > 1 and scheme.replace("+", "").isalnum()
-
-
-def _check_url(url: str, *, allow_urls: bool) -> None:
-    if url.partition("://")[0].lower() not in ("http", "https"):
-        raise InputError(f"only http:// and https:// URLs can be read, got {url!r}")
-    if not allow_urls:
-        raise InputError(f"{url!r} is a URL, and nothing is fetched unless allow_urls=True is set")
-
-
 def _read(source: ImageInput, options: DecodeOptions, head: bytearray) -> DecodedImage:
     """Read a source; head takes its first bytes, for the message if that fails."""
     if isinstance(source, Image.Image):
@@ -257,7 +156,7 @@ def _read(source: ImageInput, options: DecodeOptions, head: bytearray) -> Decode
         return _from_array(source)
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), "", options, head)
-    if isinstance(source, str) and _is_url(source):
+    if isinstance(source, str) and is_url(source):
         from clipkit.inputs.urls import fetch
 
         return _decode(io.BytesIO(fetch(source)), source, options, head)

@@ -16,8 +16,9 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 from clipkit.errors import ImageReadError, how_to_install
 from clipkit.inputs.date_taken import FIRST_PHOTOGRAPH, date_in_name, date_in_xmp
 from clipkit.inputs.decoder import open_image, read_head, upright_size
+from clipkit.inputs.extensions import RAW_EXTENSIONS
 from clipkit.inputs.png import png_chunks
-from clipkit.inputs.raw import ORIENTATIONS, RAW_EXTENSIONS
+from clipkit.inputs.raw import ORIENTATIONS
 from clipkit.inputs.read_errors import UnreadableError, reason_for
 from clipkit.inputs.safe_open import check_read_whole, open_file
 

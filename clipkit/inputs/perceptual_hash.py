@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput, borrow_image
+from clipkit.inputs.image_input import ImageInput
+from clipkit.inputs.images import borrow_image
 from clipkit.progress import map_ahead
 
 GREY_SIDE = 32

@@ -1,21 +1,26 @@
 """Image preprocessing: resize, crop and standardise as an image tower's checkpoint says.
 
 The arithmetic is open_clip's evaluation transform (``open_clip.transform.image_transform``), pixel
-for pixel, on Pillow and NumPy alone. C = 3 channels; H and W are the tower's input size.
+for pixel, on Pillow and NumPy alone. Pillow is imported with the first image: an encoder has a
+preprocess, and a query of words no image. C = 3 channels; H and W are the tower's input size.
 """
 
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from clipkit.errors import CheckpointError, InputError
-from clipkit.inputs.images import DecodedImage, ImageInput, Size, borrow_image
+from clipkit.inputs.image_input import ImageInput
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from clipkit.inputs.images import DecodedImage, Size
 
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "longest", "squash"]
@@ -58,8 +63,8 @@ class Preprocess:
                 raise InputError(f"{name} must be 3 finite numbers, got {values}")
         if min(self.std) <= 0:
             raise InputError(f"std must be above 0, got {self.std}")
-        if self.interpolation not in _FILTERS:
-            raise InputError(_not_one_of("interpolation", _FILTERS, self.interpolation))
+        if self.interpolation not in _INTERPOLATIONS:
+            raise InputError(_not_one_of("interpolation", _INTERPOLATIONS, self.interpolation))
         if self.resize_mode not in _RESIZE_MODES:
             raise InputError(_not_one_of("resize_mode", _RESIZE_MODES, self.resize_mode))
         if self.crop not in _CROPS:
@@ -162,7 +167,7 @@ class Preprocess:
 
     def pixel_values(
         self,
-        source: ImageInput | DecodedImage,
+        source: "ImageInput | DecodedImage",
         *,
         decode_scaled: bool = True,
         max_pixels: int | None = None,
@@ -185,6 +190,8 @@ class Preprocess:
         Returns:
             Standardised values, shape (3, H, W).
         """
+        from clipkit.inputs.images import DecodedImage, borrow_image
+
         if isinstance(source, DecodedImage):
             return self.standardized(self.fitted(source))
         with borrow_image(
@@ -196,7 +203,7 @@ class Preprocess:
             image = self.fitted(decoded)
         return self.standardized(image)
 
-    def resized_size(self, size: Size) -> Size:
+    def resized_size(self, size: "Size") -> "Size":
         """Return the size that an image is resized to before it is cropped or padded.
 
         Args:
@@ -220,7 +227,7 @@ class Preprocess:
         ratio = max(ratios) if self.resize_mode == "longest" else min(ratios)
         return max(1, round(width / ratio)), max(1, round(height / ratio))
 
-    def fitted(self, decoded: DecodedImage) -> Image.Image:
+    def fitted(self, decoded: "DecodedImage") -> "Image.Image":
         """Return an image at exactly the input size: resized, then cropped or padded."""
         height, width = self.size
         resized = self.resized_size(decoded.size)
@@ -235,7 +242,7 @@ class Preprocess:
         image = decoded.pixels.resize(resized, self.filter, box=box)
         return self._center_crop_or_pad(image, (width, height))
 
-    def standardized(self, image: Image.Image) -> NDArray[np.float32]:
+    def standardized(self, image: "Image.Image") -> NDArray[np.float32]:
         """Return the pixel values of an image that has exactly the tower's input size.
 
         Args:
@@ -268,13 +275,15 @@ class Preprocess:
         return table
 
     @property
-    def filter(self) -> Image.Resampling:
+    def filter(self) -> "Image.Resampling":
         """Pillow's resampling filter."""
+        from PIL import Image
+
         # open_clip passes no interpolation on when it fits an image to an input that is not
         # square.
         if self.resize_mode == "shortest" and not self._short_side:
             return Image.Resampling.BICUBIC
-        return _FILTERS[self.interpolation]
+        return Image.Resampling[self.interpolation.upper()]
 
     @property
     def _short_side(self) -> int:
@@ -292,12 +301,14 @@ class Preprocess:
         first = self._first_kept(resized - kept)
         return kept, start + first * step, start + (first + kept) * step
 
-    def _center_crop_or_pad(self, image: Image.Image, size: Size) -> Image.Image:
+    def _center_crop_or_pad(self, image: "Image.Image", size: "Size") -> "Image.Image":
         over, under = size[0] - image.width, size[1] - image.height
         if over > 0 or under > 0:
             left, top = max(over, 0) // 2, max(under, 0) // 2
             right, bottom = (max(over, 0) + 1) // 2, (max(under, 0) + 1) // 2
             fill = (self.fill_color,) * 3
+            from PIL import ImageOps
+
             image = ImageOps.expand(image, (left, top, right, bottom), fill=fill)
         if image.size == size:
             return image
@@ -311,10 +322,7 @@ class Preprocess:
         return over // 2 if self.crop == "down" else round(over / 2)
 
 
-_FILTERS: dict[str, Image.Resampling] = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-}
+_INTERPOLATIONS = get_args(Interpolation)
 _RESIZE_MODES = ("shortest", "longest", "squash")
 _CROPS = ("even", "down")
 # 256 MiB. Of a strip so long that it would need more (1275 : 1 at 224 x 224), only what is kept is

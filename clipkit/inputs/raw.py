@@ -21,12 +21,6 @@ from clipkit.inputs.safe_open import check_read_whole
 if TYPE_CHECKING:
     import rawpy
 
-RAW_EXTENSIONS = frozenset({
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos",
-    ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
-})  # fmt: skip
-"""Lower-case endings of file names that mean a camera's RAW file."""
-
 
 def decode_raw(file: BinaryIO, options: DecodeOptions) -> DecodedImage:
     """Return the image in a camera's RAW file.

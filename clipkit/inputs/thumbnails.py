@@ -9,7 +9,8 @@ from PIL import Image
 from clipkit.arguments import check_whole
 from clipkit.errors import InputError
 from clipkit.inputs.decoder import Size
-from clipkit.inputs.images import ImageInput, borrow_image
+from clipkit.inputs.image_input import ImageInput
+from clipkit.inputs.images import borrow_image
 
 _QUALITY = 85  # of JPEGs that people look at, 1..95
 

@@ -21,12 +21,14 @@ from clipkit.inputs.tokenizer_settings import (
     CLIP_SETTINGS,
     TOKENIZER_FILE,
     TokenizerSettings,
+    named_tokens,
     pad_token,
     read_settings,
     sides,
     token_id,
     unusual_settings,
 )
+from clipkit.inputs.vocabulary_lookup import VocabularyLookup, write_lookup
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -56,7 +58,7 @@ class Tokenizer:
     """Turns text into token ids, equal to open_clip's own for the same checkpoint.
 
     The vocabulary is read when it is first needed: that takes longer than a search, and texts
-    whose embeddings are cached need none.
+    whose embeddings are cached need none. With a lookup of it, a few texts read what they need.
 
     Args:
         read_vocabulary: Returns a tokenizer with its special tokens; truncation and padding are
@@ -65,6 +67,7 @@ class Tokenizer:
         context_length: L, tokens in a row of the result, special tokens included.
         settings: Special tokens and sides; by default rows are filled with number 0.
         file: The vocabulary's, by whose bytes it is known; None: it is CLIP's own.
+        lookup: The same vocabulary as a database of :mod:`clipkit.inputs.vocabulary_lookup`.
     """
 
     def __init__(
@@ -75,20 +78,25 @@ class Tokenizer:
         context_length: int,
         settings: TokenizerSettings = CLIP_SETTINGS,
         file: Path | None = None,
+        lookup: Path | None = None,
     ) -> None:
         self.context_length = context_length
         self._read_vocabulary = read_vocabulary
         self._clean = clean
         self._settings = settings
         self._file = file
+        self._lookup = None if lookup is None else VocabularyLookup(lookup, file)
 
     @classmethod
-    def from_config(cls, text_cfg: Mapping[str, Any], source: Path) -> "Tokenizer":
+    def from_config(
+        cls, text_cfg: Mapping[str, Any], source: Path, *, lookup: Path | None = None
+    ) -> "Tokenizer":
         """Build the tokenizer that a checkpoint's config names.
 
         Args:
             text_cfg: The ``text_cfg`` part of an open_clip model config.
             source: The checkpoint directory with a ``tokenizer.json``, or CLIP's vocabulary file.
+            lookup: A database that :meth:`write_lookup` of the same tokenizer wrote.
 
         Returns:
             The tokenizer. Damage to its vocabulary is a CheckpointError of its first use.
@@ -117,6 +125,7 @@ class Tokenizer:
             context_length=int(text_cfg.get("context_length") or CLIP_CONTEXT_LENGTH),
             settings=read_settings(text_cfg, source) if is_hugging_face else CLIP_SETTINGS,
             file=source / TOKENIZER_FILE if is_hugging_face else None,
+            lookup=lookup,
         )
 
     @property
@@ -140,9 +149,9 @@ class Tokenizer:
             InputError: If texts is one string, or an item is not a string.
             CheckpointError: If the vocabulary is damaged.
         """
-        cleaned, encodings = self._encode(texts)
-        self._warn_of_cuts(cleaned, encodings)
-        return self._without_erased(self._ids(encodings))
+        cleaned, encodings, vocabulary = self._encode(texts)
+        self._warn_of_cuts(cleaned, encodings, vocabulary)
+        return self._without_erased(self._ids(encodings), vocabulary)
 
     def tokenize(self, texts: Iterable[str]) -> TokenizedTexts:
         """Return the token ids of texts, which of them were too long, and which hold no known word.
@@ -159,40 +168,63 @@ class Tokenizer:
             InputError: If texts is one string, or an item is not a string.
             CheckpointError: If the vocabulary is damaged.
         """
-        cleaned, encodings = self._encode(texts)
-        self._warn_of_cuts(cleaned, encodings)
-        return self._tokenized(encodings)
+        cleaned, encodings, vocabulary = self._encode(texts)
+        self._warn_of_cuts(cleaned, encodings, vocabulary)
+        return self._tokenized(encodings, vocabulary)
 
     def tokenize_quietly(self, texts: Iterable[str]) -> TokenizedTexts:
         """Return what :meth:`tokenize` returns, without a warning."""
-        _, encodings = self._encode(texts)
-        return self._tokenized(encodings)
+        _, encodings, vocabulary = self._encode(texts)
+        return self._tokenized(encodings, vocabulary)
 
-    def _encode(self, texts: Iterable[str]) -> "tuple[list[str], Sequence[Encoding]]":
-        """Return the cleaned texts and their encodings."""
+    def _encode(self, texts: Iterable[str]) -> "tuple[list[str], Sequence[Encoding], Vocabulary]":
+        """Return the cleaned texts, their encodings, and the vocabulary they are of."""
         cleaned = [self._clean(text) for text in check_texts(texts)]
-        return cleaned, self._vocabulary.encode_batch(cleaned)
+        vocabulary = self._looked_up(cleaned) or self._vocabulary
+        return cleaned, vocabulary.encode_batch(cleaned), vocabulary
 
     def _ids(self, encodings: "Sequence[Encoding]") -> NDArray[np.int64]:
         ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         return ids.reshape(len(encodings), self.context_length)
 
-    def _without_erased(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        erased_id = token_id(self._vocabulary, self._settings.erased_token)
+    def _without_erased(
+        self, ids: NDArray[np.int64], vocabulary: "Vocabulary"
+    ) -> NDArray[np.int64]:
+        erased_id = token_id(vocabulary, self._settings.erased_token)
         return ids if erased_id is None else np.where(ids == erased_id, 0, ids)
 
-    def _tokenized(self, encodings: "Sequence[Encoding]") -> TokenizedTexts:
+    def _tokenized(
+        self, encodings: "Sequence[Encoding]", vocabulary: "Vocabulary"
+    ) -> TokenizedTexts:
         ids = self._ids(encodings)
         is_special = np.array(
             [encoding.special_tokens_mask for encoding in encodings], dtype=np.int64
         )
-        is_word = (is_special.reshape(ids.shape) == 0) & ~np.isin(ids, self._ids_without_word)
+        is_word = (is_special.reshape(ids.shape) == 0) & ~np.isin(
+            ids, self._ids_without_word(vocabulary)
+        )
         is_cut = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
-        return TokenizedTexts(self._without_erased(ids), is_cut, ~is_word.any(axis=1))
+        return TokenizedTexts(self._without_erased(ids, vocabulary), is_cut, ~is_word.any(axis=1))
 
     def to_json(self) -> str:
         """Return the vocabulary as the text of a ``tokenizer.json``."""
         return str(self._vocabulary.to_str())
+
+    def write_lookup(self, path: Path) -> bool:
+        """Write the vocabulary as a database, for `from_config`.
+
+        Args:
+            path: Where to; nothing is there yet.
+
+        Returns:
+            False, and nothing is written, for kinds of which there is none.
+
+        Raises:
+            CheckpointError: If the vocabulary is damaged, or the file cannot be written.
+        """
+        if self._settings.language is not None:  # its token is added by other rules than the file's
+            return False
+        return write_lookup(self._read_vocabulary(), path, self._file)
 
     def digest(self) -> str:
         """Return the part of a space_id that identifies the tokenizer of a checkpoint.
@@ -217,12 +249,21 @@ class Tokenizer:
             digest.update(json.dumps(unusual, sort_keys=True).encode())
         return digest.hexdigest()
 
-    @functools.cached_property
-    def _ids_without_word(self) -> list[int]:
+    def _ids_without_word(self, vocabulary: "Vocabulary") -> list[int]:
         """Token ids that stand for no word: of what is unknown, and of the space before a word."""
-        unknown = self._settings.unknown_token or getattr(self._vocabulary.model, "unk_token", None)
-        ids = (token_id(self._vocabulary, token) for token in (unknown, _SPACE))
+        unknown = self._settings.unknown_token or getattr(vocabulary.model, "unk_token", None)
+        ids = (token_id(vocabulary, token) for token in (unknown, _SPACE))
         return [number for number in ids if number is not None]
+
+    def _looked_up(self, texts: Sequence[str]) -> "Vocabulary | None":
+        """Return a vocabulary of what texts need; None if the whole one is there or needed."""
+        if self._lookup is None or "_prepared" in self.__dict__:
+            return None
+        names = (*named_tokens(self._settings), _SPACE)
+        vocabulary = self._lookup.vocabulary_of(texts, names=names)
+        if vocabulary is not None:
+            self._set_rows(vocabulary)
+        return vocabulary
 
     @property
     def _vocabulary(self) -> "Vocabulary":
@@ -242,13 +283,19 @@ class Tokenizer:
             marks = vocabulary.encode("").tokens
             if marks != stored_marks:
                 unusual["language"] = " ".join(marks)
-        padding_side, truncation_side = sides(settings, vocabulary)
-        pad_id = token_id(vocabulary, pad_token(settings, vocabulary)) or 0
-        vocabulary.enable_truncation(max_length=self.context_length, direction=truncation_side)
-        vocabulary.enable_padding(length=self.context_length, pad_id=pad_id, direction=padding_side)
+        self._set_rows(vocabulary)
         return vocabulary, unusual
 
-    def _warn_of_cuts(self, texts: Sequence[str], encodings: "Sequence[Encoding]") -> None:
+    def _set_rows(self, vocabulary: "Vocabulary") -> None:
+        """Let a vocabulary give rows of L tokens."""
+        padding_side, truncation_side = sides(self._settings, vocabulary)
+        pad_id = token_id(vocabulary, pad_token(self._settings, vocabulary)) or 0
+        vocabulary.enable_truncation(max_length=self.context_length, direction=truncation_side)
+        vocabulary.enable_padding(length=self.context_length, pad_id=pad_id, direction=padding_side)
+
+    def _warn_of_cuts(
+        self, texts: Sequence[str], encodings: "Sequence[Encoding]", vocabulary: "Vocabulary"
+    ) -> None:
         cut = [
             (text, encoding)
             for text, encoding in zip(texts, encodings, strict=True)
@@ -256,7 +303,7 @@ class Tokenizer:
         ]
         if not cut:
             return
-        is_at_start = (self._vocabulary.truncation or {})["direction"] == "left"
+        is_at_start = (vocabulary.truncation or {})["direction"] == "left"
         left_out = _left_out(*cut[0], is_at_start=is_at_start)
         others = f" ({len(cut) - 1} more texts were cut)" if len(cut) > 1 else ""
         warnings.warn(

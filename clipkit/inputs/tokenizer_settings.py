@@ -3,7 +3,7 @@
 They stand in files beside the vocabulary, and in the vocabulary's own file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ _LEFT_CLASSES = ("GemmaTokenizer", "Siglip2Tokenizer")
 # XLM-RoBERTa's, CLIP's.
 _USUAL_PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>")
 _USUAL_ERASED_TOKENS = ("[SEP]", "</s>")
+_GEMMAS_END = "<eos>"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ def read_settings(text_cfg: Mapping[str, Any], source: Path) -> TokenizerSetting
     )
 
 
+def named_tokens(settings: TokenizerSettings) -> Iterator[str | None]:
+    """Yield every token that is looked for by its name, whether the vocabulary has it or not."""
+    yield from (settings.pad_token, settings.unknown_token, settings.erased_token, _GEMMAS_END)
+    yield from settings.pad_candidates
+
+
 def unusual_settings(
     settings: TokenizerSettings, vocabulary: "Vocabulary"
 ) -> dict[str, str | None]:
@@ -136,7 +143,7 @@ def pad_token(settings: TokenizerSettings, vocabulary: "Vocabulary") -> str | No
     if not settings.pad_candidates:
         return None
     stored = (vocabulary.padding or {}).get("pad_token")
-    is_gemma = token_id(vocabulary, "<eos>") is not None
+    is_gemma = token_id(vocabulary, _GEMMAS_END) is not None
     candidates = [token for token in settings.pad_candidates if not (is_gemma and token == "</s>")]
     known = (token for token in (stored, *candidates) if token_id(vocabulary, token) is not None)
     return next(known, None)

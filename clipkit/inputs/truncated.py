@@ -3,7 +3,6 @@
 A download or a copy that broke off near its end leaves such files, and every viewer shows them.
 """
 
-import os
 import warnings
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from clipkit.errors import ClipkitWarning
+from clipkit.inputs.decoder_name import refuses_truncated
 from clipkit.inputs.read_errors import UnreadableError, says_truncated
 
 MAX_MISSING_SHARE = 0.05
@@ -20,11 +20,6 @@ MAX_MISSING_SHARE = 0.05
 
 class CutOffImageWarning(ClipkitWarning):
     """An image file lacks its last bytes; the image was read without them."""
-
-
-def refuses_truncated() -> bool:
-    """Return whether files that lack their last bytes are refused: $CLIPKIT_STRICT_IMAGES."""
-    return os.environ.get("CLIPKIT_STRICT_IMAGES", "0") not in ("", "0")
 
 
 def load_truncated(image: Image.Image, error: OSError) -> float:

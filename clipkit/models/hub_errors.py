@@ -6,7 +6,6 @@ what all have in common, the answer's status, the module and the cause.
 
 import errno
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,6 +216,8 @@ def _no_access(error: Exception, status: int, repo: str) -> Failure:
 
 
 def _no_answer(error: Exception) -> Failure:
+    import socket  # only here: a query imports this module, and asks no hub
+
     host = endpoint_host()
     if is_timeout(error):
         return _unreached(f"{host} does not answer in time")

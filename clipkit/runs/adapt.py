@@ -34,7 +34,7 @@ from clipkit.arguments import ENCODER_RULE, check_kind
 from clipkit.embeddings import Embeddings
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.progress import Callbacks, keep_warnings
 from clipkit.runs.adaptation_task import check_options, embedded_task
 

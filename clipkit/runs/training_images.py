@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clipkit.adaptation.images import AdaptationImages
 from clipkit.files import write_text
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 
 
 @dataclass(frozen=True)

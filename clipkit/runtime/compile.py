@@ -27,6 +27,7 @@ from clipkit.errors import CheckpointError
 from clipkit.files import put_in_place
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
+from clipkit.inputs.vocabulary_lookup import LOOKUP_FILE
 from clipkit.models.checkpoint import load_towers, save_towers
 from clipkit.models.hub import SAFE_WEIGHTS
 from clipkit.models.locate import (
@@ -60,6 +61,7 @@ from clipkit.runtime.onnx_export import (
     fold_batch_norms,
     fuse_transposed_weights,
 )
+from clipkit.runtime.optimized_graph import optimize_graph
 from clipkit.runtime.parity import (
     ReferenceEmbeddings,
     reference_digest,
@@ -200,7 +202,10 @@ def _compile_into(draft: Path, towers: Towers, name: str, tell: StepProgress) ->
     for tower, module, inputs in _exports(towers, pixel_values, token_ids):
         tell(f"exporting the {tower} tower")
         graphs[tower] = _export(tower, module, inputs, bundle, draft)
-        (draft / graph_name(tower, "fp32")).write_bytes(graphs[tower].SerializeToString())
+        path = draft / graph_name(tower, "fp32")
+        path.write_bytes(graphs[tower].SerializeToString())
+        if tower == "text":  # OpenVINO reads the other, and knows no operation of ONNX Runtime's
+            optimize_graph(path)
     tell("comparing with the original")
     bundle = admit(bundle, "fp32", draft, original, (pixel_values, token_ids))
     if "fp32" in bundle.refused:
@@ -214,11 +219,28 @@ def _compile_into(draft: Path, towers: Towers, name: str, tell: StepProgress) ->
     else:
         bundle = compile_int8(bundle, graphs, draft, original, (pixel_values, token_ids), tell)
     tell("writing the manifest")
-    made = [path for path in draft.iterdir() if path.suffix in (".onnx", ".bin", ".npz")]
+    _write_lookup(draft, towers, tokenizer, token_ids)
+    made = [path for path in draft.iterdir() if path.suffix in (".onnx", ".bin", ".npz", ".sqlite")]
     files = {path.name: stored_file(path) for path in sorted([*made, draft / WEIGHTS])}
     bundle = dataclasses.replace(bundle, files=files)
     write_manifest(bundle, draft)
     return bundle
+
+
+def _write_lookup(
+    draft: Path, towers: Towers, tokenizer: Tokenizer, token_ids: NDArray[np.int64]
+) -> None:
+    """Write the vocabulary as a database, unless it gives other ids for the reference texts."""
+    path = draft / LOOKUP_FILE
+    if tokenizer.write_lookup(path):
+        text_cfg, source = towers.model_cfg["text_cfg"], towers.tokenizer_source
+        looked_up = Tokenizer.from_config(text_cfg, source, lookup=path)
+        texts = reference_texts()
+        if any(
+            not np.array_equal(looked_up([text])[0], row)
+            for text, row in zip(texts, token_ids, strict=True)
+        ):
+            path.unlink()
 
 
 def _exports(

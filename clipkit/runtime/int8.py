@@ -17,6 +17,7 @@ from clipkit.runtime.channels_first import put_channels_first
 from clipkit.runtime.fixed_ranges import fix_ranges
 from clipkit.runtime.gate import Inputs, admit, open_unmeasured
 from clipkit.runtime.onnx_graph import find_products
+from clipkit.runtime.optimized_graph import optimize_graph
 from clipkit.runtime.parity import ReferenceEmbeddings, compare, embed_images, embed_texts
 from clipkit.runtime.quantize import quantize_products
 from clipkit.runtime.smoothing import (
@@ -128,8 +129,11 @@ def _write_rounded(
     factors = divide_activations(rounded.graph, directory, others)
     data = f"{tower}_tower.int8.bin"
     quantize_products(rounded.graph, directory, data, factors=factors, kept=kept)
-    (directory / graph_name(tower, "int8")).write_bytes(rounded.SerializeToString())
-    if tower == "image":
+    path = directory / graph_name(tower, "int8")
+    path.write_bytes(rounded.SerializeToString())
+    if tower == "text":
+        optimize_graph(path)
+    else:
         fix_ranges(rounded.graph, divided_ranges(activations, factors))
         put_channels_first(rounded.graph)
         (directory / graph_name(tower, "int8.fixed")).write_bytes(rounded.SerializeToString())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import InputError, MissingExtraError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.inputs.tokenizer import Tokenizer
 from clipkit.models.checkpoint import Layout, save_towers

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clipkit.arguments import check_share, check_whole
 from clipkit.data.image_texts import ImageTexts
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput, image_name
+from clipkit.inputs.image_input import ImageInput, image_name
 from clipkit.inputs.perceptual_hash import read_grey_thumbnail
 from clipkit.inputs.thumbnails import render_thumbnail
 from clipkit.progress import Callbacks, Progress

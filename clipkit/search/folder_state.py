@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipkit.inputs.decoder import decoder_name
+from clipkit.inputs.decoder_name import decoder_name
 from clipkit.inputs.folders import FolderScan, LeftOut, find_images
 from clipkit.search.changes import (
     Changes,

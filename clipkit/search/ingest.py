@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from clipkit.errors import ImageReadError
 from clipkit.files import sha256_of
-from clipkit.inputs.metadata import ImageMetadata, read_metadata
 from clipkit.inputs.read_errors import UnreadableError
 from clipkit.inputs.safe_open import open_file
 from clipkit.progress import map_ahead, usable_cores
@@ -27,6 +26,7 @@ from clipkit.search.store.records import ImageRow, IndexedFile, SkippedFile
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
     from clipkit.encoder.image_embedding import EncodedBatch
+    from clipkit.inputs.metadata import ImageMetadata
 
 COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
 FIRST_SECONDS = 1.0  # until the first commit: somebody may be waiting for what it makes visible
@@ -62,7 +62,7 @@ class Inspection:
     """Digest and metadata of one file, read before it is encoded."""
 
     digest: bytes | None  # None if its header cannot be read: the encoder will say why
-    details: ImageMetadata | None
+    details: "ImageMetadata | None"
     is_settled: bool  # whether a later change must show in its time
 
 
@@ -277,6 +277,9 @@ def inspect_files(paths: Iterable[Path]) -> Generator[Inspection]:
 
 def inspect_file(path: Path) -> Inspection:
     """Return the digest and metadata of a file; an unreadable one has neither."""
+    # Only here, with the decoders: a search whose index is up to date looks into no image.
+    from clipkit.inputs.metadata import read_metadata
+
     is_settled = False
     try:
         is_settled = abs(time.time_ns() - path.stat().st_mtime_ns) > _TICK_NS

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from clipkit.arguments import check_progress
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.progress import Progress
 from clipkit.search import indexes
 from clipkit.search.filters import read_filter

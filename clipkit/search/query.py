@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.errors import InputError
-from clipkit.inputs.folders import IMAGE_EXTENSIONS
-from clipkit.inputs.images import ImageInput, check_is_image
+from clipkit.inputs.extensions import IMAGE_EXTENSIONS
+from clipkit.inputs.image_input import ImageInput, check_is_image
 
 _WEIGHTED = re.compile(r"(?P<weight>\d+(?:\.\d*)?|\.\d+):(?P<content>.+)", re.DOTALL)
 _LOCAL_IMAGE = re.compile(r"/|\.\.?/|~[^/\s]*/|file://|(?:[A-Za-z]:|\.\.?)\\")

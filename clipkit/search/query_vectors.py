@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clipkit.embeddings import NORM_TOLERANCE, Embeddings, normalize_rows
 from clipkit.errors import InputError, SpaceMismatchError
-from clipkit.inputs.images import ImageInput, check_image_list, image_name
+from clipkit.inputs.image_input import ImageInput, check_image_list, image_name
 from clipkit.search.location import LibraryPlace
 from clipkit.search.query import Query, QueryPart, SearchQuery, is_embedding, read_query
 from clipkit.search.relevance import stored_background

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from clipkit.arguments import check_share, check_whole
 from clipkit.embeddings import normalize_rows
 from clipkit.errors import InputError
-from clipkit.inputs.raw import RAW_EXTENSIONS
+from clipkit.inputs.extensions import RAW_EXTENSIONS
 from clipkit.search.modality_gap import Direction, center_rows
 
 _QUERY_WEIGHT = 0.4  # about the centred cosine of a text to an image that it describes

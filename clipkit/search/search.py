@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clipkit.arguments import check_share, check_whole
 from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.search.filters import FilterOptions, IndexFilter, Selection
 from clipkit.search.location import LibraryPlace
 from clipkit.search.modality_gap import center_rows

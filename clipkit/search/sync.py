@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.errors import ImageReadError, InputError, SpaceMismatchError
-from clipkit.inputs.decoder import decoder_name
+from clipkit.inputs.decoder_name import decoder_name
 from clipkit.inputs.folders import LeftOut
 from clipkit.search.filters import may_pass
 from clipkit.search.folder_state import FolderState, find_mounts, read_folder_state

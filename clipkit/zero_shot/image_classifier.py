@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clipkit.arguments import check_whole
 from clipkit.embeddings import Embeddings, top_k
 from clipkit.encoder.encoder import Encoder
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.progress import Progress
 from clipkit.zero_shot.label_scores import ClassifiedBatch, LabelScore
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from clipkit.arguments import check_whole, items_of
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
-from clipkit.inputs.images import ImageInput, check_image_list
+from clipkit.inputs.image_input import ImageInput, check_image_list
 from clipkit.zero_shot.classifier import ZeroShotClassifier
 from clipkit.zero_shot.label_scores import LabelScore
 from clipkit.zero_shot.labels import Templates, check_class_names

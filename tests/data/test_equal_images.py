@@ -7,7 +7,7 @@ from clipkit.data.equal_images import equal_images
 from clipkit.data.mixing import ConcatenatedPairs, PairSubset
 from clipkit.data.pair import Pair, image_digest
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from tests.fake_pairs import ListSource
 
 

@@ -8,7 +8,7 @@ from clipkit.data import equal_images
 from clipkit.data.overlap import shared_images
 from clipkit.data.pair import Pair, image_digest
 from clipkit.errors import ImageReadError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from tests.fake_pairs import ListSource
 
 

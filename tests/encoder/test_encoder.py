@@ -11,7 +11,7 @@ from PIL import Image
 import clipkit
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import CheckpointError, ImageReadError, InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from tests.encoder.conftest import COLORS, MeanColorRuntime
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.preprocess import Preprocess
 from clipkit.progress import usable_cores
 from tests.encoder.conftest import MeanColorRuntime, letters_tokenizer

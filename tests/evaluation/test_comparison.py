@@ -11,7 +11,7 @@ from clipkit import EvaluationOptions
 from clipkit.embeddings import Embeddings
 from clipkit.errors import ImageReadError, InputError
 from clipkit.evaluation.comparison_text import comparison_tables, verdict_lines
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from tests.fakes import FakeEncoder, save_image
 
 COLORS = {"red": (250, 10, 0), "green": (0, 250, 10), "blue": (10, 0, 250)}

@@ -9,12 +9,8 @@ from pathlib import Path
 import pytest
 
 from clipkit.errors import ImageReadError, InputError
-from clipkit.inputs.folders import (
-    IMAGE_EXTENSIONS,
-    FolderEntry,
-    FolderScan,
-    find_images,
-)
+from clipkit.inputs.extensions import IMAGE_EXTENSIONS
+from clipkit.inputs.folders import FolderEntry, FolderScan, find_images
 from tests.inputs.folder_scans import fill, left_out_of, paths_of, reasons_of
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX names and links")

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError, InputError, how_to_install
-from clipkit.inputs.images import image_name, read_image
+from clipkit.inputs.image_input import image_name
+from clipkit.inputs.images import read_image
 from clipkit.inputs.read_errors import reason_for
 from clipkit.inputs.truncated import CutOffImageWarning
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipkit.errors import ImageReadError, how_to_install
+from clipkit.inputs.extensions import RAW_EXTENSIONS
 from clipkit.inputs.images import read_image
-from clipkit.inputs.raw import RAW_EXTENSIONS
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL = 1, 2, 3, 4, 5, 10
 FORMATS = {BYTE: "B", ASCII: "B", SHORT: "H", LONG: "I", RATIONAL: "II", SRATIONAL: "ii"}

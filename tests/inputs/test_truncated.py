@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from clipkit.errors import ImageReadError
-from clipkit.inputs.decoder import decoder_name
+from clipkit.inputs.decoder_name import decoder_name
 from clipkit.inputs.images import read_image
 from clipkit.inputs.metadata import read_metadata
 from clipkit.inputs.thumbnails import read_thumbnail

@@ -12,7 +12,7 @@ from clipkit.adaptation.images import AdaptationImages, read_images
 from clipkit.adaptation.options import AdaptationOptions
 from clipkit.data.pair import Pair, PairLayout
 from clipkit.data.sources import open_pairs
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.progress import Callbacks
 from clipkit.runs.training_images import TrainingFolder
 from tests.fake_pairs import ListSource

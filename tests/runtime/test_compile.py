@@ -12,7 +12,9 @@ torch = pytest.importorskip("torch")
 
 import onnxruntime  # noqa: E402
 
+import clipkit  # noqa: E402
 from clipkit.errors import CheckpointError  # noqa: E402
+from clipkit.inputs import tokenizer  # noqa: E402
 from clipkit.models.checkpoint import load_towers  # noqa: E402
 from clipkit.models.sources import resolve_source  # noqa: E402
 from clipkit.runtime import compile as compiler  # noqa: E402
@@ -280,6 +282,18 @@ def test_a_compiled_model_is_a_checkpoint_of_its_own(vit: Path, compiled_vit: Pa
                 expected = towers.model.encode_text(whole).numpy()
             result = OnnxRuntime(compiled_vit).text_features(token_ids)
             np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_reads_of_its_vocabulary_what_a_text_needs(
+    vit: Path, compiled_vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "vocabulary.sqlite" in verify(compiled_vit).files
+    encoder = clipkit.load(compiled_vit, cache_texts=False)
+    expected = clipkit.load(vit, engine="torch", cache_texts=False).tokenize(["a red boat"])
+    for vocabulary in ("_read_vocabulary", "_build_clip_vocabulary"):
+        monkeypatch.setattr(tokenizer, vocabulary, None)  # it cannot be called
+    np.testing.assert_array_equal(encoder.tokenize(["a red boat"]).token_ids, expected.token_ids)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -73,6 +74,33 @@ def test_many_texts_have_a_thread_for_each_part_and_few_share_all_cores(
     np.testing.assert_allclose(many[:8], few, atol=1e-5)
     runtime.text_features(token_ids[:1])
     assert len(made) == 2
+
+
+def test_only_few_texts_in_float32_have_their_graph_read_as_it_is(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels: list[tuple[str, object]] = []
+    real = onnxruntime.InferenceSession
+
+    def make(path: str, options: Any, **rest: object) -> object:
+        levels.append((Path(path).name, options.graph_optimization_level))
+        return real(path, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", make)
+    runtime = OnnxRuntime(bundle)
+    token_ids = np.random.default_rng(2).integers(1, 11, size=(9, CONTEXT_LENGTH))
+    few, many = runtime.text_features(token_ids[:1]), runtime.text_features(token_ids)
+    np.testing.assert_allclose(few, many[:1], atol=1e-5)
+    runtime.image_features(_pixels(1))
+    none, everything = (
+        getattr(onnxruntime.GraphOptimizationLevel, name)
+        for name in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL")
+    )
+    assert levels == [
+        ("text_tower.onnx", none),
+        ("text_tower.onnx", everything),
+        ("image_tower.onnx", everything),
+    ]
 
 
 def test_no_inputs_give_no_rows(bundle: Path) -> None:

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 from clipkit.embeddings import Embeddings
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from clipkit.embeddings import Embeddings
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog

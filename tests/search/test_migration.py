@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from clipkit.background_words import BACKGROUND_NAMES
-from clipkit.inputs.decoder import decoder_name
+from clipkit.inputs.decoder_name import decoder_name
 from clipkit.search.ingest import hash_file
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.store.local.catalog import Catalog

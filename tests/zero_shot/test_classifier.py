@@ -25,7 +25,7 @@ from clipkit.errors import (
     PromptError,
     SpaceMismatchError,
 )
-from clipkit.inputs.images import ImageInput
+from clipkit.inputs.image_input import ImageInput
 from clipkit.inputs.tokenizer import TokenizedTexts
 from clipkit.progress import Progress
 from clipkit.runtime.base import Scoring

@@ -17,9 +17,9 @@ from typing import TypeVar
 import numpy as np
 
 from clipkit.errors import ImageReadError
+from clipkit.inputs.extensions import RAW_EXTENSIONS
 from clipkit.inputs.metadata import Provenance, read_provenance
 from clipkit.inputs.perceptual_hash import read_pyramid
-from clipkit.inputs.raw import RAW_EXTENSIONS
 from clipkit.progress import Progress
 from clipkit.search.duplicates.clustering import Pairs
 from clipkit.search.duplicates.pixel_comparison import is_copy
