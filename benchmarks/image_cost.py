@@ -33,8 +33,8 @@ def main() -> None:
     model = compiled_model(workplace, ARCHITECTURE)
     load, figures = system_load(), []
     for photo in (LARGE, SMALL):
-        num = workplace.size(24, 4)
-        paths = make_photos(photo, num, workplace.directory / "photos" / f"{photo.name}-cost")
+        num = workplace.size(48, 6)
+        paths = make_photos(photo, num, workplace.directory / "photos" / f"{photo.name}-cost-{num}")
         stages = apart(stage_costs, model, paths, rounds)
         if photo is LARGE:
             stages |= apart(torch_costs, model, paths, rounds)
@@ -131,19 +131,22 @@ def torch_costs(model: str, paths: list[Path], rounds: int) -> dict[str, list[fl
 
 
 def whole_costs(model: str, paths: list[Path], rounds: int) -> list[float]:
-    """Return milliseconds of processor time an image of indexing, less what one image takes."""
+    """Return milliseconds of processor time an image of indexing, less what a few images take."""
     folder = paths[0].parent
-    single = folder.with_name(f"{folder.name}-1")
-    single.mkdir(exist_ok=True)
-    if not (single / paths[0].name).exists():
-        (single / paths[0].name).hardlink_to(paths[0])
+    few = folder.with_name(f"{folder.name}-few")
+    few.mkdir(exist_ok=True)
+    num_few = len(paths) // 3  # more than one: so that the engine is loaded whole
+    for path in paths[:num_few]:
+        if not (few / path.name).exists():
+            (few / path.name).hardlink_to(path)
 
     def index(where: Path) -> float:
-        command = [sys.executable, "-m", "clipkit", "index", str(where), "--model", model]
-        subprocess.run([*command[:4], str(where), "--forget"], check=True, capture_output=True)
-        return run(command, cwd=where, variables={}).processor_seconds
+        command = [sys.executable, "-m", "clipkit", "index", str(where)]
+        subprocess.run([*command, "--forget"], check=True, capture_output=True)
+        return run([*command, "--model", model], cwd=where, variables={}).processor_seconds
 
-    return [1000 * (index(folder) - index(single)) / (len(paths) - 1) for _ in range(rounds)]
+    num_more = len(paths) - num_few
+    return [1000 * (index(folder) - index(few)) / num_more for _ in range(rounds)]
 
 
 def _each(stage: Callable[[Path], object], paths: list[Path]) -> float:

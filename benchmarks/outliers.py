@@ -3,7 +3,7 @@
 Run as  python benchmarks/outliers.py  with clipkit[torch], and clipkit[openvino] for its engine, on
 Linux. Models are those of outlier_models.py. For each: what clipkit chooses, how close that comes
 to open_clip in float32, and how many 12-megapixel photographs it indexes in the time in which rclip
-indexes one, starting in neither: a large folder less a folder of one image. rclip's speed does not
+indexes one, starting in neither: a large folder less a folder of a few. rclip's speed does not
 depend on the weights: it is measured with the clean ones.
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
     rounds = workplace.num_rounds(ROUNDS)
     folders = make_folders(workplace)
     load, figures, chosen = system_load(), [], {}
-    more = folders.num_all - 1
+    more = folders.num_all - folders.num_few
     for architecture in options.only:
         peer = RclipPeer(workplace, architecture)
         peer.prepare_from(make_towers, architecture, KINDS[0])
@@ -54,17 +54,17 @@ def main() -> None:
         works = {
             (name, folder): (lambda name=name, folder=folder: index(name, folder))
             for name in models.values()
-            for folder in (folders.one, folders.all)
+            for folder in (folders.few, folders.all)
         }
         works |= {
             ("rclip", folder): (lambda folder=folder: rclip(folder))
-            for folder in (folders.one, folders.all)
+            for folder in (folders.few, folders.all)
         }
         runs = take_turns(works, rounds)
         seconds = {
             name: [
-                every.seconds - one.seconds
-                for every, one in zip(runs[name, folders.all], runs[name, folders.one], strict=True)
+                every.seconds - few.seconds
+                for every, few in zip(runs[name, folders.all], runs[name, folders.few], strict=True)
             ]
             for name in (*models.values(), "rclip")
         }
