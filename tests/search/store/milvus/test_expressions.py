@@ -1,0 +1,102 @@
+"""Filters as expressions: checked by a slow reader of expressions, one image at a time."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipkit.search.filters import IndexFilter, Selection
+from clipkit.search.store.milvus.expressions import (
+    expression_of,
+    passes_the_rest,
+    paths_expression,
+    quoted,
+)
+from clipkit.search.store.milvus.schema import entity_of
+from clipkit.search.store.records import ImageRow
+from tests.search.store.slow_filter import passes
+
+PATHS = ["a/1.jpg", "a/b/2.jpg", "ab/3.png", "é/4.jpg", 'a/"5\\".jpg', "a\udcff/6.jpg", "7.jpg"]
+IMAGES = st.builds(
+    ImageRow,
+    path=st.sampled_from(PATHS),
+    size=st.just(1),
+    mtime_ns=st.sampled_from([0, 1717243200, 1717243201]).map(lambda second: second * 10**9),
+    row=st.just(-1),
+    width=st.sampled_from([None, 0, 50, 100]),
+    height=st.sampled_from([None, 0, 50, 100]),
+    taken_at=st.sampled_from([None, "2024-06-01", "2024-06-01T12:00:00", "2023-01-01T00:00:00"]),
+    camera=st.sampled_from([None, "Canon EOS", "CANON", "Leica"]),
+)
+MOMENTS = st.sampled_from(
+    [None, "2024-01-01T00:00:00", "2024-06-01", "2024-06-01T12:00:01", "1600-01-01", "9999-01-01"]
+)
+SELECTIONS = st.builds(
+    Selection,
+    prefix=st.sampled_from(["", "a/", "a/b/", "a\udcff/"]),
+    accepted=st.builds(
+        IndexFilter,
+        path=st.sampled_from(
+            [None, "*.jpg", "a", "/a/*", "a/b/**", "é/*", "b/2.jpg", "", "7.jpg/"]
+        ),
+        not_path=st.sampled_from([None, "b", ["*.png", "a/1.jpg"]]),
+        after=MOMENTS,
+        before=MOMENTS,
+        min_width=st.sampled_from([0, 50, 51]),
+        min_height=st.sampled_from([0, 50]),
+        orientation=st.sampled_from([None, "portrait", "landscape", "square"]),
+        camera=st.sampled_from([None, "", "canon", "EOS"]),
+        not_camera=st.sampled_from([None, "leica", ["eos", "L"]]),
+    ),
+    hidden=st.frozensets(st.sampled_from(PATHS), max_size=2),
+)
+
+
+@given(image=IMAGES, where=SELECTIONS)
+@settings(max_examples=500)
+def test_an_expression_passes_what_the_filter_does(image: ImageRow, where: Selection) -> None:
+    expression, is_exact = expression_of(where)
+    is_asked = _holds(expression, image)
+    rest = passes_the_rest(image.path, image.camera or "", where)
+    assert (is_asked and rest) == passes(image, where)
+    if is_exact:
+        assert is_asked == passes(image, where)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (Selection(), ""),
+        (Selection("a/"), '(path >= "a/") and (path < "a0")'),
+        (
+            Selection(accepted=IndexFilter(path="trips/2*/x")),
+            '(path >= "trips/2") and (path < "trips/3")',
+        ),
+        (Selection(accepted=IndexFilter(min_width=5)), "(width >= 5)"),
+        (Selection(accepted=IndexFilter(camera="x")), '(camera != "")'),
+        (Selection(hidden=frozenset({"b", "a"})), '(path not in ["a", "b"])'),
+    ],
+)
+def test_what_a_server_is_asked(where: Selection, expected: str) -> None:
+    assert expression_of(where).text == expected
+
+
+def test_texts_are_quoted() -> None:
+    assert quoted('a"b\\c\nd\re') == '"a\\"b\\\\c\\nd\\re"'
+    assert paths_expression(["a", "b\udcff"]) == 'path in ["a", "b\x01dcff"]'
+
+
+def _holds(expression: str, image: ImageRow) -> bool:
+    """Return whether an expression holds for an image: Python reads nearly the same language."""
+    values: dict[str, Any] = entity_of(image, [])  # type: ignore[arg-type]
+    code = re.sub(r"\s+", " ", expression) or "True"
+    return bool(eval(code, {"__builtins__": {}}, values))  # our own expressions
+
+
+def test_a_moment_is_local_time() -> None:
+    where = Selection(accepted=IndexFilter(after="2024-06-01T12:00"))
+    start = int(datetime(2024, 6, 1, 12).timestamp()) * 10**9
+    assert f"mtime_ns >= {start}" in expression_of(where).text

@@ -1,0 +1,156 @@
+"""The store on a real Milvus server: filters, indexes, and a server that is killed."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.search.filters import IndexFilter, Selection
+from clipkit.search.library import PhotoLibrary
+from clipkit.search.ranking import QueryScore, rank
+from clipkit.search.store.milvus.address import read_address
+from clipkit.search.store.milvus.ann_index import AnnIndex, IndexKind
+from clipkit.search.store.milvus.connection import MilvusConnection
+from clipkit.search.store.milvus.store import MilvusStore
+from clipkit.search.store.records import CatalogMeta, ImageRow
+from tests.fakes import FakeEncoder, age_files, save_image
+from tests.search.store.milvus_server import MilvusServer
+
+pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
+pytestmark = pytest.mark.slow
+
+DIM, COUNT = 16, 20_000
+META = CatalogMeta("/photos", "space", DIM, "starter", "onnx", "fp32", "0.2", "")
+SCORE = QueryScore(normalize_rows(np.random.default_rng(7).normal(size=(1, DIM)))[0])
+# One in a hundred by a folder or a width, which the server is asked for, and by a camera or the end
+# of a name, which it is not.
+HUNDREDTHS = [
+    Selection("d07/"),
+    Selection(accepted=IndexFilter(min_width=1099)),
+    Selection(accepted=IndexFilter(camera="leica")),
+    Selection(accepted=IndexFilter(path="*07.jpg")),
+    Selection(accepted=IndexFilter(path="d*/*07.jpg", camera="Canon"), hidden=frozenset({"a"})),
+]
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Embeddings:
+    """Rows around fifty centres: those of images lie in clusters too."""
+    draws = np.random.default_rng(0)
+    centres = draws.normal(size=(50, DIM))
+    return normalize_rows(centres[np.arange(COUNT) % 50] + 0.5 * draws.normal(size=(COUNT, DIM)))
+
+
+RECORDS = [
+    ImageRow(
+        f"d{number % 100:02}/{number // 100:03}07.jpg"
+        if number // 100 % 100 == 7
+        else f"d{number % 100:02}/{number:05}x.jpg",
+        number,
+        10**18,
+        -1,
+        digest=number.to_bytes(16, "big"),
+        width=1000 + number // 100 % 100,
+        height=800,
+        camera="Leica M6" if number // 100 % 100 == 50 else "Canon EOS",
+    )
+    for number in range(COUNT)
+]
+
+
+@pytest.fixture(scope="module")
+def store(milvus_server: MilvusServer, vectors: Embeddings) -> Iterator[MilvusStore]:
+    """Twenty thousand images on the server."""
+    made = MilvusStore(MilvusConnection(read_address(milvus_server.url("many"), {})))
+    made.create(META)
+    made.upsert(RECORDS, vectors)
+    yield made
+    made.drop()
+    made.close()
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_a_filter_that_keeps_one_percent_finds_the_best_of_it(
+    store: MilvusStore, vectors: Embeddings, kind: IndexKind
+) -> None:
+    if store.index().kind != kind:
+        store.build_index(AnnIndex.suited(COUNT, kind))
+    scores = vectors @ SCORE.direction
+    for where in HUNDREDTHS:
+        passing = [place for place, record in enumerate(RECORDS) if _passes(record, where)]
+        assert len(passing) == COUNT // 100
+        best = sorted(passing, key=lambda place: -float(scores[place]))[:20]
+        with store.snapshot() as snapshot:
+            found, _ = rank(snapshot, SCORE, k=20, where=where)
+        assert found.num_searched == len(passing)
+        assert found.paths == [RECORDS[place].path for place in best]
+
+
+def _passes(record: ImageRow, where: Selection) -> bool:
+    """Return whether a record passes one of HUNDREDTHS, by the plainest means."""
+    accepted = where.accepted
+    return (
+        record.path.startswith(where.prefix)
+        and (record.width or 0) >= accepted.min_width
+        and (accepted.path is None or record.path.endswith("07.jpg"))
+        and (accepted.camera or "").lower() in (record.camera or "").lower()
+    )
+
+
+def test_without_a_filter_an_index_finds_nearly_all(
+    store: MilvusStore, vectors: Embeddings
+) -> None:
+    for kind in ("ivf", "hnsw"):
+        index = AnnIndex.suited(COUNT, kind)
+        if store.index().kind != kind:
+            store.build_index(index)
+        order = np.argsort(-(vectors @ SCORE.direction))[:50]
+        (found,) = store.nearest_paths(SCORE.direction[None], 50, index.harder().harder())
+        assert len({RECORDS[place].path for place in order} & set(found)) >= 45
+
+
+def test_a_server_killed_in_the_middle_of_sending_loses_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started again while the sync waits for it; every image is there once."""
+    from tests.search.store.milvus_server import why_not_installed
+
+    if reason := why_not_installed():
+        pytest.skip(reason)
+    monkeypatch.setattr(MilvusStore, "rows_a_request", staticmethod(lambda _: 1))
+    photos = tmp_path / "photos"
+    for number in range(12):
+        save_image(photos / f"{number}.png", (number * 20, 255 - number * 20, 50))
+    age_files(photos)
+    server = MilvusServer(tmp_path_factory.mktemp("killed") / "server")
+    server.start()
+    starting: list[threading.Thread] = []
+
+    def kill_at_five(done: int, _: int | None) -> None:
+        if done == 5 and not starting:
+            server.kill()
+            starting.append(threading.Thread(target=server.start))
+            starting[0].start()
+
+    try:
+        encoder = FakeEncoder()
+        PhotoLibrary.open(photos, encoder).sync()
+        library = PhotoLibrary.open(photos, encoder, store=server.url("photos"))
+        told: list[str] = []
+        assert library._remote is not None
+        library._remote.store.connection.on_retry = told.append
+        stored = library.send(progress=kill_at_five)
+        starting[0].join()
+        assert (stored.sent, stored.unchanged) == (12, 0)
+        assert told  # it had to wait
+        hits = library.search("red", k=20)
+        local = PhotoLibrary.open(photos, encoder).search("red", k=20)
+        assert [hit.path for hit in hits] == [hit.path for hit in local]
+        again = library.send()
+        assert (again.sent, again.removed, again.unchanged) == (0, 0, 12)
+        library._remote.store.close()
+    finally:
+        server.stop()

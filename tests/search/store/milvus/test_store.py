@@ -1,0 +1,194 @@
+"""What a collection tells of the whole, words, refusals and indexes; in a file of Milvus Lite."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.errors import InputError, LibraryError, NotIndexedError, SpaceMismatchError
+from clipkit.search.filters import IndexFilter, Selection
+from clipkit.search.ranking import QueryScore
+from clipkit.search.store.milvus.address import read_address
+from clipkit.search.store.milvus.ann_index import AnnIndex, IndexKind
+from clipkit.search.store.milvus.connection import MilvusConnection
+from clipkit.search.store.milvus.store import MilvusStore
+from clipkit.search.store.records import CatalogMeta, ImageRow
+
+pytest.importorskip("milvus_lite", reason="the extra milvus-lite is not installed")
+
+DIM = 8
+META = CatalogMeta("/photos", "space", DIM, "starter", "onnx", "fp32", "0.2", "", "pillow")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"milvus://{tmp_path}/milvus.db/photos"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[MilvusStore]:
+    made = MilvusStore(MilvusConnection(read_address(url, {})))
+    yield made
+    made.close()
+
+
+def _vectors(count: int, seed: int = 0) -> Embeddings:
+    return normalize_rows(np.random.default_rng(seed).normal(size=(count, DIM)))
+
+
+def _records(count: int) -> list[ImageRow]:
+    return [
+        ImageRow(
+            f"{number // 100}/{number}.jpg",
+            number,
+            10**18,
+            -1,
+            digest=np.random.default_rng(number).bytes(16),
+            camera="Leica M6" if number % 100 == 7 else "Canon",
+        )
+        for number in range(count)
+    ]
+
+
+def test_without_a_collection_it_says_how_to_make_one(store: MilvusStore, url: str) -> None:
+    assert store.meta() is None
+    assert store.count() == 0
+    with (
+        pytest.raises(NotIndexedError, match=f"clipkit index FOLDER --store {url}"),
+        store.snapshot(),
+    ):
+        pass
+    store.drop()  # nothing to delete
+
+
+def test_the_collection_tells_of_the_whole(store: MilvusStore) -> None:
+    store.create(META)
+    assert store.meta() == META
+    later = replace(META, clipkit_version="0.3", folder="/moved")
+    store.create(later)
+    assert store.meta() == later
+    with store.snapshot() as snapshot:
+        assert (snapshot.meta, snapshot.embed_dim, snapshot.space_id) == (later, DIM, "space")
+
+
+def test_another_space_is_refused_with_what_to_run(store: MilvusStore) -> None:
+    store.create(META)
+    with pytest.raises(SpaceMismatchError, match=r"--model starter.*--model other --rebuild"):
+        store.create(replace(META, space_id="else", model="other", embed_dim=16))
+    assert store.meta() == META
+
+
+def test_a_collection_of_somebody_else_is_neither_read_nor_deleted(store: MilvusStore) -> None:
+    client = store.connection.client()
+    client.create_collection("photos", dimension=DIM)
+    for use in (store.meta, store.drop, lambda: store.create(META)):
+        with pytest.raises(LibraryError, match="was not made by clipkit"):
+            use()
+    assert client.has_collection("photos")
+
+
+def test_words_are_replaced_as_a_whole(store: MilvusStore) -> None:
+    store.create(META)
+    for seed, names in enumerate((["a cat", "a dog"], ['a "cat"', "a dog", "rain"])):
+        rows = _vectors(len(names), seed)
+        store.write_background(names, rows)
+        with store.snapshot() as snapshot:
+            found = snapshot.background()
+            assert set(found) == set(names)
+            np.testing.assert_allclose([found[name] for name in names], rows, atol=1e-6)
+            assert snapshot.count() == 0  # they are no images
+
+
+def test_drop_deletes_images_and_words(store: MilvusStore) -> None:
+    store.create(META)
+    store.write_background(["a cat"], _vectors(1))
+    store.drop()
+    assert store.meta() is None
+    assert store.connection.client().list_collections() == []
+
+
+def test_what_is_sent_in_several_requests_is_all_there(
+    store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MilvusStore, "rows_a_request", staticmethod(lambda _: 7))
+    store.create(META)
+    store.upsert(_records(30), _vectors(30))
+    assert store.count() == 30
+    store.remove([record.path for record in _records(20)])
+    assert store.count() == 10
+
+
+def test_a_request_is_far_below_what_servers_take() -> None:
+    assert MilvusStore.rows_a_request(512) == 16 * 2**20 // (2048 + 512)
+    assert MilvusStore.rows_a_request(10**9) == 1
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw", "flat"])
+def test_an_index_is_built_and_found_again(store: MilvusStore, url: str, kind: IndexKind) -> None:
+    store.create(META)
+    vectors = _vectors(500)
+    store.upsert(_records(500), vectors)
+    told: list[tuple[int, int | None]] = []
+    index = AnnIndex.suited(500, kind, is_file=True)
+    store.build_index(index, lambda done, total: told.append((done, total)))
+    store.set_effort(index.harder())
+    store.close()
+    again = MilvusStore(MilvusConnection(read_address(url, {})))
+    assert again.index() == index.harder()
+    (found,) = again.nearest_paths(vectors[:1], 1, index)
+    assert found == ["0/0.jpg"]
+    again.close()
+    assert told
+
+
+def test_a_requested_kind_is_remembered(store: MilvusStore) -> None:
+    store.create(META)
+    assert store.requested_kind() is None
+    store.request_kind("hnsw")
+    store.create(replace(META, folder="/moved"))
+    assert store.requested_kind() == "hnsw"
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_a_filter_that_no_expression_says_still_finds_the_best(
+    store: MilvusStore, monkeypatch: pytest.MonkeyPatch, kind: IndexKind
+) -> None:
+    """One camera in a hundred, more images than are asked for by name, few to an answer."""
+    monkeypatch.setattr("clipkit.search.store.milvus.snapshot._PATHS_A_QUESTION", 4)
+    monkeypatch.setattr("clipkit.search.store.milvus.snapshot.MOST_ROWS", 600)
+    monkeypatch.setattr("clipkit.search.store.milvus.snapshot._SLICE", 100)
+    store.create(META)
+    records, vectors = _records(2000), _vectors(2000)
+    store.upsert(records, vectors)
+    if kind == "ivf":
+        store.build_index(AnnIndex.suited(2000, kind, is_file=True))
+    score = QueryScore(_vectors(1, seed=9)[0])
+    where = Selection(accepted=IndexFilter(camera="leica", not_path="1907.jpg"))
+    passing = [place for place in range(7, 2000, 100) if place != 1907]
+    best = sorted(passing, key=lambda place: -float(vectors[place] @ score.direction))
+    with store.snapshot() as snapshot:
+        assert snapshot.count(where) == 19
+        for k in (1, 5, 100):
+            found = snapshot.candidates(score, k, where)
+            assert {records[place].path for place in best[:k]} <= set(found.paths)
+            assert set(found.paths) <= {records[place].path for place in passing}
+            assert found.num_searched == 19
+
+
+def test_a_sample_is_of_the_smallest_digests(store: MilvusStore) -> None:
+    store.create(META)
+    records, vectors = _records(3000), _vectors(3000)
+    store.upsert(records, vectors)
+    order = sorted(range(3000), key=lambda place: records[place].digest or b"")
+    with store.snapshot() as snapshot:
+        np.testing.assert_allclose(snapshot.sample(100), vectors[order[:100]], atol=1e-6)
+
+
+def test_shapes_are_checked_before_anything_is_sent(store: MilvusStore) -> None:
+    store.create(META)
+    with pytest.raises(InputError, match=r"shape \(2, 8\), got \(2, 9\)"):
+        store.upsert(_records(2), np.ones((2, 9), np.float32))
+    assert store.count() == 0
