@@ -10,10 +10,11 @@ from clipkit.cli.indexing import add_scan_options, note_other_models, sync_optio
 from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.report_lines import missing_line, skipped_lines
 from clipkit.cli.store_options import add_store_option
-from clipkit.cli.terminal import note, progress_bar, to_json
+from clipkit.cli.terminal import note, progress_bar, to_json, warn
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
 from clipkit.plain_text import visible
+from clipkit.progress import Callbacks
 from clipkit.search.indexes import indexed_folders
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus
@@ -177,8 +178,8 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
 
 def _send(library: PhotoLibrary, report: SyncReport, arguments: argparse.Namespace) -> SyncReport:
     """Bring the store in step with the index, and report both."""
-    with progress_bar("sending") as progress:
-        return replace(report, stored=library.send(index=arguments.store_index, progress=progress))
+    callbacks = Callbacks(say=note, warn=warn, progress_for=progress_bar)
+    return replace(report, stored=library.send(index=arguments.store_index, callbacks=callbacks))
 
 
 def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:

@@ -8,13 +8,14 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from clipkit.arguments import check_progress
 from clipkit.errors import InputError
 from clipkit.inputs.image_input import ImageInput
-from clipkit.progress import Progress
+from clipkit.progress import Callbacks, Progress
 from clipkit.search import indexes
 from clipkit.search.filters import read_filter
 from clipkit.search.folder_index import FolderIndex, space_of
@@ -177,10 +178,15 @@ class PhotoLibrary(FolderIndex):
         report = sync_library(self._place, encoder, rules, callbacks)
         if self._remote is None:
             return report
-        return dataclasses.replace(report, stored=self.send(progress=progress))
+        told = (
+            Callbacks()
+            if progress is None
+            else Callbacks(progress_for=lambda _: nullcontext(progress))
+        )
+        return dataclasses.replace(report, stored=self.send(callbacks=told))
 
     def send(
-        self, *, index: "IndexKind | None" = None, progress: Progress | None = None
+        self, *, index: "IndexKind | None" = None, callbacks: Callbacks | None = None
     ) -> "StoreReport":
         """Bring the store in step with the folder's own index, as `sync` does at its end.
 
@@ -195,9 +201,8 @@ class PhotoLibrary(FolderIndex):
         from clipkit.search.store.milvus.ann_index import check_kind_of_index
         from clipkit.search.store_sync import sync_store
 
-        check_progress(progress)
         kind = None if index is None else check_kind_of_index(index)
-        return sync_store(self._place, self._needed_remote().store, kind=kind, progress=progress)
+        return sync_store(self._place, self._needed_remote().store, kind=kind, callbacks=callbacks)
 
     def check_store(self) -> None:
         """Raise what sending would: that the store does not answer, or is of another model."""

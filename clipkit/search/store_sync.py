@@ -8,21 +8,22 @@ elsewhere than images do, and an index that finds the neighbours of images may m
 Shapes: N images, D dimensions, Q queries.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipkit.embeddings import Embeddings
-from clipkit.progress import Progress
+from clipkit.progress import Callbacks
 from clipkit.search.filters import IndexFilter
 from clipkit.search.location import LibraryPlace
 from clipkit.search.relevance import stored_background
 from clipkit.search.store.local.store import LocalSnapshot
 from clipkit.search.store.milvus.ann_index import AnnIndex, IndexKind
-from clipkit.search.store.milvus.schema import decode_path
+from clipkit.search.store.milvus.schema import path_key
 from clipkit.search.store.milvus.store import MilvusStore
 from clipkit.search.store.records import ImageRow
 from clipkit.search.stored_embeddings import stream_contents
@@ -30,6 +31,7 @@ from clipkit.search.stored_embeddings import stream_contents
 RECALL_AT = 50
 _QUERIES = 64
 _ENOUGH_RECALL = 0.97  # below it searches look harder, as long as that helps
+_FIELDS = ("path_key", "digest", "size", "mtime_ns")
 _GROWN = 2  # clusters suit up to so many times as many vectors
 
 
@@ -63,12 +65,59 @@ class StoreReport:
         }
 
 
-class _Seen(NamedTuple):
-    """What tells whether an image in the store is as it is in the index."""
+class _Listing:
+    """What a store has, by numbers instead of paths: 17 bytes for each of millions of images.
 
-    digest: bytes | None
-    size: int
-    mtime_ns: int
+    Args:
+        found: The _FIELDS of every image.
+    """
+
+    def __init__(self, found: Iterable[Mapping[str, Any]]) -> None:
+        numbers = (
+            number
+            for each in found
+            for number in (
+                each["path_key"],
+                _state(bytes.fromhex(each["digest"]), each["size"], each["mtime_ns"]),
+            )
+        )
+        table = np.fromiter(numbers, dtype=np.int64).reshape(-1, 2)
+        table = table[np.argsort(table[:, 0], kind="stable")]
+        self._keys, self._states = table[:, 0].copy(), table[:, 1].copy()
+        self._is_left = np.ones(len(table), dtype=bool)
+
+    def is_known(self, images: Sequence[ImageRow]) -> list[bool]:
+        """Return which images are there as they are in the index; they are gone from `left`."""
+        places = self._take(image.path for image in images)
+        states = [_state(image.digest or b"", image.size, image.mtime_ns) for image in images]
+        return [
+            place >= 0 and bool(self._states[place] == state)
+            for place, state in zip(places, states, strict=True)
+        ]
+
+    def keep(self, paths: Iterable[str]) -> None:
+        """Take images from `left`."""
+        self._take(paths)
+
+    def left(self) -> list[int]:
+        """Return the keys of the images that nobody has asked for."""
+        return [int(key) for key in self._keys[self._is_left]]
+
+    def _take(self, paths: Iterable[str]) -> list[int]:
+        """Return the place of each image, -1 if it is not there."""
+        keys = np.fromiter(map(path_key, paths), dtype=np.int64)
+        places = np.searchsorted(self._keys, keys)
+        is_there = places < len(self._keys)
+        is_there[is_there] = self._keys[places[is_there]] == keys[is_there]
+        self._is_left[places[is_there]] = False
+        found: list[int] = np.where(is_there, places, -1).tolist()
+        return found
+
+
+def _state(digest: bytes, size: int, mtime_ns: int) -> int:
+    """Return a number that tells whether an image is as it was."""
+    told = digest + b"%d %d" % (size, mtime_ns)
+    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big", signed=True)
 
 
 def sync_store(
@@ -76,7 +125,7 @@ def sync_store(
     store: MilvusStore,
     *,
     kind: IndexKind | None = None,
-    progress: Progress | None = None,
+    callbacks: Callbacks | None = None,
 ) -> StoreReport:
     """Send what a folder's index has to a store, and remove from it what the folder has no more.
 
@@ -86,7 +135,7 @@ def sync_store(
         place: The folder and its index, in step with each other.
         store: The store; its collection is made if there is none.
         kind: The index that its vectors are to have; None for the one that suits their number.
-        progress: Called with how many images are compared, and how many there are.
+        callbacks: Told how far sending is, and building an index.
 
     Returns:
         What was done. Ctrl-C ends it after a request; the next run goes on.
@@ -96,6 +145,7 @@ def sync_store(
         SpaceMismatchError: If the store is of another space.
         LibraryError: If the server refuses or is lost for long; what was sent stays there.
     """
+    callbacks = callbacks or Callbacks()
     with place.store.snapshot() as snapshot:
         words = snapshot.background()
         store.create(snapshot.meta)
@@ -103,22 +153,21 @@ def sync_store(
             if not _equal_words(remote.background(), words):
                 names = sorted(words)
                 store.write_background(names, np.stack([words[name] for name in names]))
-            there = _listed(remote.list_fields(["path", "digest", "size", "mtime_ns"]))
+            listing = _Listing(remote.list_fields(_FIELDS))
         number = snapshot.count()
         num_sent = num_seen = 0
-        for images, rows in _requests(snapshot, store.rows_a_request(snapshot.embed_dim)):
-            seen = [there.pop(image.path, None) for image in images]
-            new = [place for place, image in enumerate(images) if seen[place] != _seen(image)]
-            if new:
-                store.upsert([images[place] for place in new], rows[new])
-            num_sent, num_seen = num_sent + len(new), num_seen + len(images)
-            if progress:
+        with callbacks.progress_for("sending") as progress:
+            for images, rows in _requests(snapshot, store.rows_a_request(snapshot.embed_dim)):
+                known = listing.is_known(images)
+                new = [place for place, is_known in enumerate(known) if not is_known]
+                if new:
+                    store.upsert([images[place] for place in new], rows[new])
+                num_sent, num_seen = num_sent + len(new), num_seen + len(images)
                 progress(num_seen, number)
-        gone = (
-            there.keys() - snapshot.catalog.missing().keys()
-        )  # those may be reached from elsewhere
-        store.remove(sorted(gone))
-        index, recall = _settle_index(snapshot, store, number, kind)
+        listing.keep(snapshot.catalog.missing())  # those may be reached from elsewhere
+        gone = listing.left()
+        store.remove_keys(gone)
+        index, recall = _settle_index(snapshot, store, kind, callbacks)
     return StoreReport(
         url=str(store.address),
         sent=num_sent,
@@ -137,20 +186,6 @@ def _equal_words(
     )
 
 
-def _listed(found: Iterator[dict[str, Any]]) -> dict[str, _Seen]:
-    """Return what a store has, by path."""
-    return {
-        decode_path(each["path"]): _Seen(
-            bytes.fromhex(each["digest"]) or None, each["size"], each["mtime_ns"]
-        )
-        for each in found
-    }
-
-
-def _seen(image: ImageRow) -> _Seen:
-    return _Seen(image.digest, image.size, image.mtime_ns)
-
-
 def _requests(snapshot: LocalSnapshot, size: int) -> Iterator[tuple[list[ImageRow], Embeddings]]:
     """Yield all images and their embeddings, as many at a time as go into one request."""
     for images, rows in stream_contents(snapshot, "", IndexFilter()):
@@ -159,28 +194,38 @@ def _requests(snapshot: LocalSnapshot, size: int) -> Iterator[tuple[list[ImageRo
 
 
 def _settle_index(
-    snapshot: LocalSnapshot, store: MilvusStore, number: int, kind: IndexKind | None
+    snapshot: LocalSnapshot, store: MilvusStore, kind: IndexKind | None, callbacks: Callbacks
 ) -> tuple[AnnIndex, float | None]:
     """Build the index that suits so many vectors, unless it is there; return it, and its recall."""
-    if kind is not None:
-        store.request_kind(kind)
+    number = snapshot.count()
     now, asked = store.index(), kind or store.requested_kind()
     suited = AnnIndex.suited(number, asked, is_file=store.address.is_file)
     has_grown = suited.num_clusters > _GROWN * now.num_clusters
-    if now.kind == suited.kind and not has_grown:
-        return now, None
-    store.build_index(suited)
+    recall = None
+    if now.kind != suited.kind or has_grown:
+        with callbacks.progress_for("building the index") as progress:
+            store.build_index(suited, progress)
+        now, recall = _tuned(snapshot, store, suited)
+    if kind is not None:
+        store.request_kind(kind)
+    return now, recall
+
+
+def _tuned(
+    snapshot: LocalSnapshot, store: MilvusStore, index: AnnIndex
+) -> tuple[AnnIndex, float | None]:
+    """Let searches look harder until they find enough; return how hard, and how much they find."""
     words = stored_background(snapshot.background())
-    if words is None or not number or suited.kind == "flat":
-        return suited, 1.0 if suited.kind == "flat" else None
+    if words is None:
+        return index, None
     queries = words[:: max(1, len(words) // _QUERIES)]
     exact = exact_neighbours(snapshot, queries, RECALL_AT)
-    recall = measure_recall(store, suited, queries, exact)
-    while recall < _ENOUGH_RECALL and suited.can_try_harder:
-        suited = suited.harder()
-        recall = measure_recall(store, suited, queries, exact)
-    store.set_effort(suited)
-    return suited, recall
+    recall = measure_recall(store, index, queries, exact)
+    while recall < _ENOUGH_RECALL and index.can_try_harder:
+        index = index.harder()
+        recall = measure_recall(store, index, queries, exact)
+    store.set_effort(index)
+    return index, recall
 
 
 def exact_neighbours(snapshot: LocalSnapshot, queries: Embeddings, k: int) -> list[set[str]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from clipkit.errors import InputError, LibraryError, NotIndexedError, SpaceMismatchError
+from clipkit.progress import Callbacks
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.search import SearchHit
 from clipkit.search.store.milvus.store import MilvusStore
@@ -125,7 +127,7 @@ def test_what_an_interrupted_run_has_sent_is_not_sent_again(
     local = PhotoLibrary.open(opened.folder, opened._encoder)
     local.sync()
     with pytest.raises(KeyboardInterrupt):
-        opened.send(progress=stop_after_two)
+        opened.send(callbacks=Callbacks(progress_for=lambda _: nullcontext(stop_after_two)))
     assert len(opened) == 2
     assert opened.search("red", k=4).num_searched == 2
     assert opened.send().to_dict() == {

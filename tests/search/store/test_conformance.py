@@ -42,24 +42,39 @@ def _memory_store(_: Path, __: pytest.FixtureRequest) -> VectorStore:
     return MemoryStore(DIM, SPACE)
 
 
-def _milvus_file(directory: Path, _: pytest.FixtureRequest) -> VectorStore:
-    pytest.importorskip("milvus_lite", reason="the extra milvus-lite is not installed")
-    return _milvus_store(f"milvus://{directory}/milvus.db")
+def _milvus_file(_: Path, request: pytest.FixtureRequest) -> VectorStore:
+    return _emptied(request.getfixturevalue("milvus_file_store"))
 
 
 def _milvus_server(_: Path, request: pytest.FixtureRequest) -> VectorStore:
-    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
-    server: MilvusServer = request.getfixturevalue("milvus_server")
-    return _milvus_store(server.url("conformance"))
+    return _emptied(request.getfixturevalue("milvus_server_store"))
 
 
-def _milvus_store(url: str) -> VectorStore:
-    """Return the store at a URL; a collection that is there is emptied, sooner than one is made."""
-    store = MilvusStore(MilvusConnection(read_address(url, {})))
-    store.create(META)
+def _emptied(store: MilvusStore) -> VectorStore:
+    """Return a store without its images; emptying takes less than making one."""
     with store.snapshot() as snapshot:
         store.remove([decode_path(each["path"]) for each in snapshot.list_fields(["path"])])
     return store
+
+
+@pytest.fixture(scope="module")
+def milvus_file_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusStore]:
+    pytest.importorskip("milvus_lite", reason="the extra milvus-lite is not installed")
+    yield from _milvus_store(f"milvus://{tmp_path_factory.mktemp('lite')}/milvus.db")
+
+
+@pytest.fixture(scope="module")
+def milvus_server_store(milvus_server: MilvusServer) -> Iterator[MilvusStore]:
+    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
+    yield from _milvus_store(milvus_server.url("conformance"))
+
+
+def _milvus_store(url: str) -> Iterator[MilvusStore]:
+    store = MilvusStore(MilvusConnection(read_address(url, {})))
+    store.create(META)
+    yield store
+    store.drop()
+    store.close()
 
 
 STORES: dict[str, Callable[[Path, pytest.FixtureRequest], VectorStore]] = {
@@ -74,11 +89,8 @@ HOLD_A_MOMENT = ("local", "memory")
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in STORES])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
-    made = STORES[request.param](tmp_path, request)
-    yield made
-    if isinstance(made, MilvusStore):
-        made.close()
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> VectorStore:
+    return STORES[request.param](tmp_path, request)
 
 
 @pytest.fixture

@@ -110,8 +110,6 @@ class MilvusConnection:
                     )
                 self._sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                if _code(error) == _NOT_LOADED:
-                    self._try_to_load(arguments["collection_name"])
 
     def client(self) -> Any:
         """Return pymilvus' client, connected.
@@ -146,14 +144,6 @@ class MilvusConnection:
         if client is not None:
             client.close()
 
-    def _try_to_load(self, name: str) -> None:
-        """Ask for a collection to be loaded, as after a restart; the next attempt will tell."""
-        try:
-            self.client().load_collection(name, timeout=_CALL_TIMEOUT)
-        except Exception as error:
-            if not is_of_milvus(error):
-                raise
-
     def _refusal(self, method: str, error: Exception) -> LibraryError:
         if _code(error) == _NO_SUCH_COLLECTION:
             return NoCollectionError(
@@ -168,6 +158,12 @@ class MilvusConnection:
         return LibraryError(f"{self.address} refuses to {method}: {reason_of(error)}")
 
     def _no_answer(self, error: Exception) -> LibraryError:
+        if _code(error) == _NOT_LOADED:
+            return LibraryError(
+                f"the collection at {self.address} is not loaded: another process is building its "
+                "index, or was interrupted; wait, or run  clipkit index FOLDER --store "
+                f"{self.address}"
+            )
         what = "the file cannot be opened" if self.address.is_file else "no Milvus server answers"
         return LibraryError(
             f"{what} at {self.address} ({reason_of(error)}): check that it runs and how the "

@@ -10,7 +10,7 @@ Shapes: K images, D dimensions.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -60,7 +60,7 @@ class MilvusSnapshot:
         connection: To its server.
         meta: What is known of the whole.
         index: How vectors are found.
-        background: The words that queries are weighed against.
+        background: Reads the words that queries are weighed against.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class MilvusSnapshot:
         connection: MilvusConnection,
         meta: CatalogMeta,
         index: AnnIndex,
-        background: Mapping[str, NDArray[np.float32]],
+        background: Callable[[], Mapping[str, NDArray[np.float32]]],
     ) -> None:
         self._connection = connection
         self.meta = meta
@@ -97,7 +97,8 @@ class MilvusSnapshot:
         asked = expression_of(where)
         everything = replace(where, hidden=frozenset())  # hidden ones are counted
         # The other directions turn the order a little, so that more of the first are looked at.
-        wanted = (2 if len(score.directions) == 1 else 4) * k + _MORE
+        more = (2 if len(score.directions) == 1 else 4) * k + _MORE
+        wanted = max(k, min(more, MOST_ROWS))
         if asked.is_exact:
             number = self._count(expression_of(everything))
             found = self._nearest(score.directions[0], asked.text, wanted, number)
@@ -146,7 +147,7 @@ class MilvusSnapshot:
 
     def background(self) -> Mapping[str, NDArray[np.float32]]:
         """Return the embeddings of the words that queries are weighed against."""
-        return self._background
+        return self._background()
 
     def list_fields(self, fields: Sequence[str], expression: str = "") -> Iterator[dict[str, Any]]:
         """Yield fields of every image, in no order, without reading the vectors.
@@ -165,7 +166,7 @@ class MilvusSnapshot:
             inside = f"path_key >= {low} and path_key <= {high}"
             whole = f"({expression}) and {inside}" if expression else inside
             found = self._query(whole, fields)
-            if len(found) < MOST_ROWS:
+            if len(found) < MOST_ROWS or low == high:
                 yield from found
             else:  # there may be more
                 middle = (low + high) // 2

@@ -68,7 +68,7 @@ class MilvusStore:
         """
         properties = self._properties()
         meta = meta_of(properties, str(self.address))
-        yield MilvusSnapshot(self.connection, meta, self._index(properties), self._background())
+        yield MilvusSnapshot(self.connection, meta, self._index(properties), self._background)
 
     def meta(self) -> CatalogMeta | None:
         """Return what is known of the whole, None if there is no such collection."""
@@ -101,13 +101,17 @@ class MilvusStore:
             LibraryError: If there is one that is not clipkit's, or none can be made.
         """
         stored = self.meta()
-        if stored is None:
-            self._make(self.address.collection, image_schema, meta)
-            return
-        self.check_space(stored, meta.space_id, meta.model)
-        if stored != meta:
-            self.connection.call("alter_collection_properties", properties=properties_of(meta))
-        self._make_ready()
+        if stored is not None:
+            self.check_space(stored, meta.space_id, meta.model)
+            if properties_of(stored) != properties_of(meta):
+                self.connection.call("alter_collection_properties", properties=properties_of(meta))
+        for name, schema in (
+            (self._words_name, word_schema),  # first: a collection of images has its words
+            (self.address.collection, image_schema),
+        ):
+            if not self._has(name):
+                self._make(name, schema, meta)
+            self._make_ready(name)
 
     def check_space(self, stored: CatalogMeta, space_id: str, model: str) -> None:
         """Raise SpaceMismatchError unless the store is of a model's space.
@@ -139,6 +143,11 @@ class MilvusStore:
         for part in _parts(entities, self.rows_a_request(meta.embed_dim)):
             self.connection.call("upsert", data=part)
 
+    def remove_keys(self, keys: Iterable[int]) -> None:
+        """Forget images by the keys of their paths, as `path_key` makes them."""
+        for part in _parts(list(keys), _PATHS_A_REQUEST):
+            self.connection.call("delete", filter=f"path_key in {part}")
+
     def remove(self, paths: Iterable[str]) -> None:
         """Forget images; one request for each 2048."""
         for part in _parts(list(paths), _PATHS_A_REQUEST):
@@ -152,9 +161,6 @@ class MilvusStore:
             names: B of them.
             embeddings: Shape (B, D).
         """
-        meta = meta_of(self._properties(), str(self.address))
-        if not self._has(self._words_name):
-            self._make(self._words_name, word_schema, meta)
         known = self._read_words()
         if gone := sorted(known.keys() - set(names)):
             self.connection.call(
@@ -196,16 +202,28 @@ class MilvusStore:
             progress: Called with how many vectors are in it, and how many there are.
 
         Raises:
-            LibraryError: If the server cannot build it; the old one is gone then, and the next
-                `create` makes a flat one.
+            LibraryError: If the server cannot build it; the vectors have a flat one then.
         """
         self.connection.call("flush", timeout=_SLOW)  # what is not written is not indexed
         self.connection.call("release_collection")
-        self.connection.call("drop_index", index_name=VECTOR)
-        self.connection.call("create_index", index_params=self._index_params(index), sync=False)
-        self._wait_for_index(progress)
+        try:
+            self._put_index(index)
+            self._wait_for_index(progress)
+        except LibraryError:
+            self._put_index(AnnIndex())  # every server has it
+            self._load(AnnIndex())
+            raise
+        self._load(index)
+
+    def _load(self, index: AnnIndex) -> None:
+        """Let searches use an index."""
         self.connection.call("load_collection", timeout=_SLOW)
         self.set_effort(index)
+
+    def _put_index(self, index: AnnIndex) -> None:
+        """Replace the index of a collection that is not loaded; it is built in the background."""
+        self.connection.call("drop_index", index_name=VECTOR)
+        self.connection.call("create_index", index_params=self._index_params(index), sync=False)
 
     def nearest_paths(self, queries: Embeddings, k: int, index: AnnIndex) -> list[list[str]]:
         """Return the paths of the k images nearest to each query, as the index finds them.
@@ -265,7 +283,7 @@ class MilvusStore:
         return bool(self.connection.call("has_collection", collection_name=name))
 
     def _make(self, name: str, schema: Callable[..., Any], meta: CatalogMeta) -> None:
-        """Make a collection with a flat index, ready to be searched."""
+        """Make a collection that has no index yet."""
         from pymilvus import DataType
 
         empty = self.connection.client().create_schema(auto_id=False, enable_dynamic_field=False)
@@ -276,11 +294,9 @@ class MilvusStore:
             properties=properties_of(meta),
             consistency_level="Strong",
         )
-        self._make_ready(name)
 
-    def _make_ready(self, name: str | None = None) -> None:
+    def _make_ready(self, name: str) -> None:
         """Give a collection the index that it lacks, also after an interruption, and load it."""
-        name = name or self.address.collection
         if VECTOR not in self.connection.call("list_indexes", collection_name=name):
             self.connection.call(
                 "create_index", collection_name=name, index_params=self._index_params(AnnIndex())
@@ -314,7 +330,7 @@ class MilvusStore:
             self.connection.wait(_POLL)
 
     def _background(self) -> Mapping[str, NDArray[np.float32]]:
-        """Return the words; once read they are kept, for they change with the space only."""
+        """Return the words. Once read they are kept: they change with the space only."""
         if not self._words:
             self._words = self._read_words()
         return self._words
@@ -327,7 +343,7 @@ class MilvusStore:
                 filter='path != ""',
                 output_fields=["path", VECTOR],
                 limit=MOST_ROWS,
-                consistency_level="Strong",
+                consistency_level="Session",
             )
         except NoCollectionError:
             return {}

@@ -42,16 +42,11 @@ class Client:
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
-        self.loaded: list[str] = []
 
     def query(self, **arguments: Any) -> dict[str, Any]:
         if self.errors:
             raise self.errors.pop(0)
         return arguments
-
-    def load_collection(self, name: str, timeout: float) -> None:
-        del timeout
-        self.loaded.append(name)
 
     def close(self) -> None: ...
 
@@ -101,7 +96,6 @@ def test_a_lost_connection_is_tried_again_with_longer_and_longer_pauses(error: E
     assert clock.slept == [0.5, 1, 2, 4, 8, 10]
     assert len(told) == 6
     assert all("milvus://host/photos does not answer" in line for line in told)
-    assert client.loaded == ["photos"] * (6 if getattr(error, "code", 0) == 101 else 0)
 
 
 def test_patience_ends_with_what_to_do() -> None:
@@ -109,6 +103,12 @@ def test_patience_ends_with_what_to_do() -> None:
     with pytest.raises(LibraryError, match="no Milvus server answers at milvus://host/photos"):
         _connection(Client(*[LostError()] * 1000), clock).call("query")
     assert 50 < clock.now <= 60
+
+
+def test_a_collection_that_stays_unloaded_is_told_from_a_server_that_is_away() -> None:
+    refused = RefusedError(101, "collection not loaded")
+    with pytest.raises(LibraryError, match=r"building its index.*clipkit index FOLDER --store"):
+        _connection(Client(*[refused] * 1000), Clock()).call("query")
 
 
 @pytest.mark.parametrize(
