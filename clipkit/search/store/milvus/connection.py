@@ -164,10 +164,15 @@ class MilvusConnection:
                 "index, or was interrupted; wait, or run  clipkit index FOLDER --store "
                 f"{self.address}"
             )
-        what = "the file cannot be opened" if self.address.is_file else "no Milvus server answers"
+        if self.address.is_file:
+            return LibraryError(
+                f"{self.address} cannot be opened ({reason_of(error)}): its folder must be there, "
+                "only one process can have it open at a time, and it must be made by Milvus Lite"
+            )
         return LibraryError(
-            f"{what} at {self.address} ({reason_of(error)}): check that it runs and how the "
-            "address is spelt; what it holds is kept, and the same command goes on from there"
+            f"no Milvus server answers at {self.address} ({reason_of(error)}): check that it runs "
+            "and how the address is spelt; what it holds is kept, and the same command goes on "
+            "from there"
         )
 
 
@@ -193,7 +198,7 @@ def connect(address: MilvusAddress) -> Any:
         except ImportError as error:
             raise MissingExtraError("milvus-lite", "A store in a file of Milvus Lite") from error
     # It prints each error with its traceback; all of them are raised as well, and reported here.
-    for name in ("pymilvus", "grpc._server"):
+    for name in ("pymilvus", "milvus_lite", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return MilvusClient(
         uri=address.uri, db_name=address.database, timeout=_CONNECT_TIMEOUT, **address.secrets

@@ -299,7 +299,10 @@ class MilvusStore:
         """Give a collection the index that it lacks, also after an interruption, and load it."""
         if VECTOR not in self.connection.call("list_indexes", collection_name=name):
             self.connection.call(
-                "create_index", collection_name=name, index_params=self._index_params(AnnIndex())
+                "create_index",
+                collection_name=name,
+                index_params=self._index_params(AnnIndex()),
+                sync=False,  # loading waits for it
             )
         self.connection.call("load_collection", collection_name=name, timeout=_SLOW)
 

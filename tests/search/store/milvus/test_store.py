@@ -192,3 +192,16 @@ def test_shapes_are_checked_before_anything_is_sent(store: MilvusStore) -> None:
     with pytest.raises(InputError, match=r"shape \(2, 8\), got \(2, 9\)"):
         store.upsert(_records(2), np.ones((2, 9), np.float32))
     assert store.count() == 0
+
+
+@pytest.mark.parametrize("is_folder_there", [True, False])
+def test_a_file_that_cannot_be_opened_is_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], *, is_folder_there: bool
+) -> None:
+    if is_folder_there:
+        (tmp_path / "photos.db").write_text("no store")
+    path = "photos.db" if is_folder_there else "no/photos.db"
+    store = MilvusStore(MilvusConnection(read_address(f"milvus://{tmp_path}/{path}", {})))
+    with pytest.raises(LibraryError, match=r"photos.db cannot be opened .*only one process"):
+        store.meta()
+    assert capfd.readouterr().err == ""
