@@ -238,11 +238,13 @@ def test_a_snapshot_does_not_see_later_writes(filled: VectorStore, *, holds_a_mo
 def test_a_snapshot_keeps_what_it_has_read(filled: VectorStore) -> None:
     """Also of a store that holds no moment: one search does not contradict itself."""
     with filled.snapshot() as snapshot:
-        ids = snapshot.candidates(SCORE, 10**6).ids
+        first = snapshot.candidates(SCORE, 10**6)
+        ids, known = first.ids, dict(zip(first.paths, first.ids.tolist(), strict=True))
         before = (snapshot.records(ids), snapshot.vectors(ids).tolist())
         filled.remove(PATHS[:30])
         filled.upsert([RECORDS[35]._replace(size=1)], _vectors(1, seed=4))
-        snapshot.candidates(SCORE, 5)
+        again = snapshot.candidates(SCORE, 5)
+        assert [known.get(path) for path in again.paths] == again.ids.tolist()
         assert (snapshot.records(ids), snapshot.vectors(ids).tolist()) == before
 
 

@@ -56,7 +56,8 @@ def expression_of(where: Selection) -> Expression:
         conditions.append('camera != ""')
     if where.hidden:
         conditions.append(f"path not in {text_list(map(encode_path, sorted(where.hidden)))}")
-    is_exact = not (accepted.path or accepted.not_path or accepted.camera or accepted.not_camera)
+    has_rest = accepted.not_path or accepted.camera or accepted.not_camera
+    is_exact = accepted.path is None and not has_rest  # an empty glob matches nothing
     return Expression(" and ".join(f"({each})" for each in conditions), is_exact)
 
 

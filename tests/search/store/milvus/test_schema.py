@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clipkit.errors import LibraryError
@@ -25,6 +25,7 @@ NAMES = st.text(st.characters() | st.characters(codec=None, categories=["Cs"]) |
 
 
 @given(path=NAMES, other=NAMES)
+@example(path="a\x01dce9", other="")  # looks as if it were encoded already
 def test_any_path_becomes_valid_unicode_and_back(path: str, other: str) -> None:
     stored = encode_path(path)
     stored.encode()

@@ -159,7 +159,7 @@ def test_a_filter_that_no_expression_says_still_finds_the_best(
     """One camera in a hundred, more images than are asked for by name, few to an answer."""
     monkeypatch.setattr("clipkit.search.store.milvus.snapshot._PATHS_A_QUESTION", 4)
     monkeypatch.setattr("clipkit.search.store.milvus.snapshot.MOST_ROWS", 600)
-    monkeypatch.setattr("clipkit.search.store.milvus.snapshot._SLICE", 100)
+    monkeypatch.setattr("clipkit.search.store.milvus.snapshot._SLICE", 5000)  # more than an answer
     store.create(META)
     records, vectors = _records(2000), _vectors(2000)
     store.upsert(records, vectors)
@@ -176,6 +176,20 @@ def test_a_filter_that_no_expression_says_still_finds_the_best(
             assert {records[place].path for place in best[:k]} <= set(found.paths)
             assert set(found.paths) <= {records[place].path for place in passing}
             assert found.num_searched == 19
+
+
+def test_where_an_index_finds_too_few_everything_is_looked_at(store: MilvusStore) -> None:
+    """One cluster of 128 holds some fifteen of two thousand images."""
+    store.create(META)
+    records, vectors = _records(2000), _vectors(2000)
+    store.upsert(records, vectors)
+    store.build_index(AnnIndex("ivf", num_clusters=128, effort=1))
+    score = QueryScore(_vectors(1, seed=9)[0])
+    best = np.argsort(-(vectors @ score.direction))[:300]
+    with store.snapshot() as snapshot:
+        found = snapshot.candidates(score, 300)
+    assert {records[place].path for place in best} <= set(found.paths)
+    assert not found.is_complete
 
 
 def test_a_sample_is_of_the_smallest_digests(store: MilvusStore) -> None:
