@@ -1,12 +1,12 @@
 """Search filters as Milvus expressions, and what of a filter no expression can say.
 
 Every server since 2.3 takes these: comparisons, membership, and no patterns but beginnings. So a
-folder, dates, sizes and orientation are said exactly; of a glob only the letters it begins with,
-of a camera only that there is one. What such an expression lets pass is checked again by
-`passes_the_rest`.
+folder, dates, sizes, orientation, globs of whole folders and, where all cameras are known by name,
+those are said exactly; of any other glob only the letters it begins with. What such an expression
+lets pass is checked again by `passes_the_rest`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ _SHAPES = {
     "square": "width == height and width >= 0",
 }
 
+_NONE = "size < -1"  # passed by no image
 _LAST = 2**63 - 1  # whole number that Milvus takes
 
 
@@ -30,11 +31,12 @@ class Expression(NamedTuple):
     is_exact: bool  # whether it lets pass no image that the selection does not
 
 
-def expression_of(where: Selection) -> Expression:
+def expression_of(where: Selection, cameras: Collection[str] | None = None) -> Expression:
     """Return the expression of a selection.
 
     Args:
         where: Which images.
+        cameras: All that images in the store were taken with, or more; None if that is not known.
 
     Returns:
         An expression that every image of the selection passes.
@@ -42,22 +44,22 @@ def expression_of(where: Selection) -> Expression:
     accepted = where.accepted
     conditions = [
         *_folder_conditions(where.prefix),
-        *_start_conditions(where.prefix, accepted.path),
+        *_path_conditions(where.prefix, accepted),
         *_date_conditions(accepted),
         *(
             f"{side} >= {pixels}"
             for side, pixels in (("width", accepted.min_width), ("height", accepted.min_height))
             if pixels
         ),
+        *_camera_conditions(accepted, cameras),
     ]
     if accepted.orientation is not None:
         conditions.append(_SHAPES[accepted.orientation])
-    if accepted.camera:
-        conditions.append('camera != ""')
     if where.hidden:
         conditions.append(f"path not in {text_list(map(encode_path, sorted(where.hidden)))}")
-    has_rest = accepted.not_path or accepted.camera or accepted.not_camera
-    is_exact = accepted.path is None and not has_rest  # an empty glob matches nothing
+    globs = [*([] if accepted.path is None else [accepted.path]), *(accepted.not_path or ())]
+    has_camera = bool(accepted.camera or accepted.not_camera)
+    is_exact = all(map(_folder_of, globs)) and not (has_camera and cameras is None)
     return Expression(" and ".join(f"({each})" for each in conditions), is_exact)
 
 
@@ -120,9 +122,48 @@ def _folder_conditions(prefix: str) -> list[str]:
     return [f"path >= {quoted(start)}", f"path < {quoted(behind)}"]
 
 
-def _start_conditions(prefix: str, pattern: str | None) -> list[str]:
-    """Return the conditions that a path begins as a glob does; those letters are ASCII."""
-    start = "" if pattern is None else literal_start(pattern)
+def _path_conditions(prefix: str, accepted: IndexFilter) -> list[str]:
+    found = []
+    if accepted.path is not None:
+        folder = _folder_of(accepted.path)
+        if folder is not None:
+            found.append(_is_in(prefix, folder))
+        else:
+            found += _start_conditions(prefix, literal_start(accepted.path))
+    for pattern in accepted.not_path or ():
+        folder = _folder_of(pattern)
+        if folder is not None:
+            found.append(f"not ({_is_in(prefix, folder)})")
+    return found
+
+
+class _Folder(NamedTuple):
+    """What a glob without patterns in its letters matches."""
+
+    path: str
+    is_below: bool  # whether only what lies in it, not itself
+
+
+def _folder_of(pattern: str) -> _Folder | None:
+    """Return the one path that a glob is about, as "trips/2019" or "trips/**"; None of others."""
+    parts = pattern.rstrip("/").split("/")
+    if len(parts) == 1:
+        return None  # any part of a path
+    is_below = parts[-1] in ("*", "**")
+    name = "/".join(parts[:-1] if is_below else parts).removeprefix("./").removeprefix("/")
+    is_plain = bool(name) and name not in (".", "..") and literal_start(f"/{name}") == name
+    return _Folder(name, is_below) if is_plain else None
+
+
+def _is_in(prefix: str, folder: _Folder) -> str:
+    """Return the condition that a path is in a folder, or is that itself."""
+    whole = encode_path(prefix + folder.path)
+    below = " and ".join(_folder_conditions(f"{prefix}{folder.path}/"))
+    return below if folder.is_below else f"path == {quoted(whole)} or ({below})"
+
+
+def _start_conditions(prefix: str, start: str) -> list[str]:
+    """Return the conditions that a path begins with some letters, which are ASCII."""
     if not start or not "\x02" < start[-1] < "\x7f":
         return []
     whole = encode_path(prefix + start)
@@ -130,6 +171,22 @@ def _start_conditions(prefix: str, pattern: str | None) -> list[str]:
         f"path >= {quoted(whole)}",
         f"path < {quoted(whole[:-1] + chr(ord(whole[-1]) + 1))}",
     ]
+
+
+def _camera_conditions(accepted: IndexFilter, cameras: Collection[str] | None) -> list[str]:
+    if cameras is None:
+        return ['camera != ""'] if accepted.camera else []
+    found = []
+    if accepted.camera:
+        wanted = sorted(name for name in cameras if accepted.camera.lower() in name.lower())
+        found.append(f"camera in {text_list(map(encode_path, wanted))}" if wanted else _NONE)
+    for part in accepted.not_camera or ():
+        unwanted = sorted(name for name in cameras if part.lower() in name.lower())
+        if not part:  # in every name, also in that of no camera
+            found.append(_NONE)
+        elif unwanted:
+            found.append(f"camera not in {text_list(map(encode_path, unwanted))}")
+    return found
 
 
 def _date_conditions(accepted: IndexFilter) -> list[str]:

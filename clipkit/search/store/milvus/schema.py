@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ RECORD_FIELDS = (
     "camera",
 )
 _PROPERTY = "clipkit."  # how the names of clipkit's properties begin
+_CAMERA = f"{_PROPERTY}camera."
+MOST_CAMERAS = 500  # beyond that they are not named, and images are looked through for them
 # What is told of the whole; the rest of the metadata is about files of the local store.
 _TOLD = (
     "folder",
@@ -169,6 +171,20 @@ def properties_of(meta: CatalogMeta) -> dict[str, str]:
     """Return the properties of a collection."""
     told = {name: json.dumps(getattr(meta, name)) for name in _TOLD}
     return {f"{_PROPERTY}{name}": value for name, value in {"format": FORMAT, **told}.items()}
+
+
+def camera_properties(cameras: Iterable[str]) -> dict[str, str]:
+    """Return properties that name cameras: one each, so that writers lose none of each other's."""
+    return {
+        f"{_CAMERA}{hashlib.sha256(encode_path(name).encode()).hexdigest()[:16]}": json.dumps(name)
+        for name in cameras
+    }
+
+
+def cameras_of(properties: Mapping[str, str]) -> frozenset[str] | None:
+    """Return the cameras that are named, None if there are too many to ask a server for."""
+    found = [json.loads(value) for key, value in properties.items() if key.startswith(_CAMERA)]
+    return frozenset(found) if len(found) <= MOST_CAMERAS else None
 
 
 def meta_of(properties: Mapping[str, str], place: str) -> CatalogMeta:

@@ -60,6 +60,7 @@ class MilvusSnapshot:
         connection: To its server.
         meta: What is known of the whole.
         index: How vectors are found.
+        cameras: All that images were taken with, None if that is not known.
         background: Reads the words that queries are weighed against.
     """
 
@@ -68,11 +69,13 @@ class MilvusSnapshot:
         connection: MilvusConnection,
         meta: CatalogMeta,
         index: AnnIndex,
+        cameras: frozenset[str] | None,
         background: Callable[[], Mapping[str, NDArray[np.float32]]],
     ) -> None:
         self._connection = connection
         self.meta = meta
         self._index = index
+        self._cameras = cameras
         self._background = background
         self._images: dict[int, _Image] = {}
         self._ids: dict[str, int] = {}
@@ -94,13 +97,13 @@ class MilvusSnapshot:
 
         They are complete only where they are all that pass.
         """
-        asked = expression_of(where)
+        asked = self._expression(where)
         everything = replace(where, hidden=frozenset())  # hidden ones are counted
         # The other directions turn the order a little, so that more of the first are looked at.
         more = (2 if len(score.directions) == 1 else 4) * k + _MORE
         wanted = max(k, min(more, MOST_ROWS))
         if asked.is_exact:
-            number = self._count(expression_of(everything))
+            number = self._count(self._expression(everything))
             found = self._nearest(score.directions[0], asked.text, wanted, number)
         else:
             matching = self._matching(everything)
@@ -140,7 +143,7 @@ class MilvusSnapshot:
 
     def count(self, where: Selection = ALL) -> int:
         """Return how many images there are."""
-        asked = expression_of(where)
+        asked = self._expression(where)
         if asked.is_exact:
             return self._count(asked)
         return sum(path not in where.hidden for path in self._matching(where))
@@ -172,11 +175,14 @@ class MilvusSnapshot:
                 middle = (low + high) // 2
                 waiting += [(middle + 1, high), (low, middle)]
 
+    def _expression(self, where: Selection) -> Expression:
+        return expression_of(where, self._cameras)
+
     def _matching(self, where: Selection) -> list[str]:
         """Return the paths of a selection that no expression wholly says."""
         found = (
             (decode_path(each["path"]), decode_path(each["camera"]))
-            for each in self.list_fields(["path", "camera"], expression_of(where).text)
+            for each in self.list_fields(["path", "camera"], self._expression(where).text)
         )
         return [path for path, camera in found if passes_the_rest(path, camera, where)]
 

@@ -20,7 +20,10 @@ from clipkit.search.store.milvus.ann_index import AnnIndex, IndexKind, check_kin
 from clipkit.search.store.milvus.connection import MilvusConnection, NoCollectionError
 from clipkit.search.store.milvus.expressions import paths_expression
 from clipkit.search.store.milvus.schema import (
+    MOST_CAMERAS,
     VECTOR,
+    camera_properties,
+    cameras_of,
     decode_path,
     entity_of,
     image_schema,
@@ -33,7 +36,8 @@ from clipkit.search.store.records import CatalogMeta, ImageRow
 
 _BYTES_A_REQUEST = 16 * 2**20  # servers take 64 MB
 _PATHS_A_REQUEST = 2048
-_SLOW = 600.0  # seconds that building an index may take from one sign of progress to the next
+_SLOW = 600.0  # seconds that writing all that was sent may take, or loading it
+_STALLED = 600.0  # seconds that building an index may go without a sign of progress
 _POLL = 1.0  # seconds between two looks at how far it is
 _EFFORT, _REQUESTED = "clipkit.effort", "clipkit.index"  # properties
 _WORDS = "_background"  # what the name of the words' collection ends with
@@ -68,7 +72,8 @@ class MilvusStore:
         """
         properties = self._properties()
         meta = meta_of(properties, str(self.address))
-        yield MilvusSnapshot(self.connection, meta, self._index(properties), self._background)
+        index, cameras = self._index(properties), cameras_of(properties)
+        yield MilvusSnapshot(self.connection, meta, index, cameras, self._background)
 
     def meta(self) -> CatalogMeta | None:
         """Return what is known of the whole, None if there is no such collection."""
@@ -131,12 +136,14 @@ class MilvusStore:
 
     def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:
         """Add images, or replace the records of their paths; one request for each 16 MB."""
-        meta = meta_of(self._properties(), str(self.address))
+        properties = self._properties()
+        meta = meta_of(properties, str(self.address))
         if vectors.shape != (len(records), meta.embed_dim):
             raise InputError(
                 f"{len(records)} records need vectors of shape ({len(records)}, {meta.embed_dim}), "
                 f"got {vectors.shape}"
             )
+        self._name_cameras(properties, {record.camera for record in records if record.camera})
         last = {record.path: place for place, record in enumerate(records)}
         rows = np.ascontiguousarray(vectors, np.float32)
         entities = [entity_of(records[place], rows[place]) for place in last.values()]
@@ -275,6 +282,18 @@ class MilvusStore:
     def _properties(self) -> dict[str, str]:
         return dict(self.connection.call("describe_collection").get("properties", {}))
 
+    def _name_cameras(self, properties: Mapping[str, str], cameras: set[str]) -> None:
+        """Name cameras before images of them are there: filters by camera ask for these names.
+
+        Where there are too many, one too many is named, which tells that others are not.
+        """
+        named = cameras_of(properties)
+        if named is None:
+            return
+        new = sorted(cameras - named)[: MOST_CAMERAS + 1 - len(named)]
+        if new:
+            self.connection.call("alter_collection_properties", properties=camera_properties(new))
+
     def _index(self, properties: Mapping[str, str]) -> AnnIndex:
         description = self.connection.call("describe_index", index_name=VECTOR)
         return AnnIndex.described(description or {}, int(properties.get(_EFFORT, 0)))
@@ -323,7 +342,7 @@ class MilvusStore:
             if state in ("Finished", 3) or (total and done >= total):
                 return
             waited = 0.0 if done != last else waited + _POLL
-            if state in ("Failed", 4) or waited > _SLOW:
+            if state in ("Failed", 4) or waited > _STALLED:
                 raise LibraryError(
                     f"{self.address} does not build the index of type {found.get('index_type')}: "
                     "the server may lack it, or memory; choose another with --store-index, as in  "

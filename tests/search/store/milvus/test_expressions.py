@@ -20,6 +20,7 @@ from clipkit.search.store.records import ImageRow
 from tests.search.store.slow_filter import passes
 
 PATHS = ["a/1.jpg", "a/b/2.jpg", "ab/3.png", "é/4.jpg", 'a/"5\\".jpg', "a\udcff/6.jpg", "7.jpg"]
+CAMERAS = ["Canon EOS", "CANON", "Leica"]
 IMAGES = st.builds(
     ImageRow,
     path=st.sampled_from(PATHS),
@@ -29,20 +30,32 @@ IMAGES = st.builds(
     width=st.sampled_from([None, 0, 50, 100]),
     height=st.sampled_from([None, 0, 50, 100]),
     taken_at=st.sampled_from([None, "2024-06-01", "2024-06-01T12:00:00", "2023-01-01T00:00:00"]),
-    camera=st.sampled_from([None, "Canon EOS", "CANON", "Leica"]),
+    camera=st.sampled_from([None, *CAMERAS]),
 )
 MOMENTS = ["2024-01-01T00:00:00", "2024-06-01", "2024-06-01T12:00:01", "1600-01-01", "9999-01-01"]
 # One or two conditions at a time: of many, nearly every image fails another one.
 VALUES: dict[str, list[Any]] = {
-    "path": ["*.jpg", "a", "/a/*", "a/b/**", "é/*", "b/2.jpg", "", "7.jpg/"],
-    "not_path": ["b", ["*.png", "a/1.jpg"]],
+    "path": [
+        "*.jpg",
+        "a",
+        "/a/*",
+        "a/b/**",
+        "é/*",
+        "a/1.jpg",
+        "./a/b/",
+        "a/",
+        "",
+        "7.jpg/",
+        "**/b/*",
+    ],
+    "not_path": ["b", ["*.png", "a/1.jpg"], "a/b/*", "/a", "a?/**", "/", "./**"],
     "after": MOMENTS,
     "before": MOMENTS,
     "min_width": [50, 51],
     "min_height": [50],
     "orientation": ["portrait", "landscape", "square"],
-    "camera": ["", "canon", "EOS"],
-    "not_camera": ["leica", ["eos", "L"]],
+    "camera": ["", "canon", "EOS", "Nikon"],
+    "not_camera": ["leica", ["eos", "L"], "nikon", ""],
 }
 CONDITIONS = [(name, value) for name, values in VALUES.items() for value in values]
 SELECTIONS = st.builds(
@@ -55,10 +68,12 @@ SELECTIONS = st.builds(
 )
 
 
-@given(image=IMAGES, where=SELECTIONS)
+@given(image=IMAGES, where=SELECTIONS, knows_cameras=st.booleans())
 @settings(max_examples=1000)
-def test_an_expression_passes_what_the_filter_does(image: ImageRow, where: Selection) -> None:
-    expression, is_exact = expression_of(where)
+def test_an_expression_passes_what_the_filter_does(
+    image: ImageRow, where: Selection, *, knows_cameras: bool
+) -> None:
+    expression, is_exact = expression_of(where, CAMERAS if knows_cameras else None)
     is_asked = _holds(expression, image)
     rest = passes_the_rest(image.path, image.camera or "", where)
     assert (is_asked and rest) == passes(image, where)
@@ -76,12 +91,26 @@ def test_an_expression_passes_what_the_filter_does(image: ImageRow, where: Selec
             '(path >= "trips/2") and (path < "trips/3")',
         ),
         (Selection(accepted=IndexFilter(min_width=5)), "(width >= 5)"),
+        (
+            Selection("x/", IndexFilter(path="2019/june", not_path="/raw/**")),
+            '(path >= "x/") and (path < "x0") and (path == "x/2019/june" or (path >= "x/2019/june/"'
+            ' and path < "x/2019/june0")) and (not (path >= "x/raw/" and path < "x/raw0"))',
+        ),
         (Selection(accepted=IndexFilter(camera="x")), '(camera != "")'),
         (Selection(hidden=frozenset({"b", "a"})), '(path not in ["a", "b"])'),
     ],
 )
 def test_what_a_server_is_asked(where: Selection, expected: str) -> None:
     assert expression_of(where).text == expected
+
+
+def test_cameras_that_are_known_are_asked_for_by_name() -> None:
+    where = Selection(accepted=IndexFilter(camera="canon", not_camera="eos"))
+    assert expression_of(where, CAMERAS) == (
+        '(camera in ["CANON", "Canon EOS"]) and (camera not in ["Canon EOS"])',
+        True,
+    )
+    assert not expression_of(where).is_exact
 
 
 def test_texts_are_quoted() -> None:

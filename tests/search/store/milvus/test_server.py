@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clipkit.embeddings import Embeddings, normalize_rows
+from clipkit.errors import LibraryError
 from clipkit.progress import Callbacks
 from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.library import PhotoLibrary
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.slow
 DIM, COUNT = 16, 20_000
 META = CatalogMeta("/photos", "space", DIM, "starter", "onnx", "fp32", "0.2", "")
 SCORE = QueryScore(normalize_rows(np.random.default_rng(7).normal(size=(1, DIM)))[0])
-# One in a hundred by a folder or a width, which the server is asked for, and by a camera or the end
+# One in a hundred by a folder, a width or a camera, which the server is asked for, and by the end
 # of a name, which it is not.
 HUNDREDTHS = [
     Selection("d07/"),
@@ -100,6 +102,29 @@ def _passes(record: ImageRow, where: Selection) -> bool:
         and (accepted.path is None or record.path.endswith("07.jpg"))
         and (accepted.camera or "").lower() in (record.camera or "").lower()
     )
+
+
+def test_what_is_known_of_the_whole_is_seen_at_once(store: MilvusStore) -> None:
+    store.write_background(["a cat", "a dog"], np.eye(2, DIM, dtype=np.float32))
+    for folder in ("/moved", META.folder):
+        store.create(replace(META, folder=folder))
+        assert store.meta() == replace(META, folder=folder)
+    with store.snapshot() as snapshot:
+        assert set(snapshot.background()) == {"a cat", "a dog"}
+        assert snapshot.find(RECORDS[5].path) == RECORDS[5]._replace(
+            row=snapshot.find(RECORDS[5].path).row  # type: ignore[union-attr]
+        )
+
+
+def test_a_server_without_the_index_that_is_asked_for_gets_a_flat_one(
+    store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This one has no disk for DiskANN: it never says so, it only never builds it."""
+    monkeypatch.setattr("clipkit.search.store.milvus.store._STALLED", 5)
+    with pytest.raises(LibraryError, match=r"does not build .*DISKANN.*--store-index flat"):
+        store.build_index(AnnIndex.suited(COUNT, "diskann"))
+    assert store.index().kind == "flat"
+    assert store.count() == COUNT
 
 
 def test_without_a_filter_an_index_finds_nearly_all(

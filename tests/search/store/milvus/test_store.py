@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from clipkit.search.ranking import QueryScore
 from clipkit.search.store.milvus.address import read_address
 from clipkit.search.store.milvus.ann_index import AnnIndex, IndexKind
 from clipkit.search.store.milvus.connection import MilvusConnection
+from clipkit.search.store.milvus.snapshot import MilvusSnapshot
 from clipkit.search.store.milvus.store import MilvusStore
 from clipkit.search.store.records import CatalogMeta, ImageRow
 
@@ -166,7 +168,7 @@ def test_a_filter_that_no_expression_says_still_finds_the_best(
     if kind == "ivf":
         store.build_index(AnnIndex.suited(2000, kind, is_file=True))
     score = QueryScore(_vectors(1, seed=9)[0])
-    where = Selection(accepted=IndexFilter(camera="leica", not_path="1907.jpg"))
+    where = Selection(accepted=IndexFilter(camera="leica", not_path="*1907.jpg"))
     passing = [place for place in range(7, 2000, 100) if place != 1907]
     best = sorted(passing, key=lambda place: -float(vectors[place] @ score.direction))
     with store.snapshot() as snapshot:
@@ -199,6 +201,30 @@ def test_a_sample_is_of_the_smallest_digests(store: MilvusStore) -> None:
     order = sorted(range(3000), key=lambda place: records[place].digest or b"")
     with store.snapshot() as snapshot:
         np.testing.assert_allclose(snapshot.sample(100), vectors[order[:100]], atol=1e-6)
+
+
+def test_cameras_are_asked_for_by_name_unless_there_are_too_many(
+    store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("store", "schema"):
+        monkeypatch.setattr(f"clipkit.search.store.milvus.{module}.MOST_CAMERAS", 3)
+    store.create(META)
+    where = Selection(accepted=IndexFilter(camera="m 1"))
+    asked: list[str] = []
+    listed = MilvusSnapshot.list_fields
+
+    def remember(self: MilvusSnapshot, *arguments: Any) -> Iterator[dict[str, Any]]:
+        asked.append("everything")
+        return listed(self, *arguments)
+
+    monkeypatch.setattr(MilvusSnapshot, "list_fields", remember)
+    for number, name in enumerate(["Cam 1", "Cam 2", None, "Cam 10", "Cam 4", "Cam 12"]):
+        record = _records(1)[0]._replace(path=f"{number}.jpg", camera=name)
+        store.upsert([record], _vectors(1))
+        with store.snapshot() as snapshot:
+            expected = {"Cam 1": 1, "Cam 2": 1, None: 1, "Cam 10": 2, "Cam 4": 2, "Cam 12": 3}
+            assert snapshot.count(where) == expected[name]
+    assert asked == ["everything"] * 2  # with the fourth and the fifth camera
 
 
 def test_shapes_are_checked_before_anything_is_sent(store: MilvusStore) -> None:
