@@ -41,6 +41,7 @@ from clipkit.search.store.records import CatalogMeta, ImageRow
 MOST_ROWS = 16384  # of one answer: Milvus' own limit
 _PATHS_A_QUESTION = 2048  # asked for by name at once
 _SLICE = 8192  # rows of a listing at a time, about
+_ALERT = 0.1  # how an index looks where a part of what it finds is dropped: ten times as hard
 _MORE = 50  # candidates beyond those asked for, at least
 # Ids are never given twice in a process: that of another snapshot is then an unknown one.
 _numbers = itertools.count()
@@ -106,10 +107,11 @@ class MilvusSnapshot:
             number = self._count(self._expression(everything))
             found = self._nearest(score.directions[0], asked.text, wanted, number)
         else:
-            matching = self._matching(everything)
+            matching, num_asked = self._matching(everything)
             number = len(matching)
             shown = [path for path in matching if path not in where.hidden]
-            found = self._nearest_of(score.directions[0], asked, shown, min(wanted, len(shown)))
+            share = len(shown) / max(num_asked, 1)
+            found = self._nearest_of(score.directions[0], asked.text, shown, wanted, share)
         ids = np.fromiter(found, dtype=np.int64, count=len(found))
         paths = [self._images[one].record.path for one in found]
         return Candidates(ids, paths, is_complete=len(found) >= number, num_searched=number)
@@ -146,7 +148,7 @@ class MilvusSnapshot:
         asked = self._expression(where)
         if asked.is_exact:
             return self._count(asked)
-        return sum(path not in where.hidden for path in self._matching(where))
+        return sum(path not in where.hidden for path in self._matching(where)[0])
 
     def background(self) -> Mapping[str, NDArray[np.float32]]:
         """Return the embeddings of the words that queries are weighed against."""
@@ -178,13 +180,15 @@ class MilvusSnapshot:
     def _expression(self, where: Selection) -> Expression:
         return expression_of(where, self._cameras)
 
-    def _matching(self, where: Selection) -> list[str]:
-        """Return the paths of a selection that no expression wholly says."""
-        found = (
-            (decode_path(each["path"]), decode_path(each["camera"]))
-            for each in self.list_fields(["path", "camera"], self._expression(where).text)
-        )
-        return [path for path, camera in found if passes_the_rest(path, camera, where)]
+    def _matching(self, where: Selection) -> tuple[list[str], int]:
+        """Return the paths of a selection that no expression wholly says, and how many it says."""
+        paths, number = [], 0
+        for each in self.list_fields(["path", "camera"], self._expression(where).text):
+            number += 1
+            path = decode_path(each["path"])
+            if passes_the_rest(path, decode_path(each["camera"]), where):
+                paths.append(path)
+        return paths, number
 
     def _nearest(
         self, direction: NDArray[np.float32], expression: str, wanted: int, number: int
@@ -197,50 +201,65 @@ class MilvusSnapshot:
             ids = self._keep_all(list(self.list_fields(fields, expression)))
             return self._sorted(ids, direction)[:wanted]
         share = number / max(self._count(Expression("", is_exact=True)), 1) if expression else 1.0
-        found = self._search(direction, expression, wanted, share)
+        fields = [*RECORD_FIELDS, VECTOR]
+        found = self._search(direction, expression, wanted, share, fields)
         if len(found) < min(wanted, number) and self._index.can_miss:
-            found = self._search(direction, expression, wanted, 0.0)
-        return found
+            found = self._search(direction, expression, wanted, 0.0, fields)
+        return self._keep_all(found)
 
     def _nearest_of(
-        self, direction: NDArray[np.float32], asked: Expression, paths: Sequence[str], wanted: int
+        self,
+        direction: NDArray[np.float32],
+        expression: str,
+        paths: Sequence[str],
+        wanted: int,
+        share: float,
     ) -> list[int]:
         """Return the ids of so many of these images, nearest first.
 
-        Of few images each is asked for by name; of many, enough are among the nearest of all that
-        pass the expression, or else among more of them.
+        Where many of those that pass the expression are among them, a few of the nearest of all
+        are enough; else each is asked for by name. The rest of what is known is read of the best.
         """
-        allowed = set(paths)
-        limit = 2 * wanted
-        while len(paths) > _PATHS_A_QUESTION and limit <= MOST_ROWS:
-            found = self._search(direction, asked.text, limit, share=0.1)
-            passing = [one for one in found if self._images[one].record.path in allowed]
-            if len(passing) >= wanted:
-                return passing[:wanted]
-            limit *= 4
-        ids: list[int] = []
-        for start in range(0, len(paths), _PATHS_A_QUESTION):
-            part = paths[start : start + _PATHS_A_QUESTION]
-            ids += self._search(direction, paths_expression(part), min(wanted, len(part)), 0.0)
-        return self._sorted(ids, direction)[:wanted]
+        allowed, wanted = set(paths), min(wanted, len(paths))
+        found: list[tuple[float, str]] = []
+        limit = int(2 * wanted / share) if share else 0
+        if len(paths) > _PATHS_A_QUESTION and limit <= MOST_ROWS:
+            hits = self._search(direction, expression, limit, _ALERT, ["path"])
+            found = [hit for hit in map(_by_product, hits) if hit[1] in allowed]
+        if len(found) < wanted:
+            found = []
+            for part in _parts(paths):
+                most = min(wanted, len(part), MOST_ROWS)
+                hits = self._search(direction, paths_expression(part), most, 0.0, ["path"])
+                found += map(_by_product, hits)
+        best = [path for _, path in sorted(found, reverse=True)[:wanted]]
+        for part in _parts([path for path in best if path not in self._ids]):
+            self._keep_all(self._query(paths_expression(part), [*RECORD_FIELDS, VECTOR]))
+        return [self._ids[path] for path in best if path in self._ids]  # or it is gone since
 
     def _search(
-        self, direction: NDArray[np.float32], expression: str, limit: int, share: float
-    ) -> list[int]:
-        """Return the ids of the nearest images, and keep what was read of them."""
+        self,
+        direction: NDArray[np.float32],
+        expression: str,
+        limit: int,
+        share: float,
+        fields: Sequence[str],
+    ) -> list[dict[str, Any]]:
+        """Return fields of the nearest images, nearest first, and their "distance"."""
         (found,) = self._connection.call(
             "search",
             data=[direction.astype(np.float32)],
             filter=expression,
             limit=limit,
-            output_fields=[*RECORD_FIELDS, VECTOR],
+            output_fields=list(fields),
             search_params=self._index.search_parameters(limit, share),
             consistency_level=self._consistency(),
         )
-        # The path is the key: one client gives it as "id", one by its name.
-        return self._keep_all(
-            [{"path": hit.get("path", hit.get("id")), **hit["entity"]} for hit in found]
-        )
+        # The path is the key: servers give it as "id", Milvus Lite by its name.
+        return [
+            {"path": hit.get("path", hit.get("id")), **hit["entity"], "distance": hit["distance"]}
+            for hit in found
+        ]
 
     def _sorted(self, ids: Sequence[int], direction: NDArray[np.float32]) -> list[int]:
         products = self.vectors(ids) @ direction
@@ -301,6 +320,15 @@ class MilvusSnapshot:
             return self._images[int(number)]
         except KeyError as error:
             raise InputError(f"there is no image with the id {number} in this snapshot") from error
+
+
+def _by_product(hit: Mapping[str, Any]) -> tuple[float, str]:
+    return float(hit["distance"]), decode_path(hit["path"])
+
+
+def _parts(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(paths), _PATHS_A_QUESTION):
+        yield paths[start : start + _PATHS_A_QUESTION]
 
 
 def _slices(number: int) -> list[tuple[int, int]]:

@@ -106,7 +106,11 @@ class MilvusStore:
             LibraryError: If there is one that is not clipkit's, or none can be made.
         """
         stored = self.meta()
-        if stored is not None:
+        has_words = self._has_own_words()
+        if stored is None:
+            if has_words:  # left by an interrupted run, perhaps of another model
+                self.connection.call("drop_collection", collection_name=self._words_name)
+        else:
             self.check_space(stored, meta.space_id, meta.model)
             if properties_of(stored) != properties_of(meta):
                 self.connection.call("alter_collection_properties", properties=properties_of(meta))
@@ -190,9 +194,9 @@ class MilvusStore:
             meta_of(self._properties(), str(self.address))
         except NoCollectionError:
             return
-        for name in (self._words_name, self.address.collection):
-            if self._has(name):
-                self.connection.call("drop_collection", collection_name=name)
+        if self._has_own_words():
+            self.connection.call("drop_collection", collection_name=self._words_name)
+        self.connection.call("drop_collection")
         self._words = None
 
     def index(self) -> AnnIndex:
@@ -300,6 +304,14 @@ class MilvusStore:
 
     def _has(self, name: str) -> bool:
         return bool(self.connection.call("has_collection", collection_name=name))
+
+    def _has_own_words(self) -> bool:
+        """Return whether there is the collection of words; raise if it is somebody else's."""
+        if not self._has(self._words_name):
+            return False
+        found = self.connection.call("describe_collection", collection_name=self._words_name)
+        meta_of(found.get("properties", {}), f"{self.address}{_WORDS}")
+        return True
 
     def _make(self, name: str, schema: Callable[..., Any], meta: CatalogMeta) -> None:
         """Make a collection that has no index yet."""

@@ -1,6 +1,6 @@
 """What a collection tells of the whole, words, refusals and indexes; in a file of Milvus Lite."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,23 @@ def test_a_collection_of_somebody_else_is_neither_read_nor_deleted(store: Milvus
     assert client.has_collection("photos")
 
 
+def test_nor_is_one_that_has_the_name_of_the_words(store: MilvusStore) -> None:
+    client = store.connection.client()
+    client.create_collection("photos_background", dimension=DIM)
+    with pytest.raises(LibraryError, match="photos_background was not made by clipkit"):
+        store.create(META)
+    assert client.list_collections() == ["photos_background"]
+
+
+def test_words_of_an_interrupted_run_of_another_model_are_made_anew(store: MilvusStore) -> None:
+    store.create(replace(META, embed_dim=2 * DIM))
+    store.connection.client().drop_collection("photos")
+    store.create(META)
+    store.write_background(["a cat"], _vectors(1))
+    with store.snapshot() as snapshot:
+        assert set(snapshot.background()) == {"a cat"}
+
+
 def test_words_are_replaced_as_a_whole(store: MilvusStore) -> None:
     store.create(META)
     for seed, names in enumerate((["a cat", "a dog"], ['a "cat"', "a dog", "rain"])):
@@ -155,29 +172,44 @@ def test_a_requested_kind_is_remembered(store: MilvusStore) -> None:
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf"])
+@pytest.mark.parametrize(
+    ("accepted", "keeps"),
+    [
+        (IndexFilter(path="*07.jpg"), lambda number: number % 100 == 7 != number),  # by name
+        (IndexFilter(not_path="*3?.jpg"), lambda number: number % 100 // 10 != 3),  # or enough
+        (
+            IndexFilter(camera="leica", not_path="*1907.jpg"),
+            lambda number: number % 100 == 7 and number != 1907,
+        ),
+    ],
+)
 def test_a_filter_that_no_expression_says_still_finds_the_best(
-    store: MilvusStore, monkeypatch: pytest.MonkeyPatch, kind: IndexKind
+    store: MilvusStore,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: IndexKind,
+    accepted: IndexFilter,
+    keeps: Callable[[int], bool],
 ) -> None:
-    """One camera in a hundred, more images than are asked for by name, few to an answer."""
+    """More images than are asked for by name at once, or are in an answer."""
     monkeypatch.setattr("clipkit.search.store.milvus.snapshot._PATHS_A_QUESTION", 4)
     monkeypatch.setattr("clipkit.search.store.milvus.snapshot.MOST_ROWS", 600)
-    monkeypatch.setattr("clipkit.search.store.milvus.snapshot._SLICE", 5000)  # more than an answer
+    monkeypatch.setattr("clipkit.search.store.milvus.snapshot._SLICE", 5000)
     store.create(META)
     records, vectors = _records(2000), _vectors(2000)
     store.upsert(records, vectors)
     if kind == "ivf":
-        store.build_index(AnnIndex.suited(2000, kind, is_file=True))
+        store.build_index(AnnIndex.suited(2000, kind, is_file=True).harder().harder())
     score = QueryScore(_vectors(1, seed=9)[0])
-    where = Selection(accepted=IndexFilter(camera="leica", not_path="*1907.jpg"))
-    passing = [place for place in range(7, 2000, 100) if place != 1907]
+    where = Selection(accepted=accepted)
+    passing = list(filter(keeps, range(2000)))
     best = sorted(passing, key=lambda place: -float(vectors[place] @ score.direction))
     with store.snapshot() as snapshot:
-        assert snapshot.count(where) == 19
+        assert snapshot.count(where) == len(passing)
         for k in (1, 5, 100):
             found = snapshot.candidates(score, k, where)
             assert {records[place].path for place in best[:k]} <= set(found.paths)
             assert set(found.paths) <= {records[place].path for place in passing}
-            assert found.num_searched == 19
+            assert found.num_searched == len(passing)
 
 
 def test_where_an_index_finds_too_few_everything_is_looked_at(store: MilvusStore) -> None:
