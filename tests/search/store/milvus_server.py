@@ -19,13 +19,25 @@ _UP_SECONDS = 60
 # server that was killed is given up by the next one after 3 s instead of 30.
 _LAY_OUT = """
 import os, sys, milvus
-base, port, binaries = sys.argv[1:]
+base, binaries, etcd, port = sys.argv[1:]
 os.makedirs(base, exist_ok=True)
 os.symlink(binaries, os.path.join(base, "bin"))
 config = milvus.MilvusServerConfig(data_dir=base, proxy_port=int(port))
 config.set("proxy.timeTickInterval", 20)
 config.set("common.session.ttl", 3)
+config.template_text = config.template_text.replace(
+    "\\netcd:\\n", f"\\netcd:\\n  config:\\n    path: {etcd}\\n", 1
+)
 config.resolve()
+"""
+# The etcd in it would take fixed ports, of which there is one each on a machine.
+_ETCD = """
+name: default
+listen-client-urls: http://127.0.0.1:{client}
+advertise-client-urls: http://127.0.0.1:{client}
+listen-peer-urls: http://127.0.0.1:{peer}
+initial-advertise-peer-urls: http://127.0.0.1:{peer}
+initial-cluster: default=http://127.0.0.1:{peer}
 """
 
 
@@ -62,10 +74,12 @@ class MilvusServer:
         """Start it, and wait until it says that it is healthy."""
         base = str(self._directory)
         if not self._directory.exists():
+            etcd = self._directory.with_suffix(".etcd.yaml")
+            etcd.write_text(_ETCD.format(client=_free_port(), peer=_free_port()))
             binaries = environment().resolve() / "server" / "bin"
+            python = environment() / "bin" / "python"
             subprocess.run(
-                [environment() / "bin" / "python", "-c", _LAY_OUT, base, str(self._port), binaries],
-                check=True,
+                [python, "-c", _LAY_OUT, base, binaries, etcd, str(self._port)], check=True
             )
         with (self._directory / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(

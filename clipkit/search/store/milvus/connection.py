@@ -14,7 +14,7 @@ from clipkit.errors import LibraryError, MissingExtraError, NotIndexedError
 from clipkit.search.store.milvus.address import TOKEN_VARIABLE, MilvusAddress
 
 PATIENCE = 120.0  # seconds: a server that was killed needs up to 40 until it answers searches
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds, doubled from one to the next
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds, doubled from one to the next
 _CALL_TIMEOUT = 30.0  # seconds that one attempt may take
 _CONNECT_TIMEOUT = 10.0
 

@@ -38,7 +38,7 @@ _BYTES_A_REQUEST = 16 * 2**20  # servers take 64 MB
 _PATHS_A_REQUEST = 2048
 _SLOW = 600.0  # seconds that writing all that was sent may take, or loading it
 _STALLED = 600.0  # seconds that building an index may go without a sign of progress
-_POLL = 1.0  # seconds between two looks at how far it is
+_POLL = 0.5  # seconds between two looks at how far it is
 _EFFORT, _REQUESTED = "clipkit.effort", "clipkit.index"  # properties
 _WORDS = "_background"  # what the name of the words' collection ends with
 
