@@ -28,6 +28,8 @@ MODULES = {
     "tiff": ("tifffile", "imagecodecs"),
     "jxl": ("imagecodecs",),
     "parquet": ("pyarrow.parquet",),
+    "milvus": ("pymilvus",),
+    "milvus-lite": ("pymilvus", "milvus_lite"),
 }
 # OpenVINO would tell its makers of each import, were it not for this: clipkit does the same.
 _NO_REPORTS = "import sys; sys.modules['openvino_telemetry'] = None; "

@@ -162,7 +162,9 @@ from clipkit.search.search import SearchHit as SearchHit
 from clipkit.search.search import SearchHits as SearchHits
 from clipkit.search.search import SearchOptions as SearchOptions
 from clipkit.search.status import LibraryStatus as LibraryStatus
+from clipkit.search.store.milvus.ann_index import IndexKind as IndexKind
 from clipkit.search.store.records import ImageFile as ImageFile
+from clipkit.search.store_sync import StoreReport as StoreReport
 from clipkit.search.stored_embeddings import LibraryEmbeddings as LibraryEmbeddings
 from clipkit.search.sync import SyncReport as SyncReport
 from clipkit.search.sync_options import SyncOptions as SyncOptions

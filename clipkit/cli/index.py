@@ -3,18 +3,23 @@
 import argparse
 import shlex
 from collections import Counter
+from dataclasses import replace
 
 from clipkit.cli import values
 from clipkit.cli.indexing import add_scan_options, note_other_models, sync_options, sync_with_bar
 from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.report_lines import missing_line, skipped_lines
-from clipkit.cli.terminal import note, to_json
+from clipkit.cli.store_options import add_store_option
+from clipkit.cli.terminal import note, progress_bar, to_json, warn
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, LibraryError
 from clipkit.plain_text import visible
+from clipkit.progress import Callbacks
 from clipkit.search.indexes import indexed_folders
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus
+from clipkit.search.store.milvus.ann_index import INDEX_KINDS
+from clipkit.search.store_sync import RECALL_AT, StoreReport
 
 _EPILOG = """\
 examples:
@@ -22,6 +27,7 @@ examples:
   clipkit index ~/Pictures --exclude screenshots --exclude "*.gif"
   clipkit index /media/stick/photos --here
   clipkit index --status
+  clipkit index ~/Pictures --store milvus://localhost:19530/photos
 """
 
 
@@ -74,6 +80,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "one in your data directory is moved there",
     )
     add_scan_options(parser)
+    add_store_option(
+        parser,
+        "also send the embeddings to a Milvus collection, made if there is none, and remove there "
+        "what is gone; --rebuild and --forget delete it",
+    )
+    parser.add_argument(
+        "--store-index",
+        choices=INDEX_KINDS,
+        metavar="KIND",
+        help="how the store finds vectors: flat, ivf, hnsw or diskann (default: by their number)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
     add_model_options(parser, model=str)
@@ -91,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         0; 1 if indexed images are missing, or one was skipped and --strict was given; 130 after
         Ctrl-C.
     """
+    _check_store_options(arguments)
     if arguments.folder is None:
         return _list_folders(arguments)
     if arguments.forget:
@@ -104,10 +122,15 @@ def run(arguments: argparse.Namespace) -> int:
     encoder = load_encoder(arguments)
     if arguments.rebuild:
         _remove_index(arguments, encoder)
+    if arguments.store is not None:  # before hours of indexing
+        PhotoLibrary.open(arguments.folder, encoder, store=arguments.store).check_store()
     library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
     note_other_models(library)
     try:
         report = _sync(library, arguments)
+        if arguments.store is not None:
+            library = PhotoLibrary.open(arguments.folder, encoder, store=arguments.store)
+            report = _send(library, report, arguments)
         _print_report(library, report, as_json=arguments.json)
     except KeyboardInterrupt:
         folder = shlex.quote(arguments.folder)
@@ -115,11 +138,21 @@ def run(arguments: argparse.Namespace) -> int:
             f"interrupted: what is indexed so far is kept (images: {len(library)}) and can be "
             f"searched with  clipkit search QUERY {folder} --no-indexing ; to resume, run  "
             f"clipkit index {folder}"
+            if arguments.store is None
+            else "interrupted: what is indexed and what was sent so far is kept; to resume, run  "
+            f"clipkit index {folder} --store {arguments.store}"
         )
         return 130
     if arguments.watch:
         return _watch(library, arguments)
     return 1 if report.missing or (report.skipped and arguments.strict) else 0
+
+
+def _check_store_options(arguments: argparse.Namespace) -> None:
+    if arguments.store_index is not None and arguments.store is None:
+        raise InputError("--store-index is about a store: name it with --store")
+    if arguments.store is not None and arguments.status:
+        raise InputError("--status is of the folder's own index: leave out --store")
 
 
 def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
@@ -143,8 +176,20 @@ def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
     )
 
 
+def _send(library: PhotoLibrary, report: SyncReport, arguments: argparse.Namespace) -> SyncReport:
+    """Bring the store in step with the index, and report both."""
+    callbacks = Callbacks(say=note, warn=warn, progress_for=progress_bar)
+    return replace(report, stored=library.send(index=arguments.store_index, callbacks=callbacks))
+
+
 def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
-    """Delete the index of a model; the model of a damaged index is unknown."""
+    """Delete the index of a model; the model of a damaged index is unknown.
+
+    With --store only what is there is deleted: the folder's own index is what it is made of.
+    """
+    if arguments.store is not None:
+        PhotoLibrary.open(arguments.folder, store=arguments.store).remove_from_store()
+        return
     try:
         library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
     except LibraryError:
@@ -153,6 +198,10 @@ def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
 
 
 def _forget(arguments: argparse.Namespace) -> int:
+    if arguments.store is not None:
+        PhotoLibrary.open(arguments.folder, store=arguments.store).remove_from_store()
+        note(f"deleted the collection at {arguments.store}; the folder's own index stays")
+        return 0
     libraries = _of_model(arguments)
     if not libraries:
         note(f"{arguments.folder} has no index: there is nothing to forget")
@@ -220,6 +269,16 @@ def _print_status(status: LibraryStatus, *, as_json: bool) -> None:
         print(f"{name:<15} {visible(shown)}")
 
 
+def _stored_line(stored: StoreReport) -> str:
+    line = (
+        f"{visible(stored.url)}: {stored.sent} sent, {stored.removed} removed, "
+        f"{stored.unchanged} unchanged, index {stored.index}"
+    )
+    if stored.recall is None:
+        return line
+    return f"{line}, whose recall@{RECALL_AT} of texts is {stored.recall:.3f}"
+
+
 def _print_report(library: PhotoLibrary, report: SyncReport, *, as_json: bool) -> None:
     if as_json:
         print(to_json(report.to_dict()), flush=True)
@@ -228,6 +287,8 @@ def _print_report(library: PhotoLibrary, report: SyncReport, *, as_json: bool) -
     listed += f", {len(report.skipped)} skipped"
     listed += f", {report.missing} missing" if report.missing else ""
     print(f"{visible(str(library.folder))}: {listed}", flush=True)
+    if report.stored is not None:
+        print(_stored_line(report.stored), flush=True)
     for line in filter(None, [missing_line(library, report), *skipped_lines(report.skipped)]):
         note(line)
     reasons = Counter(left.reason for left in report.left_out)

@@ -25,10 +25,10 @@ from clipkit.cli.search_results import (
     what_was_found,
 )
 from clipkit.cli.search_sync import check_indexing, sync_for_search
+from clipkit.cli.store_options import add_store_option, open_for_search, settle_store
 from clipkit.cli.taught_concepts import TaughtConcepts, add_concept_option
 from clipkit.cli.terminal import note
 from clipkit.search.filters import IndexFilter
-from clipkit.search.library import PhotoLibrary
 from clipkit.search.order import SORTS
 from clipkit.search.query_vectors import embed_once
 from clipkit.search.relevance import DEFAULT_MIN_RELEVANCE
@@ -43,6 +43,9 @@ queries can be added, subtracted and weighted
   clipkit search horse + stripes
   clipkit search "2:golden retriever" + ./pool.jpg - 0.5:night
   clipkit search -- -40C                   a query that begins with a dash
+
+what a Milvus cluster holds, sent there by  clipkit index FOLDER --store URL
+  clipkit search "a cat" --store milvus://localhost:19530/photos
 
 a taught concept is a part of its own, by its name as it was taught (clipkit help teach)
   clipkit search "Rex + beach - night" photos
@@ -88,6 +91,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         action="store_true",
         help="answer only once the whole folder is indexed; otherwise a terminal shows the best so "
         "far meanwhile",
+    )
+    add_store_option(
+        parser, "search what clipkit index --store has sent there, from any machine; no FOLDER then"
     )
     add_concept_option(parser)
     parser.add_argument("--strict", action="store_true", help="exit 1 if an image was skipped")
@@ -154,17 +160,21 @@ def run(arguments: argparse.Namespace) -> int:
         0; 1 if there is probably nothing or nothing is left to show, or an image was skipped and
         --strict was given; 130 after Ctrl-C.
     """
-    settle_folder(arguments)
+    if arguments.store is None:
+        settle_folder(arguments)
+    else:
+        settle_store(arguments)
     taught = TaughtConcepts(arguments, typed_parts(arguments))
     query = build_query(arguments, taught.embeddings)
     filters = read_filters(arguments)
     page = open_page(arguments)
     preview = open_preview(arguments)
-    check_indexing(arguments)
+    if arguments.store is None:
+        check_indexing(arguments)
     check_images(arguments, query)
     encoder = load_encoder(arguments)
     query = taught.in_space(query, encoder)
-    library = PhotoLibrary.open_nearest(arguments.folder, encoder)
+    library = open_for_search(arguments, encoder)
     query = embed_once(query, encoder) if query else None
     find = partial(
         library.search,

@@ -42,6 +42,18 @@ def matches_glob(path: str, pattern: str) -> bool:
     return _glob(pattern).match(_composed(path)) is not None
 
 
+def literal_start(pattern: str) -> str:
+    """Return what every path that matches a glob begins with: ASCII, perhaps nothing."""
+    parts = pattern.rstrip("/").split("/")
+    if len(parts) == 1:
+        return ""
+    if parts[0] in ("", "."):
+        parts = parts[1:]
+    # Letters outside ASCII may be composed in another way on the disk than in the pattern.
+    composed = _composed("/".join(parts))
+    return re.split(r"[*?[]|[^\0-\x7f]", composed, maxsplit=1)[0]
+
+
 @functools.lru_cache
 def _glob(pattern: str) -> re.Pattern[str]:
     """Return what a path must start with to match a pattern."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clipkit.search.listing import LibraryImage
     from clipkit.search.lookup import IndexedFiles
     from clipkit.search.order import ListingSort
+    from clipkit.search.remote_place import RemotePlace
     from clipkit.search.status import LibraryStatus
     from clipkit.search.stored_embeddings import LibraryEmbeddings
     from clipkit.search.thumbnails import ThumbnailCache
@@ -34,6 +35,7 @@ class FolderIndex:
         first: The images, and the directory of the folder's first index.
         encoder: Of the model whose index this is; None: the first index.
         place: The index to read, if that is another one.
+        remote: The store that is searched instead of the index, and counted.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class FolderIndex:
         first: LibraryPlace,
         encoder: "Encoder | None" = None,
         place: LibraryPlace | None = None,
+        remote: "RemotePlace | None" = None,
     ) -> None:
         check_kind(first, "location", "libraries are made by PhotoLibrary.open(folder, encoder)")
         self._first = first
         self._encoder = encoder
         self._place = place or indexes.place_of_space(first, space_of(encoder))
+        self._remote = remote
 
     @property
     def folder(self) -> Path:
@@ -67,7 +71,7 @@ class FolderIndex:
         """The name of the model that makes, or has made, the embeddings; "" if there is none."""
         if self._encoder is not None:
             return self._encoder.name
-        meta = self._place.store.meta()
+        meta = self._searched.store.meta()
         return "" if meta is None else meta.model
 
     @property
@@ -78,16 +82,16 @@ class FolderIndex:
     @property
     def is_indexed(self) -> bool:
         """Whether there is an index to search."""
-        return self._place.store.meta() is not None
+        return self._searched.store.meta() is not None
 
     @property
     def num_missing(self) -> int:
         """How many indexed images were missing at the last sync; they are not searched."""
-        return self._place.store.count_missing(self._place.prefix)
+        return self._searched.store.count_missing(self._searched.prefix)
 
     def __len__(self) -> int:
         """Return how many images of the folder are indexed and were found at the last sync."""
-        return self._place.store.count(self._place.prefix)
+        return self._searched.store.count(self._searched.prefix)
 
     def status(self) -> "LibraryStatus":
         """Return what the index holds and how far it lags behind the folder; change nothing."""
@@ -166,6 +170,11 @@ class FolderIndex:
 
         return ThumbnailCache(self._place)
 
+    @property
+    def _searched(self) -> "LibraryPlace | RemotePlace":
+        """What is searched: the index, or the store that its vectors were sent to."""
+        return self._remote or self._place
+
     @contextmanager
     def _index(self) -> Iterator[LibraryPlace]:
         """Give the index to read; where there is none, say which models the folder has one of."""
@@ -173,6 +182,16 @@ class FolderIndex:
             yield self._place
         except NotIndexedError as error:
             raise not_indexed(self.folder, self.model, self.other_models) from error
+
+    @contextmanager
+    def _searched_index(self) -> "Iterator[LibraryPlace | RemotePlace]":
+        """Give what is searched; a store must be of the encoder's space."""
+        if self._remote is not None:
+            self._remote.check_encoder(self._encoder)
+            yield self._remote
+            return
+        with self._index() as place:
+            yield place
 
 
 def space_of(encoder: "Encoder | None") -> str | None:

@@ -4,15 +4,18 @@ The library holds nothing open between two calls: each call reads, or writes, th
 state, so several threads and processes may search one library while one of them indexes.
 """
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from clipkit.arguments import check_progress
+from clipkit.errors import InputError
 from clipkit.inputs.image_input import ImageInput
-from clipkit.progress import Progress
+from clipkit.progress import Callbacks, Progress
 from clipkit.search import indexes
 from clipkit.search.filters import read_filter
 from clipkit.search.folder_index import FolderIndex, space_of
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.duplicates.groups import DuplicateReport
     from clipkit.search.indexing_estimate import IndexingEstimate
+    from clipkit.search.remote_place import RemotePlace
+    from clipkit.search.store.milvus.ann_index import IndexKind
+    from clipkit.search.store_sync import StoreReport
 
 __all__ = ["PhotoLibrary", "SearchHit", "SearchHits", "SyncReport"]
 
@@ -56,16 +62,18 @@ class PhotoLibrary(FolderIndex):
         encoder: Makes embeddings of images and queries. Without one the library can be
             counted, removed, and searched by ready embeddings.
         place: The index to use; None for that of the encoder's model.
+        remote: The store to search instead.
     """
 
     @classmethod
     def open(
         cls,
-        folder: ImagePath,
+        folder: ImagePath | None = None,
         encoder: "Encoder | None" = None,
         *,
         location: ImagePath | None = None,
         keep_here: bool = False,
+        store: str | None = None,
     ) -> "PhotoLibrary":
         """Return the library of a folder, indexed or not.
 
@@ -74,9 +82,26 @@ class PhotoLibrary(FolderIndex):
         it other than the default; with `keep_here` it is kept inside the folder, as ``.clipkit``,
         and the next sync moves an index from the user's data directory there.
 
-        Raises InputError if there is no such folder, LibraryError if the index is damaged.
+        `store` is the URL of a Milvus collection, ``milvus://host:19530/photos``: searches go there
+        instead of to the folder's own index, which `sync` keeps and then sends. To search, no
+        folder is needed: it is the one that was indexed, which need not be on this machine.
+
+        Raises InputError if there is no such folder, LibraryError if the index is damaged or the
+        store does not answer.
         """
-        return cls(indexes.choose_place(folder, location, keep_here=keep_here), encoder)
+        place = (
+            None if folder is None else indexes.choose_place(folder, location, keep_here=keep_here)
+        )
+        if store is None:
+            if place is None:
+                raise InputError(
+                    "which folder? Give one, or the store=URL of one that is indexed there"
+                )
+            return cls(place, encoder)
+        from clipkit.search.remote_place import open_remote
+
+        remote = open_remote(store, place)
+        return cls(remote.local, encoder, remote=remote)
 
     @classmethod
     def open_nearest(cls, folder: ImagePath, encoder: "Encoder | None" = None) -> "PhotoLibrary":
@@ -133,7 +158,7 @@ class PhotoLibrary(FolderIndex):
                 as {"path": "2024"}: images whose paths can pass them come before the others.
 
         Returns:
-            What was done and what was skipped.
+            What was done and what was skipped; of a library with a store, also what was sent there.
 
         Raises:
             InputError: If the folder is gone, there is no encoder, or an option is none or invalid.
@@ -149,7 +174,44 @@ class PhotoLibrary(FolderIndex):
             move_index_inside(self._first)
             # There may be one of another model now.
             self._place = indexes.place_of_space(self._first, encoder.space_id)
-        return sync_library(self._place, encoder, rules, callbacks)
+        self.check_store()  # before hours of indexing
+        report = sync_library(self._place, encoder, rules, callbacks)
+        if self._remote is None:
+            return report
+        told = (
+            Callbacks()
+            if progress is None
+            else Callbacks(progress_for=lambda _: nullcontext(progress))
+        )
+        return dataclasses.replace(report, stored=self.send(callbacks=told))
+
+    def send(
+        self, *, index: "IndexKind | None" = None, callbacks: Callbacks | None = None
+    ) -> "StoreReport":
+        """Bring the store in step with the folder's own index, as `sync` does at its end.
+
+        What is new or changed is sent, and what is gone is removed; an interrupted run is gone on
+        with by the next one. `index` is that of the vectors, "flat", "ivf", "hnsw" or "diskann";
+        None takes the one asked for before, or what suits their number. Its recall, with texts as
+        queries, is in the report.
+
+        Raises InputError if the library was opened without a store, SpaceMismatchError if that is
+        of another model, LibraryError if its server refuses or stays away.
+        """
+        from clipkit.search.store.milvus.ann_index import check_kind_of_index
+        from clipkit.search.store_sync import sync_store
+
+        kind = None if index is None else check_kind_of_index(index)
+        return sync_store(self._place, self._needed_remote().store, kind=kind, callbacks=callbacks)
+
+    def check_store(self) -> None:
+        """Raise what sending would: that the store does not answer, or is of another model."""
+        if self._remote is not None:
+            self._remote.check_encoder(self._encoder)
+
+    def remove_from_store(self) -> None:
+        """Delete the collection at the store; the folder's own index stays."""
+        self._needed_remote().store.drop()
 
     def watch(self, stop: threading.Event | None = None) -> Iterator[SyncReport]:
         """Sync now, and again whenever something in the folder has changed; yield each report.
@@ -204,9 +266,14 @@ class PhotoLibrary(FolderIndex):
         """
         sort = options.pop("sort", "best")
         wanted = HitOptions(k, min_relevance, diversity, sort, read_filter(options, OTHER_OPTIONS))
-        with self._index() as place:
+        with self._searched_index() as place:
             return search_library(
-                place, self._encoder, query, wanted, more_like=more_like, less_like=less_like
+                place,
+                self._encoder,
+                query,
+                wanted,
+                more_like=more_like,
+                less_like=less_like,
             )
 
     def duplicates(
@@ -228,6 +295,14 @@ class PhotoLibrary(FolderIndex):
         encoder = needed_encoder(self._encoder) if find_near else None
         with self._index() as place:
             return find_duplicates(place, encoder, threshold=threshold, progress=progress)
+
+    def _needed_remote(self) -> "RemotePlace":
+        if self._remote is None:
+            raise InputError(
+                "there is no store to send to: open the library with one, as in "
+                'PhotoLibrary.open(folder, encoder, store="milvus://localhost:19530/photos")'
+            )
+        return self._remote
 
     def remove(self) -> None:
         """Delete the index, and nothing else; not that of a parent folder (InputError)."""

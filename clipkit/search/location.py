@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from clipkit.arguments import check_path
 from clipkit.errors import InputError, LibraryError
@@ -17,11 +18,42 @@ from clipkit.files import put_in_place
 from clipkit.inputs.folders import INDEX_FOLDER
 from clipkit.inputs.globs import NORMAL_FORMS
 from clipkit.paths import data_directory, readable_name
+from clipkit.search.store.base import VectorStore
 from clipkit.search.store.local.schema import library_errors, open_catalog_file
 from clipkit.search.store.local.store import CATALOG_NAME, LOCK_NAME, LocalStore
 from clipkit.search.store.local.writer import home_hint, writer_lock
 
 _OTHER_SPACE = "space-"  # how the directory of a further model's index begins
+
+
+class SearchedPlace(Protocol):
+    """An image folder and the store that its images are searched in."""
+
+    @property
+    def folder(self) -> Path:
+        """As the user gave it, so that results can be shown that way."""
+
+    @property
+    def prefix(self) -> str:
+        """The folder's path in the indexed one: "" if it is the same, or "a/b/"."""
+
+    @property
+    def store(self) -> VectorStore:
+        """Records and vectors."""
+
+    @property
+    def location(self) -> Path | str:
+        """Where the store is, for people."""
+
+    @property
+    def indexed_folder(self) -> Path:
+        """The folder that was indexed: this one, or a parent folder of it."""
+
+    def path(self, inner: str) -> Path:
+        """Return the file of an image in the store."""
+
+    def inner_paths(self, path: Path) -> set[str]:
+        """Return the store's paths for a file."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clipkit.embeddings import NORM_TOLERANCE, Embeddings, normalize_rows
 from clipkit.errors import InputError, SpaceMismatchError
 from clipkit.inputs.image_input import ImageInput, check_image_list, image_name
-from clipkit.search.location import LibraryPlace
+from clipkit.search.location import SearchedPlace
 from clipkit.search.query import Query, QueryPart, SearchQuery, is_embedding, read_query
 from clipkit.search.relevance import stored_background
 from clipkit.search.store.base import Snapshot
@@ -133,7 +133,7 @@ class QueryEmbedder:
         encoder: Embeds; only needed for what is not indexed.
     """
 
-    def __init__(self, snapshot: Snapshot, place: LibraryPlace, encoder: "Encoder | None") -> None:
+    def __init__(self, snapshot: Snapshot, place: SearchedPlace, encoder: "Encoder | None") -> None:
         self._snapshot = snapshot
         self._place = place
         self._encoder = encoder

@@ -19,7 +19,7 @@ from clipkit.embeddings import Embeddings, normalize_rows
 from clipkit.errors import InputError
 from clipkit.inputs.image_input import ImageInput
 from clipkit.search.filters import FilterOptions, IndexFilter, Selection
-from clipkit.search.location import LibraryPlace
+from clipkit.search.location import SearchedPlace
 from clipkit.search.modality_gap import center_rows
 from clipkit.search.order import SORTS, Sort, check_sort, order_of
 from clipkit.search.query import SearchQuery
@@ -139,7 +139,7 @@ class HitOptions:
 
 
 def search_library(
-    place: LibraryPlace,
+    place: SearchedPlace,
     encoder: "Encoder | None",
     query: SearchQuery | None,
     options: HitOptions,

@@ -15,7 +15,7 @@ from clipkit.search.filters import may_pass
 from clipkit.search.folder_state import FolderState, find_mounts, read_folder_state
 from clipkit.search.indexing_order import in_indexing_order
 from clipkit.search.ingest import ImageIngester, IngestCounts
-from clipkit.search.location import LibraryPlace, existing_folder
+from clipkit.search.location import LibraryPlace, SearchedPlace, existing_folder
 from clipkit.search.relevance import make_background, stored_background
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.schema import damaged_library
@@ -27,6 +27,7 @@ from clipkit.search.sync_progress import SyncCallbacks
 
 if TYPE_CHECKING:
     from clipkit.encoder.encoder import Encoder
+    from clipkit.search.store_sync import StoreReport
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,13 @@ class SyncReport:
     missing: int = 0  # and kept until they are back, or pruned
     missing_before: int = 0  # as many were missing at the sync before
     newly_skipped: list[ImageReadError] = field(default_factory=list)  # of skipped, since last time
+    stored: "StoreReport | None" = None  # what was sent to a store of its own
 
     @property
     def has_news(self) -> bool:
         """Whether the sync changed the index."""
+        if self.stored is not None and self.stored.has_news:
+            return True
         has_changed = self.added or self.changed or self.moved or self.removed
         return bool(has_changed) or self.missing != self.missing_before
 
@@ -62,13 +66,14 @@ class SyncReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it."""
-        return {
+        found = {
             "folder": str(self.folder),
             **self.counts,
             "missing": self.missing,
             "skipped": [error.to_dict() for error in self.skipped],
             "left_out": [left._asdict() for left in self.left_out],
         }
+        return found if self.stored is None else found | {"store": self.stored.to_dict()}
 
 
 def sync_library(
@@ -168,7 +173,7 @@ def _write_absent(
     return newly | still
 
 
-def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: LibraryPlace) -> None:
+def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: SearchedPlace) -> None:
     """Raise unless an index and an encoder are of the same space.
 
     Args:

@@ -10,6 +10,10 @@ Who calls what: `PhotoLibrary.search` holds one snapshot; the query's own images
 `background`, the hits for `records`. Syncing writes; the local store has a batch writer of its own
 for that.
 
+What a snapshot holds differs between stores. The local one is of one moment: no later write is
+seen. One in Milvus, which keeps no past states for its readers, sees all that was acknowledged
+before it was taken, perhaps something later too, and keeps what it has read once.
+
 An image's path names it for good. Its *id* is a number that holds within one snapshot: a store
 may number its records anew when it compacts itself.
 
@@ -67,7 +71,11 @@ class Candidates(NamedTuple):
 
 
 class Snapshot(Protocol):
-    """What was committed at one moment; later writes do not change it."""
+    """What was committed at one moment, at least; what was read of it once does not change."""
+
+    @property
+    def meta(self) -> CatalogMeta:
+        """What is known of the whole."""
 
     @property
     def embed_dim(self) -> int:
@@ -178,13 +186,16 @@ class VectorStore(Protocol):
     def upsert(self, records: Sequence[ImageRow], vectors: Embeddings) -> None:
         """Add images, or replace the records of their paths, as one change.
 
+        A store behind a network makes one change of each request, and several requests of many
+        images; any of them is there or reported.
+
         Args:
-            records: K images; their `row` is ignored.
+            records: K images; their `row` is ignored. Of one path given twice the last counts.
             vectors: Their embeddings, shape (K, D), rows of norm 1.
 
         Raises:
             InputError: If the shapes do not fit together.
-            LibraryError: If it cannot be written; then nothing is changed.
+            LibraryError: If it cannot be written; then nothing of that request is changed.
         """
 
     def remove(self, paths: Iterable[str]) -> None:

@@ -29,6 +29,10 @@ class MemorySnapshot:
     rows: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     words: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
+    @property
+    def meta(self) -> CatalogMeta:
+        return CatalogMeta("", self.space_id, self.embed_dim, "", "", "", "", "")
+
     def candidates(self, score: Score, k: int, where: Selection = ALL) -> Candidates:
         direction = score.directions[0]
         found = [number for number, image in self.images.items() if passes(image, where)]
@@ -86,7 +90,7 @@ class MemoryStore:
         yield copy.deepcopy(self._now)
 
     def meta(self) -> CatalogMeta | None:
-        return CatalogMeta("", self._now.space_id, self._now.embed_dim, "", "", "", "", "")
+        return self._now.meta
 
     def count(self, prefix: str = "") -> int:
         return self._now.count(Selection(prefix))

@@ -3,7 +3,7 @@
 A new store joins by a line in STORES.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,30 +17,85 @@ from clipkit.search.filters import IndexFilter, Selection
 from clipkit.search.ranking import QueryScore, Subtraction, rank
 from clipkit.search.store.base import VectorStore
 from clipkit.search.store.local.store import LocalStore
+from clipkit.search.store.milvus.address import read_address
+from clipkit.search.store.milvus.connection import MilvusConnection
+from clipkit.search.store.milvus.schema import decode_path
+from clipkit.search.store.milvus.store import MilvusStore
 from clipkit.search.store.records import CatalogMeta, ImageRow
 from tests.search.store.memory_store import MemoryStore
+from tests.search.store.milvus_server import MilvusServer
 from tests.search.store.slow_filter import passes
 
 DIM = 8
 SPACE = "of a model"
+META = CatalogMeta("", SPACE, DIM, "", "", "", "", "vectors-1.f16")
 ROUNDING = 1e-3  # what a store may lose of a number of a vector
 
 
-def _local_store(directory: Path) -> VectorStore:
+def _local_store(directory: Path, _: pytest.FixtureRequest) -> VectorStore:
     store = LocalStore(directory / "index", Path("photos"))
-    store.create(CatalogMeta("", SPACE, DIM, "", "", "", "", "vectors-1.f16"))
+    store.create(META)
     return store
 
 
-STORES: dict[str, Callable[[Path], VectorStore]] = {
+def _memory_store(_: Path, __: pytest.FixtureRequest) -> VectorStore:
+    return MemoryStore(DIM, SPACE)
+
+
+def _milvus_file(_: Path, request: pytest.FixtureRequest) -> VectorStore:
+    return _emptied(request.getfixturevalue("milvus_file_store"))
+
+
+def _milvus_server(_: Path, request: pytest.FixtureRequest) -> VectorStore:
+    return _emptied(request.getfixturevalue("milvus_server_store"))
+
+
+def _emptied(store: MilvusStore) -> VectorStore:
+    """Return a store without its images; emptying takes less than making one."""
+    with store.snapshot() as snapshot:
+        store.remove([decode_path(each["path"]) for each in snapshot.list_fields(["path"])])
+    return store
+
+
+@pytest.fixture(scope="module")
+def milvus_file_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusStore]:
+    pytest.importorskip("milvus_lite", reason="the extra milvus-lite is not installed")
+    yield from _milvus_store(f"milvus://{tmp_path_factory.mktemp('lite')}/milvus.db")
+
+
+@pytest.fixture(scope="module")
+def milvus_server_store(milvus_server: MilvusServer) -> Iterator[MilvusStore]:
+    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
+    yield from _milvus_store(milvus_server.url("conformance"))
+
+
+def _milvus_store(url: str) -> Iterator[MilvusStore]:
+    store = MilvusStore(MilvusConnection(read_address(url, {})))
+    store.create(META)
+    yield store
+    store.drop()
+    store.close()
+
+
+STORES: dict[str, Callable[[Path, pytest.FixtureRequest], VectorStore]] = {
     "local": _local_store,
-    "memory": lambda _: MemoryStore(DIM, SPACE),
+    "memory": _memory_store,
+    "milvus_file": _milvus_file,
+    "milvus_server": _milvus_server,
 }
+MARKS = {"milvus_server": [pytest.mark.slow]}
+# Those whose snapshots do not see later writes; others keep what they have read once.
+HOLD_A_MOMENT = ("local", "memory")
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in STORES])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> VectorStore:
-    return STORES[request.param](tmp_path)
+    return STORES[request.param](tmp_path, request)
+
+
+@pytest.fixture
+def holds_a_moment(request: pytest.FixtureRequest) -> bool:
+    return request.node.callspec.params["store"] in HOLD_A_MOMENT
 
 
 def _vectors(count: int, seed: int = 0) -> Embeddings:
@@ -54,7 +109,7 @@ def _records(paths: Sequence[str]) -> list[ImageRow]:
             size=10 + number,
             mtime_ns=10**18 + number,
             row=-1,
-            digest=path.encode().ljust(16, b"\1")[:16],
+            digest=path.encode("utf-8", "surrogateescape").ljust(16, b"\1")[:16],
             width=100 * number,
             height=300,
             taken_at=f"20{10 + number % 80}-05-01T12:00:00",
@@ -163,7 +218,9 @@ def test_remove_forgets_images_and_no_others(filled: VectorStore) -> None:
     assert set(_everything(filled)) == set(PATHS[:2])
 
 
-def test_a_snapshot_does_not_see_later_writes(filled: VectorStore) -> None:
+def test_a_snapshot_does_not_see_later_writes(filled: VectorStore, *, holds_a_moment: bool) -> None:
+    if not holds_a_moment:
+        pytest.skip("this store keeps no past states for its readers")
     with filled.snapshot() as snapshot:
         ids = snapshot.candidates(SCORE, 10**6).ids
         before = (snapshot.records(ids), snapshot.vectors(ids).tolist(), snapshot.count())
@@ -176,6 +233,67 @@ def test_a_snapshot_does_not_see_later_writes(filled: VectorStore) -> None:
     with filled.snapshot() as snapshot:
         assert snapshot.count() == 11
         assert snapshot.find("new.jpg") is not None
+
+
+def test_a_snapshot_keeps_what_it_has_read(filled: VectorStore) -> None:
+    """Also of a store that holds no moment: one search does not contradict itself."""
+    with filled.snapshot() as snapshot:
+        first = snapshot.candidates(SCORE, 10**6)
+        ids, known = first.ids, dict(zip(first.paths, first.ids.tolist(), strict=True))
+        before = (snapshot.records(ids), snapshot.vectors(ids).tolist())
+        filled.remove(PATHS[:30])
+        filled.upsert([RECORDS[35]._replace(size=1)], _vectors(1, seed=4))
+        again = snapshot.candidates(SCORE, 5)
+        assert [known.get(path) for path in again.paths] == again.ids.tolist()
+        assert (snapshot.records(ids), snapshot.vectors(ids).tolist()) == before
+
+
+def test_a_snapshot_sees_all_that_was_written_before_it(filled: VectorStore) -> None:
+    for number in range(10):
+        new = _records([f"new/{number}.jpg"])
+        filled.upsert(new, _vectors(1, seed=number))
+        with filled.snapshot() as snapshot:
+            assert snapshot.count() == len(PATHS) + number + 1
+            assert snapshot.find(new[0].path) is not None
+        filled.remove([PATHS[number]])
+        filled.upsert([RECORDS[number]], VECTORS[number : number + 1])
+        with filled.snapshot() as snapshot:
+            assert snapshot.count() == len(PATHS) + number + 1
+
+
+ODD_PATHS = [
+    "a/caf\udce9.jpg",  # no valid Unicode
+    "a/\x01.jpg",
+    "a/one\ntwo\r\t.jpg",
+    'a/it\'s "so" \\ 100%_.jpg',
+    "a/😀é.jpg",
+    "b\udcff/1.jpg",
+    "a" * 200 + "/" + "b" * 200,
+]
+
+
+def test_any_name_of_a_file_is_kept(store: VectorStore) -> None:
+    store.upsert(_records(ODD_PATHS), VECTORS[: len(ODD_PATHS)])
+    assert set(_everything(store)) == set(ODD_PATHS)
+    with store.snapshot() as snapshot:
+        for path in ODD_PATHS:
+            found = snapshot.find(path)
+            assert found is not None
+            assert found.path == path
+        assert snapshot.count(Selection("a/")) == 5
+        assert snapshot.count(Selection("b\udcff/")) == 1
+        assert snapshot.count(Selection("b/")) == 0
+        assert snapshot.candidates(SCORE, 9, Selection(hidden=frozenset(ODD_PATHS))).paths == []
+    store.remove(ODD_PATHS[1:])
+    assert set(_everything(store)) == set(ODD_PATHS[:1])
+
+
+def test_of_one_path_given_twice_the_last_counts(store: VectorStore) -> None:
+    first, last = RECORDS[0], RECORDS[0]._replace(size=77)
+    store.upsert([first, last], VECTORS[:2])
+    found = _everything(store)
+    assert found[first.path][0] == last
+    np.testing.assert_allclose(found[first.path][1], VECTORS[1], atol=ROUNDING)
 
 
 def test_vectors_and_records_are_in_the_order_of_the_ids(filled: VectorStore) -> None:

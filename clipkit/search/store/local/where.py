@@ -1,9 +1,6 @@
 """Search filters as SQL: the WHERE clause for a filter on the catalog's images."""
 
-import re
-import unicodedata
-
-from clipkit.inputs.globs import matches_glob
+from clipkit.inputs.globs import literal_start, matches_glob
 from clipkit.search.filters import IndexFilter, iso_start
 from clipkit.search.store.local.rows import encode_text
 from clipkit.search.store.local.schema import PATH_ERRORS
@@ -100,18 +97,6 @@ def _size_conditions(accepted: IndexFilter) -> list[Condition]:
     if accepted.orientation is not None:
         found.append((f"{_SHAPES[accepted.orientation]} AND ?", 1))
     return found
-
-
-def literal_start(pattern: str) -> str:
-    """Return what every path that matches a glob begins with."""
-    parts = pattern.rstrip("/").split("/")
-    if len(parts) == 1:
-        return ""
-    if parts[0] in ("", "."):
-        parts = parts[1:]
-    # Letters outside ASCII may be composed in another way on the disk than in the pattern.
-    composed = unicodedata.normalize("NFC", "/".join(parts))
-    return re.split(r"[*?[]|[^\0-\x7f]", composed, maxsplit=1)[0]
 
 
 def matches_glob_sql(path: bytes, pattern: bytes) -> bool:

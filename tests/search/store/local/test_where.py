@@ -12,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipkit.inputs.globs import matches_glob
+from clipkit.inputs.globs import literal_start, matches_glob
 from clipkit.search.filters import IndexFilter
 from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.where import literal_start
 from clipkit.search.store.records import CatalogMeta, ImageRow
 from tests.search.store.slow_filter import meets, moment
 

@@ -1,0 +1,1 @@
+"""The store in a Milvus cluster, or in a file of Milvus Lite."""
