@@ -1,7 +1,7 @@
 """Indexing of the page's folder while it is served: in steps, with pauses, again and again.
 
 Whatever ends it, a pause, an error or the end of the page, what is indexed by then is kept, and the
-next time goes on from there.
+next time resumes there.
 """
 
 import asyncio

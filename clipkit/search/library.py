@@ -95,7 +95,8 @@ class PhotoLibrary(FolderIndex):
         if store is None:
             if place is None:
                 raise InputError(
-                    "which folder? Give one, or the store=URL of one that is indexed there"
+                    "folder must be a path (a string or a Path), got None; to search "
+                    "a store without one, give store=URL"
                 )
             return cls(place, encoder)
         from clipkit.search.remote_place import open_remote
@@ -190,8 +191,8 @@ class PhotoLibrary(FolderIndex):
     ) -> "StoreReport":
         """Bring the store in step with the folder's own index, as `sync` does at its end.
 
-        What is new or changed is sent, and what is gone is removed; an interrupted run is gone on
-        with by the next one. `index` is that of the vectors, "flat", "ivf", "hnsw" or "diskann";
+        What is new or changed is sent, and what is gone is removed; an interrupted run is resumed
+        by the next one. `index` is that of the vectors, "flat", "ivf", "hnsw" or "diskann";
         None takes the one asked for before, or what suits their number. Its recall, with texts as
         queries, is in the report.
 

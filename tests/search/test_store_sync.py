@@ -181,7 +181,7 @@ def test_another_model_is_refused_with_what_to_run(
 def test_without_a_store_or_a_collection_it_says_what_to_do(
     photos: Path, encoder: FakeEncoder, url: str
 ) -> None:
-    with pytest.raises(InputError, match="which folder"):
+    with pytest.raises(InputError, match="got None; to search a store without one, give store=URL"):
         PhotoLibrary.open(encoder=encoder)
     with pytest.raises(InputError, match='store="milvus://'):
         PhotoLibrary.open(photos, encoder).send()

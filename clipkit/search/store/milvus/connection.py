@@ -171,8 +171,8 @@ class MilvusConnection:
             )
         return LibraryError(
             f"no Milvus server answers at {self.address} ({reason_of(error)}): check that it runs "
-            "and how the address is spelt; what it holds is kept, and the same command goes on "
-            "from there"
+            "and how the address is spelt; what it holds is kept, and the same command resumes "
+            "there"
         )
 
 
