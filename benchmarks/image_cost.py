@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from made_models import compiled_model
-from made_photos import LARGE, SMALL, make_photos
+from made_photos import LARGE, SMALL, link_photos, make_photos
 from measured import run
 from PIL import Image
 from rclip_peer import ARCHITECTURE
@@ -134,11 +134,8 @@ def whole_costs(model: str, paths: list[Path], rounds: int) -> list[float]:
     """Return milliseconds of processor time an image of indexing, less what a few images take."""
     folder = paths[0].parent
     few = folder.with_name(f"{folder.name}-few")
-    few.mkdir(exist_ok=True)
     num_few = len(paths) // 3  # more than one: so that the engine is loaded whole
-    for path in paths[:num_few]:
-        if not (few / path.name).exists():
-            (few / path.name).hardlink_to(path)
+    link_photos(paths[:num_few], few)
 
     def index(where: Path) -> float:
         command = [sys.executable, "-m", "clipkit", "index", str(where)]

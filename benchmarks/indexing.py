@@ -21,7 +21,7 @@ from pathlib import Path
 
 from clip_retrieval_peer import REQUIREMENTS, ClipRetrievalPeer
 from made_models import compiled_files, compiled_model, random_weights
-from made_photos import LARGE, make_photos
+from made_photos import LARGE, link_photos, make_photos
 from measured import Run, forget_files, run
 from rclip_peer import ARCHITECTURE, REQUIREMENT, RclipPeer
 from report import Figure, Report, ratios, system_load, take_turns
@@ -122,10 +122,7 @@ def make_folders(workplace: Workplace) -> Folders:
     found = []
     for num in nums:
         folder = photos / f"{LARGE.name}-{num}"
-        folder.mkdir(exist_ok=True)
-        for path in paths[:num]:
-            if not (folder / path.name).exists():
-                (folder / path.name).hardlink_to(path)
+        link_photos(paths[:num], folder)
         found.append(folder)
     return Folders(*found, *nums)
 

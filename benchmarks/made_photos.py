@@ -54,6 +54,14 @@ def make_photos(photo_format: PhotoFormat, num: int, folder: Path) -> list[Path]
     return paths
 
 
+def link_photos(paths: list[Path], folder: Path) -> None:
+    """Make a folder of links to photographs, or add those that it lacks."""
+    folder.mkdir(exist_ok=True)
+    for path in paths:
+        if not (folder / path.name).exists():
+            (folder / path.name).hardlink_to(path)
+
+
 def _write_photo(photo_format: PhotoFormat, folder: Path, number: int) -> None:
     size = (photo_format.width, photo_format.height)
     generator = np.random.default_rng([number, *size])

@@ -138,7 +138,7 @@ def sync_store(
         callbacks: Told how far sending is, and building an index.
 
     Returns:
-        What was done. Ctrl-C ends it after a request; the next run goes on.
+        What was done. Ctrl-C ends it after a request; the next run resumes there.
 
     Raises:
         NotIndexedError: If the folder has no index.

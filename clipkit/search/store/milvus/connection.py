@@ -7,8 +7,8 @@ patience ends. Any other refusal is an error at once.
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from clipkit.errors import LibraryError, MissingExtraError, NotIndexedError
 from clipkit.search.store.milvus.address import TOKEN_VARIABLE, MilvusAddress
@@ -37,6 +37,9 @@ _STARTING_WORDS = (
 )
 _LOST = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED"}  # of gRPC
 _AUTH_WORDS = ("auth check failure", "Unauthenticated", "UNAUTHENTICATED", "permission")
+
+
+Item = TypeVar("Item")
 
 
 class NoCollectionError(NotIndexedError):
@@ -174,6 +177,12 @@ class MilvusConnection:
             "and how the address is spelt; what it holds is kept, and the same command resumes "
             "there"
         )
+
+
+def in_requests(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    """Yield items in order, as many at a time as one request takes, the last time what is left."""
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
 
 
 def connect(address: MilvusAddress) -> Any:

@@ -22,7 +22,7 @@ from clipkit.errors import InputError
 from clipkit.search.filters import Selection
 from clipkit.search.store.base import ALL, Candidates, Ids, Score
 from clipkit.search.store.milvus.ann_index import AnnIndex
-from clipkit.search.store.milvus.connection import MilvusConnection
+from clipkit.search.store.milvus.connection import MilvusConnection, in_requests
 from clipkit.search.store.milvus.expressions import (
     Expression,
     expression_of,
@@ -228,12 +228,13 @@ class MilvusSnapshot:
             found = [hit for hit in map(_by_product, hits) if hit[1] in allowed]
         if len(found) < wanted:
             found = []
-            for part in _parts(paths):
+            for part in in_requests(paths, _PATHS_A_QUESTION):
                 most = min(wanted, len(part), MOST_ROWS)
                 hits = self._search(direction, paths_expression(part), most, 0.0, ["path"])
                 found += map(_by_product, hits)
         best = [path for _, path in sorted(found, reverse=True)[:wanted]]
-        for part in _parts([path for path in best if path not in self._ids]):
+        unseen = [path for path in best if path not in self._ids]
+        for part in in_requests(unseen, _PATHS_A_QUESTION):
             self._keep_all(self._query(paths_expression(part), [*RECORD_FIELDS, VECTOR]))
         return [self._ids[path] for path in best if path in self._ids]  # or it is gone since
 
@@ -324,11 +325,6 @@ class MilvusSnapshot:
 
 def _by_product(hit: Mapping[str, Any]) -> tuple[float, str]:
     return float(hit["distance"]), decode_path(hit["path"])
-
-
-def _parts(paths: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(paths), _PATHS_A_QUESTION):
-        yield paths[start : start + _PATHS_A_QUESTION]
 
 
 def _slices(number: int) -> list[tuple[int, int]]:

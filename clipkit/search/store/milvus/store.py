@@ -17,7 +17,7 @@ from clipkit.errors import InputError, LibraryError, SpaceMismatchError
 from clipkit.search.filters import Selection
 from clipkit.search.store.milvus.address import MilvusAddress
 from clipkit.search.store.milvus.ann_index import AnnIndex, IndexKind, check_kind_of_index
-from clipkit.search.store.milvus.connection import MilvusConnection, NoCollectionError
+from clipkit.search.store.milvus.connection import MilvusConnection, NoCollectionError, in_requests
 from clipkit.search.store.milvus.expressions import paths_expression
 from clipkit.search.store.milvus.schema import (
     MOST_CAMERAS,
@@ -151,17 +151,17 @@ class MilvusStore:
         last = {record.path: place for place, record in enumerate(records)}
         rows = np.ascontiguousarray(vectors, np.float32)
         entities = [entity_of(records[place], rows[place]) for place in last.values()]
-        for part in _parts(entities, self.rows_a_request(meta.embed_dim)):
+        for part in in_requests(entities, self.rows_a_request(meta.embed_dim)):
             self.connection.call("upsert", data=part)
 
     def remove_keys(self, keys: Iterable[int]) -> None:
         """Forget images by the keys of their paths, as `path_key` makes them."""
-        for part in _parts(list(keys), _PATHS_A_REQUEST):
+        for part in in_requests(list(keys), _PATHS_A_REQUEST):
             self.connection.call("delete", filter=f"path_key in {part}")
 
     def remove(self, paths: Iterable[str]) -> None:
         """Forget images; one request for each 2048."""
-        for part in _parts(list(paths), _PATHS_A_REQUEST):
+        for part in in_requests(list(paths), _PATHS_A_REQUEST):
             # By an expression: pymilvus would make one of a list without escaping quotes.
             self.connection.call("delete", filter=paths_expression(part))
 
@@ -382,8 +382,3 @@ class MilvusStore:
         except NoCollectionError:
             return {}
         return {each["path"]: np.array(each[VECTOR], np.float32) for each in found}
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
