@@ -51,6 +51,7 @@ _PUBLIC = {
         "InputError",
         "LibraryBusyError",
         "LibraryError",
+        "LostProcessError",
         "MissingExtraError",
         "NotIndexedError",
         "OfflineError",

@@ -52,6 +52,7 @@ from clipkit.errors import ImageReadError as ImageReadError
 from clipkit.errors import InputError as InputError
 from clipkit.errors import LibraryBusyError as LibraryBusyError
 from clipkit.errors import LibraryError as LibraryError
+from clipkit.errors import LostProcessError as LostProcessError
 from clipkit.errors import MissingExtraError as MissingExtraError
 from clipkit.errors import NotIndexedError as NotIndexedError
 from clipkit.errors import OfflineError as OfflineError

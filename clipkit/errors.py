@@ -11,6 +11,7 @@
         LibraryBusyError               another process is writing to it
       SpaceMismatchError               embeddings of two spaces were about to be compared
       TrainingError                    a training run that cannot start or resume
+        LostProcessError               another process of the run has ended, this one with it
       MissingExtraError (also ImportError)  an optional part of clipkit is not installed
 
     ClipkitWarning (also UserWarning)  probably not what was meant; the work is done all the same
@@ -89,6 +90,10 @@ class SpaceMismatchError(ClipkitError):
 
 class TrainingError(ClipkitError):
     """A training run cannot start, continue or resume; what it has written so far stays whole."""
+
+
+class LostProcessError(TrainingError):
+    """Another process of a training run on several has ended, so this one has to."""
 
 
 def how_to_install(extra: str) -> str:

@@ -25,6 +25,8 @@ SOURCES = (
     "CONTRIBUTING.md",
     "demo/screenshot.jpg",
     "demo/samples/CREDITS.md",
+    "docs/cluster/train.sbatch",
+    "docs/cluster/train.yaml",
     "weights/starter/CARD.md",
 )
 _ENDINGS = {".md", ".svg", ".png", ".jpg", ".webp"}

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from clipkit.cli.terminal import note, progress_bar
-from clipkit.errors import InputError
+from clipkit.errors import InputError, LostProcessError
 from clipkit.progress import Callbacks, Progress
 
 _EPILOG = """\
@@ -86,8 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
         found = check(config, callbacks=callbacks)
         print(_json(found.to_dict()) if arguments.json else "\n".join(found.lines()))
         return 0
-    report = train(config, callbacks=callbacks)
-    if os.environ.get("RANK", "0") == "0":
+    is_first = os.environ.get("RANK", "0") == "0"
+    try:
+        report = train(config, callbacks=callbacks)
+    except LostProcessError:
+        if is_first:
+            raise
+        return 2  # of the processes that are left one tells it
+    if is_first:
         if arguments.json:
             print(_json(report.to_dict()))
         elif report.is_finished:

@@ -21,10 +21,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from clipkit.errors import TrainingError
+from clipkit.errors import LostProcessError
 from clipkit.models.towers import Towers
 from clipkit.runtime.torch_device import choose_device
 from clipkit.training.config import Sharding
+from clipkit.training.rendezvous import meet
 from clipkit.training.trained_towers import TrainedTowers
 
 # The others wait for hours where rank 0 computes the features of all images or validates; a rank
@@ -128,26 +129,30 @@ def joined_process_group() -> Iterator[Ranks]:
         This process's rank among them; without torchrun, that of the only one.
 
     Raises:
-        TrainingError: If another process ends while this one waits for it.
+        LostProcessError: If another process ends while this one waits for it.
     """
     if not dist.is_torchelastic_launched():
         yield Ranks()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(_local_rank())  # which NCCL uses
-    # gloo for tensors on the CPU, NCCL for those on CUDA
-    dist.init_process_group(timeout=_TIMEOUT)
     try:
+        store, rank, world_size = meet(_TIMEOUT)
+        # gloo for tensors on the CPU, NCCL for those on CUDA
+        dist.init_process_group(store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT)
         yield Ranks(dist.get_rank(), dist.get_world_size())
     except RuntimeError as error:
         # gloo has no exception of its own for a lost connection.
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
-        raise TrainingError(
-            "another process of this run has ended, and says why; this one ends with it"
+        raise LostProcessError(
+            "another process of this run has ended, and this one ends with it: what that one said "
+            "is the reason; one that was killed says nothing. The same command resumes from the "
+            "newest checkpoint, if there is one"
         ) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def wrap(module: TrainedTowers, sharding: Sharding, device: torch.device) -> nn.Module:

@@ -13,8 +13,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from clipkit.errors import TrainingError
+from clipkit.errors import LostProcessError
 from clipkit.models.towers import Towers
+from clipkit.training import distributed
 from clipkit.training.batch import Batch, TeacherFeatures
 from clipkit.training.config import LossConfig, Sharding
 from clipkit.training.distributed import (
@@ -180,7 +181,7 @@ def test_joined_processes_part_at_the_end(monkeypatch: pytest.MonkeyPatch) -> No
         assert dist.is_initialized() and ranks == Ranks(0, 1)
     assert not dist.is_initialized()
     words = "another process of this run has ended"
-    with pytest.raises(TrainingError, match=words), joined_process_group():
+    with pytest.raises(LostProcessError, match=words), joined_process_group():
         raise RuntimeError("[/pytorch/third_party/gloo/…/pair.cc:547] Connection closed by peer")
     with pytest.raises(RuntimeError, match="another thing"), joined_process_group():
         raise RuntimeError("another thing")
@@ -191,6 +192,7 @@ def test_processes_wait_for_what_one_does_for_all(monkeypatch: pytest.MonkeyPatc
     """Features of a million images are a night's work on a CPU; gloo waits half an hour."""
     given: dict[str, Any] = {}
     monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(distributed, "meet", lambda timeout: (None, 0, 2))
     monkeypatch.setattr(dist, "init_process_group", lambda **options: given.update(options))
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)

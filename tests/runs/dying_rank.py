@@ -1,0 +1,38 @@
+"""``clipkit WORDS…`` on one of several processes, one of which is killed after a step.
+
+Started by torchrun as  -m tests.runs.dying_rank RANK STEP WORDS…  and killed only the first time:
+when torchrun starts the processes again, it lives.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from clipkit.cli.main import main
+from clipkit.training.loop import TrainingLoop
+
+
+def die_after(step: int) -> None:
+    """Let this process be killed when it has taken a step, before anything is written of it."""
+    take_step = TrainingLoop._take_step
+
+    def step_and_die(loop: TrainingLoop[Any], *arguments: Any) -> Mapping[str, float]:
+        metrics = take_step(loop, *arguments)
+        if arguments[-1] + 1 == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return metrics
+
+    TrainingLoop._take_step = step_and_die  # type: ignore[assignment, method-assign]
+
+
+if __name__ == "__main__":
+    rank, step, *words = sys.argv[1:]
+    torch.set_num_threads(1)
+    if os.environ["RANK"] == rank and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        die_after(int(step))
+    sys.argv = ["clipkit", *words]
+    sys.exit(main(words))
