@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_MEASURED_ROWS = 200_000  # that assign_per_core was measured at
+_MEASURED_ROWS = 1 << 16  # that assign_per_core was measured at, by sharded_search.py
 _CELLS_BY_ROOT = 4  # cells for a square root of the images
 
 
@@ -22,14 +22,14 @@ class Units:
     dimensions: int = 512  # in half precision
     image_bytes: float = 60e3  # a JPEG of 500 pixels, as shards for CLIP have them
     record_bytes: float = 165.0  # beside the vector in the local index: path, size, time, digest
-    code_bytes: float = 72.0  # 64 of a code of products, 8 of its number
+    code_bytes: float = 520.0  # 512 of a code in 8 bits, 8 of its number
     embed_per_core: float = 45.0  # images a second: reading, decoding, ViT-B/32 in 8 bits
     embed_per_gpu: float = 2500.0  # ViT-B/32 on an A100, as clip-retrieval's README has it
     send_per_second: float = 4500.0  # into one Milvus, from one process
-    assign_per_core: float = 5000.0  # vectors a second to their cells
+    assign_per_core: float = 34e3  # vectors a second to their cells
     scan_bytes: float = 29e9  # a second and core, from memory
     disk_bytes: float = 1.5e9  # a second
-    share: float = 0.05  # of the vectors that a query compares
+    share: float = 0.03  # of the vectors that a query compares
     cores: int = 32  # of a machine
     memory_bytes: float = 256e9
     disk_size: float = 8e12
@@ -40,16 +40,11 @@ class Units:
         return 2 * self.dimensions
 
 
-@dataclass(frozen=True)
-class Step:
-    """A row of the plan; machine hours are those of machines that have nothing else to do."""
-
-    what: str
-    amount: str
-    hours: float | None = None  # of one machine
+Plan = dict[str, str]
+"""What each step takes, in words, in the order of work."""
 
 
-def make_plan(number: float, units: Units) -> list[Step]:
+def make_plan(number: float, units: Units) -> Plan:
     """Return what so many images take.
 
     Args:
@@ -57,35 +52,30 @@ def make_plan(number: float, units: Units) -> list[Step]:
         units: Measured.
 
     Returns:
-        Bytes that are kept, hours that are computed, and seconds of a query, in the order of work.
+        Bytes that are kept, hours that are computed, and seconds of a query.
     """
     vectors, codes = number * units.vector_bytes, number * units.code_bytes
-    core_hours = number / units.embed_per_core / 3600
-    gpu_hours = number / units.embed_per_gpu / 3600
+    embedding = number / units.embed_per_core / 3600
+    on_gpus = number / units.embed_per_gpu / 3600
     cells = _CELLS_BY_ROOT * math.sqrt(number)
     measured_cells = _CELLS_BY_ROOT * math.sqrt(_MEASURED_ROWS)
-    assign_hours = number / (units.assign_per_core * measured_cells / cells) / 3600
-    compared = units.share * codes
-    in_memory = math.ceil(codes / units.memory_bytes)
-    return [
-        Step("the images", _bytes(number * units.image_bytes)),
-        Step(
-            "embedding",
-            f"{core_hours:,.0f} core hours, or {gpu_hours:,.0f} GPU hours",
-            core_hours / units.cores,
+    assigning = number / (units.assign_per_core * measured_cells / cells) / 3600
+    machines = math.ceil(codes / units.memory_bytes)
+    disks = math.ceil(vectors / units.disk_size)
+    return {
+        "the images": _bytes(number * units.image_bytes),
+        "embedding them": f"{_work(embedding, units)}; or {on_gpus:,.0f} GPU hours",
+        "vectors in half precision": f"{_bytes(vectors)}: {_count(disks, 'disk')}",
+        "records beside them": _bytes(number * units.record_bytes),
+        "sending all to one Milvus": _hours(number / units.send_per_second / 3600),
+        "vectors to their cells": f"{cells:,.0f} cells; {_work(assigning, units)}",
+        "codes in memory": f"{_bytes(codes)}: {_count(machines, 'machine')}",
+        "a query: all vectors, from memory": f"{vectors / units.scan_bytes:,.1f} core seconds",
+        "the same from a disk": f"{vectors / units.disk_bytes:,.0f} seconds, over all disks",
+        f"a query: {units.share:.0%} of the codes": (
+            f"{units.share * codes / units.scan_bytes:.2f} core seconds"
         ),
-        Step("vectors, half precision", _bytes(vectors)),
-        Step("records beside them", _bytes(number * units.record_bytes)),
-        Step("sending to one Milvus", "", number / units.send_per_second / 3600),
-        Step("vectors to their cells", f"{cells:,.0f} cells; {assign_hours:,.0f} core hours",
-             assign_hours / units.cores),
-        Step("codes in memory", f"{_bytes(codes)}: {in_memory:,} machine{'s' * (in_memory > 1)}"),
-        Step("vectors on disks", f"{math.ceil(vectors / units.disk_size):,} disks"),
-        Step("exact scan of all vectors, from memory, core seconds",
-             f"{vectors / units.scan_bytes:,.1f}"),
-        Step("the same from one disk, seconds", f"{vectors / units.disk_bytes:,.0f}"),
-        Step(f"{units.share:.1%} of the codes, core seconds", f"{compared / units.scan_bytes:.2f}"),
-    ]  # fmt: skip
+    }
 
 
 def table(numbers: Sequence[float], units: Units) -> str:
@@ -95,8 +85,8 @@ def table(numbers: Sequence[float], units: Units) -> str:
         "| | " + " | ".join(f"{number:,.0f} images" for number in numbers) + " |",
         "|---" * (len(numbers) + 1) + "|",
     ]
-    for steps in zip(*plans, strict=True):
-        lines.append(f"| {steps[0].what} | " + " | ".join(map(_told, steps)) + " |")
+    for what in plans[0]:
+        lines.append(f"| {what} | " + " | ".join(plan[what] for plan in plans) + " |")
     return "\n".join(lines)
 
 
@@ -111,9 +101,13 @@ def main() -> None:
     print(table(given.pop("numbers"), Units(**given)))
 
 
-def _told(step: Step) -> str:
-    hours = "" if step.hours is None else f"{_hours(step.hours)} of one machine"
-    return "; ".join(filter(None, (step.amount, hours)))
+def _work(core_hours: float, units: Units) -> str:
+    machine = _hours(core_hours / units.cores)
+    return f"{core_hours:,.0f} core hours, which are {machine} of one machine"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number > 1)}"
 
 
 def _bytes(number: float) -> str:
