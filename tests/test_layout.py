@@ -24,6 +24,7 @@ OF_NO_SINGLE_MODULE = {
     "runs/test_torchrun",
     "runtime/test_families",
     "search/store/milvus/test_server",
+    "search/store/milvus/test_server_access",
     "search/store/test_conformance",
     "search/test_disks",
     "search/test_histories",

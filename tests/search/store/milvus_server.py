@@ -4,6 +4,7 @@ It comes from an environment of its own beside the one that the tests run in, wh
 makes (.venv-milvus beside .venv), or from the one that $CLIPKIT_TEST_MILVUS names.
 """
 
+import json
 import os
 import signal
 import socket
@@ -12,19 +13,22 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 _UP_SECONDS = 60
 # Ticks of its clock are 20 ms instead of 200, so that reads which wait for one wait less, and a
 # server that was killed is given up by the next one after 3 s instead of 30.
 _LAY_OUT = """
-import os, sys, milvus
-base, binaries, etcd, port = sys.argv[1:]
+import json, os, sys, milvus
+base, binaries, etcd, port, settings = sys.argv[1:]
 os.makedirs(base, exist_ok=True)
 os.symlink(binaries, os.path.join(base, "bin"))
 config = milvus.MilvusServerConfig(data_dir=base, proxy_port=int(port))
 config.set("proxy.timeTickInterval", 20)
 config.set("common.session.ttl", 3)
+for name, value in json.loads(settings).items():
+    config.set(name, value)
 config.template_text = config.template_text.replace(
     "\\netcd:\\n", f"\\netcd:\\n  config:\\n    path: {etcd}\\n", 1
 )
@@ -59,10 +63,12 @@ class MilvusServer:
 
     Args:
         directory: It need not exist.
+        settings: By the names that the wheel has for them.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, object] | None = None) -> None:
         self._directory = directory
+        self._settings = dict(settings or {})
         self._port, self._health_port = _free_port(), _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -78,9 +84,8 @@ class MilvusServer:
             etcd.write_text(_ETCD.format(client=_free_port(), peer=_free_port()))
             binaries = environment().resolve() / "server" / "bin"
             python = environment() / "bin" / "python"
-            subprocess.run(
-                [python, "-c", _LAY_OUT, base, binaries, etcd, str(self._port)], check=True
-            )
+            paths = [base, binaries, etcd, str(self._port), json.dumps(self._settings)]
+            subprocess.run([python, "-c", _LAY_OUT, *paths], check=True)
         with (self._directory / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._directory / "bin" / "milvus", "run", "standalone"],

@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 from clipkit.errors import InputError
 
 TOKEN_VARIABLE = "CLIPKIT_MILVUS_TOKEN"
-_TLS, _CA = "CLIPKIT_MILVUS_TLS", "CLIPKIT_MILVUS_CA"
+TLS_VARIABLE, CA_VARIABLE = "CLIPKIT_MILVUS_TLS", "CLIPKIT_MILVUS_CA"
 _CERTIFICATE, _KEY = "CLIPKIT_MILVUS_CERTIFICATE", "CLIPKIT_MILVUS_KEY"
 _DEFAULT_PORT = 19530
 _DEFAULT_COLLECTION = "images"  # of a file
@@ -82,7 +82,7 @@ def read_address(url: str, environment: Mapping[str, str] | None = None) -> Milv
             f"{url!r} must end with the name of a collection (letters, digits and _, no digit "
             f"first), perhaps after that of a database: {_FORMS}"
         )
-    has_tls = bool(variables.get(_CA)) or variables.get(_TLS, "") not in ("", "0")
+    has_tls = bool(variables.get(CA_VARIABLE)) or variables.get(TLS_VARIABLE, "") not in ("", "0")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return MilvusAddress(
         url,
@@ -126,7 +126,7 @@ def _secrets(variables: Mapping[str, str]) -> dict[str, str]:
     if has_certificate != bool(variables.get(_KEY)):
         raise InputError(f"{_CERTIFICATE} and {_KEY} belong together: set both, or neither")
     # A server's own certificate, trusted alone, or the authority's beside that of the client.
-    names = {_CA: "ca_pem_path" if has_certificate else "server_pem_path"}
+    names = {CA_VARIABLE: "ca_pem_path" if has_certificate else "server_pem_path"}
     names |= {_CERTIFICATE: "client_pem_path", _KEY: "client_key_path"}
     for variable, name in names.items():
         if path := variables.get(variable):

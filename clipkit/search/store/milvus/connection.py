@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from clipkit.errors import LibraryError, MissingExtraError, NotIndexedError
-from clipkit.search.store.milvus.address import TOKEN_VARIABLE, MilvusAddress
+from clipkit.search.store.milvus.address import (
+    CA_VARIABLE,
+    TLS_VARIABLE,
+    TOKEN_VARIABLE,
+    MilvusAddress,
+)
 
 PATIENCE = 120.0  # seconds: a server that was killed needs up to 40 until it answers searches
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds, doubled from one to the next
@@ -132,8 +137,10 @@ class MilvusConnection:
             except Exception as error:
                 if not is_of_milvus(error):
                     raise
-                if is_auth(error):
-                    raise self._refusal("connect", error) from error
+                # pymilvus says of a token that is refused that no server is there.
+                for cause in _with_causes(error):
+                    if is_auth(cause):
+                        raise self._refusal("connect", cause) from error
                 raise self._no_answer(error) from error
         return self._client
 
@@ -173,9 +180,9 @@ class MilvusConnection:
                 "only one process can have it open at a time, and it must be made by Milvus Lite"
             )
         return LibraryError(
-            f"no Milvus server answers at {self.address} ({reason_of(error)}): check that it runs "
-            "and how the address is spelt; what it holds is kept, and the same command resumes "
-            "there"
+            f"no Milvus server answers at {self.address} ({reason_of(error)}): check that it runs, "
+            f"how the address is spelt, and whether it speaks TLS ({TLS_VARIABLE}, {CA_VARIABLE}); "
+            "what it holds is kept, and the same command resumes there"
         )
 
 
@@ -242,6 +249,16 @@ def reason_of(error: Exception) -> str:
         return _status(error).replace("_", " ").lower()
     text = str(getattr(error, "message", "") or error)
     return " ".join(text.split())[:300]
+
+
+def _with_causes(error: Exception) -> list[Exception]:
+    """Return an error and those that it was raised for, each once: some lead to one another."""
+    found: list[Exception] = []
+    cause: BaseException | None = error
+    while isinstance(cause, Exception) and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return found
 
 
 def _code(error: Exception) -> int | None:

@@ -1,7 +1,7 @@
 """The store on a real Milvus server: filters, indexes, and a server that is killed."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from clipkit.search.store.milvus.connection import MilvusConnection
 from clipkit.search.store.milvus.store import MilvusStore
 from clipkit.search.store.records import CatalogMeta, ImageRow
 from tests.fakes import FakeEncoder, age_files, save_image
+from tests.search.store.conftest import StartMilvus
 from tests.search.store.milvus_server import MilvusServer
 
 pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
@@ -131,7 +132,7 @@ def test_a_server_without_the_index_that_is_asked_for_gets_a_flat_one(
 
 
 def test_a_server_killed_in_the_middle_of_sending_loses_nothing(
-    tmp_path: Path, start_milvus: Callable[[], MilvusServer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start_milvus: StartMilvus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is started again while the sync waits for it; every image is there once."""
     monkeypatch.setattr(MilvusStore, "rows_a_request", staticmethod(lambda _: 1))
