@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 COLORS = {"texts": "#d62728", "texts, moved": "#ff9d3c", "images": "#1f77b4"}
 STYLES = {
@@ -22,7 +23,7 @@ STYLES = {
 
 def draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Write the plot as SVG; equal results make equal files."""
-    with mpl.rc_context({"svg.hashsalt": "clipkit", "font.size": 9}):
+    with mpl.rc_context({"svg.hashsalt": "clipkit", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(11, 3.6 * len(results)), layout="constrained")
         for row, (name, found) in zip(
             figure.subplots(len(results), 3, squeeze=False), results.items(), strict=True
@@ -67,7 +68,7 @@ def _draw_shards(axes: Axes, found: Mapping[str, Any]) -> None:
                 label=f"{kind}, {told}",
             )
     axes.set(xscale="log", yscale="log", xlabel="shards", ylabel="% compared for recall .95")
-    axes.set_title("shards by chance with cells of their own, or shards that are cells")
+    axes.set_title("shards by chance, or by cells")
     _finish(axes)
 
 
@@ -81,13 +82,16 @@ def _draw_codes(axes: Axes, found: Mapping[str, Any]) -> None:
                 color=COLORS[kind],
                 linestyle=STYLES.get(name, "-."),
                 linewidth=1.4 if name in STYLES else 0.7,
-                label=f"{kind}, {name} ({kinds['bytes']} bytes)",
+                label=f"{name} ({kinds['bytes']} bytes)" if kind == "texts" else None,
             )
     axes.set(xscale="log", xlabel="codes compared exactly", ylabel="recall@50")
-    axes.set_title("codes, all of them compared")
+    axes.set_title("codes; texts red, images blue")
     _finish(axes)
 
 
 def _finish(axes: Axes) -> None:
     axes.grid(color="#ddd", linewidth=0.5)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=6.5, framealpha=0.7)
