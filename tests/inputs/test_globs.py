@@ -96,6 +96,41 @@ def test_letters_match_however_they_are_composed(form: str) -> None:
         assert matches_glob(path, unicodedata.normalize(other, pattern))  # type: ignore[arg-type]
 
 
+@given(st.text("ab/", max_size=8), st.text("ab*?/", max_size=8))
+def test_stars_match_as_if_each_were_tried_in_every_way(path: str, pattern: str) -> None:
+    """Against a search that tries every length for every star."""
+    parts = pattern.strip("/").split("/")
+    if "" in parts or "**" in pattern or pattern.startswith("/") or "//" in path or path[:1] == "/":
+        return
+    names = path.removesuffix("/").split("/")
+    if len(parts) == 1:
+        expected = any(tried(name, parts[0]) for name in names)
+    else:
+        expected = len(parts) <= len(names) and all(map(tried, names, parts))
+    assert matches_glob(path, pattern) is (expected and bool(path))
+
+
+def tried(name: str, part: str) -> bool:
+    """Return whether a part of a pattern matches a name, by trying every length of each star."""
+    if not part:
+        return not name
+    if part[0] == "*":
+        return any(tried(name[start:], part[1:]) for start in range(len(name) + 1))
+    return bool(name) and part[0] in ("?", name[0]) and tried(name[1:], part[1:])
+
+
+def test_many_stars_take_no_time_to_speak_of() -> None:
+    """What took longer than anybody waits: the test ends."""
+    for pattern in (
+        "*?" * 60 + "x",
+        "*a" * 60 + "x",
+        "**/" * 60 + "x",
+        "*/" * 20 + "*" + "?*" * 20,
+    ):
+        assert not matches_glob("a/" * 12 + "a" * 200 + ".jpg", pattern)
+    assert matches_glob("a" * 200 + ".jpg", "*a" * 60 + "*g")
+
+
 TRIPS = ["a.jpg", "trips/b.jpg", "trips/rome/c.jpg", "trips/rome/raw/d.jpg", "old/trips/e.jpg"]
 
 
