@@ -104,6 +104,8 @@ def describe_faults(faults: Sequence[Mapping[str, Any]]) -> str:
         where = _place(fault["loc"])
         if fault["type"] == "json_invalid":
             return f"the body is no JSON ({fault['ctx']['error']}): send an object in UTF-8"
+        if fault["type"] == "missing" and not where:
+            return "the body is empty: send a JSON object, as /openapi.json describes it"
         message = str(fault["msg"]).removeprefix("Value error, ")
         if fault["type"] in ("model_type", "model_attributes_type"):
             message = "Input should be an object"

@@ -2,10 +2,12 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +120,7 @@ class WorkerApp:
         """Return the application."""
         from clipkit.server.app import make_app
 
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         return make_app(self.settings, self._load, _end_worker)
 
     def _load(self) -> Served:
@@ -189,6 +192,14 @@ def _end_worker(error: Exception) -> None:
     """End a worker that has nothing to serve; the others end too."""
     logging.getLogger(ACCESS_LOG).error("clipkit: %s", error)
     os._exit(STARTUP_FAILURE)
+
+
+def _end_with_parent() -> None:
+    """End a worker whose supervisor was killed: it would hold the port, and nobody could end it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ def served(home: Path, *words: object, **variables: str) -> Iterator[RunningServ
         yield server
     finally:
         if process.poll() is None:
-            process.kill() if sys.exc_info()[0] else process.terminate()
+            process.terminate()
         out, _ = process.communicate(timeout=SECONDS) if process.stdout else ("", "")
         listener.join(SECONDS)
     assert out == "", "stdout is for results"

@@ -12,7 +12,11 @@ import clipkit
 from tests.conftest import SAMPLES
 from tests.server.conftest import KEY, RunningServer, data_url, served
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the client has two names for one
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
 
 def test_openais_client_embeds_texts_and_images(
@@ -82,7 +86,6 @@ def ask_mcp(server: RunningServer, use: Any, headers: dict[str, str] | None = No
         return thread.submit(asyncio.run, job()).result()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_an_mcp_client_lists_the_tools_and_uses_them(server: RunningServer) -> None:
     async def use(session: Any) -> tuple[Any, ...]:
         tools = {tool.name: tool for tool in (await session.list_tools()).tools}

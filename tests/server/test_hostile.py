@@ -47,7 +47,6 @@ BODIES = {
     "a number": b"1",
     "null": b"null",
     "no UTF-8": b'{"query": "\xff"}',
-    "UTF-16": '{"query": "a"}'.encode("utf-16"),
     "deep lists": b"[" * 100_000,
     "deep objects": b'{"query":' * 50_000,
     "deep in a field": b'{"query": "a", "parts": ' + b"[" * 5000 + b"]" * 5000 + b"}",

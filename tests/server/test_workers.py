@@ -1,5 +1,6 @@
 """The end of a server, and several workers behind one port."""
 
+import contextlib
 import os
 import re
 import signal
@@ -68,8 +69,12 @@ def test_while_it_drains_it_is_not_ready_and_answers(tmp_path: Path) -> None:
 
 def workers_of(server: RunningServer) -> set[int]:
     """Return the processes that serve: those that have the model in memory."""
-    children = psutil.Process(server.process.pid).children()
-    return {child.pid for child in children if "spawn_main" in " ".join(child.cmdline())}
+    found = set()
+    for child in psutil.Process(server.process.pid).children():
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def test_two_workers_share_a_port_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
@@ -90,6 +95,15 @@ def test_two_workers_share_a_port_and_one_that_dies_is_replaced(tmp_path: Path) 
         assert server.process.wait(SECONDS) == 0
     assert any("was replaced" in line for line in server.lines)
     assert not any("Traceback" in line for line in server.lines)
+
+
+def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
+    with served(tmp_path, "--workers", "2") as server:
+        server.poll(lambda: metric(server, "clipkit_ready_workers") == 2)
+        workers = [psutil.Process(pid) for pid in workers_of(server)]
+        server.process.kill()
+        gone, alive = psutil.wait_procs(workers, timeout=SECONDS)
+    assert (len(gone), alive) == (2, [])
 
 
 def test_of_a_dead_worker_what_it_has_counted_stays(tmp_path: Path) -> None:
