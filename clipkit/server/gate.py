@@ -25,6 +25,10 @@ HEALTH = "/health/"
 OPEN = (HEALTH, "/openapi.json")  # what starts so needs no key
 WATCHED = (HEALTH, "/metrics")  # by what is to know how it is, also when it is busy
 MCP = "/mcp"
+WRITTEN = frozenset(
+    {MCP, *(f"/v1/{name}" for name in ("embeddings", "search", "similar", "classify", "context"))}
+)
+"""What takes JSON."""
 
 # Three bytes of JSON, such as an empty list with its comma, take sixty of memory once parsed.
 MAX_VALUES = 500_000
@@ -149,7 +153,7 @@ class Gate:
                 )  # fmt: skip
         elif not scope["path"].startswith(OPEN):
             self._check_key(headers.get("authorization", ""))
-        if scope["method"] != "POST":
+        if scope["method"] != "POST" or scope["path"] not in WRITTEN:
             return
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":

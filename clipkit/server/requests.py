@@ -49,6 +49,11 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Pixels = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+def _example(**fields: Any) -> ConfigDict:
+    """Return the configuration of a type with an example in its schema."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class _Request(BaseModel):
     """A request of clipkit's own: a misspelt field is a fault, not ignored."""
 
@@ -111,6 +116,8 @@ class Message(_OpenRequest):
 
 class EmbeddingsRequest(_OpenRequest):
     """Texts and images to embed. Of `input` and `messages` one is given."""
+
+    model_config = _example(input=["a red boat", "a dog"])
 
     input: (
         Annotated[str, Field(min_length=1)]
@@ -236,9 +243,13 @@ class _Queried(_Request):
 class SearchRequest(_HitsRequest, _Queried):
     """A search by words, images, or both."""
 
+    model_config = _example(query="a red boat", k=5, filters={"after": "2024"})
+
 
 class SimilarRequest(_HitsRequest):
     """A search for images like one of the library, or like one that is sent."""
+
+    model_config = _example(path="2024/boat.jpg", k=5)
 
     path: LibraryPath | None = None
     image: ImageData | None = None
@@ -257,6 +268,8 @@ class SimilarRequest(_HitsRequest):
 class ContextRequest(_Queried):
     """A search whose answer is for the prompt of a language model."""
 
+    model_config = _example(query="a red boat", k=4)
+
     k: Annotated[int, Field(ge=1, le=50)] = Field(default=8, description="how many images at most")
     min_relevance: Share | None = Field(
         default=None, description="0.4 unless given, or 0.05 where no image has that"
@@ -274,6 +287,8 @@ class ContextRequest(_Queried):
 
 class ClassifyRequest(_Request):
     """An image and the labels that it may have."""
+
+    model_config = _example(path="2024/boat.jpg", labels=["boat", "car"], unknown=True)
 
     image: ImageData | None = None
     path: LibraryPath | None = None
