@@ -44,6 +44,7 @@ class Load:
     """What some clients saw."""
 
     seconds: float
+    processor_seconds: float = 0.0  # of the server and its workers
     latencies: list[float] = field(default_factory=list)  # of what was answered
     wrong: list[str] = field(default_factory=list)  # answers that are none, and failures
 
@@ -51,6 +52,11 @@ class Load:
     def rate(self) -> float:
         """Answers a second."""
         return len(self.latencies) / self.seconds
+
+    @property
+    def processor_ms(self) -> float:
+        """Processor time of the server an answer, milliseconds: other programs change it little."""
+        return 1000 * self.processor_seconds / max(1, len(self.latencies))
 
     def percentile(self, share: float) -> float:
         """Return a percentile of the latencies, milliseconds."""
@@ -75,8 +81,8 @@ def main() -> None:
     with served(SAMPLES, "--model", name, "--workers", str(arguments.workers)) as (port, process):
         for kind in PATHS:
             ask(port, makes(kind), 1, 1)  # sessions and connections are made
-            alone = ask(port, makes(kind), 1, seconds)
-            many = ask(port, makes(kind), arguments.clients, seconds)
+            alone = ask(port, makes(kind), 1, seconds, process)
+            many = ask(port, makes(kind), arguments.clients, seconds, process)
             figures += kind_figures(kind, alone, many, arguments.clients)
             seen[kind] = {"alone": alone.rate, "many": many.rate}
         soak = workplace.size(SOAK_SECONDS, 6)
@@ -98,6 +104,8 @@ def kind_figures(kind: str, alone: Load, many: Load, clients: int) -> list[Figur
         Figure(f"{kind}: one client at a time, p50", [alone.percentile(0.5)], " ms"),
         Figure(f"{kind}: {clients} clients at once", [many.rate], "/s"),
         Figure(f"{kind}: {clients} at once, of one at a time", [many.rate / alone.rate], "x"),
+        Figure(f"{kind}: processor, one at a time", [alone.processor_ms], " ms"),
+        Figure(f"{kind}: processor, {clients} at once", [many.processor_ms], " ms"),
     ]
     for share in (0.5, 0.95, 0.99):
         name = f"{kind}: {clients} clients at once, p{100 * share:.0f}"
@@ -156,9 +164,22 @@ def mixed_requests() -> Make:
 # --- who asks -------------------------------------------------------------------------------------
 
 
-def ask(port: int, make: Make, clients: int, seconds: float) -> Load:
+def ask(
+    port: int, make: Make, clients: int, seconds: float, process: psutil.Process | None = None
+) -> Load:
     """Let clients ask, each again as soon as it is answered, for so long."""
-    return asyncio.run(_ask(port, make, clients, seconds))
+    before = processor_seconds(process)
+    load = asyncio.run(_ask(port, make, clients, seconds))
+    load.processor_seconds = processor_seconds(process) - before
+    return load
+
+
+def processor_seconds(process: psutil.Process | None) -> float:
+    """Return the processor time of the server and its workers so far; 0 without one."""
+    if process is None:
+        return 0.0
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 async def _ask(port: int, make: Make, clients: int, seconds: float) -> Load:

@@ -129,7 +129,7 @@ class Batcher(Generic[Item, Result]):
 
     def _take(self) -> list[_Waiting[Item, Result]]:
         """Return the next batch, without what nobody waits for any more."""
-        batch = []
+        batch: list[_Waiting[Item, Result]] = []
         while self._queue and len(batch) < self._max_batch:
             one = self._queue.popleft()
             if not one.future.done():

@@ -257,4 +257,5 @@ def _items(request: EmbeddingsRequest) -> list[TextItem | ImageItem]:
 def _encoded(row: NDArray[np.float32], request: EmbeddingsRequest) -> list[float] | str:
     if request.encoding_format == "base64":
         return base64.b64encode(np.ascontiguousarray(row, dtype="<f4").tobytes()).decode("ascii")
-    return row.tolist()
+    values: list[float] = row.tolist()
+    return values

@@ -4,7 +4,7 @@ Nothing is converted: a number in quotes is no number. Limits that the server wa
 checked in `clipkit.server.checks`, and written into the schema by `clipkit.server.schema`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -186,7 +186,7 @@ class Filters(_Request):
     def options(self) -> FilterOptions:
         """Return them as `PhotoLibrary.search` takes them: only those that were given."""
         given: dict[str, Any] = self.model_dump(exclude_none=True)
-        return FilterOptions(**given)  # type: ignore[typeddict-item] # the fields have its names
+        return cast(FilterOptions, given)  # the fields have its names
 
 
 class Part(_Request):

@@ -29,7 +29,9 @@ _REFUSALS: Mapping[int | str, dict[str, Any]] = {
         503: "The server is loading, busy or ending: try again.",
     }.items()
 }
-_READ_REFUSALS = {status: _REFUSALS[status] for status in (401, 403, 404, 500, 503)}
+_READ_REFUSALS: Mapping[int | str, dict[str, Any]] = {
+    status: _REFUSALS[status] for status in (401, 403, 404, 500, 503)
+}
 
 
 def add_routes(app: FastAPI, serving: Serving, metrics: ServerMetrics) -> None:

@@ -65,11 +65,11 @@ def test_an_image_may_be_sent_as_infinity_and_vllm_take_it(
     client: TestClient, starter: clipkit.Encoder, way: str
 ) -> None:
     part = {"type": "image_url", "image_url": {"url": data_url(), "detail": "auto"}}
-    body: dict[str, Any] = {
+    ways: dict[str, dict[str, Any]] = {
         "infinity": {"input": [data_url()], "modality": "image"},
         "vllm": {"messages": [{"role": "user", "content": [part]}]},
-    }[way]
-    answer = answer_of(client, "/v1/embeddings", body)
+    }
+    answer = answer_of(client, "/v1/embeddings", ways[way])
     np.testing.assert_allclose(rows_of(answer), [starter.encode_image(CAT)], atol=1e-4)
     assert answer["usage"]["total_tokens"] == 0
 
