@@ -127,11 +127,9 @@ class Gate:
             is_gone = not (working.done() or send.is_complete)
             if is_gone:
                 working.cancel()
-        try:
-            await working
-        except asyncio.CancelledError:
-            if not is_gone:
-                raise
+        await asyncio.wait({working})
+        if not working.cancelled() and (error := working.exception()) and not is_gone:
+            raise error
 
     def _take(self, count: int) -> None:
         """Count bytes of a body; refuse them if there are too many of all."""

@@ -7,10 +7,9 @@ import pytest
 
 pytest.importorskip("milvus_lite", reason="the extra milvus-lite is not installed")
 
+import clipkit
 from tests.conftest import SAMPLES
 from tests.server.in_process import answer_of, client_of
-
-import clipkit
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of Milvus' client
 NAMES = ("cat.jpg", "owl.jpg", "castle.jpg", "cow.jpg")
