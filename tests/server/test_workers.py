@@ -4,6 +4,8 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -112,3 +114,31 @@ def test_of_a_dead_worker_what_it_has_counted_stays(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     _forget_worker(tmp_path, 7)
     assert {path.name for path in tmp_path.iterdir()} == set(names) - {"gauge_livesum_7.db"}
+
+
+PROGRAM = """
+import dataclasses
+import clipkit
+from clipkit.server import workers
+from clipkit.server.settings import ServerSettings
+from clipkit.web.listening import bind
+
+workers._HANG_SECONDS = 10  # one that dies before it answers for the first time is noticed then
+
+if __name__ == "__main__":
+    spec = dataclasses.replace(clipkit.load().spec, space_id="of other weights")
+    try:
+        workers.serve_in_workers(ServerSettings(), spec, bind("127.0.0.1", 0), num_workers=2)
+    except clipkit.CheckpointError as error:
+        print(error)
+"""
+
+
+def test_workers_that_have_nothing_to_serve_end_the_server(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.stdout == "a worker could not load what is served; the line above says why\n"
+    assert "starter has changed since the server was started" in done.stderr
