@@ -11,6 +11,7 @@ import numpy as np
 from anyio.to_thread import run_sync
 from numpy.typing import NDArray
 
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError
 from clipkit.inputs.image_input import ImageInput
@@ -161,11 +162,15 @@ class ServedModel:
         return list(np.asarray(self.encoder.encode_pixel_values(np.stack(values))))
 
     def _make_classifier(self, asked: LabelSet) -> ZeroShotClassifier:
-        count = len(asked.labels) * len(resolve_templates(asked.templates))
+        is_alone = asked.multi_label and not self.encoder.scoring.is_sigmoid
+        needs_words = asked.has_unknown or is_alone
+        names = len(asked.labels) + len(BACKGROUND_NAMES) * needs_words
+        count = names * len(resolve_templates(asked.templates))
         if count > MAX_PROMPTS:
+            words = f" and {len(BACKGROUND_NAMES)} everyday words" * needs_words
             raise InputError(
-                f"labels times templates must be at most {MAX_PROMPTS} prompts, got {count}: give "
-                "fewer labels, or fewer templates"
+                f"labels{words} times templates must be at most {MAX_PROMPTS} prompts, got "
+                f"{count}: give fewer labels, or fewer templates"
             )
         classifier = ZeroShotClassifier(
             self.encoder,
@@ -176,6 +181,6 @@ class ServedModel:
         )
         if asked.has_unknown:
             classifier = classifier.with_unknown()
-        if asked.has_unknown or (classifier.multi_label and not self.encoder.scoring.is_sigmoid):
+        if needs_words:
             classifier.prepare()  # else the first image would wait for it
         return classifier

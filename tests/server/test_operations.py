@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import clipkit
+from clipkit.background_words import BACKGROUND_NAMES
 from clipkit.server.served_library import inner_path
 from clipkit.server.settings import Limits, ServerSettings
 from clipkit.web.hosts import AllowedHosts
@@ -250,3 +251,6 @@ def test_too_many_prompts_are_refused(starter: clipkit.Encoder) -> None:
     )
     with client_of(starter, None, settings) as client:
         assert "at most 4096 prompts, got 4112" in sentence_of(client, "/v1/classify", body)
+        body |= {"labels": ["a", "b"], "unknown": True}
+        said = sentence_of(client, "/v1/classify", body)
+    assert f"got {16 * (2 + len(BACKGROUND_NAMES))}" in said
