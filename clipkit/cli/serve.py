@@ -120,6 +120,13 @@ def _add_address(group: "argparse._ArgumentGroup") -> None:
         help="how long to go on after SIGTERM while /health/ready says no, for a load balancer to "
         "notice (default: %(default)g)",
     )
+    group.add_argument(
+        "--grace-seconds",
+        type=values.number(0, 3600),
+        default=30.0,
+        metavar="S",
+        help="how long requests under way may then still take (default: %(default)g)",
+    )
 
 
 def _add_limits(group: "argparse._ArgumentGroup") -> None:
@@ -204,6 +211,7 @@ def _settings(arguments: argparse.Namespace) -> "ServerSettings":
         limits=limits,
         logs_queries=arguments.log_queries,
         drain_seconds=arguments.drain_seconds,
+        grace_seconds=arguments.grace_seconds,
     )
 
 

@@ -20,7 +20,7 @@ from tests.server.conftest import SECONDS, RunningServer, served
 pytestmark = pytest.mark.slow
 
 TEXTS = [
-    f"photograph number {number} of a long series, with many words in it" for number in range(2048)
+    f"photograph number {number} of a long series, with many words in it" for number in range(512)
 ]
 
 
@@ -33,7 +33,7 @@ def metric(server: RunningServer, name: str, label: str = "") -> float:
 
 def test_sigterm_lets_requests_under_way_be_answered(tmp_path: Path) -> None:
     answers: list[httpx.Response] = []
-    with served(tmp_path) as server:
+    with served(tmp_path, "--grace-seconds", "600") as server:
 
         def ask() -> None:
             answers.append(server.post("/v1/embeddings", {"input": TEXTS}))
