@@ -251,6 +251,6 @@ def test_too_many_prompts_are_refused(starter: clipkit.Encoder) -> None:
     )
     with client_of(starter, None, settings) as client:
         assert "at most 4096 prompts, got 4112" in sentence_of(client, "/v1/classify", body)
-        body |= {"labels": ["a", "b"], "unknown": True}
-        said = sentence_of(client, "/v1/classify", body)
+        few = {**body, "labels": ["a", "b"], "unknown": True}
+        said = sentence_of(client, "/v1/classify", few)
     assert f"got {16 * (2 + len(BACKGROUND_NAMES))}" in said

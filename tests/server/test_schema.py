@@ -19,7 +19,7 @@ seed = 1
 headers = {{ Authorization = "Bearer {KEY}" }}
 continue-on-failure = true
 [generation]
-max-examples = 25
+max-examples = 10
 deterministic = true
 database = "none"
 [phases.stateful]
