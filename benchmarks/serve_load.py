@@ -227,7 +227,9 @@ def served(folder: Path, *options: str) -> Iterator[tuple[int, psutil.Process]]:
         assert process.stderr
         lines = iter(process.stderr)
         address = next(line.split()[-1] for line in lines if "the API is at" in line)
-        threading.Thread(target=lambda: [None for _ in lines], daemon=True).start()
+        # What it logs is read and dropped until it ends.
+        reading = threading.Thread(target=lambda: [None for _ in lines], daemon=True)
+        reading.start()
         port = int(address.rpartition(":")[2])
         try:
             while _get(port, "/health/ready").partition(b" ")[2][:3] != b"200":
@@ -235,6 +237,7 @@ def served(folder: Path, *options: str) -> Iterator[tuple[int, psutil.Process]]:
             yield port, psutil.Process(process.pid)
         finally:
             process.terminate()
+            reading.join()
 
 
 @contextmanager
