@@ -22,6 +22,7 @@ MODULES = {
     "evaluate": ("sklearn.linear_model", "matplotlib.pyplot"),
     "demo": ("gradio",),
     "mcp": ("mcp",),
+    "server": ("fastapi", "mcp", "prometheus_client", "uvicorn"),
     "map": ("embedding_atlas",),
     "heif": ("pillow_heif",),
     "raw": ("rawpy",),

@@ -5,7 +5,7 @@ import gc
 import os
 import sys
 
-_SHORT_COMMANDS = ("search", "classify")  # their matrix products take less than a millisecond
+_SHORT_COMMANDS = ("search", "classify", "serve")  # matrix products of less than a millisecond
 
 
 def main() -> int:

@@ -108,7 +108,9 @@ class FakeEncoder(Encoder):
         """Return token ids that are equal for equal texts only, shape (N, 4)."""
         digests = [hashlib.sha256(text.encode()).digest() for text in texts]
         ids = np.frombuffer(b"".join(digests), dtype=np.int64).reshape(-1, 4)
-        return TokenizedTexts(ids, np.zeros(len(ids), bool), np.zeros(len(ids), bool))
+        return TokenizedTexts(
+            ids, np.zeros(len(ids), bool), np.zeros(len(ids), bool), np.zeros(len(ids), int)
+        )
 
     def stream_images(
         self,

@@ -26,6 +26,7 @@ COMMANDS = (
     "duplicates",
     "export",
     "demo",
+    "serve",
     "map",
     "explain",
     "train",

@@ -28,8 +28,9 @@ from clipkit.demo import (
 from clipkit.demo.folder_indexer import FolderIndexer
 from clipkit.demo.image_store import ImageStore
 from clipkit.demo.model_switch import ModelSwitch
-from clipkit.demo.server import bind, is_private, make_app, page_address, serve
+from clipkit.demo.server import is_private, make_app, serve
 from clipkit.demo.shared_map import SharedMap
+from clipkit.web.listening import bind, shown_address
 
 PREFIX = "clipkit-page-"
 
@@ -122,7 +123,7 @@ def serve_page(  # noqa: PLR0913 - what the command's options say
             page, images, host=host, allowed=allowed, shared=shared, meanwhile=indexer.running,
             has_mcp=has_mcp,
         )  # fmt: skip
-        tell(page_address(host, bound))
+        tell(shown_address(host, bound))
         number: int = bound.getsockname()[1]
         serve(page, app, bound, switch)
         return switch.encoder, number

@@ -4,7 +4,6 @@ Gradio brings many routes that this page does not need: files of the disk, a pro
 servers of components. Here the few that it needs are listed, and all others answer 404.
 """
 
-import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -19,8 +18,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipkit.demo.api_calls import SESSION, CallError, read_tool_call
+from clipkit.web.hosts import AllowedHosts
 
-LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_UPLOAD = 32 * 2**20  # bytes of one image
 MAX_CALL = 128 * 2**10  # bytes of one call: some 200 labels many times over
 MAX_PENDING_BYTES = 512 * 2**20  # bytes of all uploads and calls not answered yet
@@ -42,7 +41,6 @@ _READ = re.compile(
     rf"|{MAP}(assets|duckdb-wasm)(/[\w@-][\w@.-]*)+",
     re.ASCII,
 )
-_HOST = re.compile(r"((?P<name>[\w.-]+)|\[(?P<address>[\da-fA-F:.]+)\])(:\d{1,5})?", re.ASCII)
 # Bytes of a body, and of the frame around an upload.
 _WRITE = {JOIN: MAX_CALL, UPLOAD: MAX_UPLOAD + 4096, MCP: MAX_CALL} | {
     f"/gradio_api/{name}": 4096 for name in ("cancel", "reset")
@@ -70,9 +68,8 @@ class RequestFilter:
 
     app: ASGIApp
     check_call: Callable[[bytes], object]  # rebuilds the body of a call, or raises CallError
-    hosts: frozenset[str] = frozenset()  # names that lead here, besides the local ones
+    hosts: AllowedHosts = field(default_factory=AllowedHosts)  # names that lead here
     origins: frozenset[str] = frozenset()  # where a proxy shows the page: names, or names:ports
-    any_address: bool = False  # whether every IP address may be this machine's
     has_mcp: bool = False  # whether programs may speak the Model Context Protocol
     budget: BodyBudget = field(default_factory=BodyBudget)
 
@@ -120,7 +117,7 @@ class RequestFilter:
         """Return the answer to a request that is not allowed; None if it is."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host") + _names(",".join(headers.getlist("x-forwarded-host")))
-        if len(headers.getlist("host")) != 1 or not all(map(self._is_allowed_host, hosts)):
+        if len(headers.getlist("host")) != 1 or not all(host in self.hosts for host in hosts):
             return _refuse(403, "the page is not served under this name: see --allow-host")
         origin = headers.get("origin")
         if origin is not None and not self._is_own_origin(origin, hosts):
@@ -136,13 +133,6 @@ class RequestFilter:
         if not _READ.fullmatch(path):
             return _refuse(404, "there is nothing here")
         return None if method in ("GET", "HEAD") else _refuse(405, "this address is only read")
-
-    def _is_allowed_host(self, host: str) -> bool:
-        """Return whether a Host header is one of this page (which stops DNS rebinding)."""
-        name = host_name(host)
-        if name in LOCAL_NAMES or name in self.hosts:
-            return True
-        return self.any_address and _is_address(name)
 
     def _is_own_origin(self, origin: str, hosts: list[str]) -> bool:
         """Return whether a request comes from the page itself."""
@@ -224,17 +214,3 @@ def _limit(path: str) -> str:
 
 def _names(header: str) -> list[str]:
     return [name.strip() for name in header.split(",") if name.strip()]
-
-
-def host_name(host: str) -> str:
-    """Return a host without its port and brackets, in small letters; "" for what is none."""
-    match = _HOST.fullmatch(host)
-    return (match["name"] or match["address"]).lower() if match else ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

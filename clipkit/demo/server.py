@@ -1,6 +1,5 @@
 """The page as a web application, and its server: image routes here, Gradio's for the rest."""
 
-import asyncio
 import contextlib
 import html
 import os
@@ -20,7 +19,6 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import clipkit
 from clipkit.demo.api_calls import CallError, read_call
@@ -28,24 +26,16 @@ from clipkit.demo.image_store import ImageStore
 from clipkit.demo.map_routes import add_map_routes
 from clipkit.demo.messages import short_name
 from clipkit.demo.model_switch import ModelSwitch
-from clipkit.demo.request_filter import (
-    FILE,
-    LOCAL_NAMES,
-    MAX_UPLOAD,
-    UPLOAD,
-    RequestFilter,
-    host_name,
-)
+from clipkit.demo.request_filter import FILE, MAX_UPLOAD, UPLOAD, RequestFilter
 from clipkit.demo.shared_map import SharedMap
+from clipkit.web.hosts import LOCAL_NAMES, allowed_hosts
+from clipkit.web.listening import HeadTimeoutProtocol
 
-FIRST_PORT, NUM_PORTS = 7860, 100
-WILDCARDS = frozenset({"0.0.0.0", "::"})
 MAX_CONNECTIONS = 1000  # each visitor holds two open
 MAX_SESSIONS = 500  # visitors whose last answer is remembered
 MAX_JOBS = 200  # under way at once, and as many waiting
 MAX_PENDING = 8  # calls of one visitor: a click makes two
 UPLOAD_SECONDS = 120
-HEAD_SECONDS = 60  # until the head of a request has been received
 # Fonts that every system has: the page must not ask the network for any.
 THEME = gr.themes.Default(
     primary_hue="indigo",
@@ -108,9 +98,8 @@ def make_app(  # noqa: PLR0913 - what is told of it and of its surroundings
     return RequestFilter(
         app,
         check_call=partial(_check_call, page, images),
-        hosts=frozenset({host.lower(), *map(host_name, allowed)} - WILDCARDS - {""}),
+        hosts=allowed_hosts(host, allowed),
         origins=frozenset(map(str.lower, allowed)),
-        any_address=host in WILDCARDS,
         has_mcp=has_mcp,
     )
 
@@ -171,79 +160,6 @@ def _keep_upload(images: ImageStore, file: UploadFile) -> Response:
         return PlainTextResponse(reason, 415)
 
 
-def bind(host: str, port: int | None) -> socket.socket:
-    """Return a socket that listens at an address.
-
-    Args:
-        host: An address of this machine, or a name of one.
-        port: The port; None for the first free one from 7860 on.
-
-    Returns:
-        The socket.
-
-    Raises:
-        InputError: If it cannot be bound.
-    """
-    try:
-        return _bind(host, port)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "ports end at 65535"
-        where = host if port is None else f"{host}, port {port}"
-        raise clipkit.InputError(
-            f"the page cannot be served at {where} ({reason}): give another --port, or --host"
-        ) from error
-
-
-def _bind(host: str, port: int | None) -> socket.socket:
-    family, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
-    ports = range(FIRST_PORT, FIRST_PORT + NUM_PORTS) if port is None else [port]
-    for number in ports:
-        # Only a socket that says that it is TCP's sends at once; others wait 40 ms an answer.
-        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind((address[0], number, *address[2:]))
-            bound.listen()  # clients that come before the server runs wait
-            return bound
-        except (OSError, OverflowError):
-            bound.close()
-            if number == ports[-1]:
-                raise
-    raise AssertionError("there is at least one port")
-
-
-class HeadTimeoutProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose request head has not come after HEAD_SECONDS."""
-
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request."""
-        super().connection_made(transport)
-        self._start_timer()
-
-    def data_received(self, data: bytes) -> None:
-        """Receive a part of a request."""
-        super().data_received(data)
-        self._start_timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        super().connection_lost(exc)
-        self._cancel_timer()
-
-    def _start_timer(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._cancel_timer()
-        elif self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
 class PageServer(uvicorn.Server):
     """The server of a page; it ends within seconds at Ctrl-C and SIGTERM.
 
@@ -293,9 +209,3 @@ def is_private(host: str, allowed: Sequence[str] = ()) -> bool:
         Whether that is so.
     """
     return host in LOCAL_NAMES and not allowed
-
-
-def page_address(host: str, bound: socket.socket) -> str:
-    """Return the address of the page for this machine's browser."""
-    shown = "localhost" if host in LOCAL_NAMES | WILDCARDS else host
-    return f"http://{shown}:{bound.getsockname()[1]}"

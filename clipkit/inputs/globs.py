@@ -64,6 +64,12 @@ def _glob(pattern: str) -> re.Pattern[str]:
         parts = ["**", *parts]
     elif parts[0] in ("", "."):
         parts = parts[1:]
+    # Of several ** in a row one says as much, and nothing is tried in every way to share folders.
+    parts = [
+        part
+        for place, part in enumerate(parts)
+        if part != "**" or part not in parts[place - 1 : place]
+    ]
     steps = ["(?:[^/]+/)*" if part == "**" else _glob_part(part) + "/" for part in parts]
     if parts[-1] != "**":
         steps[-1] = steps[-1][:-1] + "(?:/|\\Z)"
@@ -71,11 +77,23 @@ def _glob(pattern: str) -> re.Pattern[str]:
 
 
 def _glob_part(part: str) -> str:
-    """Return the regular expression of a pattern between two slashes."""
-    return "".join(
-        {"*": "[^/]*", "?": "[^/]"}.get(token[0]) or _glob_letter(token)
-        for token in re.findall(r"\*+|\?|\[!?\]?[^]]*\]|.", part, re.DOTALL)
-    )
+    """Return the regular expression of a pattern between two slashes.
+
+    A star that is not the last takes as little as will do, for good (an atomic group): what follows
+    has a fixed length, so nothing is lost, and a name is compared in time that grows with its
+    length. Patterns come from strangers too, and a dozen stars tried in every way take for ever.
+    """
+    pieces = [""]
+    for token in re.findall(r"\*+|\?|\[!?\]?[^]]*\]|.", part, re.DOTALL):
+        if token[0] == "*":
+            pieces.append("")
+        else:
+            pieces[-1] += "[^/]" if token == "?" else _glob_letter(token)
+    first, *others = pieces
+    if not others:
+        return first
+    *inner, last = others
+    return f"{first}{''.join(f'(?>[^/]*?{piece})' for piece in inner)}[^/]*{last}"
 
 
 def _glob_letter(token: str) -> str:

@@ -47,11 +47,12 @@ class TextCutWarning(ClipkitWarning):
 
 
 class TokenizedTexts(NamedTuple):
-    """Token ids of texts, and which were cut or unknown."""
+    """Token ids of texts, how many there are, and which texts were cut or unknown."""
 
     token_ids: NDArray[np.int64]  # (N, L)
     is_cut: NDArray[np.bool_]  # (N,), whether a part of the text was left out
     is_unknown: NDArray[np.bool_]  # (N,), whether no word of it is in the vocabulary
+    num_tokens: NDArray[np.int64]  # (N,), those that are no padding: the marks at both ends count
 
 
 class Tokenizer:
@@ -204,7 +205,13 @@ class Tokenizer:
             ids, self._ids_without_word(vocabulary)
         )
         is_cut = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
-        return TokenizedTexts(self._without_erased(ids, vocabulary), is_cut, ~is_word.any(axis=1))
+        num_tokens = [sum(encoding.attention_mask) for encoding in encodings]
+        return TokenizedTexts(
+            self._without_erased(ids, vocabulary),
+            is_cut,
+            ~is_word.any(axis=1),
+            np.array(num_tokens, dtype=np.int64),
+        )
 
     def to_json(self) -> str:
         """Return the vocabulary as the text of a ``tokenizer.json``."""

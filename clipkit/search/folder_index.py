@@ -120,6 +120,17 @@ class FolderIndex:
         with self._index() as place:
             return read_embeddings(place, read_filter(filters))
 
+    def embedding_of(self, path: str) -> "EmbeddingArray":
+        """Return the embedding of one indexed image as it is stored, shape (D,), of norm 1.
+
+        The path is relative to the folder, with / between its parts. No file is read, so that it
+        can be of a store whose images are elsewhere, and nothing outside of the index is reached.
+        """
+        from clipkit.search.stored_embeddings import read_embedding
+
+        with self._searched_index() as place:
+            return read_embedding(place, path)
+
     def images(
         self, *, sort: "ListingSort" = "newest", **filters: Unpack[FilterOptions]
     ) -> "list[LibraryImage]":

@@ -113,6 +113,16 @@ class SearchHits(list[SearchHit]):
         self.num_searched = num_searched
         self.may_be_more = may_be_more
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the search as JSON has it, its hits under "hits"."""
+        return {
+            "verdict": self.verdict,
+            "num_found": self.num_found,
+            "num_searched": self.num_searched,
+            "may_be_more": self.may_be_more,
+            "hits": [hit.to_dict() for hit in self],
+        }
+
 
 class SearchOptions(FilterOptions, total=False):
     """What `PhotoLibrary.search` takes beside a query: filters, and the order of the results."""

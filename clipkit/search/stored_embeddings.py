@@ -12,8 +12,9 @@ import numpy as np
 
 from clipkit.arguments import check_whole
 from clipkit.embeddings import EmbeddingArray, Embeddings, normalize_rows
+from clipkit.errors import InputError
 from clipkit.search.filters import IndexFilter, Selection
-from clipkit.search.location import LibraryPlace
+from clipkit.search.location import LibraryPlace, SearchedPlace
 from clipkit.search.store.local.store import LocalSnapshot
 from clipkit.search.store.records import ImageRow
 
@@ -49,6 +50,31 @@ def read_embeddings(place: LibraryPlace, accepted: IndexFilter) -> LibraryEmbedd
             paths += [place.path(image.path) for image in images]
         space_id = snapshot.meta.space_id
     return LibraryEmbeddings(paths, EmbeddingArray(embeddings, space_id))
+
+
+def read_embedding(place: SearchedPlace, path: str) -> EmbeddingArray:
+    """Return the embedding of one image as it is stored; no file is read.
+
+    Args:
+        place: Where the library lies.
+        path: Of the image, relative to the library's folder, with / between its parts.
+
+    Returns:
+        Shape (D,), of norm 1.
+
+    Raises:
+        InputError: If there is no indexed image of that path in the folder.
+        LibraryError: If the folder has not been indexed, or the index is damaged.
+    """
+    with place.store.snapshot() as snapshot:
+        image = snapshot.find(f"{place.prefix}{path}")
+        if image is None:
+            raise InputError(
+                f"there is no indexed image {path!r}: a path is that of a hit, relative to the "
+                "library's folder, with / between its parts"
+            )
+        row = normalize_rows(snapshot.vectors([image.row]))[0]
+        return EmbeddingArray(row, snapshot.space_id)
 
 
 def read_sample(place: LibraryPlace, count: int) -> EmbeddingArray:

@@ -34,7 +34,8 @@ def served(
     from clipkit.demo.app import build_page
     from clipkit.demo.folder_indexer import FolderIndexer
     from clipkit.demo.model_queue import ModelQueue
-    from clipkit.demo.server import PageServer, bind, is_private, make_app
+    from clipkit.demo.server import PageServer, is_private, make_app
+    from clipkit.web.listening import bind
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPKIT_HOME", str(home))

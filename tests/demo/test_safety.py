@@ -777,7 +777,7 @@ def test_uploads_that_wait_for_their_turn_are_not_in_memory(
 def test_half_a_request_keeps_no_place(
     own_address: str, monkeypatch: pytest.MonkeyPatch, beginning: bytes
 ) -> None:
-    monkeypatch.setattr("clipkit.demo.server.HEAD_SECONDS", 0.1)
+    monkeypatch.setattr("clipkit.web.listening.HEAD_SECONDS", 0.1)
     monkeypatch.setattr("clipkit.demo.request_filter.CALL_SECONDS", 0.1)
     place = urlsplit(own_address)
     with socket.create_connection((place.hostname, place.port or 80), timeout=10) as connection:

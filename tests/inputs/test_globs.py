@@ -1,12 +1,13 @@
 """Glob patterns and ignore files, against what git itself leaves out."""
 
+import re
 import shutil
 import subprocess
 import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipkit.inputs.folders import find_images
@@ -94,6 +95,35 @@ def test_letters_match_however_they_are_composed(form: str) -> None:
     path = unicodedata.normalize(form, "été/Zürich.jpg")  # type: ignore[arg-type]
     for pattern in ("Zürich.*", "été", "été/Z?rich.jpg", "**/Z[ü]rich.jpg"):
         assert matches_glob(path, unicodedata.normalize(other, pattern))  # type: ignore[arg-type]
+
+
+@example("aba", "*a*a")  # not the last a for the first star
+@given(st.text("ab", min_size=1, max_size=8), st.text("ab*?*", min_size=1, max_size=8))
+def test_stars_match_as_if_each_were_tried_in_every_way(name: str, pattern: str) -> None:
+    """Against a search that tries every length for every star."""
+    pattern = re.sub(r"\*+", "*", pattern)
+    assert matches_glob(name, pattern) is tried(name, pattern)
+
+
+def tried(name: str, part: str) -> bool:
+    """Return whether a part of a pattern matches a name, by trying every length of each star."""
+    if not part:
+        return not name
+    if part[0] == "*":
+        return any(tried(name[start:], part[1:]) for start in range(len(name) + 1))
+    return bool(name) and part[0] in ("?", name[0]) and tried(name[1:], part[1:])
+
+
+def test_many_stars_take_no_time_to_speak_of() -> None:
+    """What took longer than anybody waits: the test ends."""
+    for pattern in (
+        "*?" * 60 + "x",
+        "*a" * 60 + "x",
+        "**/" * 60 + "x",
+        "*/" * 20 + "*" + "?*" * 20,
+    ):
+        assert not matches_glob("a/" * 12 + "a" * 200 + ".jpg", pattern)
+    assert matches_glob("a" * 200 + ".jpg", "*a" * 60 + "*g")
 
 
 TRIPS = ["a.jpg", "trips/b.jpg", "trips/rome/c.jpg", "trips/rome/raw/d.jpg", "old/trips/e.jpg"]

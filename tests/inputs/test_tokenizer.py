@@ -225,6 +225,23 @@ def test_quiet_tokenization_does_not_warn_of_cuts(clip_tokenizer: Tokenizer) -> 
         assert clip_tokenizer.tokenize_quietly([LONG, "a cat"]).is_cut.tolist() == [True, False]
 
 
+def test_tokens_are_counted_without_padding(
+    clip_tokenizer: Tokenizer, siglip_folder: Path, starter_folder: Path
+) -> None:
+    """By hand: CLIP has a mark at both ends, and reads 77."""
+    counts = clip_tokenizer.tokenize_quietly(["", "a cat", LONG]).num_tokens
+    assert counts.tolist() == [2, 4, 77]
+    for folder in (siglip_folder, starter_folder):
+        text_cfg = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"][
+            "text_cfg"
+        ]
+        tokens = Tokenizer.from_config(text_cfg, folder).tokenize_quietly(["a cat", "a"])
+        first, second = tokens.num_tokens
+        assert first > second
+        # Beyond them there is nothing but what fills a row.
+        assert len(set(tokens.token_ids[0, first:].tolist())) == 1
+
+
 def test_long_text_keeps_its_end_token_and_shows_what_was_cut(clip_tokenizer: Tokenizer) -> None:
     # word0 to word9 are 2 tokens each and word10 to word31 are 3: of the 75 places between the
     # marks 20 go to the first ten and 54 to the next 18; the last holds the "word" of word28.

@@ -50,6 +50,19 @@ def test_they_may_be_filtered_and_of_a_part(indexed: PhotoLibrary, photos: Path)
     assert (none.paths, none.embeddings.shape) == ([], (0, 4))
 
 
+def test_the_embedding_of_one_image_is_the_stored_one(indexed: PhotoLibrary, photos: Path) -> None:
+    row = indexed.embedding_of("trip/blue.png")
+    (expected,) = indexed.embeddings(path="blue.png").embeddings
+    np.testing.assert_array_equal(row, expected)
+    assert (row.shape, row.space_id) == ((4,), "fake-space")
+    (photos / "trip" / "blue.png").unlink()  # no file is read
+    part = PhotoLibrary.open_nearest(photos / "trip")
+    np.testing.assert_array_equal(part.embedding_of("blue.png"), expected)
+    for path in ("../red.png", "red.png", "", "/", "blue.png\0", str(photos / "red.png")):
+        with pytest.raises(InputError, match="no indexed image"):
+            part.embedding_of(path)
+
+
 def test_blocks_are_put_together(
     indexed: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

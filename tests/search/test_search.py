@@ -18,7 +18,7 @@ from clipkit.search.query_vectors import PartVector, QueryVectors
 from clipkit.search.ranking import mixed_score, plain_score
 from clipkit.search.relevance import RelevanceScale, relevance_of
 from clipkit.search.rerank import weigh_scores
-from clipkit.search.search import SearchHit, evidence_of_candidates
+from clipkit.search.search import SearchHit, SearchHits, evidence_of_candidates
 from clipkit.search.store.local import catalog, schema
 from tests.fakes import FakeEncoder, image_embedding, save_image, word_embedding
 
@@ -232,6 +232,18 @@ def test_a_hit_is_what_json_takes() -> None:
     )
     assert json.dumps(hit.to_dict()) == expected
     assert SearchHit(0.5, 0.5, Path("a.jpg")).to_dict()["raw"] is None
+
+
+def test_a_search_as_a_whole_is_what_json_takes() -> None:
+    hit = SearchHit(0.5, 0.5, Path("a.jpg"))
+    hits = SearchHits([hit], verdict="found", num_found=1, num_searched=7, may_be_more=True)
+    assert json.loads(json.dumps(hits.to_dict())) == {
+        "verdict": "found",
+        "num_found": 1,
+        "num_searched": 7,
+        "may_be_more": True,
+        "hits": [hit.to_dict()],
+    }
 
 
 @pytest.fixture

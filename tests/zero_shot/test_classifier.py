@@ -76,7 +76,9 @@ class DirectionEncoder:
             rows.append([*ids, *[0] * (16 - len(ids))])
         token_ids = np.array(rows, dtype=np.int64).reshape(-1, 16)
         is_unknown = ((token_ids == -1) | (token_ids == 0)).all(axis=1)
-        return TokenizedTexts(token_ids, np.zeros(len(rows), dtype=bool), is_unknown)
+        return TokenizedTexts(
+            token_ids, np.zeros(len(rows), dtype=bool), is_unknown, np.zeros(len(rows), dtype=int)
+        )
 
     def unknown_texts(self, texts: Iterable[str]) -> list[str]:
         words = list(texts)

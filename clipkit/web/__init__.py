@@ -1,0 +1,1 @@
+"""What the servers of clipkit stand on: where they listen, and under which names."""
