@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_what_was_sent(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipkit.search.store_sync._settle_index", interrupt)
+    monkeypatch.setattr("clipkit.search.store_sync.settle_index", interrupt)
     assert _run("index", "photos", "--store", url) == 130
     assert f"to resume, run  clipkit index photos --store {url}" in capsys.readouterr().err
     monkeypatch.undo()
