@@ -2,7 +2,8 @@
 
 The dataset is one of parts, each a block by itself; an actor embeds a part and writes its files,
 and what comes back is a line on what became of it. So no image and no vector passes through Ray. An
-actor that dies is started again, and Ray gives the part it was at to one that lives.
+actor that dies is started again as often as it takes, as Ray Data does it unless told otherwise,
+and the part it was at is given out again.
 """
 
 import logging
@@ -26,6 +27,8 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Warnings of its core, which no Python logger holds back; that they are is the one line left.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
 
@@ -83,8 +86,6 @@ def embed_with_ray(
             compute=ray.data.ActorPoolStrategy(size=number, max_tasks_in_flight_per_actor=1),
             num_cpus=cores if not workers.gpus_each else 1,
             num_gpus=workers.gpus_each or None,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         try:
             for row in dataset.iter_rows():

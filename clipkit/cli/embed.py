@@ -2,6 +2,8 @@
 
 import argparse
 import shlex
+import sys
+from contextlib import redirect_stdout
 from typing import get_args
 
 from clipkit.bulk_embedding.embed import BulkEngine, EmbedOptions, EmbedReport, embed_source
@@ -142,9 +144,11 @@ def run(arguments: argparse.Namespace) -> int:
     encoder = load_encoder(arguments, cache_texts=False)
     callbacks = Callbacks(say=note, warn=warn, progress_for=progress_bar)
     try:
-        report = embed_source(
-            arguments.source, arguments.out, encoder, options=options, callbacks=callbacks
-        )
+        # Ray tells of killed workers on stdout, where programs read the report.
+        with redirect_stdout(sys.stderr):
+            report = embed_source(
+                arguments.source, arguments.out, encoder, options=options, callbacks=callbacks
+            )
     except KeyboardInterrupt:
         command = f"clipkit embed {shlex.quote(arguments.source)} {shlex.quote(arguments.out)}"
         note(f"interrupted: whole parts are kept; to resume, run  {command}  with the same options")
