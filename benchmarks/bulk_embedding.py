@@ -1,11 +1,10 @@
 """Embedding a folder into files: Ray's actors beside one process, and a worker that is killed.
 
 Run as  python benchmarks/bulk_embedding.py  with clipkit[torch,ray] installed, on Linux. ViT-B/32
-with random weights, 500-pixel JPEGs. Each run is a process of its own into a new folder. Speed: how
-many images the large folder has more than the small one, divided by the seconds that it takes
-longer, so that starting Ray and loading the model are in neither. Every run must write the same
-bytes. Then Ray's workers are at it again and one of them is killed: how many parts are done again,
-and that the files are the same.
+with random weights, 500-pixel JPEGs. Each run is a process of its own into a new folder. The pace
+is that between the first file and the last, without starting Ray and loading the model. Every run
+must write the same bytes. Then Ray's workers are at it again and one of them is killed: how many
+parts are done again, and that the files are the same.
 """
 
 import json
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from made_models import compiled_model
@@ -31,53 +31,55 @@ INDEX = "clipkit index"
 ROUNDS = 3
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """One run."""
+
+    run: Run
+    pace: float  # images a second between the first file and the last
+    start: float  # seconds until the first file
+
+
 def main() -> None:
     """Make what is missing, measure, report."""
     workplace = Workplace.from_command_line(__doc__)
     rounds = workplace.num_rounds(ROUNDS)
-    num_few, num_all = workplace.size(64, 8), workplace.size(704, 24)
-    part_size = workplace.size(32, 2)
+    num, part_size = workplace.size(704, 24), workplace.size(32, 2)
     photos = workplace.directory / "photos"
-    paths = make_photos(SMALL, num_all, photos / SMALL.name)
-    few, everything = photos / f"{SMALL.name}-{num_few}", photos / f"{SMALL.name}-{num_all}"
-    link_photos(paths[:num_few], few)
-    link_photos(paths, everything)
+    paths = make_photos(SMALL, num, photos / SMALL.name)
+    folder = photos / f"{SMALL.name}-{num}"
+    link_photos(paths, folder)
     model = compiled_model(workplace, ARCHITECTURE)
     out = workplace.directory / "embeddings"
     load = system_load()
-    written: dict[Path, dict[str, bytes]] = {}
+    written: dict[str, bytes] = {}
 
-    def embed(engine: str, folder: Path) -> Run:
+    def embed(engine: str) -> Embedding:
         shutil.rmtree(out, ignore_errors=True)
+        begun = time.time()
         measured = run(command(model, folder, out, engine, part_size), cwd=folder, variables={})
         found = vectors(out)
-        if written.setdefault(folder, found) != found:
+        if written and written != found:
             raise RuntimeError(f"{engine} has written other bytes than the run before")
-        return measured
+        written.update(found)
+        times = sorted((out / name).stat().st_mtime for name in found)
+        return Embedding(measured, (num - part_size) / (times[-1] - times[0]), times[0] - begun)
 
-    def index(folder: Path) -> Run:
-        words = ("-m", "clipkit", "index", str(folder), "--model", model)
-        run([sys.executable, *words[:4], "--forget"], cwd=folder, variables={})
-        return run([sys.executable, *words], cwd=folder, variables={})
+    def index() -> Run:
+        words = [sys.executable, "-m", "clipkit", "index", str(folder), "--model", model]
+        run([*words[:5], "--forget"], cwd=folder, variables={})
+        return run(words, cwd=folder, variables={})
 
-    runs = {
-        name: take_turns(
-            {
-                LOCAL: lambda folder=folder: embed(LOCAL, folder),
-                RAY: lambda folder=folder: embed(RAY, folder),
-                INDEX: lambda folder=folder: index(folder),
-            },
-            rounds,
-        )
-        for name, folder in (("few images", few), ("all images", everything))
-    }
-    killed = kill_a_worker(command(model, everything, out, RAY, part_size), out)
-    if vectors(out) != written[everything]:
+    runs = take_turns({LOCAL: lambda: embed(LOCAL), RAY: lambda: embed(RAY)}, rounds)
+    indexed = take_turns({INDEX: index}, rounds)[INDEX]
+    killed = kill_a_worker(command(model, folder, out, RAY, part_size), out)
+    if vectors(out) != written:
         raise RuntimeError("after a kill the files are others")
-    figures = speed_figures(runs, num_all - num_few)
+    figures = make_figures(runs, indexed)
     figures.append(Figure("parts done again after the kill of a worker", [killed], ""))
-    settings = {"images": num_all, "rounds": rounds, "part_size": part_size}
-    Report("bulk_embedding", runs, figures, settings).save(workplace, load)
+    settings = {"images": num, "rounds": rounds, "part_size": part_size}
+    report = Report("bulk_embedding", {**runs, INDEX: indexed}, figures, settings)
+    report.save(workplace, load)
 
 
 def command(model: str, folder: Path, out: Path, engine: str, part_size: int) -> list[str]:
@@ -108,32 +110,28 @@ def kill_a_worker(words: list[str], out: Path) -> int:
     return int(json.loads(output)["num_retried"])
 
 
-def speed_figures(runs: dict[str, dict[str, list[Run]]], num: int) -> list[Figure]:
-    """Return the speeds, and how they compare."""
-    steady = {
-        name: [
-            num / (whole.seconds - start.seconds)
-            for start, whole in zip(runs["few images"][name], runs["all images"][name], strict=True)
-        ]
-        for name in (LOCAL, RAY, INDEX)
-    }
+def make_figures(runs: dict[str, list[Embedding]], indexed: list[Run]) -> list[Figure]:
+    """Return the paces, and how they compare."""
+    paces = {name: [each.pace for each in found] for name, found in runs.items()}
     figures = [
         Figure(
-            "embed with Ray's 2 actors: speed beside one process",
-            ratios(steady[RAY], steady[LOCAL]),
+            "embed with Ray's 2 actors: pace beside one process",
+            ratios(paces[RAY], paces[LOCAL]),
             "x",
-        ),
-        Figure(
-            "embed in one process: speed beside indexing", ratios(steady[LOCAL], steady[INDEX]), "x"
-        ),
+        )
     ]
-    figures += [
-        Figure(f"{SMALL.name} JPEGs: {name}", values, "/s") for name, values in steady.items()
-    ]
-    figures += [
-        Figure(f"start, load and {name}, few images", [each.seconds for each in found], " s")
-        for name, found in runs["few images"].items()
-    ]
+    for name, found in runs.items():
+        figures.append(Figure(f"{SMALL.name} JPEGs: {name}", paces[name], "/s"))
+        figures.append(
+            Figure(f"until the first file: {name}", [each.start for each in found], " s")
+        )
+        figures.append(Figure(f"all of it: {name}", [each.run.seconds for each in found], " s"))
+    figures.append(Figure(f"all of it: {INDEX}", [each.seconds for each in indexed], " s"))
+    local = [each.run.processor_seconds for each in runs[LOCAL]]
+    figures.append(Figure(f"processor seconds: {LOCAL}", local, " s"))
+    figures.append(
+        Figure(f"processor seconds: {INDEX}", [each.processor_seconds for each in indexed], " s")
+    )
     return figures
 
 

@@ -49,7 +49,8 @@ def embed_apart(encoder: Encoder, images: Iterator[ReadImage]) -> Generator[_Out
     """
     order = EncoderOrder(encoder.spec, encoder.max_pixels, encoder.batch_size, encoder.decode)
     worker = PoolWorker(shares_of_cores(1)[0])
-    size = max(_AT_ONCE, images_a_call(encoder))
+    group = images_a_call(encoder)
+    size = -(-_AT_ONCE // group) * group  # whole groups: the same bits as without such a process
     try:
         while some := list(islice(images, size)):
             try:
