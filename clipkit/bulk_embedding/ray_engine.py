@@ -141,19 +141,44 @@ class _Actor:
 
 def _share(ray: Any, workers: RayWorkers, num_parts: int) -> tuple[int, int]:
     """Return how many workers there are, and how many threads each has."""
-    there = ray.cluster_resources()
-    cores, gpus = int(there.get("CPU", 1)), there.get("GPU", 0.0)
-    if workers.gpus_each > gpus:
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = [int(resources.get("CPU", 0)) for resources in found]
+    gpus = [float(resources.get("GPU", 0)) for resources in found]
+    return share_nodes(cores, gpus, workers, num_parts)
+
+
+def share_nodes(
+    cores: Sequence[int], gpus: Sequence[float], workers: RayWorkers, num_parts: int
+) -> tuple[int, int]:
+    """Share out the machines of a cluster.
+
+    Args:
+        cores: Of each machine.
+        gpus: Of each machine.
+        workers: What was asked for.
+        num_parts: How many parts there are to do: more workers would have nothing to do.
+
+    Returns:
+        How many workers there are, and how many cores each has, so that all of them fit.
+
+    Raises:
+        InputError: If there is no room for so many.
+    """
+    each = workers.gpus_each
+    places = sum(int(there / each + 1e-9) for there in gpus) if each else sum(cores)
+    usual = places if each else max(sum(cores) // _CORES_A_WORKER, 1)
+    number = min(workers.number or usual, num_parts)
+    if (each and number > places) or not number:
         raise InputError(
-            f"each worker is to have {workers.gpus_each:g} of a GPU, and Ray knows of {gpus:g}"
+            f"{max(number, 1)} workers with {each:g} of a GPU each do not fit on the "
+            f"{sum(gpus):g} GPUs that Ray knows of: take fewer --workers or less --gpus-per-worker"
         )
-    most = int(gpus / workers.gpus_each) if workers.gpus_each else max(cores // _CORES_A_WORKER, 1)
-    number = min(workers.number or most, num_parts)
-    if number > cores:
-        raise InputError(
-            f"{number} workers need a core each, and Ray knows of {cores}: take fewer --workers"
-        )
-    return number, max(cores // number, 1)
+    for count in range(max(sum(cores) // number, 1), 0, -1):
+        if sum(there // count for there in cores) >= number:
+            return number, count
+    raise InputError(
+        f"{number} workers need a core each, and Ray knows of {sum(cores)}: take fewer --workers"
+    )
 
 
 @contextmanager

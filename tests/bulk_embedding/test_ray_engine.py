@@ -4,20 +4,21 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from clipkit.bulk_embedding.ray_engine import RayWorkers, share_nodes
+from clipkit.errors import InputError
 from tests.bulk_embedding.deadly import DEADLY, deadly_environment, start_embed
 from tests.bulk_embedding.made_sources import COLORS, image_bytes, make_folder, part_contents
 
-ray = pytest.importorskip("ray")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL"),
-]
+with_ray = pytest.mark.skipif(
+    find_spec("ray") is None or not hasattr(signal, "SIGKILL"),
+    reason="the extra ray is not installed, or there is no SIGKILL",
+)
 
 RAY = ("--engine", "ray", "--workers", 2, "--part-size", 2, "--precision", "fp32")
 LOCAL = ("--part-size", 2, "--precision", "fp32")
@@ -42,6 +43,8 @@ def expected(photos: Path) -> Iterator[dict[str, bytes]]:
     yield part_contents(out)
 
 
+@pytest.mark.slow
+@with_ray
 def test_actors_write_the_same_bytes_as_one_process(
     tmp_path: Path, photos: Path, expected: dict[str, bytes]
 ) -> None:
@@ -55,6 +58,8 @@ def test_actors_write_the_same_bytes_as_one_process(
     assert part_contents(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
+@with_ray
 def test_an_image_that_kills_workers_costs_itself_and_ray_goes_on(
     tmp_path: Path, photos: Path, expected: dict[str, bytes]
 ) -> None:
@@ -72,6 +77,8 @@ def test_an_image_that_kills_workers_costs_itself_and_ray_goes_on(
     assert len(different) == 1  # the part without the deadly image
 
 
+@pytest.mark.slow
+@with_ray
 def test_a_run_that_is_killed_is_taken_up_by_the_next(
     tmp_path: Path, photos: Path, expected: dict[str, bytes]
 ) -> None:
@@ -91,3 +98,36 @@ def test_a_run_that_is_killed_is_taken_up_by_the_next(
     assert report["num_before"] + report["num_embedded"] == 11
     assert report["num_before"] >= 1
     assert part_contents(out) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "workers", "num_parts", "expected"),
+    [
+        ([2], [0], RayWorkers(2), 9, (2, 1)),
+        ([16], [0], RayWorkers(), 9, (4, 4)),
+        ([2], [0], RayWorkers(), 9, (1, 2)),
+        ([16], [0], RayWorkers(8), 3, (3, 5)),  # three parts: no more workers than that
+        ([16, 16], [0, 0], RayWorkers(1), 9, (1, 16)),  # no machine has 32
+        ([16, 16, 16, 16], [0] * 4, RayWorkers(5), 9, (5, 8)),  # of 12 cores only four fit
+        ([8], [1], RayWorkers(gpus_each=0.5), 9, (2, 4)),
+        ([8, 8], [1, 1], RayWorkers(gpus_each=0.7), 9, (2, 8)),  # one on each, not two of 1.4
+        ([30], [3], RayWorkers(gpus_each=0.1), 99, (30, 1)),
+    ],
+)
+def test_workers_fit_on_the_machines(
+    cores: Sequence[int],
+    gpus: Sequence[float],
+    workers: RayWorkers,
+    num_parts: int,
+    expected: tuple[int, int],
+) -> None:
+    assert share_nodes(cores, gpus, workers, num_parts) == expected
+
+
+def test_workers_for_which_there_is_no_room_are_refused() -> None:
+    with pytest.raises(InputError, match=r"3 workers need a core each, and Ray knows of 2"):
+        share_nodes([2], [0], RayWorkers(3), 9)
+    with pytest.raises(InputError, match="do not fit on the 1 GPUs that Ray knows of"):
+        share_nodes([8], [1], RayWorkers(3, gpus_each=0.5), 9)
+    with pytest.raises(InputError, match="do not fit on the 0 GPUs"):
+        share_nodes([8], [0], RayWorkers(gpus_each=1), 9)
