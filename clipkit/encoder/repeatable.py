@@ -82,9 +82,9 @@ def embed_repeatably(
             # A thread reads, decodes and computes the whole of a group, and none waits for another.
             return _embedded(list(map(decode, group)), lambda values: one_thread(values)[:, :dim])
 
-        groups = map_ahead(embed, _in_groups(items, size), ahead=2 * count, workers=count)
-        with closing(groups):
-            for embedded in groups:
+        done = map_ahead(embed, _in_groups(items, size), ahead=2 * count, workers=count)
+        with closing(done):
+            for embedded in done:
                 yield from embedded
         return
     size, workers = encoder._image_batch_size(), runtime.image_workers
