@@ -138,6 +138,22 @@ def test_an_image_that_cannot_be_read_is_in_errors_and_not_tried_again(
     assert sorted(files.read().ids) == ["0.png", "bad.png", "inside/1.png"]
 
 
+def test_errors_without_the_vectors_that_came_with_them_are_of_a_part_that_is_not_done(
+    tmp_path: Path, embed: Embed
+) -> None:
+    """As a kill between the two files of a part leaves it."""
+    photos = make_folder(tmp_path / "photos", 2)
+    (photos / "bad.png").write_text("no image")
+    embed()
+    whole = part_contents(tmp_path / "out")
+    (tmp_path / "out" / "part-00000.parquet").unlink()  # of 0.png and bad.png
+    assert not clipkit.open_embedding_files(tmp_path / "out").errors()
+    report = embed()
+    assert (report.num_embedded, report.num_unread, report.num_before) == (1, 1, 1)
+    assert part_contents(tmp_path / "out") == whole
+    assert len(clipkit.open_embedding_files(tmp_path / "out").errors()) == 1
+
+
 def test_of_an_image_that_changed_the_last_vector_counts(
     tmp_path: Path, embed: Embed, starter: clipkit.Encoder
 ) -> None:

@@ -38,6 +38,7 @@ def _read(source: BulkSource, part_size: int = 100) -> dict[str, bytes | str]:
     for piece in source.pieces(source.images, frozenset(), part_size):
         for image in piece.read():
             assert isinstance(image, BulkImage)
+            assert image.id not in found
             reading = ReadImage(image)
             try:
                 read_bulk_image(reading)
