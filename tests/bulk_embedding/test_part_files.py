@@ -67,6 +67,15 @@ def test_a_part_without_vectors_has_a_file_of_errors_only(tmp_path: Path) -> Non
     assert not read_errors_of(folder, 3).has_vectors
 
 
+def test_errors_of_a_try_that_was_killed_go_with_the_next(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    write_part(folder, "parquet", 3, _rows(), ABOUT)
+    rows = _rows()
+    rows.unread.clear()
+    write_part(folder, "parquet", 3, rows, ABOUT)
+    assert folder.names() == {"part-00003.parquet"}
+
+
 def test_damage_says_what_to_do(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     write_part(folder, "parquet", 0, _rows(), ABOUT)

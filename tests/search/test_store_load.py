@@ -55,6 +55,16 @@ def test_shards_are_searched_in_a_store(tmp_path: Path, starter: clipkit.Encoder
     assert hits[0].similarity == pytest.approx(1, abs=1e-3)
 
 
+def test_what_is_not_in_the_files_leaves_the_store(
+    tmp_path: Path, starter: clipkit.Encoder, url: str
+) -> None:
+    send_embeddings(_embed(tmp_path, starter, 2), starter, url)
+    (tmp_path / "out" / "part-00000.parquet").unlink()
+    files = clipkit.open_embedding_files(tmp_path / "out")
+    report = send_embeddings(files, starter, url)
+    assert (report.sent, report.removed, report.unchanged) == (0, 3, 3)
+
+
 def test_another_model_is_refused(tmp_path: Path, starter: clipkit.Encoder, url: str) -> None:
     with pytest.raises(SpaceMismatchError, match="give --model starter"):
         send_embeddings(_embed(tmp_path, starter, 1), starter.truncated(64), url)
