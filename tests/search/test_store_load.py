@@ -36,8 +36,8 @@ def _embed(tmp_path: Path, starter: clipkit.Encoder, count: int) -> clipkit.Embe
     for number in range(count):
         samples = {f"{n}.png": image_bytes(COLORS[n + 3 * number]) for n in range(3)}
         make_shard(tmp_path / "shards" / f"{number}.tar", samples)
-    source, out = str(tmp_path / "shards" / "{0..9}.tar"), tmp_path / "out"
-    embed_source(source.replace("9", str(count - 1)), out, starter, options=EmbedOptions())
+    shards, out = f"{tmp_path}/shards/{{0..{count - 1}}}.tar", tmp_path / "out"
+    embed_source(shards, out, starter, options=EmbedOptions())
     return clipkit.open_embedding_files(out)
 
 
