@@ -29,6 +29,7 @@ MODULES = {
     "tiff": ("tifffile", "imagecodecs"),
     "jxl": ("imagecodecs",),
     "parquet": ("pyarrow.parquet",),
+    "ray": ("ray.data",),
     "milvus": ("pymilvus",),
     "milvus-lite": ("pymilvus", "milvus_lite"),
 }

@@ -19,6 +19,13 @@ from clipkit.adaptation.report import CurvePoint as CurvePoint
 from clipkit.adaptation.report import RungReport as RungReport
 from clipkit.adaptation.teaching import TeachingReport as TeachingReport
 from clipkit.adaptation.teaching import teach as teach
+from clipkit.bulk_embedding.embed import EmbedOptions as EmbedOptions
+from clipkit.bulk_embedding.embed import EmbedReport as EmbedReport
+from clipkit.bulk_embedding.embed import embed_source as embed_source
+from clipkit.bulk_embedding.embedding_files import EmbeddingBlock as EmbeddingBlock
+from clipkit.bulk_embedding.embedding_files import EmbeddingFiles as EmbeddingFiles
+from clipkit.bulk_embedding.embedding_files import StoredEmbeddings as StoredEmbeddings
+from clipkit.bulk_embedding.embedding_files import open_embedding_files as open_embedding_files
 from clipkit.data.image_texts import ImageTexts as ImageTexts
 from clipkit.data.image_texts import KnownTexts as KnownTexts
 from clipkit.data.image_texts import TextSources as TextSources
@@ -165,6 +172,7 @@ from clipkit.search.search import SearchOptions as SearchOptions
 from clipkit.search.status import LibraryStatus as LibraryStatus
 from clipkit.search.store.milvus.ann_index import IndexKind as IndexKind
 from clipkit.search.store.records import ImageFile as ImageFile
+from clipkit.search.store_load import send_embeddings as send_embeddings
 from clipkit.search.store_sync import StoreReport as StoreReport
 from clipkit.search.stored_embeddings import LibraryEmbeddings as LibraryEmbeddings
 from clipkit.search.sync import SyncReport as SyncReport

@@ -17,6 +17,9 @@ from typing import Any, BinaryIO
 
 from clipkit.errors import ClipkitError
 
+DIGEST_BYTES = 16
+"""How much of a SHA-256 stands for an image's bytes: enough for any number of them."""
+
 _DRAFT = ".clipkit-"  # how the names of unfinished files begin
 _JSON_WORDS = {list: "a list", str: "a string", type(None): "null", bool: "true or false"}
 

@@ -21,6 +21,7 @@ ERRORS = "Errors and warnings"
 GROUPS = {
     "Models": ("clipkit.encoder.loading", "clipkit.encoder.spec", "clipkit.models"),
     "Encoding images and text": ("clipkit.encoder", "clipkit.inputs", "clipkit.runtime"),
+    "Embedding large collections into files": ("clipkit.bulk_embedding",),
     "Arithmetic on embeddings": ("clipkit.embeddings", "clipkit.quantizer"),
     "Zero-shot classification": ("clipkit.zero_shot",),
     "Adapting a model to labels of your own": ("clipkit.adaptation", "clipkit.runs.adapt"),
@@ -40,7 +41,7 @@ GROUPS = {
     ERRORS: ("clipkit.errors",),
 }
 # Made by load() and by methods of PhotoLibrary: what their constructors take is no concern.
-MADE_BY_CLIPKIT = {"Encoder", "PhotoLibrary", "IndexedFiles", "ThumbnailCache"}
+MADE_BY_CLIPKIT = {"EmbeddingFiles", "Encoder", "IndexedFiles", "PhotoLibrary", "ThumbnailCache"}
 HEAD = """\
 # Public names
 

@@ -49,6 +49,15 @@ OF_NO_SINGLE_MODULE = {
 }
 # Modules without a test file of their own, and the one that tests them.
 TESTED_IN = {
+    "bulk_embedding/done_work": "bulk_embedding/test_embed",
+    "bulk_embedding/embedding_files": "bulk_embedding/test_embed",
+    "bulk_embedding/image_list": "bulk_embedding/test_source",
+    "bulk_embedding/images": "bulk_embedding/test_source",
+    "bulk_embedding/local_engine": "bulk_embedding/test_embed",
+    "bulk_embedding/manifest": "bulk_embedding/test_embed",
+    "bulk_embedding/output_folder": "bulk_embedding/test_embed",
+    "bulk_embedding/parts": "bulk_embedding/test_source",
+    "bulk_embedding/separate_process": "bulk_embedding/test_part_worker",
     "cli/classify_output": "cli/test_classify",
     "__main__": "cli/test_main",
     "cli/export": "search/test_export",

@@ -38,7 +38,7 @@ def test_an_unknown_name_raises() -> None:
 
 
 # Made by load and PhotoLibrary's methods: nobody else needs what their constructors take.
-MADE_BY_CLIPKIT = {"Encoder", "PhotoLibrary", "IndexedFiles", "ThumbnailCache"}
+MADE_BY_CLIPKIT = {"EmbeddingFiles", "Encoder", "PhotoLibrary", "IndexedFiles", "ThumbnailCache"}
 
 
 def test_every_type_of_a_public_call_is_public() -> None:

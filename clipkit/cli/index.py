@@ -5,6 +5,7 @@ import shlex
 from collections import Counter
 from dataclasses import replace
 
+from clipkit.bulk_embedding.embedding_files import open_embedding_files
 from clipkit.cli import values
 from clipkit.cli.indexing import add_scan_options, note_other_models, sync_options, sync_with_bar
 from clipkit.cli.model_options import add_model_options, load_encoder
@@ -19,6 +20,7 @@ from clipkit.search.indexes import indexed_folders
 from clipkit.search.library import PhotoLibrary, SyncReport
 from clipkit.search.status import LibraryStatus
 from clipkit.search.store.milvus.ann_index import INDEX_KINDS
+from clipkit.search.store_load import send_embeddings
 from clipkit.search.store_sync import RECALL_AT, StoreReport
 
 _EPILOG = """\
@@ -28,6 +30,8 @@ examples:
   clipkit index /media/stick/photos --here
   clipkit index --status
   clipkit index ~/Pictures --store milvus://localhost:19530/photos
+  clipkit index ~/Pictures --from embeddings
+  clipkit index --from embeddings --store milvus://localhost:19530/shards
 """
 
 
@@ -79,6 +83,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="keep the index in the folder itself (.clipkit), so that it moves with the images; "
         "one in your data directory is moved there",
     )
+    parser.add_argument(
+        "--from",
+        dest="embeddings",
+        type=values.path,
+        metavar="OUT",
+        help="take embeddings from what clipkit embed wrote there, by the content of each image; "
+        "only the others are embedded. Without FOLDER: send all of them to --store",
+    )
     add_scan_options(parser)
     add_store_option(
         parser,
@@ -108,9 +120,10 @@ def run(arguments: argparse.Namespace) -> int:
         0; 1 if indexed images are missing, or one was skipped and --strict was given; 130 after
         Ctrl-C.
     """
-    _check_store_options(arguments)
+    _check_options(arguments)
     if arguments.folder is None:
-        return _list_folders(arguments)
+        is_to_send = arguments.embeddings is not None
+        return _send_files(arguments) if is_to_send else _list_folders(arguments)
     if arguments.forget:
         return _forget(arguments)
     if arguments.status:
@@ -148,11 +161,37 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if report.missing or (report.skipped and arguments.strict) else 0
 
 
-def _check_store_options(arguments: argparse.Namespace) -> None:
+def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.store_index is not None and arguments.store is None:
         raise InputError("--store-index is about a store: name it with --store")
     if arguments.store is not None and arguments.status:
         raise InputError("--status is of the folder's own index: leave out --store")
+    if arguments.embeddings is None:
+        return
+    if arguments.folder is None and arguments.store is None:
+        raise InputError(
+            "an index is of a folder of images, which a search shows: give it, as in  clipkit "
+            f"index FOLDER --from {arguments.embeddings} ; embeddings of shards and tables go into "
+            "a store (--store URL)"
+        )
+    open_embedding_files(arguments.embeddings)  # are there such files?
+
+
+def _send_files(arguments: argparse.Namespace) -> int:
+    """Send ready embeddings to a store, without a folder or an index of its own."""
+    files = open_embedding_files(arguments.embeddings)
+    arguments.model = values.model_name(arguments.model or "starter")
+    callbacks = Callbacks(say=note, warn=warn, progress_for=progress_bar)
+    encoder = load_encoder(arguments)
+    try:
+        report = send_embeddings(
+            files, encoder, arguments.store, index=arguments.store_index, callbacks=callbacks
+        )
+    except KeyboardInterrupt:
+        note("interrupted: what was sent so far is kept; to resume, run the same command again")
+        return 130
+    print(to_json(report.to_dict()) if arguments.json else _stored_line(report), flush=True)
+    return 0
 
 
 def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
@@ -168,10 +207,14 @@ def _watch(library: PhotoLibrary, arguments: argparse.Namespace) -> int:
 
 
 def _sync(library: PhotoLibrary, arguments: argparse.Namespace) -> SyncReport:
+    from_files = arguments.embeddings
     return sync_with_bar(
         library,
         **sync_options(
-            arguments, prune=arguments.prune, order="newest" if arguments.watch else "spread"
+            arguments,
+            prune=arguments.prune,
+            order="newest" if arguments.watch else "spread",
+            embeddings=None if from_files is None else open_embedding_files(from_files),
         ),
     )
 
@@ -286,6 +329,8 @@ def _print_report(library: PhotoLibrary, report: SyncReport, *, as_json: bool) -
     listed = ", ".join(f"{number} {name}" for name, number in report.counts.items())
     listed += f", {len(report.skipped)} skipped"
     listed += f", {report.missing} missing" if report.missing else ""
+    if report.from_files is not None:
+        listed += f", {report.from_files} with ready embeddings"
     print(f"{visible(str(library.folder))}: {listed}", flush=True)
     if report.stored is not None:
         print(_stored_line(report.stored), flush=True)

@@ -21,6 +21,7 @@ COMMANDS = (
     "context",
     "classify",
     "index",
+    "embed",
     "teach",
     "concepts",
     "duplicates",

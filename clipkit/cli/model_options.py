@@ -16,7 +16,10 @@ from clipkit.runtime.cache import find_compiled, remembered_refusal
 
 
 def add_model_options(
-    parser: argparse.ArgumentParser, *, model: Callable[[str], str] = values.model_name
+    parser: argparse.ArgumentParser,
+    *,
+    model: Callable[[str], str] = values.model_name,
+    engine: str = "--engine",
 ) -> None:
     """Add --model, --device, --precision, --engine, --batch-size and --max-megapixels.
 
@@ -24,6 +27,7 @@ def add_model_options(
         parser: Of a command.
         model: Checks the name of a model. A command that deletes old indexes must also take the
             names of models that no longer exist.
+        engine: What --engine is called, where the command has another one.
     """
     group = parser.add_argument_group("model")
     group.add_argument(
@@ -33,12 +37,12 @@ def add_model_options(
         metavar="NAME",
         help='which model; "clipkit models" lists them (default: the embedded starter)',
     )
-    add_encoder_options(group)
+    add_encoder_options(group, engine=engine)
 
 
-def add_encoder_options(parser: "argparse._ActionsContainer") -> None:
+def add_encoder_options(parser: "argparse._ActionsContainer", *, engine: str = "--engine") -> None:
     """Add --device, --precision, --engine, --batch-size and --max-megapixels."""
-    add_engine_options(parser)
+    add_engine_options(parser, engine=engine)
     parser.add_argument(  # this and the next as rclip has them
         "--batch-size",
         "--indexing-batch-size",
@@ -57,7 +61,7 @@ def add_encoder_options(parser: "argparse._ActionsContainer") -> None:
     )
 
 
-def add_engine_options(parser: "argparse._ActionsContainer") -> None:
+def add_engine_options(parser: "argparse._ActionsContainer", *, engine: str = "--engine") -> None:
     """Add --device, --precision and --engine."""
     parser.add_argument(
         "--device",
@@ -73,7 +77,8 @@ def add_engine_options(parser: "argparse._ActionsContainer") -> None:
         help="number format (default: the fastest on this machine that passes the parity check)",
     )
     parser.add_argument(
-        "--engine",
+        engine,
+        dest="engine",
         default="auto",
         choices=("auto", "onnx", "openvino", "torch"),
         help="what runs the model: ONNX Runtime, OpenVINO or torch",

@@ -21,7 +21,9 @@ from clipkit.data.shard_files import open_shard
 from clipkit.data.shard_samples import ShardCaptions, image_of, texts_of
 from clipkit.errors import ImageReadError, InputError
 
-_WAITS = (1.0, 5.0, 25.0, 60.0)  # seconds between tries to read a shard that bring nothing new
+RETRY_SECONDS = (1.0, 5.0, 25.0, 60.0)
+"""Between tries to read a shard that bring nothing new."""
+
 _HOPELESS = (FileNotFoundError, PermissionError, ImportError, ValueError)
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error)
 _FIRST, _BUFFER = 100, 1000  # pairs that wait to be shuffled, at the beginning and later
@@ -96,7 +98,7 @@ class ShardStream:
         pairs: list[StreamedPair] = []
         skipped: list[ImageReadError] = []
         # Tried twice: who has just begun wants to know that an address is wrong.
-        with closing(self._read(self.shards, _WAITS[:1])) as items:
+        with closing(self._read(self.shards, RETRY_SECONDS[:1])) as items:
             for item in items:
                 if isinstance(item, ImageReadError):
                     skipped.append(item)
@@ -118,7 +120,7 @@ class ShardStream:
         order = np.random.default_rng(seeds).permutation(len(self.shards))
         own = [self.shards[number] for number in order[lane.number :: lane.of]]
         num_pairs = 0
-        for item in self._read(own, _WAITS):
+        for item in self._read(own, RETRY_SECONDS):
             if isinstance(item, ImageReadError):
                 skipped.append(item)
                 continue
@@ -132,7 +134,7 @@ class ShardStream:
         self, shards: Sequence[str], waits: Sequence[float]
     ) -> Generator[StreamedPair | ImageReadError, None, None]:
         for shard in shards:
-            with closing(_samples(shard, waits)) as samples:
+            with closing(read_samples(shard, waits)) as samples:
                 for sample in samples:
                     if isinstance(sample, ImageReadError):
                         yield sample
@@ -153,10 +155,22 @@ class ShardStream:
         return f"there are no pairs in {self.shards[0]} and the shards read after it{why}"
 
 
-def _samples(
+def read_samples(
     shard: str, waits: Sequence[float]
 ) -> Generator[dict[str, Any] | ImageReadError, None, None]:
-    """Yield the samples of a shard; where reading fails, another try resumes there."""
+    """Yield the samples of a shard; where reading fails, another try resumes there.
+
+    Args:
+        shard: A path or an address.
+        waits: Seconds between tries that bring nothing new.
+
+    Yields:
+        The members of each sample by their endings, without the dot, and its name under
+        "__key__"; at last an ImageReadError if the rest is damaged or cut off.
+
+    Raises:
+        InputError: If it cannot be read, after several tries.
+    """
     num_done, num_failed = 0, 0
     while True:
         before = num_done

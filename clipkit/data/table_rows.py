@@ -27,12 +27,15 @@ _IMAGE_NAMES = (
 _CAPTION_NAMES = ("title", "caption", "captions", "text", "description", "prompt", "sentence")
 _ROWS_AT_ONCE = 64  # of Parquet: they may hold whole images
 
+NO_CAPTIONS = "\0"
+"""In the place of a column of captions: only the images of a table are read."""
+
 
 class Columns(NamedTuple):
     """The names of the columns with images and captions; empty: the first with a usual name."""
 
     image: str
-    captions: str
+    captions: str  # or NO_CAPTIONS: that of the images in its place
 
 
 class MissingColumnError(InputError):
@@ -267,7 +270,24 @@ def _match(columns: Columns, names: Sequence[str]) -> tuple[str, str]:
         else asked * (asked in names)
         for asked, some in zip(columns, usual, strict=True)
     )
-    return image, caption
+    return image, image if columns.captions == NO_CAPTIONS else caption
+
+
+def find_image_column(path: Path, asked: str, names: Sequence[str]) -> str:
+    """Return the column of a table that holds its images.
+
+    Args:
+        path: Of the table, for messages.
+        asked: The name of the column; empty: the first with a usual name.
+        names: All columns.
+
+    Returns:
+        One of them.
+
+    Raises:
+        MissingColumnError: If it is not there.
+    """
+    return _find_columns(path, Columns(asked, NO_CAPTIONS), names).image
 
 
 def _find_columns(path: Path, columns: Columns, names: Sequence[str]) -> Columns:

@@ -24,7 +24,7 @@ from clipkit.data.shard_samples import ShardCaptions
 from clipkit.errors import ImageReadError, InputError, MissingExtraError
 from clipkit.inputs.read_errors import reason_for
 
-_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 def is_shards(text: str) -> bool:
@@ -32,7 +32,7 @@ def is_shards(text: str) -> bool:
 
     Compressed tar files count as well; open_shards says that they must be unpacked first.
     """
-    return text.lower().endswith(_TAR_SUFFIXES) or is_remote(text)
+    return text.lower().endswith(TAR_SUFFIXES) or is_remote(text)
 
 
 def open_shards(text: str, captions: ShardCaptions, *, say: Say) -> "ShardPairs":

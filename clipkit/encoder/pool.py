@@ -30,11 +30,11 @@ from clipkit.encoder.image_embedding import (
     report_of,
     rows_of_all,
 )
-from clipkit.encoder.pool_worker import EncoderOrder, Outcome, PoolWorker
+from clipkit.encoder.pool_worker import EncoderOrder, Outcome, PoolWorker, shares_of_cores
 from clipkit.errors import ImageReadError, InputError
 from clipkit.inputs.image_input import ImageInput, check_image_list, check_is_image, image_name
 from clipkit.inputs.tokenizer import check_texts
-from clipkit.progress import Progress, map_ahead, usable_cores
+from clipkit.progress import Progress, map_ahead
 
 # So many that a worker decodes some while it computes others, so few that none waits long for the
 # last one, and progress is seen.
@@ -87,7 +87,7 @@ class EncoderPool(AbstractContextManager["EncoderPool"]):
             )
         self._encoder = encoder
         self._specs = [replace(spec, device=name) for name in names]
-        self._workers = [PoolWorker(cores) for cores in _shares_of_cores(len(names))]
+        self._workers = [PoolWorker(cores) for cores in shares_of_cores(len(names))]
         self._idle: queue.SimpleQueue[int] = queue.SimpleQueue()  # numbers of workers
         for number in range(len(names)):
             self._idle.put(number)
@@ -353,10 +353,3 @@ def _placed(batch: EncodedBatch, start: int, given: Sequence[ImageInput]) -> Enc
     ]
     positions = [start + position for position in batch.positions]
     return EncodedBatch(positions, batch.embeddings, skipped)
-
-
-def _shares_of_cores(count: int) -> list[list[int]]:
-    """Return the numbers of the cores of each of so many processes; with few cores they share."""
-    has_numbers = hasattr(os, "sched_getaffinity")
-    cores = sorted(os.sched_getaffinity(0)) if has_numbers else list(range(usable_cores()))
-    return [cores[number::count] or [cores[number % len(cores)]] for number in range(count)]

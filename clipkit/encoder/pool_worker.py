@@ -17,6 +17,7 @@ from clipkit.encoder.encoder import Encoder
 from clipkit.encoder.image_calls import Decode
 from clipkit.encoder.spec import EncoderSpec
 from clipkit.errors import ClipkitError, InputError
+from clipkit.progress import usable_cores
 
 _Result = TypeVar("_Result")
 
@@ -41,6 +42,10 @@ class Outcome(Generic[_Result]):
 
 class GivenUpError(ClipkitError):
     """Nobody wants the result of a task any more."""
+
+
+class WorkerDiedError(ClipkitError):
+    """A process died of a task, and another one died of it too."""
 
 
 class PoolWorker:
@@ -74,7 +79,8 @@ class PoolWorker:
             What it returned; what it raised is raised here.
 
         Raises:
-            ClipkitError: If the process dies of it twice, or cannot begin.
+            WorkerDiedError: If the process dies of it twice.
+            ClipkitError: If it cannot begin.
             GivenUpError: If the process was ended, and nobody wants the result.
         """
         for _ in range(2):
@@ -90,7 +96,7 @@ class PoolWorker:
             return outcome
         if is_given_up():
             raise GivenUpError("the work was given up")
-        raise ClipkitError(
+        raise WorkerDiedError(
             f"a process of the pool died twice of the same work, on {order.spec.device}: often the "
             "system ended it because memory was short; take fewer devices or a smaller batch_size"
         )
@@ -144,6 +150,13 @@ class PoolWorker:
         if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = None
+
+
+def shares_of_cores(count: int) -> list[list[int]]:
+    """Return the numbers of the cores of each of so many processes; with few cores they share."""
+    has_numbers = hasattr(os, "sched_getaffinity")
+    cores = sorted(os.sched_getaffinity(0)) if has_numbers else list(range(usable_cores()))
+    return [cores[number::count] or [cores[number % len(cores)]] for number in range(count)]
 
 
 @contextmanager

@@ -83,6 +83,21 @@ class Runtime(Protocol):
 
 
 @runtime_checkable
+class OneThreadRuntime(Runtime, Protocol):
+    """A runtime that can compute a call in the thread that makes it.
+
+    What a call gives then depends on its images alone, not on how many cores there are.
+    """
+
+    @property
+    def images_a_thread(self) -> int:
+        """How many images such a call should have."""
+
+    def features_in_one_thread(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return image features of any norm, shape (B, D), for pixel values (B, 3, S, S), B > 0."""
+
+
+@runtime_checkable
 class RuntimeWithTowers(Runtime, Protocol):
     """A runtime that has the towers at hand: their modules, inner features and weights."""
 

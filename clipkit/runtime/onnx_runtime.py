@@ -101,6 +101,21 @@ class OnnxRuntime:
         """Return image features of any norm, shape (B, D), for pixel values (B, 3, S, S)."""
         return self._features("image", "pixel_values", pixel_values, FEW_IMAGES)
 
+    @property
+    def images_a_thread(self) -> int:
+        """How many images a call of features_in_one_thread should have.
+
+        Alone they take 37 % more in ViT-B/32 in float32, in eights as long as in fours. In 8 bits
+        all of a call would share one range of numbers.
+        """
+        return 1 if self._is_int8 else 4
+
+    def features_in_one_thread(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return image features of any norm, shape (B, D), for pixel values (B, 3, S, S), B > 0."""
+        # The session for batches, also for one image: that for small calls adds up otherwise.
+        session = self._towers["image"].session(is_small=False)
+        return _run(session, "pixel_values", pixel_values)
+
     def text_features(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return text features of any norm, shape (B, D), for token ids (B, L)."""
         return self._features("text", "token_ids", token_ids, _FEW_TEXTS)

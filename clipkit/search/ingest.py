@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from clipkit.errors import ImageReadError
-from clipkit.files import sha256_of
+from clipkit.files import DIGEST_BYTES, sha256_of
 from clipkit.inputs.read_errors import UnreadableError
 from clipkit.inputs.safe_open import open_file
 from clipkit.progress import map_ahead, usable_cores
@@ -24,14 +24,13 @@ from clipkit.search.store.local.writer import LibraryWriter
 from clipkit.search.store.records import ImageRow, IndexedFile, SkippedFile
 
 if TYPE_CHECKING:
+    from clipkit.bulk_embedding.embedding_files import EmbeddingFiles
     from clipkit.encoder.encoder import Encoder
     from clipkit.encoder.image_embedding import EncodedBatch
     from clipkit.inputs.metadata import ImageMetadata
 
 COMMIT_SECONDS = 2.0  # the most work that a kill or a power cut can cost
 FIRST_SECONDS = 1.0  # until the first commit: somebody may be waiting for what it makes visible
-
-DIGEST_BYTES = 16  # of SHA-256: enough for any number of images, half the space in the catalog
 
 # A file changed twice within a tick of the coarsest file system clock (FAT) can keep its time.
 _TICK_NS = 2_000_000_000
@@ -49,6 +48,7 @@ class IngestCounts:
     changed: int = 0
     moved: int = 0
     unchanged: int = 0  # touched, but of the same content
+    from_files: int = 0  # of added and changed, those whose embeddings were there ready
     failed: list[ImageReadError] = field(default_factory=list)
 
     @property
@@ -82,6 +82,7 @@ class ImageIngester:
         after_step: Called after every step with how many files are done.
         after_commit: Called after every commit on the way with how many of the files done were
             new: neither indexed before nor missing.
+        embeddings: Ready ones, looked up by content; None: there are none.
         clock: Returns the time in seconds.
     """
 
@@ -96,6 +97,7 @@ class ImageIngester:
         locate: Callable[[str], Path],
         after_step: Callable[[int], None],
         after_commit: Callable[[int], None],
+        embeddings: "EmbeddingFiles | None" = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts = IngestCounts()
@@ -103,6 +105,7 @@ class ImageIngester:
         self._catalog = catalog
         self._writer = writer
         self._encoder = encoder
+        self._embeddings = embeddings
         self._known = known
         self._locate = locate
         self._after_step = after_step
@@ -155,6 +158,8 @@ class ImageIngester:
             return True
         source = self._writer.find_content(digest)
         if source is None:
+            if self._take_from_files(file, inspection, digest):
+                return True
             self._in_flight[digest] = []
             return False
         is_move = source.path in self.gone
@@ -164,6 +169,16 @@ class ImageIngester:
         else:
             self._writer.copy(_image_row(file, inspection), source.row)
         self._count(file, is_move=is_move)
+        return True
+
+    def _take_from_files(self, file: FileState, inspection: Inspection, digest: bytes) -> bool:
+        """Write an image with a ready embedding of its content; return whether there was one."""
+        row = None if self._embeddings is None else self._embeddings.find(digest)
+        if row is None:
+            return False
+        self._writer.add([_image_row(file, inspection)], row)
+        self.counts.from_files += 1
+        self._count(file)
         return True
 
     def _indexed_before(self, file: FileState) -> ImageRow | None:

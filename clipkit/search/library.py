@@ -157,6 +157,8 @@ class PhotoLibrary(FolderIndex):
                 new images are indexed, "spread" evenly over the folder, so that the first ones
                 stand for the whole, or the "newest" files first. first: filters of `search`, such
                 as {"path": "2024"}: images whose paths can pass them come before the others.
+                embeddings: as `clipkit.open_embedding_files` opens them; an image whose content is
+                there takes its embedding from them.
 
         Returns:
             What was done and what was skipped; of a library with a store, also what was sent there.

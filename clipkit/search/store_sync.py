@@ -9,7 +9,7 @@ Shapes: N images, D dimensions, Q queries.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from clipkit.search.stored_embeddings import stream_contents
 RECALL_AT = 50
 _QUERIES = 64
 _ENOUGH_RECALL = 0.97  # below it searches look harder, as long as that helps
-_FIELDS = ("path_key", "digest", "size", "mtime_ns")
+LISTED_FIELDS = ("path_key", "digest", "size", "mtime_ns")
 _GROWN = 2  # clusters suit up to so many times as many vectors
 
 
@@ -65,11 +65,11 @@ class StoreReport:
         }
 
 
-class _Listing:
+class StoreListing:
     """What a store has, by numbers instead of paths: 17 bytes for each of millions of images.
 
     Args:
-        found: The _FIELDS of every image.
+        found: The LISTED_FIELDS of every image.
     """
 
     def __init__(self, found: Iterable[Mapping[str, Any]]) -> None:
@@ -150,10 +150,8 @@ def sync_store(
         words = snapshot.background()
         store.create(snapshot.meta)
         with store.snapshot() as remote:
-            if not _equal_words(remote.background(), words):
-                names = sorted(words)
-                store.write_background(names, np.stack([words[name] for name in names]))
-            listing = _Listing(remote.list_fields(_FIELDS))
+            write_words(store, remote.background(), words)
+            listing = StoreListing(remote.list_fields(LISTED_FIELDS))
         number = snapshot.count()
         num_sent = num_seen = 0
         with callbacks.progress_for("sending") as progress:
@@ -167,7 +165,14 @@ def sync_store(
         listing.keep(snapshot.catalog.missing())  # those may be reached from elsewhere
         gone = listing.left()
         store.remove_keys(gone)
-        index, recall = _settle_index(snapshot, store, kind, callbacks)
+        index, recall = settle_index(
+            store,
+            number,
+            stored_background(words),
+            lambda queries: exact_neighbours(snapshot, queries, RECALL_AT),
+            kind=kind,
+            callbacks=callbacks,
+        )
     return StoreReport(
         url=str(store.address),
         sent=num_sent,
@@ -178,12 +183,24 @@ def sync_store(
     )
 
 
-def _equal_words(
-    stored: Mapping[str, NDArray[np.float32]], words: Mapping[str, NDArray[np.float32]]
-) -> bool:
-    return stored.keys() == words.keys() and all(
+def write_words(
+    store: MilvusStore,
+    stored: Mapping[str, NDArray[np.float32]],
+    words: Mapping[str, NDArray[np.float32]],
+) -> None:
+    """Write everyday words to a store, unless they are there.
+
+    Args:
+        store: The store.
+        stored: Its words, with their embeddings.
+        words: What they are to be.
+    """
+    are_equal = stored.keys() == words.keys() and all(
         np.allclose(stored[name], words[name], atol=1e-6) for name in words
     )
+    if not are_equal:
+        names = sorted(words)
+        store.write_background(names, np.stack([words[name] for name in names]))
 
 
 def _requests(snapshot: LocalSnapshot, size: int) -> Iterator[tuple[list[ImageRow], Embeddings]]:
@@ -193,11 +210,32 @@ def _requests(snapshot: LocalSnapshot, size: int) -> Iterator[tuple[list[ImageRo
             yield images[start : start + size], rows[start : start + size]
 
 
-def _settle_index(
-    snapshot: LocalSnapshot, store: MilvusStore, kind: IndexKind | None, callbacks: Callbacks
+def settle_index(
+    store: MilvusStore,
+    number: int,
+    words: Embeddings | None,
+    exact_paths: Callable[[Embeddings], list[set[str]]],
+    *,
+    kind: IndexKind | None,
+    callbacks: Callbacks,
 ) -> tuple[AnnIndex, float | None]:
-    """Build the index that suits so many vectors, unless it is there; return it, and its recall."""
-    number = snapshot.count()
+    """Build the index that suits a number of vectors, unless it is there.
+
+    Args:
+        store: Holds the vectors.
+        number: How many there are.
+        words: Embeddings of everyday words, queries to measure the recall with, shape (B, D); None:
+            it is not measured.
+        exact_paths: Returns the paths of the images nearest to each query, compared with all.
+        kind: Of index, as asked for; None: as it was, or what suits the number.
+        callbacks: Told how far building is.
+
+    Returns:
+        The index, and its recall if it was built.
+
+    Raises:
+        LibraryError: If the server cannot build it.
+    """
     now, asked = store.index(), kind or store.requested_kind()
     suited = AnnIndex.suited(number, asked, is_file=store.address.is_file)
     has_grown = suited.num_clusters > _GROWN * now.num_clusters
@@ -205,21 +243,24 @@ def _settle_index(
     if now.kind != suited.kind or has_grown:
         with callbacks.progress_for("building the index") as progress:
             store.build_index(suited, progress)
-        now, recall = _tuned(snapshot, store, suited)
+        now = suited
+        if words is not None:
+            now, recall = _tuned(
+                store, suited, words[:: max(1, len(words) // _QUERIES)], exact_paths
+            )
     if kind is not None:
         store.request_kind(kind)
     return now, recall
 
 
 def _tuned(
-    snapshot: LocalSnapshot, store: MilvusStore, index: AnnIndex
-) -> tuple[AnnIndex, float | None]:
+    store: MilvusStore,
+    index: AnnIndex,
+    queries: Embeddings,
+    exact_paths: Callable[[Embeddings], list[set[str]]],
+) -> tuple[AnnIndex, float]:
     """Let searches look harder until they find enough; return how hard, and how much they find."""
-    words = stored_background(snapshot.background())
-    if words is None:
-        return index, None
-    queries = words[:: max(1, len(words) // _QUERIES)]
-    exact = exact_neighbours(snapshot, queries, RECALL_AT)
+    exact = exact_paths(queries)
     recall = measure_recall(store, index, queries, exact)
     while recall < _ENOUGH_RECALL and index.can_try_harder:
         index = index.harder()

@@ -26,6 +26,7 @@ from clipkit.search.sync_options import SyncRules
 from clipkit.search.sync_progress import SyncCallbacks
 
 if TYPE_CHECKING:
+    from clipkit.bulk_embedding.embedding_files import EmbeddingFiles
     from clipkit.encoder.encoder import Encoder
     from clipkit.search.store_sync import StoreReport
 
@@ -49,6 +50,8 @@ class SyncReport:
     missing_before: int = 0  # as many were missing at the sync before
     newly_skipped: list[ImageReadError] = field(default_factory=list)  # of skipped, since last time
     stored: "StoreReport | None" = None  # what was sent to a store of its own
+    # Of added and changed, those whose embeddings were ready; None: none were given.
+    from_files: int | None = None
 
     @property
     def has_news(self) -> bool:
@@ -66,13 +69,15 @@ class SyncReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it."""
-        found = {
+        found: dict[str, Any] = {
             "folder": str(self.folder),
             **self.counts,
             "missing": self.missing,
             "skipped": [error.to_dict() for error in self.skipped],
             "left_out": [left._asdict() for left in self.left_out],
         }
+        if self.from_files is not None:
+            found["from_files"] = self.from_files
         return found if self.stored is None else found | {"store": self.stored.to_dict()}
 
 
@@ -107,6 +112,7 @@ def sync_library(
             "out is said for the whole of it"
         )
     existing_folder(place.folder)
+    _check_ready(rules.embeddings, encoder)
     place.make_location()
     with writer_lock(place.lock_path, place.folder), _create_catalog(place) as catalog:
         stored = catalog.meta()
@@ -137,6 +143,7 @@ def sync_library(
                 after_commit=callbacks.after_commit(
                     len(changes.added), lambda: catalog.count(place.prefix)
                 ),
+                embeddings=rules.embeddings,
                 clock=clock,
             )
             for image in filter(None, map(catalog.find_missing, state.returned)):
@@ -148,7 +155,10 @@ def sync_library(
         compact(catalog, place.location, place.folder)
     reported = {*state.unreadable, *(stored.unlisted if stored else ())}
     reported_paths = {str(place.path(path)) for path in reported}
-    return _report(place, state, missing, ingester.counts, reported_paths)
+    report = _report(place, state, missing, ingester.counts, reported_paths)
+    if rules.embeddings is None:
+        return report
+    return dataclasses.replace(report, from_files=ingester.counts.from_files)
 
 
 def _write_absent(
@@ -191,6 +201,16 @@ def check_space(meta: CatalogMeta | None, encoder: "Encoder", place: SearchedPla
         f" {meta.space_id}) since it was opened for {encoder.name} (space {encoder.space_id}): open"
         " the library again, or run the same command again"
     )
+
+
+def _check_ready(ready: "EmbeddingFiles | None", encoder: "Encoder") -> None:
+    """Raise SpaceMismatchError if ready embeddings are of another space than an encoder's."""
+    if ready is not None and ready.space_id != encoder.space_id:
+        raise SpaceMismatchError(
+            f"{ready.location} holds embeddings of {ready.model} (space {ready.space_id}), and the "
+            f"index is made with {encoder.name} (space {encoder.space_id}): index with the model "
+            f"that is there, --model {ready.model}, or embed with the other one"
+        )
 
 
 def _create_catalog(place: LibraryPlace) -> Catalog:

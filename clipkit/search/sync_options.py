@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from clipkit.arguments import items_of, near_name
+from clipkit.arguments import check_kind, items_of, near_name
 from clipkit.errors import InputError
 from clipkit.search.filters import FilterOptions, IndexFilter, read_filter
 from clipkit.search.indexing_order import IndexingOrder, check_indexing_order
+
+if TYPE_CHECKING:
+    from clipkit.bulk_embedding.embedding_files import EmbeddingFiles
 
 
 class SyncOptions(TypedDict, total=False):
@@ -18,6 +21,7 @@ class SyncOptions(TypedDict, total=False):
     prune: bool
     order: IndexingOrder
     first: FilterOptions
+    embeddings: "EmbeddingFiles | None"
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,15 @@ class SyncRules:
     order: IndexingOrder = "spread"
     # What can pass it, as far as paths tell, comes before the rest.
     first: IndexFilter = field(default_factory=IndexFilter)
+    # Images whose content is in them take their embeddings from there.
+    embeddings: "EmbeddingFiles | None" = None
 
     def __post_init__(self) -> None:
         """Refuse a single string as patterns, each of whose letters would be one; and an order."""
         check_indexing_order(self.order)
+        if self.embeddings is not None:
+            rule = "embeddings must be what clipkit.open_embedding_files(FOLDER) returns"
+            check_kind(self.embeddings, "space_id", rule)
         if self.exclude is None:
             return
         patterns = tuple(items_of(self.exclude, "exclude must be a list of patterns"))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import clipkit
+from clipkit.bulk_embedding.embed import embed_source
 from clipkit.cli import index, search
 from clipkit.cli.main import main
 from clipkit.search.store.milvus.connection import MilvusConnection
@@ -150,7 +152,7 @@ def test_ctrl_c_keeps_what_was_sent(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipkit.search.store_sync._settle_index", interrupt)
+    monkeypatch.setattr("clipkit.search.store_sync.settle_index", interrupt)
     assert _run("index", "photos", "--store", url) == 130
     assert f"to resume, run  clipkit index photos --store {url}" in capsys.readouterr().err
     monkeypatch.undo()
@@ -158,3 +160,16 @@ def test_ctrl_c_keeps_what_was_sent(
     monkeypatch.chdir(photos.parent)
     assert _run("index", "photos", "--store", url) == 0
     assert "0 sent, 0 removed, 2 unchanged" in capsys.readouterr().out
+
+
+def test_embeddings_in_files_are_sent_without_a_folder(
+    photos: Path, url: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starter = clipkit.load(cache_texts=False)
+    embed_source(photos, photos.parent / "out", starter)
+    monkeypatch.setattr(index, "load_encoder", lambda arguments: starter)
+    assert _run("index", "--from", "out", "--store", url) == 0
+    assert capsys.readouterr().out == f"{url}: 2 sent, 0 removed, 0 unchanged, index flat\n"
+    assert _run("index", "--from", "out", "--store", url, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["sent"], report["unchanged"]) == (0, 2)

@@ -30,7 +30,7 @@ ALONE = Lane(0, 1)
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr(shard_stream, "_WAITS", (0.0,) * 4)
+    monkeypatch.setattr(shard_stream, "RETRY_SECONDS", (0.0,) * 4)
 
 
 @pytest.fixture
