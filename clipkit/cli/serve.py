@@ -14,7 +14,7 @@ from clipkit.cli.indexing import add_scan_options, check_is_indexed
 from clipkit.cli.model_options import add_model_options, load_encoder
 from clipkit.cli.search_sync import sync_for_search
 from clipkit.cli.store_options import add_store_option, settle_store
-from clipkit.cli.terminal import note
+from clipkit.cli.terminal import note, warn
 from clipkit.encoder.encoder import Encoder
 from clipkit.errors import InputError, MissingExtraError
 from clipkit.search.library import PhotoLibrary
@@ -162,6 +162,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if not all(map(find_spec, _MODULES)):
         raise MissingExtraError("server", "clipkit serve")
+    from clipkit.server.workers import open_library
+    from clipkit.web.hosts import LOCAL_NAMES
     from clipkit.web.listening import bind, shown_address
 
     _check_sources(arguments)
@@ -170,6 +172,13 @@ def run(arguments: argparse.Namespace) -> int:
         encoder = load_encoder(arguments, cache_texts="memory")  # what clients ask is never kept
         if arguments.folder is not None and not _index(arguments.folder, encoder, arguments):
             return 130
+        if arguments.store is not None:  # one that nobody answers at is not served
+            open_library(None, arguments.store, encoder)
+        if arguments.host not in LOCAL_NAMES and not settings.keys:
+            warn(
+                f"whoever reaches {arguments.host} is answered, since there is no key: see "
+                "--api-key-file"
+            )
         note(f"the API is at  {shown_address(arguments.host, bound)}")
         _serve(arguments, settings, encoder, bound)
     return 0

@@ -38,8 +38,8 @@ def settle_store(arguments: argparse.Namespace) -> None:
     """
     if arguments.folder is not None:
         raise InputError(
-            f"{arguments.store} knows which folder it holds: leave out {arguments.folder}, or "
-            "search a part of it with --path"
+            f"{arguments.store} knows which folder it holds: leave out {arguments.folder}; a "
+            "filter by path searches a part of it"
         )
     if arguments.exclude is not None or arguments.include_hidden is not None:
         raise InputError(

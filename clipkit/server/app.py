@@ -19,13 +19,21 @@ from clipkit.server.serving import Load, Serving
 from clipkit.server.settings import ServerSettings
 
 
-def make_app(settings: ServerSettings, load: Load, fail: Callable[[Exception], None]) -> ASGIApp:
+def make_app(
+    settings: ServerSettings,
+    load: Load,
+    fail: Callable[[Exception], None],
+    *,
+    loads_first: bool = False,
+) -> ASGIApp:
     """Return the web application of one worker.
 
     Args:
         settings: Who is answered, how much, and what is logged.
         load: Loads what is served; called once the application runs.
         fail: Called with what loading raised.
+        loads_first: Whether requests are taken only once it is ready, so that other workers of the
+            same port answer meanwhile; else it tells of its health while it loads.
 
     Returns:
         The application.
@@ -41,6 +49,8 @@ def make_app(settings: ServerSettings, load: Load, fail: Callable[[Exception], N
         serving.end_at_signals()
         async with mcp.run():
             loading = asyncio.create_task(serving.start())
+            if loads_first:
+                await loading
             yield
             loading.cancel()
             serving.close()

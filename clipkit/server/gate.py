@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clipkit.plain_text import visible
 from clipkit.server.metrics import ServerMetrics
 from clipkit.server.refusals import RefusedError, busy
-from clipkit.server.settings import BODY_SECONDS, SEND_SECONDS, ServerSettings
+from clipkit.server.settings import BODY_SECONDS, BUSY_SECONDS, SEND_SECONDS, ServerSettings
+from clipkit.web.hosts import host_name
 
 ACCESS_LOG = "clipkit.server.access"
 HEALTH = "/health/"
@@ -72,6 +73,10 @@ class Gate:
             await self._answer(scope, body, watched)
         except _StalledError:
             watched.status = _GONE
+        except asyncio.CancelledError:  # the server ends, and the time for its requests is over
+            if watched.status != _GONE:
+                raise
+            await _ENDING.answer()(scope, body.receive, watched)
         finally:
             self._num_bytes -= body.num_bytes
             seconds = time.perf_counter() - start
@@ -144,7 +149,10 @@ class Gate:
         headers = Headers(scope=scope)
         if not self._keys:
             hosts = headers.getlist("host")
-            if len(hosts) != 1 or hosts[0] not in self._settings.hosts:
+            # Probes ask for its health at addresses that the server cannot know.
+            is_any = scope["path"].startswith(HEALTH)
+            names = [host for host in hosts if is_any and host_name(host)]
+            if len(hosts) != 1 or not (names or hosts[0] in self._settings.hosts):
                 raise RefusedError(
                     403, "the server is not reached under this name: see --allow-host",
                     "unknown_host",
@@ -274,6 +282,12 @@ def _route(scope: Scope) -> str:
     if scope["path"] == MCP:
         return MCP
     return str(getattr(scope.get("route"), "path", "other"))
+
+
+_ENDING = RefusedError(
+    503, "the server is ending and cannot finish this: send it again", "ending",
+    {"Retry-After": str(BUSY_SECONDS), **_CLOSE},
+)  # fmt: skip
 
 
 def _too_large(most: int) -> RefusedError:

@@ -23,23 +23,31 @@ class RefusedError(Exception):
         message: What was wrong, what was got, what would be right, what to do.
         code: For programs.
         headers: Of the answer.
+        param: The field of the request that is at fault, if one is.
     """
 
     def __init__(
-        self, status: int, message: str, code: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        code: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
         self.headers = dict(headers or {})
+        self.param = param
 
     def answer(self) -> JSONResponse:
         """Return what is sent."""
         error = {
             "message": self.message,
             "type": _TYPES.get(self.status, "invalid_request_error"),
-            "param": None,
+            "param": self.param,
             "code": self.code,
         }
         return AsciiJSONResponse({"error": error}, self.status, self.headers)
@@ -101,7 +109,7 @@ def describe_faults(faults: Sequence[Mapping[str, Any]]) -> str:
     """
     said: dict[str, str] = {}
     for fault in faults:
-        where = _place(fault["loc"])
+        where = place_of(fault)
         if fault["type"] == "json_invalid":
             return f"the body is no JSON ({fault['ctx']['error']}): send an object in UTF-8"
         if fault["type"] == "missing" and not where:
@@ -120,14 +128,20 @@ def describe_faults(faults: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(parts[:_SHOWN]) + more
 
 
-def _place(location: Sequence[object]) -> str:
+def place_of(fault: Mapping[str, Any]) -> str:
     """Return where in the body a fault is: names of fields and numbers of items, no types."""
     place = ""
-    for part in location[1:]:
+    parts = list(fault["loc"][1:])
+    # A field that there is not may have any name; all others are in small letters, types are not.
+    unknown = parts.pop() if parts and fault["type"] == "extra_forbidden" else None
+    for part in parts:
         if isinstance(part, int):
             place += f"[{part}]"
         elif isinstance(part, str) and part.isidentifier() and part.islower() and part != "str":
             place += f".{part}" if place else part
+    if unknown is not None:
+        name = shown(unknown).strip("'")
+        place += f".{name}" if place else name
     return place
 
 

@@ -11,7 +11,13 @@ from starlette.exceptions import HTTPException
 from clipkit.errors import ClipkitError
 from clipkit.server import requests, responses
 from clipkit.server.metrics import CONTENT_TYPE, ServerMetrics
-from clipkit.server.refusals import AsciiJSONResponse, RefusedError, describe_faults, refusal_of
+from clipkit.server.refusals import (
+    AsciiJSONResponse,
+    RefusedError,
+    describe_faults,
+    place_of,
+    refusal_of,
+)
 from clipkit.server.serving import Serving
 
 _REFUSALS: Mapping[int | str, dict[str, Any]] = {
@@ -172,7 +178,12 @@ def _refusal(error: Exception) -> RefusedError:
     if isinstance(error, RequestValidationError):
         faults = error.errors()
         is_json = all(fault["type"] != "json_invalid" for fault in faults)
-        return RefusedError(422 if is_json else 400, describe_faults(faults), "invalid_request")
+        return RefusedError(
+            422 if is_json else 400,
+            describe_faults(faults),
+            "invalid_request",
+            param=(place_of(faults[0]) or None) if is_json else None,
+        )
     if isinstance(error, HTTPException):
         message = _SENTENCES.get(error.status_code, str(error.detail))
         return RefusedError(error.status_code, message, "http_error", error.headers)
@@ -181,7 +192,8 @@ def _refusal(error: Exception) -> RefusedError:
 
 
 _SENTENCES = {
-    400: "the body cannot be parsed: send JSON in UTF-8 that is not nested deeply",
+    400: "the body cannot be parsed: send JSON in UTF-8, not nested deeply and without numbers of "
+    "thousands of digits",
     404: "there is nothing at this address: see /openapi.json",
     405: "this address takes another method: see /openapi.json",
 }

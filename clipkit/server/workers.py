@@ -121,7 +121,7 @@ class WorkerApp:
         from clipkit.server.app import make_app
 
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        return make_app(self.settings, self._load, _end_worker)
+        return make_app(self.settings, self._load, _end_worker, loads_first=True)
 
     def _load(self) -> Served:
         spec = self.spec

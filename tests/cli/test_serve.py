@@ -69,3 +69,15 @@ def test_a_port_that_cannot_be_had_is_told(refused: Callable[..., str]) -> None:
     assert f"127.0.0.1, port {number}" in said
     assert "give another --port" in said
     assert "at most 65535" in refused("--port", 65536)
+
+
+def test_a_store_that_nobody_answers_at_is_not_said_to_be_served(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        number = nobody.getsockname()[1]
+    outcome = run("serve", "--port", 0, "--store", f"milvus://127.0.0.1:{number}/photos")
+    assert outcome.status == 2
+    assert "the API is at" not in outcome.err
+    assert "no Milvus server answers" in outcome.err

@@ -45,6 +45,7 @@ def ask(
     is_gone: bool = False,
     is_cut: bool = False,
     is_stalled: bool = False,
+    ends: bool = False,
     **headers: str,
 ) -> tuple[int, Any]:
     """Send one request; return the status, 0 if there was no answer, and its JSON."""
@@ -75,7 +76,12 @@ def ask(
             "type": "http", "method": method, "path": path, "query_string": b"a=secret",
             "headers": [(name.encode(), value.encode()) for name, value in head.items()],
         }  # fmt: skip
-        await asyncio.wait_for(gate(scope, receive, send), 60)
+        answering = asyncio.ensure_future(gate(scope, receive, send))
+        if ends:
+            while not api.num_calls:
+                await asyncio.sleep(0)
+            answering.cancel()  # as uvicorn does when its grace is over
+        await asyncio.wait_for(answering, 60)
 
     asyncio.run(main())
     if not sent:
@@ -93,6 +99,18 @@ def test_under_another_name_nothing_is_answered(host: str) -> None:
     status, answer = ask(api := Api(), host=host)
     assert (status, api.num_calls) == (403, 0)
     assert "--allow-host" in answer["error"]["message"]
+
+
+def test_its_health_is_told_at_any_address() -> None:
+    """A probe of Kubernetes names the pod's IP address."""
+    assert ask(Api(), path="/health/live", method="GET", host="10.244.1.7:8000")[0] == 200
+    assert ask(Api(), path="/metrics", method="GET", host="10.244.1.7:8000")[0] == 403
+
+
+def test_a_request_that_the_end_of_the_server_cuts_off_is_told_so() -> None:
+    status, answer = ask(api := Api(waits=True), ends=True)
+    assert (status, api.was_cancelled) == (503, True)
+    assert answer["error"]["message"].endswith("send it again")
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_request_that_is_too_large_is_not_read(server: RunningServer) -> None:
     "head",
     [
         b"GET / HTTP/1.1\r\n\r\n",
-        b"GET /health/live HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"

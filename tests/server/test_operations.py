@@ -254,3 +254,8 @@ def test_too_many_prompts_are_refused(starter: clipkit.Encoder) -> None:
         few = {**body, "labels": ["a", "b"], "unknown": True}
         said = sentence_of(client, "/v1/classify", few)
     assert f"got {16 * (2 + len(BACKGROUND_NAMES))}" in said
+
+
+def test_the_field_at_fault_is_named_for_programs(client: TestClient) -> None:
+    for body, field in (({"query": "a", "k": "many"}, "k"), ({"query": "a", "K": 1}, "K")):
+        assert answer_of(client, "/v1/search", body, 422)["error"]["param"] == field

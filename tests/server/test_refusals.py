@@ -25,6 +25,12 @@ def test_a_fault_is_told_with_its_place_and_what_was_got() -> None:
     assert said.isascii()
 
 
+@pytest.mark.parametrize(("name", "place"), [("K", "K"), ("str", "str"), ("a b", "a b")])
+def test_a_field_that_there_is_not_is_named(name: str, place: str) -> None:
+    said = sentence(SearchRequest, {"query": "a", name: 1})
+    assert said.startswith(f"{place}: Extra inputs are not permitted")
+
+
 def test_several_faults_are_told_and_many_counted() -> None:
     body = {"query": "a", "k": 0, "sort": "so", "diversity": 2, "min_relevance": -1, "kk": 1}
     said = sentence(SearchRequest, body)

@@ -90,8 +90,16 @@ def test_two_workers_share_a_port_and_one_that_dies_is_replaced(tmp_path: Path) 
         # Whichever worker is asked tells of both.
         assert metric(server, "clipkit_requests_total", 'route="/v1/search"') == 8
         os.kill(min(before), signal.SIGKILL)
-        server.poll(lambda: len(workers_of(server) - before) == 1)
+        statuses = set()
+
+        def is_replaced() -> bool:
+            with contextlib.suppress(httpx.TransportError):  # to the one that was just killed
+                statuses.add(server.post("/v1/search", {"query": "a cat"}).status_code)
+            return len(workers_of(server) - before) == 1
+
+        server.poll(is_replaced)
         server.poll(lambda: metric(server, "clipkit_ready_workers") == 2)
+        assert statuses == {200}  # the other one answers while the new one loads the model
         assert server.post("/v1/search", {"query": "a cat"}).status_code == 200
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(SECONDS) == 0
