@@ -95,10 +95,10 @@ def test_two_workers_share_a_port_and_one_that_dies_is_replaced(tmp_path: Path) 
         def is_replaced() -> bool:
             with contextlib.suppress(httpx.TransportError):  # to the one that was just killed
                 statuses.add(server.post("/v1/search", {"query": "a cat"}).status_code)
-            return len(workers_of(server) - before) == 1
+            is_there = len(workers_of(server) - before) == 1
+            return is_there and metric(server, "clipkit_ready_workers") == 2
 
         server.poll(is_replaced)
-        server.poll(lambda: metric(server, "clipkit_ready_workers") == 2)
         assert statuses == {200}  # the other one answers while the new one loads the model
         assert server.post("/v1/search", {"query": "a cat"}).status_code == 200
         server.process.send_signal(signal.SIGTERM)
