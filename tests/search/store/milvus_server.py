@@ -84,7 +84,13 @@ class MilvusServer:
             etcd.write_text(_ETCD.format(client=_free_port(), peer=_free_port()))
             binaries = environment().resolve() / "server" / "bin"
             python = environment() / "bin" / "python"
-            paths = [base, binaries, etcd, str(self._port), json.dumps(self._settings)]
+            paths: list[str | Path] = [
+                base,
+                binaries,
+                etcd,
+                str(self._port),
+                json.dumps(self._settings),
+            ]
             subprocess.run([python, "-c", _LAY_OUT, *paths], check=True)
         with (self._directory / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
