@@ -98,7 +98,8 @@ class Operations:
             "sort": request.sort,
             **request.filters.options(),
         }
-        return await library.search(await self._embedded(asked), _paths_of(asked), options)
+        parts = await self._embedded(asked)
+        return await library.search(parts, _own_paths(asked, parts), options)
 
     async def context(self, request: ContextRequest) -> dict[str, Any]:
         """Return the images that fit, with what is known of each, for a language model."""
@@ -113,7 +114,8 @@ class Operations:
             max_pixels=self._limits.max_pixels,
         )
         parts = await self._embedded(asked)
-        return await library.context(parts, _paths_of(asked), options, request.filters.options())
+        hidden = _own_paths(asked, parts)
+        return await library.context(parts, hidden, options, request.filters.options())
 
     async def classify(self, request: ClassifyRequest) -> dict[str, Any]:
         """Return the labels of an image, best first."""
@@ -150,7 +152,7 @@ class Operations:
                 row, name = next(image_rows), "<image>"
             else:
                 path = str(part.path)
-                row, name = await self._needed_library().embedding_of(path), path
+                row, name = await self._needed_library().embedding_of(path)
             is_image = part.text is None
             embedded.append(QueryPart(row, part.weight, is_image=is_image, name=name))
         return embedded
@@ -204,8 +206,9 @@ class Operations:
         return np.asarray(normalize_rows(row[None, :dimensions])[0])
 
 
-def _paths_of(parts: Sequence[Part]) -> list[str]:
-    return [part.path for part in parts if part.path is not None]
+def _own_paths(asked: Sequence[Part], parts: Sequence[QueryPart]) -> list[str]:
+    """Return the images of the library that a query is made of, by their paths in the index."""
+    return [str(part.name) for one, part in zip(asked, parts, strict=True) if one.path is not None]
 
 
 def _sorted_inputs(

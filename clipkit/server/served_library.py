@@ -5,7 +5,10 @@ opened. Paths in answers are relative to the library's folder.
 """
 
 import base64
+import contextlib
 import glob
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +21,7 @@ import numpy as np
 from anyio.to_thread import run_sync
 from numpy.typing import NDArray
 
-from clipkit.errors import ClipkitError, ImageReadError
+from clipkit.errors import ClipkitError, ImageReadError, InputError
 from clipkit.progress import Callbacks, usable_cores
 from clipkit.search.context import ContextOptions, retrieve_context
 from clipkit.search.context_report import ContextImage
@@ -27,6 +30,8 @@ from clipkit.search.library import PhotoLibrary
 from clipkit.search.query import Query, QueryPart
 from clipkit.search.search import SearchHits
 from clipkit.search.thumbnails import ThumbnailCache
+
+_ESCAPED_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
 class ServedLibrary:
@@ -41,19 +46,29 @@ class ServedLibrary:
         self._thumbnails: ThumbnailCache = library.thumbnails()
         self._searchers = anyio.CapacityLimiter(usable_cores() + 1)  # one may wait for the disk
 
-    async def embedding_of(self, path: str) -> NDArray[np.float32]:
-        """Return the embedding of an indexed image, shape (D,), norm 1.
+    async def embedding_of(self, path: str) -> tuple[NDArray[np.float32], str]:
+        """Return the embedding of an indexed image, shape (D,), norm 1, and its path in the index.
 
         Args:
-            path: Relative to the library's folder.
+            path: Relative to the library's folder, as answers have it.
 
         Returns:
-            As it is stored.
+            As it is stored; the path is another one where its bytes are no UTF-8.
 
         Raises:
             InputError: If there is none of that path.
         """
-        return await run_sync(self._library.embedding_of, path, limiter=self._searchers)
+        return await run_sync(self._find, path, limiter=self._searchers)
+
+    def _find(self, path: str) -> tuple[NDArray[np.float32], str]:
+        try:
+            return self._library.embedding_of(path), path
+        except InputError:
+            meant = _ESCAPED_BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), path)
+            if meant != path:
+                with contextlib.suppress(InputError):
+                    return self._library.embedding_of(meant), meant
+            raise
 
     async def search(
         self, parts: Sequence[QueryPart], hidden: Sequence[str], options: Mapping[str, Any]
@@ -111,12 +126,15 @@ class ServedLibrary:
 
     def _presented(self, image: ContextImage, size: int | None) -> ContextImage:
         """Return an image without this machine's folders, with a rendering if one was asked for."""
-        image = replace(image, uri=quote(image.path, errors="surrogateescape"))
+        file_path = self._library.folder / image.path
+        uri = quote(image.path, errors="surrogateescape")
+        raw = None if image.raw is None else told_path(image.raw)
+        image = replace(image, uri=uri, path=told_path(image.path), raw=raw)
         if size is None:
             return image
         # By the index, which also refuses what a link leads to: the file may be another by now.
         try:
-            file = self._thumbnails.render(self._library.folder / image.path, box=(size, size))
+            file = self._thumbnails.render(file_path, box=(size, size))
         except ImageReadError as error:
             return replace(image, thumbnail_error=error.reason)
         except ClipkitError:  # no index on this machine: the library is in a store
@@ -138,7 +156,13 @@ class ServedLibrary:
 
 def inner_path(path: Path, folder: Path) -> str:
     """Return the path of a hit relative to the library's folder, with / between its parts."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    is_inside = path.is_relative_to(folder)
+    return told_path(path.relative_to(folder).as_posix() if is_inside else path.name)
+
+
+def told_path(path: str) -> str:
+    r"""Return a path as text that any parser of JSON takes: bytes that are no UTF-8 as ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def data_url(jpeg: bytes) -> str:

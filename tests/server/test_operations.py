@@ -1,6 +1,7 @@
 """What the API answers is what the Python API returns."""
 
 import base64
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,25 @@ def test_too_many_prompts_are_refused(starter: clipkit.Encoder) -> None:
 def test_the_field_at_fault_is_named_for_programs(client: TestClient) -> None:
     for body, field in (({"query": "a", "k": "many"}, "k"), ({"query": "a", "K": 1}, "K")):
         assert answer_of(client, "/v1/search", body, 422)["error"]["param"] == field
+
+
+def test_a_name_that_is_no_text_can_be_read_and_sent_back(
+    starter: clipkit.Encoder, tmp_path: Path
+) -> None:
+    """Strict parsers of JSON take no half characters, and clients cannot send them."""
+    names = {b"\xff\xfe.jpg": "cat", rb"\xff.jpg": "red_panda", b"owl.jpg": "owl"}
+    for name, source in names.items():
+        (tmp_path / os.fsdecode(name)).write_bytes((SAMPLES / f"{source}.jpg").read_bytes())
+    library = clipkit.PhotoLibrary.open(tmp_path, starter)
+    library.sync()
+    with client_of(starter, library) as client:
+        told = {r"\xff\xfe.jpg", r"\xff.jpg", "owl.jpg"}
+        hits = answer_of(client, "/v1/search", {"query": "a cat"})["hits"]
+        assert {hit["path"] for hit in hits} == told
+        for path in told:
+            similar = answer_of(client, "/v1/similar", {"path": path})["hits"]
+            assert {hit["path"] for hit in similar} == told - {path}
+        body = {"query": "a cat", "thumbnails": 64, "min_relevance": 0}
+        images = answer_of(client, "/v1/context", body)["images"]
+        assert {image["path"] for image in images} == told
+        assert not any(image["thumbnail_error"] for image in images)
