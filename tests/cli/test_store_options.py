@@ -1,7 +1,6 @@
 """``clipkit index --store`` and ``clipkit search --store``, in a file of Milvus Lite."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,8 @@ import clipkit
 from clipkit.bulk_embedding.embed import embed_source
 from clipkit.cli import index, search
 from clipkit.cli.main import main
-from clipkit.search.store.milvus.connection import MilvusConnection
 from tests.fakes import FakeEncoder, age_files, save_image
+from tests.store_file import url as url
 
 pytest.importorskip("milvus_lite", reason="the extra milvus-lite is not installed")
 
@@ -33,22 +32,6 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_image(tmp_path / "photos" / "trip" / "blue.png", (0, 0, 255))
     age_files(tmp_path / "photos")
     return tmp_path / "photos"
-
-
-@pytest.fixture
-def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A store's URL; connections to it are closed after the test, as they are with the process."""
-    made: list[MilvusConnection] = []
-    make = MilvusConnection.__init__
-
-    def remember(self: MilvusConnection, *arguments: object, **options: object) -> None:
-        make(self, *arguments, **options)  # type: ignore[arg-type]
-        made.append(self)
-
-    monkeypatch.setattr(MilvusConnection, "__init__", remember)
-    yield f"milvus://{tmp_path}/milvus.db/photos"
-    for connection in made:
-        connection.close()
 
 
 def _run(*words: object) -> int:

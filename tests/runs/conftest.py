@@ -11,6 +11,7 @@ import tomli_w
 from PIL import Image
 
 from tests.conftest import SAMPLES
+from tests.data.conftest import write_shard
 from tests.models.conftest import tiny_config
 from tests.one_thread import one_thread as one_thread
 from tests.runs.clipkit_process import ClipkitProcess, Outcome
@@ -96,6 +97,20 @@ def save_captions_folder(folder: Path, num_images: int = 40) -> Path:
         _shrunk(SAMPLES / name).save(folder / f"{Path(name).stem}.png")
         (folder / f"{Path(name).stem}.txt").write_text(f"a photo of a {label}\nthe {label}\n")
     return folder
+
+
+def save_shards(folder: Path, captions_folder: Path, size: int) -> None:
+    """Write the pairs of a folder as shards 0.tar, 1.tar, ... of so many pairs."""
+    samples = [
+        {
+            "__key__": path.stem,
+            "png": path.read_bytes(),
+            "txt": path.with_suffix(".txt").read_bytes(),
+        }
+        for path in sorted(captions_folder.glob("*.png"))
+    ]
+    for number, first in enumerate(range(0, len(samples), size)):
+        write_shard(folder / f"{number}.tar", samples[first : first + size])
 
 
 def save_architecture(path: Path) -> Path:

@@ -13,10 +13,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import ROOT
-from tests.data.conftest import write_shard
 from tests.models.conftest import tiny_config
 from tests.runs.clipkit_process import run_ranks
-from tests.runs.conftest import TEXT, Train, WriteRun, final_weights
+from tests.runs.conftest import TEXT, Train, WriteRun, final_weights, save_shards
 
 pytestmark = pytest.mark.slow
 
@@ -166,16 +165,7 @@ def test_both_processes_stop_when_one_is_asked_to(
 def test_two_processes_on_shards_reach_the_weights_of_one(
     write_run: WriteRun, train: Train, captions_folder: Path, tmp_path: Path
 ) -> None:
-    samples = [
-        {
-            "__key__": path.stem,
-            "png": path.read_bytes(),
-            "txt": path.with_suffix(".txt").read_bytes(),
-        }
-        for path in sorted(captions_folder.glob("*.png"))
-    ]
-    for number in range(4):
-        write_shard(tmp_path / f"{number}.tar", samples[10 * number : 10 * number + 10])
+    save_shards(tmp_path, captions_folder, 10)
     data = {"train": str(tmp_path / "{0..3}.tar"), "validation_fraction": 0.2}
     one, two = write_run("one", data=data), write_run("two", data=data)
 

@@ -9,24 +9,14 @@ import pytest
 
 from clipkit.errors import InputError
 from clipkit.training.config import DataConfig, SourceConfig
-from tests.data.conftest import write_shard
 from tests.runs.clipkit_process import run_ranks
-from tests.runs.conftest import Train, WriteRun, final_weights
+from tests.runs.conftest import Train, WriteRun, final_weights, save_shards
 
 
 @pytest.fixture
 def stream(captions_folder: Path, tmp_path: Path) -> dict[str, Any]:
     """The settings of data for eight shards of five pairs each, all of which are an epoch."""
-    samples = [
-        {
-            "__key__": path.stem,
-            "png": path.read_bytes(),
-            "txt": path.with_suffix(".txt").read_bytes(),
-        }
-        for path in sorted(captions_folder.glob("*.png"))
-    ]
-    for number in range(8):
-        write_shard(tmp_path / f"{number}.tar", samples[5 * number : 5 * number + 5])
+    save_shards(tmp_path, captions_folder, 5)
     return {"train": str(tmp_path / "{0..7}.tar"), "stream": True, "samples_per_epoch": 40}
 
 

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.data.conftest import write_shard
 from tests.runs.clipkit_process import run_ranks
-from tests.runs.conftest import WriteRun, final_weights
+from tests.runs.conftest import WriteRun, final_weights, save_shards
 
 pytestmark = pytest.mark.slow
 
@@ -34,16 +33,7 @@ def shards(captions_folder: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """The settings of data for eight shards of five pairs each, on a web server."""
     folder = tmp_path / "served"
     folder.mkdir()
-    samples = [
-        {
-            "__key__": path.stem,
-            "png": path.read_bytes(),
-            "txt": path.with_suffix(".txt").read_bytes(),
-        }
-        for path in sorted(captions_folder.glob("*.png"))
-    ]
-    for number in range(8):
-        write_shard(folder / f"{number}.tar", samples[5 * number : 5 * number + 5])
+    save_shards(folder, captions_folder, 5)
 
     def handle(*arguments: Any) -> _Quiet:
         return _Quiet(*arguments, directory=str(folder))

@@ -1,6 +1,5 @@
 """Embeddings in files sent to a store, in a file of Milvus Lite, and searched there."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +8,11 @@ import pytest
 import clipkit
 from clipkit.bulk_embedding.embed import EmbedOptions, embed_source
 from clipkit.errors import SpaceMismatchError
-from clipkit.search.store.milvus.connection import MilvusConnection
 from clipkit.search.store_load import exact_in_files, send_embeddings
 from tests.bulk_embedding.made_sources import COLORS, image_bytes, make_shard
+from tests.store_file import url as url
 
 pytest.importorskip("milvus_lite", reason="the extra milvus-lite is not installed")
-
-
-@pytest.fixture
-def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A store's URL; connections to it are closed after the test, as they are with the process."""
-    made: list[MilvusConnection] = []
-    make = MilvusConnection.__init__
-
-    def remember(self: MilvusConnection, *arguments: object, **options: object) -> None:
-        make(self, *arguments, **options)  # type: ignore[arg-type]
-        made.append(self)
-
-    monkeypatch.setattr(MilvusConnection, "__init__", remember)
-    yield f"milvus://{tmp_path}/milvus.db/photos"
-    for connection in made:
-        connection.close()
 
 
 def _embed(tmp_path: Path, starter: clipkit.Encoder, count: int) -> clipkit.EmbeddingFiles:
