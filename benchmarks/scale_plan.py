@@ -25,7 +25,7 @@ class Units:
     code_bytes: float = 520.0  # 512 of a code in 8 bits, 8 of its number
     embed_per_core: float = 45.0  # images a second: reading, decoding, ViT-B/32 in 8 bits
     embed_per_gpu: float = 2500.0  # ViT-B/32 on an A100, as clip-retrieval's README has it
-    send_per_second: float = 4500.0  # into one Milvus, from one process
+    send_per_second: float = 8700.0  # into one Milvus, from one process
     assign_per_core: float = 34e3  # vectors a second to their cells
     scan_bytes: float = 29e9  # a second and core, from memory
     disk_bytes: float = 1.5e9  # a second
