@@ -97,7 +97,7 @@ def embed_source(
     """Embed a collection of images into files of vectors in half precision.
 
     The work is cut into parts, each of which appears in the folder whole or not at all. What is
-    there is not done again: after a kill, Ctrl-C, or new images, the same call goes on. Whatever
+    there is not done again: after a kill, Ctrl-C, or new images, the same call resumes. Whatever
     the engine and the number of workers, the files are the same bytes.
 
     Args:

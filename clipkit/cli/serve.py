@@ -20,6 +20,7 @@ from clipkit.errors import InputError, MissingExtraError
 from clipkit.search.library import PhotoLibrary
 
 if TYPE_CHECKING:
+    from clipkit.server.serving import Served
     from clipkit.server.settings import ServerSettings
 
 KEY_VARIABLE = "CLIPKIT_API_KEY"
@@ -162,6 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if not all(map(find_spec, _MODULES)):
         raise MissingExtraError("server", "clipkit serve")
+    from clipkit.server.serving import Served
     from clipkit.server.workers import open_library
     from clipkit.web.hosts import LOCAL_NAMES
     from clipkit.web.listening import bind, shown_address
@@ -172,15 +174,15 @@ def run(arguments: argparse.Namespace) -> int:
         encoder = load_encoder(arguments, cache_texts="memory")  # what clients ask is never kept
         if arguments.folder is not None and not _index(arguments.folder, encoder, arguments):
             return 130
-        if arguments.store is not None:  # one that nobody answers at is not served
-            open_library(None, arguments.store, encoder)
+        # A store that nobody answers at is refused before anything is said to be served.
+        library = open_library(arguments.folder, arguments.store, encoder)
         if arguments.host not in LOCAL_NAMES and not settings.keys:
             warn(
                 f"whoever reaches {arguments.host} is answered, since there is no key: see "
                 "--api-key-file"
             )
         note(f"the API is at  {shown_address(arguments.host, bound)}")
-        _serve(arguments, settings, encoder, bound)
+        _serve(arguments, settings, Served(encoder, library), bound)
     return 0
 
 
@@ -255,22 +257,19 @@ def _index(folder: str, encoder: Encoder, arguments: argparse.Namespace) -> bool
 def _serve(
     arguments: argparse.Namespace,
     settings: "ServerSettings",
-    encoder: Encoder,
+    served: "Served",
     bound: socket.socket,
 ) -> None:
-    from clipkit.server.serving import Served
-    from clipkit.server.workers import open_library, serve_here, serve_in_workers
+    from clipkit.server.workers import serve_here, serve_in_workers
 
-    folder = arguments.folder
     if arguments.workers == 1:
-        served = Served(encoder, open_library(folder, arguments.store, encoder))
         serve_here(settings, lambda: served, bound)
     else:
         serve_in_workers(
             settings,
-            encoder.spec,
+            served.encoder.spec,
             bound,
             num_workers=arguments.workers,
-            folder=folder,
+            folder=arguments.folder,
             store=arguments.store,
         )

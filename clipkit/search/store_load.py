@@ -19,7 +19,7 @@ from clipkit.progress import Callbacks
 from clipkit.search.relevance import make_background
 from clipkit.search.store.milvus.address import read_address
 from clipkit.search.store.milvus.ann_index import IndexKind, check_kind_of_index
-from clipkit.search.store.milvus.connection import MilvusConnection
+from clipkit.search.store.milvus.connection import MilvusConnection, in_requests
 from clipkit.search.store.milvus.store import MilvusStore
 from clipkit.search.store.records import CatalogMeta, ImageRow
 from clipkit.search.store_sync import (
@@ -84,8 +84,7 @@ def send_embeddings(
             images = _records(block)
             known = listing.is_known(images)
             new = [place for place, is_known in enumerate(known) if not is_known]
-            for start in range(0, len(new), size):
-                some = new[start : start + size]
+            for some in in_requests(new, size):
                 target.upsert([images[place] for place in some], block.embeddings[some])
             num_sent, num_seen = num_sent + len(new), num_seen + len(images)
             progress(num_seen, None)

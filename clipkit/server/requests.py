@@ -1,7 +1,7 @@
 """The requests of the API as pydantic types: kinds, ranges and descriptions, for the schema too.
 
 Nothing is converted: a number in quotes is no number. Limits that the server was started with are
-checked in `clipkit.server.checks`, and written into the schema by `clipkit.server.schema`.
+checked in `clipkit.server.operations`, and written into the schema by `clipkit.server.schema`.
 """
 
 from typing import Annotated, Any, Literal, cast

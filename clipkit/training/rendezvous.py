@@ -3,7 +3,7 @@
 torchrun starts all processes again when one has failed, and may give them the store of the start
 before (https://github.com/pytorch/pytorch/issues/135712): they would then look for each other at
 addresses of processes that have ended, and wait. Its count of restarts is of one machine, so it
-does not name a start either. Here rank 0 names each start, and goes on only with processes that
+does not name a start either. Here rank 0 names each start, and continues only with processes that
 have answered to that name.
 """
 

@@ -1,25 +1,24 @@
 """What a benchmark says of its own measurements. The measurements are not repeated here."""
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.benchmarks.conftest import Load
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))  # its files import each other as scripts do
-    return importlib.import_module("report")
+def report(load_benchmark: Load) -> Any:
+    return load_benchmark("report")
 
 
 @pytest.fixture
-def run_all(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("run_all")
+def run_all(load_benchmark: Load) -> Any:
+    return load_benchmark("run_all")
 
 
 @pytest.mark.parametrize(

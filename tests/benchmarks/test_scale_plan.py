@@ -1,18 +1,18 @@
 """The arithmetic of the plan for more images than one machine serves."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.benchmarks.conftest import Load
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def scale_plan(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("scale_plan")
+def scale_plan(load_benchmark: Load) -> Any:
+    return load_benchmark("scale_plan")
 
 
 def test_a_plan_multiplies_what_one_image_takes(scale_plan: Any) -> None:

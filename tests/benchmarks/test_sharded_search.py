@@ -1,26 +1,22 @@
 """The arithmetic of the simulation of sharded search, on numbers that can be counted by hand."""
 
-import importlib
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.benchmarks.conftest import Load
 
 
 @pytest.fixture
-def simulation(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))  # its files import each other as scripts do
-    return importlib.import_module("sharded_search")
+def simulation(load_benchmark: Load) -> Any:
+    return load_benchmark("sharded_search")
 
 
 @pytest.fixture
-def geometry(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("clip_geometry")
+def geometry(load_benchmark: Load) -> Any:
+    return load_benchmark("clip_geometry")
 
 
 def three_cells(simulation: Any) -> Any:
