@@ -3,9 +3,12 @@
 import argparse
 import json
 import os
+import signal
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import FrameType
 
 from clipkit.cli.terminal import note, progress_bar
 from clipkit.errors import InputError, LostProcessError
@@ -86,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         found = check(config, callbacks=callbacks)
         print(_json(found.to_dict()) if arguments.json else "\n".join(found.lines()))
         return 0
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        signal.signal(signal.SIGTERM, _end_unless_failing)
     is_first = os.environ.get("RANK", "0") == "0"
     try:
         report = train(config, callbacks=callbacks)
@@ -104,6 +109,16 @@ def run(arguments: argparse.Namespace) -> int:
                 "resumes the run"
             )
     return 0 if report.is_finished else 130
+
+
+def _end_unless_failing(number: int, frame: FrameType | None) -> None:
+    """End this process at SIGTERM, unless it ends by an error already.
+
+    torchrun sends SIGTERM to the others as soon as it sees that one process has ended. By then they
+    mostly have their own error, which is to be told before they go.
+    """
+    if sys.exc_info()[0] is None:
+        raise SystemExit(128 + number)
 
 
 def _finalize(arguments: argparse.Namespace) -> int:

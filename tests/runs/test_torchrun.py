@@ -64,6 +64,15 @@ def test_a_killed_process_ends_all_with_one_message_and_the_run_resumes(
     assert final_weights(killed) == final_weights(whole)
 
 
+def test_the_message_comes_though_torchrun_ends_the_process_meanwhile(
+    write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAVES_SLOWLY", "1")
+    ended = torchrun(*DIES, 1, 2, "train", write_run("killed"))
+    assert ended.returncode == 1
+    assert re.findall("clipkit: .*ends with it", ended.stderr) == [LOST]
+
+
 @pytest.mark.parametrize(("rank", "sharding"), [(1, "ddp"), (0, "fsdp")])
 def test_processes_that_are_started_again_resume(
     write_run: WriteRun, shards: dict[str, Any], captions_folder: Path, rank: int, sharding: str
