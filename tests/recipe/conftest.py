@@ -7,7 +7,17 @@ import torch
 from recipe.batches import TrainingData
 from recipe.concepts import CONCEPT_TEMPLATES, Concepts
 from recipe.head import Head, HeadConfig
-from recipe.pairs import COMPOSITE, DRAWING, SCENE, Pairs, TextChoices
+from recipe.pairs import (
+    COLOURED,
+    COMPOSITE,
+    DRAWING,
+    PAGE,
+    PHOTOGRAPH,
+    SCENE,
+    STYLED,
+    Pairs,
+    TextChoices,
+)
 from recipe.settings import Amount, Settings, read_settings
 from recipe.synthetic import SyntheticFeatures
 from recipe.texts import TEXT_WIDTH
@@ -17,7 +27,9 @@ from torch.nn.functional import normalize
 
 from tests.one_thread import one_thread as one_thread
 
+KINDS = (DRAWING, COMPOSITE, SCENE, PHOTOGRAPH, PAGE, STYLED, COLOURED)
 NUM_OF_EACH_KIND = 20
+NUM_IN_A_SET = 5  # of the styled and the coloured
 NUM_CONCEPTS = 5
 
 
@@ -31,26 +43,35 @@ def seeded(one_thread: None) -> None:
 def settings() -> Settings:
     """The shipped settings with 20 pairs in a step and 3 steps in each of 2 epochs."""
     settings = read_settings()
-    draws = replace(settings.draws, concepts_per_step=3)
+    draws = replace(settings.draws, concepts_per_step=3, styled=6, coloured=4, pages=2, per_set=2)
     return replace(settings, amount=Amount(batch_size=20, epochs=2), draws=draws)
 
 
 @pytest.fixture
 def data() -> TrainingData:
-    """60 pictures: each kind has the same number, and concept numbers of its own."""
-    kinds = torch.tensor([DRAWING, COMPOSITE, SCENE]).repeat_interleave(NUM_OF_EACH_KIND)
+    """20 pictures of each kind; the row of a text says which picture it is of: two each.
+
+    Pictures 0 and 1 of a kind share their texts.
+    """
+    kinds = torch.tensor(KINDS).repeat_interleave(NUM_OF_EACH_KIND)
     num = len(kinds)
-    two_each = TextChoices(torch.arange(2 * num).view(num, 2), torch.full((num,), 2))
+    owner = torch.arange(num)
+    owner[1::NUM_OF_EACH_KIND] -= 1
+    two_each = TextChoices(torch.stack([2 * owner, 2 * owner + 1], 1), torch.full((num,), 2))
     features = 3 * torch.rand(num, NUM_FEATURES)
     pairs = Pairs(
         features=features,
         kinds=kinds,
-        concepts=100 * kinds + torch.arange(num) % NUM_OF_EACH_KIND,
+        concepts=torch.arange(num),
+        sets=torch.arange(num) // NUM_IN_A_SET,
         texts=_directions(2 * num),
         captions=two_each,
         tags=two_each,
+        joint=two_each,
+        alone=two_each,
+        truths=two_each,
         crops=3 * torch.rand(30, NUM_FEATURES),
-        is_validation=torch.arange(num) % NUM_OF_EACH_KIND == 0,
+        is_validation=torch.arange(num) % NUM_OF_EACH_KIND < NUM_IN_A_SET,
     )
     concepts = Concepts(
         class_prompts=_directions(2 * NUM_CLASSES).view(NUM_CLASSES, 2, TEXT_WIDTH),

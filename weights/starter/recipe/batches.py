@@ -14,7 +14,16 @@ import torch
 from torch import Generator, Tensor
 
 from recipe.concepts import Concepts
-from recipe.pairs import COMPOSITE, DRAWING, SCENE, Pairs
+from recipe.pairs import (
+    COLOURED,
+    COMPOSITE,
+    DRAWING,
+    PAGE,
+    PHOTOGRAPH,
+    SCENE,
+    STYLED,
+    Pairs,
+)
 from recipe.settings import Draws
 from recipe.synthetic import FEATURE_LIMIT, SyntheticFeatures
 
@@ -32,9 +41,10 @@ class TrainingData:
 class HeadBatch:
     """What a step learns from."""
 
-    pictures: Tensor  # (B, F)
+    pictures: Tensor  # (B, F); those that nothing was rendered from come first
+    num_plain: int
     texts: Tensor  # (B, 384), of the pictures
-    picture_concepts: Tensor  # (B,): equal numbers show the same thing
+    matches: Tensor  # (B, B) bool: whether a text (column) is true of a picture (row)
     photographs: Tensor  # (P, F), photo-like features without a text
     class_texts: Tensor  # (C, 384)
     concept_texts: Tensor  # (H, 384)
@@ -56,7 +66,11 @@ class HeadBatches:
         self._num_pictures = int(is_allowed.sum())
         self._rows = {
             kind: ((data.pairs.kinds == kind) & is_allowed).nonzero()[:, 0]
-            for kind in (DRAWING, COMPOSITE, SCENE)
+            for kind in (DRAWING, COMPOSITE, SCENE, PHOTOGRAPH, PAGE)
+        }
+        self._sets = {
+            kind: _Sets.of(((data.pairs.kinds == kind) & is_allowed).nonzero()[:, 0], data.pairs)
+            for kind in (STYLED, COLOURED)
         }
 
     @property
@@ -77,26 +91,45 @@ class HeadBatches:
 
     def _draw(self, random: Generator) -> HeadBatch:
         pairs, concepts = self._data.pairs, self._data.concepts
-        pictures = self._draw_pictures(random)
+        plain, made = self._draw_plain(random), self._draw_made(random)
+        pictures = torch.cat([plain, made])
+        texts = torch.cat([self._draw_texts(plain, random), self._draw_made_texts(made, random)])
+        is_same = pairs.concepts[pictures][:, None] == pairs.concepts[pictures][None]
         drawn = torch.randperm(len(concepts.members), generator=random)
         drawn = drawn[: self._draws.concepts_per_step]
         return HeadBatch(
             pictures=self._disturb(pairs.features[pictures], random),
-            texts=self._draw_texts(pictures, random),
-            picture_concepts=pairs.concepts[pictures],
+            num_plain=len(plain),
+            texts=pairs.texts[texts],
+            matches=pairs.truths.contain(pictures, texts) | is_same,
             photographs=self._draw_photo_like(random),
             class_texts=concepts.draw_class_prompts(random),
             concept_texts=concepts.draw_prompts(drawn, random),
             concept_members=concepts.members[drawn],
         )
 
-    def _draw_pictures(self, random: Generator) -> Tensor:
-        num_composites = int(self._batch_size * self._draws.composites)
-        num_scenes = int(self._batch_size * self._draws.scenes)
-        num_drawings = self._batch_size - num_composites - num_scenes
-        counts = {DRAWING: num_drawings, COMPOSITE: num_composites, SCENE: num_scenes}
+    def _draw_plain(self, random: Generator) -> Tensor:
+        """Return rows of pictures that nothing was rendered from."""
+        draws, size = self._draws, self._batch_size
+        counts = {
+            COMPOSITE: int(size * draws.composites),
+            SCENE: int(size * draws.scenes),
+            PHOTOGRAPH: int(size * draws.photographs) if len(self._rows[PHOTOGRAPH]) else 0,
+        }
+        counts = {DRAWING: size - sum(counts.values()), **counts}
         return torch.cat(
             [_draw_rows(self._rows[kind], count, random) for kind, count in counts.items()]
+        )
+
+    def _draw_made(self, random: Generator) -> Tensor:
+        """Return rows of rendered pictures, several of each set, beside the plain ones."""
+        draws = self._draws
+        return torch.cat(
+            [
+                self._sets[STYLED].draw(draws.styled, draws.per_set, random),
+                self._sets[COLOURED].draw(draws.coloured, draws.per_set, random),
+                _draw_rows(self._rows[PAGE], draws.pages, random),
+            ]
         )
 
     def _disturb(self, features: Tensor, random: Generator) -> Tensor:
@@ -106,10 +139,19 @@ class HeadBatches:
         return (scaled + self._draws.feature_noise * noise).clamp(0, FEATURE_LIMIT)
 
     def _draw_texts(self, pictures: Tensor, random: Generator) -> Tensor:
+        """Return rows of captions, or of looser words."""
         pairs = self._data.pairs
         is_tag = torch.rand(len(pictures), generator=random) < self._draws.tags
         tags, captions = pairs.tags.draw(pictures, random), pairs.captions.draw(pictures, random)
-        return pairs.texts[torch.where(is_tag, tags, captions)]
+        return torch.where(is_tag, tags, captions)
+
+    def _draw_made_texts(self, pictures: Tensor, random: Generator) -> Tensor:
+        """Return rows of captions that name what is shown and how, or only one of them."""
+        pairs, chance = self._data.pairs, torch.rand(len(pictures), generator=random)
+        joint, alone = pairs.joint.draw(pictures, random), pairs.alone.draw(pictures, random)
+        things = pairs.captions.draw(pictures, random)
+        texts = torch.where(chance < self._draws.alone, alone, joint)
+        return torch.where(chance > 1 - self._draws.things, things, texts)
 
     def _draw_photo_like(self, random: Generator) -> Tensor:
         """Return synthetic features; a quarter is blended with crops, a quarter is only crops."""
@@ -120,6 +162,34 @@ class HeadBatches:
         share = torch.rand(num_crops, 1, generator=random) ** 2
         blended = synthetic[:num_crops] * (1 - share) + share * crops
         return torch.cat([blended, synthetic[num_crops:], crops])
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """Rows of pictures of the same thing."""
+
+    rows: Tensor  # (S, largest), padded with 0
+    counts: Tensor  # (S,)
+
+    @classmethod
+    def of(cls, rows: Tensor, pairs: Pairs) -> _Sets:
+        """Return the sets that the given rows form."""
+        numbers, counts = pairs.sets[rows].unique(return_counts=True)
+        table = torch.zeros(len(numbers), int(counts.max()) if len(counts) else 0, dtype=torch.long)
+        for place, number in enumerate(numbers.tolist()):
+            members = rows[pairs.sets[rows] == number]
+            table[place, : len(members)] = members
+        return cls(table, counts)
+
+    def draw(self, count: int, per_set: int, random: Generator) -> Tensor:
+        """Return so many rows, up to ``per_set`` of each drawn set."""
+        if not len(self.rows) or not count:
+            return torch.zeros(0, dtype=torch.long)
+        sets = torch.randint(len(self.rows), (count // per_set,), generator=random)
+        chance = torch.rand(len(sets), self.rows.shape[1], generator=random)
+        chance[torch.arange(self.rows.shape[1])[None] >= self.counts[sets][:, None]] = -1
+        order = chance.argsort(1, descending=True)[:, :per_set]
+        return self.rows[sets].gather(1, order).flatten()
 
 
 def _draw_rows(rows: Tensor, count: int, random: Generator) -> Tensor:

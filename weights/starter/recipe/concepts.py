@@ -58,7 +58,7 @@ def build_concepts(
     concepts = _hypernyms(cache)
     if with_everyday:
         for number, text in enumerate(texts):
-            for phrase in (*text.everyday_names, *text.everyday_kinds):
+            for phrase in (*text.everyday_names, *text.everyday_kinds, *text.people):
                 concepts.setdefault("everyday " + phrase, (phrase, set()))[1].add(number)
     members = torch.zeros(len(concepts), NUM_CLASSES)
     phrases = []

@@ -21,6 +21,7 @@ from recipe.texts import TEXT_WIDTH, TextStore
 from recipe.trunk import NUM_CLASSES
 
 EVERYDAY_FILE = Path(__file__).with_name("everyday_names.txt")
+PEOPLE_FILE = Path(__file__).with_name("people_phrases.txt")
 DRAWING_TEMPLATE = "a drawing of {}"
 _MAX_SYNONYMS = 4
 _MAX_HYPERNYM_PROMPTS = 2
@@ -38,6 +39,7 @@ class ClassTexts:
     hypernym_prompts: tuple[str, ...]
     everyday_names: tuple[str, ...]  # bare phrases
     everyday_kinds: tuple[str, ...]  # bare phrases, wider than the class
+    people: tuple[str, ...]  # bare phrases about who wears, plays or uses it
     drawings: tuple[str, ...]  # the name and its synonyms as drawings
 
 
@@ -51,12 +53,14 @@ class TextWeights:
     hypernyms: float = 1.0
     everyday_names: float = 2.0
     everyday_kinds: float = 0.0
+    people: float = 0.0
 
 
 def read_class_texts(cache: Cache) -> list[ClassTexts]:
     """Return the texts of the thousand classes in the order of the trunk's classifier."""
     synsets = wordnet.read_nouns(cache.package_folder("wordnet-base"))
     everyday = read_everyday_names(EVERYDAY_FILE)
+    people = read_everyday_names(PEOPLE_FILE)
     result = []
     for number, offset in enumerate(class_offsets()):
         synset = synsets[offset]
@@ -76,6 +80,7 @@ def read_class_texts(cache: Cache) -> list[ClassTexts]:
                 ),
                 everyday_names=plain_names,
                 everyday_kinds=kinds,
+                people=people.get(number, ((), ()))[0],
                 drawings=tuple(fill(DRAWING_TEMPLATE, word) for word in words),
             )
         )
@@ -123,6 +128,7 @@ def prototypes(texts: list[ClassTexts], store: TextStore, weights: TextWeights) 
         (weights.hypernyms, [t.hypernym_prompts for t in texts]),
         (weights.everyday_names, [_bare_and_photo(t.everyday_names) for t in texts]),
         (weights.everyday_kinds, [_bare_and_photo(t.everyday_kinds) for t in texts]),
+        (weights.people, [_bare_and_photo(t.people) for t in texts]),
     ):
         if weight:
             total += weight * group_means(groups, store)

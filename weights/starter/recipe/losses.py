@@ -32,25 +32,25 @@ class HeadLosses(nn.Module):
 
     def forward(self, batch: HeadBatch) -> dict[str, Tensor]:
         """Return every loss by the name of its weight."""
-        head, count = self.head, len(batch.pictures)
+        head, count, plain = self.head, len(batch.pictures), batch.num_plain
         features = torch.cat([batch.pictures, batch.photographs])
         logits, outputs = head.class_logits(features), head.class_outputs()
         embeddings = head.embed_with_logits(features, logits, outputs)
         pictures, photographs = embeddings[:count], embeddings[count:]
         probabilities = logits[count:].softmax(-1)
         outputs = outputs.detach()
-        conse_of_pictures = _conse(logits[:count], outputs, self._draws.drawing_exponent)
+        conse_of_pictures = _conse(logits[:plain], outputs, self._draws.drawing_exponent)
         conse = _conse(logits[count:], outputs, self._draws.conse_exponent)
         # Where ConSE is torn between classes its direction says little, so it counts less.
         certainty = (conse.norm(dim=-1) / _CERTAIN_NORM).clamp(0.2, 1)
         pair_logits = pictures @ head.embed_texts(batch.texts).T * self.pair_log_scale.exp()
         identity = torch.eye(len(head.text_map))
         return {
-            "contrastive": contrastive_loss(pair_logits, batch.picture_concepts),
+            "contrastive": contrastive_loss(pair_logits, batch.matches),
             "class_distillation": self._class_distillation(photographs, probabilities, batch),
             "concepts": self._concepts(photographs, probabilities, batch),
             "conse_pull": (certainty * _distance(conse, photographs)).mean(),
-            "drawing_pull": _distance(conse_of_pictures, pictures).mean(),
+            "drawing_pull": _distance(conse_of_pictures, pictures[:plain]).mean(),
             "text_map_pull": ((head.text_map - identity) ** 2).sum(),
         }
 
@@ -85,21 +85,20 @@ class HeadStep:
         return {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
 
 
-def contrastive_loss(logits: Tensor, concepts: Tensor) -> Tensor:
-    """Return the symmetric contrastive loss where pictures of one concept share their texts.
+def contrastive_loss(logits: Tensor, matches: Tensor) -> Tensor:
+    """Return the symmetric contrastive loss where a picture may have several right texts.
 
     Args:
         logits: Of each picture (row) for each text (column), shape (B, B).
-        concepts: Of each pair, shape (B,); equal numbers show the same thing.
+        matches: Whether a text is true of a picture, shape (B, B); true on the diagonal.
 
     Source:
-        Radford et al. 2021 (arXiv 2103.00020), figure 3, with the target spread over equal
-        concepts as in Khosla et al. 2020 (arXiv 2004.11362), equation 2.
+        Radford et al. 2021 (arXiv 2103.00020), figure 3, with the target spread over all that is
+        true as in Khosla et al. 2020 (arXiv 2004.11362), equation 2.
     """
-    same = (concepts[:, None] == concepts[None]).float()
-    targets = same / same.sum(1, keepdim=True)
-    by_image = (targets * logits.log_softmax(1)).sum(1).mean()
-    by_text = (targets * logits.T.log_softmax(1)).sum(1).mean()
+    true = matches.float()
+    by_image = (true / true.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+    by_text = (true / true.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
     return -(by_image + by_text) / 2
 
 

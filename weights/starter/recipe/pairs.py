@@ -6,32 +6,32 @@ Shapes: N pictures, F = 1280 features, T texts.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from recipe.backgrounds import background_paths, read_scenes
 from recipe.benchmarks import picture_job
+from recipe.captioned_photographs import read_captioned_photographs
 from recipe.clipart import read_clipart
-from recipe.composites import Backgrounds, ObjectSize, paste_on_background
 from recipe.emoji import read_emoji
+from recipe.made_pictures import MadePicture, made_pictures
 from recipe.packages import Cache
 from recipe.picture import Picture
 from recipe.texts import TextStore
-from recipe.trunk import ImageFeatures, ImageJob, Trunk
+from recipe.training_jobs import LazyBackgrounds, composite_job, crop_job, view_job
+from recipe.trunk import ImageFeatures, Trunk
 
 NUM_COMPOSITES = 2600
 NUM_CROPS = 1500
 VIEWS_PER_SCENE = 6
-DRAWING, COMPOSITE, SCENE = range(3)
-_COMPOSITE_OBJECTS = ObjectSize(0.5, 1.0)
+VIEWS_PER_PHOTOGRAPH = 4
+DRAWING, COMPOSITE, SCENE, STYLED, COLOURED, PAGE, PHOTOGRAPH = range(7)
 _COMPOSITE_SEED = 5
-_SMALLEST_CROP = 0.2
-_SMALLEST_SCENE_VIEW = 0.7  # what a scene is called must still be true of a part of it
+_MADE_KINDS = {"styled": STYLED, "styled photographs": STYLED, "coloured": COLOURED, "pages": PAGE}
 _PHOTO_PROMPT = "a photo of {}"
 _SKIPPED_EMOJI_CATEGORY = "Symbols"
 
@@ -48,6 +48,12 @@ class TextChoices:
         positions = (torch.rand(len(pictures), generator=random) * self.counts[pictures]).long()
         return self.rows[pictures, positions]
 
+    def contain(self, pictures: Tensor, texts: Tensor) -> Tensor:
+        """Return whether each text (column) is among those of each picture (row)."""
+        rows = self.rows[pictures]  # (B, longest)
+        is_real = torch.arange(rows.shape[1]) < self.counts[pictures, None]
+        return ((rows[:, None] == texts[None, :, None]) & is_real[:, None]).any(-1)
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -57,8 +63,12 @@ class Pairs:
     kinds: Tensor  # (N,): DRAWING, COMPOSITE or SCENE
     concepts: Tensor  # (N,): equal numbers show the same thing
     texts: Tensor  # (T, 384)
-    captions: TextChoices
-    tags: TextChoices
+    captions: TextChoices  # what is shown
+    tags: TextChoices  # looser words for it
+    joint: TextChoices  # what is shown and how
+    alone: TextChoices  # only how
+    truths: TextChoices  # all of these
+    sets: Tensor  # (N,): equal numbers show the same thing differently
     crops: Tensor  # (M, F): parts of photographs, without text
     is_validation: Tensor  # (N,) bool: concepts kept aside to choose settings on
 
@@ -96,56 +106,114 @@ def build_pairs(cache: Cache, trunk: Trunk, store: TextStore) -> Pairs:
     chosen = list(range(len(pictures)))
     random.Random(_COMPOSITE_SEED).shuffle(chosen)
     chosen = chosen[:NUM_COMPOSITES]
-    backgrounds = _LazyBackgrounds(background_paths(cache))
+    backgrounds = LazyBackgrounds(background_paths(cache))
     pasted = trunk.features(
         "composites",
-        [_composite_job(pictures[number], backgrounds, trunk.image_size) for number in chosen],
+        [composite_job(pictures[number], backgrounds, trunk.image_size) for number in chosen],
     )
     crops = trunk.features(
-        "crops", [_crop_job(number, backgrounds, trunk.image_size) for number in range(NUM_CROPS)]
+        "crops", [crop_job(number, backgrounds, trunk.image_size) for number in range(NUM_CROPS)]
     )
     scenes = [scene for scene in read_scenes(cache) for _ in range(VIEWS_PER_SCENE)]
     views = trunk.features(
         "scenes",
         [
-            _view_job(scene, number % VIEWS_PER_SCENE, trunk.image_size)
+            view_job(scene, number % VIEWS_PER_SCENE, trunk.image_size)
             for number, scene in enumerate(scenes)
         ],
     )
-    parts = [
-        (DRAWING, pictures, drawn),
-        (COMPOSITE, [pictures[number] for number in chosen], pasted),
-        (SCENE, scenes, views),
-    ]
-    return _collect(parts, crops.features[crops.is_readable], store)
-
-
-def _collect(
-    parts: Sequence[tuple[int, Sequence[Picture], ImageFeatures]], crops: Tensor, store: TextStore
-) -> Pairs:
-    """Join the readable pictures of all kinds and number their texts and concepts."""
-    shown = [
-        picture
-        for _, pictures, images in parts
-        for picture, good in zip(pictures, images.is_readable, strict=True)
-        if bool(good)
-    ]
-    kinds = [torch.full((int(images.is_readable.sum()),), kind) for kind, _, images in parts]
-    table = _TextTable()
-    captions = table.choices([_with_photo_prompts(picture.captions) for picture in shown])
-    tags = table.choices([picture.tags or picture.captions for picture in shown])
-    numbers: dict[str, int] = {}
-    concepts = [numbers.setdefault(picture.concept, len(numbers)) for picture in shown]
-    return Pairs(
-        features=torch.cat([images.features[images.is_readable] for _, _, images in parts]),
-        kinds=torch.cat(kinds),
-        concepts=torch.tensor(concepts),
-        texts=store.embed(table.texts),
-        captions=captions,
-        tags=tags,
-        crops=crops,
-        is_validation=torch.tensor([is_validation_picture(picture) for picture in shown]),
+    photographs = [p for p in read_captioned_photographs(cache) for _ in range(VIEWS_PER_PHOTOGRAPH)]
+    looks = trunk.features(
+        "photographs",
+        [
+            view_job(photograph, number % VIEWS_PER_PHOTOGRAPH, trunk.image_size)
+            for number, photograph in enumerate(photographs)
+        ],
     )
+    shown = [
+        *_plain(DRAWING, pictures, drawn),
+        *_plain(COMPOSITE, [pictures[number] for number in chosen], pasted),
+        *_plain(SCENE, scenes, views),
+        *_plain(PHOTOGRAPH, photographs, looks),
+    ]
+    for name, made in made_pictures(cache, pictures, backgrounds, trunk.image_size).items():
+        found = trunk.features(name, [picture.job for picture in made])
+        shown += _made(_MADE_KINDS[name], made, found)
+    return _collect(shown, crops.features[crops.is_readable], store)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One readable picture before its texts are numbered."""
+
+    kind: int
+    feature: Tensor
+    concept: str
+    set_name: str
+    things: Sequence[str]
+    tags: Sequence[str]
+    joint: Sequence[str]
+    alone: Sequence[str]
+    is_validation: bool
+
+
+def _plain(kind: int, pictures: Sequence[Picture], images: ImageFeatures) -> Iterator[_Shown]:
+    for picture, feature, good in zip(pictures, images.features, images.is_readable, strict=True):
+        if bool(good):
+            things = _with_photo_prompts(picture.captions)
+            yield _Shown(
+                kind=kind,
+                feature=feature,
+                concept=picture.concept,
+                set_name=picture.concept,
+                things=things,
+                tags=picture.tags or picture.captions,
+                joint=things,
+                alone=things,
+                is_validation=is_validation_picture(picture),
+            )
+
+
+def _made(kind: int, made: Sequence[MadePicture], images: ImageFeatures) -> Iterator[_Shown]:
+    for picture, feature, good in zip(made, images.features, images.is_readable, strict=True):
+        if bool(good):
+            yield _Shown(
+                kind=kind,
+                feature=feature,
+                concept=f"{picture.set_name} {picture.attribute}",
+                set_name=picture.set_name,
+                things=picture.things,
+                tags=picture.things,
+                joint=picture.joint,
+                alone=picture.alone,
+                is_validation=is_validation_set(picture.set_name),
+            )
+
+
+def _collect(shown: Sequence[_Shown], crops: Tensor, store: TextStore) -> Pairs:
+    """Number texts, concepts and sets."""
+    table = _TextTable()
+    return Pairs(
+        features=torch.stack([one.feature for one in shown]),
+        kinds=torch.tensor([one.kind for one in shown]),
+        concepts=_numbers([one.concept for one in shown]),
+        sets=_numbers([one.set_name for one in shown]),
+        captions=table.choices([one.things for one in shown]),
+        tags=table.choices([one.tags for one in shown]),
+        joint=table.choices([one.joint for one in shown]),
+        alone=table.choices([one.alone for one in shown]),
+        truths=table.choices(
+            [list({*one.things, *one.tags, *one.joint, *one.alone}) for one in shown]
+        ),
+        texts=store.embed(table.texts),
+        crops=crops,
+        is_validation=torch.tensor([one.is_validation for one in shown]),
+    )
+
+
+def _numbers(names: Sequence[str]) -> Tensor:
+    numbers: dict[str, int] = {}
+    return torch.tensor([numbers.setdefault(name, len(numbers)) for name in names])
 
 
 def is_validation_picture(picture: Picture) -> bool:
@@ -158,54 +226,9 @@ def is_validation_picture(picture: Picture) -> bool:
     return random.Random("validation " + picture.concept).random() < 1 / 8
 
 
-class _LazyBackgrounds:
-    """Backgrounds that are decoded only if a picture has to be made."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
-        self._opened: Backgrounds | None = None
-
-    def open(self) -> Backgrounds:
-        if self._opened is None:
-            self._opened = Backgrounds(self.paths)
-        return self._opened
-
-    @property
-    def identity(self) -> str:
-        return " ".join(path.name for path in self.paths)
-
-
-def _composite_job(picture: Picture, backgrounds: _LazyBackgrounds, size: int) -> ImageJob:
-    identity = f"composite {picture.category}/{picture.path.name} on {backgrounds.identity}"
-    return ImageJob(
-        identity,
-        lambda: paste_on_background(
-            picture.path,
-            backgrounds.open(),
-            random.Random(f"composite {picture.category}/{picture.path.name}"),
-            size=size,
-            object_size=_COMPOSITE_OBJECTS,
-        ),
-    )
-
-
-def _crop_job(number: int, backgrounds: _LazyBackgrounds, size: int) -> ImageJob:
-    return ImageJob(
-        f"crop {number} of {backgrounds.identity}",
-        lambda: backgrounds.open().crop(
-            random.Random(f"crop {number}"), size, smallest=_SMALLEST_CROP
-        ),
-    )
-
-
-def _view_job(scene: Picture, number: int, size: int) -> ImageJob:
-    identity = f"view {number} of {scene.path.name}"
-    return ImageJob(
-        identity,
-        lambda: Backgrounds([scene.path]).crop(
-            random.Random(identity), size, smallest=_SMALLEST_SCENE_VIEW
-        ),
-    )
+def is_validation_set(name: str) -> bool:
+    """Return whether a set of rendered pictures is kept aside: one in eight."""
+    return random.Random("validation " + name).random() < 1 / 8
 
 
 class _TextTable:

@@ -52,6 +52,13 @@ class Draws:
 
     composites: float  # share of the pairs: drawings pasted on photographs
     scenes: float  # share of the pairs: views of landscape photographs; the rest are drawings
+    photographs: float  # share of the pairs: views of captioned photographs
+    styled: int  # rendered pictures beside the pairs: in another style,
+    coloured: int  # in a named colour,
+    pages: int  # documents, charts, maps and screens
+    per_set: int  # renderings of one picture that come together
+    alone: float  # share of the rendered that only say how a picture looks
+    things: float  # share of the rendered that only say what is shown
     tags: float  # share of pairs with a tag for a caption
     feature_noise: float  # in standard deviations
     concepts_per_step: int  # drawn anew in every step
