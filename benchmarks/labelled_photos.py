@@ -10,19 +10,37 @@ Run as  python benchmarks/labelled_photos.py  to fetch everything and print what
 """
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "weights" / "starter"))  # the recipe is a program, not a package
 
-from recipe.packages import PACKAGES, Cache, Package, Registry  # noqa: E402
-from recipe.qt_resources import read_resources  # noqa: E402
+from recipe.labelled import (  # noqa: E402
+    LabelledPhoto,
+    LabelledQuery,
+    fetch_labelled,
+    read_evaluation_packages,
+    read_labelled_queries,
+    read_photo_lines,
+    true_matches,
+)
+from recipe.packages import PACKAGES, Cache  # noqa: E402
+
+__all__ = [
+    "CACHE_FOLDER",
+    "EVERYDAY",
+    "PACKAGES",
+    "SAMPLES",
+    "THINGS",
+    "Collection",
+    "LabelledPhoto",
+    "LabelledQuery",
+    "PhotoCache",
+    "fetch_photos",
+    "read_queries",
+    "true_matches",
+]
 
 SAMPLES = ROOT / "demo" / "samples"
 PACKAGES_FILE = Path(__file__).with_name("photo_packages.txt")
@@ -45,28 +63,6 @@ EVERYDAY = Collection(
     Path(__file__).with_name("everyday_photos.txt"),
     Path(__file__).with_name("everyday_queries.txt"),
 )
-
-
-@dataclass(frozen=True)
-class LabelledPhoto:
-    """One image and what it shows."""
-
-    path: Path
-    label: str  # what it shows
-    also_right: tuple[str, ...]  # what else finds it rightly
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Everything it shows."""
-        return frozenset((self.label, *self.also_right))
-
-
-@dataclass(frozen=True)
-class LabelledQuery:
-    """Words and the labels of the images that answer them."""
-
-    words: str
-    labels: frozenset[str]  # empty if no image does
 
 
 class PhotoCache(Cache):
@@ -93,64 +89,19 @@ def fetch_photos(
         RecipeError: If a package cannot be fetched or is not the one that was labelled.
     """
     cache = PhotoCache(folder)
-    packages = {package.name: package for package in (*PACKAGES, *_more_packages())}
+    packages = [*PACKAGES, *read_evaluation_packages(PACKAGES_FILE)]
     photos = []
-    for line in _lines(collection.photos_file):
-        place, label, *also = (field.strip() for field in line.split("|"))
-        package, inside = place.split(" ", 1)
-        if package == "samples":
-            path = SAMPLES / inside
+    for line in read_photo_lines(collection.photos_file):
+        if line.package == "samples":
+            photos.append(LabelledPhoto(SAMPLES / line.inside, line.label, line.also_right))
         else:
-            cache.fetch(packages[package])
-            path = _file_of(cache, package, inside)
-        photos.append(LabelledPhoto(path, label, tuple(also[0].split(", ")) if also else ()))
+            photos += fetch_labelled([line], packages, cache)
     return photos
 
 
 def read_queries(collection: Collection = THINGS) -> list[LabelledQuery]:
     """Return the queries in the order of their file."""
-    queries = []
-    for line in _lines(collection.queries_file):
-        words, _, labels = line.partition(":")
-        named = frozenset(label.strip() for label in labels.split(",") if label.strip())
-        queries.append(LabelledQuery(words.strip(), named))
-    return queries
-
-
-def true_matches(
-    queries: Sequence[LabelledQuery], photos: Sequence[LabelledPhoto]
-) -> NDArray[np.bool_]:
-    """Return whether each image answers each query, shape (queries, images)."""
-    return np.array([[bool(q.labels & photo.names) for photo in photos] for q in queries])
-
-
-def _more_packages() -> list[Package]:
-    """Return the packages that are pinned beside those of the recipe."""
-    packages = []
-    for line in _lines(PACKAGES_FILE):
-        registry, name, version, file_name, sha256, licence = line.split(maxsplit=5)
-        kind = cast(Registry, registry)
-        packages.append(Package(kind, name, version, file_name, sha256, licence, "evaluation"))
-    return packages
-
-
-def _lines(file: Path) -> list[str]:
-    """Return the lines of a text file that are not empty and no comments."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith("#")]
-
-
-def _file_of(cache: Cache, package: str, inside: str) -> Path:
-    """Return a file of an unpacked package; "a.rcc:/b" is file b of the Qt archive a."""
-    archive, _, entry = inside.partition(":/")
-    path = cache.package_folder(package) / archive
-    if not entry:
-        return path
-    copy = cache.root / "resources" / entry
-    if not copy.is_file():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(read_resources(path)[entry])
-    return copy
+    return read_labelled_queries(collection.queries_file)
 
 
 def main() -> None:
