@@ -89,9 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = check(config, callbacks=callbacks)
         print(_json(found.to_dict()) if arguments.json else "\n".join(found.lines()))
         return 0
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        signal.signal(signal.SIGTERM, _end_unless_failing)
-    is_first = os.environ.get("RANK", "0") == "0"
+    is_first = _is_first_process()
     try:
         report = train(config, callbacks=callbacks)
     except LostProcessError:
@@ -109,6 +107,13 @@ def run(arguments: argparse.Namespace) -> int:
                 "resumes the run"
             )
     return 0 if report.is_finished else 130
+
+
+def _is_first_process() -> bool:
+    """Return whether this process tells what happens; as one of torchrun's it heeds SIGTERM."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        signal.signal(signal.SIGTERM, _end_unless_failing)
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _end_unless_failing(number: int, frame: FrameType | None) -> None:
