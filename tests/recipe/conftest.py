@@ -19,6 +19,8 @@ from recipe.pairs import (
     TextChoices,
 )
 from recipe.settings import Amount, Settings, read_settings
+from recipe.styled_classes import StyledClasses, StyleShift
+from recipe.styles import STYLES
 from recipe.synthetic import SyntheticFeatures
 from recipe.texts import TEXT_WIDTH
 from recipe.trunk import NUM_CLASSES, NUM_FEATURES
@@ -44,6 +46,7 @@ def settings() -> Settings:
     """The shipped settings with 20 pairs in a step and 3 steps in each of 2 epochs."""
     settings = read_settings()
     draws = replace(settings.draws, concepts_per_step=3, styled=6, coloured=4, pages=2, per_set=2)
+    draws = replace(draws, styled_classes=0)
     return replace(settings, amount=Amount(batch_size=20, epochs=2), draws=draws)
 
 
@@ -64,6 +67,7 @@ def data() -> TrainingData:
         kinds=kinds,
         concepts=torch.arange(num),
         sets=torch.arange(num) // NUM_IN_A_SET,
+        styles=torch.where(kinds == STYLED, torch.arange(num) % len(STYLES), -1),
         texts=_directions(2 * num),
         captions=two_each,
         tags=two_each,
@@ -81,7 +85,14 @@ def data() -> TrainingData:
     )
     mean = features.mean(0)
     class_means = 3 * torch.rand(NUM_CLASSES, NUM_FEATURES)
-    return TrainingData(pairs, concepts, SyntheticFeatures(mean, class_means, features - mean))
+    synthetic = SyntheticFeatures(mean, class_means, features - mean)
+    shift = StyleShift(
+        torch.ones(4, NUM_FEATURES),
+        torch.zeros(4, NUM_FEATURES),
+        features[None, :9].repeat(4, 1, 1),
+    )
+    captions = _directions(4 * NUM_CLASSES).view(4, NUM_CLASSES, TEXT_WIDTH)
+    return TrainingData(pairs, concepts, synthetic, StyledClasses(synthetic, shift, captions))
 
 
 @pytest.fixture

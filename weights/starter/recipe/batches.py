@@ -25,6 +25,7 @@ from recipe.pairs import (
     Pairs,
 )
 from recipe.settings import Draws
+from recipe.styled_classes import StyledClasses
 from recipe.synthetic import FEATURE_LIMIT, SyntheticFeatures
 
 
@@ -35,6 +36,7 @@ class TrainingData:
     pairs: Pairs
     concepts: Concepts
     synthetic: SyntheticFeatures
+    styled_classes: StyledClasses
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,17 @@ class HeadBatches:
         pictures = torch.cat([plain, made])
         texts = torch.cat([self._draw_texts(plain, random), self._draw_made_texts(made, random)])
         is_same = pairs.concepts[pictures][:, None] == pairs.concepts[pictures][None]
+        matches = pairs.truths.contain(pictures, texts) | is_same
+        classes, captions = self._data.styled_classes.draw(
+            self._draws.styled_classes, self._draws.per_set, random
+        )
         drawn = torch.randperm(len(concepts.members), generator=random)
         drawn = drawn[: self._draws.concepts_per_step]
         return HeadBatch(
-            pictures=self._disturb(pairs.features[pictures], random),
+            pictures=torch.cat([self._disturb(pairs.features[pictures], random), classes]),
             num_plain=len(plain),
-            texts=pairs.texts[texts],
-            matches=pairs.truths.contain(pictures, texts) | is_same,
+            texts=torch.cat([pairs.texts[texts], captions]),
+            matches=_block_diagonal(matches, torch.eye(len(classes), dtype=torch.bool)),
             photographs=self._draw_photo_like(random),
             class_texts=concepts.draw_class_prompts(random),
             concept_texts=concepts.draw_prompts(drawn, random),
@@ -190,6 +196,11 @@ class _Sets:
         chance[torch.arange(self.rows.shape[1])[None] >= self.counts[sets][:, None]] = -1
         order = chance.argsort(1, descending=True)[:, :per_set]
         return self.rows[sets].gather(1, order).flatten()
+
+
+def _block_diagonal(first: Tensor, second: Tensor) -> Tensor:
+    joined: Tensor = torch.block_diag(first, second)
+    return joined.bool()
 
 
 def _draw_rows(rows: Tensor, count: int, random: Generator) -> Tensor:

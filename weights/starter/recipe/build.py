@@ -19,6 +19,7 @@ from recipe.imagenet import TextWeights, prototypes, read_class_texts
 from recipe.packages import Cache
 from recipe.pairs import build_pairs
 from recipe.settings import Settings
+from recipe.styled_classes import build_styled_classes
 from recipe.synthetic import build_synthetic_features
 from recipe.texts import TextStore
 from recipe.training import train_head
@@ -39,10 +40,12 @@ class Workshop:
         self.store = TextStore(cache)
         self.texts = read_class_texts(cache)
         pairs = build_pairs(cache, self.trunk, self.store)
+        synthetic = build_synthetic_features(self.trunk, pairs.crops, pairs.composites)
         self.data = TrainingData(
             pairs,
             build_concepts(cache, self.texts, self.store),
-            build_synthetic_features(self.trunk, pairs.crops, pairs.composites),
+            synthetic,
+            build_styled_classes(pairs, synthetic, self.texts, self.store),
         )
 
     def train(self, settings: Settings, seed: int) -> Head:

@@ -68,13 +68,18 @@ def made_pictures(
     }
 
 
+def image_name(picture: Picture) -> str:
+    """Return what its renderings are named after."""
+    return f"{picture.category}/{picture.path.name}"
+
+
 def styled_pictures(
     bases: Sequence[Picture], backgrounds: LazyBackgrounds, size: int
 ) -> list[MadePicture]:
     """Return every base picture as it is and in each style, the renderings of a base in a row."""
     made = []
     for base in bases:
-        name = f"{base.category}/{base.path.name}"
+        name = image_name(base)
         things = tuple(c for c in base.captions if not _words(c) & _changed_words())
         if not things:
             continue
@@ -104,7 +109,7 @@ def coloured_pictures(
     random.Random(_SEED).shuffle(chosen)
     made = []
     for cutout in chosen[:NUM_COLOURED_OBJECTS]:
-        name = f"{cutout.category}/{cutout.path.name}"
+        name = image_name(cutout)
         for colour in random.Random("colours " + name).sample(COLOURS, COLOURS_PER_OBJECT):
             draw = random.Random(f"wall {name} {colour.name}")
             others = [other for other in COLOURS if other is not colour]
@@ -157,7 +162,7 @@ def page_pictures(pens: Pens, backgrounds: LazyBackgrounds) -> list[MadePicture]
 
 def _styled_job(base: Picture, style: Style, backgrounds: LazyBackgrounds, size: int) -> ImageJob:
     """Return a part of a photograph, or a drawing on one, in a style."""
-    identity = f"{style.name} of {base.category}/{base.path.name}"
+    identity = f"{style.name} of {image_name(base)}"
 
     def render() -> Image.Image:
         draw = random.Random(identity)

@@ -18,9 +18,10 @@ from recipe.benchmarks import picture_job
 from recipe.captioned_photographs import read_captioned_photographs
 from recipe.clipart import read_clipart
 from recipe.emoji import read_emoji
-from recipe.made_pictures import MadePicture, made_pictures
+from recipe.made_pictures import MadePicture, image_name, made_pictures
 from recipe.packages import Cache
 from recipe.picture import Picture
+from recipe.styles import STYLES
 from recipe.texts import TextStore
 from recipe.training_jobs import LazyBackgrounds, composite_job, crop_job, view_job
 from recipe.trunk import ImageFeatures, Trunk
@@ -32,6 +33,7 @@ VIEWS_PER_PHOTOGRAPH = 4
 DRAWING, COMPOSITE, SCENE, STYLED, COLOURED, PAGE, PHOTOGRAPH = range(7)
 _COMPOSITE_SEED = 5
 _MADE_KINDS = {"styled": STYLED, "styled photographs": STYLED, "coloured": COLOURED, "pages": PAGE}
+_STYLE_NUMBERS = {style.name: number for number, style in enumerate(STYLES)}
 _PHOTO_PROMPT = "a photo of {}"
 _SKIPPED_EMOJI_CATEGORY = "Symbols"
 
@@ -69,6 +71,7 @@ class Pairs:
     alone: TextChoices  # only how
     truths: TextChoices  # all of these
     sets: Tensor  # (N,): equal numbers show the same thing differently
+    styles: Tensor  # (N,): position in STYLES, -1 for pictures that are in none
     crops: Tensor  # (M, F): parts of photographs, without text
     is_validation: Tensor  # (N,) bool: concepts kept aside to choose settings on
 
@@ -122,7 +125,9 @@ def build_pairs(cache: Cache, trunk: Trunk, store: TextStore) -> Pairs:
             for number, scene in enumerate(scenes)
         ],
     )
-    photographs = [p for p in read_captioned_photographs(cache) for _ in range(VIEWS_PER_PHOTOGRAPH)]
+    photographs = [
+        p for p in read_captioned_photographs(cache) for _ in range(VIEWS_PER_PHOTOGRAPH)
+    ]
     looks = trunk.features(
         "photographs",
         [
@@ -150,6 +155,7 @@ class _Shown:
     feature: Tensor
     concept: str
     set_name: str
+    style: int
     things: Sequence[str]
     tags: Sequence[str]
     joint: Sequence[str]
@@ -165,7 +171,8 @@ def _plain(kind: int, pictures: Sequence[Picture], images: ImageFeatures) -> Ite
                 kind=kind,
                 feature=feature,
                 concept=picture.concept,
-                set_name=picture.concept,
+                set_name=image_name(picture),
+                style=-1,
                 things=things,
                 tags=picture.tags or picture.captions,
                 joint=things,
@@ -182,6 +189,7 @@ def _made(kind: int, made: Sequence[MadePicture], images: ImageFeatures) -> Iter
                 feature=feature,
                 concept=f"{picture.set_name} {picture.attribute}",
                 set_name=picture.set_name,
+                style=_STYLE_NUMBERS.get(picture.attribute, -1),
                 things=picture.things,
                 tags=picture.things,
                 joint=picture.joint,
@@ -198,6 +206,7 @@ def _collect(shown: Sequence[_Shown], crops: Tensor, store: TextStore) -> Pairs:
         kinds=torch.tensor([one.kind for one in shown]),
         concepts=_numbers([one.concept for one in shown]),
         sets=_numbers([one.set_name for one in shown]),
+        styles=torch.tensor([one.style for one in shown]),
         captions=table.choices([one.things for one in shown]),
         tags=table.choices([one.tags for one in shown]),
         joint=table.choices([one.joint for one in shown]),

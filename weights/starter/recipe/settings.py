@@ -54,6 +54,7 @@ class Draws:
     scenes: float  # share of the pairs: views of landscape photographs; the rest are drawings
     photographs: float  # share of the pairs: views of captioned photographs
     styled: int  # rendered pictures beside the pairs: in another style,
+    styled_classes: int  # ImageNet's classes in a style, made of features only
     coloured: int  # in a named colour,
     pages: int  # documents, charts, maps and screens
     per_set: int  # renderings of one picture that come together

@@ -32,6 +32,14 @@ class SyntheticFeatures:
     class_means: Tensor  # (C, F)
     residuals: Tensor  # (M, F): real variation around the mean
 
+    def draw_of(self, classes: Tensor, random: torch.Generator) -> Tensor:
+        """Return features of the given classes, shape (N, F), with the variation of crops."""
+        rows = torch.randint(len(self.residuals), (len(classes),), generator=random)
+        strength = 0.6 + 0.8 * torch.rand(len(classes), 1, generator=random)
+        noise = torch.rand(len(classes), 1, generator=random) * self.residuals[rows]
+        direction = strength * (self.class_means[classes] - self.mean)
+        return (self.mean + direction + noise).clamp(0, FEATURE_LIMIT)
+
     def draw(self, count: int, random: torch.Generator) -> Tensor:
         """Return features of random classes, some with a second class mixed in, shape (N, F)."""
         classes = torch.randint(NUM_CLASSES, (2, count), generator=random)
