@@ -38,7 +38,7 @@ def leave_slowly() -> None:
     os.set_blocking(written, False)
     signal.set_wakeup_fd(written)
 
-    def wait_and_leave(*_: object) -> None:
+    def wait_and_leave(group: object = None) -> None:
         while os.read(arrived, 1) != bytes([signal.SIGTERM]):
             pass
         leave()
