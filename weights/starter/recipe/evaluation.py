@@ -10,18 +10,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recipe.baselines import ChanceEmbedder, FeatureEmbedder, conse_baselines
+from recipe.baselines import Baseline, ChanceEmbedder, FeatureEmbedder, conse_baselines
 from recipe.benchmarks import BenchmarkSuite, build_suite
 from recipe.calibration import Calibration, calibration_at, naming_cosines
 from recipe.checkpoint import CONFIG_FILE, CheckpointEmbedder
 from recipe.imagenet import read_class_texts
 from recipe.packages import Cache
 from recipe.scoring import Embedder, Score, paired_interval, score
+from recipe.search_quality import (
+    SearchQuality,
+    build_search_suite,
+    gain_lines,
+    measure_search,
+    search_lines,
+)
 from recipe.texts import TextStore
 from recipe.trunk import Trunk
 
 CHECKPOINT_ROW = "starter (this checkpoint, end to end)"
 CHANCE_ROW = "chance"
+FORMER_ROW = "former checkpoint, end to end"
 _NUM_CHANCE_DRAWS = 20
 _TRUNK_NAME = "tf_efficientnet_lite"
 
@@ -52,15 +60,23 @@ class Report:
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]
     calibration: Calibration
+    search: tuple[SearchQuality, ...]  # the last is the checkpoint
 
 
-def evaluate_checkpoint(folder: Path, cache: Cache) -> Report:
-    """Return the table of a checkpoint, chance and the ConSE rows of the same trunk."""
+def evaluate_checkpoint(folder: Path, cache: Cache, *, former: Path | None = None) -> Report:
+    """Return the tables of a checkpoint, chance and the ConSE rows of the same trunk.
+
+    Args:
+        folder: The checkpoint.
+        cache: Where packages and features are.
+        former: Another checkpoint that everyday searches are compared with.
+    """
     suite = build_suite(cache)
     trunk = Trunk(cache, trunk_version(folder))
     images = trunk.features("benchmarks", suite.jobs)
     store = TextStore(cache)
     texts = read_class_texts(cache)
+    untrained = conse_baselines(trunk, texts, store)
     baselines = [
         measure_row(
             baseline.name,
@@ -68,7 +84,7 @@ def evaluate_checkpoint(folder: Path, cache: Cache) -> Report:
             FeatureEmbedder(images.features, store, image_function=baseline.image_function),
             images.is_readable,
         )
-        for baseline in conse_baselines(trunk, texts, store)
+        for baseline in untrained
     ]
     embedder = CheckpointEmbedder(folder, suite.jobs, images.is_readable)
     checkpoint = measure_row(CHECKPOINT_ROW, suite, embedder, images.is_readable)
@@ -80,7 +96,34 @@ def evaluate_checkpoint(folder: Path, cache: Cache) -> Report:
             for first, second in zip(baseline.scores, checkpoint.scores, strict=True)
         ),
         calibration=calibration_at(naming_cosines(suite, embedder), embedder.scale),
+        search=(
+            *_untrained_searches(cache, trunk, store, untrained),
+            *(checkpoint_search(FORMER_ROW, other, cache) for other in (former,) if other),
+            checkpoint_search(CHECKPOINT_ROW, folder, cache),
+        ),
     )
+
+
+def checkpoint_search(name: str, folder: Path, cache: Cache) -> SearchQuality:
+    """Return how a checkpoint searches everyday pictures, end to end."""
+    suite = build_search_suite(cache)
+    is_readable = torch.ones(len(suite.jobs), dtype=torch.bool)
+    return measure_search(name, suite, CheckpointEmbedder(folder, suite.jobs, is_readable))
+
+
+def _untrained_searches(
+    cache: Cache, trunk: Trunk, store: TextStore, untrained: Sequence[Baseline]
+) -> list[SearchQuality]:
+    suite = build_search_suite(cache)
+    images = trunk.features("everyday", suite.jobs)
+    return [
+        measure_search(
+            baseline.name,
+            suite,
+            FeatureEmbedder(images.features, store, image_function=baseline.image_function),
+        )
+        for baseline in untrained
+    ]
 
 
 def trunk_version(folder: Path) -> int:
@@ -106,6 +149,7 @@ def report_as_json(report: Report) -> str:
             },
             "comparisons": [vars(comparison) for comparison in report.comparisons],
             "calibration": vars(report.calibration),
+            "search": {row.name: row.mean_by_kind() for row in report.search},
         },
         indent=2,
     )
@@ -127,6 +171,11 @@ def report_as_text(report: Report) -> str:
         f"{found.accuracy:.1%} right, mean probability of the answer {found.confidence:.1%}, "
         f"calibration error {found.error:.1%}"
     )
+    lines += ["", "Mean average precision of everyday searches, by kind (number of queries):"]
+    lines += search_lines(report.search)
+    for row in report.search[:-1]:
+        lines += ["", f"Checkpoint minus {row.name}, points, 95 % interval (paired bootstrap):"]
+        lines += gain_lines(row, report.search[-1])
     return "\n".join(lines)
 
 
