@@ -171,7 +171,8 @@ def _check_vectors(
     rows = snapshot.catalog.rows()
     num_broken, num_other, largest = 0, 0, 0.0
     for start in range(0, len(rows), _BLOCK):
-        norms = np.linalg.norm(snapshot.vector_file.take(rows[start : start + _BLOCK]), axis=1)
+        views = snapshot.with_crops(rows[start : start + _BLOCK])
+        norms = np.linalg.norm(views, axis=2).ravel()
         is_number = np.isfinite(norms)
         errors = np.abs(norms[is_number] - 1)
         num_broken += int(np.count_nonzero(~is_number))
@@ -182,6 +183,8 @@ def _check_vectors(
     figure = (
         f"{len(rows):,} rows of {snapshot.embed_dim} dimensions, norms within {largest:.2g} of 1"
     )
+    if snapshot.meta.crops > 1:
+        figure += f", {snapshot.meta.crops} rows an image"
     if num_broken or num_other:
         figure = f"of {len(rows):,} rows {num_broken} hold NaN, {num_other} are not of norm 1"
         return HealthCheck("vectors", str(path), figure, "problem", _again(place, snapshot.meta))
