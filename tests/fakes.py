@@ -71,6 +71,7 @@ class FakeEncoder(Encoder):
         self.batch_size = batch_size
         self.before_image = before_image
         self.encoded_images: list[str] = []  # file names, one for each forward pass
+        self.encoded_parts: list[tuple[str, int]] = []  # of images whose parts were, how many
         self.encoded_texts: list[str] = []
 
     def check_weights(self) -> None:
@@ -142,6 +143,7 @@ class FakeEncoder(Encoder):
 
     def _encode_parts(self, image: ImageInput, boxes: Sequence[CropBox]) -> Embeddings:
         self._encode(image)
+        self.encoded_parts.append((self.encoded_images[-1], len(boxes)))
         whole = read_image(image).pixels
         parts = [whole.crop(pixel_box(box, whole.size)) for box in boxes]
         return np.concatenate([image_embedding(part) for part in parts])

@@ -249,6 +249,8 @@ def _remove_index(arguments: argparse.Namespace, encoder: Encoder) -> None:
         return
     try:
         library = PhotoLibrary.open(arguments.folder, encoder, keep_here=arguments.here)
+        if arguments.crops is None:
+            arguments.crops = library.crops
     except LibraryError:
         library = PhotoLibrary.open(arguments.folder, keep_here=arguments.here)
     library.remove()

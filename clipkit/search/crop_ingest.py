@@ -48,7 +48,8 @@ def embed_crops(
     paths = [locate(same[0].path) for same in alike]
     with closing(encoder.stream_images(paths, boxes=boxes)) as batches:
         for batch in batches:
-            rows = batch.embeddings.reshape(len(batch.positions), len(boxes), -1)
+            shape = len(batch.positions), len(boxes), encoder.embed_dim
+            rows = batch.embeddings.reshape(shape)
             cropped = [
                 (image, crops)
                 for position, crops in zip(batch.positions, rows, strict=True)
