@@ -16,9 +16,14 @@ CropBox = tuple[float, float, float, float]
 
 WHOLE: CropBox = (0.0, 0.0, 1.0, 1.0)
 CROPS = (1, 5)
-"""How many rows an image may have: the whole alone, or with four crops."""
+"""How many rows an image may have: the whole alone, or with four crops.
 
-_SHARE = 0.6  # of each side, see benchmarks/crops.py; what lies at the middle is whole in each
+Another number, or another layout, needs another name for the file of crops in an index.
+"""
+
+# Of each side. Of .5 to .7, over three collections of photographs (docs/search.md), .65 leaves what
+# counts as found as right as it is without crops; nine crops of .5 find no more than four.
+_SHARE = 0.65
 
 
 def check_crops(crops: object) -> int:
@@ -43,7 +48,7 @@ def crop_boxes(crops: int) -> tuple[CropBox, ...]:
 
     Example:
         >>> crop_boxes(5)[:2]
-        ((0.0, 0.0, 0.6, 0.6), (0.4, 0.0, 1.0, 0.6))
+        ((0.0, 0.0, 0.65, 0.65), (0.35, 0.0, 1.0, 0.65))
     """
     if crops == 1:
         return ()

@@ -48,8 +48,10 @@ class IndexingEstimate:
         )
         if self.cost is None or self.cost.rows_each == 1:
             return told
-        size = self.num_images * self.cost.bytes_each
-        return f"{told}, and {size / 1e6:,.3g} MB on the disk, of {self.cost.rows_each} rows each"
+        megabytes = self.num_images * self.cost.bytes_each / 1e6
+        return (
+            f"{told}, and {megabytes:,.0f} MB on the disk, with {self.cost.rows_each} rows an image"
+        )
 
 
 def estimate_indexing(
