@@ -23,6 +23,7 @@ from clipkit.search.indexes import places_of_all
 from clipkit.search.location import LibraryPlace, existing_location, has_index
 from clipkit.search.status import read_status
 from clipkit.search.store.local.catalog import Catalog
+from clipkit.search.store.local.crop_file import used_names
 from clipkit.search.store.local.schema import SCHEMA_VERSION, rebuild_command
 from clipkit.search.store.local.store import CATALOG_NAME, LocalSnapshot
 from clipkit.search.store.local.vectors import vectors_files
@@ -193,7 +194,8 @@ def _check_vectors(
 
 def _check_leftovers(place: LibraryPlace, meta: CatalogMeta) -> HealthCheck:
     """Return which files of a killed process lie beside the index."""
-    left = [path for path in vectors_files(place.location) if path.name != meta.vectors_file]
+    used = used_names(meta)
+    left = [path for path in vectors_files(place.location) if path.name not in used]
     left += [path for path in place.location.iterdir() if is_draft(path)]
     if not left:
         return HealthCheck("leftover files", str(place.location), "none")

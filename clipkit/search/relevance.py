@@ -18,8 +18,8 @@ own, and an image that fits it is penalized, as in the ranking.
 An image with crops has several rows, and the best of them counts: for the query and for the words
 and images that it is measured by alike, so that evidence means what it means without crops. What is
 left of chance is that of a library with as many images as there are rows, and is taken off as that
-is. Measured by the words on the whole alone, many more queries without a match would be told
-"found": benchmarks/crops.py has the figures.
+is. Measured by the words on the whole alone, half as many queries again without a match would be
+told "found": docs/search.md has the figures.
 
 Shapes: P parts of a query, K candidates, R rows of each, D dimensions, B everyday words, S images
 of the library, A alternatives.

@@ -332,6 +332,9 @@ def test_evidence_of_the_best_of_five_is_no_higher_than_of_one() -> None:
         for each in (images[:, 0], images)
     )
     assert best == pytest.approx(plain, abs=0.1)
+    scores, others = np.max(images @ texts.T, axis=1), images[:, 0] @ words.T
+    uneven = (scores - others.mean(axis=1)[:, None]) / others.std(axis=1)[:, None]
+    assert uneven.mean() == pytest.approx(1.163, abs=0.1)
 
 
 ACTS = st.lists(

@@ -85,6 +85,12 @@ def crop_rows(places: NDArray[np.int64], num_crops: int) -> NDArray[np.int64]:
     return numbers
 
 
+def used_names(meta: CatalogMeta) -> set[str]:
+    """Return the names of the files of vectors that an index is made of."""
+    crops = {crops_name(meta.vectors_file)} if meta.crops > 1 else set[str]()
+    return {meta.vectors_file, *crops}
+
+
 def open_crops(location: Path, meta: CatalogMeta, folder: Path) -> CropReader | None:
     """Return the crops of an index, None if it is one without; raise what CropReader does."""
     return CropReader(location, meta, folder) if meta.crops > 1 else None

@@ -14,7 +14,7 @@ from clipkit.errors import LibraryBusyError, LibraryError
 from clipkit.files import exclusive_lock
 from clipkit.paths import data_directory
 from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.crop_file import crop_rows, open_crops
+from clipkit.search.store.local.crop_file import crop_rows, open_crops, used_names
 from clipkit.search.store.local.vectors import (
     VectorReader,
     VectorWriter,
@@ -246,9 +246,8 @@ def compact(catalog: Catalog, location: Path, folder: Path) -> None:
                 meta, vectors_file=name, num_rows=len(rows), first_cropped=first
             )
             catalog.renumber(meta, rows)
-        used = {meta.vectors_file, crops_name(meta.vectors_file) if meta.crops > 1 else ""}
         for path in vectors_files(location):
-            if path.name not in used:
+            if path.name not in used_names(meta):
                 with contextlib.suppress(PermissionError):  # still mapped by a reader on Windows
                     path.unlink()
 
