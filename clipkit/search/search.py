@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 _SAMPLE = 1024  # images that stand for the library: their mean is good to 3 % of their spread
 NUM_CANDIDATES = 200  # candidates for relevance and diversity, at least
 _DECIMALS = 6  # of evidence
+_BLOCK = 4096  # candidates looked at at a time
 
 
 OTHER_OPTIONS = ("sort", "k", "min_relevance", "diversity", "more_like", "less_like")
@@ -287,14 +288,21 @@ def evidence_of_candidates(
     """
     embeddings, weights, is_image = zip(*query.with_marks(), strict=True)
     scale = RelevanceScale(background, sample)
-    evidence, penalty = scale.evidence_and_penalty(np.stack(embeddings), weights, is_image, rows)
+    parts = np.stack(embeddings)
+    # Of thousands with crops each, double precision at once would take a gigabyte.
+    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    found = [scale.evidence_and_penalty(parts, weights, is_image, block) for block in blocks]
+    evidence, penalty = (np.concatenate(each) for each in zip(*found, strict=True))
     num_marks = len(query.liked) + len(query.disliked)
     # What is subtracted is taken off alone: it must not change what the others are measured by.
     added = replace(score, subtracted=())
-    fits = added.scores(exact_products(rows, added.directions))
+    fits = np.concatenate(
+        [added.scores(exact_products(block, added.directions)) for block in blocks]
+    )
     num_parts = sum(part.weight > 0 for part in query.parts)
     weighed = weigh_scores(evidence, fits, num_parts=num_parts, num_marks=num_marks)
-    return weighed - penalty
+    total: NDArray[np.float64] = weighed - penalty
+    return total
 
 
 def _choose(relevance: NDArray[np.float64], centered: Embeddings, options: HitOptions) -> list[int]:

@@ -322,8 +322,9 @@ def test_evidence_of_the_best_of_five_is_no_higher_than_of_one() -> None:
     generator = np.random.default_rng(0)
 
     def rows(*shape: int) -> NDArray[np.float64]:
-        drawn = generator.normal(size=(*shape, 64))
-        return drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
+        drawn: NDArray[np.float64] = generator.normal(size=(*shape, 64))
+        drawn /= np.linalg.norm(drawn, axis=-1, keepdims=True)
+        return drawn
 
     words, texts, images = rows(400), rows(200), rows(50, 5)
     scale = RelevanceScale(words, images[:, 0])
