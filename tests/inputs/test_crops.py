@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipkit.inputs import images
+from clipkit.inputs import crops, images
 from clipkit.inputs.crop_boxes import WHOLE, crop_boxes, pixel_box
 from clipkit.inputs.crops import crop_values, decode_target, part_of
 from clipkit.inputs.images import read_image
@@ -92,6 +92,15 @@ def test_enough_is_decoded_for_the_smallest_part(width: int, height: int, mode: 
         inner = part.box or (0.0, 0.0, *map(float, part.pixels.size))
         assert inner[2] - inner[0] >= min(2 * wanted[0], part.size[0]) - 2
         assert inner[3] - inner[1] >= min(2 * wanted[1], part.size[1]) - 2
+
+
+def test_a_large_photograph_is_decoded_as_large_as_its_parts_need() -> None:
+    """Two times 256 pixels for the part: of 4096 an eighth, of which half is half as much."""
+    file = as_jpeg(Image.new("RGB", (4096, 4096)))
+    for side, expected in ((1.0, 512), (0.5, 1024), (0.25, 2048)):
+        with patch.object(crops, "part_of", wraps=part_of) as taken:
+            crop_values(Preprocess((256, 256)), file, [(0.0, 0.0, side, side)])
+        assert taken.call_args.args[0].pixels.size == (expected, expected)
 
 
 def test_an_image_is_decoded_once_for_all_its_parts() -> None:

@@ -17,7 +17,7 @@ import clipkit
 from clipkit.errors import InputError, LibraryError
 from clipkit.inputs.crop_boxes import WHOLE, CropBox, crop_boxes, pixel_box
 from clipkit.search.library import PhotoLibrary
-from clipkit.search.relevance import RelevanceScale
+from clipkit.search.relevance import SIZE_WEIGHT, SLOPE, RelevanceScale
 from clipkit.search.store.local.catalog import Catalog
 from clipkit.search.store.local.vectors import VectorReader, crops_name
 from tests.fakes import MEMORY, FakeEncoder, age_files, change_time, image_embedding, save_image
@@ -199,6 +199,20 @@ def test_what_cannot_be_read_any_more_keeps_its_whole_and_is_told(corners: Path)
     assert library.sync().skipped  # tried again
 
 
+def test_a_file_that_changes_meanwhile_gets_no_crops_of_its_new_content(corners: Path) -> None:
+    PhotoLibrary.open(corners, FakeEncoder()).sync()
+
+    def change(number: int) -> None:
+        if number == 0:
+            save_corner(corners / "0.png", GREEN, 0)
+            change_time(corners / "0.png")
+
+    library = PhotoLibrary.open(corners, FakeEncoder(before_image=change))
+    assert library.sync(crops=5).cropped == 6
+    assert library.sync().changed == 1
+    equals_a_new_index(library, 5)
+
+
 def test_moved_and_copied_images_keep_their_crops(corners: Path) -> None:
     encoder = FakeEncoder()
     library = PhotoLibrary.open(corners, encoder)
@@ -336,6 +350,26 @@ def test_evidence_of_the_best_of_five_is_no_higher_than_of_one() -> None:
     scores, others = np.max(images @ texts.T, axis=1), images[:, 0] @ words.T
     uneven = (scores - others.mean(axis=1)[:, None]) / others.std(axis=1)[:, None]
     assert uneven.mean() == pytest.approx(1.163, abs=0.1)
+
+
+def test_five_rows_an_image_count_as_five_times_the_images(tmp_path: Path) -> None:
+    """Images of one colour, whose crops are their wholes: only the number of rows differs.
+
+    Relevance is a logistic curve of SLOPE times spreads, of which SIZE_WEIGHT times ln(rows / 500)
+    are taken off above 500 rows: of 120 images nothing, of 600 rows ln 1.2.
+    """
+    folder = tmp_path / "photos"
+    for number in range(120):
+        save_image(folder / f"{number}.png", (2 * number, 3 * number % 256, 250 - 2 * number))
+    library = PhotoLibrary.open(folder, FakeEncoder())
+    logits = []
+    for crops in (1, 5):
+        library.sync(crops=crops)
+        hits = {hit.path.name: hit.relevance for hit in library.search("red", k=120)}
+        odds = np.array([hits[name] / (1 - hits[name]) for name in sorted(hits)])
+        logits.append(np.log(odds))
+    expected = SLOPE * SIZE_WEIGHT * np.log(1.2)
+    np.testing.assert_allclose(logits[0] - logits[1], expected, atol=1e-6)
 
 
 ACTS = st.lists(

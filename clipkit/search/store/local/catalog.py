@@ -211,8 +211,7 @@ class Catalog(AbstractContextManager["Catalog"]):
         Its file need not exist. The path is "" if its row may be reused, because its image was
         removed.
         """
-        # The newest: an older row may lack crops that were asked for later.
-        found = self._find("images WHERE digest = ? ORDER BY row DESC LIMIT 1", digest)
+        found = self._find("images WHERE digest = ? ORDER BY row LIMIT 1", digest)
         if found is not None:
             return found
         columns = COLUMNS.replace("path", "CASE WHEN is_removed THEN '' ELSE path END")
