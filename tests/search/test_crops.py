@@ -15,32 +15,15 @@ from PIL import Image
 
 import clipkit
 from clipkit.errors import InputError, LibraryError
-from clipkit.inputs.crop_boxes import WHOLE, CropBox, crop_boxes, pixel_box
+from clipkit.inputs.crop_boxes import WHOLE, crop_boxes, pixel_box
 from clipkit.search.library import PhotoLibrary
 from clipkit.search.relevance import SIZE_WEIGHT, SLOPE, RelevanceScale
-from clipkit.search.store.local.catalog import Catalog
-from clipkit.search.store.local.vectors import VectorReader, crops_name
-from tests.fakes import MEMORY, FakeEncoder, age_files, change_time, image_embedding, save_image
+from clipkit.search.store.local.vectors import crops_name
+from tests.fakes import MEMORY, FakeEncoder, age_files, change_time, save_image
+from tests.search.cropped_images import BLUE, parts_by_hand, rows_of, save_corner
 
 BOXES = crop_boxes(5)
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-
-
-def save_corner(path: Path, color: tuple[int, int, int], corner: int, side: int = 100) -> Path:
-    """Write a blue image whose corner of a tenth of each side has another colour."""
-    image = Image.new("RGB", (side, side), BLUE)
-    left, top = (0, side - side // 10)[corner % 2], (0, side - side // 10)[corner // 2]
-    image.paste(color, (left, top, left + side // 10, top + side // 10))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
-    return path
-
-
-def parts_by_hand(path: Path) -> NDArray[np.float32]:
-    """Return the embeddings of an image's whole and crops, shape (5, 4), cropped by Pillow."""
-    with Image.open(path) as image:
-        boxes = [pixel_box(box, image.size) for box in (WHOLE, *BOXES)]
-        return np.concatenate([image_embedding(image.crop(box)) for box in boxes])
+RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
 
 @pytest.fixture
@@ -435,30 +418,3 @@ def equals_a_new_index(library: PhotoLibrary, crops: int) -> None:
         assert rows_of(library) == rows_of(new)
         for query in ("red", "green", "something else"):
             assert library.search(query, k=20) == new.search(query, k=20)
-
-
-def rows_of(library: PhotoLibrary) -> dict[str, bytes]:
-    """Return the rows of each path, read as plainly as can be."""
-    catalog = Catalog.open(library.location / "catalog.sqlite", Path())
-    assert catalog is not None
-    with catalog:
-        meta = catalog.meta()
-        assert meta is not None
-        places = {path: file.row for path, file in catalog.images().items()}
-        assert not set(places.values()) & set(catalog.absent_rows().tolist())
-    wholes = VectorReader(library.location / meta.vectors_file, 4, meta.num_rows, Path())
-    found = {path: wholes.take(np.array([row])).tobytes() for path, row in places.items()}
-    if meta.crops > 1:
-        file = np.fromfile(library.location / crops_name(meta.vectors_file), "<f2").reshape(
-            -1, 4, 4
-        )
-        for path, row in places.items():
-            found[path] += file[row - meta.first_cropped].tobytes()
-    return found
-
-
-def test_boxes_of_hits_are_those_of_the_layout() -> None:
-    """What hits say is what was embedded: one layout, whose order the file of crops has."""
-    box: CropBox = BOXES[0]
-    assert box[:2] == (0.0, 0.0)
-    assert len(BOXES) == 4
